@@ -1,0 +1,57 @@
+"""Hold a function's gradients against central differences in float64."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gpucnn.autograd.grad_mode import no_grad
+from gpucnn.autograd.tensor import Tensor
+from gpucnn.backend import Array, generator, to_host, xp_of
+from gpucnn.errors import DTypeError, GradientError
+
+
+def gradcheck(
+    function: Callable[..., Tensor],
+    *inputs: Tensor,
+    step: float = 1e-6,
+    relative: float = 1e-5,
+    absolute: float = 1e-7,
+) -> None:
+    """Check the gradient of `function(*inputs)` with respect to every input that requires one.
+
+    The output, of any shape, is weighed with fixed random numbers into one scalar; each element of each input is moved
+    by +-`step`, and the slope must agree within `absolute + relative * |slope|`. The inputs must be float64 (DTypeError
+    otherwise: float32 differences prove nothing) and the function smooth within a step of them. Raises GradientError
+    that names the input, the element and both values. The inputs' own `grad` stays untouched.
+    """
+    for position, tensor in enumerate(inputs):
+        if tensor.requires_grad and tensor.dtype != np.float64:
+            raise DTypeError(f"gradcheck needs float64 inputs, input {position} is {tensor.dtype}")
+    leaves = [Tensor(tensor.data.copy(), tensor.requires_grad) for tensor in inputs]
+    output = function(*leaves)
+    weights = xp_of(output.data).asarray(generator(0, "gradcheck").uniform(0.5, 1.5, output.shape))
+    output.backward(weights)
+    for position, leaf in enumerate(leaves):
+        if not leaf.requires_grad:
+            continue
+        computed = np.zeros(leaf.shape) if leaf.grad is None else to_host(leaf.grad)
+        for index in np.ndindex(leaf.shape):
+            slope = _slope(function, leaves, leaf, index, weights, step)
+            if not abs(computed[index] - slope) <= absolute + relative * abs(slope):
+                raise GradientError(
+                    f"gradient of input {position} at {index} is {computed[index]:.9g}, "
+                    f"central differences give {slope:.9g}"
+                )
+
+
+def _slope(
+    function: Callable[..., Tensor], leaves: list[Tensor], leaf: Tensor, index: tuple[int, ...], weights: Array, step: float
+) -> float:
+    value = leaf.data[index].item()
+    sides = []
+    with no_grad():
+        for moved in (value + step, value - step):
+            leaf.data[index] = moved
+            sides.append(float((function(*leaves).data * weights).sum()))
+    leaf.data[index] = value
+    return (sides[0] - sides[1]) / (2 * step)

@@ -1,0 +1,62 @@
+"""The tape: one `Node` per recorded operation, and the walk back over them.
+
+A node knows the nodes that its inputs came from, not the inputs themselves, so an array lives on only where a backward
+function needs it. Nodes are numbered as they are made; an operation is always younger than its inputs, so going back
+from the youngest to the oldest is a topological order.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from gpucnn.backend import Array
+from gpucnn.errors import GradientError
+
+BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
+"""From the gradient of an operation's output to those of its inputs, in order; None for one that needs none."""
+
+_numbers = itertools.count()
+
+
+class Node:
+    """One recorded operation, or a leaf: a node without inputs, whose backward function keeps the gradient."""
+
+    __slots__ = ("backward", "inputs", "name", "number")
+
+    def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction) -> None:
+        self.name = name
+        self.number = next(_numbers)
+        self.inputs = inputs
+        self.backward: BackwardFunction | None = backward
+
+    def release(self) -> None:
+        """Let go of the saved arrays."""
+        self.backward = None
+        self.inputs = ()
+
+
+def run_backward(start: Node, gradient: Array) -> None:
+    """Carry `gradient` of what `start` made back to the leaves, and release every node on the way.
+
+    Raises GradientError at a node that an earlier backward pass has released.
+    """
+    gradients: dict[Node, Array] = {start: gradient}
+    queue = [(-start.number, start)]
+    while queue:
+        _, node = heapq.heappop(queue)
+        if node.backward is None:
+            raise GradientError(
+                f"backward() reached {node.name}, whose saved arrays an earlier backward() has released; "
+                f"run the forward pass again before each backward()"
+            )
+        input_gradients = node.backward(gradients.pop(node))
+        for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
+            if source is None or input_gradient is None:
+                continue
+            if source in gradients:
+                gradients[source] = gradients[source] + input_gradient
+            else:
+                gradients[source] = input_gradient
+                heapq.heappush(queue, (-source.number, source))
+        node.release()

@@ -1,0 +1,246 @@
+"""Tensor: an array that remembers how it was computed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gpucnn.autograd.tape import Node, run_backward
+from gpucnn.backend import Array, Device, choose_device, device_of, to_device, to_host, xp_of
+from gpucnn.errors import DeviceError, DTypeError, GradientError, ShapeError
+from gpucnn.geometry import Shape, shape_text
+
+OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
+"""The functions behind the operators below. `functions.array`, which lies above this package, fills it."""
+
+
+class Tensor:
+    """An array on a device, with its gradient.
+
+    - `data`: a numpy.ndarray or cupy.ndarray. Lists and Python floats become float32; arrays keep their dtype.
+    - `requires_grad`: whether `backward` computes a gradient for it; then the dtype must be a float.
+    - `grad`: None, or the gradient, an array of the same shape and dtype. `backward` adds to it.
+
+    Raises DTypeError for data that are no numbers, or for `requires_grad` with a dtype that is no float.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+
+    data: Array
+    grad: Array | None
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        if isinstance(data, Tensor):
+            data = data.data
+        self.data = as_array(data)
+        self.grad = None
+        self.node: Node | None = None
+        self.requires_grad = requires_grad
+        if requires_grad and self.dtype.kind != "f":
+            raise DTypeError(f"only float tensors have gradients, got {self.dtype}; convert with array.astype('float32')")
+
+    @property
+    def shape(self) -> Shape:
+        shape: Shape = self.data.shape
+        return shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(self.data.size)
+
+    @property
+    def dtype(self) -> np.dtype:
+        dtype: np.dtype = self.data.dtype
+        return dtype
+
+    @property
+    def device(self) -> Device:
+        return device_of(self.data)
+
+    def to(self, device: str | Device) -> "Tensor":
+        """The same values on `device`: this tensor if it is there, else a new leaf without history."""
+        moved = to_device(self.data, choose_device(device).device)
+        return self if moved is self.data else Tensor(moved, self.requires_grad)
+
+    def numpy(self) -> np.ndarray:
+        """The values as a numpy.ndarray; on the CPU, the very array."""
+        return to_host(self.data)
+
+    def item(self) -> float:
+        """The single value as a Python number. ShapeError if there is more than one."""
+        if self.size != 1:
+            raise ShapeError(f"item() needs a tensor of one element, got shape {shape_text(self.shape)}; reduce it first")
+        value: float = self.data.item()
+        return value
+
+    def detach(self) -> "Tensor":
+        """A tensor of the same array that knows nothing of its history."""
+        return Tensor(self.data)
+
+    def backward(self, grad: Any = None) -> None:
+        """Compute the gradient of this tensor with respect to every leaf that requires one, and add it to their `grad`.
+
+        `grad` is the gradient of this tensor itself, of its shape; it may be left out for a single element (a loss),
+        where it is 1. The tape is released on the way, so a second call needs a new forward pass.
+        Raises GradientError if there is nothing to differentiate, ShapeError if `grad` does not fit.
+        """
+        origin = self.origin()
+        if origin is None:
+            raise GradientError(
+                "backward() on a tensor that no gradient leads to; "
+                "compute it, outside of no_grad(), from tensors with requires_grad=True"
+            )
+        if grad is None:
+            if self.size != 1:
+                raise ShapeError(
+                    f"backward() without grad needs a single element, got shape {shape_text(self.shape)}; "
+                    f"reduce it to a loss (e.g. with .sum()) or give grad"
+                )
+            grad = xp_of(self.data).ones(self.shape, self.dtype)
+        gradient = as_operand(grad, self).data
+        if gradient.shape != self.shape:
+            raise ShapeError(
+                f"grad must have the tensor's shape {shape_text(self.shape)}, got {shape_text(gradient.shape)}"
+            )
+        run_backward(origin, gradient)
+
+    def origin(self) -> Node | None:
+        """Where a gradient of this tensor goes: the operation that made it, its own `grad` if a leaf, or nowhere."""
+        if self.node is None and self.requires_grad:
+            return Node("leaf", (), self._add_gradient)
+        return self.node
+
+    def _add_gradient(self, gradient: Array) -> tuple[()]:
+        if self.grad is None:
+            self.grad = gradient.copy()  # a backward function may hand one array to several inputs
+        else:
+            self.grad += gradient
+        return ()
+
+    def __repr__(self) -> str:
+        place = "" if self.device.kind == "cpu" else f", device={self.device}"
+        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        return f"Tensor({text}, dtype={self.dtype}{place}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("a tensor of shape () has no length; use item() for its value")
+        return self.shape[0]
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __add__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["add"](self, other)
+
+    def __radd__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["add"](other, self)
+
+    def __sub__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["subtract"](self, other)
+
+    def __rsub__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["subtract"](other, self)
+
+    def __mul__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["multiply"](self, other)
+
+    def __rmul__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["multiply"](other, self)
+
+    def __truediv__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["divide"](self, other)
+
+    def __rtruediv__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["divide"](other, self)
+
+    def __matmul__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["matmul"](self, other)
+
+    def __rmatmul__(self, other: "Operand") -> "Tensor":
+        return OPERATORS["matmul"](other, self)
+
+    def __pow__(self, exponent: float) -> "Tensor":
+        return OPERATORS["power"](self, exponent)
+
+    def __neg__(self) -> "Tensor":
+        return OPERATORS["negative"](self)
+
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
+        """The sum over `axis` (all axes if None)."""
+        return OPERATORS["sum"](self, axis, keepdims)
+
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
+        """The mean over `axis` (all axes if None)."""
+        return OPERATORS["mean"](self, axis, keepdims)
+
+    def reshape(self, *shape: int | Sequence[int]) -> "Tensor":
+        """The same elements in another shape, given as ints or as one sequence; one size may be -1."""
+        return OPERATORS["reshape"](self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: int) -> "Tensor":
+        """The axes in the order `axes`; reversed if none are given."""
+        return OPERATORS["transpose"](self, axes or None)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> "Tensor":
+        """NumPy's operators on tensors, e.g. `np.maximum(0, x)`: recorded like our own, or refused.
+
+        Without it NumPy would silently compute on the values and lose the gradient.
+        """
+        function = OPERATORS.get(ufunc.__name__)
+        if function is None or method != "__call__" or options:
+            raise DTypeError(
+                f"np.{ufunc.__name__} has no gradient in gpucnn; use gpucnn.functions, or tensor.numpy() for the values"
+            )
+        return function(*inputs)
+
+
+Operand: TypeAlias = Tensor | Array | float | Sequence[float]
+"""What an operation takes beside tensors: plain arrays and numbers, which have no gradient."""
+
+
+def as_array(data: Any) -> Array:
+    """`data` as an array: arrays as they are, other numbers as float32, or int64 if all are integers."""
+    try:
+        xp_of(data)
+        array = np.asarray(data) if isinstance(data, np.generic) else data
+    except TypeError:
+        array = np.asarray(data)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"expected numbers, got {type(data).__name__} of dtype {array.dtype}")
+    return array
+
+
+def as_tensor(value: "Operand") -> Tensor:
+    """`value` itself if it is a tensor, else a tensor of it."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def as_operand(value: "Operand", like: Tensor) -> Tensor:
+    """`value` as a partner for the tensor `like`, e.g. images for a layer's weight.
+
+    Plain arrays and numbers take on its dtype and device, and tensors without history its device. A tensor of another
+    dtype is a DTypeError, one with history on another device a DeviceError: these are never converted silently.
+    """
+    device = like.device
+    if not isinstance(value, Tensor):
+        return Tensor(to_device(as_array(value), device).astype(like.dtype, copy=False))
+    if value.dtype != like.dtype:
+        raise DTypeError(
+            f"tensors of {value.dtype} and {like.dtype} met in one operation; "
+            f"make them one dtype, e.g. Tensor(array.astype('{like.dtype}')) or model.astype('{value.dtype}')"
+        )
+    if value.device == device:
+        return value
+    if value.requires_grad:
+        raise DeviceError(
+            f"tensors on {value.device} and {device} met in one operation; move the model and the images to one device"
+        )
+    return Tensor(to_device(value.data, device))

@@ -1,0 +1,90 @@
+"""The only import of CuPy: whether it works, and if not, why and what mends it.
+
+Nothing here runs when gpucnn is imported. The first question about a GPU imports CuPy and makes it compute; the answer
+is kept for the life of the process. An import that succeeds proves nothing (CuPy imports without a driver), so the
+probe allocates, compiles and multiplies.
+"""
+
+import functools
+import importlib
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from gpucnn.errors import DeviceError
+
+_INSTALL = 'pip install "gpucnn[cuda13]" (or "gpucnn[cuda12]" for a CUDA 12 driver)'
+
+
+class Problem(NamedTuple):
+    """Why the GPU cannot be used, and what to do."""
+
+    cause: str
+    fix: str
+
+
+def cupy() -> ModuleType:
+    """The cupy module. Raises DeviceError, with cause and fix, if it cannot be imported."""
+    module, problem = _import_cupy()
+    if module is None:
+        assert problem is not None
+        raise DeviceError(f"{problem.cause}; fix: {problem.fix}")
+    return module
+
+
+@functools.cache
+def find_problem() -> Problem | None:
+    """None if a CUDA device computes through CuPy, else what is wrong."""
+    module, problem = _import_cupy()
+    return problem if module is None else _probe(module)
+
+
+def device_count() -> int:
+    """How many CUDA devices CuPy sees; 0 if it cannot work at all."""
+    return 0 if find_problem() is not None else int(cupy().cuda.runtime.getDeviceCount())
+
+
+@functools.cache
+def _import_cupy() -> tuple[ModuleType | None, Problem | None]:
+    try:
+        return importlib.import_module("cupy"), None
+    except KeyboardInterrupt:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name != "cupy":
+            return None, Problem(f"import cupy raised {_quote(error)}", _INSTALL)
+        return None, Problem("CuPy is not installed", _INSTALL)
+    except BaseException as error:  # a broken CuPy has raised AttributeError, OSError, even SystemExit
+        return None, Problem(
+            f"import cupy raised {_quote(error)}",
+            f"pip uninstall -y cupy cupy-cuda12x cupy-cuda13x, then {_INSTALL}",
+        )
+
+
+def _probe(module: Any) -> Problem | None:
+    try:
+        count = int(module.cuda.runtime.getDeviceCount())
+    except Exception as error:
+        return Problem(
+            f"CuPy finds no working NVIDIA driver ({_quote(error)})",
+            "install the NVIDIA driver and check that nvidia-smi lists a GPU",
+        )
+    if count == 0:
+        return Problem(
+            "the NVIDIA driver lists no GPU", "check nvidia-smi and the environment variable CUDA_VISIBLE_DEVICES"
+        )
+    try:
+        ones = module.ones((2, 2), dtype="float32")
+        product = float((ones @ ones).sum())
+    except Exception as error:
+        return Problem(
+            f"CuPy sees {count} GPU(s) but cannot compute ({_quote(error)})",
+            'pip install "cupy-cuda13x[ctk]" (or "cupy-cuda12x[ctk]"), which brings the CUDA libraries CuPy needs',
+        )
+    if product != 8.0:
+        return Problem(f"the GPU multiplied wrongly: the sum should be 8, it is {product}", "check the GPU and its driver")
+    return None
+
+
+def _quote(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

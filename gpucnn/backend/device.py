@@ -1,0 +1,73 @@
+"""Devices by name: "cpu", "cuda", "cuda:1", and "auto", which says what it took and why."""
+
+import re
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from gpucnn.backend import cuda
+from gpucnn.errors import ArgumentError, DeviceError
+
+
+class Device(NamedTuple):
+    """One place where arrays live."""
+
+    kind: str = "cpu"
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+    @property
+    def xp(self) -> ModuleType:
+        """The array module of this device: numpy or cupy."""
+        return np if self.kind == "cpu" else cuda.cupy()
+
+
+class Choice(NamedTuple):
+    """A device that works, and why it was taken."""
+
+    device: Device
+    reason: str
+
+    def __str__(self) -> str:
+        return f"device: {self.device} ({self.reason})"
+
+
+CPU = Device()
+
+
+def choose_device(name: "str | Device" = "auto") -> Choice:
+    """The device called `name`, made current, with the reason for the choice.
+
+    - "cpu": the host.
+    - "cuda" or "cuda:1": that GPU, or DeviceError with the cause and the fix. Never the CPU instead.
+    - "auto": the first GPU if one works, else the CPU.
+
+    Raises ArgumentError for any other name.
+    """
+    text = str(name)
+    if text == "cpu":
+        return Choice(CPU, "asked for")
+    if text == "auto":
+        problem = cuda.find_problem()
+        if problem is not None:
+            return Choice(CPU, f"no GPU: {problem.cause}")
+        return Choice(_activate(0), "a GPU that works was found")
+    match = re.fullmatch(r"cuda(?::(\d+))?", text)
+    if match is None:
+        raise ArgumentError(f'unknown device {text!r}; expected "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1"')
+    problem = cuda.find_problem()
+    if problem is not None:
+        raise DeviceError(f'device "{text}" cannot be used: {problem.cause}; fix: {problem.fix}')
+    index, count = int(match[1] or 0), cuda.device_count()
+    if index >= count:
+        raise DeviceError(f'device "{text}" is not there: {count} GPU(s) present; fix: use "cuda:{count - 1}" or lower')
+    return Choice(_activate(index), "asked for")
+
+
+def _activate(index: int) -> Device:
+    # CuPy allocates and launches on the current device, so a chosen device stays current.
+    cuda.cupy().cuda.Device(index).use()
+    return Device("cuda", index)

@@ -1,0 +1,24 @@
+"""Arrays from one device to another. Nothing is copied that is already there."""
+
+import numpy as np
+
+from gpucnn.backend.array_module import Array, xp_of
+from gpucnn.backend.device import CPU, Device
+
+
+def device_of(array: Array) -> Device:
+    """The device on which `array` lives."""
+    return CPU if xp_of(array) is np else Device("cuda", int(array.device.id))
+
+
+def to_device(array: Array, device: Device) -> Array:
+    """`array` on `device`: itself if it is there, else a copy."""
+    if device_of(array) == device:
+        return array
+    return to_host(array) if device.kind == "cpu" else device.xp.asarray(array)
+
+
+def to_host(array: Array) -> np.ndarray:
+    """`array` as a numpy.ndarray. Waits for the device if it lives on one."""
+    host: np.ndarray = np.asarray(array) if xp_of(array) is np else array.get()
+    return host

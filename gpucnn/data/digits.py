@@ -1,0 +1,37 @@
+"""1,797 handwritten digits of 43 writers, 8x8 pixels from 0 to 16, which ship with gpucnn.
+
+Source: the test part of "Optical Recognition of Handwritten Digits", Alpaydin and Kaynak, UCI 1998, CC BY 4.0.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from gpucnn.backend import generator
+
+IMAGE_SIZE = 8
+FULL_SCALE = 16
+CLASSES = 10
+TEST_COUNT = 360
+
+
+def read_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(training images, training labels, test images, test labels): always the same stratified 1,437 and 360.
+
+    Images are uint8 (N, 1, 8, 8), labels uint8 (N,). Each class gives its share to the test set.
+    """
+    with np.load(Path(__file__).with_name("digits.npz")) as archive:
+        images, labels = archive["images"][:, None], archive["labels"]
+    is_test = _stratified_choice(labels)
+    return images[~is_test], labels[~is_test], images[is_test], labels[is_test]
+
+
+def _stratified_choice(labels: np.ndarray) -> np.ndarray:
+    shares = np.bincount(labels, minlength=CLASSES) * TEST_COUNT / len(labels)
+    counts = np.floor(shares).astype(int)
+    counts[np.argsort(counts - shares, kind="stable")[: TEST_COUNT - counts.sum()]] += 1
+    chosen = np.zeros(len(labels), bool)
+    for label, count in enumerate(counts):
+        members = np.flatnonzero(labels == label)
+        chosen[generator(0, "digits split", label).permutation(members)[:count]] = True
+    return chosen

@@ -1,0 +1,67 @@
+"""Single images from files, in the raw format that a `Preprocess` takes."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from gpucnn.data.preprocess import Preprocess
+from gpucnn.errors import DataError
+from gpucnn.geometry import shape_text
+
+
+def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarray:
+    """The image in a PNG, JPEG or other file that Pillow reads, or in a .npy array, as raw (1, C, size, size).
+
+    It is turned to grey or RGB and resized to the data set's native size. An array is (H, W), (C, H, W) or (H, W, C),
+    of bytes from 0 to 255 or floats from 0 to 1. Raises DataError, which names the file, if it is none of these.
+    """
+    from PIL import Image, ImageOps
+
+    path = Path(path)
+    try:
+        if path.suffix == ".npy":
+            image = Image.fromarray(_bytes_of(path, np.load(path, allow_pickle=False)))
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                image = ImageOps.exif_transpose(Image.open(path))
+        image = _without_transparency(image).convert("L" if preprocess.channels == 1 else "RGB")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image file") from None
+    except DataError:
+        raise
+    except Exception as error:  # Pillow and NumPy raise many kinds for damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not an image that can be read ({reason}); give PNG, JPEG or .npy") from None
+    size = preprocess.native_size
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BOX if image.width > size else Image.Resampling.BILINEAR))
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
+
+
+def _bytes_of(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[2] != 3):
+        raise DataError(f"{path}: expected one image (H, W), (C, H, W) or (H, W, C), got {shape_text(array.shape)}")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    low, high = (float(array.min()), float(array.max())) if array.dtype.kind in "fiub" else (np.nan, np.nan)
+    top = 1 if array.dtype.kind == "f" else 255
+    if not (low >= 0 and high <= top):
+        raise DataError(f"{path}: expected bytes from 0 to 255 or floats from 0 to 1, got {array.dtype} from {low} to {high}")
+    return np.rint(np.ascontiguousarray(array, dtype=np.float64) * (255 / top)).astype(np.uint8)
+
+
+def _without_transparency(image: "Image.Image") -> "Image.Image":
+    """Transparent pixels as dark ones, as the background of the training images is."""
+    from PIL import Image
+
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return image
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)

@@ -1,0 +1,56 @@
+"""DataLoader: batches of a data set, epoch after epoch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gpucnn.backend import generator
+from gpucnn.data.array_dataset import ArrayDataset, Batch
+from gpucnn.data.augment import Augment
+from gpucnn.errors import ArgumentError
+from gpucnn.geometry import as_count
+
+
+class DataLoader:
+    """Iterate to get the batches of one epoch as (images, labels); every iteration is the next epoch.
+
+    - `batch_size`: images a batch. The last batch has what is left over; `drop_last` leaves it out.
+    - `shuffle`: a new order every epoch, a function of (`seed`, epoch).
+    - `augment`: None, or random changes of the images, e.g. `RandomShift(2)`, a function of (`seed`, epoch, sample).
+    - `epoch`: the number of the epoch that comes next; set it to go on from there.
+
+    Raises ArgumentError for a batch size below 1 or an empty data set.
+    """
+
+    def __init__(
+        self,
+        dataset: ArrayDataset,
+        batch_size: int = 64,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        augment: Augment | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = as_count(batch_size, "batch_size")
+        self.shuffle, self.seed, self.drop_last, self.augment = shuffle, seed, drop_last, augment
+        self.epoch = 0
+        if len(dataset) == 0:
+            raise ArgumentError("DataLoader: the data set is empty")
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full + (1 if rest and not self.drop_last else 0)
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        order = np.arange(len(self.dataset))
+        if self.shuffle:
+            order = generator(self.seed, "shuffle", epoch).permutation(len(self.dataset))
+        for batch in range(len(self)):
+            indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            images, labels = self.dataset[indices]
+            if self.augment is not None:
+                images = self.augment(images, indices, self.seed, epoch)
+            yield images, labels

@@ -1,0 +1,51 @@
+"""From raw pixels to what a model takes."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from gpucnn.errors import ArgumentError, DataError
+from gpucnn.geometry import shape_text
+
+
+class Preprocess(NamedTuple):
+    """Raw images (N, channels, native_size, native_size) to float32 (N, channels, image_size, image_size) in [0, 1].
+
+    - `full_scale`: the raw value of full brightness; pixels are divided by it.
+    - `fit`: how native becomes image size: "pad" with dark pixels on all sides, or "resize" bilinearly.
+
+    It can be written to JSON (`_asdict`) and so travels with a trained model.
+    """
+
+    channels: int
+    native_size: int
+    image_size: int
+    full_scale: int
+    fit: Literal["pad", "resize"]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Raise DataError for images of other channels or size, ArgumentError for an image size below the native."""
+        expected = (self.channels, self.native_size, self.native_size)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise DataError(f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}")
+        margin = self.image_size - self.native_size
+        if margin < 0:
+            raise ArgumentError(
+                f"images of {self.native_size}x{self.native_size} cannot be fitted into {self.image_size}x"
+                f"{self.image_size}; choose a model for larger images"
+            )
+        scaled = images.astype(np.float32) / np.float32(self.full_scale)
+        if margin == 0:
+            return scaled
+        if self.fit == "pad":
+            sides = (margin // 2, margin - margin // 2)
+            return np.pad(scaled, ((0, 0), (0, 0), sides, sides))
+        matrix = _bilinear_matrix(self.native_size, self.image_size)
+        return matrix @ scaled @ matrix.T
+
+
+def _bilinear_matrix(size: int, new_size: int) -> np.ndarray:
+    """The matrix (new_size, size) that resamples a line of pixels, pixel centres on pixel centres, edges repeated."""
+    centres = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
+    distances = np.abs(centres[:, None] - np.arange(size))
+    return np.maximum(0, 1 - distances).astype(np.float32)

@@ -1,0 +1,41 @@
+"""Every exception that a user can see.
+
+Each message says what was given, what was expected and what to do about it. All of them are `GpucnnError`, so one
+`except` clause suffices; each is also the built-in exception that a caller would expect in its place.
+"""
+
+
+class GpucnnError(Exception):
+    """The base of all errors that gpucnn raises on purpose."""
+
+
+class ArgumentError(GpucnnError, ValueError):
+    """An argument outside its range: a negative epoch count, an unknown model name, a stride of zero."""
+
+
+class ShapeError(GpucnnError, ValueError):
+    """Arrays whose shapes do not go together. Raised before any arithmetic."""
+
+
+class DTypeError(GpucnnError, TypeError):
+    """An array of a dtype that the operation does not take. gpucnn never converts a tensor's dtype silently."""
+
+
+class DeviceError(GpucnnError, RuntimeError):
+    """A device that is not there or does not work, or arrays of two devices in one operation."""
+
+
+class GradientError(GpucnnError, RuntimeError):
+    """A backward pass that cannot run, or a gradient that `gradcheck` found to be wrong."""
+
+
+class StateError(GpucnnError, ValueError):
+    """Saved parameters or optimizer state that do not fit what they are loaded into."""
+
+
+class DataError(GpucnnError, ValueError):
+    """A data file that is missing, damaged or not what it claims to be."""
+
+
+class RunError(GpucnnError, ValueError):
+    """A run folder that cannot be read or written."""

@@ -1,0 +1,71 @@
+"""Losses: how far a model's output is from what it should be."""
+
+from typing import Any
+
+import numpy as np
+
+from gpucnn.autograd import Operand, Tensor, as_tensor, record
+from gpucnn.backend import Array, device_of, to_device, xp_of
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.geometry import shape_text
+from gpucnn.kernels.log_softmax import log_softmax
+
+
+def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smoothing: float = 0.0) -> Tensor:
+    """The mean negative log-probability that softmax(logits) gives to the labels: a tensor of shape ().
+
+    - `logits`: (N, classes). `labels`: (N,), integers from 0 to classes - 1; a tensor, an array or a list.
+    - `weight`: None, or (classes,); the mean is then weighted by the weights of the labels.
+    - `label_smoothing`: in [0, 1); this share of each target is spread evenly over all classes.
+
+    Computed through log-sum-exp. Raises ShapeError, DTypeError for labels that are no integers, and ArgumentError for
+    labels out of range; the range of labels that are on a GPU is not looked at, as that would wait for it.
+    """
+    logits = as_tensor(logits)
+    if logits.ndim != 2:
+        raise ShapeError(f"cross_entropy: expected logits (N, classes), got {shape_text(logits.shape)}")
+    count, classes = logits.shape
+    xp = xp_of(logits.data)
+    indices = _label_indices(labels, count, classes, logits)
+    if not 0 <= label_smoothing < 1:
+        raise ArgumentError(f"cross_entropy: label_smoothing must be from 0 to below 1, got {label_smoothing!r}")
+    log_probabilities = log_softmax(logits.data, axis=1)
+    class_weights = xp.ones(classes, logits.dtype) if weight is None else _class_weights(weight, classes, logits)
+    targets = xp.full((count, classes), label_smoothing / classes, logits.dtype)
+    targets[xp.arange(count), indices] += 1 - label_smoothing
+    targets *= class_weights
+    targets /= class_weights[indices].sum()
+
+    def backward(gradient: Array) -> tuple[Array]:
+        share = targets.sum(axis=1, keepdims=True)
+        return (gradient * (xp.exp(log_probabilities) * share - targets),)
+
+    return record("cross_entropy", -(targets * log_probabilities).sum(), (logits,), backward)
+
+
+def _label_indices(labels: Any, count: int, classes: int, logits: Tensor) -> Array:
+    array = labels.data if isinstance(labels, Tensor) else labels
+    try:
+        on_host = xp_of(array) is np
+    except TypeError:
+        array, on_host = np.asarray(array), True
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"cross_entropy: labels must be integers, got {array.dtype}; convert with astype('int64')")
+    if array.shape != (count,):
+        raise ShapeError(
+            f"cross_entropy: expected labels ({count},) for logits {shape_text(logits.shape)}, "
+            f"got {shape_text(array.shape)}; give one class index per image"
+        )
+    if on_host and count and not (0 <= int(array.min()) and int(array.max()) < classes):
+        raise ArgumentError(
+            f"cross_entropy: labels must be from 0 to {classes - 1}, got {array.min()} to {array.max()}; "
+            f"the model needs as many outputs as there are classes"
+        )
+    return to_device(array, device_of(logits.data))
+
+
+def _class_weights(weight: Any, classes: int, logits: Tensor) -> Array:
+    array = np.asarray(weight, dtype=logits.dtype) if isinstance(weight, list | tuple) else as_tensor(weight).data
+    if array.shape != (classes,):
+        raise ShapeError(f"cross_entropy: expected weight ({classes},), one per class, got {shape_text(array.shape)}")
+    return to_device(array, device_of(logits.data)).astype(logits.dtype, copy=False)

@@ -1,0 +1,196 @@
+"""Window arithmetic on plain integers: how convolution and pooling windows lie on an image.
+
+A `Window` slides over the last two axes of an image. Each of its `kernel` positions is a *tap*; one tap, looked at
+over all output positions at once, is a strided slice of the image. Every loop over windows in `kernels` is a loop over
+taps, so padding needs no padded copy: a tap is just shorter where it would fall outside.
+
+Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from gpucnn.errors import ArgumentError, ShapeError
+
+Pair: TypeAlias = tuple[int, int]
+IntOrPair: TypeAlias = int | Sequence[int]
+Shape: TypeAlias = tuple[int, ...]
+
+
+def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
+    """`value` as (height, width): an int stands for both. ArgumentError if it is not one or two ints >= `minimum`."""
+    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    if len(pair) != 2 or any(not is_int(item) or item < minimum for item in pair):
+        raise ArgumentError(f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def as_count(value: int, name: str) -> int:
+    """`value` as an int >= 1; ArgumentError, which calls it `name`, if it is none."""
+    if not is_int(value) or value < 1:
+        raise ArgumentError(f"{name} must be an int >= 1, got {value!r}")
+    return int(value)
+
+
+def is_int(value: object) -> bool:
+    """Whether `value` is an integer (NumPy's too) and not a bool."""
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+class Tap(NamedTuple):
+    """One kernel position over all output positions at once."""
+
+    row: int
+    column: int
+    outputs: tuple[slice, slice]
+    """The output positions (rows, columns) at which this tap lies inside the image."""
+    inputs: tuple[slice, slice]
+    """The image positions that it reads there, in the same order."""
+
+
+class Window(NamedTuple):
+    """A sliding window: kernel size, step, zero padding at (before, after) each side, and spacing of its taps."""
+
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+    ceil_mode: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        ceil_mode: bool = False,
+    ) -> "Window":
+        """A window from a layer's arguments, each an int or a (height, width) pair; ArgumentError if one is no size."""
+        vertical, horizontal = as_pair(padding, "padding", 0)
+        return cls(
+            as_pair(kernel_size, "kernel_size", 1),
+            as_pair(stride, "stride", 1),
+            ((vertical, vertical), (horizontal, horizontal)),
+            as_pair(dilation, "dilation", 1),
+            bool(ceil_mode),
+        )
+
+    @property
+    def extent(self) -> Pair:
+        """The (height, width) that the window spans, gaps of the dilation included."""
+        return (
+            self.dilation[0] * (self.kernel[0] - 1) + 1,
+            self.dilation[1] * (self.kernel[1] - 1) + 1,
+        )
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether two windows can share an input element."""
+        return self.extent[0] > self.stride[0] or self.extent[1] > self.stride[1]
+
+    def output_size(self, image_size: Pair, owner: str = "window") -> Pair:
+        """Output (height, width): floor((size + padding - extent) / stride) + 1.
+
+        In ceil mode the division rounds up, unless the last window would then start in the padding after the image.
+        Raises ShapeError, which names `owner`, if the window is larger than the padded image.
+        """
+        sizes = []
+        for axis, size in enumerate(image_size):
+            before, after = self.padding[axis]
+            room = size + before + after - self.extent[axis]
+            if room < 0:
+                raise ShapeError(
+                    f"{owner}: a window of {self.extent[0]}x{self.extent[1]} does not fit into an image of "
+                    f"{image_size[0]}x{image_size[1]} with padding {_padding_text(self.padding)}; "
+                    f"use a smaller kernel_size or dilation, more padding, or larger images"
+                )
+            steps = room // self.stride[axis]
+            if self.ceil_mode and room % self.stride[axis] and (steps + 1) * self.stride[axis] < size + before:
+                steps += 1
+            sizes.append(steps + 1)
+        return sizes[0], sizes[1]
+
+    def taps(self, image_size: Pair, output_size: Pair) -> Iterator[Tap]:
+        """The taps, row by row, each with the slices of output and image where it lies inside the image."""
+        columns = [self._tap_slices(1, tap, image_size, output_size) for tap in range(self.kernel[1])]
+        for row in range(self.kernel[0]):
+            output_rows, input_rows = self._tap_slices(0, row, image_size, output_size)
+            for column, (output_columns, input_columns) in enumerate(columns):
+                yield Tap(row, column, (output_rows, output_columns), (input_rows, input_columns))
+
+    def _tap_slices(self, axis: int, tap: int, image_size: Pair, output_size: Pair) -> tuple[slice, slice]:
+        stride = self.stride[axis]
+        offset = tap * self.dilation[axis] - self.padding[axis][0]
+        first = max(0, -(offset // stride))
+        last = min(output_size[axis], (image_size[axis] - 1 - offset) // stride + 1)
+        if last <= first:
+            return slice(0, 0), slice(0, 0)
+        return slice(first, last), slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
+
+    def part(self, image_size: Pair, rows: slice, columns: slice) -> tuple[tuple[slice, slice], "Window"]:
+        """What one rectangle of output positions needs: the slices of the image it reads, and a window for them.
+
+        The window has the padding that the part still sees, so a large image can be worked on in pieces.
+        """
+        row_slice, row_padding = self._part_of_axis(0, image_size[0], rows)
+        column_slice, column_padding = self._part_of_axis(1, image_size[1], columns)
+        return (row_slice, column_slice), self._replace(padding=(row_padding, column_padding), ceil_mode=False)
+
+    def _part_of_axis(self, axis: int, size: int, outputs: slice) -> tuple[slice, Pair]:
+        start = outputs.start * self.stride[axis] - self.padding[axis][0]
+        stop = (outputs.stop - 1) * self.stride[axis] - self.padding[axis][0] + self.extent[axis]
+        first = min(max(start, 0), size)
+        last = max(min(stop, size), first)
+        before = min(max(-start, 0), stop - start)
+        return slice(first, last), (before, stop - start - before - (last - first))
+
+
+def _padding_text(padding: tuple[Pair, Pair]) -> str:
+    (top, bottom), (left, right) = padding
+    if top == bottom == left == right:
+        return str(top)
+    return f"({top}, {left})" if (top, left) == (bottom, right) else str(padding)
+
+
+def shape_text(shape: Sequence[object]) -> str:
+    """A shape as messages print it: (32, 1, 28, 28), or (N, 6, H, W) where names stand for free sizes."""
+    return f"({', '.join(str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
+
+
+def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
+    """The output shape (N, O, OH, OW) of a convolution.
+
+    `image_shape` is (N, C, H, W) and `weight_shape` (O, C / groups, KH, KW). Raises ShapeError, which names `owner`,
+    if they do not go together.
+    """
+    out_channels, channels_per_group = weight_shape[:2]
+    in_channels = channels_per_group * groups
+    if len(image_shape) != 4 or image_shape[1] != in_channels:
+        fix = "images need a batch and a channel axis: add them with images[:, None] or images[None, None]"
+        if len(image_shape) == 4:
+            fix = f"give it {in_channels} channels or build it with in_channels={image_shape[1]}"
+        raise ShapeError(
+            f"{owner}: expected input (N, {in_channels}, H, W), got {shape_text(image_shape)}; {fix}"
+        )
+    return (image_shape[0], out_channels, *window.output_size(image_shape[2:4], owner))
+
+
+def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:
+    """The output shape (N, C, OH, OW) of pooling (N, C, H, W); ShapeError, which names `owner`, where none exists."""
+    if len(image_shape) != 4:
+        raise ShapeError(
+            f"{owner}: expected input (N, C, H, W), got {shape_text(image_shape)}; pool images before flattening them"
+        )
+    return (*image_shape[:2], *window.output_size(image_shape[2:4], owner))
+
+
+def linear_shape(owner: str, input_shape: Shape, weight_shape: Shape) -> Shape:
+    """The output shape (N, out) for input (N, in) and weight (out, in); ShapeError, which names `owner`, otherwise."""
+    out_features, in_features = weight_shape
+    if len(input_shape) != 2 or input_shape[1] != in_features:
+        fix = "flatten the images first"
+        if len(input_shape) == 2:
+            fix = f"build it with in_features={input_shape[1]}"
+        raise ShapeError(f"{owner}: expected input (N, {in_features}), got {shape_text(input_shape)}; {fix}")
+    return input_shape[0], out_features

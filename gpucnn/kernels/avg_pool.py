@@ -1,0 +1,47 @@
+"""Average pooling and its gradient."""
+
+import numpy as np
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.geometry import Pair, Shape, Window
+
+
+def avg_pool(images: Array, window: Window, count_include_pad: bool = True) -> Array:
+    """The mean of every window: images (N, C, H, W) of a float dtype to (N, C, OH, OW).
+
+    Padding counts as zeros, unless `count_include_pad` is False: then the mean is over the image's elements alone.
+    """
+    xp = xp_of(images)
+    image_size = images.shape[2:4]
+    output_size = window.output_size(image_size, "avg_pool")
+    output = xp.zeros((*images.shape[:2], *output_size), images.dtype)
+    for tap in window.taps(image_size, output_size):
+        output[..., *tap.outputs] += images[..., *tap.inputs]
+    output /= _divisor(xp, image_size, output_size, window, count_include_pad, images.dtype)
+    return output
+
+
+def avg_pool_gradient(gradient: Array, image_shape: Shape, window: Window, count_include_pad: bool = True) -> Array:
+    """The gradient of the images (N, C, H, W): each window's gradient is shared out evenly among its elements."""
+    xp = xp_of(gradient)
+    image_size, output_size = (image_shape[2], image_shape[3]), gradient.shape[2:4]
+    shares = gradient / _divisor(xp, image_size, output_size, window, count_include_pad, gradient.dtype)
+    images = xp.zeros(image_shape, gradient.dtype)
+    for tap in window.taps(image_size, output_size):
+        images[..., *tap.inputs] += shares[..., *tap.outputs]
+    return images
+
+
+def _divisor(
+    xp: Array, image_size: Pair, output_size: Pair, window: Window, count_include_pad: bool, dtype: np.dtype
+) -> Array:
+    """How many elements each window counts, as (OH, OW)."""
+    counts = []
+    for axis in (0, 1):
+        before, after = window.padding[axis] if count_include_pad else (0, 0)
+        starts = np.arange(output_size[axis]) * window.stride[axis] - window.padding[axis][0]
+        positions = starts[:, None] + np.arange(window.kernel[axis]) * window.dilation[axis]
+        # In ceil mode a window can reach past the padding, too: that part never counts.
+        counts.append(((positions >= -before) & (positions < image_size[axis] + after)).sum(axis=1))
+    # A window in the padding alone sums to zero; dividing by one keeps it there.
+    return xp.asarray(np.maximum(np.outer(*counts), 1), dtype=dtype)

@@ -1,0 +1,70 @@
+"""Convolution layers."""
+
+from typing import Any
+
+import numpy as np
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.errors import ArgumentError
+from gpucnn.functions.conv import check_groups
+from gpucnn.geometry import IntOrPair, Shape, Window, as_count, conv2d_shape
+from gpucnn.layers.initialization import he_normal, zeros
+from gpucnn.layers.layer import Layer
+from gpucnn.layers.parameter import Parameter
+
+
+class Conv2d(Layer):
+    """Convolution of images (N, in_channels, H, W) with learned filters: (N, out_channels, OH, OW).
+
+    - `kernel_size`, `stride`, `padding` (zeros), `dilation`: an int or (height, width).
+    - `groups`: channels and filters are cut into so many parts that do not see each other.
+    - `weight`: (out_channels, in_channels / groups, KH, KW), He-normal at the start. `bias`: (out_channels,), zeros at
+      the start; None if `bias=False`.
+
+    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
+    Source: chapter 5, "Complete CNN Implementation", where it is called ConvLayer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        self.in_channels = as_count(in_channels, "Conv2d: in_channels")
+        self.out_channels = as_count(out_channels, "Conv2d: out_channels")
+        self.window = Window.of(kernel_size, stride, padding, dilation)
+        check_groups("Conv2d", groups, out_channels)
+        if in_channels % groups:
+            raise ArgumentError(f"Conv2d: groups must divide in_channels, got groups {groups} for {in_channels} channels")
+        self.groups = groups
+        self.weight = Parameter((out_channels, in_channels // groups, *self.window.kernel), he_normal)
+        self.bias = Parameter((out_channels,), zeros) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW)."""
+        window = self.window
+        padding = (window.padding[0][0], window.padding[1][0])
+        return F.conv2d(x, self.weight, self.bias, window.stride, padding, window.dilation, self.groups)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return conv2d_shape(self.label, input_shapes[0], self.weight.shape, self.window, self.groups)
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        batch, _, rows, columns = self.output_shape(*input_shapes)
+        return batch * rows * columns * self.weight.size
+
+    def describe(self) -> str:
+        window = self.window
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={window.kernel}, stride={window.stride}"
+        return f"{text}, padding={(window.padding[0][0], window.padding[1][0])}"
+
+
+ConvLayer = Conv2d
+"""The chapter's name for Conv2d."""

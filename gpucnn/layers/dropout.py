@@ -1,0 +1,35 @@
+"""Dropout as a layer."""
+
+from typing import Any
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor, as_tensor
+from gpucnn.functions.dropout import check_probability
+from gpucnn.geometry import Shape
+from gpucnn.layers.layer import Layer
+
+
+class Dropout(Layer):
+    """In training, set elements to zero with probability `p` and scale the others by 1 / (1 - p); else nothing.
+
+    The mask is a function of the model's seed, of the layer's path, and of `calls`, the number of masks drawn so far:
+    set `calls` back to draw the same mask again. Raises ArgumentError unless 0 <= p < 1.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        check_probability("Dropout", p)
+        self.p = p
+        self.calls = 0
+
+    def forward(self, x: Any) -> Tensor:
+        """Input of any shape to output of the same shape."""
+        if not self.training:
+            return as_tensor(x)
+        counter, self.calls = self.calls, self.calls + 1
+        return F.dropout(x, self.p, seed=self.seed, purpose=f"dropout {self.path}", counter=counter)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return input_shapes[0]
+
+    def describe(self) -> str:
+        return f"p={self.p}"

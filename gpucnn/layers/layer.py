@@ -1,0 +1,203 @@
+"""Layer: what every layer and model is made of."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from gpucnn.autograd import Tensor, no_grad
+from gpucnn.backend import Device, choose_device, to_host
+from gpucnn.errors import ArgumentError, DTypeError, StateError
+from gpucnn.geometry import Shape, shape_text
+from gpucnn.layers.parameter import Parameter
+from gpucnn.layers.trace import LayerCall, Trace, current_calls
+
+
+class Layer:
+    """Parameters and a function of them.
+
+    Subclass it, assign parameters and other layers as attributes (no `super().__init__()` is needed), and write
+    `forward`. Attributes get dotted paths by their names, e.g. "features.conv1.weight", in the order of definition.
+
+    - `training`: True until `eval()`; dropout looks at it.
+    - `seed`: initial weights and dropout masks are functions of it and of their path. The outermost model's seed holds.
+    """
+
+    path: str = ""
+    seed: int = 0
+    training: bool = True
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """The layer's output. Write this in a subclass."""
+        raise TypeError(f"{self.label}: the class {type(self).__name__} needs a method forward(self, x)")
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """`forward`, after a check of the shapes."""
+        calls = current_calls.get()
+        if not self._knows_its_shape:
+            return self.forward(*inputs)
+        shapes = [x.shape if isinstance(x, Tensor) else np.shape(x) for x in inputs]
+        shape = self.output_shape(*shapes)
+        if calls is None:
+            return self.forward(*inputs)
+        cost = self.multiply_adds(*shapes)
+        calls.append(LayerCall(self.path, type(self).__name__, shapes[0], shape, self.parameter_count(), cost))
+        return Tensor(np.broadcast_to(self._dtype.type(0), shape))
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        """The shape that comes out for inputs of `input_shapes` (batch axis included), found without computing.
+
+        Raises ShapeError, which names the layer's path, if the input does not fit.
+        """
+        return (input_shapes[0][0], *self.trace(*input_shapes).output_shape[1:])
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        """How many multiplications with addition inputs of `input_shapes` take. Layers without weights count as 0."""
+        if self._knows_its_shape:
+            return 0
+        return sum(call.multiply_adds for call in self.trace(*input_shapes).calls) * input_shapes[0][0]
+
+    def trace(self, *input_shapes: Shape) -> Trace:
+        """Every innermost layer's call for one image of `input_shapes` (whose batch axis is not looked at).
+
+        Layers that know their shape only tell it; functions that a model's `forward` calls itself run on one image.
+        """
+        token = current_calls.set([])
+        try:
+            zero = self._dtype.type(0)
+            with no_grad():
+                output = self(*(np.broadcast_to(zero, (1, *shape[1:])) for shape in input_shapes))
+            return Trace(current_calls.get() or [], output.shape)
+        finally:
+            current_calls.reset(token)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(path, parameter) of this layer and all within, in the order of definition; a shared one once."""
+        seen: set[int] = set()
+        for path, parameter in self._walk(""):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield path, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """The parameters of this layer and all within, in the order of definition."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def parameter_count(self) -> int:
+        """How many numbers this layer and all within learn. No memory is taken for them."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters as numpy arrays, by path. Device and model stay as they are."""
+        return {path: np.array(to_host(parameter.data), order="C") for path, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over parameters by path, on this model's device and in its dtype.
+
+        Raises StateError, and changes nothing, if a parameter is missing, unknown, or of another shape.
+        """
+        own = dict(self.named_parameters())
+        problems = [f"{path} is missing" for path in own if path not in state]
+        problems += [f"{path} is unknown" for path in state if path not in own]
+        for path, parameter in own.items():
+            if path in state and np.shape(state[path]) != parameter.shape:
+                got, expected = shape_text(np.shape(state[path])), shape_text(parameter.shape)
+                problems.append(f"{path} has shape {got}, expected {expected}")
+        if problems:
+            raise StateError(
+                f"these parameters do not fit {type(self).__name__}: {'; '.join(problems[:4])}"
+                f"{f'; and {len(problems) - 4} more' if len(problems) > 4 else ''}; build the model with the arguments "
+                f"it was saved with"
+            )
+        for path, parameter in own.items():
+            parameter.assign(state[path])
+
+    def train(self) -> Self:
+        """Switch to training, in this layer and all within. Returns the layer."""
+        return self._set_training(True)
+
+    def eval(self) -> Self:
+        """Switch to evaluation (no dropout), in this layer and all within. Returns the layer."""
+        return self._set_training(False)
+
+    def to(self, device: str | Device) -> Self:
+        """Move all parameters to `device`, in place. Returns the layer. DeviceError if the device does not work."""
+        chosen = choose_device(device).device
+        for parameter in self.parameters():
+            parameter.move(chosen)
+        return self
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert all parameters to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
+        if np.dtype(dtype).kind != "f":
+            raise DTypeError(f"a model's dtype must be a float, got {np.dtype(dtype)}")
+        for parameter in self.parameters():
+            parameter.convert(dtype)
+        return self
+
+    @property
+    def label(self) -> str:
+        """How messages name this layer: its path in the model and its class."""
+        return f"{self.path} ({type(self).__name__})" if self.path else type(self).__name__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, list | tuple | dict):
+            items = value.values() if isinstance(value, dict) else value
+            if any(isinstance(item, Layer | Parameter) for item in items):
+                raise ArgumentError(
+                    f"{self.label}: layers in a plain {type(value).__name__} would not be trained; "
+                    f"use self.{name} = layers.Sequential(*layers) or one attribute a layer"
+                )
+        object.__setattr__(self, name, value)
+        if isinstance(value, Layer | Parameter):
+            _place(value, f"{self.path}.{name}" if self.path else name, self.seed)
+        elif name == "seed":
+            _place(self, self.path, self.seed)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__}({self.describe()})"]
+        for name, member in self._members():
+            if isinstance(member, Layer):
+                lines.append(f"  {name}: " + repr(member).replace("\n", "\n  "))
+        return "\n".join(lines)
+
+    def describe(self) -> str:
+        """The layer's arguments, for `repr` and messages."""
+        return ""
+
+    @property
+    def _knows_its_shape(self) -> bool:
+        return type(self).output_shape is not Layer.output_shape
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return next((parameter.dtype for parameter in self.parameters()), np.dtype(np.float32))
+
+    def _members(self) -> "Iterator[tuple[str, Layer | Parameter]]":
+        for name, value in vars(self).items():
+            if isinstance(value, Layer | Parameter):
+                yield name, value
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+        for name, member in self._members():
+            if isinstance(member, Parameter):
+                yield prefix + name, member
+            else:
+                yield from member._walk(f"{prefix}{name}.")
+
+    def _set_training(self, training: bool) -> Self:
+        self.training = training
+        for _, member in self._members():
+            if isinstance(member, Layer):
+                member._set_training(training)
+        return self
+
+
+def _place(member: Layer | Parameter, path: str, seed: int) -> None:
+    """Tell `member`, and all within, where it now stands and which seed holds there."""
+    object.__setattr__(member, "path", path)
+    object.__setattr__(member, "seed", seed)
+    if isinstance(member, Layer):
+        for name, inner in member._members():
+            _place(inner, f"{path}.{name}" if path else name, seed)

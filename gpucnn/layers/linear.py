@@ -1,0 +1,39 @@
+"""The fully connected layer."""
+
+from typing import Any
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.geometry import Shape, as_count, linear_shape
+from gpucnn.layers.initialization import he_normal, zeros
+from gpucnn.layers.layer import Layer
+from gpucnn.layers.parameter import Parameter
+
+
+class Linear(Layer):
+    """x @ weight^T + bias: (N, in_features) to (N, out_features).
+
+    - `weight`: (out_features, in_features), He-normal at the start. `bias`: (out_features,), zeros at the start; None if
+      `bias=False`.
+
+    Raises ArgumentError for sizes below 1, ShapeError for input that does not fit.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        self.in_features = as_count(in_features, "Linear: in_features")
+        self.out_features = as_count(out_features, "Linear: out_features")
+        self.weight = Parameter((out_features, in_features), he_normal)
+        self.bias = Parameter((out_features,), zeros) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        """Input (N, in_features) to (N, out_features)."""
+        return F.linear(x, self.weight, self.bias)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return linear_shape(self.label, input_shapes[0], self.weight.shape)
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        return int(input_shapes[0][0]) * self.weight.size
+
+    def describe(self) -> str:
+        return f"{self.in_features}, {self.out_features}"

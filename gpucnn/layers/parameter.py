@@ -1,0 +1,85 @@
+"""Parameter: a tensor that a layer learns."""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gpucnn.autograd import Tensor, as_array
+from gpucnn.backend import Array, Device, generator, to_device
+from gpucnn.geometry import Shape
+
+Initializer: TypeAlias = Callable[[np.random.Generator, Shape], np.ndarray]
+
+
+class Parameter(Tensor):
+    """A tensor with a place in a model. Its first value is drawn when it is first read.
+
+    The value is a function of the model's seed and of the parameter's `path` there, e.g. "conv1.weight": equal layers
+    in different places start differently, and the order of construction does not matter. Until it is read it takes no
+    memory, so a model of any size can be built to count its parameters.
+
+    - `shape`: its shape. `initialize`: how to draw it, see `initialization`. `dtype`: a float dtype.
+    """
+
+    __slots__ = ("_data", "_device", "_dtype", "_initialize", "_shape", "path", "seed")
+
+    def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
+        self._data: Array | None = None
+        self._shape = tuple(shape)
+        self._dtype = np.dtype(dtype)
+        self._device = Device()
+        self._initialize = initialize
+        self.path = ""
+        self.seed = 0
+        self.grad = None
+        self.node = None
+        self.requires_grad = True
+
+    @property
+    def data(self) -> Array:
+        """The array, drawn at the first look."""
+        if self._data is None:
+            drawn = self._initialize(generator(self.seed, f"initial {self.path}"), self._shape)
+            self._data = to_device(np.asarray(drawn, dtype=self._dtype), self._device)
+        return self._data
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        self._data = array
+
+    @property
+    def shape(self) -> Shape:
+        return self._shape
+
+    @property
+    def size(self) -> int:
+        return math.prod(self._shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._dtype
+
+    def assign(self, values: Any) -> None:
+        """Take over `values`, of the parameter's shape, in its dtype and on its device."""
+        array = to_device(as_array(values), self._device)
+        if self._data is None:
+            self._data = array.astype(self._dtype)  # a copy: the caller keeps its own
+        else:
+            self._data[...] = array
+
+    def move(self, device: Device) -> None:
+        """Bring the array and its gradient to `device`, in place."""
+        self._device = device
+        if self._data is not None:
+            self._data = to_device(self._data, device)
+        if self.grad is not None:
+            self.grad = to_device(self.grad, device)
+
+    def convert(self, dtype: Any) -> None:
+        """Change the dtype, in place. The gradient is dropped."""
+        self._dtype = np.dtype(dtype)
+        if self._data is not None:
+            self._data = self._data.astype(self._dtype, copy=False)
+        self.grad = None

@@ -1,0 +1,72 @@
+"""Pooling layers."""
+
+from typing import Any
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.functions.pooling import pooling_window
+from gpucnn.geometry import IntOrPair, Shape, pool2d_shape
+from gpucnn.layers.layer import Layer
+
+
+class MaxPool2d(Layer):
+    """The maximum of every window of images (N, C, H, W): (N, C, OH, OW). Arguments are those of `F.max_pool2d`.
+
+    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
+    """
+
+    def __init__(
+        self,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        self.window = pooling_window("MaxPool2d", kernel_size, stride, padding, dilation, ceil_mode)
+        self.arguments = (kernel_size, stride, padding, dilation, ceil_mode)
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, C, H, W) to their windows' maxima (N, C, OH, OW)."""
+        return F.max_pool2d(x, *self.arguments)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return pool2d_shape(self.label, input_shapes[0], self.window)
+
+    def describe(self) -> str:
+        return f"{self.window.kernel}, stride={self.window.stride}"
+
+
+class MaxPoolLayer(MaxPool2d):
+    """The chapter's name for MaxPool2d, with the chapter's arguments."""
+
+    def __init__(self, pool_size: IntOrPair = 2, stride: IntOrPair = 2) -> None:
+        super().__init__(pool_size, stride)
+
+
+class AvgPool2d(Layer):
+    """The mean of every window of images (N, C, H, W): (N, C, OH, OW). Arguments are those of `F.avg_pool2d`.
+
+    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
+    """
+
+    def __init__(
+        self,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        self.window = pooling_window("AvgPool2d", kernel_size, stride, padding, 1, ceil_mode)
+        self.arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, C, H, W) to their windows' means (N, C, OH, OW)."""
+        return F.avg_pool2d(x, *self.arguments)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return pool2d_shape(self.label, input_shapes[0], self.window)
+
+    def describe(self) -> str:
+        return f"{self.window.kernel}, stride={self.window.stride}"

@@ -1,0 +1,28 @@
+"""What a model does to an input's shape, layer by layer, found without computing."""
+
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from gpucnn.geometry import Shape
+
+
+class LayerCall(NamedTuple):
+    """One call of an innermost layer, for a batch of one."""
+
+    path: str
+    kind: str
+    input_shape: Shape
+    output_shape: Shape
+    parameters: int
+    multiply_adds: int
+
+
+class Trace(NamedTuple):
+    """All calls in their order, and the shape that comes out at the end."""
+
+    calls: list[LayerCall]
+    output_shape: Shape
+
+
+current_calls: ContextVar[list[LayerCall] | None] = ContextVar("current_calls", default=None)
+"""Where calls are noted while a trace runs; None while layers compute."""

@@ -1,0 +1,35 @@
+"""Models, one file each, and their creation by name."""
+
+from typing import Any
+
+from gpucnn.errors import ArgumentError
+from gpucnn.layers import Layer
+from gpucnn.models.lenet5 import LeNet5 as LeNet5
+from gpucnn.models.mlp import MLP as MLP
+from gpucnn.models.simple_cnn import SimpleCNN as SimpleCNN
+from gpucnn.models.simple_cnn import TwoStageCNN as TwoStageCNN
+
+_BY_NAME: dict[str, Any] = {"lenet5": LeNet5, "simplecnn": SimpleCNN, "mlp": MLP}
+
+
+def names() -> list[str]:
+    """The names that `create` knows."""
+    return list(_BY_NAME)
+
+
+def create(name: str, num_classes: int = 10, in_channels: int = 1, image_size: int | None = None, seed: int = 0) -> Layer:
+    """The model called `name`, for images (N, in_channels, image_size, image_size).
+
+    `image_size` is by default what the model was made for. Raises ArgumentError for an unknown name or a size that the
+    model cannot take.
+    """
+    if name not in _BY_NAME:
+        raise ArgumentError(f"unknown model {name!r}; expected one of {', '.join(_BY_NAME)}")
+    model = _BY_NAME[name]
+    created: Layer = model(num_classes, in_channels, image_size or model.image_size, seed)
+    return created
+
+
+def image_size_for(name: str, native_size: int) -> int:
+    """The image size to train the model called `name` at on images of `native_size`: its own if that is no smaller."""
+    return max(native_size, int(_BY_NAME[name].image_size)) if name in _BY_NAME else native_size

@@ -1,0 +1,46 @@
+"""LeNet-5, with the chapter's max pooling and ReLU.
+
+Source: chapter 5, "LeNet-5 Architecture"; LeCun et al., "Gradient-based learning applied to document recognition", 1998.
+"""
+
+from typing import Any
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.geometry import shape_text
+from gpucnn.layers import Conv2d, Layer, Linear, MaxPool2d
+
+
+class LeNet5(Layer):
+    """32x32 images -> 6 maps of 28x28 -> 14x14 -> 16 maps of 10x10 -> 5x5 -> 400 -> 120 -> 84 -> classes.
+
+    Takes (N, in_channels, 32, 32), gives logits (N, num_classes). ArgumentError for another image size.
+    """
+
+    image_size = 32
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 32, seed: int = 0) -> None:
+        if image_size != self.image_size:
+            raise ArgumentError(f"LeNet5 takes images of 32x32, got image_size={image_size}; pad or resize the images to 32")
+        self.seed = seed
+        self.conv1 = Conv2d(in_channels, 6, 5)
+        self.pool1 = MaxPool2d(2)
+        self.conv2 = Conv2d(6, 16, 5)
+        self.pool2 = MaxPool2d(2)
+        self.fc1 = Linear(16 * 5 * 5, 120)
+        self.fc2 = Linear(120, 84)
+        self.output = Linear(84, num_classes)
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, in_channels, 32, 32) to logits (N, num_classes). ShapeError for images of another size."""
+        if x.shape[2:] != (32, 32):
+            raise ShapeError(
+                f"{self.label}: expected images (N, {self.conv1.in_channels}, 32, 32), got {shape_text(x.shape)}; "
+                f"pad or resize the images to 32x32"
+            )
+        x = self.pool1(F.relu(self.conv1(x)))
+        x = self.pool2(F.relu(self.conv2(x)))
+        x = F.relu(self.fc1(F.flatten(x)))
+        x = F.relu(self.fc2(x))
+        return self.output(x)

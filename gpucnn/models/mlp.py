@@ -1,0 +1,26 @@
+"""The multi-layer perceptron that the chapter compares CNNs with."""
+
+from typing import Any
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.layers import Layer, Linear
+
+
+class MLP(Layer):
+    """Pixels -> 100 hidden units -> classes: 784-100-10 for 28x28 images, with 78,500 parameters in the first layer.
+
+    Takes (N, in_channels, image_size, image_size), gives logits (N, num_classes).
+    Source: chapter 5, "The Parameter Explosion Problem".
+    """
+
+    image_size = 28
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, seed: int = 0) -> None:
+        self.seed = seed
+        self.hidden = Linear(in_channels * image_size * image_size, 100)
+        self.output = Linear(100, num_classes)
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""
+        return self.output(F.relu(self.hidden(F.flatten(x))))

@@ -1,0 +1,93 @@
+"""Optimizer: what all update rules share."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gpucnn.backend import Array, to_device, to_host
+from gpucnn.errors import ArgumentError, StateError
+from gpucnn.geometry import shape_text
+from gpucnn.layers import Parameter
+
+
+class Optimizer:
+    """Holds parameters, and for each of them the arrays that its update rule remembers, by the parameter's path.
+
+    - `parameters`: parameters of one model, e.g. `model.parameters()`.
+    - `lr`: the learning rate, a number >= 0; it may be set anew before every step.
+
+    Subclasses write `update`. Raises ArgumentError if there are no parameters, something else is among them, or two
+    have one path (their models then belong into one outer layer).
+    """
+
+    remembers: tuple[str, ...] = ()
+    """The names under which `update` keeps arrays in its memory."""
+
+    def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
+        self.lr = check_number("lr", lr)
+        self.parameters: dict[str, Parameter] = {}
+        self.state: dict[str, dict[str, Array]] = {}
+        for parameter in parameters:
+            if not isinstance(parameter, Parameter):
+                raise ArgumentError(
+                    f"{type(self).__name__}: expected parameters, got {type(parameter).__name__}; pass model.parameters()"
+                )
+            if parameter.path in self.parameters:
+                raise ArgumentError(
+                    f"{type(self).__name__}: two parameters have the path {parameter.path!r}; "
+                    f"make their models attributes of one Layer, and pass its parameters()"
+                )
+            self.parameters[parameter.path] = parameter
+        if not self.parameters:
+            raise ArgumentError(f"{type(self).__name__}: got no parameters; pass model.parameters(), fresh for each use")
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient, in place."""
+        for path, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                memory = self.state.setdefault(path, {})
+                self.update(parameter.data, parameter.grad, memory)
+
+    def update(self, data: Array, gradient: Array, memory: dict[str, Array]) -> None:
+        """Change one parameter's `data` in place. `memory` starts empty and keeps arrays from step to step."""
+        raise TypeError(f"the class {type(self).__name__} needs a method update(self, data, gradient, memory)")
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all that is remembered, as numpy arrays by "path/name", e.g. "conv1.weight/momentum"."""
+        return {
+            f"{path}/{name}": np.array(to_host(array), order="C")
+            for path, memory in self.state.items()
+            for name, array in memory.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave. StateError, and no change, if it belongs to other parameters."""
+        loaded: dict[str, dict[str, Array]] = {}
+        for key, value in state.items():
+            path, _, name = key.rpartition("/")
+            parameter = self.parameters.get(path)
+            array = np.array(value)
+            if parameter is None or name not in self.remembers:
+                raise StateError(
+                    f"{type(self).__name__} has no place for {key!r}; load the state into the optimizer and model it "
+                    f"was saved from"
+                )
+            if array.ndim and array.shape != parameter.shape:
+                raise StateError(
+                    f"{key!r} has shape {shape_text(array.shape)}, its parameter {shape_text(parameter.shape)}"
+                )
+            loaded.setdefault(path, {})[name] = to_device(array, parameter.device) if array.ndim else array
+        self.state = loaded
+
+def check_number(name: str, value: float, below: float = np.inf) -> float:
+    """`value` as a float; ArgumentError, which names it, unless 0 <= value < `below`."""
+    if not isinstance(value, int | float) or not 0 <= value < below:
+        limit = "a number >= 0" if below == np.inf else f"a number from 0 to below {below:g}"
+        raise ArgumentError(f"{name} must be {limit}, got {value!r}")
+    return float(value)

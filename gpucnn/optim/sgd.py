@@ -1,0 +1,50 @@
+"""Stochastic gradient descent."""
+
+from collections.abc import Iterable
+
+from gpucnn.backend import Array
+from gpucnn.errors import ArgumentError
+from gpucnn.layers import Parameter
+from gpucnn.optim.optimizer import Optimizer, check_number
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, as PyTorch defines it.
+
+        velocity = momentum * velocity + (gradient + weight_decay * parameter)
+        parameter -= lr * velocity
+
+    With `nesterov` the step looks ahead: lr * (gradient + momentum * velocity). Raises ArgumentError for numbers out of
+    range, and for Nesterov without momentum.
+    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+    """
+
+    remembers = ("momentum",)
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 0.01,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(parameters, lr)
+        self.momentum = check_number("momentum", momentum, below=1)
+        self.weight_decay = check_number("weight_decay", weight_decay)
+        self.nesterov = nesterov
+        if nesterov and momentum == 0:
+            raise ArgumentError("SGD: nesterov=True needs momentum > 0, got 0")
+
+    def update(self, data: Array, gradient: Array, memory: dict[str, Array]) -> None:
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * data
+        if self.momentum:
+            velocity = memory.get("momentum")
+            if velocity is None:
+                velocity = memory["momentum"] = gradient.copy()
+            else:
+                velocity *= self.momentum
+                velocity += gradient
+            gradient = gradient + self.momentum * velocity if self.nesterov else velocity
+        data -= self.lr * gradient

@@ -1,0 +1,10 @@
+"""Training: the loop, its callbacks, metrics, and the folder a run is kept in."""
+
+from gpucnn.training.callback import Callback as Callback
+from gpucnn.training.evaluate import evaluate as evaluate
+from gpucnn.training.metrics import Metrics as Metrics
+from gpucnn.training.progress import ProgressBar as ProgressBar
+from gpucnn.training.progress import ProgressLines as ProgressLines
+from gpucnn.training.run_folder import RunFolder as RunFolder
+from gpucnn.training.run_folder import RunRecorder as RunRecorder
+from gpucnn.training.trainer import Trainer as Trainer

@@ -1,0 +1,62 @@
+"""Models in safetensors files: parameters by path and, as one JSON text, how to build the model again."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpucnn.errors import RunError
+from gpucnn.layers import Layer
+
+_KEY = "gpucnn"
+
+
+def save_model(path: Path, model: Layer, description: dict[str, Any]) -> None:
+    """Write the parameters, and `description` (JSON values), to `path`. The same model always gives the same bytes.
+
+    The file appears whole or not at all: a crash while writing leaves the old one.
+    """
+    from safetensors.numpy import save
+
+    # All in one metadata key: safetensors writes several in an order that changes from run to run.
+    # state_dict's arrays are C-contiguous, which safetensors 0.8.0 relies on without looking.
+    metadata = {_KEY: json.dumps(description, sort_keys=True)}
+    write_atomically(path, save(model.state_dict(), metadata))
+
+
+def load_model(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(parameters by path, description) from a file that `save_model` wrote. RunError, naming it, if it is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            parameters = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such model file; train first") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path}: not a model that can be read ({error})") from None
+    if _KEY not in metadata:
+        raise RunError(f"{path}: a safetensors file, but not one that gpucnn wrote")
+    description: dict[str, Any] = json.loads(metadata[_KEY])
+    return parameters, description
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
