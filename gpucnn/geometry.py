@@ -84,11 +84,6 @@ class Window(NamedTuple):
             self.dilation[1] * (self.kernel[1] - 1) + 1,
         )
 
-    @property
-    def overlaps(self) -> bool:
-        """Whether two windows can share an input element."""
-        return self.extent[0] > self.stride[0] or self.extent[1] > self.stride[1]
-
     def output_size(self, image_size: Pair, owner: str = "window") -> Pair:
         """Output (height, width): floor((size + padding - extent) / stride) + 1.
 
@@ -170,9 +165,7 @@ def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Wi
         fix = "images need a batch and a channel axis: add them with images[:, None] or images[None, None]"
         if len(image_shape) == 4:
             fix = f"give it {in_channels} channels or build it with in_channels={image_shape[1]}"
-        raise ShapeError(
-            f"{owner}: expected input (N, {in_channels}, H, W), got {shape_text(image_shape)}; {fix}"
-        )
+        raise ShapeError(f"{owner}: expected input (N, {in_channels}, H, W), got {shape_text(image_shape)}; {fix}")
     return (image_shape[0], out_channels, *window.output_size(image_shape[2:4], owner))
 
 

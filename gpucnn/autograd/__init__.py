@@ -1,8 +1,8 @@
 """Automatic differentiation: tensors, the tape that remembers how they came to be, and a check of gradients."""
 
-from gpucnn.autograd.gradcheck import gradcheck as gradcheck
 from gpucnn.autograd.grad_mode import grad_enabled as grad_enabled
 from gpucnn.autograd.grad_mode import no_grad as no_grad
+from gpucnn.autograd.gradcheck import gradcheck as gradcheck
 from gpucnn.autograd.record import record as record
 from gpucnn.autograd.tensor import Operand as Operand
 from gpucnn.autograd.tensor import Tensor as Tensor

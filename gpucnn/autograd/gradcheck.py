@@ -45,7 +45,12 @@ def gradcheck(
 
 
 def _slope(
-    function: Callable[..., Tensor], leaves: list[Tensor], leaf: Tensor, index: tuple[int, ...], weights: Array, step: float
+    function: Callable[..., Tensor],
+    leaves: list[Tensor],
+    leaf: Tensor,
+    index: tuple[int, ...],
+    weights: Array,
+    step: float,
 ) -> float:
     value = leaf.data[index].item()
     sides = []

@@ -37,7 +37,9 @@ class Tensor:
         self.node: Node | None = None
         self.requires_grad = requires_grad
         if requires_grad and self.dtype.kind != "f":
-            raise DTypeError(f"only float tensors have gradients, got {self.dtype}; convert with array.astype('float32')")
+            raise DTypeError(
+                f"only float tensors have gradients, got {self.dtype}; convert with array.astype('float32')"
+            )
 
     @property
     def shape(self) -> Shape:
@@ -74,7 +76,9 @@ class Tensor:
     def item(self) -> float:
         """The single value as a Python number. ShapeError if there is more than one."""
         if self.size != 1:
-            raise ShapeError(f"item() needs a tensor of one element, got shape {shape_text(self.shape)}; reduce it first")
+            raise ShapeError(
+                f"item() needs a tensor of one element, got shape {shape_text(self.shape)}; reduce it first"
+            )
         value: float = self.data.item()
         return value
 

@@ -81,7 +81,9 @@ def _probe(module: Any) -> Problem | None:
             'pip install "cupy-cuda13x[ctk]" (or "cupy-cuda12x[ctk]"), which brings the CUDA libraries CuPy needs',
         )
     if product != 8.0:
-        return Problem(f"the GPU multiplied wrongly: the sum should be 8, it is {product}", "check the GPU and its driver")
+        return Problem(
+            f"the GPU multiplied wrongly: the sum should be 8, it is {product}", "check the GPU and its driver"
+        )
     return None
 
 

@@ -1,6 +1,7 @@
 """Devices by name: "cpu", "cuda", "cuda:1", and "auto", which says what it took and why."""
 
 import re
+from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ from gpucnn.backend import cuda
 from gpucnn.errors import ArgumentError, DeviceError
 
 
-class Device(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Device:
     """One place where arrays live."""
 
     kind: str = "cpu"

@@ -16,7 +16,7 @@ from gpucnn.errors import ArgumentError
 from gpucnn.geometry import is_int
 
 
-def generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
+def generator(seed: int, purpose: str, *counters: int) -> "np.random.Generator":
     """A generator whose draws are a function of its arguments alone.
 
     `seed` is an int in [0, 2^64), `purpose` any name, and up to three `counters` are ints in [0, 2^64). Streams that
@@ -31,7 +31,7 @@ def random_words(seed: int, purpose: str, *counters: int, count: int) -> np.ndar
     return pairs.astype("<u8", copy=False).view("<u4")[:count]
 
 
-def _philox(seed: int, purpose: str, counters: tuple[int, ...]) -> np.random.Philox:
+def _philox(seed: int, purpose: str, counters: tuple[int, ...]) -> "np.random.Philox":
     for name, value in (("seed", seed), *((f"counter of {purpose!r}", counter) for counter in counters)):
         if not is_int(value) or not 0 <= value < 1 << 64:
             raise ArgumentError(f"{name} must be an int from 0 to 2^64 - 1, got {value!r}")

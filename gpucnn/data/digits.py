@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpucnn.backend import generator
+from gpucnn.backend import random_words
 
 IMAGE_SIZE = 8
 FULL_SCALE = 16
@@ -33,5 +33,7 @@ def _stratified_choice(labels: np.ndarray) -> np.ndarray:
     chosen = np.zeros(len(labels), bool)
     for label, count in enumerate(counts):
         members = np.flatnonzero(labels == label)
-        chosen[generator(0, "digits split", label).permutation(members)[:count]] = True
+        # Sorted random words, as the order that a Generator draws may change with NumPy's version.
+        order = np.argsort(random_words(0, "digits split", label, count=len(members)), kind="stable")
+        chosen[members[order[:count]]] = True
     return chosen

@@ -66,5 +66,7 @@ def _read(path: Path, stream: BinaryIO, axes: int, most_bytes: int) -> np.ndarra
         data += chunk
     if len(data) != count:
         found = "more" if len(data) > count else f"{len(data):,}"
-        raise DataError(f"{path}: expected {count:,} bytes of data ({' x '.join(map(str, shape))}), the file has {found}")
+        raise DataError(
+            f"{path}: expected {count:,} bytes of data ({' x '.join(map(str, shape))}), the file has {found}"
+        )
     return np.frombuffer(data, np.uint8).reshape(shape)

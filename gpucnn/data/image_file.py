@@ -3,12 +3,16 @@
 import os
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.errors import DataError
 from gpucnn.geometry import shape_text
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarray:
@@ -36,7 +40,9 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not an image that can be read ({reason}); give PNG, JPEG or .npy") from None
     size = preprocess.native_size
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BOX if image.width > size else Image.Resampling.BILINEAR))
+    pixels = np.asarray(
+        image.resize((size, size), Image.Resampling.BOX if image.width > size else Image.Resampling.BILINEAR)
+    )
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
 
@@ -53,7 +59,9 @@ def _bytes_of(path: Path, array: np.ndarray) -> np.ndarray:
     low, high = (float(array.min()), float(array.max())) if array.dtype.kind in "fiub" else (np.nan, np.nan)
     top = 1 if array.dtype.kind == "f" else 255
     if not (low >= 0 and high <= top):
-        raise DataError(f"{path}: expected bytes from 0 to 255 or floats from 0 to 1, got {array.dtype} from {low} to {high}")
+        raise DataError(
+            f"{path}: expected bytes from 0 to 255 or floats from 0 to 1, got {array.dtype} from {low} to {high}"
+        )
     return np.rint(np.ascontiguousarray(array, dtype=np.float64) * (255 / top)).astype(np.uint8)
 
 

@@ -1,6 +1,7 @@
 """From raw pixels to what a model takes."""
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -8,13 +9,14 @@ from gpucnn.errors import ArgumentError, DataError
 from gpucnn.geometry import shape_text
 
 
-class Preprocess(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Preprocess:
     """Raw images (N, channels, native_size, native_size) to float32 (N, channels, image_size, image_size) in [0, 1].
 
     - `full_scale`: the raw value of full brightness; pixels are divided by it.
     - `fit`: how native becomes image size: "pad" with dark pixels on all sides, or "resize" bilinearly.
 
-    It can be written to JSON (`_asdict`) and so travels with a trained model.
+    It can be written to JSON (`dataclasses.asdict`) and so travels with a trained model.
     """
 
     channels: int
@@ -34,18 +36,20 @@ class Preprocess(NamedTuple):
                 f"images of {self.native_size}x{self.native_size} cannot be fitted into {self.image_size}x"
                 f"{self.image_size}; choose a model for larger images"
             )
-        scaled = images.astype(np.float32) / np.float32(self.full_scale)
+        scaled: np.ndarray = images.astype(np.float32) / np.float32(self.full_scale)
         if margin == 0:
             return scaled
         if self.fit == "pad":
             sides = (margin // 2, margin - margin // 2)
             return np.pad(scaled, ((0, 0), (0, 0), sides, sides))
         matrix = _bilinear_matrix(self.native_size, self.image_size)
-        return matrix @ scaled @ matrix.T
+        resized: np.ndarray = matrix @ scaled @ matrix.T
+        return resized
 
 
 def _bilinear_matrix(size: int, new_size: int) -> np.ndarray:
     """The matrix (new_size, size) that resamples a line of pixels, pixel centres on pixel centres, edges repeated."""
     centres = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
     distances = np.abs(centres[:, None] - np.arange(size))
-    return np.maximum(0, 1 - distances).astype(np.float32)
+    weights: np.ndarray = np.maximum(0, 1 - distances).astype(np.float32)
+    return weights

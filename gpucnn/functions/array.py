@@ -162,7 +162,9 @@ def flatten(x: Operand, start_axis: int = 1) -> Tensor:
     """All axes from `start_axis` on as one: (N, C, H, W) becomes (N, C * H * W)."""
     x = as_tensor(x)
     if not 0 <= start_axis < max(1, x.ndim):
-        raise ShapeError(f"flatten: start_axis must be from 0 to {x.ndim - 1} for {shape_text(x.shape)}, got {start_axis}")
+        raise ShapeError(
+            f"flatten: start_axis must be from 0 to {x.ndim - 1} for {shape_text(x.shape)}, got {start_axis}"
+        )
     return reshape(x, (*x.shape[:start_axis], math.prod(x.shape[start_axis:])))
 
 

@@ -79,6 +79,8 @@ def plain_image(owner: str, name: str, image: Array) -> Array:
     except TypeError:
         image = np.asarray(image)
     if image.ndim != 2:
-        raise ShapeError(f"{owner}: {name} must be a plain (H, W) array, got {shape_text(image.shape)}; "
-                         f"for batches and channels use functions.conv2d and functions.max_pool2d")
+        raise ShapeError(
+            f"{owner}: {name} must be a plain (H, W) array, got {shape_text(image.shape)}; "
+            f"for batches and channels use functions.conv2d and functions.max_pool2d"
+        )
     return image if image.dtype.kind == "f" else image.astype(np.float64)

@@ -56,7 +56,7 @@ def _label_indices(labels: Any, count: int, classes: int, logits: Tensor) -> Arr
             f"cross_entropy: expected labels ({count},) for logits {shape_text(logits.shape)}, "
             f"got {shape_text(array.shape)}; give one class index per image"
         )
-    if on_host and count and not (0 <= int(array.min()) and int(array.max()) < classes):
+    if on_host and count and (int(array.min()) < 0 or int(array.max()) >= classes):
         raise ArgumentError(
             f"cross_entropy: labels must be from 0 to {classes - 1}, got {array.min()} to {array.max()}; "
             f"the model needs as many outputs as there are classes"

@@ -4,8 +4,10 @@ from gpucnn.backend import Array, xp_of
 
 
 def log_softmax(logits: Array, axis: int) -> Array:
-    """logits - log(sum(exp(logits))) along `axis`, of the same shape. The largest logit is taken off first, so that
-    no exponential overflows."""
+    """logits - log(sum(exp(logits))) along `axis`, of the same shape.
+
+    The largest logit is taken off first, so that no exponential overflows.
+    """
     xp = xp_of(logits)
     shifted = logits - logits.max(axis=axis, keepdims=True)
     shifted -= xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.errors import ArgumentError
@@ -42,7 +40,9 @@ class Conv2d(Layer):
         self.window = Window.of(kernel_size, stride, padding, dilation)
         check_groups("Conv2d", groups, out_channels)
         if in_channels % groups:
-            raise ArgumentError(f"Conv2d: groups must divide in_channels, got groups {groups} for {in_channels} channels")
+            raise ArgumentError(
+                f"Conv2d: groups must divide in_channels, got groups {groups} for {in_channels} channels"
+            )
         self.groups = groups
         self.weight = Parameter((out_channels, in_channels // groups, *self.window.kernel), he_normal)
         self.bias = Parameter((out_channels,), zeros) if bias else None

@@ -7,7 +7,7 @@ import numpy as np
 from gpucnn.geometry import Shape
 
 
-def he_normal(generator: np.random.Generator, shape: Shape) -> np.ndarray:
+def he_normal(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
     """Normal with standard deviation sqrt(2 / fan_in), where fan_in is the product of all axes but the first.
 
     Keeps the variance of ReLU layers. Source: He et al., "Delving deep into rectifiers", ICCV 2015; chapter 5,
@@ -17,6 +17,6 @@ def he_normal(generator: np.random.Generator, shape: Shape) -> np.ndarray:
     return generator.standard_normal(shape) * math.sqrt(2.0 / fan_in)
 
 
-def zeros(generator: np.random.Generator, shape: Shape) -> np.ndarray:
+def zeros(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
     """All zeros, as biases start."""
     return np.zeros(shape)

@@ -10,7 +10,7 @@ from gpucnn.autograd import Tensor, as_array
 from gpucnn.backend import Array, Device, generator, to_device
 from gpucnn.geometry import Shape
 
-Initializer: TypeAlias = Callable[[np.random.Generator, Shape], np.ndarray]
+Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
 
 
 class Parameter(Tensor):
@@ -28,7 +28,7 @@ class Parameter(Tensor):
     def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
         self._data: Array | None = None
         self._shape = tuple(shape)
-        self._dtype = np.dtype(dtype)
+        self._dtype: np.dtype = np.dtype(dtype)
         self._device = Device()
         self._initialize = initialize
         self.path = ""

@@ -17,7 +17,9 @@ def names() -> list[str]:
     return list(_BY_NAME)
 
 
-def create(name: str, num_classes: int = 10, in_channels: int = 1, image_size: int | None = None, seed: int = 0) -> Layer:
+def create(
+    name: str, num_classes: int = 10, in_channels: int = 1, image_size: int | None = None, seed: int = 0
+) -> Layer:
     """The model called `name`, for images (N, in_channels, image_size, image_size).
 
     `image_size` is by default what the model was made for. Raises ArgumentError for an unknown name or a size that the

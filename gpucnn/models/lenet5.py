@@ -9,7 +9,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.geometry import shape_text
-from gpucnn.layers import Conv2d, Layer, Linear, MaxPool2d
+from gpucnn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d
 
 
 class LeNet5(Layer):
@@ -22,12 +22,15 @@ class LeNet5(Layer):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 32, seed: int = 0) -> None:
         if image_size != self.image_size:
-            raise ArgumentError(f"LeNet5 takes images of 32x32, got image_size={image_size}; pad or resize the images to 32")
+            raise ArgumentError(
+                f"LeNet5 takes images of 32x32, got image_size={image_size}; pad or resize the images to 32"
+            )
         self.seed = seed
         self.conv1 = Conv2d(in_channels, 6, 5)
         self.pool1 = MaxPool2d(2)
         self.conv2 = Conv2d(6, 16, 5)
         self.pool2 = MaxPool2d(2)
+        self.flatten = Flatten()
         self.fc1 = Linear(16 * 5 * 5, 120)
         self.fc2 = Linear(120, 84)
         self.output = Linear(84, num_classes)
@@ -41,6 +44,6 @@ class LeNet5(Layer):
             )
         x = self.pool1(F.relu(self.conv1(x)))
         x = self.pool2(F.relu(self.conv2(x)))
-        x = F.relu(self.fc1(F.flatten(x)))
+        x = F.relu(self.fc1(self.flatten(x)))
         x = F.relu(self.fc2(x))
         return self.output(x)

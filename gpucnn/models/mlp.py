@@ -4,7 +4,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.layers import Layer, Linear
+from gpucnn.layers import Flatten, Layer, Linear
 
 
 class MLP(Layer):
@@ -18,9 +18,10 @@ class MLP(Layer):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, seed: int = 0) -> None:
         self.seed = seed
+        self.flatten = Flatten()
         self.hidden = Linear(in_channels * image_size * image_size, 100)
         self.output = Linear(100, num_classes)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""
-        return self.output(F.relu(self.hidden(F.flatten(x))))
+        return self.output(F.relu(self.hidden(self.flatten(x))))

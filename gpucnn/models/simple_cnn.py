@@ -8,7 +8,7 @@ from typing import Any
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.errors import ArgumentError
-from gpucnn.layers import ConvLayer, Layer, Linear, MaxPoolLayer
+from gpucnn.layers import ConvLayer, Flatten, Layer, Linear, MaxPoolLayer
 
 
 class SimpleCNN(Layer):
@@ -27,13 +27,14 @@ class SimpleCNN(Layer):
         pooled_size = (image_size - 2) // 2
         self.conv = ConvLayer(in_channels, 8, 3)
         self.pool = MaxPoolLayer(2)
+        self.flatten = Flatten()
         self.fc = Linear(8 * pooled_size * pooled_size, 128)
         self.output = Linear(128, num_classes)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""
         x = self.pool(F.relu(self.conv(x)))
-        x = F.relu(self.fc(F.flatten(x)))
+        x = F.relu(self.fc(self.flatten(x)))
         return self.output(x)
 
 

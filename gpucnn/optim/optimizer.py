@@ -40,7 +40,9 @@ class Optimizer:
                 )
             self.parameters[parameter.path] = parameter
         if not self.parameters:
-            raise ArgumentError(f"{type(self).__name__}: got no parameters; pass model.parameters(), fresh for each use")
+            raise ArgumentError(
+                f"{type(self).__name__}: got no parameters; pass model.parameters(), fresh for each use"
+            )
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -84,6 +86,7 @@ class Optimizer:
                 )
             loaded.setdefault(path, {})[name] = to_device(array, parameter.device) if array.ndim else array
         self.state = loaded
+
 
 def check_number(name: str, value: float, below: float = np.inf) -> float:
     """`value` as a float; ArgumentError, which names it, unless 0 <= value < `below`."""

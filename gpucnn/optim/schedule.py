@@ -20,7 +20,9 @@ def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> Schedule:
     check_number("peak", peak)
     as_count(total_steps, "total_steps")
     if not 0 < warmup < 1:
-        raise ArgumentError(f"warmup, the share of steps in which the rate rises, must be between 0 and 1, got {warmup!r}")
+        raise ArgumentError(
+            f"warmup, the share of steps in which the rate rises, must be between 0 and 1, got {warmup!r}"
+        )
     start, end = peak / 25, peak / 25e4
     top, last = warmup * total_steps - 1, total_steps - 1
 

@@ -1,9 +1,9 @@
 """The folder that a training run is kept in.
 
-    config.json         what was asked for, and what the model needs to be built and fed again
-    metrics.jsonl       one line for every finished epoch
-    model.safetensors   the parameters after the last finished epoch
-    summary.json        how it ended; only there when the run has finished
+config.json         what was asked for, and what the model needs to be built and fed again
+metrics.jsonl       one line for every finished epoch
+model.safetensors   the parameters after the last finished epoch
+summary.json        how it ended; only there when the run has finished
 """
 
 import json
@@ -63,7 +63,9 @@ class RunFolder:
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunError(f"{self.path}: no run there (no config.json); give the folder that gpucnn train made") from None
+            raise RunError(
+                f"{self.path}: no run there (no config.json); give the folder that gpucnn train made"
+            ) from None
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config_file}: cannot be read ({error})") from None
         if not isinstance(config, dict):

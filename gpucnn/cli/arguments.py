@@ -1,0 +1,56 @@
+"""Argument types that several commands share. Each refuses a wrong value with what was expected."""
+
+import argparse
+import difflib
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from gpucnn.geometry import Shape
+
+Number = TypeVar("Number", int, float)
+
+
+def count(text: str) -> int:
+    """An int >= 1."""
+    return _number(text, int, "a whole number >= 1", lambda value: value >= 1)
+
+
+def seed(text: str) -> int:
+    """An int from 0 to 2^64 - 1."""
+    return _number(text, int, "a whole number from 0 to 2^64 - 1", lambda value: 0 <= value < 1 << 64)
+
+
+def rate(text: str) -> float:
+    """A finite number > 0."""
+    return _number(text, float, "a number > 0", lambda value: 0 < value < float("inf"))
+
+
+def choice(names: Sequence[str]) -> Callable[[str], str]:
+    """One of `names`; a wrong one is answered with the nearest."""
+
+    def parse(text: str) -> str:
+        if text in names:
+            return text
+        nearest = difflib.get_close_matches(text, names, 1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise argparse.ArgumentTypeError(f"unknown name {text!r}, expected one of {', '.join(names)}{hint}")
+
+    return parse
+
+
+def image_shape(text: str) -> Shape:
+    """CHANNELSxHEIGHTxWIDTH, e.g. 1x32x32, as a tuple."""
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected CHANNELSxHEIGHTxWIDTH, e.g. 1x32x32, got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def _number(text: str, kind: Callable[[str], Number], expected: str, valid: Callable[[Number], bool]) -> Number:
+    try:
+        value = kind(text)
+        if valid(value):
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")

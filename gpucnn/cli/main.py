@@ -1,0 +1,49 @@
+"""The command `gpucnn`: parses, runs, and turns every expected failure into one line and an exit status."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from gpucnn import __version__
+from gpucnn.cli import evaluate, predict, summary, train
+from gpucnn.errors import GpucnnError
+
+USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+    parser = Parser(prog="gpucnn", description="Train convolutional neural networks on a GPU or a laptop.")
+    parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (train, evaluate, predict, summary):
+        name = module.__name__.rpartition(".")[2]
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except GpucnnError as error:
+        return _fail(options.command, str(error), FAILURE)
+    except MemoryError as error:
+        return _fail(options.command, f"out of memory ({error or 'no details'}); use a smaller --batch-size", FAILURE)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(options.command, f"{place}{error.strerror or error}", FAILURE)
+    except KeyboardInterrupt as error:
+        return _fail(options.command, str(error) or "stopped by Ctrl-C", INTERRUPTED)
+    return 0
+
+
+def _fail(command: str, message: str, status: int) -> int:
+    print(f"gpucnn {command}: {' '.join(message.split())}", file=sys.stderr)
+    return status

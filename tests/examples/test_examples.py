@@ -1,0 +1,86 @@
+"""Each lesson runs, and prints what it promises."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from gpucnn import data
+from gpucnn.cli.main import main
+from tests.data.idx_files import write_small_mnist
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    load(name).main()
+
+
+def test_chapter_tour_prints_every_worked_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("chapter_tour", monkeypatch)
+    printed = capsys.readouterr().out
+    for promised in [
+        "Output[1,1] = 7\n",
+        "Output[2,2] = 13\n",
+        "[[6. 6.]\n [6. 6.]]",
+        "[[ 7.  8.]\n [15. 16.]]",
+        "78,400 weights + 100 biases = 78,500 parameters",
+        "150,528,000 weights",
+        "32 filters of 3x3: 288 weights",
+        "conv1: 28x28x6\npool1: 14x14x6\nconv2: 10x10x16\npool2: 5x5x16\nflatten: 400\nfc1: 120\nfc2: 84\noutput: 10\n",
+        "8*13*13 = 1352",
+        "Output shape: (1, 16, 7, 7)",
+        "the input convolved with the output gradient: True",
+        "the output gradient convolved with the turned kernel: True",
+        "convolution: both gradients agree",
+        "max pooling: the gradient agrees",
+    ]:
+        assert promised in printed
+
+
+def test_train_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_small_mnist(tmp_path)
+    run("train_mnist", monkeypatch, str(tmp_path), "--epochs", "2")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("device: ")
+    assert lines[2].startswith("epoch 2: test accuracy ")
+
+
+def test_train_mnist_learns_the_real_one(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("train_mnist", monkeypatch, str(image_folder / "mnist"), "--epochs", "1", "--limit", "6000")
+    assert float(capsys.readouterr().out.split()[-2]) > 0.88
+
+
+def test_mlp_versus_cnn(digits: data.Splits) -> None:
+    example = load("mlp_versus_cnn")
+    mlp, cnn = example.compare(data.load("digits", image_size=28), epochs=6)
+    assert (mlp.parameters, cnn.parameters) == (79_510, 174_554)
+    assert min(mlp.accuracy, cnn.accuracy) > 0.88
+    for result in (mlp, cnn):
+        assert result.shifted_accuracy < result.accuracy - 0.1
+
+
+def test_learning_curves(
+    in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="learning_curves.py needs the extra plot")
+    assert main(["train", "--model", "mlp", "--epochs", "2", "--out", "run", "--quiet"]) == 0
+    run("learning_curves", monkeypatch, "curves.png", "run")
+    assert (in_tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "wrote curves.png" in capsys.readouterr().out

@@ -1,0 +1,38 @@
+"""Dropout's masks are functions of (seed, purpose, counter); its share and its scale are right."""
+
+import numpy as np
+import pytest
+
+from gpucnn import Tensor
+from gpucnn import functions as F
+from gpucnn.backend import random_words
+
+
+def test_mask_is_the_documented_one() -> None:
+    x = Tensor(np.arange(1, 61, dtype=np.float32).reshape(3, 4, 5), requires_grad=True)
+    output = F.dropout(x, 0.3, seed=5, purpose="here", counter=2)
+    kept = random_words(5, "here", 2, count=60).reshape(3, 4, 5) >= round(0.3 * 2**32)
+    np.testing.assert_allclose(output.numpy(), np.where(kept, x.numpy() / 0.7, 0), rtol=1e-6)
+    output.backward(np.ones(output.shape))
+    np.testing.assert_allclose(x.grad, kept / 0.7, rtol=1e-6)
+    assert output.dtype == x.grad.dtype == np.float32
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_share_and_mean(p: float) -> None:
+    output = F.dropout(np.ones(100_000, np.float32), p, seed=1).numpy()
+    deviation = (p * (1 - p) / 100_000) ** 0.5
+    assert abs((output == 0).mean() - p) < 5 * deviation
+    assert abs(output.mean() - 1) < 5 * deviation / (1 - p)
+
+
+def test_counter_draws_anew_and_repeats() -> None:
+    x = np.ones(64, np.float32)
+    masks = [F.dropout(x, seed=0, counter=counter).numpy().tobytes() for counter in (0, 1, 0)]
+    assert masks[0] == masks[2] != masks[1]
+
+
+def test_evaluation_changes_nothing() -> None:
+    x = Tensor(np.ones(4))
+    assert F.dropout(x, 0.9, training=False) is x
+    assert F.dropout(x, 0.0) is x

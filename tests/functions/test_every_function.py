@@ -1,0 +1,186 @@
+"""One contract for every differentiable function, held against oracles that share no code with it.
+
+Forward values against naive float64 loops, every gradient against central differences of those loops; in both dtypes,
+on contiguous and on strided inputs; shape and dtype before values; inputs unchanged.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from gpucnn import Tensor
+from gpucnn import functions as F
+from tests import oracles
+
+Array = np.ndarray
+LABELS = np.array([2, 0, 1, 2, 2])
+CLASS_WEIGHTS = [0.5, 2.0, 1.0, 0.25]
+
+
+class Case(NamedTuple):
+    name: str
+    function: Callable[..., Tensor]
+    oracle: Callable[..., Array]
+    shapes: tuple[tuple[int, ...], ...]
+    positive: bool = False
+
+
+def spread(rng: np.random.Generator, shape: tuple[int, ...], positive: bool) -> Array:
+    """Values with no two closer than 0.05 and none within 0.02 of zero: no kink lies within a difference's step."""
+    values = rng.permutation(np.prod(shape, dtype=int)) * 0.05 + 0.031
+    if not positive:
+        values -= 0.05 * (len(values) // 2)
+    return values.reshape(shape)
+
+
+CASES = [
+    Case("conv2d", F.conv2d, oracles.conv2d, ((2, 3, 5, 4), (4, 3, 3, 2), (4,))),
+    Case("conv2d without bias", F.conv2d, oracles.conv2d, ((1, 2, 4, 5), (3, 2, 2, 3))),
+    Case(
+        "conv2d stride padding dilation",
+        lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 2), (1, 2)),
+        lambda x, w, b: oracles.conv2d(x, w, b, (2, 1), (1, 2), (1, 2)),
+        ((2, 2, 5, 6), (3, 2, 3, 2), (3,)),
+    ),
+    Case(
+        "conv2d groups",
+        lambda x, w, b: F.conv2d(x, w, b, 2, 1, groups=2),
+        lambda x, w, b: oracles.conv2d(x, w, b, (2, 2), (1, 1), (1, 1), 2),
+        ((2, 4, 5, 5), (6, 2, 3, 3), (6,)),
+    ),
+    Case("conv2d 1x1", F.conv2d, oracles.conv2d, ((2, 3, 2, 3), (4, 3, 1, 1), (4,))),
+    Case("max_pool2d", lambda x: F.max_pool2d(x, 2), lambda x: oracles.max_pool2d(x, (2, 2), (2, 2)), ((2, 3, 5, 4),)),
+    Case(
+        "max_pool2d overlapping, padded, dilated",
+        lambda x: F.max_pool2d(x, (3, 2), (1, 2), (1, 1), (2, 1)),
+        lambda x: oracles.max_pool2d(x, (3, 2), (1, 2), (1, 1), (2, 1)),
+        ((2, 2, 6, 5),),
+    ),
+    Case("avg_pool2d", lambda x: F.avg_pool2d(x, 2), lambda x: oracles.avg_pool2d(x, (2, 2), (2, 2)), ((2, 3, 4, 5),)),
+    Case(
+        "avg_pool2d overlapping, padded",
+        lambda x: F.avg_pool2d(x, 3, (1, 2), 1),
+        lambda x: oracles.avg_pool2d(x, (3, 3), (1, 2), (1, 1)),
+        ((2, 2, 4, 5),),
+    ),
+    Case(
+        "avg_pool2d without the padding",
+        lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+        lambda x: oracles.avg_pool2d(x, (3, 3), (2, 2), (1, 1), False),
+        ((2, 2, 5, 5),),
+    ),
+    Case("linear", F.linear, lambda x, w, b: np.einsum("ni,oi->no", x, w) + b, ((3, 5), (4, 5), (4,))),
+    Case("linear without bias", F.linear, lambda x, w: np.einsum("ni,oi->no", x, w), ((1, 5), (4, 5))),
+    Case("relu", F.relu, lambda x: np.where(x > 0, x, 0.0), ((3, 4, 2),)),
+    Case("softmax", F.softmax, oracles.softmax, ((5, 4),)),
+    Case("softmax over axis 0", lambda x: F.softmax(x, axis=0), lambda x: oracles.softmax(x.T).T, ((5, 4),)),
+    Case("log_softmax", F.log_softmax, lambda x: np.log(oracles.softmax(x)), ((5, 4),)),
+    Case("log_softmax over axis -2", lambda x: F.log_softmax(x, -2), lambda x: np.log(oracles.softmax(x.T).T), ((5, 4),)),
+    Case(
+        "cross_entropy",
+        lambda x: F.cross_entropy(x, LABELS),
+        lambda x: np.array(oracles.cross_entropy(x, LABELS)),
+        ((5, 4),),
+    ),
+    Case(
+        "cross_entropy weighted and smoothed",
+        lambda x: F.cross_entropy(x, LABELS, CLASS_WEIGHTS, label_smoothing=0.2),
+        lambda x: np.array(oracles.cross_entropy(x, LABELS, np.array(CLASS_WEIGHTS), 0.2)),
+        ((5, 4),),
+    ),
+    Case("add", F.add, lambda a, b: a + b, ((2, 3, 4), (3, 1))),
+    Case("subtract", F.subtract, lambda a, b: a - b, ((3, 1), (2, 1, 4))),
+    Case("multiply", F.multiply, lambda a, b: a * b, ((2, 3), (2, 3))),
+    Case("multiply by one row", F.multiply, lambda a, b: a * b, ((1, 4), (3, 4))),
+    Case("divide", F.divide, lambda a, b: a / b, ((2, 3, 1), (4,)), True),
+    Case("maximum", F.maximum, np.maximum, ((2, 3), (3,))),
+    Case("matmul", F.matmul, lambda a, b: np.einsum("nij,jk->nik", a, b), ((2, 3, 4), (4, 5))),
+    Case("matmul broadcast", F.matmul, lambda a, b: np.einsum("aij,bjk->abik", a[:, 0], b), ((2, 1, 3, 4), (5, 4, 2))),
+    Case("negative", F.negative, lambda x: 0.0 - x, ((3, 2),)),
+    Case("power", lambda x: F.power(x, 3), lambda x: x * x * x, ((3, 2),)),
+    Case("power of a half", lambda x: F.power(x, 0.5), np.sqrt, ((3, 2),), True),
+    Case("exp", F.exp, np.exp, ((3, 2),)),
+    Case("log", F.log, np.log, ((3, 2),), True),
+    Case("sum", F.sum, lambda x: np.einsum("ijk->", x), ((2, 3, 4),)),
+    Case("sum over axes", lambda x: F.sum(x, (0, -1)), lambda x: np.einsum("ijk->j", x), ((2, 3, 4),)),
+    Case("sum keeping axes", lambda x: F.sum(x, 1, True), lambda x: np.einsum("ijk->ik", x)[:, None], ((2, 3, 4),)),
+    Case("mean", F.mean, lambda x: np.einsum("ijk->", x) / 24, ((2, 3, 4),)),
+    Case("mean over an axis", lambda x: F.mean(x, -1), lambda x: np.einsum("ijk->ij", x) / 4, ((2, 3, 4),)),
+    Case("reshape", lambda x: F.reshape(x, (4, -1)), lambda x: np.array(x.ravel().tolist()).reshape(4, 6), ((2, 3, 4),)),
+    Case("flatten", F.flatten, lambda x: np.array([row.ravel().tolist() for row in x]), ((2, 3, 4),)),
+    Case("transpose", lambda x: F.transpose(x, (1, 2, 0)), lambda x: np.einsum("ijk->jki", x), ((2, 3, 4),)),
+    Case("transpose reversed", F.transpose, lambda x: np.einsum("ijk->kji", x), ((2, 3, 4),)),
+]  # fmt: skip
+
+
+def strided(array: Array) -> Array:
+    """Equal values in an array that is contiguous in no order."""
+    if array.ndim == 0:
+        return array
+    holder = np.full((*(2 * size for size in array.shape[:-1]), 3 * array.shape[-1]), np.nan, array.dtype)
+    view = holder[tuple(slice(None, None, -2) for _ in array.shape[:-1])][..., 1::3]
+    view[...] = array
+    return view
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "strided", "fortran"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_forward_and_every_gradient(case: Case, dtype: type, layout: str, rng: np.random.Generator) -> None:
+    originals = [spread(rng, shape, case.positive).astype(dtype) for shape in case.shapes]
+    arrays = {
+        "contiguous": [array.copy() for array in originals],
+        "strided": [strided(array) for array in originals],
+        "fortran": [np.asfortranarray(array) for array in originals],
+    }[layout]
+    tensors = [Tensor(array, requires_grad=True) for array in arrays]
+    output = case.function(*tensors)
+    exact = [array.astype(np.float64) for array in originals]
+    expected = np.asarray(case.oracle(*exact))
+    assert output.shape == expected.shape
+    assert output.dtype == dtype
+    assert output.requires_grad
+    tolerance = {"rtol": 1e-10, "atol": 1e-11} if dtype is np.float64 else {"rtol": 2e-5, "atol": 2e-5}
+    np.testing.assert_allclose(output.numpy(), expected, **tolerance)
+
+    weights = rng.uniform(0.5, 1.5, expected.shape)
+    output.backward(weights.astype(dtype))
+    for position, tensor in enumerate(tensors):
+        slopes = oracles.gradient(case.oracle, exact, position, weights)
+        assert tensor.grad is not None
+        assert tensor.grad.shape == arrays[position].shape
+        assert tensor.grad.dtype == dtype
+        loose = {"rtol": 1e-6, "atol": 1e-7} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
+        np.testing.assert_allclose(tensor.grad, slopes, **loose)
+    for array, original in zip(arrays, originals, strict=True):
+        np.testing.assert_array_equal(array, original)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if len(case.shapes) > 1], ids=lambda case: case.name)
+def test_an_input_that_needs_no_gradient_gets_none(case: Case, rng: np.random.Generator) -> None:
+    for position in range(len(case.shapes)):
+        tensors = [Tensor(spread(rng, shape, True), requires_grad=i == position) for i, shape in enumerate(case.shapes)]
+        output = case.function(*tensors)
+        output.backward(np.ones(output.shape))
+        assert [tensor.grad is not None for tensor in tensors] == [i == position for i in range(len(tensors))]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_an_empty_batch_passes_through(case: Case) -> None:
+    if case.name.startswith(("conv2d", "max_pool2d", "avg_pool2d", "linear", "relu", "flatten", "exp")):
+        first = Tensor(np.zeros((0, *case.shapes[0][1:]), np.float32), requires_grad=True)
+        others = [Tensor(np.ones(shape, np.float32), requires_grad=True) for shape in case.shapes[1:]]
+        output = case.function(first, *others)
+        assert output.shape[0] == 0
+        output.backward(np.ones(output.shape, np.float32))
+        assert first.grad is not None
+        assert all(tensor.grad is not None and not tensor.grad.any() for tensor in others)
+
+
+def test_every_public_function_has_a_case() -> None:
+    plain = {"convolve2d", "max_pooling"}  # tested in test_plain_arrays.py
+    random = {"dropout"}  # tested in test_dropout.py
+    public = {name for name in vars(F) if callable(getattr(F, name)) and not name.startswith("_")}
+    assert {case.name.partition(" ")[0] for case in CASES} == public - plain - random

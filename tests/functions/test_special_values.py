@@ -1,0 +1,78 @@
+"""What happens at ties, NaN, infinities and extremes."""
+
+import numpy as np
+import pytest
+
+from gpucnn import Tensor
+from gpucnn import functions as F
+
+
+def test_relu_at_zero_has_no_gradient_and_nan_stays() -> None:
+    x = Tensor(np.array([-1.0, 0.0, -0.0, 2.0, np.nan]), requires_grad=True)
+    output = F.relu(x)
+    np.testing.assert_array_equal(output.numpy(), [0, 0, 0, 2, np.nan])
+    output.backward(np.ones(5))
+    np.testing.assert_array_equal(x.grad, [0, 0, 0, 1, 0])
+
+
+def test_the_first_maximum_of_a_tie_gets_the_gradient() -> None:
+    x = Tensor(np.full((1, 1, 4, 4), 5.0), requires_grad=True)
+    F.max_pool2d(x, 2).sum().backward()
+    np.testing.assert_array_equal(x.grad[0, 0], [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]])
+
+
+def test_max_pool_padding_never_wins() -> None:
+    x = Tensor(np.full((1, 1, 3, 3), -1.0), requires_grad=True)
+    output = F.max_pool2d(x, 2, 1, 1)
+    assert (output.numpy() == -1).all()
+    output.sum().backward()
+    assert x.grad.sum() == output.size
+
+
+def test_max_pool_of_minus_infinity_and_nan() -> None:
+    x = np.full((1, 1, 2, 4), -np.inf)
+    x[0, 0, 1, 3] = np.nan
+    tensor = Tensor(x, requires_grad=True)
+    output = F.max_pool2d(tensor, 2)
+    np.testing.assert_array_equal(output.numpy()[0, 0], [[-np.inf, np.nan]])
+    output.backward(np.ones(output.shape))
+    np.testing.assert_array_equal(tensor.grad[0, 0], [[1, 0, 0, 0], [0, 0, 0, 1]])
+
+
+def test_overlapping_windows_add_up() -> None:
+    x = Tensor(np.array([[1.0, 9.0, 2.0]]).reshape(1, 1, 1, 3), requires_grad=True)
+    F.max_pool2d(x, (1, 2), 1).sum().backward()
+    np.testing.assert_array_equal(x.grad.ravel(), [0, 2, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_logits_do_not_overflow(dtype: type) -> None:
+    logits = Tensor(np.array([[1e4, 0, -1e4]], dtype), requires_grad=True)
+    assert F.cross_entropy(logits, [1]).item() == pytest.approx(1e4)
+    np.testing.assert_array_equal(F.softmax(logits).numpy(), [[1, 0, 0]])
+    loss = F.cross_entropy(logits, [2])
+    loss.backward()
+    np.testing.assert_allclose(logits.grad, [[1, 0, -1]])
+
+
+def test_equal_halves_of_maximum() -> None:
+    a, b = (Tensor(np.array([1.0, 3.0]), requires_grad=True) for _ in range(2))
+    F.maximum(a, b).sum().backward()
+    np.testing.assert_array_equal(a.grad, [0.5, 0.5])
+    np.testing.assert_array_equal(b.grad, [0.5, 0.5])
+
+
+def test_no_silent_upcasting() -> None:
+    x = Tensor(np.ones((1, 1, 2, 2), np.float32), requires_grad=True)
+    for output in (x * np.float64(2), 0.5 + x, x / 3, np.ones((2, 2)) * x, x**0.5, -x, x.mean(), x.sum(), x @ np.eye(2)):
+        assert output.dtype == np.float32
+    assert F.conv2d(np.ones((1, 1, 2, 2)), x).dtype == np.float32
+
+
+def test_float16_stays_float16() -> None:
+    x = Tensor(np.ones((1, 1, 4, 4), np.float16), requires_grad=True)
+    weight = Tensor(np.ones((1, 1, 3, 3), np.float16), requires_grad=True)
+    output = F.avg_pool2d(F.max_pool2d(F.conv2d(x, weight), 1), 1)
+    assert output.dtype == np.float16
+    output.sum().backward()
+    assert x.grad.dtype == weight.grad.dtype == np.float16

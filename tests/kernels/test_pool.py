@@ -1,0 +1,102 @@
+"""Pooling against naive loops: ties, NaN, minus infinity, padding."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpucnn.geometry import Window
+from gpucnn.kernels.avg_pool import avg_pool, avg_pool_gradient
+from gpucnn.kernels.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
+from tests import oracles
+
+cases = st.tuples(
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    st.tuples(st.integers(7, 10), st.integers(7, 10)),
+)
+
+
+@settings(max_examples=80)
+@given(cases, st.integers(0, 1), st.sampled_from([np.float32, np.float64]), st.integers(0, 2))
+def test_max_pool_values_and_argmax(case: tuple, pad: int, dtype: type, specials: int) -> None:
+    kernel, stride, dilation, size = case
+    padding = tuple(min(pad, extent // 2) for extent in kernel)
+    rng = np.random.default_rng(3)
+    images = rng.integers(-3, 3, (2, 2, *size)).astype(dtype)  # many ties
+    images[rng.random(images.shape) < 0.1 * specials] = -np.inf
+    images[rng.random(images.shape) < 0.03 * specials] = np.nan
+    window = Window.of(kernel, stride, padding, dilation)
+    expected = oracles.max_pool2d(images, kernel, stride, padding, dilation)
+    values, argmax = max_pool_with_argmax(images, window)
+    assert (values.dtype, argmax.dtype) == (dtype, np.int32)
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(max_pool(images, window), expected)
+
+    positions = np.pad(np.arange(size[0] * size[1]).reshape(1, 1, *size), ((0, 0), (0, 0), *((p, p) for p in padding)),
+                       constant_values=-1)  # fmt: skip
+    padded = oracles.pad(images.astype(np.float64), *padding, -np.inf)
+    for (row, column, cut), (_, _, where) in zip(
+        oracles.windows(padded, kernel, stride, dilation),
+        oracles.windows(positions, kernel, stride, dilation),
+        strict=True,
+    ):
+        for image, channel in np.ndindex(2, 2):
+            best = expected[image, channel, row, column]
+            flat, indices = cut[image, channel].ravel(), where[0, 0].ravel()
+            wins = (np.isnan(flat) if np.isnan(best) else flat == best) & (indices >= 0)
+            assert argmax[image, channel, row, column] == (indices[np.flatnonzero(wins)[0]] if wins.any() else -1)
+
+
+@settings(max_examples=60)
+@given(cases)
+def test_max_pool_gradient_goes_to_the_winner(case: tuple) -> None:
+    kernel, stride, dilation, size = case
+    window = Window.of(kernel, stride, 0, dilation)
+    images = np.random.default_rng(4).standard_normal((2, 3, *size))
+    values, argmax = max_pool_with_argmax(images, window)
+    gradient = np.random.default_rng(5).integers(-9, 10, values.shape).astype(float)
+    expected = np.zeros(images.shape)
+    for index in np.ndindex(*values.shape):
+        expected[index[0], index[1], *np.unravel_index(argmax[index], size)] += gradient[index]
+    np.testing.assert_array_equal(max_pool_gradient(gradient, argmax, images.shape, window), expected)
+
+
+def test_a_window_in_gaps_alone_has_no_winner() -> None:
+    window = Window.of(2, 1, 2, dilation=4)  # over a 1x1 image every tap falls beside it
+    images = np.ones((1, 1, 1, 1))
+    values, argmax = max_pool_with_argmax(images, window)
+    assert values.item() == -np.inf
+    assert argmax.item() == -1
+    assert max_pool_gradient(np.ones((1, 1, 1, 1)), argmax, (1, 1, 1, 1), window).item() == 0
+
+
+@settings(max_examples=60)
+@given(cases, st.booleans(), st.integers(0, 1))
+def test_avg_pool_and_gradient(case: tuple, include: bool, pad: int) -> None:
+    kernel, stride, _, size = case
+    padding = tuple(min(pad, extent // 2) for extent in kernel)
+    rng = np.random.default_rng(6)
+    images = rng.standard_normal((2, 2, *size))
+    window = Window.of(kernel, stride, padding)
+    expected = oracles.avg_pool2d(images, kernel, stride, padding, include)
+    np.testing.assert_allclose(avg_pool(images, window, include), expected, atol=1e-14)
+    gradient = rng.standard_normal(expected.shape)
+    back = avg_pool_gradient(gradient, images.shape, window, include)
+    np.testing.assert_allclose((back * images).sum(), (expected * gradient).sum(), rtol=1e-10, atol=1e-12)
+
+
+def test_avg_pool_in_ceil_mode_counts_no_more_than_image_and_padding() -> None:
+    images = np.arange(25.0).reshape(1, 1, 5, 5)
+    values = avg_pool(images, Window.of(2, 2, ceil_mode=True))
+    np.testing.assert_array_equal(values[0, 0], [[3, 5, 6.5], [13, 15, 16.5], [20.5, 22.5, 24]])
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 4, 4), (1, 1, 1, 1), (2, 0, 3, 3)])
+def test_empty_and_single(shape: tuple[int, ...]) -> None:
+    images = np.ones(shape, np.float32)
+    values, argmax = max_pool_with_argmax(images, Window.of(1))
+    assert values.shape == argmax.shape == shape
+    np.testing.assert_array_equal(values, images)
+    np.testing.assert_array_equal(avg_pool(images, Window.of(1)), images)

@@ -1,0 +1,208 @@
+"""Layer: paths, state, modes, lazily drawn parameters, and errors that name the place."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from gpucnn import Tensor, layers, models
+from gpucnn import functions as F
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
+from gpucnn.layers.initialization import zeros
+
+
+class Block(layers.Layer):
+    def __init__(self, channels: int) -> None:
+        self.conv = layers.Conv2d(channels, channels, 3, padding=1)
+        self.scale = layers.Parameter((1,), zeros)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(x)) * self.scale + x
+
+
+class Net(layers.Layer):
+    def __init__(self) -> None:
+        self.stem = layers.Conv2d(1, 4, 3)
+        self.blocks = layers.Sequential(Block(4), layers.MaxPool2d(2), Block(4))
+        self.head = layers.Linear(4 * 3 * 3, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.flatten(self.blocks(self.stem(x))))
+
+
+PATHS = [
+    "stem.weight", "stem.bias", "blocks.0.conv.weight", "blocks.0.conv.bias", "blocks.0.scale",
+    "blocks.2.conv.weight", "blocks.2.conv.bias", "blocks.2.scale", "head.weight", "head.bias",
+]  # fmt: skip
+
+
+def test_paths_are_dotted_and_in_order_of_definition() -> None:
+    net = Net()
+    assert [path for path, _ in net.named_parameters()] == PATHS
+    assert [parameter.path for parameter in net.parameters()] == PATHS
+    assert net.blocks[2].path == "blocks.2"
+    assert list(net.state_dict()) == PATHS
+    assert len(net.blocks) == 3
+
+
+def test_a_shared_layer_is_listed_once() -> None:
+    shared = layers.Linear(3, 3)
+    model = layers.Sequential(shared, layers.ReLU(), shared)
+    assert [path for path, _ in model.named_parameters()] == ["0.weight", "0.bias"]
+    assert model.parameter_count() == 12
+
+
+def test_initial_weights_are_a_function_of_seed_and_path() -> None:
+    first, again, other = models.LeNet5(seed=1), models.LeNet5(seed=1), models.LeNet5(seed=2)
+    for path, array in reversed(first.state_dict().items()):  # drawn in another order
+        np.testing.assert_array_equal(array, again.state_dict()[path])
+    assert (first.conv1.weight.data != other.conv1.weight.data).all()
+    twins = layers.Sequential(layers.Linear(5, 5), layers.Linear(5, 5))
+    assert (twins.state_dict()["0.weight"] != twins.state_dict()["1.weight"]).all()
+
+
+def test_a_seed_set_later_reaches_what_is_not_drawn_yet() -> None:
+    late, early = Net(), Net()
+    late.seed = 9
+    early.seed = 9
+    np.testing.assert_array_equal(late.head.weight.data, early.head.weight.data)
+    assert (Net().head.weight.data != late.head.weight.data).all()
+
+
+def test_float64_weights_are_the_float32_ones_before_rounding() -> None:
+    single, double = models.LeNet5(), models.LeNet5().astype("float64")
+    assert double.conv1.weight.data.dtype == np.float64
+    np.testing.assert_array_equal(double.conv1.weight.data.astype(np.float32), single.conv1.weight.data)
+
+
+def test_parameters_take_no_memory_until_they_are_read() -> None:
+    giant = layers.Linear(10**7, 10**7)  # 400 TB
+    assert giant.parameter_count() == 10**14 + 10**7
+    assert giant.output_shape((3, 10**7)) == (3, 10**7)
+    assert giant.trace((1, 10**7)).calls[0].multiply_adds == 10**14
+
+
+def test_state_goes_round(rng: np.random.Generator) -> None:
+    source, target = Net(), Net()
+    target.seed = 5
+    source.load_state_dict({path: rng.standard_normal(a.shape) for path, a in source.state_dict().items()})
+    target.load_state_dict(source.state_dict())
+    x = rng.standard_normal((2, 1, 8, 8)).astype(np.float32)
+    np.testing.assert_array_equal(source(x).numpy(), target(x).numpy())
+    source.state_dict()["head.bias"][...] = 7
+    assert not (source.head.bias.data == 7).any(), "state_dict gives copies"
+
+
+def test_loading_keeps_the_array_in_place() -> None:
+    layer = layers.Linear(2, 2)
+    array = layer.weight.data
+    layer.load_state_dict({"weight": np.ones((2, 2)), "bias": np.zeros(2)})
+    assert layer.weight.data is array
+    assert (array == 1).all()
+
+
+def test_state_that_does_not_fit_is_refused_whole() -> None:
+    layer = layers.Linear(3, 2)
+    before = layer.state_dict()
+    with pytest.raises(StateError) as raised:
+        layer.load_state_dict({"weight": np.ones((2, 4)), "extra": np.ones(1)})
+    assert str(raised.value) == (
+        "these parameters do not fit Linear: bias is missing; extra is unknown; weight has shape (2, 4), expected (2, 3); "
+        "build the model with the arguments it was saved with"
+    )
+    np.testing.assert_array_equal(layer.state_dict()["weight"], before["weight"])
+    with pytest.raises(StateError, match="and 6 more; build"):
+        Net().load_state_dict({})
+
+
+def test_train_and_eval_reach_all_layers() -> None:
+    net = layers.Sequential(layers.Dropout(0.5), layers.Sequential(layers.Dropout(0.5)))
+    assert net.eval() is net
+    assert not net[1][0].training
+    x = np.ones((4, 4), np.float32)
+    np.testing.assert_array_equal(net(x).numpy(), x)
+    assert net.train()[1][0].training
+
+
+def test_a_shape_error_names_the_layer_s_path() -> None:
+    net = layers.Sequential(layers.Sequential(layers.Conv2d(1, 6, 5), layers.ReLU()), layers.Conv2d(3, 16, 5))
+    with pytest.raises(ShapeError) as raised:
+        net(np.zeros((2, 1, 12, 12)))
+    assert str(raised.value) == (
+        "1 (Conv2d): expected input (N, 3, H, W), got (2, 6, 8, 8); give it 3 channels or build it with in_channels=6"
+    )
+    with pytest.raises(ShapeError, match=r"^blocks\.2\.conv \(Conv2d\): expected input \(N, 4, H, W\), got \(1, 5, 8, 8\)"):
+        Net().blocks[2].conv(np.zeros((1, 5, 8, 8)))
+    with pytest.raises(ShapeError, match=r"^Linear: expected input \(N, 3\), got \(1, 2\); build it with in_features=2"):
+        layers.Linear(3, 1)(np.zeros((1, 2)))
+    with pytest.raises(ShapeError, match=r"^pool1 \(MaxPool2d\): expected input \(N, C, H, W\)"):
+        models.LeNet5().pool1(np.zeros((1, 2)))
+
+
+def test_output_shape_of_own_layers_needs_no_weights() -> None:
+    net = Net()
+    assert net.output_shape((5, 1, 8, 8)) == (5, 10)
+    with pytest.raises(ShapeError, match="head"):
+        net.output_shape((5, 1, 9, 12))
+    assert net.stem.weight._data is None
+
+
+def test_a_trace_lists_every_call(rng: np.random.Generator) -> None:
+    net = Net()
+    trace = net.trace((7, 1, 8, 8))
+    assert [call.path for call in trace.calls] == ["stem", "blocks.0.conv", "blocks.1", "blocks.2.conv", "head"]
+    assert [call.output_shape for call in trace.calls] == [(1, 4, 6, 6), (1, 4, 6, 6), (1, 4, 3, 3), (1, 4, 3, 3), (1, 10)]
+    assert trace.calls[0].multiply_adds == 4 * 6 * 6 * 9
+    assert net.multiply_adds((2, 1, 8, 8)) == 2 * (4 * 36 * 9 + 4 * 36 * 36 + 4 * 9 * 36 + 360)
+    x = rng.standard_normal((7, 1, 8, 8)).astype(np.float32)
+    assert net(x).shape == net.output_shape(x.shape)
+
+
+def test_layers_in_a_list_are_refused() -> None:
+    class Wrong(layers.Layer):
+        def __init__(self) -> None:
+            self.stages = [layers.Linear(1, 1)]
+
+    with pytest.raises(ArgumentError, match=r"layers in a plain list would not be trained; use self.stages = layers.Sequ"):
+        Wrong()
+
+
+def test_sequential_takes_layers_only() -> None:
+    with pytest.raises(ArgumentError, match="argument 1 is no layer but <function relu"):
+        layers.Sequential(layers.ReLU(), F.relu)  # type: ignore[arg-type]
+
+
+def test_a_layer_without_forward_says_so() -> None:
+    class Empty(layers.Layer):
+        pass
+
+    with pytest.raises(TypeError, match="the class Empty needs a method forward"):
+        Empty()(np.zeros(1))
+
+
+def test_plain_arrays_take_the_layer_s_dtype_but_tensors_keep_theirs() -> None:
+    layer = layers.Linear(2, 1)
+    assert layer(np.ones((1, 2))).dtype == np.float32
+    assert layer(np.ones((1, 2), np.uint8)).dtype == np.float32
+    with pytest.raises(DTypeError, match="tensors of float64 and float32 met"):
+        layer(Tensor(np.ones((1, 2))))
+    assert layer.astype("float64")(Tensor(np.ones((1, 2)))).dtype == np.float64
+    with pytest.raises(DTypeError, match="a model's dtype must be a float, got int64"):
+        layer.astype("int64")
+
+
+def test_models_can_be_copied_and_pickled(rng: np.random.Generator) -> None:
+    net = Net()
+    x = rng.standard_normal((1, 1, 8, 8)).astype(np.float32)
+    expected = net(x).numpy()
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        np.testing.assert_array_equal(other(x).numpy(), expected)
+        other.head.bias.data[...] += 1
+    np.testing.assert_array_equal(net(x).numpy(), expected)
+
+
+def test_repr_shows_the_tree() -> None:
+    assert repr(layers.Sequential(layers.Linear(3, 2), layers.Sequential(layers.Dropout(0.1)))) == (
+        "Sequential()\n  0: Linear(3, 2)\n  1: Sequential()\n    0: Dropout(p=0.1)"
+    )

@@ -1,0 +1,926 @@
+"""Every function, its output and all its gradients, against PyTorch's in drawn configurations.
+
+A configuration is drawn from a fixed seed; inputs and incoming gradients lie in memory in various ways (contiguous,
+transposed, strided, reversed), and sometimes only some of the inputs require a gradient.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.errors import GpucnnError
+
+torch = pytest.importorskip("torch", reason="PyTorch is only in the nox session oracle")
+TF = torch.nn.functional
+
+CONFIGURATIONS = 40
+
+Agree = Callable[..., None]
+Arguments = dict[str, Any]
+Drawn = tuple[Arguments, list[np.ndarray]]
+"""Keyword arguments, and the values of the tensors."""
+
+drawn = pytest.mark.parametrize("seed", range(CONFIGURATIONS))
+in_both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def lay_out(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same values, in memory as chance has it: contiguous, transposed, every other element, or back to front."""
+    way = rng.integers(4)
+    if way == 1:
+        return np.array(values, order="F")
+    if way == 2 and values.ndim:
+        wide = np.zeros((*values.shape[:-1], 2 * values.shape[-1]), values.dtype)
+        wide[..., ::2] = values
+        return wide[..., ::2]
+    if way == 3 and values.ndim:
+        return np.flip(np.flip(values).copy())
+    return np.array(values, order="C")
+
+
+def compare(
+    agree: Agree,
+    operation: str,
+    seed: int,
+    dtype: str,
+    ours: Callable[..., Tensor],
+    theirs: Callable[..., torch.Tensor],
+    *values: np.ndarray,
+) -> None:
+    """Hold the output of `ours` and all gradients against those of `theirs`, both called with tensors of `values`."""
+    rng = np.random.default_rng([seed, 1])
+    arrays = [lay_out(value.astype(dtype), rng) for value in values]
+    needs = rng.random(len(arrays)) < 0.5 if rng.random() < 0.25 else np.full(len(arrays), True)
+    needs[rng.integers(len(arrays))] = True
+    tensors = [Tensor(array, bool(need)) for array, need in zip(arrays, needs, strict=True)]
+    references = [
+        torch.tensor(array.copy(), requires_grad=bool(need)) for array, need in zip(arrays, needs, strict=True)
+    ]
+
+    output, expected = ours(*tensors), theirs(*references)
+    agree(operation, seed, output.numpy(), expected.detach().numpy())
+    incoming = rng.standard_normal(output.shape).astype(dtype)
+    output.backward(lay_out(incoming, rng))
+    expected.backward(torch.tensor(incoming))
+
+    for position, (tensor, reference) in enumerate(zip(tensors, references, strict=True)):
+        name = f"gradient of input {position}"
+        if reference.grad is None:
+            assert tensor.grad is None, f"{name}: was not asked for"
+        else:
+            assert tensor.grad is not None, f"{name}: is missing"
+            agree(operation, seed, tensor.grad, reference.grad.numpy(), name)
+        np.testing.assert_array_equal(tensor.numpy(), reference.detach().numpy(), f"input {position} was changed")
+
+
+def integer(rng: np.random.Generator, low: int, high: int) -> int:
+    """A Python int from `low` to `high`, both included."""
+    return int(rng.integers(low, high + 1))
+
+
+def ones(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return np.ones(shape, dtype)
+
+
+def pair(rng: np.random.Generator, low: int, high: int) -> tuple[int, int]:
+    return integer(rng, low, high), integer(rng, low, high)
+
+
+def int_if_equal(sizes: tuple[int, int]) -> int | tuple[int, int]:
+    """One int where both sizes are alike, so that both forms of an argument are seen."""
+    return sizes[0] if sizes[0] == sizes[1] else sizes
+
+
+def image_size(
+    rng: np.random.Generator, kernel: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    """Height and width, each at least what the window needs.
+
+    And no less than the dilation: smaller images can fall between the taps of a padded window, and PyTorch's max_pool2d
+    then gives an index outside of the image, to which its gradient writes.
+    """
+    needed = [dilation[axis] * (kernel[axis] - 1) + 1 - 2 * padding[axis] for axis in (0, 1)]
+    return tuple(max(needed[axis], dilation[axis]) + integer(rng, 0, 6) for axis in (0, 1))
+
+
+# Convolution and pooling
+
+
+def draw_conv2d(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    groups = integer(rng, 1, 3)
+    channels, filters = integer(rng, 1, 3), groups * integer(rng, 1, 3)
+    kernel, padding, dilation = pair(rng, 1, 4), pair(rng, 0, 3), pair(rng, 1, 3)
+    size = image_size(rng, kernel, padding, dilation)
+    values = [
+        rng.standard_normal((integer(rng, 1, 3), channels * groups, *size)),
+        rng.standard_normal((filters, channels, *kernel)),
+    ]
+    if rng.random() < 0.6:
+        values.append(rng.standard_normal(filters))
+    arguments = {
+        "stride": int_if_equal(pair(rng, 1, 3)),
+        "padding": int_if_equal(padding),
+        "dilation": int_if_equal(dilation),
+        "groups": groups,
+    }
+    return arguments, values
+
+
+def draw_pooling(seed: int, dilated: bool) -> Drawn:
+    rng = np.random.default_rng(seed)
+    kernel, dilation = pair(rng, 1, 5), pair(rng, 1, 3) if dilated else (1, 1)
+    padding = integer(rng, 0, kernel[0] // 2), integer(rng, 0, kernel[1] // 2)
+    images = rng.standard_normal((*pair(rng, 1, 3), *image_size(rng, kernel, padding, dilation)))
+    arguments = {
+        "kernel_size": int_if_equal(kernel),
+        "stride": None if rng.random() < 0.2 else int_if_equal(pair(rng, 1, 4)),
+        "padding": int_if_equal(padding),
+        "ceil_mode": bool(rng.random() < 0.5),
+    }
+    if dilated:
+        arguments["dilation"] = int_if_equal(dilation)
+    else:
+        arguments["count_include_pad"] = bool(rng.random() < 0.5)
+    return arguments, [images]
+
+
+def draw_max_pool2d(seed: int) -> Drawn:
+    """By turns: ordinary images, ties, minus infinity in many places and a whole channel, one NaN a channel."""
+    arguments, [images] = draw_pooling(seed, dilated=True)
+    rng = np.random.default_rng([seed, 2])
+    if seed % 4 == 1:
+        images = rng.integers(0, 3, images.shape).astype(float)
+    elif seed % 4 == 2:
+        images[rng.random(images.shape) < 0.6] = -np.inf
+        images[-1, -1] = -np.inf
+    elif seed % 4 == 3:
+        planes = images.reshape(-1, images.shape[2] * images.shape[3])
+        planes[np.arange(len(planes)), rng.integers(planes.shape[1], size=len(planes))] = np.nan
+    return arguments, [images]
+
+
+def draw_avg_pool2d(seed: int) -> Drawn:
+    return draw_pooling(seed, dilated=False)
+
+
+@drawn
+@in_both_dtypes
+def test_conv2d(agree: Agree, seed: int, dtype: str) -> None:
+    arguments, values = draw_conv2d(seed)
+    compare(
+        agree,
+        "conv2d",
+        seed,
+        dtype,
+        lambda *x: F.conv2d(*x, **arguments),
+        lambda *x: TF.conv2d(*x, **arguments),
+        *values,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seed", "image_shape", "weight_shape", "arguments"),
+    [
+        (0, (5, 3, 64, 48), (4, 3, 5, 5), {"padding": 2}),
+        (1, (2, 3, 120, 100), (4, 3, 5, 5), {"padding": (3, 1)}),
+        (2, (1, 4, 150, 170), (6, 2, 5, 4), {"groups": 2, "stride": (1, 2), "dilation": (3, 2), "padding": 4}),
+        (3, (1, 1, 3, 30_000), (2, 1, 3, 7), {"padding": (0, 3)}),
+    ],
+)
+@in_both_dtypes
+def test_conv2d_in_tiles(
+    agree: Agree,
+    seed: int,
+    image_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    arguments: Arguments,
+    dtype: str,
+) -> None:
+    """Columns above the byte cap: batches, images and rows are cut into tiles."""
+    rng = np.random.default_rng(seed)
+    compare(
+        agree,
+        "conv2d in tiles",
+        seed,
+        dtype,
+        lambda *x: F.conv2d(*x, **arguments),
+        lambda *x: TF.conv2d(*x, **arguments),
+        rng.standard_normal(image_shape),
+        rng.standard_normal(weight_shape),
+        rng.standard_normal(weight_shape[0]),
+    )
+
+
+@drawn
+@in_both_dtypes
+def test_max_pool2d(agree: Agree, seed: int, dtype: str) -> None:
+    arguments, [images] = draw_max_pool2d(seed)
+    compare(
+        agree,
+        "max_pool2d",
+        seed,
+        dtype,
+        lambda x: F.max_pool2d(x, **arguments),
+        lambda x: TF.max_pool2d(x, **arguments),
+        images,
+    )
+
+
+@drawn
+@in_both_dtypes
+def test_max_pool2d_without_gradient(agree: Agree, seed: int, dtype: str) -> None:
+    """Several NaNs a window: whose the gradient is differs (the first one's here, the last one's in PyTorch)."""
+    arguments, [images] = draw_max_pool2d(seed)
+    images[np.random.default_rng([seed, 3]).random(images.shape) < 0.2] = np.nan
+    images = images.astype(dtype)
+    expected = TF.max_pool2d(torch.tensor(images), **arguments)
+    output = F.max_pool2d(images, **arguments)
+    agree("max_pool2d without gradient", seed, output.numpy(), expected.numpy())
+
+
+@drawn
+@in_both_dtypes
+def test_avg_pool2d(agree: Agree, seed: int, dtype: str) -> None:
+    arguments, [images] = draw_avg_pool2d(seed)
+    compare(
+        agree,
+        "avg_pool2d",
+        seed,
+        dtype,
+        lambda x: F.avg_pool2d(x, **arguments),
+        lambda x: TF.avg_pool2d(x, **arguments),
+        images,
+    )
+
+
+@pytest.mark.parametrize(
+    ("draw", "features"),
+    [
+        (draw_conv2d, ("stride", "padding", "dilation", "groups", "bias", "no bias", "rectangular")),
+        (draw_max_pool2d, ("stride", "default stride", "padding", "dilation", "ceil_mode", "rectangular")),
+        (draw_avg_pool2d, ("stride", "default stride", "padding", "ceil_mode", "count_include_pad", "rectangular")),
+    ],
+)
+def test_drawn_configurations_see_every_argument(draw: Callable[[int], Drawn], features: tuple[str, ...]) -> None:
+    """Each argument is off its default, and no image just square, in at least eight configurations."""
+    counts = dict.fromkeys(features, 0)
+    for seed in range(CONFIGURATIONS):
+        arguments, values = draw(seed)
+        seen = {name for name in arguments if name != "stride" and arguments[name] not in (0, 1, None, False)}
+        seen |= {"default stride" if arguments["stride"] is None else "stride"} if arguments["stride"] != 1 else set()
+        seen |= {"rectangular"} if values[0].shape[2] != values[0].shape[3] else set()
+        seen |= {"bias" if len(values) == 3 else "no bias"}
+        for feature in seen & set(features):
+            counts[feature] += 1
+    assert min(counts.values()) >= 8, counts
+
+
+# Layers' other functions, and the loss
+
+
+@drawn
+@in_both_dtypes
+def test_linear(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    batch, inputs, outputs = (integer(rng, 1, 12) for _ in range(3))
+    values = [rng.standard_normal((batch, inputs)), rng.standard_normal((outputs, inputs))]
+    if seed % 3:
+        values.append(rng.standard_normal(outputs))
+    compare(agree, "linear", seed, dtype, F.linear, TF.linear, *values)
+
+
+def draw_shape(rng: np.random.Generator, least: int = 1, most: int = 4) -> tuple[int, ...]:
+    """`least` to `most` axes of 1 to 5."""
+    return tuple(integer(rng, 1, 5) for _ in range(integer(rng, least, most)))
+
+
+@drawn
+@in_both_dtypes
+def test_relu(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    shape = draw_shape(rng)
+    values = rng.integers(-2, 3, shape) if seed % 2 else rng.standard_normal(shape)
+    compare(agree, "relu", seed, dtype, F.relu, torch.relu, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [("log_softmax", F.log_softmax, TF.log_softmax), ("softmax", F.softmax, TF.softmax)],
+)
+@drawn
+@in_both_dtypes
+def test_softmax(
+    agree: Agree, name: str, ours: Callable[..., Tensor], theirs: Callable[..., torch.Tensor], seed: int, dtype: str
+) -> None:
+    """Also of logits in the thousands, whose exponentials overflow."""
+    rng = np.random.default_rng(seed)
+    shape = draw_shape(rng)
+    axis = integer(rng, -len(shape), len(shape) - 1)
+    logits = rng.standard_normal(shape) * rng.choice([1, 10, 1000])
+    compare(agree, name, seed, dtype, lambda x: ours(x, axis), lambda x: theirs(x, axis), logits)
+
+
+@drawn
+@in_both_dtypes
+def test_cross_entropy(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    batch, classes = integer(rng, 1, 16), integer(rng, 2, 12)
+    logits = rng.standard_normal((batch, classes)) * rng.choice([1, 10, 1000])
+    labels = rng.integers(classes, size=batch)
+    weight = rng.uniform(0.1, 2, classes).astype(dtype) if rng.random() < 0.5 else None
+    smoothing = float(rng.choice([0, 0.1, 0.5, 0.95]))
+    given_labels = (labels.tolist(), labels.astype("uint8"), labels.astype("int32"), Tensor(labels))[seed % 4]
+    compare(
+        agree,
+        "cross_entropy",
+        seed,
+        dtype,
+        lambda x: F.cross_entropy(x, given_labels, weight, smoothing),
+        lambda x: TF.cross_entropy(
+            x,
+            torch.tensor(labels),
+            weight=None if weight is None else torch.tensor(weight),
+            label_smoothing=smoothing,
+        ),
+        logits,
+    )
+
+
+# Shapes
+
+
+@drawn
+@in_both_dtypes
+def test_reshape(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    shape = draw_shape(rng)
+    new_shape = [int(size) for size in rng.permutation([*shape, 1])]
+    joined = integer(rng, 1, len(new_shape))
+    new_shape = [math.prod(new_shape[:joined]), *new_shape[joined:]]
+    if seed % 2:
+        new_shape[integer(rng, 0, len(new_shape) - 1)] = -1
+    values = rng.standard_normal(shape)
+    compare(agree, "reshape", seed, dtype, lambda x: F.reshape(x, new_shape), lambda x: x.reshape(new_shape), values)
+
+
+@drawn
+@in_both_dtypes
+def test_flatten(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    shape = draw_shape(rng, least=2)
+    start = 1 if seed % 2 else integer(rng, 0, len(shape) - 1)
+    compare(
+        agree,
+        "flatten",
+        seed,
+        dtype,
+        lambda x: F.flatten(x) if start == 1 else F.flatten(x, start),
+        lambda x: torch.flatten(x, start),
+        rng.standard_normal(shape),
+    )
+
+
+@drawn
+@in_both_dtypes
+def test_transpose(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    shape = draw_shape(rng)
+    order = tuple(reversed(range(len(shape)))) if seed % 4 == 0 else tuple(map(int, rng.permutation(len(shape))))
+    ours = None if seed % 4 == 0 else tuple(axis - len(shape) * integer(rng, 0, 1) for axis in order)
+    compare(
+        agree,
+        "transpose",
+        seed,
+        dtype,
+        lambda x: F.transpose(x, ours),
+        lambda x: x.permute(order),
+        rng.standard_normal(shape),
+    )
+
+
+# Arithmetic
+
+
+def draw_broadcast(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two shapes that broadcast: each lacks some leading axes of a common one, and has size 1 in some others."""
+    common = draw_shape(rng, least=0)
+    shapes = []
+    for _ in range(2):
+        kept = common[integer(rng, 0, len(common)) if rng.random() < 0.4 else 0 :]
+        shapes.append(tuple(1 if rng.random() < 0.25 else size for size in kept))
+    return shapes[0], shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [
+        ("add", F.add, torch.add),
+        ("subtract", F.subtract, torch.subtract),
+        ("multiply", F.multiply, torch.multiply),
+        ("divide", F.divide, torch.divide),
+        ("maximum", F.maximum, torch.maximum),
+    ],
+)
+@drawn
+@in_both_dtypes
+def test_arithmetic(
+    agree: Agree, name: str, ours: Callable[..., Tensor], theirs: Callable[..., torch.Tensor], seed: int, dtype: str
+) -> None:
+    """Of shapes that broadcast; `maximum` also where both sides are equal, `divide` with divisors away from 0."""
+    rng = np.random.default_rng(seed)
+    shapes = draw_broadcast(rng)
+    a, b = (rng.standard_normal(shape) for shape in shapes)
+    if name == "divide":
+        b = rng.uniform(0.5, 2, b.shape) * rng.choice([-1, 1], b.shape)
+    if name == "maximum" and seed % 2:
+        a, b = (rng.integers(0, 2, shape) for shape in shapes)
+    compare(agree, name, seed, dtype, ours, theirs, np.asarray(a), np.asarray(b))
+
+
+@drawn
+@in_both_dtypes
+def test_matmul(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    rows, inner, columns = (integer(rng, 1, 6) for _ in range(3))
+    leading = draw_broadcast(rng) if seed % 4 else ((), ())
+    a = rng.standard_normal((*leading[0], rows, inner))
+    b = rng.standard_normal((*leading[1], inner, columns))
+    compare(agree, "matmul", seed, dtype, F.matmul, torch.matmul, a, b)
+
+
+@drawn
+@in_both_dtypes
+def test_power(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    exponent = [2, 3, 1, -1, -2, 0.5, -0.5, 1.5, 2.0, 0][seed % 10]
+    base = rng.uniform(0.5, 2, draw_shape(rng))
+    if exponent == int(exponent):
+        base *= rng.choice([-1, 1], base.shape)
+    compare(agree, "power", seed, dtype, lambda x: F.power(x, exponent), lambda x: x**exponent, base)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [("exp", F.exp, torch.exp), ("log", F.log, torch.log), ("negative", F.negative, torch.negative)],
+)
+@drawn
+@in_both_dtypes
+def test_elementwise(
+    agree: Agree, name: str, ours: Callable[..., Tensor], theirs: Callable[..., torch.Tensor], seed: int, dtype: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    compare(agree, name, seed, dtype, ours, theirs, np.exp(rng.uniform(-2, 2, draw_shape(rng))))
+
+
+@pytest.mark.parametrize(("name", "ours", "theirs"), [("sum", F.sum, torch.sum), ("mean", F.mean, torch.mean)])
+@drawn
+@in_both_dtypes
+def test_reduction(
+    agree: Agree, name: str, ours: Callable[..., Tensor], theirs: Callable[..., torch.Tensor], seed: int, dtype: str
+) -> None:
+    """Over one axis, several, or all; an axis may be counted from the end."""
+    rng = np.random.default_rng(seed)
+    shape = draw_shape(rng)
+    ndim, keepdims = len(shape), bool(rng.random() < 0.5)
+    chosen = [int(axis) for axis in rng.permutation(ndim)[: integer(rng, 1, ndim)]]
+    axes = [axis - ndim * integer(rng, 0, 1) for axis in chosen]
+    axis: int | Sequence[int] | None = (axes, axes[0], None)[seed % 3]
+    dim = tuple(range(ndim)) if axis is None else axis
+    compare(
+        agree,
+        name,
+        seed,
+        dtype,
+        lambda x: ours(x, axis, keepdims),
+        lambda x: theirs(x, dim=dim, keepdim=keepdims),
+        rng.standard_normal(shape),
+    )
+
+
+EXPRESSIONS: list[Callable[[Any], Any]] = [
+    lambda x: x + 2,
+    lambda x: 2 + x,
+    lambda x: x - 1.5,
+    lambda x: 1.5 - x,
+    lambda x: x * 3,
+    lambda x: 0.25 * x,
+    lambda x: x / 7,
+    lambda x: 7 / x,
+    lambda x: x**2,
+    lambda x: -x,
+    lambda x: x @ x.reshape(x.shape[1], x.shape[0]),
+    lambda x: (x * x).sum() / x.mean(),
+]
+
+
+@drawn
+@in_both_dtypes
+def test_operators(agree: Agree, seed: int, dtype: str) -> None:
+    """The same Python expression for both, in which tensors meet plain numbers or are used more than once."""
+    rng = np.random.default_rng(seed)
+    expression = EXPRESSIONS[seed % len(EXPRESSIONS)]
+    values = rng.uniform(0.5, 2, (integer(rng, 1, 5), integer(rng, 1, 5)))
+    compare(agree, "operators", seed, dtype, expression, expression, values)
+
+
+# Infinities, NaNs, zeros, and no images at all
+
+
+def differs(reason: str) -> pytest.MarkDecorator:
+    """Where gpucnn is known to differ. Strict: the mark must go once it no longer does."""
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+SPECIAL = np.array([-np.inf, -1.0, -0.0, 0.0, 1.0, np.inf, np.nan])
+MASKED = np.array([[1.0, 2.0, -np.inf], [0.0, 1.0, 2.0]])
+"""Logits that rule a class out, which is nobody's label."""
+
+ZERO_TO_TWO = torch.tensor([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "values"),
+    [
+        pytest.param(F.exp, torch.exp, [SPECIAL * 1000], id="exp"),
+        pytest.param(F.log, torch.log, [SPECIAL], id="log"),
+        pytest.param(F.add, torch.add, [SPECIAL, SPECIAL[:, None]], id="add"),
+        pytest.param(F.subtract, torch.subtract, [SPECIAL, SPECIAL[:, None]], id="subtract"),
+        pytest.param(F.multiply, torch.multiply, [SPECIAL, SPECIAL[:, None]], id="multiply"),
+        pytest.param(F.divide, torch.divide, [SPECIAL, SPECIAL[:, None]], id="divide"),
+        pytest.param(F.maximum, torch.maximum, [SPECIAL[:-1], SPECIAL[:-1, None]], id="maximum"),
+        pytest.param(
+            F.maximum,
+            torch.maximum,
+            [SPECIAL, SPECIAL[:, None]],
+            id="maximum_of_nan",
+            marks=differs("PyTorch gives the whole gradient to both sides where one is NaN, gpucnn to the second"),
+        ),
+        pytest.param(F.relu, torch.relu, [SPECIAL[:-1]], id="relu"),
+        pytest.param(
+            F.relu,
+            torch.relu,
+            [SPECIAL],
+            id="relu_of_nan",
+            marks=differs("the gradient of relu at NaN is 0, in PyTorch it goes through"),
+        ),
+        *[
+            pytest.param(lambda x, p=p: F.power(x, p), lambda x, p=p: x**p, [SPECIAL], id=f"power_{p}")
+            for p in (1, 2, 3, -1, 0.5, 2.5)
+        ],
+        pytest.param(
+            lambda x: F.power(x, 0),
+            lambda x: x**0,
+            [SPECIAL],
+            id="power_0",
+            marks=differs("the gradient of x ** 0 at 0 and infinity is NaN, in PyTorch 0"),
+        ),
+        pytest.param(F.softmax, lambda x: TF.softmax(x, 1), [MASKED], id="softmax_of_minus_infinity"),
+        pytest.param(F.log_softmax, lambda x: TF.log_softmax(x, 1), [MASKED], id="log_softmax_of_minus_infinity"),
+        pytest.param(
+            lambda x: F.cross_entropy(x, [0, 1]),
+            lambda x: TF.cross_entropy(x, ZERO_TO_TWO),
+            [MASKED],
+            id="cross_entropy_of_minus_infinity",
+            marks=differs("the loss is NaN, in PyTorch finite: a target of 0 times a log-probability of -inf"),
+        ),
+        pytest.param(
+            lambda x: F.cross_entropy(x, [0, 1], None, 0.1),
+            lambda x: TF.cross_entropy(x, ZERO_TO_TWO, label_smoothing=0.1),
+            [MASKED],
+            id="cross_entropy_of_minus_infinity_smoothed",
+        ),
+        pytest.param(
+            lambda x: F.cross_entropy(x, [0, 1], [0.0, 0.0, 1.0]),
+            lambda x: TF.cross_entropy(x, ZERO_TO_TWO, weight=torch.tensor([0.0, 0.0, 1.0], dtype=x.dtype)),
+            [MASKED],
+            id="cross_entropy_of_classes_without_weight",
+        ),
+        pytest.param(F.conv2d, TF.conv2d, [SPECIAL[None, None, None], ones(1, 1, 1, 2)], id="conv2d"),
+        pytest.param(
+            lambda x: F.avg_pool2d(x, (1, 2)),
+            lambda x: TF.avg_pool2d(x, (1, 2)),
+            [SPECIAL[None, None, None]],
+            id="avg_pool2d",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@in_both_dtypes
+def test_special_values(
+    agree: Agree,
+    ours: Callable[..., Tensor],
+    theirs: Callable[..., torch.Tensor],
+    values: list[np.ndarray],
+    dtype: str,
+) -> None:
+    for seed in range(4):
+        compare(agree, "special values", seed, dtype, ours, theirs, *values)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shapes"),
+    [
+        pytest.param(F.conv2d, TF.conv2d, [(0, 2, 5, 5), (3, 2, 3, 3), (3,)], id="conv2d"),
+        pytest.param(
+            F.conv2d,
+            TF.conv2d,
+            [(2, 0, 5, 5), (3, 0, 3, 3)],
+            id="conv2d_without_channels",
+            marks=differs("ZeroDivisionError"),
+        ),
+        pytest.param(lambda x: F.max_pool2d(x, 2), lambda x: TF.max_pool2d(x, 2), [(0, 2, 5, 5)], id="max_pool2d"),
+        pytest.param(lambda x: F.avg_pool2d(x, 2), lambda x: TF.avg_pool2d(x, 2), [(0, 2, 5, 5)], id="avg_pool2d"),
+        pytest.param(F.linear, TF.linear, [(0, 3), (4, 3), (4,)], id="linear"),
+        pytest.param(F.flatten, lambda x: torch.flatten(x, 1), [(0, 2, 3, 3)], id="flatten"),
+        pytest.param(F.relu, torch.relu, [(0, 3)], id="relu"),
+        pytest.param(F.softmax, lambda x: TF.softmax(x, 1), [(0, 3)], id="softmax"),
+        pytest.param(F.log_softmax, lambda x: TF.log_softmax(x, 1), [(0, 3)], id="log_softmax"),
+        pytest.param(F.sum, torch.sum, [(0, 3)], id="sum"),
+        pytest.param(F.matmul, torch.matmul, [(2, 0), (0, 3)], id="matmul"),
+        pytest.param(F.add, torch.add, [(0, 3), (3,)], id="add"),
+        pytest.param(
+            lambda x: F.cross_entropy(x, np.zeros(0, int)),
+            lambda x: TF.cross_entropy(x, torch.zeros(0, dtype=torch.int64)),
+            [(0, 3)],
+            id="cross_entropy",
+            marks=differs("the mean loss of no images is -0.0, in PyTorch NaN"),
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@in_both_dtypes
+def test_empty_batches(
+    agree: Agree,
+    ours: Callable[..., Tensor],
+    theirs: Callable[..., torch.Tensor],
+    shapes: list[tuple[int, ...]],
+    dtype: str,
+) -> None:
+    compare(agree, "empty batches", 0, dtype, ours, theirs, *map(np.ones, shapes))
+
+
+@pytest.mark.parametrize("expression", [lambda x: x * 0.1, lambda x: x + 0.1, lambda x: 0.1 / x, lambda x: x - 0.1])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "float32",
+        pytest.param("float64", marks=differs("plain numbers are rounded to float32 before they meet float64")),
+    ],
+)
+def test_numbers_keep_the_precision_of_the_tensor(agree: Agree, expression: Callable[[Any], Any], dtype: str) -> None:
+    compare(agree, "decimal numbers", 0, dtype, expression, expression, np.linspace(1, 2, 5))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(F.max_pool2d, TF.max_pool2d), (F.avg_pool2d, TF.avg_pool2d)])
+@differs(
+    "in ceil mode PyTorch takes images that are smaller than the window by less than a stride; gpucnn refuses them"
+)
+def test_ceil_mode_of_small_images(
+    agree: Agree, ours: Callable[..., Tensor], theirs: Callable[..., torch.Tensor]
+) -> None:
+    arguments = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
+    compare(
+        agree,
+        "ceil_mode of small images",
+        0,
+        "float64",
+        lambda x: ours(x, **arguments),
+        lambda x: theirs(x, **arguments),
+        np.ones((1, 1, 2, 2)),
+    )
+
+
+# What PyTorch refuses
+
+
+REFUSED: list[tuple[str, Callable[..., Any], Callable[..., Any], list[np.ndarray], Arguments]] = [
+    (f"{operation}: {what}", ours, theirs, arrays, arguments)
+    for operation, ours, theirs, cases in [
+        (
+            "conv2d",
+            F.conv2d,
+            TF.conv2d,
+            [
+                ("window higher than the image", [ones(1, 1, 4, 9), ones(1, 1, 5, 5)], {}),
+                ("window wider than the image", [ones(1, 1, 9, 4), ones(1, 1, 5, 5)], {}),
+                ("window larger than the padded image", [ones(1, 1, 4, 4), ones(1, 1, 7, 7)], {"padding": 1}),
+                ("dilated window larger than the image", [ones(1, 1, 4, 4), ones(1, 1, 3, 3)], {"dilation": 2}),
+                ("too many channels", [ones(1, 3, 5, 5), ones(2, 2, 3, 3)], {}),
+                ("too few channels", [ones(1, 1, 5, 5), ones(2, 2, 3, 3)], {}),
+                ("channels of one group", [ones(1, 2, 5, 5), ones(4, 2, 3, 3)], {"groups": 2}),
+                ("groups do not divide the filters", [ones(1, 4, 5, 5), ones(3, 2, 3, 3)], {"groups": 2}),
+                ("groups do not divide the channels", [ones(1, 3, 5, 5), ones(4, 1, 3, 3)], {"groups": 2}),
+                ("no groups", [ones(1, 1, 5, 5), ones(2, 1, 3, 3)], {"groups": 0}),
+                ("negative groups", [ones(1, 1, 5, 5), ones(2, 1, 3, 3)], {"groups": -1}),
+                ("no stride", [ones(1, 1, 5, 5), ones(2, 1, 3, 3)], {"stride": 0}),
+                ("negative stride", [ones(1, 1, 5, 5), ones(2, 1, 3, 3)], {"stride": (1, -1)}),
+                ("negative padding", [ones(1, 1, 5, 5), ones(2, 1, 3, 3)], {"padding": (-1, 0)}),
+                ("no dilation", [ones(1, 1, 5, 5), ones(2, 1, 3, 3)], {"dilation": 0}),
+                ("three strides", [ones(1, 1, 5, 5), ones(2, 1, 3, 3)], {"stride": (1, 1, 1)}),
+                ("bias of another size", [ones(1, 1, 5, 5), ones(2, 1, 3, 3), ones(3)], {}),
+                ("bias of two axes", [ones(1, 1, 5, 5), ones(2, 1, 3, 3), ones(2, 1)], {}),
+                ("weight of three axes", [ones(1, 1, 5, 5), ones(1, 3, 3)], {}),
+                ("image of two axes", [ones(5, 5), ones(2, 1, 3, 3)], {}),
+                ("two dtypes", [ones(1, 1, 5, 5), ones(2, 1, 3, 3, dtype="float64")], {}),
+            ],
+        ),
+        *[
+            (
+                operation,
+                ours,
+                theirs,
+                [
+                    ("window higher than the image", [ones(1, 1, 2, 5)], {"kernel_size": 3}),
+                    ("window wider than the image", [ones(1, 1, 5, 2)], {"kernel_size": 3}),
+                    ("window larger than the padded image", [ones(1, 1, 2, 2)], {"kernel_size": 5, "padding": 1}),
+                    ("padding of more than half a window", [ones(1, 1, 5, 5)], {"kernel_size": 3, "padding": 2}),
+                    ("more than half in one axis", [ones(1, 1, 9, 9)], {"kernel_size": (5, 3), "padding": 2}),
+                    ("padding of a window of one", [ones(1, 1, 5, 5)], {"kernel_size": 1, "padding": 1}),
+                    ("negative padding", [ones(1, 1, 5, 5)], {"kernel_size": 3, "padding": -1}),
+                    ("no window", [ones(1, 1, 5, 5)], {"kernel_size": 0}),
+                    ("no stride", [ones(1, 1, 5, 5)], {"kernel_size": 2, "stride": 0}),
+                    ("negative stride", [ones(1, 1, 5, 5)], {"kernel_size": 2, "stride": -1}),
+                    ("three window sizes", [ones(1, 1, 5, 5)], {"kernel_size": (2, 2, 2)}),
+                    ("image of two axes", [ones(5, 5)], {"kernel_size": 2}),
+                ],
+            )
+            for operation, ours, theirs in [
+                ("max_pool2d", F.max_pool2d, TF.max_pool2d),
+                ("avg_pool2d", F.avg_pool2d, TF.avg_pool2d),
+            ]
+        ],
+        (
+            "max_pool2d",
+            F.max_pool2d,
+            TF.max_pool2d,
+            [
+                ("dilated window too large", [ones(1, 1, 4, 4)], {"kernel_size": 3, "dilation": 2}),
+                ("padding of a dilated window", [ones(1, 1, 9, 9)], {"kernel_size": 2, "dilation": 2, "padding": 2}),
+                ("no dilation", [ones(1, 1, 5, 5)], {"kernel_size": 2, "dilation": 0}),
+            ],
+        ),
+        (
+            "linear",
+            F.linear,
+            TF.linear,
+            [
+                ("features do not match", [ones(2, 3), ones(4, 5)], {}),
+                ("weight not transposed", [ones(2, 3), ones(3, 4)], {}),
+                ("bias of another size", [ones(2, 3), ones(4, 3), ones(3)], {}),
+                ("two dtypes", [ones(2, 3), ones(4, 3, dtype="float64")], {}),
+            ],
+        ),
+        *[
+            (operation, ours, theirs, [("shapes do not broadcast", [ones(2, 3), ones(2, 4)], {})])
+            for operation, ours, theirs in [
+                ("add", F.add, torch.add),
+                ("subtract", F.subtract, torch.subtract),
+                ("multiply", F.multiply, torch.multiply),
+                ("divide", F.divide, torch.divide),
+                ("maximum", F.maximum, torch.maximum),
+            ]
+        ],
+        (
+            "matmul",
+            F.matmul,
+            torch.matmul,
+            [
+                ("inner sizes differ", [ones(2, 3), ones(2, 3)], {}),
+                ("leading axes do not broadcast", [ones(2, 3, 4), ones(3, 4, 5)], {}),
+                ("two dtypes", [ones(2, 3), ones(3, 2, dtype="float64")], {}),
+            ],
+        ),
+    ]
+    for what, arrays, arguments in cases
+]
+
+PYTORCH_ERRORS = (RuntimeError, ValueError, IndexError, TypeError)
+
+
+def assert_both_refuse(ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
+    with pytest.raises(PYTORCH_ERRORS):
+        theirs()
+    with pytest.raises(GpucnnError):
+        ours()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "arrays", "arguments"),
+    [case[1:] for case in REFUSED],
+    ids=[case[0].replace(" ", "_") for case in REFUSED],
+)
+def test_both_refuse(
+    ours: Callable[..., Any], theirs: Callable[..., Any], arrays: list[np.ndarray], arguments: Arguments
+) -> None:
+    assert_both_refuse(
+        lambda: ours(*map(Tensor, arrays), **arguments), lambda: theirs(*map(torch.tensor, arrays), **arguments)
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "weight", "label_smoothing"),
+    [
+        ([0, 3], None, 0.0),
+        ([0, -1], None, 0.0),
+        ([0, 1, 2], None, 0.0),
+        ([[0], [1]], None, 0.0),
+        ([0.0, 1.0], None, 0.0),
+        ([0, 1], [1.0, 1.0], 0.0),
+        ([0, 1], None, 1.5),
+    ],
+)
+def test_both_refuse_labels_and_weights(labels: Any, weight: list[float] | None, label_smoothing: float) -> None:
+    logits = ones(2, 3)
+    assert_both_refuse(
+        lambda: F.cross_entropy(Tensor(logits), labels, weight, label_smoothing),
+        lambda: TF.cross_entropy(
+            torch.tensor(logits),
+            torch.tensor(labels),
+            weight=None if weight is None else torch.tensor(weight),
+            label_smoothing=label_smoothing,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lambda x: F.reshape(x, (2, 4)), lambda x: x.reshape(2, 4)),
+        (lambda x: F.reshape(x, (-1, 4)), lambda x: x.reshape(-1, 4)),
+        (lambda x: F.reshape(x, (-1, -1)), lambda x: x.reshape(-1, -1)),
+        (lambda x: F.reshape(x, (-2, -3)), lambda x: x.reshape(-2, -3)),
+        (lambda x: F.flatten(x, 2), lambda x: torch.flatten(x, 2)),
+        (lambda x: F.transpose(x, (0,)), lambda x: x.permute(0)),
+        (lambda x: F.transpose(x, (0, 0)), lambda x: x.permute(0, 0)),
+        (lambda x: F.transpose(x, (0, 2)), lambda x: x.permute(0, 2)),
+        (lambda x: F.sum(x, 2), lambda x: x.sum(2)),
+        (lambda x: F.sum(x, (0, 0)), lambda x: x.sum((0, 0))),
+        (lambda x: F.mean(x, (0, -2)), lambda x: x.mean((0, -2))),
+        (lambda x: F.softmax(x, 2), lambda x: torch.softmax(x, 2)),
+        (lambda x: F.log_softmax(x, -3), lambda x: torch.log_softmax(x, -3)),
+    ],
+)
+def test_both_refuse_shapes_and_axes(ours: Callable[..., Any], theirs: Callable[..., Any]) -> None:
+    assert_both_refuse(lambda: ours(Tensor(ones(2, 3))), lambda: theirs(torch.ones(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "arrays", "arguments"),
+    [
+        pytest.param(
+            F.max_pool2d,
+            TF.max_pool2d,
+            [ones(1, 1, 9, 9)],
+            {"kernel_size": 3, "dilation": 2, "padding": 2},
+            id="max_pool2d: padding of at most half of the dilated window, but more than half of kernel_size",
+            marks=differs("gpucnn measures padding by the dilated window, PyTorch by kernel_size"),
+        ),
+        pytest.param(
+            F.conv2d,
+            TF.conv2d,
+            [ones(1, 1, 5, 5), ones(0, 1, 3, 3)],
+            {},
+            id="conv2d: no filters",
+            marks=differs("a bare ValueError of NumPy, from reshape"),
+        ),
+    ],
+)
+def test_both_refuse_known_differences(
+    ours: Callable[..., Any], theirs: Callable[..., Any], arrays: list[np.ndarray], arguments: Arguments
+) -> None:
+    test_both_refuse(ours, theirs, arrays, arguments)
+
+
+def outcome(call: Callable[..., Any], inputs: list[Any], arguments: Arguments, *errors: type[Exception]) -> Any:
+    """The output's shape, or "refused" for one of `errors`."""
+    try:
+        return tuple(call(*inputs, **arguments).shape)
+    except errors:
+        return "refused"
+
+
+@pytest.mark.parametrize("padding", range(4))
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_same_output_shape_or_both_refuse(padding: int, dilation: int) -> None:
+    """All small sizes of image, window and stride; apart from known differences, see above, of max_pool2d."""
+    for size, kernel, stride, ceil_mode in np.ndindex(6, 4, 3, 2):
+        images = ones(1, 1, size + 1, 12)
+        window: Arguments = {"stride": stride + 1, "padding": (padding, 0)}
+        extent = dilation * kernel + 1
+        calls = [(F.conv2d, TF.conv2d, [images, ones(1, 1, kernel + 1, 1)], {**window, "dilation": (dilation, 1)})]
+        if not ceil_mode or extent <= size + 1 + 2 * padding:
+            window.update(kernel_size=(kernel + 1, 1), ceil_mode=bool(ceil_mode))
+            if dilation == 1:
+                calls.append((F.avg_pool2d, TF.avg_pool2d, [images], window))
+            if 2 * padding <= kernel + 1 or 2 * padding > extent:
+                calls.append((F.max_pool2d, TF.max_pool2d, [images], {**window, "dilation": (dilation, 1)}))
+        for ours, theirs, arrays, arguments in calls:
+            shape = outcome(ours, list(map(Tensor, arrays)), arguments, GpucnnError)
+            expected = outcome(theirs, list(map(torch.tensor, arrays)), arguments, *PYTORCH_ERRORS)
+            assert shape == expected, f"{ours.__name__} of {[array.shape for array in arrays]}, {arguments}"
