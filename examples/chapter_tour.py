@@ -11,7 +11,7 @@ from gpucnn import functions as F
 
 
 def convolution() -> None:
-    """"The Convolution Operation": the 5x5 gradient image under the sharpening filter."""
+    """Section "The Convolution Operation": the 5x5 gradient image under the sharpening filter."""
     print("\n== The convolution operation")
     image = np.arange(1, 26).reshape(5, 5)
     kernel = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]])
@@ -22,7 +22,7 @@ def convolution() -> None:
 
 
 def edges() -> None:
-    """"Convolution Implementation": the 4x4 image under the vertical edge detector."""
+    """Section "Convolution Implementation": the 4x4 image under the vertical edge detector."""
     print("\n== Edge detection")
     image = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]])
     kernel = np.array([[-1, 0, 1], [-1, 0, 1], [-1, 0, 1]])
@@ -30,7 +30,7 @@ def edges() -> None:
 
 
 def pooling() -> None:
-    """"Pooling Layers": 2x2 maxima of the 4x4 map, and what pooling does to a 224x224x64 one."""
+    """Section "Pooling Layers": 2x2 maxima of the 4x4 map, and what pooling does to a 224x224x64 one."""
     print("\n== Max pooling")
     feature_map = np.array([[1, 3, 2, 4], [5, 7, 6, 8], [9, 11, 10, 12], [13, 15, 14, 16]])
     print(f"Pooled result:\n{gpucnn.max_pooling(feature_map, pool_size=2, stride=2)}")
@@ -40,7 +40,7 @@ def pooling() -> None:
 
 
 def parameters() -> None:
-    """"The Parameter Explosion Problem" and "Parameter Sharing". No parameter is drawn, so even the giant costs nothing."""
+    """Sections "The Parameter Explosion Problem" and "Parameter Sharing". Nothing is drawn: even the giant is free."""
     print("\n== Counting parameters")
     hidden = layers.Linear(28 * 28, 100)
     print(f"28x28 pixels to 100 neurons: {hidden.weight.size:,} weights + {hidden.bias.size} biases "
@@ -50,7 +50,7 @@ def parameters() -> None:
 
 
 def architectures() -> None:
-    """"LeNet-5 Architecture", "Simple CNN Implementation" and "Full CNN with PyTorch-style Structure"."""
+    """The listings of LeNet-5, of SimpleCNN, and of the full CNN with PyTorch-style structure."""
     print("\n== LeNet-5")
     print("Input: 32x32x1")
     for call in models.LeNet5().trace((1, 1, 32, 32)).calls:
@@ -59,7 +59,9 @@ def architectures() -> None:
 
     print("\n== SimpleCNN")
     simple = models.SimpleCNN()
-    print(f"its first dense layer sees 8*13*13 = {simple.fc.in_features} inputs (the listing's 8*26*26 forgets the pooling)")
+    print(
+        f"its first dense layer sees 8*13*13 = {simple.fc.in_features} inputs (the listing's 8*26*26 forgets the pooling)"
+    )
     print(f"logits: {simple(np.random.default_rng(0).standard_normal((2, 1, 28, 28))).shape}")
 
     print("\n== The two-stage CNN")
@@ -68,7 +70,7 @@ def architectures() -> None:
 
 
 def gradients() -> None:
-    """"Backpropagation in CNNs": the chapter's two convolution gradients, and where pooling sends its gradient."""
+    """Section "Backpropagation in CNNs": two convolution gradients, and where pooling sends its gradient."""
     print("\n== Gradients")
     rng = np.random.default_rng(0)
     image, kernel = rng.standard_normal((6, 6)), rng.standard_normal((3, 3))
@@ -78,9 +80,14 @@ def gradients() -> None:
     output.backward(upstream)
     by_kernel = gpucnn.convolve2d(image, upstream[0, 0])
     by_image = gpucnn.convolve2d(upstream[0, 0], kernel[::-1, ::-1], padding=2)
-    assert x.grad is not None and weight.grad is not None
-    print(f"w.r.t. the kernel: the input convolved with the output gradient: {np.allclose(weight.grad[0, 0], by_kernel)}")
-    print(f"w.r.t. the input: the output gradient convolved with the turned kernel: {np.allclose(x.grad[0, 0], by_image)}")
+    assert x.grad is not None
+    assert weight.grad is not None
+    print(
+        f"w.r.t. the kernel: the input convolved with the output gradient: {np.allclose(weight.grad[0, 0], by_kernel)}"
+    )
+    print(
+        f"w.r.t. the input: the output gradient convolved with the turned kernel: {np.allclose(x.grad[0, 0], by_image)}"
+    )
     gradcheck(F.conv2d, Tensor(x.data, requires_grad=True), Tensor(weight.data, requires_grad=True))
     print("convolution: both gradients agree with central differences")
 

@@ -12,6 +12,8 @@ from gpucnn import data, layers, models, optim, training
 
 
 class Result(NamedTuple):
+    """One contender's line in the table."""
+
     name: str
     parameters: int
     accuracy: float

@@ -97,9 +97,7 @@ def softmax(logits: Array) -> Array:
     return output
 
 
-def cross_entropy(
-    logits: Array, labels: Array, weight: Array | None = None, label_smoothing: float = 0.0
-) -> float:
+def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, label_smoothing: float = 0.0) -> float:
     losses, weights = [], []
     classes = logits.shape[1]
     for values, label in zip(softmax(logits), labels, strict=True):

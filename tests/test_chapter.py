@@ -174,5 +174,7 @@ def test_models_by_name_and_size() -> None:
         models.create("lenet5", image_size=28)
     with pytest.raises(ArgumentError, match="SimpleCNN takes images of 4x4 and more, got image_size=3"):
         models.SimpleCNN(image_size=3)
-    with pytest.raises(ShapeError, match=r"^LeNet5: expected images \(N, 1, 32, 32\), got \(1, 1, 28, 28\); pad or resize"):
+    with pytest.raises(
+        ShapeError, match=r"^LeNet5: expected images \(N, 1, 32, 32\), got \(1, 1, 28, 28\); pad or resize"
+    ):
         models.LeNet5()(np.zeros((1, 1, 28, 28)))

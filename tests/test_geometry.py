@@ -80,7 +80,15 @@ def test_a_part_sees_what_the_whole_sees_there(size: tuple[int, int], window: Wi
 
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "padding", "expected"),
-    [(5, 2, 2, 0, 3), (6, 2, 2, 0, 3), (5, 3, 2, 1, 3), (7, 3, 3, 0, 3), (3, 2, 3, 1, 2), (4, 2, 3, 1, 2), (2, 2, 3, 1, 1)],
+    [
+        (5, 2, 2, 0, 3),
+        (6, 2, 2, 0, 3),
+        (5, 3, 2, 1, 3),
+        (7, 3, 3, 0, 3),
+        (3, 2, 3, 1, 2),
+        (4, 2, 3, 1, 2),
+        (2, 2, 3, 1, 1),
+    ],
 )
 def test_ceil_mode_starts_no_window_in_the_padding_after(
     size: int, kernel: int, stride: int, padding: int, expected: int
@@ -91,7 +99,9 @@ def test_ceil_mode_starts_no_window_in_the_padding_after(
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "3", (1, 2, 3), (1,), (2, 0), None])
 def test_a_size_that_is_none_is_named(bad: object) -> None:
-    with pytest.raises(ArgumentError, match=r"kernel_size must be an int >= 1 or a \(height, width\) pair of them, got"):
+    with pytest.raises(
+        ArgumentError, match=r"kernel_size must be an int >= 1 or a \(height, width\) pair of them, got"
+    ):
         as_pair(bad, "kernel_size", 1)  # type: ignore[arg-type]
 
 
@@ -122,7 +132,9 @@ def test_shape_errors_say_owner_got_expected_and_fix() -> None:
         "pool: a window of 3x3 does not fit into an image of 2x5 with padding 0; "
         "use a smaller kernel_size or dilation, more padding, or larger images"
     )
-    with pytest.raises(ShapeError, match=r"fc \(Linear\): expected input \(N, 400\), got \(2, 256\); build it with in_f"):
+    with pytest.raises(
+        ShapeError, match=r"fc \(Linear\): expected input \(N, 400\), got \(2, 256\); build it with in_f"
+    ):
         linear_shape("fc (Linear)", (2, 256), (120, 400))
     with pytest.raises(ShapeError, match="flatten the images first"):
         linear_shape("fc", (2, 16, 5, 5), (120, 400))

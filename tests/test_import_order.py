@@ -35,7 +35,11 @@ def imports(tree: ast.AST) -> list[tuple[ast.stmt, str]]:
 
 
 def test_every_package_has_a_level() -> None:
-    found = {path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    found = {
+        path.name.removesuffix(".py")
+        for path in ROOT.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     assert found - {"__init__", "__main__"} == set(LEVELS)
 
 
@@ -56,7 +60,9 @@ def test_imports_go_down(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_functions_import_optional_libraries_only(path: Path) -> None:
     tree = ast.parse(path.read_text())
-    inner = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)}
+    inner = {
+        id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+    }
     guarded = {id(node) for block in ast.walk(tree) if isinstance(block, ast.If) for node in ast.walk(block)}
     for node, module in imports(tree):
         optional = module.partition(".")[0] in OPTIONAL

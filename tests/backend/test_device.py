@@ -72,7 +72,9 @@ def test_with_a_broken_cupy_the_cpu_trains_and_cuda_says_why(case: str, tmp_path
 
 
 def test_without_cupy_the_fix_is_to_install_it(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['cupy'] = None\nfrom gpucnn.cli.main import main\nraise SystemExit(main(sys.argv[1:]))"
+    code = (
+        "import sys; sys.modules['cupy'] = None\nfrom gpucnn.cli.main import main\nraise SystemExit(main(sys.argv[1:]))"
+    )
     cuda = run_python(["-c", code, "train", "--device", "cuda:1"], tmp_path, None)
     assert cuda.returncode == 1
     assert 'device "cuda:1" cannot be used: CuPy is not installed; fix: pip install "gpucnn[cuda13]"' in cuda.stderr

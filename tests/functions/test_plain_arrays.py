@@ -52,7 +52,9 @@ def test_max_pooling_is_the_chapter_s(pool_size: int, stride: int, rng: np.rando
     feature_map = rng.integers(-99, 100, (8, 9))
     expected = chapter_max_pooling(feature_map, pool_size, stride)
     np.testing.assert_array_equal(gpucnn.max_pooling(feature_map, pool_size, stride), expected)
-    np.testing.assert_array_equal(gpucnn.max_pooling(feature_map.tolist(), pool_size=pool_size, stride=stride), expected)
+    np.testing.assert_array_equal(
+        gpucnn.max_pooling(feature_map.tolist(), pool_size=pool_size, stride=stride), expected
+    )
 
 
 def test_floats_keep_their_dtype() -> None:
@@ -78,7 +80,22 @@ def test_other_than_two_axes_are_refused() -> None:
 def test_operators_with_numbers_and_arrays_on_either_side() -> None:
     x = Tensor(np.array([1.0, 2.0, 4.0]), requires_grad=True)
     array = np.array([3.0, 1.0, 2.0])
-    results = [x + 1, 1 + x, x - 1, 1 - x, x * 2, 2 * x, x / 2, 2 / x, x**2, -x, array + x, array - x, array * x, array / x]
+    results = [
+        x + 1,
+        1 + x,
+        x - 1,
+        1 - x,
+        x * 2,
+        2 * x,
+        x / 2,
+        2 / x,
+        x**2,
+        -x,
+        array + x,
+        array - x,
+        array * x,
+        array / x,
+    ]
     expected = [
         [2, 3, 5], [2, 3, 5], [0, 1, 3], [0, -1, -3], [2, 4, 8], [2, 4, 8], [0.5, 1, 2], [2, 1, 0.5], [1, 4, 16],
         [-1, -2, -4], [4, 3, 6], [2, -1, -2], [3, 2, 8], [3, 0.5, 0.5],

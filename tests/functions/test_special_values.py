@@ -64,7 +64,17 @@ def test_equal_halves_of_maximum() -> None:
 
 def test_no_silent_upcasting() -> None:
     x = Tensor(np.ones((1, 1, 2, 2), np.float32), requires_grad=True)
-    for output in (x * np.float64(2), 0.5 + x, x / 3, np.ones((2, 2)) * x, x**0.5, -x, x.mean(), x.sum(), x @ np.eye(2)):
+    for output in (
+        x * np.float64(2),
+        0.5 + x,
+        x / 3,
+        np.ones((2, 2)) * x,
+        x**0.5,
+        -x,
+        x.mean(),
+        x.sum(),
+        x @ np.eye(2),
+    ):
         assert output.dtype == np.float32
     assert F.conv2d(np.ones((1, 1, 2, 2)), x).dtype == np.float32
 

@@ -78,9 +78,7 @@ def test_conv2d_and_its_gradients_whatever_the_tiles(case: tuple, groups: int, b
     np.testing.assert_allclose((to_weight * weight).sum(), total, rtol=1e-10, atol=1e-10)
 
 
-@given(
-    st.integers(0, 5), st.tuples(st.integers(1, 6), st.integers(1, 6)), st.integers(1, 50), st.integers(1, 3000)
-)
+@given(st.integers(0, 5), st.tuples(st.integers(1, 6), st.integers(1, 6)), st.integers(1, 50), st.integers(1, 3000))
 def test_tiles_cover_each_position_once_and_stay_under_the_cap(
     batch: int, size: tuple[int, int], bytes_per_position: int, cap: int
 ) -> None:

@@ -132,9 +132,13 @@ def test_a_shape_error_names_the_layer_s_path() -> None:
     assert str(raised.value) == (
         "1 (Conv2d): expected input (N, 3, H, W), got (2, 6, 8, 8); give it 3 channels or build it with in_channels=6"
     )
-    with pytest.raises(ShapeError, match=r"^blocks\.2\.conv \(Conv2d\): expected input \(N, 4, H, W\), got \(1, 5, 8, 8\)"):
+    with pytest.raises(
+        ShapeError, match=r"^blocks\.2\.conv \(Conv2d\): expected input \(N, 4, H, W\), got \(1, 5, 8, 8\)"
+    ):
         Net().blocks[2].conv(np.zeros((1, 5, 8, 8)))
-    with pytest.raises(ShapeError, match=r"^Linear: expected input \(N, 3\), got \(1, 2\); build it with in_features=2"):
+    with pytest.raises(
+        ShapeError, match=r"^Linear: expected input \(N, 3\), got \(1, 2\); build it with in_features=2"
+    ):
         layers.Linear(3, 1)(np.zeros((1, 2)))
     with pytest.raises(ShapeError, match=r"^pool1 \(MaxPool2d\): expected input \(N, C, H, W\)"):
         models.LeNet5().pool1(np.zeros((1, 2)))
@@ -152,7 +156,13 @@ def test_a_trace_lists_every_call(rng: np.random.Generator) -> None:
     net = Net()
     trace = net.trace((7, 1, 8, 8))
     assert [call.path for call in trace.calls] == ["stem", "blocks.0.conv", "blocks.1", "blocks.2.conv", "head"]
-    assert [call.output_shape for call in trace.calls] == [(1, 4, 6, 6), (1, 4, 6, 6), (1, 4, 3, 3), (1, 4, 3, 3), (1, 10)]
+    assert [call.output_shape for call in trace.calls] == [
+        (1, 4, 6, 6),
+        (1, 4, 6, 6),
+        (1, 4, 3, 3),
+        (1, 4, 3, 3),
+        (1, 10),
+    ]
     assert trace.calls[0].multiply_adds == 4 * 6 * 6 * 9
     assert net.multiply_adds((2, 1, 8, 8)) == 2 * (4 * 36 * 9 + 4 * 36 * 36 + 4 * 9 * 36 + 360)
     x = rng.standard_normal((7, 1, 8, 8)).astype(np.float32)
@@ -164,7 +174,9 @@ def test_layers_in_a_list_are_refused() -> None:
         def __init__(self) -> None:
             self.stages = [layers.Linear(1, 1)]
 
-    with pytest.raises(ArgumentError, match=r"layers in a plain list would not be trained; use self.stages = layers.Sequ"):
+    with pytest.raises(
+        ArgumentError, match=r"layers in a plain list would not be trained; use self.stages = layers.Sequ"
+    ):
         Wrong()
 
 

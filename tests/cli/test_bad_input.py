@@ -1,0 +1,152 @@
+"""What was tried, and what was said: every wrong input ends with one line and a non-zero exit status."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpucnn.cli.main import main
+from tests.data.idx_files import write_small_mnist
+
+
+def prepare(folder: Path) -> None:
+    """Files to go wrong with: runs, images, data sets."""
+    assert main(["train", "--model", "mlp", "--epochs", "1", "--out", "good", "--quiet"]) == 0
+    for name in ("cut", "noconfig", "foreign", "oldconfig"):
+        (folder / name).mkdir()
+        for file in (folder / "good").iterdir():
+            (folder / name / file.name).write_bytes(file.read_bytes())
+    (folder / "cut" / "model.safetensors").write_bytes((folder / "good" / "model.safetensors").read_bytes()[:5000])
+    (folder / "noconfig" / "config.json").unlink()
+    (folder / "foreign" / "config.json").write_text("not json")
+    config = json.loads((folder / "good" / "config.json").read_text())
+    del config["data"]
+    (folder / "oldconfig" / "config.json").write_text(json.dumps(config))
+
+    (folder / "text.png").write_text("this is no image")
+    Image.new("L", (8, 8)).save(folder / "whole.png")
+    (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:40])
+    np.save(folder / "volume.npy", np.zeros((2, 3, 4, 5)))
+    np.save(folder / "loud.npy", np.full((8, 8), 300))
+    np.save(folder / "nan.npy", np.full((8, 8), np.nan))
+    (folder / "file").write_text("")
+
+    for name in ("mnist", "cutmnist", "swapped", "labels"):
+        (folder / name).mkdir()
+        write_small_mnist(folder / name)
+    images, labels = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+    (folder / "cutmnist" / images).write_bytes((folder / "cutmnist" / images).read_bytes()[:-1000])
+    content = {name: (folder / "swapped" / name).read_bytes() for name in (images, labels)}
+    (folder / "swapped" / images).write_bytes(content[labels])
+    wrong = bytearray((folder / "labels" / labels).read_bytes())
+    wrong[8] = 77
+    (folder / "labels" / labels).write_bytes(wrong)
+    (folder / "cifar").mkdir()
+    (folder / "cifar" / "data_batch_1.bin").write_bytes(b"\0" * 3072)
+    (folder / "cifar" / "test_batch.bin").write_bytes(b"\0" * 3073)
+    (folder / "locked").mkdir(mode=0o500)
+
+
+TABLE: list[tuple[str, int, str]] = [
+    ("", 2, "gpucnn: the following arguments are required: COMMAND; see gpucnn --help"),
+    ("fly", 2, "gpucnn: argument COMMAND: invalid choice: 'fly'"),
+    ("train --model lenet", 2, "gpucnn train: argument --model: unknown name 'lenet', expected one of lenet5, simplecnn, mlp; did you mean lenet5?"),
+    ("train --data svhn", 2, "gpucnn train: argument --data: unknown name 'svhn', expected one of digits, mnist, fashion-mnist, cifar10"),
+    ("train --epochs -3", 2, "gpucnn train: argument --epochs: expected a whole number >= 1, got '-3'"),
+    ("train --epochs 0", 2, "gpucnn train: argument --epochs: expected a whole number >= 1, got '0'"),
+    ("train --epochs 2.5", 2, "gpucnn train: argument --epochs: expected a whole number >= 1, got '2.5'"),
+    ("train --batch-size none", 2, "gpucnn train: argument --batch-size: expected a whole number >= 1, got 'none'"),
+    ("train --lr -0.1", 2, "gpucnn train: argument --lr: expected a number > 0, got '-0.1'"),
+    ("train --lr nan", 2, "gpucnn train: argument --lr: expected a number > 0, got 'nan'"),
+    ("train --seed -1", 2, "gpucnn train: argument --seed: expected a whole number from 0 to 2^64 - 1, got '-1'"),
+    ("train --optimizer rmsprop", 2, "gpucnn train: argument --optimizer: unknown name 'rmsprop', expected one of adam, sgd"),
+    ("train --speed 9", 2, "gpucnn: unrecognized arguments: --speed 9"),
+    ("train --device tpu", 1, 'gpucnn train: unknown device \'tpu\'; expected "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1"'),
+    ("train --data mnist", 1, "gpucnn train: no train-images-idx3-ubyte, no train-labels-idx1-ubyte, no t10k-images-idx3-ubyte, no t10k-labels-idx1-ubyte in data/mnist; put the four files"),
+    ("train --data mnist --data-dir nowhere", 1, "gpucnn train: no train-images-idx3-ubyte, no train-labels-idx1-ubyte, no t10k-images-idx3-ubyte, no t10k-labels-idx1-ubyte in nowhere;"),
+    ("train --data mnist --data-dir cutmnist", 1, "gpucnn train: cutmnist/train-images-idx3-ubyte: the header promises 200 x 28 x 28 = 156,800 bytes, more than the file can hold"),
+    ("train --data mnist --data-dir swapped", 1, "gpucnn train: swapped/train-images-idx3-ubyte: magic number 0x00000801, expected 0x00000803"),
+    ("train --data mnist --data-dir labels", 1, "gpucnn train: labels/train-labels-idx1-ubyte: label 77 found, expected 0 to 9"),
+    ("train --data cifar10 --data-dir cifar", 1, "gpucnn train: cifar/data_batch_1.bin: 3,072 bytes, expected a multiple of 3,073"),
+    ("train --data cifar10 --data-dir mnist", 1, "gpucnn train: no data_batch_1.bin in mnist; put data_batch_1.bin to data_batch_5.bin and test_batch.bin"),
+    ("train --out file", 1, "gpucnn train: file: cannot write a run there (File exists); choose another --out"),
+    ("train --out file/deeper", 1, "gpucnn train: file/deeper: cannot write a run there (Not a directory); choose another --out"),
+    ("evaluate nowhere", 1, "gpucnn evaluate: nowhere: no run there (no config.json); give the folder that gpucnn train made"),
+    ("evaluate noconfig", 1, "gpucnn evaluate: noconfig: no run there (no config.json)"),
+    ("evaluate foreign", 1, "gpucnn evaluate: foreign/config.json: cannot be read ("),
+    ("evaluate oldconfig", 1, "gpucnn evaluate: oldconfig/config.json: no entry 'data'"),
+    ("evaluate cut", 1, "gpucnn evaluate: cut/model.safetensors: not a model that can be read ("),
+    ("evaluate", 2, "gpucnn evaluate: the following arguments are required: RUN"),
+    ("predict good", 2, "gpucnn predict: the following arguments are required: IMAGE"),
+    ("predict good nothing.png", 1, "gpucnn predict: nothing.png: no such image file"),
+    ("predict good text.png", 1, "gpucnn predict: text.png: not an image that can be read (cannot identify image file 'text.png'); give PNG, JPEG or .npy"),
+    ("predict good cut.png", 1, "gpucnn predict: cut.png: not an image that can be read ("),
+    ("predict good text.png", 1, "gpucnn predict: text.png: not an image that can be read ("),
+    ("predict good mnist", 1, "gpucnn predict: mnist: not an image that can be read ("),
+    ("predict good volume.npy", 1, "gpucnn predict: volume.npy: expected one image (H, W), (C, H, W) or (H, W, C), got (2, 3, 4, 5)"),
+    ("predict good loud.npy", 1, "gpucnn predict: loud.npy: expected bytes from 0 to 255 or floats from 0 to 1, got int64 from 300.0 to 300.0"),
+    ("predict good nan.npy", 1, "gpucnn predict: nan.npy: expected bytes from 0 to 255 or floats from 0 to 1, got float64 from nan to nan"),
+    ("predict good whole.png text.png", 1, "gpucnn predict: text.png: not an image"),
+    ("summary vgg", 2, "gpucnn summary: argument MODEL: unknown name 'vgg', expected one of lenet5, simplecnn, mlp"),
+    ("summary lenet5 --input 32", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH, e.g. 1x32x32, got '32'"),
+    ("summary lenet5 --input 1x0x0", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH"),
+    ("summary lenet5 --input 1x28x28", 1, "gpucnn summary: LeNet5 takes images of 32x32, got image_size=28; pad or resize the images to 32"),
+    ("summary lenet5 --input 1x28x32", 1, "gpucnn summary: --input: expected a square image, got 28x32"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("bad")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        prepare(place)
+    return place
+
+
+@pytest.mark.parametrize(("command", "status", "message"), TABLE, ids=[command or "nothing" for command, *_ in TABLE])
+def test_one_line_and_a_status(
+    command: str,
+    status: int,
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    try:
+        ended = main(command.split())
+    except SystemExit as exit_:
+        ended = exit_.code  # type: ignore[assignment]
+    printed = capsys.readouterr()
+    assert ended == status
+    assert printed.err.startswith(message)
+    assert printed.err.count("\n") == 1
+    assert printed.err.endswith("\n")
+
+
+@pytest.mark.parametrize("kind", [MemoryError, OSError])
+def test_trouble_in_the_middle_is_one_line_too(
+    kind: Callable[..., Exception],
+    in_tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from gpucnn.training import RunFolder
+
+    def fail(*_: object) -> None:
+        raise kind(28, "No space left on device", "run/model.safetensors") if kind is OSError else kind("100 GB")
+
+    monkeypatch.setattr(RunFolder, "save_model", fail)
+    assert main(["train", "--model", "mlp", "--out", "run", "--quiet"]) == 1
+    assert (
+        capsys.readouterr().err
+        == {
+            MemoryError: "gpucnn train: out of memory (100 GB); use a smaller --batch-size\n",
+            OSError: "gpucnn train: run/model.safetensors: No space left on device\n",
+        }[kind]
+    )  # type: ignore[index]

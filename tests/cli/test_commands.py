@@ -1,0 +1,246 @@
+"""The commands as a user runs them."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpucnn import data
+from gpucnn.cli.main import main
+from tests.data.idx_files import write_small_mnist
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "gpucnn"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LeNet-5 trained for a few epochs on the digits."""
+    folder = tmp_path_factory.mktemp("runs") / "lenet5"
+    assert main(["train", "--epochs", "6", "--out", str(folder), "--quiet", "--device", "cpu"]) == 0
+    return folder
+
+
+def test_train_tells_device_epochs_and_the_result(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--model", "mlp", "--epochs", "2", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "device: cpu (asked for)"
+    assert (
+        lines[1] == "training mlp (79,510 parameters) on digits: 1,437 images, 2 epochs; run folder runs/mlp-digits-1"
+    )
+    assert [line[:10] for line in lines[2:4]] == ["epoch 1/2 ", "epoch 2/2 "]
+    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[4])
+    assert len(lines) == 5
+
+
+def test_a_run_has_all_its_files(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {path.name for path in run.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "summary.json",
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(summary) == {
+        "test_accuracy", "test_correct", "test_total", "epochs", "device", "seconds", "parameters",
+    }  # fmt: skip
+    assert (summary["test_total"], summary["epochs"], summary["device"]) == (360, 6, "cpu")
+    assert summary["parameters"] == 61_706
+    assert summary["test_accuracy"] == summary["test_correct"] / 360 > 0.93
+    config = json.loads((run / "config.json").read_text())
+    assert (config["data"], config["optimizer"], config["seed"]) == ("digits", "adam", 0)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["test_accuracy"] == summary["test_accuracy"]
+
+    assert main(["evaluate", str(run), "--device", "cpu"]) == 0
+    assert (
+        capsys.readouterr().out.splitlines()[-1]
+        == f"test accuracy {summary['test_accuracy']:.4f} ({summary['test_correct']}/360)"
+    )
+
+
+def test_the_same_command_gives_the_same_bytes(in_tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert main(["train", "--epochs", "1", "--seed", "7", "--out", name, "--quiet"]) == 0
+    assert main(["train", "--epochs", "1", "--seed", "8", "--out", "c", "--quiet"]) == 0
+    first, second, other = (Path(name, "model.safetensors").read_bytes() for name in ("a", "b", "c"))
+    assert first == second != other
+
+
+def test_predict_reads_every_kind_of_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = data.load("digits")
+    indices = np.arange(40)
+    raw, labels = splits.test.images[indices, 0].astype(float), splits.test.labels[indices]
+    paths = []
+    for index in indices:
+        pixels = np.rint(raw[index] * 255 / 16).astype(np.uint8)
+        large = Image.fromarray(pixels).resize((80, 80), Image.Resampling.BILINEAR)
+        kind = index % 8
+        path = tmp_path / f"{index}.{('png', 'jpg', 'npy', 'npy', 'npy', 'png', 'png', 'npy')[kind]}"
+        if kind == 0:
+            large.save(path)
+        elif kind == 1:
+            large.convert("RGB").save(path, quality=95)
+        elif kind == 2:
+            np.save(path, pixels)
+        elif kind == 3:
+            np.save(path, pixels[None].astype(np.float32) / 255)
+        elif kind == 4:
+            np.save(path, np.repeat(pixels[:, :, None], 3, axis=2))
+        elif kind == 5:  # strokes that are opaque on a transparent ground
+            Image.merge("LA", [Image.new("L", (80, 80), 255), large]).save(path)
+        elif kind == 6:
+            large.convert("P").save(path)
+        else:
+            np.save(path, pixels.astype(np.int64))
+        paths.append(path)
+    assert main(["predict", str(run), *map(str, paths), "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 40
+    right = 0
+    for line, path, label in zip(lines, paths, labels, strict=True):
+        name, answer, probability = line.split()
+        assert name == str(path)
+        assert 0.1 <= float(probability) <= 1
+        right += answer == str(label)
+    assert right >= 36, "as good as on the test set itself, whatever the file"
+
+
+def test_summary_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "lenet5", "--input", "1x32x32"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = [re.split(r"\s{2,}", line) for line in lines]
+    assert cells[0] == ["layer", "kind", "output shape", "parameters", "multiply-adds"]
+    assert cells[3] == ["conv1", "Conv2d", "(N, 6, 28, 28)", "156", "117,600"]
+    assert cells[5] == ["conv2", "Conv2d", "(N, 16, 10, 10)", "2,416", "240,000"]
+    assert cells[8] == ["fc1", "Linear", "(N, 120)", "48,120", "48,000"]
+    assert cells[-1] == ["total", "61,706", "416,520"]
+    assert main(["summary", "simplecnn", "--input", "3x32x32", "--classes", "7"]) == 0
+    assert "(N, 7)" in capsys.readouterr().out
+
+
+def test_idx_data_from_a_folder(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (in_tmp_path / "data" / "mnist").mkdir(parents=True)
+    write_small_mnist(in_tmp_path / "data" / "mnist", ".gz")
+    for arguments in (["--data", "mnist"], ["--data", "fashion-mnist", "--data-dir", "data/mnist"]):
+        assert main(["train", *arguments, "--model", "simplecnn", "--epochs", "1", "--out", "run", "--quiet"]) == 0
+        assert main(["evaluate", "run"]) == 0
+        assert "/50)" in capsys.readouterr().out
+    with Path("run/config.json").open() as file:
+        assert json.load(file)["class_names"][9] == "Ankle boot"
+
+
+def test_sgd_and_a_rate_of_one_s_own(in_tmp_path: Path) -> None:
+    arguments = [
+        "--optimizer",
+        "sgd",
+        "--lr",
+        "0.05",
+        "--batch-size",
+        "100",
+        "--epochs",
+        "1",
+        "--out",
+        "run",
+        "--quiet",
+    ]
+    assert main(["train", *arguments]) == 0
+    config = json.loads(Path("run/config.json").read_text())
+    assert (config["optimizer"], config["lr"], config["batch_size"]) == ("sgd", 0.05, 100)
+
+
+def test_ctrl_c_leaves_the_model_of_the_last_finished_epoch(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", "--model", "mlp", "--epochs", "1000", "--out", "run"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch    2/1000"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    match = re.fullmatch(
+        r"gpucnn train: stopped by Ctrl-C; run/model.safetensors has the model of epoch (\d+)\n", errors
+    )
+    assert match
+    assert int(match[1]) >= 2
+    result = subprocess.run(
+        [*COMMAND, "evaluate", "run"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    kept = json.loads(rows[int(match[1]) - 1])
+    assert f"test accuracy {kept['test_accuracy']:.4f}" in result.stdout
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_ctrl_c_before_the_first_epoch_ended(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", "--batch-size", "1", "--out", "run"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "gpucnn train: stopped by Ctrl-C; no epoch had finished\n")
+
+
+def test_plain_lines_without_a_terminal_and_a_bar_on_one(tmp_path: Path) -> None:
+    arguments = [*COMMAND, "train", "--model", "mlp", "--epochs", "1", "--out", "run"]
+    plain = subprocess.run(arguments, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert plain.stderr == ""
+    assert not re.search(r"[\r\b\x1b]", plain.stdout)
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=ENVIRONMENT, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(ours, 4096)
+        except OSError:
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    assert b"epoch 1/1:" in shown
+    assert b"\r" in shown
+    assert shown.rstrip().splitlines()[-1].startswith(b"test accuracy")
+
+
+def test_quiet_prints_one_line(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--model", "mlp", "--epochs", "1", "--quiet"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--version"], ["--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0
+    assert "--batch-size" in capsys.readouterr().out
+
+
+def test_the_real_mnist_by_command(image_folder: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data", "mnist", "--data-dir", str(image_folder / "mnist"), "--model", "mlp", "--epochs", "1"]
+    assert main(["train", *arguments, "--batch-size", "256", "--quiet"]) == 0
+    assert float(capsys.readouterr().out.split()[2]) > 0.92
