@@ -153,6 +153,12 @@ def shape_text(shape: Sequence[object]) -> str:
     return f"({', '.join(str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
 
 
+def check_groups(owner: str, groups: int, out_channels: int) -> None:
+    """ArgumentError, which names `owner`, unless `groups` is a positive int that divides the filters."""
+    if not is_int(groups) or groups < 1 or out_channels % groups:
+        raise ArgumentError(f"{owner}: groups must be an int >= 1 that divides {out_channels} filters, got {groups!r}")
+
+
 def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
     """The output shape (N, O, OH, OW) of a convolution.
 

@@ -139,6 +139,14 @@ class Tensor:
     def __float__(self) -> float:
         return float(self.item())
 
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise DTypeError(
+            "a tensor does not become an array by itself, as its gradient would be lost; use tensor.numpy()"
+        )
+
     def __add__(self, other: "Operand") -> "Tensor":
         return OPERATORS["add"](self, other)
 

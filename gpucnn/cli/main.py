@@ -1,6 +1,7 @@
 """The command `gpucnn`: parses, runs, and turns every expected failure into one line and an exit status."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -32,10 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
     except GpucnnError as error:
         return _fail(options.command, str(error), FAILURE)
     except MemoryError as error:
         return _fail(options.command, f"out of memory ({error or 'no details'}); use a smaller --batch-size", FAILURE)
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `gpucnn summary lenet5 | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(options.command, f"{place}{error.strerror or error}", FAILURE)

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
-    choice_of_device = choose_device(options.device)
+    device, reason = choose_device(options.device)
     channels, native_size = data.native_format(options.data)
     image_size = models.image_size_for(options.model, native_size)
     splits = data.load(options.data, options.data_dir, image_size)
@@ -62,13 +62,10 @@ def run(options: argparse.Namespace) -> None:
         "in_channels": channels,
         "image_size": image_size,
     }
-    model = models.create(**create, seed=options.seed).to(choice_of_device.device)
+    model = models.create(**create, seed=options.seed).to(device)
     recipe = RECIPES[options.data]
     epochs, batch_size = options.epochs or recipe.epochs, options.batch_size or recipe.batch_size
     lr = options.lr or LEARNING_RATES[options.optimizer]
-    train_loader = data.DataLoader(splits.train, batch_size, shuffle=True, seed=options.seed, augment=splits.augment)
-    test_loader = data.DataLoader(splits.test, EVALUATION_BATCH)
-
     folder = (
         RunFolder(options.out) if options.out else RunFolder.next_in(Path("runs"), f"{options.model}-{options.data}")
     )
@@ -84,30 +81,30 @@ def run(options: argparse.Namespace) -> None:
             "optimizer": options.optimizer,
             "lr": lr,
             "seed": options.seed,
-            "device": str(choice_of_device.device),
+            "device": str(device),
             "versions": {"gpucnn": __version__, "numpy": np.__version__, "python": platform.python_version()},
         }
     )
     if not options.quiet:
-        print(choice_of_device)
-        print(
-            f"training {options.model} ({model.parameter_count():,} parameters) on {options.data}: "
-            f"{len(splits.train):,} images, {epochs} epochs; run folder {folder.path}",
-            flush=True,
-        )
+        print(f"device: {device} ({reason})")
+        print(f"training {options.model} ({model.parameter_count():,} parameters) on {options.data}: "
+              f"{len(splits.train):,} images, {epochs} epochs; run folder {folder.path}", flush=True)  # fmt: skip
+
+    train_loader = data.DataLoader(splits.train, batch_size, shuffle=True, seed=options.seed, augment=splits.augment)
+    recorder = RunRecorder(folder)
     trainer = Trainer(
         model,
         _optimizer(options.optimizer, model, lr),
         train_loader,
-        test_loader,
+        data.DataLoader(splits.test, EVALUATION_BATCH),
         optim.one_cycle(lr, epochs * len(train_loader)),
-        [RunRecorder(folder), *_progress(options.quiet)],
+        [recorder, *_progress(options.quiet)],
     )
     try:
         history = trainer.fit(epochs)
     except KeyboardInterrupt:
-        finished = len(trainer.history)
-        kept = f"{folder.model_file} has the model of epoch {finished}" if finished else "no epoch had finished"
+        saved = recorder.saved_epochs
+        kept = f"{folder.model_file} has the model of epoch {saved}" if saved else "no epoch had finished"
         raise KeyboardInterrupt(f"stopped by Ctrl-C; {kept}") from None
     last = history[-1]
     folder.finish(
@@ -116,7 +113,7 @@ def run(options: argparse.Namespace) -> None:
             "test_correct": last["test_correct"],
             "test_total": last["test_total"],
             "epochs": epochs,
-            "device": str(choice_of_device.device),
+            "device": str(device),
             "seconds": sum(row["seconds"] for row in history),
             "parameters": model.parameter_count(),
         }

@@ -22,10 +22,10 @@ from gpucnn.functions.array import subtract as subtract
 from gpucnn.functions.array import sum as sum
 from gpucnn.functions.array import transpose as transpose
 from gpucnn.functions.conv import conv2d as conv2d
-from gpucnn.functions.conv import convolve2d as convolve2d
 from gpucnn.functions.dropout import dropout as dropout
 from gpucnn.functions.linear import linear as linear
 from gpucnn.functions.loss import cross_entropy as cross_entropy
+from gpucnn.functions.plain_arrays import convolve2d as convolve2d
+from gpucnn.functions.plain_arrays import max_pooling as max_pooling
 from gpucnn.functions.pooling import avg_pool2d as avg_pool2d
 from gpucnn.functions.pooling import max_pool2d as max_pool2d
-from gpucnn.functions.pooling import max_pooling as max_pooling

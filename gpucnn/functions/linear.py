@@ -19,15 +19,16 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     linear_shape("linear", x.shape, weight.shape)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(bias.shape)}")
-    inputs, matrix = x.data, weight.data
-    x_needs, weight_needs = x.requires_grad, weight.requires_grad
-
-    def backward(gradient: Array) -> tuple[Array | None, ...]:
-        x_gradient = gradient @ matrix if x_needs else None
-        weight_gradient = gradient.T @ inputs if weight_needs else None
-        return x_gradient, weight_gradient, *([] if bias is None else [gradient.sum(axis=0)])
-
-    output = inputs @ matrix.T
+    output = x.data @ weight.data.T
     if bias is not None:
         output += bias.data
-    return record("linear", output, (x, weight) if bias is None else (x, weight, bias), backward)
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    vectors = x.data if weight.requires_grad else None
+    matrix = weight.data if x.requires_grad else None
+
+    def backward(gradient: Array) -> tuple[Array | None, ...]:
+        x_gradient = None if matrix is None else gradient @ matrix
+        weight_gradient = None if vectors is None else gradient.T @ vectors
+        return (x_gradient, weight_gradient, gradient.sum(axis=0))[: len(inputs)]
+
+    return record("linear", output, inputs, backward)

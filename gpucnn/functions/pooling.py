@@ -1,9 +1,8 @@
-"""Max and average pooling, on tensors and on a plain feature map."""
+"""Max and average pooling."""
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, grad_enabled, record
 from gpucnn.backend import Array
 from gpucnn.errors import ArgumentError, DTypeError
-from gpucnn.functions.conv import plain_image
 from gpucnn.geometry import IntOrPair, Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
 
@@ -59,16 +58,6 @@ def avg_pool2d(
         return (avg_pool.avg_pool_gradient(gradient, shape, window, count_include_pad),)
 
     return record("avg_pool2d", avg_pool.avg_pool(x.data, window, count_include_pad), (x,), backward)
-
-
-def max_pooling(feature_map: Array, pool_size: int = 2, stride: int = 2) -> Array:
-    """The chapter's max pooling of one feature map (H, W), plain arrays in and out: (OH, OW).
-
-    Integers are computed in float64, as in the chapter. Raises ShapeError if it is not two-dimensional or smaller than
-    the window. Source: chapter 5, "Pooling Implementation".
-    """
-    image = plain_image("max_pooling", "feature_map", feature_map)
-    return max_pool2d(image[None, None], pool_size, stride).data[0, 0]
 
 
 def pooling_window(

@@ -5,8 +5,7 @@ from typing import Any
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.errors import ArgumentError
-from gpucnn.functions.conv import check_groups
-from gpucnn.geometry import IntOrPair, Shape, Window, as_count, conv2d_shape
+from gpucnn.geometry import IntOrPair, Shape, Window, as_count, check_groups, conv2d_shape
 from gpucnn.layers.initialization import he_normal, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter

@@ -36,7 +36,7 @@ class Layer:
         calls = current_calls.get()
         if not self._knows_its_shape:
             return self.forward(*inputs)
-        shapes = [x.shape if isinstance(x, Tensor) else np.shape(x) for x in inputs]
+        shapes = [x.shape if hasattr(x, "shape") else np.shape(x) for x in inputs]
         shape = self.output_shape(*shapes)
         if calls is None:
             return self.forward(*inputs)

@@ -8,7 +8,8 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, as_array
 from gpucnn.backend import Array, Device, generator, to_device
-from gpucnn.geometry import Shape
+from gpucnn.errors import ShapeError
+from gpucnn.geometry import Shape, shape_text
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
 
@@ -47,6 +48,11 @@ class Parameter(Tensor):
 
     @data.setter
     def data(self, array: Array) -> None:
+        if array.shape != self._shape or array.dtype != self._dtype:
+            raise ShapeError(
+                f"{self.path or 'parameter'}: expected an array {shape_text(self._shape)} of {self._dtype}, "
+                f"got {shape_text(array.shape)} of {array.dtype}"
+            )
         self._data = array
 
     @property

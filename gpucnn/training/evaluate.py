@@ -12,10 +12,12 @@ def evaluate(model: Layer, loader: DataLoader) -> Scores:
     was_training = model.training
     metrics = Metrics()
     model.eval()
-    with no_grad():
-        for images, labels in loader:
-            logits = model(images)
-            metrics.update(F.cross_entropy(logits, labels), logits, labels)
-    if was_training:
-        model.train()
+    try:
+        with no_grad():
+            for images, labels in loader:
+                logits = model(images)
+                metrics.update(F.cross_entropy(logits, labels), logits, labels)
+    finally:
+        if was_training:
+            model.train()
     return metrics.scores()

@@ -95,13 +95,18 @@ class RunFolder:
 
 
 class RunRecorder(Callback):
-    """Keeps metrics and model of every finished epoch in a run folder."""
+    """Keeps metrics and model of every finished epoch in a run folder.
+
+    `saved_epochs` tells of how many epochs the model there has learned.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+        self.saved_epochs = 0
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         self.folder.save_model(trainer.model)
+        self.saved_epochs = trainer.epoch + 1
         self.folder.add_metrics(trainer.history[-1])
 
 

@@ -202,3 +202,18 @@ def test_a_backward_function_must_answer_for_every_input() -> None:
     wrong = record("wrong", x.data, (x,), lambda gradient: ())
     with pytest.raises(ValueError, match="shorter"):
         wrong.backward()
+
+
+def test_a_tensor_does_not_become_an_array_by_itself() -> None:
+    x = Tensor(np.ones(2), requires_grad=True)
+    with pytest.raises(DTypeError, match=r"its gradient would be lost; use tensor.numpy\(\)"):
+        np.asarray(x)
+    with pytest.raises(DTypeError, match=r"use tensor\.numpy"):
+        np.linalg.norm(x)  # type: ignore[arg-type]
+
+
+def test_truth_is_that_of_the_single_value() -> None:
+    assert Tensor(2.0)
+    assert not Tensor([0])
+    with pytest.raises(ShapeError, match="item"):
+        bool(Tensor([1, 2]))

@@ -46,8 +46,8 @@ BROKEN = {
         "the NVIDIA driver lists no GPU; fix: check nvidia-smi",
     ),
     "no compiler": (
-        "class cuda:\n class runtime:\n  @staticmethod\n  def getDeviceCount(): return 2\n"
-        "def ones(*a, **k): raise OSError('libnvrtc.so.13 not found')",
+        ("class cuda:\n class runtime:\n  @staticmethod\n  def getDeviceCount(): return 2\n"
+        "def ones(*a, **k): raise OSError('libnvrtc.so.13 not found')"),
         "CuPy sees 2 GPU(s) but cannot compute (OSError: libnvrtc.so.13 not found); fix: pip install \"cupy-cuda13x[ctk]\"",
     ),
 }  # fmt: skip
@@ -98,7 +98,7 @@ def test_import_alone_does_not_load_numpy_random(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "", "cuda:-1", "cuda:1:2"])
 def test_an_unknown_name_is_refused(name: str) -> None:
-    with pytest.raises(ArgumentError, match='unknown device .* expected "auto", "cpu", "cuda" or "cuda:N"'):
+    with pytest.raises(ArgumentError, match=r'unknown device .* expected "auto", "cpu", "cuda" or "cuda:N"'):
         choose_device(name)
 
 

@@ -232,6 +232,13 @@ def test_quiet_prints_one_line(in_tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.count("\n") == 1
 
 
+def test_a_reader_that_goes_away_is_no_trouble(tmp_path: Path) -> None:
+    command = " ".join(COMMAND)
+    line = f"({command} summary lenet5; echo status $? >&2) | true"
+    result = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.stderr in ("status 1\n", "status 0\n")  # 0 where the reader went after the last line
+
+
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--version"], ["--help"], ["train", "--help"]):
         with pytest.raises(SystemExit) as ended:

@@ -33,8 +33,10 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (
         lambda: F.conv2d(ones(1, 1, 2, 2), ones(4, 1, 3, 3)),
         ShapeError,
-        "conv2d: a window of 3x3 does not fit into an image of 2x2 with padding 0; use a smaller kernel_size or dilation,"
-        " more padding, or larger images",
+        (
+            "conv2d: a window of 3x3 does not fit into an image of 2x2 with padding 0; use a smaller kernel_size or dilation,"
+            " more padding, or larger images"
+        ),
     ),
     (
         lambda: F.conv2d(ones(1, 2, 8, 8), ones(3, 1, 3, 3), groups=2),
@@ -59,8 +61,10 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (
         lambda: F.conv2d(Tensor(np.ones((1, 1, 8, 8))), ones(4, 1, 3, 3)),
         DTypeError,
-        "tensors of float64 and float32 met in one operation; make them one dtype, e.g. "
-        "Tensor(array.astype('float32')) or model.astype('float64')",
+        (
+            "tensors of float64 and float32 met in one operation; make them one dtype, e.g. "
+            "Tensor(array.astype('float32')) or model.astype('float64')"
+        ),
     ),
     (
         lambda: F.max_pool2d(ones(1, 8, 8), 2),
@@ -75,8 +79,10 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (
         lambda: F.avg_pool2d(ones(1, 1, 4, 4), 2, padding=2),
         ArgumentError,
-        "avg_pool2d: padding must be at most half of the window, got padding 2 for a window of 2x2: some windows would "
-        "see no image at all",
+        (
+            "avg_pool2d: padding must be at most half of the window, got padding 2 for a window of 2x2: some windows would "
+            "see no image at all"
+        ),
     ),
     (
         lambda: F.linear(ones(2, 3, 4), ones(5, 12)),

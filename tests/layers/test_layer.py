@@ -102,6 +102,15 @@ def test_loading_keeps_the_array_in_place() -> None:
     assert (array == 1).all()
 
 
+def test_an_array_put_into_a_parameter_must_fit() -> None:
+    layer = layers.Sequential(layers.Linear(2, 2))[0]
+    layer.weight.data = np.ones((2, 2), np.float32)
+    with pytest.raises(ShapeError, match=r"0.weight: expected an array \(2, 2\) of float32, got \(2, 3\) of float32"):
+        layer.weight.data = np.ones((2, 3), np.float32)
+    with pytest.raises(ShapeError, match="of float64"):
+        layer.weight.data = np.ones((2, 2))
+
+
 def test_state_that_does_not_fit_is_refused_whole() -> None:
     layer = layers.Linear(3, 2)
     before = layer.state_dict()

@@ -156,7 +156,7 @@ def test_foreign_state_is_refused() -> None:
         StateError, match=r"SGD has no place for '7.weight/momentum'; load the state into the optimizer"
     ):
         optimizer.load_state_dict({"7.weight/momentum": np.ones(1)})
-    with pytest.raises(StateError, match="no place for '0.weight/mean'"):
+    with pytest.raises(StateError, match=r"no place for '0\.weight/mean'"):
         optimizer.load_state_dict({"0.weight/mean": np.ones((8, 4))})
     with pytest.raises(StateError, match=r"has shape \(3,\), its parameter \(8, 4\)"):
         optimizer.load_state_dict({"0.weight/momentum": np.ones(3)})

@@ -514,6 +514,7 @@ EXPRESSIONS: list[Callable[[Any], Any]] = [
     lambda x: -x,
     lambda x: x @ x.reshape(x.shape[1], x.shape[0]),
     lambda x: (x * x).sum() / x.mean(),
+    lambda x: (y := x * x) * y - y / x + (z := y.sum()) * z,
 ]
 
 

@@ -111,7 +111,7 @@ def test_what_is_no_run_is_named(tmp_path: Path, run: RunFolder) -> None:
     with pytest.raises(RunError, match="expected a JSON object, got list"):
         run.read_config()
     run.config_file.write_text("{")
-    with pytest.raises(RunError, match="config.json: cannot be read"):
+    with pytest.raises(RunError, match=r"config\.json: cannot be read"):
         run.read_config()
     run.config_file.write_text("{}")
     with pytest.raises(RunError, match="no valid entry 'preprocess'"):
