@@ -94,15 +94,15 @@ class Window(NamedTuple):
         for axis, size in enumerate(image_size):
             before, after = self.padding[axis]
             room = size + before + after - self.extent[axis]
-            if room < 0:
+            steps = -(-room // self.stride[axis]) if self.ceil_mode else room // self.stride[axis]
+            if self.ceil_mode and steps * self.stride[axis] >= size + before:
+                steps -= 1
+            if steps < 0:
                 raise ShapeError(
                     f"{owner}: a window of {self.extent[0]}x{self.extent[1]} does not fit into an image of "
                     f"{image_size[0]}x{image_size[1]} with padding {_padding_text(self.padding)}; "
                     f"use a smaller kernel_size or dilation, more padding, or larger images"
                 )
-            steps = room // self.stride[axis]
-            if self.ceil_mode and room % self.stride[axis] and (steps + 1) * self.stride[axis] < size + before:
-                steps += 1
             sizes.append(steps + 1)
         return sizes[0], sizes[1]
 

@@ -243,7 +243,9 @@ def as_operand(value: "Operand", like: Tensor) -> Tensor:
     """
     device = like.device
     if not isinstance(value, Tensor):
-        return Tensor(to_device(as_array(value), device).astype(like.dtype, copy=False))
+        # At once in its partner's dtype: a Python float must not lose digits on the way through float32.
+        array = as_array(value if hasattr(value, "dtype") else np.asarray(value, dtype=like.dtype))
+        return Tensor(to_device(array, device).astype(like.dtype, copy=False))
     if value.dtype != like.dtype:
         raise DTypeError(
             f"tensors of {value.dtype} and {like.dtype} met in one operation; "

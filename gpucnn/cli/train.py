@@ -24,13 +24,14 @@ class Recipe(NamedTuple):
 
     epochs: int
     batch_size: int
+    label_smoothing: float
 
 
 RECIPES = {
-    "digits": Recipe(40, 32),
-    "mnist": Recipe(3, 64),
-    "fashion-mnist": Recipe(10, 64),
-    "cifar10": Recipe(10, 64),
+    "digits": Recipe(40, 32, 0.1),
+    "mnist": Recipe(3, 64, 0.0),
+    "fashion-mnist": Recipe(10, 64, 0.0),
+    "cifar10": Recipe(10, 64, 0.0),
 }
 LEARNING_RATES = {"adam": 0.003, "sgd": 0.03}
 
@@ -80,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
             "batch_size": batch_size,
             "optimizer": options.optimizer,
             "lr": lr,
+            "label_smoothing": recipe.label_smoothing,
             "seed": options.seed,
             "device": str(device),
             "versions": {"gpucnn": __version__, "numpy": np.__version__, "python": platform.python_version()},
@@ -99,6 +101,7 @@ def run(options: argparse.Namespace) -> None:
         data.DataLoader(splits.test, EVALUATION_BATCH),
         optim.one_cycle(lr, epochs * len(train_loader)),
         [recorder, *_progress(options.quiet)],
+        recipe.label_smoothing,
     )
     try:
         history = trainer.fit(epochs)

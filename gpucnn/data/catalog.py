@@ -54,7 +54,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None, image_size: in
     place = Path("data") / name if folder is None else Path(folder)
     if name == "digits":
         arrays = digits.read_digits()
-        fit, full_scale, augment = "resize", digits.FULL_SCALE, RandomShift(3)
+        fit, full_scale, augment = "resize", digits.FULL_SCALE, RandomShift(2)
     elif name == "cifar10":
         arrays, class_names = cifar.read_cifar10(place), cifar.CLASS_NAMES
     else:

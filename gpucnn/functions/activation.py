@@ -8,10 +8,11 @@ from gpucnn.kernels import log_softmax as kernel
 
 
 def relu(x: Operand) -> Tensor:
-    """max(0, x), element by element. The gradient at 0 is 0."""
+    """max(0, x), element by element. The gradient at 0 is 0; at NaN it passes, so that it stays in sight."""
     x = as_tensor(x)
-    output = xp_of(x.data).maximum(x.data, 0)
-    return record("relu", output, (x,), lambda gradient: (gradient * (output > 0),))
+    xp = xp_of(x.data)
+    output = xp.maximum(x.data, 0)
+    return record("relu", output, (x,), lambda gradient: (xp.where(output <= 0, 0, gradient),))
 
 
 def log_softmax(x: Operand, axis: int = 1) -> Tensor:

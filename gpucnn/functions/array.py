@@ -63,13 +63,13 @@ def divide(a: Operand, b: Operand) -> Tensor:
 
 
 def maximum(a: Operand, b: Operand) -> Tensor:
-    """The larger of a and b, element by element. Where they are equal each gets half of the gradient, as in PyTorch."""
+    """The larger of a and b, element by element. Equal ones get half of the gradient each, as in PyTorch."""
     a, b = _broadcastable("maximum", a, b)
     x, y = a.data, b.data
 
     def backward(gradient: Array) -> tuple[Array, Array]:
-        to_x = gradient * ((x > y) + 0.5 * (x == y)).astype(gradient.dtype)
-        return _sum_to(to_x, x.shape), _sum_to(gradient - to_x, y.shape)
+        half = 0.5 * gradient * (x == y)
+        return _sum_to(gradient * ~(x < y) - half, x.shape), _sum_to(gradient * ~(x > y) - half, y.shape)
 
     return record("maximum", xp_of(x).maximum(x, y), (a, b), backward)
 
@@ -88,6 +88,8 @@ def power(x: Operand, exponent: float) -> Tensor:
     base = x.data
 
     def backward(gradient: Array) -> tuple[Array]:
+        if exponent == 0:  # a constant, also where base^-1 is infinite
+            return (xp_of(base).zeros_like(base),)
         return (gradient * exponent * base ** (exponent - 1),)
 
     return record("power", base**exponent, (x,), backward)
@@ -161,10 +163,9 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
 def flatten(x: Operand, start_axis: int = 1) -> Tensor:
     """All axes from `start_axis` on as one: (N, C, H, W) becomes (N, C * H * W)."""
     x = as_tensor(x)
-    if not 0 <= start_axis < max(1, x.ndim):
-        raise ShapeError(
-            f"flatten: start_axis must be from 0 to {x.ndim - 1} for {shape_text(x.shape)}, got {start_axis}"
-        )
+    if not -x.ndim <= start_axis < x.ndim:
+        raise ShapeError(f"flatten: start_axis must name an axis of {shape_text(x.shape)}, got {start_axis}")
+    start_axis %= x.ndim
     return reshape(x, (*x.shape[:start_axis], math.prod(x.shape[start_axis:])))
 
 

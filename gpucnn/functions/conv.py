@@ -29,8 +29,8 @@ def conv2d(
     weight = as_tensor(weight)
     x = as_operand(x, weight)
     bias = None if bias is None else as_operand(bias, weight)
-    if weight.ndim != 4:
-        raise ShapeError(f"conv2d: expected weight (O, C / groups, KH, KW), got {shape_text(weight.shape)}")
+    if weight.ndim != 4 or 0 in weight.shape:
+        raise ShapeError(f"conv2d: expected weight (O, C / groups, KH, KW), no size 0, got {shape_text(weight.shape)}")
     out_channels, _, *kernel_size = weight.shape
     window = Window.of(kernel_size, stride, padding, dilation)
     check_groups("conv2d", groups, out_channels)

@@ -22,8 +22,10 @@ def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smooth
     labels out of range; the range of labels that are on a GPU is not looked at, as that would wait for it.
     """
     logits = as_tensor(logits)
-    if logits.ndim != 2:
-        raise ShapeError(f"cross_entropy: expected logits (N, classes), got {shape_text(logits.shape)}")
+    if logits.ndim != 2 or 0 in logits.shape:
+        raise ShapeError(
+            f"cross_entropy: expected logits (N, classes) of at least one image, got {shape_text(logits.shape)}"
+        )
     count, classes = logits.shape
     xp = xp_of(logits.data)
     indices = _label_indices(labels, count, classes, logits)
@@ -40,7 +42,9 @@ def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smooth
         share = targets.sum(axis=1, keepdims=True)
         return (gradient * (xp.exp(log_probabilities) * share - targets),)
 
-    return record("cross_entropy", -(targets * log_probabilities).sum(), (logits,), backward)
+    # A class without a target does not count, even where its log-probability is minus infinity.
+    loss = -(targets * xp.where(targets == 0, 0, log_probabilities)).sum()
+    return record("cross_entropy", loss, (logits,), backward)
 
 
 def _label_indices(labels: Any, count: int, classes: int, logits: Tensor) -> Array:

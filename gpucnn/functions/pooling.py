@@ -21,7 +21,7 @@ def max_pool2d(
     - `ceil_mode`: round the output size up, so that the last columns and rows are not dropped.
 
     Padding is minus infinity and never wins, the first maximum wins a tie, a NaN wins its window; the gradient goes to
-    the winner alone. Raises ShapeError if the window does not fit, ArgumentError for padding of more than half a window.
+    the winner alone. Raises ShapeError if the window does not fit, ArgumentError for padding of more than half a kernel.
     Source: chapter 5, "Max Pooling" and "Pooling Gradient".
     """
     x = as_tensor(x)
@@ -68,13 +68,13 @@ def pooling_window(
     dilation: IntOrPair,
     ceil_mode: bool,
 ) -> Window:
-    """The window of a pooling operation. ArgumentError, which names `owner`, for padding of more than half a window."""
+    """The window of a pooling operation. ArgumentError, which names `owner`, for padding of more than half a kernel."""
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation, ceil_mode)
     for axis in (0, 1):
-        if 2 * window.padding[axis][0] > window.extent[axis]:
+        if 2 * window.padding[axis][0] > window.kernel[axis]:
             raise ArgumentError(
-                f"{owner}: padding must be at most half of the window, got padding {padding} for a window of "
-                f"{window.extent[0]}x{window.extent[1]}: some windows would see no image at all"
+                f"{owner}: padding must be at most half of kernel_size, got padding {padding} for a kernel of "
+                f"{window.kernel[0]}x{window.kernel[1]}: some windows would see no image at all"
             )
     return window
 

@@ -23,6 +23,7 @@ class Trainer:
     - `train_loader`, `test_loader`: batches to learn from, and to measure on after every epoch.
     - `schedule`: None, or a function from the step's number to its learning rate.
     - `callbacks`: see `Callback`. ArgumentError for one with an unknown hook.
+    - `label_smoothing`: of the training loss, see `F.cross_entropy`; the test loss is without.
 
     Callbacks can read `epochs` (to train), `epoch` (running, from 0), `step` (finished, over all epochs), `loss` (of
     the last batch, a tensor) and `history` (a row for every finished epoch).
@@ -36,8 +37,10 @@ class Trainer:
         test_loader: DataLoader,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
+        label_smoothing: float = 0.0,
     ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.label_smoothing = label_smoothing
         self.train_loader, self.test_loader = train_loader, test_loader
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
@@ -89,7 +92,7 @@ class Trainer:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.step)
         logits = self.model(images)
-        self.loss = F.cross_entropy(logits, labels)
+        self.loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.optimizer.zero_grad()
         self.loss.backward()
         self.optimizer.step()

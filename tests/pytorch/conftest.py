@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
-
-
 SMALLEST_SCALE = 0.1
 
 Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -53,10 +51,6 @@ class Agreement:
 
 
 AGREEMENT = pytest.StashKey[Agreement]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash.setdefault(AGREEMENT, Agreement())
 
 
 @pytest.fixture

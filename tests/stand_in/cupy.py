@@ -123,6 +123,10 @@ def broadcast_to(array: ndarray, shape: Any) -> ndarray:
     return ndarray(numpy.broadcast_to(array._hidden, shape))
 
 
+def where(condition: ndarray, a: Any, b: Any) -> ndarray:
+    return ndarray(numpy.where(condition._hidden, _lower(a), _lower(b)))
+
+
 def copyto(target: ndarray, source: ndarray, where: ndarray) -> None:
     numpy.copyto(target._hidden, source._hidden, where=where._hidden)
 

@@ -191,5 +191,6 @@ def test_lenet5_learns_the_digits(digits: data.Splits) -> None:
     model = models.LeNet5()
     train = data.DataLoader(digits.train, 32, shuffle=True, augment=digits.augment)
     schedule = optim.one_cycle(0.003, 8 * len(train))
-    trainer = Trainer(model, optim.Adam(model.parameters()), train, data.DataLoader(digits.test, 120), schedule)
+    test = data.DataLoader(digits.test, 120)
+    trainer = Trainer(model, optim.Adam(model.parameters()), train, test, schedule, label_smoothing=0.1)
     assert trainer.fit(8)[-1]["test_accuracy"] > 0.96

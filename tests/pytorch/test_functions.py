@@ -608,11 +608,6 @@ def test_special_values(
         compare(agree, "special values", seed, dtype, ours, theirs, *values, configuration=name)
 
 
-def differs(reason: str) -> pytest.MarkDecorator:
-    """Known to differ from PyTorch. Strict: a case that no longer differs fails, and belongs among the others then."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 SMALL_CEIL = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
 
 
@@ -620,13 +615,7 @@ SMALL_CEIL = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
     ("ours", "theirs", "values"),
     [
         *[
-            pytest.param(
-                expression,
-                expression,
-                [SPECIAL[1:5]],
-                id=f"0.1, {name}",
-                marks=differs("a plain number is rounded to float32 before it meets a float64 tensor"),
-            )
+            pytest.param(expression, expression, [SPECIAL[1:5]], id=f"0.1, {name}")
             for name, expression in [
                 ("add", lambda x: x + 0.1),
                 ("subtract", lambda x: 0.1 - x),
@@ -639,63 +628,37 @@ SMALL_CEIL = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
             lambda x: TF.cross_entropy(x, LABELS),
             [MASKED],
             id="cross_entropy of -inf",
-            marks=differs("the loss is NaN, in PyTorch finite: a target of 0 times a log-probability of -inf"),
         ),
-        pytest.param(
-            lambda x: F.cross_entropy(x, np.zeros(0, int)),
-            lambda x: TF.cross_entropy(x, NO_LABELS),
-            [ones(0, 3)],
-            id="cross_entropy, empty",
-            marks=differs("the mean loss of no images is -0.0, in PyTorch NaN"),
-        ),
-        pytest.param(
-            lambda x: F.power(x, 0),
-            lambda x: x**0,
-            [SPECIAL],
-            id="power 0",
-            marks=differs("the gradient of x ** 0 at 0 is NaN, in PyTorch 0"),
-        ),
-        pytest.param(
-            F.relu,
-            torch.relu,
-            [SPECIAL],
-            id="relu of NaN",
-            marks=differs("the gradient of relu at NaN is 0; in PyTorch it is handed on"),
-        ),
-        pytest.param(
-            F.maximum,
-            torch.maximum,
-            [SPECIAL, SPECIAL[:, None]],
-            id="maximum of NaN",
-            marks=differs("the gradient goes to the second side where one is NaN; in PyTorch to both"),
-        ),
+        pytest.param(lambda x: F.power(x, 0), lambda x: x**0, [SPECIAL], id="power 0"),
+        pytest.param(F.relu, torch.relu, [SPECIAL], id="relu of NaN"),
+        pytest.param(F.maximum, torch.maximum, [SPECIAL, SPECIAL[:, None]], id="maximum of NaN"),
         *[
             pytest.param(
                 lambda x, ours=ours: ours(x, **SMALL_CEIL),
                 lambda x, theirs=theirs: theirs(x, **SMALL_CEIL),
                 [ones(1, 1, 2, 2)],
                 id=f"{ours.__name__}, small image in ceil mode",
-                marks=differs(
-                    "PyTorch takes images smaller than the window by less than a stride; gpucnn refuses them"
-                ),
             )
             for ours, theirs in [(F.max_pool2d, TF.max_pool2d), (F.avg_pool2d, TF.avg_pool2d)]
         ],
-        pytest.param(
-            F.conv2d,
-            TF.conv2d,
-            [ones(2, 0, 5, 5), ones(3, 0, 3, 3)],
-            id="conv2d without channels",
-            marks=differs("a bare ZeroDivisionError; PyTorch gives zeros"),
-        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_known_differences(
+def test_edges(
     agree: Agree, ours: Callable[..., Tensor], theirs: Callable[..., torch.Tensor], values: list[np.ndarray]
 ) -> None:
     for seed in range(4):
-        compare(agree, "known differences", seed, "float64", ours, theirs, *values)
+        compare(agree, "edges", seed, "float64", ours, theirs, *values)
+
+
+def test_what_pytorch_takes_and_gpucnn_refuses() -> None:
+    """A mean over no images (NaN there) and filters that see no channels (zeros there) are mistakes, so we say so."""
+    assert torch.isnan(TF.cross_entropy(torch.zeros(0, 3), NO_LABELS))
+    with pytest.raises(GpucnnError, match="of at least one image"):
+        F.cross_entropy(Tensor(ones(0, 3)), np.zeros(0, int))
+    assert not TF.conv2d(torch.ones(2, 0, 5, 5), torch.ones(3, 0, 3, 3)).any()
+    with pytest.raises(GpucnnError, match="no size 0"):
+        F.conv2d(Tensor(ones(2, 0, 5, 5)), Tensor(ones(3, 0, 3, 3)))
 
 
 # What PyTorch refuses
@@ -880,20 +843,12 @@ def test_both_refuse_shapes_and_axes(ours: Callable[..., Any], theirs: Callable[
             TF.max_pool2d,
             [ones(1, 1, 9, 9)],
             {"kernel_size": 3, "dilation": 2, "padding": 2},
-            id="max_pool2d: padding of at most half of the dilated window, but more than half of kernel_size",
-            marks=differs("gpucnn measures padding by the dilated window, PyTorch by kernel_size"),
+            id="max_pool2d: padding is measured by kernel_size, not by the dilated window",
         ),
-        pytest.param(
-            F.conv2d,
-            TF.conv2d,
-            [ones(1, 1, 5, 5), ones(0, 1, 3, 3)],
-            {},
-            id="conv2d: no filters",
-            marks=differs("a bare ValueError of NumPy, from reshape"),
-        ),
+        pytest.param(F.conv2d, TF.conv2d, [ones(1, 1, 5, 5), ones(0, 1, 3, 3)], {}, id="conv2d: no filters"),
     ],
 )
-def test_both_refuse_known_differences(
+def test_both_refuse_edges(
     ours: Callable[..., Any], theirs: Callable[..., Any], arrays: list[np.ndarray], arguments: Arguments
 ) -> None:
     test_both_refuse(ours, theirs, arrays, arguments)

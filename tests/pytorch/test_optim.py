@@ -40,11 +40,11 @@ def name_of(arguments: Arguments) -> str:
 def compare(
     agree: Agree, ours: Callable[..., Any], theirs: Callable[..., Any], arguments: Arguments, dtype: str
 ) -> None:
-    """Change equal parameters by equal gradients, and compare them after every step.
+    """Change equal parameters by equal gradients, and compare their values after all steps: arrays (steps, ...).
 
     Some gradients are zero, the second bias has none in every third step, and the learning rate falls half-way.
     """
-    operation, configuration = f"{ours.__name__}, {STEPS} steps", name_of(arguments)
+    operation = f"{ours.__name__}, {STEPS} steps"
     rng = np.random.default_rng(0)
     model = Sequential(Linear(4, 5), Linear(5, 3)).astype(dtype)
     parameters = list(model.parameters())
@@ -52,6 +52,7 @@ def compare(
         parameter.assign(rng.standard_normal(parameter.shape))
     references = [torch.nn.Parameter(torch.tensor(parameter.data)) for parameter in parameters]
     optimizer, reference_optimizer = ours(parameters, **arguments), theirs(references, **arguments)
+    histories: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in parameters]
     for step in range(STEPS):
         if step == STEPS // 2:
             optimizer.lr /= 10
@@ -66,11 +67,13 @@ def compare(
             reference.grad = torch.tensor(parameter.grad)
         optimizer.step()
         reference_optimizer.step()
-        pairs = {
-            f"{parameter.path} after step {step}": (parameter.data, reference.detach().numpy())
-            for parameter, reference in zip(parameters, references, strict=True)
-        }
-        agree(operation, configuration, pairs)
+        for history, parameter, reference in zip(histories, parameters, references, strict=True):
+            history.append((parameter.data.copy(), reference.detach().numpy().copy()))
+    pairs = {
+        parameter.path: tuple(map(np.array, zip(*history, strict=True)))
+        for parameter, history in zip(parameters, histories, strict=True)
+    }
+    agree(operation, name_of(arguments), pairs)
 
 
 @pytest.mark.parametrize("arguments", SGD_ARGUMENTS, ids=name_of)
