@@ -7,34 +7,11 @@ taps, so padding needs no padded copy: a tap is just shorter where it would fall
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import NamedTuple
 
+from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, is_int, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
-
-Pair: TypeAlias = tuple[int, int]
-IntOrPair: TypeAlias = int | Sequence[int]
-Shape: TypeAlias = tuple[int, ...]
-
-
-def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
-    """`value` as (height, width): an int stands for both. ArgumentError if it is not one or two ints >= `minimum`."""
-    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
-    if len(pair) != 2 or any(not is_int(item) or item < minimum for item in pair):
-        raise ArgumentError(f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value!r}")
-    return int(pair[0]), int(pair[1])
-
-
-def as_count(value: int, name: str) -> int:
-    """`value` as an int >= 1; ArgumentError, which calls it `name`, if it is none."""
-    if not is_int(value) or value < 1:
-        raise ArgumentError(f"{name} must be an int >= 1, got {value!r}")
-    return int(value)
-
-
-def is_int(value: object) -> bool:
-    """Whether `value` is an integer (NumPy's too) and not a bool."""
-    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 class Tap(NamedTuple):
@@ -146,11 +123,6 @@ def _padding_text(padding: tuple[Pair, Pair]) -> str:
     if top == bottom == left == right:
         return str(top)
     return f"({top}, {left})" if (top, left) == (bottom, right) else str(padding)
-
-
-def shape_text(shape: Sequence[object]) -> str:
-    """A shape as messages print it: (32, 1, 28, 28), or (N, 6, H, W) where names stand for free sizes."""
-    return f"({', '.join(str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
 
 
 def check_groups(owner: str, groups: int, out_channels: int) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpucnn.checks import as_count, as_pair, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
-from gpucnn.geometry import Window, as_count, as_pair, conv2d_shape, linear_shape, pool2d_shape, shape_text
+from gpucnn.geometry import Window, conv2d_shape, linear_shape, pool2d_shape
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 windows = st.builds(

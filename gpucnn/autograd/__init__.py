@@ -8,4 +8,6 @@ from gpucnn.autograd.tensor import Operand as Operand
 from gpucnn.autograd.tensor import Tensor as Tensor
 from gpucnn.autograd.tensor import as_array as as_array
 from gpucnn.autograd.tensor import as_operand as as_operand
+from gpucnn.autograd.tensor import as_operands as as_operands
 from gpucnn.autograd.tensor import as_tensor as as_tensor
+from gpucnn.autograd.tensor import check_float as check_float

@@ -5,10 +5,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpucnn.autograd.grad_mode import grad_enabled
 from gpucnn.autograd.tape import Node, run_backward
 from gpucnn.backend import Array, Device, choose_device, device_of, to_device, to_host, xp_of
+from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import DeviceError, DTypeError, GradientError, ShapeError
-from gpucnn.geometry import Shape, shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.array`, which lies above this package, fills it."""
@@ -31,7 +32,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
-            data = data.data
+            raise DTypeError("expected an array, got a Tensor; use it as it is, or tensor.detach() without its history")
         self.data = as_array(data)
         self.grad = None
         self.node: Node | None = None
@@ -65,9 +66,15 @@ class Tensor:
         return device_of(self.data)
 
     def to(self, device: str | Device) -> "Tensor":
-        """The same values on `device`: this tensor if it is there, else a new leaf without history."""
-        moved = to_device(self.data, choose_device(device).device)
-        return self if moved is self.data else Tensor(moved, self.requires_grad)
+        """The same values on `device`: this tensor if it is there, else a copy, to which gradients find their way."""
+        here, there = self.device, choose_device(device).device
+        if here == there:
+            return self
+        moved = Tensor(to_device(self.data, there))
+        if self.requires_grad and grad_enabled():
+            moved.requires_grad = True
+            moved.node = Node("to", [self.origin()], lambda gradient: (to_device(gradient, here),))
+        return moved
 
     def numpy(self) -> np.ndarray:
         """The values as a numpy.ndarray; on the CPU, the very array."""
@@ -195,9 +202,9 @@ class Tensor:
         """The same elements in another shape, given as ints or as one sequence; one size may be -1."""
         return OPERATORS["reshape"](self, shape[0] if len(shape) == 1 else shape)
 
-    def transpose(self, *axes: int) -> "Tensor":
-        """The axes in the order `axes`; reversed if none are given."""
-        return OPERATORS["transpose"](self, axes or None)
+    def transpose(self, *axes: int | Sequence[int]) -> "Tensor":
+        """The axes in the order `axes`, ints or one sequence; reversed if none are given."""
+        return OPERATORS["transpose"](self, (axes[0] if len(axes) == 1 else axes) or None)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> "Tensor":
         """NumPy's operators on tensors, e.g. `np.maximum(0, x)`: recorded like our own, or refused.
@@ -216,15 +223,23 @@ Operand: TypeAlias = Tensor | Array | float | Sequence[float]
 """What an operation takes beside tensors: plain arrays and numbers, which have no gradient."""
 
 
-def as_array(data: Any) -> Array:
-    """`data` as an array: arrays as they are, other numbers as float32, or int64 if all are integers."""
+def as_array(data: Any, dtype: np.dtype | None = None) -> Array:
+    """`data` as an array: arrays keep their dtype; other floats get `dtype` if that is a float, else float32; integers int64.
+
+    Raises DTypeError for what is not an array of numbers.
+    """
     try:
         xp_of(data)
-        array = np.asarray(data) if isinstance(data, np.generic) else data
+        array = np.asarray(data) if isinstance(data, np.ndarray | np.generic) else data
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
     except TypeError:
-        array = np.asarray(data)
+        try:
+            array = np.asarray(data)
+        except ValueError:
+            raise DTypeError(f"expected numbers, got a {type(data).__name__} of rows of uneven length") from None
         if array.dtype == np.float64:
-            array = array.astype(np.float32)
+            array = array.astype(dtype if dtype is not None and dtype.kind == "f" else np.float32)
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"expected numbers, got {type(data).__name__} of dtype {array.dtype}")
     return array
@@ -238,19 +253,18 @@ def as_tensor(value: "Operand") -> Tensor:
 def as_operand(value: "Operand", like: Tensor) -> Tensor:
     """`value` as a partner for the tensor `like`, e.g. images for a layer's weight.
 
-    Plain arrays and numbers take on its dtype and device, and tensors without history its device. A tensor of another
-    dtype is a DTypeError, one with history on another device a DeviceError: these are never converted silently.
+    Plain arrays and numbers take on its dtype and device, and tensors without history its device. Where that would
+    lose something it is refused: DTypeError for a tensor of another dtype, and for floats that meet integers;
+    DeviceError for a tensor with history on another device.
     """
     device = like.device
     if not isinstance(value, Tensor):
-        # At once in its partner's dtype: a Python float must not lose digits on the way through float32.
-        array = as_array(value if hasattr(value, "dtype") else np.asarray(value, dtype=like.dtype))
+        array = as_array(value, like.dtype)
+        if array.dtype.kind == "f" and like.dtype.kind != "f":
+            raise _dtypes_met(array.dtype, like.dtype)
         return Tensor(to_device(array, device).astype(like.dtype, copy=False))
     if value.dtype != like.dtype:
-        raise DTypeError(
-            f"tensors of {value.dtype} and {like.dtype} met in one operation; "
-            f"make them one dtype, e.g. Tensor(array.astype('{like.dtype}')) or model.astype('{value.dtype}')"
-        )
+        raise _dtypes_met(value.dtype, like.dtype)
     if value.device == device:
         return value
     if value.requires_grad:
@@ -258,3 +272,32 @@ def as_operand(value: "Operand", like: Tensor) -> Tensor:
             f"tensors on {value.device} and {device} met in one operation; move the model and the images to one device"
         )
     return Tensor(to_device(value.data, device))
+
+
+def as_operands(*values: "Operand") -> list[Tensor]:
+    """`values` as tensors of one dtype and device: those of the first that needs a gradient, else of the first tensor.
+
+    Plain arrays and numbers alone take on the common dtype of the floats among them.
+    """
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if tensors:
+        like = next((tensor for tensor in tensors if tensor.requires_grad), tensors[0])
+        return [value if value is like else as_operand(value, like) for value in values]
+    arrays = [as_array(value) for value in values]
+    floats = [array.dtype for array in arrays if array.dtype.kind == "f"]
+    dtype = np.result_type(*(floats or [array.dtype for array in arrays]))
+    return [Tensor(array.astype(dtype, copy=False)) for array in arrays]
+
+
+def check_float(owner: str, tensor: Tensor) -> None:
+    """DTypeError, which names `owner`, unless the tensor's dtype is a float."""
+    if tensor.dtype.kind != "f":
+        raise DTypeError(f"{owner}: expected floats, got {tensor.dtype}; convert with array.astype('float32')")
+
+
+def _dtypes_met(a: np.dtype, b: np.dtype) -> DTypeError:
+    wide, narrow = sorted((a, b), key=lambda dtype: (dtype.kind == "f", dtype.itemsize), reverse=True)
+    fix = f"array.astype('{wide}')"
+    if narrow.kind == "f":
+        fix = f"array.astype('{narrow}') or model.astype('{wide}')"
+    return DTypeError(f"{wide} and {narrow} met in one operation; make them one dtype, e.g. {fix}")

@@ -12,8 +12,8 @@ import hashlib
 
 import numpy as np
 
+from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError
-from gpucnn.geometry import is_int
 
 
 def generator(seed: int, purpose: str, *counters: int) -> "np.random.Generator":

@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from gpucnn.geometry import Shape
+from gpucnn.checks import Shape
 
 Number = TypeVar("Number", int, float)
 

@@ -3,9 +3,9 @@
 import argparse
 
 from gpucnn import models
+from gpucnn.checks import shape_text
 from gpucnn.cli.arguments import choice, count, image_shape
 from gpucnn.errors import ArgumentError
-from gpucnn.geometry import shape_text
 from gpucnn.layers import Layer
 
 HELP = "Show a model's layers with output shape, parameters and multiply-adds."

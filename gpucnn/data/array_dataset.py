@@ -5,8 +5,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from gpucnn.checks import shape_text
 from gpucnn.errors import DataError
-from gpucnn.geometry import shape_text
 
 Batch: TypeAlias = tuple[np.ndarray, np.ndarray]
 

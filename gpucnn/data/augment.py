@@ -6,8 +6,8 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import generator
+from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError
-from gpucnn.geometry import is_int
 
 Augment: TypeAlias = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
 """From images (B, C, H, W), their indices (B,) in the data set, seed and epoch to changed images."""

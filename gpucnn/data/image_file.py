@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpucnn.checks import shape_text
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.errors import DataError
-from gpucnn.geometry import shape_text
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpucnn.backend import generator
+from gpucnn.checks import as_count
 from gpucnn.data.array_dataset import ArrayDataset, Batch
 from gpucnn.data.augment import Augment
 from gpucnn.errors import ArgumentError
-from gpucnn.geometry import as_count
 
 
 class DataLoader:

@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, DataError
-from gpucnn.geometry import shape_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Activation functions: ReLU, softmax and its logarithm."""
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
+from gpucnn.checks import is_int, shape_text
 from gpucnn.errors import ShapeError
-from gpucnn.geometry import shape_text
 from gpucnn.kernels import log_softmax as kernel
 
 
@@ -41,7 +41,8 @@ def softmax(x: Operand, axis: int = 1) -> Tensor:
 
 
 def _check_axis(name: str, x: Tensor, axis: int) -> None:
-    if not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
+    check_float(name, x)
+    if not is_int(axis) or not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
         raise ShapeError(
             f"{name}: axis {axis} must be an axis, with at least one element, of {shape_text(x.shape)}; "
             f"logits (N, classes) go with axis=1"

@@ -7,14 +7,15 @@ DeviceError where tensors differ in dtype or device.
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, record
 from gpucnn.autograd.tensor import OPERATORS
 from gpucnn.backend import Array, xp_of
+from gpucnn.checks import Shape, is_int, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
-from gpucnn.geometry import Shape, is_int, shape_text
 
 
 def add(a: Operand, b: Operand) -> Tensor:
@@ -83,8 +84,9 @@ def negative(x: Operand) -> Tensor:
 def power(x: Operand, exponent: float) -> Tensor:
     """x ** exponent, for an exponent that is a plain number. ArgumentError otherwise."""
     x = as_tensor(x)
-    if not isinstance(exponent, int | float):
+    if not isinstance(exponent, Real) or isinstance(exponent, bool):
         raise ArgumentError(f"power: the exponent must be a plain number, got {type(exponent).__name__}")
+    exponent = int(exponent) if isinstance(exponent, Integral) else float(exponent)
     base = x.data
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -111,14 +113,14 @@ def log(x: Operand) -> Tensor:
 
 def matmul(a: Operand, b: Operand) -> Tensor:
     """The matrix product a @ b of (..., M, K) and (..., K, N), leading axes broadcast: (..., M, N)."""
-    a, b = _together(a, b)
+    a, b = as_operands(a, b)
     x, y = a.data, b.data
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
         raise ShapeError(
             f"matmul: expected (..., M, K) @ (..., K, N), got {shape_text(x.shape)} @ {shape_text(y.shape)}; "
             f"transpose or reshape one of them"
         )
-    _broadcast_shape("matmul", x.shape[:-2], y.shape[:-2])
+    _check_broadcast("matmul", x.shape[:-2], y.shape[:-2])
 
     def backward(gradient: Array) -> tuple[Array, Array]:
         return _sum_to(gradient @ y.swapaxes(-1, -2), x.shape), _sum_to(x.swapaxes(-1, -2) @ gradient, y.shape)
@@ -149,7 +151,7 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape; one size may be -1 and is worked out."""
     x = as_tensor(x)
     old_shape = x.shape
-    new_shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    new_shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     known = math.prod(size for size in new_shape if size != -1)
     fits = x.size == known if -1 not in new_shape else known and x.size % known == 0
     if not fits or new_shape.count(-1) > 1 or any(not is_int(size) or size < -1 for size in new_shape):
@@ -172,30 +174,22 @@ def flatten(x: Operand, start_axis: int = 1) -> Tensor:
 def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in the order `axes`; reversed if None."""
     x = as_tensor(x)
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(axes)
-    if sorted(axis % max(1, x.ndim) for axis in order) != list(range(x.ndim)):
-        raise ShapeError(f"transpose: axes must name each of {x.ndim} axes once, got {order}")
-    inverse = sorted(range(x.ndim), key=lambda position: order[position] % x.ndim)
+    order = tuple(reversed(range(x.ndim))) if axes is None else _axes("transpose", x.ndim, axes)
+    if len(order) != x.ndim:
+        raise ShapeError(f"transpose: axes must name each of {x.ndim} axes once, got {axes}")
+    inverse = sorted(range(x.ndim), key=lambda position: order[position])
     return record("transpose", x.data.transpose(order), (x,), lambda gradient: (gradient.transpose(inverse),))
 
 
-def _together(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
-    """Two operands as tensors of one dtype and device, which the one that is a tensor, or needs a gradient, sets."""
-    if isinstance(b, Tensor) and (b.requires_grad or not isinstance(a, Tensor)):
-        return as_operand(a, b), b
-    a = as_tensor(a)
-    return a, as_operand(b, a)
-
-
 def _broadcastable(name: str, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
-    a, b = _together(a, b)
-    _broadcast_shape(name, a.shape, b.shape)
+    a, b = as_operands(a, b)
+    _check_broadcast(name, a.shape, b.shape)
     return a, b
 
 
-def _broadcast_shape(name: str, a: Shape, b: Shape) -> Shape:
+def _check_broadcast(name: str, a: Shape, b: Shape) -> None:
     try:
-        return np.broadcast_shapes(a, b)
+        np.broadcast_shapes(a, b)
     except ValueError:
         raise ShapeError(
             f"{name}: shapes {shape_text(a)} and {shape_text(b)} do not broadcast; "
@@ -213,8 +207,10 @@ def _sum_to(gradient: Array, shape: Shape) -> Array:
 
 
 def _axes(name: str, ndim: int, axis: int | Sequence[int] | None) -> tuple[int, ...]:
-    axes = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-    positive = tuple(one % ndim for one in axes if -ndim <= one < ndim)
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    positive = tuple(one % ndim for one in axes if is_int(one) and -ndim <= one < ndim)
     if len(set(positive)) != len(axes):
         raise ShapeError(f"{name}: axis must name axes of a {ndim}-dimensional tensor, each once, got {axis}")
     return positive

@@ -1,9 +1,10 @@
 """Two-dimensional convolution: cross-correlation, as in the chapter."""
 
-from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
 from gpucnn.backend import Array
+from gpucnn.checks import IntOrPair, shape_text
 from gpucnn.errors import ShapeError
-from gpucnn.geometry import IntOrPair, Window, check_groups, conv2d_shape, shape_text
+from gpucnn.geometry import Window, check_groups, conv2d_shape
 from gpucnn.kernels import conv2d as kernel
 
 
@@ -26,19 +27,19 @@ def conv2d(
     shapes do not go together, ArgumentError for a stride, padding, dilation or group count that is none.
     Source: chapter 5, "The Convolution Operation" and "Gradient Flow Through Convolution".
     """
-    weight = as_tensor(weight)
-    x = as_operand(x, weight)
-    bias = None if bias is None else as_operand(bias, weight)
+    inputs = as_operands(x, weight) if bias is None else as_operands(x, weight, bias)
+    x, weight = inputs[:2]
+    check_float("conv2d", weight)
     if weight.ndim != 4 or 0 in weight.shape:
         raise ShapeError(f"conv2d: expected weight (O, C / groups, KH, KW), no size 0, got {shape_text(weight.shape)}")
     out_channels, _, *kernel_size = weight.shape
     window = Window.of(kernel_size, stride, padding, dilation)
     check_groups("conv2d", groups, out_channels)
     conv2d_shape("conv2d", x.shape, weight.shape, window, groups)
-    if bias is not None and bias.shape != (out_channels,):
-        raise ShapeError(f"conv2d: expected bias ({out_channels},), one per filter, got {shape_text(bias.shape)}")
-    output = kernel.conv2d(x.data, weight.data, None if bias is None else bias.data, window, groups)
-    inputs = (x, weight) if bias is None else (x, weight, bias)
+    offsets = None if bias is None else inputs[2].data
+    if offsets is not None and offsets.shape != (out_channels,):
+        raise ShapeError(f"conv2d: expected bias ({out_channels},), one per filter, got {shape_text(offsets.shape)}")
+    output = kernel.conv2d(x.data, weight.data, offsets, window, groups)
     image_size = (x.shape[2], x.shape[3])
     images = x.data if weight.requires_grad else None
     filters = weight.data if x.requires_grad else None

@@ -1,8 +1,8 @@
 """Dropout, with masks that every device draws alike."""
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import device_of, random_words, to_device
-from gpucnn.errors import ArgumentError
+from gpucnn.checks import as_number
 
 
 def dropout(
@@ -14,8 +14,9 @@ def dropout(
     Philox stream is below p * 2^32. Count `counter` up to draw anew. Raises ArgumentError unless 0 <= p < 1.
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
-    check_probability("dropout", p)
+    p = as_number(p, "dropout: p, the share of elements to drop,", below=1)
     x = as_tensor(x)
+    check_float("dropout", x)
     if not training or p == 0:
         return x
     words = random_words(seed, purpose, counter, count=x.size).reshape(x.shape)
@@ -23,9 +24,3 @@ def dropout(
     factors = kept.astype(x.dtype)
     factors *= 1 / (1 - p)
     return record("dropout", x.data * factors, (x,), lambda gradient: (gradient * factors,))
-
-
-def check_probability(owner: str, p: float) -> None:
-    """ArgumentError, which names `owner`, unless 0 <= p < 1."""
-    if not 0 <= p < 1:
-        raise ArgumentError(f"{owner}: p, the share of elements to drop, must be from 0 to below 1, got {p!r}")

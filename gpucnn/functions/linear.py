@@ -1,9 +1,10 @@
 """The fully connected layer's function."""
 
-from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
 from gpucnn.backend import Array
+from gpucnn.checks import shape_text
 from gpucnn.errors import ShapeError
-from gpucnn.geometry import linear_shape, shape_text
+from gpucnn.geometry import linear_shape
 
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
@@ -11,18 +12,18 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
 
     Raises ShapeError where the shapes do not go together.
     """
-    weight = as_tensor(weight)
-    x = as_operand(x, weight)
-    bias = None if bias is None else as_operand(bias, weight)
+    inputs = as_operands(x, weight) if bias is None else as_operands(x, weight, bias)
+    x, weight = inputs[:2]
+    check_float("linear", weight)
     if weight.ndim != 2:
         raise ShapeError(f"linear: expected weight (out, in), got {shape_text(weight.shape)}")
     linear_shape("linear", x.shape, weight.shape)
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(bias.shape)}")
+    offsets = None if bias is None else inputs[2].data
+    if offsets is not None and offsets.shape != weight.shape[:1]:
+        raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(offsets.shape)}")
     output = x.data @ weight.data.T
-    if bias is not None:
-        output += bias.data
-    inputs = (x, weight) if bias is None else (x, weight, bias)
+    if offsets is not None:
+        output += offsets
     vectors = x.data if weight.requires_grad else None
     matrix = weight.data if x.requires_grad else None
 

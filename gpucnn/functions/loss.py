@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import Array, device_of, to_device, xp_of
+from gpucnn.checks import as_number, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
-from gpucnn.geometry import shape_text
 from gpucnn.kernels.log_softmax import log_softmax
 
 
@@ -26,11 +26,11 @@ def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smooth
         raise ShapeError(
             f"cross_entropy: expected logits (N, classes) of at least one image, got {shape_text(logits.shape)}"
         )
+    check_float("cross_entropy", logits)
     count, classes = logits.shape
     xp = xp_of(logits.data)
     indices = _label_indices(labels, count, classes, logits)
-    if not 0 <= label_smoothing < 1:
-        raise ArgumentError(f"cross_entropy: label_smoothing must be from 0 to below 1, got {label_smoothing!r}")
+    label_smoothing = as_number(label_smoothing, "cross_entropy: label_smoothing", below=1)
     log_probabilities = log_softmax(logits.data, axis=1)
     class_weights = xp.ones(classes, logits.dtype) if weight is None else _class_weights(weight, classes, logits)
     targets = xp.full((count, classes), label_smoothing / classes, logits.dtype)

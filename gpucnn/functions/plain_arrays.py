@@ -3,10 +3,10 @@
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.checks import shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.conv import conv2d
 from gpucnn.functions.pooling import max_pool2d
-from gpucnn.geometry import shape_text
 
 
 def convolve2d(image: Array, kernel: Array, stride: int = 1, padding: int = 0) -> Array:

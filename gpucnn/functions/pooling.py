@@ -1,9 +1,10 @@
 """Max and average pooling."""
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, grad_enabled, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, record
 from gpucnn.backend import Array
-from gpucnn.errors import ArgumentError, DTypeError
-from gpucnn.geometry import IntOrPair, Window, pool2d_shape
+from gpucnn.checks import IntOrPair
+from gpucnn.errors import ArgumentError
+from gpucnn.geometry import Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
 
 
@@ -81,5 +82,4 @@ def pooling_window(
 
 def _check_images(owner: str, x: Tensor, window: Window) -> None:
     pool2d_shape(owner, x.shape, window)
-    if x.dtype.kind != "f":
-        raise DTypeError(f"{owner}: expected float images, got {x.dtype}; convert with array.astype('float32')")
+    check_float(owner, x)

@@ -3,7 +3,8 @@
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.geometry import Pair, Shape, Window
+from gpucnn.checks import Pair, Shape
+from gpucnn.geometry import Window
 
 
 def avg_pool(images: Array, window: Window, count_include_pad: bool = True) -> Array:

@@ -1,7 +1,8 @@
 """col2im: the transpose of im2col. Every column is added back onto the image positions that it was read from."""
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.geometry import Pair, Window
+from gpucnn.checks import Pair
+from gpucnn.geometry import Window
 
 
 def col2im(columns: Array, image_size: Pair, window: Window, out: Array | None = None) -> Array:

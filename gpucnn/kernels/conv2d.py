@@ -12,7 +12,8 @@ Columns are made again in each, never kept from forward to backward: making them
 from collections.abc import Iterator
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.geometry import Pair, Window
+from gpucnn.checks import Pair
+from gpucnn.geometry import Window
 from gpucnn.kernels.col2im import col2im
 from gpucnn.kernels.im2col import im2col
 from gpucnn.kernels.tiling import Tile, column_byte_cap, tiles
@@ -49,7 +50,8 @@ def conv2d_weight_gradient(
     out_channels, output_size = gradient.shape[1], gradient.shape[2:4]
     channels = images.shape[1] // groups
     total = xp.zeros((groups, out_channels // groups, channels * window.kernel[0] * window.kernel[1]), images.dtype)
-    for tile, columns in _column_tiles(images, window, output_size, groups, byte_cap):
+    # The product has one weight gradient for each image of the tile.
+    for tile, columns in _column_tiles(images, window, output_size, groups, byte_cap, total.nbytes):
         total += (_tile_of(gradient, tile, groups) @ columns.swapaxes(2, 3)).sum(axis=0)
     return total.reshape(out_channels, channels, *window.kernel)
 
@@ -73,14 +75,14 @@ def conv2d_image_gradient(
 
 
 def _column_tiles(
-    images: Array, window: Window, output_size: Pair, groups: int, byte_cap: int | None
+    images: Array, window: Window, output_size: Pair, groups: int, byte_cap: int | None, bytes_per_image: int = 1
 ) -> Iterator[tuple[Tile, Array]]:
     """Each tile of the output with its columns (images, groups, C / groups * KH * KW, positions)."""
     batch, channels = images.shape[:2]
     rows_of_columns = channels * window.kernel[0] * window.kernel[1]
     cap = column_byte_cap(images) if byte_cap is None else byte_cap
     buffer = None
-    for tile in tiles(batch, output_size, rows_of_columns * images.itemsize, cap):
+    for tile in tiles(batch, output_size, rows_of_columns * images.itemsize, cap, bytes_per_image):
         count, rows, width = tile.shape
         region, part = window.part(images.shape[2:4], tile.rows, tile.columns)
         if buffer is None or buffer.shape != (count, rows_of_columns, rows * width):

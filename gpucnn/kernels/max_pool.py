@@ -4,7 +4,8 @@ Padding is minus infinity and never wins; the first maximum of a window wins a t
 """
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.geometry import Shape, Tap, Window
+from gpucnn.checks import Shape
+from gpucnn.geometry import Tap, Window
 
 
 def max_pool(images: Array, window: Window) -> Array:

@@ -4,7 +4,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.geometry import Shape
+from gpucnn.checks import Shape
 from gpucnn.layers.layer import Layer
 
 

@@ -14,8 +14,9 @@ class Sequential(Layer):
     Raises ArgumentError if an argument is no layer.
     """
 
-    def __init__(self, *layers: Layer, seed: int = 0) -> None:
-        self.seed = seed
+    def __init__(self, *layers: Layer, seed: int | None = None) -> None:
+        if seed is not None:
+            self.seed = seed
         for position, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 raise ArgumentError(

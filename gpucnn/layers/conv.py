@@ -4,8 +4,9 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
+from gpucnn.checks import IntOrPair, Shape, as_count
 from gpucnn.errors import ArgumentError
-from gpucnn.geometry import IntOrPair, Shape, Window, as_count, check_groups, conv2d_shape
+from gpucnn.geometry import Window, check_groups, conv2d_shape
 from gpucnn.layers.initialization import he_normal, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
@@ -36,6 +37,7 @@ class Conv2d(Layer):
     ) -> None:
         self.in_channels = as_count(in_channels, "Conv2d: in_channels")
         self.out_channels = as_count(out_channels, "Conv2d: out_channels")
+        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
         self.window = Window.of(kernel_size, stride, padding, dilation)
         check_groups("Conv2d", groups, out_channels)
         if in_channels % groups:
@@ -48,9 +50,7 @@ class Conv2d(Layer):
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW)."""
-        window = self.window
-        padding = (window.padding[0][0], window.padding[1][0])
-        return F.conv2d(x, self.weight, self.bias, window.stride, padding, window.dilation, self.groups)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return conv2d_shape(self.label, input_shapes[0], self.weight.shape, self.window, self.groups)
@@ -60,9 +60,8 @@ class Conv2d(Layer):
         return batch * rows * columns * self.weight.size
 
     def describe(self) -> str:
-        window = self.window
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={window.kernel}, stride={window.stride}"
-        return f"{text}, padding={(window.padding[0][0], window.padding[1][0])}"
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        return f"{text}, stride={self.stride}, padding={self.padding}"
 
 
 ConvLayer = Conv2d

@@ -4,8 +4,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
-from gpucnn.functions.dropout import check_probability
-from gpucnn.geometry import Shape
+from gpucnn.checks import Shape, as_number
 from gpucnn.layers.layer import Layer
 
 
@@ -17,8 +16,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        check_probability("Dropout", p)
-        self.p = p
+        self.p = as_number(p, "Dropout: p, the share of elements to drop,", below=1)
         self.calls = 0
 
     def forward(self, x: Any) -> Tensor:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gpucnn.geometry import Shape
+from gpucnn.checks import Shape
 
 
 def he_normal(generator: "np.random.Generator", shape: Shape) -> np.ndarray:

@@ -5,10 +5,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpucnn.autograd import Tensor, no_grad
-from gpucnn.backend import Device, choose_device, to_host
+from gpucnn.autograd import Tensor, as_array, as_operand, as_tensor, no_grad
+from gpucnn.backend import Array, Device, choose_device, to_host
+from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
-from gpucnn.geometry import Shape, shape_text
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
 
@@ -20,26 +20,29 @@ class Layer:
     `forward`. Attributes get dotted paths by their names, e.g. "features.conv1.weight", in the order of definition.
 
     - `training`: True until `eval()`; dropout looks at it.
-    - `seed`: initial weights and dropout masks are functions of it and of their path. The outermost model's seed holds.
+    - `seed`: initial weights and dropout masks are functions of it and of their path. A seed that was set holds for
+      the layer and all within; else it is that of the layer around, 0 at the outermost.
     """
 
     path: str = ""
     seed: int = 0
     training: bool = True
+    _own_seed: bool = False
 
     def forward(self, *inputs: Any) -> Tensor:
         """The layer's output. Write this in a subclass."""
         raise TypeError(f"{self.label}: the class {type(self).__name__} needs a method forward(self, x)")
 
     def __call__(self, *inputs: Any) -> Tensor:
-        """`forward`, after a check of the shapes."""
+        """`forward`, after a check of the shapes. Plain arrays are taken in the layer's dtype, on its device."""
         calls = current_calls.get()
+        tensors = [self._take(x) for x in inputs]
         if not self._knows_its_shape:
-            return self.forward(*inputs)
-        shapes = [x.shape if hasattr(x, "shape") else np.shape(x) for x in inputs]
+            return self.forward(*tensors)
+        shapes = [x.shape for x in tensors]
         shape = self.output_shape(*shapes)
         if calls is None:
-            return self.forward(*inputs)
+            return self.forward(*tensors)
         cost = self.multiply_adds(*shapes)
         calls.append(LayerCall(self.path, type(self).__name__, shapes[0], shape, self.parameter_count(), cost))
         return Tensor(np.broadcast_to(self._dtype.type(0), shape))
@@ -99,11 +102,19 @@ class Layer:
         """
         own = dict(self.named_parameters())
         problems = [f"{path} is missing" for path in own if path not in state]
-        problems += [f"{path} is unknown" for path in state if path not in own]
-        for path, parameter in own.items():
-            if path in state and np.shape(state[path]) != parameter.shape:
-                got, expected = shape_text(np.shape(state[path])), shape_text(parameter.shape)
-                problems.append(f"{path} has shape {got}, expected {expected}")
+        arrays: dict[str, Array] = {}
+        for path, value in state.items():
+            if path not in own:
+                problems.append(f"{path} is unknown")
+                continue
+            try:
+                arrays[path] = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
+            except DTypeError as error:
+                problems.append(f"{path}: {error}")
+                continue
+            got, expected = arrays[path].shape, own[path].shape
+            if got != expected:
+                problems.append(f"{path} has shape {shape_text(got)}, expected {shape_text(expected)}")
         if problems:
             raise StateError(
                 f"these parameters do not fit {type(self).__name__}: {'; '.join(problems[:4])}"
@@ -111,7 +122,7 @@ class Layer:
                 f"it was saved with"
             )
         for path, parameter in own.items():
-            parameter.assign(state[path])
+            parameter.assign(arrays[path])
 
     def train(self) -> Self:
         """Switch to training, in this layer and all within. Returns the layer."""
@@ -149,11 +160,20 @@ class Layer:
                     f"{self.label}: layers in a plain {type(value).__name__} would not be trained; "
                     f"use self.{name} = layers.Sequential(*layers) or one attribute a layer"
                 )
+        replaced = isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter)
+        trainable = isinstance(value, Tensor) and value.requires_grad and not isinstance(value, Parameter)
+        if trainable or (replaced and value is not None):
+            raise ArgumentError(
+                f"{self.label}: self.{name} would not be trained or saved as a {type(value).__name__}; "
+                f"make it a layers.Parameter, or put values into one with self.{name}.assign(values)"
+            )
+        first = not any(member is value for _, member in self._members())
         object.__setattr__(self, name, value)
-        if isinstance(value, Layer | Parameter):
-            _place(value, f"{self.path}.{name}" if self.path else name, self.seed)
-        elif name == "seed":
-            _place(self, self.path, self.seed)
+        if name == "seed":
+            object.__setattr__(self, "_own_seed", True)
+            _place(self, self.path, self.seed, set())
+        elif isinstance(value, Layer | Parameter) and first:
+            _place(value, f"{self.path}.{name}" if self.path else name, self.seed, set())
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}({self.describe()})"]
@@ -165,6 +185,10 @@ class Layer:
     def describe(self) -> str:
         """The layer's arguments, for `repr` and messages."""
         return ""
+
+    def _take(self, x: Any) -> Tensor:
+        parameter = None if isinstance(x, Tensor) else next(self.parameters(), None)
+        return as_tensor(x) if parameter is None else as_operand(x, parameter)
 
     @property
     def _knows_its_shape(self) -> bool:
@@ -194,10 +218,16 @@ class Layer:
         return self
 
 
-def _place(member: Layer | Parameter, path: str, seed: int) -> None:
-    """Tell `member`, and all within, where it now stands and which seed holds there."""
+def _place(member: Layer | Parameter, path: str, seed: int, seen: set[int]) -> None:
+    """Tell `member`, and all within, where it now stands and which seed holds there. A shared one keeps its first."""
+    if id(member) in seen:
+        return
+    seen.add(id(member))
     object.__setattr__(member, "path", path)
-    object.__setattr__(member, "seed", seed)
-    if isinstance(member, Layer):
-        for name, inner in member._members():
-            _place(inner, f"{path}.{name}" if path else name, seed)
+    if isinstance(member, Parameter):
+        member.seed = seed
+        return
+    if not member._own_seed:
+        object.__setattr__(member, "seed", seed)
+    for name, inner in member._members():
+        _place(inner, f"{path}.{name}" if path else name, member.seed, seen)

@@ -4,7 +4,8 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.geometry import Shape, as_count, linear_shape
+from gpucnn.checks import Shape, as_count
+from gpucnn.geometry import linear_shape
 from gpucnn.layers.initialization import he_normal, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter

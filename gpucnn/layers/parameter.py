@@ -8,8 +8,8 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, as_array
 from gpucnn.backend import Array, Device, generator, to_device
-from gpucnn.errors import ShapeError
-from gpucnn.geometry import Shape, shape_text
+from gpucnn.checks import Shape, shape_text
+from gpucnn.errors import DTypeError, ShapeError
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
 
@@ -48,11 +48,13 @@ class Parameter(Tensor):
 
     @data.setter
     def data(self, array: Array) -> None:
-        if array.shape != self._shape or array.dtype != self._dtype:
-            raise ShapeError(
-                f"{self.path or 'parameter'}: expected an array {shape_text(self._shape)} of {self._dtype}, "
-                f"got {shape_text(array.shape)} of {array.dtype}"
-            )
+        array = as_array(array, self._dtype)
+        label = self.path or "parameter"
+        if array.shape != self._shape:
+            expected, got = shape_text(self._shape), shape_text(array.shape)
+            raise ShapeError(f"{label}: expected an array {expected}, got {got}")
+        if array.dtype != self._dtype:
+            raise DTypeError(f"{label}: expected an array of {self._dtype}, got {array.dtype}; convert it with astype")
         self._data = array
 
     @property
@@ -67,9 +69,13 @@ class Parameter(Tensor):
     def dtype(self) -> np.dtype:
         return self._dtype
 
+    @property
+    def device(self) -> Device:
+        return self._device
+
     def assign(self, values: Any) -> None:
         """Take over `values`, of the parameter's shape, in its dtype and on its device."""
-        array = to_device(as_array(values), self._device)
+        array = to_device(as_array(values, self._dtype), self._device)
         if self._data is None:
             self._data = array.astype(self._dtype)  # a copy: the caller keeps its own
         else:

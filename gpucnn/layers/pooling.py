@@ -4,8 +4,9 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
+from gpucnn.checks import IntOrPair, Shape
 from gpucnn.functions.pooling import pooling_window
-from gpucnn.geometry import IntOrPair, Shape, pool2d_shape
+from gpucnn.geometry import pool2d_shape
 from gpucnn.layers.layer import Layer
 
 
@@ -23,18 +24,19 @@ class MaxPool2d(Layer):
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
     ) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.dilation, self.ceil_mode = dilation, ceil_mode
         self.window = pooling_window("MaxPool2d", kernel_size, stride, padding, dilation, ceil_mode)
-        self.arguments = (kernel_size, stride, padding, dilation, ceil_mode)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to their windows' maxima (N, C, OH, OW)."""
-        return F.max_pool2d(x, *self.arguments)
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return pool2d_shape(self.label, input_shapes[0], self.window)
 
     def describe(self) -> str:
-        return f"{self.window.kernel}, stride={self.window.stride}"
+        return f"{self.kernel_size}, stride={self.stride}"
 
 
 class MaxPoolLayer(MaxPool2d):
@@ -58,15 +60,16 @@ class AvgPool2d(Layer):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
         self.window = pooling_window("AvgPool2d", kernel_size, stride, padding, 1, ceil_mode)
-        self.arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to their windows' means (N, C, OH, OW)."""
-        return F.avg_pool2d(x, *self.arguments)
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return pool2d_shape(self.label, input_shapes[0], self.window)
 
     def describe(self) -> str:
-        return f"{self.window.kernel}, stride={self.window.stride}"
+        return f"{self.kernel_size}, stride={self.stride}"

@@ -3,7 +3,7 @@
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from gpucnn.geometry import Shape
+from gpucnn.checks import Shape
 
 
 class LayerCall(NamedTuple):

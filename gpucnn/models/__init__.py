@@ -18,7 +18,7 @@ def names() -> list[str]:
 
 
 def create(
-    name: str, num_classes: int = 10, in_channels: int = 1, image_size: int | None = None, seed: int = 0
+    name: str, num_classes: int = 10, in_channels: int = 1, image_size: int | None = None, seed: int | None = None
 ) -> Layer:
     """The model called `name`, for images (N, in_channels, image_size, image_size).
 
@@ -28,7 +28,7 @@ def create(
     if name not in _BY_NAME:
         raise ArgumentError(f"unknown model {name!r}; expected one of {', '.join(_BY_NAME)}")
     model = _BY_NAME[name]
-    created: Layer = model(num_classes, in_channels, image_size or model.image_size, seed)
+    created: Layer = model(num_classes, in_channels, model.image_size if image_size is None else image_size, seed)
     return created
 
 

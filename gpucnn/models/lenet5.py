@@ -7,8 +7,8 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
+from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, ShapeError
-from gpucnn.geometry import shape_text
 from gpucnn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d
 
 
@@ -20,12 +20,15 @@ class LeNet5(Layer):
 
     image_size = 32
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 32, seed: int = 0) -> None:
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 1, image_size: int = 32, seed: int | None = None
+    ) -> None:
         if image_size != self.image_size:
             raise ArgumentError(
                 f"LeNet5 takes images of 32x32, got image_size={image_size}; pad or resize the images to 32"
             )
-        self.seed = seed
+        if seed is not None:
+            self.seed = seed
         self.conv1 = Conv2d(in_channels, 6, 5)
         self.pool1 = MaxPool2d(2)
         self.conv2 = Conv2d(6, 16, 5)

@@ -16,8 +16,11 @@ class MLP(Layer):
 
     image_size = 28
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, seed: int = 0) -> None:
-        self.seed = seed
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, seed: int | None = None
+    ) -> None:
+        if seed is not None:
+            self.seed = seed
         self.flatten = Flatten()
         self.hidden = Linear(in_channels * image_size * image_size, 100)
         self.output = Linear(100, num_classes)

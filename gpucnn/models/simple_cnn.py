@@ -20,10 +20,13 @@ class SimpleCNN(Layer):
 
     image_size = 28
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, seed: int = 0) -> None:
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, seed: int | None = None
+    ) -> None:
         if image_size < 4:
             raise ArgumentError(f"SimpleCNN takes images of 4x4 and more, got image_size={image_size}")
-        self.seed = seed
+        if seed is not None:
+            self.seed = seed
         pooled_size = (image_size - 2) // 2
         self.conv = ConvLayer(in_channels, 8, 3)
         self.pool = MaxPoolLayer(2)
@@ -44,8 +47,9 @@ class TwoStageCNN(Layer):
     Source: chapter 5, "Full CNN with PyTorch-style Structure", where it is called SimpleCNN, too.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    def __init__(self, seed: int | None = None) -> None:
+        if seed is not None:
+            self.seed = seed
         self.conv1 = ConvLayer(1, 8, 3, stride=1, padding=1)
         self.pool1 = MaxPoolLayer(2, stride=2)
         self.conv2 = ConvLayer(8, 16, 3, stride=1, padding=1)

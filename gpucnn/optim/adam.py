@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
-from gpucnn.optim.optimizer import Optimizer, check_number
+from gpucnn.optim.optimizer import Optimizer
 
 
 class Adam(Optimizer):
@@ -34,9 +35,9 @@ class Adam(Optimizer):
         super().__init__(parameters, lr)
         if len(betas) != 2:
             raise ArgumentError(f"Adam: betas must be two numbers, got {betas!r}")
-        self.betas = (check_number("betas[0]", betas[0], below=1), check_number("betas[1]", betas[1], below=1))
-        self.eps = check_number("eps", eps)
-        self.weight_decay = check_number("weight_decay", weight_decay)
+        self.betas = (as_number(betas[0], "betas[0]", below=1), as_number(betas[1], "betas[1]", below=1))
+        self.eps = as_number(eps, "eps")
+        self.weight_decay = as_number(weight_decay, "weight_decay")
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array]) -> None:
         xp = xp_of(data)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array, to_device, to_host
+from gpucnn.checks import as_number, shape_text
 from gpucnn.errors import ArgumentError, StateError
-from gpucnn.geometry import shape_text
 from gpucnn.layers import Parameter
 
 
@@ -25,7 +25,7 @@ class Optimizer:
     """The names under which `update` keeps arrays in its memory."""
 
     def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
-        self.lr = check_number("lr", lr)
+        self.lr = as_number(lr, "lr")
         self.parameters: dict[str, Parameter] = {}
         self.state: dict[str, dict[str, Array]] = {}
         for parameter in parameters:
@@ -86,11 +86,3 @@ class Optimizer:
                 )
             loaded.setdefault(path, {})[name] = to_device(array, parameter.device) if array.ndim else array
         self.state = loaded
-
-
-def check_number(name: str, value: float, below: float = np.inf) -> float:
-    """`value` as a float; ArgumentError, which names it, unless 0 <= value < `below`."""
-    if not isinstance(value, int | float) or not 0 <= value < below:
-        limit = "a number >= 0" if below == np.inf else f"a number from 0 to below {below:g}"
-        raise ArgumentError(f"{name} must be {limit}, got {value!r}")
-    return float(value)

@@ -4,9 +4,8 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
+from gpucnn.checks import as_count, as_number
 from gpucnn.errors import ArgumentError
-from gpucnn.geometry import as_count
-from gpucnn.optim.optimizer import check_number
 
 Schedule: TypeAlias = Callable[[int], float]
 
@@ -17,7 +16,7 @@ def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> Schedule:
     Steps count from 0; past `total_steps` the last rate holds. Raises ArgumentError for numbers out of range.
     Source: Smith and Topin, "Super-convergence", 2018; the shape is that of PyTorch's OneCycleLR.
     """
-    check_number("peak", peak)
+    as_number(peak, "peak")
     as_count(total_steps, "total_steps")
     if not 0 < warmup < 1:
         raise ArgumentError(

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 
 from gpucnn.backend import Array
+from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
-from gpucnn.optim.optimizer import Optimizer, check_number
+from gpucnn.optim.optimizer import Optimizer
 
 
 class SGD(Optimizer):
@@ -30,8 +31,8 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         super().__init__(parameters, lr)
-        self.momentum = check_number("momentum", momentum, below=1)
-        self.weight_decay = check_number("weight_decay", weight_decay)
+        self.momentum = as_number(momentum, "momentum", below=1)
+        self.weight_decay = as_number(weight_decay, "weight_decay")
         self.nesterov = nesterov
         if nesterov and momentum == 0:
             raise ArgumentError("SGD: nesterov=True needs momentum > 0, got 0")

@@ -7,8 +7,8 @@ import numpy as np
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
+from gpucnn.checks import as_count
 from gpucnn.data import DataLoader
-from gpucnn.geometry import as_count
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer, Schedule
 from gpucnn.training.callback import Callback, check_callback

@@ -21,13 +21,20 @@ def test_lists_are_float32_and_arrays_keep_their_dtype() -> None:
     array = np.ones(3, np.float16)
     assert Tensor(array).data is array
     assert Tensor(array).numpy() is array
-    assert Tensor(Tensor(array)).data is array
+    with pytest.raises(DTypeError, match=r"expected an array, got a Tensor; use it as it is, or tensor.detach\(\)"):
+        Tensor(Tensor(array))
+    swapped = Tensor(np.arange(3, dtype=">f4"))
+    assert swapped.dtype == np.float32
+    assert swapped.numpy().tolist() == [0, 1, 2]
+    assert type(Tensor(np.ones(2).view(np.recarray)).data) is np.ndarray
 
 
 @pytest.mark.parametrize("data", ["text", [None], [["a", "b"]], np.array([1j])])
 def test_what_is_no_number_is_refused(data: object) -> None:
     with pytest.raises(DTypeError, match="expected numbers, got"):
         Tensor(data)
+    with pytest.raises(DTypeError, match="expected numbers, got a list of rows of uneven length"):
+        Tensor([[1, 2], [3]])
 
 
 def test_only_floats_have_gradients() -> None:

@@ -72,7 +72,7 @@ assert str(choose_device('auto')) == 'device: cuda:0 (a GPU that works was found
 device = Tensor(np.ones((1, 1, 4, 4), 'float32'), requires_grad=True).to('cuda')
 host = Tensor(np.ones((2, 1, 3, 3), 'float32'), requires_grad=True)
 for call, text in [
-    (lambda: F.conv2d(device * 1.0, host), 'tensors on cuda:0 and cpu met in one operation; move the model and'),
+    (lambda: F.conv2d(device * 1.0, host), 'tensors on cpu and cuda:0 met in one operation; move the model and'),
     (lambda: xp_of(device.data, host.data), 'arrays of cupy and numpy met in one operation; bring them together'),
     (lambda: choose_device('cuda:2'), 'device "cuda:2" is not there: 2 GPU(s) present; fix: use "cuda:1" or lower'),
 ]:
@@ -83,6 +83,11 @@ for call, text in [
     else:
         raise AssertionError(text)
 assert 'device=cuda:0' in repr(device)
+leaf = Tensor(np.ones(3, 'float32'), requires_grad=True)
+moved = leaf.to('cuda')
+(moved * 2.0).to('cpu').sum().backward()
+assert leaf.grad.tolist() == [2, 2, 2], 'gradients find their way over a transfer'
+assert layers.Linear(10**7, 10**7).to('cuda').weight.device.index == 0
 assert type(device.numpy()) is np.ndarray
 assert device.to('cpu').device.kind == 'cpu'
 assert layers.Linear(2, 2).to('cuda').weight.device.kind == 'cuda'

@@ -1,10 +1,13 @@
 """What happens at ties, NaN, infinities and extremes."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from gpucnn import Tensor
 from gpucnn import functions as F
+from gpucnn.errors import DTypeError
 
 
 def test_relu_at_zero_has_no_gradient_and_nan_stays() -> None:
@@ -77,6 +80,48 @@ def test_no_silent_upcasting() -> None:
     ):
         assert output.dtype == np.float32
     assert F.conv2d(np.ones((1, 1, 2, 2)), x).dtype == np.float32
+
+
+def test_numbers_keep_their_digits_beside_float64() -> None:
+    x = Tensor(np.ones(1))
+    assert (x * 0.1).item() == 0.1
+    assert (x + 1e-12).item() == 1 + 1e-12
+    assert (x * 1e300).item() == 1e300
+    assert Tensor(np.ones(2**24 + 1)).mean().item() == 1
+    assert (x ** np.float32(2)).dtype == (x ** np.int64(2)).dtype == np.float64
+    assert (Tensor([2.0]) ** np.float64(2)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Tensor([1, 2, 3]) * 0.5,
+        lambda: np.maximum(0.5, Tensor([1, 2, 3])),
+        lambda: F.add(Tensor([1]), [1.5]),
+        lambda: F.add(Tensor([1]), Tensor([1.5])),
+        lambda: F.conv2d(Tensor(np.ones((1, 1, 4, 4), int)), Tensor(np.ones((1, 1, 2, 2)))),
+    ],
+)
+def test_floats_never_become_integers(call: Callable[[], object]) -> None:
+    with pytest.raises(DTypeError, match=r"met in one operation; make them one dtype, e.g. array.astype\('float"):
+        call()
+
+
+def test_plain_arrays_alone_take_the_common_float() -> None:
+    assert F.add([1], [1.5]).numpy().tolist() == [2.5]
+    kernel = np.array([[-1, 0, 1]] * 3)[None, None]
+    image = np.arange(16.0).reshape(1, 1, 4, 4)
+    assert F.conv2d(image, kernel).numpy().ravel().tolist() == [6, 6, 6, 6]
+    assert F.linear(np.ones((1, 2), np.uint8), np.ones((3, 2), np.float32)).dtype == np.float32
+
+
+def test_masked_logits_do_not_poison_the_loss() -> None:
+    logits = Tensor(np.array([[0.0, -np.inf, 1.0]]), requires_grad=True)
+    loss = F.cross_entropy(logits, [0])
+    assert loss.item() == pytest.approx(np.log(1 + np.e))
+    loss.backward()
+    assert logits.grad[0, 1] == 0
+    assert F.cross_entropy(logits, [1]).item() == np.inf
 
 
 def test_float16_stays_float16() -> None:

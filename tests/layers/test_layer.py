@@ -105,9 +105,9 @@ def test_loading_keeps_the_array_in_place() -> None:
 def test_an_array_put_into_a_parameter_must_fit() -> None:
     layer = layers.Sequential(layers.Linear(2, 2))[0]
     layer.weight.data = np.ones((2, 2), np.float32)
-    with pytest.raises(ShapeError, match=r"0.weight: expected an array \(2, 2\) of float32, got \(2, 3\) of float32"):
+    with pytest.raises(ShapeError, match=r"0.weight: expected an array \(2, 2\), got \(2, 3\)"):
         layer.weight.data = np.ones((2, 3), np.float32)
-    with pytest.raises(ShapeError, match="of float64"):
+    with pytest.raises(DTypeError, match="0.weight: expected an array of float32, got float64; convert it with astype"):
         layer.weight.data = np.ones((2, 2))
 
 
@@ -117,7 +117,7 @@ def test_state_that_does_not_fit_is_refused_whole() -> None:
     with pytest.raises(StateError) as raised:
         layer.load_state_dict({"weight": np.ones((2, 4)), "extra": np.ones(1)})
     assert str(raised.value) == (
-        "these parameters do not fit Linear: bias is missing; extra is unknown; weight has shape (2, 4), expected (2, 3); "
+        "these parameters do not fit Linear: bias is missing; weight has shape (2, 4), expected (2, 3); extra is unknown; "
         "build the model with the arguments it was saved with"
     )
     np.testing.assert_array_equal(layer.state_dict()["weight"], before["weight"])
@@ -206,7 +206,7 @@ def test_plain_arrays_take_the_layer_s_dtype_but_tensors_keep_theirs() -> None:
     layer = layers.Linear(2, 1)
     assert layer(np.ones((1, 2))).dtype == np.float32
     assert layer(np.ones((1, 2), np.uint8)).dtype == np.float32
-    with pytest.raises(DTypeError, match="tensors of float64 and float32 met"):
+    with pytest.raises(DTypeError, match="float64 and float32 met"):
         layer(Tensor(np.ones((1, 2))))
     assert layer.astype("float64")(Tensor(np.ones((1, 2)))).dtype == np.float64
     with pytest.raises(DTypeError, match="a model's dtype must be a float, got int64"):
