@@ -37,5 +37,9 @@ class DataError(GpucnnError, ValueError):
     """A data file that is missing, damaged or not what it claims to be."""
 
 
+class TrainingError(GpucnnError, RuntimeError):
+    """Training that cannot go on, as its loss is no longer a finite number."""
+
+
 class RunError(GpucnnError, ValueError):
     """A run folder that cannot be read or written."""

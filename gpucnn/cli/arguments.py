@@ -8,6 +8,8 @@ from typing import TypeVar
 from gpucnn.checks import Shape
 
 Number = TypeVar("Number", int, float)
+LARGEST_SIZE = 4096
+"""Of an image that a summary is asked for."""
 
 
 def count(text: str) -> int:
@@ -43,6 +45,8 @@ def image_shape(text: str) -> Shape:
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"expected CHANNELSxHEIGHTxWIDTH, e.g. 1x32x32, got {text!r}")
+    if any(int(part) > LARGEST_SIZE for part in parts):
+        raise argparse.ArgumentTypeError(f"expected sizes of at most {LARGEST_SIZE}, got {text!r}")
     return tuple(int(part) for part in parts)
 
 

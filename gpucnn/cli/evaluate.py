@@ -4,7 +4,6 @@ import argparse
 
 from gpucnn import data
 from gpucnn.backend import choose_device
-from gpucnn.errors import RunError
 from gpucnn.training import RunFolder, evaluate
 
 HELP = "Measure the model of a run on its data set's test images."
@@ -25,11 +24,8 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.run_folder)
     config = folder.read_config()
     model, preprocess = folder.load_model().to(device.device), folder.load_preprocess()
-    try:
-        name, data_dir = config["data"], options.data_dir or config["data_dir"]
-    except KeyError as error:
-        raise RunError(f"{folder.config_file}: no entry {error}") from None
-    splits = data.load(name, data_dir, preprocess.image_size)
+    data_dir = options.data_dir or config.get("data_dir")
+    splits = data.load(config["data"], None if data_dir is None else str(data_dir), preprocess.image_size)
     print(device)
     scores = evaluate(model, data.DataLoader(splits.test, 256))
     print(f"test loss {scores.loss:.4f}")

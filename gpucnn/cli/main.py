@@ -1,6 +1,7 @@
 """The command `gpucnn`: parses, runs, and turns every expected failure into one line and an exit status."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
+    if sys.stdout is None:  # closed by the caller: gpucnn ... >&-
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open until the end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not fit the terminal's encoding
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -37,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GpucnnError as error:
         return _fail(options.command, str(error), FAILURE)
     except MemoryError as error:
-        return _fail(options.command, f"out of memory ({error or 'no details'}); use a smaller --batch-size", FAILURE)
+        fix = "; use a smaller --batch-size" if options.command == "train" else ""
+        return _fail(options.command, f"out of memory ({error or 'no details'}){fix}", FAILURE)
     except BrokenPipeError:  # the reader of our output has gone, e.g. `gpucnn summary lenet5 | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE

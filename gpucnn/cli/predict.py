@@ -1,6 +1,7 @@
 """`gpucnn predict RUN IMAGE...`: what a trained model sees in image files."""
 
 import argparse
+import sys
 
 import numpy as np
 
@@ -23,13 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn predict`."""
-    device = choose_device(options.device).device
+    chosen = choose_device(options.device)
     folder = RunFolder(options.run_folder)
-    model, preprocess = folder.load_model().to(device), folder.load_preprocess()
-    class_names = folder.read_config().get("class_names")
-    if not isinstance(class_names, list):
-        raise RunError(f"{folder.config_file}: no list 'class_names'")
+    model, preprocess = folder.load_model().to(chosen.device), folder.load_preprocess()
+    class_names = folder.read_config()["class_names"]
+    outputs = model.output_shape((1, preprocess.channels, preprocess.image_size, preprocess.image_size))[1]
+    if len(class_names) != outputs:
+        raise RunError(f"{folder.config_file}: {len(class_names)} class_names, but the model has {outputs} outputs")
     images = [read_image(path, preprocess) for path in options.images]
+    print(chosen, file=sys.stderr)  # the table on standard output stays a table
     width = max(len(path) for path in options.images)
     for path, image in zip(options.images, images, strict=True):
         with no_grad():

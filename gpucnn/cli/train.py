@@ -53,52 +53,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
-    device, reason = choose_device(options.device)
-    channels, native_size = data.native_format(options.data)
-    image_size = models.image_size_for(options.model, native_size)
+    chosen = choose_device(options.device)
+    source = data.source(options.data)
+    image_size = models.image_size_for(options.model, source.native_size)
     splits = data.load(options.data, options.data_dir, image_size)
     create = {
         "name": options.model,
         "num_classes": len(splits.class_names),
-        "in_channels": channels,
+        "in_channels": source.channels,
         "image_size": image_size,
     }
-    model = models.create(**create, seed=options.seed).to(device)
+    model = models.create(**create, seed=options.seed).to(chosen.device)
     recipe = RECIPES[options.data]
     epochs, batch_size = options.epochs or recipe.epochs, options.batch_size or recipe.batch_size
     lr = options.lr or LEARNING_RATES[options.optimizer]
+    train_loader = data.DataLoader(splits.train, batch_size, shuffle=True, seed=options.seed, augment=splits.augment)
+    test_loader = data.DataLoader(splits.test, EVALUATION_BATCH)
+    config = {
+        "create": create,
+        "preprocess": asdict(splits.preprocess),
+        "class_names": splits.class_names,
+        "data": options.data,
+        "data_dir": options.data_dir,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": options.optimizer,
+        "lr": lr,
+        "label_smoothing": recipe.label_smoothing,
+        "seed": options.seed,
+        "device": str(chosen.device),
+        "versions": {"gpucnn": __version__, "numpy": np.__version__, "python": platform.python_version()},
+    }
     folder = (
         RunFolder(options.out) if options.out else RunFolder.next_in(Path("runs"), f"{options.model}-{options.data}")
     )
-    folder.begin(
-        {
-            "create": create,
-            "preprocess": asdict(splits.preprocess),
-            "class_names": splits.class_names,
-            "data": options.data,
-            "data_dir": options.data_dir,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "optimizer": options.optimizer,
-            "lr": lr,
-            "label_smoothing": recipe.label_smoothing,
-            "seed": options.seed,
-            "device": str(device),
-            "versions": {"gpucnn": __version__, "numpy": np.__version__, "python": platform.python_version()},
-        }
-    )
+    recorder = RunRecorder(folder, config)
     if not options.quiet:
-        print(f"device: {device} ({reason})")
+        print(chosen)
         print(f"training {options.model} ({model.parameter_count():,} parameters) on {options.data}: "
               f"{len(splits.train):,} images, {epochs} epochs; run folder {folder.path}", flush=True)  # fmt: skip
-
-    train_loader = data.DataLoader(splits.train, batch_size, shuffle=True, seed=options.seed, augment=splits.augment)
-    recorder = RunRecorder(folder)
     trainer = Trainer(
         model,
         _optimizer(options.optimizer, model, lr),
         train_loader,
-        data.DataLoader(splits.test, EVALUATION_BATCH),
+        test_loader,
         optim.one_cycle(lr, epochs * len(train_loader)),
         [recorder, *_progress(options.quiet)],
         recipe.label_smoothing,
@@ -116,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
             "test_correct": last["test_correct"],
             "test_total": last["test_total"],
             "epochs": epochs,
-            "device": str(device),
+            "device": str(chosen.device),
             "seconds": sum(row["seconds"] for row in history),
             "parameters": model.parameter_count(),
         }

@@ -2,10 +2,11 @@
 
 from gpucnn.data.array_dataset import ArrayDataset as ArrayDataset
 from gpucnn.data.augment import RandomShift as RandomShift
+from gpucnn.data.catalog import Source as Source
 from gpucnn.data.catalog import Splits as Splits
 from gpucnn.data.catalog import load as load
 from gpucnn.data.catalog import names as names
-from gpucnn.data.catalog import native_format as native_format
+from gpucnn.data.catalog import source as source
 from gpucnn.data.cifar import read_cifar10 as read_cifar10
 from gpucnn.data.idx import read_idx as read_idx
 from gpucnn.data.image_file import read_image as read_image

@@ -1,6 +1,7 @@
 """Data sets by name, ready to train on."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,11 +12,6 @@ from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, RandomShift
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.errors import ArgumentError
-
-_DIGIT_NAMES = tuple(str(digit) for digit in range(10))
-_FASHION_NAMES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
 
 
 class Splits(NamedTuple):
@@ -29,17 +25,39 @@ class Splits(NamedTuple):
     """The random changes that help on this data set in training; None where plain images do."""
 
 
+class Source(NamedTuple):
+    """What is known of a data set before its files are read."""
+
+    channels: int
+    native_size: int
+    full_scale: int
+    fit: Literal["pad", "resize"]
+    class_names: tuple[str, ...]
+    read: Callable[[Path], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+    augment: Augment | None = None
+
+
+_DIGIT_NAMES = tuple(str(digit) for digit in range(10))
+_SOURCES = {
+    "digits": Source(
+        1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: digits.read_digits(), RandomShift(2)
+    ),
+    "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.read_mnist),
+    "fashion-mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.read_mnist),
+    "cifar10": Source(3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, cifar.read_cifar10),
+}
+
+
 def names() -> list[str]:
     """The names that `load` knows."""
-    return ["digits", "mnist", "fashion-mnist", "cifar10"]
+    return list(_SOURCES)
 
 
-def native_format(name: str) -> tuple[int, int]:
-    """(channels, image size) of the data set's raw images. ArgumentError for an unknown name."""
-    if name not in names():
-        raise ArgumentError(f"unknown data set {name!r}; expected one of {', '.join(names())}")
-    sizes = {"digits": digits.IMAGE_SIZE, "cifar10": cifar.IMAGE_SIZE}
-    return (3 if name == "cifar10" else 1), sizes.get(name, mnist.IMAGE_SIZE)
+def source(name: str) -> Source:
+    """What is known of the data set called `name`. ArgumentError for an unknown name."""
+    if name not in _SOURCES:
+        raise ArgumentError(f"unknown data set {name!r}; expected one of {', '.join(_SOURCES)}")
+    return _SOURCES[name]
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None, image_size: int | None = None) -> Splits:
@@ -48,25 +66,17 @@ def load(name: str, folder: str | os.PathLike[str] | None = None, image_size: in
     `folder` holds its files, by default data/NAME; the digits need none. Raises ArgumentError for an unknown name or a
     size smaller than the images, DataError if files are missing or damaged.
     """
-    channels, native_size = native_format(name)
-    fit: Literal["pad", "resize"] = "pad"
-    full_scale, class_names, augment = 255, _DIGIT_NAMES, None
-    place = Path("data") / name if folder is None else Path(folder)
-    if name == "digits":
-        arrays = digits.read_digits()
-        fit, full_scale, augment = "resize", digits.FULL_SCALE, RandomShift(2)
-    elif name == "cifar10":
-        arrays, class_names = cifar.read_cifar10(place), cifar.CLASS_NAMES
-    else:
-        arrays = mnist.read_mnist(place)
-        class_names = _FASHION_NAMES if name == "fashion-mnist" else _DIGIT_NAMES
-    preprocess = Preprocess(channels, native_size, image_size or native_size, full_scale, fit)
-    preprocess(np.zeros((0, channels, native_size, native_size), np.uint8))
-    train_images, train_labels, test_images, test_labels = arrays
+    known = source(name)
+    size = known.native_size if image_size is None else image_size
+    preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
+    train_images, train_labels, test_images, test_labels = known.read(
+        Path("data") / name if folder is None else Path(folder)
+    )
+    classes = len(known.class_names)
     return Splits(
-        ArrayDataset(train_images, train_labels, preprocess, len(class_names)),
-        ArrayDataset(test_images, test_labels, preprocess, len(class_names)),
-        class_names,
+        ArrayDataset(train_images, train_labels, preprocess, classes),
+        ArrayDataset(test_images, test_labels, preprocess, classes),
+        known.class_names,
         preprocess,
-        augment,
+        known.augment,
     )

@@ -25,12 +25,15 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
 
     path = Path(path)
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             image = Image.fromarray(_bytes_of(path, np.load(path, allow_pickle=False)))
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                image = ImageOps.exif_transpose(Image.open(path))
+                with Image.open(path) as opened:
+                    image = ImageOps.exif_transpose(opened)
+            if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
+                image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
         image = _without_transparency(image).convert("L" if preprocess.channels == 1 else "RGB")
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
@@ -47,7 +50,8 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
 
 
-def _bytes_of(path: Path, array: np.ndarray) -> np.ndarray:
+def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
+    """Pixels from 0 to `whole`, or floats or truth values from 0 to 1, as bytes (H, W) or (H, W, 3)."""
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -57,10 +61,10 @@ def _bytes_of(path: Path, array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     low, high = (float(array.min()), float(array.max())) if array.dtype.kind in "fiub" else (np.nan, np.nan)
-    top = 1 if array.dtype.kind == "f" else 255
+    top = 1 if array.dtype.kind in "fb" else whole
     if not (low >= 0 and high <= top):
         raise DataError(
-            f"{path}: expected bytes from 0 to 255 or floats from 0 to 1, got {array.dtype} from {low} to {high}"
+            f"{path}: expected integers from 0 to {whole} or floats from 0 to 1, got {array.dtype} from {low} to {high}"
         )
     return np.rint(np.ascontiguousarray(array, dtype=np.float64) * (255 / top)).astype(np.uint8)
 

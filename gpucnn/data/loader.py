@@ -19,7 +19,7 @@ class DataLoader:
     - `augment`: None, or random changes of the images, e.g. `RandomShift(2)`, a function of (`seed`, epoch, sample).
     - `epoch`: the number of the epoch that comes next; set it to go on from there.
 
-    Raises ArgumentError for a batch size below 1 or an empty data set.
+    Raises ArgumentError for a batch size below 1, or if there is not a single batch.
     """
 
     def __init__(
@@ -35,8 +35,10 @@ class DataLoader:
         self.batch_size = as_count(batch_size, "batch_size")
         self.shuffle, self.seed, self.drop_last, self.augment = shuffle, seed, drop_last, augment
         self.epoch = 0
-        if len(dataset) == 0:
-            raise ArgumentError("DataLoader: the data set is empty")
+        if len(self) == 0:
+            raise ArgumentError(
+                f"DataLoader: {len(dataset)} images give no batch of {batch_size}; add images or lower batch_size"
+            )
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""

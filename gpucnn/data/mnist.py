@@ -11,6 +11,9 @@ from gpucnn.errors import DataError
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IMAGE_SIZE = 28
 CLASSES = 10
+FASHION_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 
 
 def read_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -42,8 +45,10 @@ def _read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.nda
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
         raise DataError(f"{images_path}: images of {images.shape[1]}x{images.shape[2]}, expected 28x28")
+    if len(images) == 0:
+        raise DataError(f"{images_path}: no images in it")
     if len(images) != len(labels):
         raise DataError(f"{images_path} has {len(images)} images, but {labels_path} {len(labels)} labels")
-    if len(labels) and labels.max() >= CLASSES:
+    if labels.max() >= CLASSES:
         raise DataError(f"{labels_path}: label {labels.max()} found, expected 0 to {CLASSES - 1}")
     return images[:, None], labels

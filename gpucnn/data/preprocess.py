@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from gpucnn.checks import shape_text
+from gpucnn.checks import as_count, shape_text
 from gpucnn.errors import ArgumentError, DataError
 
 
@@ -16,7 +16,8 @@ class Preprocess:
     - `full_scale`: the raw value of full brightness; pixels are divided by it.
     - `fit`: how native becomes image size: "pad" with dark pixels on all sides, or "resize" bilinearly.
 
-    It can be written to JSON (`dataclasses.asdict`) and so travels with a trained model.
+    It can be written to JSON (`dataclasses.asdict`) and so travels with a trained model. Raises ArgumentError for sizes
+    that are none, for an image size below the native, and for another `fit`.
     """
 
     channels: int
@@ -25,17 +26,23 @@ class Preprocess:
     full_scale: int
     fit: Literal["pad", "resize"]
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Raise DataError for images of other channels or size, ArgumentError for an image size below the native."""
-        expected = (self.channels, self.native_size, self.native_size)
-        if images.ndim != 4 or images.shape[1:] != expected:
-            raise DataError(f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}")
-        margin = self.image_size - self.native_size
-        if margin < 0:
+    def __post_init__(self) -> None:
+        for name in ("channels", "native_size", "image_size", "full_scale"):
+            as_count(getattr(self, name), name)
+        if self.fit not in ("pad", "resize"):
+            raise ArgumentError(f'fit must be "pad" or "resize", got {self.fit!r}')
+        if self.image_size < self.native_size:
             raise ArgumentError(
                 f"images of {self.native_size}x{self.native_size} cannot be fitted into {self.image_size}x"
                 f"{self.image_size}; choose a model for larger images"
             )
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Raw images of bytes to the model's; DataError for images of other channels or size."""
+        expected = (self.channels, self.native_size, self.native_size)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise DataError(f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}")
+        margin = self.image_size - self.native_size
         scaled: np.ndarray = images.astype(np.float32) / np.float32(self.full_scale)
         if margin == 0:
             return scaled

@@ -25,13 +25,17 @@ def create(
     `image_size` is by default what the model was made for. Raises ArgumentError for an unknown name or a size that the
     model cannot take.
     """
-    if name not in _BY_NAME:
-        raise ArgumentError(f"unknown model {name!r}; expected one of {', '.join(_BY_NAME)}")
-    model = _BY_NAME[name]
+    model = _find(name)
     created: Layer = model(num_classes, in_channels, model.image_size if image_size is None else image_size, seed)
     return created
 
 
 def image_size_for(name: str, native_size: int) -> int:
     """The image size to train the model called `name` at on images of `native_size`: its own if that is no smaller."""
-    return max(native_size, int(_BY_NAME[name].image_size)) if name in _BY_NAME else native_size
+    return max(native_size, int(_find(name).image_size))
+
+
+def _find(name: str) -> Any:
+    if name not in _BY_NAME:
+        raise ArgumentError(f"unknown model {name!r}; expected one of {', '.join(_BY_NAME)}")
+    return _BY_NAME[name]

@@ -23,6 +23,7 @@ class Adam(Optimizer):
     """
 
     remembers = ("mean", "square", "steps")
+    counts = ("steps",)
 
     def __init__(
         self,
@@ -33,7 +34,7 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr)
-        if len(betas) != 2:
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise ArgumentError(f"Adam: betas must be two numbers, got {betas!r}")
         self.betas = (as_number(betas[0], "betas[0]", below=1), as_number(betas[1], "betas[1]", below=1))
         self.eps = as_number(eps, "eps")

@@ -22,12 +22,19 @@ class Optimizer:
     """
 
     remembers: tuple[str, ...] = ()
-    """The names under which `update` keeps arrays in its memory."""
+    """The names under which `update` keeps arrays of the parameter's shape, or counts, in its memory."""
+
+    counts: tuple[str, ...] = ()
+    """Those among them that are counts: host integers of shape ()."""
 
     def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
         self.lr = as_number(lr, "lr")
         self.parameters: dict[str, Parameter] = {}
         self.state: dict[str, dict[str, Array]] = {}
+        if not isinstance(parameters, Iterable):
+            raise ArgumentError(
+                f"{type(self).__name__}: expected parameters, got {type(parameters).__name__}; pass model.parameters()"
+            )
         for parameter in parameters:
             if not isinstance(parameter, Parameter):
                 raise ArgumentError(
@@ -69,20 +76,27 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave. StateError, and no change, if it belongs to other parameters."""
+        """Take over what `state_dict` gave. StateError, and no change, if it does not fit these parameters."""
         loaded: dict[str, dict[str, Array]] = {}
         for key, value in state.items():
             path, _, name = key.rpartition("/")
             parameter = self.parameters.get(path)
-            array = np.array(value)
             if parameter is None or name not in self.remembers:
                 raise StateError(
                     f"{type(self).__name__} has no place for {key!r}; load the state into the optimizer and model it "
                     f"was saved from"
                 )
-            if array.ndim and array.shape != parameter.shape:
+            array = np.array(value)
+            shape = () if name in self.counts else parameter.shape
+            if array.shape != shape or array.dtype.kind != ("i" if name in self.counts else "f"):
                 raise StateError(
-                    f"{key!r} has shape {shape_text(array.shape)}, its parameter {shape_text(parameter.shape)}"
+                    f"{key!r} must be {'integers' if name in self.counts else 'floats'} of shape {shape_text(shape)}, "
+                    f"got {array.dtype} of shape {shape_text(array.shape)}"
                 )
-            loaded.setdefault(path, {})[name] = to_device(array, parameter.device) if array.ndim else array
+            if name not in self.counts:
+                array = to_device(array.astype(parameter.dtype), parameter.device)
+            loaded.setdefault(path, {})[name] = array
+        for path, memory in loaded.items():
+            if missing := set(self.remembers) - set(memory):
+                raise StateError(f"the state of {path!r} has no {', no '.join(sorted(missing))}")
         self.state = loaded

@@ -31,16 +31,21 @@ def load_model(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        path.open("rb").close()  # safetensors calls every file that it cannot open a missing one
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             parameters = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        description = json.loads(metadata[_KEY])
     except FileNotFoundError:
         raise RunError(f"{path}: no such model file; train first") from None
-    except (SafetensorError, OSError) as error:
+    except KeyError as error:
+        if error.args != (_KEY,):
+            raise RunError(f"{path}: parameters of a dtype that NumPy does not have ({error})") from None
+        raise RunError(f"{path}: a safetensors file, but not one that gpucnn wrote") from None
+    except (SafetensorError, OSError, TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: not a model that can be read ({error})") from None
-    if _KEY not in metadata:
-        raise RunError(f"{path}: a safetensors file, but not one that gpucnn wrote")
-    description: dict[str, Any] = json.loads(metadata[_KEY])
+    if not isinstance(description, dict):
+        raise RunError(f"{path}: not a model that gpucnn wrote (its description is no JSON object)")
     return parameters, description
 
 

@@ -38,21 +38,34 @@ class RunFolder:
             number += 1
         return cls(parent / f"{name}-{number}")
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Make the folder, with `config` in it; an earlier run's files there are replaced. RunError if it cannot be."""
+    def prepare(self) -> None:
+        """Make the folder, and see that a run can be written there; an earlier run stays until `begin`.
+
+        Raises RunError if the folder cannot be written, or holds files that are no run of gpucnn.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for file in (self.summary_file, self.metrics_file, self.model_file):
-                file.unlink(missing_ok=True)
-            _write_json(self.config_file, config)
-            self.metrics_file.touch()
+            if any(self.path.iterdir()):
+                self.read_config()
+            write_atomically(self.path / ".writable", b"")
+            (self.path / ".writable").unlink()
         except OSError as error:
             raise RunError(f"{self.path}: cannot write a run there ({error.strerror}); choose another --out") from None
+        except RunError:
+            raise RunError(f"{self.path}: holds files that are no run of gpucnn; choose another --out") from None
 
-    def add_metrics(self, row: dict[str, float]) -> None:
-        """Add a finished epoch."""
+    def begin(self, config: dict[str, Any]) -> None:
+        """Start a run with `config`, in place of an earlier one. `config["create"]` are the arguments of its model."""
+        for file in (self.summary_file, self.model_file):
+            file.unlink(missing_ok=True)
+        _write_json(self.config_file, config)
+        write_atomically(self.metrics_file, b"")
+
+    def add_epoch(self, model: Layer, create: dict[str, Any], row: dict[str, float]) -> None:
+        """Keep the model after a finished epoch, in place of that of an earlier one, and the epoch's metrics."""
+        save_model(self.model_file, model, create)
         with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write how the run ended."""
@@ -66,21 +79,19 @@ class RunFolder:
             raise RunError(
                 f"{self.path}: no run there (no config.json); give the folder that gpucnn train made"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.config_file}: cannot be read ({error})") from None
-        if not isinstance(config, dict):
-            raise RunError(f"{self.config_file}: expected a JSON object, got {type(config).__name__}")
-        return config
-
-    def save_model(self, model: Layer) -> None:
-        """Keep the model's parameters, in place of those of an earlier epoch."""
-        save_model(self.model_file, model, self.read_config()["create"])
+        needed = {"create": dict, "preprocess": dict, "class_names": list, "data": str}
+        for key, kind in needed.items():
+            if not isinstance(config, dict) or not isinstance(config.get(key), kind):
+                raise RunError(f"{self.config_file}: no entry {key!r} as gpucnn train writes it")
+        return dict(config)
 
     def load_model(self) -> Layer:
         """The model with its parameters, on the CPU, in evaluation mode. RunError if it cannot be built from here."""
-        parameters, description = load_model(self.model_file)
+        parameters, create = load_model(self.model_file)
         try:
-            model = models.create(**description)
+            model = models.create(**create)
             model.load_state_dict(parameters)
         except (TypeError, GpucnnError) as error:
             raise RunError(f"{self.model_file}: does not fit its own description ({error})") from None
@@ -90,24 +101,29 @@ class RunFolder:
         """How raw images become the model's input. RunError if config.json does not say."""
         try:
             return Preprocess(**self.read_config()["preprocess"])
-        except (KeyError, TypeError) as error:
+        except (TypeError, GpucnnError) as error:
+            if isinstance(error, RunError):
+                raise
             raise RunError(f"{self.config_file}: no valid entry 'preprocess' ({error})") from None
 
 
 class RunRecorder(Callback):
-    """Keeps metrics and model of every finished epoch in a run folder.
+    """Keeps a run in a folder: its `config` at the end of the first epoch, model and metrics at the end of each.
 
-    `saved_epochs` tells of how many epochs the model there has learned.
+    So an earlier run in the folder is only replaced by something better than nothing. `saved_epochs` tells of how many
+    epochs the model there has learned. Raises RunError at once if a run cannot be written there.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
+        self.folder, self.config = folder, config
         self.saved_epochs = 0
+        folder.prepare()
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self.folder.save_model(trainer.model)
-        self.saved_epochs = trainer.epoch + 1
-        self.folder.add_metrics(trainer.history[-1])
+        if self.saved_epochs == 0:
+            self.folder.begin(self.config)
+        self.folder.add_epoch(trainer.model, self.config["create"], trainer.history[-1])
+        self.saved_epochs += 1
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

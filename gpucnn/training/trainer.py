@@ -1,5 +1,6 @@
 """Trainer: the training loop."""
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import as_count
 from gpucnn.data import DataLoader
+from gpucnn.errors import TrainingError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer, Schedule
 from gpucnn.training.callback import Callback, check_callback
@@ -50,15 +52,20 @@ class Trainer:
         self.history: list[dict[str, float]] = []
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
-        """Train for `epochs` epochs and return the history. ArgumentError unless it is an int >= 1."""
+        """Train for `epochs` epochs and return the history.
+
+        Raises ArgumentError unless `epochs` is an int >= 1, TrainingError after an epoch whose loss is not finite.
+        """
         self.epochs = self.epoch + as_count(epochs, "epochs")
         self._notify("on_train_begin")
         try:
-            while self.epoch < self.epochs:
-                self._notify("on_epoch_begin")
-                self.history.append(self.run_epoch())
-                self._notify("on_epoch_end")
-                self.epoch += 1
+            # A loss that overflows is told by TrainingError, once, and not by NumPy's warnings.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                while self.epoch < self.epochs:
+                    self._notify("on_epoch_begin")
+                    self.history.append(self.run_epoch())
+                    self._notify("on_epoch_end")
+                    self.epoch += 1
         finally:
             self._notify("on_train_end")
         return self.history
@@ -74,6 +81,8 @@ class Trainer:
             metrics.update(self.loss, logits, labels)
             self._notify("on_batch_end")
         train = metrics.scores()
+        if not math.isfinite(train.loss):
+            raise TrainingError(f"the loss became {train.loss} in epoch {self.epoch + 1}; lower the learning rate")
         test = evaluate(self.model, self.test_loader)
         return {
             "epoch": self.epoch + 1,

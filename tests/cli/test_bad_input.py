@@ -24,7 +24,8 @@ def prepare(folder: Path) -> None:
     (folder / "foreign" / "config.json").write_text("not json")
     config = json.loads((folder / "good" / "config.json").read_text())
     del config["data"]
-    (folder / "oldconfig" / "config.json").write_text(json.dumps(config))
+    (folder / "halfconfig").mkdir()
+    (folder / "halfconfig" / "config.json").write_text(json.dumps(config))
 
     (folder / "text.png").write_text("this is no image")
     Image.new("L", (8, 8)).save(folder / "whole.png")
@@ -47,7 +48,10 @@ def prepare(folder: Path) -> None:
     (folder / "cifar").mkdir()
     (folder / "cifar" / "data_batch_1.bin").write_bytes(b"\0" * 3072)
     (folder / "cifar" / "test_batch.bin").write_bytes(b"\0" * 3073)
-    (folder / "locked").mkdir(mode=0o500)
+    (folder / "precious").mkdir()
+    (folder / "precious" / "thesis.txt").write_text("all of it")
+    fewer = {**json.loads((folder / "good" / "config.json").read_text()), "class_names": ["a"]}
+    (folder / "oldconfig" / "config.json").write_text(json.dumps(fewer))
 
 
 TABLE: list[tuple[str, int, str]] = [
@@ -77,18 +81,21 @@ TABLE: list[tuple[str, int, str]] = [
     ("evaluate nowhere", 1, "gpucnn evaluate: nowhere: no run there (no config.json); give the folder that gpucnn train made"),
     ("evaluate noconfig", 1, "gpucnn evaluate: noconfig: no run there (no config.json)"),
     ("evaluate foreign", 1, "gpucnn evaluate: foreign/config.json: cannot be read ("),
-    ("evaluate oldconfig", 1, "gpucnn evaluate: oldconfig/config.json: no entry 'data'"),
+    ("evaluate halfconfig", 1, "gpucnn evaluate: halfconfig/config.json: no entry 'data' as gpucnn train writes it"),
+    ("predict oldconfig whole.png", 1, "gpucnn predict: oldconfig/config.json: 1 class_names, but the model has 10 outputs"),
+    ("train --out precious", 1, "gpucnn train: precious: holds files that are no run of gpucnn; choose another --out"),
+    ("train --model mlp --epochs 1 --lr 1e30 --quiet --out wild", 1, "gpucnn train: the loss became nan in epoch 1; lower the learning rate"),
+    ("summary mlp --input 1x99999999999x99999999999", 2, "gpucnn summary: argument --input: expected sizes of at most 4096"),
     ("evaluate cut", 1, "gpucnn evaluate: cut/model.safetensors: not a model that can be read ("),
     ("evaluate", 2, "gpucnn evaluate: the following arguments are required: RUN"),
     ("predict good", 2, "gpucnn predict: the following arguments are required: IMAGE"),
     ("predict good nothing.png", 1, "gpucnn predict: nothing.png: no such image file"),
     ("predict good text.png", 1, "gpucnn predict: text.png: not an image that can be read (cannot identify image file 'text.png'); give PNG, JPEG or .npy"),
     ("predict good cut.png", 1, "gpucnn predict: cut.png: not an image that can be read ("),
-    ("predict good text.png", 1, "gpucnn predict: text.png: not an image that can be read ("),
     ("predict good mnist", 1, "gpucnn predict: mnist: not an image that can be read ("),
     ("predict good volume.npy", 1, "gpucnn predict: volume.npy: expected one image (H, W), (C, H, W) or (H, W, C), got (2, 3, 4, 5)"),
-    ("predict good loud.npy", 1, "gpucnn predict: loud.npy: expected bytes from 0 to 255 or floats from 0 to 1, got int64 from 300.0 to 300.0"),
-    ("predict good nan.npy", 1, "gpucnn predict: nan.npy: expected bytes from 0 to 255 or floats from 0 to 1, got float64 from nan to nan"),
+    ("predict good loud.npy", 1, "gpucnn predict: loud.npy: expected integers from 0 to 255 or floats from 0 to 1, got int64 from 300.0 to 300.0"),
+    ("predict good nan.npy", 1, "gpucnn predict: nan.npy: expected integers from 0 to 255 or floats from 0 to 1, got float64 from nan to nan"),
     ("predict good whole.png text.png", 1, "gpucnn predict: text.png: not an image"),
     ("summary vgg", 2, "gpucnn summary: argument MODEL: unknown name 'vgg', expected one of lenet5, simplecnn, mlp"),
     ("summary lenet5 --input 32", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH, e.g. 1x32x32, got '32'"),
@@ -141,7 +148,7 @@ def test_trouble_in_the_middle_is_one_line_too(
     def fail(*_: object) -> None:
         raise kind(28, "No space left on device", "run/model.safetensors") if kind is OSError else kind("100 GB")
 
-    monkeypatch.setattr(RunFolder, "save_model", fail)
+    monkeypatch.setattr(RunFolder, "add_epoch", fail)
     assert main(["train", "--model", "mlp", "--out", "run", "--quiet"]) == 1
     assert (
         capsys.readouterr().err

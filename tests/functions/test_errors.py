@@ -144,7 +144,11 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
         ShapeError,
         "reshape: (2, 3) has 6 elements and does not fit into (4, -1); give sizes whose product is 6",
     ),
-    (lambda: F.transpose(ones(2, 3), (0, 0)), ShapeError, "transpose: axis must name axes of a 2-dimensional tensor, each once, got (0, 0)"),
+    (
+        lambda: F.transpose(ones(2, 3), (0, 0)),
+        ShapeError,
+        "transpose: axis must name axes of a 2-dimensional tensor, each once, got (0, 0)",
+    ),
     (
         lambda: F.sum(ones(2, 3), axis=2),
         ShapeError,

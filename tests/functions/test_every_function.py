@@ -167,16 +167,18 @@ def test_an_input_that_needs_no_gradient_gets_none(case: Case, rng: np.random.Ge
         assert [tensor.grad is not None for tensor in tensors] == [i == position for i in range(len(tensors))]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+BATCHED = ("conv2d", "max_pool2d", "avg_pool2d", "linear", "relu", "flatten", "exp")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name.startswith(BATCHED)], ids=lambda case: case.name)
 def test_an_empty_batch_passes_through(case: Case) -> None:
-    if case.name.startswith(("conv2d", "max_pool2d", "avg_pool2d", "linear", "relu", "flatten", "exp")):
-        first = Tensor(np.zeros((0, *case.shapes[0][1:]), np.float32), requires_grad=True)
-        others = [Tensor(np.ones(shape, np.float32), requires_grad=True) for shape in case.shapes[1:]]
-        output = case.function(first, *others)
-        assert output.shape[0] == 0
-        output.backward(np.ones(output.shape, np.float32))
-        assert first.grad is not None
-        assert all(tensor.grad is not None and not tensor.grad.any() for tensor in others)
+    first = Tensor(np.zeros((0, *case.shapes[0][1:]), np.float32), requires_grad=True)
+    others = [Tensor(np.ones(shape, np.float32), requires_grad=True) for shape in case.shapes[1:]]
+    output = case.function(first, *others)
+    assert output.shape[0] == 0
+    output.backward(np.ones(output.shape, np.float32))
+    assert first.grad is not None
+    assert all(tensor.grad is not None and not tensor.grad.any() for tensor in others)
 
 
 def test_every_public_function_has_a_case() -> None:

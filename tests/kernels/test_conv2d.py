@@ -1,5 +1,7 @@
 """Columns, and convolution by tiles of them, against naive loops."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -108,3 +110,14 @@ def test_columns_never_take_more_than_the_cap(monkeypatch: pytest.MonkeyPatch) -
         largest = 0
         conv2d(images, weight, None, Window.of(3, 1, 1), byte_cap=cap)
         assert cap / 8 < largest <= cap
+
+
+def test_the_weight_gradient_stays_under_the_cap_too() -> None:
+    images, gradient = np.ones((64, 64, 3, 3), np.float32), np.ones((64, 64, 3, 3), np.float32)
+    window = Window.of(3, 1, 1)
+    conv2d_weight_gradient(gradient, images, window)
+    tracemalloc.start()
+    conv2d_weight_gradient(gradient, images, window, byte_cap=500_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000, "64 images' products of 147 kB each would be 9 MB"

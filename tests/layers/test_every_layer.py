@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from gpucnn import Tensor, gradcheck, layers
-from gpucnn import functions as F
 from gpucnn.errors import ArgumentError, GpucnnError, ShapeError
 from tests import oracles
 
@@ -117,9 +116,3 @@ def test_the_message(call: Callable[[], object], error: type[GpucnnError], messa
     with pytest.raises(error) as raised:
         call()
     assert str(raised.value) == message
-
-
-def test_the_layer_and_the_function_agree() -> None:
-    layer = layers.Conv2d(1, 1, 2)
-    x = np.ones((1, 1, 3, 3), np.float32)
-    np.testing.assert_array_equal(layer(x).numpy(), F.conv2d(x, layer.weight, layer.bias).numpy())

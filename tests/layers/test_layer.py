@@ -189,6 +189,58 @@ def test_layers_in_a_list_are_refused() -> None:
         Wrong()
 
 
+def test_a_tensor_that_should_learn_must_be_a_parameter() -> None:
+    layer = layers.Linear(2, 2)
+    with pytest.raises(
+        ArgumentError, match=r"Linear: self.scale would not be trained or saved as a Tensor; make it a lay"
+    ):
+        layer.scale = Tensor(np.ones(2), requires_grad=True)
+    with pytest.raises(
+        ArgumentError, match=r"self.weight would not be trained or saved as a ndarray.*self.weight.assign"
+    ):
+        layer.weight = np.ones((2, 2))
+    layer.constant = Tensor(np.ones(2))
+    layer.bias = None
+    assert layer(np.ones((1, 2))).shape == (1, 2)
+
+
+def test_a_seed_that_was_set_holds_within() -> None:
+    alone = models.LeNet5(seed=5).conv1.weight.data
+    inside = layers.Sequential(models.LeNet5(seed=5), seed=7)[0].conv1.weight  # type: ignore[attr-defined]
+    assert (inside.seed, inside.path) == (5, "0.conv1.weight")
+    assert (inside.data != alone).all(), "the path is another"
+    outer = layers.Sequential(layers.Sequential(layers.Linear(2, 2)), seed=7)
+    assert outer[0][0].weight.seed == 7  # type: ignore[index]
+
+
+def test_a_shared_layer_keeps_its_first_path() -> None:
+    class Shared(layers.Layer):
+        def __init__(self) -> None:
+            self.a = layers.Linear(3, 3)
+            self.b = self.a
+
+    model = layers.Sequential(Shared())
+    assert [path for path, _ in model.named_parameters()] == ["0.a.weight", "0.a.bias"]
+    assert [parameter.path for parameter in model.parameters()] == ["0.a.weight", "0.a.bias"]
+
+
+def test_state_may_be_tensors_or_lists_and_text_changes_nothing() -> None:
+    layer, other = layers.Linear(1, 1).astype("float64"), layers.Linear(1, 1).astype("float64")
+    layer.load_state_dict({"weight": [[0.1]], "bias": [0.1]})
+    assert layer.weight.data.item() == 0.1
+    other.load_state_dict(dict(layer.named_parameters()))
+    assert other.bias.data.item() == 0.1
+    with pytest.raises(StateError, match="bias: expected numbers, got ndarray of dtype <U1"):
+        other.load_state_dict({"weight": [[0.5]], "bias": np.array(["a"])})
+    assert other.weight.data.item() == 0.1
+
+
+def test_plain_arrays_reach_layers_without_weights_in_the_model_s_dtype() -> None:
+    for model, size in ((models.MLP(), 28), (models.LeNet5(), 32)):
+        for dtype in (np.float64, np.uint8):
+            assert model(np.zeros((1, 1, size, size), dtype)).dtype == np.float32
+
+
 def test_sequential_takes_layers_only() -> None:
     with pytest.raises(ArgumentError, match="argument 1 is no layer but <function relu"):
         layers.Sequential(layers.ReLU(), F.relu)  # type: ignore[arg-type]

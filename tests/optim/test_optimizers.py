@@ -131,6 +131,8 @@ def test_what_is_refused() -> None:
     wrong = [
         (lambda: optim.SGD([]), "SGD: got no parameters; pass model.parameters(), fresh for each use"),
         (lambda: optim.SGD([Tensor([1.0])]), "SGD: expected parameters, got Tensor; pass model.parameters()"),
+        (lambda: optim.SGD(model), "SGD: expected parameters, got Linear; pass model.parameters()"),  # type: ignore[arg-type]
+        (lambda: optim.SGD(model.parameters(), True), "lr must be a number >= 0, got True"),
         (lambda: optim.SGD(model.parameters(), -1), "lr must be a number >= 0, got -1"),
         (lambda: optim.SGD(model.parameters(), float("nan")), "lr must be a number >= 0, got nan"),
         (lambda: optim.SGD(model.parameters(), 0.1, 1.0), "momentum must be a number from 0 to below 1, got 1.0"),
@@ -158,8 +160,18 @@ def test_foreign_state_is_refused() -> None:
         optimizer.load_state_dict({"7.weight/momentum": np.ones(1)})
     with pytest.raises(StateError, match=r"no place for '0\.weight/mean'"):
         optimizer.load_state_dict({"0.weight/mean": np.ones((8, 4))})
-    with pytest.raises(StateError, match=r"has shape \(3,\), its parameter \(8, 4\)"):
-        optimizer.load_state_dict({"0.weight/momentum": np.ones(3)})
+    for value, got in [(np.ones(3), r"float64 of shape \(3,\)"), (np.ones((8, 4), int), "int64"), ("text", "<U4")]:
+        with pytest.raises(StateError, match=rf"'0.weight/momentum' must be floats of shape \(8, 4\), got {got}"):
+            optimizer.load_state_dict({"0.weight/momentum": value})
+    adam = optim.Adam(small_model().parameters())
+    with pytest.raises(StateError, match=r"the state of '0.weight' has no square, no steps"):
+        adam.load_state_dict({"0.weight/mean": np.ones((8, 4))})
+    with pytest.raises(StateError, match=r"'0.weight/steps' must be integers of shape \(\), got float64"):
+        adam.load_state_dict({"0.weight/steps": np.float64(3)})
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    assert optim.SGD(small_model().parameters(), np.float32(0.5), np.float64(0.5)).lr == 0.5
 
 
 def test_one_cycle_rises_and_falls() -> None:

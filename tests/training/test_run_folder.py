@@ -10,20 +10,24 @@ import pytest
 
 from gpucnn import layers, models
 from gpucnn.errors import RunError
-from gpucnn.training import RunFolder
+from gpucnn.training import RunFolder, RunRecorder
 from gpucnn.training.model_file import load_model, save_model, write_atomically
 
 CONFIG = {
     "create": {"name": "mlp", "num_classes": 10, "in_channels": 1, "image_size": 28},
     "preprocess": {"channels": 1, "native_size": 8, "image_size": 28, "full_scale": 16, "fit": "resize"},
+    "class_names": list("0123456789"),
+    "data": "digits",
 }
+ROW = {"epoch": 1, "test_accuracy": 0.5}
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "deep" / "run")
+    folder.prepare()
     folder.begin(CONFIG)
-    folder.save_model(models.MLP(seed=4))
+    folder.add_epoch(models.MLP(seed=4), CONFIG["create"], ROW)
     return folder
 
 
@@ -37,7 +41,7 @@ def test_a_model_comes_back(run: RunFolder) -> None:
 
 def test_the_same_model_gives_the_same_bytes_with_ordinary_rights(run: RunFolder) -> None:
     first = run.model_file.read_bytes()
-    run.save_model(models.MLP(seed=4))
+    run.add_epoch(models.MLP(seed=4), CONFIG["create"], ROW)
     assert run.model_file.read_bytes() == first
     umask = os.umask(0)
     os.umask(umask)
@@ -58,18 +62,35 @@ def test_parameters_of_any_layout_are_saved_right(tmp_path: Path) -> None:
 
 
 def test_metrics_are_lines_of_json(run: RunFolder) -> None:
-    run.add_metrics({"epoch": 1, "test_accuracy": 0.5})
-    run.add_metrics({"epoch": 2, "test_accuracy": 0.75})
+    run.add_epoch(models.MLP(seed=4), CONFIG["create"], {"epoch": 2, "test_accuracy": 0.75})
     assert [json.loads(line)["epoch"] for line in run.metrics_file.read_text().splitlines()] == [1, 2]
 
 
-def test_a_new_run_replaces_the_old_one_whole(run: RunFolder) -> None:
-    run.add_metrics({"epoch": 1})
+def test_an_earlier_run_stays_until_an_epoch_of_the_new_one_has_finished(run: RunFolder) -> None:
     run.finish({"epochs": 1})
-    run.begin(CONFIG)
-    assert run.metrics_file.read_text() == ""
+    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    recorder = RunRecorder(RunFolder(run.path), {**CONFIG, "seed": 9})
+    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+    class Finished:
+        model, history = models.MLP(seed=9), [ROW]
+
+    recorder.on_epoch_end(Finished())  # type: ignore[arg-type]
+    assert recorder.saved_epochs == 1
+    assert run.read_config()["seed"] == 9
     assert not run.summary_file.exists()
-    assert not run.model_file.exists()
+    assert run.metrics_file.read_text().count("\n") == 1
+    np.testing.assert_array_equal(run.load_model().state_dict()["output.weight"], models.MLP(seed=9).output.weight.data)
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"architectures": ["BertModel"]}', None])
+def test_files_that_are_no_run_are_left_alone(tmp_path: Path, content: str | None) -> None:
+    (tmp_path / "model.safetensors").write_text("precious")
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match="holds files that are no run of gpucnn; choose another --out"):
+        RunRecorder(RunFolder(tmp_path), CONFIG)
+    assert (tmp_path / "model.safetensors").read_text() == "precious"
 
 
 def test_numbers_go_up(tmp_path: Path) -> None:
@@ -107,15 +128,41 @@ def test_what_is_no_run_is_named(tmp_path: Path, run: RunFolder) -> None:
     run.model_file.unlink()
     with pytest.raises(RunError, match="no such model file; train first"):
         run.load_model()
-    run.config_file.write_text("[1]")
-    with pytest.raises(RunError, match="expected a JSON object, got list"):
-        run.read_config()
-    run.config_file.write_text("{")
-    with pytest.raises(RunError, match=r"config\.json: cannot be read"):
-        run.read_config()
-    run.config_file.write_text("{}")
-    with pytest.raises(RunError, match="no valid entry 'preprocess'"):
+    for content, message in [
+        ("[1]", "config.json: no entry 'create' as gpucnn train writes it"),
+        ('{"create": {}, "preprocess": 3}', "config.json: no entry 'preprocess' as gpucnn train writes it"),
+        ("{", "config.json: cannot be read"),
+        ("[" * 100_000, "config.json: cannot be read"),
+    ]:
+        run.config_file.write_text(content)
+        with pytest.raises(RunError, match=message):
+            run.read_config()
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("image_size", "28"),
+        ("image_size", None),
+        ("native_size", 0),
+        ("full_scale", 0),
+        ("fit", "x"),
+        ("image_size", 4),
+    ],
+)
+def test_a_preprocess_that_is_none_is_named(run: RunFolder, entry: str, value: object) -> None:
+    run.config_file.write_text(json.dumps({**CONFIG, "preprocess": {**CONFIG["preprocess"], entry: value}}))
+    with pytest.raises(RunError, match=r"config.json: no valid entry 'preprocess' \("):
         run.load_preprocess()
+
+
+def test_parameters_numpy_does_not_know(run: RunFolder) -> None:
+    content = run.model_file.read_bytes()
+    run.model_file.write_bytes(content.replace(b'"dtype":"F32"', b'"dtype":"I32"'))
+    run.load_model()  # integers are converted, as loading takes values into the parameter's dtype
+    run.model_file.write_bytes(content.replace(b'gpucnn":"{', b'gpucnn":"]'))
+    with pytest.raises(RunError, match="not a model that can be read"):
+        run.load_model()
 
 
 def test_a_safetensors_file_of_others_is_named(tmp_path: Path) -> None:
