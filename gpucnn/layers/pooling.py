@@ -10,7 +10,24 @@ from gpucnn.geometry import pool2d_shape
 from gpucnn.layers.layer import Layer
 
 
-class MaxPool2d(Layer):
+class _Pool2d(Layer):
+    """What pooling layers share: a window that slides over images (N, C, H, W)."""
+
+    def __init__(
+        self, kernel_size: IntOrPair, stride: IntOrPair | None, padding: IntOrPair, dilation: IntOrPair, ceil_mode: bool
+    ) -> None:
+        self.kernel_size, self.padding, self.dilation, self.ceil_mode = kernel_size, padding, dilation, ceil_mode
+        self.stride = kernel_size if stride is None else stride
+        self.window = pooling_window(type(self).__name__, kernel_size, stride, padding, dilation, ceil_mode)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return pool2d_shape(self.label, input_shapes[0], self.window)
+
+    def describe(self) -> str:
+        return f"{self.kernel_size}, stride={self.stride}"
+
+
+class MaxPool2d(_Pool2d):
     """The maximum of every window of images (N, C, H, W): (N, C, OH, OW). Arguments are those of `F.max_pool2d`.
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
@@ -24,19 +41,11 @@ class MaxPool2d(Layer):
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
     ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
-        self.dilation, self.ceil_mode = dilation, ceil_mode
-        self.window = pooling_window("MaxPool2d", kernel_size, stride, padding, dilation, ceil_mode)
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to their windows' maxima (N, C, OH, OW)."""
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        return pool2d_shape(self.label, input_shapes[0], self.window)
-
-    def describe(self) -> str:
-        return f"{self.kernel_size}, stride={self.stride}"
 
 
 class MaxPoolLayer(MaxPool2d):
@@ -46,7 +55,7 @@ class MaxPoolLayer(MaxPool2d):
         super().__init__(pool_size, stride)
 
 
-class AvgPool2d(Layer):
+class AvgPool2d(_Pool2d):
     """The mean of every window of images (N, C, H, W): (N, C, OH, OW). Arguments are those of `F.avg_pool2d`.
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
@@ -60,16 +69,9 @@ class AvgPool2d(Layer):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
-        self.window = pooling_window("AvgPool2d", kernel_size, stride, padding, 1, ceil_mode)
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        self.count_include_pad = count_include_pad
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to their windows' means (N, C, OH, OW)."""
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        return pool2d_shape(self.label, input_shapes[0], self.window)
-
-    def describe(self) -> str:
-        return f"{self.kernel_size}, stride={self.stride}"
