@@ -1,5 +1,6 @@
 """The commands as a user runs them."""
 
+import functools
 import json
 import os
 import pty
@@ -200,11 +201,21 @@ def test_sgd_and_a_rate_of_one_s_own(in_tmp_path: Path) -> None:
     assert (config["optimizer"], config["lr"], config["batch_size"]) == ("sgd", 0.05, 100)
 
 
+def start(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
+    """The command, ready to be interrupted, as a shell may have let this process ignore Ctrl-C."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 def test_ctrl_c_leaves_the_model_of_the_last_finished_epoch(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "train", "--model", "mlp", "--epochs", "1000", "--out", "run"],
-        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start(["train", "--model", "mlp", "--epochs", "1000", "--out", "run"], tmp_path)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("epoch    2/1000"):
@@ -227,10 +238,7 @@ def test_ctrl_c_leaves_the_model_of_the_last_finished_epoch(tmp_path: Path) -> N
 
 
 def test_ctrl_c_before_the_first_epoch_ended(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "train", "--batch-size", "1", "--out", "run"],
-        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start(["train", "--batch-size", "1", "--out", "run"], tmp_path)
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.readline()
