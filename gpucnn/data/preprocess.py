@@ -49,14 +49,20 @@ class Preprocess:
         if self.fit == "pad":
             sides = (margin // 2, margin - margin // 2)
             return np.pad(scaled, ((0, 0), (0, 0), sides, sides))
-        matrix = _bilinear_matrix(self.native_size, self.image_size)
-        resized: np.ndarray = matrix @ scaled @ matrix.T
-        return resized
+        return _resize(scaled, self.image_size)
 
 
-def _bilinear_matrix(size: int, new_size: int) -> np.ndarray:
-    """The matrix (new_size, size) that resamples a line of pixels, pixel centres on pixel centres, edges repeated."""
+def _resize(images: np.ndarray, new_size: int) -> np.ndarray:
+    """Images (N, C, S, S) at (N, C, new_size, new_size), bilinearly: pixel centres on pixel centres, edges repeated.
+
+    Element by element, without a matrix product, so that an image comes out the same in whatever batch it is.
+    """
+    size = images.shape[-1]
     centres = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
-    distances = np.abs(centres[:, None] - np.arange(size))
-    weights: np.ndarray = np.maximum(0, 1 - distances).astype(np.float32)
-    return weights
+    low = np.floor(centres).astype(int)
+    high = np.minimum(low + 1, size - 1)
+    to_high = (centres - low).astype(images.dtype)
+    to_low = 1 - to_high
+    rows = images[:, :, low] * to_low[:, None] + images[:, :, high] * to_high[:, None]
+    resized: np.ndarray = rows[:, :, :, low] * to_low + rows[:, :, :, high] * to_high
+    return resized

@@ -38,6 +38,7 @@ def test_batches_in_order_and_planes_red_first(tmp_path: Path) -> None:
         ({"data_batch_1": records([1]).tobytes()[:-1], "test_batch": records([1])}, "data_batch_1.bin: 3,072 bytes, expected a multiple of 3,073"),
         ({"data_batch_1": b"", "test_batch": records([1])}, "data_batch_1.bin: 0 bytes, expected a multiple"),
         ({"data_batch_1": records([1]), "test_batch": records([3, 10, 255])}, "test_batch.bin: record 1 has the label 10, expected 0 to 9"),
+        ({"data_batch_1": records([10]), "test_batch": records([3])}, "data_batch_1.bin: record 0 has the label 10, expected 0 to 9"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, files: dict[str, np.ndarray | bytes], message: str) -> None:
