@@ -202,7 +202,7 @@ def _sum_to(gradient: Array, shape: Shape) -> Array:
     if gradient.shape == shape:
         return gradient
     extra = gradient.ndim - len(shape)
-    repeated = tuple(axis for axis, size in enumerate(shape, extra) if size == 1 and gradient.shape[axis] != 1)
+    repeated = tuple(axis for axis, size in enumerate(shape, extra) if size == 1)
     return gradient.sum(axis=(*range(extra), *repeated)).reshape(shape)
 
 

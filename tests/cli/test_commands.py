@@ -18,7 +18,7 @@ from PIL import Image
 
 from gpucnn import data
 from gpucnn.cli.main import main
-from gpucnn.training import RunFolder
+from gpucnn.training import RunFolder, Trainer
 from tests.data.idx_files import write_small_mnist
 
 ROOT = Path(__file__).parents[2]
@@ -180,6 +180,15 @@ def test_idx_data_from_a_folder(in_tmp_path: Path, capsys: pytest.CaptureFixture
         assert "/50)" in capsys.readouterr().out
     with Path("run/config.json").open() as file:
         assert json.load(file)["class_names"][9] == "Ankle boot"
+
+
+def test_the_seed_decides_weights_and_order(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainers = []
+    fit = Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda trainer, epochs: trainers.append(trainer) or fit(trainer, epochs))
+    assert main(["train", "--model", "mlp", "--epochs", "1", "--seed", "8", "--quiet"]) == 0
+    assert (trainers[0].model.seed, trainers[0].train_loader.seed) == (8, 8)
+    assert trainers[0].train_loader.shuffle
 
 
 def test_sgd_and_a_rate_of_one_s_own(in_tmp_path: Path) -> None:

@@ -83,6 +83,19 @@ def test_the_end_hook_runs_after_an_error_too() -> None:
     assert recorder.calls[-1] == "train_end"
 
 
+def test_training_is_in_training_mode_also_after_an_evaluation() -> None:
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_end(self, trainer: Trainer) -> None:
+            seen.append(trainer.model.training)
+
+    trainer = small_trainer(Watch())
+    trainer.model.eval()
+    trainer.fit(2)
+    assert seen == [True] * 8
+
+
 def test_the_schedule_sets_every_step_s_rate() -> None:
     seen = []
 
