@@ -2,7 +2,7 @@
 
 Every function takes tensors, arrays or numbers and returns a tensor of its inputs' dtype; plain arrays and numbers take
 on the dtype and device of the tensor they meet. Raises ShapeError where shapes do not go together, DTypeError and
-DeviceError where tensors differ in dtype or device.
+DeviceError where tensors differ in dtype or device, and DTypeError for integers where the result would be a float.
 """
 
 import math
@@ -11,7 +11,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
 from gpucnn.autograd.tensor import OPERATORS
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, is_int, shape_text
@@ -54,6 +54,7 @@ def multiply(a: Operand, b: Operand) -> Tensor:
 def divide(a: Operand, b: Operand) -> Tensor:
     """a / b, element by element."""
     a, b = _broadcastable("divide", a, b)
+    check_float("divide", a)
     x, y = a.data, b.data
 
     def backward(gradient: Array) -> tuple[Array, Array]:
@@ -87,6 +88,7 @@ def power(x: Operand, exponent: float) -> Tensor:
     if not isinstance(exponent, Real) or isinstance(exponent, bool):
         raise ArgumentError(f"power: the exponent must be a plain number, got {type(exponent).__name__}")
     exponent = int(exponent) if isinstance(exponent, Integral) else float(exponent)
+    check_float("power", x)
     base = x.data
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -100,6 +102,7 @@ def power(x: Operand, exponent: float) -> Tensor:
 def exp(x: Operand) -> Tensor:
     """e ** x."""
     x = as_tensor(x)
+    check_float("exp", x)
     output = xp_of(x.data).exp(x.data)
     return record("exp", output, (x,), lambda gradient: (gradient * output,))
 
@@ -107,6 +110,7 @@ def exp(x: Operand) -> Tensor:
 def log(x: Operand) -> Tensor:
     """The natural logarithm of x."""
     x = as_tensor(x)
+    check_float("log", x)
     values = x.data
     return record("log", xp_of(values).log(values), (x,), lambda gradient: (gradient / values,))
 
@@ -143,6 +147,7 @@ def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The mean over `axis` (an int, several, or None for all)."""
     x = as_tensor(x)
+    check_float("mean", x)
     count = math.prod(x.shape[axis] for axis in _axes("mean", x.ndim, axis))
     return divide(sum(x, axis, keepdims), float(count))
 

@@ -107,6 +107,14 @@ def test_floats_never_become_integers(call: Callable[[], object]) -> None:
         call()
 
 
+@pytest.mark.parametrize(
+    "call", [lambda x: x / 2, lambda x: x**-1, lambda x: x.mean(), F.exp, F.log, F.softmax, F.dropout]
+)
+def test_integers_have_no_float_results(call: Callable[[Tensor], object]) -> None:
+    with pytest.raises(DTypeError, match=r": expected floats, got int64; convert with array.astype\('float32'\)"):
+        call(Tensor([[1, 2]]))
+
+
 def test_plain_arrays_alone_take_the_common_float() -> None:
     assert F.add([1], [1.5]).numpy().tolist() == [2.5]
     kernel = np.array([[-1, 0, 1]] * 3)[None, None]
