@@ -3,11 +3,10 @@
 from gpucnn.autograd.grad_mode import grad_enabled as grad_enabled
 from gpucnn.autograd.grad_mode import no_grad as no_grad
 from gpucnn.autograd.gradcheck import gradcheck as gradcheck
+from gpucnn.autograd.operands import as_operand as as_operand
+from gpucnn.autograd.operands import as_operands as as_operands
+from gpucnn.autograd.operands import as_tensor as as_tensor
+from gpucnn.autograd.operands import check_float as check_float
 from gpucnn.autograd.record import record as record
 from gpucnn.autograd.tensor import Operand as Operand
 from gpucnn.autograd.tensor import Tensor as Tensor
-from gpucnn.autograd.tensor import as_array as as_array
-from gpucnn.autograd.tensor import as_operand as as_operand
-from gpucnn.autograd.tensor import as_operands as as_operands
-from gpucnn.autograd.tensor import as_tensor as as_tensor
-from gpucnn.autograd.tensor import check_float as check_float

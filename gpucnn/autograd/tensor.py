@@ -7,9 +7,9 @@ import numpy as np
 
 from gpucnn.autograd.grad_mode import grad_enabled
 from gpucnn.autograd.tape import Node, run_backward
-from gpucnn.backend import Array, Device, choose_device, device_of, to_device, to_host, xp_of
+from gpucnn.backend import Array, Device, as_array, choose_device, device_of, to_device, to_host, xp_of
 from gpucnn.checks import Shape, shape_text
-from gpucnn.errors import DeviceError, DTypeError, GradientError, ShapeError
+from gpucnn.errors import DTypeError, GradientError, ShapeError
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.array`, which lies above this package, fills it."""
@@ -113,7 +113,8 @@ class Tensor:
                     f"reduce it to a loss (e.g. with .sum()) or give grad"
                 )
             grad = xp_of(self.data).ones(self.shape, self.dtype)
-        gradient = as_operand(grad, self).data
+        array = as_array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+        gradient = to_device(array, self.device).astype(self.dtype, copy=False)
         if gradient.shape != self.shape:
             raise ShapeError(
                 f"grad must have the tensor's shape {shape_text(self.shape)}, got {shape_text(gradient.shape)}"
@@ -221,83 +222,3 @@ class Tensor:
 
 Operand: TypeAlias = Tensor | Array | float | Sequence[float]
 """What an operation takes beside tensors: plain arrays and numbers, which have no gradient."""
-
-
-def as_array(data: Any, dtype: np.dtype | None = None) -> Array:
-    """`data` as an array: arrays keep their dtype; other floats get `dtype` if that is a float, else float32; integers int64.
-
-    Raises DTypeError for what is not an array of numbers.
-    """
-    try:
-        xp_of(data)
-        array = np.asarray(data) if isinstance(data, np.ndarray | np.generic) else data
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-    except TypeError:
-        try:
-            array = np.asarray(data)
-        except ValueError:
-            raise DTypeError(f"expected numbers, got a {type(data).__name__} of rows of uneven length") from None
-        if array.dtype == np.float64:
-            array = array.astype(dtype if dtype is not None and dtype.kind == "f" else np.float32)
-    if array.dtype.kind not in "fiub":
-        raise DTypeError(f"expected numbers, got {type(data).__name__} of dtype {array.dtype}")
-    return array
-
-
-def as_tensor(value: "Operand") -> Tensor:
-    """`value` itself if it is a tensor, else a tensor of it."""
-    return value if isinstance(value, Tensor) else Tensor(value)
-
-
-def as_operand(value: "Operand", like: Tensor) -> Tensor:
-    """`value` as a partner for the tensor `like`, e.g. images for a layer's weight.
-
-    Plain arrays and numbers take on its dtype and device, and tensors without history its device. Where that would
-    lose something it is refused: DTypeError for a tensor of another dtype, and for floats that meet integers;
-    DeviceError for a tensor with history on another device.
-    """
-    device = like.device
-    if not isinstance(value, Tensor):
-        array = as_array(value, like.dtype)
-        if array.dtype.kind == "f" and like.dtype.kind != "f":
-            raise _dtypes_met(array.dtype, like.dtype)
-        return Tensor(to_device(array, device).astype(like.dtype, copy=False))
-    if value.dtype != like.dtype:
-        raise _dtypes_met(value.dtype, like.dtype)
-    if value.device == device:
-        return value
-    if value.requires_grad:
-        raise DeviceError(
-            f"tensors on {value.device} and {device} met in one operation; move the model and the images to one device"
-        )
-    return Tensor(to_device(value.data, device))
-
-
-def as_operands(*values: "Operand") -> list[Tensor]:
-    """`values` as tensors of one dtype and device: those of the first that needs a gradient, else of the first tensor.
-
-    Plain arrays and numbers alone take on the common dtype of the floats among them.
-    """
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    if tensors:
-        like = next((tensor for tensor in tensors if tensor.requires_grad), tensors[0])
-        return [value if value is like else as_operand(value, like) for value in values]
-    arrays = [as_array(value) for value in values]
-    floats = [array.dtype for array in arrays if array.dtype.kind == "f"]
-    dtype = np.result_type(*(floats or [array.dtype for array in arrays]))
-    return [Tensor(array.astype(dtype, copy=False)) for array in arrays]
-
-
-def check_float(owner: str, tensor: Tensor) -> None:
-    """DTypeError, which names `owner`, unless the tensor's dtype is a float."""
-    if tensor.dtype.kind != "f":
-        raise DTypeError(f"{owner}: expected floats, got {tensor.dtype}; convert with array.astype('float32')")
-
-
-def _dtypes_met(a: np.dtype, b: np.dtype) -> DTypeError:
-    wide, narrow = sorted((a, b), key=lambda dtype: (dtype.kind == "f", dtype.itemsize), reverse=True)
-    fix = f"array.astype('{wide}')"
-    if narrow.kind == "f":
-        fix = f"array.astype('{narrow}') or model.astype('{wide}')"
-    return DTypeError(f"{wide} and {narrow} met in one operation; make them one dtype, e.g. {fix}")

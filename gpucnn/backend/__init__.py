@@ -1,6 +1,7 @@
 """Where arrays live: the array module, devices, transfers, and random numbers that every device shares."""
 
 from gpucnn.backend.array_module import Array as Array
+from gpucnn.backend.array_module import as_array as as_array
 from gpucnn.backend.array_module import xp_of as xp_of
 from gpucnn.backend.device import Choice as Choice
 from gpucnn.backend.device import Device as Device

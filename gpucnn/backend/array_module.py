@@ -1,4 +1,4 @@
-"""The array module of given arrays: numpy for host arrays, cupy for device arrays."""
+"""Arrays and their module: numpy for host arrays, cupy for device arrays."""
 
 import sys
 from types import ModuleType
@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.errors import DeviceError
+from gpucnn.errors import DeviceError, DTypeError
 
 Array: TypeAlias = Any
 """A numpy.ndarray or a cupy.ndarray. CuPy has no types without a GPU wheel, so checkers see `Any`."""
@@ -37,3 +37,25 @@ def _foreign_module(array: Array) -> ModuleType:
     if name != "cupy" or module is None:
         raise TypeError(f"expected a numpy or cupy array, got {type(array).__name__}")
     return module
+
+
+def as_array(data: Any, dtype: np.dtype | None = None) -> Array:
+    """`data` as an array: arrays keep their dtype; lists and numbers become int64 if integers, else floats.
+
+    Those floats are of `dtype` if it is a float dtype, and float32 otherwise. Raises DTypeError for what is not an array of numbers.
+    """
+    try:
+        xp_of(data)
+        array = np.asarray(data) if isinstance(data, np.ndarray | np.generic) else data
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+    except TypeError:
+        try:
+            array = np.asarray(data)
+        except ValueError:
+            raise DTypeError(f"expected numbers, got a {type(data).__name__} of rows of uneven length") from None
+        if array.dtype == np.float64:
+            array = array.astype(dtype if dtype is not None and dtype.kind == "f" else np.float32)
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"expected numbers, got {type(data).__name__} of dtype {array.dtype}")
+    return array

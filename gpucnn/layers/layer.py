@@ -5,8 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpucnn.autograd import Tensor, as_array, as_operand, as_tensor, no_grad
-from gpucnn.backend import Array, Device, choose_device, to_host
+from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
+from gpucnn.backend import Array, Device, as_array, choose_device, to_host
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
 from gpucnn.layers.parameter import Parameter

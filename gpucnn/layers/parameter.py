@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd import Tensor, as_array
-from gpucnn.backend import Array, Device, generator, to_device
+from gpucnn.autograd import Tensor
+from gpucnn.backend import Array, Device, as_array, generator, to_device
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import DTypeError, ShapeError
 
