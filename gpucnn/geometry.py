@@ -65,7 +65,8 @@ class Window(NamedTuple):
         """Output (height, width): floor((size + padding - extent) / stride) + 1.
 
         In ceil mode the division rounds up, unless the last window would then start in the padding after the image.
-        Raises ShapeError, which names `owner`, if the window is larger than the padded image.
+        Raises ShapeError, which names `owner`, if the window is larger than the padded image; in ceil mode, as in PyTorch,
+        only if it is so by a whole stride.
         """
         sizes = []
         for axis, size in enumerate(image_size):

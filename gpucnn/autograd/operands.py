@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.autograd.tensor import Operand, Tensor
-from gpucnn.backend import as_array, to_device
+from gpucnn.backend import as_array, to_device, to_host
 from gpucnn.errors import DeviceError, DTypeError
 
 
@@ -24,7 +24,10 @@ def as_operand(value: "Operand", like: Tensor) -> Tensor:
         array = as_array(value, like.dtype)
         if array.dtype.kind == "f" and like.dtype.kind != "f":
             raise _dtypes_met(array.dtype, like.dtype)
-        return Tensor(to_device(array, device).astype(like.dtype, copy=False))
+        converted = to_device(array, device).astype(like.dtype, copy=False)
+        if like.dtype.kind != "f" and isinstance(array, np.ndarray) and (to_host(converted) != array).any():
+            raise DTypeError(f"{array.dtype} values that {like.dtype} cannot hold met it; convert with array.astype")
+        return Tensor(converted)
     if value.dtype != like.dtype:
         raise _dtypes_met(value.dtype, like.dtype)
     if value.device == device:

@@ -4,6 +4,7 @@ import argparse
 
 from gpucnn import data
 from gpucnn.backend import choose_device
+from gpucnn.errors import RunError
 from gpucnn.training import RunFolder, evaluate
 
 HELP = "Measure the model of a run on its data set's test images."
@@ -26,6 +27,8 @@ def run(options: argparse.Namespace) -> None:
     model, preprocess = folder.load_model().to(device.device), folder.load_preprocess()
     data_dir = options.data_dir or config.get("data_dir")
     splits = data.load(config["data"], None if data_dir is None else str(data_dir), preprocess.image_size)
+    if splits.preprocess != preprocess:
+        raise RunError(f"{folder.config_file}: its preprocess is not that of {config['data']}, {splits.preprocess}")
     print(device)
     scores = evaluate(model, data.DataLoader(splits.test, 256))
     print(f"test loss {scores.loss:.4f}")

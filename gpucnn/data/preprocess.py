@@ -29,6 +29,8 @@ class Preprocess:
     def __post_init__(self) -> None:
         for name in ("channels", "native_size", "image_size", "full_scale"):
             as_count(getattr(self, name), name)
+        if self.full_scale > 255:
+            raise ArgumentError(f"full_scale must be at most 255, as raw images are bytes, got {self.full_scale}")
         if self.fit not in ("pad", "resize"):
             raise ArgumentError(f'fit must be "pad" or "resize", got {self.fit!r}')
         if self.image_size < self.native_size:

@@ -10,9 +10,9 @@ from gpucnn.kernels import log_softmax as kernel
 def relu(x: Operand) -> Tensor:
     """max(0, x), element by element. The gradient at 0 is 0; at NaN it passes, so that it stays in sight."""
     x = as_tensor(x)
-    xp = xp_of(x.data)
-    output = xp.maximum(x.data, 0)
-    return record("relu", output, (x,), lambda gradient: (xp.where(output <= 0, 0, gradient),))
+    check_float("relu", x)
+    output = xp_of(x.data).maximum(x.data, 0)
+    return record("relu", output, (x,), lambda gradient: (gradient * (output != 0),))
 
 
 def log_softmax(x: Operand, axis: int = 1) -> Tensor:

@@ -15,7 +15,7 @@ from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float
 from gpucnn.autograd.tensor import OPERATORS
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, is_int, shape_text
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 
 
 def add(a: Operand, b: Operand) -> Tensor:
@@ -79,6 +79,7 @@ def maximum(a: Operand, b: Operand) -> Tensor:
 def negative(x: Operand) -> Tensor:
     """-x."""
     x = as_tensor(x)
+    _check_number("negative", x)
     return record("negative", -x.data, (x,), lambda gradient: (-gradient,))
 
 
@@ -148,8 +149,13 @@ def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
     """The mean over `axis` (an int, several, or None for all)."""
     x = as_tensor(x)
     check_float("mean", x)
-    count = math.prod(x.shape[axis] for axis in _axes("mean", x.ndim, axis))
-    return divide(sum(x, axis, keepdims), float(count))
+    axes = _axes("mean", x.ndim, axis)
+    shape, count = x.shape, math.prod(x.shape[axis] for axis in axes)
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (xp_of(gradient).broadcast_to(_keep_axes(gradient, shape, axes) / max(count, 1), shape),)
+
+    return record("mean", x.data.mean(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
 
 
 def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
@@ -189,7 +195,13 @@ def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
 def _broadcastable(name: str, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
     a, b = as_operands(a, b)
     _check_broadcast(name, a.shape, b.shape)
+    _check_number(name, a)
     return a, b
+
+
+def _check_number(name: str, x: Tensor) -> None:
+    if x.dtype.kind == "b":
+        raise DTypeError(f"{name}: expected numbers, got bool; convert with array.astype('float32')")
 
 
 def _check_broadcast(name: str, a: Shape, b: Shape) -> None:

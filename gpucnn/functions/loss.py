@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
-from gpucnn.backend import Array, device_of, to_device, xp_of
+from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
+from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
 from gpucnn.checks import as_number, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.kernels.log_softmax import log_softmax
@@ -48,11 +48,7 @@ def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smooth
 
 
 def _label_indices(labels: Any, count: int, classes: int, logits: Tensor) -> Array:
-    array = labels.data if isinstance(labels, Tensor) else labels
-    try:
-        on_host = xp_of(array) is np
-    except TypeError:
-        array, on_host = np.asarray(array), True
+    array = labels.data if isinstance(labels, Tensor) else as_array(labels)
     if array.dtype.kind not in "iu":
         raise DTypeError(f"cross_entropy: labels must be integers, got {array.dtype}; convert with astype('int64')")
     if array.shape != (count,):
@@ -60,7 +56,7 @@ def _label_indices(labels: Any, count: int, classes: int, logits: Tensor) -> Arr
             f"cross_entropy: expected labels ({count},) for logits {shape_text(logits.shape)}, "
             f"got {shape_text(array.shape)}; give one class index per image"
         )
-    if on_host and count and (int(array.min()) < 0 or int(array.max()) >= classes):
+    if xp_of(array) is np and (int(array.min()) < 0 or int(array.max()) >= classes):
         raise ArgumentError(
             f"cross_entropy: labels must be from 0 to {classes - 1}, got {array.min()} to {array.max()}; "
             f"the model needs as many outputs as there are classes"
@@ -69,7 +65,7 @@ def _label_indices(labels: Any, count: int, classes: int, logits: Tensor) -> Arr
 
 
 def _class_weights(weight: Any, classes: int, logits: Tensor) -> Array:
-    array = np.asarray(weight, dtype=logits.dtype) if isinstance(weight, list | tuple) else as_tensor(weight).data
+    array = as_operand(weight, logits).data
     if array.shape != (classes,):
         raise ShapeError(f"cross_entropy: expected weight ({classes},), one per class, got {shape_text(array.shape)}")
-    return to_device(array, device_of(logits.data)).astype(logits.dtype, copy=False)
+    return array

@@ -13,14 +13,13 @@ def im2col(images: Array, window: Window, out: Array | None = None) -> Array:
     Row c * KH * KW + i * KW + j holds channel c under tap (i, j). `out`, a contiguous array of that shape and dtype, is
     overwritten and returned; without it a new array is made.
     """
-    batch, channels, *image_size = images.shape
-    image_height, image_width = image_size
-    rows, columns = window.output_size((image_height, image_width), "im2col")
+    batch, channels, height, width = images.shape
+    rows, columns = window.output_size((height, width), "im2col")
     kernel_size = window.kernel[0] * window.kernel[1]
     if out is None:
         out = xp_of(images).empty((batch, channels * kernel_size, rows * columns), images.dtype)
     taps = out.reshape(batch, channels, *window.kernel, rows, columns)
-    for tap in window.taps((image_height, image_width), (rows, columns)):
+    for tap in window.taps((height, width), (rows, columns)):
         target = taps[:, :, tap.row, tap.column]
         _clear_outside(target, *tap.outputs)
         target[..., *tap.outputs] = images[..., *tap.inputs]

@@ -82,6 +82,14 @@ class Layer:
                 seen.add(id(parameter))
                 yield path, parameter
 
+    def named_layers(self) -> "Iterator[tuple[str, Layer]]":
+        """(path, layer) of this layer, as "", and of all within, in the order of definition."""
+        yield "", self
+        for name, member in self._members():
+            if isinstance(member, Layer):
+                for path, layer in member.named_layers():
+                    yield f"{name}.{path}" if path else name, layer
+
     def parameters(self) -> Iterator[Parameter]:
         """The parameters of this layer and all within, in the order of definition."""
         for _, parameter in self.named_parameters():
@@ -167,13 +175,12 @@ class Layer:
                 f"{self.label}: self.{name} would not be trained or saved as a {type(value).__name__}; "
                 f"make it a layers.Parameter, or put values into one with self.{name}.assign(values)"
             )
-        first = not any(member is value for _, member in self._members())
+        changes_places = isinstance(value, Layer | Parameter) or isinstance(vars(self).get(name), Layer | Parameter)
         object.__setattr__(self, name, value)
         if name == "seed":
             object.__setattr__(self, "_own_seed", True)
+        if name == "seed" or changes_places:
             _place(self, self.path, self.seed, set())
-        elif isinstance(value, Layer | Parameter) and first:
-            _place(value, f"{self.path}.{name}" if self.path else name, self.seed, set())
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}({self.describe()})"]
@@ -211,10 +218,8 @@ class Layer:
                 yield from member._walk(f"{prefix}{name}.")
 
     def _set_training(self, training: bool) -> Self:
-        self.training = training
-        for _, member in self._members():
-            if isinstance(member, Layer):
-                member._set_training(training)
+        for _, layer in self.named_layers():
+            layer.training = training
         return self
 
 

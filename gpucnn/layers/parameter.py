@@ -40,7 +40,7 @@ class Parameter(Tensor):
 
     @property
     def data(self) -> Array:
-        """The array, drawn at the first look."""
+        """The array, drawn at the first look. An array that is put here is used itself, not copied."""
         if self._data is None:
             drawn = self._initialize(generator(self.seed, f"initial {self.path}"), self._shape)
             self._data = to_device(np.asarray(drawn, dtype=self._dtype), self._device)
@@ -48,11 +48,8 @@ class Parameter(Tensor):
 
     @data.setter
     def data(self, array: Array) -> None:
-        array = as_array(array, self._dtype)
+        array = self._fitting(array)
         label = self.path or "parameter"
-        if array.shape != self._shape:
-            expected, got = shape_text(self._shape), shape_text(array.shape)
-            raise ShapeError(f"{label}: expected an array {expected}, got {got}")
         if array.dtype != self._dtype:
             raise DTypeError(f"{label}: expected an array of {self._dtype}, got {array.dtype}; convert it with astype")
         self._data = array
@@ -74,8 +71,8 @@ class Parameter(Tensor):
         return self._device
 
     def assign(self, values: Any) -> None:
-        """Take over `values`, of the parameter's shape, in its dtype and on its device."""
-        array = to_device(as_array(values, self._dtype), self._device)
+        """Copy `values`, of the parameter's shape, in its dtype and on its device. ShapeError for another shape."""
+        array = to_device(self._fitting(values), self._device)
         if self._data is None:
             self._data = array.astype(self._dtype)  # a copy: the caller keeps its own
         else:
@@ -95,3 +92,10 @@ class Parameter(Tensor):
         if self._data is not None:
             self._data = self._data.astype(self._dtype, copy=False)
         self.grad = None
+
+    def _fitting(self, values: Any) -> Array:
+        array = as_array(values, self._dtype)
+        if array.shape != self._shape:
+            expected, got = shape_text(self._shape), shape_text(array.shape)
+            raise ShapeError(f"{self.path or 'parameter'}: expected an array {expected}, got {got}")
+        return array

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, to_device, to_host
+from gpucnn.autograd import Tensor
+from gpucnn.backend import Array, as_array, to_device, to_host
 from gpucnn.checks import as_number, shape_text
-from gpucnn.errors import ArgumentError, StateError
+from gpucnn.errors import ArgumentError, DTypeError, StateError
 from gpucnn.layers import Parameter
 
 
@@ -61,6 +62,8 @@ class Optimizer:
         for path, parameter in self.parameters.items():
             if parameter.grad is not None:
                 memory = self.state.setdefault(path, {})
+                for name in set(memory) - set(self.counts):  # the model may have moved, or changed its dtype
+                    memory[name] = to_device(memory[name], parameter.device).astype(parameter.dtype, copy=False)
                 self.update(parameter.data, parameter.grad, memory)
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array]) -> None:
@@ -79,20 +82,25 @@ class Optimizer:
         """Take over what `state_dict` gave. StateError, and no change, if it does not fit these parameters."""
         loaded: dict[str, dict[str, Array]] = {}
         for key, value in state.items():
-            path, _, name = key.rpartition("/")
+            path, _, name = str(key).rpartition("/")
             parameter = self.parameters.get(path)
             if parameter is None or name not in self.remembers:
                 raise StateError(
                     f"{type(self).__name__} has no place for {key!r}; load the state into the optimizer and model it "
                     f"was saved from"
                 )
-            array = np.array(value)
+            try:
+                array = to_host(value.data if isinstance(value, Tensor) else as_array(value)).copy()
+            except DTypeError as error:
+                raise StateError(f"{key!r}: {error}") from None
             shape = () if name in self.counts else parameter.shape
             if array.shape != shape or array.dtype.kind != ("i" if name in self.counts else "f"):
                 raise StateError(
                     f"{key!r} must be {'integers' if name in self.counts else 'floats'} of shape {shape_text(shape)}, "
                     f"got {array.dtype} of shape {shape_text(array.shape)}"
                 )
+            if name in self.counts and array < 1:
+                raise StateError(f"{key!r} must be at least 1, got {array}")
             if name not in self.counts:
                 array = to_device(array.astype(parameter.dtype), parameter.device)
             loaded.setdefault(path, {})[name] = array

@@ -8,8 +8,8 @@ from gpucnn.training.metrics import Metrics, Scores
 
 
 def evaluate(model: Layer, loader: DataLoader) -> Scores:
-    """The scores of `model` over one epoch of `loader`, in evaluation mode; the model's mode is put back afterwards."""
-    was_training = model.training
+    """The scores of `model` over one epoch of `loader`, in evaluation mode; every layer's mode is put back."""
+    modes = [(layer, layer.training) for _, layer in model.named_layers()]
     metrics = Metrics()
     model.eval()
     try:
@@ -18,6 +18,6 @@ def evaluate(model: Layer, loader: DataLoader) -> Scores:
                 logits = model(images)
                 metrics.update(F.cross_entropy(logits, labels), logits, labels)
     finally:
-        if was_training:
-            model.train()
+        for layer, training in modes:
+            layer.training = training
     return metrics.scores()

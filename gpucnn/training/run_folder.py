@@ -39,7 +39,7 @@ class RunFolder:
         return cls(parent / f"{name}-{number}")
 
     def prepare(self) -> None:
-        """Make the folder, and see that a run can be written there; an earlier run stays until `begin`.
+        """Make the folder, and see that a run can be written there; an earlier run stays until an epoch is added.
 
         Raises RunError if the folder cannot be written, or holds files that are no run of gpucnn.
         """
@@ -54,25 +54,27 @@ class RunFolder:
         except RunError:
             raise RunError(f"{self.path}: holds files that are no run of gpucnn; choose another --out") from None
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Start a run with `config`, in place of an earlier one. `config["create"]` are the arguments of its model."""
-        for file in (self.summary_file, self.model_file):
-            file.unlink(missing_ok=True)
-        _write_json(self.config_file, config)
-        write_atomically(self.metrics_file, b"")
+    def add_epoch(self, model: Layer, config: dict[str, Any], row: dict[str, float], first: bool) -> None:
+        """Keep the model after a finished epoch, in place of that of an earlier one, and the epoch's metrics.
 
-    def add_epoch(self, model: Layer, create: dict[str, Any], row: dict[str, float]) -> None:
-        """Keep the model after a finished epoch, in place of that of an earlier one, and the epoch's metrics."""
-        save_model(self.model_file, model, create)
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        The `first` epoch of a run also writes `config`, whose entry "create" has the model's arguments, and so takes
+        the place of an earlier run. Each file is replaced whole; if one cannot be written, the others stay readable.
+        """
+        line = json.dumps(row, allow_nan=False) + "\n"
+        if first:
+            self.summary_file.unlink(missing_ok=True)
+        save_model(self.model_file, model, config["create"])
+        if first:
+            _write_json(self.config_file, config)
+        earlier = "" if first else self.metrics_file.read_text(encoding="utf-8")
+        write_atomically(self.metrics_file, (earlier + line).encode())
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write how the run ended."""
         _write_json(self.summary_file, summary)
 
     def read_config(self) -> dict[str, Any]:
-        """What `begin` wrote. RunError if the folder is no run."""
+        """The config of the run. RunError if the folder is no run."""
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -120,9 +122,7 @@ class RunRecorder(Callback):
         folder.prepare()
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if self.saved_epochs == 0:
-            self.folder.begin(self.config)
-        self.folder.add_epoch(trainer.model, self.config["create"], trainer.history[-1])
+        self.folder.add_epoch(trainer.model, self.config, trainer.history[-1], first=self.saved_epochs == 0)
         self.saved_epochs += 1
 
 

@@ -81,9 +81,10 @@ class Trainer:
             metrics.update(self.loss, logits, labels)
             self._notify("on_batch_end")
         train = metrics.scores()
-        if not math.isfinite(train.loss):
-            raise TrainingError(f"the loss became {train.loss} in epoch {self.epoch + 1}; lower the learning rate")
         test = evaluate(self.model, self.test_loader)
+        for loss in (train.loss, test.loss):
+            if not math.isfinite(loss):
+                raise TrainingError(f"the loss became {loss} in epoch {self.epoch + 1}; lower the learning rate")
         return {
             "epoch": self.epoch + 1,
             "train_loss": train.loss,

@@ -145,7 +145,7 @@ def test_trouble_in_the_middle_is_one_line_too(
 ) -> None:
     from gpucnn.training import RunFolder
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise kind(28, "No space left on device", "run/model.safetensors") if kind is OSError else kind("100 GB")
 
     monkeypatch.setattr(RunFolder, "add_epoch", fail)

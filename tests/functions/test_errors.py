@@ -102,7 +102,7 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (
         lambda: F.cross_entropy(ones(2, 3), [0.0, 1.0]),
         DTypeError,
-        "cross_entropy: labels must be integers, got float64; convert with astype('int64')",
+        "cross_entropy: labels must be integers, got float32; convert with astype('int64')",
     ),
     (
         lambda: F.cross_entropy(ones(2, 3), [0]),

@@ -115,6 +115,26 @@ def test_integers_have_no_float_results(call: Callable[[Tensor], object]) -> Non
         call(Tensor([[1, 2]]))
 
 
+def test_integers_never_wrap_and_truth_values_are_no_numbers() -> None:
+    small = Tensor(np.array([1, 2], np.uint8))
+    assert (small + 3).numpy().tolist() == [4, 5]
+    for call in (lambda: small + 300, lambda: small * -1):
+        with pytest.raises(DTypeError, match="int64 values that uint8 cannot hold met it"):
+            call()
+    truth = Tensor([True, False])
+    for call in (lambda: truth - truth, lambda: -truth, lambda: truth + truth):
+        with pytest.raises(DTypeError, match="expected numbers, got bool"):
+            call()
+    with pytest.raises(DTypeError, match="relu: expected floats, got bool"):
+        F.relu(truth)
+
+
+def test_a_mean_of_many_halves_does_not_overflow() -> None:
+    x = Tensor(np.full(70_000, 0.5, np.float16), requires_grad=True)
+    mean = x.mean()
+    assert (mean.item(), mean.dtype) == (0.5, np.float16)
+
+
 def test_plain_arrays_alone_take_the_common_float() -> None:
     assert F.add([1], [1.5]).numpy().tolist() == [2.5]
     kernel = np.array([[-1, 0, 1]] * 3)[None, None]

@@ -224,6 +224,43 @@ def test_a_shared_layer_keeps_its_first_path() -> None:
     assert [parameter.path for parameter in model.parameters()] == ["0.a.weight", "0.a.bias"]
 
 
+def test_paths_follow_layers_that_change_their_place() -> None:
+    class Moved(layers.Layer):
+        def __init__(self) -> None:
+            self.conv = layers.Linear(4, 4)
+            self.old = self.conv
+            self.conv = layers.Linear(4, 4)
+
+    model = Moved()
+    assert (model.conv.path, model.old.path) == ("conv", "old")
+    assert (model.conv.weight.data != model.old.weight.data).any()
+
+    class Inner(layers.Layer):
+        def __init__(self, shared: layers.Layer) -> None:
+            self.inner = shared
+
+    class Outer(layers.Layer):
+        def __init__(self) -> None:
+            self.a = layers.Linear(4, 4)
+            self.b = Inner(self.a)
+
+    assert Outer().a.weight.path == "a.weight"
+
+
+def test_assigned_values_must_have_the_parameter_s_shape() -> None:
+    for parameter in (layers.Linear(4, 3).weight, layers.Linear(4, 3).weight):
+        for wrong in (np.zeros((4, 3)), np.zeros(4)):
+            with pytest.raises(ShapeError, match=r"weight: expected an array \(3, 4\), got"):
+                parameter.assign(wrong)
+        assert parameter.data.shape == (3, 4)
+
+
+def test_named_layers() -> None:
+    assert [path for path, _ in Net().named_layers()] == [
+        "", "stem", "blocks", "blocks.0", "blocks.0.conv", "blocks.1", "blocks.2", "blocks.2.conv", "head",
+    ]  # fmt: skip
+
+
 def test_state_may_be_tensors_or_lists_and_text_changes_nothing() -> None:
     layer, other = layers.Linear(1, 1).astype("float64"), layers.Linear(1, 1).astype("float64")
     layer.load_state_dict({"weight": [[0.1]], "bias": [0.1]})

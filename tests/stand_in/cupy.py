@@ -13,7 +13,7 @@ float16, float32, float64, int32, int64 = numpy.float16, numpy.float32, numpy.fl
 inf = numpy.inf
 
 _FORWARDED = (
-    "all", "any", "argmax", "astype", "copy", "max", "min", "ravel", "reshape", "sum", "swapaxes", "transpose",
+    "all", "any", "argmax", "astype", "copy", "max", "mean", "min", "ravel", "reshape", "sum", "swapaxes", "transpose",
 )  # fmt: skip
 _current = 0
 

@@ -26,8 +26,7 @@ ROW = {"epoch": 1, "test_accuracy": 0.5}
 def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "deep" / "run")
     folder.prepare()
-    folder.begin(CONFIG)
-    folder.add_epoch(models.MLP(seed=4), CONFIG["create"], ROW)
+    folder.add_epoch(models.MLP(seed=4), CONFIG, ROW, first=True)
     return folder
 
 
@@ -41,7 +40,7 @@ def test_a_model_comes_back(run: RunFolder) -> None:
 
 def test_the_same_model_gives_the_same_bytes_with_ordinary_rights(run: RunFolder) -> None:
     first = run.model_file.read_bytes()
-    run.add_epoch(models.MLP(seed=4), CONFIG["create"], ROW)
+    run.add_epoch(models.MLP(seed=4), CONFIG, ROW, first=True)
     assert run.model_file.read_bytes() == first
     umask = os.umask(0)
     os.umask(umask)
@@ -62,7 +61,7 @@ def test_parameters_of_any_layout_are_saved_right(tmp_path: Path) -> None:
 
 
 def test_metrics_are_lines_of_json(run: RunFolder) -> None:
-    run.add_epoch(models.MLP(seed=4), CONFIG["create"], {"epoch": 2, "test_accuracy": 0.75})
+    run.add_epoch(models.MLP(seed=4), CONFIG, {"epoch": 2, "test_accuracy": 0.75}, first=False)
     assert [json.loads(line)["epoch"] for line in run.metrics_file.read_text().splitlines()] == [1, 2]
 
 
@@ -81,6 +80,18 @@ def test_an_earlier_run_stays_until_an_epoch_of_the_new_one_has_finished(run: Ru
     assert not run.summary_file.exists()
     assert run.metrics_file.read_text().count("\n") == 1
     np.testing.assert_array_equal(run.load_model().state_dict()["output.weight"], models.MLP(seed=9).output.weight.data)
+
+
+def test_a_run_that_cannot_be_saved_leaves_the_earlier_one_readable(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.add_epoch(models.MLP(seed=9), CONFIG, {"test_loss": float("nan")}, first=True)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        run.add_epoch(models.MLP(seed=9), {**CONFIG, "seed": 9}, ROW, first=True)
+    np.testing.assert_array_equal(run.load_model().state_dict()["output.weight"], models.MLP(seed=4).output.weight.data)
+    assert "seed" not in run.read_config()
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"architectures": ["BertModel"]}', None])

@@ -151,6 +151,20 @@ def test_evaluation_is_without_dropout_and_gradients_and_puts_the_mode_back() ->
     assert not model.training
 
 
+def test_evaluation_puts_every_layer_s_mode_back() -> None:
+    model = layers.Sequential(layers.Flatten(), layers.Dropout(0.5), layers.Linear(16, 3))
+    model[1].eval()
+    evaluate(model, small_loader())
+    assert [layer.training for layer in model] == [True, False, True]
+
+
+def test_a_test_loss_that_is_not_finite_ends_training_too() -> None:
+    trainer = small_trainer()
+    trainer.test_loader.dataset.images[3] = np.nan
+    with pytest.raises(TrainingError, match="the loss became nan in epoch 1"):
+        trainer.fit(1)
+
+
 def test_metrics_weigh_batches_by_their_size() -> None:
     metrics = Metrics()
     metrics.update(Tensor(1.0), Tensor([[0.0, 1.0], [1.0, 0.0]]), np.array([1, 1]))
