@@ -15,7 +15,7 @@ from tests.data.idx_files import write_small_mnist
 def prepare(folder: Path) -> None:
     """Files to go wrong with: runs, images, data sets."""
     assert main(["train", "--model", "mlp", "--epochs", "1", "--out", "good", "--quiet"]) == 0
-    for name in ("cut", "noconfig", "foreign", "oldconfig"):
+    for name in ("cut", "noconfig", "foreign", "oldconfig", "otherscale"):
         (folder / name).mkdir()
         for file in (folder / "good").iterdir():
             (folder / name / file.name).write_bytes(file.read_bytes())
@@ -25,6 +25,9 @@ def prepare(folder: Path) -> None:
     config = json.loads((folder / "good" / "config.json").read_text())
     del config["data"]
     (folder / "halfconfig").mkdir()
+    scaled = json.loads((folder / "good" / "config.json").read_text())
+    scaled["preprocess"]["full_scale"] = 200
+    (folder / "otherscale" / "config.json").write_text(json.dumps(scaled))
     (folder / "halfconfig" / "config.json").write_text(json.dumps(config))
 
     (folder / "text.png").write_text("this is no image")
@@ -82,6 +85,7 @@ TABLE: list[tuple[str, int, str]] = [
     ("evaluate noconfig", 1, "gpucnn evaluate: noconfig: no run there (no config.json)"),
     ("evaluate foreign", 1, "gpucnn evaluate: foreign/config.json: cannot be read ("),
     ("evaluate halfconfig", 1, "gpucnn evaluate: halfconfig/config.json: no entry 'data' as gpucnn train writes it"),
+    ("evaluate otherscale", 1, "gpucnn evaluate: otherscale/config.json: its preprocess is not that of digits, Preprocess("),
     ("predict oldconfig whole.png", 1, "gpucnn predict: oldconfig/config.json: 1 class_names, but the model has 10 outputs"),
     ("train --out precious", 1, "gpucnn train: precious: holds files that are no run of gpucnn; choose another --out"),
     ("train --model mlp --epochs 1 --lr 1e30 --quiet --out wild", 1, "gpucnn train: the loss became nan in epoch 1; lower the learning rate"),

@@ -54,6 +54,8 @@ def test_preprocess_refuses_what_does_not_fit() -> None:
         Preprocess(1, 28, 20, 255, "pad")
     with pytest.raises(ArgumentError, match='fit must be "pad" or "resize", got \'crop\''):
         Preprocess(1, 28, 32, 255, "crop")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="full_scale must be at most 255, as raw images are bytes, got 65535"):
+        Preprocess(1, 28, 32, 65535, "pad")
     with pytest.raises(ArgumentError, match="image_size must be an int >= 1, got '32'"):
         data.load("digits", image_size="32")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="unknown data set 'svhn'; expected one of digits, mnist"):
