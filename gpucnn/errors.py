@@ -43,3 +43,15 @@ class TrainingError(GpucnnError, RuntimeError):
 
 class RunError(GpucnnError, ValueError):
     """A run folder that cannot be read or written."""
+
+
+class LaunchError(GpucnnError, TypeError):
+    """Arguments that do not fit a CUDA kernel. CuPy itself would look at none of them."""
+
+
+class KernelError(GpucnnError, RuntimeError):
+    """A CUDA kernel that did what a GPU does not forgive: an access out of bounds, a race, a barrier not reached."""
+
+
+class OutOfMemoryError(GpucnnError, MemoryError):
+    """A GPU whose memory does not hold what was asked for."""

@@ -61,6 +61,16 @@ class Window(NamedTuple):
             self.dilation[1] * (self.kernel[1] - 1) + 1,
         )
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether neighbouring windows share positions of the image, or may."""
+        return self.extent[0] > self.stride[0] or self.extent[1] > self.stride[1]
+
+    def sizes(self, image_size: Pair, output_size: Pair) -> tuple[int, ...]:
+        """All that a kernel needs to slide the window: twelve ints, in the order of `kernels.launch.WINDOW`."""
+        (top, _), (left, _) = self.padding
+        return (*image_size, *self.kernel, *self.stride, top, left, *self.dilation, *output_size)
+
     def output_size(self, image_size: Pair, owner: str = "window") -> Pair:
         """Output (height, width): floor((size + padding - extent) / stride) + 1.
 

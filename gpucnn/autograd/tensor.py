@@ -127,6 +127,10 @@ class Tensor:
             return Node("leaf", (), self._add_gradient)
         return self.node
 
+    def gradient_buffer(self) -> Array:
+        """A contiguous array of the tensor's shape and dtype, for a backward function to write the gradient to."""
+        return xp_of(self.data).empty(self.shape, self.dtype)
+
     def _add_gradient(self, gradient: Array) -> tuple[()]:
         if self.grad is None:
             self.grad = gradient.copy()  # a backward function may hand one array to several inputs

@@ -7,7 +7,9 @@ from gpucnn.backend.device import Choice as Choice
 from gpucnn.backend.device import Device as Device
 from gpucnn.backend.device import choose_device as choose_device
 from gpucnn.backend.random import generator as generator
+from gpucnn.backend.random import random_stream as random_stream
 from gpucnn.backend.random import random_words as random_words
 from gpucnn.backend.transfer import device_of as device_of
+from gpucnn.backend.transfer import overwrite as overwrite
 from gpucnn.backend.transfer import to_device as to_device
 from gpucnn.backend.transfer import to_host as to_host

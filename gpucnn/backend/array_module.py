@@ -1,11 +1,11 @@
 """Arrays and their module: numpy for host arrays, cupy for device arrays."""
 
-import sys
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpucnn.backend import cuda
 from gpucnn.errors import DeviceError, DTypeError
 
 Array: TypeAlias = Any
@@ -32,9 +32,8 @@ def xp_of(*arrays: Array) -> ModuleType:
 
 
 def _foreign_module(array: Array) -> ModuleType:
-    name = type(array).__module__.partition(".")[0]
-    module = sys.modules.get(name)
-    if name != "cupy" or module is None:
+    module = cuda.loaded()
+    if module is None or not isinstance(array, getattr(module, "ndarray", ())):
         raise TypeError(f"expected a numpy or cupy array, got {type(array).__name__}")
     return module
 

@@ -7,6 +7,9 @@ probe allocates, compiles and multiplies.
 
 import functools
 import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -22,9 +25,30 @@ class Problem(NamedTuple):
     fix: str
 
 
+_in_place_of_cupy: ModuleType | None = None
+
+
+@contextmanager
+def use_in_place_of_cupy(module: ModuleType) -> Iterator[None]:
+    """Inside, `module` is taken for CuPy: for stand-ins without a GPU, see `gpucnn.testing`."""
+    global _in_place_of_cupy
+    before, _in_place_of_cupy = _in_place_of_cupy, module
+    find_problem.cache_clear()
+    try:
+        yield
+    finally:
+        _in_place_of_cupy = before
+        find_problem.cache_clear()
+
+
+def loaded() -> ModuleType | None:
+    """The cupy module if something has imported it, else None: then no array can be one of its own."""
+    return _in_place_of_cupy or sys.modules.get("cupy")
+
+
 def cupy() -> ModuleType:
     """The cupy module. Raises DeviceError, with cause and fix, if it cannot be imported."""
-    module, problem = _import_cupy()
+    module, problem = (_in_place_of_cupy, None) if _in_place_of_cupy else _import_cupy()
     if module is None:
         assert problem is not None
         raise DeviceError(f"{problem.cause}; fix: {problem.fix}")
@@ -34,7 +58,7 @@ def cupy() -> ModuleType:
 @functools.cache
 def find_problem() -> Problem | None:
     """None if a CUDA device computes through CuPy, else what is wrong."""
-    module, problem = _import_cupy()
+    module, problem = (_in_place_of_cupy, None) if _in_place_of_cupy else _import_cupy()
     return problem if module is None else _probe(module)
 
 

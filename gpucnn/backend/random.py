@@ -31,7 +31,17 @@ def random_words(seed: int, purpose: str, *counters: int, count: int) -> np.ndar
     return pairs.astype("<u8", copy=False).view("<u4")[:count]
 
 
+def random_stream(seed: int, purpose: str, *counters: int) -> np.ndarray:
+    """Where the stream of `random_words` starts, for code that draws it elsewhere: uint64 (6,), Philox's key and counter."""
+    return np.concatenate(_key_and_counter(seed, purpose, counters))
+
+
 def _philox(seed: int, purpose: str, counters: tuple[int, ...]) -> "np.random.Philox":
+    key, counter = _key_and_counter(seed, purpose, counters)
+    return np.random.Philox(key=key, counter=counter)
+
+
+def _key_and_counter(seed: int, purpose: str, counters: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     for name, value in (("seed", seed), *((f"counter of {purpose!r}", counter) for counter in counters)):
         if not is_int(value) or not 0 <= value < 1 << 64:
             raise ArgumentError(f"{name} must be an int from 0 to 2^64 - 1, got {value!r}")
@@ -39,8 +49,7 @@ def _philox(seed: int, purpose: str, counters: tuple[int, ...]) -> "np.random.Ph
         raise ArgumentError(f"at most 3 counters make a stream, got {len(counters)} for {purpose!r}")
     key = np.array([seed, _purpose_word(purpose)], dtype=np.uint64)
     # Philox counts its blocks in the first counter word, so streams with other counters never meet.
-    words = np.array([0, *counters, *[0] * (3 - len(counters))], dtype=np.uint64)
-    return np.random.Philox(key=key, counter=words)
+    return key, np.array([0, *counters, *[0] * (3 - len(counters))], dtype=np.uint64)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -18,6 +18,14 @@ def to_device(array: Array, device: Device) -> Array:
     return to_host(array) if device.kind == "cpu" else device.xp.asarray(array)
 
 
+def overwrite(array: Array, values: np.ndarray) -> None:
+    """Put host `values`, of the same shape and dtype, into an array on any device. Does not wait for the device."""
+    if xp_of(array) is np:
+        array[...] = values
+    else:
+        array.set(values)
+
+
 def to_host(array: Array) -> np.ndarray:
     """`array` as a numpy.ndarray. Waits for the device if it lives on one."""
     host: np.ndarray = np.asarray(array) if xp_of(array) is np else array.get()

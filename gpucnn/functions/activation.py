@@ -3,7 +3,8 @@
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import is_int, shape_text
-from gpucnn.errors import ShapeError
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.kernels import bias_relu
 from gpucnn.kernels import log_softmax as kernel
 
 
@@ -11,8 +12,8 @@ def relu(x: Operand) -> Tensor:
     """max(0, x), element by element. The gradient at 0 is 0; at NaN it passes, so that it stays in sight."""
     x = as_tensor(x)
     check_float("relu", x)
-    output = xp_of(x.data).maximum(x.data, 0)
-    return record("relu", output, (x,), lambda gradient: (gradient * (output != 0),))
+    output = bias_relu.relu(x.data)
+    return record("relu", output, (x,), lambda gradient: (bias_relu.relu_gradient(gradient, output),))
 
 
 def log_softmax(x: Operand, axis: int = 1) -> Tensor:
@@ -38,6 +39,13 @@ def softmax(x: Operand, axis: int = 1) -> Tensor:
         return (output * (gradient - (gradient * output).sum(axis=axis, keepdims=True)),)
 
     return record("softmax", output, (x,), backward)
+
+
+def check_activation(owner: str, activation: str | None) -> bool:
+    """Whether `activation` is "relu" (None is none); ArgumentError, which names `owner`, for anything else."""
+    if activation not in (None, "relu"):
+        raise ArgumentError(f'{owner}: activation must be None or "relu", got {activation!r}; apply others after it')
+    return activation == "relu"
 
 
 def _check_axis(name: str, x: Tensor, axis: int) -> None:

@@ -1,8 +1,9 @@
 """Dropout, with masks that every device draws alike."""
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
-from gpucnn.backend import device_of, random_words, to_device
+from gpucnn.backend import Array
 from gpucnn.checks import as_number
+from gpucnn.kernels.dropout import dropout as drop
 
 
 def dropout(
@@ -19,8 +20,8 @@ def dropout(
     check_float("dropout", x)
     if not training or p == 0:
         return x
-    words = random_words(seed, purpose, counter, count=x.size).reshape(x.shape)
-    kept = to_device(words >= round(p * (1 << 32)), device_of(x.data))
-    factors = kept.astype(x.dtype)
-    factors *= 1 / (1 - p)
-    return record("dropout", x.data * factors, (x,), lambda gradient: (gradient * factors,))
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (drop(gradient, p, seed, purpose, counter),)
+
+    return record("dropout", drop(x.data, p, seed, purpose, counter), (x,), backward)

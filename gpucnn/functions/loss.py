@@ -8,7 +8,8 @@ from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float,
 from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
 from gpucnn.checks import as_number, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
-from gpucnn.kernels.log_softmax import log_softmax
+from gpucnn.kernels import cross_entropy as kernel
+from gpucnn.kernels.cross_entropy import Targets
 
 
 def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smoothing: float = 0.0) -> Tensor:
@@ -19,7 +20,8 @@ def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smooth
     - `label_smoothing`: in [0, 1); this share of each target is spread evenly over all classes.
 
     Computed through log-sum-exp. Raises ShapeError, DTypeError for labels that are no integers, and ArgumentError for
-    labels out of range; the range of labels that are on a GPU is not looked at, as that would wait for it.
+    labels out of range. Labels that are on a GPU are not looked at, as that would wait for it: one that is out of range
+    makes the loss a NaN.
     """
     logits = as_tensor(logits)
     if logits.ndim != 2 or 0 in logits.shape:
@@ -28,22 +30,16 @@ def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smooth
         )
     check_float("cross_entropy", logits)
     count, classes = logits.shape
-    xp = xp_of(logits.data)
-    indices = _label_indices(labels, count, classes, logits)
-    label_smoothing = as_number(label_smoothing, "cross_entropy: label_smoothing", below=1)
-    log_probabilities = log_softmax(logits.data, axis=1)
-    class_weights = xp.ones(classes, logits.dtype) if weight is None else _class_weights(weight, classes, logits)
-    targets = xp.full((count, classes), label_smoothing / classes, logits.dtype)
-    targets[xp.arange(count), indices] += 1 - label_smoothing
-    targets *= class_weights
-    targets /= class_weights[indices].sum()
+    targets = Targets(
+        _label_indices(labels, count, classes, logits),
+        None if weight is None else _class_weights(weight, classes, logits),
+        as_number(label_smoothing, "cross_entropy: label_smoothing", below=1),
+    )
+    loss, saved = kernel.cross_entropy(logits.data, targets)
 
     def backward(gradient: Array) -> tuple[Array]:
-        share = targets.sum(axis=1, keepdims=True)
-        return (gradient * (xp.exp(log_probabilities) * share - targets),)
+        return (kernel.cross_entropy_gradient(gradient, targets, saved),)
 
-    # A class without a target does not count, even where its log-probability is minus infinity.
-    loss = -(targets * xp.where(targets == 0, 0, log_probabilities)).sum()
     return record("cross_entropy", loss, (logits,), backward)
 
 
@@ -61,7 +57,7 @@ def _label_indices(labels: Any, count: int, classes: int, logits: Tensor) -> Arr
             f"cross_entropy: labels must be from 0 to {classes - 1}, got {array.min()} to {array.max()}; "
             f"the model needs as many outputs as there are classes"
         )
-    return to_device(array, device_of(logits.data))
+    return to_device(array.astype(np.int32, copy=False), device_of(logits.data))
 
 
 def _class_weights(weight: Any, classes: int, logits: Tensor) -> Array:

@@ -1,10 +1,18 @@
 """Average pooling and its gradient."""
 
+from pathlib import Path
+
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
+from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
+
+SOURCE = Path(__file__).with_suffix(".cu")
+_COUNTED = "long long size, int count_include_pad, int padding_bottom, int padding_right"
+AVG_POOL = Kernel(SOURCE, "avg_pool", f"const T* images, T* output, {_COUNTED}, {WINDOW}")
+AVG_POOL_GRADIENT = Kernel(SOURCE, "avg_pool_gradient", f"const T* gradient, T* images, {_COUNTED}, {WINDOW}")
 
 
 def avg_pool(images: Array, window: Window, count_include_pad: bool = True) -> Array:
@@ -15,6 +23,10 @@ def avg_pool(images: Array, window: Window, count_include_pad: bool = True) -> A
     xp = xp_of(images)
     image_size = images.shape[2:4]
     output_size = window.output_size(image_size, "avg_pool")
+    if accepts(images):
+        output = xp.empty((*images.shape[:2], *output_size), images.dtype)
+        _launch(AVG_POOL, images, output, window, image_size, output_size, count_include_pad)
+        return output
     output = xp.zeros((*images.shape[:2], *output_size), images.dtype)
     for tap in window.taps(image_size, output_size):
         output[..., *tap.outputs] += images[..., *tap.inputs]
@@ -26,11 +38,23 @@ def avg_pool_gradient(gradient: Array, image_shape: Shape, window: Window, count
     """The gradient of the images (N, C, H, W): each window's gradient is shared out evenly among its elements."""
     xp = xp_of(gradient)
     image_size, output_size = (image_shape[2], image_shape[3]), gradient.shape[2:4]
+    if accepts(gradient):
+        images = xp.empty(image_shape, gradient.dtype)
+        _launch(AVG_POOL_GRADIENT, gradient, images, window, image_size, output_size, count_include_pad)
+        return images
     shares = gradient / _divisor(xp, image_size, output_size, window, count_include_pad, gradient.dtype)
     images = xp.zeros(image_shape, gradient.dtype)
     for tap in window.taps(image_size, output_size):
         images[..., *tap.inputs] += shares[..., *tap.outputs]
     return images
+
+
+def _launch(
+    kernel: Kernel, source: Array, target: Array, window: Window, image_size: Pair, output_size: Pair, include: bool
+) -> None:
+    (_, bottom), (_, right) = window.padding
+    sizes = (int(include), bottom, right, *window.sizes(image_size, output_size))
+    launch(kernel, target.size, xp_of(source).ascontiguousarray(source), target, target.size, *sizes)
 
 
 def _divisor(

@@ -1,21 +1,37 @@
 """col2im: the transpose of im2col. Every column is added back onto the image positions that it was read from."""
 
+from pathlib import Path
+
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Pair
+from gpucnn.checks import Shape
 from gpucnn.geometry import Window
+from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
+
+COL2IM = Kernel(
+    Path(__file__).with_suffix(".cu"),
+    "col2im",
+    f"const T* columns, T* images, long long size, int batch, int channels, {WINDOW}",
+)
 
 
-def col2im(columns: Array, image_size: Pair, window: Window, out: Array | None = None) -> Array:
-    """Columns (N, C * KH * KW, OH * OW) to images (N, C, H, W), where overlapping windows add up.
+def col2im(columns: Array, image_shape: Shape, window: Window, out: Array | None = None) -> Array:
+    """Columns (C * KH * KW, N * OH * OW) to images of `image_shape` (N, C, H, W), where overlapping windows add up.
 
-    `out`, of the images' shape, is added to and returned; without it the sum starts from zeros. What a column holds for
-    the padding is dropped. The order of the additions is fixed, so the result is the same every time.
+    `out`, a contiguous array of that shape and dtype, is overwritten and returned; without it a new array is made. What
+    a column holds for the padding is dropped. The order of the additions is fixed, so the result is always the same.
     """
-    batch = columns.shape[0]
-    output_size = window.output_size(image_size, "col2im")
-    taps = columns.reshape(batch, -1, *window.kernel, *output_size)
+    batch, channels, height, width = image_shape
+    output_size = window.output_size((height, width), "col2im")
+    xp = xp_of(columns)
     if out is None:
-        out = xp_of(columns).zeros((batch, taps.shape[1], *image_size), columns.dtype)
-    for tap in window.taps(image_size, output_size):
-        out[..., *tap.inputs] += taps[:, :, tap.row, tap.column, *tap.outputs]
+        out = xp.empty(image_shape, columns.dtype)
+    if accepts(columns):
+        sizes = window.sizes((height, width), output_size)
+        launch(COL2IM, out.size, xp.ascontiguousarray(columns), out, out.size, batch, channels, *sizes)
+        return out
+    taps = columns.reshape(channels, *window.kernel, batch, *output_size)
+    by_channel = out.swapaxes(0, 1)
+    out[...] = 0
+    for tap in window.taps((height, width), output_size):
+        by_channel[..., *tap.inputs] += taps[:, tap.row, tap.column, ..., *tap.outputs]
     return out

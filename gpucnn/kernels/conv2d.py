@@ -1,98 +1,138 @@
-"""Convolution and its two gradients as matrix products over tiles of columns.
+"""Convolution and its gradients as matrix products over tiles of columns.
 
-With the columns of an image as a matrix, the chapter's three operations are three products:
+With the windows of a tile's images as one matrix of columns, and its feature maps as one matrix of rows, a row a
+filter, the chapter's three operations are three products:
 
-    forward             output   = weight @ columns
-    gradient of weight  weight'  = output' @ columns^T
-    gradient of image   columns' = weight^T @ output', and col2im of that
+    forward             rows     = weight @ columns
+    gradient of weight  weight'  = rows' @ columns^T
+    gradient of images  columns' = weight^T @ rows', and col2im of that
 
-Columns are made again in each, never kept from forward to backward: making them costs less than the memory.
+Columns are made again on the way back, never kept from the forward pass: making them costs less than the memory.
 """
 
 from collections.abc import Iterator
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Pair
+from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
+from gpucnn.kernels.bias_relu import images_to_rows, rows_to_images
+from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.col2im import col2im
 from gpucnn.kernels.im2col import im2col
 from gpucnn.kernels.tiling import Tile, column_byte_cap, tiles
 
 
 def conv2d(
-    images: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1, byte_cap: int | None = None
+    images: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int = 1,
+    relu: bool = False,
+    byte_cap: int | None = None,
 ) -> Array:
     """Cross-correlate images (N, C, H, W) with weight (O, C / groups, KH, KW) and add bias (O,): (N, O, OH, OW).
 
-    `byte_cap` bounds the columns that exist at one time; by default it suits the device.
+    With `relu`, what is negative becomes 0. `byte_cap` bounds the columns that exist at one time; by default it suits
+    the device.
     """
     xp = xp_of(images, weight)
     batch, out_channels = images.shape[0], weight.shape[0]
     output_size = window.output_size(images.shape[2:4], "conv2d")
     output = xp.empty((batch, out_channels, *output_size), images.dtype)
-    filters = weight.reshape(groups, out_channels // groups, -1)
-    for tile, columns in _column_tiles(images, window, output_size, groups, byte_cap):
-        count, rows, width = tile.shape
-        product = (filters @ columns).reshape(count, out_channels, rows, width)
-        target = output[tile.images, :, tile.rows, tile.columns]
-        if bias is None:
-            target[...] = product
-        else:
-            xp.add(product, bias[:, None, None], out=target)
+    filters = _by_group(weight.reshape(out_channels, -1), groups)
+    columns = None
+    for tile in _tiles(images, images.shape, window, output_size, byte_cap):
+        region, part = window.part(images.shape[2:4], tile.rows, tile.columns)
+        columns = _columns_buffer(images, images.shape, window, tile, columns)
+        im2col(images[tile.images, :, *region], part, out=columns)
+        rows = _product(filters, _by_group(columns, groups)).reshape(out_channels, -1)
+        rows_to_images(rows, bias, relu, output[tile.images, :, tile.rows, tile.columns])
     return output
 
 
-def conv2d_weight_gradient(
-    gradient: Array, images: Array, window: Window, groups: int = 1, byte_cap: int | None = None
-) -> Array:
-    """The gradient of the weight (O, C / groups, KH, KW), from that of the output (N, O, OH, OW)."""
-    xp = xp_of(gradient, images)
-    out_channels, output_size = gradient.shape[1], gradient.shape[2:4]
-    channels = images.shape[1] // groups
-    total = xp.zeros((groups, out_channels // groups, channels * window.kernel[0] * window.kernel[1]), images.dtype)
-    # The product has one weight gradient for each image of the tile.
-    for tile, columns in _column_tiles(images, window, output_size, groups, byte_cap, total.nbytes):
-        total += (_tile_of(gradient, tile, groups) @ columns.swapaxes(2, 3)).sum(axis=0)
-    return total.reshape(out_channels, channels, *window.kernel)
+def conv2d_gradients(
+    gradient: Array,
+    images: Array | None,
+    weight: Array,
+    image_shape: Shape,
+    window: Window,
+    groups: int = 1,
+    relu_output: Array | None = None,
+    images_gradient: Array | None = None,
+    weight_gradient: Array | None = None,
+    bias_gradient: Array | None = None,
+    byte_cap: int | None = None,
+) -> None:
+    """Fill the gradients that are given, from `gradient`, that of the output (N, O, OH, OW).
+
+    - `images`: of `image_shape` (N, C, H, W); only looked at for the gradient of the weight (O, C / groups, KH, KW).
+    - `relu_output`: the output (N, O, OH, OW) of a convolution with ReLU; None without.
+    - `images_gradient`, `weight_gradient`, `bias_gradient`: contiguous arrays of the shapes of images, weight and bias,
+      which are overwritten; None for one that nobody needs.
+    """
+    if gradient.size == 0:
+        for total in (images_gradient, weight_gradient, bias_gradient):
+            if total is not None:
+                total[...] = 0
+        return
+    out_channels, output_size = weight.shape[0], (gradient.shape[2], gradient.shape[3])
+    filters = _by_group(weight.reshape(out_channels, -1), groups).swapaxes(1, 2)
+    columns = None
+    for tile in _tiles(gradient, image_shape, window, output_size, byte_cap):
+        first = (tile.images.start, tile.rows.start, tile.columns.start) == (0, 0, 0)
+        here = (tile.images, slice(None), tile.rows, tile.columns)
+        region, part = window.part((image_shape[2], image_shape[3]), tile.rows, tile.columns)
+        rows = images_to_rows(gradient[here], None if relu_output is None else relu_output[here])
+        columns = _columns_buffer(gradient, image_shape, window, tile, columns)
+        if bias_gradient is not None:
+            sums = channel_sums(rows[None], out=bias_gradient if first else None)
+            if not first:
+                bias_gradient += sums
+        if weight_gradient is not None and images is not None:
+            im2col(images[tile.images, :, *region], part, out=columns)
+            total = _by_group(weight_gradient.reshape(out_channels, -1), groups)
+            across = _by_group(columns, groups).swapaxes(1, 2)
+            product = _product(_by_group(rows, groups), across, out=total if first else None)
+            if not first:
+                total += product
+        if images_gradient is not None:
+            _product(filters, _by_group(rows, groups), out=_by_group(columns, groups))
+            target = images_gradient[tile.images, :, *region]
+            if tile.shape[1:] == output_size:
+                col2im(columns, target.shape, part, out=target)
+            else:
+                if tile.rows.start == tile.columns.start == 0:
+                    images_gradient[tile.images] = 0
+                target += col2im(columns, target.shape, part)
 
 
-def conv2d_image_gradient(
-    gradient: Array, weight: Array, image_size: Pair, window: Window, groups: int = 1, byte_cap: int | None = None
-) -> Array:
-    """The gradient of the images (N, C, H, W), from that of the output (N, O, OH, OW)."""
-    xp = xp_of(gradient, weight)
-    batch, out_channels = gradient.shape[:2]
-    rows_of_columns = weight[0].size * groups
-    images = xp.zeros((batch, weight.shape[1] * groups, *image_size), gradient.dtype)
-    filters = weight.reshape(groups, out_channels // groups, -1).swapaxes(1, 2)
-    cap = column_byte_cap(gradient) if byte_cap is None else byte_cap
-    for tile in tiles(batch, gradient.shape[2:4], rows_of_columns * gradient.itemsize, cap):
-        region, part = window.part(image_size, tile.rows, tile.columns)
-        columns = (filters @ _tile_of(gradient, tile, groups)).reshape(tile.shape[0], rows_of_columns, -1)
-        target = images[tile.images, :, *region]
-        col2im(columns, target.shape[2:4], part, out=target)
-    return images
+def _tiles(
+    like: Array, image_shape: Shape, window: Window, output_size: Pair, byte_cap: int | None
+) -> Iterator[Tile]:
+    rows_of_columns = image_shape[1] * window.kernel[0] * window.kernel[1]
+    cap = column_byte_cap(like) if byte_cap is None else byte_cap
+    return tiles(image_shape[0], output_size, rows_of_columns * like.itemsize, cap)
 
 
-def _column_tiles(
-    images: Array, window: Window, output_size: Pair, groups: int, byte_cap: int | None, bytes_per_image: int = 1
-) -> Iterator[tuple[Tile, Array]]:
-    """Each tile of the output with its columns (images, groups, C / groups * KH * KW, positions)."""
-    batch, channels = images.shape[:2]
-    rows_of_columns = channels * window.kernel[0] * window.kernel[1]
-    cap = column_byte_cap(images) if byte_cap is None else byte_cap
-    buffer = None
-    for tile in tiles(batch, output_size, rows_of_columns * images.itemsize, cap, bytes_per_image):
-        count, rows, width = tile.shape
-        region, part = window.part(images.shape[2:4], tile.rows, tile.columns)
-        if buffer is None or buffer.shape != (count, rows_of_columns, rows * width):
-            buffer = None  # let the old one go before the new one is made
-        buffer = im2col(images[tile.images, :, *region], part, out=buffer)
-        yield tile, buffer.reshape(count, groups, rows_of_columns // groups, rows * width)
+def _columns_buffer(like: Array, image_shape: Shape, window: Window, tile: Tile, last: Array | None) -> Array:
+    """A place for the columns (C * KH * KW, positions) of `tile`: that of the last tile if it fits."""
+    count, rows, columns = tile.shape
+    shape = (image_shape[1] * window.kernel[0] * window.kernel[1], count * rows * columns)
+    return last if last is not None and last.shape == shape else xp_of(like).empty(shape, like.dtype)
 
 
-def _tile_of(gradient: Array, tile: Tile, groups: int) -> Array:
-    """One tile of the output's gradient as (images, groups, O / groups, positions)."""
-    out_channels = gradient.shape[1]
-    part = gradient[tile.images, :, tile.rows, tile.columns]
-    return part.reshape(tile.shape[0], groups, out_channels // groups, -1)
+def _by_group(matrix: Array, groups: int) -> Array:
+    """A matrix (groups * R, W) as (groups, R, W)."""
+    return matrix.reshape(groups, matrix.shape[0] // groups, matrix.shape[1])
+
+
+def _product(a: Array, b: Array, out: Array | None = None) -> Array:
+    """The matrix products (groups, M, N) of (groups, M, K) and (groups, K, N).
+
+    A single group is multiplied as plain matrices: CuPy then takes transposed ones without copying them.
+    """
+    xp = xp_of(a, b)
+    if len(a) > 1:
+        return xp.matmul(a, b, out=out)
+    return xp.matmul(a[0], b[0], out=None if out is None else out[0])[None]

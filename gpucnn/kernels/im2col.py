@@ -1,28 +1,44 @@
-"""im2col: lay every window of an image out as a column, so that convolution becomes a matrix product.
+"""im2col: lay every window of an image out as a column, so that convolution becomes one matrix product.
 
 Source: Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing", 2006.
 """
 
+import math
+from pathlib import Path
+
 from gpucnn.backend import Array, xp_of
 from gpucnn.geometry import Window
+from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
+
+IM2COL = Kernel(
+    Path(__file__).with_suffix(".cu"),
+    "im2col",
+    f"const T* images, T* columns, long long size, int batch, int channels, {WINDOW}",
+)
 
 
 def im2col(images: Array, window: Window, out: Array | None = None) -> Array:
-    """Images (N, C, H, W) to columns (N, C * KH * KW, OH * OW), zeros where a window lies in the padding.
+    """Images (N, C, H, W) to columns (C * KH * KW, N * OH * OW), zeros where a window lies in the padding.
 
-    Row c * KH * KW + i * KW + j holds channel c under tap (i, j). `out`, a contiguous array of that shape and dtype, is
-    overwritten and returned; without it a new array is made.
+    Row c * KH * KW + i * KW + j holds channel c under tap (i, j), for all output positions of all images. `out`, a
+    contiguous array of that shape and dtype, is overwritten and returned; without it a new array is made.
     """
     batch, channels, height, width = images.shape
-    rows, columns = window.output_size((height, width), "im2col")
-    kernel_size = window.kernel[0] * window.kernel[1]
+    output_size = window.output_size((height, width), "im2col")
+    xp = xp_of(images)
     if out is None:
-        out = xp_of(images).empty((batch, channels * kernel_size, rows * columns), images.dtype)
-    taps = out.reshape(batch, channels, *window.kernel, rows, columns)
-    for tap in window.taps((height, width), (rows, columns)):
-        target = taps[:, :, tap.row, tap.column]
+        out = xp.empty((channels * math.prod(window.kernel), batch * math.prod(output_size)), images.dtype)
+    if accepts(images):
+        sizes = window.sizes((height, width), output_size)
+        threads = channels * out.shape[1]
+        launch(IM2COL, threads, xp.ascontiguousarray(images), out, threads, batch, channels, *sizes)
+        return out
+    taps = out.reshape(channels, *window.kernel, batch, *output_size)
+    by_channel = images.swapaxes(0, 1)
+    for tap in window.taps((height, width), output_size):
+        target = taps[:, tap.row, tap.column]
         _clear_outside(target, *tap.outputs)
-        target[..., *tap.outputs] = images[..., *tap.inputs]
+        target[..., *tap.outputs] = by_channel[..., *tap.inputs]
     return out
 
 

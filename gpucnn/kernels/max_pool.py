@@ -3,9 +3,25 @@
 Padding is minus infinity and never wins; the first maximum of a window wins a tie; a NaN in a window wins it.
 """
 
+from pathlib import Path
+
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape
 from gpucnn.geometry import Tap, Window
+from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
+
+SOURCE = Path(__file__).with_suffix(".cu")
+MAX_POOL = Kernel(SOURCE, "max_pool", f"const T* images, T* output, int* argmax = null, long long size, {WINDOW}")
+MAX_POOL_SCATTER = Kernel(
+    SOURCE,
+    "max_pool_scatter",
+    "const T* gradient, const int* argmax, T* images, long long size, int cell_rows, int cell_columns, "
+    "int height, int width, int stride_height, int stride_width, int padding_top, int padding_left, "
+    "int output_height, int output_width",
+)
+MAX_POOL_GATHER = Kernel(
+    SOURCE, "max_pool_gather", f"const T* gradient, const int* argmax, T* images, long long size, {WINDOW}"
+)
 
 
 def max_pool(images: Array, window: Window) -> Array:
@@ -13,6 +29,8 @@ def max_pool(images: Array, window: Window) -> Array:
     xp = xp_of(images)
     image_size = images.shape[2:4]
     output_size = window.output_size(image_size, "max_pool")
+    if accepts(images):
+        return _launch_max_pool(images, window, None)
     output = xp.full((*images.shape[:2], *output_size), -xp.inf, images.dtype)
     for tap in window.taps(image_size, output_size):
         target = output[..., *tap.outputs]
@@ -27,6 +45,9 @@ def max_pool_with_argmax(images: Array, window: Window) -> tuple[Array, Array]:
     """
     xp = xp_of(images)
     image_size = images.shape[2:4]
+    if accepts(images):
+        argmax = xp.empty((*images.shape[:2], *window.output_size(image_size, "max_pool")), xp.int32)
+        return _launch_max_pool(images, window, argmax), argmax
     output = max_pool(images, window)
     argmax = xp.full(output.shape, -1, xp.int32)
     # From the last tap to the first, so that the first one that holds the maximum is the one that stays.
@@ -40,9 +61,11 @@ def max_pool_with_argmax(images: Array, window: Window) -> tuple[Array, Array]:
 def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window: Window) -> Array:
     """The gradient of the images (N, C, H, W): each window's gradient goes to the position that won it.
 
-    A gather over taps, with no scattered addition: the result is the same every time, overlapping windows included.
+    The result is the same every time, overlapping windows included: nothing is added up in an order left to chance.
     """
     xp = xp_of(gradient, argmax)
+    if accepts(gradient):
+        return _launch_gradient(gradient, argmax, image_shape, window)
     images = xp.zeros(image_shape, gradient.dtype)
     for tap in window.taps((image_shape[2], image_shape[3]), gradient.shape[2:4]):
         won = argmax[..., *tap.outputs] == _plane_indices(xp, tap, image_shape[3])
@@ -54,3 +77,30 @@ def _plane_indices(xp: Array, tap: Tap, image_width: int) -> Array:
     """The flat (H, W) index of the element that a tap reads, for each of its output positions."""
     rows, columns = (xp.arange(axis.start, axis.stop, axis.step, dtype=xp.int32) for axis in tap.inputs)
     return rows[:, None] * image_width + columns
+
+
+def _launch_max_pool(images: Array, window: Window, argmax: Array | None) -> Array:
+    xp = xp_of(images)
+    image_size = images.shape[2:4]
+    output_size = window.output_size(image_size, "max_pool")
+    output = xp.empty((*images.shape[:2], *output_size), images.dtype)
+    sizes = window.sizes(image_size, output_size)
+    launch(MAX_POOL, output.size, xp.ascontiguousarray(images), output, argmax, output.size, *sizes)
+    return output
+
+
+def _launch_gradient(gradient: Array, argmax: Array, image_shape: Shape, window: Window) -> Array:
+    xp = xp_of(gradient)
+    gradient = xp.ascontiguousarray(gradient)
+    images = xp.empty(image_shape, gradient.dtype)
+    image_size, output_size = (image_shape[2], image_shape[3]), (gradient.shape[2], gradient.shape[3])
+    if window.overlaps:
+        sizes = window.sizes(image_size, output_size)
+        launch(MAX_POOL_GATHER, images.size, gradient, argmax, images, images.size, *sizes)
+        return images
+    padding = (window.padding[0][0], window.padding[1][0])
+    cells = [-(-(image_size[axis] + padding[axis]) // window.stride[axis]) for axis in (0, 1)]
+    threads = image_shape[0] * image_shape[1] * cells[0] * cells[1]
+    sizes = (*cells, *image_size, *window.stride, *padding, *output_size)
+    launch(MAX_POOL_SCATTER, threads, gradient, argmax, images, threads, *sizes)
+    return images

@@ -38,17 +38,14 @@ def column_byte_cap(array: Array) -> int:
     return HOST_COLUMN_BYTES if xp_of(array) is np else DEVICE_COLUMN_BYTES
 
 
-def tiles(
-    batch: int, output_size: Pair, bytes_per_position: int, byte_cap: int, bytes_per_image: int = 1
-) -> Iterator[Tile]:
+def tiles(batch: int, output_size: Pair, bytes_per_position: int, byte_cap: int) -> Iterator[Tile]:
     """Cut `batch` outputs of `output_size` into tiles of at most `byte_cap` bytes each.
 
-    Whole images where they fit, else whole rows of one image, else pieces of one row; at the least one position. What
-    a tile costs for each image, whatever its positions, is `bytes_per_image`, and bounded alike.
+    Whole images where they fit, else whole rows of one image, else pieces of one row; at the least one position.
     """
     rows, columns = output_size
     positions = max(1, byte_cap // bytes_per_position)
-    images_per_tile = max(1, min(positions // max(1, rows * columns), byte_cap // bytes_per_image))
+    images_per_tile = max(1, positions // max(1, rows * columns))
     rows_per_tile = min(rows, max(1, positions // max(1, columns)))
     columns_per_tile = min(columns, positions)
     for images in _pieces(batch, images_per_tile):

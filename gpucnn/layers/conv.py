@@ -6,6 +6,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import IntOrPair, Shape, as_count
 from gpucnn.errors import ArgumentError
+from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import Window, check_groups, conv2d_shape
 from gpucnn.layers.initialization import he_normal, zeros
 from gpucnn.layers.layer import Layer
@@ -19,6 +20,7 @@ class Conv2d(Layer):
     - `groups`: channels and filters are cut into so many parts that do not see each other.
     - `weight`: (out_channels, in_channels / groups, KH, KW), He-normal at the start. `bias`: (out_channels,), zeros at
       the start; None if `bias=False`.
+    - `activation`: None, or "relu", which then costs no pass of its own.
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
     Source: chapter 5, "Complete CNN Implementation", where it is called ConvLayer.
@@ -34,6 +36,7 @@ class Conv2d(Layer):
         dilation: IntOrPair = 1,
         groups: int = 1,
         bias: bool = True,
+        activation: str | None = None,
     ) -> None:
         self.in_channels = as_count(in_channels, "Conv2d: in_channels")
         self.out_channels = as_count(out_channels, "Conv2d: out_channels")
@@ -44,13 +47,15 @@ class Conv2d(Layer):
             raise ArgumentError(
                 f"Conv2d: groups must divide in_channels, got groups {groups} for {in_channels} channels"
             )
-        self.groups = groups
+        self.groups, self.activation = groups, activation
+        check_activation("Conv2d", activation)
         self.weight = Parameter((out_channels, in_channels // groups, *self.window.kernel), he_normal)
         self.bias = Parameter((out_channels,), zeros) if bias else None
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, activation: str | None = None) -> Tensor:
         """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW)."""
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        options = (self.stride, self.padding, self.dilation, self.groups, activation or self.activation)
+        return F.conv2d(x, self.weight, self.bias, *options)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return conv2d_shape(self.label, input_shapes[0], self.weight.shape, self.window, self.groups)
@@ -61,7 +66,8 @@ class Conv2d(Layer):
 
     def describe(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        return f"{text}, stride={self.stride}, padding={self.padding}"
+        text = f"{text}, stride={self.stride}, padding={self.padding}"
+        return text if self.activation is None else f"{text}, activation={self.activation!r}"
 
 
 ConvLayer = Conv2d

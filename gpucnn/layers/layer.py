@@ -9,6 +9,7 @@ from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.backend import Array, Device, as_array, choose_device, to_host
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
+from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
 
@@ -33,16 +34,19 @@ class Layer:
         """The layer's output. Write this in a subclass."""
         raise TypeError(f"{self.label}: the class {type(self).__name__} needs a method forward(self, x)")
 
-    def __call__(self, *inputs: Any) -> Tensor:
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         """`forward`, after a check of the shapes. Plain arrays are taken in the layer's dtype, on its device."""
         calls = current_calls.get()
         tensors = [self._take(x) for x in inputs]
         if not self._knows_its_shape:
-            return self.forward(*tensors)
+            return self.forward(*tensors, **options)
         shapes = [x.shape for x in tensors]
         shape = self.output_shape(*shapes)
         if calls is None:
-            return self.forward(*tensors)
+            output = self.forward(*tensors, **options)
+            for tell in current_observers.get():
+                tell(self, output)
+            return output
         cost = self.multiply_adds(*shapes)
         calls.append(LayerCall(self.path, type(self).__name__, shapes[0], shape, self.parameter_count(), cost))
         return Tensor(np.broadcast_to(self._dtype.type(0), shape))

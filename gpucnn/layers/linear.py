@@ -5,6 +5,7 @@ from typing import Any
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import Shape, as_count
+from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import linear_shape
 from gpucnn.layers.initialization import he_normal, zeros
 from gpucnn.layers.layer import Layer
@@ -16,19 +17,22 @@ class Linear(Layer):
 
     - `weight`: (out_features, in_features), He-normal at the start. `bias`: (out_features,), zeros at the start; None if
       `bias=False`.
+    - `activation`: None, or "relu", which then costs no pass of its own.
 
     Raises ArgumentError for sizes below 1, ShapeError for input that does not fit.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, activation: str | None = None) -> None:
         self.in_features = as_count(in_features, "Linear: in_features")
         self.out_features = as_count(out_features, "Linear: out_features")
         self.weight = Parameter((out_features, in_features), he_normal)
+        self.activation = activation
+        check_activation("Linear", activation)
         self.bias = Parameter((out_features,), zeros) if bias else None
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, activation: str | None = None) -> Tensor:
         """Input (N, in_features) to (N, out_features)."""
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias, activation or self.activation)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return linear_shape(self.label, input_shapes[0], self.weight.shape)
@@ -37,4 +41,5 @@ class Linear(Layer):
         return int(input_shapes[0][0]) * self.weight.size
 
     def describe(self) -> str:
-        return f"{self.in_features}, {self.out_features}"
+        text = f"{self.in_features}, {self.out_features}"
+        return text if self.activation is None else f"{text}, activation={self.activation!r}"

@@ -24,7 +24,10 @@ class Parameter(Tensor):
     - `shape`: its shape. `initialize`: how to draw it, see `initialization`. `dtype`: a float dtype.
     """
 
-    __slots__ = ("_data", "_device", "_dtype", "_initialize", "_shape", "path", "seed")
+    __slots__ = (
+        "_data", "_device", "_dtype", "_gradient", "_gradient_place", "_initialize", "_place_is_taken", "_shape",
+        "path", "seed",
+    )  # fmt: skip
 
     def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
         self._data: Array | None = None
@@ -32,6 +35,7 @@ class Parameter(Tensor):
         self._dtype: np.dtype = np.dtype(dtype)
         self._device = Device()
         self._initialize = initialize
+        self._gradient_place: Array | None = None
         self.path = ""
         self.seed = 0
         self.grad = None
@@ -53,6 +57,16 @@ class Parameter(Tensor):
         if array.dtype != self._dtype:
             raise DTypeError(f"{label}: expected an array of {self._dtype}, got {array.dtype}; convert it with astype")
         self._data = array
+
+    @property
+    def grad(self) -> Array | None:
+        """None, or the gradient, an array of the same shape and dtype. `backward` adds to it."""
+        return self._gradient
+
+    @grad.setter
+    def grad(self, gradient: Array | None) -> None:
+        self._gradient = gradient
+        self._place_is_taken = False
 
     @property
     def shape(self) -> Shape:
@@ -78,9 +92,39 @@ class Parameter(Tensor):
         else:
             self._data[...] = array
 
+    def settle(self, data: Array, gradient: Array) -> None:
+        """Live in these two arrays, parts of an optimizer's flat buffers, from now on; the values move there."""
+        data[...] = self.data
+        self._data, self._gradient_place = data, gradient
+        if self._gradient is not None:
+            gradient[...] = self._gradient
+            self._gradient = gradient
+
+    def lives_in(self, data: Array) -> bool:
+        """Whether `data` is the very array of this parameter, as `settle` left it."""
+        return self._data is data
+
+    def gradient_buffer(self) -> Array:
+        """Where a backward function may write the gradient: its place in the flat buffer, if nothing is there yet."""
+        if self._gradient_place is None or self._gradient is not None or self._place_is_taken:
+            return super().gradient_buffer()
+        self._place_is_taken = True
+        return self._gradient_place
+
+    def _add_gradient(self, gradient: Array) -> tuple[()]:
+        place = self._gradient_place
+        if place is None or not (gradient is place or self._gradient is None):
+            return super()._add_gradient(gradient)
+        if self._place_is_taken and gradient is not place:  # another use of the parameter has written there already
+            place += gradient
+        elif gradient is not place:
+            place[...] = gradient
+        self.grad = place
+        return ()
+
     def move(self, device: Device) -> None:
         """Bring the array and its gradient to `device`, in place."""
-        self._device = device
+        self._device, self._gradient_place = device, None
         if self._data is not None:
             self._data = to_device(self._data, device)
         if self.grad is not None:
@@ -88,7 +132,7 @@ class Parameter(Tensor):
 
     def convert(self, dtype: Any) -> None:
         """Change the dtype, in place. The gradient is dropped."""
-        self._dtype = np.dtype(dtype)
+        self._dtype, self._gradient_place = np.dtype(dtype), None
         if self._data is not None:
             self._data = self._data.astype(self._dtype, copy=False)
         self.grad = None

@@ -5,7 +5,6 @@ Source: chapter 5, "LeNet-5 Architecture"; LeCun et al., "Gradient-based learnin
 
 from typing import Any
 
-from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, ShapeError
@@ -29,13 +28,13 @@ class LeNet5(Layer):
             )
         if seed is not None:
             self.seed = seed
-        self.conv1 = Conv2d(in_channels, 6, 5)
+        self.conv1 = Conv2d(in_channels, 6, 5, activation="relu")
         self.pool1 = MaxPool2d(2)
-        self.conv2 = Conv2d(6, 16, 5)
+        self.conv2 = Conv2d(6, 16, 5, activation="relu")
         self.pool2 = MaxPool2d(2)
         self.flatten = Flatten()
-        self.fc1 = Linear(16 * 5 * 5, 120)
-        self.fc2 = Linear(120, 84)
+        self.fc1 = Linear(16 * 5 * 5, 120, activation="relu")
+        self.fc2 = Linear(120, 84, activation="relu")
         self.output = Linear(84, num_classes)
 
     def forward(self, x: Any) -> Tensor:
@@ -45,8 +44,7 @@ class LeNet5(Layer):
                 f"{self.label}: expected images (N, {self.conv1.in_channels}, 32, 32), got {shape_text(x.shape)}; "
                 f"pad or resize the images to 32x32"
             )
-        x = self.pool1(F.relu(self.conv1(x)))
-        x = self.pool2(F.relu(self.conv2(x)))
-        x = F.relu(self.fc1(self.flatten(x)))
-        x = F.relu(self.fc2(x))
+        x = self.pool1(self.conv1(x))
+        x = self.pool2(self.conv2(x))
+        x = self.fc2(self.fc1(self.flatten(x)))
         return self.output(x)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.layers import Flatten, Layer, Linear
 
@@ -22,9 +21,9 @@ class MLP(Layer):
         if seed is not None:
             self.seed = seed
         self.flatten = Flatten()
-        self.hidden = Linear(in_channels * image_size * image_size, 100)
+        self.hidden = Linear(in_channels * image_size * image_size, 100, activation="relu")
         self.output = Linear(100, num_classes)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""
-        return self.output(F.relu(self.hidden(self.flatten(x))))
+        return self.output(self.hidden(self.flatten(x)))

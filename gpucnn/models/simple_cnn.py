@@ -5,7 +5,6 @@ The first declares its first dense layer for 8*26*26 inputs, but pools before it
 
 from typing import Any
 
-from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import ConvLayer, Flatten, Layer, Linear, MaxPoolLayer
@@ -28,17 +27,16 @@ class SimpleCNN(Layer):
         if seed is not None:
             self.seed = seed
         pooled_size = (image_size - 2) // 2
-        self.conv = ConvLayer(in_channels, 8, 3)
+        self.conv = ConvLayer(in_channels, 8, 3, activation="relu")
         self.pool = MaxPoolLayer(2)
         self.flatten = Flatten()
-        self.fc = Linear(8 * pooled_size * pooled_size, 128)
+        self.fc = Linear(8 * pooled_size * pooled_size, 128, activation="relu")
         self.output = Linear(128, num_classes)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""
-        x = self.pool(F.relu(self.conv(x)))
-        x = F.relu(self.fc(self.flatten(x)))
-        return self.output(x)
+        x = self.pool(self.conv(x))
+        return self.output(self.fc(self.flatten(x)))
 
 
 class TwoStageCNN(Layer):
@@ -50,12 +48,11 @@ class TwoStageCNN(Layer):
     def __init__(self, seed: int | None = None) -> None:
         if seed is not None:
             self.seed = seed
-        self.conv1 = ConvLayer(1, 8, 3, stride=1, padding=1)
+        self.conv1 = ConvLayer(1, 8, 3, stride=1, padding=1, activation="relu")
         self.pool1 = MaxPoolLayer(2, stride=2)
-        self.conv2 = ConvLayer(8, 16, 3, stride=1, padding=1)
+        self.conv2 = ConvLayer(8, 16, 3, stride=1, padding=1, activation="relu")
         self.pool2 = MaxPoolLayer(2, stride=2)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, 1, H, W) to feature maps (N, 16, H // 4, W // 4)."""
-        x = self.pool1(F.relu(self.conv1(x)))
-        return self.pool2(F.relu(self.conv2(x)))
+        return self.pool2(self.conv2(self.pool1(self.conv1(x))))

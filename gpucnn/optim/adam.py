@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
+from gpucnn.kernels.adam import adam
 from gpucnn.layers import Parameter
 from gpucnn.optim.optimizer import Optimizer
 
@@ -22,8 +21,8 @@ class Adam(Optimizer):
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
     """
 
-    remembers = ("mean", "square", "steps")
-    counts = ("steps",)
+    remembers = ("mean", "square")
+    counts_steps = True
 
     def __init__(
         self,
@@ -40,20 +39,10 @@ class Adam(Optimizer):
         self.eps = as_number(eps, "eps")
         self.weight_decay = as_number(weight_decay, "weight_decay")
 
-    def update(self, data: Array, gradient: Array, memory: dict[str, Array]) -> None:
-        xp = xp_of(data)
-        if not memory:
-            memory.update(mean=xp.zeros_like(data), square=xp.zeros_like(data), steps=np.array(0))
-        memory["steps"] = np.array(int(memory["steps"]) + 1)
+    def settings(self, steps: int) -> tuple[float, ...]:
         beta1, beta2 = self.betas
-        steps = int(memory["steps"])
-        if self.weight_decay:
-            gradient = gradient + self.weight_decay * data
-        mean, square = memory["mean"], memory["square"]
-        mean *= beta1
-        mean += (1 - beta1) * gradient
-        square *= beta2
-        square += (1 - beta2) * (gradient * gradient)
-        root = xp.sqrt(square / (1 - beta2**steps))
-        root += self.eps
-        data -= (self.lr / (1 - beta1**steps)) * mean / root
+        moments = (beta1, 1 - beta1, beta2, 1 - beta2)
+        return self.lr / (1 - beta1**steps), *moments, 1 - beta2**steps, self.eps, self.weight_decay
+
+    def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
+        adam(data, gradient, memory["mean"], memory["square"], settings)

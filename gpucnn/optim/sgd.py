@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from gpucnn.backend import Array
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
+from gpucnn.kernels.sgd import sgd
 from gpucnn.layers import Parameter
 from gpucnn.optim.optimizer import Optimizer
 
@@ -20,8 +21,6 @@ class SGD(Optimizer):
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
     """
 
-    remembers = ("momentum",)
-
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -34,18 +33,12 @@ class SGD(Optimizer):
         self.momentum = as_number(momentum, "momentum", below=1)
         self.weight_decay = as_number(weight_decay, "weight_decay")
         self.nesterov = nesterov
+        self.remembers = ("momentum",) if momentum else ()
         if nesterov and momentum == 0:
             raise ArgumentError("SGD: nesterov=True needs momentum > 0, got 0")
 
-    def update(self, data: Array, gradient: Array, memory: dict[str, Array]) -> None:
-        if self.weight_decay:
-            gradient = gradient + self.weight_decay * data
-        if self.momentum:
-            velocity = memory.get("momentum")
-            if velocity is None:
-                velocity = memory["momentum"] = gradient.copy()
-            else:
-                velocity *= self.momentum
-                velocity += gradient
-            gradient = gradient + self.momentum * velocity if self.nesterov else velocity
-        data -= self.lr * gradient
+    def settings(self, steps: int) -> tuple[float, ...]:
+        return self.lr, self.momentum, self.weight_decay
+
+    def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
+        sgd(data, gradient, memory.get("momentum"), settings, self.nesterov)

@@ -12,7 +12,7 @@ import pytest
 
 from gpucnn import Tensor
 from gpucnn import functions as F
-from tests import oracles
+from gpucnn.testing import oracles
 
 Array = np.ndarray
 LABELS = np.array([2, 0, 1, 2, 2])

@@ -12,7 +12,7 @@ from gpucnn.kernels.col2im import col2im
 from gpucnn.kernels.conv2d import conv2d, conv2d_image_gradient, conv2d_weight_gradient
 from gpucnn.kernels.im2col import im2col
 from gpucnn.kernels.tiling import tiles
-from tests import oracles
+from gpucnn.testing import oracles
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 cases = st.tuples(pairs, pairs, st.tuples(st.integers(0, 2), st.integers(0, 2)), pairs).flatmap(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gpucnn.geometry import Window
 from gpucnn.kernels.avg_pool import avg_pool, avg_pool_gradient
 from gpucnn.kernels.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
-from tests import oracles
+from gpucnn.testing import oracles
 
 cases = st.tuples(
     st.tuples(st.integers(1, 4), st.integers(1, 4)),

@@ -7,7 +7,7 @@ import pytest
 
 from gpucnn import Tensor, gradcheck, layers
 from gpucnn.errors import ArgumentError, GpucnnError, ShapeError
-from tests import oracles
+from gpucnn.testing import oracles
 
 LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
     (lambda: layers.Conv2d(2, 4, 3), (2, 2, 6, 5)),

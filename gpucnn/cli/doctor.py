@@ -1,0 +1,56 @@
+"""`gpucnn doctor`: what there is of a GPU on this machine, what is wrong with it, and what mends it."""
+
+import argparse
+
+from gpucnn.backend import choose_device
+from gpucnn.backend.diagnosis import Finding, diagnose
+from gpucnn.cli import agree
+from gpucnn.errors import DeviceError, GpucnnError
+
+HELP = "Report the GPU's driver, CuPy and its libraries, with fixes, and whether the GPU computes what the CPU does."
+MODEL, INPUT = "lenet5", (1, 32, 32)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `gpucnn doctor`: there are none."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out `gpucnn doctor`. Raises DeviceError if something that is installed does not work."""
+    findings = diagnose()
+    print("\n".join(table(findings)))
+    for fix in dict.fromkeys(finding.fix for finding in findings if finding.fix):
+        print(f"fix: {fix}")
+    chosen = choose_device("auto")
+    print(f"\n--device auto takes {chosen.device} ({chosen.reason})", flush=True)
+    if chosen.device.kind == "cpu":
+        print(
+            "cpu and cuda were not compared, as no GPU works; "
+            "to see the GPU path computed on the CPU: gpucnn agree --devices cpu emulated"
+        )
+    else:
+        _compare()
+    problems = [finding.name for finding in findings if finding.problem]
+    if problems:
+        raise DeviceError(
+            f"{len(problems)} of these do not work: {', '.join(problems)}; see the lines above with ! and fix"
+        )
+
+
+def table(findings: list[Finding]) -> list[str]:
+    """A line for every finding: its name and value, and "!" and the problem if there is one."""
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        problem = f"; {finding.problem}" if finding.problem else ""
+        lines.append(f"{'!' if problem else ' '} {finding.name:<{width}}  {finding.value}{problem}")
+    return lines
+
+
+def _compare() -> None:
+    try:
+        agree.show(MODEL, ("cpu", "cuda"), INPUT)
+    except GpucnnError:
+        raise
+    except Exception as error:  # CuPy's own, of a kind that only CuPy knows
+        raise DeviceError(f"a training step on the GPU raised {type(error).__name__}: {error}") from error

@@ -1,0 +1,17 @@
+// Adam over one flat buffer. settings: lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2^t, eps, weight decay.
+
+extern "C" __global__ void adam(
+    T* parameters, const T* gradients, T* means, T* squares, const T* settings, long long size)
+{
+    const A rate = (A)settings[0], beta1 = (A)settings[1], fresh1 = (A)settings[2], beta2 = (A)settings[3];
+    const A fresh2 = (A)settings[4], correction2 = (A)settings[5], eps = (A)settings[6], weight_decay = (A)settings[7];
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+        const A slope = (A)gradients[i] + weight_decay * (A)parameters[i];
+        const A mean = beta1 * (A)means[i] + fresh1 * slope;
+        const A square = beta2 * (A)squares[i] + fresh2 * (slope * slope);
+        means[i] = (T)mean;
+        squares[i] = (T)square;
+        parameters[i] = (T)((A)parameters[i] - rate * mean / (sqrt(square / correction2) + eps));
+    }
+}

@@ -1,0 +1,99 @@
+"""Bias and ReLU in one pass after a matrix product, and the way back.
+
+A convolution's product has *rows*, channel by channel: (C, N * P), for N images of P positions. Layers take and give
+*images*, image by image: (N, C, P). The passes below go from one to the other on the way.
+"""
+
+from pathlib import Path
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.kernels.launch import Kernel, accepts, launch
+
+BIAS_RELU = Kernel(
+    Path(__file__).with_suffix(".cu"),
+    "bias_relu",
+    "const T* rows, const T* bias = null, T* images, long long size, int channels, long long positions, "
+    "long long image_stride, long long channel_stride, int relu",
+)
+BIAS_RELU_GRADIENT = Kernel(
+    Path(__file__).with_suffix(".cu"),
+    "bias_relu_gradient",
+    "const T* gradient, const T* output = null, T* rows, long long size, int channels, long long positions, "
+    "long long image_stride, long long channel_stride",
+)
+
+
+def relu(x: Array) -> Array:
+    """max(0, x), element by element, for an array of any shape. A NaN stays one."""
+    xp = xp_of(x)
+    if not accepts(x):
+        return xp.maximum(x, 0)
+    x = xp.ascontiguousarray(x)
+    output = xp.empty(x.shape, x.dtype)
+    launch(BIAS_RELU, x.size, x, None, output, x.size, 1, max(x.size, 1), 0, 0, 1)
+    return output
+
+
+def relu_gradient(gradient: Array, output: Array) -> Array:
+    """The gradient of x in relu(x), from that of its `output`: it passes where the output is not 0."""
+    xp = xp_of(gradient, output)
+    if not accepts(gradient):
+        return xp.where(output != 0, gradient, gradient.dtype.type(0))
+    masked = xp.empty(gradient.shape, gradient.dtype)
+    gradient, size = xp.ascontiguousarray(gradient), gradient.size
+    launch(BIAS_RELU_GRADIENT, size, gradient, xp.ascontiguousarray(output), masked, size, 1, max(size, 1), 0, 0)
+    return masked
+
+
+def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
+    """Add `bias` (C,), if there is one, to a product (N, C), and apply ReLU if asked to. The product is overwritten."""
+    if bias is None and not relu:
+        return product
+    if accepts(product):
+        channels = product.shape[1]
+        launch(BIAS_RELU, product.size, product, bias, product, product.size, channels, 1, channels, 1, int(relu))
+        return product
+    if bias is not None:
+        product += bias
+    if relu:
+        xp_of(product).maximum(product, 0, out=product)
+    return product
+
+
+def rows_to_images(rows: Array, bias: Array | None, relu: bool, out: Array) -> None:
+    """Write rows (C, N * P) to `out`, images (N, C, H, W), with `bias` (C,) added, and ReLU applied if asked to."""
+    xp = xp_of(rows, out)
+    batch, channels, height, width = out.shape
+    positions = height * width
+    if accepts(rows):
+        images = out if out.flags.c_contiguous else xp.empty(out.shape, out.dtype)
+        strides = (positions, batch * positions)
+        launch(BIAS_RELU, images.size, rows, bias, images, images.size, channels, max(positions, 1), *strides, int(relu))
+        if images is not out:
+            out[...] = images
+        return
+    by_channel = rows.reshape(channels, batch, height, width).swapaxes(0, 1)
+    if bias is None:
+        out[...] = by_channel
+    else:
+        xp.add(by_channel, bias[:, None, None], out=out)
+    if relu:
+        xp.maximum(out, 0, out=out)
+
+
+def images_to_rows(gradient: Array, output: Array | None) -> Array:
+    """The gradient of rows (C, N * P) from that of images (N, C, H, W), and of ReLU if its `output` is given."""
+    xp = xp_of(gradient)
+    batch, channels, height, width = gradient.shape
+    positions = height * width
+    if accepts(gradient):
+        rows = xp.empty((channels, batch * positions), gradient.dtype)
+        gradient = xp.ascontiguousarray(gradient)
+        output = None if output is None else xp.ascontiguousarray(output)
+        strides = (positions, batch * positions)
+        launch(BIAS_RELU_GRADIENT, rows.size, gradient, output, rows, rows.size, channels, max(positions, 1), *strides)
+        return rows
+    by_channel = gradient.swapaxes(0, 1)
+    if output is not None:
+        by_channel = xp.where(output.swapaxes(0, 1) != 0, by_channel, gradient.dtype.type(0))
+    return by_channel.reshape(channels, -1)

@@ -1,0 +1,37 @@
+"""The sum of every channel over images and positions: the gradient of a bias, and the total of a batch's losses."""
+
+from pathlib import Path
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.kernels.launch import Kernel, accepts, launch
+
+CHANNEL_SUMS = Kernel(
+    Path(__file__).with_suffix(".cu"),
+    "channel_sums",
+    "const T* values, T* sums, int batch, int channels, long long positions, int parts",
+)
+
+ELEMENTS_PER_BLOCK = 16_384
+"""Above so many elements a channel's sum is cut into parts, one a block, as one block alone would keep the GPU waiting."""
+
+
+def channel_sums(values: Array, out: Array | None = None) -> Array:
+    """Sum values (N, C, P), contiguous, over N and P: (C,), in their dtype. `out` of that shape is overwritten."""
+    xp = xp_of(values)
+    batch, channels, positions = values.shape
+    if not accepts(values):
+        return values.sum(axis=2).sum(axis=0, out=out) if positions > 1 else values.sum(axis=(0, 2), out=out)
+    sums = xp.empty(channels, values.dtype) if out is None else out
+    parts = max(1, -(-batch * positions // ELEMENTS_PER_BLOCK))
+    if parts > 1:
+        partial = xp.empty((1, channels, parts), values.dtype)
+        _launch(values, partial, parts)
+        values = partial
+    _launch(values, sums, 1)
+    return sums
+
+
+def _launch(values: Array, sums: Array, parts: int) -> None:
+    batch, channels, positions = values.shape
+    threads = channels * parts * CHANNEL_SUMS.block
+    launch(CHANNEL_SUMS, threads, values, sums, batch, channels, max(positions, 1), parts)

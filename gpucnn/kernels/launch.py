@@ -1,0 +1,245 @@
+"""The only door to a CUDA launch: what a kernel takes, the checks CuPy does not make, and who runs it.
+
+A `Kernel` names a function of a `.cu` file and repeats its parameter list. `launch` holds every call against that list:
+CuPy would look neither at the number of arguments nor at their types, would ignore strides, and would hand a Python
+float over as a double where the kernel reads a float.
+
+The `.cu` files are written in two types: `T`, of the arrays, and `A`, in which the kernel computes. Both are named to the
+compiler, `-DT=float -DA=float`, so that half-precision storage needs no other source. Every kernel loops over its
+work in strides of the whole grid, and so is right for any number of blocks.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from gpucnn.backend import Array, cuda
+from gpucnn.errors import LaunchError
+
+TYPE_NAMES = {np.dtype(np.float32): ("float", "float"), np.dtype(np.float64): ("double", "double")}
+"""How `T` and `A` are called for arrays of each dtype that the kernels are compiled for."""
+
+SCALARS = {
+    "int": np.dtype(np.int32),
+    "long long": np.dtype(np.int64),
+    "unsigned long long": np.dtype(np.uint64),
+    "float": np.dtype(np.float32),
+    "double": np.dtype(np.float64),
+}
+
+MOST_BLOCKS = 16_384
+"""More than a GPU runs at a time; what is left over, each thread takes in its loop."""
+
+WINDOW = (
+    "int height, int width, int kernel_height, int kernel_width, int stride_height, int stride_width, "
+    "int padding_top, int padding_left, int dilation_height, int dilation_width, int output_height, int output_width"
+)
+"""The parameters of a kernel that slides windows over images, in the order of `Window.sizes`."""
+
+
+class Parameter(NamedTuple):
+    """One parameter of a kernel: `type` is its C type without `const` and `*`."""
+
+    name: str
+    type: str
+    pointer: bool
+    const: bool
+    nullable: bool
+
+    def __str__(self) -> str:
+        return f"{'const ' if self.const else ''}{self.type}{'*' if self.pointer else ''} {self.name}"
+
+
+class Kernel:
+    """A CUDA kernel, as the launcher knows it.
+
+    - `source`: the `.cu` file. `name`: its function there, declared `extern "C" __global__ void`.
+    - `signature`: its parameter list as it stands in the source; `= null` behind a pointer's name allows None.
+    - `block`: how many threads a block has.
+    """
+
+    def __init__(self, source: Path, name: str, signature: str, block: int = 256) -> None:
+        self.source, self.name, self.signature, self.block = source, name, signature, block
+        KERNELS[name] = self
+
+    @functools.cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters, in order."""
+        return tuple(_parse(text) for text in self.signature.split(","))
+
+    @property
+    def dtypes(self) -> tuple[np.dtype, ...]:
+        """The dtypes of `T` that it is compiled for."""
+        return tuple(TYPE_NAMES)
+
+
+KERNELS: dict[str, Kernel] = {}
+"""Every kernel by its name, as soon as the module that launches it has been imported."""
+
+
+class Runner(Protocol):
+    """What runs a kernel once its arguments are known to fit."""
+
+    def run(self, kernel: Kernel, dtype: np.dtype, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Run `kernel`, compiled for arrays of `dtype`, in `blocks` blocks. Need not wait until it has ended."""
+
+
+class CupyRunner:
+    """Compiles with NVRTC and launches on the current stream, through CuPy. Compiles a kernel once a dtype."""
+
+    def __init__(self) -> None:
+        self.compile_seconds: dict[tuple[str, str], float] = {}
+        """How long the first use of each (kernel, dtype) took to compile, or to load from CuPy's cache on the disk."""
+        self._functions: WeakKeyDictionary[ModuleType, dict[tuple[str, np.dtype], Callable[..., None]]] = (
+            WeakKeyDictionary()
+        )
+
+    def run(self, kernel: Kernel, dtype: np.dtype, blocks: int, arguments: tuple[Any, ...]) -> None:
+        cupy = cuda.cupy()
+        functions = self._functions.setdefault(cupy, {})
+        function = functions.get((kernel.name, dtype))
+        if function is None:
+            start = time.perf_counter()
+            module = cupy.RawModule(code=source_text(kernel.source), options=compile_options(dtype))
+            function = functions[kernel.name, dtype] = module.get_function(kernel.name)
+            self.compile_seconds[kernel.name, str(dtype)] = time.perf_counter() - start
+        function((blocks,), (kernel.block,), arguments)
+
+
+cupy_runner = CupyRunner()
+_runner: Runner = cupy_runner
+
+
+@contextmanager
+def use_runner(runner: Runner) -> Iterator[None]:
+    """Inside, kernels are handed to `runner`: to count, time or leave out launches."""
+    global _runner
+    before, _runner = _runner, runner
+    try:
+        yield
+    finally:
+        _runner = before
+
+
+def accepts(array: Array) -> bool:
+    """Whether kernels can be launched on `array`: it lives on a GPU and has a dtype they are compiled for."""
+    return not isinstance(array, np.ndarray | np.generic) and array.dtype in TYPE_NAMES
+
+
+def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
+    """Run `kernel` with `size` threads, or fewer that do the work of so many. Nothing happens for a size of 0.
+
+    Arrays must be C-contiguous, of the dtype that the parameter's type says, and all on the current device. Integers
+    are taken as Python or NumPy ints and cast to the parameter's type. A float must be a NumPy scalar of the exact
+    type; what changes from step to step belongs in a small device array, as a captured CUDA graph keeps scalars.
+
+    Raises LaunchError, which names the kernel and the parameter, for anything else.
+    """
+    parameters = kernel.parameters
+    if len(arguments) != len(parameters):
+        names = ", ".join(parameter.name for parameter in parameters)
+        raise LaunchError(f"{kernel.name} takes {len(parameters)} arguments ({names}), got {len(arguments)}")
+    dtype, device = None, None
+    checked = []
+    for parameter, argument in zip(parameters, arguments, strict=True):
+        if not parameter.pointer:
+            checked.append(argument)
+            continue
+        if argument is None and parameter.nullable:
+            checked.append(None)
+            continue
+        if isinstance(argument, np.ndarray) or not hasattr(argument, "device"):
+            raise LaunchError(
+                f"{kernel.name}: {parameter.name} must be a GPU array, got a {_kind(argument)}; move it with "
+                f'tensor.to("cuda") or backend.to_device'
+            )
+        own = argument.dtype
+        if parameter.type == "T":
+            dtype = dtype or own
+        expected = dtype if parameter.type == "T" else SCALARS[parameter.type]
+        if own != expected or own not in TYPE_NAMES and parameter.type == "T":
+            wanted = expected if own != expected else " or ".join(map(str, TYPE_NAMES))
+            raise LaunchError(
+                f"{kernel.name}: {parameter.name} must be an array of {wanted}, got {own}; convert it with astype"
+            )
+        if not argument.flags.c_contiguous:
+            raise LaunchError(
+                f"{kernel.name}: {parameter.name} is not C-contiguous (a transposed array or a slice), and a kernel "
+                f"knows no strides; give xp.ascontiguousarray({parameter.name})"
+            )
+        device = argument.device.id if device is None else device
+        if argument.device.id != device:
+            raise LaunchError(
+                f"{kernel.name}: {parameter.name} is on cuda:{argument.device.id}, the arrays before it on "
+                f"cuda:{device}; bring all arrays to one device"
+            )
+        checked.append(argument)
+    if device is not None and device != (current := cuda.cupy().cuda.runtime.getDevice()):
+        raise LaunchError(
+            f"{kernel.name}: the arrays are on cuda:{device}, the current device is cuda:{current}; "
+            f'choose it with backend.choose_device("cuda:{device}")'
+        )
+    for position, parameter in enumerate(parameters):
+        if not parameter.pointer:
+            checked[position] = _scalar(kernel, parameter, checked[position], dtype)
+    if size > 0:
+        blocks = min(-(-size // kernel.block), MOST_BLOCKS)
+        _runner.run(kernel, dtype or np.dtype(np.float32), blocks, tuple(checked))
+
+
+@functools.cache
+def compile_options(dtype: np.dtype) -> tuple[str, ...]:
+    """The compiler options that make the kernels those for arrays of `dtype`."""
+    storage, arithmetic = TYPE_NAMES[dtype]
+    return f"-DT={storage}", f"-DA={arithmetic}"
+
+
+@functools.cache
+def source_text(source: Path) -> str:
+    """The text of a `.cu` file as the compiler gets it, with its name for error messages."""
+    return f'#line 1 "{source.name}"\n{source.read_text(encoding="utf-8")}'
+
+
+def _parse(text: str) -> Parameter:
+    declaration, _, default = (part.strip() for part in text.partition("="))
+    type_text, _, name = declaration.rpartition(" ")
+    const, pointer = type_text.startswith("const "), type_text.endswith("*")
+    return Parameter(name, type_text.removeprefix("const ").removesuffix("*"), pointer, const, default == "null")
+
+
+def _scalar(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | None) -> np.generic:
+    target = SCALARS.get(parameter.type)
+    if target is None:  # T, or A, which has its width as long as there are no kernels for half precision
+        assert dtype is not None, f"{kernel.name} has a scalar of type {parameter.type} but no array that tells it"
+        target = dtype
+    if target.kind == "f":
+        if not isinstance(value, np.floating) or value.dtype != target:
+            raise LaunchError(
+                f"{kernel.name}: {parameter.name} must be a numpy.{target}, got a {_kind(value)}; a kernel would read "
+                f"its bytes as another number; give numpy.{target}(...), or a device array if it changes from step to step"
+            )
+        return value
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise LaunchError(f"{kernel.name}: {parameter.name} must be an int ({parameter.type}), got a {_kind(value)}")
+    limits = np.iinfo(target)
+    if not limits.min <= value <= limits.max:
+        raise LaunchError(
+            f"{kernel.name}: {parameter.name} must be from {limits.min} to {limits.max} ({parameter.type}), got {value}"
+        )
+    scalar: np.generic = target.type(value)
+    return scalar
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"numpy array of {value.dtype}"
+    if isinstance(value, np.generic):
+        return f"numpy.{value.dtype}"
+    return f"Python {type(value).__name__}"

@@ -1,0 +1,87 @@
+"""Parameters in one flat array, so that an update is one loop, or one launch, for all of them."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gpucnn.backend import Array, Device, overwrite, to_device
+from gpucnn.layers import Parameter
+
+
+class Run(NamedTuple):
+    """Neighbours in a flat buffer that are updated together: those from `start` to below `stop`."""
+
+    start: int
+    stop: int
+    steps: int
+    """How many updates each of them has seen, this one included."""
+
+
+class FlatBuffer:
+    """The parameters of one device and dtype, side by side, and their gradients in another array of the same order.
+
+    Each parameter's `data` becomes a part of `data`, and backward functions write its gradient straight into its part of
+    `gradient`. What the optimizer remembers of them stands in `memory`, by name, in flat arrays of the same order.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], device: Device, dtype: np.dtype) -> None:
+        self.parameters, self.device, self.dtype = list(parameters), device, dtype
+        self.steps = [0] * len(self.parameters)
+        """How many updates each parameter has seen."""
+        sizes = [parameter.size for parameter in self.parameters]
+        self.offsets = [sum(sizes[:position]) for position in range(len(sizes) + 1)]
+        self.data, self.gradient = device.xp.empty(sum(sizes), dtype), device.xp.zeros(sum(sizes), dtype)
+        self.memory: dict[str, Array] = {}
+        self._settings: Array | None = None
+        self._settings_on_host = np.empty(0)
+        self._homes = [self.part(self.data, position) for position in range(len(sizes))]
+        self._gradient_homes = [self.part(self.gradient, position) for position in range(len(sizes))]
+
+    def part(self, flat: Array, position: int) -> Array:
+        """The part of a flat array that belongs to the parameter at `position`, in its shape."""
+        start, stop = self.offsets[position], self.offsets[position + 1]
+        return flat[start:stop].reshape(self.parameters[position].shape)
+
+    def remember(self, name: str) -> Array:
+        """The flat array that is remembered under `name`; zeros at first."""
+        if name not in self.memory:
+            self.memory[name] = self.device.xp.zeros(self.data.size, self.dtype)
+        return self.memory[name]
+
+    def hand_over(self, settings: Sequence[float]) -> Array:
+        """`settings` as an array on the parameters' device, in their dtype; always the same array on a GPU.
+
+        A kernel so finds what changes from step to step in one place, and is launched with the same arguments.
+        """
+        values = np.array(settings, self.dtype)
+        if self._settings is None:
+            self._settings = to_device(values, self.device)
+        elif not np.array_equal(values, self._settings_on_host):
+            overwrite(self._settings, values)
+        self._settings_on_host = values.copy()
+        return self._settings
+
+    def gather(self) -> None:
+        """See that parameters, and gradients, stand in the buffer: they leave it when arrays are put in their place."""
+        for parameter, home, gradient_home in zip(self.parameters, self._homes, self._gradient_homes, strict=True):
+            if not parameter.lives_in(home):
+                parameter.settle(home, gradient_home)
+            elif parameter.grad is not None and parameter.grad is not gradient_home:
+                gradient_home[...] = parameter.grad
+                parameter.grad = gradient_home
+
+    def runs(self) -> Iterator[Run]:
+        """Count a step for every parameter that has a gradient; the runs of neighbours that have seen equally many."""
+        start = stop = steps = 0
+        for position, parameter in enumerate(self.parameters):
+            if parameter.grad is None:
+                continue
+            self.steps[position] += 1
+            if self.offsets[position] != stop or self.steps[position] != steps:
+                if stop > start:
+                    yield Run(start, stop, steps)
+                start, steps = self.offsets[position], self.steps[position]
+            stop = self.offsets[position + 1]
+        if stop > start:
+            yield Run(start, stop, steps)

@@ -1,0 +1,404 @@
+"""A strict stand-in for CuPy that computes on the CPU.
+
+    cupy = CupyStandIn(Emulator(), devices=2)
+    with backend.cuda.use_in_place_of_cupy(cupy), cupy.operation_log.recorded() as operations:
+        model.to("cuda:1")(images)
+
+With it the whole GPU path runs without a GPU: devices, transfers, array functions on NumPy, CUDA kernels on an emulator.
+It refuses what CuPy refuses, in CuPy's words: names and parameters that only NumPy has, host arrays among device arrays,
+arrays of another device, more memory than there is. Where CuPy would only be slow or lucky it is stricter, so that
+a mistake shows:
+
+- NumPy's functions do not take device arrays (CuPy has them dispatched; what means the device must say so).
+- `empty` gives NaN or large negative integers.
+- Host arrays are no indices, and an index out of bounds is an error.
+
+It writes down what a GPU would have had to do, in `operation_log`. A function that CuPy puts together from several
+kernels (`var`, `allclose`, `pad` ...) counts as one. It has one stream, and says nothing about speed or about the last
+bits of a result.
+"""
+
+import functools
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from gpucnn.testing.cupy_array import NUMBERS, DeviceArray, Function, owner_of, poison
+from gpucnn.testing.cupy_cuda import Emulator, RawKernel, RawModule, make_cuda, make_module
+from gpucnn.testing.cupy_memory import NO_LIMIT, CurrentDevice, MemoryPool
+from gpucnn.testing.cupy_names import (
+    CONSTANTS,
+    COPIES,
+    CREATION,
+    FUNCTIONS,
+    NOT_MODELLED,
+    PRODUCTS,
+    QUERIES,
+    SYNCHRONIZING,
+    SYNCHRONIZING_WITH,
+    TYPES,
+    UFUNC_PARAMETERS,
+    UFUNCS,
+    VIEWS,
+)
+from gpucnn.testing.cupy_product import copied_operands
+from gpucnn.testing.operation_log import Kind, OperationLog
+
+_JOINS = frozenset({"column_stack", "concat", "concatenate", "dstack", "hstack", "row_stack", "stack", "vstack"})
+_ANY_ORDER = frozenset({"asfortranarray", "astype", "copy"})
+
+
+class CupyStandIn(ModuleType):
+    """A module to be used in place of CuPy, see `gpucnn.backend.cuda.use_in_place_of_cupy`.
+
+    - `emulator`: runs the kernels of `RawModule` and `RawKernel`, e.g. a `gpucnn.testing.emulator.Emulator`.
+    - `devices`: how many GPUs there are.
+    - `memory_bytes`: the memory of each GPU; an allocation beyond it is a `cuda.memory.OutOfMemoryError`. None is no
+      limit. Counted as CuPy counts: in units of 512 bytes, a view with its base, until the last view goes.
+
+    `operation_log` has what the GPUs were asked to do.
+    """
+
+    def __init__(self, emulator: Emulator, devices: int = 2, memory_bytes: int | None = None) -> None:
+        super().__init__("cupy")
+        self.__version__ = "14.2.0"
+        self.emulator = emulator
+        self.operation_log = OperationLog()
+        self._current = CurrentDevice()
+        self._pool = MemoryPool(devices, NO_LIMIT if memory_bytes is None else memory_bytes, self._current)
+        bound = {"_cupy": self, "__slots__": (), "__module__": "cupy"}
+        self.ndarray: Any = type("ndarray", (DeviceArray,), bound)
+        self.cuda = make_cuda(self, devices)
+        self.lib = make_module("cupy.lib", stride_tricks=_stride_tricks())
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what is not found otherwise comes here, and only once.
+        found: Any
+        if name in UFUNCS and hasattr(np, name):
+            found = self._ufunc(getattr(np, name))
+        elif name in FUNCTIONS and hasattr(np, name):
+            found = functools.partial(self._call, name, getattr(np, name), FUNCTIONS[name])
+        elif name in CONSTANTS or (name in TYPES and hasattr(np, name)):
+            found = getattr(np, name)
+        elif name in NOT_MODELLED | UFUNCS | TYPES or name in FUNCTIONS:
+            raise AttributeError(f"the CuPy stand-in does not model cupy.{name}")
+        else:
+            raise AttributeError(f"module 'cupy' has no attribute {name!r}")
+        setattr(self, name, found)
+        return found
+
+    # Creation.
+
+    def array(
+        self, obj: Any, dtype: Any = None, copy: bool | None = True, order: Any = "K", subok: bool = False,
+        ndmin: int = 0, *, blocking: bool = False,
+    ) -> Any:  # fmt: skip
+        if isinstance(obj, self.ndarray):
+            hidden = obj._hidden.astype(dtype or obj.dtype, order=order or "K", copy=bool(copy))
+            if hidden is obj._hidden and obj._block.device == self._current.index:
+                array = obj
+            elif copy is False:
+                raise ValueError("Unable to avoid copy while creating an array as requested.")
+            else:
+                array = self._own(hidden.copy("K") if hidden is obj._hidden else hidden, any_order=True)
+                self._log("launch", "copy" if array.dtype == obj.dtype else "astype", array.shape)
+        elif copy is False:
+            raise ValueError("Unable to avoid copy while creating an array as requested.")
+        else:
+            hidden = np.array(obj, dtype)
+            if hidden.dtype.kind not in "biufc":
+                raise ValueError(f"Unsupported dtype {hidden.dtype}")
+            if order in ("A", "K", None):
+                order = "F" if hidden.flags.fnc else "C"
+            hidden = np.array(hidden, hidden.dtype.newbyteorder("="), order=order, copy=None)
+            array = self._own(hidden, any_order=True)
+            self._log("upload", "array", array.shape)
+        return array.reshape((1,) * (ndmin - array.ndim) + array.shape) if array.ndim < ndmin else array
+
+    def asarray(
+        self, a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, blocking: bool = False
+    ) -> Any:
+        return self.array(a, dtype, copy, order)
+
+    def asnumpy(
+        self, a: Any, stream: Any = None, order: Any = "C", out: np.ndarray | None = None, *, blocking: bool = True
+    ) -> Any:
+        if isinstance(a, self.ndarray):
+            return a.get(stream, order, out)
+        host = np.asarray(a, order=order)
+        if out is None:
+            return host
+        out[...] = host
+        return out
+
+    def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Any:
+        return self.ndarray(shape, dtype, order=order)
+
+    def zeros(self, shape: Any, dtype: Any = float, order: Any = "C") -> Any:
+        return self.full(shape, 0, dtype, order)
+
+    def ones(self, shape: Any, dtype: Any = float, order: Any = "C") -> Any:
+        return self.full(shape, 1, dtype, order)
+
+    def full(self, shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C") -> Any:
+        if dtype is None:
+            dtype = self._operand(fill_value).dtype if hasattr(fill_value, "dtype") else np.array(fill_value).dtype
+        array = self.empty(shape, dtype, order)
+        array[...] = fill_value
+        return array
+
+    def empty_like(
+        self, prototype: Any, dtype: Any = None, order: Any = "K", subok: None = None, shape: Any = None
+    ) -> Any:
+        if not isinstance(prototype, self.ndarray):
+            raise TypeError(f"Unsupported type {type(prototype)}")
+        if order == "K" and shape is None and not prototype._hidden.flags.c_contiguous:
+            hidden = np.full_like(prototype._hidden, poison(np.dtype(dtype or prototype.dtype)), dtype)
+            return self._own(hidden, any_order=True)
+        fortran = order == "F" or (order == "A" and prototype._hidden.flags.fnc)
+        return self.empty(
+            prototype.shape if shape is None else shape, dtype or prototype.dtype, "F" if fortran else "C"
+        )
+
+    def zeros_like(self, a: Any, dtype: Any = None, order: Any = "K", subok: None = None, shape: Any = None) -> Any:
+        return self.full_like(a, 0, dtype, order, subok, shape)
+
+    def ones_like(self, a: Any, dtype: Any = None, order: Any = "K", subok: None = None, shape: Any = None) -> Any:
+        return self.full_like(a, 1, dtype, order, subok, shape)
+
+    def full_like(
+        self, a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: None = None, shape: Any = None
+    ) -> Any:
+        array = self.empty_like(a, dtype, order, subok, shape)
+        array[...] = fill_value
+        return array
+
+    # Functions whose work on the device depends on how they are called.
+
+    def copyto(self, dst: Any, src: Any, casting: Any = "same_kind", where: Any = None) -> None:
+        # Without a mask it copies from one device to another, as well.
+        target, source = (self._operand(array, any_device=where is None) for array in (dst, src))
+        with np.errstate(all="ignore"):
+            np.copyto(target, source, casting, True if where is None else self._operand(where))
+        self._log("launch", "copy" if source is not src else "fill", dst.shape)
+
+    def where(self, condition: Any, x: Any = None, y: Any = None) -> Any:
+        if (x is None) != (y is None):
+            raise ValueError("Must provide both 'x' and 'y' or neither.")
+        if x is None:
+            return self.nonzero(condition)
+        choice, first, second = (self._operand(operand) for operand in (condition, x, y))
+        if condition.dtype != bool:
+            self._log("launch", "astype", condition.shape)
+        array = self._own(np.where(choice, first, second))
+        self._log("launch", "where", array.shape)
+        return array
+
+    # What is neither NumPy's nor an array.
+
+    def is_available(self) -> bool:
+        return True
+
+    def get_array_module(self, *args: Any) -> ModuleType:
+        return self if any(isinstance(value, self.ndarray) for value in args) else np
+
+    def get_default_memory_pool(self) -> MemoryPool:
+        return self._pool
+
+    def RawModule(
+        self, *, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc",
+        name_expressions: Sequence[str] | None = None,
+    ) -> Any:  # fmt: skip
+        return RawModule(self, code, options, name_expressions or ())
+
+    def RawKernel(self, code: str, name: str, options: tuple[str, ...] = (), backend: str = "nvrtc") -> Any:
+        return RawKernel(self, RawModule(self, code, options, ()), name)
+
+    # From device arrays to hidden ones and back. Names with an underscore are the stand-in's, the others CuPy's.
+
+    def _check_device(self, array: DeviceArray) -> None:
+        if array._block.device != self._current.index:
+            raise ValueError(
+                "Array device must be same as the current device: "
+                f"array device = {array._block.device} while current = {self._current.index}"
+            )
+
+    def _operand(self, value: Any, any_device: bool = False) -> Any:
+        """The hidden array of a device array, or a number itself."""
+        if type(value) is self.ndarray:
+            if not any_device:
+                self._check_device(value)
+            return value._hidden
+        if isinstance(value, NUMBERS):
+            return value
+        raise TypeError(f"Unsupported type {type(value)}")
+
+    def _lower(self, value: Any, sources: list[DeviceArray]) -> Any:
+        """Any argument, with hidden arrays in place of device arrays, which are appended to `sources`."""
+        if type(value) is self.ndarray:
+            sources.append(value)
+            return value._hidden
+        if type(value) in (list, tuple):
+            return type(value)([self._lower(item, sources) for item in value])
+        if isinstance(value, np.ndarray):
+            raise TypeError(f"Unsupported type {type(value)}")
+        return value
+
+    def _lower_index(self, index: Any) -> tuple[tuple[Any, ...], bool, bool]:
+        """An index for a hidden array; whether it makes a copy; whether the device must tell how large that is."""
+        lowered: list[Any] = []
+        advanced = masked = ellipsis = False
+        for part in index if type(index) is tuple else (index,):
+            hidden = part
+            if part is Ellipsis:
+                ellipsis = True
+            elif isinstance(part, (self.ndarray, np.ndarray)):
+                hidden = self._operand(part)
+            elif isinstance(part, (list, tuple, bool, np.bool_)):
+                hidden = np.asarray(part) if not isinstance(part, list | tuple) or part else np.zeros(0, np.int32)
+                self.operation_log.add("upload", "index", hidden.shape)
+            if hidden is not part:
+                advanced = True
+                masked = masked or hidden.dtype == bool
+            lowered.append(hidden)
+        if not ellipsis:
+            lowered.append(Ellipsis)  # so that NumPy, too, gives a 0-d view where only integers are given
+        return tuple(lowered), advanced, masked
+
+    def _own(self, result: Any, any_order: bool = False) -> Any:
+        """A result as a device array with memory of its own, C-contiguous as CuPy's results are."""
+        hidden = result if type(result) is np.ndarray else np.asarray(result)
+        if hidden.base is not None:
+            hidden = hidden.copy("K" if any_order else "C")
+        elif not any_order and not hidden.flags.c_contiguous:
+            hidden = np.ascontiguousarray(hidden)
+        block = self._pool._allocate(hidden.nbytes)
+        block.owner = hidden
+        return self.ndarray._wrap(hidden, block)
+
+    def _log(self, kind: Kind, name: str, shape: tuple[int, ...]) -> None:
+        if 0 not in shape:  # CuPy launches nothing where there is nothing to do
+            self.operation_log.add(kind, name, shape)
+
+    def _ufunc(self, ufunc: np.ufunc) -> Function:
+        def function(*operands: Any, out: Any = None, **options: Any) -> Any:
+            if not options.keys() <= set(UFUNC_PARAMETERS):
+                raise TypeError(f"Wrong arguments {options}")
+            if len(operands) > ufunc.nin:
+                operands, out = operands[: ufunc.nin], operands[ufunc.nin :]
+            return self._apply(ufunc, operands, out, **options)
+
+        return function
+
+    def _apply(self, ufunc: np.ufunc, operands: tuple[Any, ...], out: Any = None, **options: Any) -> Any:
+        lowered = [self._operand(operand) for operand in operands]
+        result: Any
+        if out is None:
+            with np.errstate(all="ignore"):  # a GPU warns of nothing
+                result = ufunc(*lowered, **options)
+            result = tuple(map(self._own, result)) if ufunc.nout > 1 else self._own(result)
+        else:
+            outs = out if isinstance(out, tuple) else (out,)
+            for target in outs:
+                if not isinstance(target, self.ndarray):
+                    raise TypeError(f"Unsupported type {type(target)}")
+            with np.errstate(all="ignore"):
+                ufunc(*lowered, out=tuple(map(self._operand, outs)), **options)
+            result = outs if ufunc.nout > 1 else outs[0]
+        self._log("launch", ufunc.__name__, (result[0] if ufunc.nout > 1 else result).shape)
+        return result
+
+    def _call(
+        self, name: str, function: Function, parameters: tuple[str, ...], /, *arguments: Any, **options: Any
+    ) -> Any:
+        """A NumPy function, or a method of its arrays, on device arrays."""
+        for keyword in options:
+            if keyword not in parameters:
+                raise TypeError(f"{name}() got an unexpected keyword argument {keyword!r}")
+        sources: list[DeviceArray] = []
+        lowered = [self._lower(argument, sources) for argument in arguments]
+        settings = {keyword: self._lower(value, sources) for keyword, value in options.items()}
+        if name in QUERIES:
+            return function(*lowered, **settings)
+        if not sources and name not in CREATION:
+            raise TypeError(
+                f"cupy.{name} takes device arrays, got {', '.join(type(value).__name__ for value in arguments)}; "
+                "make them with cupy.asarray"
+            )
+        if name not in VIEWS and name != "copy":  # which take arrays of any device
+            for source in sources:
+                self._check_device(source)
+        with np.errstate(all="ignore"):
+            result = function(*lowered, **settings)
+        found, shape = self._raise(result, sources, name in _ANY_ORDER)
+        if shape is not None:
+            if name in VIEWS:
+                for source in sources:
+                    self._check_device(source)
+            self._log_call(name, lowered, settings, shape)
+        if name in SYNCHRONIZING or self._waits_for_argument(name, arguments, options):
+            self.operation_log.add("synchronize", name)
+        return found
+
+    def _waits_for_argument(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> bool:
+        if name not in SYNCHRONIZING_WITH:
+            return False
+        values = {**dict(zip(FUNCTIONS[name], arguments, strict=False)), **options}
+        return isinstance(values.get(SYNCHRONIZING_WITH[name]), self.ndarray)
+
+    def _raise(self, result: Any, sources: list[DeviceArray], any_order: bool) -> tuple[Any, tuple[int, ...] | None]:
+        """A result with device arrays in place of hidden ones; the shape of what was computed, if anything was."""
+        if result is None:
+            return None, sources[0].shape
+        if isinstance(result, tuple | list):
+            pairs = [self._raise(item, sources, any_order) for item in result]
+            arrays = [array for array, _ in pairs]
+            shape = next((shape for _, shape in pairs if shape is not None), None)
+            if hasattr(result, "_fields"):
+                return type(result)(*arrays), shape
+            return type(result)(arrays), shape
+        hidden = np.asarray(result)
+        for position, source in enumerate(sources):
+            if hidden is source._hidden:
+                # The first argument as it was, or an `out`, which may be the first argument as well.
+                again = any(hidden is other._hidden for other in sources[position + 1 :])
+                return source, hidden.shape if position or again else None
+        if hidden.base is not None:
+            owner = owner_of(hidden)
+            for source in sources:
+                if owner is source._block.owner:
+                    return source._view(hidden), None
+        array = self._own(hidden, any_order)
+        return array, array.shape
+
+    def _log_call(self, name: str, lowered: list[Any], settings: dict[str, Any], shape: tuple[int, ...]) -> None:
+        if name in PRODUCTS:
+            for operand in copied_operands(name, lowered, settings):
+                self._log("launch", "copy", operand.shape)
+            self._log("product", name, shape)
+        elif name in _JOINS:
+            self._log_join(name, lowered[0] if lowered else settings["tup"], shape)
+        else:
+            self._log("launch", "copy" if name in VIEWS or name in COPIES else name, shape)
+
+    def _log_join(self, name: str, pieces: Sequence[np.ndarray], shape: tuple[int, ...]) -> None:
+        # Many small pieces are copied by one kernel, which finds their addresses in a table.
+        alike = len({piece.dtype for piece in pieces}) == 1
+        if len(pieces) > 8 and alike and sum(piece.nbytes for piece in pieces) < len(pieces) << 21:
+            self.operation_log.add("upload", name, (len(pieces),))
+            self._log("launch", name, shape)
+        else:
+            for piece in pieces:
+                self._log("launch", name, piece.shape)
+
+
+def _stride_tricks() -> ModuleType:
+    def as_strided(x: DeviceArray, shape: Any = None, strides: Any = None) -> DeviceArray:
+        return x._view(np.lib.stride_tricks.as_strided(x._hidden, shape, strides))
+
+    def sliding_window_view(x: DeviceArray, window_shape: Any, axis: Any = None) -> DeviceArray:
+        return x._view(np.lib.stride_tricks.sliding_window_view(x._hidden, window_shape, axis))
+
+    return make_module("cupy.lib.stride_tricks", as_strided=as_strided, sliding_window_view=sliding_window_view)

@@ -1,0 +1,105 @@
+"""The emulator: from CUDA source to modules, and how their kernels run."""
+
+from collections.abc import Sequence
+
+from gpucnn.checks import is_int
+from gpucnn.errors import ArgumentError
+from gpucnn.testing.emulator.build import CudaSource, load
+from gpucnn.testing.emulator.compiler import MODES
+from gpucnn.testing.emulator.function import ORDERS, Schedule
+from gpucnn.testing.emulator.module import EmulatedModule
+from gpucnn.testing.emulator.source import split_filename
+
+
+class Emulator:
+    """Compiles CUDA source for the CPU and runs it on NumPy arrays.
+
+    Parameters
+    ----------
+    mode : {"fast", "check", "coverage"}
+        "check" finds accesses out of bounds, races, uninitialised shared memory and undefined arithmetic; barriers are
+        checked in every mode. "fast" is five to ten times as fast. "coverage" counts which lines run, for
+        `line_coverage`. May be set later: it then holds for modules that are made from then on.
+    order : {"forward", "reverse", "random"}
+        The order in which blocks, and the threads of a block, run. May be set later, as may `seed`: both then hold from
+        the next launch on, of whichever module.
+    seed : int
+        Of the order "random".
+
+    Raises ArgumentError for other values.
+    """
+
+    def __init__(self, mode: str = "check", order: str = "forward", seed: int = 0) -> None:
+        self.mode = mode
+        self.order = order
+        self.seed = seed
+        self._modules: dict[tuple[str, CudaSource], EmulatedModule] = {}
+
+    @property
+    def mode(self) -> str:
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: str) -> None:
+        self._mode = _one_of(mode, MODES, "mode")
+
+    @property
+    def order(self) -> str:
+        return self._order
+
+    @order.setter
+    def order(self, order: str) -> None:
+        self._order = _one_of(order, ORDERS, "order")
+
+    @property
+    def seed(self) -> int:
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        if not is_int(seed):
+            raise ArgumentError(f"seed must be an int, got {seed!r}")
+        self._seed = int(seed)
+
+    def module(
+        self,
+        source: str,
+        options: Sequence[str] = (),
+        filename: str = "kernel.cu",
+        name_expressions: Sequence[str] = (),
+    ) -> EmulatedModule:
+        """The compiled source, from the cache if it has been compiled before.
+
+        Parameters
+        ----------
+        source : str
+            CUDA C++. A first line `#line 1 "im2col.cu"` gives the name for messages in place of `filename`.
+        options : sequence of str
+            As for NVRTC. -D and -U count; all others, such as -std=c++17, say nothing here.
+        filename : str
+            The name for messages.
+        name_expressions : sequence of str
+            Instances of template kernels to compile, such as "convolve<float>".
+
+        Raises KernelError, with the compiler's words and the source's lines, if the source does not compile,
+        DeviceError if there is no g++, ArgumentError if a name expression names no kernel.
+
+        Compiled modules lie in the folder that the environment variable GPUCNN_EMULATOR_CACHE names, by default
+        ~/.cache/gpucnn/emulator; those of mode "coverage" go with the process.
+        """
+        text, filename = split_filename(source, filename)
+        definitions = tuple(option for option in options if option.startswith(("-D", "-U")))
+        cuda_source = CudaSource(text, filename, definitions, tuple(name_expressions))
+        key = (self.mode, cuda_source)
+        if key not in self._modules:
+            self._modules[key] = EmulatedModule(load(cuda_source, self.mode), self._schedule)
+        return self._modules[key]
+
+    def _schedule(self) -> Schedule:
+        return Schedule(self.order, self.seed)
+
+
+def _one_of(value: str, allowed: tuple[str, ...], name: str) -> str:
+    if value not in allowed:
+        raise ArgumentError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value

@@ -1,0 +1,2 @@
+// Empty: all that a kernel needs is there already.
+#pragma once

@@ -1,0 +1,63 @@
+"""What a GPU would have been asked to do: launches, matrix products, transfers, synchronizations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, TypeAlias
+
+Kind: TypeAlias = Literal["launch", "product", "upload", "download", "synchronize"]
+"""What an operation is:
+
+- "launch": one kernel, CuPy's or our own.
+- "product": a matrix product, which CuPy hands to cuBLAS.
+- "upload", "download": a transfer from or to the host. A download waits for the device.
+- "synchronize": the host waits for the device.
+"""
+
+_KEPT = 100_000
+
+
+class Operation(NamedTuple):
+    """One thing that a GPU does.
+
+    - `name`: the kernel ("add", "copy", "fill", "sum", or a `.cu` file's own), or the function that was called.
+    - `detail`: the shape of what was computed or transferred; the grid of a `.cu` file's kernel.
+    """
+
+    kind: Kind
+    name: str
+    detail: tuple[int, ...] = ()
+
+
+class OperationLog(list[Operation]):
+    """The operations so far, in order: the latest hundred thousand at most.
+
+    ```python
+    with log.recorded() as operations:
+        optimizer.step()
+    assert [operation.name for operation in operations if operation.kind == "launch"] == ["adam"]
+    ```
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recordings: list[list[Operation]] = []
+
+    def add(self, kind: Kind, name: str, detail: tuple[int, ...] = ()) -> None:
+        """Append one operation."""
+        operation = Operation(kind, name, detail)
+        self.append(operation)
+        for recording in self._recordings:
+            recording.append(operation)
+        if len(self) > _KEPT:
+            del self[: _KEPT // 2]
+
+    @contextmanager
+    def recorded(self) -> Iterator[list[Operation]]:
+        """The list of all operations inside, and of no others. Recordings may be nested."""
+        recording: list[Operation] = []
+        self._recordings.append(recording)
+        try:
+            yield recording
+        finally:
+            # By identity: two recordings that have seen the same are equal.
+            self._recordings = [other for other in self._recordings if other is not recording]

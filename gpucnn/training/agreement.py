@@ -1,0 +1,118 @@
+"""Whether two devices agree: one training step of a model on each, from equal beginnings, compared array by array."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.backend import Array, Device, generator, to_host
+from gpucnn.checks import Shape, as_count
+from gpucnn.layers import Layer
+from gpucnn.layers.observe import observe
+from gpucnn.optim import SGD
+
+LEARNING_RATE, MOMENTUM = 0.05, 0.9
+
+
+class Agreement(NamedTuple):
+    """How far an array of one device is from that of the other."""
+
+    name: str
+    absolute: float
+    """The largest difference of two elements."""
+    relative: float
+    """That, divided by the largest magnitude in the reference."""
+
+
+def step_on(
+    device: str | Device,
+    create: Callable[[], Layer],
+    input_shape: Shape,
+    classes: int,
+    batch_size: int = 8,
+    seed: int = 0,
+    dtype: Any = np.float32,
+) -> dict[str, np.ndarray]:
+    """One training step on `device`: all that it computes, as host arrays by name, in the order of the computation.
+
+    The step is forward pass, cross-entropy, backward pass and SGD with momentum, in `dtype`, on `batch_size` images of
+    `input_shape` (C, H, W). Images and labels (below `classes`) are functions of `seed`; `create` must give the same
+    model at every call. The names are "conv1 output" (of every innermost layer), "loss", "conv1.weight gradient" and
+    "conv1.weight after the step". Raises DeviceError if the device does not work, DTypeError if `dtype` is no float.
+    """
+    shape = (as_count(batch_size, "batch_size"), *input_shape)
+    images = generator(seed, "agreement images").standard_normal(shape).astype(dtype)
+    labels = generator(seed, "agreement labels").integers(0, as_count(classes, "classes"), batch_size)
+    model = create().astype(dtype).to(device)
+    optimizer = SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
+    found: dict[str, np.ndarray] = {}
+    calls: Counter[str] = Counter()
+
+    def note(name: str, array: Array) -> None:
+        found[name] = np.array(to_host(array))  # a copy: what follows may write over the array
+
+    def note_output(layer: Layer, output: Tensor) -> None:
+        label = layer.path or layer.label
+        calls[label] += 1
+        note(f"{label} output" if calls[label] == 1 else f"{label} output {calls[label]}", output.data)
+
+    with observe(note_output):
+        logits = model(Tensor(images).to(device))
+    loss = F.cross_entropy(logits, labels)
+    note("loss", loss.data)
+    loss.backward()
+    for path, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            note(f"{path} gradient", parameter.grad)
+    optimizer.step()
+    for path, parameter in model.named_parameters():
+        note(f"{path} after the step", parameter.data)
+    return found
+
+
+def compare(reference: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> list[Agreement]:
+    """Two results of `step_on`, array by array. What only one of them has differs by infinity."""
+    names = [*reference, *(name for name in other if name not in reference)]
+    return [Agreement(name, *_difference(reference.get(name), other.get(name))) for name in names]
+
+
+def first_beyond(rows: Sequence[Agreement], tolerance: float) -> Agreement | None:
+    """The first row, in the order of the computation, whose relative difference is beyond `tolerance`."""
+    return next((row for row in rows if row.relative > tolerance), None)
+
+
+def table(rows: Sequence[Agreement], tolerance: float) -> list[str]:
+    """The lines of a table of `rows`; those beyond `tolerance` are marked."""
+    width = max([len("array"), *(len(row.name) for row in rows)])
+    header = f"{'array':<{width}}  {'absolute':>9}  {'relative':>9}"
+    lines = [header, "-" * len(header)]
+    for row in rows:
+        mark = f"  beyond {scientific(tolerance)}" if row.relative > tolerance else ""
+        absolute, relative = (f"{number:.1e}" if number else "0" for number in row[1:])
+        lines.append(f"{row.name:<{width}}  {absolute:>9}  {relative:>9}{mark}")
+    return lines
+
+
+def scientific(number: float) -> str:
+    """`number` with no more digits than it needs: 1e-04, 2.5e-04."""
+    return np.format_float_scientific(number, trim="-", exp_digits=2)
+
+
+def _difference(reference: np.ndarray | None, other: np.ndarray | None) -> tuple[float, float]:
+    """The largest absolute and relative difference; infinity where shape, dtype, a NaN or an infinity differ."""
+    if reference is None or other is None or (reference.shape, reference.dtype) != (other.shape, other.dtype):
+        return float("inf"), float("inf")
+    finite = np.isfinite(reference)
+    specials = reference[~finite], other[~finite]
+    if not np.isfinite(other[finite]).all() or not np.array_equal(*specials, equal_nan=True):
+        return float("inf"), float("inf")
+    expected, got = (array[finite].astype(np.float64) for array in (reference, other))
+    with np.errstate(over="ignore"):
+        absolute = float(np.abs(expected - got).max(initial=0))
+    if absolute == 0:
+        return 0.0, 0.0
+    scale = float(np.abs(expected).max())
+    return absolute, absolute / scale if scale else float("inf")

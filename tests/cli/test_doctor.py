@@ -1,0 +1,93 @@
+"""`gpucnn doctor` as a user runs it, on stacks that are absent, broken and whole."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn.backend import Choice, Device
+from gpucnn.backend.diagnosis import Finding
+from gpucnn.cli import agree, doctor
+from gpucnn.cli.main import main
+from tests.backend.fake_stack import WORKING_CUPY, run_with
+
+COMMAND = "from gpucnn.cli.main import main\nraise SystemExit(main(['doctor']))"
+NOT_COMPARED = (
+    "cpu and cuda were not compared, as no GPU works; to see the GPU path computed on the CPU: "
+    "gpucnn agree --devices cpu emulated"
+)
+
+
+def test_without_cupy_all_is_well(tmp_path: Path) -> None:
+    result = run_with(COMMAND, tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert [line[:17] for line in lines[:4]] == [
+        "  Python         ", "  CPU path       ", "  NVIDIA driver  ", "  CuPy           ",
+    ]  # fmt: skip
+    assert lines[2:] == [
+        "  NVIDIA driver  none found",
+        "  CuPy           not installed",
+        'fix: pip install "gpucnn[cuda13]"',
+        "",
+        "--device auto takes cpu (no GPU: CuPy is not installed)",
+        NOT_COMPARED,
+    ]
+
+
+def test_what_is_broken_is_marked_and_mended(tmp_path: Path) -> None:
+    cupy = WORKING_CUPY.replace("class cublas: pass", "").replace("return 2", "raise RuntimeError('no driver')")
+    result = run_with(COMMAND, tmp_path, cupy, ("cupy-cuda12x 14.2.0",), headers=False)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "gpucnn doctor: 2 of these do not work: cuBLAS, CUDA headers; see the lines above with ! and fix\n"
+    )
+    lines = result.stdout.splitlines()
+    assert "! cuBLAS         fails; AttributeError: type object 'cuda' has no attribute 'cublas'" in lines
+    assert "  GPU            none: RuntimeError: no driver" in lines
+    assert [line for line in lines if line.startswith("fix: ")] == [
+        'fix: pip install "cupy-cuda12x[ctk]"',
+        "fix: install the NVIDIA driver, if there is a GPU",
+    ]
+    assert lines[-1] == NOT_COMPARED
+
+
+@pytest.fixture
+def gpu_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "diagnose", lambda: [Finding("GPU 0", "Fake H100")])
+    monkeypatch.setattr(doctor, "choose_device", lambda name: Choice(Device("cuda"), "a GPU that works was found"))
+
+
+@pytest.mark.usefixtures("gpu_that_works")
+@pytest.mark.parametrize("difference", [0.0, 0.5])
+def test_a_gpu_that_works_is_compared(
+    difference: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def step_on(device: str, *arguments: Any, **options: Any) -> dict[str, np.ndarray]:
+        return {"conv1 output": np.ones(2) + (difference if device == "cuda" else 0)}
+
+    monkeypatch.setattr(agree, "step_on", step_on)
+    assert main(["doctor"]) == (1 if difference else 0)
+    printed = capsys.readouterr()
+    assert printed.out.startswith(
+        "  GPU 0  Fake H100\n\n--device auto takes cuda:0 (a GPU that works was found)\n"
+        "one training step of lenet5 in float32, 8 images: cuda against cpu\n"
+    )
+    if difference:
+        assert printed.err.startswith("gpucnn doctor: cuda does not agree with cpu: conv1 output is the first to be")
+    else:
+        assert printed.out.endswith("largest relative difference 0.0e+00 at conv1 output: within 1e-04\n")
+        assert printed.err == ""
+
+
+@pytest.mark.usefixtures("gpu_that_works")
+def test_a_step_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def step_on(device: str, *arguments: Any, **options: Any) -> None:
+        raise OSError("libcublas.so\n is lost")
+
+    monkeypatch.setattr(agree, "step_on", step_on)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == (
+        "gpucnn doctor: a training step on the GPU raised OSError: libcublas.so is lost\n"
+    )
