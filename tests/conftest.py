@@ -1,18 +1,82 @@
 """Fixtures that all tests share."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from gpucnn import data
+from tests.backends import NAMES, Backend, emulated_cupy
 
-# The same examples every time, and no limit on how long a slow or busy machine takes for one.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+# The same examples every time, and no limit on how long a slow or busy machine takes for one. A backend is the same
+# object for all examples of a test, so it may be a fixture.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("gpucnn")
+    group.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where no GPU works")
+    group.addoption("--require-emulator", action="store_true", help="fail, instead of skipping, where g++ is missing")
+    group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", metafunc.config.getoption("--backend") or NAMES, indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """A backend, its device ready. `cupy` is skipped without a GPU, unless --require-gpu makes that a failure."""
+    found = Backend(request.param)
+    request.node.user_properties.append(("backend", found.name))
+    if missing := found.missing():
+        required = {"cupy": "--require-gpu", "emulated": "--require-emulator"}[found.name]
+        if request.config.getoption(required):
+            pytest.fail(f"{missing}, and {required} was given")
+        pytest.skip(missing)
+    with found.active():
+        yield found
+
+
+@pytest.fixture(params=["forward", "reverse", "random"])
+def order(request: pytest.FixtureRequest, backend: Backend) -> Iterator[str]:
+    """The order in which the emulator runs blocks and threads; the other backends have but one."""
+    if backend.name != "emulated":
+        if request.param != "forward":
+            pytest.skip("only the emulator has orders of threads")
+        yield request.param
+        return
+    emulator = emulated_cupy().emulator
+    emulator.order = request.param
+    yield request.param
+    emulator.order = "forward"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    backend = dict(report.user_properties).get("backend")
+    if backend and (report.when == "call" or (report.when == "setup" and not report.passed)):
+        counts[backend, report.outcome] += 1
+
+
+counts: Counter[tuple[str, str]] = Counter()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if counts:
+        parts = []
+        for name in NAMES:
+            outcomes = [f"{counts[name, outcome]} {outcome}" for outcome in ("passed", "failed", "skipped")
+                        if counts[name, outcome]]  # fmt: skip
+            parts.append(f"{name}: {', '.join(outcomes) or 'did not run'}")
+        terminalreporter.write_line("backends: " + "; ".join(parts))
 
 
 @pytest.fixture

@@ -48,6 +48,8 @@ class Installation:
     @property
     def add_libraries(self) -> str:
         """What brings the CUDA libraries that the installed CuPy needs."""
+        if len(self.distributions) > 1:
+            return self.reinstall
         if not self.wheel_cuda:
             return "install the CUDA toolkit that this CuPy was built for"
         return f'pip install "{next(iter(self.distributions))}[ctk]"'

@@ -64,4 +64,4 @@ def _class_weights(weight: Any, classes: int, logits: Tensor) -> Array:
     array = as_operand(weight, logits).data
     if array.shape != (classes,):
         raise ShapeError(f"cross_entropy: expected weight ({classes},), one per class, got {shape_text(array.shape)}")
-    return array
+    return xp_of(array).ascontiguousarray(array)

@@ -50,7 +50,7 @@ def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
     if bias is None and not relu:
         return product
     if accepts(product):
-        channels = product.shape[1]
+        channels, bias = product.shape[1], _contiguous(bias)
         launch(BIAS_RELU, product.size, product, bias, product, product.size, channels, 1, channels, 1, int(relu))
         return product
     if bias is not None:
@@ -67,7 +67,7 @@ def rows_to_images(rows: Array, bias: Array | None, relu: bool, out: Array) -> N
     positions = height * width
     if accepts(rows):
         images = out if out.flags.c_contiguous else xp.empty(out.shape, out.dtype)
-        strides = (positions, batch * positions)
+        strides, bias = (positions, batch * positions), _contiguous(bias)
         launch(BIAS_RELU, images.size, rows, bias, images, images.size, channels, max(positions, 1), *strides, int(relu))
         if images is not out:
             out[...] = images
@@ -88,8 +88,7 @@ def images_to_rows(gradient: Array, output: Array | None) -> Array:
     positions = height * width
     if accepts(gradient):
         rows = xp.empty((channels, batch * positions), gradient.dtype)
-        gradient = xp.ascontiguousarray(gradient)
-        output = None if output is None else xp.ascontiguousarray(output)
+        gradient, output = _contiguous(gradient), _contiguous(output)
         strides = (positions, batch * positions)
         launch(BIAS_RELU_GRADIENT, rows.size, gradient, output, rows, rows.size, channels, max(positions, 1), *strides)
         return rows
@@ -97,3 +96,7 @@ def images_to_rows(gradient: Array, output: Array | None) -> Array:
     if output is not None:
         by_channel = xp.where(output.swapaxes(0, 1) != 0, by_channel, gradient.dtype.type(0))
     return by_channel.reshape(channels, -1)
+
+
+def _contiguous(array: Array | None) -> Array | None:
+    return None if array is None else xp_of(array).ascontiguousarray(array)

@@ -43,7 +43,7 @@ def conv2d(
     filters = _by_group(weight.reshape(out_channels, -1), groups)
     columns = None
     for tile in _tiles(images, images.shape, window, output_size, byte_cap):
-        region, part = window.part(images.shape[2:4], tile.rows, tile.columns)
+        region, part = _seen_by(tile, window, images.shape[2:4], output_size)
         columns = _columns_buffer(images, images.shape, window, tile, columns)
         im2col(images[tile.images, :, *region], part, out=columns)
         rows = _product(filters, _by_group(columns, groups)).reshape(out_channels, -1)
@@ -82,7 +82,7 @@ def conv2d_gradients(
     for tile in _tiles(gradient, image_shape, window, output_size, byte_cap):
         first = (tile.images.start, tile.rows.start, tile.columns.start) == (0, 0, 0)
         here = (tile.images, slice(None), tile.rows, tile.columns)
-        region, part = window.part((image_shape[2], image_shape[3]), tile.rows, tile.columns)
+        region, part = _seen_by(tile, window, (image_shape[2], image_shape[3]), output_size)
         rows = images_to_rows(gradient[here], None if relu_output is None else relu_output[here])
         columns = _columns_buffer(gradient, image_shape, window, tile, columns)
         if bias_gradient is not None:
@@ -99,8 +99,8 @@ def conv2d_gradients(
         if images_gradient is not None:
             _product(filters, _by_group(rows, groups), out=_by_group(columns, groups))
             target = images_gradient[tile.images, :, *region]
-            if tile.shape[1:] == output_size:
-                col2im(columns, target.shape, part, out=target)
+            if part is window:
+                col2im(columns, target.shape, window, out=target)
             else:
                 if tile.rows.start == tile.columns.start == 0:
                     images_gradient[tile.images] = 0
@@ -113,6 +113,13 @@ def _tiles(
     rows_of_columns = image_shape[1] * window.kernel[0] * window.kernel[1]
     cap = column_byte_cap(like) if byte_cap is None else byte_cap
     return tiles(image_shape[0], output_size, rows_of_columns * like.itemsize, cap)
+
+
+def _seen_by(tile: Tile, window: Window, image_size: Pair, output_size: Pair) -> tuple[tuple[slice, slice], Window]:
+    """The slices of the image that a tile's windows may read, and a window for them: for whole images all, and `window`."""
+    if tile.shape[1:] == output_size:
+        return (slice(None), slice(None)), window
+    return window.part(image_size, tile.rows, tile.columns)
 
 
 def _columns_buffer(like: Array, image_shape: Shape, window: Window, tile: Tile, last: Array | None) -> Array:

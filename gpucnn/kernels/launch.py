@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -97,18 +96,18 @@ class CupyRunner:
     def __init__(self) -> None:
         self.compile_seconds: dict[tuple[str, str], float] = {}
         """How long the first use of each (kernel, dtype) took to compile, or to load from CuPy's cache on the disk."""
-        self._functions: WeakKeyDictionary[ModuleType, dict[tuple[str, np.dtype], Callable[..., None]]] = (
-            WeakKeyDictionary()
-        )
+        self._cupy: ModuleType | None = None
+        self._functions: dict[tuple[str, np.dtype], Callable[..., None]] = {}
 
     def run(self, kernel: Kernel, dtype: np.dtype, blocks: int, arguments: tuple[Any, ...]) -> None:
         cupy = cuda.cupy()
-        functions = self._functions.setdefault(cupy, {})
-        function = functions.get((kernel.name, dtype))
+        if cupy is not self._cupy:  # a stand-in has taken CuPy's place, or left it
+            self._cupy, self._functions = cupy, {}
+        function = self._functions.get((kernel.name, dtype))
         if function is None:
             start = time.perf_counter()
             module = cupy.RawModule(code=source_text(kernel.source), options=compile_options(dtype))
-            function = functions[kernel.name, dtype] = module.get_function(kernel.name)
+            function = self._functions[kernel.name, dtype] = module.get_function(kernel.name)
             self.compile_seconds[kernel.name, str(dtype)] = time.perf_counter() - start
         function((blocks,), (kernel.block,), arguments)
 

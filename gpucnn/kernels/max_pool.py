@@ -69,7 +69,7 @@ def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window
     images = xp.zeros(image_shape, gradient.dtype)
     for tap in window.taps((image_shape[2], image_shape[3]), gradient.shape[2:4]):
         won = argmax[..., *tap.outputs] == _plane_indices(xp, tap, image_shape[3])
-        images[..., *tap.inputs] += gradient[..., *tap.outputs] * won
+        images[..., *tap.inputs] += xp.where(won, gradient[..., *tap.outputs], gradient.dtype.type(0))
     return images
 
 

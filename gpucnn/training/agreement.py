@@ -64,7 +64,7 @@ def step_on(
     loss = F.cross_entropy(logits, labels)
     note("loss", loss.data)
     loss.backward()
-    for path, parameter in model.named_parameters():
+    for path, parameter in reversed(list(model.named_parameters())):  # as the backward pass comes to them
         if parameter.grad is not None:
             note(f"{path} gradient", parameter.grad)
     optimizer.step()

@@ -84,13 +84,14 @@ def test_an_import_that_fails_is_quoted_and_mended_by_what_is_installed(cupy: st
 def test_two_wheels_clash(tmp_path: Path) -> None:
     wheels = ("cupy-cuda12x 14.1.0", "cupy_cuda13x 14.2.0", "cupyx-tools 1.0")
     warning = "import warnings; warnings.warn('multiple CuPy\\n packages')\n"
-    found = diagnose(tmp_path, warning + WORKING_CUPY, wheels, 13000)
+    found = diagnose(tmp_path, warning + WORKING_CUPY, wheels, 13000, headers=False)
     assert found["CuPy"] == Finding(
         "CuPy", "cupy-cuda12x 14.1.0, cupy-cuda13x 14.2.0", "each overwrites files of the other",
         'pip uninstall -y cupy-cuda12x cupy-cuda13x, then pip install "gpucnn[cuda13]"',
     )  # fmt: skip
     assert found["import cupy"].value == "works, version 14.2.0, warns: multiple CuPy packages"
-    assert problems(found) == ["CuPy"]
+    assert problems(found) == ["CuPy", "CUDA headers"]
+    assert found["CUDA headers"].fix == found["CuPy"].fix
 
 
 def test_a_wheel_newer_than_the_driver(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """`gpucnn doctor` as a user runs it, on stacks that are absent, broken and whole."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gpucnn import testing
 from gpucnn.backend import Choice, Device
 from gpucnn.backend.diagnosis import Finding
 from gpucnn.cli import agree, doctor
@@ -51,6 +53,18 @@ def test_what_is_broken_is_marked_and_mended(tmp_path: Path) -> None:
         "fix: install the NVIDIA driver, if there is a GPU",
     ]
     assert lines[-1] == NOT_COMPARED
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, with which the emulator compiles kernels")
+def test_the_gpu_that_is_compared_computes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "diagnose", lambda: [Finding("GPU 0", "emulated")])
+    with testing.emulated_gpu():
+        assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "--device auto takes cuda:0 (a GPU that works was found)" in lines
+    assert sum(line.startswith("conv2.weight ") for line in lines) == 2
+    assert lines[-1].startswith("largest relative difference ")
+    assert lines[-1].endswith(": within 1e-04")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from gpucnn import Tensor
 from gpucnn import functions as F
 from gpucnn.testing import oracles
+from tests.backends import Backend, host
 
 Array = np.ndarray
 LABELS = np.array([2, 0, 1, 2, 2])
@@ -50,6 +51,13 @@ CASES = [
         lambda x, w, b: oracles.conv2d(x, w, b, (2, 2), (1, 1), (1, 1), 2),
         ((2, 4, 5, 5), (6, 2, 3, 3), (6,)),
     ),
+    Case("conv2d with leftover rows", lambda x, w: F.conv2d(x, w, None, 2), lambda x, w: oracles.conv2d(x, w, None, (2, 2)), ((2, 2, 6, 6), (2, 2, 3, 3))),
+    Case(
+        "conv2d with relu",
+        lambda x, w, b: F.conv2d(x, w, b, padding=1, activation="relu"),
+        lambda x, w, b: np.maximum(oracles.conv2d(x, w, b, padding=(1, 1)), 0),
+        ((2, 2, 4, 3), (3, 2, 3, 3), (3,)),
+    ),
     Case("conv2d 1x1", F.conv2d, oracles.conv2d, ((2, 3, 2, 3), (4, 3, 1, 1), (4,))),
     Case("max_pool2d", lambda x: F.max_pool2d(x, 2), lambda x: oracles.max_pool2d(x, (2, 2), (2, 2)), ((2, 3, 5, 4),)),
     Case(
@@ -73,6 +81,12 @@ CASES = [
     ),
     Case("linear", F.linear, lambda x, w, b: np.einsum("ni,oi->no", x, w) + b, ((3, 5), (4, 5), (4,))),
     Case("linear without bias", F.linear, lambda x, w: np.einsum("ni,oi->no", x, w), ((1, 5), (4, 5))),
+    Case(
+        "linear with relu",
+        lambda x, w, b: F.linear(x, w, b, activation="relu"),
+        lambda x, w, b: np.maximum(np.einsum("ni,oi->no", x, w) + b, 0),
+        ((3, 5), (4, 5), (4,)),
+    ),
     Case("relu", F.relu, lambda x: np.where(x > 0, x, 0.0), ((3, 4, 2),)),
     Case("softmax", F.softmax, oracles.softmax, ((5, 4),)),
     Case("softmax over axis 0", lambda x: F.softmax(x, axis=0), lambda x: oracles.softmax(x.T).T, ((5, 4),)),
@@ -115,26 +129,15 @@ CASES = [
 ]  # fmt: skip
 
 
-def strided(array: Array) -> Array:
-    """Equal values in an array that is contiguous in no order."""
-    if array.ndim == 0:
-        return array
-    holder = np.full((*(2 * size for size in array.shape[:-1]), 3 * array.shape[-1]), np.nan, array.dtype)
-    view = holder[tuple(slice(None, None, -2) for _ in array.shape[:-1])][..., 1::3]
-    view[...] = array
-    return view
-
-
 @pytest.mark.parametrize("layout", ["contiguous", "strided", "fortran"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_forward_and_every_gradient(case: Case, dtype: type, layout: str, rng: np.random.Generator) -> None:
+def test_forward_and_every_gradient(
+    backend: Backend, case: Case, dtype: type, layout: str, rng: np.random.Generator
+) -> None:
     originals = [spread(rng, shape, case.positive).astype(dtype) for shape in case.shapes]
-    arrays = {
-        "contiguous": [array.copy() for array in originals],
-        "strided": [strided(array) for array in originals],
-        "fortran": [np.asfortranarray(array) for array in originals],
-    }[layout]
+    lay_out = {"contiguous": backend.array, "strided": backend.strided, "fortran": backend.fortran}[layout]
+    arrays = [lay_out(array) for array in originals]
     tensors = [Tensor(array, requires_grad=True) for array in arrays]
     output = case.function(*tensors)
     exact = [array.astype(np.float64) for array in originals]
@@ -146,22 +149,22 @@ def test_forward_and_every_gradient(case: Case, dtype: type, layout: str, rng: n
     np.testing.assert_allclose(output.numpy(), expected, **tolerance)
 
     weights = rng.uniform(0.5, 1.5, expected.shape)
-    output.backward(weights.astype(dtype))
+    output.backward(backend.array(weights.astype(dtype)))
     for position, tensor in enumerate(tensors):
         slopes = oracles.gradient(case.oracle, exact, position, weights)
         assert tensor.grad is not None
         assert tensor.grad.shape == arrays[position].shape
         assert tensor.grad.dtype == dtype
         loose = {"rtol": 1e-6, "atol": 1e-7} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
-        np.testing.assert_allclose(tensor.grad, slopes, **loose)
+        np.testing.assert_allclose(host(tensor.grad), slopes, **loose)
     for array, original in zip(arrays, originals, strict=True):
-        np.testing.assert_array_equal(array, original)
+        np.testing.assert_array_equal(host(array), original)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if len(case.shapes) > 1], ids=lambda case: case.name)
-def test_an_input_that_needs_no_gradient_gets_none(case: Case, rng: np.random.Generator) -> None:
+def test_an_input_that_needs_no_gradient_gets_none(backend: Backend, case: Case, rng: np.random.Generator) -> None:
     for position in range(len(case.shapes)):
-        tensors = [Tensor(spread(rng, shape, True), requires_grad=i == position) for i, shape in enumerate(case.shapes)]
+        tensors = [backend.tensor(spread(rng, shape, True), i == position) for i, shape in enumerate(case.shapes)]
         output = case.function(*tensors)
         output.backward(np.ones(output.shape))
         assert [tensor.grad is not None for tensor in tensors] == [i == position for i in range(len(tensors))]
@@ -171,14 +174,14 @@ BATCHED = ("conv2d", "max_pool2d", "avg_pool2d", "linear", "relu", "flatten", "e
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name.startswith(BATCHED)], ids=lambda case: case.name)
-def test_an_empty_batch_passes_through(case: Case) -> None:
-    first = Tensor(np.zeros((0, *case.shapes[0][1:]), np.float32), requires_grad=True)
-    others = [Tensor(np.ones(shape, np.float32), requires_grad=True) for shape in case.shapes[1:]]
+def test_an_empty_batch_passes_through(backend: Backend, case: Case) -> None:
+    first = backend.tensor(np.zeros((0, *case.shapes[0][1:]), np.float32), True)
+    others = [backend.tensor(np.ones(shape, np.float32), True) for shape in case.shapes[1:]]
     output = case.function(first, *others)
     assert output.shape[0] == 0
     output.backward(np.ones(output.shape, np.float32))
     assert first.grad is not None
-    assert all(tensor.grad is not None and not tensor.grad.any() for tensor in others)
+    assert all(tensor.grad is not None and not host(tensor.grad).any() for tensor in others)
 
 
 def test_every_public_function_has_a_case() -> None:

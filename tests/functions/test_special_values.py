@@ -7,55 +7,56 @@ import pytest
 
 from gpucnn import Tensor
 from gpucnn import functions as F
-from gpucnn.errors import DTypeError
+from gpucnn.errors import ArgumentError, DTypeError
+from tests.backends import Backend, host
 
 
-def test_relu_at_zero_has_no_gradient_and_nan_stays() -> None:
-    x = Tensor(np.array([-1.0, 0.0, -0.0, 2.0, np.nan]), requires_grad=True)
+def test_relu_at_zero_has_no_gradient_and_nan_stays(backend: Backend) -> None:
+    x = backend.tensor(np.array([-1.0, 0.0, -0.0, 2.0, np.nan]), True)
     output = F.relu(x)
     np.testing.assert_array_equal(output.numpy(), [0, 0, 0, 2, np.nan])
     output.backward(np.ones(5))
-    np.testing.assert_array_equal(x.grad, [0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(host(x.grad), [0, 0, 0, 1, 1])
 
 
-def test_the_first_maximum_of_a_tie_gets_the_gradient() -> None:
-    x = Tensor(np.full((1, 1, 4, 4), 5.0), requires_grad=True)
+def test_the_first_maximum_of_a_tie_gets_the_gradient(backend: Backend) -> None:
+    x = backend.tensor(np.full((1, 1, 4, 4), 5.0), True)
     F.max_pool2d(x, 2).sum().backward()
-    np.testing.assert_array_equal(x.grad[0, 0], [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(host(x.grad)[0, 0], [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]])
 
 
-def test_max_pool_padding_never_wins() -> None:
-    x = Tensor(np.full((1, 1, 3, 3), -1.0), requires_grad=True)
+def test_max_pool_padding_never_wins(backend: Backend) -> None:
+    x = backend.tensor(np.full((1, 1, 3, 3), -1.0), True)
     output = F.max_pool2d(x, 2, 1, 1)
     assert (output.numpy() == -1).all()
     output.sum().backward()
-    assert x.grad.sum() == output.size
+    assert host(x.grad).sum() == output.size
 
 
-def test_max_pool_of_minus_infinity_and_nan() -> None:
+def test_max_pool_of_minus_infinity_and_nan(backend: Backend) -> None:
     x = np.full((1, 1, 2, 4), -np.inf)
     x[0, 0, 1, 3] = np.nan
-    tensor = Tensor(x, requires_grad=True)
+    tensor = backend.tensor(x, True)
     output = F.max_pool2d(tensor, 2)
     np.testing.assert_array_equal(output.numpy()[0, 0], [[-np.inf, np.nan]])
     output.backward(np.ones(output.shape))
-    np.testing.assert_array_equal(tensor.grad[0, 0], [[1, 0, 0, 0], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(host(tensor.grad)[0, 0], [[1, 0, 0, 0], [0, 0, 0, 1]])
 
 
-def test_overlapping_windows_add_up() -> None:
-    x = Tensor(np.array([[1.0, 9.0, 2.0]]).reshape(1, 1, 1, 3), requires_grad=True)
+def test_overlapping_windows_add_up(backend: Backend) -> None:
+    x = backend.tensor(np.array([[1.0, 9.0, 2.0]]).reshape(1, 1, 1, 3), True)
     F.max_pool2d(x, (1, 2), 1).sum().backward()
-    np.testing.assert_array_equal(x.grad.ravel(), [0, 2, 0])
+    np.testing.assert_array_equal(host(x.grad).ravel(), [0, 2, 0])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_large_logits_do_not_overflow(dtype: type) -> None:
-    logits = Tensor(np.array([[1e4, 0, -1e4]], dtype), requires_grad=True)
+def test_large_logits_do_not_overflow(backend: Backend, dtype: type) -> None:
+    logits = backend.tensor(np.array([[1e4, 0, -1e4]], dtype), True)
     assert F.cross_entropy(logits, [1]).item() == pytest.approx(1e4)
     np.testing.assert_array_equal(F.softmax(logits).numpy(), [[1, 0, 0]])
     loss = F.cross_entropy(logits, [2])
     loss.backward()
-    np.testing.assert_allclose(logits.grad, [[1, 0, -1]])
+    np.testing.assert_allclose(host(logits.grad), [[1, 0, -1]])
 
 
 def test_equal_halves_of_maximum() -> None:
@@ -143,19 +144,37 @@ def test_plain_arrays_alone_take_the_common_float() -> None:
     assert F.linear(np.ones((1, 2), np.uint8), np.ones((3, 2), np.float32)).dtype == np.float32
 
 
-def test_masked_logits_do_not_poison_the_loss() -> None:
-    logits = Tensor(np.array([[0.0, -np.inf, 1.0]]), requires_grad=True)
+def test_masked_logits_do_not_poison_the_loss(backend: Backend) -> None:
+    logits = backend.tensor(np.array([[0.0, -np.inf, 1.0]]), True)
     loss = F.cross_entropy(logits, [0])
     assert loss.item() == pytest.approx(np.log(1 + np.e))
     loss.backward()
-    assert logits.grad[0, 1] == 0
+    assert host(logits.grad)[0, 1] == 0
     assert F.cross_entropy(logits, [1]).item() == np.inf
 
 
-def test_float16_stays_float16() -> None:
-    x = Tensor(np.ones((1, 1, 4, 4), np.float16), requires_grad=True)
-    weight = Tensor(np.ones((1, 1, 3, 3), np.float16), requires_grad=True)
+def test_float16_stays_float16(backend: Backend) -> None:
+    x = backend.tensor(np.ones((1, 1, 4, 4), np.float16), True)
+    weight = backend.tensor(np.ones((1, 1, 3, 3), np.float16), True)
     output = F.avg_pool2d(F.max_pool2d(F.conv2d(x, weight), 1), 1)
     assert output.dtype == np.float16
     output.sum().backward()
     assert x.grad.dtype == weight.grad.dtype == np.float16
+
+
+def test_relu_lets_no_infinite_gradient_through_where_it_is_zero(backend: Backend) -> None:
+    x = backend.tensor(np.array([-1.0, 1.0]), True)
+    F.relu(x).backward(np.array([np.inf, 2.0]))
+    np.testing.assert_array_equal(host(x.grad), [0, 2])
+
+
+def test_a_label_on_the_gpu_that_is_no_class_makes_the_loss_a_nan(backend: Backend) -> None:
+    logits = backend.tensor(np.ones((2, 3), np.float32), True)
+    if backend.name == "numpy":
+        with pytest.raises(ArgumentError, match="labels must be from 0 to 2, got 1 to 3"):
+            F.cross_entropy(logits, [1, 3])
+        return
+    loss = F.cross_entropy(logits, backend.tensor(np.array([1, 3])))
+    loss.backward()
+    assert np.isnan(loss.item())
+    np.testing.assert_array_equal(np.isnan(host(logits.grad)), [[False] * 3, [True] * 3])

@@ -9,75 +9,75 @@ from hypothesis import strategies as st
 
 from gpucnn.geometry import Window
 from gpucnn.kernels.col2im import col2im
-from gpucnn.kernels.conv2d import conv2d, conv2d_image_gradient, conv2d_weight_gradient
+from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
 from gpucnn.kernels.im2col import im2col
 from gpucnn.kernels.tiling import tiles
 from gpucnn.testing import oracles
-
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-cases = st.tuples(pairs, pairs, st.tuples(st.integers(0, 2), st.integers(0, 2)), pairs).flatmap(
-    lambda window: st.tuples(
-        st.just(window),
-        st.tuples(*(st.integers(max(1, window[3][a] * (window[0][a] - 1) + 1 - 2 * window[2][a]), 9) for a in (0, 1))),
-    )
-)
+from gpucnn.testing.windows import WindowCase, window_cases
+from tests.backends import Backend, host
 
 
-@settings(max_examples=60)
-@given(cases, st.integers(0, 3))
-def test_im2col_lays_out_every_window(case: tuple, batch: int) -> None:
-    (kernel, stride, padding, dilation), size = case
-    images = np.random.default_rng(0).standard_normal((batch, 2, *size)).astype(np.float32)
-    found = oracles.windows(oracles.pad(images, *padding, 0.0), kernel, stride, dilation)
-    expected = np.stack([values.reshape(batch, 2 * kernel[0] * kernel[1]) for _, _, values in found], axis=-1)
-    columns = im2col(images, Window.of(kernel, stride, padding, dilation))
+@settings(max_examples=40)
+@given(case=window_cases(), batch=st.integers(0, 3))
+def test_im2col_lays_out_every_window(backend: Backend, case: WindowCase, batch: int) -> None:
+    images = np.random.default_rng(0).standard_normal((batch, 2, *case.image_size)).astype(np.float32)
+    found = oracles.windows(oracles.pad(images, *case.padding, 0.0), case.kernel, case.stride, case.dilation)
+    taps = case.kernel[0] * case.kernel[1]
+    expected = np.stack([values.reshape(batch, 2 * taps) for _, _, values in found], axis=-1)
+    expected = expected.swapaxes(0, 1).reshape(2 * taps, -1)
+    columns = im2col(backend.array(images), case.window)
     assert columns.dtype == np.float32
-    np.testing.assert_array_equal(columns, expected)
-    dirty = np.full(columns.shape, np.nan, np.float32)
-    assert im2col(images, Window.of(kernel, stride, padding, dilation), out=dirty) is dirty
-    np.testing.assert_array_equal(dirty, expected)
+    np.testing.assert_array_equal(host(columns), expected)
+    dirty = backend.empty(columns.shape, np.float32)
+    assert im2col(backend.array(images), case.window, out=dirty) is dirty
+    np.testing.assert_array_equal(host(dirty), expected)
 
 
-@settings(max_examples=60)
-@given(cases)
-def test_col2im_is_the_transpose_of_im2col(case: tuple) -> None:
-    (kernel, stride, padding, dilation), size = case
+@settings(max_examples=40)
+@given(case=window_cases())
+def test_col2im_is_the_transpose_of_im2col(backend: Backend, case: WindowCase) -> None:
     rng = np.random.default_rng(1)
-    window = Window.of(kernel, stride, padding, dilation)
     # Small integers, so that the two inner products are exact: <im2col(x), c> = <x, col2im(c)> for all x and c.
-    images = rng.integers(-8, 9, (2, 3, *size)).astype(np.float64)
-    columns = rng.integers(-8, 9, im2col(images, window).shape).astype(np.float64)
-    back = col2im(columns, size, window)
-    assert back.shape == images.shape
-    assert (im2col(images, window) * columns).sum() == (images * back).sum()
+    images = rng.integers(-8, 9, (2, 3, *case.image_size)).astype(np.float64)
+    laid_out = host(im2col(backend.array(images), case.window))
+    columns = rng.integers(-8, 9, laid_out.shape).astype(np.float64)
+    out = backend.empty(images.shape, np.float64)
+    assert col2im(backend.array(columns), images.shape, case.window, out=out) is out
+    assert (laid_out * columns).sum() == (images * host(out)).sum()
+    np.testing.assert_array_equal(host(col2im(backend.array(columns), images.shape, case.window)), host(out))
 
 
-def test_col2im_adds_to_out() -> None:
-    columns = np.ones((1, 4, 4))
-    out = np.full((1, 1, 3, 3), 10.0)
-    assert col2im(columns, (3, 3), Window.of(2), out=out) is out
-    np.testing.assert_array_equal(out[0, 0], [[11, 12, 11], [12, 14, 12], [11, 12, 11]])
-
-
-@settings(max_examples=60)
-@given(cases, st.sampled_from([1, 2]), st.sampled_from([None, 1, 200, 700, 3000]))
-def test_conv2d_and_its_gradients_whatever_the_tiles(case: tuple, groups: int, byte_cap: int | None) -> None:
-    (kernel, stride, padding, dilation), size = case
+@settings(max_examples=40)
+@given(
+    case=window_cases(),
+    groups=st.sampled_from([1, 2]),
+    byte_cap=st.sampled_from([None, 1, 200, 700, 3000]),
+    relu=st.booleans(),
+)
+def test_conv2d_and_its_gradients_whatever_the_tiles(
+    backend: Backend, case: WindowCase, groups: int, byte_cap: int | None, relu: bool
+) -> None:
     rng = np.random.default_rng(2)
-    images = rng.standard_normal((2, 2 * groups, *size))
-    weight = rng.standard_normal((3 * groups, 2, *kernel))
+    images = rng.standard_normal((2, 2 * groups, *case.image_size))
+    weight = rng.standard_normal((3 * groups, 2, *case.kernel))
     bias = rng.standard_normal(3 * groups)
-    window = Window.of(kernel, stride, padding, dilation)
-    expected = oracles.conv2d(images, weight, bias, stride, padding, dilation, groups)
-    np.testing.assert_allclose(conv2d(images, weight, bias, window, groups, byte_cap), expected, atol=1e-12)
+    options = (case.stride, case.padding, case.dilation, groups)
+    expected = oracles.conv2d(images, weight, bias, *options)
+    mask = expected > 0 if relu else np.ones(expected.shape)
+    on_device = [backend.array(array) for array in (images, weight, bias)]
+    output = conv2d(*on_device, case.window, groups, relu, byte_cap)
+    np.testing.assert_allclose(host(output), expected * mask, atol=1e-12)
     # Convolution is linear in images and in weight: its gradients are the transposes, <conv(x), g> = <x, grad(g)>.
     gradient = rng.standard_normal(expected.shape)
-    total = (oracles.conv2d(images, weight, None, stride, padding, dilation, groups) * gradient).sum()
-    to_images = conv2d_image_gradient(gradient, weight, size, window, groups, byte_cap)
-    to_weight = conv2d_weight_gradient(gradient, images, window, groups, byte_cap)
-    assert (to_images.shape, to_weight.shape) == (images.shape, weight.shape)
-    np.testing.assert_allclose((to_images * images).sum(), total, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose((to_weight * weight).sum(), total, rtol=1e-10, atol=1e-10)
+    total = (oracles.conv2d(images, weight, None, *options) * gradient * mask).sum()
+    filled = [backend.empty(array.shape, np.float64) for array in (images, weight, bias)]
+    conv2d_gradients(
+        backend.array(gradient), on_device[0], on_device[1], images.shape, case.window, groups,
+        output if relu else None, *filled, byte_cap=byte_cap,
+    )  # fmt: skip
+    np.testing.assert_allclose((host(filled[0]) * images).sum(), total, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose((host(filled[1]) * weight).sum(), total, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(host(filled[2]), (gradient * mask).sum(axis=(0, 2, 3)), rtol=1e-9, atol=1e-9)
 
 
 @given(st.integers(0, 5), st.tuples(st.integers(1, 6), st.integers(1, 6)), st.integers(1, 50), st.integers(1, 3000))
@@ -112,12 +112,12 @@ def test_columns_never_take_more_than_the_cap(monkeypatch: pytest.MonkeyPatch) -
         assert cap / 8 < largest <= cap
 
 
-def test_the_weight_gradient_stays_under_the_cap_too() -> None:
+def test_the_gradients_stay_under_the_cap_too() -> None:
     images, gradient = np.ones((64, 64, 3, 3), np.float32), np.ones((64, 64, 3, 3), np.float32)
-    window = Window.of(3, 1, 1)
-    conv2d_weight_gradient(gradient, images, window)
+    weight = np.ones((64, 64, 3, 3), np.float32)
+    filled = [np.empty_like(images), np.empty_like(weight), np.empty(64, np.float32)]
     tracemalloc.start()
-    conv2d_weight_gradient(gradient, images, window, byte_cap=500_000)
+    conv2d_gradients(gradient, images, weight, images.shape, Window.of(3, 1, 1), 1, None, *filled, byte_cap=500_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000, "64 images' products of 147 kB each would be 9 MB"

@@ -9,6 +9,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.avg_pool import avg_pool, avg_pool_gradient
 from gpucnn.kernels.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
 from gpucnn.testing import oracles
+from tests.backends import Backend, host
 
 cases = st.tuples(
     st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -18,9 +19,14 @@ cases = st.tuples(
 )
 
 
-@settings(max_examples=80)
-@given(cases, st.integers(0, 1), st.sampled_from([np.float32, np.float64]), st.integers(0, 2))
-def test_max_pool_values_and_argmax(case: tuple, pad: int, dtype: type, specials: int) -> None:
+@settings(max_examples=50)
+@given(
+    case=cases,
+    pad=st.integers(0, 1),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    specials=st.integers(0, 2),
+)
+def test_max_pool_values_and_argmax(backend: Backend, case: tuple, pad: int, dtype: type, specials: int) -> None:
     kernel, stride, dilation, size = case
     padding = tuple(min(pad, extent // 2) for extent in kernel)
     rng = np.random.default_rng(3)
@@ -29,10 +35,10 @@ def test_max_pool_values_and_argmax(case: tuple, pad: int, dtype: type, specials
     images[rng.random(images.shape) < 0.03 * specials] = np.nan
     window = Window.of(kernel, stride, padding, dilation)
     expected = oracles.max_pool2d(images, kernel, stride, padding, dilation)
-    values, argmax = max_pool_with_argmax(images, window)
+    values, argmax = map(host, max_pool_with_argmax(backend.array(images), window))
     assert (values.dtype, argmax.dtype) == (dtype, np.int32)
     np.testing.assert_array_equal(values, expected)
-    np.testing.assert_array_equal(max_pool(images, window), expected)
+    np.testing.assert_array_equal(host(max_pool(backend.array(images), window)), expected)
 
     positions = np.pad(np.arange(size[0] * size[1]).reshape(1, 1, *size), ((0, 0), (0, 0), *((p, p) for p in padding)),
                        constant_values=-1)  # fmt: skip
@@ -49,54 +55,55 @@ def test_max_pool_values_and_argmax(case: tuple, pad: int, dtype: type, specials
             assert argmax[image, channel, row, column] == (indices[np.flatnonzero(wins)[0]] if wins.any() else -1)
 
 
-@settings(max_examples=60)
-@given(cases)
-def test_max_pool_gradient_goes_to_the_winner(case: tuple) -> None:
+@settings(max_examples=40)
+@given(case=cases, pad=st.integers(0, 1))
+def test_max_pool_gradient_goes_to_the_winner(backend: Backend, case: tuple, pad: int) -> None:
     kernel, stride, dilation, size = case
-    window = Window.of(kernel, stride, 0, dilation)
+    window = Window.of(kernel, stride, tuple(min(pad, extent // 2) for extent in kernel), dilation)
     images = np.random.default_rng(4).standard_normal((2, 3, *size))
-    values, argmax = max_pool_with_argmax(images, window)
+    values, argmax = map(host, max_pool_with_argmax(backend.array(images), window))
     gradient = np.random.default_rng(5).integers(-9, 10, values.shape).astype(float)
     expected = np.zeros(images.shape)
     for index in np.ndindex(*values.shape):
         expected[index[0], index[1], *np.unravel_index(argmax[index], size)] += gradient[index]
-    np.testing.assert_array_equal(max_pool_gradient(gradient, argmax, images.shape, window), expected)
+    to_images = max_pool_gradient(backend.array(gradient), backend.array(argmax), images.shape, window)
+    np.testing.assert_array_equal(host(to_images), expected)
 
 
-def test_a_window_in_gaps_alone_has_no_winner() -> None:
+def test_a_window_in_gaps_alone_has_no_winner(backend: Backend) -> None:
     window = Window.of(2, 1, 2, dilation=4)  # over a 1x1 image every tap falls beside it
-    images = np.ones((1, 1, 1, 1))
+    images = backend.array(np.ones((1, 1, 1, 1)))
     values, argmax = max_pool_with_argmax(images, window)
     assert values.item() == -np.inf
     assert argmax.item() == -1
-    assert max_pool_gradient(np.ones((1, 1, 1, 1)), argmax, (1, 1, 1, 1), window).item() == 0
+    assert max_pool_gradient(images, argmax, (1, 1, 1, 1), window).item() == 0
 
 
-@settings(max_examples=60)
-@given(cases, st.booleans(), st.integers(0, 1))
-def test_avg_pool_and_gradient(case: tuple, include: bool, pad: int) -> None:
+@settings(max_examples=40)
+@given(case=cases, include=st.booleans(), pad=st.integers(0, 1))
+def test_avg_pool_and_gradient(backend: Backend, case: tuple, include: bool, pad: int) -> None:
     kernel, stride, _, size = case
     padding = tuple(min(pad, extent // 2) for extent in kernel)
     rng = np.random.default_rng(6)
     images = rng.standard_normal((2, 2, *size))
     window = Window.of(kernel, stride, padding)
     expected = oracles.avg_pool2d(images, kernel, stride, padding, include)
-    np.testing.assert_allclose(avg_pool(images, window, include), expected, atol=1e-14)
+    np.testing.assert_allclose(host(avg_pool(backend.array(images), window, include)), expected, atol=1e-14)
     gradient = rng.standard_normal(expected.shape)
-    back = avg_pool_gradient(gradient, images.shape, window, include)
+    back = host(avg_pool_gradient(backend.array(gradient), images.shape, window, include))
     np.testing.assert_allclose((back * images).sum(), (expected * gradient).sum(), rtol=1e-10, atol=1e-12)
 
 
-def test_avg_pool_in_ceil_mode_counts_no_more_than_image_and_padding() -> None:
-    images = np.arange(25.0).reshape(1, 1, 5, 5)
-    values = avg_pool(images, Window.of(2, 2, ceil_mode=True))
+def test_avg_pool_in_ceil_mode_counts_no_more_than_image_and_padding(backend: Backend) -> None:
+    images = backend.array(np.arange(25.0).reshape(1, 1, 5, 5))
+    values = host(avg_pool(images, Window.of(2, 2, ceil_mode=True)))
     np.testing.assert_array_equal(values[0, 0], [[3, 5, 6.5], [13, 15, 16.5], [20.5, 22.5, 24]])
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 4, 4), (1, 1, 1, 1), (2, 0, 3, 3)])
-def test_empty_and_single(shape: tuple[int, ...]) -> None:
+def test_empty_and_single(backend: Backend, shape: tuple[int, ...]) -> None:
     images = np.ones(shape, np.float32)
-    values, argmax = max_pool_with_argmax(images, Window.of(1))
+    values, argmax = max_pool_with_argmax(backend.array(images), Window.of(1))
     assert values.shape == argmax.shape == shape
-    np.testing.assert_array_equal(values, images)
-    np.testing.assert_array_equal(avg_pool(images, Window.of(1)), images)
+    np.testing.assert_array_equal(host(values), images)
+    np.testing.assert_array_equal(host(avg_pool(backend.array(images), Window.of(1))), images)

@@ -8,6 +8,7 @@ import pytest
 from gpucnn import Tensor, gradcheck, layers
 from gpucnn.errors import ArgumentError, GpucnnError, ShapeError
 from gpucnn.testing import oracles
+from tests.backends import Backend, host
 
 LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
     (lambda: layers.Conv2d(2, 4, 3), (2, 2, 6, 5)),
@@ -29,14 +30,16 @@ LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
 
 
 @pytest.mark.parametrize(("build", "shape"), LAYERS, ids=lambda value: str(value) if isinstance(value, tuple) else None)
-def test_shape_gradient_and_inputs(build: Callable[[], layers.Layer], shape: tuple[int, ...]) -> None:
-    layer = build().astype("float64")
-    x = (np.random.default_rng(0).permutation(np.prod(shape)) * 0.05 - 1.013).reshape(shape)
+def test_shape_gradient_and_inputs(
+    backend: Backend, build: Callable[[], layers.Layer], shape: tuple[int, ...]
+) -> None:
+    layer = build().astype("float64").to(backend.device_name)
+    x = backend.array((np.random.default_rng(0).permutation(np.prod(shape)) * 0.05 - 1.013).reshape(shape))
     before = x.copy()
     output = layer(x)
     assert output.shape == layer.output_shape(shape)
     assert layer.output_shape((0, *shape[1:])) == (0, *output.shape[1:])
-    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(host(x), host(before))
 
     def call(x: Tensor) -> Tensor:
         for module in [layer, *vars(layer).values()]:

@@ -8,13 +8,14 @@ import pytest
 from gpucnn import Tensor, layers, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError, StateError
+from tests.backends import Backend
 
 GRADIENTS = [0.5, -1.0, 2.0, 0.25, -0.75]
 
 
-def run(make: object, start: float = 1.0) -> list[float]:
+def run(backend: Backend, make: object, start: float = 1.0) -> list[float]:
     """A single parameter through GRADIENTS, its value after every step."""
-    layer = layers.Linear(1, 1, bias=False).astype("float64")
+    layer = layers.Linear(1, 1, bias=False).astype("float64").to(backend.device_name)
     layer.load_state_dict({"weight": np.array([[start]])})
     optimizer = make(layer.parameters())  # type: ignore[operator]
     values = []
@@ -28,19 +29,19 @@ def run(make: object, start: float = 1.0) -> list[float]:
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_sgd(momentum: float, decay: float, nesterov: bool) -> None:
+def test_sgd(backend: Backend, momentum: float, decay: float, nesterov: bool) -> None:
     value, velocity, expected = 1.0, 0.0, []
     for gradient in GRADIENTS:
         slope = gradient + decay * value
         velocity = momentum * velocity + slope
         value -= 0.1 * (slope + momentum * velocity if nesterov else velocity)
         expected.append(value)
-    values = run(lambda p: optim.SGD(p, 0.1, momentum, decay, nesterov))
+    values = run(backend, lambda p: optim.SGD(p, 0.1, momentum, decay, nesterov))
     np.testing.assert_allclose(values, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adam(decay: float) -> None:
+def test_adam(backend: Backend, decay: float) -> None:
     value, mean, square, expected = 1.0, 0.0, 0.0, []
     for step, gradient in enumerate(GRADIENTS, 1):
         slope = gradient + decay * value
@@ -48,7 +49,7 @@ def test_adam(decay: float) -> None:
         square = 0.95 * square + 0.05 * slope**2
         value -= 0.1 * (mean / (1 - 0.8**step)) / (math.sqrt(square / (1 - 0.95**step)) + 1e-3)
         expected.append(value)
-    values = run(lambda p: optim.Adam(p, 0.1, (0.8, 0.95), 1e-3, decay))
+    values = run(backend, lambda p: optim.Adam(p, 0.1, (0.8, 0.95), 1e-3, decay))
     np.testing.assert_allclose(values, expected, rtol=1e-12)
 
 
@@ -59,8 +60,8 @@ OPTIMIZERS = {
 }
 
 
-def small_model() -> layers.Sequential:
-    return layers.Sequential(layers.Linear(4, 8), layers.ReLU(), layers.Linear(8, 3))
+def small_model(device: str = "cpu") -> layers.Sequential:
+    return layers.Sequential(layers.Linear(4, 8), layers.ReLU(), layers.Linear(8, 3)).to(device)
 
 
 def train(model: layers.Layer, optimizer: optim.Optimizer, steps: range) -> None:
@@ -73,15 +74,15 @@ def train(model: layers.Layer, optimizer: optim.Optimizer, steps: range) -> None
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_saved_and_loaded_state_goes_on_to_the_same_bits(name: str) -> None:
-    straight = small_model()
+def test_saved_and_loaded_state_goes_on_to_the_same_bits(backend: Backend, name: str) -> None:
+    straight = small_model(backend.device_name)
     train(straight, OPTIMIZERS[name](straight.parameters()), range(10))
 
-    first = small_model()
+    first = small_model(backend.device_name)
     before = OPTIMIZERS[name](first.parameters())
     train(first, before, range(4))
     state, weights = before.state_dict(), first.state_dict()
-    second = small_model()
+    second = small_model(backend.device_name)
     second.load_state_dict(weights)
     after = OPTIMIZERS[name](second.parameters())
     after.load_state_dict(state)
@@ -103,8 +104,8 @@ def test_state_is_keyed_by_path_and_copied() -> None:
     assert not np.isnan(optimizer.state_dict()["0.weight/mean"]).any()
 
 
-def test_a_parameter_without_gradient_stays() -> None:
-    model = small_model()
+def test_a_parameter_without_gradient_stays(backend: Backend) -> None:
+    model = small_model(backend.device_name)
     optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1.0)
     before = model.state_dict()
     (model[0].weight * 1.0).sum().backward()
@@ -175,8 +176,8 @@ def test_foreign_state_is_refused() -> None:
         adam.load_state_dict({"0.weight/steps": np.float64(3)})
 
 
-def test_what_is_remembered_follows_the_model_s_dtype() -> None:
-    model = small_model()
+def test_what_is_remembered_follows_the_model_s_dtype(backend: Backend) -> None:
+    model = small_model(backend.device_name)
     optimizer = optim.Adam(model.parameters())
     train(model, optimizer, range(2))
     model.astype("float64")

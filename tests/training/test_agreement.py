@@ -20,8 +20,8 @@ def net() -> layers.Layer:
 def test_a_step_holds_all_that_is_computed() -> None:
     found = step_on("cpu", net, (2, 6, 6), 5, batch_size=3, seed=9)
     assert list(found) == [
-        "0 output", "1 output", "2 output", "3 output", "loss", "0.weight gradient", "0.bias gradient",
-        "3.weight gradient", "3.bias gradient", "0.weight after the step", "0.bias after the step",
+        "0 output", "1 output", "2 output", "3 output", "loss", "3.bias gradient", "3.weight gradient",
+        "0.bias gradient", "0.weight gradient", "0.weight after the step", "0.bias after the step",
         "3.weight after the step", "3.bias after the step",
     ]  # fmt: skip
     assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}

@@ -1,6 +1,7 @@
 """What kernels may use of CUDA, each against what it should give."""
 
 import platform
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,7 +174,7 @@ def test_racecheck_can_be_left_out_of_a_launch() -> None:
     assert total[0] == 10
 
 
-REPORTS: dict[str, tuple[tuple[int], tuple[Any, ...], str]] = {
+REPORTS: dict[str, tuple[tuple[int, ...], tuple[Any, ...], str]] = {
     "fail_in_thread_five": (
         (64,),
         (zeros(64, np.int32),),
@@ -211,6 +212,46 @@ REPORTS: dict[str, tuple[tuple[int], tuple[Any, ...], str]] = {
             r"block \(0,0,0\) thread \(0,0,0\) @\[features\.cu:\d+\]"
         ),
     ),
+    "number_threads": (
+        (2, 2, 2),
+        (zeros(64, np.int32),),
+        (
+            r"number_threads: assertion failed: numbers\[i\] != 111111: "
+            r"block \(1,1,1\) thread \(1,1,1\) @\[features\.cu:\d+\]"
+        ),
+    ),
+    "write_after_another_warp_reads": (
+        (64,),
+        (zeros(1, np.int32), zeros(64, np.int32)),
+        (
+            r"write_after_another_warp_reads: race on byte 0 of x int32\[1\]: block \(0,0,0\) thread \(0,0,0\) write "
+            r"@\[features\.cu:\d+\]; block \(0,0,0\) thread \(32,0,0\) read @\[features\.cu:\d+\]; .*"
+        ),
+    ),
+    "write_whole_read_part": (
+        (2,),
+        (zeros(1, np.uint8),),
+        (
+            r"write_whole_read_part: race on byte 2 of __shared__ whole: block \(0,0,0\) thread \(1,0,0\) read .*; "
+            r"block \(0,0,0\) thread \(0,0,0\) write .*; no barrier between them"
+        ),
+    ),
+    "misaligned_atomic": (
+        (1,),
+        (zeros(2, np.int32),),
+        (
+            r"misaligned_atomic: misaligned address: block \(0,0,0\) thread \(0,0,0\): atomic of 4 bytes "
+            r"@\[features\.cu:\d+\] at byte 2 of x int32\[2\] \(8 bytes\)"
+        ),
+    ),
+    "read_across_the_end": (
+        (1,),
+        (zeros(3, np.float32), zeros(1, np.float64)),
+        (
+            r"read_across_the_end: out of bounds: block \(0,0,0\) thread \(0,0,0\): read of 8 bytes "
+            r"@\[features\.cu:\d+\] at byte 8 of x float32\[3\] \(12 bytes\)"
+        ),
+    ),
     "count_launches": (
         (1,),
         (zeros(0, np.int32),),
@@ -223,7 +264,7 @@ REPORTS: dict[str, tuple[tuple[int], tuple[Any, ...], str]] = {
 def test_reports(name: str) -> None:
     block, arguments, message = REPORTS[name]
     with pytest.raises(KernelError, match=f"^{message}$"):
-        feature(Emulator(), name)((1,), block, arguments)
+        feature(Emulator(), name)((2, 2, 2) if name == "number_threads" else (1,), block, arguments)
 
 
 def test_usable_after_a_failure(emulator: Emulator) -> None:
@@ -233,3 +274,22 @@ def test_usable_after_a_failure(emulator: Emulator) -> None:
             feature(emulator, "fail_in_thread_five")((1,), (64,), (x,))
         test_syncwarp_orders_a_warp(emulator)
         test_atomics(emulator)
+
+
+def test_threads_and_blocks_in_three_dimensions(emulator: Emulator) -> None:
+    numbers = zeros(3 * 2 * 4 * 5 * 3 * 2, np.int32)
+    feature(emulator, "number_threads")((3, 2, 4), (5, 3, 1), (numbers[:360],))
+    digits = np.indices((4, 2, 3, 1, 3, 5)).reshape(6, -1)
+    np.testing.assert_array_equal(numbers[:360], digits[::-1].T @ 10 ** np.arange(6))
+
+
+def test_failures_leave_no_stacks_behind() -> None:
+    kernel, x = feature(Emulator(), "fail_in_thread_five"), zeros(64, np.int32)
+
+    def mappings_after(launches: int) -> int:
+        for _ in range(launches):
+            with pytest.raises(KernelError, match="assertion failed"):
+                kernel((1,), (64,), (x,))
+        return len(Path("/proc/self/maps").read_text().splitlines())
+
+    assert mappings_after(20) - mappings_after(1) < 200

@@ -165,3 +165,42 @@ extern "C" __global__ void two_barriers(int* x)
         __syncthreads();
     x[threadIdx.x] = 1;
 }
+
+extern "C" __global__ void number_threads(int* numbers)
+{
+    const int block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+    const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const int i = block * blockDim.x * blockDim.y * blockDim.z + thread;
+    numbers[i] = threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z
+        + 1000 * blockIdx.x + 10000 * blockIdx.y + 100000 * blockIdx.z;
+    assert(numbers[i] != 111111);
+}
+
+// Two lanes of the first warp read, one of the second does: __syncwarp() orders the write after the former alone.
+extern "C" __global__ void write_after_another_warp_reads(int* x, int* y)
+{
+    if (threadIdx.x < 2 || threadIdx.x == 32)
+        y[threadIdx.x] = x[0];
+    __syncwarp();
+    if (threadIdx.x == 0)
+        x[0] = 1;
+}
+
+extern "C" __global__ void write_whole_read_part(unsigned char* part)
+{
+    __shared__ int whole[1];
+    if (threadIdx.x == 0)
+        whole[0] = 1;
+    else
+        part[0] = reinterpret_cast<const unsigned char*>(whole)[2];
+}
+
+extern "C" __global__ void misaligned_atomic(int* x)
+{
+    atomicAdd(reinterpret_cast<int*>(reinterpret_cast<char*>(x) + 2), 1);
+}
+
+extern "C" __global__ void read_across_the_end(const float* x, double* y)
+{
+    y[0] = reinterpret_cast<const double*>(x)[1];
+}

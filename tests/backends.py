@@ -1,0 +1,73 @@
+"""The backends that tests run on: one test body, every backend."""
+
+import functools
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from gpucnn import Tensor
+from gpucnn.backend import Array, choose_device, to_device, to_host
+from gpucnn.backend.cuda import find_problem, use_in_place_of_cupy
+from gpucnn.testing.cupy_stand_in import CupyStandIn
+from gpucnn.testing.emulator import Emulator, compiler
+
+NAMES = ("numpy", "emulated", "cupy")
+
+
+class Backend:
+    """One way to compute: "numpy" on the CPU, "cupy" on a GPU, "emulated" the GPU's way on a CPU."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def device_name(self) -> str:
+        """What `to` takes."""
+        return "cpu" if self.name == "numpy" else "cuda"
+
+    def missing(self) -> str | None:
+        """Why the backend cannot run here; None if it can."""
+        if self.name == "emulated":
+            return None if compiler() else "emulated kernels need g++ (Debian: apt-get install g++)"
+        problem = find_problem() if self.name == "cupy" else None
+        return problem and f"no GPU: {problem.cause}"
+
+    def active(self) -> AbstractContextManager[None]:
+        """Inside, its device works."""
+        return use_in_place_of_cupy(emulated_cupy()) if self.name == "emulated" else nullcontext()
+
+    def array(self, host: Any) -> Array:
+        """A C-contiguous copy of a host array on the backend."""
+        return to_device(np.array(host, order="C"), choose_device(self.device_name).device)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A poisoned array: what is not written shows."""
+        return self.array(np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -77, dtype))
+
+    def strided(self, host: np.ndarray) -> Array:
+        """Equal values in an array of the backend that is contiguous in no order."""
+        if host.ndim == 0:
+            return self.array(host)
+        holder = self.array(np.full((*(2 * size for size in host.shape[:-1]), 3 * host.shape[-1]), np.nan, host.dtype))
+        view = holder[tuple(slice(None, None, -2) for _ in host.shape[:-1])][..., 1::3]
+        view[...] = self.array(host)
+        return view
+
+    def fortran(self, host: np.ndarray) -> Array:
+        """Equal values, the first axis varying fastest."""
+        return self.array(host.transpose()).transpose()
+
+    def tensor(self, host: Any, requires_grad: bool = False) -> Tensor:
+        """A tensor on the backend."""
+        return Tensor(self.array(host), requires_grad)
+
+
+@functools.cache
+def emulated_cupy() -> CupyStandIn:
+    """One stand-in for all tests, so that each kernel is built once."""
+    return CupyStandIn(Emulator("check"))
+
+
+host = to_host
+"""An array of any backend on the host."""
