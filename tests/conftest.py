@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +67,18 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 counts: Counter[tuple[str, str]] = Counter()
+reports: list[str] = []
+
+
+@pytest.fixture
+def report() -> Callable[[str], None]:
+    """Call it to have a line printed at the end of the run."""
+    return reports.append
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in reports:
+        terminalreporter.write_line(line)
     if counts:
         parts = []
         for name in NAMES:

@@ -4,8 +4,8 @@ from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import IntOrPair, shape_text
 from gpucnn.errors import ShapeError
-from gpucnn.geometry import Window, check_groups, conv2d_shape
 from gpucnn.functions.activation import check_activation
+from gpucnn.geometry import Window, check_groups, conv2d_shape
 from gpucnn.kernels import conv2d as kernel
 
 

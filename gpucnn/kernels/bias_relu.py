@@ -68,7 +68,9 @@ def rows_to_images(rows: Array, bias: Array | None, relu: bool, out: Array) -> N
     if accepts(rows):
         images = out if out.flags.c_contiguous else xp.empty(out.shape, out.dtype)
         strides, bias = (positions, batch * positions), _contiguous(bias)
-        launch(BIAS_RELU, images.size, rows, bias, images, images.size, channels, max(positions, 1), *strides, int(relu))
+        launch(
+            BIAS_RELU, images.size, rows, bias, images, images.size, channels, max(positions, 1), *strides, int(relu)
+        )
         if images is not out:
             out[...] = images
         return

@@ -107,9 +107,7 @@ def conv2d_gradients(
                 target += col2im(columns, target.shape, part)
 
 
-def _tiles(
-    like: Array, image_shape: Shape, window: Window, output_size: Pair, byte_cap: int | None
-) -> Iterator[Tile]:
+def _tiles(like: Array, image_shape: Shape, window: Window, output_size: Pair, byte_cap: int | None) -> Iterator[Tile]:
     rows_of_columns = image_shape[1] * window.kernel[0] * window.kernel[1]
     cap = column_byte_cap(like) if byte_cap is None else byte_cap
     return tiles(image_shape[0], output_size, rows_of_columns * like.itemsize, cap)

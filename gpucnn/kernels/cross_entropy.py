@@ -69,7 +69,18 @@ def cross_entropy_gradient(upstream: Array, targets: Targets, saved: tuple[Array
         gradient = xp.empty(logits.shape, logits.dtype)
         labels, class_weights, smoothing = targets
         options = (*logits.shape, logits.dtype.type(smoothing))
-        launch(CROSS_ENTROPY_GRADIENT, gradient.size, logits, labels, class_weights, normalizer, sums, upstream, gradient, *options)
+        launch(
+            CROSS_ENTROPY_GRADIENT,
+            gradient.size,
+            logits,
+            labels,
+            class_weights,
+            normalizer,
+            sums,
+            upstream,
+            gradient,
+            *options,
+        )
         return gradient
     log_probabilities, shares = saved
     return upstream * (xp.exp(log_probabilities) * shares.sum(axis=1, keepdims=True) - shares)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from gpucnn.backend import Array, cuda
+from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
 
 TYPE_NAMES = {np.dtype(np.float32): ("float", "float"), np.dtype(np.float64): ("double", "double")}
@@ -70,8 +71,15 @@ class Kernel:
 
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The parameters, in order."""
-        return tuple(_parse(text) for text in self.signature.split(","))
+        """The parameters, in order. Raises LaunchError for a type that `launch` cannot check."""
+        parameters = tuple(_parse(text) for text in self.signature.split(","))
+        for parameter in parameters:
+            if parameter.type not in ("T", *SCALARS) and (parameter.pointer or parameter.type != "A"):
+                raise LaunchError(
+                    f'{self.name}: "{parameter}" has a type that launch does not know; it knows '
+                    f"T, {', '.join(SCALARS)}, and A for what is no pointer"
+                )
+        return parameters
 
     @property
     def dtypes(self) -> tuple[np.dtype, ...]:
@@ -97,17 +105,17 @@ class CupyRunner:
         self.compile_seconds: dict[tuple[str, str], float] = {}
         """How long the first use of each (kernel, dtype) took to compile, or to load from CuPy's cache on the disk."""
         self._cupy: ModuleType | None = None
-        self._functions: dict[tuple[str, np.dtype], Callable[..., None]] = {}
+        self._functions: dict[tuple[Kernel, np.dtype], Callable[..., None]] = {}
 
     def run(self, kernel: Kernel, dtype: np.dtype, blocks: int, arguments: tuple[Any, ...]) -> None:
         cupy = cuda.cupy()
         if cupy is not self._cupy:  # a stand-in has taken CuPy's place, or left it
             self._cupy, self._functions = cupy, {}
-        function = self._functions.get((kernel.name, dtype))
+        function = self._functions.get((kernel, dtype))
         if function is None:
             start = time.perf_counter()
             module = cupy.RawModule(code=source_text(kernel.source), options=compile_options(dtype))
-            function = self._functions[kernel.name, dtype] = module.get_function(kernel.name)
+            function = self._functions[kernel, dtype] = module.get_function(kernel.name)
             self.compile_seconds[kernel.name, str(dtype)] = time.perf_counter() - start
         function((blocks,), (kernel.block,), arguments)
 
@@ -141,56 +149,20 @@ def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
 
     Raises LaunchError, which names the kernel and the parameter, for anything else.
     """
+    if not is_int(size) or size < 0:
+        raise LaunchError(f"{kernel.name}: size, the number of threads, must be an int from 0, got {size!r}")
     parameters = kernel.parameters
     if len(arguments) != len(parameters):
         names = ", ".join(parameter.name for parameter in parameters)
         raise LaunchError(f"{kernel.name} takes {len(parameters)} arguments ({names}), got {len(arguments)}")
-    dtype, device = None, None
-    checked = []
-    for parameter, argument in zip(parameters, arguments, strict=True):
-        if not parameter.pointer:
-            checked.append(argument)
-            continue
-        if argument is None and parameter.nullable:
-            checked.append(None)
-            continue
-        if isinstance(argument, np.ndarray) or not hasattr(argument, "device"):
-            raise LaunchError(
-                f"{kernel.name}: {parameter.name} must be a GPU array, got a {_kind(argument)}; move it with "
-                f'tensor.to("cuda") or backend.to_device'
-            )
-        own = argument.dtype
-        if parameter.type == "T":
-            dtype = dtype or own
-        expected = dtype if parameter.type == "T" else SCALARS[parameter.type]
-        if own != expected or own not in TYPE_NAMES and parameter.type == "T":
-            wanted = expected if own != expected else " or ".join(map(str, TYPE_NAMES))
-            raise LaunchError(
-                f"{kernel.name}: {parameter.name} must be an array of {wanted}, got {own}; convert it with astype"
-            )
-        if not argument.flags.c_contiguous:
-            raise LaunchError(
-                f"{kernel.name}: {parameter.name} is not C-contiguous (a transposed array or a slice), and a kernel "
-                f"knows no strides; give xp.ascontiguousarray({parameter.name})"
-            )
-        device = argument.device.id if device is None else device
-        if argument.device.id != device:
-            raise LaunchError(
-                f"{kernel.name}: {parameter.name} is on cuda:{argument.device.id}, the arrays before it on "
-                f"cuda:{device}; bring all arrays to one device"
-            )
-        checked.append(argument)
-    if device is not None and device != (current := cuda.cupy().cuda.runtime.getDevice()):
-        raise LaunchError(
-            f"{kernel.name}: the arrays are on cuda:{device}, the current device is cuda:{current}; "
-            f'choose it with backend.choose_device("cuda:{device}")'
-        )
-    for position, parameter in enumerate(parameters):
-        if not parameter.pointer:
-            checked[position] = _scalar(kernel, parameter, checked[position], dtype)
+    dtype = _check_arrays(kernel, arguments)
     if size > 0:
-        blocks = min(-(-size // kernel.block), MOST_BLOCKS)
-        _runner.run(kernel, dtype or np.dtype(np.float32), blocks, tuple(checked))
+        checked = tuple(
+            argument if parameter.pointer else _scalar(kernel, parameter, argument, dtype)
+            for parameter, argument in zip(parameters, arguments, strict=True)
+        )
+        blocks = min(-(-int(size) // kernel.block), MOST_BLOCKS)
+        _runner.run(kernel, dtype or np.dtype(np.float32), blocks, checked)
 
 
 @functools.cache
@@ -200,7 +172,6 @@ def compile_options(dtype: np.dtype) -> tuple[str, ...]:
     return f"-DT={storage}", f"-DA={arithmetic}"
 
 
-@functools.cache
 def source_text(source: Path) -> str:
     """The text of a `.cu` file as the compiler gets it, with its name for error messages."""
     return f'#line 1 "{source.name}"\n{source.read_text(encoding="utf-8")}'
@@ -213,20 +184,70 @@ def _parse(text: str) -> Parameter:
     return Parameter(name, type_text.removeprefix("const ").removesuffix("*"), pointer, const, default == "null")
 
 
+def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> np.dtype | None:
+    """Hold the arrays against the pointers, all on the current device. Returns the dtype of T; None if no array tells."""
+    dtype, first, device = None, "", None
+    gpu_array = getattr(cuda.loaded(), "ndarray", ())
+    for parameter, argument in zip(kernel.parameters, arguments, strict=True):
+        if not parameter.pointer or (argument is None and parameter.nullable):
+            continue
+        name = f"{kernel.name}: {parameter.name}"
+        if argument is None:
+            raise LaunchError(
+                f'{name} must be a GPU array, got None; write "= null" behind it in the signature to allow it'
+            )
+        if not isinstance(argument, gpu_array):
+            raise LaunchError(
+                f"{name} must be a GPU array, got {_kind(argument)}; "
+                f'give tensor.to("cuda").data, or backend.to_device(array, device)'
+            )
+        own: np.dtype = argument.dtype
+        if parameter.type != "T":
+            fits, wanted = own == SCALARS[parameter.type], f"{SCALARS[parameter.type]}"
+        elif dtype is None:
+            fits, wanted = own in TYPE_NAMES, " or ".join(map(str, TYPE_NAMES))
+            dtype, first = own, parameter.name
+        else:
+            fits, wanted = own == dtype, f"{dtype}, as {first} is"
+        if not fits:
+            raise LaunchError(f"{name} must be an array of {wanted}, got {own}; convert it with astype")
+        if not argument.flags.c_contiguous:
+            raise LaunchError(
+                f"{name} is not C-contiguous (a transposed array or a slice), and a kernel knows no strides; "
+                f"give xp.ascontiguousarray({parameter.name})"
+            )
+        device = argument.device.id if device is None else device
+        if argument.device.id != device:
+            raise LaunchError(
+                f"{name} is on cuda:{argument.device.id}, the arrays before it on cuda:{device}; "
+                f"bring all arrays to one device"
+            )
+    if device is not None and device != (current := cuda.cupy().cuda.runtime.getDevice()):
+        raise LaunchError(
+            f"{kernel.name}: the arrays are on cuda:{device}, the current device is cuda:{current}; "
+            f'choose it with backend.choose_device("cuda:{device}")'
+        )
+    return dtype
+
+
 def _scalar(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | None) -> np.generic:
     target = SCALARS.get(parameter.type)
     if target is None:  # T, or A, which has its width as long as there are no kernels for half precision
-        assert dtype is not None, f"{kernel.name} has a scalar of type {parameter.type} but no array that tells it"
+        if dtype is None:
+            raise LaunchError(
+                f"{kernel.name}: {parameter.name} is of type {parameter.type}, but no array tells which that is; "
+                f"give at least one array of T"
+            )
         target = dtype
     if target.kind == "f":
         if not isinstance(value, np.floating) or value.dtype != target:
             raise LaunchError(
-                f"{kernel.name}: {parameter.name} must be a numpy.{target}, got a {_kind(value)}; a kernel would read "
+                f"{kernel.name}: {parameter.name} must be a numpy.{target}, got {_kind(value)}; a kernel would read "
                 f"its bytes as another number; give numpy.{target}(...), or a device array if it changes from step to step"
             )
         return value
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise LaunchError(f"{kernel.name}: {parameter.name} must be an int ({parameter.type}), got a {_kind(value)}")
+        raise LaunchError(f"{kernel.name}: {parameter.name} must be an int ({parameter.type}), got {_kind(value)}")
     limits = np.iinfo(target)
     if not limits.min <= value <= limits.max:
         raise LaunchError(
@@ -237,8 +258,10 @@ def _scalar(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | 
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"numpy array of {value.dtype}"
-    if isinstance(value, np.generic):
-        return f"numpy.{value.dtype}"
-    return f"Python {type(value).__name__}"
+    own = type(value)
+    if value is None:
+        return "None"
+    if own.__module__ == "builtins":
+        return f"a Python {own.__name__}"
+    dtype = f" of {value.dtype}" if hasattr(value, "dtype") and not isinstance(value, np.generic) else ""
+    return f"a {own.__module__.partition('.')[0]}.{own.__name__}{dtype}"

@@ -77,7 +77,9 @@ class Optimizer:
         `memory` has the arrays of `remembers`, zeros before the first step; `settings`, on the same device and in the
         same dtype, what the method of that name gave.
         """
-        raise TypeError(f"the class {type(self).__name__} needs a method update(self, data, gradient, memory, settings)")
+        raise TypeError(
+            f"the class {type(self).__name__} needs a method update(self, data, gradient, memory, settings)"
+        )
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all that is remembered, as numpy arrays by "path/name", e.g. "conv1.weight/momentum"."""
@@ -103,7 +105,9 @@ class Optimizer:
                     f"{type(self).__name__} has no place for {key!r}; load the state into the optimizer and model it "
                     f"was saved from"
                 )
-            loaded.setdefault(path, {})[name] = _checked(key, value, () if name == "steps" else self.parameters[path].shape)
+            loaded.setdefault(path, {})[name] = _checked(
+                key, value, () if name == "steps" else self.parameters[path].shape
+            )
         for path, memory in loaded.items():
             if missing := set(names) - set(memory):
                 raise StateError(f"the state of {path!r} has no {', no '.join(sorted(missing))}")
@@ -118,7 +122,9 @@ class Optimizer:
 
     def _gathered(self) -> list[FlatBuffer]:
         """The buffers, with all parameters in them, and what is remembered, also after a model has moved."""
-        homes = {parameter.path: (buffer.device, buffer.dtype) for buffer in self._buffers for parameter in buffer.parameters}
+        homes = {
+            parameter.path: (buffer.device, buffer.dtype) for buffer in self._buffers for parameter in buffer.parameters
+        }
         now = {path: (parameter.device, parameter.dtype) for path, parameter in self.parameters.items()}
         if homes != now:
             state = self.state_dict()

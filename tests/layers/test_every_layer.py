@@ -30,9 +30,7 @@ LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
 
 
 @pytest.mark.parametrize(("build", "shape"), LAYERS, ids=lambda value: str(value) if isinstance(value, tuple) else None)
-def test_shape_gradient_and_inputs(
-    backend: Backend, build: Callable[[], layers.Layer], shape: tuple[int, ...]
-) -> None:
+def test_shape_gradient_and_inputs(backend: Backend, build: Callable[[], layers.Layer], shape: tuple[int, ...]) -> None:
     layer = build().astype("float64").to(backend.device_name)
     x = backend.array((np.random.default_rng(0).permutation(np.prod(shape)) * 0.05 - 1.013).reshape(shape))
     before = x.copy()
