@@ -29,7 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", metafunc.config.getoption("--backend") or NAMES, indirect=True)
+        wanted = metafunc.config.getoption("--backend") or NAMES
+        names = [name for name in wanted if name != "numpy" or "gpu" not in metafunc.fixturenames]
+        metafunc.parametrize("backend", names, indirect=True)
 
 
 @pytest.fixture
@@ -44,6 +46,12 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
         pytest.skip(missing)
     with found.active():
         yield found
+
+
+@pytest.fixture
+def gpu(backend: Backend) -> Backend:
+    """A backend that has a GPU, or seems to."""
+    return backend
 
 
 @pytest.fixture(params=["forward", "reverse", "random"])

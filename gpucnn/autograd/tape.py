@@ -22,10 +22,12 @@ _numbers = itertools.count()
 class Node:
     """One recorded operation, or a leaf: a node without inputs, whose backward function keeps the gradient."""
 
-    __slots__ = ("backward", "inputs", "name", "number")
+    __slots__ = ("backward", "inputs", "name", "number", "owner")
 
     def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction) -> None:
         self.name = name
+        self.owner = ""
+        """The layer that made it, as messages name it; empty if none did."""
         self.number = next(_numbers)
         self.inputs = inputs
         self.backward: BackwardFunction | None = backward
@@ -50,7 +52,11 @@ def run_backward(start: Node, gradient: Array) -> None:
                 f"backward() reached {node.name}, whose saved arrays an earlier backward() has released; "
                 f"run the forward pass again before each backward()"
             )
-        input_gradients = node.backward(gradients.pop(node))
+        try:
+            input_gradients = node.backward(gradients.pop(node))
+        except MemoryError as error:
+            error.add_note(f"in the gradient of {node.owner or node.name}")
+            raise
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
             if source is None or input_gradient is None:
                 continue

@@ -10,13 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn import __version__, data, models, optim
-from gpucnn.backend import choose_device
+from gpucnn.backend import Device, choose_device
+from gpucnn.backend.memory import free_bytes
 from gpucnn.cli.arguments import choice, count, rate, seed
 from gpucnn.layers import Layer
 from gpucnn.training import Callback, ProgressBar, ProgressLines, RunFolder, RunRecorder, Trainer
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
 EVALUATION_BATCH = 256
+DATA_SHARE = 4
+"""A data set may take one part in so many of a GPU's free memory."""
 
 
 class Recipe(NamedTuple):
@@ -67,8 +70,9 @@ def run(options: argparse.Namespace) -> None:
     recipe = RECIPES[options.data]
     epochs, batch_size = options.epochs or recipe.epochs, options.batch_size or recipe.batch_size
     lr = options.lr or LEARNING_RATES[options.optimizer]
-    train_loader = data.DataLoader(splits.train, batch_size, shuffle=True, seed=options.seed, augment=splits.augment)
-    test_loader = data.DataLoader(splits.test, EVALUATION_BATCH)
+    train_set, test_set = (_near(part, chosen.device) for part in (splits.train, splits.test))
+    train_loader = data.DataLoader(train_set, batch_size, shuffle=True, seed=options.seed, augment=splits.augment)
+    test_loader = data.DataLoader(test_set, EVALUATION_BATCH)
     config = {
         "create": create,
         "preprocess": asdict(splits.preprocess),
@@ -120,6 +124,13 @@ def run(options: argparse.Namespace) -> None:
         }
     )
     print(f"test accuracy {last['test_accuracy']:.4f} ({last['test_correct']}/{last['test_total']})")
+
+
+def _near(dataset: data.ArrayDataset, device: Device) -> data.ArrayDataset:
+    """The data set, on the GPU if it takes little of its free memory: batches then need not be sent there."""
+    if device.kind == "cpu" or dataset.nbytes > free_bytes(device) // DATA_SHARE:
+        return dataset
+    return dataset.to(device)
 
 
 def _optimizer(name: str, model: Layer, lr: float) -> optim.Optimizer:

@@ -1,14 +1,17 @@
 """A data set whose images and labels are arrays in memory."""
 
+import copy
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 
+from gpucnn.backend import Array, Device, choose_device, device_of, to_device
 from gpucnn.checks import shape_text
 from gpucnn.errors import DataError
 
-Batch: TypeAlias = tuple[np.ndarray, np.ndarray]
+Batch: TypeAlias = tuple[Array, Array]
+"""Images (B, C, H, W) and labels (B,), on the device of their data set."""
 
 
 class ArrayDataset:
@@ -26,10 +29,11 @@ class ArrayDataset:
         self,
         images: np.ndarray,
         labels: np.ndarray,
-        preprocess: Callable[[np.ndarray], np.ndarray] | None = None,
+        preprocess: Callable[[Array], Array] | None = None,
         num_classes: int | None = None,
     ) -> None:
-        self.images, self.labels = np.asarray(images), np.asarray(labels)
+        self.images: Array = np.asarray(images)
+        self.labels: Array = np.asarray(labels)
         self.preprocess = preprocess
         if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
@@ -46,9 +50,30 @@ class ArrayDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, indices: int | slice | np.ndarray) -> Batch:
+    @property
+    def device(self) -> Device:
+        """Where images and labels are."""
+        return device_of(self.images)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that images and labels take."""
+        return int(self.images.nbytes) + int(self.labels.nbytes)
+
+    def to(self, device: str | Device) -> Self:
+        """The same data set with images and labels on `device`: its batches are gathered and preprocessed there.
+
+        DeviceError if the device does not work.
+        """
+        moved, chosen = copy.copy(self), choose_device(device).device
+        moved.images, moved.labels = to_device(self.images, chosen), to_device(self.labels, chosen)
+        return moved
+
+    def __getitem__(self, indices: int | slice | Array) -> Batch:
         single = isinstance(indices, int | np.integer)
         chosen = np.array([indices]) if single else indices
+        if not isinstance(chosen, slice):
+            chosen = to_device(np.asarray(chosen) if isinstance(chosen, list) else chosen, self.device)
         images, labels = self.images[chosen], self.labels[chosen].astype(np.int64)
         if self.preprocess is not None:
             images = self.preprocess(images)

@@ -5,12 +5,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from gpucnn.backend import generator
+from gpucnn.backend import Array, generator, xp_of
 from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError
 
-Augment: TypeAlias = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
-"""From images (B, C, H, W), their indices (B,) in the data set, seed and epoch to changed images."""
+Augment: TypeAlias = Callable[[Array, np.ndarray, int, int], Array]
+"""From images (B, C, H, W) on any device, their indices (B,) in the data set, seed and epoch to changed images."""
 
 
 class RandomShift:
@@ -25,13 +25,16 @@ class RandomShift:
             raise ArgumentError(f"max_shift must be an int >= 0, got {max_shift!r}")
         self.max_shift = max_shift
 
-    def __call__(self, images: np.ndarray, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) to shifted copies of the same shape and dtype."""
-        height, width = images.shape[2:4]
+        xp = xp_of(images)
+        batch, channels, height, width = images.shape
         limit = self.max_shift
-        padded = np.pad(images, ((0, 0), (0, 0), (limit, limit), (limit, limit)))
-        shifted = np.empty_like(images)
-        for position, index in enumerate(indices):
-            down, right = generator(seed, "shift", epoch, int(index)).integers(0, 2 * limit + 1, 2)
-            shifted[position] = padded[position, :, down : down + height, right : right + width]
-        return shifted
+        padded = xp.zeros((batch, channels, height + 2 * limit, width + 2 * limit), images.dtype)
+        padded[:, :, limit : limit + height, limit : limit + width] = images
+        draws = [generator(seed, "shift", epoch, int(index)).integers(0, 2 * limit + 1, 2) for index in indices]
+        shifts = xp.asarray(np.array(draws, np.int64).reshape(batch, 2))
+        rows = shifts[:, 0, None] + xp.arange(height)
+        columns = shifts[:, 1, None] + xp.arange(width)
+        places = (xp.arange(batch)[:, None, None, None], xp.arange(channels)[:, None, None])
+        return padded[*places, rows[:, None, :, None], columns[:, None, None, :]]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gpucnn.backend import generator
+from gpucnn.backend import generator, to_device
 from gpucnn.checks import as_count
 from gpucnn.data.array_dataset import ArrayDataset, Batch
 from gpucnn.data.augment import Augment
@@ -13,6 +13,8 @@ from gpucnn.errors import ArgumentError
 
 class DataLoader:
     """Iterate to get the batches of one epoch as (images, labels); every iteration is the next epoch.
+
+    Batches are made on the data set's device.
 
     - `batch_size`: images a batch. The last batch has what is left over; `drop_last` leaves it out.
     - `shuffle`: a new order every epoch, a function of (`seed`, epoch).
@@ -50,9 +52,10 @@ class DataLoader:
         order = np.arange(len(self.dataset))
         if self.shuffle:
             order = generator(self.seed, "shuffle", epoch).permutation(len(self.dataset))
-        for batch in range(len(self)):
-            indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            images, labels = self.dataset[indices]
+        order_there = to_device(order, self.dataset.device)  # once an epoch, so that a step has nothing to send
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            images, labels = self.dataset[order_there[batch]]
             if self.augment is not None:
-                images = self.augment(images, indices, self.seed, epoch)
+                images = self.augment(images, order[batch], self.seed, epoch)
             yield images, labels

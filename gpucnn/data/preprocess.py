@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count, shape_text
 from gpucnn.errors import ArgumentError, DataError
 
@@ -39,32 +40,35 @@ class Preprocess:
                 f"{self.image_size}; choose a model for larger images"
             )
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Raw images of bytes to the model's; DataError for images of other channels or size."""
+    def __call__(self, images: Array) -> Array:
+        """Raw images of bytes, on any device, to the model's; DataError for images of other channels or size."""
         expected = (self.channels, self.native_size, self.native_size)
         if images.ndim != 4 or images.shape[1:] != expected:
             raise DataError(f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}")
+        xp = xp_of(images)
         margin = self.image_size - self.native_size
-        scaled: np.ndarray = images.astype(np.float32) / np.float32(self.full_scale)
+        scaled = xp.divide(images, np.float32(self.full_scale), dtype=np.float32)
         if margin == 0:
             return scaled
         if self.fit == "pad":
-            sides = (margin // 2, margin - margin // 2)
-            return np.pad(scaled, ((0, 0), (0, 0), sides, sides))
+            padded = xp.zeros((len(images), self.channels, self.image_size, self.image_size), np.float32)
+            inner = slice(margin // 2, margin // 2 + self.native_size)
+            padded[:, :, inner, inner] = scaled
+            return padded
         return _resize(scaled, self.image_size)
 
 
-def _resize(images: np.ndarray, new_size: int) -> np.ndarray:
+def _resize(images: Array, new_size: int) -> Array:
     """Images (N, C, S, S) at (N, C, new_size, new_size), bilinearly: pixel centres on pixel centres, edges repeated.
 
     Element by element, without a matrix product, so that an image comes out the same in whatever batch it is.
     """
+    xp = xp_of(images)
     size = images.shape[-1]
     centres = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
     low = np.floor(centres).astype(int)
-    high = np.minimum(low + 1, size - 1)
     to_high = (centres - low).astype(images.dtype)
-    to_low = 1 - to_high
+    high, low = (xp.asarray(place) for place in (np.minimum(low + 1, size - 1), low))
+    to_low, to_high = (xp.asarray(weight) for weight in (1 - to_high, to_high))
     rows = images[:, :, low] * to_low[:, None] + images[:, :, high] * to_high[:, None]
-    resized: np.ndarray = rows[:, :, :, low] * to_low + rows[:, :, :, high] * to_high
-    return resized
+    return rows[:, :, :, low] * to_low + rows[:, :, :, high] * to_high

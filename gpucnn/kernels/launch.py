@@ -23,10 +23,13 @@ from gpucnn.backend import Array, cuda
 from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
 
-TYPE_NAMES = {np.dtype(np.float32): ("float", "float"), np.dtype(np.float64): ("double", "double")}
+TYPE_NAMES: dict[np.dtype, tuple[str, str]] = {
+    np.dtype(np.float32): ("float", "float"),
+    np.dtype(np.float64): ("double", "double"),
+}
 """How `T` and `A` are called for arrays of each dtype that the kernels are compiled for."""
 
-SCALARS = {
+SCALARS: dict[str, np.dtype] = {
     "int": np.dtype(np.int32),
     "long long": np.dtype(np.int64),
     "unsigned long long": np.dtype(np.uint64),
@@ -156,11 +159,11 @@ def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
         names = ", ".join(parameter.name for parameter in parameters)
         raise LaunchError(f"{kernel.name} takes {len(parameters)} arguments ({names}), got {len(arguments)}")
     dtype = _check_arrays(kernel, arguments)
+    checked = tuple(
+        argument if parameter.pointer else _scalar(kernel, parameter, argument, dtype)
+        for parameter, argument in zip(parameters, arguments, strict=True)
+    )
     if size > 0:
-        checked = tuple(
-            argument if parameter.pointer else _scalar(kernel, parameter, argument, dtype)
-            for parameter, argument in zip(parameters, arguments, strict=True)
-        )
         blocks = min(-(-int(size) // kernel.block), MOST_BLOCKS)
         _runner.run(kernel, dtype or np.dtype(np.float32), blocks, checked)
 
@@ -193,9 +196,7 @@ def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> np.dtype | None
             continue
         name = f"{kernel.name}: {parameter.name}"
         if argument is None:
-            raise LaunchError(
-                f'{name} must be a GPU array, got None; write "= null" behind it in the signature to allow it'
-            )
+            raise LaunchError(f'{name} must be a GPU array, got None; only "= null" in the signature allows it')
         if not isinstance(argument, gpu_array):
             raise LaunchError(
                 f"{name} must be a GPU array, got {_kind(argument)}; "
@@ -247,7 +248,9 @@ def _scalar(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | 
             )
         return value
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise LaunchError(f"{kernel.name}: {parameter.name} must be an int ({parameter.type}), got {_kind(value)}")
+        raise LaunchError(
+            f"{kernel.name}: {parameter.name} must be an int ({parameter.type}), got {_kind(value)}; give int(...)"
+        )
     limits = np.iinfo(target)
     if not limits.min <= value <= limits.max:
         raise LaunchError(

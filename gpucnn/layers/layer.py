@@ -43,13 +43,24 @@ class Layer:
         shapes = [x.shape for x in tensors]
         shape = self.output_shape(*shapes)
         if calls is None:
-            output = self.forward(*tensors, **options)
+            output = self._compute(tensors, options)
             for tell in current_observers.get():
                 tell(self, output)
             return output
         cost = self.multiply_adds(*shapes)
         calls.append(LayerCall(self.path, type(self).__name__, shapes[0], shape, self.parameter_count(), cost))
         return Tensor(np.broadcast_to(self._dtype.type(0), shape))
+
+    def _compute(self, inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+        """`forward` of an innermost layer, which errors of the memory, here and on the way back, then name."""
+        try:
+            output = self.forward(*inputs, **options)
+        except MemoryError as error:
+            error.add_note(f"in {self.label}")
+            raise
+        if output.node is not None and not output.node.owner:
+            output.node.owner = self.label
+        return output
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         """The shape that comes out for inputs of `input_shapes` (batch axis included), found without computing.

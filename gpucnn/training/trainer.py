@@ -8,13 +8,15 @@ import numpy as np
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
+from gpucnn.backend import Array, Device
 from gpucnn.checks import as_count
 from gpucnn.data import DataLoader
 from gpucnn.errors import TrainingError
-from gpucnn.layers import Layer
+from gpucnn.layers import Dropout, Layer
 from gpucnn.optim import Optimizer, Schedule
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.evaluate import evaluate
+from gpucnn.training.memory import with_retry
 from gpucnn.training.metrics import Metrics
 
 
@@ -97,17 +99,35 @@ class Trainer:
             "seconds": time.perf_counter() - start,
         }
 
-    def train_step(self, images: np.ndarray, labels: np.ndarray) -> Tensor:
-        """Forward, backward, update: one batch (N, C, H, W) with labels (N,). Returns the logits (N, classes)."""
+    def train_step(self, images: Array, labels: Array) -> Tensor:
+        """Forward, backward, update: one batch (N, C, H, W) with labels (N,). Returns the logits (N, classes).
+
+        Raises OutOfMemoryError, with a batch size that fits, if the GPU's memory does not hold the step.
+        """
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.step)
-        logits = self.model(images)
-        self.loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self.optimizer.zero_grad()
-        self.loss.backward()
+        device = next((parameter.device for parameter in self.model.parameters()), Device())
+        logits = with_retry(self._forward_and_backward, images, labels, device)
         self.optimizer.step()
         self.step += 1
         return logits.detach()
+
+    def _forward_and_backward(self, images: Array, labels: Array) -> Tensor:
+        """The logits; `loss` and the gradients are left behind. Made again, it draws the same dropout masks."""
+        dropouts = [layer for _, layer in self.model.named_layers() if isinstance(layer, Dropout)]
+        calls = [layer.calls for layer in dropouts]
+        try:
+            logits = self.model(images)
+            self.loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            self.optimizer.zero_grad()
+            self.loss.backward()
+        except MemoryError:
+            self.loss = None
+            self.optimizer.zero_grad()
+            for layer, count in zip(dropouts, calls, strict=True):
+                layer.calls = count
+            raise
+        return logits
 
     def _notify(self, hook: str) -> None:
         for callback in self.callbacks:

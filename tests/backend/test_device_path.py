@@ -1,121 +1,194 @@
-"""The lines that CuPy arrays take, run on a CPU: a strict stand-in for CuPy refuses host arrays among device arrays.
+"""The lines that GPU arrays take, from device names to whole training runs, on every backend but NumPy's."""
 
-It proves that no NumPy call and no host array slips into the device path, and that results agree; it proves nothing
-about CuPy itself or about a GPU.
-"""
-
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gpucnn.training import RunFolder
-
-ROOT = Path(__file__).parents[2]
-
-TRAINING_STEPS = """
-import numpy as np
-from gpucnn import Tensor, layers, optim, functions as F
-from gpucnn.training import Metrics
-
-def build():
-    return layers.Sequential(
-        layers.Conv2d(2, 4, 3, padding=1), layers.ReLU(), layers.MaxPool2d(3, 2, 1),
-        layers.Conv2d(4, 6, 3, groups=2, stride=2, padding=1, dilation=1), layers.ReLU(), layers.AvgPool2d(2, 1),
-        layers.Flatten(), layers.Dropout(0.3), layers.Linear(24, 5), seed=3,
-    )
-
-def losses(device, make):
-    model = build().to(device)
-    optimizer = make(model.parameters())
-    metrics, found = Metrics(), []
-    for step in range(5):
-        draw = np.random.default_rng(step)
-        images, labels = draw.standard_normal((6, 2, 12, 12)).astype('float32'), draw.integers(0, 5, 6)
-        logits = model(Tensor(images))
-        assert str(logits.device) == ('cpu' if device == 'cpu' else 'cuda:1'), logits.device
-        loss = F.cross_entropy(logits, labels, weight=[1, 2, 1, 1, 0.5], label_smoothing=0.1)
-        penalty = (model[0].weight * model[0].weight).mean() + F.log_softmax(logits).mean() - F.softmax(logits).sum() / 60
-        total = loss + penalty * 0.1
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        metrics.update(loss, logits, labels)
-        found.append(total.item())
-    state = {**model.state_dict(), **optimizer.state_dict()}
-    assert all(type(array) is np.ndarray for array in state.values())
-    again = build().to(device)
-    again.load_state_dict(model.state_dict())
-    other = make(again.parameters())
-    other.load_state_dict(optimizer.state_dict())
-    return found, state, metrics.scores()
-
-for make in (lambda p: optim.SGD(p, 0.05, 0.9, 0.01, nesterov=True), lambda p: optim.Adam(p, 0.01)):
-    host, device = losses('cpu', make), losses('cuda:1', make)
-    assert len(set(host[0])) == 5
-    np.testing.assert_array_equal(host[0], device[0])
-    for name, array in host[1].items():
-        np.testing.assert_array_equal(array, device[1][name])
-    assert host[2] == device[2]
-"""
-
-REFUSALS = """
-import numpy as np
-from gpucnn import Tensor, layers, functions as F
+from gpucnn import Tensor, data, layers, models, optim, training
+from gpucnn import functions as F
 from gpucnn.backend import choose_device, xp_of
-from gpucnn.errors import DeviceError
-
-assert str(choose_device('auto')) == 'device: cuda:0 (a GPU that works was found)'
-device = Tensor(np.ones((1, 1, 4, 4), 'float32'), requires_grad=True).to('cuda')
-host = Tensor(np.ones((2, 1, 3, 3), 'float32'), requires_grad=True)
-for call, text in [
-    (lambda: F.conv2d(device * 1.0, host), 'tensors on cpu and cuda:0 met in one operation; move the model and'),
-    (lambda: xp_of(device.data, host.data), 'arrays of cupy and numpy met in one operation; bring them together'),
-    (lambda: choose_device('cuda:2'), 'device "cuda:2" is not there: 2 GPU(s) present; fix: use "cuda:1" or lower'),
-]:
-    try:
-        call()
-    except DeviceError as error:
-        assert text in str(error), error
-    else:
-        raise AssertionError(text)
-assert 'device=cuda:0' in repr(device)
-leaf = Tensor(np.ones(3, 'float32'), requires_grad=True)
-moved = leaf.to('cuda')
-(moved * 2.0).to('cpu').sum().backward()
-assert leaf.grad.tolist() == [2, 2, 2], 'gradients find their way over a transfer'
-assert layers.Linear(10**7, 10**7).to('cuda').weight.device.index == 0
-assert type(device.numpy()) is np.ndarray
-assert device.to('cpu').device.kind == 'cpu'
-assert layers.Linear(2, 2).to('cuda').weight.device.kind == 'cuda'
-"""
+from gpucnn.cli.main import main
+from gpucnn.errors import DeviceError, OutOfMemoryError
+from gpucnn.testing import emulated_gpu
+from gpucnn.testing.cupy_stand_in import CupyStandIn
+from gpucnn.training import RunFolder
+from tests.backends import Backend, host
 
 
-def run(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    path = os.pathsep.join([str(ROOT / "tests" / "stand_in"), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(
-        [sys.executable, "-W", "error", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+@pytest.fixture
+def emulated(request: pytest.FixtureRequest) -> Callable[..., CupyStandIn]:
+    """Call it for a GPU of one's own, as `emulated_gpu`."""
+    if missing := Backend("emulated").missing():
+        pytest.skip(missing)
+
+    def start(**options: int) -> CupyStandIn:
+        context = emulated_gpu("fast", **options)  # type: ignore[arg-type]
+        stand_in = context.__enter__()
+        request.addfinalizer(lambda: context.__exit__(None, None, None))
+        return stand_in
+
+    return start
 
 
-@pytest.mark.parametrize("code", [TRAINING_STEPS, REFUSALS], ids=["training steps", "refusals"])
-def test_in_python(code: str, tmp_path: Path) -> None:
-    result = run(tmp_path, "-c", code)
-    assert (result.returncode, result.stderr) == (0, "")
+def test_auto_takes_the_gpu_and_says_so(gpu: Backend) -> None:
+    assert str(choose_device("auto")) == "device: cuda:0 (a GPU that works was found)"
 
 
-def test_by_command(tmp_path: Path) -> None:
-    for device in ("cuda", "cpu"):
-        train = run(tmp_path, "-m", "gpucnn", "train", "--epochs", "1", "--out", device, "--device", device)
-        assert (train.returncode, train.stderr) == (0, "")
-    assert "device: cpu (asked for)" in train.stdout
-    states = [RunFolder(tmp_path / device).load_model().state_dict() for device in ("cuda", "cpu")]
+def test_devices_that_do_not_meet(gpu: Backend) -> None:
+    device = Tensor(np.ones((1, 1, 4, 4), np.float32), requires_grad=True).to("cuda")
+    on_host = Tensor(np.ones((2, 1, 3, 3), np.float32), requires_grad=True)
+    with pytest.raises(
+        DeviceError, match="tensors on cpu and cuda:0 met in one operation; move the model and the images to one device"
+    ):
+        F.conv2d(device * 1.0, on_host)
+    with pytest.raises(DeviceError, match="arrays of cupy and numpy met in one operation; bring them together first"):
+        xp_of(device.data, on_host.data)
+
+
+def test_a_device_that_is_not_there(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(devices=2)
+    with pytest.raises(DeviceError, match=r'"cuda:2" is not there: 2 GPU\(s\) present; fix: use "cuda:1" or lower'):
+        choose_device("cuda:2")
+
+
+def test_tensors_to_the_gpu_and_back(gpu: Backend) -> None:
+    leaf = Tensor(np.ones(3, np.float32), requires_grad=True)
+    moved = leaf.to("cuda")
+    assert "device=cuda:0" in repr(moved)
+    assert type(moved.numpy()) is np.ndarray
+    (moved * 2.0).to("cpu").sum().backward()
+    assert leaf.grad.tolist() == [2, 2, 2], "gradients find their way over a transfer"
+    assert layers.Linear(10**7, 10**7).to("cuda").weight.device.index == 0, "and no memory is taken before it is needed"
+
+
+def test_a_second_gpu_computes_alike(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(devices=2)
+    images = np.random.default_rng(0).standard_normal((2, 1, 32, 32)).astype(np.float32)
+    logits = [models.LeNet5().to(device)(images) for device in ("cuda:0", "cuda:1")]
+    assert [str(tensor.device) for tensor in logits] == ["cuda:0", "cuda:1"]
+    np.testing.assert_array_equal(logits[0].numpy(), logits[1].numpy())
+
+
+@pytest.mark.parametrize("fit", ["digits", "pad"])
+def test_batches_are_made_on_the_device_to_the_very_bits(gpu: Backend, fit: str) -> None:
+    raw = np.random.default_rng(1).integers(0, 256, (50, 2, 28, 28)).astype(np.uint8)
+    labels = np.arange(50) % 10
+    dataset = data.ArrayDataset(raw, labels, data.Preprocess(2, 28, 33, 255, "resize" if fit == "digits" else "pad"), 10)
+    loaders = [
+        data.DataLoader(part, 16, shuffle=True, seed=3, augment=data.RandomShift(3))
+        for part in (dataset, dataset.to("cuda"))
+    ]
+    for _ in range(2):
+        for (images, answers), (their_images, their_answers) in zip(*loaders, strict=True):
+            assert xp_of(their_images) is not np
+            np.testing.assert_array_equal(host(their_images), images)
+            np.testing.assert_array_equal(host(their_answers), answers)
+    image, label = dataset.to("cuda")[7]
+    np.testing.assert_array_equal(host(image), dataset[7][0])
+    assert int(label) == dataset[7][1]
+
+
+def test_an_epoch_waits_for_the_gpu_at_its_end_alone(emulated: Callable[..., CupyStandIn]) -> None:
+    stand_in = emulated()
+    splits = data.load("digits")
+    model = models.MLP(image_size=8).to("cuda")
+    part = data.ArrayDataset(splits.train.images[:96], splits.train.labels[:96], splits.preprocess).to("cuda")
+    loader = data.DataLoader(part, 32, shuffle=True)
+    waits: list[int] = []
+
+    class Watch(training.Callback):
+        def on_batch_end(self, trainer: training.Trainer) -> None:
+            kinds = [operation.kind for operation in stand_in.operation_log]
+            waits.append(kinds.count("download") + kinds.count("synchronize"))
+
+    trainer = training.Trainer(model, optim.SGD(model.parameters(), 0.1, 0.9), loader, loader, callbacks=[Watch()])
+    trainer.fit(1)
+    assert len(waits) == 3
+    assert waits[0] == waits[2], "no step waits"
+    assert trainer.history[0]["train_loss"] > 0
+
+
+def test_by_command(gpu: Backend, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for device in ("cpu", "cuda"):
+        arguments = ["train", "--model", "mlp", "--epochs", "1", "--out", device, "--device", device]
+        assert main(arguments) == 0
+    assert "device: cuda:0 (asked for)" in capsys.readouterr().out
+    states = [RunFolder(in_tmp_path / device).load_model().state_dict() for device in ("cuda", "cpu")]
     for path, array in states[0].items():
-        np.testing.assert_allclose(array, states[1][path], rtol=1e-3, atol=1e-4)  # tiles differ, and so sums' order
-    result = run(tmp_path, "-m", "gpucnn", "evaluate", "cuda")
-    assert result.stdout.startswith("device: cuda:0 (a GPU that works was found)\n")
-    assert result.returncode == 0
+        np.testing.assert_allclose(array, states[1][path], rtol=1e-2, atol=1e-3)
+    assert main(["evaluate", "cuda"]) == 0
+    assert capsys.readouterr().out.startswith("device: cuda:0 (a GPU that works was found)\n")
+
+
+class Hungry(layers.Layer):
+    """A small net whose hidden layer takes 8,000 bytes an image."""
+
+    def __init__(self) -> None:
+        self.flatten = layers.Flatten()
+        self.hidden = layers.Linear(4, 2_000, activation="relu")
+        self.dropout = layers.Dropout(0.5)
+        self.output = layers.Linear(2_000, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.dropout(self.hidden(self.flatten(x))))
+
+
+def hungry_trainer(batch_size: int) -> training.Trainer:
+    images, labels = np.ones((64, 1, 2, 2), np.uint8), np.arange(64) % 2
+    loader = data.DataLoader(data.ArrayDataset(images, labels), batch_size)
+    model = Hungry().to("cuda")
+    return training.Trainer(model, optim.SGD(model.parameters(), 0.01), loader, loader)
+
+
+def test_out_of_memory_names_layer_bytes_and_a_batch_that_fits(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(memory_bytes=800_000)
+    trainer = hungry_trainer(64)
+    images, labels = next(iter(trainer.train_loader))
+    with pytest.raises(
+        OutOfMemoryError,
+        match=r"^cuda:0 is out of memory in (hidden|dropout|output|the gradient of (hidden|dropout|output)) \(\w+\), with a batch of 64: "
+        r"[\d,]+ bytes asked for, [\d,]+ free before the step; a batch of (\d+) fits; use a batch size of \3$",
+    ) as raised:
+        trainer.train_step(images, labels)
+    size = int(str(raised.value).rpartition(" ")[2])
+    trainer.train_step(images[:size], labels[:size])
+    with pytest.raises(OutOfMemoryError):
+        trainer.train_step(images[: 4 * size], labels[: 4 * size])
+
+
+def test_a_step_that_fits_once_the_pool_is_empty_is_made(emulated: Callable[..., CupyStandIn]) -> None:
+    stand_in = emulated(memory_bytes=1_200_000)
+    trainer = hungry_trainer(16)
+    batch = next(iter(trainer.train_loader))
+    attempts = []
+
+    def attempt(images: np.ndarray, labels: np.ndarray) -> Tensor:
+        attempts.append(trainer.model.dropout.calls)
+        if len(attempts) == 1:
+            stand_in.empty(10**9, np.uint8)
+        return forward_and_backward(images, labels)
+
+    forward_and_backward, trainer._forward_and_backward = trainer._forward_and_backward, attempt  # type: ignore[method-assign]
+    trainer.train_step(*batch)
+    assert (attempts, trainer.step, trainer.model.dropout.calls) == ([0, 0], 1, 1)
+
+
+def test_not_one_image_fits(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(memory_bytes=40_000)
+    trainer = hungry_trainer(4)
+    with pytest.raises(OutOfMemoryError, match="not even one image fits; use a smaller model"):
+        trainer.train_step(*next(iter(trainer.train_loader)))
+
+
+def test_a_dropout_mask_is_drawn_again_after_a_failure(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(memory_bytes=800_000)
+    trainer = hungry_trainer(64)
+    images, labels = next(iter(trainer.train_loader))
+    with pytest.raises(OutOfMemoryError):
+        trainer.train_step(images, labels)
+    tried = trainer.model.dropout.calls
+    with pytest.raises(OutOfMemoryError):
+        trainer.train_step(images, labels)
+    assert trainer.model.dropout.calls - tried == tried <= 1, "only the batch that fitted drew one"

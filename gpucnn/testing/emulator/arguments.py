@@ -87,9 +87,9 @@ class MemoryRange(NamedTuple):
 
 
 class BoundArguments(NamedTuple):
-    """Arguments as bytes, one item per parameter, and the memory that they point to."""
+    """One value per parameter, an address for a pointer and else bytes, and the memory that the addresses point to."""
 
-    values: list[bytes]
+    values: list[int | bytes]
     memory: list[MemoryRange]
 
 
@@ -98,7 +98,7 @@ def bind(kernel: str, parameters: Sequence[Parameter], arguments: Sequence[Any])
     if len(arguments) != len(parameters):
         names = ", ".join(parameter.name for parameter in parameters)
         raise LaunchError(f"{kernel} takes {len(parameters)} arguments ({names}), got {len(arguments)}")
-    values: list[bytes] = []
+    values: list[int | bytes] = []
     memory: dict[int, MemoryRange] = {}
     for position, (parameter, argument) in enumerate(zip(parameters, arguments, strict=True)):
         problem = _pointer_problem if parameter.is_pointer else _scalar_problem
@@ -107,10 +107,10 @@ def bind(kernel: str, parameters: Sequence[Parameter], arguments: Sequence[Any])
         if not parameter.is_pointer:
             values.append(argument.tobytes())
         elif argument is None:
-            values.append(bytes(8))
+            values.append(0)
         else:
             address: int = argument.__array_interface__["data"][0]
-            values.append(address.to_bytes(8, "little"))
+            values.append(address)
             if argument.nbytes:
                 found = _memory_range(parameter, argument, address)
                 known = memory.get(address)

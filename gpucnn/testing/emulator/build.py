@@ -72,6 +72,7 @@ class Library(NamedTuple):
     uses_dynamic_shared: bool
     dynamic_shared: int
     """The address of dynamic shared memory."""
+    checks_memory: bool
     launch: Callable[[Any], bytes | None]
     """The runtime's function, which takes an `emulator::Launch` and returns what went wrong."""
 
@@ -87,7 +88,7 @@ def load(source: CudaSource, mode: str) -> Library:
 
     key = cache.digest(_build_key(compiler, kernel_flags(mode)), *source[:2], repr(source[2:]))
     path, content = cache.fetch(f"kernels-{mode}-{key}", build)
-    return _open(path, content, _load_runtime(mode, compiler))
+    return _open(path, content, _load_runtime(mode, compiler), checks_memory=mode == "check")
 
 
 @functools.cache
@@ -96,12 +97,12 @@ def _load_counted(source: CudaSource, compiler: str) -> Library:
     folder = cache.temporary_folder()
     path = folder / "module.so"
     content = _build_module(source, "coverage", compiler, folder, path)
-    library = _open(path, content, _load_runtime("coverage", compiler))
+    library = _open(path, content, _load_runtime("coverage", compiler), checks_memory=False)
     coverage.register(path, source.filename, compiler)
     return library
 
 
-def _open(path: Path, content: dict[str, Any], runtime: ctypes.CDLL) -> Library:
+def _open(path: Path, content: dict[str, Any], runtime: ctypes.CDLL, checks_memory: bool) -> Library:
     table = (KernelRow * len(content["parameters"])).in_dll(ctypes.CDLL(str(path)), "gpucnn_emulator_kernels")
     start = ctypes.addressof(table)
     return Library(
@@ -111,6 +112,7 @@ def _open(path: Path, content: dict[str, Any], runtime: ctypes.CDLL) -> Library:
         tuple(Variable(name, shared, start + offset, size) for name, shared, offset, size in content["variables"]),
         content["uses_dynamic_shared"],
         ctypes.addressof(ctypes.c_char.in_dll(runtime, "gpucnn_emulator_dynamic_shared")),
+        checks_memory,
         runtime.gpucnn_emulator_launch,
     )
 

@@ -2,12 +2,13 @@
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from gpucnn.errors import KernelError
-from gpucnn.testing.emulator.arguments import Parameter, bind, check_sizes
+from gpucnn.testing.emulator.arguments import MemoryRange, Parameter, bind, check_sizes
 from gpucnn.testing.emulator.build import KernelRow, Library, locate
+from gpucnn.testing.emulator.staging import Staging
 
 # As in `emulator::Order` and `emulator::RegionKind` of runtime/launch.h.
 ORDERS = ("forward", "reverse", "random")
@@ -15,6 +16,7 @@ _WRITABLE, _READ_ONLY, _SHARED = range(3)
 
 # One launch at a time: the runtime's state is global.
 _launching = threading.Lock()
+_staging = Staging()
 
 
 class Schedule(NamedTuple):
@@ -104,7 +106,32 @@ class EmulatedFunction:
         racecheck: bool = True,
     ) -> None:
         whole_grid, whole_block = check_sizes(self.name, grid, block, shared_mem, self._launch_bound)
-        bound = bind(self.name, self._parameters, args)
+        values, memory = bind(self.name, self._parameters, args)
+        schedule = self._schedule()
+        with _launching:
+            if self._library.checks_memory:
+                staged = _staging.copy_in(memory)
+                moved = {item.address: copy.address for item, copy in zip(memory, staged, strict=True)}
+                values = [moved.get(value, value) if isinstance(value, int) else value for value in values]
+            else:
+                staged = memory
+            regions = self._regions(staged, shared_mem)
+            for buffer, value in zip(self._values, values, strict=True):
+                data = value.to_bytes(8, "little") if isinstance(value, int) else value
+                ctypes.memmove(buffer, data, len(data))
+            launch = self._launch
+            launch.regions, launch.region_count = ctypes.addressof(regions), len(regions)
+            launch.grid[:], launch.block[:] = whole_grid, whole_block
+            launch.order, launch.seed = ORDERS.index(schedule.order), schedule.seed % 2**32
+            launch.find_races = racecheck
+            message: bytes | None = self._library.launch(ctypes.byref(launch))
+            if self._library.checks_memory:
+                _staging.copy_out(memory, staged)
+        if message is not None:
+            raise KernelError(f"{self.name}: {locate(self._library, message.decode(errors='replace'))}")
+
+    def _regions(self, memory: Sequence[MemoryRange], shared_memory: int) -> "ctypes.Array[_Region]":
+        """What the kernel may access: its arguments, its variables, its dynamic shared memory."""
         regions = [
             _Region(
                 item.name.encode(),
@@ -113,21 +140,9 @@ class EmulatedFunction:
                 item.element_size,
                 _READ_ONLY if item.is_const else _WRITABLE,
             )
-            for item in bound.memory
+            for item in memory
         ]
         regions += self._variables
         if self._library.uses_dynamic_shared:
-            regions.append(_Region(b"dynamic shared memory", self._library.dynamic_shared, shared_mem, 4, _SHARED))
-        array = (_Region * max(1, len(regions)))(*regions)
-        schedule = self._schedule()
-        with _launching:
-            for buffer, value in zip(self._values, bound.values, strict=True):
-                ctypes.memmove(buffer, value, len(value))
-            launch = self._launch
-            launch.regions, launch.region_count = ctypes.addressof(array), len(regions)
-            launch.grid[:], launch.block[:] = whole_grid, whole_block
-            launch.order, launch.seed = ORDERS.index(schedule.order), schedule.seed % 2**32
-            launch.find_races = racecheck
-            message: bytes | None = self._library.launch(ctypes.byref(launch))
-        if message is not None:
-            raise KernelError(f"{self.name}: {locate(self._library, message.decode(errors='replace'))}")
+            regions.append(_Region(b"dynamic shared memory", self._library.dynamic_shared, shared_memory, 4, _SHARED))
+        return (_Region * len(regions))(*regions)

@@ -292,4 +292,18 @@ def test_failures_leave_no_stacks_behind() -> None:
                 kernel((1,), (64,), (x,))
         return len(Path("/proc/self/maps").read_text().splitlines())
 
-    assert mappings_after(20) - mappings_after(1) < 200
+    before = mappings_after(1)
+    assert mappings_after(20) - before < 200
+
+
+def test_arrays_side_by_side_are_told_apart() -> None:
+    whole = np.arange(66, dtype=np.float32)
+    with pytest.raises(KernelError, match=r"read of 4 bytes .* at byte 128 of x float32\[32\] \(128 bytes\)$"):
+        feature(Emulator(), "swap_neighbours")((1,), (64,), (whole[:32], whole[32:]))
+
+
+def test_what_was_written_before_a_failure_stays() -> None:
+    numbers = zeros(64, np.int32)
+    with pytest.raises(KernelError, match="assertion failed"):
+        feature(Emulator(), "number_threads")((2, 2, 2), (2, 2, 2), (numbers,))
+    assert numbers[-1] == 111111

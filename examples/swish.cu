@@ -1,0 +1,31 @@
+// Swish, x * sigmoid(beta * x), and its gradient, element by element.
+// P. Ramachandran, B. Zoph, Q. V. Le, "Searching for Activation Functions", 2017.
+//
+// T is the type of the arrays, A the one to compute in; the launcher names both to the compiler.
+
+// As sigmoid is written in write_your_own_kernel.py: tanh does not overflow, as exp would.
+static __device__ A sigmoid(A z)
+{
+    return (A)0.5 * (1 + tanh((A)0.5 * z));
+}
+
+extern "C" __global__ void swish(const T* x, T* output, long long size, T beta)
+{
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+        const A value = (A)x[i];
+        output[i] = (T)(value * sigmoid((A)beta * value));
+    }
+}
+
+// d/dx of x * s(beta * x) is s + beta * x * s * (1 - s).
+extern "C" __global__ void swish_gradient(
+    const T* gradient, const T* x, T* x_gradient, long long size, T beta)
+{
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+        const A z = (A)beta * (A)x[i];
+        const A s = sigmoid(z);
+        x_gradient[i] = (T)((A)gradient[i] * (s + z * s * (1 - s)));
+    }
+}

@@ -1,0 +1,30 @@
+"""The memory of a GPU: how much is free, what can be given back, and what an allocation that failed was after."""
+
+import gc
+import re
+
+from gpucnn.backend import cuda
+from gpucnn.backend.device import Device
+
+
+def free_bytes(device: Device) -> int:
+    """How many bytes can still be allocated on a GPU: what the driver has, and what CuPy's pool keeps for later."""
+    cupy = cuda.cupy()
+    with cupy.cuda.Device(device.index):
+        free, _ = cupy.cuda.runtime.memGetInfo()
+        return int(free) + int(cupy.get_default_memory_pool().free_bytes())
+
+
+def release(device: Device) -> None:
+    """Give the driver back what CuPy's pool keeps for later, and what only reference cycles hold. Nothing on a CPU."""
+    gc.collect()
+    if device.kind == "cuda":
+        cupy = cuda.cupy()
+        with cupy.cuda.Device(device.index):
+            cupy.get_default_memory_pool().free_all_blocks()
+
+
+def bytes_asked(error: MemoryError) -> int | None:
+    """How many bytes an allocation that failed was to have, as CuPy's message tells; None if it does not."""
+    found = re.search(r"allocating ([\d,]+) bytes", str(error))
+    return int(found[1].replace(",", "")) if found else None

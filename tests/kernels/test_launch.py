@@ -1,0 +1,450 @@
+"""Every launch that a GPU would run with whatever bytes it found is refused; the others reach the runner as they should."""
+
+import importlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from gpucnn import Tensor
+from gpucnn.backend import cuda
+from gpucnn.errors import KernelError, LaunchError
+from gpucnn.kernels import launch
+from gpucnn.kernels.launch import CupyRunner, Kernel, Runner, use_runner
+from gpucnn.testing import emulated_gpu
+from gpucnn.testing.cupy_stand_in import CupyStandIn
+from gpucnn.testing.emulator import compiler
+from gpucnn.testing.operation_log import Operation
+
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="the emulator needs g++ (Debian: apt-get install g++)")
+
+SIGNATURE = "const T* x, T* y, const int* labels = null, long long size, int flag, float rate, T scale"
+DOUBLE = """
+extern "C" __global__ void twice(const T* x, T* y, long long size)
+{
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) y[i] = 2 * x[i];
+}
+"""
+
+Arguments = tuple[Any, ...]
+
+
+class Call(NamedTuple):
+    kernel: Kernel
+    dtype: np.dtype
+    blocks: int
+    arguments: Arguments
+
+
+class Recorder:
+    """A runner that runs nothing."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def run(self, kernel: Kernel, dtype: np.dtype, blocks: int, arguments: Arguments) -> None:
+        self.calls.append(Call(kernel, dtype, blocks, arguments))
+
+
+class NoCompiler:
+    """In the emulator's place in a stand-in: writes down what it is asked to compile and to run."""
+
+    def __init__(self) -> None:
+        self.compiled: list[tuple[str, Sequence[str], str]] = []
+        self.launches: list[tuple[str, Any, Any, Arguments]] = []
+        self._source: tuple[str, Sequence[str]] = ("", ())
+
+    def module(self, source: str, options: Sequence[str], *, name_expressions: Sequence[str] = ()) -> "NoCompiler":
+        self._source = source, options
+        return self
+
+    def function(self, name: str) -> Callable[..., None]:
+        self.compiled.append((*self._source, name))
+
+        def run(grid: Any, block: Any, arguments: Arguments, *, shared_mem: int) -> None:
+            self.launches.append((name, grid, block, arguments))
+
+        return run
+
+
+@pytest.fixture(autouse=True)
+def _own_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels made here do not stay among the package's."""
+    monkeypatch.setattr(launch, "KERNELS", {})
+
+
+@pytest.fixture
+def gpu() -> Iterator[Any]:
+    stand_in = CupyStandIn(NoCompiler(), devices=2)
+    with cuda.use_in_place_of_cupy(stand_in):
+        yield stand_in
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    recorder = Recorder()
+    with use_runner(recorder):
+        yield recorder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "twice.cu"
+    path.write_text(DOUBLE)
+    return path
+
+
+def step(signature: str = SIGNATURE, **options: int) -> Kernel:
+    return Kernel(Path("step.cu"), "step", signature, **options)
+
+
+def twice(source: Path) -> Kernel:
+    return Kernel(source, "twice", "const T* x, T* y, long long size")
+
+
+def good(gpu: Any, dtype: str = "float32") -> Arguments:
+    arrays = gpu.zeros((2, 3), dtype), gpu.zeros((2, 3), dtype), gpu.zeros(2, "int32")
+    return *arrays, 6, 1, np.float32(0.5), np.dtype(dtype).type(2)
+
+
+def on_device_1(gpu: Any) -> Any:
+    with gpu.cuda.Device(1):
+        return gpu.zeros((2, 3), "float32")
+
+
+# What does not fit.
+
+TO_GPU = 'give tensor.to("cuda").data, or backend.to_device(array, device)'
+STRIDES = (
+    "is not C-contiguous (a transposed array or a slice), and a kernel knows no strides; give xp.ascontiguousarray({})"
+)
+
+
+def wrong_float(name: str, got: str) -> str:
+    return (
+        f"{name} must be a numpy.float32, got {got}; a kernel would read its bytes as another number; "
+        "give numpy.float32(...), or a device array if it changes from step to step"
+    )
+
+
+REFUSED: dict[str, tuple[str, Callable[[Any], Any], str]] = {
+    "Python float for a float": ("rate", lambda gpu: 0.5, wrong_float("rate", "a Python float")),
+    "float64 for a float": ("rate", lambda gpu: np.float64(0.5), wrong_float("rate", "a numpy.float64")),
+    "int for a float": ("rate", lambda gpu: 1, wrong_float("rate", "a Python int")),
+    "float64 for a T that is float32": ("scale", lambda gpu: np.float64(2), wrong_float("scale", "a numpy.float64")),
+    "one-element array for a float": ("rate", lambda gpu: gpu.zeros(1, "float32"), wrong_float("rate", "a cupy.ndarray of float32")),
+    "integers for T": (
+        "x", lambda gpu: gpu.zeros(6, "int32"),
+        "x must be an array of float32 or float64, got int32; convert it with astype",
+    ),
+    "half precision, which has no kernels": (
+        "x", lambda gpu: gpu.zeros(6, "float16"),
+        "x must be an array of float32 or float64, got float16; convert it with astype",
+    ),
+    "two dtypes for T": (
+        "y", lambda gpu: gpu.zeros(6, "float64"),
+        "y must be an array of float32, as x is, got float64; convert it with astype",
+    ),
+    "int64 for int": (
+        "labels", lambda gpu: gpu.zeros(2, "int64"),
+        "labels must be an array of int32, got int64; convert it with astype",
+    ),
+    "floats for int": (
+        "labels", lambda gpu: gpu.zeros(2, "float32"),
+        "labels must be an array of int32, got float32; convert it with astype",
+    ),
+    "transposed": ("x", lambda gpu: gpu.zeros((2, 3), "float32").T, f"x {STRIDES.format('x')}"),
+    "slice": ("y", lambda gpu: gpu.zeros((2, 6), "float32")[:, ::2], f"y {STRIDES.format('y')}"),
+    "host array": (
+        "x", lambda gpu: np.zeros(6, np.float32), f"x must be a GPU array, got a numpy.ndarray of float32; {TO_GPU}",
+    ),
+    "host number": ("x", lambda gpu: np.float32(1), f"x must be a GPU array, got a numpy.float32; {TO_GPU}"),
+    "list": ("labels", lambda gpu: [1, 2], f"labels must be a GPU array, got a Python list; {TO_GPU}"),
+    "tensor": (
+        "x", lambda gpu: Tensor(gpu.zeros(6, "float32")),
+        f"x must be a GPU array, got a gpucnn.Tensor of float32; {TO_GPU}",
+    ),
+    "None for a pointer that must be given": (
+        "x", lambda gpu: None,
+        'x must be a GPU array, got None; only "= null" in the signature allows it',
+    ),
+    "two devices": (
+        "y", on_device_1, "y is on cuda:1, the arrays before it on cuda:0; bring all arrays to one device",
+    ),
+    "int too large": (
+        "flag", lambda gpu: 2**31, "flag must be from -2147483648 to 2147483647 (int), got 2147483648",
+    ),
+    "int too small": (
+        "flag", lambda gpu: np.int64(-(2**31) - 1), "flag must be from -2147483648 to 2147483647 (int), got -2147483649",
+    ),
+    "unsigned int64 too large": (
+        "size", lambda gpu: np.uint64(2**63),
+        "size must be from -9223372036854775808 to 9223372036854775807 (long long), got 9223372036854775808",
+    ),
+    "bool": ("flag", lambda gpu: True, "flag must be an int (int), got a Python bool; give int(...)"),
+    "NumPy's bool": ("flag", lambda gpu: np.True_, "flag must be an int (int), got a numpy.bool; give int(...)"),
+    "float for an int": ("size", lambda gpu: 6.0, "size must be an int (long long), got a Python float; give int(...)"),
+    "NumPy's float for an int": ("size", lambda gpu: np.float32(6), "size must be an int (long long), got a numpy.float32; give int(...)"),
+    "None for a number": ("size", lambda gpu: None, "size must be an int (long long), got None; give int(...)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [6, 0])
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(gpu: CupyStandIn, recorder: Recorder, name: str, size: int) -> None:
+    parameter, value, message = REFUSED[name]
+    kernel = step()
+    position = [each.name for each in kernel.parameters].index(parameter)
+    arguments = good(gpu)
+    with pytest.raises(LaunchError) as raised:
+        launch.launch(kernel, size, *arguments[:position], value(gpu), *arguments[position + 1 :])
+    assert str(raised.value) == f"step: {message}"
+    assert not recorder.calls
+
+
+@pytest.mark.parametrize("count", [0, 6, 8])
+def test_wrong_count(gpu: CupyStandIn, recorder: Recorder, count: int) -> None:
+    with pytest.raises(LaunchError) as raised:
+        launch.launch(step(), 6, *(*good(gpu), 0)[:count])
+    assert str(raised.value) == f"step takes 7 arguments (x, y, labels, size, flag, rate, scale), got {count}"
+    assert not recorder.calls
+
+
+def test_scalars_of_T_follow_the_arrays(gpu: CupyStandIn, recorder: Recorder) -> None:
+    launch.launch(step(), 6, *good(gpu, "float64"))
+    assert recorder.calls[0].dtype == np.float64
+    with pytest.raises(LaunchError, match=r"^step: scale must be a numpy\.float64, got a numpy\.float32; "):
+        launch.launch(step(), 6, *good(gpu, "float64")[:-1], np.float32(2))
+
+
+def test_arrays_of_another_device_than_the_current(gpu: Any, recorder: Recorder) -> None:
+    arguments = good(gpu)
+    gpu.cuda.Device(1).use()
+    with pytest.raises(LaunchError) as raised:
+        launch.launch(step(), 6, *arguments)
+    assert str(raised.value) == (
+        'step: the arrays are on cuda:0, the current device is cuda:1; choose it with backend.choose_device("cuda:0")'
+    )
+    gpu.cuda.Device(0).use()
+    launch.launch(step(), 6, *arguments)
+    assert len(recorder.calls) == 1
+
+
+@pytest.mark.parametrize(("size", "text"), [(-1, "-1"), (6.0, "6.0"), (True, "True"), (None, "None")])
+def test_wrong_size(gpu: CupyStandIn, recorder: Recorder, size: Any, text: str) -> None:
+    with pytest.raises(LaunchError) as raised:
+        launch.launch(step(), size, *good(gpu))
+    assert str(raised.value) == f"step: size, the number of threads, must be an int from 0, got {text}"
+    assert not recorder.calls
+
+
+@pytest.mark.parametrize("parameter", ["size_t count", "unsigned int* x", "const A* x", "T** x", "long count", ""])
+def test_unknown_type_in_a_signature(parameter: str) -> None:
+    with pytest.raises(LaunchError) as raised:
+        launch.launch(step(f"T* y, {parameter}"), 1, None, None)
+    assert str(raised.value) == (
+        f'step: "{parameter or " "}" has a type that launch does not know; '
+        "it knows T, int, long long, unsigned long long, float, double, and A for what is no pointer"
+    )
+
+
+def test_no_array_tells_what_T_is(recorder: Recorder) -> None:
+    with pytest.raises(LaunchError) as raised:
+        launch.launch(step("T* x = null, A scale"), 1, None, np.float32(1))
+    assert str(raised.value) == (
+        "step: scale is of type A, but no array tells which that is; give at least one array of T"
+    )
+
+
+def test_no_array_is_a_gpu_array_where_cupy_is_not_loaded(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "loaded", lambda: None)
+    with pytest.raises(LaunchError, match=r"^step: x must be a GPU array, got a numpy\.ndarray of float32; "):
+        launch.launch(step("T* x"), 1, np.zeros(1, np.float32))
+
+
+# What fits.
+
+
+def test_numbers_are_cast_to_the_exact_type(gpu: CupyStandIn, recorder: Recorder) -> None:
+    kernel = step("int a, int b, long long c, unsigned long long d, float e, double f")
+    values = 7, np.uint8(7), np.int32(-7), 2**64 - 1, np.float32(0.1), np.float64(0.1)
+    launch.launch(kernel, 1, *values)
+    given = recorder.calls[0].arguments
+    assert [type(value) for value in given] == [np.int32, np.int32, np.int64, np.uint64, np.float32, np.float64]
+    assert given == (7, 7, -7, 2**64 - 1, np.float32(0.1), 0.1)
+
+
+@pytest.mark.parametrize("value", [-(2**31), 2**31 - 1])
+def test_the_largest_and_smallest_int(recorder: Recorder, value: int) -> None:
+    launch.launch(step("int count"), 1, value)
+    assert recorder.calls[0].arguments == (value,)
+
+
+def test_a_runner_gets_the_arrays_themselves(gpu: CupyStandIn, recorder: Recorder) -> None:
+    kernel, arguments = step(), good(gpu)
+    launch.launch(kernel, 6, *arguments)
+    [call] = recorder.calls
+    assert (call.kernel, call.dtype, call.blocks) == (kernel, np.float32, 1)
+    assert all(got is given for got, given in zip(call.arguments[:3], arguments[:3], strict=True))
+
+
+def test_pointers_that_may_be_none(gpu: CupyStandIn, recorder: Recorder) -> None:
+    kernel = step("const T* bias = null, const T* x, T scale")
+    launch.launch(kernel, 6, None, gpu.zeros(6, "float64"), np.float64(1))
+    assert recorder.calls[0].arguments[0] is None
+    assert recorder.calls[0].dtype == np.float64, "the first array that is given says what T is"
+
+
+def test_a_kernel_without_arrays_of_T(gpu: CupyStandIn, recorder: Recorder) -> None:
+    launch.launch(step("int* labels"), 6, gpu.zeros(6, "int32"))
+    assert recorder.calls[0].dtype == np.float32
+
+
+def test_nothing_to_do_launches_nothing(gpu: CupyStandIn, recorder: Recorder) -> None:
+    launch.launch(step("T* x"), 0, gpu.zeros((0, 3), "float32"))
+    assert not recorder.calls
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"),
+    [(1, 1), (32, 1), (33, 2), (np.int64(64), 2), (32 * 16_384, 16_384), (32 * 16_384 + 1, 16_384), (2**40, 16_384)],
+)
+def test_blocks(recorder: Recorder, size: int, blocks: int) -> None:
+    launch.launch(step("int count", block=32), size, 0)
+    assert recorder.calls[0].blocks == blocks
+    assert type(recorder.calls[0].blocks) is int
+
+
+def test_parameters() -> None:
+    kernel = step("const T* x, T* y,\n int* argmax = null, unsigned long long seed, A scale")
+    assert [str(parameter) for parameter in kernel.parameters] == [
+        "const T* x", "T* y", "int* argmax", "unsigned long long seed", "A scale",
+    ]  # fmt: skip
+    assert [parameter.nullable for parameter in kernel.parameters] == [False, False, True, False, False]
+    assert (kernel.block, kernel.dtypes) == (256, (np.float32, np.float64))
+    assert launch.KERNELS["step"] is kernel
+
+
+def test_accepts(gpu: Any) -> None:
+    assert [launch.accepts(gpu.zeros(1, dtype)) for dtype in ("float32", "float64", "float16", "int32")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert not launch.accepts(np.zeros(1, np.float32))
+    assert not launch.accepts(np.float32(0))
+
+
+# Runners.
+
+
+def test_runners_are_nested_and_left_after_an_error(recorder: Recorder) -> None:
+    class Full(Recorder):
+        def run(self, kernel: Kernel, dtype: np.dtype, blocks: int, arguments: Arguments) -> None:
+            raise MemoryError
+
+    runner: Runner = Full()
+    with pytest.raises(MemoryError), use_runner(runner):
+        launch.launch(step("int count"), 1, 1)
+    launch.launch(step("int count"), 1, 2)
+    assert [call.arguments for call in recorder.calls] == [(2,)]
+
+
+def test_compiles_once_for_each_dtype(gpu: Any, source: Path) -> None:
+    kernel, runner = twice(source), CupyRunner()
+    with use_runner(runner):
+        for dtype in ("float32", "float64", "float32", "float64"):
+            launch.launch(kernel, 300, gpu.zeros(300, dtype), gpu.zeros(300, dtype), 300)
+    text = f'#line 1 "twice.cu"\n{DOUBLE}'
+    assert gpu.emulator.compiled == [
+        (text, ("-DT=float", "-DA=float"), "twice"),
+        (text, ("-DT=double", "-DA=double"), "twice"),
+    ]
+    assert list(runner.compile_seconds) == [("twice", "float32"), ("twice", "float64")]
+    assert all(0 < seconds < 60 for seconds in runner.compile_seconds.values())
+    assert [(name, grid, block) for name, grid, block, _ in gpu.emulator.launches] == [("twice", (2,), (256,))] * 4
+    assert gpu.emulator.launches[1][3][0].dtype == np.float64
+
+
+def test_cupy_runs_kernels_unless_told_otherwise(gpu: Any, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch.cupy_runner, "compile_seconds", {})
+    launch.launch(twice(source), 1, gpu.zeros(1, "float32"), gpu.zeros(1, "float32"), 1)
+    assert list(launch.cupy_runner.compile_seconds) == [("twice", "float32")]
+    assert len(gpu.emulator.launches) == 1
+
+
+def test_a_stand_in_gets_functions_of_its_own(gpu: Any, source: Path) -> None:
+    kernel, other = twice(source), CupyStandIn(NoCompiler())
+    with use_runner(CupyRunner()):
+        for stand_in in (gpu, other, gpu):
+            with cuda.use_in_place_of_cupy(stand_in):
+                launch.launch(kernel, 1, stand_in.zeros(1, "float32"), stand_in.zeros(1, "float32"), 1)
+    assert len(gpu.emulator.launches) == 2
+    assert len(other.emulator.launches) == 1  # type: ignore[attr-defined]
+
+
+def test_a_kernel_made_anew_is_compiled_anew(gpu: Any, source: Path) -> None:
+    """In a notebook the source is mended and the cell run again; elsewhere another file has a kernel of that name."""
+    arrays = gpu.zeros(1, "float32"), gpu.zeros(1, "float32")
+    with use_runner(CupyRunner()):
+        launch.launch(twice(source), 1, *arrays, 1)
+        source.write_text(DOUBLE.replace("2 * x[i]", "x[i] + x[i]"))
+        launch.launch(twice(source), 1, *arrays, 1)
+    assert "x[i] + x[i]" in gpu.emulator.compiled[1][0]
+
+
+# On the emulator.
+
+
+@needs_compiler
+def test_few_blocks_do_all_the_work(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "MOST_BLOCKS", 2)
+    host = np.arange(1300, dtype=np.float64)
+    with emulated_gpu() as gpu, gpu.operation_log.recorded() as operations:
+        x = gpu.asarray(host)
+        y = gpu.empty(1300)
+        launch.launch(twice(source), 1300, x, y, 1300)
+        np.testing.assert_array_equal(y.get(), 2 * host)
+    assert [operation for operation in operations if operation.name == "twice"] == [Operation("launch", "twice", (2,))]
+
+
+@needs_compiler
+def test_the_emulator_names_file_and_line(source: Path) -> None:
+    source.write_text(DOUBLE.replace("i < size", "i <= size"))
+    with emulated_gpu() as gpu, pytest.raises(KernelError) as raised:
+        launch.launch(twice(source), 5, gpu.zeros(5, "float32"), gpu.zeros(5, "float32"), 5)
+    assert str(raised.value) == (
+        "twice: out of bounds: block (0,0,0) thread (5,0,0): read of 4 bytes @[twice.cu:5] "
+        "at byte 20 of x float32[5] (20 bytes)"
+    )
+
+
+@needs_compiler
+def test_the_compiler_names_file_and_line(source: Path) -> None:
+    source.write_text(DOUBLE.replace("2 * x[i]", "2 * z[i]"))
+    with emulated_gpu() as gpu, pytest.raises(KernelError) as raised:
+        launch.launch(twice(source), 5, gpu.zeros(5, "float32"), gpu.zeros(5, "float32"), 5)
+    assert re.match(
+        r"twice\.cu does not compile:\ntwice\.cu:.*\ntwice\.cu:5:\d+: error: .z. was not declared", str(raised.value)
+    )
+
+
+# The package's own kernels.
+
+FOLDER = Path(launch.__file__).parent
+FUNCTION = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)')
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.cu")), ids=lambda path: path.name)
+def test_signatures_are_those_of_the_sources(path: Path) -> None:
+    """Read out of the text, so that it holds where nothing can be compiled."""
+    module = importlib.import_module(f"gpucnn.kernels.{path.stem}")
+    kernels = {value.name: value for value in vars(module).values() if isinstance(value, Kernel)}
+    functions = dict(FUNCTION.findall(path.read_text()))
+    assert set(functions) == set(kernels)
+    for name, parameters in functions.items():
+        declared = [" ".join(part.split()) for part in parameters.split(",")]
+        assert [str(parameter) for parameter in kernels[name].parameters] == declared
+        assert kernels[name].source == path
