@@ -1,13 +1,14 @@
 """Bias and ReLU in one pass after a matrix product, and the way back.
 
-A convolution's product has *rows*, channel by channel: (C, N * P), for N images of P positions. Layers take and give
-*images*, image by image: (N, C, P). The passes below go from one to the other on the way.
+On a GPU a convolution's product has *rows*, channel by channel: (C, N * P), for N images of P positions. Layers take and
+give *images*, image by image: (N, C, P). The passes below go from one to the other on the way.
 """
 
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.launch import Kernel, accepts, launch
+from gpucnn.kernels.masked import masked
 
 BIAS_RELU = Kernel(
     Path(__file__).with_suffix(".cu"),
@@ -38,11 +39,11 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
     """The gradient of x in relu(x), from that of its `output`: it passes where the output is not 0."""
     xp = xp_of(gradient, output)
     if not accepts(gradient):
-        return xp.where(output != 0, gradient, gradient.dtype.type(0))
-    masked = xp.empty(gradient.shape, gradient.dtype)
+        return masked(gradient, output != 0)
+    passed = xp.empty(gradient.shape, gradient.dtype)
     gradient, size = xp.ascontiguousarray(gradient), gradient.size
-    launch(BIAS_RELU_GRADIENT, size, gradient, xp.ascontiguousarray(output), masked, size, 1, max(size, 1), 0, 0)
-    return masked
+    launch(BIAS_RELU_GRADIENT, size, gradient, xp.ascontiguousarray(output), passed, size, 1, max(size, 1), 0, 0)
+    return passed
 
 
 def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
@@ -61,43 +62,54 @@ def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
 
 
 def rows_to_images(rows: Array, bias: Array | None, relu: bool, out: Array) -> None:
-    """Write rows (C, N * P) to `out`, images (N, C, H, W), with `bias` (C,) added, and ReLU applied if asked to."""
+    """Write rows to `out`, images (N, C, H, W), with `bias` (C,) added, and ReLU applied if asked to.
+
+    Rows are (1, C, N * P), all images side by side, on a GPU, and (N, C, P) elsewhere.
+    """
     xp = xp_of(rows, out)
     batch, channels, height, width = out.shape
-    positions = height * width
     if accepts(rows):
+        positions = height * width
         images = out if out.flags.c_contiguous else xp.empty(out.shape, out.dtype)
-        strides, bias = (positions, batch * positions), _contiguous(bias)
+        strides = (positions, batch * positions)
         launch(
-            BIAS_RELU, images.size, rows, bias, images, images.size, channels, max(positions, 1), *strides, int(relu)
+            BIAS_RELU,
+            images.size,
+            rows,
+            _contiguous(bias),
+            images,
+            images.size,
+            channels,
+            positions,
+            *strides,
+            int(relu),
         )
         if images is not out:
             out[...] = images
         return
-    by_channel = rows.reshape(channels, batch, height, width).swapaxes(0, 1)
+    images = rows.reshape(out.shape)
     if bias is None:
-        out[...] = by_channel
+        out[...] = images
     else:
-        xp.add(by_channel, bias[:, None, None], out=out)
+        xp.add(images, bias[:, None, None], out=out)
     if relu:
         xp.maximum(out, 0, out=out)
 
 
 def images_to_rows(gradient: Array, output: Array | None) -> Array:
-    """The gradient of rows (C, N * P) from that of images (N, C, H, W), and of ReLU if its `output` is given."""
+    """The gradient of rows, laid out as above, from that of images (N, C, H, W), and of ReLU if its `output` is given."""
     xp = xp_of(gradient)
     batch, channels, height, width = gradient.shape
     positions = height * width
     if accepts(gradient):
-        rows = xp.empty((channels, batch * positions), gradient.dtype)
-        gradient, output = _contiguous(gradient), _contiguous(output)
+        rows = xp.empty((1, channels, batch * positions), gradient.dtype)
         strides = (positions, batch * positions)
-        launch(BIAS_RELU_GRADIENT, rows.size, gradient, output, rows, rows.size, channels, max(positions, 1), *strides)
+        images = (_contiguous(gradient), _contiguous(output))
+        launch(BIAS_RELU_GRADIENT, rows.size, *images, rows, rows.size, channels, positions, *strides)
         return rows
-    by_channel = gradient.swapaxes(0, 1)
     if output is not None:
-        by_channel = xp.where(output.swapaxes(0, 1) != 0, by_channel, gradient.dtype.type(0))
-    return by_channel.reshape(channels, -1)
+        gradient = relu_gradient(gradient, output)
+    return gradient.reshape(batch, channels, positions)
 
 
 def _contiguous(array: Array | None) -> Array | None:

@@ -15,7 +15,7 @@ COL2IM = Kernel(
 
 
 def col2im(columns: Array, image_shape: Shape, window: Window, out: Array | None = None) -> Array:
-    """Columns (C * KH * KW, N * OH * OW) to images of `image_shape` (N, C, H, W), where overlapping windows add up.
+    """A stack of columns, as `im2col` makes it, to images of `image_shape` (N, C, H, W), where overlapping windows add up.
 
     `out`, a contiguous array of that shape and dtype, is overwritten and returned; without it a new array is made. What
     a column holds for the padding is dropped. The order of the additions is fixed, so the result is always the same.
@@ -29,9 +29,8 @@ def col2im(columns: Array, image_shape: Shape, window: Window, out: Array | None
         sizes = window.sizes((height, width), output_size)
         launch(COL2IM, out.size, xp.ascontiguousarray(columns), out, out.size, batch, channels, *sizes)
         return out
-    taps = columns.reshape(channels, *window.kernel, batch, *output_size)
-    by_channel = out.swapaxes(0, 1)
+    taps = columns.reshape(batch, channels, *window.kernel, *output_size)
     out[...] = 0
     for tap in window.taps((height, width), output_size):
-        by_channel[..., *tap.inputs] += taps[:, tap.row, tap.column, ..., *tap.outputs]
+        out[..., *tap.inputs] += taps[:, :, tap.row, tap.column, *tap.outputs]
     return out

@@ -1,13 +1,15 @@
 """Convolution and its gradients as matrix products over tiles of columns.
 
-With the windows of a tile's images as one matrix of columns, and its feature maps as one matrix of rows, a row a
-filter, the chapter's three operations are three products:
+With the windows of images as a matrix of columns, and feature maps as a matrix of rows, a row a filter, the chapter's
+three operations are three products:
 
     forward             rows     = weight @ columns
     gradient of weight  weight'  = rows' @ columns^T
     gradient of images  columns' = weight^T @ rows', and col2im of that
 
 Columns are made again on the way back, never kept from the forward pass: making them costs less than the memory.
+
+Columns and rows are stacks of matrices, see `stack_shape`: one for a whole tile on a GPU, one an image elsewhere.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,9 @@ from gpucnn.kernels.bias_relu import images_to_rows, rows_to_images
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.col2im import col2im
 from gpucnn.kernels.im2col import im2col
-from gpucnn.kernels.tiling import Tile, column_byte_cap, tiles
+from gpucnn.kernels.launch import accepts
+from gpucnn.kernels.tiling import Tile, column_byte_cap, stack_shape, tiles
+from gpucnn.kernels.workspace import workspace
 
 
 def conv2d(
@@ -40,13 +44,12 @@ def conv2d(
     batch, out_channels = images.shape[0], weight.shape[0]
     output_size = window.output_size(images.shape[2:4], "conv2d")
     output = xp.empty((batch, out_channels, *output_size), images.dtype)
-    filters = _by_group(weight.reshape(out_channels, -1), groups)
-    columns = None
+    filters = weight.reshape(groups, out_channels // groups, -1)
     for tile in _tiles(images, images.shape, window, output_size, byte_cap):
         region, part = _seen_by(tile, window, images.shape[2:4], output_size)
-        columns = _columns_buffer(images, images.shape, window, tile, columns)
+        columns = _place_for_columns(images, images.shape, window, tile)
         im2col(images[tile.images, :, *region], part, out=columns)
-        rows = _product(filters, _by_group(columns, groups)).reshape(out_channels, -1)
+        rows = _product(filters, _by_group(columns, groups))
         rows_to_images(rows, bias, relu, output[tile.images, :, tile.rows, tile.columns])
     return output
 
@@ -77,27 +80,24 @@ def conv2d_gradients(
                 total[...] = 0
         return
     out_channels, output_size = weight.shape[0], (gradient.shape[2], gradient.shape[3])
-    filters = _by_group(weight.reshape(out_channels, -1), groups).swapaxes(1, 2)
-    columns = None
-    for tile in _tiles(gradient, image_shape, window, output_size, byte_cap):
+    filters = weight.reshape(groups, out_channels // groups, -1).swapaxes(1, 2)
+    for tile in _tiles(gradient, image_shape, window, output_size, byte_cap, weight.nbytes):
         first = (tile.images.start, tile.rows.start, tile.columns.start) == (0, 0, 0)
         here = (tile.images, slice(None), tile.rows, tile.columns)
         region, part = _seen_by(tile, window, (image_shape[2], image_shape[3]), output_size)
         rows = images_to_rows(gradient[here], None if relu_output is None else relu_output[here])
-        columns = _columns_buffer(gradient, image_shape, window, tile, columns)
+        columns = _place_for_columns(gradient, image_shape, window, tile)
+        rows_by_group, columns_by_group = _by_group(rows, groups), _by_group(columns, groups)
         if bias_gradient is not None:
-            sums = channel_sums(rows[None], out=bias_gradient if first else None)
+            sums = channel_sums(rows, out=bias_gradient if first else None)
             if not first:
                 bias_gradient += sums
         if weight_gradient is not None and images is not None:
             im2col(images[tile.images, :, *region], part, out=columns)
-            total = _by_group(weight_gradient.reshape(out_channels, -1), groups)
-            across = _by_group(columns, groups).swapaxes(1, 2)
-            product = _product(_by_group(rows, groups), across, out=total if first else None)
-            if not first:
-                total += product
+            total = weight_gradient.reshape(groups, out_channels // groups, -1)
+            _add_products(rows_by_group, columns_by_group.swapaxes(2, 3), total, first)
         if images_gradient is not None:
-            _product(filters, _by_group(rows, groups), out=_by_group(columns, groups))
+            _product(filters, rows_by_group, out=columns_by_group)
             target = images_gradient[tile.images, :, *region]
             if part is window:
                 col2im(columns, target.shape, window, out=target)
@@ -107,10 +107,14 @@ def conv2d_gradients(
                 target += col2im(columns, target.shape, part)
 
 
-def _tiles(like: Array, image_shape: Shape, window: Window, output_size: Pair, byte_cap: int | None) -> Iterator[Tile]:
+def _tiles(
+    like: Array, image_shape: Shape, window: Window, output_size: Pair, byte_cap: int | None, bytes_per_image: int = 1
+) -> Iterator[Tile]:
     rows_of_columns = image_shape[1] * window.kernel[0] * window.kernel[1]
     cap = column_byte_cap(like) if byte_cap is None else byte_cap
-    return tiles(image_shape[0], output_size, rows_of_columns * like.itemsize, cap)
+    # A GPU has one product for the whole tile, whatever its images.
+    bytes_per_image = 1 if accepts(like) else bytes_per_image
+    return tiles(image_shape[0], output_size, rows_of_columns * like.itemsize, cap, bytes_per_image)
 
 
 def _seen_by(tile: Tile, window: Window, image_size: Pair, output_size: Pair) -> tuple[tuple[slice, slice], Window]:
@@ -120,24 +124,39 @@ def _seen_by(tile: Tile, window: Window, image_size: Pair, output_size: Pair) ->
     return window.part(image_size, tile.rows, tile.columns)
 
 
-def _columns_buffer(like: Array, image_shape: Shape, window: Window, tile: Tile, last: Array | None) -> Array:
-    """A place for the columns (C * KH * KW, positions) of `tile`: that of the last tile if it fits."""
+def _place_for_columns(like: Array, image_shape: Shape, window: Window, tile: Tile) -> Array:
     count, rows, columns = tile.shape
-    shape = (image_shape[1] * window.kernel[0] * window.kernel[1], count * rows * columns)
-    return last if last is not None and last.shape == shape else xp_of(like).empty(shape, like.dtype)
+    height = image_shape[1] * window.kernel[0] * window.kernel[1]
+    return workspace(stack_shape(like, count, height, rows * columns), like)
 
 
-def _by_group(matrix: Array, groups: int) -> Array:
-    """A matrix (groups * R, W) as (groups, R, W)."""
-    return matrix.reshape(groups, matrix.shape[0] // groups, matrix.shape[1])
+def _by_group(stack: Array, groups: int) -> Array:
+    """A stack of matrices (S, groups * R, W) as (S, groups, R, W)."""
+    return stack.reshape(len(stack), groups, stack.shape[1] // groups, stack.shape[2])
 
 
 def _product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """The matrix products (groups, M, N) of (groups, M, K) and (groups, K, N).
+    """The matrix products (..., M, N) of (..., M, K) and (..., K, N).
 
-    A single group is multiplied as plain matrices: CuPy then takes transposed ones without copying them.
+    A single one is multiplied as plain matrices: CuPy then takes transposed ones without copying them.
     """
     xp = xp_of(a, b)
-    if len(a) > 1:
+    if max(a.size // (a.shape[-1] * a.shape[-2]), b.size // (b.shape[-1] * b.shape[-2])) > 1:
         return xp.matmul(a, b, out=out)
-    return xp.matmul(a[0], b[0], out=None if out is None else out[0])[None]
+    product = xp.matmul(_only(a), _only(b), out=None if out is None else _only(out))
+    return product.reshape(*b.shape[:-2], *product.shape)
+
+
+def _only(stack: Array) -> Array:
+    """The only matrix of a stack."""
+    return stack.reshape(stack.shape[-2:])
+
+
+def _add_products(a: Array, b: Array, total: Array, first: bool) -> None:
+    """Add the products of two stacks (S, groups, M, K) and (S, groups, K, N) up into `total` (groups, M, N), or put them there."""
+    if len(a) == 1 and first:
+        _product(a, b, out=total[None])
+    elif first:
+        _product(a, b).sum(axis=0, out=total)
+    else:
+        total += _product(a, b).sum(axis=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from gpucnn.backend import Array, xp_of
 from gpucnn.geometry import Window
 from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
+from gpucnn.kernels.tiling import stack_shape
 
 IM2COL = Kernel(
     Path(__file__).with_suffix(".cu"),
@@ -18,27 +19,28 @@ IM2COL = Kernel(
 
 
 def im2col(images: Array, window: Window, out: Array | None = None) -> Array:
-    """Images (N, C, H, W) to columns (C * KH * KW, N * OH * OW), zeros where a window lies in the padding.
+    """Images (N, C, H, W) to a stack of columns of C * KH * KW rows, zeros where a window lies in the padding.
 
-    Row c * KH * KW + i * KW + j holds channel c under tap (i, j), for all output positions of all images. `out`, a
-    contiguous array of that shape and dtype, is overwritten and returned; without it a new array is made.
+    Row c * KH * KW + i * KW + j holds channel c under tap (i, j), for all output positions: of all images side by side on
+    a GPU, of one image elsewhere (see `stack_shape`). `out`, a contiguous array of that shape and dtype, is overwritten and
+    returned; without it a new array is made.
     """
     batch, channels, height, width = images.shape
     output_size = window.output_size((height, width), "im2col")
     xp = xp_of(images)
     if out is None:
-        out = xp.empty((channels * math.prod(window.kernel), batch * math.prod(output_size)), images.dtype)
+        shape = stack_shape(images, batch, channels * math.prod(window.kernel), math.prod(output_size))
+        out = xp.empty(shape, images.dtype)
     if accepts(images):
         sizes = window.sizes((height, width), output_size)
-        threads = channels * out.shape[1]
+        threads = channels * out.shape[2]
         launch(IM2COL, threads, xp.ascontiguousarray(images), out, threads, batch, channels, *sizes)
         return out
-    taps = out.reshape(channels, *window.kernel, batch, *output_size)
-    by_channel = images.swapaxes(0, 1)
+    taps = out.reshape(batch, channels, *window.kernel, *output_size)
     for tap in window.taps((height, width), output_size):
-        target = taps[:, tap.row, tap.column]
+        target = taps[:, :, tap.row, tap.column]
         _clear_outside(target, *tap.outputs)
-        target[..., *tap.outputs] = by_channel[..., *tap.inputs]
+        target[..., *tap.outputs] = images[..., *tap.inputs]
     return out
 
 

@@ -4,9 +4,9 @@ A `Kernel` names a function of a `.cu` file and repeats its parameter list. `lau
 CuPy would look neither at the number of arguments nor at their types, would ignore strides, and would hand a Python
 float over as a double where the kernel reads a float.
 
-The `.cu` files are written in two types: `T`, of the arrays, and `A`, in which the kernel computes. Both are named to the
-compiler, `-DT=float -DA=float`, so that half-precision storage needs no other source. Every kernel loops over its
-work in strides of the whole grid, and so is right for any number of blocks.
+The `.cu` files are written in two types: `T`, of the arrays, and `A`, in which the kernel computes. Both are declared
+when a file is compiled, so that half-precision storage needs no other source. Every kernel loops over its work in
+strides of the whole grid, and so is right for any number of blocks.
 """
 
 import functools
@@ -117,7 +117,7 @@ class CupyRunner:
         function = self._functions.get((kernel, dtype))
         if function is None:
             start = time.perf_counter()
-            module = cupy.RawModule(code=source_text(kernel.source), options=compile_options(dtype))
+            module = cupy.RawModule(code=source_text(kernel.source, dtype))
             function = self._functions[kernel, dtype] = module.get_function(kernel.name)
             self.compile_seconds[kernel.name, str(dtype)] = time.perf_counter() - start
         function((blocks,), (kernel.block,), arguments)
@@ -168,16 +168,15 @@ def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
         _runner.run(kernel, dtype or np.dtype(np.float32), blocks, checked)
 
 
-@functools.cache
-def compile_options(dtype: np.dtype) -> tuple[str, ...]:
-    """The compiler options that make the kernels those for arrays of `dtype`."""
+def source_text(source: Path, dtype: np.dtype) -> str:
+    """The text of a `.cu` file as the compiler gets it for arrays of `dtype`, with its name for error messages.
+
+    `T` and `A` are declared, not defined by -D: a macro T would go into NVRTC's own headers and break their templates.
+    They stand in front of the first line, which must be no directive, so that all lines keep their numbers.
+    """
     storage, arithmetic = TYPE_NAMES[dtype]
-    return f"-DT={storage}", f"-DA={arithmetic}"
-
-
-def source_text(source: Path) -> str:
-    """The text of a `.cu` file as the compiler gets it, with its name for error messages."""
-    return f'#line 1 "{source.name}"\n{source.read_text(encoding="utf-8")}'
+    types = f"typedef {storage} T; typedef {arithmetic} A;"
+    return f'#line 1 "{source.name}"\n{types} {source.read_text(encoding="utf-8")}'
 
 
 def _parse(text: str) -> Parameter:

@@ -9,6 +9,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape
 from gpucnn.geometry import Tap, Window
 from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
+from gpucnn.kernels.masked import masked
 
 SOURCE = Path(__file__).with_suffix(".cu")
 MAX_POOL = Kernel(SOURCE, "max_pool", f"const T* images, T* output, int* argmax = null, long long size, {WINDOW}")
@@ -69,7 +70,7 @@ def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window
     images = xp.zeros(image_shape, gradient.dtype)
     for tap in window.taps((image_shape[2], image_shape[3]), gradient.shape[2:4]):
         won = argmax[..., *tap.outputs] == _plane_indices(xp, tap, image_shape[3])
-        images[..., *tap.inputs] += xp.where(won, gradient[..., *tap.outputs], gradient.dtype.type(0))
+        images[..., *tap.inputs] += masked(gradient[..., *tap.outputs], won)
     return images
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Pair
+from gpucnn.kernels.launch import accepts
 
 HOST_COLUMN_BYTES = 2 << 20
 """On a CPU columns should stay in its cache. Measured on a 2-core AMD EPYC: 1 to 4 MiB is best, more is slower."""
@@ -38,14 +39,26 @@ def column_byte_cap(array: Array) -> int:
     return HOST_COLUMN_BYTES if xp_of(array) is np else DEVICE_COLUMN_BYTES
 
 
-def tiles(batch: int, output_size: Pair, bytes_per_position: int, byte_cap: int) -> Iterator[Tile]:
+def stack_shape(like: Array, batch: int, height: int, positions: int) -> tuple[int, int, int]:
+    """The shape of a stack of matrices (S, height, width) for `batch` images of so many positions.
+
+    A GPU wants few large products: there all images are side by side in one matrix. A CPU wants small ones, which stay
+    in its cache and do not wake BLAS's threads: there each image has its own.
+    """
+    return (1, height, batch * positions) if accepts(like) else (batch, height, positions)
+
+
+def tiles(
+    batch: int, output_size: Pair, bytes_per_position: int, byte_cap: int, bytes_per_image: int = 1
+) -> Iterator[Tile]:
     """Cut `batch` outputs of `output_size` into tiles of at most `byte_cap` bytes each.
 
-    Whole images where they fit, else whole rows of one image, else pieces of one row; at the least one position.
+    Whole images where they fit, else whole rows of one image, else pieces of one row; at the least one position. What
+    a tile costs for each image, whatever its positions, is `bytes_per_image`, and bounded alike.
     """
     rows, columns = output_size
     positions = max(1, byte_cap // bytes_per_position)
-    images_per_tile = max(1, positions // max(1, rows * columns))
+    images_per_tile = max(1, min(positions // max(1, rows * columns), byte_cap // bytes_per_image))
     rows_per_tile = min(rows, max(1, positions // max(1, columns)))
     columns_per_tile = min(columns, positions)
     for images in _pieces(batch, images_per_tile):

@@ -22,7 +22,7 @@ from gpucnn.testing.operation_log import Operation
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="the emulator needs g++ (Debian: apt-get install g++)")
 
 SIGNATURE = "const T* x, T* y, const int* labels = null, long long size, int flag, float rate, T scale"
-DOUBLE = """
+DOUBLE = """// y = 2x
 extern "C" __global__ void twice(const T* x, T* y, long long size)
 {
     const long long threads = (long long)gridDim.x * blockDim.x;
@@ -102,8 +102,8 @@ def step(signature: str = SIGNATURE, **options: int) -> Kernel:
     return Kernel(Path("step.cu"), "step", signature, **options)
 
 
-def twice(source: Path) -> Kernel:
-    return Kernel(source, "twice", "const T* x, T* y, long long size")
+def twice(source: Path, block: int = 256) -> Kernel:
+    return Kernel(source, "twice", "const T* x, T* y, long long size", block)
 
 
 def good(gpu: Any, dtype: str = "float32") -> Arguments:
@@ -288,7 +288,7 @@ def test_a_runner_gets_the_arrays_themselves(gpu: CupyStandIn, recorder: Recorde
     kernel, arguments = step(), good(gpu)
     launch.launch(kernel, 6, *arguments)
     [call] = recorder.calls
-    assert (call.kernel, call.dtype, call.blocks) == (kernel, np.float32, 1)
+    assert (call.kernel, call.dtype, call.blocks) == (kernel, np.dtype(np.float32), 1)
     assert all(got is given for got, given in zip(call.arguments[:3], arguments[:3], strict=True))
 
 
@@ -325,7 +325,7 @@ def test_parameters() -> None:
         "const T* x", "T* y", "int* argmax", "unsigned long long seed", "A scale",
     ]  # fmt: skip
     assert [parameter.nullable for parameter in kernel.parameters] == [False, False, True, False, False]
-    assert (kernel.block, kernel.dtypes) == (256, (np.float32, np.float64))
+    assert (kernel.block, kernel.dtypes) == (256, (np.dtype(np.float32), np.dtype(np.float64)))
     assert launch.KERNELS["step"] is kernel
 
 
@@ -353,18 +353,17 @@ def test_runners_are_nested_and_left_after_an_error(recorder: Recorder) -> None:
 
 
 def test_compiles_once_for_each_dtype(gpu: Any, source: Path) -> None:
-    kernel, runner = twice(source), CupyRunner()
+    kernel, runner = twice(source, block=64), CupyRunner()
     with use_runner(runner):
         for dtype in ("float32", "float64", "float32", "float64"):
             launch.launch(kernel, 300, gpu.zeros(300, dtype), gpu.zeros(300, dtype), 300)
-    text = f'#line 1 "twice.cu"\n{DOUBLE}'
     assert gpu.emulator.compiled == [
-        (text, ("-DT=float", "-DA=float"), "twice"),
-        (text, ("-DT=double", "-DA=double"), "twice"),
+        (f'#line 1 "twice.cu"\ntypedef float T; typedef float A; {DOUBLE}', (), "twice"),
+        (f'#line 1 "twice.cu"\ntypedef double T; typedef double A; {DOUBLE}', (), "twice"),
     ]
     assert list(runner.compile_seconds) == [("twice", "float32"), ("twice", "float64")]
     assert all(0 < seconds < 60 for seconds in runner.compile_seconds.values())
-    assert [(name, grid, block) for name, grid, block, _ in gpu.emulator.launches] == [("twice", (2,), (256,))] * 4
+    assert [(name, grid, block) for name, grid, block, _ in gpu.emulator.launches] == [("twice", (5,), (64,))] * 4
     assert gpu.emulator.launches[1][3][0].dtype == np.float64
 
 

@@ -1,0 +1,16 @@
+"""Values where a condition holds, and zero elsewhere."""
+
+import numpy as np
+
+from gpucnn.backend import Array, xp_of
+
+
+def masked(values: Array, condition: Array) -> Array:
+    """`values`, of any shape and a float dtype, where `condition` holds, and 0 elsewhere, even in place of infinities.
+
+    The bits are masked: a product with the condition would make NaN of infinity times 0, and NumPy's `where` takes some
+    fifteen times as long.
+    """
+    integer = np.dtype(f"i{values.itemsize}")
+    kept: Array = values.view(integer) & xp_of(condition).negative(condition, dtype=integer)
+    return kept.view(values.dtype)
