@@ -3,7 +3,8 @@
 import nox
 
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "tests", "examples"]
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests", "emulated", "compile", "examples"]
 
 
 @nox.session
@@ -21,11 +22,42 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def tests(session: nox.Session) -> None:
-    """The test suite on NumPy."""
+    """The test suite on NumPy, on every Python there is."""
     session.install("-e", ".[dev]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--backend", "numpy", *session.posargs)
+
+
+@nox.session
+def emulated(session: nox.Session) -> None:
+    """The GPU path on the CPU: every kernel with all checks in three thread orders, and the lines of the `.cu` files that ran."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "--backend", "emulated", "--require-emulator", "--kernel-coverage", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Does a changed kernel turn the tests red? Not in the default list: it takes some minutes."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/kernels/test_mutants.py", "--mutants", *session.posargs)
+
+
+@nox.session
+def compile(session: nox.Session) -> None:
+    """NVIDIA's compiler on every kernel, for every architecture: registers, spills, shared memory. Needs no GPU."""
+    session.install("-e", ".[dev]", "nvidia-cuda-nvrtc-cu12")
+    session.run("pytest", "tests/kernels/compile", *session.posargs, env={"GPUCNN_REQUIRE_NVRTC": "1"})
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """The test suite on a GPU; fails without one. `nox -s gpu -- cuda12` for a driver of CUDA 12."""
+    wheel = next((argument for argument in session.posargs if argument in ("cuda12", "cuda13")), "cuda13")
+    session.install("-e", f".[dev,{wheel}]")
+    rest = [argument for argument in session.posargs if argument != wheel]
+    session.run("gpucnn", "doctor")
+    session.run("pytest", "--backend", "cupy", "--backend", "numpy", "--require-gpu", *rest)
 
 
 @nox.session

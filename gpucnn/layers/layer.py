@@ -58,8 +58,9 @@ class Layer:
         except MemoryError as error:
             error.add_note(f"in {self.label}")
             raise
-        if output.node is not None and not output.node.owner:
-            output.node.owner = self.label
+        node = getattr(output, "node", None)
+        if node is not None and not node.owner:
+            node.owner = self.label
         return output
 
     def output_shape(self, *input_shapes: Shape) -> Shape:

@@ -75,7 +75,9 @@ def test_a_second_gpu_computes_alike(emulated: Callable[..., CupyStandIn]) -> No
 def test_batches_are_made_on_the_device_to_the_very_bits(gpu: Backend, fit: str) -> None:
     raw = np.random.default_rng(1).integers(0, 256, (50, 2, 28, 28)).astype(np.uint8)
     labels = np.arange(50) % 10
-    dataset = data.ArrayDataset(raw, labels, data.Preprocess(2, 28, 33, 255, "resize" if fit == "digits" else "pad"), 10)
+    dataset = data.ArrayDataset(
+        raw, labels, data.Preprocess(2, 28, 33, 255, "resize" if fit == "digits" else "pad"), 10
+    )
     loaders = [
         data.DataLoader(part, 16, shuffle=True, seed=3, augment=data.RandomShift(3))
         for part in (dataset, dataset.to("cuda"))
