@@ -37,6 +37,10 @@ SCALARS: dict[str, np.dtype] = {
     "double": np.dtype(np.float64),
 }
 
+INTEGER_RANGES: dict[np.dtype, tuple[int, int]] = {
+    dtype: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in SCALARS.values() if dtype.kind in "iu"
+}
+
 MOST_BLOCKS = 16_384
 """More than a GPU runs at a time; what is left over, each thread takes in its loop."""
 
@@ -193,33 +197,33 @@ def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> np.dtype | None
     for parameter, argument in zip(kernel.parameters, arguments, strict=True):
         if not parameter.pointer or (argument is None and parameter.nullable):
             continue
-        name = f"{kernel.name}: {parameter.name}"
         if argument is None:
-            raise LaunchError(f'{name} must be a GPU array, got None; only "= null" in the signature allows it')
+            raise LaunchError(
+                f'{kernel.name}: {parameter.name} must be a GPU array, got None; only "= null" in the signature allows it'
+            )
         if not isinstance(argument, gpu_array):
             raise LaunchError(
-                f"{name} must be a GPU array, got {_kind(argument)}; "
+                f"{kernel.name}: {parameter.name} must be a GPU array, got {_kind(argument)}; "
                 f'give tensor.to("cuda").data, or backend.to_device(array, device)'
             )
         own: np.dtype = argument.dtype
-        if parameter.type != "T":
-            fits, wanted = own == SCALARS[parameter.type], f"{SCALARS[parameter.type]}"
-        elif dtype is None:
-            fits, wanted = own in TYPE_NAMES, " or ".join(map(str, TYPE_NAMES))
+        if parameter.type == "T" and dtype is None and own in TYPE_NAMES:
             dtype, first = own, parameter.name
-        else:
-            fits, wanted = own == dtype, f"{dtype}, as {first} is"
-        if not fits:
-            raise LaunchError(f"{name} must be an array of {wanted}, got {own}; convert it with astype")
+        if own != (dtype if parameter.type == "T" else SCALARS[parameter.type]):
+            wanted = str(SCALARS.get(parameter.type) or (f"{dtype}, as {first} is" if dtype else ""))
+            wanted = wanted or " or ".join(map(str, TYPE_NAMES))
+            raise LaunchError(
+                f"{kernel.name}: {parameter.name} must be an array of {wanted}, got {own}; convert it with astype"
+            )
         if not argument.flags.c_contiguous:
             raise LaunchError(
-                f"{name} is not C-contiguous (a transposed array or a slice), and a kernel knows no strides; "
+                f"{kernel.name}: {parameter.name} is not C-contiguous (a transposed array or a slice), and a kernel knows no strides; "
                 f"give xp.ascontiguousarray({parameter.name})"
             )
         device = argument.device.id if device is None else device
         if argument.device.id != device:
             raise LaunchError(
-                f"{name} is on cuda:{argument.device.id}, the arrays before it on cuda:{device}; "
+                f"{kernel.name}: {parameter.name} is on cuda:{argument.device.id}, the arrays before it on cuda:{device}; "
                 f"bring all arrays to one device"
             )
     if device is not None and device != (current := cuda.cupy().cuda.runtime.getDevice()):
@@ -250,10 +254,10 @@ def _scalar(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | 
         raise LaunchError(
             f"{kernel.name}: {parameter.name} must be an int ({parameter.type}), got {_kind(value)}; give int(...)"
         )
-    limits = np.iinfo(target)
-    if not limits.min <= value <= limits.max:
+    low, high = INTEGER_RANGES[target]
+    if not low <= value <= high:
         raise LaunchError(
-            f"{kernel.name}: {parameter.name} must be from {limits.min} to {limits.max} ({parameter.type}), got {value}"
+            f"{kernel.name}: {parameter.name} must be from {low} to {high} ({parameter.type}), got {value}"
         )
     scalar: np.generic = target.type(value)
     return scalar

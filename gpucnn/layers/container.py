@@ -58,6 +58,7 @@ class Sequential(Layer):
 
 def _takes_relu(layer: Layer, following: Layer) -> bool:
     """Whether both can be computed in one. Not where somebody looks at every layer: in a trace, or with observers."""
-    plain = type(layer) in (Conv2d, Linear) and type(following) is ReLU
-    looked_at = current_calls.get() is not None or bool(current_observers.get())
-    return plain and layer.activation is None and not looked_at
+    if not isinstance(layer, Conv2d | Linear) or type(following) is not ReLU or layer.activation is not None:
+        return False
+    own_forward = type(layer).forward in (Conv2d.forward, Linear.forward)
+    return own_forward and current_calls.get() is None and not current_observers.get()
