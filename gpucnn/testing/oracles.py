@@ -31,6 +31,7 @@ def windows(
 
 
 def output_size(found: list[tuple[int, int, Array]]) -> tuple[int, int]:
+    """How many (rows, columns) of windows there are, from what `windows` gave."""
     return found[-1][0] + 1, found[-1][1] + 1
 
 
@@ -43,6 +44,7 @@ def conv2d(
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> Array:
+    """Images (N, C, H, W) cross-correlated with weight (O, C / groups, KH, KW), plus bias (O,): (N, O, OH, OW)."""
     images, weight = images.astype(np.float64), weight.astype(np.float64)
     found = windows(pad(images, *padding, 0.0), weight.shape[2:], stride, dilation)
     filters, channels = weight.shape[:2]
@@ -63,6 +65,7 @@ def max_pool2d(
     padding: tuple[int, int] = (0, 0),
     dilation: tuple[int, int] = (1, 1),
 ) -> Array:
+    """The maxima of the windows of images (N, C, H, W): (N, C, OH, OW). A NaN wins its window, padding never does."""
     found = windows(pad(images.astype(np.float64), *padding, -math.inf), kernel, stride, dilation)
     output = np.zeros((*images.shape[:2], *output_size(found)))
     for row, column, values in found:
@@ -79,6 +82,7 @@ def avg_pool2d(
     padding: tuple[int, int] = (0, 0),
     count_include_pad: bool = True,
 ) -> Array:
+    """The means of the windows of images (N, C, H, W): (N, C, OH, OW). Padding counts as zeros, or not at all."""
     found = windows(pad(images.astype(np.float64), *padding, 0.0), kernel, stride, (1, 1))
     inside = windows(pad(np.ones(images.shape), *padding, 0.0), kernel, stride, (1, 1))
     output = np.zeros((*images.shape[:2], *output_size(found)))
@@ -90,6 +94,7 @@ def avg_pool2d(
 
 
 def softmax(logits: Array) -> Array:
+    """exp(logits) / sum(exp(logits)) for every row of logits (N, classes)."""
     output = np.zeros(logits.shape)
     for row, values in enumerate(logits):
         weights = [math.exp(float(value)) for value in values]
@@ -98,6 +103,7 @@ def softmax(logits: Array) -> Array:
 
 
 def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, label_smoothing: float = 0.0) -> float:
+    """The mean cross-entropy of logits (N, classes) and labels (N,), weighted by class, with smoothed targets."""
     losses, weights = [], []
     classes = logits.shape[1]
     for values, label in zip(softmax(logits), labels, strict=True):
