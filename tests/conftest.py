@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gpucnn import data
+from gpucnn.testing.emulator.function import ORDERS
 from tests.backends import NAMES, Backend, emulated_cupy
 
 # The same examples every time, and no limit on how long a slow or busy machine takes for one. A backend is the same
@@ -24,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gpucnn")
     group.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where no GPU works")
     group.addoption("--require-emulator", action="store_true", help="fail, instead of skipping, where g++ is missing")
+    group.addoption("--mutants", action="store_true", help="see whether changed kernels turn tests red (minutes)")
+    group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
 
 
@@ -31,7 +34,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         wanted = metafunc.config.getoption("--backend") or NAMES
         names = [name for name in wanted if name != "numpy" or "gpu" not in metafunc.fixturenames]
-        metafunc.parametrize("backend", names, indirect=True)
+        if "order" not in metafunc.fixturenames:
+            metafunc.parametrize("backend", names, indirect=True)
+            return
+        rows = [(name, order) for name in names for order in (ORDERS if name == "emulated" else ORDERS[:1])]
+        metafunc.parametrize(("backend", "order"), rows, indirect=True)
 
 
 @pytest.fixture
@@ -54,18 +61,14 @@ def gpu(backend: Backend) -> Backend:
     return backend
 
 
-@pytest.fixture(params=["forward", "reverse", "random"])
+@pytest.fixture
 def order(request: pytest.FixtureRequest, backend: Backend) -> Iterator[str]:
     """The order in which the emulator runs blocks and threads; the other backends have but one."""
-    if backend.name != "emulated":
-        if request.param != "forward":
-            pytest.skip("only the emulator has orders of threads")
-        yield request.param
-        return
-    emulator = emulated_cupy().emulator
-    emulator.order = request.param
+    if backend.name == "emulated":
+        emulated_cupy().emulator.order = request.param
     yield request.param
-    emulator.order = "forward"
+    if backend.name == "emulated":
+        emulated_cupy().emulator.order = ORDERS[0]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

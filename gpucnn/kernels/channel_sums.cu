@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) channel_sums(
             if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
             __syncthreads();
         }
+        // Only thread 0 writes partial[0], so the next task needs no barrier more.
         if (threadIdx.x == 0) sums[task] = (T)partial[0];
-        __syncthreads();  // the next task overwrites what thread 0 has just read
     }
 }

@@ -1,0 +1,359 @@
+"""What every CUDA kernel owes: for each `.cu` file a function that holds all its kernels to oracles, on hostile cases.
+
+Sizes are no multiples of anything; windows differ on their two axes; grids are cut down so that threads must loop; outputs
+start as poison on the emulated backend. The oracles are naive loops and formulas that share no code with the package.
+"""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+import numpy as np
+
+from gpucnn.geometry import Window
+from gpucnn.kernels import channel_sums as channel_sums_module
+from gpucnn.kernels import launch
+from gpucnn.kernels.adam import adam
+from gpucnn.kernels.avg_pool import avg_pool, avg_pool_gradient
+from gpucnn.kernels.bias_relu import add_bias, images_to_rows, relu, relu_gradient, rows_to_images
+from gpucnn.kernels.channel_sums import channel_sums
+from gpucnn.kernels.col2im import col2im
+from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
+from gpucnn.kernels.dropout import dropout
+from gpucnn.kernels.im2col import im2col
+from gpucnn.kernels.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
+from gpucnn.kernels.sgd import sgd
+from gpucnn.testing import oracles
+from tests.backends import Backend, host
+
+Array = np.ndarray
+
+WINDOWS = [  # kernel, stride, padding, dilation, image size
+    ((3, 2), (1, 1), (0, 0), (1, 1), (5, 6)),
+    ((2, 3), (2, 1), (1, 1), (1, 2), (7, 8)),
+    ((3, 3), (3, 2), (2, 1), (2, 1), (9, 5)),
+    ((1, 1), (2, 3), (0, 0), (1, 1), (5, 8)),
+]
+POOLING = [  # the same for pooling, whose padding is at most half a kernel; the last three do not overlap
+    ((3, 2), (1, 1), (1, 1), (1, 1), (6, 5)),
+    ((2, 3), (1, 1), (0, 0), (1, 1), (5, 7)),
+    ((2, 3), (1, 2), (1, 0), (2, 1), (7, 8)),
+    ((3, 3), (2, 2), (1, 1), (1, 2), (8, 9)),
+    ((2, 2), (2, 2), (0, 0), (1, 1), (7, 5)),
+    ((2, 3), (3, 4), (1, 1), (1, 1), (9, 10)),
+    ((2, 1), (2, 1), (1, 0), (1, 1), (6, 20)),
+]
+
+
+@contextlib.contextmanager
+def few_blocks(count: int) -> Iterator[None]:
+    """Inside, a grid has at most `count` blocks, so that the threads have to loop."""
+    with mock.patch.object(launch, "MOST_BLOCKS", count):
+        yield
+
+
+def draw(dtype: type, *shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def close(found: object, expected: object, dtype: type, scale: float = 1.0) -> None:
+    """Equal shape, and values equal but for the rounding of `dtype`."""
+    array, wanted = host(found), np.asarray(expected)
+    assert array.shape == wanted.shape
+    assert array.dtype == dtype
+    tolerance = scale * (2e-6 if dtype is np.float32 else 1e-13)
+    np.testing.assert_allclose(array, wanted, rtol=10 * tolerance, atol=tolerance)
+
+
+def columns_by_loops(images: Array, case: tuple) -> Array:
+    """Columns (C * KH * KW, N * OH * OW)."""
+    kernel, stride, padding, dilation, _ = case
+    found = oracles.windows(oracles.pad(images, *padding, 0.0), kernel, stride, dilation)
+    stacked = np.stack([values.reshape(len(images), -1) for _, _, values in found], axis=-1)
+    return stacked.swapaxes(0, 1).reshape(stacked.shape[1], -1)
+
+
+def side_by_side(columns: Array) -> Array:
+    """A stack of columns (S, K, W) as one matrix (K, S * W)."""
+    return columns.swapaxes(0, 1).reshape(columns.shape[1], -1)
+
+
+def check_im2col(backend: Backend, dtype: type) -> None:
+    for case, batch in itertools.product(WINDOWS, (1, 3)):
+        images = draw(dtype, batch, 2, *case[4])
+        window = Window.of(*case[:4])
+        with few_blocks(1 if batch == 3 else 50):
+            found = im2col(backend.array(images), window)
+        close(side_by_side(host(found)), columns_by_loops(images, case), dtype)
+    assert im2col(backend.array(draw(dtype, 0, 2, 5, 5)), Window.of(3)).size == 0
+    large = draw(dtype, 3, 3, 17, 19)
+    case = ((3, 3), (1, 2), (1, 1), (1, 1), (17, 19))
+    for blocks in (2, 100):
+        with few_blocks(blocks):
+            close(
+                side_by_side(host(im2col(backend.array(large), Window.of(*case[:4])))),
+                columns_by_loops(large, case),
+                dtype,
+            )
+
+
+def check_col2im(backend: Backend, dtype: type) -> None:
+    for case, batch in itertools.product(WINDOWS, (1, 3)):
+        size, window = case[4], Window.of(*case[:4])
+        places = np.arange(1, 1 + batch * 2 * size[0] * size[1], dtype=np.float64).reshape(batch, 2, *size)
+        read_from = columns_by_loops(places, case).astype(int)  # 0 for padding
+        columns = draw(dtype, *read_from.shape)
+        expected = np.zeros(places.size + 1)
+        np.add.at(expected, read_from, columns.astype(np.float64))
+        stack = columns.reshape(len(columns), batch, -1)
+        layout = columns[None] if backend.name != "numpy" else np.ascontiguousarray(stack.swapaxes(0, 1))
+        for blocks in (1, 50):
+            with few_blocks(blocks):
+                found = col2im(backend.array(layout), places.shape, window)
+            close(found, expected[1:].reshape(places.shape), dtype)
+
+
+def check_max_pool(backend: Backend, dtype: type) -> None:
+    for case, batch in itertools.product(POOLING, (1, 3)):
+        kernel, stride, padding, dilation, size = case
+        window = Window.of(*case[:4])
+        rng = np.random.default_rng(1)
+        images = rng.integers(-2, 3, (batch, 3, *size)).astype(dtype)  # ties everywhere
+        images[rng.random(images.shape) < 0.15] = -np.inf
+        images[rng.random(images.shape) < 0.04] = np.nan
+        expected = oracles.max_pool2d(images, kernel, stride, padding, dilation)
+        places = np.arange(size[0] * size[1], dtype=np.float64).reshape(1, 1, *size)
+        where = oracles.windows(oracles.pad(places, *padding, -1), kernel, stride, dilation)
+        winners = np.empty(expected.shape, int)
+        for (row, column, cut), (_, _, indices) in zip(
+            oracles.windows(oracles.pad(images, *padding, -np.inf), kernel, stride, dilation), where, strict=True
+        ):
+            for image, channel in np.ndindex(batch, 3):
+                candidates = [
+                    (value, int(index))
+                    for value, index in zip(cut[image, channel].ravel(), indices.ravel(), strict=True)
+                    if index >= 0
+                ]
+                nans = [index for value, index in candidates if math.isnan(value)]
+                best = max((value for value, _ in candidates if not math.isnan(value)), default=-math.inf)
+                firsts = nans or [index for value, index in candidates if value == best]
+                winners[image, channel, row, column] = firsts[0]
+        with few_blocks(1):
+            values, argmax = max_pool_with_argmax(backend.array(images), window)
+        np.testing.assert_array_equal(host(values), expected)
+        np.testing.assert_array_equal(host(max_pool(backend.array(images), window)), expected)
+        assert host(argmax).dtype == np.int32
+        np.testing.assert_array_equal(host(argmax), winners)
+
+        gradient = draw(dtype, *expected.shape)
+        slopes = np.zeros((batch, 3, size[0] * size[1]))
+        for index in np.ndindex(*expected.shape):
+            slopes[(*index[:2], winners[index])] += gradient[index]
+        for blocks in (1, 50):
+            with few_blocks(blocks):
+                found = max_pool_gradient(backend.array(gradient), argmax, images.shape, window)
+            close(found, slopes.reshape(images.shape), dtype)
+    # Windows that lie in gaps of the dilation alone have no winner, and the gradient nowhere to go.
+    gaps, one = Window.of(2, 1, 2, dilation=4), backend.array(np.ones((1, 1, 1, 1), dtype))
+    values, argmax = max_pool_with_argmax(one, gaps)
+    assert (host(values).item(), host(argmax).item()) == (-math.inf, -1)
+    assert host(max_pool_gradient(one, argmax, (1, 1, 1, 1), gaps)).item() == 0
+
+
+def check_avg_pool(backend: Backend, dtype: type) -> None:
+    for case, include, batch in itertools.product(POOLING, (True, False), (1, 3)):
+        kernel, stride, padding, dilation, size = case
+        if dilation != (1, 1):
+            continue
+        images = draw(dtype, batch, 3, *size)
+        window = Window.of(kernel, stride, padding)
+        expected = oracles.avg_pool2d(images.astype(np.float64), kernel, stride, padding, include)
+        gradient = draw(dtype, *expected.shape)
+        slopes = oracles.gradient(
+            lambda x, k=kernel, s=stride, p=padding, i=include: oracles.avg_pool2d(x, k, s, p, i),
+            [images[:1, :1].astype(np.float64)], 0, gradient[:1, :1].astype(np.float64),
+        )  # fmt: skip
+        with few_blocks(1 if batch == 3 else 50):
+            close(avg_pool(backend.array(images), window, include), expected, dtype)
+            found = host(avg_pool_gradient(backend.array(gradient), images.shape, window, include))
+        np.testing.assert_allclose(found[:1, :1], slopes, rtol=1e-4, atol=1e-5)
+        # The transpose: <avg(x), g> = <x, avg'(g)>, over all images and channels.
+        np.testing.assert_allclose((expected * gradient).sum(), (found.astype(np.float64) * images).sum(), rtol=2e-4)
+    # In ceil mode the last windows reach past the image, and, off centre, past the padding, which never counts.
+    images = backend.array(np.arange(25, dtype=dtype).reshape(1, 1, 5, 5))
+    close(
+        avg_pool(images, Window.of(2, ceil_mode=True, stride=2))[0, 0],
+        [[3, 5, 6.5], [13, 15, 16.5], [20.5, 22.5, 24]],
+        dtype,
+    )
+    lopsided = Window((2, 2), (2, 2), ((0, 1), (1, 0)))
+    ones = backend.array(np.ones((1, 1, 3, 3), dtype))
+    close(avg_pool(ones, lopsided, True)[0, 0], [[0.5, 1], [0.25, 0.5]], dtype)
+    close(avg_pool(ones, lopsided, False)[0, 0], [[1, 1], [1, 1]], dtype)
+    back = avg_pool_gradient(backend.array(np.full((1, 1, 2, 2), 4, dtype)), (1, 1, 3, 3), lopsided, True)
+    close(back[0, 0], [[1, 1, 1], [1, 1, 1], [1, 1, 1]], dtype)
+    gap = Window.of(2, 1, 1, dilation=2)  # over one pixel every tap falls beside it
+    close(avg_pool(backend.array(np.ones((1, 1, 1, 1), dtype)), gap, False), np.zeros((1, 1, 1, 1)), dtype)
+
+
+def check_bias_relu(backend: Backend, dtype: type) -> None:
+    values = draw(dtype, 3, 5, 4, 7)
+    values[0, 0, 0, :3] = [np.nan, 0.0, -np.inf]
+    bias = draw(dtype, 5, seed=1)
+    gpu = backend.name != "numpy"
+
+    def rows_of(images: Array) -> Array:
+        side_by_side = np.stack([images[:, channel].ravel() for channel in range(images.shape[1])])
+        return side_by_side[None] if gpu else images.reshape(*images.shape[:2], -1)
+
+    for with_bias, with_relu, blocks in itertools.product((True, False), (True, False), (1, 50)):
+        expected = values + bias[:, None, None] if with_bias else values.copy()
+        if with_relu:
+            expected = np.where(expected < 0, 0, expected)
+        out = backend.empty(values.shape, dtype)
+        with few_blocks(blocks):
+            rows_to_images(backend.array(rows_of(values)), backend.array(bias) if with_bias else None, with_relu, out)
+            flat = add_bias(backend.array(values[:, :, 0, 0]), backend.array(bias) if with_bias else None, with_relu)
+        np.testing.assert_array_equal(host(out), expected)
+        np.testing.assert_array_equal(host(flat), expected[:, :, 0, 0])
+
+        gradient = draw(dtype, *values.shape, seed=2)
+        gradient[1, 2, 3, 4] = np.inf
+        passed = np.where(expected != 0, gradient, 0) if with_relu else gradient
+        with few_blocks(blocks):
+            rows = images_to_rows(backend.array(gradient), backend.array(expected) if with_relu else None)
+        np.testing.assert_array_equal(host(rows), rows_of(passed))
+    with few_blocks(1):
+        output = relu(backend.array(values))
+        np.testing.assert_array_equal(host(output), np.where(values < 0, 0, values))
+        np.testing.assert_array_equal(
+            host(relu_gradient(backend.array(gradient), output)),
+            np.where(np.where(values < 0, 0, values) != 0, gradient, 0),
+        )
+    # A part of a larger output, as tiles of large images are.
+    whole = backend.empty((3, 5, 4, 9), dtype)
+    rows_to_images(backend.array(rows_of(values)), backend.array(bias), False, whole[:, :, :, 1:8])
+    np.testing.assert_array_equal(host(whole)[:, :, :, 1:8], values + bias[:, None, None])
+    assert np.isnan(host(whole)[:, :, :, [0, 8]]).all()
+
+
+def check_channel_sums(backend: Backend, dtype: type) -> None:
+    for shape in ((1, 1, 1), (3, 5, 7), (2, 3, 601), (700, 4, 1), (1, 2, 1030)):
+        values = draw(dtype, *shape)
+        expected = np.array([math.fsum(values[:, channel].ravel().tolist()) for channel in range(shape[1])])
+        for elements, blocks in ((1 << 30, 100), (300, 100), (257, 2), (1 << 30, 1)):
+            with mock.patch.object(channel_sums_module, "ELEMENTS_PER_BLOCK", elements), few_blocks(blocks):
+                close(channel_sums(backend.array(values)), expected, dtype, scale=40)
+    out = backend.empty((5,), dtype)
+    assert channel_sums(backend.array(np.ones((3, 5, 7), dtype)), out=out) is out
+    np.testing.assert_array_equal(host(out), 21)
+    np.testing.assert_array_equal(host(channel_sums(backend.array(np.ones((0, 4, 7), dtype)))), [0, 0, 0, 0])
+
+
+def check_cross_entropy(backend: Backend, dtype: type) -> None:
+    for images, classes in ((1, 2), (5, 10), (9, 33), (19, 70)):
+        rng = np.random.default_rng(classes)
+        logits = (3 * rng.standard_normal((images, classes))).astype(dtype)
+        labels = rng.integers(0, classes, images)
+        weights = rng.uniform(0.2, 2.0, classes).astype(dtype)
+        for class_weights, smoothing, blocks in itertools.product((None, weights), (0.0, 0.25), (1, 50)):
+            targets = Targets(
+                backend.array(labels.astype(np.int32)),
+                None if class_weights is None else backend.array(weights),
+                smoothing,
+            )
+            with few_blocks(blocks):
+                loss, saved = cross_entropy(backend.array(logits), targets)
+                gradient = cross_entropy_gradient(backend.array(np.array(2, dtype)), targets, saved)
+            expected = oracles.cross_entropy(logits.astype(np.float64), labels, class_weights, smoothing)
+            close(loss, expected, dtype, scale=10)
+            probabilities, weight_of = oracles.softmax(logits), np.ones(classes) if class_weights is None else weights
+            slopes = np.zeros((images, classes))
+            for image, label in enumerate(labels):
+                wanted = [weight_of[j] * (smoothing / classes + (1 - smoothing) * (j == label)) for j in range(classes)]
+                slopes[image] = probabilities[image] * math.fsum(wanted) - wanted
+            close(gradient, 2 * slopes / math.fsum(weight_of[label] for label in labels), dtype, scale=10)
+    one_hot = np.array([[0, -np.inf, 1000], [5, 5, 5]], dtype)
+    targets = Targets(backend.array(np.array([2, 1], np.int32)), None, 0.0)
+    loss, saved = cross_entropy(backend.array(one_hot), targets)
+    close(loss, math.log(3) / 2, dtype)
+    gradient = cross_entropy_gradient(backend.array(np.array(1, dtype)), targets, saved)
+    close(gradient, np.array([[0, 0, 0], [1 / 3, -2 / 3, 1 / 3]]) / 2, dtype)
+    if backend.name == "numpy":
+        return  # there the labels have been looked at before
+    for label in (-1, 3):
+        targets = Targets(backend.array(np.array([label, 1], np.int32)), None, 0.0)
+        loss, saved = cross_entropy(backend.array(np.ones((2, 3), dtype)), targets)
+        gradient = host(cross_entropy_gradient(backend.array(np.array(1, dtype)), targets, saved))
+        assert np.isnan(host(loss))
+        assert np.isnan(gradient[0]).all()
+        close(gradient[1], np.array([1, -2, 1]) / 6, dtype)
+
+
+def check_sgd(backend: Backend, dtype: type) -> None:
+    size = 613
+    for momentum, decay, nesterov, blocks in itertools.product((0.0, 0.9), (0.0, 0.1), (False, True), (1, 50)):
+        values, slopes, speeds = (draw(dtype, size, seed=seed).astype(np.float64) for seed in range(3))
+        arrays = [backend.array(array.astype(dtype)) for array in (values, slopes, speeds)]
+        settings = backend.array(np.array([0.3, momentum, decay], dtype))
+        expected, speed = values.copy(), speeds.copy()
+        for _ in range(2):
+            slope = slopes + decay * expected
+            speed = momentum * speed + slope
+            step = (slope + momentum * speed if nesterov else speed) if momentum else slope
+            expected = expected - 0.3 * step
+            with few_blocks(blocks):
+                sgd(arrays[0], arrays[1], arrays[2] if momentum else None, settings, nesterov)
+        close(arrays[0], expected, dtype, scale=10)
+        close(arrays[1], slopes, dtype)
+        close(arrays[2], speed if momentum else speeds, dtype, scale=10)
+
+
+def check_adam(backend: Backend, dtype: type) -> None:
+    size, beta1, beta2, eps = 613, 0.8, 0.95, 1e-2
+    for decay, blocks in itertools.product((0.0, 0.1), (1, 50)):
+        values, slopes = (draw(dtype, size, seed=seed).astype(np.float64) for seed in range(2))
+        arrays = [backend.array(array.astype(dtype)) for array in (values, slopes, np.zeros(size), np.zeros(size))]
+        mean, square = np.zeros(size), np.zeros(size)
+        for step in (1, 2, 3):
+            slope = slopes + decay * values
+            mean, square = beta1 * mean + (1 - beta1) * slope, beta2 * square + (1 - beta2) * slope**2
+            values = values - 0.1 * (mean / (1 - beta1**step)) / (np.sqrt(square / (1 - beta2**step)) + eps)
+            numbers = (0.1 / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2**step, eps, decay)
+            with few_blocks(blocks):
+                adam(*arrays, backend.array(np.array(numbers, dtype)))
+        for array, expected in zip(arrays, (values, slopes, mean, square), strict=True):
+            close(array, expected, dtype, scale=10)
+
+
+def check_dropout(backend: Backend, dtype: type) -> None:
+    import hashlib
+
+    for size, seed, counter, blocks in ((1, 0, 0, 50), (37, 5, 2, 50), (2309, 1 << 63, 1 << 40, 1), (2309, 3, 7, 50)):
+        purpose = int.from_bytes(hashlib.blake2b(b"here", digest_size=8).digest(), "little")
+        philox = np.random.Philox(
+            key=np.array([seed, purpose], np.uint64), counter=np.array([0, counter, 0, 0], np.uint64)
+        )
+        words = philox.random_raw(size // 2 + 1).astype("<u8").view("<u4")[:size]
+        x = draw(dtype, size) + dtype(5)
+        for p in (0.25, 0.9, float(words[-1]) / 2**32):  # the last: a word that is the threshold itself is kept
+            expected = np.where(words >= np.uint64(round(p * 2**32)), x.astype(np.float64) / (1 - p), 0)
+            with few_blocks(blocks):
+                close(dropout(backend.array(x), p, seed, "here", counter), expected, dtype)
+    assert dropout(backend.array(np.ones((0, 3), dtype)), 0.5, 0, "here", 0).shape == (0, 3)
+
+
+CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
+    "adam.cu": check_adam,
+    "avg_pool.cu": check_avg_pool,
+    "bias_relu.cu": check_bias_relu,
+    "channel_sums.cu": check_channel_sums,
+    "col2im.cu": check_col2im,
+    "cross_entropy.cu": check_cross_entropy,
+    "dropout.cu": check_dropout,
+    "im2col.cu": check_im2col,
+    "max_pool.cu": check_max_pool,
+    "sgd.cu": check_sgd,
+}
