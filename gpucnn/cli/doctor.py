@@ -6,6 +6,7 @@ from gpucnn.backend import choose_device
 from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.cli import agree
 from gpucnn.errors import DeviceError, GpucnnError
+from gpucnn.kernels import launch
 
 HELP = "Report the GPU's driver, CuPy and its libraries, with fixes, and whether the GPU computes what the CPU does."
 MODEL, INPUT = "lenet5", (1, 32, 32)
@@ -50,6 +51,10 @@ def table(findings: list[Finding]) -> list[str]:
 def _compare() -> None:
     try:
         agree.show(MODEL, ("cpu", "cuda"), INPUT)
+        seconds = launch.cupy_runner.compile_seconds
+        print(
+            f"\nfirst use of {len(seconds)} kernels took {sum(seconds.values()):.1f} s: compiled, or found in CuPy's cache"
+        )
     except GpucnnError:
         raise
     except Exception as error:  # CuPy's own, of a kind that only CuPy knows
