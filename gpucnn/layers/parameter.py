@@ -60,7 +60,11 @@ class Parameter(Tensor):
 
     @property
     def grad(self) -> Array | None:
-        """None, or the gradient, an array of the same shape and dtype. `backward` adds to it."""
+        """None, or the gradient, an array of the same shape and dtype. `backward` adds to it.
+
+        With an optimizer it is a part of its flat buffer: after `zero_grad` the next `backward` writes there again, so copy
+        what shall last.
+        """
         return self._gradient
 
     @grad.setter

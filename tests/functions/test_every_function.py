@@ -4,9 +4,6 @@ Forward values against naive float64 loops, every gradient against central diffe
 on contiguous and on strided inputs; shape and dtype before values; inputs unchanged.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 
@@ -14,18 +11,11 @@ from gpucnn import Tensor
 from gpucnn import functions as F
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
+from tests.functions.case import Case
 
 Array = np.ndarray
 LABELS = np.array([2, 0, 1, 2, 2])
 CLASS_WEIGHTS = [0.5, 2.0, 1.0, 0.25]
-
-
-class Case(NamedTuple):
-    name: str
-    function: Callable[..., Tensor]
-    oracle: Callable[..., Array]
-    shapes: tuple[tuple[int, ...], ...]
-    positive: bool = False
 
 
 def spread(rng: np.random.Generator, shape: tuple[int, ...], positive: bool) -> Array:
