@@ -50,7 +50,7 @@ class LaunchError(GpucnnError, TypeError):
 
 
 class KernelError(GpucnnError, RuntimeError):
-    """A CUDA kernel that did what a GPU does not forgive: an access out of bounds, a race, a barrier not reached."""
+    """A CUDA kernel that does not compile, or did what a GPU does not forgive: an access out of bounds, a race."""
 
 
 class OutOfMemoryError(GpucnnError, MemoryError):

@@ -18,6 +18,10 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100")
 """From Turing to Blackwell: what CUDA 12 and 13 both know."""
 
 REGISTERS_PER_BLOCK = 65_536
+WARP_THREADS = 32
+REGISTERS_PER_GRANT = 8
+"""Registers are given out by warps, and to each thread of a warp in eights (CUDA's occupancy rules, 3.0 to 10.0)."""
+
 STATIC_SHARED_BYTES = 48 << 10
 
 CUPY_OPTIONS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
@@ -40,10 +44,12 @@ class Resources(NamedTuple):
         found = []
         if self.spilled_bytes:
             found.append(f"{place} spills {self.spilled_bytes} bytes; use fewer values at a time")
-        if self.registers * block > REGISTERS_PER_BLOCK:
+        registers = -(-self.registers // REGISTERS_PER_GRANT) * REGISTERS_PER_GRANT
+        threads = -(-block // WARP_THREADS) * WARP_THREADS
+        if registers * threads > REGISTERS_PER_BLOCK:
             found.append(
-                f"{place} takes {self.registers} registers x {block} threads, a block has {REGISTERS_PER_BLOCK}; "
-                f"use a smaller block"
+                f"{place} takes {self.registers} registers x {block} threads ({registers} x {threads} as they are given "
+                f"out), a block has {REGISTERS_PER_BLOCK}; use a smaller block"
             )
         if self.static_shared_bytes > STATIC_SHARED_BYTES:
             found.append(
@@ -54,13 +60,18 @@ class Resources(NamedTuple):
 
 
 class Nvrtc:
-    """The compiler. DeviceError if its library is not to be found."""
+    """The compiler. DeviceError if its library is not to be found, or cannot be loaded."""
 
     def __init__(self) -> None:
         path = find_library()
         if path is None:
             raise DeviceError("NVRTC is not installed; fix: pip install nvidia-cuda-nvrtc-cu12")
-        self._library = ctypes.CDLL(str(path))
+        try:
+            self._library = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise DeviceError(
+                f"NVRTC cannot be loaded ({error}); fix: pip install --force-reinstall nvidia-cuda-nvrtc-cu12"
+            ) from error
 
     @property
     def version(self) -> str:
@@ -74,18 +85,24 @@ class Nvrtc:
 
         `options` come on top of those that CuPy gives. KernelError, with the compiler's words, if it does not compile.
         """
+        words = (*CUPY_OPTIONS, *options, f"-arch={architecture}")
+        compiles, log = self._run(source, (*words, "--ptxas-options=-v"))
+        if not compiles:
+            # NVRTC 12.9 drops what ptxas complains of when ptxas reports too: ask once more, for the complaint alone.
+            complaint = self._run(source, words)[1]
+            raise KernelError(f"NVRTC {self.version} does not compile this for {architecture}: {complaint.strip()}")
+        return _resources(log)
+
+    def _run(self, source: str, options: Sequence[str]) -> tuple[bool, str]:
+        """Whether it compiles with exactly these options, and the log."""
         program = ctypes.c_void_p()
         self._library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None)
         try:
-            words = [*CUPY_OPTIONS, *options, f"-arch={architecture}", "--ptxas-options=-v"]
-            arguments = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
-            failed = self._library.nvrtcCompileProgram(program, len(words), arguments)
-            log = self._log(program)
+            arguments = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+            failed = self._library.nvrtcCompileProgram(program, len(options), arguments)
+            return not failed, self._log(program)
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
-        if failed:
-            raise KernelError(f"NVRTC {self.version} does not compile this for {architecture}: {log.strip()}")
-        return _resources(log)
 
     def _log(self, program: Any) -> str:
         size = ctypes.c_size_t()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import gpucnn
-from gpucnn.errors import KernelError
-from gpucnn.kernels.launch import KERNELS, TYPE_NAMES, source_text
+from gpucnn.errors import DeviceError, KernelError
+from gpucnn.kernels.launch import KERNELS, TYPE_NAMES, Kernel, source_text
+from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 
 SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/*.cu"))
@@ -21,6 +22,16 @@ extern "C" __global__ void __launch_bounds__(1024) hoards(float* x, int n) {
         #pragma unroll
         for (int i = 0; i < 160; ++i) kept[i] = kept[i] * kept[(i * 7 + 3) % 160] + x[round];
     for (int i = 0; i < 160; ++i) x[i * n] = kept[i];
+}
+"""
+MANY_REGISTERS = """
+extern "C" __global__ void juggles(float* x, int n) {
+    float kept[80];
+    #pragma unroll
+    for (int i = 0; i < 80; ++i) kept[i] = x[i * n + threadIdx.x];
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < 80; ++i) x[i * n + threadIdx.x] = kept[i] * kept[(i * 7 + 3) % 80];
 }
 """
 LARGE_TILE = """
@@ -48,6 +59,16 @@ def test_every_kernel_in_a_cu_file_has_a_spec_and_the_other_way_round() -> None:
     assert sum(path.read_text().count("__global__") for path in SOURCES) == len(found)
 
 
+@pytest.mark.parametrize(
+    "kernel", [kernel for kernel in KERNELS.values() if kernel.source in SOURCES], ids=lambda kernel: kernel.name
+)
+def test_signature_and_source_agree(kernel: Kernel) -> None:
+    # In types, names and order: two ints that have changed places would pass every check of a launch.
+    declared = re.search(rf"\b{kernel.name}\(([^)]*)\)\s*{{", kernel.source.read_text())
+    assert declared is not None
+    assert " ".join(declared[1].split()) == ", ".join(map(str, kernel.parameters))
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", TYPE_NAMES, ids=str)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
@@ -70,17 +91,43 @@ def test_a_kernel_that_spills_is_caught(nvrtc: Nvrtc) -> None:
 
 
 def test_a_tile_that_is_too_large_is_caught(nvrtc: Nvrtc) -> None:
-    # NVRTC fails by itself, without a word of why but the figure; what it lets pass, `problems` has to catch.
-    with pytest.raises(KernelError, match=r"(?s)NVRTC .* does not compile this for sm_80: .*52000 bytes smem"):
+    with pytest.raises(KernelError) as raised:
         nvrtc.compile(LARGE_TILE, "sm_80")
+    assert f"NVRTC {nvrtc.version} does not compile this for sm_80: ptxas error" in str(raised.value)
+    assert "Entry function 'tiles' uses too much shared data (0xcb20 bytes, 0xc000 max)" in str(raised.value)
+
+
+def test_a_block_with_too_many_registers_is_caught(nvrtc: Nvrtc) -> None:
+    (row,) = nvrtc.compile(MANY_REGISTERS, "sm_80")
+    assert row.spilled_bytes == 0
+    assert row.problems(256) == []
+    (problem,) = row.problems(1024)
+    assert problem.startswith(f"juggles on sm_80 takes {row.registers} registers x 1024 threads (")
+
+
+def test_no_library_tells_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvrtc_module, "find_library", lambda: None)
+    with pytest.raises(DeviceError, match="NVRTC is not installed; fix: pip install nvidia-cuda-nvrtc-cu12"):
+        Nvrtc()
+
+
+def test_a_broken_library_tells_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "libnvrtc.so.12"
+    broken.write_bytes(b"junk")
+    monkeypatch.setattr(nvrtc_module, "find_library", lambda: broken)
+    with pytest.raises(DeviceError, match=r"NVRTC cannot be loaded \(.*libnvrtc.so.12.*; fix: pip install --force-re"):
+        Nvrtc()
 
 
 def test_problems_in_words() -> None:
     fits = Resources("k", "sm_90", 64, 0, 48 << 10)
     assert fits.problems(1024) == []
-    assert fits._replace(registers=65).problems(1024) == [
-        "k on sm_90 takes 65 registers x 1024 threads, a block has 65536; use a smaller block"
-    ]
+    # 65 x 1000 is less than a block has, but 72 registers go to each thread of 32 warps.
+    (problem,) = fits._replace(registers=65).problems(1000)
+    assert problem == (
+        "k on sm_90 takes 65 registers x 1000 threads (72 x 1024 as they are given out), a block has 65536; "
+        "use a smaller block"
+    )
     assert fits._replace(static_shared_bytes=49153).problems(1) == [
         "k on sm_90 takes 49153 bytes of shared memory, a block has 49152; use a smaller tile"
     ]
