@@ -7,11 +7,14 @@ taps, so padding needs no padded copy: a tap is just shorter where it would fall
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias, cast
 
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, is_int, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
+
+Padding: TypeAlias = IntOrPair | str | Sequence[Pair]
+"""An int, (height, width), ((top, bottom), (left, right)), "same" or "valid"."""
 
 
 class Tap(NamedTuple):
@@ -39,19 +42,40 @@ class Window(NamedTuple):
         cls,
         kernel_size: IntOrPair,
         stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
     ) -> "Window":
-        """A window from a layer's arguments, each an int or a (height, width) pair; ArgumentError if one is no size."""
-        vertical, horizontal = as_pair(padding, "padding", 0)
-        return cls(
+        """A window from a layer's arguments, each an int or a (height, width) pair; ArgumentError if one is no size.
+
+        `padding` may also be ((top, bottom), (left, right)), "valid" for none, or "same", which for stride 1 keeps the
+        image's size and, where the two sides cannot be equal, pads the end by one more, as PyTorch does.
+        """
+        window = cls(
             as_pair(kernel_size, "kernel_size", 1),
             as_pair(stride, "stride", 1),
-            ((vertical, vertical), (horizontal, horizontal)),
+            ((0, 0), (0, 0)),
             as_pair(dilation, "dilation", 1),
             bool(ceil_mode),
         )
+        return window._replace(padding=window._sides(padding))
+
+    def _sides(self, padding: Padding) -> tuple[Pair, Pair]:
+        """`padding`, in any of its forms, as ((top, bottom), (left, right))."""
+        if padding == "same":
+            if self.stride != (1, 1):
+                raise ArgumentError(f'padding "same" needs stride 1, got {self.stride}; give the padding in numbers')
+            top, left = ((extent - 1) // 2 for extent in self.extent)
+            return (top, self.extent[0] - 1 - top), (left, self.extent[1] - 1 - left)
+        if padding == "valid":
+            return (0, 0), (0, 0)
+        if isinstance(padding, str):
+            raise ArgumentError(f'padding must be "same", "valid" or ints >= 0, got {padding!r}')
+        if isinstance(padding, Sequence) and len(padding) == 2 and all(isinstance(side, Sequence) for side in padding):
+            vertical, horizontal = (as_pair(cast("Pair", side), "padding", 0) for side in padding)
+            return vertical, horizontal
+        top, left = as_pair(cast("IntOrPair", padding), "padding", 0)
+        return (top, top), (left, left)
 
     @property
     def extent(self) -> Pair:
@@ -156,6 +180,34 @@ def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Wi
             fix = f"give it {in_channels} channels or build it with in_channels={image_shape[1]}"
         raise ShapeError(f"{owner}: expected input (N, {in_channels}, H, W), got {shape_text(image_shape)}; {fix}")
     return (image_shape[0], out_channels, *window.output_size(image_shape[2:4], owner))
+
+
+def conv_transpose2d_shape(
+    owner: str, image_shape: Shape, weight_shape: Shape, window: Window, output_padding: IntOrPair, groups: int
+) -> Shape:
+    """The output shape (N, O, OH, OW) of a transposed convolution of (N, I, H, W) with weight (I, O / groups, KH, KW).
+
+    Raises ShapeError, which names `owner`, if they do not go together or nothing would be left of an image, and
+    ArgumentError for an output padding that the convolution could not have lost.
+    """
+    in_channels, per_group = weight_shape[:2]
+    extra = as_pair(output_padding, "output_padding", 0)
+    if len(image_shape) != 4 or image_shape[1] != in_channels:
+        raise ShapeError(f"{owner}: expected input (N, {in_channels}, H, W), got {shape_text(image_shape)}")
+    sizes = []
+    for axis in (0, 1):
+        if extra[axis] >= max(window.stride[axis], window.dilation[axis]):
+            raise ArgumentError(
+                f"{owner}: output_padding must be smaller than stride or dilation, got {output_padding} for stride "
+                f"{window.stride} and dilation {window.dilation}"
+            )
+        spread = (image_shape[2 + axis] - 1) * window.stride[axis] + window.extent[axis]
+        sizes.append(spread - sum(window.padding[axis]) + extra[axis])
+    if min(sizes) < 1:
+        raise ShapeError(
+            f"{owner}: images of {image_shape[2]}x{image_shape[3]} would give {sizes[0]}x{sizes[1]}; use less padding"
+        )
+    return (image_shape[0], per_group * groups, *sizes)
 
 
 def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:

@@ -3,8 +3,13 @@
 Where NumPy and PyTorch differ in a word, NumPy's stands: `axis`, not `dim`.
 """
 
+from gpucnn.functions.activation import hardsigmoid as hardsigmoid
+from gpucnn.functions.activation import hardswish as hardswish
+from gpucnn.functions.activation import leaky_relu as leaky_relu
 from gpucnn.functions.activation import log_softmax as log_softmax
+from gpucnn.functions.activation import prelu as prelu
 from gpucnn.functions.activation import relu as relu
+from gpucnn.functions.activation import relu6 as relu6
 from gpucnn.functions.activation import softmax as softmax
 from gpucnn.functions.array import add as add
 from gpucnn.functions.array import divide as divide
@@ -21,11 +26,37 @@ from gpucnn.functions.array import reshape as reshape
 from gpucnn.functions.array import subtract as subtract
 from gpucnn.functions.array import sum as sum
 from gpucnn.functions.array import transpose as transpose
+from gpucnn.functions.binary_loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from gpucnn.functions.binary_loss import focal_loss as focal_loss
 from gpucnn.functions.conv import conv2d as conv2d
+from gpucnn.functions.conv import conv_transpose2d as conv_transpose2d
 from gpucnn.functions.dropout import dropout as dropout
+from gpucnn.functions.dropout import dropout2d as dropout2d
 from gpucnn.functions.linear import linear as linear
 from gpucnn.functions.loss import cross_entropy as cross_entropy
+from gpucnn.functions.loss import kl_div as kl_div
+from gpucnn.functions.loss import nll_loss as nll_loss
+from gpucnn.functions.normalization import batch_norm as batch_norm
+from gpucnn.functions.normalization import group_norm as group_norm
+from gpucnn.functions.normalization import instance_norm as instance_norm
+from gpucnn.functions.normalization import layer_norm as layer_norm
+from gpucnn.functions.normalization import local_response_norm as local_response_norm
 from gpucnn.functions.plain_arrays import convolve2d as convolve2d
 from gpucnn.functions.plain_arrays import max_pooling as max_pooling
+from gpucnn.functions.pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
+from gpucnn.functions.pooling import adaptive_max_pool2d as adaptive_max_pool2d
 from gpucnn.functions.pooling import avg_pool2d as avg_pool2d
 from gpucnn.functions.pooling import max_pool2d as max_pool2d
+from gpucnn.functions.pooling import max_unpool2d as max_unpool2d
+from gpucnn.functions.regression_loss import huber_loss as huber_loss
+from gpucnn.functions.regression_loss import l1_loss as l1_loss
+from gpucnn.functions.regression_loss import mse_loss as mse_loss
+from gpucnn.functions.regression_loss import smooth_l1_loss as smooth_l1_loss
+from gpucnn.functions.smooth_activation import elu as elu
+from gpucnn.functions.smooth_activation import gelu as gelu
+from gpucnn.functions.smooth_activation import mish as mish
+from gpucnn.functions.smooth_activation import selu as selu
+from gpucnn.functions.smooth_activation import sigmoid as sigmoid
+from gpucnn.functions.smooth_activation import silu as silu
+from gpucnn.functions.smooth_activation import softplus as softplus
+from gpucnn.functions.smooth_activation import tanh as tanh

@@ -1,11 +1,15 @@
-"""Activation functions: ReLU, softmax and its logarithm."""
+"""Activation functions of straight pieces, ReLU and its kin, and softmax; `smooth_activation` has the curved ones."""
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
+import math
+from numbers import Real
+
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import is_int, shape_text
+from gpucnn.checks import Shape, is_int, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.kernels import bias_relu
 from gpucnn.kernels import log_softmax as kernel
+from gpucnn.kernels.masked import masked
 
 
 def relu(x: Operand) -> Tensor:
@@ -16,11 +20,113 @@ def relu(x: Operand) -> Tensor:
     return record("relu", output, (x,), lambda gradient: (bias_relu.relu_gradient(gradient, output),))
 
 
+def relu6(x: Operand) -> Tensor:
+    """min(max(0, x), 6), element by element. The gradient at 0 and at 6 is 0; at NaN it passes.
+
+    Source: Howard et al., "MobileNets", 2017.
+    """
+    x = as_tensor(x)
+    check_float("relu6", x)
+    output = _clip(x.data, 0, 6)
+    return record("relu6", output, (x,), lambda gradient: (masked(gradient, (output != 0) & (output != 6)),))
+
+
+def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
+    """x above zero and negative_slope * x elsewhere, element by element. The gradient at 0 is `negative_slope`.
+
+    Raises ArgumentError unless `negative_slope` is a finite number. Source: Maas et al., "Rectifier nonlinearities
+    improve neural network acoustic models", 2013.
+    """
+    x = as_tensor(x)
+    check_float("leaky_relu", x)
+    slope = as_finite(negative_slope, "leaky_relu: negative_slope")
+    xp, values = xp_of(x.data), x.data
+
+    def backward(gradient: Array) -> tuple[Array]:
+        positive = values > 0
+        return (masked(gradient, positive) + slope * masked(gradient, ~positive),)
+
+    return record("leaky_relu", xp.maximum(values, 0) + slope * xp.minimum(values, 0), (x,), backward)
+
+
+def prelu(x: Operand, weight: Operand) -> Tensor:
+    """x above zero and weight * x elsewhere: leaky_relu with a slope that is learnt. The gradient at 0 has that slope.
+
+    `x` is (N, C, ...) for a weight (C,), one slope a channel, or of any shape for a weight of one element. Raises
+    ShapeError if they do not go together. Source: He et al., "Delving deep into rectifiers", ICCV 2015.
+    """
+    x, weight = as_operands(x, weight)
+    check_float("prelu", x)
+    along = prelu_weight_shape("prelu", x.shape, weight.shape)
+    xp, values, slopes = xp_of(x.data), x.data, weight.data.reshape(along)
+    summed = tuple(axis for axis in range(x.ndim) if len(along) == 0 or axis != 1)
+    needs, weight_shape = (x.requires_grad, weight.requires_grad), weight.shape
+
+    def backward(gradient: Array) -> tuple[Array | None, Array | None]:
+        positive = values > 0
+        below = masked(gradient, ~positive)
+        x_gradient = masked(gradient, positive) + slopes * below if needs[0] else None
+        if not needs[1]:
+            return x_gradient, None
+        return x_gradient, (below * xp.minimum(values, 0)).sum(axis=summed).reshape(weight_shape)
+
+    return record("prelu", xp.maximum(values, 0) + slopes * xp.minimum(values, 0), (x, weight), backward)
+
+
+def prelu_weight_shape(owner: str, shape: Shape, weight_shape: Shape) -> Shape:
+    """The shape in which a weight meets x of `shape`: () for one slope, (C, 1, ...) for one a channel.
+
+    ShapeError, which names `owner`, if the weight has neither one element nor one a channel.
+    """
+    if len(weight_shape) <= 1 and math.prod(weight_shape) == 1:
+        return ()
+    if len(weight_shape) != 1 or len(shape) < 2 or shape[1] != weight_shape[0]:
+        raise ShapeError(
+            f"{owner}: expected a weight of one element, or (C,) for x (N, C, ...), got weight {shape_text(weight_shape)} "
+            f"for x {shape_text(shape)}"
+        )
+    return (weight_shape[0], *[1] * (len(shape) - 2))
+
+
+def hardsigmoid(x: Operand) -> Tensor:
+    """relu6(x + 3) / 6, element by element: a sigmoid of straight lines. The gradient at -3 and 3 is 0; at NaN it passes.
+
+    Source: Howard et al., "Searching for MobileNetV3", ICCV 2019.
+    """
+    x = as_tensor(x)
+    check_float("hardsigmoid", x)
+    values = x.data
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (masked(gradient, ~((values <= -3) | (values >= 3))) / 6,)
+
+    return record("hardsigmoid", _clip(values + 3, 0, 6) / 6, (x,), backward)
+
+
+def hardswish(x: Operand) -> Tensor:
+    """x * relu6(x + 3) / 6, element by element. The gradient at -3 is 0, at 3 it is 1; minus infinity gives 0.
+
+    Source: Howard et al., "Searching for MobileNetV3", ICCV 2019.
+    """
+    x = as_tensor(x)
+    check_float("hardswish", x)
+    xp, values = xp_of(x.data), x.data
+
+    def backward(gradient: Array) -> tuple[Array]:
+        sloped = gradient * (_clip(values, -3, 3) / 3 + 0.5)
+        return (masked(gradient, values >= 3) + masked(sloped, ~((values <= -3) | (values >= 3))),)
+
+    # Below -3 the second factor is 0 and the first one does not matter, unless it is infinite.
+    output = xp.maximum(values, -3) * (_clip(values + 3, 0, 6) / 6)
+    return record("hardswish", output, (x,), backward)
+
+
 def log_softmax(x: Operand, axis: int = 1) -> Tensor:
     """log(exp(x) / sum(exp(x))) along `axis`, through log-sum-exp, so that large logits do not overflow."""
     x = as_tensor(x)
     xp = xp_of(x.data)
-    _check_axis("log_softmax", x, axis)
+    check_float("log_softmax", x)
+    check_axis("log_softmax", x.shape, axis)
     output = kernel.log_softmax(x.data, axis)
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -32,7 +138,8 @@ def log_softmax(x: Operand, axis: int = 1) -> Tensor:
 def softmax(x: Operand, axis: int = 1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`: logits to probabilities."""
     x = as_tensor(x)
-    _check_axis("softmax", x, axis)
+    check_float("softmax", x)
+    check_axis("softmax", x.shape, axis)
     output = xp_of(x.data).exp(kernel.log_softmax(x.data, axis))
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -48,10 +155,25 @@ def check_activation(owner: str, activation: str | None) -> bool:
     return activation == "relu"
 
 
-def _check_axis(name: str, x: Tensor, axis: int) -> None:
-    check_float(name, x)
-    if not is_int(axis) or not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
+def as_finite(value: float, name: str, above: float = -math.inf) -> float:
+    """`value` as a float; ArgumentError, which calls it `name`, unless it is a finite number > `above`."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not above < value < math.inf:
+        limit = "a finite number" if above == -math.inf else f"a finite number > {above:g}"
+        raise ArgumentError(f"{name} must be {limit}, got {value!r}")
+    return float(value)
+
+
+def check_axis(owner: str, shape: Shape, axis: int) -> None:
+    """ShapeError, which names `owner`, unless `axis` is an axis, with at least one element, of `shape`."""
+    if not is_int(axis) or not -len(shape) <= axis < len(shape) or shape[axis] == 0:
         raise ShapeError(
-            f"{name}: axis {axis} must be an axis, with at least one element, of {shape_text(x.shape)}; "
+            f"{owner}: axis {axis} must be an axis, with at least one element, of {shape_text(shape)}; "
             f"logits (N, classes) go with axis=1"
         )
+
+
+def _clip(x: Array, low: float, high: float) -> Array:
+    """x, but at least `low` and at most `high`; a NaN stays one, on every device."""
+    xp = xp_of(x)
+    clipped: Array = xp.minimum(xp.maximum(x, low), high)
+    return clipped

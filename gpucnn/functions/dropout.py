@@ -1,8 +1,9 @@
 """Dropout, with masks that every device draws alike."""
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
-from gpucnn.backend import Array
-from gpucnn.checks import as_number
+from gpucnn.backend import Array, xp_of
+from gpucnn.checks import as_number, shape_text
+from gpucnn.errors import ShapeError
 from gpucnn.kernels.dropout import dropout as drop
 
 
@@ -25,3 +26,24 @@ def dropout(
         return (drop(gradient, p, seed, purpose, counter),)
 
     return record("dropout", drop(x.data, p, seed, purpose, counter), (x,), backward)
+
+
+def dropout2d(
+    x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: int = 0
+) -> Tensor:
+    """Dropout of whole channels: of input (N, C, ...) each (sample, channel) is kept or set to zero as one.
+
+    The mask is that of `dropout` for an array (N, C), with the same arguments. Raises ArgumentError unless 0 <= p < 1,
+    ShapeError for input without channels. Source: Tompson et al., "Efficient object localization using convolutional
+    networks", CVPR 2015.
+    """
+    p = as_number(p, "dropout2d: p, the share of channels to drop,", below=1)
+    x = as_tensor(x)
+    check_float("dropout2d", x)
+    if x.ndim < 2:
+        raise ShapeError(f"dropout2d: expected input (N, C, ...), got {shape_text(x.shape)}")
+    if not training or p == 0:
+        return x
+    factors = drop(xp_of(x.data).ones(x.shape[:2], x.dtype), p, seed, purpose, counter)
+    factors = factors.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
+    return record("dropout2d", x.data * factors, (x,), lambda gradient: (gradient * factors,))

@@ -1,4 +1,4 @@
-"""Losses: how far a model's output is from what it should be."""
+"""Losses of classification: how far a model's output is from the classes that it should name."""
 
 from typing import Any
 
@@ -6,62 +6,207 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
 from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
-from gpucnn.checks import as_number, shape_text
+from gpucnn.checks import as_number, is_int, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.functions.activation import log_softmax
+from gpucnn.functions.reduction import REDUCTIONS, check_elements, check_reduction, loss_pair, reduce_losses
 from gpucnn.kernels import cross_entropy as kernel
 from gpucnn.kernels.cross_entropy import Targets
 
 
-def cross_entropy(logits: Operand, labels: Any, weight: Any = None, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Operand,
+    labels: Any,
+    weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """The mean negative log-probability that softmax(logits) gives to the labels: a tensor of shape ().
 
-    - `logits`: (N, classes). `labels`: (N,), integers from 0 to classes - 1; a tensor, an array or a list.
-    - `weight`: None, or (classes,); the mean is then weighted by the weights of the labels.
+    - `logits`: (N, classes). `labels`: (N,), integers from 0 to classes - 1; a tensor, an array or a list. Or floats
+      (N, classes), the probability of each class, which gradients reach, too.
+    - `weight`: None, or (classes,); the mean is then weighted by the weights of the labels. With probabilities it is
+      not: it is over the images.
     - `label_smoothing`: in [0, 1); this share of each target is spread evenly over all classes.
+    - `ignore_index`: None, or the label of images that do not count, e.g. -100. With nothing but those the mean is NaN.
+    - `reduction`: "mean", "sum", or "none" for the loss of each image, (N,).
 
-    Computed through log-sum-exp. Raises ShapeError, DTypeError for labels that are no integers, and ArgumentError for
-    labels out of range. Labels that are on a GPU are not looked at, as that would wait for it: one that is out of range
-    makes the loss a NaN.
+    Computed through log-sum-exp; a plain mean over labels takes one kernel on a GPU. Raises ShapeError, DTypeError for
+    labels that are no integers, and ArgumentError for labels out of range. Labels that are on a GPU are not looked at,
+    as that would wait for it: one that is out of range makes the loss a NaN.
     """
-    logits = as_tensor(logits)
-    if logits.ndim != 2 or 0 in logits.shape:
-        raise ShapeError(
-            f"cross_entropy: expected logits (N, classes) of at least one image, got {shape_text(logits.shape)}"
-        )
-    check_float("cross_entropy", logits)
-    count, classes = logits.shape
-    targets = Targets(
-        _label_indices(labels, count, classes, logits),
-        None if weight is None else _class_weights(weight, classes, logits),
-        as_number(label_smoothing, "cross_entropy: label_smoothing", below=1),
-    )
+    owner = "cross_entropy"
+    logits = _check_scores(owner, "logits", as_tensor(logits))
+    given = labels.data if isinstance(labels, Tensor) else as_array(labels)
+    weights = None if weight is None else _class_weights(owner, weight, logits)
+    smoothing = as_number(label_smoothing, f"{owner}: label_smoothing", below=1)
+    check_reduction(owner, reduction)
+    if given.dtype.kind == "f" and given.ndim == 2:
+        return _soft_cross_entropy(logits, as_operand(labels, logits), weights, smoothing, ignore_index, reduction)
+    indices = _label_indices(owner, given, logits, "logits", ignore_index)
+    if reduction != "mean" or ignore_index is not None:
+        shares, divisor = _shares(indices, logits, weights, smoothing, ignore_index)
+        return _expected_loss(owner, log_softmax(logits), Tensor(shares), reduction, divisor)
+    targets = Targets(indices, weights, smoothing)
     loss, saved = kernel.cross_entropy(logits.data, targets)
 
     def backward(gradient: Array) -> tuple[Array]:
         return (kernel.cross_entropy_gradient(gradient, targets, saved),)
 
-    return record("cross_entropy", loss, (logits,), backward)
+    return record(owner, loss, (logits,), backward)
 
 
-def _label_indices(labels: Any, count: int, classes: int, logits: Tensor) -> Array:
-    array = labels.data if isinstance(labels, Tensor) else as_array(labels)
-    if array.dtype.kind not in "iu":
-        raise DTypeError(f"cross_entropy: labels must be integers, got {array.dtype}; convert with astype('int64')")
-    if array.shape != (count,):
+def nll_loss(
+    log_probabilities: Operand, labels: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """Minus the log-probabilities of the labels: the cross-entropy of what `log_softmax` gave.
+
+    - `log_probabilities`: (N, classes). `labels`: (N,), integers from 0 to classes - 1, or `ignore_index` for an image
+      that does not count.
+    - `weight`: None, or (classes,); the mean is then weighted by the weights of the labels.
+    - `reduction`: "mean", NaN if no image counts, "sum", or "none" for the loss of each image, (N,).
+
+    Raises what `cross_entropy` raises, and treats labels on a GPU as it does.
+    """
+    owner = "nll_loss"
+    scores = _check_scores(owner, "log_probabilities", as_tensor(log_probabilities))
+    given = labels.data if isinstance(labels, Tensor) else as_array(labels)
+    indices = _label_indices(owner, given, scores, "log_probabilities", ignore_index)
+    weights = None if weight is None else _class_weights(owner, weight, scores)
+    check_reduction(owner, reduction)
+    shares, divisor = _shares(indices, scores, weights, 0.0, ignore_index)
+    return _expected_loss(owner, scores, Tensor(shares), reduction, divisor)
+
+
+def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """target * (log(target) - input): the Kullback-Leibler divergence of `input` from `target`, element by element.
+
+    - `input`: log-probabilities, of any shape. `target`: probabilities of that shape, or with `log_target` their
+      logarithms. Gradients reach both.
+    - `reduction`: "batchmean", the divergence proper: the sum over the first axis' size. "mean" divides by all
+      elements, "sum" by none, and "none" keeps all of them.
+
+    Raises ShapeError for two shapes and for a mean of no elements, DTypeError for integers, ArgumentError for another
+    reduction. Source: Kullback and Leibler, "On information and sufficiency", Annals of Mathematical Statistics 1951.
+    """
+    owner = "kl_div"
+    check_reduction(owner, reduction, (*REDUCTIONS, "batchmean"))
+    input, target = loss_pair(owner, input, target, ("input", "target"))
+    if reduction == "batchmean" and input.ndim == 0:
+        raise ShapeError(f'{owner}: expected a first axis to take the "batchmean" over, got (); use "sum"')
+    check_elements(owner, input, reduction)
+    input_data, target_learns = input.data, target.requires_grad
+    xp = xp_of(input_data)
+    if log_target:
+        probabilities, logs = xp.exp(target.data), target.data
+    else:
+        probabilities = target.data
+        logs = xp.log(xp.where(probabilities == 0, 1, probabilities))
+    # What has no probability does not count, even where a logarithm is minus infinity.
+    excess = xp.where(probabilities == 0, 0, logs) - xp.where(probabilities == 0, 0, input_data)
+    if reduction == "batchmean":
+        reduced, spread = reduce_losses(probabilities * excess, "mean", input.shape[0])
+    else:
+        reduced, spread = reduce_losses(probabilities * excess, reduction)
+
+    def backward(gradient: Array) -> tuple[Array, Array | None]:
+        each = spread(gradient)
+        if not target_learns:
+            return -each * probabilities, None
+        if log_target:
+            return -each * probabilities, each * probabilities * (excess + 1)
+        with np.errstate(divide="ignore"):  # at 0 the slope is minus infinity
+            return -each * probabilities, each * (xp.log(probabilities) - input_data + 1)
+
+    return record(owner, reduced, (input, target), backward)
+
+
+def _soft_cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Array | None, smoothing: float, ignore_index: int | None, reduction: str
+) -> Tensor:
+    """`cross_entropy` of targets (N, classes) that are probabilities."""
+    if targets.shape != logits.shape:
         raise ShapeError(
-            f"cross_entropy: expected labels ({count},) for logits {shape_text(logits.shape)}, "
-            f"got {shape_text(array.shape)}; give one class index per image"
+            f"cross_entropy: expected probabilities {shape_text(logits.shape)}, as logits has it, "
+            f"got {shape_text(targets.shape)}; give one per image and class, or integer labels ({logits.shape[0]},)"
         )
-    if xp_of(array) is np and (int(array.min()) < 0 or int(array.max()) >= classes):
-        raise ArgumentError(
-            f"cross_entropy: labels must be from 0 to {classes - 1}, got {array.min()} to {array.max()}; "
-            f"the model needs as many outputs as there are classes"
-        )
-    return to_device(array.astype(np.int32, copy=False), device_of(logits.data))
+    if ignore_index is not None:
+        raise ArgumentError(f"cross_entropy: ignore_index goes with integer labels, got {ignore_index} and floats")
+    shares = targets * (1 - smoothing) + smoothing / logits.shape[1] if smoothing else targets
+    if weights is not None:
+        shares = shares * weights
+    return _expected_loss("cross_entropy", log_softmax(logits), shares, reduction, logits.shape[0])
 
 
-def _class_weights(weight: Any, classes: int, logits: Tensor) -> Array:
-    array = as_operand(weight, logits).data
-    if array.shape != (classes,):
-        raise ShapeError(f"cross_entropy: expected weight ({classes},), one per class, got {shape_text(array.shape)}")
+def _expected_loss(
+    owner: str, log_probabilities: Tensor, shares: Tensor, reduction: str, divisor: Array | int
+) -> Tensor:
+    """The reduced sums over classes of minus share times log-probability, both (N, classes)."""
+    values, targets = log_probabilities.data, shares.data
+    shares_learn = shares.requires_grad
+    # A class without a share does not count, even where its log-probability is minus infinity.
+    losses = -(targets * xp_of(values).where(targets == 0, 0, values)).sum(axis=1)
+    reduced, spread = reduce_losses(losses, reduction, divisor)
+
+    def backward(gradient: Array) -> tuple[Array, Array | None]:
+        each = -spread(gradient)[:, None]
+        return each * targets, each * values if shares_learn else None
+
+    return record(owner, reduced, (log_probabilities, shares), backward)
+
+
+def _shares(
+    labels: Array, scores: Tensor, weights: Array | None, smoothing: float, ignore_index: int | None
+) -> tuple[Array, Array]:
+    """The weighted share of each class in each target, (N, classes), and the sum of the labels' weights, ().
+
+    An ignored label has no share and no weight; one that is no class has shares of NaN.
+    """
+    xp, (_, classes) = xp_of(labels), scores.shape
+    hits = (labels[:, None] == xp.arange(classes, dtype=np.int32)).astype(scores.dtype)
+    shares = hits * (1 - smoothing) + smoothing / classes
+    if weights is not None:
+        shares, hits = shares * weights, hits * weights
+    known = (labels >= 0) & (labels < classes)
+    shares = xp.where(known[:, None], shares, np.nan)
+    if ignore_index is not None:
+        counted = (labels != ignore_index)[:, None]
+        shares, hits = xp.where(counted, shares, 0), xp.where(counted, hits, 0)
+    return shares, hits.sum(dtype=scores.dtype)
+
+
+def _check_scores(owner: str, name: str, scores: Tensor) -> Tensor:
+    if scores.ndim != 2 or 0 in scores.shape:
+        raise ShapeError(f"{owner}: expected {name} (N, classes) of at least one image, got {shape_text(scores.shape)}")
+    check_float(owner, scores)
+    return scores
+
+
+def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_index: int | None) -> Array:
+    """The labels as int32 (N,) on the device of `scores`, looked at if that costs no wait."""
+    count, classes = scores.shape
+    if labels.dtype.kind not in "iu":
+        raise DTypeError(f"{owner}: labels must be integers, got {labels.dtype}; convert with astype('int64')")
+    if labels.shape != (count,):
+        raise ShapeError(
+            f"{owner}: expected labels ({count},) for {name} {shape_text(scores.shape)}, "
+            f"got {shape_text(labels.shape)}; give one class index per image"
+        )
+    if ignore_index is not None and (not is_int(ignore_index) or not -(1 << 31) <= ignore_index < 1 << 31):
+        raise ArgumentError(f"{owner}: ignore_index must be an int of 32 bits, got {ignore_index!r}")
+    if xp_of(labels) is np:
+        counted = labels if ignore_index is None else labels[labels != ignore_index]
+        if counted.size and (int(counted.min()) < 0 or int(counted.max()) >= classes):
+            raise ArgumentError(
+                f"{owner}: labels must be from 0 to {classes - 1}, got {counted.min()} to {counted.max()}; "
+                f"the model needs as many outputs as there are classes"
+            )
+    return to_device(labels.astype(np.int32, copy=False), device_of(scores.data))
+
+
+def _class_weights(owner: str, weight: Any, scores: Tensor) -> Array:
+    array = as_operand(weight, scores).data
+    if array.shape != (scores.shape[1],):
+        raise ShapeError(f"{owner}: expected weight ({scores.shape[1]},), one per class, got {shape_text(array.shape)}")
     return xp_of(array).ascontiguousarray(array)

@@ -1,9 +1,12 @@
-"""Max and average pooling."""
+"""Max and average pooling, over sliding windows or over a fixed number of cells, and unpooling."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, record
-from gpucnn.backend import Array
-from gpucnn.checks import IntOrPair
-from gpucnn.errors import ArgumentError
+from gpucnn.backend import Array, xp_of
+from gpucnn.checks import IntOrPair, Pair, as_pair, shape_text
+from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.geometry import Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
 
@@ -15,11 +18,14 @@ def max_pool2d(
     padding: IntOrPair = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
-) -> Tensor:
+    return_indices: bool = False,
+) -> Any:
     """The maximum of every window of images (N, C, H, W): (N, C, OH, OW).
 
     - `kernel_size`, `stride` (by default `kernel_size`), `padding`, `dilation`: an int or (height, width).
     - `ceil_mode`: round the output size up, so that the last columns and rows are not dropped.
+    - `return_indices`: give (maxima, where they were), the latter an integer tensor of flat indices into the (H, W) plane,
+      -1 for a window in padding and gaps alone; see `max_unpool2d`.
 
     Padding is minus infinity and never wins, the first maximum wins a tie, a NaN wins its window; the gradient goes to
     the winner alone. Raises ShapeError if the window does not fit, ArgumentError for padding of more than half a kernel.
@@ -28,13 +34,58 @@ def max_pool2d(
     x = as_tensor(x)
     window = pooling_window("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
     _check_images("max_pool2d", x, window)
-    if not (x.requires_grad and grad_enabled()):
+    if not (x.requires_grad and grad_enabled()) and not return_indices:
         return Tensor(max_pool.max_pool(x.data, window))
     output, argmax = max_pool.max_pool_with_argmax(x.data, window)
     shape = x.shape
-    return record(
-        "max_pool2d", output, (x,), lambda gradient: (max_pool.max_pool_gradient(gradient, argmax, shape, window),)
-    )
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (max_pool.max_pool_gradient(gradient, argmax, shape, window),)
+
+    maxima = record("max_pool2d", output, (x,), backward)
+    return (maxima, Tensor(argmax)) if return_indices else maxima
+
+
+def max_unpool2d(
+    x: Operand,
+    indices: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
+    output_size: Sequence[int] | None = None,
+) -> Tensor:
+    """Put the maxima (N, C, H, W) back where they were, zeros elsewhere: (N, C, OH, OW).
+
+    - `indices`: what `max_pool2d(..., return_indices=True)` gave with the same window.
+    - `output_size`: (OH, OW), if not the smallest that the pooling could have come from.
+
+    Where overlapping windows had one winner, its value is put there once. Raises ShapeError where shapes do not go
+    together. Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
+    """
+    x = as_tensor(x)
+    check_float("max_unpool2d", x)
+    window = pooling_window("max_unpool2d", kernel_size, stride, padding, 1, False)
+    if x.ndim != 4 or indices.shape != x.shape:
+        raise ShapeError(
+            f"max_unpool2d: expected maxima (N, C, H, W) and indices of their shape, got {shape_text(x.shape)} and "
+            f"{shape_text(indices.shape)}"
+        )
+    smallest = [
+        (x.shape[2 + axis] - 1) * window.stride[axis] + window.kernel[axis] - 2 * window.padding[axis][0]
+        for axis in (0, 1)
+    ]
+    size = tuple(smallest if output_size is None else output_size[-2:])
+    xp = xp_of(x.data)
+    planes = x.shape[0] * x.shape[1]
+    rows, columns = xp.arange(planes)[:, None], indices.data.reshape(planes, -1)
+    output = xp.zeros((planes, size[0] * size[1]), x.dtype)
+    output[rows, columns] = x.data.reshape(planes, -1)
+    shape = x.shape
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (gradient.reshape(planes, -1)[rows, columns].reshape(shape),)
+
+    return record("max_unpool2d", output.reshape(*shape[:2], *size), (x,), backward)
 
 
 def avg_pool2d(
@@ -59,6 +110,79 @@ def avg_pool2d(
         return (avg_pool.avg_pool_gradient(gradient, shape, window, count_include_pad),)
 
     return record("avg_pool2d", avg_pool.avg_pool(x.data, window, count_include_pad), (x,), backward)
+
+
+def adaptive_avg_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
+    """The means of images (N, C, H, W) over `output_size` cells that cover them evenly: (N, C, OH, OW).
+
+    Cell i reaches from floor(i * H / OH) to below ceil((i + 1) * H / OH), as in PyTorch; for an output size of 1 it is the
+    whole image ("global average pooling"). Raises ShapeError for input that is no image or empty, ArgumentError for sizes
+    below 1. Source: Lin et al., "Network in network", ICLR 2014.
+    """
+    x, cells = _adaptive("adaptive_avg_pool2d", x, output_size)
+    values, shape = x.data, x.shape
+    output = xp_of(values).empty((*shape[:2], *cells.size), x.dtype)
+    for place, part in cells:
+        output[:, :, *place] = values[:, :, *part].mean(axis=(2, 3))
+
+    def backward(gradient: Array) -> tuple[Array]:
+        images = xp_of(gradient).zeros(shape, gradient.dtype)
+        for place, (rows, columns) in cells:
+            count = (rows.stop - rows.start) * (columns.stop - columns.start)
+            images[:, :, rows, columns] += (gradient[:, :, *place] / count)[:, :, None, None]
+        return (images,)
+
+    return record("adaptive_avg_pool2d", output, (x,), backward)
+
+
+def adaptive_max_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
+    """The maxima of images (N, C, H, W) over the cells of `adaptive_avg_pool2d`: (N, C, OH, OW).
+
+    The first maximum of a cell gets its gradient; a NaN wins. Errors are those of `adaptive_avg_pool2d`.
+    """
+    x, cells = _adaptive("adaptive_max_pool2d", x, output_size)
+    values, shape = x.data, x.shape
+    xp = xp_of(values)
+    output = xp.empty((*shape[:2], *cells.size), x.dtype)
+    for place, part in cells:
+        output[:, :, *place] = values[:, :, *part].max(axis=(2, 3))
+
+    def backward(gradient: Array) -> tuple[Array]:
+        images = xp.zeros(shape, gradient.dtype)
+        for place, part in cells:
+            cell = values[:, :, *part]
+            # NumPy's argmax is the first maximum, and a NaN before all others.
+            winners = cell.reshape(*shape[:2], -1).argmax(axis=2)[:, :, None]
+            won = xp.arange(cell.shape[2] * cell.shape[3]) == winners
+            images[:, :, *part] += (won * gradient[:, :, *place][:, :, None]).reshape(cell.shape)
+        return (images,)
+
+    return record("adaptive_max_pool2d", output, (x,), backward)
+
+
+class _Cells:
+    """Cells that cover an image evenly, each as (its place in the output, the slices of the image)."""
+
+    def __init__(self, image_size: Pair, size: Pair) -> None:
+        self.image_size, self.size = image_size, size
+
+    def __iter__(self) -> Iterator[Any]:
+        rows, columns = (
+            [slice(i * full // count, -(-(i + 1) * full // count)) for i in range(count)]
+            for full, count in zip(self.image_size, self.size, strict=True)
+        )
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                yield (i, j), (row, column)
+
+
+def _adaptive(owner: str, x: Operand, output_size: IntOrPair) -> tuple[Tensor, _Cells]:
+    x = as_tensor(x)
+    check_float(owner, x)
+    size = as_pair(output_size, f"{owner}: output_size", 1)
+    if x.ndim != 4 or 0 in x.shape[2:]:
+        raise ShapeError(f"{owner}: expected images (N, C, H, W), at least 1x1, got {shape_text(x.shape)}")
+    return x, _Cells((x.shape[2], x.shape[3]), size)
 
 
 def pooling_window(

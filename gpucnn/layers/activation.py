@@ -1,19 +1,189 @@
-"""Activation layers."""
+"""Activation layers: the functions of `functions.activation` and `functions.smooth_activation`, with their arguments."""
 
 from typing import Any
 
+import numpy as np
+
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape
+from gpucnn.checks import Shape, as_count
+from gpucnn.functions.activation import as_finite, check_axis, prelu_weight_shape
+from gpucnn.functions.smooth_activation import check_approximate
 from gpucnn.layers.layer import Layer
+from gpucnn.layers.parameter import Parameter
 
 
-class ReLU(Layer):
-    """max(0, x), element by element, for input of any shape."""
-
-    def forward(self, x: Any) -> Tensor:
-        """Input of any shape to output of the same shape."""
-        return F.relu(x)
+class Activation(Layer):
+    """What all of them have in common: input of any shape to output of the same shape. Subclasses write `forward`."""
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return input_shapes[0]
+
+
+class ReLU(Activation):
+    """max(0, x), element by element."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.relu(x)
+
+
+class ReLU6(Activation):
+    """min(max(0, x), 6), element by element."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.relu6(x)
+
+
+class LeakyReLU(Activation):
+    """x above zero and negative_slope * x elsewhere. ArgumentError unless `negative_slope` is a finite number."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = as_finite(negative_slope, "LeakyReLU: negative_slope")
+
+    def forward(self, x: Any) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def describe(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Activation):
+    """x above zero and weight * x elsewhere, for input of any shape, or (N, num_parameters, ...).
+
+    - `weight`: (num_parameters,), `init` at the start: one slope for all, or one a channel. Weight decay pulls it to
+      zero, so one that is learnt wants none.
+
+    Raises ArgumentError unless `num_parameters` is an int >= 1 and `init` a finite number, ShapeError for input with
+    another number of channels.
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        self.num_parameters = as_count(num_parameters, "PReLU: num_parameters")
+        self.init = slope = as_finite(init, "PReLU: init")
+        self.weight = Parameter((self.num_parameters,), lambda generator, shape: np.full(shape, slope))
+
+    def forward(self, x: Any) -> Tensor:
+        return F.prelu(x, self.weight)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        prelu_weight_shape(self.label, input_shapes[0], self.weight.shape)
+        return input_shapes[0]
+
+    def describe(self) -> str:
+        return f"{self.num_parameters}, init={self.init}"
+
+
+class Hardsigmoid(Activation):
+    """relu6(x + 3) / 6, element by element."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.hardsigmoid(x)
+
+
+class Hardswish(Activation):
+    """x * relu6(x + 3) / 6, element by element."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.hardswish(x)
+
+
+class Sigmoid(Activation):
+    """1 / (1 + exp(-x)), element by element."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.sigmoid(x)
+
+
+class Tanh(Activation):
+    """The hyperbolic tangent, element by element."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.tanh(x)
+
+
+class Softplus(Activation):
+    """log(1 + exp(beta * x)) / beta, element by element; where beta * x > `threshold`, x itself.
+
+    Raises ArgumentError unless `beta` is a finite number > 0 and `threshold` a finite number.
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = as_finite(beta, "Softplus: beta", above=0)
+        self.threshold = as_finite(threshold, "Softplus: threshold")
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softplus(x, self.beta, self.threshold)
+
+    def describe(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class ELU(Activation):
+    """x above zero and alpha * (exp(x) - 1) elsewhere. ArgumentError unless `alpha` is a finite number."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = as_finite(alpha, "ELU: alpha")
+
+    def forward(self, x: Any) -> Tensor:
+        return F.elu(x, self.alpha)
+
+    def describe(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class SELU(Activation):
+    """1.0507 * elu(x, 1.6733), element by element: keeps mean 0 and variance 1 from layer to layer."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.selu(x)
+
+
+class GELU(Activation):
+    """x times the probability that a standard normal number is below x; with `approximate="tanh"`, as in GPT-2.
+
+    Raises ArgumentError unless `approximate` is "none" or "tanh".
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        check_approximate("GELU", approximate)
+        self.approximate = approximate
+
+    def forward(self, x: Any) -> Tensor:
+        return F.gelu(x, self.approximate)
+
+    def describe(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Activation):
+    """x * sigmoid(x), element by element; also known as swish."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.silu(x)
+
+
+class Mish(Activation):
+    """x * tanh(softplus(x)), element by element."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.mish(x)
+
+
+class Softmax(Activation):
+    """exp(x) / sum(exp(x)) along `axis`: logits to probabilities. ShapeError for input without that axis.
+
+    Not for training with F.cross_entropy, which takes the logits themselves.
+    """
+
+    def __init__(self, axis: int = 1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softmax(x, self.axis)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        check_axis(self.label, input_shapes[0], self.axis)
+        return input_shapes[0]
+
+    def describe(self) -> str:
+        return f"axis={self.axis}"

@@ -7,7 +7,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.checks import IntOrPair, Shape, as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import check_activation
-from gpucnn.geometry import Window, check_groups, conv2d_shape
+from gpucnn.geometry import Padding, Window, check_groups, conv2d_shape, conv_transpose2d_shape
 from gpucnn.layers.initialization import he_normal, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
@@ -16,7 +16,8 @@ from gpucnn.layers.parameter import Parameter
 class Conv2d(Layer):
     """Convolution of images (N, in_channels, H, W) with learned filters: (N, out_channels, OH, OW).
 
-    - `kernel_size`, `stride`, `padding` (zeros), `dilation`: an int or (height, width).
+    - `kernel_size`, `stride`, `dilation`: an int or (height, width). `padding` (zeros): the same, or
+      ((top, bottom), (left, right)), "same" or "valid", see `F.conv2d`.
     - `groups`: channels and filters are cut into so many parts that do not see each other.
     - `weight`: (out_channels, in_channels / groups, KH, KW), He-normal at the start. `bias`: (out_channels,), zeros at
       the start; None if `bias=False`.
@@ -32,7 +33,7 @@ class Conv2d(Layer):
         out_channels: int,
         kernel_size: IntOrPair,
         stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         dilation: IntOrPair = 1,
         groups: int = 1,
         bias: bool = True,
@@ -68,6 +69,60 @@ class Conv2d(Layer):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
         text = f"{text}, stride={self.stride}, padding={self.padding}"
         return text if self.activation is None else f"{text}, activation={self.activation!r}"
+
+
+class ConvTranspose2d(Layer):
+    """Transposed convolution of images (N, in_channels, H, W): (N, out_channels, OH, OW). See `F.conv_transpose2d`.
+
+    - `weight`: (in_channels, out_channels / groups, KH, KW), He-normal at the start. `bias`: (out_channels,), zeros at the
+      start; None if `bias=False`.
+
+    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        output_padding: IntOrPair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: IntOrPair = 1,
+    ) -> None:
+        self.in_channels = as_count(in_channels, "ConvTranspose2d: in_channels")
+        self.out_channels = as_count(out_channels, "ConvTranspose2d: out_channels")
+        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        self.output_padding, self.groups = output_padding, groups
+        self.window = Window.of(kernel_size, stride, padding, dilation)
+        check_groups("ConvTranspose2d", groups, in_channels)
+        if out_channels % groups:
+            raise ArgumentError(
+                f"ConvTranspose2d: groups must divide out_channels, got groups {groups} for {out_channels} channels"
+            )
+        self.weight = Parameter((in_channels, out_channels // groups, *self.window.kernel), he_normal)
+        self.bias = Parameter((out_channels,), zeros) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, in_channels, H, W) to (N, out_channels, OH, OW)."""
+        options = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return F.conv_transpose2d(x, self.weight, self.bias, *options)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        weight_shape = self.weight.shape
+        return conv_transpose2d_shape(
+            self.label, input_shapes[0], weight_shape, self.window, self.output_padding, self.groups
+        )
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        batch, _, rows, columns = input_shapes[0]
+        return batch * rows * columns * self.weight.size
+
+    def describe(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        return f"{text}, stride={self.stride}, padding={self.padding}"
 
 
 ConvLayer = Conv2d

@@ -31,3 +31,14 @@ class Dropout(Layer):
 
     def describe(self) -> str:
         return f"p={self.p}"
+
+
+class Dropout2d(Dropout):
+    """Dropout of whole channels of input (N, C, ...), see `F.dropout2d`. Its mask is drawn as that of `Dropout`."""
+
+    def forward(self, x: Any) -> Tensor:
+        """Input (N, C, ...) to output of the same shape."""
+        if not self.training:
+            return as_tensor(x)
+        counter, self.calls = self.calls, self.calls + 1
+        return F.dropout2d(x, self.p, seed=self.seed, purpose=f"dropout {self.path}", counter=counter)

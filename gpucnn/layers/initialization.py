@@ -1,22 +1,115 @@
-"""How parameters start: functions (generator, shape) -> float64 array, for `Parameter`."""
+"""How parameters start: functions (generator, shape) -> float64 array, for `Parameter`, and a way to name them.
 
+Weights are (outputs, inputs) or (filters, channels, height, width). Their fan_in is how many inputs feed one output, the
+product of all axes but the first; their fan_out how many outputs one input feeds, that of all axes but the second. Both
+are counted as PyTorch counts them: strides and groups change neither. ShapeError for shapes of fewer than two axes where
+a fan is needed.
+"""
+
+import difflib
 import math
 
 import numpy as np
 
-from gpucnn.checks import Shape
+from gpucnn.checks import Shape, shape_text
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.layers.parameter import Initializer
+
+TRUNCATED_STANDARD_DEVIATION = 0.02
+TRUNCATED_AT = 2.0
+"""In standard deviations."""
 
 
 def he_normal(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
-    """Normal with standard deviation sqrt(2 / fan_in), where fan_in is the product of all axes but the first.
+    """Normal with standard deviation sqrt(2 / fan_in).
 
     Keeps the variance of ReLU layers. Source: He et al., "Delving deep into rectifiers", ICCV 2015; chapter 5,
     "Complete CNN Implementation".
     """
-    fan_in = math.prod(shape[1:])
+    fan_in, _ = _fans(shape)
     return generator.standard_normal(shape) * math.sqrt(2.0 / fan_in)
+
+
+def he_uniform(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
+    """Uniform within sqrt(6 / fan_in) of zero, which has the variance of `he_normal`."""
+    fan_in, _ = _fans(shape)
+    bound = math.sqrt(6.0 / fan_in)
+    return generator.uniform(-bound, bound, shape)
+
+
+def glorot_normal(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
+    """Normal with standard deviation sqrt(2 / (fan_in + fan_out)).
+
+    Keeps the variance of layers with tanh or no activation, forwards and backwards. PyTorch calls it Xavier.
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    """
+    return generator.standard_normal(shape) * math.sqrt(2.0 / sum(_fans(shape)))
+
+
+def glorot_uniform(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
+    """Uniform within sqrt(6 / (fan_in + fan_out)) of zero, which has the variance of `glorot_normal`."""
+    bound = math.sqrt(6.0 / sum(_fans(shape)))
+    return generator.uniform(-bound, bound, shape)
+
+
+def truncated_normal(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
+    """Normal with standard deviation 0.02, cut off at two of them: what lies beyond is drawn again.
+
+    As transformers and ConvNeXt start.
+    """
+    values = generator.standard_normal(shape)
+    outside = np.abs(values) > TRUNCATED_AT
+    while outside.any():
+        values[outside] = generator.standard_normal(int(outside.sum()))
+        outside = np.abs(values) > TRUNCATED_AT
+    return values * TRUNCATED_STANDARD_DEVIATION
+
+
+def orthogonal(generator: "np.random.Generator", shape: Shape, gain: float = 1.0) -> np.ndarray:
+    """`gain` times a random matrix (first axis, all others) whose rows, or columns if fewer, are orthonormal.
+
+    Keeps the length of what passes through. Every such matrix is equally likely: the signs of R's diagonal, which are
+    chance in a QR decomposition, are put into Q. Source: Saxe et al., "Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks", ICLR 2014.
+    """
+    fan_in, _ = _fans(shape)
+    rows, columns = max(shape[0], fan_in), min(shape[0], fan_in)
+    basis, triangle = np.linalg.qr(generator.standard_normal((rows, columns)))
+    basis *= np.where(np.diagonal(triangle) < 0, -gain, gain)
+    return np.ascontiguousarray(basis if shape[0] >= fan_in else basis.T).reshape(shape)
 
 
 def zeros(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
     """All zeros, as biases start."""
     return np.zeros(shape)
+
+
+def ones(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
+    """All ones, as the scales of a normalisation start."""
+    return np.ones(shape)
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    function.__name__: function
+    for function in (
+        he_normal, he_uniform, glorot_normal, glorot_uniform, truncated_normal, orthogonal, zeros, ones,
+    )
+}  # fmt: skip
+
+
+def initializer(name: str) -> Initializer:
+    """The initializer of this name. ArgumentError for an unknown one, with the names there are and the nearest."""
+    if name in INITIALIZERS:
+        return INITIALIZERS[name]
+    nearest = difflib.get_close_matches(str(name), INITIALIZERS, 1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise ArgumentError(f"unknown initializer {name!r}, expected one of {', '.join(INITIALIZERS)}{hint}")
+
+
+def _fans(shape: Shape) -> tuple[int, int]:
+    if len(shape) < 2:
+        raise ShapeError(
+            f"expected a weight of at least two axes, (outputs, inputs, ...), got {shape_text(shape)}; "
+            f"start vectors with zeros, ones or truncated_normal"
+        )
+    return math.prod(shape[1:]), shape[0] * math.prod(shape[2:])

@@ -9,6 +9,7 @@ from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.backend import Array, Device, as_array, choose_device, to_host
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
+from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
@@ -92,11 +93,15 @@ class Layer:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(path, parameter) of this layer and all within, in the order of definition; a shared one once."""
-        seen: set[int] = set()
-        for path, parameter in self._walk(""):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield path, parameter
+        for path, member in self._named_state():
+            if not isinstance(member, Buffer):
+                yield path, member
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """(path, buffer) of this layer and all within, in the order of definition; a shared one once."""
+        for path, member in self._named_state():
+            if isinstance(member, Buffer):
+                yield path, member
 
     def named_layers(self) -> "Iterator[tuple[str, Layer]]":
         """(path, layer) of this layer, as "", and of all within, in the order of definition."""
@@ -111,20 +116,28 @@ class Layer:
         for _, parameter in self.named_parameters():
             yield parameter
 
+    def _named_state(self) -> Iterator[tuple[str, Parameter]]:
+        """Parameters and buffers, in the order of definition; a shared one once."""
+        seen: set[int] = set()
+        for path, member in self._walk(""):
+            if id(member) not in seen:
+                seen.add(id(member))
+                yield path, member
+
     def parameter_count(self) -> int:
         """How many numbers this layer and all within learn. No memory is taken for them."""
         return sum(parameter.size for parameter in self.parameters())
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters as numpy arrays, by path. Device and model stay as they are."""
-        return {path: np.array(to_host(parameter.data), order="C") for path, parameter in self.named_parameters()}
+        """Copies of all parameters and buffers as numpy arrays, by path. Device and model stay as they are."""
+        return {path: np.array(to_host(member.data), order="C") for path, member in self._named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over parameters by path, on this model's device and in its dtype.
+        """Take over parameters and buffers by path, on this model's device and in its dtype.
 
         Raises StateError, and changes nothing, if a parameter is missing, unknown, or of another shape.
         """
-        own = dict(self.named_parameters())
+        own = dict(self._named_state())
         problems = [f"{path} is missing" for path in own if path not in state]
         arrays: dict[str, Array] = {}
         for path, value in state.items():
@@ -157,18 +170,18 @@ class Layer:
         return self._set_training(False)
 
     def to(self, device: str | Device) -> Self:
-        """Move all parameters to `device`, in place. Returns the layer. DeviceError if the device does not work."""
+        """Move all parameters and buffers to `device`, in place. Returns the layer. DeviceError if the device does not work."""
         chosen = choose_device(device).device
-        for parameter in self.parameters():
-            parameter.move(chosen)
+        for _, member in self._named_state():
+            member.move(chosen)
         return self
 
     def astype(self, dtype: Any) -> Self:
-        """Convert all parameters to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
+        """Convert all parameters and buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
         if np.dtype(dtype).kind != "f":
             raise DTypeError(f"a model's dtype must be a float, got {np.dtype(dtype)}")
-        for parameter in self.parameters():
-            parameter.convert(dtype)
+        for _, member in self._named_state():
+            member.convert(dtype)
         return self
 
     @property

@@ -4,7 +4,8 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import IntOrPair, Shape
+from gpucnn.checks import IntOrPair, Shape, as_pair, shape_text
+from gpucnn.errors import ShapeError
 from gpucnn.functions.pooling import pooling_window
 from gpucnn.geometry import pool2d_shape
 from gpucnn.layers.layer import Layer
@@ -45,7 +46,8 @@ class MaxPool2d(_Pool2d):
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to their windows' maxima (N, C, OH, OW)."""
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        maxima: Tensor = F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return maxima
 
 
 class MaxPoolLayer(MaxPool2d):
@@ -75,3 +77,35 @@ class AvgPool2d(_Pool2d):
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to their windows' means (N, C, OH, OW)."""
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+
+class _AdaptivePool2d(Layer):
+    """What adaptive pooling layers share: a fixed output size for images of any."""
+
+    def __init__(self, output_size: IntOrPair) -> None:
+        self.output_size = as_pair(output_size, f"{type(self).__name__}: output_size", 1)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        shape = input_shapes[0]
+        if len(shape) != 4 or 0 in shape[2:]:
+            raise ShapeError(f"{self.label}: expected images (N, C, H, W), at least 1x1, got {shape_text(shape)}")
+        return (*shape[:2], *self.output_size)
+
+    def describe(self) -> str:
+        return f"{self.output_size[0]}x{self.output_size[1]}"
+
+
+class AdaptiveAvgPool2d(_AdaptivePool2d):
+    """`F.adaptive_avg_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size). With 1, global average pooling."""
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, C, H, W) to the means of cells (N, C, OH, OW)."""
+        return F.adaptive_avg_pool2d(x, self.output_size)
+
+
+class AdaptiveMaxPool2d(_AdaptivePool2d):
+    """`F.adaptive_max_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size)."""
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, C, H, W) to the maxima of cells (N, C, OH, OW)."""
+        return F.adaptive_max_pool2d(x, self.output_size)

@@ -6,6 +6,7 @@ import pytest
 from gpucnn import Tensor
 from gpucnn import functions as F
 from gpucnn.backend import random_words
+from gpucnn.errors import ShapeError
 from tests.backends import Backend, host
 
 
@@ -37,3 +38,17 @@ def test_evaluation_changes_nothing() -> None:
     x = Tensor(np.ones(4))
     assert F.dropout(x, 0.9, training=False) is x
     assert F.dropout(x, 0.0) is x
+
+
+def test_dropout2d_keeps_or_drops_whole_channels(backend: Backend) -> None:
+    x = backend.tensor(np.arange(1, 121, dtype=np.float32).reshape(3, 4, 2, 5), True)
+    output = F.dropout2d(x, 0.4, seed=5, purpose="here", counter=2)
+    kept = (random_words(5, "here", 2, count=12) >= round(0.4 * 2**32)).reshape(3, 4, 1, 1)
+    assert kept.any()
+    assert not kept.all()
+    np.testing.assert_allclose(output.numpy(), x.numpy() * kept / 0.6, rtol=1e-6)
+    output.backward(np.ones(output.shape))
+    np.testing.assert_allclose(host(x.grad), np.broadcast_to(kept / 0.6, x.shape), rtol=1e-6)
+    assert F.dropout2d(x, 0.4, training=False) is x
+    with pytest.raises(ShapeError, match=r"dropout2d: expected input \(N, C, ...\), got \(3,\)"):
+        F.dropout2d(np.ones(3), 0.5)

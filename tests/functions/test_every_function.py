@@ -11,7 +11,12 @@ from gpucnn import Tensor
 from gpucnn import functions as F
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
+from tests.functions.activation_cases import CASES as ACTIVATION_CASES
 from tests.functions.case import Case
+from tests.functions.conv_cases import CASES as CONV_CASES
+from tests.functions.loss_cases import CASES as LOSS_CASES
+from tests.functions.normalization_cases import CASES as NORMALIZATION_CASES
+from tests.functions.pooling_cases import CASES as POOLING_CASES
 
 Array = np.ndarray
 LABELS = np.array([2, 0, 1, 2, 2])
@@ -116,6 +121,11 @@ CASES = [
     Case("flatten", F.flatten, lambda x: np.array([row.ravel().tolist() for row in x]), ((2, 3, 4),)),
     Case("transpose", lambda x: F.transpose(x, (1, 2, 0)), lambda x: np.einsum("ijk->jki", x), ((2, 3, 4),)),
     Case("transpose reversed", F.transpose, lambda x: np.einsum("ijk->kji", x), ((2, 3, 4),)),
+    *CONV_CASES,
+    *NORMALIZATION_CASES,
+    *POOLING_CASES,
+    *ACTIVATION_CASES,
+    *LOSS_CASES,
 ]  # fmt: skip
 
 
@@ -176,6 +186,6 @@ def test_an_empty_batch_passes_through(backend: Backend, case: Case) -> None:
 
 def test_every_public_function_has_a_case() -> None:
     plain = {"convolve2d", "max_pooling"}  # tested in test_plain_arrays.py
-    random = {"dropout"}  # tested in test_dropout.py
+    random = {"dropout", "dropout2d"}  # tested in test_dropout.py
     public = {name for name in vars(F) if callable(getattr(F, name)) and not name.startswith("_")}
     assert {case.name.partition(" ")[0] for case in CASES} == public - plain - random

@@ -1,0 +1,243 @@
+"""Normalisation: batch, layer, group, instance and local response.
+
+All but the last give every group of elements mean 0 and variance 1, and then scale and shift it per channel. They
+differ only in what a group is, so they share one function for the statistics and the way back through them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
+from gpucnn.backend import Array, xp_of
+from gpucnn.checks import Shape, as_count, as_number, shape_text
+from gpucnn.errors import ArgumentError, ShapeError
+
+
+def batch_norm(
+    x: Operand,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Operand | None = None,
+    bias: Operand | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise every channel over the batch and all positions: (N, C, ...) to the same shape.
+
+    - `weight`, `bias`: (C,), the scale and shift afterwards, or None.
+    - `training`: use the batch's own mean and biased variance, and move `running_mean` and `running_var` (C,), where given,
+      towards its mean and unbiased variance by the share `momentum`, in place. Else use the running ones as they are.
+
+    Raises ShapeError for input without channels, for statistics and weights of another length, and in training for a
+    single value per channel, whose variance is 0. ArgumentError without running statistics outside of training.
+    Source: Ioffe and Szegedy, "Batch normalization", ICML 2015.
+    """
+    x = as_tensor(x)
+    check_float("batch_norm", x)
+    if x.ndim < 2:
+        raise ShapeError(f"batch_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
+    channels, axes = x.shape[1], (0, *range(2, x.ndim))
+    scale, shift = _per_channel("batch_norm", "weight", weight, x), _per_channel("batch_norm", "bias", bias, x)
+    for name, statistics in (("running_mean", running_mean), ("running_var", running_var)):
+        if statistics is None and not training:
+            raise ArgumentError(f"batch_norm: {name} is None, which only training=True can do without")
+        if statistics is not None and statistics.shape != (channels,):
+            raise ShapeError(f"batch_norm: expected {name} ({channels},), got {shape_text(statistics.shape)}")
+    if not training:
+        assert running_mean is not None
+        assert running_var is not None
+        return _with_statistics(x, running_mean.data, running_var.data, scale, shift, eps)
+    count = math.prod(x.shape) // max(channels, 1)
+    if count == 1:
+        raise ShapeError(
+            f"batch_norm: a single value per channel has no variance to learn from, got input {shape_text(x.shape)}; "
+            f"use a batch of two or more, or model.eval()"
+        )
+    normalized, mean, variance, back = _standardize(x.data, axes, eps)
+    for statistics, fresh in ((running_mean, mean), (running_var, variance * (count / max(count - 1, 1)))):
+        if statistics is not None and count:
+            statistics.data[...] = (1 - momentum) * statistics.data + momentum * fresh.reshape(channels)
+    return _scaled("batch_norm", x, normalized, back, scale, shift, _along(1, x.ndim, channels))
+
+
+def layer_norm(
+    x: Operand,
+    normalized_shape: int | Sequence[int],
+    weight: Operand | None = None,
+    bias: Operand | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each sample over its last axes, of `normalized_shape`; `weight` and `bias` of that shape, or None.
+
+    Raises ShapeError if the input does not end in that shape. Source: Ba et al., "Layer normalization", 2016.
+    """
+    x = as_tensor(x)
+    check_float("layer_norm", x)
+    ending = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    if not ending or x.shape[-len(ending) :] != ending:
+        raise ShapeError(f"layer_norm: expected input (..., {', '.join(map(str, ending))}), got {shape_text(x.shape)}")
+    scale, shift = (
+        _shaped("layer_norm", name, value, x, ending) for name, value in (("weight", weight), ("bias", bias))
+    )
+    axes = tuple(range(x.ndim - len(ending), x.ndim))
+    normalized, _, _, back = _standardize(x.data, axes, eps)
+    return _scaled("layer_norm", x, normalized, back, scale, shift, (1,) * (x.ndim - len(ending)) + ending)
+
+
+def group_norm(
+    x: Operand, num_groups: int, weight: Operand | None = None, bias: Operand | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalise each sample's channels in `num_groups` groups, over all positions: (N, C, ...) to the same shape.
+
+    `weight` and `bias`: (C,), or None. Raises ShapeError for input without channels, ArgumentError if `num_groups` does not
+    divide them. Source: Wu and He, "Group normalization", ECCV 2018.
+    """
+    return _group_norm("group_norm", as_tensor(x), num_groups, weight, bias, eps)
+
+
+def instance_norm(x: Operand, weight: Operand | None = None, bias: Operand | None = None, eps: float = 1e-5) -> Tensor:
+    """Normalise each channel of each sample over its positions: (N, C, ...) to the same shape.
+
+    `weight` and `bias`: (C,), or None. Raises ShapeError for input without positions.
+    Source: Ulyanov et al., "Instance normalization", 2016.
+    """
+    x = as_tensor(x)
+    if x.ndim < 3:
+        raise ShapeError(f"instance_norm: expected input (N, C, positions, ...), got {shape_text(x.shape)}")
+    return _group_norm("instance_norm", x, x.shape[1], weight, bias, eps)
+
+
+def local_response_norm(x: Operand, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x / (k + alpha * mean of squares over `size` neighbouring channels) ** beta, for input (N, C, ...).
+
+    The mean counts neighbours outside of the channels as zeros, as in PyTorch. Raises ShapeError for input without
+    channels. Source: Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", NeurIPS 2012.
+    """
+    x = as_tensor(x)
+    check_float("local_response_norm", x)
+    size = as_count(size, "local_response_norm: size")
+    if x.ndim < 2:
+        raise ShapeError(f"local_response_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
+    values = x.data
+    base = k + alpha / size * _sum_of_neighbours(values * values, size // 2, (size - 1) // 2)
+    power = base**-beta
+
+    def backward(gradient: Array) -> tuple[Array]:
+        # A channel is a neighbour of those that have it as theirs: the same sum, with its two sides swapped.
+        shares = _sum_of_neighbours(gradient * values * power / base, (size - 1) // 2, size // 2)
+        return (gradient * power - 2 * alpha * beta / size * values * shares,)
+
+    return record("local_response_norm", values * power, (x,), backward)
+
+
+def _standardize(
+    values: Array, axes: tuple[int, ...], eps: float
+) -> tuple[Array, Array, Array, Callable[[Array], Array]]:
+    """(values with mean 0 and variance 1 over `axes`, the mean, the biased variance, and the way back for gradients)."""
+    xp = xp_of(values)
+    eps = as_number(eps, "eps")
+    if values.size == 0:
+        nothing = xp.zeros([1 if axis in axes else size for axis, size in enumerate(values.shape)], values.dtype)
+        return values.copy(), nothing, nothing, lambda gradient: gradient
+    mean = values.mean(axis=axes, keepdims=True)
+    centred = values - mean
+    variance = (centred * centred).mean(axis=axes, keepdims=True)
+    inverse = 1 / xp.sqrt(variance + eps)
+    normalized = centred * inverse
+
+    def back(gradient: Array) -> Array:
+        through_mean = gradient.mean(axis=axes, keepdims=True)
+        through_variance = normalized * (gradient * normalized).mean(axis=axes, keepdims=True)
+        return inverse * (gradient - through_mean - through_variance)
+
+    return normalized, mean, variance, back
+
+
+def _scaled(
+    name: str,
+    x: Tensor,
+    normalized: Array,
+    back: Callable[[Array], Array],
+    scale: Tensor | None,
+    shift: Tensor | None,
+    along: Shape,
+) -> Tensor:
+    """The tensor normalized * scale + shift, both laid out as `along`; `back` takes gradients through the statistics."""
+    factor = None if scale is None else scale.data.reshape(along)
+    output = normalized if factor is None else normalized * factor
+    if shift is not None:
+        output = output + shift.data.reshape(along)
+    summed = tuple(axis for axis, size in enumerate(along) if size == 1 or size != normalized.shape[axis])
+
+    def backward(gradient: Array) -> tuple[Array | None, ...]:
+        gradients: list[Array | None] = [back(gradient if factor is None else gradient * factor)]
+        if scale is not None:
+            gradients.append((gradient * normalized).sum(axis=summed).reshape(scale.shape))
+        if shift is not None:
+            gradients.append(gradient.sum(axis=summed).reshape(shift.shape))
+        return tuple(gradients)
+
+    return record(name, output, [tensor for tensor in (x, scale, shift) if tensor is not None], backward)
+
+
+def _with_statistics(
+    x: Tensor, mean: Array, variance: Array, scale: Tensor | None, shift: Tensor | None, eps: float
+) -> Tensor:
+    """Batch normalisation with given statistics (C,), which are constants."""
+    along = _along(1, x.ndim, x.shape[1])
+    inverse = (1 / xp_of(x.data).sqrt(variance + as_number(eps, "eps"))).reshape(along)
+    normalized = (x.data - mean.reshape(along)) * inverse
+    return _scaled("batch_norm", x, normalized, lambda gradient: gradient * inverse, scale, shift, along)
+
+
+def _group_norm(
+    owner: str, x: Tensor, num_groups: int, weight: Operand | None, bias: Operand | None, eps: float
+) -> Tensor:
+    check_float(owner, x)
+    if x.ndim < 2:
+        raise ShapeError(f"{owner}: expected input (N, C, ...), got {shape_text(x.shape)}")
+    batch, channels = x.shape[:2]
+    if as_count(num_groups, f"{owner}: num_groups") and channels % num_groups:
+        raise ArgumentError(f"{owner}: num_groups must divide {channels} channels, got {num_groups}")
+    scale, shift = _per_channel(owner, "weight", weight, x), _per_channel(owner, "bias", bias, x)
+    grouped = (batch, num_groups, math.prod(x.shape[1:]) // num_groups)
+    normalized, _, _, back = _standardize(x.data.reshape(grouped), (2,), eps)
+    shape = x.shape
+
+    def back_in_groups(gradient: Array) -> Array:
+        return back(gradient.reshape(grouped)).reshape(shape)
+
+    along = _along(1, x.ndim, channels)
+    return _scaled(owner, x, normalized.reshape(shape), back_in_groups, scale, shift, along)
+
+
+def _sum_of_neighbours(values: Array, before: int, after: int) -> Array:
+    """For every channel (axis 1) the sum over it, the `before` channels before it and the `after` channels behind it."""
+    channels = values.shape[1]
+    total = values.copy()
+    for distance in range(1, max(before, after) + 1):
+        if distance <= before:
+            total[:, distance:] += values[:, : max(channels - distance, 0)]
+        if distance <= after:
+            total[:, : max(channels - distance, 0)] += values[:, distance:]
+    return total
+
+
+def _along(axis: int, ndim: int, size: int) -> Shape:
+    """The shape in which a vector of `size` lies along `axis` of an array of `ndim` axes."""
+    return tuple(size if place == axis else 1 for place in range(ndim))
+
+
+def _per_channel(owner: str, name: str, value: Operand | None, x: Tensor) -> Tensor | None:
+    return _shaped(owner, name, value, x, (x.shape[1],))
+
+
+def _shaped(owner: str, name: str, value: Operand | None, x: Tensor, shape: Sequence[Any]) -> Tensor | None:
+    if value is None:
+        return None
+    tensor = as_operand(value, x)
+    if tensor.shape != tuple(shape):
+        raise ShapeError(f"{owner}: expected {name} {shape_text(tuple(shape))}, got {shape_text(tensor.shape)}")
+    return tensor

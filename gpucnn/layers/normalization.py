@@ -1,0 +1,158 @@
+"""Normalisation layers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.checks import Shape, as_count, as_number, shape_text
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.layers.buffer import Buffer
+from gpucnn.layers.initialization import ones, zeros
+from gpucnn.layers.layer import Layer
+from gpucnn.layers.parameter import Parameter
+
+
+class _BatchNorm(Layer):
+    """What batch normalisation layers share. `expected` says in words, and `ndims` in numbers, what they take."""
+
+    expected: str
+    ndims: tuple[int, ...]
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, frozen: bool = False
+    ) -> None:
+        kind = type(self).__name__
+        self.num_features = as_count(num_features, f"{kind}: num_features")
+        self.eps, self.momentum = as_number(eps, f"{kind}: eps"), as_number(momentum, f"{kind}: momentum")
+        self.frozen = frozen
+        self.weight = Parameter((num_features,), ones) if affine else None
+        self.bias = Parameter((num_features,), zeros) if affine else None
+        self.running_mean = Buffer((num_features,), zeros)
+        self.running_var = Buffer((num_features,), ones)
+
+    def forward(self, x: Any) -> Tensor:
+        """Input to output of the same shape."""
+        learning = self.training and not self.frozen
+        statistics = (self.running_mean, self.running_var)
+        return F.batch_norm(x, *statistics, self.weight, self.bias, learning, self.momentum, self.eps)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        shape = input_shapes[0]
+        if len(shape) not in self.ndims or shape[1] != self.num_features:
+            raise ShapeError(
+                f"{self.label}: expected input {self.expected.format(self.num_features)}, got {shape_text(shape)}; "
+                f"build it with num_features={shape[1] if len(shape) > 1 else '...'}"
+            )
+        return shape
+
+    def describe(self) -> str:
+        return str(self.num_features)
+
+
+class BatchNorm1d(_BatchNorm):
+    """`F.batch_norm` of (N, num_features) or (N, num_features, L), with running statistics for evaluation.
+
+    - `weight`, `bias`: (num_features,), ones and zeros at the start; None with `affine=False`.
+    - `running_mean`, `running_var`: buffers (num_features,), which move by the share `momentum` at each training step.
+    - `frozen`: use the running statistics in training, too, and leave them as they are.
+
+    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit, and for a batch of a single
+    value per channel in training.
+    """
+
+    expected, ndims = "(N, {0}) or (N, {0}, L)", (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """`F.batch_norm` of images (N, num_features, H, W). Arguments and errors are those of BatchNorm1d."""
+
+    expected, ndims = "(N, {0}, H, W)", (4,)
+
+
+class LayerNorm(Layer):
+    """`F.layer_norm` over the last axes, of `normalized_shape` (an int or several).
+
+    `weight`, `bias`: of that shape, ones and zeros at the start; None with `affine=False`. Raises ShapeError for input
+    that does not end in it.
+    """
+
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, affine: bool = True) -> None:
+        sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        self.normalized_shape = tuple(as_count(size, "LayerNorm: normalized_shape") for size in sizes)
+        self.eps = as_number(eps, "LayerNorm: eps")
+        self.weight = Parameter(self.normalized_shape, ones) if affine else None
+        self.bias = Parameter(self.normalized_shape, zeros) if affine else None
+
+    def forward(self, x: Any) -> Tensor:
+        """Input (..., *normalized_shape) to output of the same shape."""
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        shape = input_shapes[0]
+        if shape[len(shape) - len(self.normalized_shape) :] != self.normalized_shape:
+            ending = ", ".join(map(str, self.normalized_shape))
+            raise ShapeError(f"{self.label}: expected input (..., {ending}), got {shape_text(shape)}")
+        return shape
+
+    def describe(self) -> str:
+        return shape_text(self.normalized_shape)
+
+
+class GroupNorm(Layer):
+    """`F.group_norm` of (N, num_channels, ...) in `num_groups` groups of channels.
+
+    `weight`, `bias`: (num_channels,), ones and zeros at the start; None with `affine=False`. Raises ArgumentError if the
+    groups do not divide the channels, ShapeError for input that does not fit.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        kind = type(self).__name__
+        self.num_groups = as_count(num_groups, f"{kind}: num_groups")
+        self.num_channels = as_count(num_channels, f"{kind}: num_channels")
+        self.eps = as_number(eps, f"{kind}: eps")
+        if num_channels % num_groups:
+            raise ArgumentError(f"{kind}: num_groups must divide num_channels, got {num_groups} for {num_channels}")
+        self.weight = Parameter((num_channels,), ones) if affine else None
+        self.bias = Parameter((num_channels,), zeros) if affine else None
+
+    def forward(self, x: Any) -> Tensor:
+        """Input (N, num_channels, ...) to output of the same shape."""
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        shape = input_shapes[0]
+        if len(shape) < 2 or shape[1] != self.num_channels:
+            raise ShapeError(f"{self.label}: expected input (N, {self.num_channels}, ...), got {shape_text(shape)}")
+        return shape
+
+    def describe(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}"
+
+
+class InstanceNorm2d(GroupNorm):
+    """`F.instance_norm` of images (N, num_features, H, W): a group norm in which each channel is a group.
+
+    `weight`, `bias`: (num_features,) with `affine=True`; None by default, as in PyTorch.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
+        super().__init__(num_features, num_features, eps, affine)
+
+
+class LocalResponseNorm(Layer):
+    """`F.local_response_norm` over `size` neighbouring channels of (N, C, ...)."""
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        self.size = as_count(size, "LocalResponseNorm: size")
+        self.alpha, self.beta, self.k = alpha, beta, k
+
+    def forward(self, x: Any) -> Tensor:
+        """Input (N, C, ...) to output of the same shape."""
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return input_shapes[0]
+
+    def describe(self) -> str:
+        return str(self.size)

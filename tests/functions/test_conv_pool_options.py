@@ -1,0 +1,64 @@
+"""Options of convolution and pooling: what they mean at the edges, and what is refused."""
+
+import numpy as np
+import pytest
+
+from gpucnn import functions as F
+from gpucnn import layers
+from gpucnn.errors import ArgumentError, GpucnnError, ShapeError
+from tests.backends import Backend, host
+
+
+def test_indices_of_max_pooling_put_the_maxima_back(backend: Backend) -> None:
+    images = np.random.default_rng(0).standard_normal((2, 3, 7, 6))
+    x = backend.tensor(images, True)
+    maxima, indices = F.max_pool2d(x, 2, return_indices=True)
+    assert (maxima.shape, indices.dtype) == ((2, 3, 3, 3), np.int32)
+    back = F.max_unpool2d(maxima, indices, 2, output_size=(7, 6))
+    kept = back.numpy() != 0
+    assert kept.sum() == maxima.size
+    np.testing.assert_array_equal(back.numpy()[kept], images[kept])
+    (back * 2.0).sum().backward()
+    np.testing.assert_array_equal(host(x.grad), 2.0 * kept)
+    assert F.max_unpool2d(maxima, indices, 2).shape == (2, 3, 6, 6)
+
+
+def test_the_first_maximum_of_a_cell_gets_the_gradient_and_nan_wins(backend: Backend) -> None:
+    x = backend.tensor(np.array([[1.0, 1.0, np.nan], [1.0, 0.0, 5.0]])[None, None], True)
+    output = F.adaptive_max_pool2d(x, (1, 3))
+    np.testing.assert_array_equal(output.numpy()[0, 0], [[1, 1, np.nan]])
+    output.backward(np.array([[[[1.0, 2.0, 3.0]]]]))
+    np.testing.assert_array_equal(host(x.grad)[0, 0], [[1, 2, 3], [0, 0, 0]])
+
+
+def test_same_padding_keeps_the_size() -> None:
+    for kernel, dilation in ((3, 1), (4, 1), ((2, 5), 1), (3, 2)):
+        layer = layers.Conv2d(1, 1, kernel, padding="same", dilation=dilation)
+        assert layer.output_shape((2, 1, 9, 8)) == layer(np.ones((2, 1, 9, 8))).shape == (2, 1, 9, 8)
+
+
+REFUSED = [
+    (lambda: F.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), stride=2, padding="same"), ArgumentError,
+     'padding "same" needs stride 1, got (2, 2); give the padding in numbers'),
+    (lambda: layers.Conv2d(1, 1, 3, padding="full"), ArgumentError, 'padding must be "same", "valid" or ints >= 0, got \'full\''),
+    (lambda: layers.Conv2d(1, 1, 3, padding=((1, -1), (0, 0))), ArgumentError, "padding must be an int >= 0 or a (height, width)"),
+    (lambda: F.conv_transpose2d(np.ones((1, 2, 3, 3)), np.ones((3, 1, 2, 2))), ShapeError,
+     "conv_transpose2d: expected input (N, 3, H, W), got (1, 2, 3, 3)"),
+    (lambda: F.conv_transpose2d(np.ones((1, 2, 3, 3)), np.ones((2, 1, 2, 2)), output_padding=1), ArgumentError,
+     "conv_transpose2d: output_padding must be smaller than stride or dilation, got 1 for stride (1, 1) and dilation (1, 1)"),
+    (lambda: F.conv_transpose2d(np.ones((1, 2, 1, 1)), np.ones((2, 1, 2, 2)), padding=1), ShapeError,
+     "conv_transpose2d: images of 1x1 would give 0x0; use less padding"),
+    (lambda: F.conv_transpose2d(np.ones((1, 2, 3, 3)), np.ones((2, 1, 2, 2)), np.ones(2)), ShapeError,
+     "conv_transpose2d: expected bias (1,), one per output channel, got (2,)"),
+    (lambda: layers.ConvTranspose2d(2, 3, 2, groups=2), ArgumentError, "ConvTranspose2d: groups must divide out_channels"),
+    (lambda: F.adaptive_avg_pool2d(np.ones((2, 3)), 1), ShapeError, "adaptive_avg_pool2d: expected images (N, C, H, W)"),
+    (lambda: layers.AdaptiveMaxPool2d(0), ArgumentError, "AdaptiveMaxPool2d: output_size must be an int >= 1"),
+    (lambda: layers.AdaptiveAvgPool2d(1)(np.ones((1, 2, 0, 3))), ShapeError, "AdaptiveAvgPool2d: expected images (N, C, H, W)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), REFUSED, ids=[text[:45] for _, _, text in REFUSED])
+def test_what_is_refused(call: object, kind: type[GpucnnError], text: str) -> None:
+    with pytest.raises(kind) as raised:
+        call()  # type: ignore[operator]
+    assert str(raised.value).startswith(text)

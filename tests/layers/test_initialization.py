@@ -1,0 +1,130 @@
+"""Initial values against theory: moments within five standard errors, bounds, orthogonality, and refusals."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gpucnn.backend import generator
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.layers import initialization
+from gpucnn.layers.initialization import INITIALIZERS, initializer, orthogonal
+from gpucnn.layers.parameter import Parameter
+
+LINEAR, CONV = (60, 300), (40, 16, 5, 3)
+FANS = {LINEAR: (300, 60), CONV: (16 * 15, 40 * 15)}
+"""(fan_in, fan_out), as PyTorch counts them."""
+
+# The variance of a standard normal that is cut off at two: 1 - 2 * 2 * density(2) / P(|x| < 2).
+CUT_VARIANCE = 1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2))
+
+
+def draw(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return initializer(name)(generator(seed, "initial weight"), shape)
+
+
+@pytest.mark.parametrize("shape", [LINEAR, CONV])
+@pytest.mark.parametrize(
+    ("name", "variance", "fourth"),
+    [
+        ("he_normal", lambda fan_in, fan_out: 2 / fan_in, 3.0),
+        ("he_uniform", lambda fan_in, fan_out: 2 / fan_in, 1.8),
+        ("glorot_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out), 3.0),
+        ("glorot_uniform", lambda fan_in, fan_out: 2 / (fan_in + fan_out), 1.8),
+        ("truncated_normal", lambda fan_in, fan_out: 0.02**2 * CUT_VARIANCE, 3.0),
+    ],
+)
+def test_mean_and_variance(
+    name: str, variance: Callable[[int, int], float], fourth: float, shape: tuple[int, ...]
+) -> None:
+    """`fourth`: the fourth moment over the squared variance, or more; it sets the variance's standard error."""
+    values = draw(name, shape)
+    expected, count = variance(*FANS[shape]), values.size
+    assert (values.shape, values.dtype) == (shape, np.float64)
+    assert abs(values.mean()) < 5 * math.sqrt(expected / count)
+    assert abs((values**2).mean() - expected) < 5 * expected * math.sqrt((fourth - 1) / count)
+
+
+@pytest.mark.parametrize("shape", [LINEAR, CONV])
+@pytest.mark.parametrize("name", ["he_uniform", "glorot_uniform"])
+def test_uniform_fills_its_bounds(name: str, shape: tuple[int, ...]) -> None:
+    fan_in, fan_out = FANS[shape]
+    bound = math.sqrt(6 / (fan_in if name == "he_uniform" else fan_in + fan_out))
+    values = draw(name, shape)
+    assert -bound <= values.min() < -0.999 * bound
+    assert 0.999 * bound < values.max() < bound
+
+
+def test_truncated_normal_redraws_what_lies_beyond_two_standard_deviations() -> None:
+    values = draw("truncated_normal", CONV)
+    assert 0.039 < np.abs(values).max() <= 0.04
+    # Clipping would pile 4.6% of the values up at the bounds; redrawing leaves about 0.1% in the last hundredth.
+    assert (np.abs(values) > 0.0396).mean() < 0.005
+    assert len(np.unique(values)) == values.size
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (10, 6), (7, 7), (8, 3, 2, 2), (30, 3, 2, 2), (1, 5)])
+def test_orthogonal_rows_or_columns(shape: tuple[int, ...]) -> None:
+    values = draw("orthogonal", shape)
+    assert values.shape == shape
+    assert values.flags.c_contiguous
+    matrix = values.reshape(shape[0], -1)
+    product = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-12)
+
+
+def test_orthogonal_gain() -> None:
+    doubled = orthogonal(generator(0, "initial weight"), (4, 6), gain=2.0)
+    np.testing.assert_allclose(doubled, 2 * draw("orthogonal", (4, 6)))
+
+
+def test_orthogonal_matrices_favour_no_direction() -> None:
+    """Each element has mean 0 and variance 1 / 3. LAPACK's own signs would make the diagonal negative on average."""
+    matrices = np.stack([draw("orthogonal", (3, 3), seed) for seed in range(400)])
+    assert np.abs(matrices.mean(axis=0)).max() < 5 * math.sqrt(1 / 3 / 400)
+    # Squared elements of a unit vector in three dimensions are Beta(1/2, 1), with variance 4 / 45.
+    assert np.abs((matrices**2).mean(axis=0) - 1 / 3).max() < 5 * math.sqrt(4 / 45 / 400)
+    # Rotations and reflections are equally frequent.
+    assert abs(np.sign(np.linalg.det(matrices)).mean()) < 5 / math.sqrt(400)
+
+
+def test_zeros_and_ones() -> None:
+    np.testing.assert_array_equal(draw("zeros", (3,)), np.zeros(3))
+    np.testing.assert_array_equal(draw("ones", (2, 3)), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_values_are_a_function_of_the_generator(name: str) -> None:
+    first = draw(name, LINEAR)
+    np.testing.assert_array_equal(draw(name, LINEAR), first)
+    assert (name in ("zeros", "ones")) == np.array_equal(draw(name, LINEAR, seed=1), first)
+    weight = Parameter(LINEAR, initializer(name))
+    assert weight.data.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_every_name_is_its_function(name: str) -> None:
+    assert initializer(name) is getattr(initialization, name)
+
+
+def test_an_unknown_name_is_answered_with_the_names_and_the_nearest() -> None:
+    names = "he_normal, he_uniform, glorot_normal, glorot_uniform, truncated_normal, orthogonal, zeros, ones"
+    with pytest.raises(ArgumentError) as caught:
+        initializer("glorot_unifrom")
+    assert str(caught.value) == (
+        f"unknown initializer 'glorot_unifrom', expected one of {names}; did you mean glorot_uniform?"
+    )
+    with pytest.raises(ArgumentError) as caught:
+        initializer("lecun")
+    assert str(caught.value) == f"unknown initializer 'lecun', expected one of {names}"
+
+
+@pytest.mark.parametrize("name", ["he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "orthogonal"])
+@pytest.mark.parametrize(("shape", "text"), [((4,), r"\(4,\)"), ((), r"\(\)")])
+def test_a_vector_has_no_fans(name: str, shape: tuple[int, ...], text: str) -> None:
+    with pytest.raises(
+        ShapeError,
+        match=rf"expected a weight of at least two axes, \(outputs, inputs, ...\), got {text}; start vectors with zeros",
+    ):
+        draw(name, shape)

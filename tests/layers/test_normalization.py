@@ -1,0 +1,112 @@
+"""Running statistics: how they move, when they are used, that they are saved and are no parameters."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpucnn import Tensor, layers, optim
+from gpucnn import functions as F
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.training.model_file import load_model, save_model
+from tests.backends import Backend, host
+
+IMAGES = (np.random.default_rng(0).standard_normal((6, 3, 4, 5)) * 2 + 1).astype(np.float32)
+
+
+def test_running_statistics_move_by_momentum_with_the_unbiased_variance(backend: Backend) -> None:
+    layer = layers.BatchNorm2d(3, momentum=0.25).to(backend.device_name)
+    for _ in range(2):
+        layer(backend.array(IMAGES))
+    mean, variance = IMAGES.mean(axis=(0, 2, 3)), IMAGES.var(axis=(0, 2, 3), ddof=1)
+    np.testing.assert_allclose(host(layer.running_mean.data), (1 - 0.75**2) * mean, rtol=1e-5)
+    np.testing.assert_allclose(host(layer.running_var.data), 0.75**2 + (1 - 0.75**2) * variance, rtol=1e-5)
+
+
+def test_evaluation_uses_them_and_leaves_them(backend: Backend) -> None:
+    layer = layers.BatchNorm2d(3).to(backend.device_name)
+    layer(backend.array(IMAGES))
+    before = layer.state_dict()
+    output = layer.eval()(backend.array(IMAGES[:1])).numpy()
+    mean, variance = (before[f"running_{name}"].reshape(3, 1, 1) for name in ("mean", "var"))
+    np.testing.assert_allclose(output, (IMAGES[:1] - mean) / np.sqrt(variance + 1e-5), rtol=1e-5, atol=1e-6)
+    for path, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[path])
+
+
+def test_frozen_uses_them_in_training_too() -> None:
+    layer = layers.BatchNorm2d(3, frozen=True)
+    output = layer(IMAGES)
+    np.testing.assert_allclose(output.numpy(), IMAGES / np.sqrt(1 + 1e-5), rtol=1e-6)
+    assert not layer.running_mean.data.any()
+
+
+def test_buffers_are_state_and_no_parameters(tmp_path: Path) -> None:
+    model = layers.Sequential(layers.Conv2d(3, 2, 3), layers.BatchNorm2d(2))
+    assert [path for path, _ in model.named_parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert [path for path, _ in model.named_buffers()] == ["1.running_mean", "1.running_var"]
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"]
+    assert model.parameter_count() == 3 * 2 * 9 + 2 + 4
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    (model(IMAGES) * 1.0).sum().backward()
+    optimizer.step()
+    assert model[1].running_mean.grad is None
+    save_model(tmp_path / "model.safetensors", model, {})
+    other = layers.Sequential(layers.Conv2d(3, 2, 3), layers.BatchNorm2d(2))
+    other.load_state_dict(load_model(tmp_path / "model.safetensors")[0])
+    np.testing.assert_array_equal(other.eval()(IMAGES).numpy(), model.eval()(IMAGES).numpy())
+    assert model.astype("float64")[1].running_var.data.dtype == np.float64
+
+
+def test_a_single_value_per_channel_is_refused_in_training() -> None:
+    layer = layers.BatchNorm1d(3)
+    with pytest.raises(ShapeError) as raised:
+        layer(np.ones((1, 3)))
+    assert str(raised.value) == (
+        "batch_norm: a single value per channel has no variance to learn from, got input (1, 3); "
+        "use a batch of two or more, or model.eval()"
+    )
+    assert layer.eval()(np.ones((1, 3))).shape == (1, 3)
+    assert layers.BatchNorm2d(3)(np.ones((1, 3, 1, 2))).shape == (1, 3, 1, 2)
+
+
+def test_an_empty_batch_leaves_the_statistics(backend: Backend) -> None:
+    layer = layers.BatchNorm2d(3).to(backend.device_name)
+    assert layer(np.ones((0, 3, 2, 2))).shape == (0, 3, 2, 2)
+    assert not host(layer.running_mean.data).any()
+
+
+def test_a_constant_channel_becomes_the_bias(backend: Backend) -> None:
+    x = backend.tensor(np.full((4, 2, 3, 3), 7.0, np.float32), True)
+    output = F.batch_norm(x, None, None, np.ones(2), np.array([5.0, -1.0]), training=True)
+    np.testing.assert_array_equal(output.numpy()[0, :, 0, 0], [5, -1])
+    output.backward(np.ones(output.shape))
+    np.testing.assert_allclose(host(x.grad), 0, atol=1e-3)
+
+
+REFUSED = [
+    (lambda: layers.BatchNorm2d(3)(np.ones((2, 4, 2, 2))), ShapeError,
+     "BatchNorm2d: expected input (N, 3, H, W), got (2, 4, 2, 2); build it with num_features=4"),
+    (lambda: layers.BatchNorm1d(3)(np.ones((2, 3, 2, 2))), ShapeError, "BatchNorm1d: expected input (N, 3) or (N, 3, L), got"),
+    (lambda: layers.BatchNorm2d(0), ArgumentError, "BatchNorm2d: num_features must be an int >= 1, got 0"),
+    (lambda: layers.GroupNorm(2, 3), ArgumentError, "GroupNorm: num_groups must divide num_channels, got 2 for 3"),
+    (lambda: layers.GroupNorm(2, 4)(np.ones((2, 6, 3))), ShapeError, "GroupNorm: expected input (N, 4, ...), got (2, 6, 3)"),
+    (lambda: layers.LayerNorm(4)(np.ones((2, 3))), ShapeError, "LayerNorm: expected input (..., 4), got (2, 3)"),
+    (lambda: F.layer_norm(np.ones((2, 3)), (2, 4)), ShapeError, "layer_norm: expected input (..., 2, 4), got (2, 3)"),
+    (lambda: F.batch_norm(np.ones((2, 3)), None, None), ArgumentError,
+     "batch_norm: running_mean is None, which only training=True can do without"),
+    (lambda: F.batch_norm(np.ones((2, 3)), Tensor(np.ones(4)), None, training=True), ShapeError,
+     "batch_norm: expected running_mean (3,), got (4,)"),
+    (lambda: F.group_norm(np.ones((2, 3)), 2), ArgumentError, "group_norm: num_groups must divide 3 channels, got 2"),
+    (lambda: F.group_norm(np.ones((2, 4)), 2, np.ones(3)), ShapeError, "group_norm: expected weight (4,), got (3,)"),
+    (lambda: F.instance_norm(np.ones((2, 3))), ShapeError, "instance_norm: expected input (N, C, positions, ...), got (2, 3)"),
+    (lambda: F.local_response_norm(np.ones(3), 3), ShapeError, "local_response_norm: expected input (N, C, ...), got (3,)"),
+    (lambda: F.local_response_norm(np.ones((1, 3)), 0), ArgumentError, "local_response_norm: size must be an int >= 1, got 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), REFUSED, ids=[text[:40] for _, _, text in REFUSED])
+def test_what_is_refused(call: object, kind: type, text: str) -> None:
+    with pytest.raises(kind) as raised:
+        call()  # type: ignore[operator]
+    assert str(raised.value).startswith(text)
