@@ -10,7 +10,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
 
 SOURCE = Path(__file__).with_suffix(".cu")
-_COUNTED = "long long size, int count_include_pad, int padding_bottom, int padding_right"
+_COUNTED = "long long size, int first_row, int end_row, int first_column, int end_column"
 AVG_POOL = Kernel(SOURCE, "avg_pool", f"const T* images, T* output, {_COUNTED}, {WINDOW}")
 AVG_POOL_GRADIENT = Kernel(SOURCE, "avg_pool_gradient", f"const T* gradient, T* images, {_COUNTED}, {WINDOW}")
 
@@ -52,9 +52,13 @@ def avg_pool_gradient(gradient: Array, image_shape: Shape, window: Window, count
 def _launch(
     kernel: Kernel, source: Array, target: Array, window: Window, image_size: Pair, output_size: Pair, include: bool
 ) -> None:
-    (_, bottom), (_, right) = window.padding
-    sizes = (int(include), bottom, right, *window.sizes(image_size, output_size))
-    launch(kernel, target.size, xp_of(source).ascontiguousarray(source), target, target.size, *sizes)
+    counted = [
+        bound
+        for size, (before, after) in zip(image_size, window.padding, strict=True)
+        for bound in ((-before, size + after) if include else (0, size))
+    ]
+    sizes = window.sizes(image_size, output_size)
+    launch(kernel, target.size, xp_of(source).ascontiguousarray(source), target, target.size, *counted, *sizes)
 
 
 def _divisor(
