@@ -8,5 +8,6 @@ from gpucnn.autograd.operands import as_operands as as_operands
 from gpucnn.autograd.operands import as_tensor as as_tensor
 from gpucnn.autograd.operands import check_float as check_float
 from gpucnn.autograd.record import record as record
+from gpucnn.autograd.tape import backward_number as backward_number
 from gpucnn.autograd.tensor import Operand as Operand
 from gpucnn.autograd.tensor import Tensor as Tensor

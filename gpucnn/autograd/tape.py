@@ -11,12 +11,20 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from gpucnn.backend import Array
+from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.errors import GradientError
 
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
 """From the gradient of an operation's output to those of its inputs, in order; None for one that needs none."""
 
 _numbers = itertools.count()
+_backward = itertools.count(1)
+_current_backward = 0
+
+
+def backward_number() -> int:
+    """The number of the backward pass that runs, or ran last: what belongs to one can so be told from another's."""
+    return _current_backward
 
 
 class Node:
@@ -43,6 +51,8 @@ def run_backward(start: Node, gradient: Array) -> None:
 
     Raises GradientError at a node that an earlier backward pass has released.
     """
+    global _current_backward
+    _current_backward = next(_backward)
     gradients: dict[Node, Array] = {start: gradient}
     queue = [(-start.number, start)]
     while queue:
@@ -54,8 +64,9 @@ def run_backward(start: Node, gradient: Array) -> None:
             )
         try:
             input_gradients = node.backward(gradients.pop(node))
-        except MemoryError as error:
-            error.add_note(f"in the gradient of {node.owner or node.name}")
+        except Exception as error:
+            if is_out_of_memory(error):
+                error.add_note(f"in the gradient of {node.owner or node.name}")
             raise
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
             if source is None or input_gradient is None:

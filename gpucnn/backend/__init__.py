@@ -6,6 +6,7 @@ from gpucnn.backend.array_module import xp_of as xp_of
 from gpucnn.backend.device import Choice as Choice
 from gpucnn.backend.device import Device as Device
 from gpucnn.backend.device import choose_device as choose_device
+from gpucnn.backend.device import current as current
 from gpucnn.backend.random import generator as generator
 from gpucnn.backend.random import random_stream as random_stream
 from gpucnn.backend.random import random_words as random_words

@@ -1,9 +1,10 @@
 """Devices by name: "cpu", "cuda", "cuda:1", and "auto", which says what it took and why."""
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,11 @@ class Choice(NamedTuple):
 
 
 CPU = Device()
+
+
+def current(device: Device) -> AbstractContextManager[Any]:
+    """Inside, new arrays of `device.xp` are made on `device`."""
+    return nullcontext() if device.kind == "cpu" else cuda.cupy().cuda.Device(device.index)
 
 
 def choose_device(name: "str | Device" = "auto") -> Choice:

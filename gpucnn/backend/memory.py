@@ -6,6 +6,14 @@ import re
 from gpucnn.backend import cuda
 from gpucnn.backend.device import Device
 
+_SAYS_SO = re.compile("out of memory|ErrorMemoryAllocation|ERROR_OUT_OF_MEMORY|STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether `error` says that memory did not suffice: Python's, CuPy's, or one of CUDA's own libraries."""
+    cuda_library = type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends")
+    return isinstance(error, MemoryError) or (cuda_library and _SAYS_SO.search(str(error)) is not None)
+
 
 def free_bytes(device: Device) -> int:
     """How many bytes can still be allocated on a GPU: what the driver has, and what CuPy's pool keeps for later."""
@@ -24,7 +32,7 @@ def release(device: Device) -> None:
             cupy.get_default_memory_pool().free_all_blocks()
 
 
-def bytes_asked(error: MemoryError) -> int | None:
+def bytes_asked(error: Exception) -> int | None:
     """How many bytes an allocation that failed was to have, as CuPy's message tells; None if it does not."""
     found = re.search(r"allocating ([\d,]+) bytes", str(error))
     return int(found[1].replace(",", "")) if found else None

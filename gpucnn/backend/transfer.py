@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.backend.array_module import Array, xp_of
-from gpucnn.backend.device import CPU, Device
+from gpucnn.backend.device import CPU, Device, current
 
 
 def device_of(array: Array) -> Device:
@@ -15,7 +15,10 @@ def to_device(array: Array, device: Device) -> Array:
     """`array` on `device`: itself if it is there, else a copy."""
     if device_of(array) == device:
         return array
-    return to_host(array) if device.kind == "cpu" else device.xp.asarray(array)
+    if device.kind == "cpu":
+        return to_host(array)
+    with current(device):
+        return device.xp.asarray(to_host(array))  # from one GPU to another by way of the host
 
 
 def overwrite(array: Array, values: np.ndarray) -> None:

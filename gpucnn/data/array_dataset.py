@@ -6,7 +6,7 @@ from typing import Self, TypeAlias
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, choose_device, device_of, to_device
+from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device
 from gpucnn.checks import shape_text
 from gpucnn.errors import DataError
 
@@ -72,9 +72,18 @@ class ArrayDataset:
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         single = isinstance(indices, int | np.integer)
         chosen = np.array([indices]) if single else indices
-        if not isinstance(chosen, slice):
-            chosen = to_device(np.asarray(chosen) if isinstance(chosen, list) else chosen, self.device)
-        images, labels = self.images[chosen], self.labels[chosen].astype(np.int64)
-        if self.preprocess is not None:
-            images = self.preprocess(images)
-        return (images[0], labels[0]) if single else (images, labels)
+        if isinstance(chosen, list | np.ndarray):
+            chosen = to_device(self._checked(np.asarray(chosen)), self.device)
+        with current(self.device):
+            images, labels = self.images[chosen], self.labels[chosen].astype(np.int64)
+            if self.preprocess is not None:
+                images = self.preprocess(images)
+            return (images[0], labels[0]) if single else (images, labels)
+
+    def _checked(self, indices: np.ndarray) -> np.ndarray:
+        """`indices`, integers or a mask, if they are within the data set: CuPy would wrap around without a word."""
+        if indices.dtype.kind in "iu" and indices.size:
+            low, high = int(indices.min()), int(indices.max())
+            if low < -len(self) or high >= len(self):
+                raise IndexError(f"index {low if low < -len(self) else high} is out of range for {len(self)} images")
+        return indices

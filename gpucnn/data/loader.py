@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gpucnn.backend import generator, to_device
+from gpucnn.backend import current, generator, to_device
 from gpucnn.checks import as_count
 from gpucnn.data.array_dataset import ArrayDataset, Batch
 from gpucnn.data.augment import Augment
@@ -55,7 +55,8 @@ class DataLoader:
         order_there = to_device(order, self.dataset.device)  # once an epoch, so that a step has nothing to send
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             batch = slice(start, start + self.batch_size)
-            images, labels = self.dataset[order_there[batch]]
-            if self.augment is not None:
-                images = self.augment(images, order[batch], self.seed, epoch)
+            with current(self.dataset.device):
+                images, labels = self.dataset[order_there[batch]]
+                if self.augment is not None:
+                    images = self.augment(images, order[batch], self.seed, epoch)
             yield images, labels

@@ -49,11 +49,12 @@ def conv2d(
     filters, image_shape, needs_images = weight.data, x.shape, x.requires_grad
     images = x.data if weight.requires_grad else None
     relu_output = output if relu else None
+    learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         empty = xp_of(gradient).empty
         images_gradient = empty(image_shape, gradient.dtype) if needs_images else None
-        own_gradients = [tensor.gradient_buffer() if tensor.requires_grad else None for tensor in inputs[1:]]
+        own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
         kernel.conv2d_gradients(
             gradient, images, filters, image_shape, window, groups, relu_output, images_gradient, *own_gradients
         )
@@ -106,17 +107,17 @@ def conv_transpose2d(
     if bias is not None:
         output += inputs[2].data[:, None, None]
     images, filters = x.data, weight.data
+    needs_images, *learning = [tensor if tensor.requires_grad else None for tensor in inputs]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         inner = gradient[:, :, : reached[2], : reached[3]]
-        x_gradient = kernel.conv2d(inner, filters, None, window, groups) if x.requires_grad else None
-        weight_gradient = weight.gradient_buffer() if weight.requires_grad else None
-        kernel.conv2d_gradients(images, inner, filters, reached, window, groups, weight_gradient=weight_gradient)
-        gradients = [x_gradient, weight_gradient]
-        if bias is not None:
+        x_gradient = None if needs_images is None else kernel.conv2d(inner, filters, None, window, groups)
+        own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
+        kernel.conv2d_gradients(images, inner, filters, reached, window, groups, weight_gradient=own_gradients[0])
+        if bias is not None and own_gradients[1] is not None:
             flat = xp_of(gradient).ascontiguousarray(gradient).reshape(*shape[:2], -1)
-            gradients.append(channel_sums(flat, out=inputs[2].gradient_buffer()) if inputs[2].requires_grad else None)
-        return tuple(gradients)
+            channel_sums(flat, out=own_gradients[1])
+        return (x_gradient, *own_gradients)
 
     return record("conv_transpose2d", output, inputs, backward)
 

@@ -30,6 +30,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
     relu_output = output if relu else None
     vectors = x.data if weight.requires_grad else None
     matrix = weight.data if x.requires_grad else None
+    learned_bias = inputs[2] if bias is not None and inputs[2].requires_grad else None
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         if relu_output is not None:
@@ -39,8 +40,8 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
         gradients: list[Array | None] = [x_gradient, None, None][: len(inputs)]
         if vectors is not None:
             gradients[1] = xp.matmul(gradient.T, vectors, out=weight.gradient_buffer())
-        if len(inputs) > 2 and inputs[2].requires_grad:
-            gradients[2] = channel_sums(xp.ascontiguousarray(gradient)[..., None], out=inputs[2].gradient_buffer())
+        if learned_bias is not None:
+            gradients[2] = channel_sums(xp.ascontiguousarray(gradient)[..., None], out=learned_bias.gradient_buffer())
         return tuple(gradients)
 
     return record("linear", output, inputs, backward)

@@ -202,7 +202,8 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
                 f"{owner}: labels must be from 0 to {classes - 1}, got {counted.min()} to {counted.max()}; "
                 f"the model needs as many outputs as there are classes"
             )
-    return to_device(labels.astype(np.int32, copy=False), device_of(scores.data))
+    there = to_device(labels.astype(np.int32, copy=False), device_of(scores.data))
+    return xp_of(there).ascontiguousarray(there)
 
 
 def _class_weights(owner: str, weight: Any, scores: Tensor) -> Array:

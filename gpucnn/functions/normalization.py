@@ -28,7 +28,7 @@ def batch_norm(
 
     - `weight`, `bias`: (C,), the scale and shift afterwards, or None.
     - `training`: use the batch's own mean and biased variance, and move `running_mean` and `running_var` (C,), where given,
-      towards its mean and unbiased variance by the share `momentum`, in place. Else use the running ones as they are.
+      towards its mean and unbiased variance by the share `momentum`. Else use the running ones as they are.
 
     Raises ShapeError for input without channels, for statistics and weights of another length, and in training for a
     single value per channel, whose variance is 0. ArgumentError without running statistics outside of training.
@@ -58,7 +58,8 @@ def batch_norm(
     normalized, mean, variance, back = _standardize(x.data, axes, eps)
     for statistics, fresh in ((running_mean, mean), (running_var, variance * (count / max(count - 1, 1)))):
         if statistics is not None and count:
-            statistics.data[...] = (1 - momentum) * statistics.data + momentum * fresh.reshape(channels)
+            # A new array: whoever holds the old one can go back to it.
+            statistics.data = (1 - momentum) * statistics.data + momentum * fresh.reshape(channels)
     return _scaled("batch_norm", x, normalized, back, scale, shift, _along(1, x.ndim, channels))
 
 

@@ -10,6 +10,8 @@ from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.geometry import Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
 
+LARGEST_PLANE = 1 << 31
+
 
 def max_pool2d(
     x: Operand,
@@ -34,6 +36,11 @@ def max_pool2d(
     x = as_tensor(x)
     window = pooling_window("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
     _check_images("max_pool2d", x, window)
+    if x.shape[2] * x.shape[3] >= LARGEST_PLANE:
+        raise ShapeError(
+            f"max_pool2d: images must have fewer than 2^31 pixels, which its indices count, got {shape_text(x.shape)}; "
+            f"cut them into pieces"
+        )
     if not (x.requires_grad and grad_enabled()) and not return_indices:
         return Tensor(max_pool.max_pool(x.data, window))
     output, argmax = max_pool.max_pool_with_argmax(x.data, window)

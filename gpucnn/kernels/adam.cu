@@ -7,7 +7,8 @@ extern "C" __global__ void adam(
     const A fresh2 = (A)settings[4], correction2 = (A)settings[5], eps = (A)settings[6], weight_decay = (A)settings[7];
     const long long threads = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
-        const A slope = (A)gradients[i] + weight_decay * (A)parameters[i];
+        A slope = (A)gradients[i];
+        if (weight_decay != 0) slope += weight_decay * (A)parameters[i];  // else infinity would become NaN
         const A mean = beta1 * (A)means[i] + fresh1 * slope;
         const A square = beta2 * (A)squares[i] + fresh2 * (slope * slope);
         means[i] = (T)mean;

@@ -29,9 +29,8 @@ def relu(x: Array) -> Array:
     xp = xp_of(x)
     if not accepts(x):
         return xp.maximum(x, 0)
-    x = xp.ascontiguousarray(x)
-    output = xp.empty(x.shape, x.dtype)
-    launch(BIAS_RELU, x.size, x, None, output, x.size, 1, max(x.size, 1), 0, 0, 1)
+    output = xp.empty(x.shape, x.dtype)  # ascontiguousarray would make a scalar one-dimensional
+    launch(BIAS_RELU, x.size, xp.ascontiguousarray(x), None, output, x.size, 1, max(x.size, 1), 0, 0, 1)
     return output
 
 

@@ -22,6 +22,9 @@ def channel_sums(values: Array, out: Array | None = None) -> Array:
     if not accepts(values):
         return values.sum(axis=2).sum(axis=0, out=out) if positions > 1 else values.sum(axis=(0, 2), out=out)
     sums = xp.empty(channels, values.dtype) if out is None else out
+    if values.size == 0:
+        sums[...] = 0
+        return sums
     parts = max(1, -(-batch * positions // ELEMENTS_PER_BLOCK))
     if parts > 1:
         partial = xp.empty((1, channels, parts), values.dtype)
@@ -34,4 +37,4 @@ def channel_sums(values: Array, out: Array | None = None) -> Array:
 def _launch(values: Array, sums: Array, parts: int) -> None:
     batch, channels, positions = values.shape
     threads = channels * parts * CHANNEL_SUMS.block
-    launch(CHANNEL_SUMS, threads, values, sums, batch, channels, max(positions, 1), parts)
+    launch(CHANNEL_SUMS, threads, values, sums, batch, channels, positions, parts)

@@ -6,6 +6,7 @@ import numpy as np
 
 from gpucnn.backend import Array, device_of, random_stream, random_words, to_device, xp_of
 from gpucnn.kernels.launch import Kernel, accepts, launch
+from gpucnn.kernels.masked import masked
 
 DROPOUT = Kernel(
     Path(__file__).with_suffix(".cu"),
@@ -25,12 +26,11 @@ def dropout(x: Array, p: float, seed: int, purpose: str, counter: int) -> Array:
     threshold = round(p * (1 << 32))
     scale = x.dtype.type(1 / (1 - p))
     if accepts(x):
-        x = xp.ascontiguousarray(x)
-        output = xp.empty(x.shape, x.dtype)
+        output = xp.empty(x.shape, x.dtype)  # ascontiguousarray would make a scalar one-dimensional
         # What changes from call to call goes to the kernel in an array, not as scalars.
         stream = xp.asarray(random_stream(seed, purpose, counter))
         threads = -(-x.size // WORDS_PER_THREAD)
-        launch(DROPOUT, threads, x, output, stream, x.size, threshold, scale)
+        launch(DROPOUT, threads, xp.ascontiguousarray(x), output, stream, x.size, threshold, scale)
         return output
     kept = to_device(random_words(seed, purpose, counter, count=x.size) >= np.uint64(threshold), device_of(x))
-    return x * (kept.reshape(x.shape) * scale)
+    return masked(x * scale, kept.reshape(x.shape))

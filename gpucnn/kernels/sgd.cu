@@ -6,7 +6,8 @@ extern "C" __global__ void sgd(
     const A lr = (A)settings[0], momentum = (A)settings[1], weight_decay = (A)settings[2];
     const long long threads = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
-        const A slope = (A)gradients[i] + weight_decay * (A)parameters[i];
+        A slope = (A)gradients[i];
+        if (weight_decay != 0) slope += weight_decay * (A)parameters[i];  // else infinity would become NaN
         A step = slope;
         if (velocities) {
             const A velocity = momentum * (A)velocities[i] + slope;

@@ -7,6 +7,7 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.backend import Array, Device, as_array, choose_device, to_host
+from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
 from gpucnn.layers.buffer import Buffer
@@ -56,8 +57,9 @@ class Layer:
         """`forward` of an innermost layer, which errors of the memory, here and on the way back, then name."""
         try:
             output = self.forward(*inputs, **options)
-        except MemoryError as error:
-            error.add_note(f"in {self.label}")
+        except Exception as error:
+            if is_out_of_memory(error):
+                error.add_note(f"in {self.label}")
             raise
         node = getattr(output, "node", None)
         if node is not None and not node.owner:

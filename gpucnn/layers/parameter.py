@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, Device, as_array, generator, to_device
+from gpucnn.autograd import Tensor, backward_number
+from gpucnn.backend import Array, Device, as_array, device_of, generator, to_device
 from gpucnn.checks import Shape, shape_text
-from gpucnn.errors import DTypeError, ShapeError
+from gpucnn.errors import DeviceError, DTypeError, ShapeError
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
 
@@ -25,7 +25,7 @@ class Parameter(Tensor):
     """
 
     __slots__ = (
-        "_data", "_device", "_dtype", "_gradient", "_gradient_place", "_initialize", "_place_is_taken", "_shape",
+        "_data", "_device", "_dtype", "_gradient", "_gradient_place", "_initialize", "_place_taken_in", "_shape",
         "path", "seed",
     )  # fmt: skip
 
@@ -56,6 +56,10 @@ class Parameter(Tensor):
         label = self.path or "parameter"
         if array.dtype != self._dtype:
             raise DTypeError(f"{label}: expected an array of {self._dtype}, got {array.dtype}; convert it with astype")
+        if device_of(array) != self._device:
+            raise DeviceError(
+                f"{label}: expected an array on {self._device}, got one on {device_of(array)}; use assign, which moves it"
+            )
         self._data = array
 
     @property
@@ -70,7 +74,7 @@ class Parameter(Tensor):
     @grad.setter
     def grad(self, gradient: Array | None) -> None:
         self._gradient = gradient
-        self._place_is_taken = False
+        self._place_taken_in = -1
 
     @property
     def shape(self) -> Shape:
@@ -104,22 +108,26 @@ class Parameter(Tensor):
             gradient[...] = self._gradient
             self._gradient = gradient
 
-    def lives_in(self, data: Array) -> bool:
-        """Whether `data` is the very array of this parameter, as `settle` left it."""
-        return self._data is data
+    def lives_in(self, data: Array, gradient: Array) -> bool:
+        """Whether this parameter still lives in these two arrays, as `settle` left it."""
+        return self._data is data and self._gradient_place is gradient
 
     def gradient_buffer(self) -> Array:
         """Where a backward function may write the gradient: its place in the flat buffer, if nothing is there yet."""
-        if self._gradient_place is None or self._gradient is not None or self._place_is_taken:
+        if self._gradient_place is None or self._gradient is not None or self._place_is_taken():
             return super().gradient_buffer()
-        self._place_is_taken = True
+        self._place_taken_in = backward_number()
         return self._gradient_place
+
+    def _place_is_taken(self) -> bool:
+        """Whether something was written to the place in this backward pass. What an earlier one left there is forgotten."""
+        return self._place_taken_in == backward_number()
 
     def _add_gradient(self, gradient: Array) -> tuple[()]:
         place = self._gradient_place
         if place is None or not (gradient is place or self._gradient is None):
             return super()._add_gradient(gradient)
-        if self._place_is_taken and gradient is not place:  # another use of the parameter has written there already
+        if self._place_is_taken() and gradient is not place:  # another use of the parameter has written there already
             place += gradient
         elif gradient is not place:
             place[...] = gradient
@@ -128,6 +136,8 @@ class Parameter(Tensor):
 
     def move(self, device: Device) -> None:
         """Bring the array and its gradient to `device`, in place."""
+        if device == self._device:
+            return
         self._device, self._gradient_place = device, None
         if self._data is not None:
             self._data = to_device(self._data, device)
@@ -135,7 +145,9 @@ class Parameter(Tensor):
             self.grad = to_device(self.grad, device)
 
     def convert(self, dtype: Any) -> None:
-        """Change the dtype, in place. The gradient is dropped."""
+        """Change the dtype, in place. The gradient is dropped, unless the dtype is the same."""
+        if np.dtype(dtype) == self._dtype:
+            return
         self._dtype, self._gradient_place = np.dtype(dtype), None
         if self._data is not None:
             self._data = self._data.astype(self._dtype, copy=False)

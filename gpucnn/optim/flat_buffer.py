@@ -1,11 +1,11 @@
 """Parameters in one flat array, so that an update is one loop, or one launch, for all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, overwrite, to_device
+from gpucnn.backend import Array, Device, current, overwrite, to_device
 from gpucnn.layers import Parameter
 
 
@@ -25,13 +25,16 @@ class FlatBuffer:
     `gradient`. What the optimizer remembers of them stands in `memory`, by name, in flat arrays of the same order.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], device: Device, dtype: np.dtype) -> None:
-        self.parameters, self.device, self.dtype = list(parameters), device, dtype
+    def __init__(self, parameters: Mapping[str, Parameter], device: Device, dtype: np.dtype) -> None:
+        # A parameter's path changes when its layer gets another place, so the names are those of the beginning.
+        self.names, self.parameters = list(parameters), list(parameters.values())
+        self.device, self.dtype = device, dtype
         self.steps = [0] * len(self.parameters)
         """How many updates each parameter has seen."""
         sizes = [parameter.size for parameter in self.parameters]
         self.offsets = [sum(sizes[:position]) for position in range(len(sizes) + 1)]
-        self.data, self.gradient = device.xp.empty(sum(sizes), dtype), device.xp.zeros(sum(sizes), dtype)
+        with current(device):
+            self.data, self.gradient = device.xp.empty(sum(sizes), dtype), device.xp.zeros(sum(sizes), dtype)
         self.memory: dict[str, Array] = {}
         self._settings: Array | None = None
         self._settings_on_host = np.empty(0)
@@ -46,7 +49,8 @@ class FlatBuffer:
     def remember(self, name: str) -> Array:
         """The flat array that is remembered under `name`; zeros at first."""
         if name not in self.memory:
-            self.memory[name] = self.device.xp.zeros(self.data.size, self.dtype)
+            with current(self.device):
+                self.memory[name] = self.device.xp.zeros(self.data.size, self.dtype)
         return self.memory[name]
 
     def hand_over(self, settings: Sequence[float]) -> Array:
@@ -59,17 +63,18 @@ class FlatBuffer:
             self._settings = to_device(values, self.device)
         elif not np.array_equal(values, self._settings_on_host):
             overwrite(self._settings, values)
-        self._settings_on_host = values.copy()
+        self._settings_on_host = values  # kept alive, as the copy to the GPU may still be under way
         return self._settings
 
     def gather(self) -> None:
         """See that parameters, and gradients, stand in the buffer: they leave it when arrays are put in their place."""
-        for parameter, home, gradient_home in zip(self.parameters, self._homes, self._gradient_homes, strict=True):
-            if not parameter.lives_in(home):
-                parameter.settle(home, gradient_home)
-            elif parameter.grad is not None and parameter.grad is not gradient_home:
-                gradient_home[...] = parameter.grad
-                parameter.grad = gradient_home
+        with current(self.device):
+            for parameter, home, gradient_home in zip(self.parameters, self._homes, self._gradient_homes, strict=True):
+                if not parameter.lives_in(home, gradient_home):
+                    parameter.settle(home, gradient_home)
+                elif parameter.grad is not None and parameter.grad is not gradient_home:
+                    gradient_home[...] = to_device(parameter.grad, self.device)
+                    parameter.grad = gradient_home
 
     def runs(self) -> Iterator[Run]:
         """Count a step for every parameter that has a gradient; the runs of neighbours that have seen equally many."""

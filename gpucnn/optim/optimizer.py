@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, as_array, to_host
+from gpucnn.backend import Array, as_array, current, to_device, to_host
 from gpucnn.checks import as_number, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
 from gpucnn.layers import Parameter
@@ -59,13 +59,24 @@ class Optimizer:
         for parameter in self.parameters.values():
             parameter.grad = None
 
+    def gather(self) -> None:
+        """Bring parameters and gradients together in flat buffers, and make room for what will be remembered.
+
+        `step` does so by itself; done before, it shows whether all that fits into a GPU's memory.
+        """
+        for buffer in self._gathered():
+            for name in self.remembers:
+                buffer.remember(name)
+
     def step(self) -> None:
         """Change every parameter that has a gradient, in place."""
-        for buffer in self._gathered():
-            for start, stop, steps in buffer.runs():
-                memory = {name: buffer.remember(name)[start:stop] for name in self.remembers}
-                settings = buffer.hand_over(self.settings(steps))
-                self.update(buffer.data[start:stop], buffer.gradient[start:stop], memory, settings)
+        self.gather()
+        for buffer in self._buffers:
+            with current(buffer.device):
+                for start, stop, steps in buffer.runs():
+                    memory = {name: buffer.remember(name)[start:stop] for name in self.remembers}
+                    settings = buffer.hand_over(self.settings(steps))
+                    self.update(buffer.data[start:stop], buffer.gradient[start:stop], memory, settings)
 
     def settings(self, steps: int) -> tuple[float, ...]:
         """The numbers that `update` works with at a parameter's step number `steps`, counted from 1."""
@@ -85,13 +96,13 @@ class Optimizer:
         """Copies of all that is remembered, as numpy arrays by "path/name", e.g. "conv1.weight/momentum"."""
         state: dict[str, np.ndarray] = {}
         for buffer in self._buffers:
-            for position, parameter in enumerate(buffer.parameters):
+            for position, path in enumerate(buffer.names):
                 if buffer.steps[position]:
                     for name in self.remembers:
                         part = buffer.part(buffer.remember(name), position)
-                        state[f"{parameter.path}/{name}"] = np.array(to_host(part), order="C")
+                        state[f"{path}/{name}"] = np.array(to_host(part), order="C")
                     if self.counts_steps:
-                        state[f"{parameter.path}/steps"] = np.array(buffer.steps[position])
+                        state[f"{path}/steps"] = np.array(buffer.steps[position])
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -113,23 +124,32 @@ class Optimizer:
                 raise StateError(f"the state of {path!r} has no {', no '.join(sorted(missing))}")
         self._buffers = []
         for buffer in self._gathered():
-            for position, parameter in enumerate(buffer.parameters):
-                memory = loaded.get(parameter.path, {})
+            for position, path in enumerate(buffer.names):
+                memory = loaded.get(path, {})
                 buffer.steps[position] = int(memory.pop("steps", 1 if memory else 0))
-                for name, array in memory.items():
-                    part = buffer.part(buffer.remember(name), position)
-                    part[...] = buffer.device.xp.asarray(array.astype(buffer.dtype))
+                with current(buffer.device):
+                    for name, array in memory.items():
+                        part = buffer.part(buffer.remember(name), position)
+                        part[...] = to_device(array.astype(buffer.dtype), buffer.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of views into a buffer would be arrays of their own: the copy makes its own buffers, from the same state.
+        return {**vars(self), "_buffers": [], "_carried": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        carried = state.pop("_carried")
+        vars(self).update(state)
+        if carried:
+            self.load_state_dict(carried)
 
     def _gathered(self) -> list[FlatBuffer]:
         """The buffers, with all parameters in them, and what is remembered, also after a model has moved."""
-        homes = {
-            parameter.path: (buffer.device, buffer.dtype) for buffer in self._buffers for parameter in buffer.parameters
-        }
+        homes = {path: (buffer.device, buffer.dtype) for buffer in self._buffers for path in buffer.names}
         now = {path: (parameter.device, parameter.dtype) for path, parameter in self.parameters.items()}
         if homes != now:
             state = self.state_dict()
             self._buffers = [
-                FlatBuffer([p for p in self.parameters.values() if now[p.path] == kind], *kind)
+                FlatBuffer({path: one for path, one in self.parameters.items() if now[path] == kind}, *kind)
                 for kind in dict.fromkeys(now.values())
             ]
             if state:

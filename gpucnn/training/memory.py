@@ -1,11 +1,11 @@
-"""What happens when a training step does not fit into the GPU's memory."""
+"""What happens when a training step, or an evaluation, does not fit into the GPU's memory."""
 
 from collections.abc import Callable
 from typing import TypeAlias
 
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, Device
-from gpucnn.backend.memory import bytes_asked, free_bytes, release
+from gpucnn.backend import Array, Device, xp_of
+from gpucnn.backend.memory import bytes_asked, free_bytes, is_out_of_memory, release
 from gpucnn.errors import OutOfMemoryError
 
 Attempt: TypeAlias = Callable[[Array, Array], Tensor]
@@ -22,12 +22,15 @@ def with_retry(attempt: Attempt, images: Array, labels: Array, device: Device) -
         return attempt(images, labels)
     try:
         return attempt(images, labels)
-    except MemoryError:
-        pass  # the traceback, which holds arrays, is gone when the block has ended
-    release(device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    release(device)  # only now, as the error's traceback held arrays
     try:
         return attempt(images, labels)
-    except MemoryError as error:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         place = ", ".join(getattr(error, "__notes__", [])[:1]) or "in the model"
         asked = bytes_asked(error)
     release(device)
@@ -51,7 +54,28 @@ def _size_that_fits(attempt: Attempt, images: Array, labels: Array, device: Devi
         try:
             attempt(images[:size], labels[:size])
             return size
-        except MemoryError:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             size //= 2
         release(device)
     return 0
+
+
+def in_parts(compute: Callable[[Array], Tensor], images: Array, device: Device) -> Array:
+    """What `compute` makes of images (N, ...), as an array; on a GPU without enough memory in halves, as small as needed.
+
+    Raises OutOfMemoryError if not even one image fits.
+    """
+    try:
+        return compute(images).data
+    except Exception as error:
+        if device.kind == "cpu" or not is_out_of_memory(error):
+            raise
+        place = ", ".join(getattr(error, "__notes__", [])[:1]) or "in the model"
+    release(device)
+    half = len(images) // 2
+    if half == 0:
+        raise OutOfMemoryError(f"{device} is out of memory {place}; not even one image fits; use a smaller model")
+    parts = [in_parts(compute, part, device) for part in (images[:half], images[half:])]
+    return xp_of(parts[0]).concatenate(parts)

@@ -113,19 +113,23 @@ class Trainer:
         return logits.detach()
 
     def _forward_and_backward(self, images: Array, labels: Array) -> Tensor:
-        """The logits; `loss` and the gradients are left behind. Made again, it draws the same dropout masks."""
+        """The logits; `loss` and the gradients are left behind. After a failure dropouts and buffers are as before."""
         dropouts = [layer for _, layer in self.model.named_layers() if isinstance(layer, Dropout)]
         calls = [layer.calls for layer in dropouts]
+        statistics = [(buffer, buffer.data) for _, buffer in self.model.named_buffers()]
         try:
+            self.optimizer.gather()
             logits = self.model(images)
             self.loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
             self.optimizer.zero_grad()
             self.loss.backward()
-        except MemoryError:
+        except Exception:
             self.loss = None
             self.optimizer.zero_grad()
             for layer, count in zip(dropouts, calls, strict=True):
                 layer.calls = count
+            for buffer, before in statistics:
+                buffer.data = before
             raise
         return logits
 

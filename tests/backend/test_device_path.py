@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from gpucnn import Tensor, data, layers, models, optim, training
 from gpucnn import functions as F
-from gpucnn.backend import choose_device, xp_of
+from gpucnn.backend import Device, choose_device, device_of, to_device, xp_of
+from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.cli.main import main
 from gpucnn.errors import DeviceError, OutOfMemoryError
 from gpucnn.testing import emulated_gpu
@@ -194,3 +196,80 @@ def test_a_dropout_mask_is_drawn_again_after_a_failure(emulated: Callable[..., C
     with pytest.raises(OutOfMemoryError):
         trainer.train_step(images, labels)
     assert trainer.model.dropout.calls - tried == tried <= 1, "only the batch that fitted drew one"
+
+
+def test_an_evaluation_that_does_not_fit_is_made_in_parts(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(memory_bytes=700_000)
+    trainer = hungry_trainer(64)
+    scores = training.evaluate(trainer.model, trainer.test_loader)
+    assert scores.total == 64
+    expected = training.evaluate(Hungry(), hungry_trainer(64).test_loader)
+    assert scores.correct == expected.correct
+    assert scores.loss == pytest.approx(expected.loss, rel=1e-4)
+
+
+def test_an_evaluation_of_which_not_one_image_fits(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(memory_bytes=45_000)
+    trainer = hungry_trainer(4)
+    with pytest.raises(
+        OutOfMemoryError, match=r"^cuda:0 is out of memory in .*; not even one image fits; use a smaller"
+    ):
+        training.evaluate(trainer.model, trainer.test_loader)
+
+
+def test_cuda_s_own_words_for_no_memory_are_understood(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated()
+    kinds = {"cupy_backends.cuda.api.runtime": "cudaErrorMemoryAllocation: out of memory",
+             "cupy_backends.cuda.libs.cublas": "CUBLAS_STATUS_ALLOC_FAILED"}  # fmt: skip
+    for module, text in kinds.items():
+        error = type("LibraryError", (RuntimeError,), {"__module__": module})(text)
+        trainer, attempts = hungry_trainer(8), []
+
+        def attempt(
+            images: np.ndarray, labels: np.ndarray, error=error, attempts=attempts, run=trainer._forward_and_backward
+        ) -> Tensor:  # type: ignore[no-untyped-def]
+            attempts.append(len(images))
+            if len(attempts) == 1:
+                raise error
+            return run(images, labels)
+
+        trainer._forward_and_backward = attempt  # type: ignore[method-assign]
+        trainer.train_step(*next(iter(trainer.train_loader)))
+        assert attempts == [8, 8]
+    assert not is_out_of_memory(RuntimeError("out of memory, says somebody else"))
+
+
+def test_a_step_that_is_made_again_moves_running_statistics_once() -> None:
+    def one_step(fail: bool) -> np.ndarray:
+        model = layers.Sequential(layers.Conv2d(1, 2, 3), layers.BatchNorm2d(2), layers.Flatten(), layers.Linear(8, 2))
+        images, labels = np.random.default_rng(0).standard_normal((4, 1, 4, 4)).astype(np.float32), np.arange(4) % 2
+        loader = data.DataLoader(data.ArrayDataset(images, labels), 4)
+        trainer = training.Trainer(model, optim.SGD(model.parameters(), 0.1), loader, loader)
+        if fail:
+            with pytest.raises(MemoryError), mock.patch.object(F, "cross_entropy", side_effect=MemoryError):
+                trainer.train_step(images, labels)
+        trainer.train_step(images, labels)
+        return model[1].running_mean.data.copy()
+
+    np.testing.assert_array_equal(one_step(True), one_step(False))
+
+
+def test_arrays_are_made_on_the_device_that_is_named(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(devices=2)
+    first = layers.Linear(2, 2).to("cuda:0")
+    dataset = data.ArrayDataset(np.ones((4, 1, 2, 2), np.uint8), np.arange(4)).to("cuda:0")
+    layers.Linear(2, 2).to("cuda:1")  # the current device is now another
+    assert device_of(first.weight.data) == first.weight.device
+    assert device_of(to_device(np.zeros(3), Device("cuda", 0))) == Device("cuda", 0)
+    optim.SGD(first.parameters(), 0.1).gather()
+    assert device_of(first.weight.data) == Device("cuda", 0)
+    assert [len(images) for images, _ in data.DataLoader(dataset, 3)] == [3, 1]
+
+
+def test_indices_beyond_a_data_set_are_refused_on_every_device(gpu: Backend) -> None:
+    dataset = data.ArrayDataset(np.ones((3, 1, 2, 2), np.uint8), np.arange(3))
+    for part in (dataset, dataset.to("cuda")):
+        assert len(list(part)) == 3
+        for indices in (3, -4, np.array([0, 7]), [5]):
+            with pytest.raises(IndexError, match=r"index -?\d is out of range for 3 images"):
+                part[indices]

@@ -7,7 +7,7 @@ import pytest
 
 from gpucnn import Tensor
 from gpucnn import functions as F
-from gpucnn.errors import ArgumentError, DTypeError
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from tests.backends import Backend, host
 
 
@@ -178,3 +178,30 @@ def test_a_label_on_the_gpu_that_is_no_class_makes_the_loss_a_nan(backend: Backe
     loss.backward()
     assert np.isnan(loss.item())
     np.testing.assert_array_equal(np.isnan(host(logits.grad)), [[False] * 3, [True] * 3])
+
+
+def test_scalars_stay_scalars(backend: Backend) -> None:
+    for function in (F.relu, lambda x: F.dropout(x, 0.5)):
+        x = backend.tensor(np.array(2.0), True)
+        output = function(x)
+        output.backward()
+        assert output.shape == x.grad.shape == ()
+
+
+def test_what_is_dropped_is_zero_even_where_it_was_infinite(backend: Backend) -> None:
+    x = backend.tensor(np.array([np.inf, np.nan] * 50, np.float32))
+    dropped = F.dropout(x, 0.5, seed=3).numpy() == 0
+    assert 20 < dropped.sum() < 80
+
+
+def test_labels_of_any_layout(backend: Backend) -> None:
+    logits = backend.tensor(np.random.default_rng(0).standard_normal((3, 4)))
+    labels = backend.array(np.array([1, 9, 0, 9, 3, 9], np.int32))[::2]
+    expected = F.cross_entropy(logits, [1, 0, 3]).item()
+    assert F.cross_entropy(logits, Tensor(labels)).item() == expected
+
+
+def test_max_pool_refuses_more_pixels_than_its_indices_count() -> None:
+    x = np.broadcast_to(np.float32(0), (1, 1, 1 << 16, 1 << 15))
+    with pytest.raises(ShapeError, match=r"max_pool2d: images must have fewer than 2\^31 pixels"):
+        F.max_pool2d(x, 2)

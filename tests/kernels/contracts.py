@@ -249,7 +249,8 @@ def check_channel_sums(backend: Backend, dtype: type) -> None:
     out = backend.empty((5,), dtype)
     assert channel_sums(backend.array(np.ones((3, 5, 7), dtype)), out=out) is out
     np.testing.assert_array_equal(host(out), 21)
-    np.testing.assert_array_equal(host(channel_sums(backend.array(np.ones((0, 4, 7), dtype)))), [0, 0, 0, 0])
+    for nothing in ((0, 4, 7), (3, 4, 0)):
+        np.testing.assert_array_equal(host(channel_sums(backend.array(np.ones(nothing, dtype)))), [0, 0, 0, 0])
 
 
 def check_cross_entropy(backend: Backend, dtype: type) -> None:
@@ -309,6 +310,15 @@ def check_sgd(backend: Backend, dtype: type) -> None:
         close(arrays[0], expected, dtype, scale=10)
         close(arrays[1], slopes, dtype)
         close(arrays[2], speed if momentum else speeds, dtype, scale=10)
+    ones, settings = backend.array(np.ones(2, dtype)), backend.array(np.array([0.3, 0, 0], dtype))
+    check_no_decay_of_infinity(lambda parameters: sgd(parameters, ones, None, settings, False), backend, dtype)
+
+
+def check_no_decay_of_infinity(update: Callable[[Array], None], backend: Backend, dtype: type) -> None:
+    """Without weight decay an infinite parameter stays infinite: 0 * infinity must not come into it."""
+    parameters = backend.array(np.array([np.inf, 1], dtype))
+    update(parameters)
+    np.testing.assert_array_equal(np.isinf(host(parameters)), [True, False])
 
 
 def check_adam(backend: Backend, dtype: type) -> None:
@@ -326,6 +336,10 @@ def check_adam(backend: Backend, dtype: type) -> None:
                 adam(*arrays, backend.array(np.array(numbers, dtype)))
         for array, expected in zip(arrays, (values, slopes, mean, square), strict=True):
             close(array, expected, dtype, scale=10)
+    ones, numbers = backend.array(np.ones(2, dtype)), (0.1, beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2, eps, 0)
+    memory = [backend.array(np.zeros(2, dtype)) for _ in range(2)]
+    settings = backend.array(np.array(numbers, dtype))
+    check_no_decay_of_infinity(lambda parameters: adam(parameters, ones, *memory, settings), backend, dtype)
 
 
 def check_dropout(backend: Backend, dtype: type) -> None:

@@ -95,7 +95,7 @@ MUTANTS = [
     Mutant("cross_entropy.cu", "label >= 0 && label < classes ? slope", "label >= 0 && label <= classes ? slope"),
     Mutant("sgd.cu", "momentum * (A)velocities[i] + slope", "momentum * (A)velocities[i] - slope"),
     Mutant("sgd.cu", "nesterov ? slope + momentum * velocity", "nesterov ? slope + velocity"),
-    Mutant("sgd.cu", "+ weight_decay * (A)parameters[i]", ""),
+    Mutant("sgd.cu", "slope += weight_decay", "slope -= weight_decay"),
     Mutant("sgd.cu", "- lr * step", "- step"),
     Mutant("sgd.cu", "velocities[i] = (T)velocity;", ""),
     Mutant("sgd.cu", "i < size", "i <= size"),

@@ -1,12 +1,16 @@
 """Parameters in one buffer: who lives there, where gradients are written, and what happens when arrays change places."""
 
 import copy
+import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from gpucnn import Tensor, layers, optim
 from gpucnn import functions as F
+from gpucnn.errors import DeviceError
+from gpucnn.optim.flat_buffer import FlatBuffer
 from tests.backends import Backend, host
 
 
@@ -33,7 +37,7 @@ def test_gradients_are_written_into_the_buffer_and_equal_those_without(backend: 
     buffer = optimizer._buffers[0]
     loss_of(model).backward()
     for position, parameter in enumerate(model.parameters()):
-        assert parameter.lives_in(buffer._homes[position])
+        assert parameter.lives_in(buffer._homes[position], buffer._gradient_homes[position])
         assert parameter.grad is buffer._gradient_homes[position]
         np.testing.assert_array_equal(host(buffer.part(buffer.gradient, position)), host(parameter.grad))
     expected = gradients(plain)
@@ -92,6 +96,25 @@ def test_a_backward_that_fails_half_way_leaves_nothing_behind(backend: Backend) 
     ]  # as a backward function does, and then fails
     for buffer in taken:
         buffer[...] = np.nan
+    loss_of(model).backward()  # also without zero_grad
+    for path, array in gradients(model).items():
+        np.testing.assert_array_equal(array, expected[path])
+
+
+def test_a_layer_unfrozen_between_forward_and_backward_learns_nothing(backend: Backend) -> None:
+    model = model_on(backend)
+    optimizer = optim.SGD(model.parameters(), lr=0.0)
+    optimizer.step()
+    loss_of(model).backward()
+    expected = gradients(model)
+    optimizer.zero_grad()
+    for parameter in model[0].parameters():
+        parameter.requires_grad = False
+    loss = loss_of(model)
+    for parameter in model[0].parameters():
+        parameter.requires_grad = True
+    loss.backward()
+    assert model[0].weight.grad is None
     optimizer.zero_grad()
     loss_of(model).backward()
     for path, array in gradients(model).items():
@@ -153,6 +176,84 @@ def test_a_moved_model_takes_its_optimizer_along(backend: Backend) -> None:
     for path, array in model.state_dict().items():
         np.testing.assert_allclose(array, stays.state_dict()[path], rtol=1e-3, atol=1e-5)
     assert optimizer.state_dict()["0.weight/steps"] == 4
+
+
+def test_an_optimizer_keeps_the_names_of_its_beginning(backend: Backend) -> None:
+    def steps(wrap: bool) -> dict[str, np.ndarray]:
+        model = model_on(backend)
+        optimizer = optim.SGD(model.parameters(), 0.05, 0.9)
+        for step in range(5):
+            if wrap and step == 2:  # the last layer gets another path, in a model that is never trained
+                layers.Sequential(layers.Flatten(), layers.Flatten(), layers.Sequential(model[2]))
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+        assert set(optimizer.state_dict()) == {
+            f"{path}/momentum" for path in ("0.weight", "0.bias", "2.weight", "2.bias")
+        }
+        return model.state_dict()
+
+    apart, wrapped = steps(False), steps(True)
+    for path, array in apart.items():
+        np.testing.assert_array_equal(wrapped[path], array)
+
+
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
+def test_a_copied_optimizer_trains_the_copied_model_alike(make_copy: Callable[[object], tuple]) -> None:
+    model = model_on(Backend("numpy"))
+    optimizer = optim.Adam(model.parameters(), 0.1)
+    pairs = [(model, optimizer)]
+    for step in range(4):
+        if step == 2:
+            pairs.append(make_copy(pairs[0]))
+        for a_model, an_optimizer in pairs:
+            an_optimizer.zero_grad()
+            loss_of(a_model).backward()
+            an_optimizer.step()
+    assert pairs[1][0] is not model
+    for path, array in model.state_dict().items():
+        np.testing.assert_array_equal(pairs[1][0].state_dict()[path], array)
+
+
+def test_moving_to_where_it_is_changes_nothing(backend: Backend) -> None:
+    model = model_on(backend)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    optimizer.step()
+    model.to(backend.device_name).astype("float32")
+    loss_of(model).backward()
+    for position, parameter in enumerate(model.parameters()):
+        assert parameter.grad is optimizer._buffers[0]._gradient_homes[position]
+
+
+def test_a_step_that_finds_no_room_does_not_count(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_on(backend)
+    optimizer = optim.Adam(model.parameters(), 0.1)
+    loss_of(model).backward()
+    original = FlatBuffer.remember
+
+    def full(self: FlatBuffer, name: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(FlatBuffer, "remember", full)
+    with pytest.raises(MemoryError):
+        optimizer.step()
+    monkeypatch.setattr(FlatBuffer, "remember", original)
+    optimizer.step()
+    assert optimizer.state_dict()["0.bias/steps"] == 1
+
+
+def test_arrays_of_another_device_are_moved_or_refused(backend: Backend) -> None:
+    layer = layers.Linear(2, 2).to(backend.device_name)
+    optimizer = optim.SGD(layer.parameters(), 1.0)
+    optimizer.step()
+    before = host(layer.bias.data).copy()
+    layer.bias.grad = np.ones(2, np.float32)
+    optimizer.step()
+    np.testing.assert_allclose(host(layer.bias.data), before - 1)
+    if backend.name != "numpy":
+        with pytest.raises(DeviceError) as raised:
+            layer.bias.data = np.ones(2, np.float32)
+        assert str(raised.value) == "bias: expected an array on cuda:0, got one on cpu; use assign, which moves it"
 
 
 def test_a_copied_model_lives_by_itself(backend: Backend) -> None:
