@@ -1,6 +1,6 @@
 """Tensor: an array that remembers how it was computed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import DTypeError, GradientError, ShapeError
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
-"""The functions behind the operators below. `functions.array`, which lies above this package, fills it."""
+"""The functions behind the operators below. `functions.operators`, which lies above this package, fills it."""
 
 
 class Tensor:
@@ -195,6 +195,15 @@ class Tensor:
     def __neg__(self) -> "Tensor":
         return OPERATORS["negative"](self)
 
+    def __abs__(self) -> "Tensor":
+        return OPERATORS["absolute"](self)
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        return OPERATORS["getitem"](self, index)
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        return (self[position] for position in range(len(self)))
+
     def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
         """The sum over `axis` (all axes if None)."""
         return OPERATORS["sum"](self, axis, keepdims)
@@ -202,6 +211,18 @@ class Tensor:
     def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
         """The mean over `axis` (all axes if None)."""
         return OPERATORS["mean"](self, axis, keepdims)
+
+    def var(self, axis: int | Sequence[int] | None = None, correction: float = 1, keepdims: bool = False) -> "Tensor":
+        """The variance over `axis` (all axes if None), that of a sample unless `correction` is 0."""
+        return OPERATORS["var"](self, axis, correction, keepdims)
+
+    def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
+        """The largest element over `axis` (all axes if None)."""
+        return OPERATORS["max"](self, axis, keepdims)
+
+    def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
+        """The smallest element over `axis` (all axes if None)."""
+        return OPERATORS["min"](self, axis, keepdims)
 
     def reshape(self, *shape: int | Sequence[int]) -> "Tensor":
         """The same elements in another shape, given as ints or as one sequence; one size may be -1."""

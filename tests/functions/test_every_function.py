@@ -12,6 +12,7 @@ from gpucnn import functions as F
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
 from tests.functions.activation_cases import CASES as ACTIVATION_CASES
+from tests.functions.array_cases import CASES as ARRAY_CASES
 from tests.functions.case import Case
 from tests.functions.conv_cases import CASES as CONV_CASES
 from tests.functions.loss_cases import CASES as LOSS_CASES
@@ -121,6 +122,7 @@ CASES = [
     Case("flatten", F.flatten, lambda x: np.array([row.ravel().tolist() for row in x]), ((2, 3, 4),)),
     Case("transpose", lambda x: F.transpose(x, (1, 2, 0)), lambda x: np.einsum("ijk->jki", x), ((2, 3, 4),)),
     Case("transpose reversed", F.transpose, lambda x: np.einsum("ijk->kji", x), ((2, 3, 4),)),
+    *ARRAY_CASES,
     *CONV_CASES,
     *NORMALIZATION_CASES,
     *POOLING_CASES,

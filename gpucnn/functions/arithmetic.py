@@ -1,0 +1,205 @@
+"""Arithmetic on tensors, element by element, and the matrix product, with NumPy's broadcasting and names.
+
+Every function takes tensors, arrays or numbers and returns a tensor of its inputs' dtype; plain arrays and numbers take
+on the dtype and device of the tensor they meet. Raises ShapeError where shapes do not go together, DTypeError and
+DeviceError where tensors differ in dtype or device, and DTypeError for integers where the result would be a float.
+"""
+
+from numbers import Integral, Real
+from typing import Any
+
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
+from gpucnn.backend import Array, as_array, to_device, xp_of
+from gpucnn.checks import shape_text
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
+from gpucnn.kernels.masked import masked
+
+
+def add(a: Operand, b: Operand) -> Tensor:
+    """a + b."""
+    a, b = broadcastable("add", a, b)
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        return sum_to(gradient, a_shape), sum_to(gradient, b_shape)
+
+    a_shape, b_shape = a.shape, b.shape
+    return record("add", a.data + b.data, (a, b), backward)
+
+
+def subtract(a: Operand, b: Operand) -> Tensor:
+    """a - b."""
+    a, b = broadcastable("subtract", a, b)
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        return sum_to(gradient, a_shape), sum_to(-gradient, b_shape)
+
+    a_shape, b_shape = a.shape, b.shape
+    return record("subtract", a.data - b.data, (a, b), backward)
+
+
+def multiply(a: Operand, b: Operand) -> Tensor:
+    """a * b, element by element."""
+    a, b = broadcastable("multiply", a, b)
+    x, y = a.data, b.data
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        return sum_to(gradient * y, x.shape), sum_to(gradient * x, y.shape)
+
+    return record("multiply", x * y, (a, b), backward)
+
+
+def divide(a: Operand, b: Operand) -> Tensor:
+    """a / b, element by element."""
+    a, b = broadcastable("divide", a, b)
+    check_float("divide", a)
+    x, y = a.data, b.data
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        x_gradient = gradient / y
+        return sum_to(x_gradient, x.shape), sum_to(-x_gradient * x / y, y.shape)
+
+    return record("divide", x / y, (a, b), backward)
+
+
+def maximum(a: Operand, b: Operand) -> Tensor:
+    """The larger of a and b, element by element. Equal ones get half of the gradient each, as in PyTorch."""
+    a, b = broadcastable("maximum", a, b)
+    x, y = a.data, b.data
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        half = 0.5 * gradient * (x == y)
+        return sum_to(gradient * ~(x < y) - half, x.shape), sum_to(gradient * ~(x > y) - half, y.shape)
+
+    return record("maximum", xp_of(x).maximum(x, y), (a, b), backward)
+
+
+def minimum(a: Operand, b: Operand) -> Tensor:
+    """The smaller of a and b, element by element. Equal ones get half of the gradient each, as in PyTorch."""
+    a, b = broadcastable("minimum", a, b)
+    x, y = a.data, b.data
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        half = 0.5 * gradient * (x == y)
+        return sum_to(gradient * ~(x > y) - half, x.shape), sum_to(gradient * ~(x < y) - half, y.shape)
+
+    return record("minimum", xp_of(x).minimum(x, y), (a, b), backward)
+
+
+def where(condition: Any, a: Operand, b: Operand) -> Tensor:
+    """a where `condition` holds and b elsewhere; the gradient goes to the one that was taken.
+
+    `condition` is an array, a tensor or one value of bool (DTypeError otherwise), and broadcasts with a and b.
+    """
+    a, b = broadcastable("where", a, b)
+    chosen = to_device(as_array(condition.data if isinstance(condition, Tensor) else condition), a.device)
+    if chosen.dtype.kind != "b":
+        raise DTypeError(f"where: condition must be bool, got {chosen.dtype}; compare, e.g. x.data > 0")
+    check_broadcast("where", chosen.shape, a.shape, b.shape)
+    a_shape, b_shape = a.shape, b.shape
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        return sum_to(masked(gradient, chosen), a_shape), sum_to(masked(gradient, ~chosen), b_shape)
+
+    return record("where", xp_of(chosen).where(chosen, a.data, b.data), (a, b), backward)
+
+
+def clip(x: Operand, low: float | None = None, high: float | None = None) -> Tensor:
+    """x, but at least `low` and at most `high`, plain numbers of which one may be None.
+
+    The gradient passes where x is within the limits or on one of them, and at NaN. Raises ArgumentError for limits that
+    are no numbers, or where `low` is above `high`.
+    """
+    x = as_tensor(x)
+    check_float("clip", x)
+    for limit in (low, high):
+        if limit is not None and (not isinstance(limit, Real) or isinstance(limit, bool) or limit != limit):
+            raise ArgumentError(f"clip: low and high must be plain numbers or None, got {limit!r}")
+    floor = -float("inf") if low is None else float(low)
+    ceiling = float("inf") if high is None else float(high)
+    if floor > ceiling:
+        raise ArgumentError(f"clip: low must not be above high, got {low} and {high}")
+    xp, values = xp_of(x.data), x.data
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (masked(gradient, ~((values < floor) | (values > ceiling))),)
+
+    return record("clip", xp.minimum(xp.maximum(values, floor), ceiling), (x,), backward)
+
+
+def negative(x: Operand) -> Tensor:
+    """-x."""
+    x = as_tensor(x)
+    check_number("negative", x)
+    return record("negative", -x.data, (x,), lambda gradient: (-gradient,))
+
+
+def abs(x: Operand) -> Tensor:
+    """The absolute value of x. The gradient at 0 is 0; at NaN it passes."""
+    x = as_tensor(x)
+    check_number("abs", x)
+    values = x.data
+
+    def backward(gradient: Array) -> tuple[Array]:
+        below = values < 0
+        return (masked(gradient, ~(below | (values == 0))) - masked(gradient, below),)
+
+    return record("abs", xp_of(values).absolute(values), (x,), backward)
+
+
+def power(x: Operand, exponent: float) -> Tensor:
+    """x ** exponent, for an exponent that is a plain number. ArgumentError otherwise."""
+    x = as_tensor(x)
+    if not isinstance(exponent, Real) or isinstance(exponent, bool):
+        raise ArgumentError(f"power: the exponent must be a plain number, got {type(exponent).__name__}")
+    exponent = int(exponent) if isinstance(exponent, Integral) else float(exponent)
+    check_float("power", x)
+    base = x.data
+
+    def backward(gradient: Array) -> tuple[Array]:
+        if exponent == 0:  # a constant, also where base^-1 is infinite
+            return (xp_of(base).zeros_like(base),)
+        return (gradient * exponent * base ** (exponent - 1),)
+
+    return record("power", base**exponent, (x,), backward)
+
+
+def sqrt(x: Operand) -> Tensor:
+    """The square root of x. The gradient at 0 is infinite."""
+    x = as_tensor(x)
+    check_float("sqrt", x)
+    output = xp_of(x.data).sqrt(x.data)
+    return record("sqrt", output, (x,), lambda gradient: (gradient / (2 * output),))
+
+
+def exp(x: Operand) -> Tensor:
+    """e ** x."""
+    x = as_tensor(x)
+    check_float("exp", x)
+    output = xp_of(x.data).exp(x.data)
+    return record("exp", output, (x,), lambda gradient: (gradient * output,))
+
+
+def log(x: Operand) -> Tensor:
+    """The natural logarithm of x."""
+    x = as_tensor(x)
+    check_float("log", x)
+    values = x.data
+    return record("log", xp_of(values).log(values), (x,), lambda gradient: (gradient / values,))
+
+
+def matmul(a: Operand, b: Operand) -> Tensor:
+    """The matrix product a @ b of (..., M, K) and (..., K, N), leading axes broadcast: (..., M, N)."""
+    a, b = as_operands(a, b)
+    x, y = a.data, b.data
+    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
+        raise ShapeError(
+            f"matmul: expected (..., M, K) @ (..., K, N), got {shape_text(x.shape)} @ {shape_text(y.shape)}; "
+            f"transpose or reshape one of them"
+        )
+    check_broadcast("matmul", x.shape[:-2], y.shape[:-2])
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        return sum_to(gradient @ y.swapaxes(-1, -2), x.shape), sum_to(x.swapaxes(-1, -2) @ gradient, y.shape)
+
+    return record("matmul", x @ y, (a, b), backward)

@@ -1,0 +1,140 @@
+"""Parts of a tensor, chosen by an index as NumPy has it."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpucnn.autograd import Operand, Tensor, as_tensor, record
+from gpucnn.backend import Array, as_array, to_device, xp_of
+from gpucnn.checks import Shape, is_int, shape_text
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.functions.broadcasting import check_broadcast
+from gpucnn.kernels.masked import masked
+
+
+def getitem(x: Operand, index: Any) -> Tensor:
+    """x[index], for integers, slices, None, Ellipsis, and arrays, tensors or lists of integers, with NumPy's meaning.
+
+    An element that was taken several times gets the sum of its gradients, added up in one fixed order on every device.
+
+    Raises ShapeError for too many indices, for one out of range (not for those of an array on a GPU, which wrap around
+    there), and for arrays that do not broadcast; DTypeError for arrays of another dtype than integers (instead of a mask,
+    use `where`); ArgumentError for anything else.
+    """
+    x = as_tensor(x)
+    parts = tuple(_as_part(part) for part in (index if isinstance(index, tuple) else (index,)))
+    _check_index(x.shape, parts)
+    if not any(_is_array(part) for part in parts):
+        return take_view("getitem", x, parts)
+    parts = tuple(to_device(part, x.device) if _is_array(part) else part for part in parts)
+    # Axes that the index says nothing about go along: what is looked up are rows of them.
+    if parts[-1] is Ellipsis:
+        parts = parts[:-1]
+    indexed = x.ndim if any(part is Ellipsis for part in parts) else sum(part is not None for part in parts)
+    shape, looked_up = x.shape, x.shape[:indexed]
+
+    def backward(gradient: Array) -> tuple[Array]:
+        rows = math.prod(looked_up)
+        positions = xp_of(gradient).arange(rows).reshape(looked_up)[parts].ravel()
+        gradients = gradient.reshape(positions.size, math.prod(shape[indexed:]))
+        return (_sum_rows(gradients, positions, rows).reshape(shape),)
+
+    return record("getitem", x.data[parts], (x,), backward)
+
+
+def take_view(name: str, x: Tensor, index: tuple[Any, ...]) -> Tensor:
+    """x[index] for an index without arrays, each element of which is taken once; on the tape as `name`."""
+    shape = x.shape
+
+    def backward(gradient: Array) -> tuple[Array]:
+        x_gradient = xp_of(gradient).zeros(shape, gradient.dtype)
+        x_gradient[index] = gradient
+        return (x_gradient,)
+
+    return record(name, x.data[index], (x,), backward)
+
+
+def _is_array(part: Any) -> bool:
+    return hasattr(part, "dtype")
+
+
+def _as_part(part: Any) -> Any:
+    if part is None or part is Ellipsis:
+        return part
+    if is_int(part):
+        return int(part)
+    if isinstance(part, slice):
+        if (
+            any(bound is not None and not is_int(bound) for bound in (part.start, part.stop, part.step))
+            or part.step == 0
+        ):
+            raise ArgumentError(f"getitem: a slice takes ints, and no step of 0, got {part}")
+        return part
+    if isinstance(part, Tensor):
+        part = part.data
+    elif isinstance(part, list | bool):
+        part = np.zeros(0, np.int64) if part == [] else as_array(part)
+    if not _is_array(part):
+        raise ArgumentError(
+            f"getitem: expected integers, slices, None, Ellipsis or arrays of integers, got {type(part).__name__}"
+        )
+    if part.dtype.kind == "b":
+        raise DTypeError(
+            "getitem: a mask of bool gives a result whose shape depends on its values; use gpucnn.functions.where"
+        )
+    if part.dtype.kind not in "iu":
+        raise DTypeError(f"getitem: an array as an index must be of integers, got {part.dtype}")
+    return part
+
+
+def _check_index(shape: Shape, parts: tuple[Any, ...]) -> None:
+    ellipses = sum(part is Ellipsis for part in parts)
+    given = sum(part is not None and part is not Ellipsis for part in parts)
+    if ellipses > 1 or given > len(shape):
+        raise ShapeError(
+            f"getitem: {shape_text(shape)} has {len(shape)} axes, got {given} indices and {ellipses} Ellipsis; "
+            f"give at most one to an axis and one Ellipsis"
+        )
+    axis = 0
+    for part in parts:
+        if part is Ellipsis:
+            axis += len(shape) - given
+        elif part is not None:
+            _check_range(shape, axis, part)
+            axis += 1
+    arrays = [part.shape for part in parts if _is_array(part)]
+    if len(arrays) > 1:
+        check_broadcast("getitem", *arrays)
+
+
+def _check_range(shape: Shape, axis: int, part: Any) -> None:
+    if isinstance(part, slice) or (_is_array(part) and (xp_of(part) is not np or part.size == 0)):
+        return
+    lowest, highest = (int(part.min()), int(part.max())) if _is_array(part) else (part, part)
+    if lowest < -shape[axis] or highest >= shape[axis]:
+        wrong = lowest if lowest < -shape[axis] else highest
+        raise ShapeError(f"getitem: index {wrong} is out of range for axis {axis} of {shape_text(shape)}")
+
+
+def _sum_rows(rows: Array, positions: Array, count: int) -> Array:
+    """`count` rows: in each the sum of those of `rows` (P, K) whose entry of `positions` (P,) names it.
+
+    The rows are sorted by position, and each adds up what follows it in strides of 1, 2, 4 and so on, so that the first of
+    each position ends up with the sum: no atomic additions, whose order would be another in every run.
+    Source: Hillis and Steele, "Data parallel algorithms", 1986.
+    """
+    xp = xp_of(rows)
+    order = xp.argsort(positions, kind="stable")
+    positions, sums = positions[order], rows[order]
+    step = 1
+    while step < len(positions):
+        same = positions[step:] == positions[:-step]
+        earlier = sums[:-step]
+        earlier += masked(sums[step:], same[:, None])
+        step *= 2
+    is_first = xp.ones(len(positions), bool)
+    is_first[1:] = positions[1:] != positions[:-1]
+    total = xp.zeros((count + 1, rows.shape[1]), rows.dtype)
+    total[xp.where(is_first, positions, count)] = sums  # what is no first goes to a row that is dropped
+    return total[:-1]

@@ -1,0 +1,79 @@
+"""Tensors joined along an axis, old or new, and taken apart again."""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, record
+from gpucnn.backend import Array, xp_of
+from gpucnn.checks import is_int, shape_text
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.functions.broadcasting import as_axes
+from gpucnn.functions.indexing import take_view
+
+
+def concatenate(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
+    """`tensors` one after another along an axis that they have; in all others their sizes are equal (ShapeError)."""
+    operands = _as_several("concatenate", tensors)
+    shape = operands[0].shape
+    (axis,) = as_axes("concatenate", len(shape), [axis])
+    for tensor in operands[1:]:
+        if tensor.ndim != len(shape) or any(
+            a != b for i, (a, b) in enumerate(zip(tensor.shape, shape, strict=True)) if i != axis
+        ):
+            raise ShapeError(
+                f"concatenate: shapes must be equal but for axis {axis}, "
+                f"got {shape_text(shape)} and {shape_text(tensor.shape)}"
+            )
+    ends = list(accumulate((tensor.shape[axis] for tensor in operands), initial=0))
+
+    def backward(gradient: Array) -> list[Array]:
+        return [gradient[(slice(None),) * axis + (slice(*part),)] for part in pairwise(ends)]
+
+    arrays = [tensor.data for tensor in operands]
+    return record("concatenate", xp_of(*arrays).concatenate(arrays, axis), operands, backward)
+
+
+def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
+    """`tensors` of one shape (ShapeError otherwise) side by side along a new axis, which stands at `axis`."""
+    operands = _as_several("stack", tensors)
+    shape = operands[0].shape
+    (axis,) = as_axes("stack", len(shape) + 1, [axis])
+    for tensor in operands[1:]:
+        if tensor.shape != shape:
+            raise ShapeError(f"stack: shapes must be equal, got {shape_text(shape)} and {shape_text(tensor.shape)}")
+
+    def backward(gradient: Array) -> list[Array]:
+        return [gradient[(slice(None),) * axis + (position,)] for position in range(len(operands))]
+
+    arrays = [tensor.data for tensor in operands]
+    return record("stack", xp_of(*arrays).stack(arrays, axis), operands, backward)
+
+
+def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """x cut along `axis`, as numpy.split does: into so many equal parts, or before each of the given positions.
+
+    Raises ShapeError if the parts would not be equal, ArgumentError for sections that are no ints.
+    """
+    x = as_tensor(x)
+    (axis,) = as_axes("split", x.ndim, [axis])
+    size = x.shape[axis]
+    if isinstance(sections, Sequence):
+        if not all(is_int(position) for position in sections):
+            raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {sections!r}")
+        ends = [0, *sections, size]
+    else:
+        if not is_int(sections) or sections < 1:
+            raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {sections!r}")
+        if size % sections:
+            raise ShapeError(
+                f"split: axis {axis} of {shape_text(x.shape)} does not divide into {sections} equal parts; "
+                f"give the positions to cut at"
+            )
+        ends = [part * (size // sections) for part in range(sections + 1)]
+    return [take_view("split", x, (slice(None),) * axis + (slice(*part),)) for part in pairwise(ends)]
+
+
+def _as_several(owner: str, tensors: Sequence[Operand]) -> list[Tensor]:
+    if len(tensors) == 0:
+        raise ArgumentError(f"{owner}: expected at least one tensor, got none")
+    return as_operands(*tensors)

@@ -1,0 +1,98 @@
+"""Sums, means, variances and extremes of tensors over any axes, with NumPy's names.
+
+`axis` is an int, several, or None for all; with `keepdims` the axes stay, of size 1. Every function returns a tensor of
+its input's dtype. Raises ShapeError for an axis that there is not, and DTypeError where the dtype does not fit.
+"""
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
+from gpucnn.backend import Array, xp_of
+from gpucnn.checks import shape_text
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
+from gpucnn.kernels.masked import masked
+
+
+def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The sum over `axis` (an int, several, or None for all), in x's own dtype."""
+    x = as_tensor(x)
+    axes = as_axes("sum", x.ndim, axis)
+    shape = x.shape
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (xp_of(gradient).broadcast_to(keep_axes(gradient, shape, axes), shape),)
+
+    return record("sum", x.data.sum(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
+
+
+def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The mean over `axis` (an int, several, or None for all)."""
+    x = as_tensor(x)
+    check_float("mean", x)
+    axes = as_axes("mean", x.ndim, axis)
+    shape, count = x.shape, math.prod(x.shape[axis] for axis in axes)
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (xp_of(gradient).broadcast_to(keep_axes(gradient, shape, axes) / (count or 1), shape),)
+
+    return record("mean", x.data.mean(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
+
+
+def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float = 1, keepdims: bool = False) -> Tensor:
+    """The variance over `axis`: the sum of squared distances from the mean, over their number less `correction`.
+
+    A correction of 1 is Bessel's, for a sample; 0 gives the variance of the elements themselves. Raises ArgumentError
+    unless it is a number >= 0, ShapeError unless there are more elements than that.
+    """
+    x = as_tensor(x)
+    check_float("var", x)
+    axes = as_axes("var", x.ndim, axis)
+    if not isinstance(correction, Real) or isinstance(correction, bool) or not correction >= 0:
+        raise ArgumentError(f"var: correction must be a number >= 0, got {correction!r}")
+    shape, count = x.shape, math.prod(x.shape[axis] for axis in axes)
+    if count <= correction:
+        raise ShapeError(
+            f"var: expected more than {correction:g} elements to a variance with correction={correction:g}, "
+            f"got {count} of {shape_text(shape)}"
+        )
+    values, divisor = x.data, float(count - correction)
+    mean = values.mean(axis=axes, keepdims=True)
+    variance = ((values - mean) ** 2).mean(axis=axes, keepdims=keepdims) * (count / divisor)
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (keep_axes(gradient, shape, axes) * (2 / divisor) * (values - mean),)
+
+    return record("var", variance, (x,), backward)
+
+
+def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The largest element over `axis`; equal ones share the gradient evenly, as in torch.amax.
+
+    Where there is a NaN it wins, and has the gradient. Raises ShapeError where there are no elements to choose from.
+    """
+    return _extreme("max", x, axis, keepdims)
+
+
+def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The smallest element over `axis`; all else is as for `max`."""
+    return _extreme("min", x, axis, keepdims)
+
+
+def _extreme(name: str, x: Operand, axis: int | Sequence[int] | None, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    check_number(name, x)
+    axes = as_axes(name, x.ndim, axis)
+    values, shape = x.data, x.shape
+    if 0 in [shape[axis] for axis in axes]:
+        raise ShapeError(f"{name}: {shape_text(shape)} has no elements over axis {axis} to choose from")
+    output = getattr(xp_of(values), name)(values, axis=axes, keepdims=keepdims)
+
+    def backward(gradient: Array) -> tuple[Array]:
+        winners = (values == keep_axes(output, shape, axes)) | (values != values)
+        count = winners.sum(axis=axes, keepdims=True).astype(values.dtype)
+        return (masked(keep_axes(gradient, shape, axes) / count, winners),)
+
+    return record(name, output, (x,), backward)

@@ -1,0 +1,127 @@
+"""Arithmetic, statistics, parts, joins, borders and resizing, element by element; `test_every_function.py` runs them."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gpucnn import Tensor
+from gpucnn import functions as F
+from tests.functions.case import Array, Case
+
+CONDITION = np.array([[True], [False], [True]])
+
+
+def element_by_element(function: Callable[[float], float]) -> Callable[[Array], Array]:
+    return np.vectorize(function, otypes=[float])
+
+
+def variance(values: Array, correction: float) -> float:
+    """From the distances of all pairs, without a mean."""
+    pairs = math.fsum((a - b) ** 2 for a in values.flat for b in values.flat)
+    return pairs / (2 * values.size) / (values.size - correction)
+
+
+def of_rows(function: Callable[[Array], float]) -> Callable[[Array], Array]:
+    """`function` over axes 0 and 2 of three."""
+    return lambda x: np.array([function(x[:, row, :]) for row in range(x.shape[1])])
+
+
+def look_up(index: Callable[..., tuple[int, ...]], shape: tuple[int, ...]) -> Callable[[Array], Array]:
+    """Elements one by one: `index` takes a position in the result of `shape` to one in x."""
+
+    def oracle(x: Array) -> Array:
+        output = np.zeros(shape)
+        for position in np.ndindex(shape):
+            output[position] = x[index(*position)]
+        return output
+
+    return oracle
+
+
+def mirrored(position: int, size: int) -> int:
+    """Walk from 0 to `position` on an axis of `size`, turning at its ends."""
+    place, step = 0, 1 if position > 0 else -1
+    for _ in range(abs(position)):
+        if not 0 <= place + step < size:
+            step = -step
+        place += step
+    return abs(place)
+
+
+def bordered(padding: Sequence[tuple[int, int]], source: Callable[[int, int], int]) -> Callable[[Array], Array]:
+    def oracle(x: Array) -> Array:
+        shape = tuple(size + sum(pair) for size, pair in zip(x.shape, padding, strict=True))
+        output = np.zeros(shape)
+        for index in np.ndindex(shape):
+            places = [source(at - padding[axis][0], x.shape[axis]) for axis, at in enumerate(index)]
+            output[index] = x[tuple(places)]
+        return output
+
+    return oracle
+
+
+def constant_border(x: Array) -> Array:
+    output = np.full((x.shape[0], x.shape[1] + 3), 7.5)
+    for row, column in np.ndindex(x.shape):
+        output[row, column + 1] = x[row, column]
+    return output
+
+
+def bilinear(place: Callable[[int, int], float], new: tuple[int, int]) -> Callable[[Array], Array]:
+    """Tents around each of the old elements, summed; `place` gives where an output row (axis 0) or column (1) lies."""
+
+    def oracle(x: Array) -> Array:
+        output = np.zeros((*x.shape[:2], *new))
+        for row, column, old_row, old_column in np.ndindex(*new, *x.shape[2:]):
+            at = [min(max(place(0, row), 0), x.shape[2] - 1), min(max(place(1, column), 0), x.shape[3] - 1)]
+            tent = max(0, 1 - abs(at[0] - old_row)) * max(0, 1 - abs(at[1] - old_column))
+            output[:, :, row, column] += tent * x[:, :, old_row, old_column]
+        return output
+
+    return oracle
+
+
+ROWS, COLUMNS = np.array([[2, 0], [-1, 2]]), np.array([1, 1])
+
+CASES = [
+    Case("sqrt", F.sqrt, element_by_element(math.sqrt), ((3, 4),), True),
+    Case("abs", F.abs, element_by_element(lambda x: math.copysign(x, 1)), ((3, 4),)),
+    Case("clip", lambda x: F.clip(x, -0.21, 0.13), element_by_element(lambda x: sorted((-0.21, x, 0.13))[1]), ((4, 5),)),
+    Case("clip from below", lambda x: F.clip(x, 0.1), element_by_element(lambda x: x if x > 0.1 else 0.1), ((4, 5),)),
+    Case("clip from above", lambda x: F.clip(x, None, 0), element_by_element(lambda x: x if x < 0 else 0), ((4, 5),)),
+    Case("minimum", F.minimum, lambda a, b: (a + b - np.hypot(a - b, 0)) / 2, ((2, 3), (3,))),
+    Case("where", lambda a, b: F.where(CONDITION, a, b), lambda a, b: CONDITION * a + ~CONDITION * b, ((3, 4), (4,))),
+    Case("where it broadcasts both", lambda a, b: F.where(CONDITION, a, b), lambda a, b: CONDITION * a + ~CONDITION * b, ((4,), ())),
+    Case("var", F.var, lambda x: np.array(variance(x, 1)), ((2, 3, 4),)),
+    Case("var over axes", lambda x: F.var(x, (0, -1), 0), of_rows(lambda row: variance(row, 0)), ((2, 3, 4),)),
+    Case("var keeping axes", lambda x: x.var((2, 0), 1.5, True), lambda x: of_rows(lambda row: variance(row, 1.5))(x)[None, :, None], ((2, 3, 4),)),
+    Case("max", F.max, lambda x: np.array(sorted(x.flat)[-1]), ((2, 3, 4),)),
+    Case("max over axes", lambda x: x.max((0, -1)), of_rows(lambda row: sorted(row.flat)[-1]), ((2, 3, 4),)),
+    Case("min", F.min, lambda x: np.array(sorted(x.flat)[0]), ((2, 3, 4),)),
+    Case("min keeping axes", lambda x: x.min((0, 2), True), lambda x: of_rows(lambda row: sorted(row.flat)[0])(x)[None, :, None], ((2, 3, 4),)),
+    Case("squeeze", F.squeeze, lambda x: np.einsum("aibjc->ij", x), ((1, 2, 1, 3, 1),)),
+    Case("squeeze of one axis", lambda x: F.squeeze(x, -3), lambda x: np.einsum("aibjc->aijc", x), ((1, 2, 1, 3, 1),)),
+    Case("expand_dims", lambda x: F.expand_dims(x, (1, -2)), lambda x: np.array([[[row.tolist()]] for row in x]), ((3, 4),)),
+    Case("expand_dims of one axis", lambda x: F.expand_dims(x, 1), lambda x: np.array([[row.tolist()] for row in x]), ((3, 4),)),
+    Case("getitem of slices", lambda x: x[1, ..., ::-2], look_up(lambda i, j: (1, i, 3 - 2 * j), (3, 2)), ((2, 3, 4),)),
+    Case("getitem of one", lambda x: x[1, 2], lambda x: np.array(x.tolist()[1][2]), ((3, 4),)),
+    Case("getitem with new axes", lambda x: x[None, :, None, -1], look_up(lambda _, i, __: (i, 3), (1, 3, 1)), ((3, 4),)),
+    Case("getitem of rows", lambda x: x[[2, 0, 2, -1]], look_up(lambda i, j: ((2, 0, 2, 2)[i], j), (4, 4)), ((3, 4),)),
+    Case("getitem of pairs", lambda x: x[ROWS, COLUMNS], look_up(lambda i, j: (int(ROWS[i, j]), 1), (2, 2)), ((3, 4),)),
+    Case("getitem of columns", lambda x: x[..., COLUMNS, None], look_up(lambda i, j, k, _: (i, j, 1), (2, 3, 2, 1)), ((2, 3, 4),)),
+    Case("getitem of arrays apart", lambda x: x[Tensor([1, 1]), :, [3, 0]], look_up(lambda i, j: (1, j, (3, 0)[i]), (2, 3)), ((2, 3, 4),)),
+    Case("concatenate", lambda a, b, c: F.concatenate([a, b, c], -2), lambda a, b, c: np.array([i.tolist() + j.tolist() + k.tolist() for i, j, k in zip(a, b, c, strict=True)]), ((2, 1, 3), (2, 3, 3), (2, 2, 3))),
+    Case("stack", lambda a, b: F.stack([a, b], -1), lambda a, b: np.array([[[p, q] for p, q in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]), ((2, 3), (2, 3))),
+    Case("stack first", lambda a, b: F.stack([a, b]), lambda a, b: np.array([a.tolist(), b.tolist()]), ((2, 3), (2, 3))),
+    Case("split", lambda x: F.split(x, 3, 1)[1], look_up(lambda i, j: (i, 2 + j), (2, 2)), ((2, 6),)),
+    Case("split at positions", lambda x: F.split(x, [1, -1])[1] * F.split(x, [1, -1])[2], lambda x: np.array([[a * b for a, b in zip(row, x[-1], strict=True)] for row in x[1:4]]), ((5, 2),)),
+    Case("pad", lambda x: F.pad(x, ((0, 0), (1, 2)), value=7.5), constant_border, ((2, 3),)),
+    Case("pad reflect", lambda x: F.pad(x, ((0, 1), (2, 3)), "reflect"), bordered(((0, 1), (2, 3)), mirrored), ((2, 4),)),
+    Case("pad replicate", lambda x: F.pad(x, ((1, 0), (2, 5)), "replicate"), bordered(((1, 0), (2, 5)), lambda at, size: min(max(at, 0), size - 1)), ((2, 3),)),
+    Case("interpolate", lambda x: F.interpolate(x, (7, 2)), look_up(lambda n, c, i, j: (n, c, i * 3 // 7, j * 5 // 2), (2, 2, 7, 2)), ((2, 2, 3, 5),)),
+    Case("interpolate by a factor", lambda x: F.interpolate(x, scale_factor=2), look_up(lambda n, c, i, j: (n, c, i // 2, j // 2), (1, 2, 4, 6)), ((1, 2, 2, 3),)),
+    Case("interpolate bilinear", lambda x: F.interpolate(x, (7, 2), mode="bilinear"), bilinear(lambda axis, at: ((at + 0.5) * 3 / 7, (at + 0.5) * 5 / 2)[axis] - 0.5, (7, 2)), ((2, 2, 3, 5),)),
+    Case("interpolate bilinear by factors", lambda x: F.interpolate(x, None, (2.5, 0.7), "bilinear"), bilinear(lambda axis, at: ((at + 0.5) / 2.5, (at + 0.5) / 0.7)[axis] - 0.5, (7, 3)), ((1, 2, 3, 5),)),
+    Case("interpolate bilinear with corners", lambda x: F.interpolate(x, (6, 3), None, "bilinear", True), bilinear(lambda axis, at: (at * 2 / 5, at * 4 / 2)[axis], (6, 3)), ((2, 1, 3, 5),)),
+]  # fmt: skip
