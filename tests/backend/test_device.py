@@ -96,6 +96,21 @@ def test_import_alone_does_not_load_numpy_random(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_what_training_needs_is_imported_when_it_is_looked_at(tmp_path: Path) -> None:
+    code = (
+        "import sys, gpucnn\n"
+        "late = ('data', 'models', 'optim', 'training')\n"
+        "assert not {f'gpucnn.{name}' for name in late} & set(sys.modules)\n"
+        "assert set(late) <= set(dir(gpucnn))\n"
+        "assert all(getattr(gpucnn, name).__name__ == f'gpucnn.{name}' for name in late)\n"
+        "try: gpucnn.nothing\n"
+        "except AttributeError as error: assert str(error) == \"module 'gpucnn' has no attribute 'nothing'\"\n"
+        "else: raise AssertionError\n"
+    )
+    result = run_python(["-c", code], tmp_path, None)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "", "cuda:-1", "cuda:1:2"])
 def test_an_unknown_name_is_refused(name: str) -> None:
     with pytest.raises(ArgumentError, match=r'unknown device .* expected "auto", "cpu", "cuda" or "cuda:N"'):
