@@ -1,5 +1,6 @@
 """Every kernel compiles with NVIDIA's compiler, for every architecture, and takes no more than a block has."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from gpucnn.errors import DeviceError, KernelError
 from gpucnn.kernels.launch import KERNELS, TYPE_NAMES, Kernel, source_text
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
+
+for module in Path(gpucnn.__file__).parent.glob("kernels/*.py"):  # each tells KERNELS of its own
+    importlib.import_module(f"gpucnn.kernels.{module.stem}")
 
 SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/*.cu"))
 LARGE_ARRAY = """
