@@ -1,6 +1,8 @@
 """Images and labels: readers, data sets by name, preprocessing, augmentation, and the loader of batches."""
 
 from gpucnn.data.array_dataset import ArrayDataset as ArrayDataset
+from gpucnn.data.augment import Compose as Compose
+from gpucnn.data.augment import RandomFlip as RandomFlip
 from gpucnn.data.augment import RandomShift as RandomShift
 from gpucnn.data.catalog import Source as Source
 from gpucnn.data.catalog import Splits as Splits

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, generator, xp_of
-from gpucnn.checks import is_int
+from gpucnn.checks import as_number, is_int
 from gpucnn.errors import ArgumentError
 
 Augment: TypeAlias = Callable[[Array, np.ndarray, int, int], Array]
@@ -38,3 +38,35 @@ class RandomShift:
         columns = shifts[:, 1, None] + xp.arange(width)
         places = (xp.arange(batch)[:, None, None, None], xp.arange(channels)[:, None, None])
         return padded[*places, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+class RandomFlip:
+    """Mirror each image left to right with probability `p`.
+
+    A sample's flip is a function of (seed, epoch, its index). Raises ArgumentError unless 0 <= p <= 1.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = as_number(p, "p, the probability of a flip,")
+        if self.p > 1:
+            raise ArgumentError(f"p, the probability of a flip, must be at most 1, got {p!r}")
+
+    def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
+        """Images (B, C, H, W) to copies of the same shape and dtype, some of them mirrored."""
+        xp = xp_of(images)
+        draws = np.array([generator(seed, "flip", epoch, int(index)).random() for index in indices], np.float64)
+        flipped = xp.asarray(draws < self.p)[:, None, None, None]
+        return xp.where(flipped, images[:, :, :, ::-1], images)
+
+
+class Compose:
+    """Several augmentations, one after the other."""
+
+    def __init__(self, *augmentations: Augment) -> None:
+        self.augmentations = augmentations
+
+    def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
+        """Images (B, C, H, W) through all augmentations in turn."""
+        for augment in self.augmentations:
+            images = augment(images, indices, seed, epoch)
+        return images

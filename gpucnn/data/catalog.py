@@ -9,7 +9,7 @@ import numpy as np
 
 from gpucnn.data import cifar, digits, mnist
 from gpucnn.data.array_dataset import ArrayDataset
-from gpucnn.data.augment import Augment, RandomShift
+from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.errors import ArgumentError
 
@@ -44,7 +44,9 @@ _SOURCES = {
     ),
     "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.read_mnist),
     "fashion-mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.read_mnist),
-    "cifar10": Source(3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, cifar.read_cifar10),
+    "cifar10": Source(
+        3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, cifar.read_cifar10, Compose(RandomFlip(), RandomShift(4))
+    ),
 }
 
 

@@ -6,10 +6,14 @@ from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
 from gpucnn.models.lenet5 import LeNet5 as LeNet5
 from gpucnn.models.mlp import MLP as MLP
+from gpucnn.models.resnet_cifar import ResNet20 as ResNet20
+from gpucnn.models.resnet_cifar import ResNet32 as ResNet32
+from gpucnn.models.resnet_cifar import ResNet56 as ResNet56
 from gpucnn.models.simple_cnn import SimpleCNN as SimpleCNN
 from gpucnn.models.simple_cnn import TwoStageCNN as TwoStageCNN
+from gpucnn.models.vgg_mini import VGGMini as VGGMini
 
-_BY_NAME: dict[str, Any] = {"lenet5": LeNet5, "simplecnn": SimpleCNN, "mlp": MLP}
+_BY_NAME: dict[str, Any] = {"lenet5": LeNet5, "simplecnn": SimpleCNN, "mlp": MLP, "vgg_mini": VGGMini, "resnet20": ResNet20}
 
 
 def names() -> list[str]:

@@ -1,0 +1,90 @@
+"""ResNet-20, -32 and -56: the residual networks for images of 32x32.
+
+Source: He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2. Parameters are named as in
+torchvision's ResNet.
+"""
+
+from typing import Any
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.layers import BatchNorm2d, Conv2d, Layer, Linear, Sequential
+from gpucnn.models.image_size import check_image_size
+
+
+class CifarBlock(Layer):
+    """Two 3x3 convolutions with batch norm, added to what came in: (N, C, H, W) to (N, out_channels, H / stride, W / stride).
+
+    Where the shape changes, what came in loses every other row and column and gains channels of zeros, the paper's
+    option A, so that the shortcut has no parameters.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        self.stride, self.new_channels = stride, out_channels - in_channels
+        self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = BatchNorm2d(out_channels)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = BatchNorm2d(out_channels)
+
+    def forward(self, x: Any) -> Tensor:
+        """Feature maps to feature maps."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self._shortcut(x))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self.stride == 1 and self.new_channels == 0:
+            return x
+        before = self.new_channels // 2
+        thinned = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(thinned, ((0, 0), (before, self.new_channels - before), (0, 0), (0, 0)))
+
+
+class CifarResNet(Layer):
+    """A 3x3 convolution, three stages of `blocks` blocks with 16, 32 and 64 channels, global average pooling, classes.
+
+    Takes (N, in_channels, H, W) of any size from 4x4, gives logits (N, num_classes).
+    """
+
+    image_size = 32
+    blocks: int
+
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32, seed: int | None = None
+    ) -> None:
+        check_image_size(self, image_size, 4)
+        if seed is not None:
+            self.seed = seed
+        self.conv1 = Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.bn1 = BatchNorm2d(16)
+        self.layer1 = self._stage(16, 16, 1)
+        self.layer2 = self._stage(16, 32, 2)
+        self.layer3 = self._stage(32, 64, 2)
+        self.fc = Linear(64, num_classes)
+
+    def _stage(self, in_channels: int, out_channels: int, stride: int) -> Sequential:
+        first = CifarBlock(in_channels, out_channels, stride)
+        return Sequential(first, *(CifarBlock(out_channels, out_channels, 1) for _ in range(self.blocks - 1)))
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, in_channels, H, W) to logits (N, num_classes)."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean(axis=(2, 3)))
+
+
+class ResNet20(CifarResNet):
+    """20 layers with weights: three stages of three blocks."""
+
+    blocks = 3
+
+
+class ResNet32(CifarResNet):
+    """32 layers with weights: three stages of five blocks."""
+
+    blocks = 5
+
+
+class ResNet56(CifarResNet):
+    """56 layers with weights: three stages of nine blocks."""
+
+    blocks = 9
