@@ -182,6 +182,34 @@ def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Wi
     return (image_shape[0], out_channels, *window.output_size(image_shape[2:4], owner))
 
 
+def conv1d_shape(owner: str, sequence_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
+    """The output shape (N, O, OL) of a convolution of (N, C, L) with weight (O, C / groups, K); `window` is one row high.
+
+    Raises ShapeError, which names `owner`, if they do not go together.
+    """
+    in_channels = weight_shape[1] * groups
+    if len(sequence_shape) != 3 or sequence_shape[1] != in_channels:
+        raise ShapeError(f"{owner}: expected input (N, {in_channels}, L), got {shape_text(sequence_shape)}")
+    return sequence_shape[0], weight_shape[0], _output_length(owner, window, sequence_shape[2])
+
+
+def pool1d_shape(owner: str, sequence_shape: Shape, window: Window) -> Shape:
+    """The output shape (N, C, OL) of pooling (N, C, L); ShapeError, which names `owner`, where none exists."""
+    if len(sequence_shape) != 3:
+        raise ShapeError(f"{owner}: expected input (N, C, L), got {shape_text(sequence_shape)}")
+    return *sequence_shape[:2], _output_length(owner, window, sequence_shape[2])
+
+
+def _output_length(owner: str, window: Window, length: int) -> int:
+    try:
+        return window.output_size((1, length))[1]
+    except ShapeError:
+        raise ShapeError(
+            f"{owner}: a window of {window.extent[1]} does not fit into a sequence of {length} with padding "
+            f"{window.padding[1][0]}; use a smaller kernel_size or dilation, more padding, or longer sequences"
+        ) from None
+
+
 def conv_transpose2d_shape(
     owner: str, image_shape: Shape, weight_shape: Shape, window: Window, output_padding: IntOrPair, groups: int
 ) -> Shape:

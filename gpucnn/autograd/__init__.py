@@ -1,5 +1,6 @@
 """Automatic differentiation: tensors, the tape that remembers how they came to be, and a check of gradients."""
 
+from gpucnn.autograd.grad_mode import enable_grad as enable_grad
 from gpucnn.autograd.grad_mode import grad_enabled as grad_enabled
 from gpucnn.autograd.grad_mode import no_grad as no_grad
 from gpucnn.autograd.gradcheck import gradcheck as gradcheck

@@ -15,7 +15,20 @@ def grad_enabled() -> bool:
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Inside `with no_grad():` (or a function decorated with it) nothing is recorded: less memory, no `backward`."""
-    token = _enabled.set(False)
+    with _set(False):
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Inside, operations are recorded, even where it stands within `no_grad`."""
+    with _set(True):
+        yield
+
+
+@contextmanager
+def _set(enabled: bool) -> Iterator[None]:
+    token = _enabled.set(enabled)
     try:
         yield
     finally:

@@ -17,6 +17,10 @@ from gpucnn.layers.activation import Softmax as Softmax
 from gpucnn.layers.activation import Softplus as Softplus
 from gpucnn.layers.activation import Tanh as Tanh
 from gpucnn.layers.buffer import Buffer as Buffer
+from gpucnn.layers.checkpoint import Checkpoint as Checkpoint
+from gpucnn.layers.container import Branches as Branches
+from gpucnn.layers.container import Lambda as Lambda
+from gpucnn.layers.container import Residual as Residual
 from gpucnn.layers.container import Sequential as Sequential
 from gpucnn.layers.conv import Conv2d as Conv2d
 from gpucnn.layers.conv import ConvLayer as ConvLayer
@@ -24,6 +28,8 @@ from gpucnn.layers.conv import ConvTranspose2d as ConvTranspose2d
 from gpucnn.layers.dropout import Dropout as Dropout
 from gpucnn.layers.dropout import Dropout2d as Dropout2d
 from gpucnn.layers.flatten import Flatten as Flatten
+from gpucnn.layers.hooks import HookHandle as HookHandle
+from gpucnn.layers.initialization import initializer as initializer
 from gpucnn.layers.layer import Layer as Layer
 from gpucnn.layers.linear import Linear as Linear
 from gpucnn.layers.normalization import BatchNorm1d as BatchNorm1d
@@ -38,5 +44,8 @@ from gpucnn.layers.pooling import AdaptiveMaxPool2d as AdaptiveMaxPool2d
 from gpucnn.layers.pooling import AvgPool2d as AvgPool2d
 from gpucnn.layers.pooling import MaxPool2d as MaxPool2d
 from gpucnn.layers.pooling import MaxPoolLayer as MaxPoolLayer
+from gpucnn.layers.separable import SeparableConv2d as SeparableConv2d
+from gpucnn.layers.sequence import Conv1d as Conv1d
+from gpucnn.layers.sequence import MaxPool1d as MaxPool1d
 from gpucnn.layers.trace import LayerCall as LayerCall
 from gpucnn.layers.trace import Trace as Trace

@@ -1,10 +1,12 @@
 """Layers made of layers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
-from gpucnn.errors import ArgumentError
+from gpucnn.checks import shape_text
+from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers.activation import ReLU
 from gpucnn.layers.conv import Conv2d
 from gpucnn.layers.layer import Layer
@@ -25,12 +27,7 @@ class Sequential(Layer):
         if seed is not None:
             self.seed = seed
         for position, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise ArgumentError(
-                    f"Sequential: argument {position} is no layer but {layer!r}; "
-                    f"pass layers one by one (a list as Sequential(*layers)) and functions as layers, e.g. layers.ReLU()"
-                )
-            setattr(self, str(position), layer)
+            setattr(self, str(position), _checked("Sequential", f"argument {position}", layer))
 
     def forward(self, x: Any) -> Tensor:
         """The input through all layers in turn."""
@@ -56,9 +53,91 @@ class Sequential(Layer):
         return list(self)[position]
 
 
+class Residual(Layer):
+    """What comes in, added to what the block makes of it: block(x) + x, or block(x) + shortcut(x).
+
+    - `block`: a layer. `shortcut`: None, or a layer that brings x to the shape of the block's output, e.g. a 1x1
+      convolution. Their paths are "block" and "shortcut".
+
+    Raises ArgumentError if an argument is no layer, ShapeError if the two shapes differ: nothing is broadcast.
+    Source: He et al., "Deep residual learning for image recognition", CVPR 2016.
+    """
+
+    def __init__(self, block: Layer, shortcut: Layer | None = None) -> None:
+        self.block = _checked("Residual", "block", block)
+        self.shortcut = None if shortcut is None else _checked("Residual", "shortcut", shortcut)
+
+    def forward(self, x: Any) -> Tensor:
+        """Input to the sum, of the block's output shape."""
+        x = as_tensor(x)
+        output, kept = self.block(x), x if self.shortcut is None else self.shortcut(x)
+        if output.shape != kept.shape:
+            raise ShapeError(
+                f"{self.label}: the block gives {shape_text(output.shape)}, the shortcut {shape_text(kept.shape)}; "
+                f"give a shortcut that makes the same change of shape, e.g. a 1x1 Conv2d with the block's stride"
+            )
+        return output + kept
+
+
+class Branches(Layer):
+    """Layers side by side: each gets the same input, and their outputs are concatenated along the channels.
+
+    Their paths are "0", "1", and so on. Raises ArgumentError for no layers or an argument that is none, ShapeError if the
+    outputs differ in more than their channels. Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        if not layers:
+            raise ArgumentError("Branches: got no layers; pass them one by one, a list as Branches(*layers)")
+        for position, layer in enumerate(layers):
+            setattr(self, str(position), _checked("Branches", f"argument {position}", layer))
+
+    def forward(self, x: Any) -> Tensor:
+        """Input (N, C, ...) to (N, sum of the branches' channels, ...)."""
+        x = as_tensor(x)
+        outputs = [layer(x) for _, layer in self._members() if isinstance(layer, Layer)]
+        shapes = [output.shape for output in outputs]
+        if any(len(shape) < 2 or (shape[0], *shape[2:]) != (shapes[0][0], *shapes[0][2:]) for shape in shapes):
+            raise ShapeError(
+                f"{self.label}: expected outputs (N, channels, ...) that differ in their channels alone, got "
+                f"{', '.join(map(shape_text, shapes))}; choose strides and padding that keep their sizes alike"
+            )
+        return F.concatenate(outputs, axis=1)
+
+
+class Lambda(Layer):
+    """A function as a layer, without parameters: Lambda(lambda x: x[:, :, ::2, ::2]).
+
+    `function` takes the input as a tensor and returns a tensor. Raises ArgumentError if it cannot be called.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        if not callable(function) or isinstance(function, Layer):
+            raise ArgumentError(f"Lambda: expected a function of one tensor, got {function!r}")
+        self.function = function
+
+    def forward(self, x: Any) -> Tensor:
+        """The function's result."""
+        return as_tensor(self.function(as_tensor(x)))
+
+    def describe(self) -> str:
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+def _checked(owner: str, name: str, layer: Any) -> Layer:
+    if not isinstance(layer, Layer):
+        raise ArgumentError(
+            f"{owner}: {name} is no layer but {layer!r}; pass layers one by one (a list as {owner}(*layers)) and "
+            f"functions as layers, e.g. layers.ReLU() or layers.Lambda(function)"
+        )
+    return layer
+
+
 def _takes_relu(layer: Layer, following: Layer) -> bool:
-    """Whether both can be computed in one. Not where somebody looks at every layer: in a trace, or with observers."""
+    """Whether both can be computed in one. Not where somebody looks at each layer: in a trace, an observer, a hook."""
     if not isinstance(layer, Conv2d | Linear) or type(following) is not ReLU or layer.activation is not None:
+        return False
+    if layer.has_forward_hooks or following.has_forward_hooks:
         return False
     own_forward = type(layer).forward in (Conv2d.forward, Linear.forward)
     return own_forward and current_calls.get() is None and not current_observers.get()

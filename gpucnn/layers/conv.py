@@ -8,9 +8,9 @@ from gpucnn.checks import IntOrPair, Shape, as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import Padding, Window, check_groups, conv2d_shape, conv_transpose2d_shape
-from gpucnn.layers.initialization import he_normal, zeros
+from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer
-from gpucnn.layers.parameter import Parameter
+from gpucnn.layers.parameter import Initializer, Parameter
 
 
 class Conv2d(Layer):
@@ -19,9 +19,10 @@ class Conv2d(Layer):
     - `kernel_size`, `stride`, `dilation`: an int or (height, width). `padding` (zeros): the same, or
       ((top, bottom), (left, right)), "same" or "valid", see `F.conv2d`.
     - `groups`: channels and filters are cut into so many parts that do not see each other.
-    - `weight`: (out_channels, in_channels / groups, KH, KW), He-normal at the start. `bias`: (out_channels,), zeros at
-      the start; None if `bias=False`.
+    - `weight`: (out_channels, in_channels / groups, KH, KW). `bias`: (out_channels,), zeros at the start; None if
+      `bias=False`.
     - `activation`: None, or "relu", which then costs no pass of its own.
+    - `initialize`: how the weight starts, by name or as a function, see `layers.initialization`.
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
     Source: chapter 5, "Complete CNN Implementation", where it is called ConvLayer.
@@ -38,6 +39,7 @@ class Conv2d(Layer):
         groups: int = 1,
         bias: bool = True,
         activation: str | None = None,
+        initialize: "str | Initializer" = "he_normal",
     ) -> None:
         self.in_channels = as_count(in_channels, "Conv2d: in_channels")
         self.out_channels = as_count(out_channels, "Conv2d: out_channels")
@@ -50,7 +52,7 @@ class Conv2d(Layer):
             )
         self.groups, self.activation = groups, activation
         check_activation("Conv2d", activation)
-        self.weight = Parameter((out_channels, in_channels // groups, *self.window.kernel), he_normal)
+        self.weight = Parameter((out_channels, in_channels // groups, *self.window.kernel), initializer(initialize))
         self.bias = Parameter((out_channels,), zeros) if bias else None
 
     def forward(self, x: Any, activation: str | None = None) -> Tensor:
@@ -74,8 +76,9 @@ class Conv2d(Layer):
 class ConvTranspose2d(Layer):
     """Transposed convolution of images (N, in_channels, H, W): (N, out_channels, OH, OW). See `F.conv_transpose2d`.
 
-    - `weight`: (in_channels, out_channels / groups, KH, KW), He-normal at the start. `bias`: (out_channels,), zeros at the
-      start; None if `bias=False`.
+    - `weight`: (in_channels, out_channels / groups, KH, KW). `bias`: (out_channels,), zeros at the start; None if
+      `bias=False`.
+    - `initialize`: how the weight starts, by name or as a function, see `layers.initialization`.
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
     """
@@ -91,6 +94,7 @@ class ConvTranspose2d(Layer):
         groups: int = 1,
         bias: bool = True,
         dilation: IntOrPair = 1,
+        initialize: "str | Initializer" = "he_normal",
     ) -> None:
         self.in_channels = as_count(in_channels, "ConvTranspose2d: in_channels")
         self.out_channels = as_count(out_channels, "ConvTranspose2d: out_channels")
@@ -102,7 +106,7 @@ class ConvTranspose2d(Layer):
             raise ArgumentError(
                 f"ConvTranspose2d: groups must divide out_channels, got groups {groups} for {out_channels} channels"
             )
-        self.weight = Parameter((in_channels, out_channels // groups, *self.window.kernel), he_normal)
+        self.weight = Parameter((in_channels, out_channels // groups, *self.window.kernel), initializer(initialize))
         self.bias = Parameter((out_channels,), zeros) if bias else None
 
     def forward(self, x: Any) -> Tensor:

@@ -97,8 +97,13 @@ INITIALIZERS: dict[str, Initializer] = {
 }  # fmt: skip
 
 
-def initializer(name: str) -> Initializer:
-    """The initializer of this name. ArgumentError for an unknown one, with the names there are and the nearest."""
+def initializer(name: "str | Initializer") -> Initializer:
+    """The initializer of this name; a function is one itself.
+
+    ArgumentError for an unknown name, with the names there are and the nearest.
+    """
+    if callable(name):
+        return name
     if name in INITIALIZERS:
         return INITIALIZERS[name]
     nearest = difflib.get_close_matches(str(name), INITIALIZERS, 1)

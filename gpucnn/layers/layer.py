@@ -11,6 +11,7 @@ from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
 from gpucnn.layers.buffer import Buffer
+from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
@@ -31,6 +32,7 @@ class Layer:
     seed: int = 0
     training: bool = True
     _own_seed: bool = False
+    _forward_hooks: dict[HookHandle, ForwardHook] | None = None
 
     def forward(self, *inputs: Any) -> Tensor:
         """The layer's output. Write this in a subclass."""
@@ -41,14 +43,15 @@ class Layer:
         calls = current_calls.get()
         tensors = [self._take(x) for x in inputs]
         if not self._knows_its_shape:
-            return self.forward(*tensors, **options)
+            output = self.forward(*tensors, **options)
+            return output if calls is not None else self._after_hooks(tensors, output)
         shapes = [x.shape for x in tensors]
         shape = self.output_shape(*shapes)
         if calls is None:
             output = self._compute(tensors, options)
             for tell in current_observers.get():
                 tell(self, output)
-            return output
+            return self._after_hooks(tensors, output)
         cost = self.multiply_adds(*shapes)
         calls.append(LayerCall(self.path, type(self).__name__, shapes[0], shape, self.parameter_count(), cost))
         return Tensor(np.broadcast_to(self._dtype.type(0), shape))
@@ -65,6 +68,34 @@ class Layer:
         if node is not None and not node.owner:
             node.owner = self.label
         return output
+
+    def _after_hooks(self, inputs: list[Tensor], output: Tensor) -> Tensor:
+        """The output, or what the hooks put in its place."""
+        for hook in list((self._forward_hooks or {}).values()):
+            replacement = hook(self, tuple(inputs), output)
+            if replacement is not None:
+                output = as_tensor(replacement)
+        return output
+
+    @property
+    def has_forward_hooks(self) -> bool:
+        """Whether a forward hook is registered with this layer itself."""
+        return bool(self._forward_hooks)
+
+    def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
+        """Call `hook(layer, inputs, output)` after each forward pass of this layer, in the order of registration.
+
+        `inputs` is a tuple of tensors. A tensor that the hook returns takes the output's place; None leaves it. While shapes
+        are traced nothing is computed, and no hook called. The handle's `remove()` ends it. ArgumentError if `hook` cannot
+        be called.
+        """
+        if not callable(hook):
+            raise ArgumentError(f"{self.label}: a hook is a function of (layer, inputs, output), got {hook!r}")
+        if self._forward_hooks is None:
+            self._forward_hooks = {}
+        handle = HookHandle(self._forward_hooks)
+        self._forward_hooks[handle] = hook
+        return handle
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         """The shape that comes out for inputs of `input_shapes` (batch axis included), found without computing.
@@ -170,6 +201,18 @@ class Layer:
     def eval(self) -> Self:
         """Switch to evaluation (no dropout), in this layer and all within. Returns the layer."""
         return self._set_training(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether this layer's parameters, and those of all within, learn; False freezes them. Returns the layer.
+
+        Frozen ones get no gradient, cost no time for it, and no optimizer changes them. Batch norms still move their running
+        statistics in training, unless they are built with `frozen=True`. A gradient that is there is forgotten.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = bool(requires_grad)
+            if not requires_grad:
+                parameter.grad = None
+        return self
 
     def to(self, device: str | Device) -> Self:
         """Move all parameters and buffers to `device`, in place. Returns the layer. DeviceError if the device does not work."""

@@ -7,25 +7,32 @@ from gpucnn.autograd import Tensor
 from gpucnn.checks import Shape, as_count
 from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import linear_shape
-from gpucnn.layers.initialization import he_normal, zeros
+from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer
-from gpucnn.layers.parameter import Parameter
+from gpucnn.layers.parameter import Initializer, Parameter
 
 
 class Linear(Layer):
     """x @ weight^T + bias: (N, in_features) to (N, out_features).
 
-    - `weight`: (out_features, in_features), He-normal at the start. `bias`: (out_features,), zeros at the start; None if
-      `bias=False`.
+    - `weight`: (out_features, in_features). `bias`: (out_features,), zeros at the start; None if `bias=False`.
     - `activation`: None, or "relu", which then costs no pass of its own.
+    - `initialize`: how the weight starts, by name or as a function, see `layers.initialization`.
 
     Raises ArgumentError for sizes below 1, ShapeError for input that does not fit.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, activation: str | None = None) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        activation: str | None = None,
+        initialize: "str | Initializer" = "he_normal",
+    ) -> None:
         self.in_features = as_count(in_features, "Linear: in_features")
         self.out_features = as_count(out_features, "Linear: out_features")
-        self.weight = Parameter((out_features, in_features), he_normal)
+        self.weight = Parameter((out_features, in_features), initializer(initialize))
         self.activation = activation
         check_activation("Linear", activation)
         self.bias = Parameter((out_features,), zeros) if bias else None

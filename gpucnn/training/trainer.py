@@ -12,7 +12,8 @@ from gpucnn.backend import Array, Device
 from gpucnn.checks import as_count
 from gpucnn.data import DataLoader
 from gpucnn.errors import TrainingError
-from gpucnn.layers import Dropout, Layer
+from gpucnn.layers import Layer
+from gpucnn.layers.forward_state import ForwardState
 from gpucnn.optim import Optimizer, Schedule
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.evaluate import evaluate
@@ -114,9 +115,7 @@ class Trainer:
 
     def _forward_and_backward(self, images: Array, labels: Array) -> Tensor:
         """The logits; `loss` and the gradients are left behind. After a failure dropouts and buffers are as before."""
-        dropouts = [layer for _, layer in self.model.named_layers() if isinstance(layer, Dropout)]
-        calls = [layer.calls for layer in dropouts]
-        statistics = [(buffer, buffer.data) for _, buffer in self.model.named_buffers()]
+        before = ForwardState(self.model)
         try:
             self.optimizer.gather()
             logits = self.model(images)
@@ -126,10 +125,7 @@ class Trainer:
         except Exception:
             self.loss = None
             self.optimizer.zero_grad()
-            for layer, count in zip(dropouts, calls, strict=True):
-                layer.calls = count
-            for buffer, before in statistics:
-                buffer.data = before
+            before.restore()
             raise
         return logits
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpucnn import data
-from gpucnn.data import ArrayDataset, DataLoader, Preprocess, RandomShift
+from gpucnn.data import ArrayDataset, Compose, DataLoader, Preprocess, RandomFlip, RandomShift
 from gpucnn.data.digits import read_digits
 from gpucnn.errors import ArgumentError, DataError
 
@@ -161,6 +161,35 @@ def test_shifts_move_by_all_amounts_and_fill_with_zero() -> None:
     np.testing.assert_array_equal(RandomShift(0)(corner, np.array([0]), 0, 0), corner)
     with pytest.raises(ArgumentError, match="max_shift must be an int >= 0, got -1"):
         RandomShift(-1)
+
+
+def test_a_flip_mirrors_half_of_the_samples_each_by_itself() -> None:
+    images = np.random.default_rng(0).standard_normal((200, 2, 3, 4)).astype(np.float32)
+    flip, indices = RandomFlip(), np.arange(200)
+    before = images.copy()
+    flipped = flip(images, indices, 1, 0)
+    np.testing.assert_array_equal(images, before)
+    mirrored = [np.array_equal(new, old[:, :, ::-1]) for new, old in zip(flipped, images, strict=True)]
+    kept = [np.array_equal(new, old) for new, old in zip(flipped, images, strict=True)]
+    assert [a != b for a, b in zip(mirrored, kept, strict=True)] == [True] * 200
+    assert 70 < sum(mirrored) < 130
+    np.testing.assert_array_equal(flip(images[50:60], indices[50:60], 1, 0), flipped[50:60])
+    assert (flip(images, indices, 1, 1) != flipped).any()
+    assert (flip(images, indices, 2, 0) != flipped).any()
+    np.testing.assert_array_equal(RandomFlip(0)(images, indices, 0, 0), images)
+    np.testing.assert_array_equal(RandomFlip(1)(images, indices, 0, 0), images[:, :, :, ::-1])
+    for wrong, message in ((1.5, "must be at most 1, got 1.5"), (-1, "must be a number >= 0, got -1")):
+        with pytest.raises(ArgumentError, match=f"p, the probability of a flip, {message}"):
+            RandomFlip(wrong)
+
+
+def test_composed_augmentations_are_made_in_turn() -> None:
+    images = np.random.default_rng(0).standard_normal((20, 1, 5, 5)).astype(np.float32)
+    arguments = (np.arange(20), 3, 1)
+    flip, shift = RandomFlip(), RandomShift(2)
+    both = Compose(flip, shift)(images, *arguments)
+    np.testing.assert_array_equal(both, shift(flip(images, *arguments), *arguments))
+    assert (both != Compose(shift, flip)(images, *arguments)).any()
 
 
 def test_the_loader_augments_by_epoch_and_sample(digits: data.Splits) -> None:

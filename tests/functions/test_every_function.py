@@ -18,6 +18,7 @@ from tests.functions.conv_cases import CASES as CONV_CASES
 from tests.functions.loss_cases import CASES as LOSS_CASES
 from tests.functions.normalization_cases import CASES as NORMALIZATION_CASES
 from tests.functions.pooling_cases import CASES as POOLING_CASES
+from tests.functions.sequence_cases import CASES as SEQUENCE_CASES
 
 Array = np.ndarray
 LABELS = np.array([2, 0, 1, 2, 2])
@@ -126,6 +127,7 @@ CASES = [
     *CONV_CASES,
     *NORMALIZATION_CASES,
     *POOLING_CASES,
+    *SEQUENCE_CASES,
     *ACTIVATION_CASES,
     *LOSS_CASES,
 ]  # fmt: skip
@@ -172,7 +174,7 @@ def test_an_input_that_needs_no_gradient_gets_none(backend: Backend, case: Case,
         assert [tensor.grad is not None for tensor in tensors] == [i == position for i in range(len(tensors))]
 
 
-BATCHED = ("conv2d", "max_pool2d", "avg_pool2d", "linear", "relu", "flatten", "exp")
+BATCHED = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool2d", "linear", "relu", "flatten", "exp")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name.startswith(BATCHED)], ids=lambda case: case.name)

@@ -55,6 +55,15 @@ LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
     (lambda: layers.Dropout(0.3), (5, 6)),
     (lambda: layers.Sequential(layers.Conv2d(1, 2, 3), layers.ReLU(), layers.Flatten(), layers.Linear(18, 2)), (2, 1, 5, 5)),
     (lambda: layers.Sequential(), (2, 3)),
+    (lambda: layers.Residual(layers.Conv2d(2, 2, 3, padding=1)), (2, 2, 3, 4)),
+    (lambda: layers.Residual(layers.Conv2d(2, 3, 3, 2, 1), layers.Conv2d(2, 3, 1, 2, bias=False)), (2, 2, 3, 4)),
+    (lambda: layers.Branches(layers.Conv2d(2, 1, 1), layers.Sequential(), layers.Conv2d(2, 3, 3, padding=1)), (2, 2, 3, 4)),
+    (lambda: layers.Lambda(lambda x: x[:, ::2] * 2), (2, 3, 4)),
+    (lambda: layers.Checkpoint(layers.Sequential(layers.Linear(4, 3), layers.Tanh(), layers.Dropout(0.4), layers.Linear(3, 2))), (3, 4)),
+    (lambda: layers.SeparableConv2d(3, 4, (3, 2), 2, 1, depth_multiplier=2), (2, 3, 5, 4)),
+    (lambda: layers.Conv1d(4, 6, 3, 2, 1, groups=2), (2, 4, 7)),
+    (lambda: layers.Conv1d(2, 3, 4, padding="same", dilation=2, bias=False), (2, 2, 5)),
+    (lambda: layers.MaxPool1d(3, 2, 1), (2, 3, 6)),
 ]  # fmt: skip
 
 
@@ -69,7 +78,7 @@ def test_shape_gradient_and_inputs(backend: Backend, build: Callable[[], layers.
     np.testing.assert_array_equal(host(x), host(before))
 
     def call(x: Tensor) -> Tensor:
-        for module in [layer, *vars(layer).values()]:
+        for _, module in layer.named_layers():
             if isinstance(module, layers.Dropout):
                 module.calls = 0
         return layer(x)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from gpucnn import layers
 from gpucnn.backend import generator
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers import initialization
@@ -128,3 +129,25 @@ def test_a_vector_has_no_fans(name: str, shape: tuple[int, ...], text: str) -> N
         match=rf"expected a weight of at least two axes, \(outputs, inputs, ...\), got {text}; start vectors with zeros",
     ):
         draw(name, shape)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda initialize: layers.Conv2d(8, 6, 3, initialize=initialize),
+        lambda initialize: layers.ConvTranspose2d(8, 6, 3, initialize=initialize),
+        lambda initialize: layers.Conv1d(8, 6, 3, initialize=initialize),
+        lambda initialize: layers.Linear(8, 6, initialize=initialize),
+    ],
+)
+def test_layers_take_an_initializer_by_name_or_as_a_function(build: Callable[..., layers.Layer]) -> None:
+    assert (build("ones").weight.data == 1).all()
+    weight = build("orthogonal").weight.data.reshape(len(build("zeros").weight.data), -1)
+    gram = weight @ weight.T if len(weight) <= weight.shape[1] else weight.T @ weight
+    np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-5)
+    assert (build(lambda generator, shape: np.full(shape, 3.0)).weight.data == 3).all()
+    np.testing.assert_array_equal(build("he_normal").weight.data, build(initialization.he_normal).weight.data)
+    with pytest.raises(
+        ArgumentError, match="unknown initializer 'he_norm', expected one of .*; did you mean he_normal"
+    ):
+        build("he_norm")

@@ -1,0 +1,53 @@
+"""Activation checkpointing: less memory for one more forward pass."""
+
+from typing import Any
+
+from gpucnn.autograd import Tensor, enable_grad, grad_enabled, no_grad, record
+from gpucnn.backend import Array
+from gpucnn.errors import ArgumentError
+from gpucnn.layers.forward_state import ForwardState
+from gpucnn.layers.layer import Layer
+from gpucnn.layers.observe import unobserved
+from gpucnn.layers.trace import current_calls
+
+
+class Checkpoint(Layer):
+    """A layer that keeps only its input for the backward pass, and computes the block anew there.
+
+    - `block`: any layer of one or more inputs. Its path is "block".
+
+    Values and gradients are those of the block alone, bit for bit: the second pass draws the same dropout masks and leaves
+    running statistics and `calls` as they are. Forward hooks within are called in both passes, observers in the first alone.
+    Raises ArgumentError if `block` is no layer.
+    Source: Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174.
+    """
+
+    def __init__(self, block: Layer) -> None:
+        if not isinstance(block, Layer):
+            raise ArgumentError(f"Checkpoint: block is no layer but {block!r}; wrap several in layers.Sequential")
+        self.block = block
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """The block's output."""
+        if not grad_enabled() or current_calls.get() is not None:
+            return self.block(*inputs)
+        before = ForwardState(self.block)
+        with no_grad():
+            output = self.block(*inputs)
+        arrays, needed = [x.data for x in inputs], [x.requires_grad for x in inputs]
+        parameters = list(self.block.parameters())
+
+        def backward(gradient: Array) -> tuple[Array | None, ...]:
+            leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=True)]
+            now = ForwardState(self.block)
+            before.restore()
+            try:
+                with enable_grad(), unobserved():
+                    again = self.block(*leaves)
+                if again.requires_grad:
+                    again.backward(gradient)  # the parameters' gradients are added to theirs here
+            finally:
+                now.restore()
+            return (*(leaf.grad for leaf in leaves), *(None for _ in parameters))
+
+        return record("checkpoint", output.data, (*inputs, *parameters), backward)
