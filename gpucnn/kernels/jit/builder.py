@@ -1,0 +1,309 @@
+"""Machine code in the words of a kernel: loops, loads of vectors, fused multiply-adds.
+
+A `Builder` writes one function, instruction by instruction, for LLVM to turn into machine code. What a Python `for` loop
+emits is unrolled; what must be a loop at run time is a `fold` or an `each`. Sizes that are Python ints are compiled in.
+
+    def dot(b, x, y, size):                       # the sum of x[i] * y[i], for a size that the lanes divide
+        zero = b.splat(0.0, b.lanes)
+        (total,) = b.fold(0, size, b.lanes, [zero], lambda i, sums: [b.fma(x.load(i), y.load(i), sums[0])])
+        return b.sum(total)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from llvmlite import ir
+
+FLOAT, INT64, INT32, BYTE, BIT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.IntType(1)
+ALIGNMENT = {"float": 4, "i32": 4, "i8": 1}
+
+
+class Index:
+    """An integer known at run time, of 64 bits. With ints it adds, subtracts and multiplies."""
+
+    __slots__ = ("instructions", "value")
+
+    def __init__(self, instructions: ir.IRBuilder, value: ir.Value) -> None:
+        self.instructions, self.value = instructions, value
+
+    def __add__(self, other: "Size") -> "Index":
+        if isinstance(other, int) and other == 0:
+            return self
+        return Index(self.instructions, self.instructions.add(self.value, _integer(other)))
+
+    def __sub__(self, other: "Size") -> "Index":
+        return Index(self.instructions, self.instructions.sub(self.value, _integer(other)))
+
+    def __mul__(self, other: "Size") -> "Index":
+        if isinstance(other, int) and other == 1:
+            return self
+        return Index(self.instructions, self.instructions.mul(self.value, _integer(other)))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+Size: TypeAlias = int | Index
+
+
+class Vector:
+    """So many numbers of one type, which are worked on together. Adds, subtracts, multiplies and compares like NumPy's."""
+
+    __slots__ = ("instructions", "value")
+
+    def __init__(self, instructions: ir.IRBuilder, value: ir.Value) -> None:
+        self.instructions, self.value = instructions, value
+
+    @property
+    def width(self) -> int:
+        """How many numbers it holds."""
+        return int(self.value.type.count)
+
+    def __add__(self, other: "Vector") -> "Vector":
+        add = self.instructions.fadd if self.value.type.element == FLOAT else self.instructions.add
+        return Vector(self.instructions, add(self.value, other.value))
+
+    def __sub__(self, other: "Vector") -> "Vector":
+        return Vector(self.instructions, self.instructions.fsub(self.value, other.value))
+
+    def __mul__(self, other: "Vector") -> "Vector":
+        return Vector(self.instructions, self.instructions.fmul(self.value, other.value))
+
+    def __truediv__(self, other: "Vector") -> "Vector":
+        return Vector(self.instructions, self.instructions.fdiv(self.value, other.value))
+
+    def __lt__(self, other: "Vector") -> "Vector":
+        """Where it is less; nowhere where one of both is NaN. A vector of bits."""
+        return Vector(self.instructions, self.instructions.fcmp_ordered("<", self.value, other.value))
+
+    def __and__(self, other: "Vector") -> "Vector":
+        return Vector(self.instructions, self.instructions.and_(self.value, other.value))
+
+    def __or__(self, other: "Vector") -> "Vector":
+        return Vector(self.instructions, self.instructions.or_(self.value, other.value))
+
+    def differs(self, other: "Vector") -> "Vector":
+        """Where it is another number, or one of both is NaN. A vector of bits."""
+        return Vector(self.instructions, self.instructions.fcmp_unordered("!=", self.value, other.value))
+
+    def equals(self, other: "Vector") -> "Vector":
+        """Where integers are the same. A vector of bits."""
+        return Vector(self.instructions, self.instructions.icmp_signed("==", self.value, other.value))
+
+    def is_nan(self) -> "Vector":
+        """Where it is NaN. A vector of bits."""
+        return Vector(self.instructions, self.instructions.fcmp_unordered("uno", self.value, self.value))
+
+    def is_number(self) -> "Vector":
+        """Where it is not NaN. A vector of bits."""
+        return Vector(self.instructions, self.instructions.fcmp_ordered("ord", self.value, self.value))
+
+    def select(self, yes: "Vector", no: "Vector") -> "Vector":
+        """Of a vector of bits: `yes` where they are set, `no` elsewhere."""
+        return Vector(self.instructions, self.instructions.select(self.value, yes.value, no.value))
+
+
+class Pointer:
+    """A place in an array of one element type. `pointer + n` lies n elements further."""
+
+    __slots__ = ("element", "instructions", "lanes", "value")
+
+    def __init__(self, instructions: ir.IRBuilder, value: ir.Value, element: ir.Type, lanes: int) -> None:
+        self.instructions, self.value, self.element, self.lanes = instructions, value, element, lanes
+
+    def __add__(self, elements: Size) -> "Pointer":
+        if isinstance(elements, int) and elements == 0:
+            return self
+        value = self.instructions.gep(self.value, [_integer(elements)], source_etype=self.element)
+        return Pointer(self.instructions, value, self.element, self.lanes)
+
+    def load(self, offset: Size = 0, width: int | None = None) -> Vector:
+        """The `width` elements from `offset` on, by default as many as the host's vectors hold."""
+        kind = ir.VectorType(self.element, self.lanes if width is None else width)
+        loaded = self.instructions.load((self + offset).value, typ=kind, align=ALIGNMENT[str(self.element)])
+        return Vector(self.instructions, loaded)
+
+    def store(self, vector: Vector, offset: Size = 0) -> None:
+        """Put the elements of `vector` from `offset` on."""
+        self.instructions.store(vector.value, (self + offset).value, align=ALIGNMENT[str(self.element)])
+
+    def spread(self, offset: Size = 0, width: int | None = None) -> Vector:
+        """The one element at `offset`, in all places of a vector."""
+        scalar = self.instructions.load((self + offset).value, typ=self.element, align=ALIGNMENT[str(self.element)])
+        return Vector(self.instructions, _splat(self.instructions, scalar, self.lanes if width is None else width))
+
+
+class Builder:
+    """Writes one function of integers and pointers. `lanes`: how many floats a vector of the host holds."""
+
+    def __init__(self, name: str, parameters: Sequence[str], lanes: int) -> None:
+        self.lanes = lanes
+        self.module = ir.Module(name)
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [INT64] * len(parameters)), name)
+        self._arguments = dict(zip(parameters, function.args, strict=True))
+        self._instructions = ir.IRBuilder(function.append_basic_block("entry"))
+
+    def finish(self) -> ir.Module:
+        """The module, with the function complete."""
+        self._instructions.ret_void()
+        return self.module
+
+    def index(self, parameter: str) -> Index:
+        """A parameter that is an integer."""
+        return Index(self._instructions, self._arguments[parameter])
+
+    def pointer(self, parameter: str, element: ir.Type = FLOAT) -> Pointer:
+        """A parameter that is the address of an array of `element`."""
+        address = self._instructions.inttoptr(self._arguments[parameter], ir.PointerType())
+        return Pointer(self._instructions, address, element, self.lanes)
+
+    def splat(self, number: float, width: int | None = None, element: ir.Type = FLOAT) -> Vector:
+        """A vector of one number."""
+        kind = ir.VectorType(element, self.lanes if width is None else width)
+        return Vector(self._instructions, ir.Constant(kind, [number] * kind.count))
+
+    def count_up(self, start: Size, step: int, width: int) -> Vector:
+        """The 32-bit integers start, start + step, start + 2 * step, and so on."""
+        kind = ir.VectorType(INT32, width)
+        first = self._instructions.trunc(_integer(start), INT32)
+        steps = ir.Constant(kind, [step * i for i in range(width)])
+        return Vector(self._instructions, self._instructions.add(_splat(self._instructions, first, width), steps))
+
+    def within(self, a: Vector, stop: int) -> Vector:
+        """Where a 32-bit integer is at least 0 and below `stop`. A vector of bits."""
+        limit = self.splat(stop, a.width, INT32)
+        return Vector(self._instructions, self._instructions.icmp_unsigned("<", a.value, limit.value))
+
+    def as_index(self, a: Vector) -> Index:
+        """The one number of a vector of a 32-bit integer."""
+        number = self._instructions.extract_element(a.value, INT32(0))
+        return Index(self._instructions, self._instructions.sext(number, INT64))
+
+    def fma(self, a: Vector, b: Vector, c: Vector) -> Vector:
+        """a * b + c, rounded once."""
+        return self._intrinsic("llvm.fma", a, b, c)
+
+    def sqrt(self, a: Vector) -> Vector:
+        """The square roots."""
+        return self._intrinsic("llvm.sqrt", a)
+
+    def maximum(self, a: Vector, b: Vector) -> Vector:
+        """The larger of both; `a` where one is NaN or both are alike."""
+        return (a < b).select(b, a)
+
+    def sum(self, a: Vector) -> Vector:
+        """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
+        while a.width > 1:
+            half = a.width // 2
+            total = self._places(a, range(half)) + self._places(a, range(half, 2 * half))
+            if a.width % 2:
+                rest = self._places(a, [2 * half])
+                total = total + rest if half == 1 else self.sum(total) + rest
+            a = total
+        return a
+
+    def pick(self, a: Vector, start: int, step: int) -> Vector:
+        """Every `step`-th number of `a` from `start` on."""
+        return self._places(a, range(start, a.width, step))
+
+    def _places(self, a: Vector, places: Sequence[int]) -> Vector:
+        order = ir.Constant(ir.VectorType(INT32, len(places)), list(places))
+        undefined = ir.Constant(a.value.type, ir.Undefined)
+        return Vector(self._instructions, self._instructions.shuffle_vector(a.value, undefined, order))
+
+    def weave(self, a: Vector, b: Vector) -> Vector:
+        """a[0], b[0], a[1], b[1], and so on: a vector of twice the width."""
+        places = [place for i in range(a.width) for place in (i, a.width + i)]
+        order = ir.Constant(ir.VectorType(INT32, len(places)), places)
+        return Vector(self._instructions, self._instructions.shuffle_vector(a.value, b.value, order))
+
+    def fold(
+        self,
+        start: Size,
+        stop: Size,
+        step: int,
+        initial: Sequence[Vector],
+        body: Callable[[Size, list[Vector]], Sequence[Vector]],
+    ) -> list[Vector]:
+        """A loop that carries vectors: values = body(i, values) for i = start, start + step, ... below stop.
+
+        Returns the last values, which are `initial` if there is no i.
+        """
+        if isinstance(start, int) and isinstance(stop, int) and stop - start <= step:
+            return list(body(start, list(initial))) if start < stop else list(initial)
+        ins = self._instructions
+        known_to_run = isinstance(start, int) and isinstance(stop, int)
+        before = ins.block
+        loop, after = ins.append_basic_block("loop"), ins.append_basic_block("after")
+        if known_to_run:
+            ins.branch(loop)
+        else:
+            ins.cbranch(ins.icmp_signed("<", _integer(start), _integer(stop)), loop, after)
+        ins.position_at_end(loop)
+        counter = ins.phi(INT64)
+        carried = [ins.phi(vector.value.type) for vector in initial]
+        counter.add_incoming(_integer(start), before)
+        for phi, vector in zip(carried, initial, strict=True):
+            phi.add_incoming(vector.value, before)
+        values = body(Index(ins, counter), [Vector(ins, phi) for phi in carried])
+        following = ins.add(counter, INT64(step))
+        end = ins.block  # the body may have loops of its own
+        counter.add_incoming(following, end)
+        for phi, vector in zip(carried, values, strict=True):
+            phi.add_incoming(vector.value, end)
+        ins.cbranch(ins.icmp_signed("<", following, _integer(stop)), loop, after)
+        ins.position_at_end(after)
+        results = [ins.phi(vector.value.type) for vector in initial]
+        for phi, first, last in zip(results, initial, values, strict=True):
+            if not known_to_run:
+                phi.add_incoming(first.value, before)
+            phi.add_incoming(last.value, end)
+        return [Vector(ins, phi) for phi in results]
+
+    def each(self, start: Size, stop: Size, step: int, body: Callable[[Size], Any]) -> None:
+        """A loop: body(i) for i = start, start + step, ... below stop."""
+
+        def run(i: Size, _: list[Vector]) -> list[Vector]:
+            body(i)
+            return []
+
+        self.fold(start, stop, step, [], run)
+
+    def sweep(self, start: Size, stop: Size, body: Callable[[Size, int], Any]) -> None:
+        """body(i, width) over all elements from `start` to below `stop`: in whole vectors, then one by one."""
+        whole = self._whole_vectors(start, stop)
+        self.each(start, whole, self.lanes, lambda i: body(i, self.lanes))
+        self.each(whole, stop, 1, lambda i: body(i, 1))
+
+    def _whole_vectors(self, start: Size, stop: Size) -> Size:
+        """The end of the last whole vector between `start` and `stop`."""
+        if isinstance(start, int) and isinstance(stop, int):
+            return start + (stop - start) // self.lanes * self.lanes
+        ins = self._instructions
+        count = ins.sub(_integer(stop), _integer(start))
+        return Index(ins, ins.add(_integer(start), ins.and_(count, INT64(-self.lanes))))
+
+    def smaller(self, a: Size, b: Size) -> Size:
+        """The smaller of two integers."""
+        if isinstance(a, int) and isinstance(b, int):
+            return min(a, b)
+        ins = self._instructions
+        return Index(ins, ins.select(ins.icmp_signed("<", _integer(a), _integer(b)), _integer(a), _integer(b)))
+
+    def _intrinsic(self, name: str, *operands: Vector) -> Vector:
+        kind = operands[0].value.type
+        full_name = f"{name}.v{kind.count}f32"
+        function = self.module.globals.get(full_name)
+        if function is None:
+            function = ir.Function(self.module, ir.FunctionType(kind, [kind] * len(operands)), full_name)
+        return Vector(self._instructions, self._instructions.call(function, [operand.value for operand in operands]))
+
+
+def _integer(size: Size) -> ir.Value:
+    return INT64(size) if isinstance(size, int) else size.value
+
+
+def _splat(instructions: ir.IRBuilder, scalar: ir.Value, width: int) -> ir.Value:
+    kind = ir.VectorType(scalar.type, width)
+    one = instructions.insert_element(ir.Constant(kind, ir.Undefined), scalar, INT32(0))
+    zeros = ir.Constant(ir.VectorType(INT32, width), [0] * width)
+    return instructions.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)

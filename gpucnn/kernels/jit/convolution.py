@@ -1,0 +1,296 @@
+"""Direct convolution: no columns, no matrix product.
+
+An image is copied once into scratch memory, with its padding (see `padded`). A tile of the output, some filters times some vectors of positions, then stays in registers while all channels and taps
+are added up:
+
+                 positions ->
+              +--------+--------+
+    filters   |  sums  |  sums  |     sums += weight[filter, channel, tap] (one number, spread)
+       |      +--------+--------+             * image[channel, positions + tap] (a vector)
+       v      |  sums  |  sums  |
+              +--------+--------+     for every channel, for every tap
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gpucnn.checks import Pair
+from gpucnn.kernels.jit.builder import Builder, Index, Pointer, Size, Vector
+from gpucnn.kernels.jit.host import Host
+from gpucnn.kernels.jit.kernel import EACH, PARTS, Argument, Kernel
+from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
+
+VECTORS_PER_TILE = 2
+
+
+class Convolution(NamedTuple):
+    """The sizes of a convolution: `groups` groups, each of so many channels and filters."""
+
+    groups: int
+    channels: int
+    filters: int
+    plane: PaddedPlane
+
+    @property
+    def taps(self) -> list[Pair]:
+        """The taps (row, column) of a filter."""
+        rows, columns = self.plane.window.kernel
+        return [(row, column) for row in range(rows) for column in range(columns)]
+
+    def pad(self, b: Builder, image: Pointer, padded: Pointer) -> None:
+        """Lay out one group's channels (C, H, W) in scratch memory."""
+        height, width = self.plane.image_size
+        b.each(
+            0,
+            self.channels,
+            1,
+            lambda c: self.plane.copy(b, image + c * (height * width), padded + c * self.plane.floats),
+        )
+
+
+def forward(sizes: Convolution, bias: bool, relu: bool, machine: Host) -> Kernel:
+    """images (N, G * C, H, W), packed weights, bias (G * K,) -> output (N, G * K, OH, OW). See `pack`."""
+    height, width = sizes.plane.image_size
+    groups, channels, filters = sizes.groups, sizes.channels, sizes.filters
+    positions = sizes.plane.output_size[0] * sizes.plane.output_size[1]
+
+    def write(b: Builder) -> None:
+        images, weight, output = b.pointer("images"), b.pointer("weight"), b.pointer("output")
+        offsets = b.pointer("bias") if bias else None
+        padded = b.pointer("scratch")
+
+        def one_image(n: Size) -> None:
+            for group in range(groups):
+                sizes.pad(b, images + (n * groups + group) * (channels * height * width), padded)
+                for first, count, blocks in _blocks(filters, machine.filters_per_tile):
+
+                    def one_block(block: Size, group: int = group, first: int = first, count: int = count) -> None:
+                        skipped = block * count + (group * filters + first)
+                        weights = weight + skipped * (channels * len(sizes.taps))
+                        place = output + n * (groups * filters * positions) + skipped * positions
+                        convolve_block(
+                            b, sizes, padded, weights, None if offsets is None else offsets + skipped, place, count, relu
+                        )
+
+                    b.each(0, blocks, 1, one_block)
+
+        b.each(b.index("first"), b.index("last"), 1, one_image)
+
+    arguments = [
+        Argument("images", (EACH, groups * channels, height, width)),
+        Argument("weight", (groups * filters * channels * len(sizes.taps),)),
+        Argument("output", (EACH, groups * filters, *sizes.plane.output_size), written=True),
+    ]
+    if bias:
+        arguments.append(Argument("bias", (groups * filters,)))
+    return Kernel("conv2d_forward", (*sizes, bias, relu), tuple(arguments), write, sizes.channels * sizes.plane.floats)
+
+
+def pack(weight: np.ndarray, groups: int, machine: Host) -> np.ndarray:
+    """Weights (G * K, C, R, S) in the order in which `forward` reads them.
+
+    Blocks of filters follow each other; in each, channel by channel and tap by tap, one number of every filter.
+    """
+    filters = len(weight) // groups
+    taps = weight.reshape(groups, filters, weight.shape[1], -1)
+    parts = []
+    for group in taps:
+        for first, count, blocks in _blocks(filters, machine.filters_per_tile):
+            block = group[first : first + count * blocks].reshape(blocks, count, *group.shape[1:])
+            parts.append(block.transpose(0, 2, 3, 1).reshape(-1))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _blocks(filters: int, filters_per_tile: int) -> list[tuple[int, int, int]]:
+    """Filters cut into tiles, as (first filter, filters of a tile, tiles): whole ones, and one with what is left."""
+    whole, rest = divmod(filters, filters_per_tile)
+    blocks = [(0, filters_per_tile, whole)] if whole else []
+    return [*blocks, (filters - rest, rest, 1)] if rest else blocks
+
+
+def convolve_block(
+    b: Builder,
+    sizes: Convolution,
+    padded: Pointer,
+    weight: Pointer,
+    bias: Pointer | None,
+    output: Pointer,
+    filters: int,
+    relu: bool,
+) -> None:
+    """All positions of so many filters: tile by tile, of some vectors of a row, or of rows that are one vector wide."""
+    rows, columns = sizes.plane.output_size
+    width, starts = row_vectors(columns, b.lanes)
+    rows_per_tile = max(1, VECTORS_PER_TILE // len(starts))
+
+    def tile_row(y: Size, row_count: int) -> None:
+        for first in range(0, len(starts), VECTORS_PER_TILE):
+            places = [(row, x) for row in range(row_count) for x in starts[first : first + VECTORS_PER_TILE]]
+            convolve_tile(b, sizes, padded, weight, bias, output, filters, relu, y, places, width)
+
+    whole = rows // rows_per_tile * rows_per_tile
+    b.each(0, whole, rows_per_tile, lambda y: tile_row(y, rows_per_tile))
+    if whole < rows:
+        tile_row(whole, rows - whole)
+
+
+def convolve_tile(
+    b: Builder,
+    sizes: Convolution,
+    padded: Pointer,
+    weight: Pointer,
+    bias: Pointer | None,
+    output: Pointer,
+    filters: int,
+    relu: bool,
+    y: Size,
+    places: list[Pair],
+    width: int,
+) -> None:
+    """The tile of the picture above, at row `y`: vectors at `places` (row, column) of so many filters."""
+    rows, columns = sizes.plane.output_size
+    row_stride, channel_size, taps = sizes.plane.output_row_floats, sizes.plane.floats, sizes.taps
+    corner = padded + y * row_stride
+    zero = b.splat(0.0, width)
+
+    def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
+        sums = list(sums)
+        channel, weights = corner + c * channel_size, weight + c * (len(taps) * filters)
+        for number, tap in enumerate(taps):
+            pixels = [channel.load(row * row_stride + sizes.plane.tap_offset(*tap) + x, width) for row, x in places]
+            for k in range(filters):
+                factor = weights.spread(number * filters + k, width)
+                for j, vector in enumerate(pixels):
+                    sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
+        return sums
+
+    starts = [zero if bias is None else bias.spread(k, width) for k in range(filters)]
+    sums = b.fold(0, sizes.channels, 1, [start for start in starts for _ in places], add_channel)
+    for k in range(filters):
+        for j, (row, x) in enumerate(places):
+            value = sums[k * len(places) + j]
+            if relu:
+                value = (value < zero).select(zero, value)
+            output.store(value, y * columns + (k * rows * columns + row * columns + x))
+
+
+def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
+    """images (N, G * C, H, W), gradient (N, G * K, OH, OW) -> partial (parts, G * K, C, R, S): a sum for each part.
+
+    The sums of some filters and one row of taps stay in registers over all positions of some images:
+
+                    taps of a row ->
+                 +------+------+------+
+        filters  | sums | sums | sums |     sums += gradient[filter, positions] (a vector)
+           |     +------+------+------+             * image[channel, positions + tap] (a vector)
+           v     | sums | sums | sums |
+                 +------+------+------+     for every row of positions, for every image
+
+    They are vectors, whose numbers are only added up at the end.
+    """
+    height, width = sizes.plane.image_size
+    groups, channels, filters = sizes.groups, sizes.channels, sizes.filters
+    rows, columns = sizes.plane.output_size
+    kernel_rows, kernel_columns = sizes.plane.window.kernel
+    taps = kernel_rows * kernel_columns
+    row = _GradientRow.of(columns, machine.lanes)
+    # What is read of an image may reach a row's surplus beyond its end: there are zeros.
+    image_floats = sizes.channels * sizes.plane.floats + row.floats - columns
+    gradient_floats = filters * rows * row.floats
+    tap_row_floats = sizes.plane.window.dilation[0] * sizes.plane.row_floats
+    at_once = images_at_once(rows * columns)
+
+    def write(b: Builder) -> None:
+        images, gradient, padded = b.pointer("images"), b.pointer("gradient"), b.pointer("scratch")
+        laid_out = padded + at_once * image_floats
+        total = b.pointer("partial") + b.index("part") * (groups * filters * channels * taps)
+        first, last = b.index("first"), b.index("last")
+        fill(b, total, 0, groups * filters * channels * taps)
+
+        def some_images(n: Index) -> None:
+            count = b.smaller(at_once, last - n)
+            for group in range(groups):
+
+                def lay_out(i: Size, group: int = group) -> None:
+                    number = (n + i) * groups + group
+                    place = padded + i * image_floats
+                    sizes.pad(b, images + number * (channels * height * width), place)
+                    fill(b, place, sizes.channels * sizes.plane.floats, image_floats)
+                    source, target = gradient + number * (filters * rows * columns), laid_out + i * gradient_floats
+                    b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
+
+                b.each(0, count, 1, lay_out)
+                for first_filter, tile, blocks in _blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
+
+                    def one_block(block: Size, group: int = group, first: int = first_filter, tile: int = tile) -> None:
+                        skipped = block * tile + first
+                        weights = total + (skipped + group * filters) * (channels * taps)
+                        slopes = laid_out + skipped * (rows * row.floats)
+
+                        def one_channel(c: Size) -> None:
+                            channel = padded + c * sizes.plane.floats
+                            b.each(0, kernel_rows, 1, lambda r: one_tap_row(
+                                channel + r * tap_row_floats, slopes, weights + (c * kernel_rows + r) * kernel_columns,
+                                tile, count,
+                            ))  # fmt: skip
+
+                        b.each(0, channels, 1, one_channel)
+
+                    b.each(0, blocks, 1, one_block)
+
+        def widen(source: Pointer, target: Pointer) -> None:
+            b.sweep(0, columns, lambda i, width: target.store(source.load(i, width), i))
+            fill(b, target, columns, row.floats)
+
+        def one_tap_row(pixels: Pointer, slopes: Pointer, weights: Pointer, tile: int, count: Size) -> None:
+            def add_row(line: Pointer, slope_line: Pointer, sums: list[Vector]) -> list[Vector]:
+                for x in range(0, row.floats, row.width):
+                    vectors = [line.load(sizes.plane.tap_offset(0, s) + x, row.width) for s in range(kernel_columns)]
+                    for k in range(tile):
+                        slope = slope_line.load(k * rows * row.floats + x, row.width)
+                        for s, vector in enumerate(vectors):
+                            sums[k * kernel_columns + s] = b.fma(slope, vector, sums[k * kernel_columns + s])
+                return sums
+
+            def add_image(i: Size, sums: list[Vector]) -> list[Vector]:
+                image, slopes_of_image = pixels + i * image_floats, slopes + i * gradient_floats
+                row_stride = sizes.plane.output_row_floats
+                return b.fold(0, rows, 1, sums, lambda y, sums: add_row(
+                    image + y * row_stride, slopes_of_image + y * row.floats, list(sums)
+                ))  # fmt: skip
+
+            zero = b.splat(0.0, row.width)
+            sums = b.fold(0, count, 1, [zero] * (tile * kernel_columns), add_image)
+            for k in range(tile):
+                for s in range(kernel_columns):
+                    place = weights + (k * channels * taps + s)
+                    place.store(place.load(0, 1) + b.sum(sums[k * kernel_columns + s]))
+
+        b.each(first, last, at_once, some_images)
+
+    arguments = (
+        Argument("images", (EACH, groups * channels, height, width)),
+        Argument("gradient", (EACH, groups * filters, rows, columns)),
+        Argument("partial", (PARTS, groups * filters, channels, kernel_rows, kernel_columns), written=True),
+    )
+    scratch = at_once * (image_floats + gradient_floats)
+    return Kernel("conv2d_weight_gradient", tuple(sizes), arguments, write, scratch)
+
+
+class _GradientRow(NamedTuple):
+    """How a row of the output's gradient is laid out: in vectors of `width`, with zeros up to `floats`."""
+
+    width: int
+    floats: int
+
+    @classmethod
+    def of(cls, columns: int, lanes: int) -> "_GradientRow":
+        widths = [lanes >> halvings for halvings in range(lanes.bit_length())]
+        width = min(widths, key=lambda w: (-(-columns // w) * max(w, lanes // 2), -w))
+        return cls(width, -(-columns // width) * width)
+
+
+def images_at_once(positions: int) -> int:
+    """How many images to add up before a vector's numbers are: with few positions that would cost more than the rest."""
+    return 1 if positions >= 784 else 4 if positions >= 196 else 8

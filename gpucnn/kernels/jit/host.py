@@ -1,0 +1,48 @@
+"""The processor that code is made for."""
+
+import functools
+from typing import NamedTuple
+
+LANES = {"avx512f": 16, "fma": 8, "neon": 4}
+"""How many floats a vector holds, by the feature of the processor that it takes, the widest first."""
+
+
+class Host(NamedTuple):
+    """A processor: LLVM's name for it and its features, and how many floats its vectors hold."""
+
+    triple: str
+    processor: str
+    features: str
+    lanes: int
+
+    @property
+    def filters_per_tile(self) -> int:
+        """How many filters a tile of a convolution should have: with two vectors each, its sums must fit the registers.
+
+        AVX2 has 16 of them, the others 32.
+        """
+        return 4 if self._registers == 16 else 8
+
+    def filters_per_gradient_tile(self, kernel_columns: int) -> int:
+        """How many filters a tile of the weights' gradient should have: it has a vector for each of them and each column."""
+        return max(1, min(8, (self._registers - 4) // kernel_columns))
+
+    @property
+    def _registers(self) -> int:
+        return 16 if self.lanes == LANES["fma"] else 32
+
+
+@functools.cache
+def host() -> Host | None:
+    """This machine's processor, or None where no kernel was ever tried on its kind.
+
+    Raises ImportError without llvmlite.
+    """
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    for name, lanes in LANES.items():
+        if features.get(name) and (name != "avx512f" or features.get("avx512vl")):
+            triple, processor = binding.get_process_triple(), binding.get_host_cpu_name()
+            return Host(triple, processor, features.flatten(), lanes)
+    return None

@@ -1,0 +1,114 @@
+"""An image's planes in scratch memory, laid out so that every tap of a window reads whole vectors.
+
+Around the image lies its padding. With a horizontal stride the rows are cut into *phases*: every `stride`-th column stands
+side by side, from the first on, then from the second on, and so forth. What one tap reads for the positions of an output
+row are then always neighbours:
+
+    image row, stride 2        a b c d e f g h
+    padded row, padding 1      0 b d f h | a c e g 0          (two phases; the padding is columns -1 and 8)
+"""
+
+from typing import NamedTuple
+
+from gpucnn.checks import Pair
+from gpucnn.geometry import Window
+from gpucnn.kernels.jit.builder import Builder, Pointer, Size
+
+
+class PaddedPlane(NamedTuple):
+    """The layout of one plane (H, W) that a window slides over."""
+
+    image_size: Pair
+    window: Window
+    output_size: Pair
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the padded plane the windows read."""
+        return (self.output_size[0] - 1) * self.window.stride[0] + self.window.extent[0]
+
+    @property
+    def phase_width(self) -> int:
+        """How many columns of one phase a row has."""
+        columns = (self.output_size[1] - 1) * self.window.stride[1] + self.window.extent[1]
+        return -(-columns // self.window.stride[1])
+
+    @property
+    def row_floats(self) -> int:
+        """The length of a row, all phases."""
+        return self.phase_width * self.window.stride[1]
+
+    @property
+    def output_row_floats(self) -> int:
+        """From what one output row reads to what the next one reads."""
+        return self.row_floats * self.window.stride[0]
+
+    @property
+    def floats(self) -> int:
+        """The length of a plane."""
+        return self.rows * self.row_floats
+
+    def tap_offset(self, row: int, column: int) -> int:
+        """Where in the plane the tap reads for the output position (0, 0)."""
+        column *= self.window.dilation[1]
+        phase, shift = column % self.window.stride[1], column // self.window.stride[1]
+        return row * self.window.dilation[0] * self.row_floats + phase * self.phase_width + shift
+
+    def copy(self, b: Builder, image: Pointer, target: Pointer, padding: float = 0.0) -> None:
+        """Lay out the plane `image` at `target`, with `padding` around it."""
+        height, width = self.image_size
+        (top, _), _ = self.window.padding
+        first = max(0, -top)
+        last = max(first, min(height, self.rows - top))  # the rows of the image that are read
+        fill(b, target, 0, (first + top) * self.row_floats, padding)
+        b.each(
+            first,
+            last,
+            1,
+            lambda y: self._copy_row(b, image + y * width, target + (y + top) * self.row_floats, padding),
+        )
+        fill(b, target, (last + top) * self.row_floats, self.floats, padding)
+
+    def _copy_row(self, b: Builder, source: Pointer, target: Pointer, padding: float) -> None:
+        width, stride = self.image_size[1], self.window.stride[1]
+        _, (left, _) = self.window.padding
+        for phase in range(stride):
+            # Column x of the image is column x + left of the padded row: number (x + left) // stride of its phase.
+            leftmost = max(0, -left)
+            first = leftmost + (phase - left - leftmost) % stride
+            begin = (first + left) // stride
+            count = max(0, min(len(range(first, width, stride)), self.phase_width - begin))
+            place = target + phase * self.phase_width
+            fill(b, place, 0, min(begin, self.phase_width), padding)
+            _copy_every(b, stride, source + first, place + begin, count, width - first)
+            fill(b, place, begin + count, self.phase_width, padding)
+
+
+def fill(b: Builder, target: Pointer, start: int, stop: int, number: float = 0.0) -> None:
+    """Put a number everywhere from `start` to below `stop`."""
+    b.sweep(start, stop, lambda i, width: target.store(b.splat(number, width), i))
+
+
+def row_vectors(width: int, lanes: int) -> tuple[int, list[int]]:
+    """How to cover a row of so many positions: the vectors' width, and where each starts.
+
+    The last one overlaps the one before it where it would stick out. Of the widths that fit, the one is taken that computes
+    the least, and of those the widest.
+    """
+    widths = [lanes >> halvings for halvings in range(lanes.bit_length()) if lanes >> halvings <= width]
+    best = min(widths, key=lambda w: (-(-width // w) * max(w, lanes // 2), -w))
+    starts = list(range(0, width - best + 1, best))
+    if starts[-1] + best < width:
+        starts.append(width - best)
+    return best, starts
+
+
+def _copy_every(b: Builder, stride: int, source: Pointer, target: Pointer, count: int, available: int) -> None:
+    """Copy every `stride`-th of the `available` elements from `source` on: `count` of them, side by side."""
+    if stride == 1:
+        b.sweep(0, count, lambda i, width: target.store(source.load(i, width), i))
+        return
+    # A vector of neighbours holds some of them; the last ones are copied one by one, as it would reach too far.
+    whole = min(count // b.lanes, available // (stride * b.lanes)) * b.lanes
+    b.each(0, whole, b.lanes, lambda i: target.store(b.pick(source.load(i * stride, b.lanes * stride), 0, stride), i))
+    b.each(whole, count, 1, lambda i: target.store(source.load(i * stride, 1), i))

@@ -1,0 +1,79 @@
+"""The gradient of ReLU together with that of the bias before it, channel by channel."""
+
+from gpucnn.kernels.jit.builder import Builder, Size, Vector
+from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
+
+
+def relu() -> Kernel:
+    """x (size,) -> output (size,), max(0, x). A NaN stays one."""
+
+    def write(b: Builder) -> None:
+        x, output = b.pointer("x"), b.pointer("output")
+
+        def one(i: Size, width: int) -> None:
+            value, zero = x.load(i, width), b.splat(0.0, width)
+            output.store((value < zero).select(zero, value), i)
+
+        b.sweep(b.index("first"), b.index("last"), one)
+
+    return Kernel("relu", (), (Argument("x", (EACH,)), Argument("output", (EACH,), written=True)), write)
+
+
+def relu_gradient() -> Kernel:
+    """gradient (size,), output (size,) -> rows (size,): the gradient where the output of ReLU is not 0."""
+
+    def write(b: Builder) -> None:
+        gradient, output, rows = b.pointer("gradient"), b.pointer("output"), b.pointer("rows")
+
+        def one(i: Size, width: int) -> None:
+            zero = b.splat(0.0, width)
+            rows.store(output.load(i, width).differs(zero).select(gradient.load(i, width), zero), i)
+
+        b.sweep(b.index("first"), b.index("last"), one)
+
+    arguments = (Argument("gradient", (EACH,)), Argument("output", (EACH,)), Argument("rows", (EACH,), written=True))
+    return Kernel("relu_gradient", (), arguments, write)
+
+
+def plane_sums(positions: int, relu: bool) -> Kernel:
+    """gradient (P, positions) -> sums (P,), a number for each plane; with `relu` see `relu_gradient`, too: -> rows.
+
+    The numbers of a plane are added up in vectors, four of them in turn, as each addition waits for the one before.
+    """
+
+    def write(b: Builder) -> None:
+        gradient, sums = b.pointer("gradient"), b.pointer("sums")
+        output, rows = (b.pointer("output"), b.pointer("rows")) if relu else (None, None)
+
+        def passed(i: Size, width: int) -> Vector:
+            slope = gradient.load(i, width)
+            if output is not None and rows is not None:
+                zero = b.splat(0.0, width)
+                slope = output.load(i, width).differs(zero).select(slope, zero)
+                rows.store(slope, i)
+            return slope
+
+        def one_plane(p: Size) -> None:
+            start = p * positions
+            zero, in_turn = b.splat(0.0), 4 * b.lanes
+            fours, vectors = positions // in_turn * in_turn, positions // b.lanes * b.lanes
+            totals = b.fold(
+                0,
+                fours,
+                in_turn,
+                [zero] * 4,
+                lambda i, sums: [sums[k] + passed(start + i + k * b.lanes, b.lanes) for k in range(4)],
+            )
+            total = (totals[0] + totals[1]) + (totals[2] + totals[3])
+            (total,) = b.fold(fours, vectors, b.lanes, [total], lambda i, sums: [sums[0] + passed(start + i, b.lanes)])
+            (rest,) = b.fold(
+                vectors, positions, 1, [b.splat(0.0, 1)], lambda i, sums: [sums[0] + passed(start + i, 1)]
+            )
+            sums.store(b.sum(total) + rest, p)
+
+        b.each(b.index("first"), b.index("last"), 1, one_plane)
+
+    arguments = [Argument("gradient", (EACH, positions)), Argument("sums", (EACH,), written=True)]
+    if relu:
+        arguments += [Argument("output", (EACH, positions)), Argument("rows", (EACH, positions), written=True)]
+    return Kernel("plane_sums", (positions, relu), tuple(arguments), write)
