@@ -277,7 +277,7 @@ class Builder:
     def _whole_vectors(self, start: Size, stop: Size) -> Size:
         """The end of the last whole vector between `start` and `stop`."""
         if isinstance(start, int) and isinstance(stop, int):
-            return start + (stop - start) // self.lanes * self.lanes
+            return start + max(0, stop - start) // self.lanes * self.lanes
         ins = self._instructions
         count = ins.sub(_integer(stop), _integer(start))
         return Index(ins, ins.add(_integer(start), ins.and_(count, INT64(-self.lanes))))

@@ -60,7 +60,7 @@ class PaddedPlane(NamedTuple):
         (top, _), _ = self.window.padding
         first = max(0, -top)
         last = max(first, min(height, self.rows - top))  # the rows of the image that are read
-        fill(b, target, 0, (first + top) * self.row_floats, padding)
+        fill(b, target, 0, min(first + top, self.rows) * self.row_floats, padding)
         b.each(
             first,
             last,
@@ -109,6 +109,6 @@ def _copy_every(b: Builder, stride: int, source: Pointer, target: Pointer, count
         b.sweep(0, count, lambda i, width: target.store(source.load(i, width), i))
         return
     # A vector of neighbours holds some of them; the last ones are copied one by one, as it would reach too far.
-    whole = min(count // b.lanes, available // (stride * b.lanes)) * b.lanes
+    whole = max(0, min(count // b.lanes, available // (stride * b.lanes))) * b.lanes
     b.each(0, whole, b.lanes, lambda i: target.store(b.pick(source.load(i * stride, b.lanes * stride), 0, stride), i))
     b.each(whole, count, 1, lambda i: target.store(source.load(i * stride, 1), i))

@@ -2,6 +2,7 @@
 
 from gpucnn.kernels.jit.builder import Builder, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
+from gpucnn.kernels.jit.sums import add_up
 
 
 def relu() -> Kernel:
@@ -36,10 +37,7 @@ def relu_gradient() -> Kernel:
 
 
 def plane_sums(positions: int, relu: bool) -> Kernel:
-    """gradient (P, positions) -> sums (P,), a number for each plane; with `relu` see `relu_gradient`, too: -> rows.
-
-    The numbers of a plane are added up in vectors, four of them in turn, as each addition waits for the one before.
-    """
+    """gradient (P, positions) -> sums (P,), a number for each plane; with `relu` see `relu_gradient`, too: -> rows."""
 
     def write(b: Builder) -> None:
         gradient, sums = b.pointer("gradient"), b.pointer("sums")
@@ -54,22 +52,7 @@ def plane_sums(positions: int, relu: bool) -> Kernel:
             return slope
 
         def one_plane(p: Size) -> None:
-            start = p * positions
-            zero, in_turn = b.splat(0.0), 4 * b.lanes
-            fours, vectors = positions // in_turn * in_turn, positions // b.lanes * b.lanes
-            totals = b.fold(
-                0,
-                fours,
-                in_turn,
-                [zero] * 4,
-                lambda i, sums: [sums[k] + passed(start + i + k * b.lanes, b.lanes) for k in range(4)],
-            )
-            total = (totals[0] + totals[1]) + (totals[2] + totals[3])
-            (total,) = b.fold(fours, vectors, b.lanes, [total], lambda i, sums: [sums[0] + passed(start + i, b.lanes)])
-            (rest,) = b.fold(
-                vectors, positions, 1, [b.splat(0.0, 1)], lambda i, sums: [sums[0] + passed(start + i, 1)]
-            )
-            sums.store(b.sum(total) + rest, p)
+            sums.store(add_up(b, positions, 1, lambda i, width: [passed(p * positions + i, width)])[0], p)
 
         b.each(b.index("first"), b.index("last"), 1, one_plane)
 

@@ -1,0 +1,175 @@
+"""Convolution and its gradients by compiled loops, without columns. See `jit.convolution`.
+
+The gradient of the images is a convolution, too: of the output's gradient, with filters that are turned round and have
+channels and filters exchanged. With a stride, each of its *phases*, every so many rows and columns, is one, with the taps
+that reach it.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from gpucnn.backend import Array
+from gpucnn.checks import Pair, Shape
+from gpucnn.geometry import Window
+from gpucnn.kernels import jit
+from gpucnn.kernels.workspace import LARGEST_KEPT
+
+LEAST_WIDTH = 4
+"""Rows of fewer positions leave vectors empty; matrix products are faster."""
+
+LARGEST_PARTIAL_SUMS = 4 << 20
+"""Bytes for sums of the weight's gradient, one for each part of the batch."""
+
+
+def is_direct(images: Array, weight: Array, window: Window, groups: int) -> bool:
+    """Whether compiled loops do this convolution (N, C, H, W) with (O, C / groups, KH, KW) well, on these arrays."""
+    if not jit.accepts(images, weight) or 0 in images.shape or 0 in weight.shape:
+        return False
+    return _fits(images.shape, weight.shape, window)
+
+
+def _fits(image_shape: Shape, weight_shape: Shape, window: Window) -> bool:
+    rows, columns = window.output_size((image_shape[2], image_shape[3]))
+    channels = max(weight_shape[1], weight_shape[0])
+    floats = channels * (rows * window.stride[0] + window.extent[0]) * (columns * window.stride[1] + window.extent[1])
+    return columns >= LEAST_WIDTH and floats * 4 <= LARGEST_KEPT
+
+
+def conv2d(images: Array, weight: Array, bias: Array | None, window: Window, groups: int, relu: bool) -> Array:
+    """`kernels.conv2d.conv2d`, directly."""
+    output_size = window.output_size((images.shape[2], images.shape[3]), "conv2d")
+    return _convolve(images, weight, bias, window, groups, relu, output_size)
+
+
+def conv2d_gradients(
+    gradient: Array,
+    images: Array | None,
+    weight: Array,
+    image_shape: Shape,
+    window: Window,
+    groups: int,
+    relu_output: Array | None,
+    images_gradient: Array | None,
+    weight_gradient: Array | None,
+    bias_gradient: Array | None,
+) -> None:
+    """`kernels.conv2d.conv2d_gradients`, directly."""
+    slopes = _of_rows(np.ascontiguousarray(gradient), relu_output, bias_gradient)
+    if weight_gradient is not None and images is not None:
+        _weight_gradient(slopes, np.ascontiguousarray(images), window, groups, weight_gradient)
+    if images_gradient is not None:
+        _images_gradient(slopes, weight, window, groups, images_gradient)
+
+
+def _convolve(
+    images: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int,
+    relu: bool,
+    output_size: Pair,
+    out: Array | None = None,
+) -> Array:
+    batch, filters = len(images), len(weight)
+    sizes = _sizes(images.shape, weight.shape, window, groups, output_size)
+    machine = jit.host.host()
+    kernel = jit.convolution.forward(sizes, bias is not None, relu, machine)
+    output = np.empty((batch, filters, *output_size), images.dtype) if out is None else out
+    packed = jit.convolution.pack(weight, groups, machine)
+    arrays = [np.ascontiguousarray(images), packed, output]
+    if bias is not None:
+        arrays.append(np.ascontiguousarray(bias))
+    work = filters * output_size[0] * output_size[1] * (weight.size // filters)
+    jit.kernel.run(kernel, batch, arrays, jit.kernel.parts(batch, work))
+    return output
+
+
+def _sizes(image_shape: Shape, weight_shape: Shape, window: Window, groups: int, output_size: Pair) -> Any:
+    plane = jit.padded.PaddedPlane((image_shape[2], image_shape[3]), window, output_size)
+    return jit.convolution.Convolution(groups, weight_shape[1], weight_shape[0] // groups, plane)
+
+
+def _of_rows(gradient: Array, relu_output: Array | None, bias_gradient: Array | None) -> Array:
+    """The gradient before ReLU, where there is one; the bias's gradient is filled in on the way."""
+    batch, filters, height, width = gradient.shape
+    if relu_output is None and bias_gradient is None:
+        return gradient
+    planes, positions = batch * filters, height * width
+    sums = np.empty(planes, gradient.dtype)
+    arrays, rows = [gradient.reshape(planes, positions), sums], gradient
+    if relu_output is not None:
+        rows = np.empty_like(gradient)
+        arrays += [np.ascontiguousarray(relu_output).reshape(planes, positions), rows.reshape(planes, positions)]
+    kernel = jit.relu.plane_sums(positions, relu_output is not None)
+    jit.kernel.run(kernel, planes, arrays, jit.kernel.parts(planes, 8 * positions))
+    if bias_gradient is not None:
+        sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
+    return rows
+
+
+def _weight_gradient(gradient: Array, images: Array, window: Window, groups: int, weight_gradient: Array) -> None:
+    batch, filters, rows, columns = gradient.shape
+    sizes = _sizes(images.shape, weight_gradient.shape, window, groups, (rows, columns))
+    most = max(1, min(jit.kernel.MOST_PARTS, LARGEST_PARTIAL_SUMS // weight_gradient.nbytes))
+    parts = jit.kernel.parts(batch, rows * columns * weight_gradient.size, most)
+    partial = np.empty((len(parts), *weight_gradient.shape), gradient.dtype)
+    kernel = jit.convolution.weight_gradient(sizes, jit.host.host())
+    jit.kernel.run(kernel, batch, [images, gradient, partial], parts)
+    partial.sum(axis=0, out=weight_gradient)
+
+
+def _images_gradient(gradient: Array, weight: Array, window: Window, groups: int, images_gradient: Array) -> None:
+    turned = _turned_round(weight, groups)
+    row_stride, column_stride = window.stride
+    if window.stride == (1, 1):
+        _convolve_phase(gradient, turned, window, groups, (0, 0), images_gradient)
+        return
+    for phase in ((row, column) for row in range(row_stride) for column in range(column_stride)):
+        place = images_gradient[:, :, phase[0] :: row_stride, phase[1] :: column_stride]
+        _convolve_phase(gradient, turned, window, groups, phase, place)
+
+
+def _turned_round(weight: Array, groups: int) -> Array:
+    """Weights (G * K, C, R, S) as those of the convolution back, (G * C, K, R, S), taps from the last to the first."""
+    filters, channels, *taps = weight.shape
+    by_group = weight.reshape(groups, filters // groups, channels, *taps).swapaxes(1, 2)
+    return by_group.reshape(groups * channels, filters // groups, *taps)[:, :, ::-1, ::-1]
+
+
+def _convolve_phase(
+    gradient: Array, turned: Array, window: Window, groups: int, phase: Pair, out: Array
+) -> None:
+    """The gradient of every stride-th row and column of the images, from `phase` on, into `out`."""
+    taps, padding, size = [], [], (out.shape[2], out.shape[3])
+    for axis in (0, 1):
+        kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]
+        # The taps t with (phase + padding - t * dilation) divisible by the stride reach this phase.
+        reaching = [t for t in range(kernel) if (phase[axis] + window.padding[axis][0] - t * dilation) % stride == 0]
+        taps.append(slice(0, 0))
+        if not reaching:
+            continue
+        step = reaching[1] - reaching[0] if len(reaching) > 1 else 1
+        last = reaching[-1]
+        # The turned filter has its taps from the last to the first: tap t stands at kernel - 1 - t.
+        taps[axis] = slice(kernel - 1 - last, kernel - reaching[0], step)
+        apart = step * dilation // stride
+        before = -((phase[axis] + window.padding[axis][0] - last * dilation) // stride)
+        extent = apart * (len(reaching) - 1) + 1
+        after = size[axis] + extent - 1 - gradient.shape[2 + axis] - before
+        padding.append((before, after, apart))
+    filters = turned[:, :, taps[0], taps[1]]
+    if 0 in filters.shape or 0 in out.shape:
+        out[...] = 0
+        return
+    inner = Window(
+        (filters.shape[2], filters.shape[3]),
+        (1, 1),
+        ((padding[0][0], padding[0][1]), (padding[1][0], padding[1][1])),
+        (padding[0][2], padding[1][2]),
+    )
+    if out.flags.c_contiguous:
+        _convolve(gradient, filters, None, inner, groups, False, size, out)
+    else:
+        out[...] = _convolve(gradient, filters, None, inner, groups, False, size)
