@@ -17,7 +17,7 @@ from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
 from gpucnn.kernels.adam import adam
 from gpucnn.kernels.avg_pool import avg_pool, avg_pool_gradient
-from gpucnn.kernels.bias_relu import add_bias, images_to_rows, relu, relu_gradient, rows_to_images
+from gpucnn.kernels.bias_relu import add_bias, add_channel_bias, images_to_rows, relu, relu_gradient, rows_to_images
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.col2im import col2im
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
@@ -216,8 +216,11 @@ def check_bias_relu(backend: Backend, dtype: type) -> None:
         with few_blocks(blocks):
             rows_to_images(backend.array(rows_of(values)), backend.array(bias) if with_bias else None, with_relu, out)
             flat = add_bias(backend.array(values[:, :, 0, 0]), backend.array(bias) if with_bias else None, with_relu)
+            in_place = backend.array(values)
+            add_channel_bias(in_place, backend.array(bias) if with_bias else None, with_relu)
         np.testing.assert_array_equal(host(out), expected)
         np.testing.assert_array_equal(host(flat), expected[:, :, 0, 0])
+        np.testing.assert_array_equal(host(in_place), expected)
 
         gradient = draw(dtype, *values.shape, seed=2)
         gradient[1, 2, 3, 4] = np.inf
