@@ -23,6 +23,12 @@ def agree(request: pytest.FixtureRequest) -> Callable[..., None]:
     return request.config.stash.setdefault(AGREEMENT, Agreement()).check
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Arrays are small here: PyTorch's threads would mostly wait for each other."""
+    pytest.importorskip("torch").set_num_threads(1)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     all_files = set(FOLDER.glob("test_*.py")) <= {item.path for item in session.items}
