@@ -284,6 +284,131 @@ def draw_sequential(seed: int) -> Drawn:
     return Drawn(build(layers), build(nn), inputs, LOOSE)
 
 
+# Containers, and layers put together of others
+
+
+class Joined(nn.Module):
+    """PyTorch's modules by name, and a function of them and the input."""
+
+    def __init__(self, forward: Callable[..., Any], **modules: Any) -> None:
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+        self.join = forward
+
+    def forward(self, x: Any) -> Any:
+        return self.join(self, x)
+
+
+def draw_block(rng: np.random.Generator, channels: int, filters: int, stride: int = 1) -> tuple[layers.Layer, Any]:
+    """Convolution, batch norm, ReLU and a second convolution."""
+    first, second = (channels, 3, 3, stride, 1), (3, filters, int(rng.choice([1, 3])), 1)
+    padding = second[2] // 2
+
+    def build(kind: Any) -> Any:
+        # No bias where the batch normalisation takes it away again: its gradient would be rounding errors alone.
+        start = [kind.Conv2d(*first, bias=False), kind.BatchNorm2d(3), kind.ReLU()]
+        return kind.Sequential(*start, kind.Conv2d(*second, padding))
+
+    return build(layers), build(nn)
+
+
+def draw_images(rng: np.random.Generator, channels: int) -> list[np.ndarray]:
+    return [rng.standard_normal((integer(rng, 2, 4), channels, *pair(rng, 3, 7))) for _ in range(2)]
+
+
+def draw_residual(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    channels = integer(rng, 1, 4)
+    if seed % 2:
+        ours, theirs = draw_block(rng, channels, channels)
+        module = Joined(lambda m, x: x + m.block(x), block=theirs)
+        return Drawn(layers.Residual(ours), module, draw_images(rng, channels), LOOSE)
+    filters, stride = pair(rng, 1, 3)
+    ours, theirs = draw_block(rng, channels, filters, stride)
+    module = Joined(
+        lambda m, x: m.block(x) + m.shortcut(x), block=theirs, shortcut=nn.Conv2d(channels, filters, 1, stride)
+    )
+    return Drawn(
+        layers.Residual(ours, layers.Conv2d(channels, filters, 1, stride)), module, draw_images(rng, channels), LOOSE
+    )
+
+
+def draw_branches(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    channels = integer(rng, 1, 4)
+    pairs = [draw_block(rng, channels, integer(rng, 1, 3)) for _ in range(integer(rng, 1, 3))]
+    module = Joined(
+        lambda m, x: torch.cat([branch(x) for branch in m.children()], 1),
+        **{str(number): theirs for number, (_, theirs) in enumerate(pairs)},
+    )
+    return Drawn(layers.Branches(*(ours for ours, _ in pairs)), module, draw_images(rng, channels), LOOSE)
+
+
+def draw_checkpoint(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    channels = integer(rng, 1, 4)
+    ours, theirs = draw_block(rng, channels, integer(rng, 1, 3))
+    return Drawn(
+        layers.Checkpoint(ours), Joined(lambda m, x: m.block(x), block=theirs), draw_images(rng, channels), LOOSE
+    )
+
+
+def draw_lambda(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    factor, step = float(rng.uniform(-2, 2)), integer(rng, 1, 3)
+
+    def function(x: Any) -> Any:
+        return x[:, ::step] * factor + 1.0
+
+    return Drawn(layers.Lambda(function), Joined(lambda _, x: function(x)), draw_images(rng, 4))
+
+
+def draw_separable(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    channels, filters, multiplier = (integer(rng, 1, 3) for _ in range(3))
+    kernel, padding, dilation = pair(rng, 1, 3), pair(rng, 0, 2), pair(rng, 1, 2)
+    options = {"stride": pair(rng, 1, 3), "padding": padding, "dilation": dilation}
+    bias = bool(rng.integers(2))
+    module = Joined(
+        lambda m, x: m.pointwise(m.depthwise(x)),
+        depthwise=nn.Conv2d(channels, channels * multiplier, kernel, groups=channels, bias=False, **options),
+        pointwise=nn.Conv2d(channels * multiplier, filters, 1, bias=bias),
+    )
+    ours = layers.SeparableConv2d(channels, filters, kernel, depth_multiplier=multiplier, bias=bias, **options)
+    images = rng.standard_normal((integer(rng, 1, 3), channels, *pair(rng, 5, 9)))
+    return Drawn(ours, module, [images])
+
+
+# Sequences
+
+
+def draw_conv1d(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    groups, channels, filters = (integer(rng, 1, 3) for _ in range(3))
+    kernel, dilation, stride = integer(rng, 1, 4), integer(rng, 1, 3), integer(rng, 1, 3)
+    padding = ("same", "valid", integer(rng, 0, 3))[seed % 3]
+    arguments = {"stride": 1 if padding == "same" else stride, "padding": padding, "dilation": dilation}
+    arguments |= {"groups": groups, "bias": bool(rng.integers(2))}
+    sizes = (groups * channels, groups * filters, kernel)
+    sequences = rng.standard_normal((integer(rng, 1, 3), sizes[0], dilation * (kernel - 1) + integer(rng, 1, 6)))
+    return Drawn(layers.Conv1d(*sizes, **arguments), nn.Conv1d(*sizes, **arguments), [sequences])
+
+
+def draw_max_pool1d(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    kernel, dilation = integer(rng, 1, 4), integer(rng, 1, 3)
+    arguments = some(
+        rng,
+        {"stride": integer(rng, 1, 4), "padding": integer(rng, 0, kernel // 2), "ceil_mode": bool(rng.integers(2))},
+    )
+    arguments["dilation"] = dilation
+    sequences = rng.integers(
+        -3, 4, (integer(rng, 1, 3), integer(rng, 1, 3), dilation * (kernel - 1) + integer(rng, 1, 6))
+    )
+    return Drawn(layers.MaxPool1d(kernel, **arguments), nn.MaxPool1d(kernel, **arguments), [sequences.astype(float)])
+
+
 LAYERS: dict[str, Callable[[int], Drawn]] = {
     "Conv2d": draw_conv,
     "ConvTranspose2d": draw_conv_transpose,
@@ -317,7 +442,16 @@ LAYERS: dict[str, Callable[[int], Drawn]] = {
     "Dropout2d": draw_dropout("Dropout2d"),
     "Flatten": draw_flatten,
     "Sequential": draw_sequential,
+    "Residual": draw_residual,
+    "Branches": draw_branches,
+    "Checkpoint": draw_checkpoint,
+    "Lambda": draw_lambda,
+    "SeparableConv2d": draw_separable,
+    "Conv1d": draw_conv1d,
+    "MaxPool1d": draw_max_pool1d,
 }
+CONVOLUTIONS = layers.Conv1d | layers.Conv2d | layers.ConvTranspose2d | layers.Linear
+MADE_OF_LAYERS = {"Sequential", "Residual", "Branches", "Checkpoint", "SeparableConv2d"}
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch's own, about its speed
@@ -349,12 +483,12 @@ def test_dropout_in_training(agree: Agree, name: str, seed: int, dtype: str) -> 
     agree(f"{name} in training", seed, run_both(rng, layer, lambda x: x * factors, [values], [True]))
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "Sequential"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in MADE_OF_LAYERS])
 def test_initial_state_and_defaults(name: str) -> None:
     """Parameters and buffers that are constant at the start are PyTorch's; weights of convolutions are He's, and drawn."""
     layer, module = LAYERS[name](1)[:2]
     for path, value in module.state_dict().items():
-        if path in layer.state_dict() and not isinstance(layer, layers.Conv2d | layers.ConvTranspose2d | layers.Linear):
+        if path in layer.state_dict() and not isinstance(layer, CONVOLUTIONS):
             np.testing.assert_array_equal(layer.state_dict()[path], value.numpy(), path)
 
 
