@@ -108,9 +108,9 @@ REFUSALS = [
         )
     ],
     # Normalisation
-    Refusal("BatchNorm1d", {"num_features": 3}, (1, 3), "batch_norm: a single value per channel has no variance to learn from, got input (1, 3); use a batch of two"),
-    Refusal("BatchNorm1d", {"num_features": 3}, (1, 3, 1), "batch_norm: a single value per channel has no variance to learn from, got input (1, 3, 1); use a batch"),
-    Refusal("BatchNorm2d", {"num_features": 3}, (1, 3, 1, 1), "batch_norm: a single value per channel has no variance to learn from, got input (1, 3, 1, 1); use a"),
+    Refusal("BatchNorm1d", {"num_features": 3}, (1, 3), "BatchNorm1d: a single value per channel has no variance to learn from, got input (1, 3); use a batch of two"),
+    Refusal("BatchNorm1d", {"num_features": 3}, (1, 3, 1), "BatchNorm1d: a single value per channel has no variance to learn from, got input (1, 3, 1); use a batch"),
+    Refusal("BatchNorm2d", {"num_features": 3}, (1, 3, 1, 1), "BatchNorm2d: a single value per channel has no variance to learn from, got input (1, 3, 1, 1); use a"),
     Refusal("BatchNorm1d", {"num_features": 3}, (2, 4), "BatchNorm1d: expected input (N, 3) or (N, 3, L), got (2, 4); build it with num_features=4"),
     Refusal("BatchNorm1d", {"num_features": 3}, (2, 3, 4, 5), "BatchNorm1d: expected input (N, 3) or (N, 3, L), got (2, 3, 4, 5)"),
     Refusal("BatchNorm1d", {"num_features": 3}, (3,), "BatchNorm1d: expected input (N, 3) or (N, 3, L), got (3,)"),
@@ -125,6 +125,8 @@ REFUSALS = [
     Refusal("GroupNorm", {"num_groups": 2, "num_channels": 3}, None, "GroupNorm: num_groups must divide num_channels, got 2 for 3"),
     Refusal("GroupNorm", {"num_groups": 2, "num_channels": 4}, (2, 6, 3), "GroupNorm: expected input (N, 4, ...), got (2, 6, 3)"),
     Refusal("GroupNorm", {"num_groups": 2, "num_channels": 4}, (4,), "GroupNorm: expected input (N, 4, ...), got (4,)"),
+    *(Refusal("InstanceNorm2d", {"num_features": 3}, shape, "InstanceNorm2d: expected input (N, 3, H, W) of more than one pixel, got (2, 3")
+      for shape in ((2, 3), (2, 3, 4, 5, 6), (2, 3, 1, 1))),
     Refusal("InstanceNorm2d", {"num_features": 3, "affine": True}, (2, 4, 2, 2), "InstanceNorm2d: expected input (N, 3, "),
     Refusal("LocalResponseNorm", {"size": 0}, (1, 3, 4), f"LocalResponseNorm: size {INT} 1, got 0"),
     Refusal("LocalResponseNorm", {"size": 3}, (3,), "local_response_norm: expected input (N, C, ...), got (3,)"),
