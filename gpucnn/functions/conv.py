@@ -115,7 +115,7 @@ def conv_transpose2d(
         own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
         kernel.conv2d_gradients(images, inner, filters, reached, window, groups, weight_gradient=own_gradients[0])
         if bias is not None and own_gradients[1] is not None:
-            flat = xp_of(gradient).ascontiguousarray(gradient).reshape(*shape[:2], -1)
+            flat = xp_of(gradient).ascontiguousarray(gradient).reshape(*shape[:2], shape[2] * shape[3])
             channel_sums(flat, out=own_gradients[1])
         return (x_gradient, *own_gradients)
 

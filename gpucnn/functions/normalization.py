@@ -114,12 +114,15 @@ def group_norm(
 def instance_norm(x: Operand, weight: Operand | None = None, bias: Operand | None = None, eps: float = 1e-5) -> Tensor:
     """Normalise each channel of each sample over its positions: (N, C, ...) to the same shape.
 
-    `weight` and `bias`: (C,), or None. Raises ShapeError for input without positions.
+    `weight` and `bias`: (C,), or None. Raises ShapeError for input without positions, or with a single one, which has no
+    variance.
     Source: Ulyanov et al., "Instance normalization", 2016.
     """
     x = as_tensor(x)
-    if x.ndim < 3:
-        raise ShapeError(f"instance_norm: expected input (N, C, positions, ...), got {shape_text(x.shape)}")
+    if x.ndim < 3 or math.prod(x.shape[2:]) == 1:
+        raise ShapeError(
+            f"instance_norm: expected input (N, C, positions, ...) of more than one position, got {shape_text(x.shape)}"
+        )
     return _group_norm("instance_norm", x, x.shape[1], weight, bias, eps)
 
 

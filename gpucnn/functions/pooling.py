@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import IntOrPair, Pair, as_pair, shape_text
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.geometry import Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
 
@@ -67,7 +69,9 @@ def max_unpool2d(
     - `output_size`: (OH, OW), if not the smallest that the pooling could have come from.
 
     Where overlapping windows had one winner, its value is put there once. Raises ShapeError where shapes do not go
-    together. Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
+    together, DTypeError for indices that are no integers, ArgumentError for indices outside of the output; those that are
+    on a GPU are not looked at, as that would wait for it.
+    Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
     """
     x = as_tensor(x)
     check_float("max_unpool2d", x)
@@ -82,15 +86,21 @@ def max_unpool2d(
         for axis in (0, 1)
     ]
     size = tuple(smallest if output_size is None else output_size[-2:])
+    if min(size) < 1:
+        raise ShapeError(
+            f"max_unpool2d: maxima {shape_text(x.shape)} would give {size[0]}x{size[1]}; give the output_size of the "
+            f"images that were pooled"
+        )
+    _check_indices(indices.data, size)
     xp = xp_of(x.data)
     planes = x.shape[0] * x.shape[1]
-    rows, columns = xp.arange(planes)[:, None], indices.data.reshape(planes, -1)
+    rows, columns = xp.arange(planes)[:, None], indices.data.reshape(planes, x.shape[2] * x.shape[3])
     output = xp.zeros((planes, size[0] * size[1]), x.dtype)
-    output[rows, columns] = x.data.reshape(planes, -1)
+    output[rows, columns] = x.data.reshape(columns.shape)
     shape = x.shape
 
     def backward(gradient: Array) -> tuple[Array]:
-        return (gradient.reshape(planes, -1)[rows, columns].reshape(shape),)
+        return (gradient.reshape(planes, size[0] * size[1])[rows, columns].reshape(shape),)
 
     return record("max_unpool2d", output.reshape(*shape[:2], *size), (x,), backward)
 
@@ -158,10 +168,11 @@ def adaptive_max_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
         images = xp.zeros(shape, gradient.dtype)
         for place, part in cells:
             cell = values[:, :, *part]
+            size = cell.shape[2] * cell.shape[3]
             # NumPy's argmax is the first maximum, and a NaN before all others.
-            winners = cell.reshape(*shape[:2], -1).argmax(axis=2)[:, :, None]
-            won = xp.arange(cell.shape[2] * cell.shape[3]) == winners
-            images[:, :, *part] += (won * gradient[:, :, *place][:, :, None]).reshape(cell.shape)
+            winners = cell.reshape(*shape[:2], size).argmax(axis=2)[:, :, None]
+            won = xp.arange(size) == winners
+            images[:, :, *part] += xp.where(won, gradient[:, :, *place][:, :, None], 0).reshape(cell.shape)
         return (images,)
 
     return record("adaptive_max_pool2d", output, (x,), backward)
@@ -209,6 +220,16 @@ def pooling_window(
                 f"{window.kernel[0]}x{window.kernel[1]}: some windows would see no image at all"
             )
     return window
+
+
+def _check_indices(indices: Array, size: Sequence[int]) -> None:
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"max_unpool2d: indices must be integers, got {indices.dtype}; take those of max_pool2d")
+    if xp_of(indices) is np and indices.size and (indices.min() < 0 or indices.max() >= size[0] * size[1]):
+        raise ArgumentError(
+            f"max_unpool2d: indices must be from 0 to {size[0] * size[1] - 1} for an output of {size[0]}x{size[1]}, got "
+            f"{indices.min()} to {indices.max()}; give the output_size of the images that were pooled"
+        )
 
 
 def _check_images(owner: str, x: Tensor, window: Window) -> None:

@@ -15,8 +15,10 @@ class Dropout(Layer):
     set `calls` back to draw the same mask again. Raises ArgumentError unless 0 <= p < 1.
     """
 
+    dropped = "elements"
+
     def __init__(self, p: float = 0.5) -> None:
-        self.p = as_number(p, "Dropout: p, the share of elements to drop,", below=1)
+        self.p = as_number(p, f"{type(self).__name__}: p, the share of {self.dropped} to drop,", below=1)
         self.calls = 0
 
     def forward(self, x: Any) -> Tensor:
@@ -35,6 +37,8 @@ class Dropout(Layer):
 
 class Dropout2d(Dropout):
     """Dropout of whole channels of input (N, C, ...), see `F.dropout2d`. Its mask is drawn as that of `Dropout`."""
+
+    dropped = "channels"
 
     def forward(self, x: Any) -> Tensor:
         """Input (N, C, ...) to output of the same shape."""

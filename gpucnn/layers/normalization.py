@@ -34,15 +34,22 @@ class _BatchNorm(Layer):
     def forward(self, x: Any) -> Tensor:
         """Input to output of the same shape."""
         learning = self.training and not self.frozen
+        if learning and x.size == self.num_features:
+            raise ShapeError(
+                f"{self.label}: a single value per channel has no variance to learn from, got input {shape_text(x.shape)}; "
+                f"use a batch of two or more, or model.eval()"
+            )
         statistics = (self.running_mean, self.running_var)
         return F.batch_norm(x, *statistics, self.weight, self.bias, learning, self.momentum, self.eps)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         shape = input_shapes[0]
         if len(shape) not in self.ndims or shape[1] != self.num_features:
+            fix = "give it the axes it expects, or take the layer for these"
+            if len(shape) in self.ndims:
+                fix = f"build it with num_features={shape[1]}"
             raise ShapeError(
-                f"{self.label}: expected input {self.expected.format(self.num_features)}, got {shape_text(shape)}; "
-                f"build it with num_features={shape[1] if len(shape) > 1 else '...'}"
+                f"{self.label}: expected input {self.expected.format(self.num_features)}, got {shape_text(shape)}; {fix}"
             )
         return shape
 
@@ -133,11 +140,20 @@ class GroupNorm(Layer):
 class InstanceNorm2d(GroupNorm):
     """`F.instance_norm` of images (N, num_features, H, W): a group norm in which each channel is a group.
 
-    `weight`, `bias`: (num_features,) with `affine=True`; None by default, as in PyTorch.
+    `weight`, `bias`: (num_features,) with `affine=True`; None by default, as in PyTorch. Raises ShapeError for input that
+    does not fit, and for images of a single pixel, which has no variance.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
         super().__init__(num_features, num_features, eps, affine)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        shape = input_shapes[0]
+        if len(shape) != 4 or shape[1] != self.num_channels or shape[2:] == (1, 1):
+            raise ShapeError(
+                f"{self.label}: expected input (N, {self.num_channels}, H, W) of more than one pixel, got {shape_text(shape)}"
+            )
+        return shape
 
 
 class LocalResponseNorm(Layer):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from gpucnn import Tensor, layers
 from gpucnn import functions as F
-from gpucnn import layers
-from gpucnn.errors import ArgumentError, GpucnnError, ShapeError
+from gpucnn.errors import ArgumentError, DTypeError, GpucnnError, ShapeError
 from tests.backends import Backend, host
 
 
@@ -31,13 +31,37 @@ def test_the_first_maximum_of_a_cell_gets_the_gradient_and_nan_wins(backend: Bac
     np.testing.assert_array_equal(host(x.grad)[0, 0], [[1, 2, 3], [0, 0, 0]])
 
 
+def test_an_empty_batch_is_put_back(backend: Backend) -> None:
+    x = backend.tensor(np.zeros((0, 2, 4, 6)), True)
+    maxima, indices = F.max_pool2d(x, 2, return_indices=True)
+    back = F.max_unpool2d(maxima, indices, 2)
+    back.backward(np.zeros((0, 2, 4, 6)))
+    assert back.shape == x.grad.shape == (0, 2, 4, 6)
+
+
 def test_same_padding_keeps_the_size() -> None:
     for kernel, dilation in ((3, 1), (4, 1), ((2, 5), 1), (3, 2)):
         layer = layers.Conv2d(1, 1, kernel, padding="same", dilation=dilation)
         assert layer.output_shape((2, 1, 9, 8)) == layer(np.ones((2, 1, 9, 8))).shape == (2, 1, 9, 8)
 
 
+MAXIMA = np.ones((1, 1, 2, 2))
+
+
+def places(*indices: float) -> Tensor:
+    return Tensor(np.array(indices).reshape(1, 1, 2, 2))
+
+
 REFUSED = [
+    (lambda: F.max_unpool2d(MAXIMA, places(0, 2, 8, 16), 2), ArgumentError,
+     "max_unpool2d: indices must be from 0 to 15 for an output of 4x4, got 0 to 16; give the output_size of the images that"),
+    (lambda: F.max_unpool2d(MAXIMA, places(0, 2, 8, -1), 2), ArgumentError, "max_unpool2d: indices must be from 0 to 15 for"),
+    (lambda: F.max_unpool2d(MAXIMA, places(0, 2, 8, 10), 2, output_size=(2, 3)), ArgumentError,
+     "max_unpool2d: indices must be from 0 to 5 for an output of 2x3, got 0 to 10"),
+    (lambda: F.max_unpool2d(MAXIMA, places(0.0, 2.0, 8.0, 10.0), 2), DTypeError,
+     "max_unpool2d: indices must be integers, got float64; take those of max_pool2d"),
+    (lambda: F.max_unpool2d(MAXIMA, places(0, 0, 0, 0), 2, 1, 1, output_size=(0, 1)), ShapeError,
+     "max_unpool2d: maxima (1, 1, 2, 2) would give 0x1; give the output_size of the images that were pooled"),
     (lambda: F.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), stride=2, padding="same"), ArgumentError,
      'padding "same" needs stride 1, got (2, 2); give the padding in numbers'),
     (lambda: layers.Conv2d(1, 1, 3, padding="full"), ArgumentError, 'padding must be "same", "valid" or ints >= 0, got \'full\''),

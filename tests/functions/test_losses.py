@@ -309,9 +309,25 @@ def test_refusals(call: Callable[[], object], error: type[GpucnnError], message:
     assert str(caught.value) == message
 
 
-def test_no_elements_have_a_sum(backend: Backend) -> None:
-    x = backend.tensor(np.zeros((0, 3)), True)
-    total = F.mse_loss(x, np.zeros((0, 3)), "sum")
+@pytest.mark.parametrize(
+    "loss",
+    [F.mse_loss, F.l1_loss, F.huber_loss, F.smooth_l1_loss, F.kl_div, F.binary_cross_entropy_with_logits, F.focal_loss],
+)
+def test_no_elements_have_a_sum_and_no_mean(backend: Backend, loss: Callable[..., Tensor]) -> None:
+    x, y = (backend.tensor(np.zeros((0, 3)), True) for _ in range(2))
+    total = loss(x, y, reduction="sum")
     total.backward()
     assert (total.item(), x.grad.shape) == (0, (0, 3))
-    assert F.binary_cross_entropy_with_logits(x, np.zeros((0, 3)), reduction="none").shape == (0, 3)
+    assert loss(x, y, reduction="none").shape == (0, 3)
+    with pytest.raises(ShapeError, match=r": \(0, 3\) has no elements to take the mean of"):
+        loss(x, y, reduction="mean")
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_classification_of_no_image_is_refused(backend: Backend, reduction: str) -> None:
+    for loss, name in ((F.cross_entropy, "logits"), (F.nll_loss, "log_probabilities")):
+        scores, labels = backend.tensor(np.zeros((0, 3))), backend.array(np.zeros(0, int))
+        with pytest.raises(ShapeError) as caught:
+            loss(scores, Tensor(labels), reduction=reduction)
+        expected = f"{loss.__name__}: expected {name} (N, classes) of at least one image, got (0, 3)"
+        assert str(caught.value) == expected

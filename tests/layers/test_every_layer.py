@@ -145,6 +145,8 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (lambda: layers.Conv2d(4, 3, 3, groups=2), ArgumentError, "Conv2d: groups must be an int >= 1 that divides 3 filters, got 2"),
     (lambda: layers.Linear(3, -1), ArgumentError, "Linear: out_features must be an int >= 1, got -1"),
     (lambda: layers.Dropout(1.5), ArgumentError, "Dropout: p, the share of elements to drop, must be a number from 0 to below 1, got 1.5"),
+    (lambda: layers.Dropout2d(1), ArgumentError, "Dropout2d: p, the share of channels to drop, must be a number from 0 to below 1, got 1"),
+    (lambda: layers.Flatten()(np.zeros(3)), ShapeError, "Flatten: expected input (N, ...) of two axes or more, got (3,); give single samples a batch axis with x[None]"),
     (lambda: layers.MaxPool2d(2, padding=2), ArgumentError, "MaxPool2d: padding must be at most half of kernel_size, got padding 2 for a kernel of 2x2: some windows would see no image at all"),
     (lambda: layers.Conv2d(1, 1, 9)(np.zeros((1, 1, 8, 8))), ShapeError, "Conv2d: a window of 9x9 does not fit into an image of 8x8 with padding 0; use a smaller kernel_size or dilation, more padding, or larger images"),
 ]  # fmt: skip

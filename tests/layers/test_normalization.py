@@ -63,7 +63,7 @@ def test_a_single_value_per_channel_is_refused_in_training() -> None:
     with pytest.raises(ShapeError) as raised:
         layer(np.ones((1, 3)))
     assert str(raised.value) == (
-        "batch_norm: a single value per channel has no variance to learn from, got input (1, 3); "
+        "BatchNorm1d: a single value per channel has no variance to learn from, got input (1, 3); "
         "use a batch of two or more, or model.eval()"
     )
     assert layer.eval()(np.ones((1, 3))).shape == (1, 3)
@@ -99,7 +99,7 @@ REFUSED = [
      "batch_norm: expected running_mean (3,), got (4,)"),
     (lambda: F.group_norm(np.ones((2, 3)), 2), ArgumentError, "group_norm: num_groups must divide 3 channels, got 2"),
     (lambda: F.group_norm(np.ones((2, 4)), 2, np.ones(3)), ShapeError, "group_norm: expected weight (4,), got (3,)"),
-    (lambda: F.instance_norm(np.ones((2, 3))), ShapeError, "instance_norm: expected input (N, C, positions, ...), got (2, 3)"),
+    (lambda: F.instance_norm(np.ones((2, 3))), ShapeError, "instance_norm: expected input (N, C, positions, ...) of more than one position, got (2, 3)"),
     (lambda: F.local_response_norm(np.ones(3), 3), ShapeError, "local_response_norm: expected input (N, C, ...), got (3,)"),
     (lambda: F.local_response_norm(np.ones((1, 3)), 0), ArgumentError, "local_response_norm: size must be an int >= 1, got 0"),
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """What the comparisons with PyTorch share: drawn configurations, arrays in odd layouts, output and gradients side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from gpucnn.autograd import Tensor
 from gpucnn.errors import GpucnnError
+from gpucnn.layers import Layer
 
 CONFIGURATIONS = 40
 
@@ -16,10 +17,10 @@ PYTORCH_ERRORS = (RuntimeError, ValueError, IndexError, TypeError)
 
 Agree = Callable[..., None]
 
-Arguments = dict[str, Any]
+Pairs = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Arrays to hold together, ours and PyTorch's, by name."""
 
-Drawn = tuple[Arguments, list[np.ndarray]]
-"""Keyword arguments, and the values of the tensors."""
+Arguments = dict[str, Any]
 
 drawn = pytest.mark.parametrize("seed", range(CONFIGURATIONS))
 
@@ -40,6 +41,41 @@ def lay_out(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.array(values, order="C")
 
 
+def run_both(
+    rng: np.random.Generator,
+    ours: Callable[..., Tensor],
+    theirs: Callable[..., torch.Tensor],
+    arrays: list[np.ndarray],
+    needs: Sequence[bool],
+) -> Pairs:
+    """Outputs and gradients, ours and PyTorch's, of both called with tensors of `arrays`, of which some need a gradient."""
+    tensors = [Tensor(array, bool(need)) for array, need in zip(arrays, needs, strict=True)]
+    references = [
+        torch.tensor(array.copy(), requires_grad=bool(need)) for array, need in zip(arrays, needs, strict=True)
+    ]
+
+    output, expected = ours(*tensors), theirs(*references)
+    pairs = {"output": (output.numpy(), expected.detach().numpy())}
+    assert output.shape == tuple(expected.shape)
+    incoming = rng.standard_normal(output.shape).astype(output.dtype)
+    output.backward(lay_out(incoming, rng))
+    expected.backward(torch.tensor(incoming))
+
+    for position, (tensor, reference) in enumerate(zip(tensors, references, strict=True)):
+        pairs |= pair_gradients(f"gradient of input {position}", tensor.grad, reference.grad)
+        np.testing.assert_array_equal(tensor.numpy(), reference.detach().numpy(), f"input {position} was changed")
+    return pairs
+
+
+def pair_gradients(name: str, gradient: np.ndarray | None, expected: torch.Tensor | None) -> Pairs:
+    """Both, under `name`; none if nobody asked for one."""
+    if expected is None:
+        assert gradient is None, f"{name}: was not asked for"
+        return {}
+    assert gradient is not None, f"{name}: is missing"
+    return {name: (gradient, expected.numpy())}
+
+
 def compare(
     agree: Agree,
     operation: str,
@@ -55,27 +91,53 @@ def compare(
     arrays = [lay_out(value.astype(dtype), rng) for value in values]
     needs = rng.random(len(arrays)) < 0.5 if rng.random() < 0.25 else np.full(len(arrays), True)
     needs[rng.integers(len(arrays))] = True
-    tensors = [Tensor(array, bool(need)) for array, need in zip(arrays, needs, strict=True)]
-    references = [
-        torch.tensor(array.copy(), requires_grad=bool(need)) for array, need in zip(arrays, needs, strict=True)
-    ]
+    agree(operation, configuration or seed, run_both(rng, ours, theirs, arrays, needs))
 
-    output, expected = ours(*tensors), theirs(*references)
-    pairs = {"output": (output.numpy(), expected.detach().numpy())}
-    assert output.shape == tuple(expected.shape)
-    incoming = rng.standard_normal(output.shape).astype(dtype)
-    output.backward(lay_out(incoming, rng))
-    expected.backward(torch.tensor(incoming))
 
-    for position, (tensor, reference) in enumerate(zip(tensors, references, strict=True)):
-        name = f"gradient of input {position}"
-        if reference.grad is None:
-            assert tensor.grad is None, f"{name}: was not asked for"
-        else:
-            assert tensor.grad is not None, f"{name}: is missing"
-            pairs[name] = (tensor.grad, reference.grad.numpy())
-        np.testing.assert_array_equal(tensor.numpy(), reference.detach().numpy(), f"input {position} was changed")
-    agree(operation, configuration or seed, pairs)
+def compare_layer(
+    agree: Agree,
+    operation: str,
+    seed: int,
+    dtype: str,
+    layer: Layer,
+    module: torch.nn.Module,
+    theirs: Callable[..., torch.Tensor],
+    inputs: Sequence[np.ndarray],
+    tolerance: float | None = None,
+) -> None:
+    """Hold a layer against PyTorch's, with the same random state, called with each of `inputs` in turn.
+
+    Every output and input's gradient, the gradients of all parameters, which add up over the calls, and at the end all
+    buffers, e.g. running statistics. `theirs` is what is called: `module`, or a function of it.
+    """
+    rng = np.random.default_rng([seed, 1])
+    share_state(layer.astype(dtype), module.to(getattr(torch, dtype)), rng)
+    parameters, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())
+    pairs: Pairs = {}
+    for call, values in enumerate(inputs):
+        arrays = [lay_out(values.astype(dtype), rng)]
+        needed = not parameters or rng.random() < 0.75
+        for name, both in run_both(rng, layer, theirs, arrays, [needed]).items():
+            pairs[f"{name} of call {call}"] = both
+    for name, parameter in module.named_parameters():
+        pairs |= pair_gradients(f"gradient of {name}", parameters[name].grad, parameter.grad)
+    for name, buffer in module.named_buffers():
+        if name in buffers:
+            pairs[name] = (buffers[name].data, buffer.numpy())
+    agree(operation, seed, pairs, tolerance)
+
+
+def share_state(layer: Layer, module: torch.nn.Module, rng: np.random.Generator) -> None:
+    """Draw parameters and buffers, and load them into both, under PyTorch's names, in PyTorch's order and shapes."""
+    # PyTorch's batch normalisation counts its calls, of which only a momentum of None would make use.
+    counted = {name: value for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    state = {}
+    for name, value in counted.items():
+        drawn = rng.uniform(0.5, 2, value.shape) if name.endswith("running_var") else rng.standard_normal(value.shape)
+        state[name] = torch.tensor(drawn, dtype=value.dtype)
+    module.load_state_dict({**module.state_dict(), **state})
+    layer.load_state_dict({name: value.numpy() for name, value in state.items()})
+    assert list(layer.state_dict()) == list(state)
 
 
 def integer(rng: np.random.Generator, low: int, high: int) -> int:
@@ -94,6 +156,11 @@ def pair(rng: np.random.Generator, low: int, high: int) -> tuple[int, int]:
 def draw_shape(rng: np.random.Generator, least: int = 1, most: int = 4) -> tuple[int, ...]:
     """`least` to `most` axes of 1 to 5."""
     return tuple(integer(rng, 1, 5) for _ in range(integer(rng, least, most)))
+
+
+def exact_hardsigmoid(x: torch.Tensor) -> torch.Tensor:
+    """In place of PyTorch's for float64, whose gradient is 1/6 with the digits of a float32."""
+    return torch.nn.functional.relu6(x + 3) / 6
 
 
 def assert_both_refuse(ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:

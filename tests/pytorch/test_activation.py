@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from gpucnn import functions as F
-from gpucnn import layers
 from gpucnn.autograd import Tensor
 from gpucnn.errors import ArgumentError, DTypeError
 
@@ -23,9 +22,11 @@ from tests.pytorch.comparison import (  # noqa: E402 (it needs PyTorch)
     compare,
     draw_shape,
     drawn,
+    exact_hardsigmoid,
     in_both_dtypes,
     ones,
 )
+from tests.pytorch.draws import draw_activation_input, draw_softplus  # noqa: E402
 
 TF = torch.nn.functional
 
@@ -35,17 +36,8 @@ NO_LIMIT_IN_PYTORCH = ("gelu", "silu", "mish", "hardswish")
 """At minus infinity PyTorch's give NaN, and the first three have a NaN as the gradient of infinity; ours have the limits."""
 
 
-def exact_hardsigmoid(x: torch.Tensor) -> torch.Tensor:
-    """In place of PyTorch's for float64, whose gradient is 1/6 with the digits of a float32."""
-    return TF.relu6(x + 3) / 6
-
-
 def no_arguments(rng: np.random.Generator) -> Arguments:
     return {}
-
-
-def draw_softplus(rng: np.random.Generator) -> Arguments:
-    return {"beta": float(rng.uniform(0.1, 5)), "threshold": float(rng.choice([-1, 0, 0.5, 5, 20, 30]))}
 
 
 FUNCTIONS: list[tuple[str, Draw]] = [
@@ -64,18 +56,6 @@ FUNCTIONS: list[tuple[str, Draw]] = [
 ]
 
 
-def draw_values(rng: np.random.Generator, seed: int, shape: tuple[int, ...], infinite: bool = True) -> np.ndarray:
-    values = rng.standard_normal(shape) * rng.choice([1, 4])
-    if seed % 4 == 1:
-        values = rng.integers(-7, 8, shape).astype(float)
-    elif seed % 4 == 2:
-        values *= 1000
-    elif seed % 4 == 3 and infinite:
-        values[rng.random(shape) < 0.3] = np.inf
-        values[rng.random(shape) < 0.3] = -np.inf
-    return values
-
-
 @pytest.mark.parametrize(("name", "draw"), FUNCTIONS, ids=[name for name, _ in FUNCTIONS])
 @drawn
 @in_both_dtypes
@@ -85,7 +65,7 @@ def test_activation(agree: Agree, name: str, draw: Draw, seed: int, dtype: str) 
     ours, theirs = getattr(F, name), getattr(TF, name)
     if name == "hardsigmoid" and dtype == "float64":
         theirs = exact_hardsigmoid
-    values = draw_values(rng, seed, draw_shape(rng), infinite=name not in NO_LIMIT_IN_PYTORCH)
+    values = draw_activation_input(rng, seed, draw_shape(rng), infinite=name not in NO_LIMIT_IN_PYTORCH)
     compare(agree, name, seed, dtype, lambda x: ours(x, **arguments), lambda x: theirs(x, **arguments), values)
 
 
@@ -95,7 +75,7 @@ def test_arguments_by_position(agree: Agree, name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     arguments = dict(FUNCTIONS)[name](rng).values()
     ours, theirs = getattr(F, name), getattr(TF, name)
-    values = draw_values(rng, seed, draw_shape(rng))
+    values = draw_activation_input(rng, seed, draw_shape(rng))
     compare(agree, f"{name} by position", seed, "float64", lambda x: ours(x, *arguments), lambda x: theirs(x, *arguments), values)  # fmt: skip
 
 
@@ -111,7 +91,7 @@ def test_prelu(agree: Agree, seed: int, dtype: str) -> None:
         shape = draw_shape(rng)
         weight = rng.standard_normal(() if seed % 2 else 1)
     # An infinity times a gradient of either sign makes infinities of both signs in the weight's, whose sum is NaN.
-    values = draw_values(rng, seed, shape, infinite=False)
+    values = draw_activation_input(rng, seed, shape, infinite=False)
     compare(agree, "prelu", seed, dtype, F.prelu, TF.prelu, values, weight)
 
 
@@ -143,49 +123,6 @@ def test_pytorch_s_gradient_of_hardsigmoid_lacks_digits() -> None:
     x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     TF.hardsigmoid(x).sum().backward()
     assert x.grad.item() == float(np.float32(1 / 6)) != 1 / 6
-
-
-LAYERS: list[tuple[str, Draw]] = [
-    ("ReLU6", no_arguments),
-    ("LeakyReLU", lambda rng: {"negative_slope": float(rng.uniform(0, 1))}),
-    ("PReLU", lambda rng: {"num_parameters": 3, "init": float(rng.choice([-0.5, 0, 0.125]))}),
-    ("Hardsigmoid", no_arguments),
-    ("Hardswish", no_arguments),
-    ("Sigmoid", no_arguments),
-    ("Tanh", no_arguments),
-    ("Softplus", draw_softplus),
-    ("ELU", lambda rng: {"alpha": float(rng.uniform(0.1, 2))}),
-    ("SELU", no_arguments),
-    ("GELU", lambda rng: {"approximate": str(rng.choice(["none", "tanh"]))}),
-    ("SiLU", no_arguments),
-    ("Mish", no_arguments),
-]
-
-
-@pytest.mark.parametrize(("name", "draw"), LAYERS, ids=[name for name, _ in LAYERS])
-@drawn
-@in_both_dtypes
-def test_layer(agree: Agree, name: str, draw: Draw, seed: int, dtype: str) -> None:
-    """Under PyTorch's class names and argument names, with its defaults and its state."""
-    rng = np.random.default_rng(seed)
-    arguments = draw(rng) if rng.random() < 0.6 else {}
-    layer = getattr(layers, name)(**arguments).astype(dtype)
-    module = getattr(torch.nn, name)(**arguments).to(getattr(torch, dtype))
-    assert {path: value.tolist() for path, value in layer.state_dict().items()} == {
-        path: value.tolist() for path, value in module.state_dict().items()
-    }
-    theirs = exact_hardsigmoid if name == "Hardsigmoid" and dtype == "float64" else module
-    compare(agree, f"layer {name}", seed, dtype, layer, theirs, draw_values(rng, seed, (2, 3, 4), infinite=False))
-
-
-@drawn
-@in_both_dtypes
-def test_softmax_layer(agree: Agree, seed: int, dtype: str) -> None:
-    rng = np.random.default_rng(seed)
-    shape = draw_shape(rng, least=2)
-    axis = int(rng.integers(-len(shape), len(shape)))
-    values = rng.standard_normal(shape) * rng.choice([1, 1000])
-    compare(agree, "layer Softmax", seed, dtype, layers.Softmax(axis), torch.nn.Softmax(axis), values)
 
 
 def invalid(name: str, *arguments: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:

@@ -81,16 +81,23 @@ def test_adaptive_pooling(agree: Callable[..., None], number: int, dtype: type) 
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("number", range(30))
+@pytest.mark.parametrize("number", range(40))
 def test_max_unpool2d(agree: Callable[..., None], number: int, dtype: type) -> None:
+    """With the images' size given, or, where the windows cover them, found."""
     rng = np.random.default_rng(number)
-    kernel = tuple(int(size) for size in rng.integers(1, 4, 2))
-    sides = both({"x": rng.standard_normal((2, 2, 7, 8)).astype(dtype)})
+    kernel, stride = (tuple(int(size) for size in rng.integers(1, 4, 2)) for _ in range(2))
+    padding = tuple(int(rng.integers(0, size // 2 + 1)) for size in kernel)
+    steps = rng.integers(2, 5, 2)
+    size = [int(steps[axis] - 1) * stride[axis] + kernel[axis] - 2 * padding[axis] for axis in (0, 1)]
+    if number % 2:
+        size = [side + int(rng.integers(0, step)) for side, step in zip(size, stride, strict=True)]
+    sides = both({"x": rng.standard_normal((2, 2, *size)).astype(dtype)})
     (maxima, indices), (their_maxima, their_indices) = (
-        F.max_pool2d(sides[0]["x"], kernel, return_indices=True),
-        TF.max_pool2d(sides[1]["x"], kernel, return_indices=True),
+        module.max_pool2d(side["x"], kernel, stride, padding, return_indices=True)
+        for module, side in zip((F, TF), sides, strict=True)
     )
     np.testing.assert_array_equal(indices.numpy(), their_indices.numpy())
-    output = F.max_unpool2d(maxima, indices, kernel, output_size=(7, 8))
-    expected = TF.max_unpool2d(their_maxima, their_indices, kernel, output_size=(7, 8))
+    given = {"output_size": tuple(size)} if number % 2 else {}
+    output = F.max_unpool2d(maxima, indices, kernel, stride, padding, **given)
+    expected = TF.max_unpool2d(their_maxima, their_indices, kernel, stride, padding, **given)
     compare(agree, "max_unpool2d", number, output, expected, sides)

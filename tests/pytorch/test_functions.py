@@ -22,7 +22,6 @@ from tests.pytorch.comparison import (  # noqa: E402 (it needs PyTorch)
     PYTORCH_ERRORS,
     Agree,
     Arguments,
-    Drawn,
     assert_both_refuse,
     compare,
     draw_shape,
@@ -32,86 +31,12 @@ from tests.pytorch.comparison import (  # noqa: E402 (it needs PyTorch)
     ones,
     pair,
 )
+from tests.pytorch.draws import Drawn, draw_avg_pool2d, draw_conv2d, draw_max_pool2d  # noqa: E402
 
 TF = torch.nn.functional
 
 
-def int_if_equal(sizes: tuple[int, int]) -> int | tuple[int, int]:
-    """One int where both sizes are alike, so that both forms of an argument are seen."""
-    return sizes[0] if sizes[0] == sizes[1] else sizes
-
-
-def image_size(
-    rng: np.random.Generator, kernel: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[int, int]:
-    """Height and width, each at least what the window needs.
-
-    And no less than the dilation: smaller images can fall between the taps of a padded window, and PyTorch's max_pool2d
-    then gives an index outside of the image, to which its gradient writes.
-    """
-    needed = [dilation[axis] * (kernel[axis] - 1) + 1 - 2 * padding[axis] for axis in (0, 1)]
-    return tuple(max(needed[axis], dilation[axis]) + integer(rng, 0, 6) for axis in (0, 1))
-
-
 # Convolution and pooling
-
-
-def draw_conv2d(seed: int) -> Drawn:
-    rng = np.random.default_rng(seed)
-    groups = integer(rng, 1, 3)
-    channels, filters = integer(rng, 1, 3), groups * integer(rng, 1, 3)
-    kernel, padding, dilation = pair(rng, 1, 4), pair(rng, 0, 3), pair(rng, 1, 3)
-    size = image_size(rng, kernel, padding, dilation)
-    values = [
-        rng.standard_normal((integer(rng, 1, 3), channels * groups, *size)),
-        rng.standard_normal((filters, channels, *kernel)),
-    ]
-    if rng.random() < 0.6:
-        values.append(rng.standard_normal(filters))
-    arguments = {
-        "stride": int_if_equal(pair(rng, 1, 3)),
-        "padding": int_if_equal(padding),
-        "dilation": int_if_equal(dilation),
-        "groups": groups,
-    }
-    return arguments, values
-
-
-def draw_pooling(seed: int, dilated: bool) -> Drawn:
-    rng = np.random.default_rng(seed)
-    kernel, dilation = pair(rng, 1, 5), pair(rng, 1, 3) if dilated else (1, 1)
-    padding = integer(rng, 0, kernel[0] // 2), integer(rng, 0, kernel[1] // 2)
-    images = rng.standard_normal((*pair(rng, 1, 3), *image_size(rng, kernel, padding, dilation)))
-    arguments = {
-        "kernel_size": int_if_equal(kernel),
-        "stride": None if rng.random() < 0.3 else int_if_equal(pair(rng, 1, 4)),
-        "padding": int_if_equal(padding),
-        "ceil_mode": bool(rng.random() < 0.5),
-    }
-    if dilated:
-        arguments["dilation"] = int_if_equal(dilation)
-    else:
-        arguments["count_include_pad"] = bool(rng.random() < 0.5)
-    return arguments, [images]
-
-
-def draw_max_pool2d(seed: int) -> Drawn:
-    """By turns: ordinary images, ties, minus infinity in many places and a whole channel, one NaN a channel."""
-    arguments, [images] = draw_pooling(seed, dilated=True)
-    rng = np.random.default_rng([seed, 2])
-    if seed % 4 == 1:
-        images = rng.integers(0, 3, images.shape).astype(float)
-    elif seed % 4 == 2:
-        images[rng.random(images.shape) < 0.6] = -np.inf
-        images[-1, -1] = -np.inf
-    elif seed % 4 == 3:
-        planes = images.reshape(-1, images.shape[2] * images.shape[3])
-        planes[np.arange(len(planes)), rng.integers(planes.shape[1], size=len(planes))] = np.nan
-    return arguments, [images]
-
-
-def draw_avg_pool2d(seed: int) -> Drawn:
-    return draw_pooling(seed, dilated=False)
 
 
 @drawn
@@ -284,6 +209,48 @@ def test_cross_entropy(agree: Agree, seed: int, dtype: str) -> None:
         ),
         logits,
     )
+
+
+# Dropout, and the chapter's functions of plain arrays
+
+
+@pytest.mark.parametrize("function", [F.dropout, F.dropout2d])
+@drawn
+@in_both_dtypes
+def test_dropout(agree: Agree, function: Callable[..., Tensor], seed: int, dtype: str) -> None:
+    """PyTorch draws other masks, so it is given ours: the factors that ones come out with."""
+    rng = np.random.default_rng(seed)
+    shape = draw_shape(rng, least=2)
+    arguments = {
+        "p": float(rng.uniform(0, 0.9)),
+        "training": bool(seed % 5),
+        "seed": seed,
+        "counter": integer(rng, 0, 9),
+    }
+    factors = torch.tensor(function(np.ones(shape, dtype), **arguments).numpy())
+    compare(
+        agree,
+        function.__name__,
+        seed,
+        dtype,
+        lambda x: function(x, **arguments),
+        lambda x: x * factors,
+        rng.standard_normal(shape),
+    )
+
+
+@drawn
+@in_both_dtypes
+def test_plain_arrays(agree: Agree, seed: int, dtype: str) -> None:
+    """One image (H, W); arrays in, arrays out, and no gradient."""
+    rng = np.random.default_rng(seed)
+    kernel = rng.standard_normal(pair(rng, 1, 4)).astype(dtype)
+    image = rng.standard_normal(pair(rng, 4, 9)).astype(dtype)
+    stride, padding, pool_size = integer(rng, 1, 3), integer(rng, 0, 2), integer(rng, 1, 4)
+    expected = TF.conv2d(*(torch.tensor(array)[None, None] for array in (image, kernel)), None, stride, padding)
+    agree("convolve2d", seed, {"output": (F.convolve2d(image, kernel, stride, padding), expected[0, 0].numpy())})
+    expected = TF.max_pool2d(torch.tensor(image)[None], pool_size, stride)
+    agree("max_pooling", seed, {"output": (F.max_pooling(image, pool_size, stride), expected[0].numpy())})
 
 
 # Shapes
