@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 
+from gpucnn.backend.blas import one_blas_thread
 from gpucnn.errors import ArgumentError
 
 VARIABLE = "GPUCNN_NUM_THREADS"
@@ -33,6 +34,11 @@ def parallel(task: Callable[[int], None], count: int) -> None:
     What a task raises is raised here, the first of them; the other tasks that have begun are finished. A task that calls
     `parallel` itself, and a second thread that calls it at the same time, get their loops done without the pool.
     """
+    with one_blas_thread():
+        _divide(task, count)
+
+
+def _divide(task: Callable[[int], None], count: int) -> None:
     if count > 1 and not getattr(_here, "working", False) and _pool.lock.acquire(blocking=False):
         try:
             helpers = _pool.workers(min(thread_count(), count) - 1)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.tiling import pieces
 from gpucnn.kernels.workspace import workspace
@@ -48,6 +49,10 @@ LONGEST_SPREAD = 4096
 """Up to so many positions NumPy works faster on a channel's number if it stands at each of them."""
 
 
+LEAST_POSITIONS = 16
+"""Planes of fewer positions leave vectors empty; NumPy's own loops are faster."""
+
+
 class Statistics(NamedTuple):
     """Of every channel the mean, the biased variance, and 1 / sqrt(variance + eps), each (C,)."""
 
@@ -71,6 +76,8 @@ def batch_norm(values: Array, weight: Array | None, bias: Array | None, eps: flo
         return values.copy(), Statistics(*(xp.zeros(channels, values.dtype) for _ in range(3)))
     if accepts(values):
         return _launch_batch_norm(values, weight, bias, eps)
+    if jit.accepts(values, weight, bias) and values.shape[2] >= LEAST_POSITIONS:
+        return _compiled_batch_norm(values, weight, bias, eps)
     return _normalize(values, weight, bias, eps)
 
 
@@ -105,7 +112,56 @@ def batch_norm_gradients(
         return gradient.copy()
     if accepts(gradient):
         return _launch_gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
+    if jit.accepts(gradient, values, weight) and values.shape[2] >= LEAST_POSITIONS:
+        return _compiled_gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
     return _gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
+
+
+def _compiled_batch_norm(
+    values: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Statistics]:
+    batch, channels, positions = values.shape
+    parts = jit.kernel.parts(batch, channels * positions * jit.kernel.ELEMENT)
+    means, squares = np.empty((2, batch, channels), values.dtype)
+    jit.kernel.run(jit.batch_norm.moments(channels, positions), batch, [values, means, squares], parts)
+    # The planes' means and squares together: Chan, Golub and LeVeque, "Updating formulae ...", 1979.
+    mean = means.mean(axis=0, dtype=np.float64)
+    variance = (squares.mean(axis=0, dtype=np.float64) / positions) + np.square(means - mean).mean(axis=0)
+    inverse = 1 / np.sqrt(variance + eps)
+    factor = inverse if weight is None else inverse * weight
+    near = mean.astype(values.dtype)
+    shift = (near - mean) * factor + (0 if bias is None else bias)
+    output = np.empty_like(values)
+    numbers = [number.astype(values.dtype) for number in (near, factor, shift)]
+    jit.kernel.run(jit.batch_norm.normalize(channels, positions), batch, [values, *numbers, output], parts)
+    return output, Statistics(*(number.astype(values.dtype) for number in (mean, variance, inverse)))
+
+
+def _compiled_gradients(
+    gradient: Array,
+    values: Array,
+    weight: Array | None,
+    statistics: Statistics,
+    weight_gradient: Array | None,
+    bias_gradient: Array | None,
+) -> Array:
+    batch, channels, positions = values.shape
+    parts = jit.kernel.parts(batch, channels * positions * jit.kernel.ELEMENT)
+    sums, products = np.empty((2, batch, channels), values.dtype)
+    arrays = [gradient, values, statistics.mean, sums, products]
+    jit.kernel.run(jit.batch_norm.products(channels, positions), batch, arrays, parts)
+    total, inverse = sums.sum(axis=0, dtype=np.float64), statistics.inverse.astype(np.float64)
+    product = products.sum(axis=0, dtype=np.float64) * inverse
+    if weight_gradient is not None:
+        weight_gradient[...] = product
+    if bias_gradient is not None:
+        bias_gradient[...] = total
+    factor, count = inverse if weight is None else inverse * weight, batch * positions
+    numbers = (factor, -factor * inverse * product / count, -factor * total / count)
+    result = np.empty_like(values)
+    arrays = [gradient, values, statistics.mean, *(number.astype(values.dtype) for number in numbers), result]
+    jit.kernel.run(jit.batch_norm.gradient(channels, positions), batch, arrays, parts)
+    return result
 
 
 def _normalize(values: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Statistics]:

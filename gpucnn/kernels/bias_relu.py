@@ -5,8 +5,12 @@ give *images*, image by image: (N, C, P). The passes below go from one to the ot
 """
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
 
@@ -27,6 +31,10 @@ BIAS_RELU_GRADIENT = Kernel(
 def relu(x: Array) -> Array:
     """max(0, x), element by element, for an array of any shape. A NaN stays one."""
     xp = xp_of(x)
+    if jit.accepts(x) and x.flags.c_contiguous:
+        output = np.empty_like(x)
+        _sweep(jit.relu.relu(), x, output)
+        return output
     if not accepts(x):
         return xp.maximum(x, 0)
     output = xp.empty(x.shape, x.dtype)  # ascontiguousarray would make a scalar one-dimensional
@@ -37,6 +45,11 @@ def relu(x: Array) -> Array:
 def relu_gradient(gradient: Array, output: Array) -> Array:
     """The gradient of x in relu(x), from that of its `output`: it passes where the output is not 0."""
     xp = xp_of(gradient, output)
+    if jit.accepts(gradient, output):
+        gradient, output = np.ascontiguousarray(gradient), np.ascontiguousarray(output)
+        passed = np.empty_like(gradient)
+        _sweep(jit.relu.relu_gradient(), gradient, output, passed)
+        return passed
     if not accepts(gradient):
         return masked(gradient, output != 0)
     passed = xp.empty(gradient.shape, gradient.dtype)
@@ -126,6 +139,12 @@ def images_to_rows(gradient: Array, output: Array | None) -> Array:
     if output is not None:
         gradient = relu_gradient(gradient, output)
     return gradient.reshape(batch, channels, positions)
+
+
+def _sweep(kernel: Any, *arrays: Array) -> None:
+    """Run a compiled loop over the elements of equally large arrays."""
+    size = arrays[0].size
+    jit.kernel.run(kernel, size, [array.reshape(size) for array in arrays], jit.kernel.parts(size, jit.kernel.ELEMENT))
 
 
 def _contiguous(array: Array | None) -> Array | None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
+from gpucnn.kernels import direct_conv2d as direct
 from gpucnn.kernels.bias_relu import images_to_rows, rows_to_images
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.col2im import col2im
@@ -43,6 +44,8 @@ def conv2d(
     With `relu`, what is negative becomes 0. `byte_cap` bounds the columns that exist at one time; by default it suits
     the device.
     """
+    if byte_cap is None and direct.suits(images, weight, images.shape, window):
+        return direct.conv2d(images, weight, bias, window, groups, relu)
     xp = xp_of(images, weight)
     batch, out_channels = images.shape[0], weight.shape[0]
     output_size = window.output_size(images.shape[2:4], "conv2d")
@@ -84,6 +87,10 @@ def conv2d_gradients(
         for total in (images_gradient, weight_gradient, bias_gradient):
             if total is not None:
                 total[...] = 0
+        return
+    if byte_cap is None and direct.suits(gradient, weight, image_shape, window):
+        filled = (images_gradient, weight_gradient, bias_gradient)
+        direct.conv2d_gradients(gradient, images, weight, window, groups, relu_output, *filled)
         return
     if is_pointwise(window):
         filled = (images_gradient, weight_gradient, bias_gradient)

@@ -22,18 +22,14 @@ LARGEST_PARTIAL_SUMS = 4 << 20
 """Bytes for sums of the weight's gradient, one for each part of the batch."""
 
 
-def is_direct(images: Array, weight: Array, window: Window, groups: int) -> bool:
-    """Whether compiled loops do this convolution (N, C, H, W) with (O, C / groups, KH, KW) well, on these arrays."""
-    if not jit.accepts(images, weight) or 0 in images.shape or 0 in weight.shape:
+def suits(like: Array, weight: Array, image_shape: Shape, window: Window) -> bool:
+    """Whether compiled loops do this convolution of images (N, C, H, W) well, and its gradients, on arrays like these."""
+    if not jit.accepts(like, weight) or 0 in image_shape or 0 in weight.shape:
         return False
-    return _fits(images.shape, weight.shape, window)
-
-
-def _fits(image_shape: Shape, weight_shape: Shape, window: Window) -> bool:
     rows, columns = window.output_size((image_shape[2], image_shape[3]))
-    channels = max(weight_shape[1], weight_shape[0])
-    floats = channels * (rows * window.stride[0] + window.extent[0]) * (columns * window.stride[1] + window.extent[1])
-    return columns >= LEAST_WIDTH and floats * 4 <= LARGEST_KEPT
+    channels = max(weight.shape[0], weight.shape[1])
+    padded = (rows * window.stride[0] + window.extent[0]) * (columns * window.stride[1] + window.extent[1])
+    return columns >= LEAST_WIDTH and channels * padded * like.itemsize <= LARGEST_KEPT
 
 
 def conv2d(images: Array, weight: Array, bias: Array | None, window: Window, groups: int, relu: bool) -> Array:
@@ -46,7 +42,6 @@ def conv2d_gradients(
     gradient: Array,
     images: Array | None,
     weight: Array,
-    image_shape: Shape,
     window: Window,
     groups: int,
     relu_output: Array | None,
@@ -103,7 +98,7 @@ def _of_rows(gradient: Array, relu_output: Array | None, bias_gradient: Array | 
         rows = np.empty_like(gradient)
         arrays += [np.ascontiguousarray(relu_output).reshape(planes, positions), rows.reshape(planes, positions)]
     kernel = jit.relu.plane_sums(positions, relu_output is not None)
-    jit.kernel.run(kernel, planes, arrays, jit.kernel.parts(planes, 8 * positions))
+    jit.kernel.run(kernel, planes, arrays, jit.kernel.parts(planes, jit.kernel.ELEMENT * positions))
     if bias_gradient is not None:
         sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
     return rows
@@ -138,9 +133,7 @@ def _turned_round(weight: Array, groups: int) -> Array:
     return by_group.reshape(groups * channels, filters // groups, *taps)[:, :, ::-1, ::-1]
 
 
-def _convolve_phase(
-    gradient: Array, turned: Array, window: Window, groups: int, phase: Pair, out: Array
-) -> None:
+def _convolve_phase(gradient: Array, turned: Array, window: Window, groups: int, phase: Pair, out: Array) -> None:
     """The gradient of every stride-th row and column of the images, from `phase` on, into `out`."""
     taps, padding, size = [], [], (out.shape[2], out.shape[3])
     for axis in (0, 1):

@@ -3,11 +3,15 @@
 Padding is minus infinity and never wins; the first maximum of a window wins a tie; a NaN in a window wins it.
 """
 
+import math
 from pathlib import Path
+
+import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape
 from gpucnn.geometry import Tap, Window
+from gpucnn.kernels import jit
 from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
 
@@ -49,6 +53,10 @@ def max_pool_with_argmax(images: Array, window: Window) -> tuple[Array, Array]:
     if accepts(images):
         argmax = xp.empty((*images.shape[:2], *window.output_size(image_size, "max_pool")), xp.int32)
         return _launch_max_pool(images, window, argmax), argmax
+    if jit.accepts(images) and images.size:
+        output, argmax = _compiled_max_pool(images, window)
+        if window.padding == ((0, 0), (0, 0)) or argmax.min() >= 0:
+            return output, argmax
     output = max_pool(images, window)
     argmax = xp.full(output.shape, -1, xp.int32)
     # From the last tap to the first, so that the first one that holds the maximum is the one that stays.
@@ -67,10 +75,37 @@ def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window
     xp = xp_of(gradient, argmax)
     if accepts(gradient):
         return _launch_gradient(gradient, argmax, image_shape, window)
+    if jit.accepts(gradient) and gradient.size:
+        return _compiled_gradient(gradient, argmax, image_shape, window)
     images = xp.zeros(image_shape, gradient.dtype)
     for tap in window.taps((image_shape[2], image_shape[3]), gradient.shape[2:4]):
         won = argmax[..., *tap.outputs] == _plane_indices(xp, tap, image_shape[3])
         images[..., *tap.inputs] += masked(gradient[..., *tap.outputs], won)
+    return images
+
+
+def _compiled_max_pool(images: Array, window: Window) -> tuple[Array, Array]:
+    """`max_pool_with_argmax`, but for -1 where nothing but padding and minus infinity is in a window."""
+    batch, channels, *image_size = images.shape
+    output_size = window.output_size((image_size[0], image_size[1]), "max_pool")
+    plane = jit.padded.PaddedPlane((image_size[0], image_size[1]), window, output_size)
+    output = np.empty((batch, channels, *output_size), images.dtype)
+    argmax, planes = np.empty(output.shape, np.int32), batch * channels
+    arrays = [np.ascontiguousarray(images), output, argmax]
+    by_plane = [array.reshape(planes, *array.shape[2:]) for array in arrays]
+    work = math.prod(output_size) * math.prod(window.kernel) * jit.kernel.ELEMENT
+    jit.kernel.run(jit.max_pool.forward(plane), planes, by_plane, jit.kernel.parts(planes, work))
+    return output, argmax
+
+
+def _compiled_gradient(gradient: Array, argmax: Array, image_shape: Shape, window: Window) -> Array:
+    image_size, output_size = (image_shape[2], image_shape[3]), (gradient.shape[2], gradient.shape[3])
+    plane, planes = jit.padded.PaddedPlane(image_size, window, output_size), image_shape[0] * image_shape[1]
+    images = np.empty(image_shape, gradient.dtype)
+    arrays = [np.ascontiguousarray(gradient), np.ascontiguousarray(argmax), images]
+    by_plane = [array.reshape(planes, *array.shape[2:]) for array in arrays]
+    work = math.prod(image_size) * jit.kernel.ELEMENT
+    jit.kernel.run(jit.max_pool.gradient(plane), planes, by_plane, jit.kernel.parts(planes, work))
     return images
 
 

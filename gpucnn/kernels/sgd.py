@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gpucnn.backend import Array
+from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 
 SGD = Kernel(
@@ -20,6 +21,11 @@ def sgd(parameters: Array, gradients: Array, velocities: Array | None, settings:
     """
     if accepts(parameters):
         launch(SGD, parameters.size, parameters, gradients, velocities, settings, parameters.size, int(nesterov))
+        return
+    if jit.accepts(parameters, gradients, velocities, settings):
+        arrays = [parameters, gradients, settings, *([] if velocities is None else [velocities])]
+        parts = jit.kernel.parts(parameters.size, jit.kernel.ELEMENT)
+        jit.kernel.run(jit.updates.sgd(velocities is not None, nesterov), parameters.size, arrays, parts)
         return
     lr, momentum, weight_decay = settings
     slope = gradients + weight_decay * parameters if weight_decay else gradients

@@ -22,9 +22,10 @@ _chosen: str | None = None
 
 def accepts(*arrays: Array | None) -> bool:
     """Whether compiled loops work on these arrays: NumPy's, of float32, where they are in use. None does no harm."""
-    return all(
-        array is None or (type(array) is np.ndarray and array.dtype == np.float32) for array in arrays
-    ) and mode() == "jit"
+    return (
+        all(array is None or (type(array) is np.ndarray and array.dtype == np.float32) for array in arrays)
+        and mode() == "jit"
+    )
 
 
 def mode() -> str:

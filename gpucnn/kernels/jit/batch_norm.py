@@ -9,6 +9,7 @@ from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
 from gpucnn.kernels.jit.sums import add_up
 
+
 def moments(channels: int, positions: int) -> Kernel:
     """values (N, C, P) -> means (N, C), and squares (N, C): the sums of squares of what differs from those means."""
 
@@ -125,9 +126,7 @@ def gradient(channels: int, positions: int) -> Kernel:
 
 def each_plane(b: Builder, channels: int, body: Callable[[Size, Size], None]) -> None:
     """body(p, c) for the planes of the images: number p of all, of channel c."""
-    b.each(
-        b.index("first"), b.index("last"), 1, lambda n: b.each(0, channels, 1, lambda c: body(n * channels + c, c))
-    )
+    b.each(b.index("first"), b.index("last"), 1, lambda n: b.each(0, channels, 1, lambda c: body(n * channels + c, c)))
 
 
 def spread(b: Builder, numbers: Pointer, place: Size) -> dict[int, Vector]:

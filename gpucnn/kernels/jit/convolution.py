@@ -70,7 +70,14 @@ def forward(sizes: Convolution, bias: bool, relu: bool, machine: Host) -> Kernel
                         weights = weight + skipped * (channels * len(sizes.taps))
                         place = output + n * (groups * filters * positions) + skipped * positions
                         convolve_block(
-                            b, sizes, padded, weights, None if offsets is None else offsets + skipped, place, count, relu
+                            b,
+                            sizes,
+                            padded,
+                            weights,
+                            None if offsets is None else offsets + skipped,
+                            place,
+                            count,
+                            relu,
                         )
 
                     b.each(0, blocks, 1, one_block)

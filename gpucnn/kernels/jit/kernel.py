@@ -68,7 +68,9 @@ def _address(kernel: Kernel, argument: Argument, array: np.ndarray | None, sizes
     shape = tuple(sizes.get(size, size) for size in argument.shape)
     if not isinstance(array, np.ndarray) or array.dtype != argument.dtype or array.shape != shape:
         got = f"{array.dtype} {shape_text(array.shape)}" if isinstance(array, np.ndarray) else repr(array)
-        raise LaunchError(f"{kernel.name}: {argument.name} must be a {argument.dtype} array {shape_text(shape)}, got {got}")
+        raise LaunchError(
+            f"{kernel.name}: {argument.name} must be a {argument.dtype} array {shape_text(shape)}, got {got}"
+        )
     if not array.flags.c_contiguous or not array.flags.aligned or (argument.written and not array.flags.writeable):
         needed = "contiguous and writeable" if argument.written else "contiguous"
         raise LaunchError(f"{kernel.name}: {argument.name} must be {needed}; copy it with numpy.ascontiguousarray")
@@ -99,7 +101,9 @@ def _function(kernel: Kernel) -> Callable[..., None]:
 
 MOST_PARTS = 8
 LEAST_WORK = 1 << 19
-"""Multiply-adds, or elements times eight: below that a part is done before another thread has heard of it."""
+"""Multiply-adds in a part: with fewer it is done before another thread has heard of it."""
+ELEMENT = 8
+"""The multiply-adds that take as long as a pass over one element."""
 
 
 def parts(count: int, work: int, most: int = MOST_PARTS) -> list[slice]:

@@ -52,9 +52,7 @@ def forward(plane: PaddedPlane) -> Kernel:
     return Kernel("max_pool", tuple(plane), arguments, write, plane.floats)
 
 
-def _maximum(
-    b: Builder, plane: PaddedPlane, row: Pointer, x: int, width: int, padding: bool
-) -> tuple[Vector, Vector]:
+def _maximum(b: Builder, plane: PaddedPlane, row: Pointer, x: int, width: int, padding: bool) -> tuple[Vector, Vector]:
     """The maxima of the windows at positions x, x + 1, ..., and where they are, counted from each window's corner."""
     best = b.splat(-math.inf, width)
     where = b.splat(-1 if padding else 0, width, INT32)

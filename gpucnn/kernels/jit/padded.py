@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gpucnn.checks import Pair
 from gpucnn.geometry import Window
-from gpucnn.kernels.jit.builder import Builder, Pointer, Size
+from gpucnn.kernels.jit.builder import Builder, Pointer
 
 
 class PaddedPlane(NamedTuple):

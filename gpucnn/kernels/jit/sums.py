@@ -21,7 +21,9 @@ def add_up(b: Builder, size: int, count: int, terms: Callable[[Size, int], Seque
         return lambda i, totals: [total + term for total, term in zip(totals, terms(i, width), strict=True)]
 
     vectors = b.fold(0, turns, step, [b.splat(0.0)] * (IN_TURN * count), add_turn)
-    totals = [(vectors[k] + vectors[k + count]) + (vectors[k + 2 * count] + vectors[k + 3 * count]) for k in range(count)]
+    totals = [
+        (vectors[k] + vectors[k + count]) + (vectors[k + 2 * count] + vectors[k + 3 * count]) for k in range(count)
+    ]
     totals = b.fold(turns, whole, b.lanes, totals, add(b.lanes))
     rest = b.fold(whole, size, 1, [b.splat(0.0, 1)] * count, add(1))
     return [b.sum(total) + one for total, one in zip(totals, rest, strict=True)]
