@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn import models, testing
 from gpucnn.checks import Shape
-from gpucnn.cli.arguments import choice, count, image_shape, rate
+from gpucnn.cli.arguments import choice, classifier, count, image_shape, rate
 from gpucnn.errors import ArgumentError, DeviceError
 from gpucnn.training.agreement import Agreement, compare, first_beyond, scientific, step_on, table
 
@@ -18,9 +18,7 @@ CLASSES, TOLERANCE = 10, 1e-4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn agree`."""
-    parser.add_argument(
-        "--model", type=choice(models.classifier_names()), default="lenet5", help=", ".join(models.classifier_names())
-    )
+    parser.add_argument("--model", type=classifier, default="lenet5", help=", ".join(models.classifier_names()))
     parser.add_argument(
         "--devices", type=device, nargs=2, default=["cpu", "cuda"], metavar=("REFERENCE", "OTHER"),
         help="two of cpu, cuda, cuda:N, and emulated, the GPU path on the CPU (default: cpu cuda)",
