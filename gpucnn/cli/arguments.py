@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from gpucnn import models
 from gpucnn.checks import Shape
 
 Number = TypeVar("Number", int, float)
@@ -38,6 +39,16 @@ def choice(names: Sequence[str]) -> Callable[[str], str]:
         raise argparse.ArgumentTypeError(f"unknown name {text!r}, expected one of {', '.join(names)}{hint}")
 
     return parse
+
+
+def classifier(text: str) -> str:
+    """The name of a model that gives one row of logits an image."""
+    classifiers = models.classifier_names()
+    if text in models.names() and text not in classifiers:
+        raise argparse.ArgumentTypeError(
+            f"{text} labels every pixel, and images have one label here; choose a classifier, e.g. resnet20"
+        )
+    return choice(classifiers)(text)
 
 
 def image_shape(text: str) -> Shape:

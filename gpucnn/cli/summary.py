@@ -22,8 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn summary`."""
-    size = models.image_size_for(options.model, 1)
-    channels, height, width = options.input or (1, size, size)
+    channels, height, width = options.input or models.default_input(options.model)
     if height != width:
         raise ArgumentError(f"--input: expected a square image, got {height}x{width}")
     model = models.create(options.model, options.classes, channels, height)

@@ -16,6 +16,9 @@ from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
 
+IGNORED_STATE = "num_batches_tracked"
+"""A counter of PyTorch's batch norms, which its momentum makes no use of: state from there loads without it."""
+
 
 class Layer:
     """Parameters and a function of them.
@@ -168,14 +171,16 @@ class Layer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over parameters and buffers by path, on this model's device and in its dtype.
 
-        Raises StateError, and changes nothing, if a parameter is missing, unknown, or of another shape.
+        Entries of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes
+        nothing, if a parameter is missing, unknown, or of another shape.
         """
         own = dict(self._named_state())
         problems = [f"{path} is missing" for path in own if path not in state]
         arrays: dict[str, Array] = {}
         for path, value in state.items():
             if path not in own:
-                problems.append(f"{path} is unknown")
+                if path.rpartition(".")[2] != IGNORED_STATE:
+                    problems.append(f"{path} is unknown")
                 continue
             try:
                 arrays[path] = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
