@@ -71,8 +71,8 @@ class MemoryPlan(NamedTuple):
     image: int
     activations: int
     """For one image."""
-    columns: int
-    """The columns of the largest convolution, for one image."""
+    columns: frozenset[int]
+    """Of the convolutions: what the columns of one image would take at once."""
     moments: Sequence[Moment]
 
     def peak(self, batch: int) -> int:
@@ -94,7 +94,7 @@ class MemoryPlan(NamedTuple):
             Part("images", images),
             Part("activations", activations),
             Part("gradients and temporaries", self.worst_moment(batch).at(batch) - images - activations),
-            Part("columns of a tile", min(batch * self.columns, HOST_COLUMN_BYTES)),
+            Part("columns of a tile", max((_tile_bytes(one, batch) for one in self.columns), default=0)),
         ]
 
     def largest_batch(self, memory: int) -> int:
@@ -161,9 +161,15 @@ def memory_plan(
         parameters * len(optimizer.remembers),
         image.nbytes,
         sum(cost.activation_bytes for cost in costs),
-        max((cost.im2col_bytes for cost in costs), default=0),
+        frozenset(cost.im2col_bytes for cost in costs if cost.im2col_bytes),
         moments,
     )
+
+
+def _tile_bytes(columns: int, batch: int) -> int:
+    """What a tile takes of a convolution that has so many bytes of columns an image: whole images, if any fits the cap."""
+    images = min(batch, HOST_COLUMN_BYTES // columns)
+    return images * columns or HOST_COLUMN_BYTES
 
 
 def _moments(model: Layer, input_shape: Shape, batch: int) -> list[tuple[str, int]]:
