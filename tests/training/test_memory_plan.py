@@ -57,19 +57,19 @@ def measured_peak(
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(
-    ("name", "channels", "batches"),
+    ("name", "shape", "batches"),
     [
-        ("lenet5", 1, (1, 8, 32, 64)),
-        ("simplecnn", 1, (1, 8, 32, 64)),
-        ("mlp", 1, (1, 8, 32, 64)),
-        ("vgg_mini", 3, (8, 32)),
-        ("resnet20", 3, (8, 32)),
+        ("lenet5", (1, 32, 32), (1, 8, 32, 64)),
+        ("simplecnn", (1, 28, 28), (1, 8, 32, 64)),
+        ("mlp", (1, 28, 28), (1, 8, 32, 64)),
+        ("vgg_mini", (3, 32, 32), (8, 32)),
+        ("resnet20", (3, 32, 32), (8, 32)),
     ],
 )
-def test_steps_take_what_was_planned(name: str, channels: int, batches: tuple[int, ...], optimizer: str) -> None:
-    size = models.image_size_for(name, 1)
-    create = functools.partial(models.create, name, 10, channels, size)
-    shape = (channels, size, size)
+def test_steps_take_what_was_planned(
+    name: str, shape: tuple[int, int, int], batches: tuple[int, ...], optimizer: str
+) -> None:
+    create = functools.partial(models.create, name, 10, *shape[:2])
     plan = plan_of(create, shape, OPTIMIZERS[optimizer])
     for batch in batches:
         measured = measured_peak(create, shape, batch, OPTIMIZERS[optimizer])
