@@ -96,7 +96,7 @@ def memory_lines(plan: MemoryPlan, batch: int, optimizer: str) -> list[str]:
     width = max(len(part.name) for part in parts)
     peak, place = _megabytes(plan.peak(batch)), plan.worst_moment(batch).place
     return [
-        f"a training step with a batch of {batch} and {optimizer} takes {peak} on the CPU, most of it {place}:",
+        f"a training step with a batch of {batch} and {optimizer} takes {peak} on the CPU at its peak, {place}:",
         *(f"  {part.name:<{width}}  {_megabytes(part.nbytes):>12}" for part in parts),
     ]
 

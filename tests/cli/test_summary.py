@@ -60,7 +60,7 @@ def test_the_memory_of_a_batch_is_told_in_parts(capsys: pytest.CaptureFixture[st
     assert output.startswith(LENET5)
     first, *parts = output[len(LENET5) :].strip().splitlines()
     found = re.fullmatch(
-        r"a training step with a batch of 64 and sgd takes ([\d.]+) MB on the CPU, most of it in the gradient of "
+        r"a training step with a batch of 64 and sgd takes ([\d.]+) MB on the CPU at its peak, in the gradient of "
         r"pool1 \(MaxPool2d\):",
         first,
     )
