@@ -13,13 +13,7 @@ from gpucnn.models.simple_cnn import SimpleCNN as SimpleCNN
 from gpucnn.models.simple_cnn import TwoStageCNN as TwoStageCNN
 from gpucnn.models.vgg_mini import VGGMini as VGGMini
 
-_BY_NAME: dict[str, Any] = {
-    "lenet5": LeNet5,
-    "simplecnn": SimpleCNN,
-    "mlp": MLP,
-    "vgg_mini": VGGMini,
-    "resnet20": ResNet20,
-}
+_BY_NAME: dict[str, Any] = {"lenet5": LeNet5, "simplecnn": SimpleCNN, "mlp": MLP, "vgg_mini": VGGMini, "resnet20": ResNet20}
 
 
 def names() -> list[str]:

@@ -26,7 +26,9 @@ class VGGMini(Layer):
         self.features = Sequential(
             *_block(in_channels, 32), *_block(32, 32), MaxPool2d(2), *_block(32, 64), *_block(64, 64), MaxPool2d(2)
         )
-        self.classifier = Sequential(Flatten(), Linear(64 * size * size, 128), ReLU(), Linear(128, num_classes))
+        self.classifier = Sequential(
+            Flatten(), Linear(64 * size * size, 128), ReLU(), Linear(128, num_classes)
+        )
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""
