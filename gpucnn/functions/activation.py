@@ -113,11 +113,19 @@ def hardswish(x: Operand) -> Tensor:
     xp, values = xp_of(x.data), x.data
 
     def backward(gradient: Array) -> tuple[Array]:
-        sloped = gradient * (_clip(values, -3, 3) / 3 + 0.5)
-        return (masked(gradient, values >= 3) + masked(sloped, ~((values <= -3) | (values >= 3))),)
+        sloped = _clip(values, -3, 3)
+        sloped /= 3
+        sloped += 0.5
+        sloped *= gradient
+        sloped = masked(sloped, ~((values <= -3) | (values >= 3)))
+        sloped += masked(gradient, values >= 3)
+        return (sloped,)
 
     # Below -3 the second factor is 0 and the first one does not matter, unless it is infinite.
-    output = xp.maximum(values, -3) * (_clip(values + 3, 0, 6) / 6)
+    output = xp.maximum(values, -3)
+    factor = xp.minimum(output + 3, 6)
+    factor /= 6
+    output *= factor
     return record("hardswish", output, (x,), backward)
 
 

@@ -12,6 +12,7 @@ from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float,
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_count, as_number, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.kernels import batch_norm as kernel
 
 
 def batch_norm(
@@ -38,7 +39,7 @@ def batch_norm(
     check_float("batch_norm", x)
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
-    channels, axes = x.shape[1], (0, *range(2, x.ndim))
+    channels = x.shape[1]
     scale, shift = _per_channel("batch_norm", "weight", weight, x), _per_channel("batch_norm", "bias", bias, x)
     for name, statistics in (("running_mean", running_mean), ("running_var", running_var)):
         if statistics is None and not training:
@@ -55,12 +56,24 @@ def batch_norm(
             f"batch_norm: a single value per channel has no variance to learn from, got input {shape_text(x.shape)}; "
             f"use a batch of two or more, or model.eval()"
         )
-    normalized, mean, variance, back = _standardize(x.data, axes, eps)
-    for statistics, fresh in ((running_mean, mean), (running_var, variance * (count / max(count - 1, 1)))):
+    values = xp_of(x.data).ascontiguousarray(x.data).reshape(x.shape[0], channels, math.prod(x.shape[2:]))
+    factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
+    output, found = kernel.batch_norm(values, factors, shifts, as_number(eps, "eps"))
+    for statistics, fresh in ((running_mean, found.mean), (running_var, found.variance * (count / max(count - 1, 1)))):
         if statistics is not None and count:
             # A new array: whoever holds the old one can go back to it.
-            statistics.data = (1 - momentum) * statistics.data + momentum * fresh.reshape(channels)
-    return _scaled("batch_norm", x, normalized, back, scale, shift, _along(1, x.ndim, channels))
+            statistics.data = (1 - momentum) * statistics.data + momentum * fresh.astype(statistics.dtype)
+    shape, affine = x.shape, [tensor for tensor in (scale, shift) if tensor is not None]
+    learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
+
+    def backward(gradient: Array) -> tuple[Array | None, ...]:
+        flat = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
+        own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
+        x_gradient = kernel.batch_norm_gradients(flat, values, factors, found, *own_gradients).reshape(shape)
+        given = (own for own, tensor in zip(own_gradients, (scale, shift), strict=True) if tensor is not None)
+        return (x_gradient, *given)
+
+    return record("batch_norm", output.reshape(shape), [x, *affine], backward)
 
 
 def layer_norm(

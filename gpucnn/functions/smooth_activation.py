@@ -92,7 +92,9 @@ def gelu(x: Operand, approximate: str = "none") -> Tensor:
     xp, values = xp_of(x.data), x.data
     clipped = xp.minimum(xp.maximum(values, -NORMAL_TAIL), NORMAL_TAIL)
     if approximate == "none":
-        below = 0.5 * (1 + erf(clipped * math.sqrt(0.5)))
+        below = erf(clipped * math.sqrt(0.5))
+        below += 1
+        below *= 0.5
     else:
         below = 0.5 * (1 + xp.tanh(math.sqrt(2 / math.pi) * (clipped + GELU_CUBIC * clipped * clipped * clipped)))
 
@@ -119,9 +121,16 @@ def silu(x: Operand) -> Tensor:
     gate = _sigmoid(values)
 
     def backward(gradient: Array) -> tuple[Array]:
-        return (gradient * (gate + _within_tails(values) * gate * (1 - gate)),)
+        slope = 1 - gate
+        slope *= _within_tails(values)
+        slope += 1
+        slope *= gate
+        slope *= gradient
+        return (slope,)
 
-    return record("silu", _above_tail(values) * gate, (x,), backward)
+    output = _above_tail(values)
+    output *= gate
+    return record("silu", output, (x,), backward)
 
 
 def mish(x: Operand) -> Tensor:
@@ -161,7 +170,10 @@ def _sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), as exp(x) / (1 + exp(x)) below zero, so that the exponential is never above 1."""
     xp = xp_of(x)
     decay = xp.exp(-xp.abs(x))
-    return xp.maximum(decay, x >= 0) / (1 + decay)
+    output = xp.maximum(decay, x >= 0)
+    decay += 1
+    output /= decay
+    return output
 
 
 def _softplus(x: Array) -> Array:

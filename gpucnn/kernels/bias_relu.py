@@ -60,6 +60,23 @@ def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
     return product
 
 
+def add_channel_bias(images: Array, bias: Array | None, relu: bool) -> None:
+    """Add `bias` (C,), if there is one, to images (N, C, H, W), contiguous, and apply ReLU if asked to, in place."""
+    if bias is None and not relu:
+        return
+    xp = xp_of(images)
+    if accepts(images):
+        channels, positions = images.shape[1], images.shape[2] * images.shape[3]
+        strides = (channels * positions, positions)
+        bias = _contiguous(bias)
+        launch(BIAS_RELU, images.size, images, bias, images, images.size, channels, positions, *strides, int(relu))
+        return
+    if bias is not None:
+        images += bias[:, None, None]
+    if relu:
+        xp.maximum(images, 0, out=images)
+
+
 def rows_to_images(rows: Array, bias: Array | None, relu: bool, out: Array) -> None:
     """Write rows to `out`, images (N, C, H, W), with `bias` (C,) added, and ReLU applied if asked to.
 

@@ -10,6 +10,7 @@ three operations are three products:
 Columns are made again on the way back, never kept from the forward pass: making them costs less than the memory.
 
 Columns and rows are stacks of matrices, see `stack_shape`: one for a whole tile on a GPU, one an image elsewhere.
+1x1 filters need no columns: `pointwise` has that way.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.col2im import col2im
 from gpucnn.kernels.im2col import im2col
 from gpucnn.kernels.launch import accepts
+from gpucnn.kernels.pointwise import is_pointwise, pointwise_conv2d, pointwise_conv2d_gradients
+from gpucnn.kernels.stacked_product import add_products, by_group, product
 from gpucnn.kernels.tiling import Tile, column_byte_cap, stack_shape, tiles
 from gpucnn.kernels.workspace import workspace
 
@@ -44,12 +47,15 @@ def conv2d(
     batch, out_channels = images.shape[0], weight.shape[0]
     output_size = window.output_size(images.shape[2:4], "conv2d")
     output = xp.empty((batch, out_channels, *output_size), images.dtype)
+    if is_pointwise(window):
+        pointwise_conv2d(images, weight, bias, window, groups, relu, byte_cap, output)
+        return output
     filters = weight.reshape(groups, out_channels // groups, -1)
     for tile in _tiles(images, images.shape, window, output_size, byte_cap):
         region, part = _seen_by(tile, window, images.shape[2:4], output_size)
         columns = _place_for_columns(images, images.shape, window, tile)
         im2col(images[tile.images, :, *region], part, out=columns)
-        rows = _product(filters, _by_group(columns, groups))
+        rows = product(filters, by_group(columns, groups))
         rows_to_images(rows, bias, relu, output[tile.images, :, tile.rows, tile.columns])
     return output
 
@@ -79,6 +85,12 @@ def conv2d_gradients(
             if total is not None:
                 total[...] = 0
         return
+    if is_pointwise(window):
+        filled = (images_gradient, weight_gradient, bias_gradient)
+        pointwise_conv2d_gradients(
+            gradient, images, weight, image_shape, window, groups, relu_output, *filled, byte_cap
+        )
+        return
     out_channels, output_size = weight.shape[0], (gradient.shape[2], gradient.shape[3])
     filters = weight.reshape(groups, out_channels // groups, -1).swapaxes(1, 2)
     for tile in _tiles(gradient, image_shape, window, output_size, byte_cap, weight.nbytes):
@@ -87,7 +99,7 @@ def conv2d_gradients(
         region, part = _seen_by(tile, window, (image_shape[2], image_shape[3]), output_size)
         rows = images_to_rows(gradient[here], None if relu_output is None else relu_output[here])
         columns = _place_for_columns(gradient, image_shape, window, tile)
-        rows_by_group, columns_by_group = _by_group(rows, groups), _by_group(columns, groups)
+        rows_by_group, columns_by_group = by_group(rows, groups), by_group(columns, groups)
         if bias_gradient is not None:
             sums = channel_sums(rows, out=bias_gradient if first else None)
             if not first:
@@ -95,9 +107,9 @@ def conv2d_gradients(
         if weight_gradient is not None and images is not None:
             im2col(images[tile.images, :, *region], part, out=columns)
             total = weight_gradient.reshape(groups, out_channels // groups, -1)
-            _add_products(rows_by_group, columns_by_group.swapaxes(2, 3), total, first)
+            add_products(rows_by_group, columns_by_group.swapaxes(2, 3), total, first)
         if images_gradient is not None:
-            _product(filters, rows_by_group, out=columns_by_group)
+            product(filters, rows_by_group, out=columns_by_group)
             target = images_gradient[tile.images, :, *region]
             if part is window:
                 col2im(columns, target.shape, window, out=target)
@@ -128,35 +140,3 @@ def _place_for_columns(like: Array, image_shape: Shape, window: Window, tile: Ti
     count, rows, columns = tile.shape
     height = image_shape[1] * window.kernel[0] * window.kernel[1]
     return workspace(stack_shape(like, count, height, rows * columns), like)
-
-
-def _by_group(stack: Array, groups: int) -> Array:
-    """A stack of matrices (S, groups * R, W) as (S, groups, R, W)."""
-    return stack.reshape(len(stack), groups, stack.shape[1] // groups, stack.shape[2])
-
-
-def _product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """The matrix products (..., M, N) of (..., M, K) and (..., K, N).
-
-    A single one is multiplied as plain matrices: CuPy then takes transposed ones without copying them.
-    """
-    xp = xp_of(a, b)
-    if max(a.size // (a.shape[-1] * a.shape[-2]), b.size // (b.shape[-1] * b.shape[-2])) > 1:
-        return xp.matmul(a, b, out=out)
-    product = xp.matmul(_only(a), _only(b), out=None if out is None else _only(out))
-    return product.reshape(*b.shape[:-2], *product.shape)
-
-
-def _only(stack: Array) -> Array:
-    """The only matrix of a stack."""
-    return stack.reshape(stack.shape[-2:])
-
-
-def _add_products(a: Array, b: Array, total: Array, first: bool) -> None:
-    """Add the products of two stacks (S, groups, M, K) and (S, groups, K, N) up into `total` (groups, M, N), or put them there."""
-    if len(a) == 1 and first:
-        _product(a, b, out=total[None])
-    elif first:
-        _product(a, b).sum(axis=0, out=total)
-    else:
-        total += _product(a, b).sum(axis=0)

@@ -61,12 +61,13 @@ def tiles(
     images_per_tile = max(1, min(positions // max(1, rows * columns), byte_cap // bytes_per_image))
     rows_per_tile = min(rows, max(1, positions // max(1, columns)))
     columns_per_tile = min(columns, positions)
-    for images in _pieces(batch, images_per_tile):
-        for row_piece in _pieces(rows, rows_per_tile):
-            for column_piece in _pieces(columns, columns_per_tile):
+    for images in pieces(batch, images_per_tile):
+        for row_piece in pieces(rows, rows_per_tile):
+            for column_piece in pieces(columns, columns_per_tile):
                 yield Tile(images, row_piece, column_piece)
 
 
-def _pieces(length: int, piece: int) -> Iterator[slice]:
+def pieces(length: int, piece: int) -> Iterator[slice]:
+    """Cut `length` into slices of `piece` each, of which the last may be shorter."""
     for start in range(0, length, piece):
         yield slice(start, min(start + piece, length))

@@ -31,6 +31,20 @@ def copied_operands(name: str, arguments: Sequence[Any], options: dict[str, Any]
     return [operand for operand, axes in zip(operands, contracted, strict=True) if not _is_matrix(operand, axes)]
 
 
+def pointer_kernels(name: str, arguments: Sequence[Any]) -> int:
+    """How many kernels CuPy needs in a call of its function `name` to tell cuBLAS where each matrix of a batch lies.
+
+    None where all lie at equal distances. Where one matrix serves for several, both operands and the result have a table
+    of addresses, which is made axis by axis.
+    """
+    if name != "matmul":
+        return 0
+    first, second = arguments[:2]
+    axes = max(first.ndim, second.ndim) - 2
+    batches = [(1,) * (axes + 2 - operand.ndim) + operand.shape[:-2] for operand in (first, second)]
+    return 0 if axes < 1 or batches[0] == batches[1] else 3 * axes
+
+
 def _contracted_axes(first: np.ndarray, /, axes: Any = 2, **_: Any) -> tuple[tuple[int, ...], ...]:
     if isinstance(axes, int | np.integer):
         return tuple(range(first.ndim - axes, first.ndim)), tuple(range(axes))

@@ -43,7 +43,7 @@ from gpucnn.testing.cupy_names import (
     UFUNCS,
     VIEWS,
 )
-from gpucnn.testing.cupy_product import copied_operands
+from gpucnn.testing.cupy_product import copied_operands, pointer_kernels
 from gpucnn.testing.operation_log import Kind, OperationLog
 
 _JOINS = frozenset({"column_stack", "concat", "concatenate", "dstack", "hstack", "row_stack", "stack", "vstack"})
@@ -377,6 +377,8 @@ class CupyStandIn(ModuleType):
         if name in PRODUCTS:
             for operand in copied_operands(name, lowered, settings):
                 self._log("launch", "copy", operand.shape)
+            for _ in range(pointer_kernels(name, lowered)):
+                self._log("launch", "mat_ptrs", shape[:-2])
             self._log("product", name, shape)
         elif name in _JOINS:
             self._log_join(name, lowered[0] if lowered else settings["tup"], shape)

@@ -13,11 +13,13 @@ from unittest import mock
 import numpy as np
 
 from gpucnn.geometry import Window
+from gpucnn.kernels import batch_norm as batch_norm_module
 from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
 from gpucnn.kernels.adam import adam
 from gpucnn.kernels.avg_pool import avg_pool, avg_pool_gradient
-from gpucnn.kernels.bias_relu import add_bias, images_to_rows, relu, relu_gradient, rows_to_images
+from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
+from gpucnn.kernels.bias_relu import add_bias, add_channel_bias, images_to_rows, relu, relu_gradient, rows_to_images
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.col2im import col2im
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
@@ -216,8 +218,11 @@ def check_bias_relu(backend: Backend, dtype: type) -> None:
         with few_blocks(blocks):
             rows_to_images(backend.array(rows_of(values)), backend.array(bias) if with_bias else None, with_relu, out)
             flat = add_bias(backend.array(values[:, :, 0, 0]), backend.array(bias) if with_bias else None, with_relu)
+            in_place = backend.array(values)
+            add_channel_bias(in_place, backend.array(bias) if with_bias else None, with_relu)
         np.testing.assert_array_equal(host(out), expected)
         np.testing.assert_array_equal(host(flat), expected[:, :, 0, 0])
+        np.testing.assert_array_equal(host(in_place), expected)
 
         gradient = draw(dtype, *values.shape, seed=2)
         gradient[1, 2, 3, 4] = np.inf
@@ -251,6 +256,65 @@ def check_channel_sums(backend: Backend, dtype: type) -> None:
     np.testing.assert_array_equal(host(out), 21)
     for nothing in ((0, 4, 7), (3, 4, 0)):
         np.testing.assert_array_equal(host(channel_sums(backend.array(np.ones(nothing, dtype)))), [0, 0, 0, 0])
+
+
+def check_batch_norm(backend: Backend, dtype: type) -> None:
+    cases = itertools.product(((2, 1, 1), (3, 2, 5), (7, 3, 1), (2, 3, 301), (1, 2, 1030)), (0.0, 3.0), (True, False))
+    for number, (shape, mean, affine) in enumerate(cases):
+        values = draw(dtype, *shape, seed=number) + dtype(mean)
+        gradient = draw(dtype, *shape, seed=number + 100)
+        weight, bias = (draw(dtype, shape[1], seed=number + 200 + i) for i in range(2))
+        expected = batch_norm_by_channels(values, gradient, weight if affine else None, bias if affine else None)
+        on_device = [backend.array(array) if affine else None for array in (weight, bias)]
+        for elements, parts, blocks in ((1 << 30, 64, 100), (300, 64, 100), (7, 64, 2), (7, 3, 1)):
+            work = {"ELEMENTS_PER_BLOCK": elements, "MOST_PARTS": parts}
+            own = [backend.empty((shape[1],), dtype) if affine else None for _ in range(2)]
+            with mock.patch.multiple(batch_norm_module, **work), few_blocks(blocks):
+                output, statistics = batch_norm(backend.array(values), *on_device, 1e-3)
+                slopes = batch_norm_gradients(
+                    backend.array(gradient), backend.array(values), on_device[0], statistics, *own
+                )
+            found = (output, *statistics, slopes, *(own if affine else ()))
+            for array, wanted in zip(found, expected, strict=False):
+                close(array, wanted, dtype, scale=40)
+    # What is far from 0 keeps as many digits as its own leave.
+    far = 10_000 + draw(np.float64, 5, 3, 701)
+    far = far.astype(dtype)
+    gradient = draw(dtype, *far.shape, seed=1)
+    expected = batch_norm_by_channels(far, gradient, None, None)
+    with mock.patch.object(batch_norm_module, "ELEMENTS_PER_BLOCK", 400):
+        output, statistics = batch_norm(backend.array(far), None, None, 1e-3)
+        slopes = batch_norm_gradients(backend.array(gradient), backend.array(far), None, statistics)
+    precision = 1e-3 if dtype is np.float32 else 1e-10
+    for array, wanted in zip((output, *statistics, slopes), expected, strict=False):
+        np.testing.assert_allclose(host(array), wanted, rtol=precision, atol=precision)
+    # The mean of the squares less the square of the mean would not have a single digit of it in float32.
+    np.testing.assert_allclose(host(statistics.variance), expected[2], rtol=1e-4 if dtype is np.float32 else 1e-10)
+    for nothing in ((0, 4, 7), (3, 4, 0), (3, 0, 7)):
+        empty, own = backend.array(np.ones(nothing, dtype)), backend.empty((nothing[1],), dtype)
+        output, statistics = batch_norm(empty, None, None, 1e-3)
+        assert batch_norm_gradients(empty, empty, None, statistics, own, None).shape == output.shape == nothing
+        np.testing.assert_array_equal(host(own), 0)
+
+
+def batch_norm_by_channels(
+    values: Array, gradient: Array, weight: Array | None, bias: Array | None
+) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
+    """Output, mean, variance, 1 / sqrt(variance + 0.001); and the gradients of values, weight and bias."""
+    output, slopes = np.empty(values.shape), np.empty(values.shape)
+    vectors = np.empty((5, values.shape[1]))
+    for channel in range(values.shape[1]):
+        numbers, gradients = (array[:, channel].astype(np.float64) for array in (values, gradient))
+        mean = math.fsum(numbers.ravel()) / numbers.size
+        variance = math.fsum((numbers - mean).ravel() ** 2) / numbers.size
+        inverse = 1 / math.sqrt(variance + 1e-3)
+        normalized = (numbers - mean) * inverse
+        factor, shift = (1.0 if weight is None else weight[channel], 0.0 if bias is None else bias[channel])
+        output[:, channel] = normalized * factor + shift
+        total, product = math.fsum(gradients.ravel()), math.fsum((gradients * normalized).ravel())
+        vectors[:, channel] = mean, variance, inverse, product, total
+        slopes[:, channel] = factor * inverse * (gradients - (total + normalized * product) / numbers.size)
+    return output, vectors[0], vectors[1], vectors[2], slopes, vectors[3], vectors[4]
 
 
 def check_cross_entropy(backend: Backend, dtype: type) -> None:
@@ -362,6 +426,7 @@ def check_dropout(backend: Backend, dtype: type) -> None:
 CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "adam.cu": check_adam,
     "avg_pool.cu": check_avg_pool,
+    "batch_norm.cu": check_batch_norm,
     "bias_relu.cu": check_bias_relu,
     "channel_sums.cu": check_channel_sums,
     "col2im.cu": check_col2im,

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpucnn.geometry import Window
+from gpucnn.kernels import conv2d as module
 from gpucnn.kernels.col2im import col2im
 from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
 from gpucnn.kernels.im2col import im2col
 from gpucnn.kernels.tiling import tiles
-from gpucnn.testing import oracles
+from gpucnn.testing import emulated_gpu, oracles
 from gpucnn.testing.windows import WindowCase, window_cases
 from tests.backends import Backend, host
 
@@ -81,6 +82,83 @@ def test_conv2d_and_its_gradients_whatever_the_tiles(
     np.testing.assert_allclose(host(filled[2]), (gradient * mask).sum(axis=(0, 2, 3)), rtol=1e-9, atol=1e-9)
 
 
+@settings(max_examples=60)
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    batch=st.integers(0, 3),
+    groups=st.sampled_from([1, 2]),
+    byte_cap=st.sampled_from([None, 1, 500, 1500]),
+    bias=st.booleans(),
+    relu=st.booleans(),
+    layout=st.sampled_from(["array", "strided", "fortran"]),
+)
+def test_pointwise_convolution_without_columns(
+    backend: Backend, size: tuple[int, int], stride: tuple[int, int], batch: int, groups: int, byte_cap: int | None,
+    bias: bool, relu: bool, layout: str,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(3)
+    images = rng.standard_normal((batch, 3 * groups, *size))
+    weight = rng.standard_normal((2 * groups, 3, 1, 1))
+    offsets = rng.standard_normal(2 * groups) if bias else None
+    window = Window.of(1, stride)
+    # A 1x1 filter is a matrix that each pixel's channels are multiplied by, group by group.
+    seen = images[:, :, :: stride[0], :: stride[1]]
+    matrices = weight.reshape(groups, 2, 3)
+    expected = np.einsum("goc,ngcyx->ngoyx", matrices, seen.reshape(batch, groups, 3, *seen.shape[2:]))
+    expected = expected.reshape(batch, 2 * groups, *seen.shape[2:]) + (0 if offsets is None else offsets[:, None, None])
+    mask = expected > 0 if relu else np.ones(expected.shape, bool)
+    laid_out = getattr(backend, layout)
+    on_device = laid_out(images), backend.array(weight)
+    output = conv2d(*on_device, None if offsets is None else backend.array(offsets), window, groups, relu, byte_cap)
+    np.testing.assert_allclose(host(output), expected * mask, atol=1e-12)
+
+    gradient = rng.standard_normal(expected.shape)
+    passed = (gradient * mask).reshape(batch, groups, 2, *seen.shape[2:])
+    slopes = np.zeros(images.shape)
+    back = np.einsum("goc,ngoyx->ngcyx", matrices, passed).reshape(seen.shape)
+    slopes[:, :, :: stride[0], :: stride[1]] = back
+    filled = [backend.empty(shape, np.float64) for shape in (images.shape, weight.shape, (2 * groups,))]
+    conv2d_gradients(
+        laid_out(gradient), *on_device, images.shape, window, groups, output if relu else None, *filled,
+        byte_cap=byte_cap,
+    )  # fmt: skip
+    of_weight = np.einsum("ngoyx,ngcyx->goc", passed, seen.reshape(batch, groups, 3, *seen.shape[2:]))
+    for found, wanted in zip(
+        filled, (slopes, of_weight.reshape(weight.shape), passed.sum(axis=(0, 3, 4)).ravel()), strict=True
+    ):
+        np.testing.assert_allclose(host(found), wanted, atol=1e-11)
+
+
+def test_a_pointwise_convolution_makes_no_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("there should be no columns")
+
+    monkeypatch.setattr(module, "im2col", refused)
+    monkeypatch.setattr(module, "col2im", refused)
+    images, weight = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 3, 1, 1), np.float32)
+    for stride in (1, 2):
+        window = Window.of(1, stride)
+        output = conv2d(images, weight, None, window)
+        filled = [np.empty_like(images), np.empty_like(weight), np.empty(2, np.float32)]
+        conv2d_gradients(output, images, weight, images.shape, window, 1, None, *filled)
+        assert filled[2][0] == output[:, 0].sum() > 0
+
+
+def test_a_pointwise_convolution_is_one_product_of_a_batch_on_the_gpu() -> None:
+    if missing := Backend("emulated").missing():
+        pytest.skip(missing)
+    with emulated_gpu("fast") as cupy:
+        images, weight = cupy.ones((4, 3, 5, 6), np.float32), cupy.ones((2, 3, 1, 1), np.float32)
+        bias = cupy.ones(2, np.float32)
+        for offsets, expected in ((None, ["matmul"]), (bias, ["matmul", "bias_relu"])):
+            with cupy.operation_log.recorded() as operations:
+                conv2d(images, weight, offsets, Window.of(1), relu=offsets is not None)
+            names = [operation.name for operation in operations]
+            assert [name for name in names if name != "mat_ptrs"] == expected
+            assert names.count("mat_ptrs") == 3, "CuPy's own table of the matrices, as the filters serve all images"
+
+
 @given(st.integers(0, 5), st.tuples(st.integers(1, 6), st.integers(1, 6)), st.integers(1, 50), st.integers(1, 3000))
 def test_tiles_cover_each_position_once_and_stay_under_the_cap(
     batch: int, size: tuple[int, int], bytes_per_position: int, cap: int
@@ -94,8 +172,6 @@ def test_tiles_cover_each_position_once_and_stay_under_the_cap(
 
 
 def test_columns_never_take_more_than_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpucnn.kernels import conv2d as module
-
     largest = 0
 
     def watched(images: np.ndarray, window: Window, out: np.ndarray | None = None) -> np.ndarray:

@@ -1,0 +1,232 @@
+"""Batch normalisation with the batch's own statistics, and its gradients.
+
+The way back needs the values and two numbers a channel, so the normalised values are not kept.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.kernels.launch import Kernel, accepts, launch
+from gpucnn.kernels.tiling import pieces
+from gpucnn.kernels.workspace import workspace
+
+SOURCE = Path(__file__).with_suffix(".cu")
+_SHAPE = "int elements, int channels, int positions, int parts, int length"
+STATISTICS = Kernel(SOURCE, "batch_norm_statistics", f"const T* values, T* means, T* squares, {_SHAPE}")
+NORMALIZE = Kernel(
+    SOURCE,
+    "batch_norm",
+    "const T* values, const T* means, const T* squares, const T* weight = null, const T* bias = null, T* output, T* mean, "
+    f"T* variance, T* inverse, {_SHAPE}, T eps",
+)
+SUMS = Kernel(
+    SOURCE,
+    "batch_norm_sums",
+    f"const T* gradient, const T* values, const T* mean, const T* inverse, T* sums, T* products, {_SHAPE}",
+)
+GRADIENT = Kernel(
+    SOURCE,
+    "batch_norm_gradient",
+    "const T* gradient, const T* values, const T* mean, const T* inverse, const T* weight = null, const T* sums, "
+    f"const T* products, T* values_gradient, T* weight_gradient = null, T* bias_gradient = null, {_SHAPE}",
+)
+
+ELEMENTS_PER_BLOCK = 4096
+"""Above so many elements a channel is cut into parts, one a block, as one block alone would keep the GPU waiting."""
+
+MOST_PARTS = 64
+"""Every block adds up its channel's parts."""
+
+HOST_BYTES = 512 << 10
+"""On a CPU the images that are worked on at a time should stay in its cache."""
+
+LONGEST_SPREAD = 4096
+"""Up to so many positions NumPy works faster on a channel's number if it stands at each of them."""
+
+
+class Statistics(NamedTuple):
+    """Of every channel the mean, the biased variance, and 1 / sqrt(variance + eps), each (C,)."""
+
+    mean: Array
+    variance: Array
+    inverse: Array
+
+
+def batch_norm(values: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Statistics]:
+    """(values - mean) / sqrt(variance + eps) * weight + bias, and the statistics that it took.
+
+    Values are (N, C, P), contiguous, of a float dtype, weight and bias (C,) or None. The variance comes from differences
+    from the mean, so that a large mean does not swallow it; float16 is computed in float32.
+    """
+    xp = xp_of(values)
+    if values.dtype == np.float16:
+        output, statistics = batch_norm(values.astype(np.float32), _widened(weight), _widened(bias), eps)
+        return output.astype(np.float16), statistics
+    if values.size == 0:
+        channels = values.shape[1]
+        return values.copy(), Statistics(*(xp.zeros(channels, values.dtype) for _ in range(3)))
+    if accepts(values):
+        return _launch_batch_norm(values, weight, bias, eps)
+    return _normalize(values, weight, bias, eps)
+
+
+def batch_norm_gradients(
+    gradient: Array,
+    values: Array,
+    weight: Array | None,
+    statistics: Statistics,
+    weight_gradient: Array | None = None,
+    bias_gradient: Array | None = None,
+) -> Array:
+    """The gradient of the values (N, C, P), from that of the output, contiguous.
+
+    `values`, `weight` and `statistics` are those of `batch_norm`. `weight_gradient`, `bias_gradient`: contiguous arrays (C,)
+    that are overwritten with theirs; None for one that nobody needs.
+    """
+    xp = xp_of(gradient, values)
+    if values.dtype == np.float16:
+        own = [
+            None if array is None else xp.empty(array.shape, np.float32) for array in (weight_gradient, bias_gradient)
+        ]
+        wide = (gradient.astype(np.float32), values.astype(np.float32), _widened(weight))
+        values_gradient = batch_norm_gradients(*wide, statistics, *own)
+        for narrow, total in zip((weight_gradient, bias_gradient), own, strict=True):
+            if narrow is not None:
+                narrow[...] = total
+        return values_gradient.astype(np.float16)
+    if values.size == 0:
+        for total in (weight_gradient, bias_gradient):
+            if total is not None:
+                total[...] = 0
+        return gradient.copy()
+    if accepts(gradient):
+        return _launch_gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
+    return _gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
+
+
+def _normalize(values: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Statistics]:
+    batch, _, positions = values.shape
+    count = batch * positions
+    near = (_channel_sums(values) / count).astype(values.dtype)
+    rest, square = np.zeros((2, *near.shape))
+    output, spread = np.empty_like(values), _spread(near, positions)
+    for part in _parts(values):
+        centred = np.subtract(values[part], spread, out=output[part])
+        rest += _channel_sums(centred)
+        square += _channel_products(centred, centred)
+    # The differences from the mean itself would add up to 0; these tell how far it is off through rounding.
+    rest /= count
+    variance = np.maximum(square / count - rest * rest, 0)
+    inverse = 1 / np.sqrt(variance + eps)
+    factor = inverse if weight is None else inverse * weight
+    shift = -rest * factor if bias is None else bias - rest * factor
+    factors, shifts = (_spread(vector.astype(values.dtype), positions) for vector in (factor, shift))
+    for part in _parts(values):
+        centred = output[part]
+        centred *= factors
+        centred += shifts
+    return output, Statistics(*(vector.astype(values.dtype) for vector in (near + rest, variance, inverse)))
+
+
+def _gradients(
+    gradient: Array,
+    values: Array,
+    weight: Array | None,
+    statistics: Statistics,
+    weight_gradient: Array | None,
+    bias_gradient: Array | None,
+) -> Array:
+    batch, _, positions = values.shape
+    count, dtype = batch * positions, values.dtype
+    sums, products = np.zeros((2, *statistics.mean.shape))
+    result, spread = np.empty_like(values), _spread(statistics.mean, positions)
+    for part in _parts(values):
+        centred = np.subtract(values[part], spread, out=result[part])
+        sums += _channel_sums(gradient[part])
+        products += _channel_products(gradient[part], centred)
+    products *= statistics.inverse
+    if weight_gradient is not None:
+        weight_gradient[...] = products
+    if bias_gradient is not None:
+        bias_gradient[...] = sums
+    factor = statistics.inverse if weight is None else statistics.inverse * weight
+    of_centred, shift = -factor * statistics.inverse * products / count, -factor * sums / count
+    spreads = [_spread(vector.astype(dtype), positions) for vector in (of_centred, shift, factor)]
+    for part in _parts(values):
+        centred, scaled = result[part], workspace(result[part].shape, values)
+        centred *= spreads[0]
+        centred += spreads[1]
+        centred += np.multiply(gradient[part], spreads[2], out=scaled)
+    return result
+
+
+def _parts(values: Array) -> Iterator[slice]:
+    batch = values.shape[0]
+    return pieces(batch, max(1, HOST_BYTES * batch // values.nbytes))
+
+
+def _channel_sums(values: Array) -> Array:
+    sums: Array = np.einsum("ncp->nc", values).sum(axis=0, dtype=np.float64)
+    return sums
+
+
+def _channel_products(first: Array, second: Array) -> Array:
+    sums: Array = np.einsum("ncp,ncp->nc", first, second).sum(axis=0, dtype=np.float64)
+    return sums
+
+
+def _spread(vector: Array, positions: int) -> Array:
+    """A number a channel, laid out for an operation with values (N, C, P)."""
+    if positions > LONGEST_SPREAD:
+        return vector[:, None]
+    return np.repeat(vector, positions).reshape(len(vector), positions)
+
+
+def _launch_batch_norm(values: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Statistics]:
+    xp, dtype = xp_of(values), values.dtype
+    output, (threads, parts, sizes) = xp.empty(values.shape, dtype), _work(values)
+    means, squares = (xp.empty(parts, dtype) for _ in range(2))
+    launch(STATISTICS, threads, values, means, squares, *sizes)
+    statistics = Statistics(*(xp.empty(values.shape[1], dtype) for _ in range(3)))
+    affine = (_contiguous(weight), _contiguous(bias))
+    launch(NORMALIZE, threads, values, means, squares, *affine, output, *statistics, *sizes, dtype.type(eps))
+    return output, statistics
+
+
+def _launch_gradients(
+    gradient: Array,
+    values: Array,
+    weight: Array | None,
+    statistics: Statistics,
+    weight_gradient: Array | None,
+    bias_gradient: Array | None,
+) -> Array:
+    xp, dtype = xp_of(values), values.dtype
+    result, (threads, parts, sizes) = xp.empty(values.shape, dtype), _work(values)
+    sums, products = (xp.empty(parts, dtype) for _ in range(2))
+    known = (gradient, values, statistics.mean, statistics.inverse)
+    launch(SUMS, threads, *known, sums, products, *sizes)
+    own = (result, weight_gradient, bias_gradient)
+    launch(GRADIENT, threads, *known, _contiguous(weight), sums, products, *own, *sizes)
+    return result
+
+
+def _work(values: Array) -> tuple[int, tuple[int, int], tuple[int, ...]]:
+    """How many threads there should be, the shape of an array of parts, and the sizes that all the kernels take."""
+    batch, channels, positions = values.shape
+    elements = batch * positions
+    length = max(ELEMENTS_PER_BLOCK, -(-elements // MOST_PARTS))
+    parts = -(-elements // length)
+    return channels * parts * STATISTICS.block, (channels, parts), (elements, channels, positions, parts, length)
+
+
+def _contiguous(array: Array | None) -> Array | None:
+    return None if array is None else xp_of(array).ascontiguousarray(array)
+
+
+def _widened(array: Array | None) -> Array | None:
+    return None if array is None else array.astype(np.float32)
