@@ -17,5 +17,5 @@ def record(name: str, output: Array, inputs: Sequence[Tensor], backward: Backwar
     result = Tensor(output)
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         result.requires_grad = True
-        result.node = Node(name, [tensor.origin() for tensor in inputs], backward)
+        result.node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
     return result

@@ -8,14 +8,19 @@ from the youngest to the oldest is a topological order.
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import TypeAlias
 
 from gpucnn.backend import Array
 from gpucnn.backend.memory import is_out_of_memory
+from gpucnn.checks import Shape
 from gpucnn.errors import GradientError
 
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
 """From the gradient of an operation's output to those of its inputs, in order; None for one that needs none."""
+
+current_owner: ContextVar[str] = ContextVar("current_owner", default="")
+"""The innermost layer that computes now, as messages name it; empty outside of layers."""
 
 _numbers = itertools.count()
 _backward = itertools.count(1)
@@ -30,12 +35,16 @@ def backward_number() -> int:
 class Node:
     """One recorded operation, or a leaf: a node without inputs, whose backward function keeps the gradient."""
 
-    __slots__ = ("backward", "inputs", "name", "number", "owner")
+    __slots__ = ("backward", "inputs", "name", "number", "owner", "shape")
 
-    def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction) -> None:
+    def __init__(
+        self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()
+    ) -> None:
         self.name = name
-        self.owner = ""
+        self.owner = current_owner.get()
         """The layer that made it, as messages name it; empty if none did."""
+        self.shape = shape
+        """The output's."""
         self.number = next(_numbers)
         self.inputs = inputs
         self.backward: BackwardFunction | None = backward

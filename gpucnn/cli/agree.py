@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn import models, testing
 from gpucnn.checks import Shape
-from gpucnn.cli.arguments import choice, count, image_shape, rate
+from gpucnn.cli.arguments import choice, classifier, count, image_shape, rate
 from gpucnn.errors import ArgumentError, DeviceError
 from gpucnn.training.agreement import Agreement, compare, first_beyond, scientific, step_on, table
 
@@ -18,7 +18,7 @@ CLASSES, TOLERANCE = 10, 1e-4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn agree`."""
-    parser.add_argument("--model", type=choice(models.names()), default="lenet5", help=", ".join(models.names()))
+    parser.add_argument("--model", type=classifier, default="lenet5", help=", ".join(models.classifier_names()))
     parser.add_argument(
         "--devices", type=device, nargs=2, default=["cpu", "cuda"], metavar=("REFERENCE", "OTHER"),
         help="two of cpu, cuda, cuda:N, and emulated, the GPU path on the CPU (default: cpu cuda)",
@@ -28,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance", type=rate, default=TOLERANCE, metavar="X", help="largest relative difference (default: 1e-4)"
     )
     parser.add_argument("--dtype", type=choice(["float32", "float64"]), default="float32", help="float32 or float64")
-    parser.add_argument("--input", type=image_shape, metavar="CxHxW", help="image shape (default: the model's, 1xHxW)")
+    parser.add_argument(
+        "--input",
+        type=image_shape,
+        metavar="CxHxW",
+        help="image shape (default: the smallest that the model is trained at)",
+    )
 
 
 def device(text: str) -> str:
@@ -41,7 +46,7 @@ def device(text: str) -> str:
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn agree`."""
     size = models.image_size_for(options.model, 1)
-    shape = options.input or (1, size, size)
+    shape = options.input or (models.default_input(options.model)[0], size, size)
     if shape[1] != shape[2]:
         raise ArgumentError(f"--input: expected a square image, got {shape[1]}x{shape[2]}")
     show(options.model, options.devices, shape, options.batch_size, options.tolerance, options.dtype)

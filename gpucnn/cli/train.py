@@ -12,7 +12,7 @@ import numpy as np
 from gpucnn import __version__, data, models, optim
 from gpucnn.backend import Device, choose_device
 from gpucnn.backend.memory import free_bytes
-from gpucnn.cli.arguments import choice, count, rate, seed
+from gpucnn.cli.arguments import choice, classifier, count, rate, seed
 from gpucnn.layers import Layer
 from gpucnn.training import Callback, ProgressBar, ProgressLines, RunFolder, RunRecorder, Trainer
 
@@ -41,7 +41,7 @@ LEARNING_RATES = {"adam": 0.003, "sgd": 0.03}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn train`."""
-    parser.add_argument("--model", type=choice(models.names()), default="lenet5", help=", ".join(models.names()))
+    parser.add_argument("--model", type=classifier, default="lenet5", help=", ".join(models.classifier_names()))
     parser.add_argument("--data", type=choice(data.names()), default="digits", help=", ".join(data.names()))
     parser.add_argument("--data-dir", metavar="DIR", help="the folder of the data set's files (default: data/NAME)")
     parser.add_argument("--epochs", type=count, metavar="N", help="passes over the training set (default: by data set)")

@@ -33,6 +33,7 @@ from gpucnn.functions.conv import conv2d as conv2d
 from gpucnn.functions.conv import conv_transpose2d as conv_transpose2d
 from gpucnn.functions.dropout import dropout as dropout
 from gpucnn.functions.dropout import dropout2d as dropout2d
+from gpucnn.functions.dropout import stochastic_depth as stochastic_depth
 from gpucnn.functions.indexing import getitem as getitem
 from gpucnn.functions.joining import concatenate as concatenate
 from gpucnn.functions.joining import split as split

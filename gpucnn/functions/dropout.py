@@ -2,7 +2,7 @@
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, shape_text
+from gpucnn.checks import Shape, as_number, shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.kernels.dropout import dropout as drop
 
@@ -39,11 +39,32 @@ def dropout2d(
     """
     p = as_number(p, "dropout2d: p, the share of channels to drop,", below=1)
     x = as_tensor(x)
-    check_float("dropout2d", x)
     if x.ndim < 2:
         raise ShapeError(f"dropout2d: expected input (N, C, ...), got {shape_text(x.shape)}")
-    if not training or p == 0:
+    return _drop_as_one("dropout2d", x, x.shape[:2], p if training else 0, seed, purpose, counter)
+
+
+def stochastic_depth(
+    x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: int = 0
+) -> Tensor:
+    """Dropout of whole samples: of input (N, ...) each sample is kept, and scaled by 1 / (1 - p), or set to zero as one.
+
+    The mask is that of `dropout` for an array (N,), with the same arguments. For a residual branch, which is so skipped
+    for some of the samples; torchvision.ops has it under this name, with mode "row". Raises ArgumentError unless
+    0 <= p < 1, ShapeError for a scalar. Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
+    """
+    p = as_number(p, "stochastic_depth: p, the share of samples to drop,", below=1)
+    x = as_tensor(x)
+    if x.ndim < 1:
+        raise ShapeError("stochastic_depth: expected input (N, ...), got ()")
+    return _drop_as_one("stochastic_depth", x, x.shape[:1], p if training else 0, seed, purpose, counter)
+
+
+def _drop_as_one(name: str, x: Tensor, leading: Shape, p: float, seed: int, purpose: str, counter: int) -> Tensor:
+    """Dropout with one draw for all elements that share their place on the first axes, of the sizes `leading`."""
+    check_float(name, x)
+    if p == 0:
         return x
-    factors = drop(xp_of(x.data).ones(x.shape[:2], x.dtype), p, seed, purpose, counter)
-    factors = factors.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
-    return record("dropout2d", x.data * factors, (x,), lambda gradient: (gradient * factors,))
+    factors = drop(xp_of(x.data).ones(leading, x.dtype), p, seed, purpose, counter)
+    factors = factors.reshape(*leading, *[1] * (x.ndim - len(leading)))
+    return record(name, x.data * factors, (x,), lambda gradient: (gradient * factors,))

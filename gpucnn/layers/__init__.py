@@ -27,6 +27,7 @@ from gpucnn.layers.conv import ConvLayer as ConvLayer
 from gpucnn.layers.conv import ConvTranspose2d as ConvTranspose2d
 from gpucnn.layers.dropout import Dropout as Dropout
 from gpucnn.layers.dropout import Dropout2d as Dropout2d
+from gpucnn.layers.dropout import StochasticDepth as StochasticDepth
 from gpucnn.layers.flatten import Flatten as Flatten
 from gpucnn.layers.hooks import HookHandle as HookHandle
 from gpucnn.layers.initialization import initializer as initializer

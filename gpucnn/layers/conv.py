@@ -1,5 +1,6 @@
 """Convolution layers."""
 
+import math
 from typing import Any
 
 from gpucnn import functions as F
@@ -67,6 +68,10 @@ class Conv2d(Layer):
         batch, _, rows, columns = self.output_shape(*input_shapes)
         return batch * rows * columns * self.weight.size
 
+    def im2col_bytes(self, *input_shapes: Shape) -> int:
+        batch, _, rows, columns = self.output_shape(*input_shapes)
+        return batch * rows * columns * self.in_channels * math.prod(self.window.kernel) * self.weight.dtype.itemsize
+
     def describe(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
         text = f"{text}, stride={self.stride}, padding={self.padding}"
@@ -123,6 +128,10 @@ class ConvTranspose2d(Layer):
     def multiply_adds(self, *input_shapes: Shape) -> int:
         batch, _, rows, columns = input_shapes[0]
         return batch * rows * columns * self.weight.size
+
+    def im2col_bytes(self, *input_shapes: Shape) -> int:
+        batch, _, rows, columns = input_shapes[0]
+        return batch * rows * columns * self.out_channels * math.prod(self.window.kernel) * self.weight.dtype.itemsize
 
     def describe(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"

@@ -15,6 +15,7 @@ class Dropout(Layer):
     set `calls` back to draw the same mask again. Raises ArgumentError unless 0 <= p < 1.
     """
 
+    _drop = staticmethod(F.dropout)
     dropped = "elements"
 
     def __init__(self, p: float = 0.5) -> None:
@@ -22,11 +23,11 @@ class Dropout(Layer):
         self.calls = 0
 
     def forward(self, x: Any) -> Tensor:
-        """Input of any shape to output of the same shape."""
+        """Input to output of the same shape."""
         if not self.training:
             return as_tensor(x)
         counter, self.calls = self.calls, self.calls + 1
-        return F.dropout(x, self.p, seed=self.seed, purpose=f"dropout {self.path}", counter=counter)
+        return self._drop(x, self.p, seed=self.seed, purpose=f"dropout {self.path}", counter=counter)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return input_shapes[0]
@@ -39,10 +40,14 @@ class Dropout2d(Dropout):
     """Dropout of whole channels of input (N, C, ...), see `F.dropout2d`. Its mask is drawn as that of `Dropout`."""
 
     dropped = "channels"
+    _drop = staticmethod(F.dropout2d)
 
-    def forward(self, x: Any) -> Tensor:
-        """Input (N, C, ...) to output of the same shape."""
-        if not self.training:
-            return as_tensor(x)
-        counter, self.calls = self.calls, self.calls + 1
-        return F.dropout2d(x, self.p, seed=self.seed, purpose=f"dropout {self.path}", counter=counter)
+
+class StochasticDepth(Dropout):
+    """Dropout of whole samples of input (N, ...), see `F.stochastic_depth`. Its mask is drawn as that of `Dropout`.
+
+    Put it at the end of a residual branch, which is then skipped for some of the samples.
+    """
+
+    dropped = "samples"
+    _drop = staticmethod(F.stochastic_depth)

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
+from gpucnn.autograd.tape import current_owner
 from gpucnn.backend import Array, Device, as_array, choose_device, to_host
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, shape_text
@@ -15,6 +16,9 @@ from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
+
+IGNORED_STATE = "num_batches_tracked"
+"""A counter of PyTorch's batch norms, which its momentum makes no use of: state from there loads without it."""
 
 
 class Layer:
@@ -43,7 +47,7 @@ class Layer:
         calls = current_calls.get()
         tensors = [self._take(x) for x in inputs]
         if not self._knows_its_shape:
-            output = self.forward(*tensors, **options)
+            output = self._owning(tensors, options)
             return output if calls is not None else self._after_hooks(tensors, output)
         shapes = [x.shape for x in tensors]
         shape = self.output_shape(*shapes)
@@ -59,15 +63,19 @@ class Layer:
     def _compute(self, inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
         """`forward` of an innermost layer, which errors of the memory, here and on the way back, then name."""
         try:
-            output = self.forward(*inputs, **options)
+            return self._owning(inputs, options)
         except Exception as error:
             if is_out_of_memory(error):
                 error.add_note(f"in {self.label}")
             raise
-        node = getattr(output, "node", None)
-        if node is not None and not node.owner:
-            node.owner = self.label
-        return output
+
+    def _owning(self, inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+        """`forward`, as the owner of what it puts on the tape."""
+        token = current_owner.set(self.label)
+        try:
+            return self.forward(*inputs, **options)
+        finally:
+            current_owner.reset(token)
 
     def _after_hooks(self, inputs: list[Tensor], output: Tensor) -> Tensor:
         """The output, or what the hooks put in its place."""
@@ -109,6 +117,14 @@ class Layer:
         if self._knows_its_shape:
             return 0
         return sum(call.multiply_adds for call in self.trace(*input_shapes).calls) * input_shapes[0][0]
+
+    def im2col_bytes(self, *input_shapes: Shape) -> int:
+        """How many bytes the columns of all its convolutions would take for inputs of `input_shapes`, made at once."""
+        if self._knows_its_shape:
+            return 0
+        layers = {layer.path: layer for _, layer in self.named_layers()}
+        calls = self.trace(*input_shapes).calls
+        return sum(layers[call.path].im2col_bytes(call.input_shape) for call in calls) * input_shapes[0][0]
 
     def trace(self, *input_shapes: Shape) -> Trace:
         """Every innermost layer's call for one image of `input_shapes` (whose batch axis is not looked at).
@@ -168,14 +184,16 @@ class Layer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over parameters and buffers by path, on this model's device and in its dtype.
 
-        Raises StateError, and changes nothing, if a parameter is missing, unknown, or of another shape.
+        Entries of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes
+        nothing, if a parameter is missing, unknown, or of another shape.
         """
         own = dict(self._named_state())
         problems = [f"{path} is missing" for path in own if path not in state]
         arrays: dict[str, Array] = {}
         for path, value in state.items():
             if path not in own:
-                problems.append(f"{path} is unknown")
+                if path.rpartition(".")[2] != IGNORED_STATE:
+                    problems.append(f"{path} is unknown")
                 continue
             try:
                 arrays[path] = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)

@@ -1,24 +1,62 @@
 """Models, one file each, and their creation by name."""
 
+import difflib
 from typing import Any
 
+from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError
-from gpucnn.layers import Layer
+from gpucnn.models.alexnet import AlexNet as AlexNet
+from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
+from gpucnn.models.densenet import DenseNet40 as DenseNet40
+from gpucnn.models.image_model import ImageModel as ImageModel
 from gpucnn.models.lenet5 import LeNet5 as LeNet5
 from gpucnn.models.mlp import MLP as MLP
+from gpucnn.models.mobilenet_v2 import MobileNetV2 as MobileNetV2
+from gpucnn.models.nin import NiN as NiN
+from gpucnn.models.resnet import ResNet18 as ResNet18
+from gpucnn.models.resnet import ResNet34 as ResNet34
+from gpucnn.models.resnet import ResNet50 as ResNet50
 from gpucnn.models.resnet_cifar import ResNet20 as ResNet20
 from gpucnn.models.resnet_cifar import ResNet32 as ResNet32
 from gpucnn.models.resnet_cifar import ResNet56 as ResNet56
 from gpucnn.models.simple_cnn import SimpleCNN as SimpleCNN
 from gpucnn.models.simple_cnn import TwoStageCNN as TwoStageCNN
+from gpucnn.models.squeezenet import SqueezeNet as SqueezeNet
+from gpucnn.models.unet import UNet as UNet
+from gpucnn.models.vgg import VGG11 as VGG11
+from gpucnn.models.vgg import VGG11BN as VGG11BN
+from gpucnn.models.vgg import VGG13 as VGG13
+from gpucnn.models.vgg import VGG13BN as VGG13BN
+from gpucnn.models.vgg import VGG16 as VGG16
+from gpucnn.models.vgg import VGG16BN as VGG16BN
 from gpucnn.models.vgg_mini import VGGMini as VGGMini
+from gpucnn.models.wide_resnet import WideResNet16x4 as WideResNet16x4
 
 _BY_NAME: dict[str, Any] = {
     "lenet5": LeNet5,
     "simplecnn": SimpleCNN,
     "mlp": MLP,
     "vgg_mini": VGGMini,
+    "alexnet": AlexNet,
+    "nin": NiN,
+    "vgg11": VGG11,
+    "vgg11_bn": VGG11BN,
+    "vgg13": VGG13,
+    "vgg13_bn": VGG13BN,
+    "vgg16": VGG16,
+    "vgg16_bn": VGG16BN,
     "resnet20": ResNet20,
+    "resnet32": ResNet32,
+    "resnet56": ResNet56,
+    "resnet18": ResNet18,
+    "resnet34": ResNet34,
+    "resnet50": ResNet50,
+    "wide_resnet16_4": WideResNet16x4,
+    "densenet40_12": DenseNet40,
+    "mobilenet_v2": MobileNetV2,
+    "squeezenet": SqueezeNet,
+    "convnext_tiny": ConvNeXtTiny,
+    "unet": UNet,
 }
 
 
@@ -27,25 +65,46 @@ def names() -> list[str]:
     return list(_BY_NAME)
 
 
+def classifier_names() -> list[str]:
+    """The names of the models that give one row of logits an image: all but U-Net, which labels every pixel."""
+    return [name for name, model in _BY_NAME.items() if model.classifies]
+
+
 def create(
-    name: str, num_classes: int = 10, in_channels: int = 1, image_size: int | None = None, seed: int | None = None
-) -> Layer:
+    name: str,
+    num_classes: int = 10,
+    in_channels: int | None = None,
+    image_size: int | None = None,
+    seed: int | None = None,
+) -> ImageModel:
     """The model called `name`, for images (N, in_channels, image_size, image_size).
 
-    `image_size` is by default what the model was made for. Raises ArgumentError for an unknown name or a size that the
-    model cannot take.
+    `in_channels` and `image_size` are by default what the model was made for. Raises ArgumentError for an unknown name or a
+    size that the model cannot take.
     """
     model = _find(name)
-    created: Layer = model(num_classes, in_channels, model.image_size if image_size is None else image_size, seed)
+    channels = model.in_channels if in_channels is None else in_channels
+    created: ImageModel = model(num_classes, channels, model.image_size if image_size is None else image_size, seed)
     return created
 
 
+def default_input(name: str) -> Shape:
+    """(channels, height, width) of the images that the model called `name` was made for. ArgumentError if unknown."""
+    model = _find(name)
+    return model.in_channels, model.image_size, model.image_size
+
+
 def image_size_for(name: str, native_size: int) -> int:
-    """The image size to train the model called `name` at on images of `native_size`: its own if that is no smaller."""
-    return max(native_size, int(_find(name).image_size))
+    """The image size to train the model called `name` at, on images of `native_size`: theirs, or 28 or 32 if that is larger.
+
+    Which of the two is the model's `training_size`. ArgumentError for an unknown name.
+    """
+    return max(native_size, int(_find(name).training_size))
 
 
 def _find(name: str) -> Any:
-    if name not in _BY_NAME:
-        raise ArgumentError(f"unknown model {name!r}; expected one of {', '.join(_BY_NAME)}")
-    return _BY_NAME[name]
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    nearest = difflib.get_close_matches(str(name), _BY_NAME, 1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise ArgumentError(f"unknown model {name!r}; expected one of {', '.join(_BY_NAME)}{hint}")

@@ -8,16 +8,18 @@ from typing import Any
 from gpucnn.autograd import Tensor
 from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, ShapeError
-from gpucnn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d
+from gpucnn.layers import Conv2d, Flatten, Linear, MaxPool2d
+from gpucnn.models.image_model import ImageModel
 
 
-class LeNet5(Layer):
+class LeNet5(ImageModel):
     """32x32 images -> 6 maps of 28x28 -> 14x14 -> 16 maps of 10x10 -> 5x5 -> 400 -> 120 -> 84 -> classes.
 
     Takes (N, in_channels, 32, 32), gives logits (N, num_classes). ArgumentError for another image size.
     """
 
-    image_size = 32
+    in_channels = 1
+    least_size = 32
 
     def __init__(
         self, num_classes: int = 10, in_channels: int = 1, image_size: int = 32, seed: int | None = None
@@ -26,8 +28,7 @@ class LeNet5(Layer):
             raise ArgumentError(
                 f"LeNet5 takes images of 32x32, got image_size={image_size}; pad or resize the images to 32"
             )
-        if seed is not None:
-            self.seed = seed
+        super().__init__(image_size, seed)
         self.conv1 = Conv2d(in_channels, 6, 5, activation="relu")
         self.pool1 = MaxPool2d(2)
         self.conv2 = Conv2d(6, 16, 5, activation="relu")

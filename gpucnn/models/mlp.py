@@ -3,23 +3,24 @@
 from typing import Any
 
 from gpucnn.autograd import Tensor
-from gpucnn.layers import Flatten, Layer, Linear
+from gpucnn.layers import Flatten, Linear
+from gpucnn.models.image_model import ImageModel
 
 
-class MLP(Layer):
+class MLP(ImageModel):
     """Pixels -> 100 hidden units -> classes: 784-100-10 for 28x28 images, with 78,500 parameters in the first layer.
 
     Takes (N, in_channels, image_size, image_size), gives logits (N, num_classes).
     Source: chapter 5, "The Parameter Explosion Problem".
     """
 
-    image_size = 28
+    in_channels = 1
+    image_size = training_size = 28
 
     def __init__(
         self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, seed: int | None = None
     ) -> None:
-        if seed is not None:
-            self.seed = seed
+        super().__init__(image_size, seed)
         self.flatten = Flatten()
         self.hidden = Linear(in_channels * image_size * image_size, 100, activation="relu")
         self.output = Linear(100, num_classes)

@@ -9,7 +9,7 @@ from typing import Any
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.layers import BatchNorm2d, Conv2d, Layer, Linear, Sequential
-from gpucnn.models.image_size import check_image_size
+from gpucnn.models.image_model import ImageModel
 
 
 class CifarBlock(Layer):
@@ -39,21 +39,18 @@ class CifarBlock(Layer):
         return F.pad(thinned, ((0, 0), (before, self.new_channels - before), (0, 0), (0, 0)))
 
 
-class CifarResNet(Layer):
+class CifarResNet(ImageModel):
     """A 3x3 convolution, three stages of `blocks` blocks with 16, 32 and 64 channels, global average pooling, classes.
 
-    Takes (N, in_channels, H, W) of any size from 4x4, gives logits (N, num_classes).
+    Takes (N, in_channels, H, W) of any size, gives logits (N, num_classes).
     """
 
-    image_size = 32
     blocks: int
 
     def __init__(
         self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32, seed: int | None = None
     ) -> None:
-        check_image_size(self, image_size, 4)
-        if seed is not None:
-            self.seed = seed
+        super().__init__(image_size, seed)
         self.conv1 = Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = BatchNorm2d(16)
         self.layer1 = self._stage(16, 16, 1)

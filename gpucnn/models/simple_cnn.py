@@ -6,26 +6,25 @@ The first declares its first dense layer for 8*26*26 inputs, but pools before it
 from typing import Any
 
 from gpucnn.autograd import Tensor
-from gpucnn.errors import ArgumentError
 from gpucnn.layers import ConvLayer, Flatten, Layer, Linear, MaxPoolLayer
+from gpucnn.models.image_model import ImageModel
 
 
-class SimpleCNN(Layer):
+class SimpleCNN(ImageModel):
     """Convolution with 8 filters of 3x3, ReLU, 2x2 max pooling, 128 hidden units, classes.
 
     Takes (N, in_channels, image_size, image_size), 28x28 in the chapter; gives logits (N, num_classes). ArgumentError
     for images smaller than 4x4. Source: chapter 5, "Simple CNN Implementation".
     """
 
-    image_size = 28
+    in_channels = 1
+    image_size = training_size = 28
+    least_size = 4
 
     def __init__(
         self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, seed: int | None = None
     ) -> None:
-        if image_size < 4:
-            raise ArgumentError(f"SimpleCNN takes images of 4x4 and more, got image_size={image_size}")
-        if seed is not None:
-            self.seed = seed
+        super().__init__(image_size, seed)
         pooled_size = (image_size - 2) // 2
         self.conv = ConvLayer(in_channels, 8, 3, activation="relu")
         self.pool = MaxPoolLayer(2)

@@ -4,24 +4,22 @@ from typing import Any
 
 from gpucnn.autograd import Tensor
 from gpucnn.layers import BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
-from gpucnn.models.image_size import check_image_size
+from gpucnn.models.image_model import ImageModel
 
 
-class VGGMini(Layer):
+class VGGMini(ImageModel):
     """conv32-conv32-pool-conv64-conv64-pool-fc128-classes, batch norm after the convolutions, ReLU after all but the last.
 
     Takes (N, in_channels, image_size, image_size), 32x32 by default; gives logits (N, num_classes). ArgumentError for images
     smaller than 4x4. In the manner of Simonyan and Zisserman, "Very deep convolutional networks", ICLR 2015.
     """
 
-    image_size = 32
+    least_size = 4
 
     def __init__(
         self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32, seed: int | None = None
     ) -> None:
-        check_image_size(self, image_size, 4)
-        if seed is not None:
-            self.seed = seed
+        super().__init__(image_size, seed)
         size = image_size // 4
         self.features = Sequential(
             *_block(in_channels, 32), *_block(32, 32), MaxPool2d(2), *_block(32, 64), *_block(64, 64), MaxPool2d(2)

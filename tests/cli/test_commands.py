@@ -158,19 +158,6 @@ def test_names_that_the_terminal_cannot_show(run: Path, tmp_path: Path) -> None:
     assert "\\xfcn\\xef grey.png" in result.stdout
 
 
-def test_summary_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["summary", "lenet5", "--input", "1x32x32"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    cells = [re.split(r"\s{2,}", line) for line in lines]
-    assert cells[0] == ["layer", "kind", "output shape", "parameters", "multiply-adds"]
-    assert cells[3] == ["conv1", "Conv2d", "(N, 6, 28, 28)", "156", "117,600"]
-    assert cells[5] == ["conv2", "Conv2d", "(N, 16, 10, 10)", "2,416", "240,000"]
-    assert cells[8] == ["fc1", "Linear", "(N, 120)", "48,120", "48,000"]
-    assert cells[-1] == ["total", "61,706", "416,520"]
-    assert main(["summary", "simplecnn", "--input", "3x32x32", "--classes", "7"]) == 0
-    assert "(N, 7)" in capsys.readouterr().out
-
-
 def test_idx_data_from_a_folder(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (in_tmp_path / "data" / "mnist").mkdir(parents=True)
     write_small_mnist(in_tmp_path / "data" / "mnist", ".gz")

@@ -6,7 +6,7 @@ import pytest
 from gpucnn import Tensor
 from gpucnn import functions as F
 from gpucnn.backend import random_words
-from gpucnn.errors import ShapeError
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from tests.backends import Backend, host
 
 
@@ -52,3 +52,23 @@ def test_dropout2d_keeps_or_drops_whole_channels(backend: Backend) -> None:
     assert F.dropout2d(x, 0.4, training=False) is x
     with pytest.raises(ShapeError, match=r"dropout2d: expected input \(N, C, ...\), got \(3,\)"):
         F.dropout2d(np.ones(3), 0.5)
+
+
+def test_stochastic_depth_keeps_or_drops_whole_samples(backend: Backend) -> None:
+    x = backend.tensor(np.arange(1, 61, dtype=np.float32).reshape(6, 2, 5), True)
+    output = F.stochastic_depth(x, 0.4, seed=5, purpose="here", counter=2)
+    kept = (random_words(5, "here", 2, count=6) >= round(0.4 * 2**32)).reshape(6, 1, 1)
+    assert kept.any()
+    assert not kept.all()
+    np.testing.assert_allclose(output.numpy(), x.numpy() * kept / 0.6, rtol=1e-6)
+    output.backward(np.ones(output.shape))
+    np.testing.assert_allclose(host(x.grad), np.broadcast_to(kept / 0.6, x.shape), rtol=1e-6)
+    assert output.dtype == x.grad.dtype == np.float32
+    assert F.stochastic_depth(x, 0.4, training=False) is x
+    assert F.stochastic_depth(x, 0) is x
+    with pytest.raises(ShapeError, match=r"stochastic_depth: expected input \(N, ...\), got \(\)"):
+        F.stochastic_depth(np.float32(1), 0.5)
+    with pytest.raises(ArgumentError, match="stochastic_depth: p, the share of samples to drop, must be .*, got 1"):
+        F.stochastic_depth(x, 1)
+    with pytest.raises(DTypeError, match="stochastic_depth: expected floats, got int64"):
+        F.stochastic_depth(np.ones(3, np.int64), 0.5)

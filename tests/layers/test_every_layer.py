@@ -46,6 +46,7 @@ LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
     (lambda: layers.AdaptiveAvgPool2d((2, 3)), (2, 2, 5, 4)),
     (lambda: layers.AdaptiveMaxPool2d(2), (1, 2, 3, 5)),
     (lambda: layers.Dropout2d(0.4), (3, 4, 2, 2)),
+    (lambda: layers.StochasticDepth(0.4), (6, 2, 3)),
     (lambda: layers.BatchNorm1d(3, frozen=True), (4, 3)),
     (lambda: layers.BatchNorm2d(2, affine=False, frozen=True), (3, 2, 2, 2)),
     (lambda: layers.LayerNorm((3, 4)), (2, 3, 4)),
@@ -147,6 +148,7 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (lambda: layers.Dropout(1.5), ArgumentError, "Dropout: p, the share of elements to drop, must be a number from 0 to below 1, got 1.5"),
     (lambda: layers.Dropout2d(1), ArgumentError, "Dropout2d: p, the share of channels to drop, must be a number from 0 to below 1, got 1"),
     (lambda: layers.Flatten()(np.zeros(3)), ShapeError, "Flatten: expected input (N, ...) of two axes or more, got (3,); give single samples a batch axis with x[None]"),
+    (lambda: layers.StochasticDepth(1), ArgumentError, "StochasticDepth: p, the share of samples to drop, must be a number from 0 to below 1, got 1"),
     (lambda: layers.MaxPool2d(2, padding=2), ArgumentError, "MaxPool2d: padding must be at most half of kernel_size, got padding 2 for a kernel of 2x2: some windows would see no image at all"),
     (lambda: layers.Conv2d(1, 1, 9)(np.zeros((1, 1, 8, 8))), ShapeError, "Conv2d: a window of 9x9 does not fit into an image of 8x8 with padding 0; use a smaller kernel_size or dilation, more padding, or larger images"),
 ]  # fmt: skip

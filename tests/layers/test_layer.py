@@ -125,6 +125,16 @@ def test_state_that_does_not_fit_is_refused_whole() -> None:
         Net().load_state_dict({})
 
 
+def test_state_from_pytorch_loads_without_its_batch_counters() -> None:
+    layer = layers.Sequential(layers.BatchNorm2d(2))
+    state = {path: array + 3 for path, array in layer.state_dict().items()}
+    layer.load_state_dict({**state, "0.num_batches_tracked": np.array(7)})
+    np.testing.assert_array_equal(layer[0].running_mean.data, [3, 3])  # type: ignore[attr-defined]
+    layers.BatchNorm2d(2).load_state_dict({**layer[0].state_dict(), "num_batches_tracked": np.array(7)})
+    with pytest.raises(StateError, match="0.batches_tracked is unknown"):
+        layer.load_state_dict({**state, "0.batches_tracked": np.array(7)})
+
+
 def test_train_and_eval_reach_all_layers() -> None:
     net = layers.Sequential(layers.Dropout(0.5), layers.Sequential(layers.Dropout(0.5)))
     assert net.eval() is net
