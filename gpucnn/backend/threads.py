@@ -14,6 +14,12 @@ from gpucnn.errors import ArgumentError
 
 VARIABLE = "GPUCNN_NUM_THREADS"
 
+MOST_PARTS = 8
+LEAST_WORK = 1 << 19
+"""Multiply-adds in a part: with fewer it is done before another thread has heard of it."""
+ELEMENT = 8
+"""The multiply-adds that take as long as a pass over one element."""
+
 
 def thread_count() -> int:
     """How many threads may work: $GPUCNN_NUM_THREADS, or the processor's cores that this process may use.
@@ -28,7 +34,7 @@ def thread_count() -> int:
     return int(text)
 
 
-def parallel(task: Callable[[int], None], count: int) -> None:
+def parallel(task: Callable[[int], object], count: int) -> None:
     """task(0), task(1), ... task(count - 1), by this thread and those of the pool; returns when all are done.
 
     What a task raises is raised here, the first of them; the other tasks that have begun are finished. A task that calls
@@ -38,7 +44,7 @@ def parallel(task: Callable[[int], None], count: int) -> None:
         _divide(task, count)
 
 
-def _divide(task: Callable[[int], None], count: int) -> None:
+def _divide(task: Callable[[int], object], count: int) -> None:
     if count > 1 and not getattr(_here, "working", False) and _pool.lock.acquire(blocking=False):
         try:
             helpers = _pool.workers(min(thread_count(), count) - 1)
@@ -51,10 +57,19 @@ def _divide(task: Callable[[int], None], count: int) -> None:
         task(number)
 
 
+def cut(count: int, work: int, most: int = MOST_PARTS) -> list[slice]:
+    """`count` items, each of so much `work`, cut into parts of about equal size: one of them where there is little to do.
+
+    Neither the machine nor its threads matter, so that sums over parts are always the same.
+    """
+    number = max(1, min(most, count, count * work // LEAST_WORK))
+    return [slice(part * count // number, (part + 1) * count // number) for part in range(number)]
+
+
 class _Job:
     """A loop whose numbers are handed out one by one."""
 
-    def __init__(self, task: Callable[[int], None], count: int) -> None:
+    def __init__(self, task: Callable[[int], object], count: int) -> None:
         self.task, self.count = task, count
         self.numbers = itertools.count()  # next() of it is atomic
         self.failures: list[BaseException] = []
@@ -97,7 +112,7 @@ class _Pool:
         return self._workers[:count]
 
 
-def _share(task: Callable[[int], None], count: int, helpers: list[_Worker]) -> None:
+def _share(task: Callable[[int], object], count: int, helpers: list[_Worker]) -> None:
     job = _Job(task, count)
     for helper in helpers:
         helper.jobs.put(job)

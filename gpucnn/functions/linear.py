@@ -8,6 +8,7 @@ from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import linear_shape
 from gpucnn.kernels.bias_relu import add_bias, relu_gradient
 from gpucnn.kernels.channel_sums import channel_sums
+from gpucnn.kernels.matrix_product import matrix_product
 
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: str | None = None) -> Tensor:
@@ -26,7 +27,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
     if offsets is not None and offsets.shape != weight.shape[:1]:
         raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(offsets.shape)}")
     relu = check_activation("linear", activation)
-    output = add_bias(x.data @ weight.data.T, offsets, relu)
+    output = add_bias(matrix_product(x.data, weight.data.T), offsets, relu)
     relu_output = output if relu else None
     vectors = x.data if weight.requires_grad else None
     matrix = weight.data if x.requires_grad else None
@@ -36,10 +37,10 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
         if relu_output is not None:
             gradient = relu_gradient(gradient, relu_output)
         xp = xp_of(gradient)
-        x_gradient = None if matrix is None else gradient @ matrix
+        x_gradient = None if matrix is None else matrix_product(gradient, matrix)
         gradients: list[Array | None] = [x_gradient, None, None][: len(inputs)]
         if vectors is not None:
-            gradients[1] = xp.matmul(gradient.T, vectors, out=weight.gradient_buffer())
+            gradients[1] = matrix_product(gradient.T, vectors, out=weight.gradient_buffer())
         if learned_bias is not None:
             gradients[2] = channel_sums(xp.ascontiguousarray(gradient)[..., None], out=learned_bias.gradient_buffer())
         return tuple(gradients)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 
@@ -23,7 +24,7 @@ def adam(parameters: Array, gradients: Array, means: Array, squares: Array, sett
         launch(ADAM, parameters.size, parameters, gradients, means, squares, settings, parameters.size)
         return
     if jit.accepts(parameters, gradients, means, squares, settings):
-        parts = jit.kernel.parts(parameters.size, jit.kernel.ELEMENT)
+        parts = cut(parameters.size, ELEMENT)
         jit.kernel.run(jit.updates.adam(), parameters.size, [parameters, gradients, means, squares, settings], parts)
         return
     rate, beta1, fresh1, beta2, fresh2, correction2, eps, weight_decay = settings

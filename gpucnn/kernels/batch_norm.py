@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.host_memory import empty_like
+from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.tiling import pieces
@@ -121,7 +123,7 @@ def _compiled_batch_norm(
     values: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Statistics]:
     batch, channels, positions = values.shape
-    parts = jit.kernel.parts(batch, channels * positions * jit.kernel.ELEMENT)
+    parts = cut(batch, channels * positions * ELEMENT)
     means, squares = np.empty((2, batch, channels), values.dtype)
     jit.kernel.run(jit.batch_norm.moments(channels, positions), batch, [values, means, squares], parts)
     # The planes' means and squares together: Chan, Golub and LeVeque, "Updating formulae ...", 1979.
@@ -131,7 +133,7 @@ def _compiled_batch_norm(
     factor = inverse if weight is None else inverse * weight
     near = mean.astype(values.dtype)
     shift = (near - mean) * factor + (0 if bias is None else bias)
-    output = np.empty_like(values)
+    output = empty_like(values)
     numbers = [number.astype(values.dtype) for number in (near, factor, shift)]
     jit.kernel.run(jit.batch_norm.normalize(channels, positions), batch, [values, *numbers, output], parts)
     return output, Statistics(*(number.astype(values.dtype) for number in (mean, variance, inverse)))
@@ -146,7 +148,7 @@ def _compiled_gradients(
     bias_gradient: Array | None,
 ) -> Array:
     batch, channels, positions = values.shape
-    parts = jit.kernel.parts(batch, channels * positions * jit.kernel.ELEMENT)
+    parts = cut(batch, channels * positions * ELEMENT)
     sums, products = np.empty((2, batch, channels), values.dtype)
     arrays = [gradient, values, statistics.mean, sums, products]
     jit.kernel.run(jit.batch_norm.products(channels, positions), batch, arrays, parts)
@@ -158,7 +160,7 @@ def _compiled_gradients(
         bias_gradient[...] = total
     factor, count = inverse if weight is None else inverse * weight, batch * positions
     numbers = (factor, -factor * inverse * product / count, -factor * total / count)
-    result = np.empty_like(values)
+    result = empty_like(values)
     arrays = [gradient, values, statistics.mean, *(number.astype(values.dtype) for number in numbers), result]
     jit.kernel.run(jit.batch_norm.gradient(channels, positions), batch, arrays, parts)
     return result
@@ -169,7 +171,7 @@ def _normalize(values: Array, weight: Array | None, bias: Array | None, eps: flo
     count = batch * positions
     near = (_channel_sums(values) / count).astype(values.dtype)
     rest, square = np.zeros((2, *near.shape))
-    output, spread = np.empty_like(values), _spread(near, positions)
+    output, spread = empty_like(values), _spread(near, positions)
     for part in _parts(values):
         centred = np.subtract(values[part], spread, out=output[part])
         rest += _channel_sums(centred)
@@ -199,7 +201,7 @@ def _gradients(
     batch, _, positions = values.shape
     count, dtype = batch * positions, values.dtype
     sums, products = np.zeros((2, *statistics.mean.shape))
-    result, spread = np.empty_like(values), _spread(statistics.mean, positions)
+    result, spread = empty_like(values), _spread(statistics.mean, positions)
     for part in _parts(values):
         centred = np.subtract(values[part], spread, out=result[part])
         sums += _channel_sums(gradient[part])

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.host_memory import empty_like
+from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
@@ -32,7 +34,7 @@ def relu(x: Array) -> Array:
     """max(0, x), element by element, for an array of any shape. A NaN stays one."""
     xp = xp_of(x)
     if jit.accepts(x) and x.flags.c_contiguous:
-        output = np.empty_like(x)
+        output = empty_like(x)
         _sweep(jit.relu.relu(), x, output)
         return output
     if not accepts(x):
@@ -47,7 +49,7 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
     xp = xp_of(gradient, output)
     if jit.accepts(gradient, output):
         gradient, output = np.ascontiguousarray(gradient), np.ascontiguousarray(output)
-        passed = np.empty_like(gradient)
+        passed = empty_like(gradient)
         _sweep(jit.relu.relu_gradient(), gradient, output, passed)
         return passed
     if not accepts(gradient):
@@ -144,7 +146,7 @@ def images_to_rows(gradient: Array, output: Array | None) -> Array:
 def _sweep(kernel: Any, *arrays: Array) -> None:
     """Run a compiled loop over the elements of equally large arrays."""
     size = arrays[0].size
-    jit.kernel.run(kernel, size, [array.reshape(size) for array in arrays], jit.kernel.parts(size, jit.kernel.ELEMENT))
+    jit.kernel.run(kernel, size, [array.reshape(size) for array in arrays], cut(size, ELEMENT))
 
 
 def _contiguous(array: Array | None) -> Array | None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array
+from gpucnn.backend.host_memory import empty, empty_like
+from gpucnn.backend.threads import ELEMENT, MOST_PARTS, cut
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels import jit
@@ -71,13 +73,13 @@ def _convolve(
     sizes = _sizes(images.shape, weight.shape, window, groups, output_size)
     machine = jit.host.host()
     kernel = jit.convolution.forward(sizes, bias is not None, relu, machine)
-    output = np.empty((batch, filters, *output_size), images.dtype) if out is None else out
+    output = empty((batch, filters, *output_size), images.dtype) if out is None else out
     packed = jit.convolution.pack(weight, groups, machine)
     arrays = [np.ascontiguousarray(images), packed, output]
     if bias is not None:
         arrays.append(np.ascontiguousarray(bias))
     work = filters * output_size[0] * output_size[1] * (weight.size // filters)
-    jit.kernel.run(kernel, batch, arrays, jit.kernel.parts(batch, work))
+    jit.kernel.run(kernel, batch, arrays, cut(batch, work))
     return output
 
 
@@ -95,21 +97,21 @@ def _of_rows(gradient: Array, relu_output: Array | None, bias_gradient: Array | 
     sums = np.empty(planes, gradient.dtype)
     arrays, rows = [gradient.reshape(planes, positions), sums], gradient
     if relu_output is not None:
-        rows = np.empty_like(gradient)
+        rows = empty_like(gradient)
         arrays += [np.ascontiguousarray(relu_output).reshape(planes, positions), rows.reshape(planes, positions)]
     kernel = jit.relu.plane_sums(positions, relu_output is not None)
-    jit.kernel.run(kernel, planes, arrays, jit.kernel.parts(planes, jit.kernel.ELEMENT * positions))
+    jit.kernel.run(kernel, planes, arrays, cut(planes, ELEMENT * positions))
     if bias_gradient is not None:
         sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
     return rows
 
 
 def _weight_gradient(gradient: Array, images: Array, window: Window, groups: int, weight_gradient: Array) -> None:
-    batch, filters, rows, columns = gradient.shape
+    batch, _, rows, columns = gradient.shape
     sizes = _sizes(images.shape, weight_gradient.shape, window, groups, (rows, columns))
-    most = max(1, min(jit.kernel.MOST_PARTS, LARGEST_PARTIAL_SUMS // weight_gradient.nbytes))
-    parts = jit.kernel.parts(batch, rows * columns * weight_gradient.size, most)
-    partial = np.empty((len(parts), *weight_gradient.shape), gradient.dtype)
+    most = max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // weight_gradient.nbytes))
+    parts = cut(batch, rows * columns * weight_gradient.size, most)
+    partial = empty((len(parts), *weight_gradient.shape), gradient.dtype)
     kernel = jit.convolution.weight_gradient(sizes, jit.host.host())
     jit.kernel.run(kernel, batch, [images, gradient, partial], parts)
     partial.sum(axis=0, out=weight_gradient)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.host_memory import empty
+from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.checks import Shape
 from gpucnn.geometry import Tap, Window
 from gpucnn.kernels import jit
@@ -89,23 +91,23 @@ def _compiled_max_pool(images: Array, window: Window) -> tuple[Array, Array]:
     batch, channels, *image_size = images.shape
     output_size = window.output_size((image_size[0], image_size[1]), "max_pool")
     plane = jit.padded.PaddedPlane((image_size[0], image_size[1]), window, output_size)
-    output = np.empty((batch, channels, *output_size), images.dtype)
-    argmax, planes = np.empty(output.shape, np.int32), batch * channels
+    output = empty((batch, channels, *output_size), images.dtype)
+    argmax, planes = empty(output.shape, np.int32), batch * channels
     arrays = [np.ascontiguousarray(images), output, argmax]
     by_plane = [array.reshape(planes, *array.shape[2:]) for array in arrays]
-    work = math.prod(output_size) * math.prod(window.kernel) * jit.kernel.ELEMENT
-    jit.kernel.run(jit.max_pool.forward(plane), planes, by_plane, jit.kernel.parts(planes, work))
+    work = math.prod(output_size) * math.prod(window.kernel) * ELEMENT
+    jit.kernel.run(jit.max_pool.forward(plane), planes, by_plane, cut(planes, work))
     return output, argmax
 
 
 def _compiled_gradient(gradient: Array, argmax: Array, image_shape: Shape, window: Window) -> Array:
     image_size, output_size = (image_shape[2], image_shape[3]), (gradient.shape[2], gradient.shape[3])
     plane, planes = jit.padded.PaddedPlane(image_size, window, output_size), image_shape[0] * image_shape[1]
-    images = np.empty(image_shape, gradient.dtype)
+    images = empty(image_shape, gradient.dtype)
     arrays = [np.ascontiguousarray(gradient), np.ascontiguousarray(argmax), images]
     by_plane = [array.reshape(planes, *array.shape[2:]) for array in arrays]
-    work = math.prod(image_size) * jit.kernel.ELEMENT
-    jit.kernel.run(jit.max_pool.gradient(plane), planes, by_plane, jit.kernel.parts(planes, work))
+    work = math.prod(image_size) * ELEMENT
+    jit.kernel.run(jit.max_pool.gradient(plane), planes, by_plane, cut(planes, work))
     return images
 
 

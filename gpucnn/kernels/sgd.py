@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gpucnn.backend import Array
+from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 
@@ -24,7 +25,7 @@ def sgd(parameters: Array, gradients: Array, velocities: Array | None, settings:
         return
     if jit.accepts(parameters, gradients, velocities, settings):
         arrays = [parameters, gradients, settings, *([] if velocities is None else [velocities])]
-        parts = jit.kernel.parts(parameters.size, jit.kernel.ELEMENT)
+        parts = cut(parameters.size, ELEMENT)
         jit.kernel.run(jit.updates.sgd(velocities is not None, nesterov), parameters.size, arrays, parts)
         return
     lr, momentum, weight_decay = settings

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.checks import Pair
-from gpucnn.kernels.jit.builder import Builder, Index, Pointer, Size, Vector
+from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.host import Host
 from gpucnn.kernels.jit.kernel import EACH, PARTS, Argument, Kernel
 from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
@@ -215,7 +215,7 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
         first, last = b.index("first"), b.index("last")
         fill(b, total, 0, groups * filters * channels * taps)
 
-        def some_images(n: Index) -> None:
+        def some_images(n: Size) -> None:
             count = b.smaller(at_once, last - n)
             for group in range(groups):
 

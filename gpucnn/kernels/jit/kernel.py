@@ -97,19 +97,3 @@ def _function(kernel: Kernel) -> Callable[..., None]:
                 address = compiled(kernel.name, kernel.sizes, write)
                 _functions[key] = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(parameters))(address)
     return _functions[key]
-
-
-MOST_PARTS = 8
-LEAST_WORK = 1 << 19
-"""Multiply-adds in a part: with fewer it is done before another thread has heard of it."""
-ELEMENT = 8
-"""The multiply-adds that take as long as a pass over one element."""
-
-
-def parts(count: int, work: int, most: int = MOST_PARTS) -> list[slice]:
-    """`count` items, each of so much `work`, cut into parts of about equal size: one of them where there is little to do.
-
-    Neither the machine nor its threads matter, so that sums over parts are always the same.
-    """
-    number = max(1, min(most, count, count * work // LEAST_WORK))
-    return [slice(part * count // number, (part + 1) * count // number) for part in range(number)]
