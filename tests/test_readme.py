@@ -17,10 +17,10 @@ def test_the_python_in_readme_runs() -> None:
     names: dict[str, object] = {}
     exec(compile(training, "README.md", "exec"), names)
     assert names["loss"].item() < 2.3  # type: ignore[attr-defined]
-    good, _, bad = own_layer.rpartition("TwoStage()")
+    good, _, bad = own_layer.rpartition("Refine()")
     exec(compile(good, "README.md", "exec"), names)
     with pytest.raises(ShapeError) as raised:
-        exec(compile("TwoStage()" + bad, "README.md", "exec"), names)
+        exec(compile("Refine()" + bad, "README.md", "exec"), names)
     promised = re.search(r"# ShapeError: (.*?);\n\s*# (.*)", own_layer)
     assert promised
     assert str(raised.value) == f"{promised[1]}; {promised[2]}"
