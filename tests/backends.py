@@ -9,32 +9,43 @@ import numpy as np
 from gpucnn import Tensor
 from gpucnn.backend import Array, choose_device, to_device, to_host
 from gpucnn.backend.cuda import find_problem, use_in_place_of_cupy
+from gpucnn.kernels import jit
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator, compiler
 
-NAMES = ("numpy", "emulated", "cupy")
+NAMES = ("numpy", "jit", "emulated", "cupy")
+ON_CPU = ("numpy", "jit")
 
 
 class Backend:
-    """One way to compute: "numpy" on the CPU, "cupy" on a GPU, "emulated" the GPU's way on a CPU."""
+    """One way to compute: "numpy" on the CPU, "jit" there in compiled loops, "cupy" on a GPU, "emulated" its way on a CPU."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether its arrays are NumPy's."""
+        return self.name in ON_CPU
+
+    @property
     def device_name(self) -> str:
         """What `to` takes."""
-        return "cpu" if self.name == "numpy" else "cuda"
+        return "cpu" if self.on_cpu else "cuda"
 
     def missing(self) -> str | None:
         """Why the backend cannot run here; None if it can."""
         if self.name == "emulated":
             return None if compiler() else "emulated kernels need g++ (Debian: apt-get install g++)"
+        if self.name == "jit":
+            return jit.missing() or None
         problem = find_problem() if self.name == "cupy" else None
         return problem and f"no GPU: {problem.cause}"
 
     def active(self) -> AbstractContextManager[None]:
         """Inside, its device works."""
+        if self.on_cpu:
+            return jit.use(self.name)
         return use_in_place_of_cupy(emulated_cupy()) if self.name == "emulated" else nullcontext()
 
     def array(self, host: Any) -> Array:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from gpucnn import data
 from gpucnn.testing.emulator.function import ORDERS
-from tests.backends import NAMES, Backend, emulated_cupy
+from tests.backends import NAMES, ON_CPU, Backend, emulated_cupy
 
 # The same examples every time, and no limit on how long a slow or busy machine takes for one. A backend is the same
 # object for all examples of a test, so it may be a fixture.
@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gpucnn")
     group.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where no GPU works")
     group.addoption("--require-emulator", action="store_true", help="fail, instead of skipping, where g++ is missing")
+    group.addoption("--require-jit", action="store_true", help="fail, instead of skipping, where llvmlite is missing")
     group.addoption("--mutants", action="store_true", help="see whether changed kernels turn tests red (minutes)")
     group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
@@ -33,12 +34,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         wanted = metafunc.config.getoption("--backend") or NAMES
-        names = [name for name in wanted if name != "numpy" or "gpu" not in metafunc.fixturenames]
+        names = [name for name in wanted if name not in ON_CPU or "gpu" not in metafunc.fixturenames]
         if "order" not in metafunc.fixturenames:
             metafunc.parametrize("backend", names, indirect=True)
             return
         rows = [(name, order) for name in names for order in (ORDERS if name == "emulated" else ORDERS[:1])]
         metafunc.parametrize(("backend", "order"), rows, indirect=True)
+
+
+REQUIRED = {"cupy": "--require-gpu", "emulated": "--require-emulator", "jit": "--require-jit"}
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     found = Backend(request.param)
     request.node.user_properties.append(("backend", found.name))
     if missing := found.missing():
-        required = {"cupy": "--require-gpu", "emulated": "--require-emulator"}[found.name]
+        required = REQUIRED[found.name]
         if request.config.getoption(required):
             pytest.fail(f"{missing}, and {required} was given")
         pytest.skip(missing)

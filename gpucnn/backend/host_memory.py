@@ -6,6 +6,9 @@ is ever overwritten.
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from gpucnn.checks import Shape
 LEAST_BYTES = 128 << 10
 """Smaller arrays come from the system's own allocator, which keeps them, too."""
 
-CLASSES_PER_DOUBLING = 4
+CLASSES_PER_DOUBLING = 16
 """Sizes are rounded up to one of so many steps between a power of two and the next, so that blocks fit again."""
 
 UNUSED_AFTER = 4096
@@ -26,7 +29,7 @@ def empty(shape: Shape, dtype: Any) -> np.ndarray:
     """A new array (numpy.ndarray), contiguous, with anything in it. Like `numpy.empty`, but for where its memory is from."""
     dtype = np.dtype(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
-    if nbytes < LEAST_BYTES:
+    if nbytes < LEAST_BYTES or not _pooled.get():
         return np.empty(shape, dtype)
     flat = np.asarray(_Lease(_pool.take(_rounded(nbytes))))
     array: np.ndarray = flat[:nbytes].view(dtype).reshape(shape)
@@ -41,6 +44,19 @@ def empty_like(array: np.ndarray) -> np.ndarray:
 def release_memory() -> None:
     """Give all memory that no array uses back to the system."""
     _pool.clear()
+
+
+@contextmanager
+def unpooled() -> Iterator[None]:
+    """Inside, every array has memory of its own, so that who counts allocations counts arrays."""
+    token = _pooled.set(False)
+    try:
+        yield
+    finally:
+        _pooled.reset(token)
+
+
+_pooled = ContextVar("pooled", default=True)
 
 
 class _Lease:

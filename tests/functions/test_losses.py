@@ -162,7 +162,7 @@ def test_a_label_on_the_gpu_that_is_no_class_makes_its_loss_a_nan(backend: Backe
     for loss in (F.nll_loss, F.cross_entropy):
         logits = backend.tensor(np.ones((3, 3), np.float32), True)
         labels = backend.tensor(np.array([1, 3, -100]))
-        if backend.name == "numpy":
+        if backend.on_cpu:
             with pytest.raises(ArgumentError, match="labels must be from 0 to 2, got 1 to 3"):
                 loss(logits, labels, ignore_index=-100, reduction="none")
             continue

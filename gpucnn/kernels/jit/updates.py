@@ -1,6 +1,6 @@
 """The updates of SGD and Adam over flat buffers."""
 
-from gpucnn.kernels.jit.builder import Builder, Size
+from gpucnn.kernels.jit.builder import Builder, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
 
 
@@ -17,7 +17,7 @@ def sgd(momentum: bool, nesterov: bool) -> Kernel:
         def one(i: Size, width: int) -> None:
             lr, beta, decay = (settings.spread(k, width) for k in range(3))
             value = parameters.load(i, width)
-            slope = b.fma(decay, value, gradients.load(i, width))
+            slope = _decayed(b, decay, value, gradients.load(i, width))
             if velocities is not None:
                 velocity = b.fma(beta, velocities.load(i, width), slope)
                 velocities.store(velocity, i)
@@ -36,6 +36,11 @@ def sgd(momentum: bool, nesterov: bool) -> Kernel:
     return Kernel("sgd", (momentum, nesterov), tuple(arguments), write)
 
 
+def _decayed(b: Builder, decay: Vector, value: Vector, gradient: Vector) -> Vector:
+    """gradient + decay * value; without decay the gradient alone, even where the value is infinite."""
+    return decay.differs(b.splat(0.0, value.width)).select(b.fma(decay, value, gradient), gradient)
+
+
 def adam() -> Kernel:
     """One step over parameters, gradients, means and squares (size,). See `kernels.adam`, also for `settings` (8,)."""
 
@@ -46,7 +51,7 @@ def adam() -> Kernel:
         def one(i: Size, width: int) -> None:
             rate, beta1, fresh1, beta2, fresh2, correction2, eps, decay = (settings.spread(k, width) for k in range(8))
             value = parameters.load(i, width)
-            slope = b.fma(decay, value, gradients.load(i, width))
+            slope = _decayed(b, decay, value, gradients.load(i, width))
             mean = b.fma(beta1, means.load(i, width), fresh1 * slope)
             square = b.fma(beta2, squares.load(i, width), fresh2 * (slope * slope))
             means.store(mean, i)
