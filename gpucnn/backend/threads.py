@@ -7,7 +7,8 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from gpucnn.backend.blas import one_blas_thread
 from gpucnn.errors import ArgumentError
@@ -64,6 +65,16 @@ def cut(count: int, work: int, most: int = MOST_PARTS) -> list[slice]:
     """
     number = max(1, min(most, count, count * work // LEAST_WORK))
     return [slice(part * count // number, (part + 1) * count // number) for part in range(number)]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, `parallel` leaves the pool alone: what this thread does is all that is done."""
+    before, _here.working = getattr(_here, "working", False), True
+    try:
+        yield
+    finally:
+        _here.working = before
 
 
 class _Job:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_like
-from gpucnn.backend.threads import ELEMENT, cut
+from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
@@ -36,6 +36,12 @@ def relu(x: Array) -> Array:
     if jit.accepts(x) and x.flags.c_contiguous:
         output = empty_like(x)
         _sweep(jit.relu.relu(), x, output)
+        return output
+    if isinstance(x, np.ndarray) and x.flags.c_contiguous and x.ndim:
+        output = empty_like(x)
+        flat, result = x.reshape(-1), output.reshape(-1)
+        parts = cut(x.size, ELEMENT)
+        parallel(lambda number: np.maximum(flat[parts[number]], 0, out=result[parts[number]]), len(parts))
         return output
     if not accepts(x):
         return xp.maximum(x, 0)

@@ -15,7 +15,11 @@ Columns and rows are stacks of matrices, see `stack_shape`: one for a whole tile
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.host_memory import empty
+from gpucnn.backend.threads import MOST_PARTS, cut, parallel
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels import direct_conv2d as direct
@@ -28,6 +32,9 @@ from gpucnn.kernels.pointwise import is_pointwise, pointwise_conv2d, pointwise_c
 from gpucnn.kernels.stacked_product import add_products, by_group, product
 from gpucnn.kernels.tiling import Tile, column_byte_cap, stack_shape, tiles
 from gpucnn.kernels.workspace import workspace
+
+LARGEST_PARTIAL_SUMS = 16 << 20
+"""Bytes for sums of the weight's gradient, one for each part of the batch."""
 
 
 def conv2d(
@@ -46,13 +53,34 @@ def conv2d(
     """
     if byte_cap is None and direct.suits(images, weight, images.shape, window):
         return direct.conv2d(images, weight, bias, window, groups, relu)
-    xp = xp_of(images, weight)
-    batch, out_channels = images.shape[0], weight.shape[0]
     output_size = window.output_size(images.shape[2:4], "conv2d")
-    output = xp.empty((batch, out_channels, *output_size), images.dtype)
+    shape = (images.shape[0], weight.shape[0], *output_size)
+    output = empty(shape, images.dtype) if xp_of(images) is np else xp_of(images).empty(shape, images.dtype)
+    parts = _parts(images, images.shape[0], output[:1].size * (weight.size // max(1, len(weight))))
+
+    def convolve_part(number: int) -> None:
+        part = parts[number]
+        _convolve(images[part], weight, bias, window, groups, relu, byte_cap, output[part])
+
+    parallel(convolve_part, len(parts))
+    return output
+
+
+def _convolve(
+    images: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int,
+    relu: bool,
+    byte_cap: int | None,
+    output: Array,
+) -> None:
+    """`conv2d` of some images, into their `output`."""
     if is_pointwise(window):
         pointwise_conv2d(images, weight, bias, window, groups, relu, byte_cap, output)
-        return output
+        return
+    out_channels, output_size = weight.shape[0], (output.shape[2], output.shape[3])
     filters = weight.reshape(groups, out_channels // groups, -1)
     for tile in _tiles(images, images.shape, window, output_size, byte_cap):
         region, part = _seen_by(tile, window, images.shape[2:4], output_size)
@@ -60,7 +88,6 @@ def conv2d(
         im2col(images[tile.images, :, *region], part, out=columns)
         rows = product(filters, by_group(columns, groups))
         rows_to_images(rows, bias, relu, output[tile.images, :, tile.rows, tile.columns])
-    return output
 
 
 def conv2d_gradients(
@@ -92,6 +119,50 @@ def conv2d_gradients(
         filled = (images_gradient, weight_gradient, bias_gradient)
         direct.conv2d_gradients(gradient, images, weight, window, groups, relu_output, *filled)
         return
+    most = MOST_PARTS if weight_gradient is None else max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // weight.nbytes))
+    parts = _parts(gradient, len(gradient), gradient[:1].size * (weight.size // len(weight)), most)
+    partial = [[total] for total in (weight_gradient, bias_gradient)]
+    for sums, total in zip(partial, (weight_gradient, bias_gradient), strict=True):
+        sums += [None if total is None else np.empty_like(total) for _ in parts[1:]]
+
+    def find_part(number: int) -> None:
+        here = parts[number]
+        _fill_gradients(
+            gradient[here],
+            None if images is None else images[here],
+            weight,
+            image_shape,
+            window,
+            groups,
+            None if relu_output is None else relu_output[here],
+            None if images_gradient is None else images_gradient[here],
+            partial[0][number],
+            partial[1][number],
+            byte_cap,
+        )
+
+    parallel(find_part, len(parts))
+    for sums in partial:
+        for more in sums[1:]:
+            if sums[0] is not None:
+                sums[0] += more
+
+
+def _fill_gradients(
+    gradient: Array,
+    images: Array | None,
+    weight: Array,
+    image_shape: Shape,
+    window: Window,
+    groups: int,
+    relu_output: Array | None,
+    images_gradient: Array | None,
+    weight_gradient: Array | None,
+    bias_gradient: Array | None,
+    byte_cap: int | None,
+) -> None:
+    """`conv2d_gradients` of some images, on one thread."""
+    image_shape = (len(gradient), *image_shape[1:])
     if is_pointwise(window):
         filled = (images_gradient, weight_gradient, bias_gradient)
         pointwise_conv2d_gradients(
@@ -124,6 +195,11 @@ def conv2d_gradients(
                 if tile.rows.start == tile.columns.start == 0:
                     images_gradient[tile.images] = 0
                 target += col2im(columns, target.shape, part)
+
+
+def _parts(like: Array, batch: int, work: int, most: int = MOST_PARTS) -> list[slice]:
+    """The batch in parts, one a thread; on a GPU it stays whole."""
+    return cut(batch, work, most) if xp_of(like) is np else [slice(0, batch)]
 
 
 def _tiles(

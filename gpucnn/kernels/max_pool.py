@@ -10,7 +10,7 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty
-from gpucnn.backend.threads import ELEMENT, cut
+from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.checks import Shape
 from gpucnn.geometry import Tap, Window
 from gpucnn.kernels import jit
@@ -59,14 +59,32 @@ def max_pool_with_argmax(images: Array, window: Window) -> tuple[Array, Array]:
         output, argmax = _compiled_max_pool(images, window)
         if window.padding == ((0, 0), (0, 0)) or argmax.min() >= 0:
             return output, argmax
-    output = max_pool(images, window)
-    argmax = xp.full(output.shape, -1, xp.int32)
+    shape = (*images.shape[:2], *window.output_size(image_size, "max_pool"))
+    if xp is not np:
+        output, argmax = xp.empty(shape, images.dtype), xp.empty(shape, xp.int32)
+        _find_maxima(images, window, output, argmax)
+        return output, argmax
+    output, argmax = empty(shape, images.dtype), empty(shape, np.int32)
+    parts = cut(len(images), output[:1].size * math.prod(window.kernel) * ELEMENT)
+
+    def find_part(number: int) -> None:
+        part = parts[number]
+        _find_maxima(images[part], window, output[part], argmax[part])
+
+    parallel(find_part, len(parts))
+    return output, argmax
+
+
+def _find_maxima(images: Array, window: Window, output: Array, argmax: Array) -> None:
+    """Fill `output` with the maxima and `argmax` with where they were."""
+    xp, image_size = xp_of(images), images.shape[2:4]
+    output[...] = max_pool(images, window)
+    argmax[...] = -1
     # From the last tap to the first, so that the first one that holds the maximum is the one that stays.
     for tap in reversed(list(window.taps(image_size, output.shape[2:4]))):
         values = images[..., *tap.inputs]
         wins = (values == output[..., *tap.outputs]) | (values != values)
         xp.copyto(argmax[..., *tap.outputs], _plane_indices(xp, tap, image_size[1]), where=wins)
-    return output, argmax
 
 
 def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window: Window) -> Array:
@@ -79,11 +97,26 @@ def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window
         return _launch_gradient(gradient, argmax, image_shape, window)
     if jit.accepts(gradient) and gradient.size:
         return _compiled_gradient(gradient, argmax, image_shape, window)
-    images = xp.zeros(image_shape, gradient.dtype)
-    for tap in window.taps((image_shape[2], image_shape[3]), gradient.shape[2:4]):
-        won = argmax[..., *tap.outputs] == _plane_indices(xp, tap, image_shape[3])
-        images[..., *tap.inputs] += masked(gradient[..., *tap.outputs], won)
+    if xp is not np:
+        images = xp.zeros(image_shape, gradient.dtype)
+        _add_to_winners(gradient, argmax, images, window)
+        return images
+    images = empty(image_shape, gradient.dtype)
+    parts = cut(image_shape[0], gradient[:1].size * math.prod(window.kernel) * ELEMENT)
+
+    def fill_part(number: int) -> None:
+        part = parts[number]
+        images[part] = 0
+        _add_to_winners(gradient[part], argmax[part], images[part], window)
+
+    parallel(fill_part, len(parts))
     return images
+
+
+def _add_to_winners(gradient: Array, argmax: Array, images: Array, window: Window) -> None:
+    for tap in window.taps((images.shape[2], images.shape[3]), gradient.shape[2:4]):
+        won = argmax[..., *tap.outputs] == _plane_indices(xp_of(gradient), tap, images.shape[3])
+        images[..., *tap.inputs] += masked(gradient[..., *tap.outputs], won)
 
 
 def _compiled_max_pool(images: Array, window: Window) -> tuple[Array, Array]:

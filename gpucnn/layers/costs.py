@@ -1,6 +1,7 @@
 """What every operation of a model costs, in arithmetic and in memory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,10 @@ import numpy as np
 from gpucnn.autograd import Tensor
 from gpucnn.autograd.saved import operations, saved_bytes
 from gpucnn.autograd.tape import Node
+from gpucnn.backend.host_memory import unpooled
+from gpucnn.backend.threads import one_thread
 from gpucnn.checks import Shape
+from gpucnn.kernels import jit
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
 
@@ -60,6 +64,13 @@ def costs(create: Callable[[], Layer], input_shape: Shape) -> list[Cost]:
     return rows + [_function_cost(node, size, counted) for node, size in remaining]
 
 
+@contextmanager
+def plainly_allocated() -> Iterator[None]:
+    """Inside, NumPy computes on one thread, and each array has memory of its own: who counts allocations counts arrays."""
+    with jit.use("numpy"), one_thread(), unpooled():
+        yield
+
+
 def zero_model(create: Callable[[], Layer]) -> Layer:
     """A model that `create` makes, in training mode, all parameters zeros: they cost no draws, and no memory until written to."""
     model = create().train()
@@ -76,7 +87,7 @@ def zero_images(model: Layer, batch: int, input_shape: Shape) -> np.ndarray:
 def _saved(model: Layer, input_shape: Shape, batch: int) -> tuple[list[Node], list[int]]:
     """The operations of a forward pass, and the bytes that each keeps alive."""
     images = zero_images(model, batch, input_shape)
-    with np.errstate(all="ignore"):  # zeros may be divided by zeros
+    with np.errstate(all="ignore"), plainly_allocated():  # zeros may be divided by zeros
         nodes = operations(model(Tensor(images)))
     known = [
         images,

@@ -31,7 +31,7 @@ from gpucnn.errors import ArgumentError
 from gpucnn.kernels.tiling import HOST_COLUMN_BYTES
 from gpucnn.kernels.workspace import LARGEST_KEPT, workspace
 from gpucnn.layers import Layer, Parameter
-from gpucnn.layers.costs import BATCHES, Cost, zero_images, zero_model
+from gpucnn.layers.costs import BATCHES, Cost, plainly_allocated, zero_images, zero_model
 from gpucnn.layers.initialization import zeros
 from gpucnn.optim import SGD, Optimizer
 
@@ -185,7 +185,7 @@ def _moments(model: Layer, input_shape: Shape, batch: int) -> list[tuple[str, in
 
     try:
         tracemalloc.reset_peak()
-        with np.errstate(all="ignore"):  # zeros may be divided by zeros
+        with np.errstate(all="ignore"), plainly_allocated():  # zeros may be divided by zeros
             loss = _loss(model(Tensor(zero_images(model, batch, input_shape))))
             note("in the forward pass", tracemalloc.get_traced_memory()[1])
             for node in operations(loss):
@@ -237,7 +237,8 @@ def _temporaries(create_optimizer: CreateOptimizer, count: int) -> float:
     try:
         start, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        optimizer.step()
+        with plainly_allocated():
+            optimizer.step()
         return (tracemalloc.get_traced_memory()[1] - start) / (count * parameter.dtype.itemsize)
     finally:
         if not traced_before:

@@ -197,4 +197,4 @@ def test_the_gradients_stay_under_the_cap_too() -> None:
     conv2d_gradients(gradient, images, weight, images.shape, Window.of(3, 1, 1), 1, None, *filled, byte_cap=500_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2_000_000, "64 images' products of 147 kB each would be 9 MB"
+    assert peak < 4_000_000, "64 images' products of 147 kB each would be 9 MB"
