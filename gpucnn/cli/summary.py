@@ -15,7 +15,7 @@ from gpucnn.training.memory_plan import MemoryPlan, memory_plan, sgd_with_moment
 HELP = "Show a model's operations with output shape, parameters, multiply-adds and memory, and the batch that fits."
 LEGEND = (
     "activation bytes: what is kept of each image from the forward to the backward pass",
-    f"im2col bytes: what a convolution's columns of an image would take at once; in tiles they take {HOST_COLUMN_BYTES:,} at most",
+    f"im2col bytes: what a convolution's columns of an image would take at once; in tiles they take {HOST_COLUMN_BYTES:,} a thread at most",
 )
 HEADER = ("layer", "kind", "output shape", "parameters", "multiply-adds", "activation bytes", "im2col bytes")
 OPTIMIZERS = {"adam": optim.Adam, "sgd": sgd_with_momentum}

@@ -5,7 +5,7 @@ A step is a forward pass, cross-entropy, a backward pass and an update. What it 
     parameters, their gradients, what the optimizer remembers of them       whatever the batch
     images, and activations kept for the backward pass                      for each image; see `layers.costs`
     gradients and temporaries on top of them, at the worst moment           a straight line in the number of images
-    columns of a tile of a convolution                                      up to a cap, see `kernels.tiling`
+    columns of a tile of a convolution, on every thread                     up to a cap, see `kernels.tiling`
 
 The third is measured: two steps with different, small batches run, and after every operation of the backward pass the
 memory is looked at. Each of these moments gives a straight line, and at a given batch the highest one counts: with few
@@ -26,6 +26,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.autograd.saved import operations
 from gpucnn.autograd.tape import Node
 from gpucnn.backend import Array
+from gpucnn.backend.threads import cut, thread_count
 from gpucnn.checks import Shape, as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.kernels.tiling import HOST_COLUMN_BYTES
@@ -71,8 +72,8 @@ class MemoryPlan(NamedTuple):
     image: int
     activations: int
     """For one image."""
-    columns: frozenset[int]
-    """Of the convolutions: what the columns of one image would take at once."""
+    columns: frozenset[tuple[int, int]]
+    """Of the convolutions: what the columns of one image would take at once, and its multiply-adds."""
     moments: Sequence[Moment]
 
     def peak(self, batch: int) -> int:
@@ -94,7 +95,7 @@ class MemoryPlan(NamedTuple):
             Part("images", images),
             Part("activations", activations),
             Part("gradients and temporaries", self.worst_moment(batch).at(batch) - images - activations),
-            Part("columns of a tile", max((_tile_bytes(one, batch) for one in self.columns), default=0)),
+            Part("columns of tiles", max((_tile_bytes(*one, batch) for one in self.columns), default=0)),
         ]
 
     def largest_batch(self, memory: int) -> int:
@@ -161,15 +162,19 @@ def memory_plan(
         parameters * len(optimizer.remembers),
         image.nbytes,
         sum(cost.activation_bytes for cost in costs),
-        frozenset(cost.im2col_bytes for cost in costs if cost.im2col_bytes),
+        frozenset((cost.im2col_bytes, cost.multiply_adds) for cost in costs if cost.im2col_bytes),
         moments,
     )
 
 
-def _tile_bytes(columns: int, batch: int) -> int:
-    """What a tile takes of a convolution that has so many bytes of columns an image: whole images, if any fits the cap."""
-    images = min(batch, HOST_COLUMN_BYTES // columns)
-    return images * columns or HOST_COLUMN_BYTES
+def _tile_bytes(columns: int, multiply_adds: int, batch: int) -> int:
+    """What the tiles of a convolution take that has so many bytes of columns an image: whole images, if any fits the cap.
+
+    Each thread that works on a part of the batch has a tile of its own.
+    """
+    parts = cut(batch, multiply_adds)
+    images = min(-(-batch // len(parts)), HOST_COLUMN_BYTES // columns)
+    return min(thread_count(), len(parts)) * (images * columns or HOST_COLUMN_BYTES)
 
 
 def _moments(model: Layer, input_shape: Shape, batch: int) -> list[tuple[str, int]]:

@@ -22,7 +22,7 @@ output   Linear     (N, 10)                 850            840                 0
 ----------------------------------------------------------------------------------------------
 total                                    61,706        416,520            38,640       138,400
 activation bytes: what is kept of each image from the forward to the backward pass
-im2col bytes: what a convolution's columns of an image would take at once; in tiles they take 2,097,152 at most
+im2col bytes: what a convolution's columns of an image would take at once; in tiles they take 2,097,152 a thread at most
 """
 
 
@@ -73,7 +73,7 @@ def test_the_memory_of_a_batch_is_told_in_parts(capsys: pytest.CaptureFixture[st
         ["images", "0.3 MB"],
         ["activations", "2.5 MB"],
     ]
-    assert [name for name, _ in cells[5:]] == ["gradients and temporaries", "columns of a tile"]
+    assert [name for name, _ in cells[5:]] == ["gradients and temporaries", "columns of tiles"]
     assert sum(float(size.split()[0]) for _, size in cells) == pytest.approx(float(found[1]), abs=0.4)
 
 
