@@ -1,15 +1,37 @@
 """`gpucnn doctor`: what there is of a GPU on this machine, what is wrong with it, and what mends it."""
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 
 from gpucnn.backend import choose_device
 from gpucnn.backend.diagnosis import Finding, diagnose
+from gpucnn.backend.threads import thread_count
 from gpucnn.cli import agree
 from gpucnn.errors import DeviceError, GpucnnError
-from gpucnn.kernels import launch
+from gpucnn.kernels import jit, launch
+from gpucnn.kernels.jit import compiler
 
 HELP = "Report the GPU's driver, CuPy and its libraries, with fixes, and whether the GPU computes what the CPU does."
 MODEL, INPUT = "lenet5", (1, 32, 32)
+COMPILED_MODEL = "vgg_mini"
+FIRST_STEP = """
+import time
+import numpy as np
+from gpucnn import functions as F, models, optim
+from gpucnn.kernels import jit
+model = models.create("{model}", seed=0)
+optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9)
+optimizer.gather()
+times = [time.perf_counter()]
+for _ in range(2):
+    F.cross_entropy(model(np.zeros((8, 3, 32, 32), np.float32)), np.zeros(8, int)).backward()
+    optimizer.step()
+    times.append(time.perf_counter())
+print(jit.kernel.loaded(), format(times[1] - times[0] - (times[2] - times[1]), ".2f"))
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +44,9 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(table(findings)))
     for fix in dict.fromkeys(finding.fix for finding in findings if finding.fix):
         print(f"fix: {fix}")
+    print(f"\nloops on the CPU: {jit.describe()}; threads: {thread_count()}")
+    if jit.mode() == "jit":
+        print(_first_uses())
     chosen = choose_device("auto")
     print(f"\n--device auto takes {chosen.device} ({chosen.reason})", flush=True)
     if chosen.device.kind == "cpu":
@@ -46,6 +71,24 @@ def table(findings: list[Finding]) -> list[str]:
         problem = f"; {finding.problem}" if finding.problem else ""
         lines.append(f"{'!' if problem else ' '} {finding.name:<{width}}  {finding.value}{problem}")
     return lines
+
+
+def _first_uses() -> str:
+    """How much longer a model's first step takes than its second: where loops are compiled, and where they were before."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, compiler.VARIABLE: folder}
+        command = [sys.executable, "-c", FIRST_STEP.format(model=COMPILED_MODEL)]
+        try:
+            compiling, reading = (
+                subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout.split()
+                for _ in range(2)
+            )
+        except subprocess.CalledProcessError as error:
+            raise DeviceError(f"a training step in compiled loops failed: {error.stderr.splitlines()[-1]}") from None
+    return (
+        f"first step of {COMPILED_MODEL}: {compiling[0]} loops compiled in {compiling[1]} s; "
+        f"in another process, from the cache, ready in {reading[1]} s"
+    )
 
 
 def _compare() -> None:

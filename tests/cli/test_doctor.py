@@ -13,6 +13,7 @@ from gpucnn.backend import Choice, Device
 from gpucnn.backend.diagnosis import Finding
 from gpucnn.cli import agree, doctor
 from gpucnn.cli.main import main
+from gpucnn.kernels import jit
 from tests.backend.fake_stack import WORKING_CUPY, run_with
 
 COMMAND = "from gpucnn.cli.main import main\nraise SystemExit(main(['doctor']))"
@@ -29,14 +30,33 @@ def test_without_cupy_all_is_well(tmp_path: Path) -> None:
     assert [line[:17] for line in lines[:4]] == [
         "  Python         ", "  CPU path       ", "  NVIDIA driver  ", "  CuPy           ",
     ]  # fmt: skip
-    assert lines[2:] == [
+    assert lines[2:6] == [
         "  NVIDIA driver  none found",
         "  CuPy           not installed",
         'fix: pip install "gpucnn[cuda13]"',
         "",
+    ]
+    assert re.fullmatch(r"loops on the CPU: (compiled by llvmlite .*|NumPy \(.*\)); threads: \d+", lines[6])
+    assert lines[-3:] == [
+        "",
         "--device auto takes cpu (no GPU: CuPy is not installed)",
         NOT_COMPARED,
     ]
+
+
+@pytest.mark.skipif(jit.missing() != "", reason=jit.missing())
+def test_compiled_loops_and_what_their_first_use_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    with jit.use("jit"):
+        main(["doctor"])
+    told = re.search(
+        r"first step of vgg_mini: (\d+) loops compiled in (\S+) s; in another process, from the cache, ready in (\S+) s",
+        capsys.readouterr().out,
+    )
+    assert told
+    assert int(told[1]) > 10
+    with jit.use("numpy"):
+        main(["doctor"])
+    assert "loops on the CPU: NumPy (" in capsys.readouterr().out
 
 
 def test_what_is_broken_is_marked_and_mended(tmp_path: Path) -> None:
@@ -86,10 +106,11 @@ def test_a_gpu_that_works_is_compared(
     monkeypatch.setattr(agree, "step_on", step_on)
     assert main(["doctor"]) == (1 if difference else 0)
     printed = capsys.readouterr()
-    assert printed.out.startswith(
-        "  GPU 0  Fake H100\n\n--device auto takes cuda:0 (a GPU that works was found)\n"
+    assert printed.out.startswith("  GPU 0  Fake H100\n\nloops on the CPU: ")
+    assert (
+        "\n\n--device auto takes cuda:0 (a GPU that works was found)\n"
         "one training step of lenet5 in float32, 8 images: cuda against cpu\n"
-    )
+    ) in printed.out
     if difference:
         assert printed.err.startswith("gpucnn doctor: cuda does not agree with cpu: conv1 output is the first to be")
     else:

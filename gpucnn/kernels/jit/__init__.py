@@ -56,6 +56,15 @@ def missing() -> str:
     return "" if known is not None else "this processor has neither AVX-512, AVX2 with FMA nor NEON"
 
 
+def describe() -> str:
+    """What computes on the CPU, and why, in a few words."""
+    if mode() == "numpy":
+        reason = f"{VARIABLE}=numpy" if os.environ.get(VARIABLE) == "numpy" else missing()
+        return f"NumPy ({reason})"
+    known = importlib.import_module("gpucnn.kernels.jit.host").host()
+    return f"compiled by llvmlite for {known.processor}, {known.lanes} floats at a time"
+
+
 @contextmanager
 def use(name: str) -> Iterator[None]:
     """Inside, compute on the CPU as `name` says, "numpy" or "jit"."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from gpucnn.kernels.jit.host import Host, host
 
+VARIABLE = "GPUCNN_CACHE_DIR"
 DIGEST_SIZE = hashlib.sha256().digest_size
 
 
@@ -38,7 +39,7 @@ def compiled(name: str, sizes: tuple[Any, ...], write: Callable[[Host], Any]) ->
 
 def cache_folder() -> Path:
     """Where machine code is kept: $GPUCNN_CACHE_DIR, or gpucnn in the user's folder for caches."""
-    if own := os.environ.get("GPUCNN_CACHE_DIR"):
+    if own := os.environ.get(VARIABLE):
         return Path(own) / "jit"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpucnn" / "jit"
 

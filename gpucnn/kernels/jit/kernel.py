@@ -97,3 +97,8 @@ def _function(kernel: Kernel) -> Callable[..., None]:
                 address = compiled(kernel.name, kernel.sizes, write)
                 _functions[key] = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(parameters))(address)
     return _functions[key]
+
+
+def loaded() -> int:
+    """How many kernels this process has compiled, or read from the cache."""
+    return len(_functions)
