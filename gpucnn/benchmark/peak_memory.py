@@ -7,10 +7,12 @@ memory has taken from the driver.
 
 import argparse
 import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import gpucnn
 from gpucnn.backend import Device, choose_device
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.training_step import Workload, training_step
@@ -29,7 +31,10 @@ def peak_bytes(way: Way, workload: Workload, device: Device) -> int | None:
     if device.kind == "cpu" and not STATUS.exists():
         return None
     command = [sys.executable, "-m", __name__, str(way), workload.model, str(workload.batch_size), str(device)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The gpucnn of this process, wherever it was found, and not another one that is installed.
+    places = [str(Path(gpucnn.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
         raise BenchmarkError(f"the memory of {way} on {workload} could not be measured: {last}")
@@ -45,7 +50,7 @@ def growth(way: Way, workload: Workload, device: Device) -> int:
     _run(way, workload, device)
     if way.ours:
         return int(device.xp.get_default_memory_pool().total_bytes())
-    return int(pytorch.torch().cuda.max_memory_reserved())
+    return int(pytorch.torch().cuda.max_memory_reserved(device.index))
 
 
 def _resident_growth(way: Way, workload: Workload, device: Device) -> int:

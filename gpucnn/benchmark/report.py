@@ -10,7 +10,7 @@ from gpucnn.benchmark.ways import PYTORCH, Way
 
 MARK = "~"
 LEGEND = (
-    "medians of undisturbed blocks; ~ marks where every block was disturbed by other processes",
+    f"medians of undisturbed blocks; {MARK} marks what is worth little, as every block was disturbed by other processes",
     "limit: multiply-adds at the speed of a large matrix product, and bytes that must move at the speed of a copy",
 )
 RATIO_LEGEND = "below 1, gpucnn is faster; channels_last: PyTorch with that memory format and its fused optimizer"
@@ -33,7 +33,7 @@ def result_lines(title: str, results: Sequence[Result]) -> list[str]:
 
     pairs = [(way, baseline) for way in ways if way.ours for baseline in ways if not baseline.ours]
     if pairs:
-        ratios = [[result.workload, *(f"{result.ratio(*pair):.2f}" for pair in pairs)] for result in results]
+        ratios = [[result.workload, *(_ratio(result, *pair) for pair in pairs)] for result in results]
         names = [f"{way.variant}/{baseline.variant}" for way, baseline in pairs]
         lines += [f"{title}: ratios to {PYTORCH}", *_table(names, ratios), RATIO_LEGEND, ""]
 
@@ -116,6 +116,11 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _time(timing: Timing) -> str:
     return f"{'' if timing.undisturbed else MARK}{timing.median * 1e3:.3f}"
+
+
+def _ratio(result: Result, way: Way, baseline: Way) -> str:
+    certain = result.timings[way].undisturbed and result.timings[baseline].undisturbed
+    return f"{'' if certain else MARK}{result.ratio(way, baseline):.2f}"
 
 
 def _megabytes(nbytes: int | None) -> str:

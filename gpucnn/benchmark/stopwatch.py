@@ -18,7 +18,7 @@ def stopwatch(way: Way, device: Device) -> Stopwatch:
     """What measures calls of `way` on `device`."""
     if device.kind == "cpu":
         return host
-    return _cupy_events(device) if way.ours else _pytorch_events
+    return _cupy_events(device) if way.ours else _pytorch_events(device)
 
 
 def host(run: Run, calls: int) -> float:
@@ -44,12 +44,17 @@ def _cupy_events(device: Device) -> Stopwatch:
     return measure
 
 
-def _pytorch_events(run: Run, calls: int) -> float:
+def _pytorch_events(device: Device) -> Stopwatch:
     cuda = pytorch.torch().cuda
-    start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
-    start.record()
-    for _ in range(calls):
-        run()
-    end.record()
-    end.synchronize()
-    return float(start.elapsed_time(end)) / 1000 / calls
+    stream = cuda.current_stream(device.index)
+
+    def measure(run: Run, calls: int) -> float:
+        start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+        start.record(stream)
+        for _ in range(calls):
+            run()
+        end.record(stream)
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1000 / calls
+
+    return measure
