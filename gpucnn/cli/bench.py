@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn bench`. Raises BenchmarkError if the libraries do not compute the same."""
     device = choose_device(options.device).device
     contestants = ways(device, options.cpu)
+    if options.json:
+        Path(options.json).touch()  # what cannot be written should fail now
     if options.keep_memory:
         malloc.keep_freed_memory()
     machine = describe(device)
