@@ -73,3 +73,11 @@ def oracle(session: nox.Session) -> None:
     session.install("torch==2.13.0")
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/pytorch", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed beside PyTorch: `nox -s bench -- --operations --json FILE`. For a machine that does nothing else."""
+    session.install("torch==2.13.0")
+    session.install("-e", ".[fast]")
+    session.run("gpucnn", "bench", *session.posargs)

@@ -45,6 +45,10 @@ class RunError(GpucnnError, ValueError):
     """A run folder that cannot be read or written."""
 
 
+class BenchmarkError(GpucnnError, RuntimeError):
+    """Contestants of a benchmark that do not compute the same, or one that cannot be measured."""
+
+
 class LaunchError(GpucnnError, TypeError):
     """Arguments that do not fit a CUDA kernel. CuPy itself would look at none of them."""
 

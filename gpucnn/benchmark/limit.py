@@ -1,0 +1,106 @@
+"""The physical limit: the time that some work takes at the speeds which this machine was seen to reach."""
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpucnn.backend import Device, current
+from gpucnn.backend.threads import parallel, thread_count
+from gpucnn.benchmark import pytorch
+from gpucnn.benchmark.stopwatch import Run, Stopwatch, stopwatch
+from gpucnn.benchmark.ways import GPUCNN, PYTORCH, Way
+from gpucnn.benchmark.work import ITEM, Work
+
+MATRIX_SIZES = {"cpu": 1024, "cuda": 8192}
+SMALLEST_COPY, LARGEST_COPY = 1 << 20, 1 << 29
+"""Bytes read and written: less cannot be measured, and more would be no slower."""
+BYTES_A_PASS = 1 << 26
+
+
+class Limit(NamedTuple):
+    """Some work, and the speeds to do it with."""
+
+    work: Work
+    multiply_adds_per_second: float
+    bytes_per_second: float
+
+    @property
+    def seconds(self) -> float:
+        """Arithmetic and memory one after the other, as in a program that overlaps them little."""
+        return self.work.multiply_adds / self.multiply_adds_per_second + self.work.nbytes / self.bytes_per_second
+
+
+class Speeds:
+    """The speeds of a device, measured when they are first asked for, for `seconds` each."""
+
+    def __init__(self, device: Device, seconds: float) -> None:
+        self.device, self.seconds = device, seconds
+        self._bandwidths: dict[int, float] = {}
+        self._peak: float | None = None
+
+    def limit(self, work: Work) -> Limit:
+        """The limit of some work."""
+        return Limit(work, self.peak(), self.bandwidth(work.nbytes))
+
+    def peak(self) -> float:
+        """Multiply-adds a second of a large float32 matrix product, the faster of NumPy's or CuPy's and PyTorch's."""
+        if self._peak is None:
+            size = MATRIX_SIZES[self.device.kind]
+            products = [_product(self.device, size)]
+            if not pytorch.missing(self.device):
+                products.append(_pytorch_product(self.device, size))
+            self._peak = size**3 / min(_least_seconds(*one, self.seconds) for one in products)
+        return self._peak
+
+    def bandwidth(self, nbytes: int) -> float:
+        """Bytes a second, read and written, of a copy on all threads that moves about `nbytes` again and again.
+
+        What fits into a cache is so measured there.
+        """
+        rounded = 1 << round(math.log2(min(max(nbytes, SMALLEST_COPY), LARGEST_COPY)))
+        if rounded not in self._bandwidths:
+            repeats = max(1, BYTES_A_PASS // rounded)
+            copy = _copy(self.device, rounded // 2, repeats)
+            self._bandwidths[rounded] = rounded * repeats / _least_seconds(*copy, self.seconds)
+        return self._bandwidths[rounded]
+
+
+def _least_seconds(run: Run, watch: Stopwatch, seconds: float) -> float:
+    """Of a call, the fastest in `seconds` of them; three at least."""
+    run()
+    end, times = time.perf_counter() + seconds, list[float]()
+    while len(times) < 3 or time.perf_counter() < end:
+        times.append(watch(run, 1))
+    return max(min(times), 1e-9)
+
+
+def _product(device: Device, size: int) -> tuple[Run, Stopwatch]:
+    with current(device):
+        a, out = device.xp.ones((size, size), np.float32), device.xp.empty((size, size), np.float32)
+    return (lambda: device.xp.matmul(a, a, out=out)), stopwatch(Way(GPUCNN, device.kind), device)
+
+
+def _pytorch_product(device: Device, size: int) -> tuple[Run, Stopwatch]:
+    a: Any = pytorch.on_device(np.ones((size, size), np.float32), device)
+    return (lambda: a @ a), stopwatch(Way(PYTORCH, "eager"), device)
+
+
+def _copy(device: Device, nbytes: int, repeats: int) -> tuple[Run, Stopwatch]:
+    """A function that copies `nbytes` so many times; on a CPU every thread has its own part, and comes back to it."""
+    xp, parts = device.xp, thread_count() if device.kind == "cpu" else 1
+    with current(device):
+        source, target = (xp.ones((parts, nbytes // ITEM // parts), np.float32) for _ in range(2))
+
+    def copy(part: int) -> None:
+        for _ in range(repeats):
+            xp.copyto(target[part], source[part])
+
+    def run() -> None:
+        if device.kind == "cpu":
+            parallel(copy, parts)
+        else:
+            copy(0)
+
+    return run, stopwatch(Way(GPUCNN, device.kind), device)

@@ -1,0 +1,62 @@
+"""The machine that was measured, and the software on it."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpucnn import __version__
+from gpucnn.backend import Device
+from gpucnn.backend.threads import thread_count
+from gpucnn.benchmark import pytorch
+from gpucnn.kernels import jit
+
+
+def describe(device: Device) -> dict[str, str]:
+    """What a reader needs to know of the machine, by name."""
+    found = {
+        "processor": f"{_processor()}, {thread_count()} threads",
+        "system": platform.platform(),
+        "Python": platform.python_version(),
+        "NumPy": f"{np.__version__} with {_blas()}",
+        "gpucnn": f"{__version__}, {_jit()}" if device.kind == "cpu" else __version__,
+        "PyTorch": pytorch.missing(device) or _pytorch(device),
+    }
+    if device.kind == "cuda":
+        found |= {"GPU": _gpu(device), "CuPy": str(device.xp.__version__)}
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _blas() -> str:
+    configuration: Any = np.show_config(mode="dicts")
+    blas = configuration.get("Build Dependencies", {}).get("blas", {})
+    return f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
+
+
+def _jit() -> str:
+    if problem := jit.missing():
+        return f"numpy only: {problem}"
+    return f"numpy, and jit with llvmlite {importlib.metadata.version('llvmlite')}"
+
+
+def _pytorch(device: Device) -> str:
+    torch = pytorch.torch()
+    if device.kind == "cpu":
+        return f"{torch.__version__}, {torch.get_num_threads()} threads"
+    return f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, no TF32"
+
+
+def _gpu(device: Device) -> str:
+    properties = device.xp.cuda.runtime.getDeviceProperties(device.index)
+    return f"{properties['name'].decode()}, {properties['totalGlobalMem'] / 1e9:.0f} GB"

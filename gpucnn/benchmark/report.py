@@ -1,0 +1,127 @@
+"""The results of a benchmark as text, and as JSON."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gpucnn.benchmark.suite import Result
+from gpucnn.benchmark.timing import Timing
+from gpucnn.benchmark.ways import PYTORCH, Way
+
+MARK = "~"
+LEGEND = (
+    f"medians of undisturbed blocks; {MARK} marks what is worth little, as every block was disturbed by other processes",
+    "limit: multiply-adds at the speed of a large matrix product, and bytes that must move at the speed of a copy",
+)
+RATIO_LEGEND = "below 1, gpucnn is faster; channels_last: PyTorch with that memory format and its fused optimizer"
+
+
+def machine_lines(machine: Mapping[str, str]) -> list[str]:
+    """A line for each fact of the machine."""
+    width = max(map(len, machine))
+    return [f"{name:<{width}}  {value}" for name, value in machine.items()]
+
+
+def result_lines(title: str, results: Sequence[Result]) -> list[str]:
+    """Tables of the results, all of them of the same ways: times, ratios, page faults, and memory if it was measured."""
+    ways = list(results[0].timings)
+    times = [[result.workload, *(_time(result.timings[way]) for way in ways), f"{result.limit.seconds * 1e3:.3f}",
+              *(f"{result.timings[way].median / result.limit.seconds:.1f}" for way in ways if way.ours)]
+             for result in results]  # fmt: skip
+    header = [*map(str, ways), "limit", *(f"{way.variant}/limit" for way in ways if way.ours)]
+    lines = [f"{title}: milliseconds", *_table(header, times), *LEGEND, ""]
+
+    pairs = [(way, baseline) for way in ways if way.ours for baseline in ways if not baseline.ours]
+    if pairs:
+        ratios = [[result.workload, *(_ratio(result, *pair) for pair in pairs)] for result in results]
+        names = [f"{way.variant}/{baseline.variant}" for way, baseline in pairs]
+        lines += [f"{title}: ratios to {PYTORCH}", *_table(names, ratios), RATIO_LEGEND, ""]
+
+    rows = [[result.workload, *(f"{result.timings[way].page_faults:,.0f}" for way in ways)] for result in results]
+    lines += [f"{title}: page faults of a call", *_table(list(map(str, ways)), rows), ""]
+
+    if any(result.peak_bytes for result in results):
+        rows = [[result.workload, *(_megabytes(result.peak_bytes[way]) for way in ways)] for result in results]
+        lines += [f"{title}: peak memory in MB, over a process that has made a small step",
+                  *_table(list(map(str, ways)), rows), ""]  # fmt: skip
+
+    largest = max(results, key=lambda result: result.difference)
+    blocks = [timing.blocks for result in results for timing in result.timings.values()]
+    total, disturbed = sum(map(len, blocks)), sum(block.disturbed for some in blocks for block in some)
+    lines.append(f"largest relative difference of results: {largest.difference:.1e}, {largest.workload}")
+    lines.append(f"{disturbed} of {total} blocks were disturbed by other processes, and not counted")
+    return lines
+
+
+def as_json(
+    machine: Mapping[str, str], settings: Mapping[str, Any], tables: Mapping[str, Iterable[Result]]
+) -> dict[str, Any]:
+    """All that was measured, as lists and dictionaries; seconds and bytes."""
+    return {
+        "machine": dict(machine),
+        "settings": dict(settings),
+        **{name: [_result(result) for result in results] for name, results in tables.items()},
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    ways = result.timings
+    return {
+        "workload": result.workload,
+        "largest_difference": result.difference,
+        "limit": {
+            "seconds": result.limit.seconds,
+            "multiply_adds": result.limit.work.multiply_adds,
+            "bytes": result.limit.work.nbytes,
+            "multiply_adds_per_second": result.limit.multiply_adds_per_second,
+            "bytes_per_second": result.limit.bytes_per_second,
+        },
+        "contestants": {str(way): _timing(way, result) for way in ways},
+        "ratios": {
+            f"{way} / {baseline}": result.ratio(way, baseline)
+            for way in ways
+            if way.ours
+            for baseline in ways
+            if not baseline.ours
+        },
+    }
+
+
+def _timing(way: Way, result: Result) -> dict[str, Any]:
+    timing = result.timings[way]
+    seconds = [block.seconds for block in timing.counted]
+    return {
+        "median_seconds": timing.median,
+        "least_seconds": min(seconds),
+        "spread_seconds": statistics.pstdev(seconds),
+        "undisturbed_blocks": len(timing.undisturbed),
+        "page_faults": timing.page_faults,
+        "peak_bytes": result.peak_bytes.get(way),
+        "blocks": [block._asdict() for block in timing.blocks],
+    }
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [["", *header], *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            [cell.ljust(width) if not column else cell.rjust(width)
+             for column, (cell, width) in enumerate(zip(line, widths, strict=True))]
+        ).rstrip()
+        for line in cells
+    ]  # fmt: skip
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def _time(timing: Timing) -> str:
+    return f"{'' if timing.undisturbed else MARK}{timing.median * 1e3:.3f}"
+
+
+def _ratio(result: Result, way: Way, baseline: Way) -> str:
+    certain = result.timings[way].undisturbed and result.timings[baseline].undisturbed
+    return f"{'' if certain else MARK}{result.ratio(way, baseline):.2f}"
+
+
+def _megabytes(nbytes: int | None) -> str:
+    return "unknown" if nbytes is None else f"{nbytes / 1e6:,.1f}"

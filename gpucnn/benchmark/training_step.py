@@ -1,0 +1,90 @@
+"""A training step of a model: forward pass, cross-entropy, backward pass, SGD with momentum; ours and PyTorch's."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from gpucnn import functions as F
+from gpucnn import models
+from gpucnn.autograd import Tensor
+from gpucnn.backend import Device, generator, to_device
+from gpucnn.benchmark import pytorch
+from gpucnn.benchmark.counterpart import counterpart
+from gpucnn.benchmark.ways import CHANNELS_LAST, Way, computing
+from gpucnn.checks import as_count
+from gpucnn.optim import SGD
+
+MODELS = ("lenet5", "simplecnn", "vgg_mini", "resnet20")
+CLASSES = 10
+LEARNING_RATE, MOMENTUM = 1e-3, 0.9
+"""A small rate: thousands of steps on one batch must not bring numbers so small that a processor is slow with them."""
+
+
+class Loss(Protocol):
+    """A loss of either library."""
+
+    def item(self) -> float:
+        """Its value; on a GPU this waits for it."""
+
+
+Step: TypeAlias = Callable[[], Loss]
+
+
+class Workload(NamedTuple):
+    """A model and a batch size."""
+
+    model: str
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.batch_size}"
+
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images (N, C, H, W) of random numbers, and labels (N,) below CLASSES; always the same."""
+        shape = (as_count(self.batch_size, "batch_size"), *models.default_input(self.model))
+        images = generator(0, "benchmark images").standard_normal(shape, np.float32)
+        return images, generator(0, "benchmark labels").integers(0, CLASSES, self.batch_size)
+
+
+def training_step(way: Way, workload: Workload, device: Device) -> Step:
+    """A function that makes one training step, the way `way` says, with every call, and gives the loss before it.
+
+    Model and batch lie on `device`, and begin equal for every way. Raises ArgumentError for a model that is not in MODELS
+    if the way is PyTorch's.
+    """
+    return computing(way, _ours(workload, device)) if way.ours else _theirs(workload, device, way.variant)
+
+
+def _ours(workload: Workload, device: Device) -> Step:
+    images, labels = (to_device(array, device) for array in workload.batch())
+    model = models.create(workload.model, CLASSES, seed=0).to(device)
+    optimizer = SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
+
+    def step() -> Tensor:
+        loss = F.cross_entropy(model(Tensor(images)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def _theirs(workload: Workload, device: Device, variant: str) -> Step:
+    torch = pytorch.torch()
+    images, labels = (pytorch.on_device(array, device) for array in workload.batch())
+    module = counterpart(models.create(workload.model, CLASSES, seed=0)).to(str(device))
+    best = variant == CHANNELS_LAST
+    if best:
+        module, images = (one.to(memory_format=torch.channels_last) for one in (module, images))
+    optimizer = torch.optim.SGD(module.parameters(), LEARNING_RATE, MOMENTUM, fused=best)
+
+    def step() -> Any:
+        loss = torch.nn.functional.cross_entropy(module(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step

@@ -1,0 +1,71 @@
+"""The ways to compute that a benchmark sets side by side."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from gpucnn.backend import Device
+from gpucnn.benchmark import pytorch
+from gpucnn.errors import ArgumentError
+from gpucnn.kernels import jit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+GPUCNN, PYTORCH = "gpucnn", "PyTorch"
+CHANNELS_LAST = "channels_last"
+
+
+class Way(NamedTuple):
+    """A library, and how it is used.
+
+    gpucnn's are "numpy" and "jit" on a CPU and "cuda" on a GPU. PyTorch's are "eager", as most people write it, and
+    "channels_last": that memory format and the fused optimizer, the fastest that it offers without compiling a model.
+    """
+
+    library: str
+    variant: str
+
+    def __str__(self) -> str:
+        return f"{self.library} {self.variant}"
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is gpucnn's."""
+        return self.library == GPUCNN
+
+    @classmethod
+    def of(cls, text: str) -> "Way":
+        """The way that `str` gave `text` of."""
+        library, _, variant = text.partition(" ")
+        return cls(library, variant)
+
+
+def ways(device: Device, cpu_modes: Sequence[str] = ()) -> list[Way]:
+    """All ways to compute on `device`: ours, and PyTorch's where it works there.
+
+    `cpu_modes`: which of "numpy" and "jit" to take on a CPU; empty for all that work. Raises ArgumentError for "jit" where
+    loops cannot be compiled.
+    """
+    if device.kind == "cpu":
+        problem = jit.missing()
+        if problem and "jit" in cpu_modes:
+            raise ArgumentError(f"jit was asked for, but {problem}")
+        modes: Sequence[str] = cpu_modes or ([mode for mode in jit.MODES if mode == "numpy" or not problem])
+    else:
+        modes = ["cuda"]
+    ours = [Way(GPUCNN, mode) for mode in dict.fromkeys(modes)]
+    if pytorch.missing(device):
+        return ours
+    return [*ours, Way(PYTORCH, "eager"), Way(PYTORCH, CHANNELS_LAST)]
+
+
+def computing(way: Way, function: Callable[P, T]) -> Callable[P, T]:
+    """`function`, which computes on the CPU the way that `way` says."""
+    if way.variant not in jit.MODES:
+        return function
+
+    def run(*arguments: P.args, **options: P.kwargs) -> T:
+        with jit.use(way.variant):
+            return function(*arguments, **options)
+
+    return run

@@ -1,0 +1,35 @@
+"""Single operations: prepared once, they give the same result with every call, whichever way."""
+
+import numpy as np
+import pytest
+
+from gpucnn.backend import Device
+from gpucnn.benchmark.agreement import largest_difference
+from gpucnn.benchmark.operations import Operation, operations, prepare, sgd_step
+from gpucnn.benchmark.ways import Way
+from gpucnn.kernels import jit
+
+OURS = [Way("gpucnn", mode) for mode in jit.MODES[: 1 if jit.missing() else 2]]
+
+
+@pytest.mark.parametrize("operation", operations(2), ids=lambda one: one.name)
+def test_results_are_there_and_repeat(operation: Operation) -> None:
+    found = {way: prepare(way, operation, Device()) for way in OURS}
+    for one in found.values():
+        gradients = {f"gradient of argument {number}" for number in range(len(operation.shapes))}
+        assert set(one.results) == {"output"} | gradients - (
+            {"gradient of argument 0"} if operation.first_layer else set()
+        )
+        assert one.results["output"].size == operation.output_size
+        again = [gradient for gradient in one.backward() if gradient is not None]  # type: ignore[attr-defined]
+        for first, second in zip(list(one.results.values())[1:], again, strict=True):
+            np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(one.forward().numpy(), one.results["output"])  # type: ignore[attr-defined]
+    assert largest_difference(operation.name, {way: one.results for way, one in found.items()}) <= 1e-4
+
+
+def test_the_optimizer_s_step_runs() -> None:
+    for way in OURS:
+        step = sgd_step(way, Device())
+        step()
+        step()

@@ -1,0 +1,110 @@
+"""`gpucnn bench` as a user runs it, with no look at a time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn.benchmark import limit, pytorch, suite
+from gpucnn.cli.main import main
+from gpucnn.kernels import jit
+
+TINY = ["bench", "--models", "lenet5", "--batch-sizes", "4", "--seconds", "0.001", "--cpu", "numpy"]
+
+
+@pytest.fixture
+def without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytorch, "_import", lambda: (None, "PyTorch is not installed: pip install torch"))
+    monkeypatch.setattr(limit, "MATRIX_SIZES", {"cpu": 64})
+
+
+@pytest.mark.usefixtures("without_pytorch")
+def test_a_tiny_run(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--json", "bench.json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "measuring lenet5, batch 4\n"
+    lines = printed.out.splitlines()
+    assert lines[5] == "PyTorch    PyTorch is not installed: pip install torch"
+    table = lines.index("training step: milliseconds")
+    assert lines[table + 1].split() == ["gpucnn", "numpy", "limit", "numpy/limit"]
+    assert lines[table + 3].startswith("lenet5 4 ")
+    assert any(line.startswith("training step: peak memory in MB") for line in lines)
+    assert "ratios" not in printed.out
+
+    found = json.loads((in_tmp_path / "bench.json").read_text())
+    assert found["settings"] == {"device": "cpu", "seconds": 0.001, "keep_memory": False}
+    (row,) = found["steps"]
+    assert row["workload"] == "lenet5 4"
+    assert list(row["contestants"]) == ["gpucnn numpy"]
+    assert row["contestants"]["gpucnn numpy"]["median_seconds"] > 0
+    assert row["ratios"] == {}
+
+
+@pytest.mark.usefixtures("without_pytorch")
+def test_operations_are_measured_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = suite.operations(4)[-1:]
+    monkeypatch.setattr(suite, "operations", lambda batch: chosen)
+    monkeypatch.setattr(suite, "peak_bytes", lambda *rest: None)
+    assert main([*TINY, "--operations"]) == 0
+    printed = capsys.readouterr()
+    rows = [line.partition("  ")[0] for line in printed.out.partition("operation: milliseconds")[2].splitlines()]
+    assert rows[3:6] == [
+        "cross-entropy 10 4 forward",
+        "cross-entropy 10 4 backward",
+        "SGD, momentum, 524,288 parameters",
+    ]
+    assert printed.err.splitlines() == ["measuring lenet5, batch 4", "measuring cross-entropy 10 4", "measuring SGD"]
+
+
+@pytest.mark.usefixtures("without_pytorch")
+def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    values = iter([1.0, 1.5])
+    monkeypatch.setattr(jit, "missing", lambda: "")
+    monkeypatch.setattr(suite, "peak_bytes", lambda *rest: None)
+    monkeypatch.setattr(suite, "training_step", lambda *rest: None)
+    monkeypatch.setattr(suite, "losses", lambda step: {"loss of step 1": np.array(next(values))})
+
+    def measure(*rest: Any) -> None:
+        pytest.fail("it was timed")
+
+    monkeypatch.setattr(suite, "measure", measure)
+    assert main([*TINY, "jit"]) == 1
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith(
+            "gpucnn bench: lenet5 with batch 4: gpucnn jit and gpucnn numpy differ in the loss of step 1 by 5.0e-01"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "message"),
+    [
+        ("--models lenet6", 2, "argument --models: unknown name 'lenet6', expected one of lenet5, simplecnn, vgg_mini, resnet20"),
+        ("--batch-sizes 0", 2, "argument --batch-sizes: expected a whole number >= 1, got '0'"),
+        ("--seconds 0", 2, "argument --seconds: expected a number > 0, got '0'"),
+        ("--cpu fast", 2, "argument --cpu: unknown name 'fast', expected one of numpy, jit"),
+        ("--json no/where.json", 1, "no/where.json: No such file or directory"),
+        ("--device tpu", 1, "unknown device 'tpu'; expected"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line(command: str, status: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        ended = main(["bench", *command.split()])
+    except SystemExit as exit_:
+        ended = exit_.code  # type: ignore[assignment]
+    printed = capsys.readouterr()
+    assert ended == status
+    assert printed.err.startswith(f"gpucnn bench: {message}")
+    assert printed.err.count("\n") == 1
+
+
+def test_jit_that_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(jit, "missing", lambda: "llvmlite is not installed")
+    assert main(["bench", "--cpu", "jit"]) == 1
+    assert capsys.readouterr().err == "gpucnn bench: jit was asked for, but llvmlite is not installed\n"
