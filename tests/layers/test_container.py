@@ -64,6 +64,7 @@ WRONG = [
     (lambda: layers.Branches(layers.ReLU(), [layers.ReLU()]), ArgumentError, "Branches: argument 1 is no layer but [ReLU()]"),
     (lambda: layers.Lambda(layers.ReLU()), ArgumentError, "Lambda: expected a function of one tensor, got ReLU()"),
     (lambda: layers.Lambda("relu"), ArgumentError, "Lambda: expected a function of one tensor, got 'relu'"),
+    (lambda: layers.Sequential(layers.Lambda(lambda x: x.data))(IMAGES), ArgumentError, "0 (Lambda): the function must return a tensor, got ndarray"),
     (lambda: layers.Checkpoint(F.relu), ArgumentError, "Checkpoint: block is no layer but <function relu at"),
     (
         lambda: layers.Sequential(layers.Residual(layers.Conv2d(3, 1, 1)))(IMAGES),
