@@ -3,12 +3,12 @@
 from typing import Any
 
 from gpucnn.autograd import Tensor
-from gpucnn.layers import BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
+from gpucnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 from gpucnn.models.image_model import ImageModel
 
 
 class VGGMini(ImageModel):
-    """conv32-conv32-pool-conv64-conv64-pool-fc128-classes, batch norm after the convolutions, ReLU after all but the last.
+    """conv32-conv32-pool-conv64-conv64-pool-fc128-classes, batch norm and ReLU after all but the last.
 
     Takes (N, in_channels, image_size, image_size), 32x32 by default; gives logits (N, num_classes). ArgumentError for images
     smaller than 4x4. In the manner of Simonyan and Zisserman, "Very deep convolutional networks", ICLR 2015.
@@ -24,7 +24,8 @@ class VGGMini(ImageModel):
         self.features = Sequential(
             *_block(in_channels, 32), *_block(32, 32), MaxPool2d(2), *_block(32, 64), *_block(64, 64), MaxPool2d(2)
         )
-        self.classifier = Sequential(Flatten(), Linear(64 * size * size, 128), ReLU(), Linear(128, num_classes))
+        hidden = (Linear(64 * size * size, 128, bias=False), BatchNorm1d(128), ReLU())
+        self.classifier = Sequential(Flatten(), *hidden, Linear(128, num_classes))
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""

@@ -8,6 +8,8 @@ EXEMPT = {
     "Activation": "the base class of activation layers",
     "ConvLayer": "the chapter's name for Conv2d, the same class",
     "MaxPoolLayer": "MaxPool2d with the chapter's arguments",
+    "StochasticDepth": "torchvision's alone; its masks are tested in tests/functions/test_dropout.py",
+    "stochastic_depth": "torchvision's alone, as the layer",
 }
 """Names without a counterpart in PyTorch, each with the reason."""
 

@@ -31,7 +31,7 @@ class Network:
         return TF.batch_norm(x, *(self.state[f"{path}.{name}"] for name in names), self.training)
 
     def linear(self, path: str, x: torch.Tensor) -> torch.Tensor:
-        return TF.linear(x, self.state[f"{path}.weight"], self.state[f"{path}.bias"])
+        return TF.linear(x, self.state[f"{path}.weight"], self.state.get(f"{path}.bias"))
 
 
 def alexnet(net: Network, x: torch.Tensor) -> torch.Tensor:
@@ -55,13 +55,13 @@ def nin(net: Network, x: torch.Tensor) -> torch.Tensor:
 
 
 def vgg_bn(net: Network, x: torch.Tensor) -> torch.Tensor:
-    """VGG-mini, whose convolutions and linear layers stand in the order of VGG's."""
+    """VGG-mini, whose convolutions stand in the order of VGG's."""
     for path in (0, 3, None, 7, 10, None):
         if path is None:
             x = TF.max_pool2d(x, 2)
         else:
             x = net.norm_relu(f"features.{path + 1}", net.conv(f"features.{path}", x, 1, 1))
-    return net.linear("classifier.3", torch.relu(net.linear("classifier.1", x.flatten(1))))
+    return net.linear("classifier.4", net.norm_relu("classifier.2", net.linear("classifier.1", x.flatten(1))))
 
 
 def resnet20(net: Network, x: torch.Tensor) -> torch.Tensor:
