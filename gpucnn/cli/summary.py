@@ -69,7 +69,8 @@ def table(rows: Sequence[Cost], input_shape: Shape, parameters: int) -> list[str
     """The lines of the summary of a model for images of `input_shape` (C, H, W); the batch axis is shown as N."""
     cells: list[Sequence[str]] = [HEADER, ("input", "", shape_text(("N", *input_shape)), "", "", "", "")]
     for row in rows:
-        shape = shape_text(("N", *row.output_shape[1:]))
+        rows_per_image, *sizes = row.output_shape
+        shape = shape_text(("N" if rows_per_image == 1 else f"{rows_per_image} * N", *sizes))
         numbers = (row.parameters, row.multiply_adds, row.activation_bytes, row.im2col_bytes)
         cells.append((row.path, row.kind, shape, *(f"{number:,}" for number in numbers)))
     totals = (

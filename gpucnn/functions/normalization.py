@@ -32,7 +32,8 @@ def batch_norm(
       towards its mean and unbiased variance by the share `momentum`. Else use the running ones as they are.
 
     Raises ShapeError for input without channels, for statistics and weights of another length, and in training for a
-    single value per channel, whose variance is 0. ArgumentError without running statistics outside of training.
+    single value per channel, whose variance is 0. ArgumentError without running statistics outside of training, DTypeError
+    for statistics or weights of another dtype.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015.
     """
     x = as_tensor(x)
@@ -46,6 +47,8 @@ def batch_norm(
             raise ArgumentError(f"batch_norm: {name} is None, which only training=True can do without")
         if statistics is not None and statistics.shape != (channels,):
             raise ShapeError(f"batch_norm: expected {name} ({channels},), got {shape_text(statistics.shape)}")
+        if statistics is not None:
+            as_operand(statistics, x)  # refuses another dtype
     if not training:
         assert running_mean is not None
         assert running_var is not None

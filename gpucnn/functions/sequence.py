@@ -4,7 +4,7 @@ from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor
 from gpucnn.checks import as_count, is_int, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
-from gpucnn.functions.pooling import max_pool2d, pooling_window
+from gpucnn.functions.pooling import max_pool2d
 from gpucnn.functions.shape import expand_dims, squeeze
 from gpucnn.geometry import Padding, Window, check_groups, conv1d_shape, pool1d_shape
 
@@ -70,8 +70,10 @@ def sequence_window(owner: str, kernel_size: int, stride: int, padding: int | st
         as_count(value, f"{owner}: {name}")
         for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
     ]
-    if not isinstance(padding, str) and (not is_int(padding) or padding < 0):
+    if padding not in ("same", "valid") and (not is_int(padding) or int(padding) < 0):
         raise ArgumentError(f'{owner}: padding must be "same", "valid" or an int >= 0, got {padding!r}')
+    if padding == "same" and sizes[1] != 1:
+        raise ArgumentError(f'{owner}: padding "same" needs stride 1, got {stride}; give the padding in numbers')
     sides: Padding = padding if isinstance(padding, str) else (0, padding)
     return Window.of((1, sizes[0]), (1, sizes[1]), sides, (1, sizes[2]))
 
@@ -80,7 +82,13 @@ def pool1d_window(
     owner: str, kernel_size: int, stride: int | None, padding: int, dilation: int, ceil_mode: bool
 ) -> Window:
     """A pooling window one row high. ArgumentError, which names `owner`, for arguments out of range."""
+    if not is_int(padding) or padding < 0:
+        raise ArgumentError(f"{owner}: padding must be an int >= 0, got {padding!r}")
     step = kernel_size if stride is None else stride
     window = sequence_window(owner, kernel_size, step, padding, dilation)
-    (_, (before, _)) = window.padding
-    return pooling_window(owner, window.kernel, window.stride, (0, before), window.dilation, ceil_mode)
+    if 2 * padding > kernel_size:
+        raise ArgumentError(
+            f"{owner}: padding must be at most half of kernel_size, got padding {padding} for kernel_size {kernel_size}: "
+            f"some windows would see no sequence at all"
+        )
+    return window._replace(ceil_mode=ceil_mode)

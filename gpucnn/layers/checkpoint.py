@@ -18,6 +18,8 @@ class Checkpoint(Layer):
 
     Values and gradients are those of the block alone, bit for bit: the second pass draws the same dropout masks and leaves
     running statistics and `calls` as they are. Forward hooks within are called in both passes, observers in the first alone.
+    What needs a gradient must be an input, or a parameter of the block: to what a function or hook within has from elsewhere
+    the gradient may not lead.
     Raises ArgumentError if `block` is no layer.
     Source: Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174.
     """

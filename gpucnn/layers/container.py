@@ -108,7 +108,8 @@ class Branches(Layer):
 class Lambda(Layer):
     """A function as a layer, without parameters: Lambda(lambda x: x[:, :, ::2, ::2]).
 
-    `function` takes the input as a tensor and returns a tensor. Raises ArgumentError if it cannot be called.
+    `function` takes the input as a tensor and returns a tensor. Raises ArgumentError if it cannot be called or returns
+    anything else: an array would have lost its gradient.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
@@ -118,7 +119,10 @@ class Lambda(Layer):
 
     def forward(self, x: Any) -> Tensor:
         """The function's result."""
-        return as_tensor(self.function(as_tensor(x)))
+        output = self.function(as_tensor(x))
+        if not isinstance(output, Tensor):
+            raise ArgumentError(f"{self.label}: the function must return a tensor, got {type(output).__name__}")
+        return output
 
     def describe(self) -> str:
         return getattr(self.function, "__name__", type(self.function).__name__)

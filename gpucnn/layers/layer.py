@@ -58,7 +58,8 @@ class Layer:
             return self._after_hooks(tensors, output)
         cost = self.multiply_adds(*shapes)
         calls.append(LayerCall(self.path, type(self).__name__, shapes[0], shape, self.parameter_count(), cost))
-        return Tensor(np.broadcast_to(self._dtype.type(0), shape))
+        dtype = next((parameter.dtype for parameter in self.parameters()), tensors[0].dtype)
+        return Tensor(np.broadcast_to(dtype.type(0), shape))
 
     def _compute(self, inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
         """`forward` of an innermost layer, which errors of the memory, here and on the way back, then name."""
@@ -81,8 +82,13 @@ class Layer:
         """The output, or what the hooks put in its place."""
         for hook in list((self._forward_hooks or {}).values()):
             replacement = hook(self, tuple(inputs), output)
-            if replacement is not None:
-                output = as_tensor(replacement)
+            if replacement is None:
+                continue
+            if not isinstance(replacement, Tensor):
+                raise ArgumentError(
+                    f"{self.label}: a forward hook must return None or a tensor, got {type(replacement).__name__}"
+                )
+            output = replacement
         return output
 
     @property
@@ -95,7 +101,7 @@ class Layer:
 
         `inputs` is a tuple of tensors. A tensor that the hook returns takes the output's place; None leaves it. While shapes
         are traced nothing is computed, and no hook called. The handle's `remove()` ends it. ArgumentError if `hook` cannot
-        be called.
+        be called, and from the forward pass if it returns anything else.
         """
         if not callable(hook):
             raise ArgumentError(f"{self.label}: a hook is a function of (layer, inputs, output), got {hook!r}")

@@ -44,10 +44,18 @@ class Parameter(Tensor):
 
     @property
     def data(self) -> Array:
-        """The array, drawn at the first look. An array that is put here is used itself, not copied."""
+        """The array, drawn at the first look. An array that is put here is used itself, not copied.
+
+        Raises ShapeError if the initializer gives an array of another shape than it is asked for.
+        """
         if self._data is None:
-            drawn = self._initialize(generator(self.seed, f"initial {self.path}"), self._shape)
-            self._data = to_device(np.asarray(drawn, dtype=self._dtype), self._device)
+            drawn = np.asarray(self._initialize(generator(self.seed, f"initial {self.path}"), self._shape), self._dtype)
+            if drawn.shape != self._shape:
+                raise ShapeError(
+                    f"{self.path or 'parameter'}: its initializer gave an array {shape_text(drawn.shape)} when asked for "
+                    f"{shape_text(self._shape)}"
+                )
+            self._data = to_device(drawn, self._device)
         return self._data
 
     @data.setter

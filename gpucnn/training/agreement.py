@@ -15,6 +15,8 @@ from gpucnn.layers.observe import observe
 from gpucnn.optim import SGD
 
 LEARNING_RATE, MOMENTUM = 0.05, 0.9
+GRADIENT, UPDATED = PARAMETER_KINDS = "gradient", "after the step"
+"""How the names of what belongs to a parameter end."""
 
 
 class Agreement(NamedTuple):
@@ -24,7 +26,10 @@ class Agreement(NamedTuple):
     absolute: float
     """The largest difference of two elements."""
     relative: float
-    """That, divided by the largest magnitude in the reference."""
+    """That, divided by the largest magnitude in the reference; for what belongs to a parameter, in all of its layer's.
+
+    A bias before a batch norm changes nothing: its gradient is rounding alone, and would differ by a multiple of itself.
+    """
 
 
 def step_on(
@@ -66,17 +71,23 @@ def step_on(
     loss.backward()
     for path, parameter in reversed(list(model.named_parameters())):  # as the backward pass comes to them
         if parameter.grad is not None:
-            note(f"{path} gradient", parameter.grad)
+            note(f"{path} {GRADIENT}", parameter.grad)
     optimizer.step()
     for path, parameter in model.named_parameters():
-        note(f"{path} after the step", parameter.data)
+        note(f"{path} {UPDATED}", parameter.data)
     return found
 
 
 def compare(reference: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> list[Agreement]:
     """Two results of `step_on`, array by array. What only one of them has differs by infinity."""
     names = [*reference, *(name for name in other if name not in reference)]
-    return [Agreement(name, *_difference(reference.get(name), other.get(name))) for name in names]
+    scales: dict[str, float] = {}
+    for name, array in reference.items():
+        scales[_measure(name)] = max(scales.get(_measure(name), 0.0), _largest(array))
+    return [
+        Agreement(name, *_difference(reference.get(name), other.get(name), scales.get(_measure(name), 0.0)))
+        for name in names
+    ]
 
 
 def first_beyond(rows: Sequence[Agreement], tolerance: float) -> Agreement | None:
@@ -101,8 +112,19 @@ def scientific(number: float) -> str:
     return np.format_float_scientific(number, trim="-", exp_digits=2)
 
 
-def _difference(reference: np.ndarray | None, other: np.ndarray | None) -> tuple[float, float]:
-    """The largest absolute and relative difference; infinity where shape, dtype, a NaN or an infinity differ."""
+def _measure(name: str) -> str:
+    """What arrays are measured together with: for "conv1.bias gradient" it is "conv1 gradient", for outputs themselves."""
+    path, _, kind = name.partition(" ")
+    return f"{path.rpartition('.')[0]} {kind}" if kind in PARAMETER_KINDS else name
+
+
+def _largest(array: np.ndarray) -> float:
+    """The largest magnitude among the finite elements."""
+    return float(np.abs(array[np.isfinite(array)].astype(np.float64)).max(initial=0))
+
+
+def _difference(reference: np.ndarray | None, other: np.ndarray | None, scale: float) -> tuple[float, float]:
+    """The largest absolute difference, and that relative to `scale`; infinity where shape, dtype, a NaN or an infinity differ."""
     if reference is None or other is None or (reference.shape, reference.dtype) != (other.shape, other.dtype):
         return float("inf"), float("inf")
     finite = np.isfinite(reference)
@@ -114,5 +136,4 @@ def _difference(reference: np.ndarray | None, other: np.ndarray | None) -> tuple
         absolute = float(np.abs(expected - got).max(initial=0))
     if absolute == 0:
         return 0.0, 0.0
-    scale = float(np.abs(expected).max())
     return absolute, absolute / scale if scale else float("inf")

@@ -44,6 +44,14 @@ def test_input_and_classes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(N, 7)" in lines[-5]
 
 
+def test_rows_for_every_pixel_of_an_image(capsys: pytest.CaptureFixture[str]) -> None:
+    """ConvNeXt's linear layers work on pixels: 8 x 8 of an image of 32x32 that is cut into 4x4."""
+    assert main(["summary", "convnext_tiny", "--input", "3x32x32"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (linear,) = (line for line in lines if line.startswith("features.1.0.block.3 "))
+    assert re.split(r" {2,}", linear)[1:5] == ["Linear", "(64 * N, 384)", "37,248", f"{64 * 96 * 384:,}"]
+
+
 @pytest.mark.parametrize(("name", "size"), [("simplecnn", 28), ("mlp", 28), ("vgg_mini", 32), ("resnet20", 32)])
 def test_totals_are_the_sums_of_rows(name: str, size: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["summary", name, "--input", f"3x{size}x{size}"]) == 0

@@ -67,6 +67,14 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
         ),
     ),
     (
+        lambda: F.batch_norm(Tensor(np.ones((2, 3), np.float16)), ones(3), ones(3)),
+        DTypeError,
+        (
+            "float32 and float16 met in one operation; make them one dtype, e.g. "
+            "array.astype('float16') or model.astype('float32')"
+        ),
+    ),
+    (
         lambda: F.max_pool2d(ones(1, 8, 8), 2),
         ShapeError,
         "max_pool2d: expected input (N, C, H, W), got (1, 8, 8); pool images before flattening them",

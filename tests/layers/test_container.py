@@ -64,6 +64,7 @@ WRONG = [
     (lambda: layers.Branches(layers.ReLU(), [layers.ReLU()]), ArgumentError, "Branches: argument 1 is no layer but [ReLU()]"),
     (lambda: layers.Lambda(layers.ReLU()), ArgumentError, "Lambda: expected a function of one tensor, got ReLU()"),
     (lambda: layers.Lambda("relu"), ArgumentError, "Lambda: expected a function of one tensor, got 'relu'"),
+    (lambda: layers.Sequential(layers.Lambda(lambda x: x.data))(IMAGES), ArgumentError, "0 (Lambda): the function must return a tensor, got ndarray"),
     (lambda: layers.Checkpoint(F.relu), ArgumentError, "Checkpoint: block is no layer but <function relu at"),
     (
         lambda: layers.Sequential(layers.Residual(layers.Conv2d(3, 1, 1)))(IMAGES),
@@ -87,6 +88,10 @@ WRONG = [
     (lambda: F.conv1d(IMAGES[..., 0], IMAGES), ShapeError, "conv1d: expected weight (O, C / groups, K), no size 0, got (2, 3, 5, 4)"),
     (lambda: F.conv1d(IMAGES[..., 0], IMAGES[..., 0], [1.0]), ShapeError, "conv1d: expected bias (2,), one per filter, got (1,)"),
     (lambda: layers.MaxPool1d(2.5), ArgumentError, "MaxPool1d: kernel_size must be an int >= 1, got 2.5"),
+    (lambda: layers.Conv1d(3, 6, 3, padding="sam"), ArgumentError, 'Conv1d: padding must be "same", "valid" or an int >= 0, got \'sam\''),
+    (lambda: layers.Conv1d(3, 6, 3, 2, padding="same"), ArgumentError, 'Conv1d: padding "same" needs stride 1, got 2; give the padding in numbers'),
+    (lambda: layers.MaxPool1d(2, 1, padding="same"), ArgumentError, "MaxPool1d: padding must be an int >= 0, got 'same'"),
+    (lambda: layers.MaxPool1d(3, padding=2), ArgumentError, "MaxPool1d: padding must be at most half of kernel_size, got padding 2 for kernel_size 3: some windows would see no sequence at all"),
     (lambda: layers.MaxPool1d(2)(IMAGES), ShapeError, "MaxPool1d: expected input (N, C, L), got (2, 3, 5, 4)"),
 ]  # fmt: skip
 
@@ -96,6 +101,14 @@ def test_the_message(call, error: type[GpucnnError], message: str) -> None:
     with pytest.raises(error) as raised:
         call()
     assert str(raised.value).startswith(message)
+
+
+def test_a_trace_of_a_float64_model_adds_what_layers_without_parameters_give() -> None:
+    """An innermost layer without a dtype of its own passes its input's on."""
+    block = layers.Sequential(layers.Conv2d(3, 3, 1), layers.BatchNorm2d(3), layers.ReLU())
+    model = layers.Sequential(layers.Residual(block), layers.Flatten(), layers.Linear(60, 2)).astype("float64")
+    assert model.output_shape(IMAGES.shape) == (2, 2)
+    assert model.multiply_adds((1, 3, 5, 4)) == 3 * 3 * 20 + 60 * 2
 
 
 class Recurrent(layers.Layer):

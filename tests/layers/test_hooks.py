@@ -56,6 +56,17 @@ def test_a_hook_must_be_a_function() -> None:
     assert str(raised.value) == "conv1 (Conv2d): a hook is a function of (layer, inputs, output), got 3"
 
 
+def test_a_hook_returns_a_tensor_or_nothing() -> None:
+    model = models.LeNet5()
+    handle = model.conv1.register_forward_hook(lambda layer, inputs, output: output.shape)
+    images = np.zeros((1, 1, 32, 32), np.float32)
+    with pytest.raises(ArgumentError) as raised:
+        model(images)
+    assert str(raised.value) == "conv1 (Conv2d): a forward hook must return None or a tensor, got tuple"
+    handle.remove()
+    assert model(images).shape == (1, 10)
+
+
 def test_frozen_layers_stay_and_the_others_learn(backend: Backend) -> None:
     model = layers.Sequential(layers.Conv2d(1, 2, 3), layers.ReLU(), layers.Flatten(), layers.Linear(8, 3), seed=0).to(
         backend.device_name

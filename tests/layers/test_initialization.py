@@ -151,3 +151,10 @@ def test_layers_take_an_initializer_by_name_or_as_a_function(build: Callable[...
         ArgumentError, match="unknown initializer 'he_norm', expected one of .*; did you mean he_normal"
     ):
         build("he_norm")
+
+
+def test_an_initializer_must_give_the_shape_that_it_is_asked_for() -> None:
+    model = layers.Sequential(layers.Linear(3, 2, initialize=lambda generator, shape: np.ones(shape[::-1])))
+    with pytest.raises(ShapeError) as raised:
+        model(np.ones((1, 3), np.float32))
+    assert str(raised.value) == "0.weight: its initializer gave an array (3, 2) when asked for (2, 3)"

@@ -129,6 +129,25 @@ def test_what_only_one_has_is_no_agreement() -> None:
     assert compare(one, two) == [Agreement("a", 0, 0), Agreement("b", INF, INF), Agreement("c", INF, INF)]
 
 
+@pytest.mark.parametrize("kind", ["gradient", "after the step"])
+def test_a_parameter_s_rounding_is_measured_against_its_layer(kind: str) -> None:
+    """A bias before a batch norm has no gradient but rounding; that of another layer's weight does not hide a difference."""
+    one = {f"conv.weight {kind}": np.array([0.5]), f"conv.bias {kind}": np.array([1e-8]), f"fc.bias {kind}": np.ones(1)}
+    two = {**one, f"conv.bias {kind}": np.array([-1e-8]), f"fc.bias {kind}": np.array([1.25])}
+    assert [row.relative for row in compare(one, two)] == [0, 4e-8, 0.25]
+
+
+def test_a_model_whose_convolution_has_a_bias_before_a_batch_norm_agrees_in_both_precisions() -> None:
+    def create() -> layers.Layer:
+        normalized = layers.Conv2d(1, 3, 3), layers.BatchNorm2d(3), layers.ReLU()
+        return layers.Sequential(*normalized, layers.Flatten(), layers.Linear(3 * 16, 4))
+
+    single = step_on("cpu", create, (1, 6, 6), 4)
+    double = step_on("cpu", create, (1, 6, 6), 4, dtype=np.float64)
+    rows = compare({name: array.astype(np.float32) for name, array in double.items()}, single)
+    assert first_beyond(rows, 1e-4) is None
+
+
 def test_the_table_marks_what_is_beyond() -> None:
     rows = [Agreement("conv1 output", 1.25e-7, 3e-7), Agreement("loss", 0.0, 0.0), Agreement("x", 2.0, INF)]
     assert table(rows, 3e-7) == [
