@@ -15,6 +15,7 @@ from gpucnn.backend import Array
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape
 from gpucnn.errors import GradientError
+from gpucnn.kernels.addition import add
 
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
 """From the gradient of an operation's output to those of its inputs, in order; None for one that needs none."""
@@ -81,7 +82,7 @@ def run_backward(start: Node, gradient: Array) -> None:
             if source is None or input_gradient is None:
                 continue
             if source in gradients:
-                gradients[source] = gradients[source] + input_gradient
+                gradients[source] = add(gradients[source], input_gradient)
             else:
                 gradients[source] = input_gradient
                 heapq.heappush(queue, (-source.number, source))

@@ -13,6 +13,7 @@ from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
+from gpucnn.kernels import addition as kernel
 from gpucnn.kernels.masked import masked
 
 
@@ -24,7 +25,7 @@ def add(a: Operand, b: Operand) -> Tensor:
         return sum_to(gradient, a_shape), sum_to(gradient, b_shape)
 
     a_shape, b_shape = a.shape, b.shape
-    return record("add", a.data + b.data, (a, b), backward)
+    return record("add", kernel.add(a.data, b.data), (a, b), backward)
 
 
 def subtract(a: Operand, b: Operand) -> Tensor:
