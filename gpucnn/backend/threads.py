@@ -46,16 +46,25 @@ def parallel(task: Callable[[int], object], count: int) -> None:
 
 
 def _divide(task: Callable[[int], object], count: int) -> None:
-    if count > 1 and not getattr(_here, "working", False) and _pool.lock.acquire(blocking=False):
-        try:
-            helpers = _pool.workers(min(thread_count(), count) - 1)
-            if helpers:
-                _share(task, count, helpers)
-                return
-        finally:
-            _pool.lock.release()
+    with pool(min(thread_count(), count) - 1 if count > 1 else 0) as helpers:
+        if helpers:
+            _share(task, count, helpers)
+            return
     for number in range(count):
         task(number)
+
+
+@contextmanager
+def pool(size: int) -> "Iterator[list[Worker]]":
+    """So many workers, for this thread alone; none if they are at work for another thread, or this is one of them."""
+    if size < 1 or getattr(_here, "working", False) or not _pool.lock.acquire(blocking=False):
+        yield []
+        return
+    lent = _pool
+    try:
+        yield lent.workers(size)
+    finally:
+        lent.lock.release()
 
 
 def cut(count: int, work: int, most: int = MOST_PARTS) -> list[slice]:
@@ -77,6 +86,25 @@ def one_thread() -> Iterator[None]:
         _here.working = before
 
 
+class Worker:
+    """A thread that waits for something to call."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="gpucnn worker", daemon=True).start()
+
+    def start(self, call: Callable[[], None]) -> None:
+        """Have `call`, which must raise nothing, done by the thread, after what was started before."""
+        self._calls.put(call)
+
+    def _run(self) -> None:
+        _here.working = True
+        while True:
+            call = self._calls.get()
+            call()
+            del call  # and with it the arrays that it holds
+
+
 class _Job:
     """A loop whose numbers are handed out one by one."""
 
@@ -87,52 +115,46 @@ class _Job:
         self.finished: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def work(self) -> None:
-        _here.working = True
+        """Do one number after the other, until there are none or one has failed."""
         try:
             while (number := next(self.numbers)) < self.count and not self.failures:
                 self.task(number)
         except BaseException as error:
             self.failures.append(error)
-        finally:
-            _here.working = False
 
-
-class _Worker:
-    """A thread that waits for jobs."""
-
-    def __init__(self) -> None:
-        self.jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="gpucnn worker", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            job = self.jobs.get()
-            job.work()
-            job.finished.put(None)
-            del job  # and with it the arrays that its task holds
+    def help(self) -> None:
+        """`work`, and say so at the end."""
+        self.work()
+        self.finished.put(None)
 
 
 class _Pool:
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
 
-    def workers(self, count: int) -> list[_Worker]:
+    def workers(self, count: int) -> list[Worker]:
         while len(self._workers) < count:
-            self._workers.append(_Worker())
+            self._workers.append(Worker())
         return self._workers[:count]
 
 
-def _share(task: Callable[[int], object], count: int, helpers: list[_Worker]) -> None:
+def _share(task: Callable[[int], object], count: int, helpers: list[Worker]) -> None:
     job = _Job(task, count)
+    for tell in call_back_helpers:
+        tell()
     for helper in helpers:
-        helper.jobs.put(job)
-    job.work()
+        helper.start(job.help)
+    with one_thread():
+        job.work()
     for _ in helpers:
         job.finished.get()
     if job.failures:
         raise job.failures[0]
 
+
+call_back_helpers: list[Callable[[], None]] = []
+"""Who must be told that workers shall come back, if they wait for other work outside of Python."""
 
 _here = threading.local()
 _pool = _Pool()

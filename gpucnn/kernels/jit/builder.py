@@ -15,6 +15,9 @@ from typing import Any, TypeAlias
 from llvmlite import ir
 
 FLOAT, INT64, INT32, BYTE, BIT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.IntType(1)
+PARAMETERS = ("first", "last", "part", "arrays", "scratch")
+"""What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
+
 ALIGNMENT = {"float": 4, "i32": 4, "i8": 1}
 
 
@@ -133,14 +136,15 @@ class Pointer:
 
 
 class Builder:
-    """Writes one function of integers and pointers. `lanes`: how many floats a vector of the host holds."""
+    """Writes one function over `arrays`, by name. `lanes`: how many floats a vector of the host holds."""
 
-    def __init__(self, name: str, parameters: Sequence[str], lanes: int) -> None:
+    def __init__(self, name: str, arrays: Sequence[str], lanes: int) -> None:
         self.lanes = lanes
         self.module = ir.Module(name)
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [INT64] * len(parameters)), name)
-        self._arguments = dict(zip(parameters, function.args, strict=True))
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [INT64] * len(PARAMETERS)), name)
+        self._integers = dict(zip(PARAMETERS, function.args, strict=True))
         self._instructions = ir.IRBuilder(function.append_basic_block("entry"))
+        self._places = {array: place for place, array in enumerate(arrays)}
 
     def finish(self) -> ir.Module:
         """The module, with the function complete."""
@@ -148,13 +152,18 @@ class Builder:
         return self.module
 
     def index(self, parameter: str) -> Index:
-        """A parameter that is an integer."""
-        return Index(self._instructions, self._arguments[parameter])
+        """One of the integers of PARAMETERS."""
+        return Index(self._instructions, self._integers[parameter])
 
-    def pointer(self, parameter: str, element: ir.Type = FLOAT) -> Pointer:
-        """A parameter that is the address of an array of `element`."""
-        address = self._instructions.inttoptr(self._arguments[parameter], ir.PointerType())
-        return Pointer(self._instructions, address, element, self.lanes)
+    def pointer(self, array: str, element: ir.Type = FLOAT) -> Pointer:
+        """Where an array of `element` starts: one of the arrays that the function works on, or "scratch"."""
+        address = self._integers["scratch"]
+        if array != "scratch":
+            table = self._instructions.inttoptr(self._integers["arrays"], ir.PointerType())
+            entry = self._instructions.gep(table, [INT64(self._places[array])], source_etype=INT64)
+            address = self._instructions.load(entry, typ=INT64)
+        start = self._instructions.inttoptr(address, ir.PointerType())
+        return Pointer(self._instructions, start, element, self.lanes)
 
     def splat(self, number: float, width: int | None = None, element: ir.Type = FLOAT) -> Vector:
         """A vector of one number."""
@@ -194,18 +203,18 @@ class Builder:
         """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
         while a.width > 1:
             half = a.width // 2
-            total = self._places(a, range(half)) + self._places(a, range(half, 2 * half))
+            total = self._chosen(a, range(half)) + self._chosen(a, range(half, 2 * half))
             if a.width % 2:
-                rest = self._places(a, [2 * half])
+                rest = self._chosen(a, [2 * half])
                 total = total + rest if half == 1 else self.sum(total) + rest
             a = total
         return a
 
     def pick(self, a: Vector, start: int, step: int) -> Vector:
         """Every `step`-th number of `a` from `start` on."""
-        return self._places(a, range(start, a.width, step))
+        return self._chosen(a, range(start, a.width, step))
 
-    def _places(self, a: Vector, places: Sequence[int]) -> Vector:
+    def _chosen(self, a: Vector, places: Sequence[int]) -> Vector:
         order = ir.Constant(ir.VectorType(INT32, len(places)), list(places))
         undefined = ir.Constant(a.value.type, ir.Undefined)
         return Vector(self._instructions, self._instructions.shuffle_vector(a.value, undefined, order))

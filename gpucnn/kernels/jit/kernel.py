@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.backend.threads import parallel
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import LaunchError
-from gpucnn.kernels.jit.builder import Builder
+from gpucnn.kernels.jit.builder import PARAMETERS, Builder
 from gpucnn.kernels.jit.compiler import compiled
+from gpucnn.kernels.jit.dispatch import dispatcher
 from gpucnn.kernels.workspace import workspace
 
 EACH, PARTS = -1, -2
@@ -30,8 +30,8 @@ class Argument(NamedTuple):
 class Kernel(NamedTuple):
     """Code for one set of sizes, to be compiled when it is first called.
 
-    The function's parameters are `first`, `last` and `part`, the arguments' addresses, and that of `scratch` floats of the
-    thread's own: it works on the items from `first` to below `last`, which are part number `part`.
+    The function works on the items from `first` to below `last`, which are part number `part`, with `scratch` floats of
+    the thread's own.
     """
 
     name: str
@@ -51,14 +51,17 @@ def run(kernel: Kernel, count: int, arrays: Sequence[np.ndarray | None], parts: 
     if any(not 0 <= part.start <= part.stop <= count for part in pieces):
         raise LaunchError(f"{kernel.name}: the parts {pieces} are not within {count} items")
     sizes = {EACH: count, PARTS: len(pieces)}
-    addresses = [_address(kernel, *pair, sizes) for pair in zip(kernel.arguments, arrays, strict=True)]
-    function = _function(kernel)
-
-    def call(number: int) -> None:
-        scratch = workspace((kernel.scratch,), _FLOATS).ctypes.data if kernel.scratch else 0
-        function(pieces[number].start, pieces[number].stop, number, *addresses, scratch)
-
-    parallel(call, len(pieces))
+    addresses = np.array(
+        [_address(kernel, *pair, sizes) for pair in zip(kernel.arguments, arrays, strict=True)], np.int64
+    )
+    address, function = _function(kernel)
+    if len(pieces) > 1:
+        bounds = np.array([(part.start, part.stop) for part in pieces], np.int64)
+        if dispatcher().run(address, addresses, bounds, kernel.scratch):
+            return
+    scratch = workspace((kernel.scratch,), _FLOATS).ctypes.data if kernel.scratch else 0
+    for number, part in enumerate(pieces):
+        function(part.start, part.stop, number, addresses.ctypes.data, scratch)
 
 
 _FLOATS = np.empty(0, np.float32)
@@ -77,25 +80,25 @@ def _address(kernel: Kernel, argument: Argument, array: np.ndarray | None, sizes
     return int(array.ctypes.data)
 
 
-_functions: dict[tuple[str, tuple[Any, ...]], Callable[..., None]] = {}
+_functions: dict[tuple[str, tuple[Any, ...]], tuple[int, Callable[..., None]]] = {}
 _compiling = threading.Lock()
 
 
-def _function(kernel: Kernel) -> Callable[..., None]:
-    """The compiled function, which runs without Python's lock."""
+def _function(kernel: Kernel) -> tuple[int, Callable[..., None]]:
+    """The compiled function: its address, and a way to call it, without Python's lock."""
     key = kernel.name, kernel.sizes
     if key not in _functions:
         with _compiling:
             if key not in _functions:
-                parameters = ["first", "last", "part", *(argument.name for argument in kernel.arguments), "scratch"]
+                names = [argument.name for argument in kernel.arguments]
 
                 def write(machine: Any) -> Any:
-                    builder = Builder(kernel.name, parameters, machine.lanes)
+                    builder = Builder(kernel.name, names, machine.lanes)
                     kernel.write(builder)
                     return builder.finish()
 
                 address = compiled(kernel.name, kernel.sizes, write)
-                _functions[key] = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(parameters))(address)
+                _functions[key] = address, ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(PARAMETERS))(address)
     return _functions[key]
 
 
