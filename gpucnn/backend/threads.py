@@ -3,6 +3,7 @@
 How many work changes no result: a loop is cut into parts by its sizes alone, and parts share nothing.
 """
 
+import functools
 import itertools
 import os
 import queue
@@ -29,10 +30,15 @@ def thread_count() -> int:
     """
     text = os.environ.get(VARIABLE, "")
     if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return _usable_cores()
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentError(f"{VARIABLE} must be an int >= 1, got {text!r}; unset it to use every core")
     return int(text)
+
+
+@functools.cache
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parallel(task: Callable[[int], object], count: int) -> None:

@@ -46,31 +46,36 @@ class Dispatcher:
     """What leader and helpers share, and the scratch memory of each."""
 
     def __init__(self) -> None:
-        self._shared = np.zeros(SCRATCH + MOST_THREADS, np.int64)
+        self._shared = (ctypes.c_int64 * (SCRATCH + MOST_THREADS))()
+        self._place = ctypes.addressof(self._shared)
         self._scratch = [np.zeros(0, np.float32) for _ in range(MOST_THREADS)]
         self._serving = [False] * MOST_THREADS
         self._serve, self._lead = _functions()
         call_back_helpers.append(self.leave)
 
-    def run(self, function: int, arguments: np.ndarray, parts: np.ndarray, scratch: int) -> bool:
-        """Call `function` for all parts (count, 2), with the addresses `arguments` and so many floats of scratch memory.
+    def run(self, function: int, arguments: Any, bounds: Any, scratch: int) -> bool:
+        """Call `function` for all parts, with a table of addresses and so many floats of scratch memory.
+
+        `arguments` and `bounds` are arrays of ctypes; the latter has where each part begins and where it ends.
 
         False, and nothing is done, if the pool's threads are at work for somebody else, or there are none.
         """
-        with pool(min(thread_count(), len(parts), MOST_THREADS) - 1) as helpers:
+        count = len(bounds) // 2
+        with pool(min(thread_count(), count, MOST_THREADS) - 1) as helpers:
             if not helpers:
                 return False
             shared = self._shared
             for thread in range(len(helpers) + 1):
-                self._provide(thread, scratch)
-            shared[FUNCTION], shared[ARGUMENTS] = function, arguments.ctypes.data
-            shared[PARTS], shared[COUNT] = parts.ctypes.data, len(parts)
+                if self._scratch[thread].size < scratch:
+                    self._provide(thread, scratch)
+            shared[FUNCTION], shared[ARGUMENTS] = function, ctypes.addressof(arguments)
+            shared[PARTS], shared[COUNT] = ctypes.addressof(bounds), count
             shared[NEXT] = shared[DONE] = shared[LEAVE] = 0
             for thread, helper in enumerate(helpers, 1):
                 if not self._serving[thread]:
                     self._serving[thread] = True
                     helper.start(functools.partial(self._serve_as, thread))
-            while not self._lead(shared.ctypes.data, WAITING_SPINS):
+            while not self._lead(self._place, WAITING_SPINS):
                 time.sleep(0)
             return True
 
@@ -79,12 +84,11 @@ class Dispatcher:
         self._shared[LEAVE] = 1
 
     def _serve_as(self, thread: int) -> None:
-        self._serve(self._shared.ctypes.data, thread, SERVING_SPINS)
+        self._serve(self._place, thread, SERVING_SPINS)
         self._serving[thread] = False
 
     def _provide(self, thread: int, floats: int) -> None:
-        if self._scratch[thread].size < floats:
-            self._scratch[thread] = np.zeros(floats, np.float32)
+        self._scratch[thread] = np.zeros(floats, np.float32)
         self._shared[SCRATCH + thread] = self._scratch[thread].ctypes.data
 
 

@@ -51,30 +51,30 @@ def run(kernel: Kernel, count: int, arrays: Sequence[np.ndarray | None], parts: 
     if any(not 0 <= part.start <= part.stop <= count for part in pieces):
         raise LaunchError(f"{kernel.name}: the parts {pieces} are not within {count} items")
     sizes = {EACH: count, PARTS: len(pieces)}
-    addresses = np.array(
-        [_address(kernel, *pair, sizes) for pair in zip(kernel.arguments, arrays, strict=True)], np.int64
-    )
+    addresses = [_address(kernel, *pair, sizes) for pair in zip(kernel.arguments, arrays, strict=True)]
+    table = (ctypes.c_int64 * len(addresses))(*addresses)
     address, function = _function(kernel)
     if len(pieces) > 1:
-        bounds = np.array([(part.start, part.stop) for part in pieces], np.int64)
-        if dispatcher().run(address, addresses, bounds, kernel.scratch):
+        bounds = (ctypes.c_int64 * (2 * len(pieces)))(*(end for part in pieces for end in (part.start, part.stop)))
+        if dispatcher().run(address, table, bounds, kernel.scratch):
             return
     scratch = workspace((kernel.scratch,), _FLOATS).ctypes.data if kernel.scratch else 0
     for number, part in enumerate(pieces):
-        function(part.start, part.stop, number, addresses.ctypes.data, scratch)
+        function(part.start, part.stop, number, ctypes.addressof(table), scratch)
 
 
 _FLOATS = np.empty(0, np.float32)
 
 
 def _address(kernel: Kernel, argument: Argument, array: np.ndarray | None, sizes: dict[int, int]) -> int:
-    shape = tuple(sizes.get(size, size) for size in argument.shape)
+    shape = tuple([sizes.get(size, size) for size in argument.shape])
     if not isinstance(array, np.ndarray) or array.dtype != argument.dtype or array.shape != shape:
         got = f"{array.dtype} {shape_text(array.shape)}" if isinstance(array, np.ndarray) else repr(array)
         raise LaunchError(
             f"{kernel.name}: {argument.name} must be a {argument.dtype} array {shape_text(shape)}, got {got}"
         )
-    if not array.flags.c_contiguous or not array.flags.aligned or (argument.written and not array.flags.writeable):
+    flags = array.flags
+    if not flags.c_contiguous or not flags.aligned or (argument.written and not flags.writeable):
         needed = "contiguous and writeable" if argument.written else "contiguous"
         raise LaunchError(f"{kernel.name}: {argument.name} must be {needed}; copy it with numpy.ascontiguousarray")
     return int(array.ctypes.data)
