@@ -12,6 +12,8 @@ from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float,
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_count, as_number, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.functions.activation import check_activation
+from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
 
 
@@ -24,18 +26,21 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    activation: str | None = None,
 ) -> Tensor:
     """Normalise every channel over the batch and all positions: (N, C, ...) to the same shape.
 
     - `weight`, `bias`: (C,), the scale and shift afterwards, or None.
     - `training`: use the batch's own mean and biased variance, and move `running_mean` and `running_var` (C,), where given,
       towards its mean and unbiased variance by the share `momentum`. Else use the running ones as they are.
+    - `activation`: None, or "relu", which gives relu(batch_norm(...)) in fewer passes over memory.
 
     Raises ShapeError for input without channels, for statistics and weights of another length, and in training for a
     single value per channel, whose variance is 0. ArgumentError without running statistics outside of training, DTypeError
     for statistics or weights of another dtype.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015.
     """
+    relu = check_activation("batch_norm", activation)
     x = as_tensor(x)
     check_float("batch_norm", x)
     if x.ndim < 2:
@@ -52,7 +57,8 @@ def batch_norm(
     if not training:
         assert running_mean is not None
         assert running_var is not None
-        return _with_statistics(x, running_mean.data, running_var.data, scale, shift, eps)
+        output = _with_statistics(x, running_mean.data, running_var.data, scale, shift, eps)
+        return rectified(output) if relu else output
     count = math.prod(x.shape) // max(channels, 1)
     if count == 1:
         raise ShapeError(
@@ -61,22 +67,25 @@ def batch_norm(
         )
     values = xp_of(x.data).ascontiguousarray(x.data).reshape(x.shape[0], channels, math.prod(x.shape[2:]))
     factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
-    output, found = kernel.batch_norm(values, factors, shifts, as_number(eps, "eps"))
+    result, found = kernel.batch_norm(values, factors, shifts, as_number(eps, "eps"), relu)
     for statistics, fresh in ((running_mean, found.mean), (running_var, found.variance * (count / max(count - 1, 1)))):
         if statistics is not None and count:
             # A new array: whoever holds the old one can go back to it.
             statistics.data = (1 - momentum) * statistics.data + momentum * fresh.astype(statistics.dtype)
+    relu_output = result if relu else None
     shape, affine = x.shape, [tensor for tensor in (scale, shift) if tensor is not None]
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         flat = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
         own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
-        x_gradient = kernel.batch_norm_gradients(flat, values, factors, found, *own_gradients).reshape(shape)
+        x_gradient = kernel.batch_norm_gradients(flat, values, factors, found, *own_gradients, relu_output=relu_output).reshape(
+            shape
+        )
         given = (own for own, tensor in zip(own_gradients, (scale, shift), strict=True) if tensor is not None)
         return (x_gradient, *given)
 
-    return record("batch_norm", output.reshape(shape), [x, *affine], backward)
+    return record("batch_norm", result.reshape(shape), [x, *affine], backward)
 
 
 def layer_norm(

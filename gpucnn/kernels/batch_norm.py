@@ -13,6 +13,8 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels import jit
+from gpucnn.kernels.bias_relu import relu as rectified
+from gpucnn.kernels.bias_relu import relu_gradient
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.tiling import pieces
 from gpucnn.kernels.workspace import workspace
@@ -63,12 +65,19 @@ class Statistics(NamedTuple):
     inverse: Array
 
 
-def batch_norm(values: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Statistics]:
-    """(values - mean) / sqrt(variance + eps) * weight + bias, and the statistics that it took.
+def batch_norm(
+    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool = False
+) -> tuple[Array, Statistics]:
+    """(values - mean) / sqrt(variance + eps) * weight + bias, or its ReLU, and the statistics that it took.
 
     Values are (N, C, P), contiguous, of a float dtype, weight and bias (C,) or None. The variance comes from differences
     from the mean, so that a large mean does not swallow it; float16 is computed in float32.
     """
+    if jit.accepts(values, weight, bias) and values.size and values.shape[2] >= LEAST_POSITIONS:
+        return _compiled_batch_norm(values, weight, bias, eps, relu)
+    if relu:
+        output, statistics = batch_norm(values, weight, bias, eps)
+        return rectified(output), statistics
     xp = xp_of(values)
     if values.dtype == np.float16:
         output, statistics = batch_norm(values.astype(np.float32), _widened(weight), _widened(bias), eps)
@@ -78,8 +87,6 @@ def batch_norm(values: Array, weight: Array | None, bias: Array | None, eps: flo
         return values.copy(), Statistics(*(xp.zeros(channels, values.dtype) for _ in range(3)))
     if accepts(values):
         return _launch_batch_norm(values, weight, bias, eps)
-    if jit.accepts(values, weight, bias) and values.shape[2] >= LEAST_POSITIONS:
-        return _compiled_batch_norm(values, weight, bias, eps)
     return _normalize(values, weight, bias, eps)
 
 
@@ -90,12 +97,18 @@ def batch_norm_gradients(
     statistics: Statistics,
     weight_gradient: Array | None = None,
     bias_gradient: Array | None = None,
+    relu_output: Array | None = None,
 ) -> Array:
     """The gradient of the values (N, C, P), from that of the output, contiguous.
 
-    `values`, `weight` and `statistics` are those of `batch_norm`. `weight_gradient`, `bias_gradient`: contiguous arrays (C,)
+    `values`, `weight` and `statistics` are those of `batch_norm`, `relu_output` its output with ReLU. `weight_gradient`, `bias_gradient`: contiguous arrays (C,)
     that are overwritten with theirs; None for one that nobody needs.
     """
+    if jit.accepts(gradient, values, weight) and values.size and values.shape[2] >= LEAST_POSITIONS:
+        filled = (weight_gradient, bias_gradient)
+        return _compiled_gradients(gradient, values, weight, statistics, *filled, relu_output)
+    if relu_output is not None:
+        gradient = relu_gradient(gradient, relu_output)
     xp = xp_of(gradient, values)
     if values.dtype == np.float16:
         own = [
@@ -114,13 +127,11 @@ def batch_norm_gradients(
         return gradient.copy()
     if accepts(gradient):
         return _launch_gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
-    if jit.accepts(gradient, values, weight) and values.shape[2] >= LEAST_POSITIONS:
-        return _compiled_gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
     return _gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
 
 
 def _compiled_batch_norm(
-    values: Array, weight: Array | None, bias: Array | None, eps: float
+    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
 ) -> tuple[Array, Statistics]:
     batch, channels, positions = values.shape
     parts = cut(batch, channels * positions * ELEMENT)
@@ -135,7 +146,7 @@ def _compiled_batch_norm(
     shift = (near - mean) * factor + (0 if bias is None else bias)
     output = empty_like(values)
     numbers = [number.astype(values.dtype) for number in (near, factor, shift)]
-    jit.kernel.run(jit.batch_norm.normalize(channels, positions), batch, [values, *numbers, output], parts)
+    jit.kernel.run(jit.batch_norm.normalize(channels, positions, relu), batch, [values, *numbers, output], parts)
     return output, Statistics(*(number.astype(values.dtype) for number in (mean, variance, inverse)))
 
 
@@ -146,12 +157,14 @@ def _compiled_gradients(
     statistics: Statistics,
     weight_gradient: Array | None,
     bias_gradient: Array | None,
+    relu_output: Array | None,
 ) -> Array:
     batch, channels, positions = values.shape
+    relu, outputs = relu_output is not None, [] if relu_output is None else [relu_output]
     parts = cut(batch, channels * positions * ELEMENT)
     sums, products = np.empty((2, batch, channels), values.dtype)
-    arrays = [gradient, values, statistics.mean, sums, products]
-    jit.kernel.run(jit.batch_norm.products(channels, positions), batch, arrays, parts)
+    arrays = [gradient, values, statistics.mean, sums, products, *outputs]
+    jit.kernel.run(jit.batch_norm.products(channels, positions, relu), batch, arrays, parts)
     total, inverse = sums.sum(axis=0, dtype=np.float64), statistics.inverse.astype(np.float64)
     product = products.sum(axis=0, dtype=np.float64) * inverse
     if weight_gradient is not None:
@@ -161,8 +174,9 @@ def _compiled_gradients(
     factor, count = inverse if weight is None else inverse * weight, batch * positions
     numbers = (factor, -factor * inverse * product / count, -factor * total / count)
     result = empty_like(values)
-    arrays = [gradient, values, statistics.mean, *(number.astype(values.dtype) for number in numbers), result]
-    jit.kernel.run(jit.batch_norm.gradient(channels, positions), batch, arrays, parts)
+    numbers_there = [number.astype(values.dtype) for number in numbers]
+    arrays = [gradient, values, statistics.mean, *numbers_there, result, *outputs]
+    jit.kernel.run(jit.batch_norm.gradient(channels, positions, relu), batch, arrays, parts)
     return result
 
 

@@ -11,14 +11,18 @@ from gpucnn.layers.activation import ReLU
 from gpucnn.layers.conv import Conv2d
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.linear import Linear
+from gpucnn.layers.normalization import BatchNorm2d
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.trace import current_calls
+
+TAKE_RELU = (Conv2d.forward, Linear.forward, BatchNorm2d.forward)
+"""The forward methods that compute a ReLU along with their own, if they are given activation="relu"."""
 
 
 class Sequential(Layer):
     """Layers one after the other; each gets the output of the one before. Their paths are "0", "1", and so on.
 
-    A ReLU that follows a Conv2d or Linear is computed with it, in fewer passes over memory; the values are the same.
+    A ReLU that follows a Conv2d, Linear or batch norm is computed with it, in fewer passes over memory; the values are the same.
 
     Raises ArgumentError if an argument is no layer.
     """
@@ -139,9 +143,8 @@ def _checked(owner: str, name: str, layer: Any) -> Layer:
 
 def _takes_relu(layer: Layer, following: Layer) -> bool:
     """Whether both can be computed in one. Not where somebody looks at each layer: in a trace, an observer, a hook."""
-    if not isinstance(layer, Conv2d | Linear) or type(following) is not ReLU or layer.activation is not None:
+    if type(layer).forward not in TAKE_RELU or type(following) is not ReLU:
         return False
-    if layer.has_forward_hooks or following.has_forward_hooks:
+    if getattr(layer, "activation", None) is not None or layer.has_forward_hooks or following.has_forward_hooks:
         return False
-    own_forward = type(layer).forward in (Conv2d.forward, Linear.forward)
-    return own_forward and current_calls.get() is None and not current_observers.get()
+    return current_calls.get() is None and not current_observers.get()

@@ -31,8 +31,8 @@ class _BatchNorm(Layer):
         self.running_mean = Buffer((num_features,), zeros)
         self.running_var = Buffer((num_features,), ones)
 
-    def forward(self, x: Any) -> Tensor:
-        """Input to output of the same shape."""
+    def forward(self, x: Any, activation: str | None = None) -> Tensor:
+        """Input to output of the same shape; with `activation="relu"` its ReLU, in fewer passes over memory."""
         learning = self.training and not self.frozen
         if learning and x.size == self.num_features:
             raise ShapeError(
@@ -40,7 +40,8 @@ class _BatchNorm(Layer):
                 f"use a batch of two or more, or model.eval()"
             )
         statistics = (self.running_mean, self.running_var)
-        return F.batch_norm(x, *statistics, self.weight, self.bias, learning, self.momentum, self.eps)
+        affine = (self.weight, self.bias)
+        return F.batch_norm(x, *statistics, *affine, learning, self.momentum, self.eps, activation)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         shape = input_shapes[0]

@@ -29,7 +29,7 @@ class BasicBlock(Layer):
 
     def forward(self, x: Any) -> Tensor:
         """Feature maps to feature maps."""
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn1(self.conv1(x), activation="relu")
         y = self.bn2(self.conv2(y))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
@@ -55,8 +55,8 @@ class Bottleneck(Layer):
 
     def forward(self, x: Any) -> Tensor:
         """Feature maps to feature maps."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn1(self.conv1(x), activation="relu")
+        y = self.bn2(self.conv2(y), activation="relu")
         y = self.bn3(self.conv3(y))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
@@ -98,7 +98,7 @@ class ResNet(ImageModel):
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, H, W) to logits (N, num_classes)."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.bn1(self.conv1(x), activation="relu"))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(x.mean(axis=(2, 3)))
 

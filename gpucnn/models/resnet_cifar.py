@@ -28,7 +28,7 @@ class CifarBlock(Layer):
 
     def forward(self, x: Any) -> Tensor:
         """Feature maps to feature maps."""
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn1(self.conv1(x), activation="relu")
         return F.relu(self.bn2(self.conv2(y)) + self._shortcut(x))
 
     def _shortcut(self, x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class CifarResNet(ImageModel):
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, H, W) to logits (N, num_classes)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.bn1(self.conv1(x), activation="relu")
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(x.mean(axis=(2, 3)))
 

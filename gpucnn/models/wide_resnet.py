@@ -6,7 +6,6 @@ convolutions.
 
 from typing import Any
 
-from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.layers import BatchNorm2d, Conv2d, Layer, Linear, Sequential
 from gpucnn.models.image_model import ImageModel
@@ -29,8 +28,8 @@ class WideBlock(Layer):
 
     def forward(self, x: Any) -> Tensor:
         """Feature maps to feature maps."""
-        active = F.relu(self.bn1(x))
-        y = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        active = self.bn1(x, activation="relu")
+        y = self.conv2(self.bn2(self.conv1(active), activation="relu"))
         shortcut: Tensor = x if self.downsample is None else self.downsample(active)
         return y + shortcut
 
@@ -56,4 +55,4 @@ class WideResNet16x4(ImageModel):
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, H, W) to logits (N, num_classes)."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(F.relu(self.bn(x)).mean(axis=(2, 3)))
+        return self.fc(self.bn(x, activation="relu").mean(axis=(2, 3)))

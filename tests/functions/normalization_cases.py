@@ -60,6 +60,12 @@ def with_running_statistics(x: Array, weight: Array, bias: Array) -> Array:
 IMAGES, VECTOR = (3, 4, 2, 3), (4,)
 CASES = [
     Case(
+        "batch_norm with relu",
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, True, activation="relu"),
+        lambda x, w, b: np.maximum(per_channel(standardized(x, channels(x)), w, b), 0),
+        ((3, 2, 5, 4), (2,), (2,)),
+    ),
+    Case(
         "batch_norm",
         lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
         lambda x, w, b: per_channel(standardized(x, channels(x)), w, b),

@@ -13,6 +13,8 @@ from tests.backends import Backend, host
 NETS = {
     "convolution": lambda: (layers.Conv2d(2, 3, 3, padding=1), (2, 2, 5, 4)),
     "linear": lambda: (layers.Linear(6, 4), (3, 6)),
+    "batch norm": lambda: (layers.BatchNorm2d(3), (2, 3, 5, 7)),
+    "batch norm of vectors": lambda: (layers.BatchNorm1d(4), (5, 4)),
 }
 
 

@@ -38,8 +38,8 @@ def moments(channels: int, positions: int) -> Kernel:
     return Kernel("batch_norm_moments", (channels, positions), arguments, write)
 
 
-def normalize(channels: int, positions: int) -> Kernel:
-    """values (N, C, P), and mean, factor, shift (C,) -> output (N, C, P): (values - mean) * factor + shift."""
+def normalize(channels: int, positions: int, relu: bool) -> Kernel:
+    """values (N, C, P), and mean, factor, shift (C,) -> output (N, C, P): (values - mean) * factor + shift, or its ReLU."""
 
     def write(b: Builder) -> None:
         values, output = b.pointer("values"), b.pointer("output")
@@ -50,7 +50,11 @@ def normalize(channels: int, positions: int) -> Kernel:
 
             def one(i: Size, width: int) -> None:
                 centred = values.load(p * positions + i, width) - mean[width]
-                output.store(b.fma(centred, factor[width], shift[width]), p * positions + i)
+                value = b.fma(centred, factor[width], shift[width])
+                if relu:
+                    zero = b.splat(0.0, width)
+                    value = (value < zero).select(zero, value)
+                output.store(value, p * positions + i)
 
             b.sweep(0, positions, one)
 
@@ -61,21 +65,25 @@ def normalize(channels: int, positions: int) -> Kernel:
         *(Argument(name, (channels,)) for name in ("mean", "factor", "shift")),
         Argument("output", (EACH, channels, positions), written=True),
     )
-    return Kernel("batch_norm_normalize", (channels, positions), arguments, write)
+    return Kernel("batch_norm_normalize", (channels, positions, relu), arguments, write)
 
 
-def products(channels: int, positions: int) -> Kernel:
-    """gradient, values (N, C, P), mean (C,) -> sums (N, C) of the gradient, products (N, C) with (values - mean)."""
+def products(channels: int, positions: int, relu: bool) -> Kernel:
+    """gradient, values (N, C, P), mean (C,) -> sums (N, C) of the gradient, products (N, C) with (values - mean).
+
+    With `relu` the gradient is that of ReLU's `output` (N, C, P), and does not count where that is 0.
+    """
 
     def write(b: Builder) -> None:
-        gradient, values, means = b.pointer("gradient"), b.pointer("values"), b.pointer("mean")
+        slope_at = _slopes(b, relu)
+        values, means = b.pointer("values"), b.pointer("mean")
         sums, found = b.pointer("sums"), b.pointer("products")
 
         def one_plane(p: Size, c: Size) -> None:
             mean = spread(b, means, c)
 
             def terms(i: Size, width: int) -> list[Vector]:
-                slope = gradient.load(p * positions + i, width)
+                slope = slope_at(p * positions + i, width)
                 return [slope, slope * (values.load(p * positions + i, width) - mean[width])]
 
             for pointer, total in zip((sums, found), add_up(b, positions, 2, terms), strict=True):
@@ -89,18 +97,20 @@ def products(channels: int, positions: int) -> Kernel:
         Argument("mean", (channels,)),
         Argument("sums", (EACH, channels), written=True),
         Argument("products", (EACH, channels), written=True),
+        *([Argument("output", (EACH, channels, positions))] if relu else []),
     )
-    return Kernel("batch_norm_products", (channels, positions), arguments, write)
+    return Kernel("batch_norm_products", (channels, positions, relu), arguments, write)
 
 
-def gradient(channels: int, positions: int) -> Kernel:
+def gradient(channels: int, positions: int, relu: bool) -> Kernel:
     """gradient, values (N, C, P), and numbers (C,) -> result (N, C, P), the gradient of the values.
 
-    result = gradient * factor + (values - mean) * of_centred + shift.
+    result = gradient * factor + (values - mean) * of_centred + shift. With `relu` see `products`.
     """
 
     def write(b: Builder) -> None:
-        slopes, values, result = b.pointer("gradient"), b.pointer("values"), b.pointer("result")
+        slope_at = _slopes(b, relu)
+        values, result = b.pointer("values"), b.pointer("result")
         numbers = [b.pointer(name) for name in ("mean", "factor", "of_centred", "shift")]
 
         def one_plane(p: Size, c: Size) -> None:
@@ -109,7 +119,7 @@ def gradient(channels: int, positions: int) -> Kernel:
             def one(i: Size, width: int) -> None:
                 centred = values.load(p * positions + i, width) - mean[width]
                 rest = b.fma(centred, of_centred[width], shift[width])
-                result.store(b.fma(slopes.load(p * positions + i, width), factor[width], rest), p * positions + i)
+                result.store(b.fma(slope_at(p * positions + i, width), factor[width], rest), p * positions + i)
 
             b.sweep(0, positions, one)
 
@@ -120,8 +130,23 @@ def gradient(channels: int, positions: int) -> Kernel:
         Argument("values", (EACH, channels, positions)),
         *(Argument(name, (channels,)) for name in ("mean", "factor", "of_centred", "shift")),
         Argument("result", (EACH, channels, positions), written=True),
+        *([Argument("output", (EACH, channels, positions))] if relu else []),
     )
-    return Kernel("batch_norm_gradient", (channels, positions), arguments, write)
+    return Kernel("batch_norm_gradient", (channels, positions, relu), arguments, write)
+
+
+def _slopes(b: Builder, relu: bool) -> Callable[[Size, int], Vector]:
+    """The gradient at a place, as a function; that of what came into ReLU, if there is one."""
+    slopes, output = b.pointer("gradient"), b.pointer("output") if relu else None
+
+    def slope_at(place: Size, width: int) -> Vector:
+        slope = slopes.load(place, width)
+        if output is None:
+            return slope
+        zero = b.splat(0.0, width)
+        return output.load(place, width).differs(zero).select(slope, zero)
+
+    return slope_at
 
 
 def each_plane(b: Builder, channels: int, body: Callable[[Size, Size], None]) -> None:
