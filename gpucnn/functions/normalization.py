@@ -79,9 +79,9 @@ def batch_norm(
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         flat = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
         own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
-        x_gradient = kernel.batch_norm_gradients(flat, values, factors, found, *own_gradients, relu_output=relu_output).reshape(
-            shape
-        )
+        x_gradient = kernel.batch_norm_gradients(
+            flat, values, factors, found, own_gradients[0], own_gradients[1], relu_output
+        ).reshape(shape)
         given = (own for own, tensor in zip(own_gradients, (scale, shift), strict=True) if tensor is not None)
         return (x_gradient, *given)
 
