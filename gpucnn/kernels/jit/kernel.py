@@ -1,6 +1,7 @@
 """The one checked entry to compiled code, which works on raw addresses."""
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -55,8 +56,8 @@ def run(kernel: Kernel, count: int, arrays: Sequence[np.ndarray | None], parts: 
     function = _function(kernel)
 
     def call(number: int) -> None:
-        scratch = workspace((kernel.scratch,), _FLOATS).ctypes.data if kernel.scratch else 0
-        function(pieces[number].start, pieces[number].stop, number, *addresses, scratch)
+        scratch = workspace((kernel.scratch,), _FLOATS)  # held by its name: a large one is kept by nobody else
+        function(pieces[number].start, pieces[number].stop, number, *addresses, scratch.ctypes.data)
 
     parallel(call, len(pieces))
 
@@ -97,3 +98,13 @@ def _function(kernel: Kernel) -> Callable[..., None]:
                 address = compiled(kernel.name, kernel.sizes, write)
                 _functions[key] = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(parameters))(address)
     return _functions[key]
+
+
+def _begin_anew() -> None:
+    """In a forked child, where the thread that may have been compiling is gone."""
+    global _compiling
+    _compiling = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
