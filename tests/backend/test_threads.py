@@ -1,5 +1,6 @@
 """Loops on a pool of threads: every number once, whatever goes wrong."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -184,9 +185,12 @@ def test_one_thread_leaves_the_pool_alone() -> None:
 def test_threads_that_call_at_the_same_time() -> None:
     totals = np.zeros((4, 20, 30), np.int64)
 
+    def add_one(total: np.ndarray, number: int) -> None:
+        total[number] += 1
+
     def loops(caller: int) -> None:
         for turn in range(20):
-            parallel(lambda number: totals.__setitem__((caller, turn, number), totals[caller, turn, number] + 1), 30)
+            parallel(functools.partial(add_one, totals[caller, turn]), 30)
 
     callers = [threading.Thread(target=loops, args=(caller,)) for caller in range(4)]
     for thread in callers:

@@ -51,6 +51,9 @@ def run(kernel: Kernel, count: int, arrays: Sequence[np.ndarray | None], parts: 
     pieces = [slice(0, count)] if parts is None else list(parts)
     if any(not 0 <= part.start <= part.stop <= count for part in pieces):
         raise LaunchError(f"{kernel.name}: the parts {pieces} are not within {count} items")
+    if len(arrays) != len(kernel.arguments):
+        names = ", ".join(argument.name for argument in kernel.arguments)
+        raise LaunchError(f"{kernel.name}: takes {len(kernel.arguments)} arrays ({names}), got {len(arrays)}")
     sizes = {EACH: count, PARTS: len(pieces)}
     addresses = [_address(kernel, *pair, sizes) for pair in zip(kernel.arguments, arrays, strict=True)]
     function = _function(kernel)

@@ -66,7 +66,7 @@ def for_machine(machine: Any) -> Any:
 
 
 def _compiled_for(machine: Any, name: str, sizes: tuple[Any, ...], write: Callable[[Any], Any]) -> int:
-    with mock.patch.object(jit.compiler, "host", lambda: machine):
+    with mock.patch.object(jit.compiler, "host", return_value=machine):
         return int(jit.compiler.compiled(name, sizes, write))
 
 
