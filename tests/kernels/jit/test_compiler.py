@@ -41,9 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def start(folder: Path, script: str = COUNTING, **environment: str) -> "subprocess.Popen[str]":
     variables = {**os.environ, "GPUCNN_CACHE_DIR": str(folder.parent), **environment}
     command = [sys.executable, "-c", script]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def made_by(process: "subprocess.Popen[str]") -> int:
@@ -197,7 +195,9 @@ def test_another_source_is_another_version(monkeypatch: pytest.MonkeyPatch) -> N
     original = Path.read_bytes
     for name in ("convolution", "geometry"):
         changed = f"{name}.py"
-        monkeypatch.setattr(Path, "read_bytes", lambda path, changed=changed: original(path) + b"#" * (path.name == changed))
+        monkeypatch.setattr(
+            Path, "read_bytes", lambda path, changed=changed: original(path) + b"#" * (path.name == changed)
+        )
         assert versions()[:2] == before[:2]
         assert versions()[2] != before[2], changed
 
