@@ -4,12 +4,14 @@ Inputs are small integers wherever no division or root is taken: their sums are 
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
 
+from gpucnn.backend.threads import VARIABLE
 from gpucnn.geometry import Window
 from gpucnn.kernels import jit
 from tests.kernels.jit.guarded_memory import Guarded
@@ -38,7 +40,11 @@ def run_in(case: Case, memory: Guarded) -> list[str]:
         if argument.name in case.given:
             array[...] = case.given[argument.name]
         arrays[argument.name] = array
-    with for_machine(case.machine), mock.patch.object(jit.kernel, "workspace", lambda *key: place(memory, *key)):
+    with (
+        for_machine(case.machine),
+        mock.patch.dict(os.environ, {VARIABLE: "1"}),  # so that all scratch memory is `workspace`
+        mock.patch.object(jit.kernel, "workspace", lambda shape, like: memory.place(shape, str(like.dtype))),
+    ):
         jit.kernel.run(case.kernel, case.count, list(arrays.values()), case.parts)
     problems = memory.damage()
     for name, array in arrays.items():
@@ -46,11 +52,6 @@ def run_in(case: Case, memory: Guarded) -> list[str]:
         if not np.allclose(array, wanted, rtol=case.rtol, atol=case.rtol, equal_nan=True):
             problems.append(f"{name} is {array.ravel()[:99]}, expected {wanted.ravel()[:99]}")
     return problems
-
-
-def place(memory: Guarded, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-    """Scratch memory, as `workspace` gives it."""
-    return memory.place(shape, str(like.dtype))
 
 
 _compiled: dict[Any, dict[Any, Any]] = {}

@@ -221,7 +221,7 @@ def test_machines_without_known_vectors(monkeypatch: pytest.MonkeyPatch) -> None
     own = binding.get_host_cpu_features()
 
     def lanes(*features: str) -> int | None:
-        found = type(own)({feature: True for feature in features})
+        found = type(own)(dict.fromkeys(features, True))
         monkeypatch.setattr(binding, "get_host_cpu_features", lambda: found)
         machine = jit.host.host.__wrapped__()
         return None if machine is None else int(machine.lanes)

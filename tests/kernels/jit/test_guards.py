@@ -37,7 +37,10 @@ print("all is well")
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect as Linux has it")
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect as Linux has it")
+
+
+@on_linux
 @pytest.mark.parametrize("side", ["start", "end"])
 def test_kernels_read_nothing_beyond_their_arrays(side: str) -> None:
     run = subprocess.run([sys.executable, "-c", IN_PAGES, side], cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -57,6 +60,7 @@ def test_borders_show_what_is_written_beside_an_array(place: int) -> None:
     assert memory.damage() == [f"buffer 0 of 5 numbers was written at [{place}]"]
 
 
+@on_linux
 def test_a_page_beyond_an_array_ends_the_process() -> None:
     script = (
         "import ctypes\n"

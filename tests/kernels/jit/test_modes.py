@@ -127,8 +127,10 @@ def test_loops_are_for_float32_of_numpy_alone() -> None:
 
 def test_use_ends_with_its_block() -> None:
     before = jit.mode()
-    with pytest.raises(KeyError), jit.use("numpy"):
+    with jit.use("numpy"):
         assert jit.mode() == "numpy"
+    assert jit.mode() == before
+    with pytest.raises(KeyError), jit.use("numpy"):
         raise KeyError
     assert jit.mode() == before
     with pytest.raises(AttributeError, match=r"^module 'gpucnn.kernels.jit' has no attribute 'nothing'$"):
