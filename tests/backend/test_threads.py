@@ -55,16 +55,16 @@ def test_as_many_threads_work_as_may(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [who_works(count) for count in (1, 2, 8)] == [1, min(2, available), available]
 
 
-def test_without_the_variable_there_are_as_many_as_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "")
-    if hasattr(os, "sched_getaffinity"):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 4, 5, 7})
-        assert thread_count() == 4
-        monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert thread_count() == 6
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert thread_count() == 1
+@pytest.mark.parametrize(("system", "expected"), [
+    ("os.sched_getaffinity = lambda _: {0, 4, 5, 7}", 4),
+    ("vars(os).pop('sched_getaffinity', None); os.cpu_count = lambda: 6", 6),
+    ("vars(os).pop('sched_getaffinity', None); os.cpu_count = lambda: None", 1),
+])  # fmt: skip
+def test_without_the_variable_there_are_as_many_as_cores(system: str, expected: int) -> None:
+    script = f"import os\n{system}\nfrom gpucnn.backend.threads import thread_count\nprint(thread_count())"
+    variables = {**os.environ, VARIABLE: ""}
+    run = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=60)
+    assert (run.stdout, run.stderr) == (f"{expected}\n", "")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", " 2", "²"])

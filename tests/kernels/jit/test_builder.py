@@ -13,7 +13,7 @@ from gpucnn.kernels import jit
 from tests.kernels.jit.guarded_memory import Borders
 from tests.kernels.jit.kernel_cases import for_machine, machine_of
 
-pytestmark = pytest.mark.skipif(bool(jit.missing()), reason=jit.missing())
+pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
 numbers = itertools.count()
 

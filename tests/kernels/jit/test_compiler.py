@@ -14,7 +14,7 @@ import pytest
 
 from gpucnn.kernels import jit
 
-pytestmark = pytest.mark.skipif(bool(jit.missing()), reason=jit.missing())
+pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
 ROOT = Path(__file__).parents[3]
 COUNTING = """

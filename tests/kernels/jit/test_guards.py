@@ -14,7 +14,7 @@ from tests.kernels.jit.guarded_memory import BORDER, Borders
 from tests.kernels.jit.kernel_cases import DRAWS, Case, cases, machine_of, run_in
 
 ROOT = Path(__file__).parents[3]
-pytestmark = pytest.mark.skipif(bool(jit.missing()), reason=jit.missing())
+pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
 
 @pytest.mark.parametrize("draw", DRAWS, ids=lambda draw: draw.__name__)

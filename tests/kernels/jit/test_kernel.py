@@ -15,7 +15,7 @@ from gpucnn.kernels.max_pool import max_pool_gradient, max_pool_with_argmax
 from gpucnn.kernels.workspace import LARGEST_KEPT
 from tests.backends import Backend, host
 
-pytestmark = pytest.mark.skipif(bool(jit.missing()), reason=jit.missing())
+pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
 
 @pytest.fixture

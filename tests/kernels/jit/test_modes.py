@@ -31,7 +31,7 @@ class Hide(PathFinder):
         return None if name.partition(".")[0] in {hidden} else super().find_spec(name, path, target)
 sys.meta_path[:] = [Hide if finder is PathFinder else finder for finder in sys.meta_path]
 """
-needs_llvmlite = pytest.mark.skipif(bool(jit.missing()), reason=jit.missing())
+needs_llvmlite = pytest.mark.usefixtures("needs_llvmlite")
 
 
 def output_of(script: str, cpu: str = "", hidden: tuple[str, ...] = ()) -> str:
