@@ -94,9 +94,14 @@ def planes(rng: np.random.Generator, pooling: bool = False) -> Any:
     """A window of drawn sizes on an image: rows of 1 to 70 positions, padding of each side alone, also less than none."""
     kernel, stride, dilation = ((number(rng, 1, high), number(rng, 1, high)) for high in (5, 3, 3))
     wanted = (number(rng, 1, 6), number(rng, 1, int(rng.choice([4, 20, 70]))))
-    lowest, highest = (0, 3) if pooling else (-2, 6) if rng.random() < 0.7 else (0, 0)
+    lowest, highest = (0, 3) if pooling else [(0, 0), (-2, 6), (-6, 9)][number(rng, 0, 2)]
     padding = tuple((number(rng, lowest, highest), number(rng, lowest, highest)) for _ in range(2))
     window = Window(kernel, stride, (padding[0], padding[1]), dilation, pooling and rng.random() < 0.3)
+    if (
+        not pooling and rng.random() < 0.3
+    ):  # so much of the image is beside the windows, or of the windows beside the image
+        image_size = (number(rng, 1, 9), number(rng, 1, int(rng.choice([4, 90]))))
+        return jit.padded.PaddedPlane(image_size, window, (wanted[0], number(rng, 1, int(rng.choice([2, 20])))))
     size = []
     for axis in (0, 1):
         seen = (wanted[axis] - 1) * stride[axis] + window.extent[axis] - sum(padding[axis])
@@ -179,7 +184,8 @@ def max_pool(rng: np.random.Generator, machine: Any) -> Case:
 def max_pool_gradient(rng: np.random.Generator, machine: Any) -> Case:
     plane, count = planes(rng, pooling=True), number(rng, 1, 4)
     (height, width), output_size = plane.image_size, plane.output_size
-    gradient, argmax = integers(rng, count, *output_size), rng.integers(-1, height * width, (count, *output_size))
+    gradient, argmax = integers(rng, count, *output_size), rng.integers(0, height * width, (count, *output_size))
+    argmax[rng.random(argmax.shape) < 0.2] = -1
     images = np.zeros((count, height * width))
     for index in np.ndindex(argmax.shape):
         if argmax[index] >= 0:
@@ -207,7 +213,7 @@ def relu_gradient(rng: np.random.Generator, machine: Any) -> Case:
 
 def plane_sums(rng: np.random.Generator, machine: Any) -> Case:
     through_relu = bool(rng.integers(2))
-    gradient = integers(rng, number(rng, 1, 9), number(rng, 1, 200))
+    gradient = integers(rng, number(rng, 1, 9), plane_size(rng))
     output = integers(rng, *gradient.shape).clip(0)
     rows = np.where(output == 0, 0, gradient) if through_relu else gradient
     given, expected = {"gradient": gradient, "output": output}, {"sums": rows.sum(axis=1), "rows": rows}
@@ -216,7 +222,12 @@ def plane_sums(rng: np.random.Generator, machine: Any) -> Case:
 
 
 def images_of_planes(rng: np.random.Generator) -> np.ndarray:
-    return integers(rng, number(rng, 1, 5), number(rng, 1, 5), number(rng, 1, 200))
+    return integers(rng, number(rng, 1, 5), number(rng, 1, 5), plane_size(rng))
+
+
+def plane_size(rng: np.random.Generator) -> int:
+    """How many positions a plane has: any number, or so many that there is no rest after the vectors."""
+    return number(rng, 1, 200) if rng.random() < 0.6 else 64 * number(rng, 1, 3)
 
 
 def moments(rng: np.random.Generator, machine: Any) -> Case:
@@ -261,8 +272,9 @@ def sgd(rng: np.random.Generator, machine: Any) -> Case:
     size, momentum, nesterov = number(rng, 1, 150), bool(rng.integers(2)), bool(rng.integers(2))
     value, slope, velocity = (integers(rng, size) for _ in range(3))
     lr, beta, decay = 0.5, 0.25, float(rng.choice([0.0, 0.125]))
+    value[rng.random(size) < 0.1] = 0.0 if decay else np.inf  # which no decay must not turn into NaN
     given = {"parameters": value, "gradients": slope, "velocities": velocity, "settings": np.array([lr, beta, decay])}
-    slope = slope + decay * value
+    slope = slope + decay * value if decay else slope
     if momentum:
         velocity = beta * velocity + slope
         slope = slope + beta * velocity if nesterov else velocity
@@ -274,9 +286,10 @@ def adam(rng: np.random.Generator, machine: Any) -> Case:
     size = number(rng, 1, 150)
     value, slope, mean = (integers(rng, size) for _ in range(3))
     square, decay = np.abs(integers(rng, size)), float(rng.choice([0.0, 0.25]))
+    value[rng.random(size) < 0.1] = 0.0 if decay else np.inf
     settings = np.array([0.5, 0.75, 0.25, 0.875, 0.125, 0.625, 0.0625, decay])
     given = {"parameters": value, "gradients": slope, "means": mean, "squares": square, "settings": settings}
-    slope = slope + decay * value
+    slope = slope + decay * value if decay else slope
     mean, square = 0.75 * mean + 0.25 * slope, 0.875 * square + 0.125 * slope**2
     changed = value - 0.5 * mean / (np.sqrt(square / 0.625) + 0.0625)
     expected = {"parameters": changed, "means": mean, "squares": square}

@@ -155,7 +155,8 @@ MUTANTS = [
     Mutant("padded.py", "target.store(source.load(i * stride, 1), i)", "target.store(source.load(i, 1), i)"),
     Mutant("padded.py", "starts.append(width - best)", "pass"),
     Mutant("padded.py", "starts.append(width - best)", "starts.append(starts[-1] + best)"),
-    Mutant("padded.py", "range(0, width - best + 1, best)", "range(0, max(1, width - best), best)"),
+    Mutant("padded.py", "range(0, width - best + 1, best)", "range(0, max(1, width - best), best)", 1,
+           "what the range leaves out at its end, the line that follows puts back"),
     # Max pooling.
     Mutant("max_pool.py", "best = b.splat(-math.inf, width)", "best = b.splat(0.0, width)"),
     Mutant("max_pool.py", "b.splat(-1 if padding else 0, width, INT32)", "b.splat(0, width, INT32)"),

@@ -92,7 +92,8 @@ def test_cases_cover_the_ways_through_a_convolution() -> None:
                 f"stride {plane.window.stride[1]}, kernel {plane.window.kernel[1]}",
                 f"groups {groups}",
                 f"cut off at the top: {top < 0}, at the left: {left < 0}",
-                f"image beside the windows: {plane.image_size[0] + top <= 0 or plane.rows <= top}",
+                f"windows end left of the image: {plane.row_floats < left}",
+                f"windows end above the image: {plane.rows < top}, begin below it: {plane.image_size[0] + top < 0}",
             }
     lanes = (16, 8, 4)
     wanted = {f"vectors of {2.0**-halved} of {n}" for n in lanes for halved in range(n.bit_length() - 1)}
@@ -100,7 +101,9 @@ def test_cases_cover_the_ways_through_a_convolution() -> None:
     wanted |= {f"stride {stride}, kernel {kernel}" for stride in (1, 2, 3) for kernel in (1, 2, 3, 4, 5)}
     wanted |= {f"overlapping vectors: {flag}" for flag in (True, False)} | {"groups 1", "groups 2", "groups 3"}
     wanted |= {f"cut off at the top: {top}, at the left: {left}" for top in (True, False) for left in (True, False)}
-    wanted |= {f"image beside the windows: {flag}" for flag in (True, False)}
+    wanted |= {f"windows end above the image: {a}, begin below it: {b}" for a, b in ((False, False), (True, False))}
+    wanted |= {f"windows end left of the image: {flag}" for flag in (True, False)}
+    wanted.add("windows end above the image: False, begin below it: True")
     wanted |= {f"filters beyond whole tiles: {flag}" for flag in (True, False)}
     wanted |= {"odd number of rows: 0", "odd number of rows: 1"}
     assert wanted - seen == set()

@@ -49,7 +49,8 @@ def test_every_mutant_is_noticed(request: pytest.FixtureRequest, tmp_path: Path,
         f"mutants of compiled loops: {len(MUTANTS) - len(survivors)} of {len(MUTANTS)} killed, "
         f"{len(equivalent)} shown to be equivalent{reasons}"
     )
-    assert survivors == [name_of(mutant) for mutant in equivalent]
+    expected = [name_of(mutant) for mutant in equivalent]
+    assert survivors == expected, "\n".join(["survivors:", *survivors])
 
 
 def noticed(mutant: Mutant, copy: Path) -> str:
