@@ -40,7 +40,13 @@ def emulated(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Does a changed kernel turn the tests red? Not in the default list: it takes some minutes."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "tests/kernels/test_mutants.py", "--mutants", *session.posargs)
+    session.run(
+        "pytest",
+        "tests/kernels/test_mutants.py",
+        "tests/kernels/jit/test_jit_mutants.py",
+        "--mutants",
+        *session.posargs,
+    )
 
 
 @nox.session

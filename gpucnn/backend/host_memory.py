@@ -5,6 +5,7 @@ is ever overwritten.
 """
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,10 @@ class _Pool:
         with self._lock:
             self._free.clear()
 
+    def begin_anew(self) -> None:
+        """In a forked child, where the thread that may have held the lock is gone."""
+        self._lock = threading.RLock()
+
     def _drop_unused(self) -> None:
         oldest = self._handed_out - UNUSED_AFTER
         for size, blocks in list(self._free.items()):
@@ -110,3 +115,5 @@ def _rounded(nbytes: int) -> int:
 
 
 _pool = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.begin_anew)

@@ -54,9 +54,8 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
     """The gradient of x in relu(x), from that of its `output`: it passes where the output is not 0."""
     xp = xp_of(gradient, output)
     if jit.accepts(gradient, output):
-        gradient, output = np.ascontiguousarray(gradient), np.ascontiguousarray(output)
-        passed = empty_like(gradient)
-        _sweep(jit.relu.relu_gradient(), gradient, output, passed)
+        passed = empty_like(gradient)  # ascontiguousarray makes a scalar one-dimensional
+        _sweep(jit.relu.relu_gradient(), np.ascontiguousarray(gradient), np.ascontiguousarray(output), passed)
         return passed
     if not accepts(gradient):
         return masked(gradient, output != 0)

@@ -16,7 +16,18 @@ from gpucnn.backend import Array
 from gpucnn.errors import ArgumentError
 
 VARIABLE, MODES = "GPUCNN_CPU", ("numpy", "jit")
-_MODULES = ("batch_norm", "compiler", "convolution", "host", "kernel", "max_pool", "padded", "relu", "updates")
+_MODULES = (
+    "batch_norm",
+    "builder",
+    "compiler",
+    "convolution",
+    "host",
+    "kernel",
+    "max_pool",
+    "padded",
+    "relu",
+    "updates",
+)
 _chosen: str | None = None
 
 

@@ -289,6 +289,7 @@ class Builder:
             return start + max(0, stop - start) // self.lanes * self.lanes
         ins = self._instructions
         count = ins.sub(_integer(stop), _integer(start))
+        count = ins.select(ins.icmp_signed("<", count, INT64(0)), INT64(0), count)
         return Index(ins, ins.add(_integer(start), ins.and_(count, INT64(-self.lanes))))
 
     def smaller(self, a: Size, b: Size) -> Size:

@@ -9,9 +9,11 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gpucnn import geometry
 from gpucnn.kernels.jit.host import Host, host
 
 VARIABLE = "GPUCNN_CACHE_DIR"
@@ -41,16 +43,19 @@ def cache_folder() -> Path:
     """Where machine code is kept: $GPUCNN_CACHE_DIR, or gpucnn in the user's folder for caches."""
     if own := os.environ.get(VARIABLE):
         return Path(own) / "jit"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpucnn" / "jit"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpucnn" / "jit"
+    except RuntimeError:  # a user without a home: nothing can be kept
+        return Path(os.devnull)
 
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    """llvmlite's version, LLVM's, and a hash of this package's source."""
+    """llvmlite's version, LLVM's, and a hash of the source that says what is compiled."""
     import llvmlite
     from llvmlite import binding
 
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(geometry.__file__)]
     source = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     return llvmlite.__version__, str(binding.llvm_version_info), source
 
@@ -106,8 +111,13 @@ def _write(path: Path, code: bytes) -> None:
     """Keep the code, where that is possible: a cache that cannot be written only costs time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.replace(file.name, path)
+        descriptor, name = tempfile.mkstemp(dir=path.parent)
     except OSError:
         return
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(hashlib.sha256(code).digest() + code)
+        os.replace(name, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name)

@@ -1,6 +1,7 @@
 """The one checked entry to compiled code, which works on raw addresses."""
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -50,6 +51,9 @@ def run(kernel: Kernel, count: int, arrays: Sequence[np.ndarray | None], parts: 
     pieces = [slice(0, count)] if parts is None else list(parts)
     if any(not 0 <= part.start <= part.stop <= count for part in pieces):
         raise LaunchError(f"{kernel.name}: the parts {pieces} are not within {count} items")
+    if len(arrays) != len(kernel.arguments):
+        names = ", ".join(argument.name for argument in kernel.arguments)
+        raise LaunchError(f"{kernel.name}: takes {len(kernel.arguments)} arrays ({names}), got {len(arrays)}")
     sizes = {EACH: count, PARTS: len(pieces)}
     addresses = [_address(kernel, *pair, sizes) for pair in zip(kernel.arguments, arrays, strict=True)]
     table = (ctypes.c_int64 * len(addresses))(*addresses)
@@ -58,9 +62,9 @@ def run(kernel: Kernel, count: int, arrays: Sequence[np.ndarray | None], parts: 
         bounds = (ctypes.c_int64 * (2 * len(pieces)))(*(end for part in pieces for end in (part.start, part.stop)))
         if dispatcher().run(address, table, bounds, kernel.scratch):
             return
-    scratch = workspace((kernel.scratch,), _FLOATS).ctypes.data if kernel.scratch else 0
+    scratch = workspace((kernel.scratch,), _FLOATS)  # held by its name: a large one is kept by nobody else
     for number, part in enumerate(pieces):
-        function(part.start, part.stop, number, ctypes.addressof(table), scratch)
+        function(part.start, part.stop, number, ctypes.addressof(table), scratch.ctypes.data)
 
 
 _FLOATS = np.empty(0, np.float32)
@@ -105,3 +109,13 @@ def _function(kernel: Kernel) -> tuple[int, Callable[..., None]]:
 def loaded() -> int:
     """How many kernels this process has compiled, or read from the cache."""
     return len(_functions)
+
+
+def _begin_anew() -> None:
+    """In a forked child, where the thread that may have been compiling is gone."""
+    global _compiling
+    _compiling = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -1,0 +1,323 @@
+"""Calls of compiled kernels on drawn sizes, each with what should come out, by loops over taps in float64.
+
+Inputs are small integers wherever no division or root is taken: their sums are exact in float32, in any order.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+
+from gpucnn.backend.threads import VARIABLE
+from gpucnn.geometry import Window
+from gpucnn.kernels import jit
+from tests.kernels.jit.guarded_memory import Guarded
+
+LANES = (16, 8, 4)
+
+
+class Case(NamedTuple):
+    """A call of `kernel` for `count` items in `parts`, with arrays of `given` values, some of which become `expected`."""
+
+    kernel: Any
+    machine: Any
+    count: int
+    parts: list[slice]
+    given: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+    rtol: float = 0.0
+
+
+def run_in(case: Case, memory: Guarded) -> list[str]:
+    """Run a case with all arrays and the scratch memory in guarded memory; what went wrong, empty if nothing did."""
+    sizes = {jit.kernel.EACH: case.count, jit.kernel.PARTS: len(case.parts)}
+    arrays = {}
+    for argument in case.kernel.arguments:
+        array = memory.place(tuple(sizes.get(size, size) for size in argument.shape), argument.dtype)
+        if argument.name in case.given:
+            array[...] = case.given[argument.name]
+        arrays[argument.name] = array
+    with (
+        for_machine(case.machine),
+        mock.patch.dict(os.environ, {VARIABLE: "1"}),  # so that all scratch memory is `workspace`
+        mock.patch.object(jit.kernel, "workspace", lambda shape, like: memory.place(shape, str(like.dtype))),
+    ):
+        jit.kernel.run(case.kernel, case.count, list(arrays.values()), case.parts)
+    problems = memory.damage()
+    for name, array in arrays.items():
+        wanted = case.expected[name] if name in case.expected else case.given[name].astype(array.dtype)
+        if not np.allclose(array, wanted, rtol=case.rtol, atol=case.rtol, equal_nan=True):
+            problems.append(f"{name} is {array.ravel()[:99]}, expected {wanted.ravel()[:99]}")
+    return problems
+
+
+_compiled: dict[Any, dict[Any, Any]] = {}
+
+
+def for_machine(machine: Any) -> Any:
+    """Inside, kernels are compiled for `machine`."""
+    return mock.patch.multiple(
+        jit.kernel,
+        compiled=functools.partial(_compiled_for, machine),
+        _functions=_compiled.setdefault(machine, {}),
+    )
+
+
+def _compiled_for(machine: Any, name: str, sizes: tuple[Any, ...], write: Callable[[Any], Any]) -> int:
+    with mock.patch.object(jit.compiler, "host", return_value=machine):
+        return int(jit.compiler.compiled(name, sizes, write))
+
+
+def machine_of(lanes: int) -> Any:
+    """This machine's processor, with vectors of so many floats."""
+    return jit.host.host()._replace(lanes=lanes)
+
+
+def ragged(rng: np.random.Generator, count: int) -> list[slice]:
+    """Parts of drawn sizes, some of them empty."""
+    cuts = sorted(int(cut) for cut in rng.integers(0, count + 1, rng.integers(0, 4)))
+    return [slice(*ends) for ends in zip([0, *cuts], [*cuts, count], strict=True)]
+
+
+def integers(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-4, 5, shape).astype(np.float64)
+
+
+def number(rng: np.random.Generator, low: int, high: int) -> int:
+    return int(rng.integers(low, high + 1))
+
+
+def planes(rng: np.random.Generator, pooling: bool = False) -> Any:
+    """A window of drawn sizes on an image: rows of 1 to 70 positions, padding of each side alone, also less than none."""
+    kernel, stride, dilation = ((number(rng, 1, high), number(rng, 1, high)) for high in (5, 3, 3))
+    wanted = (number(rng, 1, 6), number(rng, 1, int(rng.choice([4, 20, 70]))))
+    lowest, highest = (0, 3) if pooling else [(0, 0), (-2, 6), (-6, 9)][number(rng, 0, 2)]
+    padding = tuple((number(rng, lowest, highest), number(rng, lowest, highest)) for _ in range(2))
+    window = Window(kernel, stride, (padding[0], padding[1]), dilation, pooling and rng.random() < 0.3)
+    if (
+        not pooling and rng.random() < 0.3
+    ):  # so much of the image is beside the windows, or of the windows beside the image
+        image_size = (number(rng, 1, 9), number(rng, 1, int(rng.choice([4, 90]))))
+        return jit.padded.PaddedPlane(image_size, window, (wanted[0], number(rng, 1, int(rng.choice([2, 20])))))
+    size = []
+    for axis in (0, 1):
+        seen = (wanted[axis] - 1) * stride[axis] + window.extent[axis] - sum(padding[axis])
+        size.append(max(1, seen + number(rng, 0, stride[axis] - 1)))
+    image_size = (size[0], size[1])
+    return jit.padded.PaddedPlane(image_size, window, window.output_size(image_size))
+
+
+def seen_by(plane: Any, images: np.ndarray, padding: float) -> tuple[np.ndarray, np.ndarray]:
+    """Images (..., H, W) as windows (..., OH, OW, R, S), and each value's place in its plane, (OH, OW, R, S), -1 outside."""
+    rows, columns = (_reads(plane, axis) for axis in (0, 1))
+    rows, columns = rows[:, None, :, None], columns[None, :, None, :]
+    (height, width) = plane.image_size
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    values = images[..., rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    return np.where(inside, values, padding), np.where(inside, rows * width + columns, -1)
+
+
+def _reads(plane: Any, axis: int) -> np.ndarray:
+    """Where on an axis each tap (second) of each window (first) reads."""
+    window = plane.window
+    corners = np.arange(plane.output_size[axis]) * window.stride[axis] - window.padding[axis][0]
+    return corners[:, None] + np.arange(window.kernel[axis]) * window.dilation[axis]
+
+
+def convolution(rng: np.random.Generator, machine: Any) -> Case:
+    sizes = jit.convolution.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+    bias, relu, count = bool(rng.integers(2)), bool(rng.integers(2)), number(rng, 1, 3)
+    groups, channels, filters, plane = sizes
+    images = integers(rng, count, groups * channels, *plane.image_size)
+    weight = integers(rng, groups * filters, channels, *plane.window.kernel)
+    offsets = integers(rng, groups * filters)
+    values, _ = seen_by(plane, images.reshape(count, groups, channels, *plane.image_size), 0.0)
+    by_group = weight.reshape(groups, filters, *weight.shape[1:])
+    output = np.einsum("ngcyxrs,gkcrs->ngkyx", values, by_group, optimize=True)
+    output = output.reshape(count, groups * filters, *plane.output_size)
+    output += offsets[:, None, None] if bias else 0
+    given = {"images": images, "weight": jit.convolution.pack(weight, groups, machine), "bias": offsets}
+    kernel = jit.convolution.forward(sizes, bias, relu, machine)
+    expected = {"output": output.clip(0) if relu else output}
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+
+
+def convolution_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
+    sizes = jit.convolution.Convolution(number(rng, 1, 2), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+    count = number(rng, 1, 19)
+    groups, channels, filters, plane = sizes
+    images = integers(rng, count, groups * channels, *plane.image_size)
+    gradient = integers(rng, count, groups * filters, *plane.output_size)
+    values, _ = seen_by(plane, images.reshape(count, groups, channels, *plane.image_size), 0.0)
+    slopes = gradient.reshape(count, groups, filters, *plane.output_size)
+    parts = ragged(rng, count)
+    partial = [np.einsum("ngcyxrs,ngkyx->gkcrs", values[part], slopes[part], optimize=True) for part in parts]
+    shape = (len(parts), groups * filters, channels, *plane.window.kernel)
+    given = {"images": images, "gradient": gradient}
+    kernel = jit.convolution.weight_gradient(sizes, machine)
+    return Case(kernel, machine, count, parts, given, {"partial": np.array(partial).reshape(shape)})
+
+
+def max_pool(rng: np.random.Generator, machine: Any) -> Case:
+    plane, count = planes(rng, pooling=True), number(rng, 1, 4)
+    images = integers(rng, count, *plane.image_size)
+    images[rng.random(images.shape) < 0.05] = np.nan
+    images[rng.random(images.shape) < 0.05] = -np.inf
+    values, places = seen_by(plane, images, -np.inf)
+    output, argmax = (np.empty((count, *plane.output_size)) for _ in range(2))
+    for index in np.ndindex(output.shape):
+        taps = values[index].ravel()
+        order = [k for k in range(taps.size) if np.isnan(taps[k])] or [int(taps.argmax())]
+        output[index] = taps[order[0]]
+        argmax[index] = places[index[1:]].ravel()[order[0]]
+        if output[index] == -np.inf:  # a window in which nothing wins: see `forward`
+            padded = plane.window.padding != ((0, 0), (0, 0))
+            argmax[index] = -1 if padded else places[index[1:]].ravel()[0]
+    kernel = jit.max_pool.forward(plane)
+    expected = {"output": output, "argmax": argmax}
+    return Case(kernel, machine, count, ragged(rng, count), {"images": images}, expected)
+
+
+def max_pool_gradient(rng: np.random.Generator, machine: Any) -> Case:
+    plane, count = planes(rng, pooling=True), number(rng, 1, 4)
+    (height, width), output_size = plane.image_size, plane.output_size
+    gradient, argmax = integers(rng, count, *output_size), rng.integers(0, height * width, (count, *output_size))
+    argmax[rng.random(argmax.shape) < 0.2] = -1
+    images = np.zeros((count, height * width))
+    for index in np.ndindex(argmax.shape):
+        if argmax[index] >= 0:
+            images[index[0], argmax[index]] += gradient[index]
+    given = {"gradient": gradient, "argmax": argmax.astype(np.float64)}
+    expected = {"images": images.reshape(count, height, width)}
+    return Case(jit.max_pool.gradient(plane), machine, count, ragged(rng, count), given, expected)
+
+
+def relu(rng: np.random.Generator, machine: Any) -> Case:
+    x = integers(rng, number(rng, 1, 150))
+    x[rng.random(x.size) < 0.1] = np.nan
+    expected = {"output": np.where(x < 0, 0, x)}
+    return Case(jit.relu.relu(), machine, x.size, ragged(rng, x.size), {"x": x}, expected)
+
+
+def relu_gradient(rng: np.random.Generator, machine: Any) -> Case:
+    gradient = integers(rng, number(rng, 1, 150))
+    output = integers(rng, gradient.size).clip(0)
+    output[rng.random(output.size) < 0.1] = np.nan
+    expected = {"rows": np.where(output == 0, 0, gradient)}
+    given = {"gradient": gradient, "output": output}
+    return Case(jit.relu.relu_gradient(), machine, gradient.size, ragged(rng, gradient.size), given, expected)
+
+
+def plane_sums(rng: np.random.Generator, machine: Any) -> Case:
+    through_relu = bool(rng.integers(2))
+    gradient = integers(rng, number(rng, 1, 9), plane_size(rng))
+    output = integers(rng, *gradient.shape).clip(0)
+    rows = np.where(output == 0, 0, gradient) if through_relu else gradient
+    given, expected = {"gradient": gradient, "output": output}, {"sums": rows.sum(axis=1), "rows": rows}
+    kernel, count = jit.relu.plane_sums(gradient.shape[1], through_relu), len(gradient)
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+
+
+def images_of_planes(rng: np.random.Generator) -> np.ndarray:
+    return integers(rng, number(rng, 1, 5), number(rng, 1, 5), plane_size(rng))
+
+
+def plane_size(rng: np.random.Generator) -> int:
+    """How many positions a plane has: any number, or so many that there is no rest after the vectors."""
+    return number(rng, 1, 200) if rng.random() < 0.6 else 64 * number(rng, 1, 3)
+
+
+def moments(rng: np.random.Generator, machine: Any) -> Case:
+    values = images_of_planes(rng)
+    means = values.mean(axis=2)
+    expected = {"means": means, "squares": np.square(values - means[..., None]).sum(axis=2)}
+    kernel, count = jit.batch_norm.moments(*values.shape[1:]), len(values)
+    return Case(kernel, machine, count, ragged(rng, count), {"values": values}, expected, 1e-5)
+
+
+def normalize(rng: np.random.Generator, machine: Any) -> Case:
+    values = images_of_planes(rng)
+    mean, factor, shift = (integers(rng, values.shape[1]) for _ in range(3))
+    given = {"values": values, "mean": mean, "factor": factor, "shift": shift}
+    expected = {"output": (values - mean[:, None]) * factor[:, None] + shift[:, None]}
+    kernel, count = jit.batch_norm.normalize(*values.shape[1:]), len(values)
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+
+
+def products(rng: np.random.Generator, machine: Any) -> Case:
+    values = images_of_planes(rng)
+    gradient, mean = integers(rng, *values.shape), integers(rng, values.shape[1])
+    given = {"gradient": gradient, "values": values, "mean": mean}
+    expected = {"sums": gradient.sum(axis=2), "products": (gradient * (values - mean[:, None])).sum(axis=2)}
+    kernel, count = jit.batch_norm.products(*values.shape[1:]), len(values)
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+
+
+def batch_norm_gradient(rng: np.random.Generator, machine: Any) -> Case:
+    values = images_of_planes(rng)
+    gradient = integers(rng, *values.shape)
+    mean, factor, of_centred, shift = (integers(rng, values.shape[1]) for _ in range(4))
+    given = {"gradient": gradient, "values": values}
+    given |= {"mean": mean, "factor": factor, "of_centred": of_centred, "shift": shift}
+    by_channel = [number[:, None] for number in (mean, factor, of_centred, shift)]
+    result = gradient * by_channel[1] + (values - by_channel[0]) * by_channel[2] + by_channel[3]
+    kernel, count = jit.batch_norm.gradient(*values.shape[1:]), len(values)
+    return Case(kernel, machine, count, ragged(rng, count), given, {"result": result})
+
+
+def sgd(rng: np.random.Generator, machine: Any) -> Case:
+    size, momentum, nesterov = number(rng, 1, 150), bool(rng.integers(2)), bool(rng.integers(2))
+    value, slope, velocity = (integers(rng, size) for _ in range(3))
+    lr, beta, decay = 0.5, 0.25, float(rng.choice([0.0, 0.125]))
+    value[rng.random(size) < 0.1] = 0.0 if decay else np.inf  # which no decay must not turn into NaN
+    given = {"parameters": value, "gradients": slope, "velocities": velocity, "settings": np.array([lr, beta, decay])}
+    slope = slope + decay * value if decay else slope
+    if momentum:
+        velocity = beta * velocity + slope
+        slope = slope + beta * velocity if nesterov else velocity
+    expected = {"parameters": value - lr * slope, "velocities": velocity}
+    return Case(jit.updates.sgd(momentum, nesterov), machine, size, ragged(rng, size), given, expected)
+
+
+def adam(rng: np.random.Generator, machine: Any) -> Case:
+    size = number(rng, 1, 150)
+    value, slope, mean = (integers(rng, size) for _ in range(3))
+    square, decay = np.abs(integers(rng, size)), float(rng.choice([0.0, 0.25]))
+    value[rng.random(size) < 0.1] = 0.0 if decay else np.inf
+    settings = np.array([0.5, 0.75, 0.25, 0.875, 0.125, 0.625, 0.0625, decay])
+    given = {"parameters": value, "gradients": slope, "means": mean, "squares": square, "settings": settings}
+    slope = slope + decay * value if decay else slope
+    mean, square = 0.75 * mean + 0.25 * slope, 0.875 * square + 0.125 * slope**2
+    changed = value - 0.5 * mean / (np.sqrt(square / 0.625) + 0.0625)
+    expected = {"parameters": changed, "means": mean, "squares": square}
+    return Case(jit.updates.adam(), machine, size, ragged(rng, size), given, expected, 1e-6)
+
+
+DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
+    convolution: 60,
+    convolution_weight_gradient: 45,
+    max_pool: 45,
+    max_pool_gradient: 12,
+    relu: 12,
+    relu_gradient: 12,
+    plane_sums: 15,
+    moments: 15,
+    normalize: 15,
+    products: 15,
+    batch_norm_gradient: 15,
+    sgd: 24,
+    adam: 12,
+}
+"""How many cases of each kernel there are."""
+
+
+def cases(
+    draw: Callable[[np.random.Generator, Any], Case], first: int = 0, step: int = 1
+) -> Iterator[tuple[str, Case]]:
+    """The cases of a kernel, each with a name: number `first`, and every `step`-th after it."""
+    for seed in range(first, DRAWS[draw], step):
+        machine = machine_of(LANES[seed % len(LANES)])
+        yield f"{draw.__name__} {seed}, {machine.lanes} lanes", draw(np.random.default_rng([20261122, seed]), machine)

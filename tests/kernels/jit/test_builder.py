@@ -1,0 +1,326 @@
+"""What a builder writes, compiled and run: loops, loads, vectors of every width."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn.kernels import jit
+from tests.kernels.jit.guarded_memory import Borders
+from tests.kernels.jit.kernel_cases import for_machine, machine_of
+
+pytestmark = pytest.mark.usefixtures("needs_llvmlite")
+
+numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The cache's keys know of the package's source, not of what a test writes."""
+    monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path))
+
+
+@pytest.fixture(params=[16, 8, 4])
+def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Kernels are compiled for vectors of so many floats."""
+    with for_machine(machine_of(request.param)):
+        yield request.param
+
+
+def run(write: Callable[[Any], None], count: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+    """Compile a kernel and run it on copies of `arrays` with guarded borders; what it left in them."""
+    memory, copies = Borders(), {}
+    for name, array in arrays.items():
+        copies[name] = memory.place(array.shape, str(array.dtype))
+        copies[name][...] = array
+    arguments = [jit.kernel.Argument(name, array.shape, str(array.dtype), True) for name, array in copies.items()]
+    kernel = jit.kernel.Kernel(f"builder_test_{next(numbers)}", (), tuple(arguments), write)
+    jit.kernel.run(kernel, count, list(copies.values()))
+    assert memory.damage() == []
+    return copies
+
+
+def floats(size: int) -> np.ndarray:
+    return np.arange(1, size + 1, dtype=np.float32)
+
+
+def nothing(*shape: int) -> np.ndarray:
+    return np.full(shape, -1, np.float32)
+
+
+BOUNDS = [(0, 0, 1), (0, 1, 1), (0, 7, 1), (2, 7, 1), (0, 9, 3), (0, 10, 3), (0, 2, 3), (0, 3, 3), (5, 5, 1), (6, 3, 2)]
+
+
+@pytest.mark.parametrize("compiled_in", ["both", "start", "stop", "neither"])
+@pytest.mark.parametrize(("start", "stop", "step"), [*BOUNDS, (-4, 3, 2)])
+def test_a_fold_carries_vectors_through_all_iterations(start: int, stop: int, step: int, compiled_in: str) -> None:
+    """The iterations, in binary, of a loop whose bounds are known when it is compiled, or only when it runs."""
+
+    def write(b: Any) -> None:
+        seen, bounds = b.pointer("seen"), b.pointer("bounds", jit.builder.INT32)
+        ends = [start, stop]
+        for place, kept in enumerate(("start", "stop")):
+            if compiled_in not in ("both", kept):
+                ends[place] = b.as_index(bounds.load(place, 1))
+
+        def note(i: Any, carried: list[Any]) -> list[Any]:
+            total, count = carried
+            seen.store(b.splat(1.0, 1), 4 + i)
+            return [total + total + b.splat(1.0, 1), count + b.splat(1, 1, jit.builder.INT32)]
+
+        first = [b.splat(5.0, 1), b.splat(0, 1, jit.builder.INT32)]
+        total, count = b.fold(ends[0], ends[1], step, first, note)
+        b.pointer("total").store(total)
+        b.pointer("turns", jit.builder.INT32).store(count)
+
+    integers = {"bounds": np.array([start, stop], np.int32), "turns": np.full(1, -1, np.int32)}
+    found = run(write, 0, seen=np.zeros(20, np.float32), total=nothing(1), **integers)
+    iterations = list(range(start, stop, step))
+    expected = 5
+    for _ in iterations:
+        expected = 2 * expected + 1
+    assert (found["total"][0], found["turns"][0]) == (expected, len(iterations))
+    assert np.flatnonzero(found["seen"]).tolist() == [4 + i for i in iterations]
+
+
+@pytest.mark.parametrize("sizes", [(0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 1, 1), (3, 1, 2), (3, 4, 5)])
+@pytest.mark.parametrize("compiled_in", [True, False])
+def test_loops_in_loops(sizes: tuple[int, int, int], compiled_in: bool) -> None:
+    def write(b: Any) -> None:
+        seen, bounds = b.pointer("seen"), b.pointer("bounds", jit.builder.INT32)
+        stops = [size if compiled_in else b.as_index(bounds.load(k, 1)) for k, size in enumerate(sizes)]
+
+        def innermost(i: Any, j: Any, k: Any) -> None:
+            place = i * 25 + j * 5 + k
+            seen.store(seen.load(place, 1) + b.splat(1.0, 1), place)
+
+        b.each(0, stops[0], 1, lambda i: b.each(0, stops[1], 1, lambda j: b.each(
+            0, stops[2], 1, lambda k: innermost(i, j, k)
+        )))  # fmt: skip
+
+    found = run(write, 0, seen=np.zeros((5, 5, 5), np.float32), bounds=np.array(sizes, np.int32))
+    expected = np.zeros((5, 5, 5))
+    expected[: sizes[0], : sizes[1], : sizes[2]] = 1
+    np.testing.assert_array_equal(found["seen"], expected)
+
+
+def test_an_inner_fold_begins_with_what_the_outer_one_carries() -> None:
+    def write(b: Any) -> None:
+        one = b.splat(1.0, 1)
+        (total,) = b.fold(0, 4, 1, [b.splat(0.0, 1)], lambda i, outer: b.fold(
+            0, i, 1, [outer[0] + outer[0]], lambda _, inner: [inner[0] + one]
+        ))  # fmt: skip
+        b.pointer("total").store(total)
+
+    expected = 0
+    for i in range(4):
+        expected = 2 * expected + i
+    assert run(write, 0, total=nothing(1))["total"] == [expected]
+
+
+def test_a_sweep_covers_every_size(lanes: int) -> None:
+    """In whole vectors, then one by one: sizes known when compiled, one kernel for all of them."""
+    sizes = range(3 * lanes + 2)
+
+    def write(b: Any) -> None:
+        source, target = b.pointer("source"), b.pointer("target")
+        for size in sizes:
+            row, widths = target + size * len(sizes), []
+
+            def copy(i: Any, width: int, row: Any = row, widths: list[int] = widths) -> None:
+                widths.append(width)
+                row.store(row.load(i, width) + source.load(i, width), i)
+
+            b.sweep(0, size, copy)
+            assert widths == [lanes] * (size >= lanes) + [1] * (size % lanes > 0)
+
+    found = run(write, 0, source=floats(len(sizes)), target=np.zeros((len(sizes), len(sizes)), np.float32))
+    np.testing.assert_array_equal(found["target"], np.tril(np.tile(floats(len(sizes)), (len(sizes), 1)), -1))
+
+
+def test_a_sweep_covers_every_size_known_at_run_time(lanes: int) -> None:
+    size = 3 * lanes + 2
+
+    def write(b: Any) -> None:
+        source, target = b.pointer("source"), b.pointer("target")
+
+        def copy(i: Any, width: int) -> None:
+            target.store(target.load(i, width) + source.load(i, width), i)
+
+        b.sweep(b.index("first"), b.index("last"), copy)
+
+    arguments = (jit.kernel.Argument("source", (size,)), jit.kernel.Argument("target", (size,), written=True))
+    kernel = jit.kernel.Kernel(f"builder_test_{next(numbers)}", (), arguments, write)
+    for first, last in itertools.combinations_with_replacement(range(size), 2):
+        memory = Borders()
+        target = memory.place((size,), "float32")
+        target[...] = 0
+        jit.kernel.run(kernel, size, [floats(size), target], [slice(first, last)])
+        assert np.flatnonzero(target).tolist() == list(range(first, last))
+        np.testing.assert_array_equal(target[first:last], floats(size)[first:last])
+        assert memory.damage() == []
+
+
+def test_a_sweep_that_ends_before_it_starts_does_nothing(lanes: int) -> None:
+    def write(b: Any) -> None:
+        target, bounds = b.pointer("target"), b.pointer("bounds", jit.builder.INT32)
+        start, stop = (b.as_index(bounds.load(place, 1)) for place in (0, 1))
+        for ends in ((start, stop), (start, 3), (3 * lanes, stop), (3 * lanes, 3)):
+            b.sweep(*ends, lambda i, width: target.store(b.splat(1.0, width), i))
+
+    bounds = np.array([3 * lanes, 3], np.int32)
+    found = run(write, 0, target=np.zeros(4 * lanes, np.float32), bounds=bounds)
+    np.testing.assert_array_equal(found["target"], np.zeros(4 * lanes))
+
+
+def test_loads_stores_and_spreads_of_every_width(lanes: int) -> None:
+    size = lanes + 3
+
+    def write(b: Any) -> None:
+        source, copied, filled = b.pointer("source"), b.pointer("copied"), b.pointer("filled")
+        for width in range(1, lanes + 1):
+            row = width * size
+            (copied + row).store(source.load(width % 4, width), 2)
+            filled.store((source + 1).spread(width % 3, width), row + 1)
+        copied.store(source.load(), 0)
+        filled.store(source.spread(2), 0)
+
+    found = run(write, 0, source=floats(size), copied=nothing(lanes + 1, size), filled=nothing(lanes + 1, size))
+    copied, filled = nothing(lanes + 1, size), nothing(lanes + 1, size)
+    copied[0, :lanes], filled[0, :lanes] = floats(lanes), 3
+    for width in range(1, lanes + 1):
+        copied[width, 2 : 2 + width] = floats(size)[width % 4 : width % 4 + width]
+        filled[width, 1 : 1 + width] = 2 + width % 3
+    np.testing.assert_array_equal(found["copied"], copied)
+    np.testing.assert_array_equal(found["filled"], filled)
+
+
+def test_integers_are_loaded_added_and_stored() -> None:
+    def write(b: Any) -> None:
+        values = b.pointer("integers", jit.builder.INT32)
+        values.store(values.load(1, 5) + b.splat(3, 5, jit.builder.INT32), 2)
+
+    found = run(write, 0, integers=np.arange(9, dtype=np.int32))
+    assert found["integers"].tolist() == [0, 1, 4, 5, 6, 7, 8, 7, 8]
+
+
+@pytest.mark.parametrize("kind", ["integers", "rounded"])
+def test_sums_of_every_width(lanes: int, kind: str) -> None:
+    """Halves are added to halves; what an odd width leaves over comes last."""
+    widths = range(1, 2 * lanes + 1)
+    source = floats(2 * lanes) if kind == "integers" else np.float32(1) / floats(2 * lanes)
+
+    def write(b: Any) -> None:
+        for width in widths:
+            b.pointer("sums").store(b.sum(b.pointer("source").load(0, width)), width)
+
+    def by_halves(values: Sequence[np.float32]) -> np.float32:
+        half = len(values) // 2
+        if half == 0:
+            return values[0]
+        total = by_halves([values[i] + values[half + i] for i in range(half)])
+        return total + values[-1] if len(values) % 2 else total
+
+    found = run(write, 0, source=source, sums=nothing(2 * lanes + 1))
+    assert found["sums"].tolist() == [-1, *(by_halves(list(source[:width])) for width in widths)]
+
+
+SPECIAL = np.array([-math.inf, -1, -0.0, 0.0, 1, 2, math.inf, math.nan], np.float32)
+
+
+def test_comparisons_with_every_special_value() -> None:
+    a, c = (np.ascontiguousarray(grid).ravel() for grid in np.meshgrid(SPECIAL, SPECIAL))
+
+    def write(b: Any) -> None:
+        left, right, found = b.pointer("left").load(0, 64), b.pointer("right").load(0, 64), b.pointer("found")
+        one, zero = b.splat(1.0, 64), b.splat(0.0, 64)
+        answers = [
+            left < right, left.differs(right), left.is_nan(), left.is_number(), (left < right) & right.is_number(),
+            (left < right) | left.is_nan(),
+        ]  # fmt: skip
+        for row, bits in enumerate(answers):
+            found.store(bits.select(one, zero), row * 64)
+        found.store((left < right).select(left, right), 6 * 64)
+        found.store(b.maximum(left, right), 7 * 64)
+
+    found = run(write, 0, left=a, right=c, found=nothing(8, 64))["found"]
+    expected = [a < c, a != c, np.isnan(a), ~np.isnan(a), a < c, (a < c) | np.isnan(a)]
+    expected += [np.where(a < c, a, c), np.where(a < c, c, a)]
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+
+
+def test_arithmetic_is_rounded_once(lanes: int) -> None:
+    rng = np.random.default_rng(5)
+    a, c, d = (rng.standard_normal(lanes).astype(np.float32) for _ in range(3))
+    a, d = np.abs(a), (-(a * c)).astype(np.float32)  # so that a * c + d is nothing but what rounding a * c lost
+
+    def write(b: Any) -> None:
+        left, right, third, found = *(b.pointer(name).load() for name in "acd"), b.pointer("found")
+        answers = [left + right, left - right, left * right, left / right, b.fma(left, right, third), b.sqrt(left)]
+        for row, answer in enumerate(answers):
+            found.store(answer, row * lanes)
+
+    found = run(write, 0, a=a, c=c, d=d, found=nothing(6, lanes))["found"]
+    exact = (a.astype(np.float64) * c + d).astype(np.float32)
+    np.testing.assert_array_equal(found, [a + c, a - c, a * c, a / c, exact, np.sqrt(a)])
+
+
+def test_weaving_and_picking(lanes: int) -> None:
+    def write(b: Any) -> None:
+        source, woven, picked = b.pointer("source"), b.pointer("woven"), b.pointer("picked")
+        for width in range(1, lanes + 1):
+            woven.store(b.weave(source.load(0, width), source.load(lanes, width)), width * 2 * lanes)
+        for row, (start, step) in enumerate(itertools.product(range(3), range(1, 6))):
+            picked.store(b.pick(source.load(0, 5 * lanes), start, step), row * 5 * lanes)
+
+    source = floats(5 * lanes)
+    found = run(write, 0, source=source, woven=nothing(lanes + 1, 2 * lanes), picked=nothing(15, 5 * lanes))
+    woven, picked = nothing(lanes + 1, 2 * lanes), nothing(15, 5 * lanes)
+    for width in range(1, lanes + 1):
+        woven[width, 0 : 2 * width : 2] = source[:width]
+        woven[width, 1 : 2 * width : 2] = source[lanes : lanes + width]
+    for row, (start, step) in enumerate(itertools.product(range(3), range(1, 6))):
+        places = source[start::step]
+        picked[row, : len(places)] = places
+    np.testing.assert_array_equal(found["woven"], woven)
+    np.testing.assert_array_equal(found["picked"], picked)
+
+
+def test_integers_that_count_up_and_lie_within(lanes: int) -> None:
+    def write(b: Any) -> None:
+        numbers, inside = b.pointer("numbers", jit.builder.INT32), b.pointer("inside", jit.builder.INT32)
+        rows = [(start, step) for start in (0, -3, b.index("last")) for step in (0, 1, 3)]
+        for row, (start, step) in enumerate(rows):
+            counted = b.count_up(start, step, lanes)
+            one, zero = (b.splat(flag, lanes, jit.builder.INT32) for flag in (1, 0))
+            numbers.store(counted, row * lanes)
+            inside.store(b.within(counted, 7).select(one, zero), row * lanes)
+            same = counted.equals(b.splat(5, lanes, jit.builder.INT32))
+            b.pointer("same", jit.builder.INT32).store(same.select(one, zero), row * lanes)
+
+    empty = np.full((9, lanes), -77, np.int32)
+    found = run(write, 5, numbers=empty, inside=empty, same=empty)
+    expected = np.array([start + step * np.arange(lanes) for start in (0, -3, 5) for step in (0, 1, 3)])
+    np.testing.assert_array_equal(found["numbers"], expected)
+    np.testing.assert_array_equal(found["inside"], (expected >= 0) & (expected < 7))
+    np.testing.assert_array_equal(found["same"], expected == 5)
+
+
+def test_indices_add_subtract_multiply_and_compare() -> None:
+    def write(b: Any) -> None:
+        n, minus = b.index("last"), b.as_index(b.splat(-4, 1, jit.builder.INT32))
+        found = b.pointer("found", jit.builder.INT32)
+        results = [
+            n + 0, n + 3, 3 + n, n + minus, n - 2, n - minus, n * 1, n * 6, 6 * n, n * minus,
+            b.smaller(n, 7), b.smaller(7, n), b.smaller(n, 4), b.smaller(4, n), b.smaller(n, minus), b.smaller(n, n),
+        ]  # fmt: skip
+        for place, result in enumerate(results):
+            found.store(b.count_up(result, 0, 1), place)
+        assert (b.smaller(2, 3), b.smaller(3, 2)) == (2, 2)
+
+    found = run(write, 5, found=np.full(16, -77, np.int32))["found"]
+    assert found.tolist() == [5, 8, 8, 1, 3, 9, 5, 30, 30, -20, 5, 5, 4, 4, -4, 5]
