@@ -242,17 +242,20 @@ def normalize(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     mean, factor, shift = (integers(rng, values.shape[1]) for _ in range(3))
     given = {"values": values, "mean": mean, "factor": factor, "shift": shift}
-    expected = {"output": (values - mean[:, None]) * factor[:, None] + shift[:, None]}
-    kernel, count = jit.batch_norm.normalize(*values.shape[1:]), len(values)
+    output, relu = (values - mean[:, None]) * factor[:, None] + shift[:, None], bool(rng.integers(2))
+    expected = {"output": output.clip(0) if relu else output}
+    kernel, count = jit.batch_norm.normalize(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
 def products(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     gradient, mean = integers(rng, *values.shape), integers(rng, values.shape[1])
-    given = {"gradient": gradient, "values": values, "mean": mean}
-    expected = {"sums": gradient.sum(axis=2), "products": (gradient * (values - mean[:, None])).sum(axis=2)}
-    kernel, count = jit.batch_norm.products(*values.shape[1:]), len(values)
+    output, relu = integers(rng, *values.shape).clip(0), bool(rng.integers(2))
+    given = {"gradient": gradient, "values": values, "mean": mean, "output": output}
+    passed = gradient * (output != 0) if relu else gradient
+    expected = {"sums": passed.sum(axis=2), "products": (passed * (values - mean[:, None])).sum(axis=2)}
+    kernel, count = jit.batch_norm.products(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
@@ -260,11 +263,13 @@ def batch_norm_gradient(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     gradient = integers(rng, *values.shape)
     mean, factor, of_centred, shift = (integers(rng, values.shape[1]) for _ in range(4))
-    given = {"gradient": gradient, "values": values}
+    output, relu = integers(rng, *values.shape).clip(0), bool(rng.integers(2))
+    given = {"gradient": gradient, "values": values, "output": output}
     given |= {"mean": mean, "factor": factor, "of_centred": of_centred, "shift": shift}
     by_channel = [number[:, None] for number in (mean, factor, of_centred, shift)]
-    result = gradient * by_channel[1] + (values - by_channel[0]) * by_channel[2] + by_channel[3]
-    kernel, count = jit.batch_norm.gradient(*values.shape[1:]), len(values)
+    passed = gradient * (output != 0) if relu else gradient
+    result = passed * by_channel[1] + (values - by_channel[0]) * by_channel[2] + by_channel[3]
+    kernel, count = jit.batch_norm.gradient(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, {"result": result})
 
 
