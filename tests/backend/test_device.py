@@ -82,7 +82,9 @@ def test_without_cupy_the_fix_is_to_install_it(tmp_path: Path) -> None:
 
 def test_import_loads_numpy_alone_and_asks_no_gpu(tmp_path: Path) -> None:
     code = (
-        "import sys, gpucnn\n"
+        "import os, sys, gpucnn\n"
+        "assert 'llvmlite' not in sys.modules and 'threadpoolctl' not in sys.modules\n"
+        "os.environ['GPUCNN_CPU'] = 'numpy'\n"
         "gpucnn.models.LeNet5()(__import__('numpy').zeros((1, 1, 32, 32)))\n"
         "extra = {'cupy', 'safetensors', 'tqdm', 'PIL', 'matplotlib', 'llvmlite', 'argparse'} & set(sys.modules)\n"
         "assert not extra, extra"
