@@ -47,9 +47,10 @@ def mode() -> str:
     """
     global _chosen
     if _chosen is None:
-        wanted, problem = os.environ.get(VARIABLE, ""), missing()
+        wanted = os.environ.get(VARIABLE, "")
         if wanted not in ("", *MODES):
             raise ArgumentError(f'{VARIABLE} must be "numpy" or "jit", got {wanted!r}; unset it to use what there is')
+        problem = "" if wanted == "numpy" else missing()
         if wanted == "jit" and problem:
             raise ArgumentError(f"{VARIABLE}=jit, but {problem}")
         _chosen = wanted or ("numpy" if problem else "jit")
