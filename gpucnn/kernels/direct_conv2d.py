@@ -20,6 +20,9 @@ from gpucnn.kernels.workspace import LARGEST_KEPT
 LEAST_WIDTH = 4
 """Rows of fewer positions leave vectors empty; matrix products are faster."""
 
+LARGEST_CODE = 16_384
+"""Positions of a row times taps, which are written out one by one: more would take seconds to compile."""
+
 LARGEST_PARTIAL_SUMS = 4 << 20
 """Bytes for sums of the weight's gradient, one for each part of the batch."""
 
@@ -31,7 +34,8 @@ def suits(like: Array, weight: Array, image_shape: Shape, window: Window) -> boo
     rows, columns = window.output_size((image_shape[2], image_shape[3]))
     channels = max(weight.shape[0], weight.shape[1])
     padded = (rows * window.stride[0] + window.extent[0]) * (columns * window.stride[1] + window.extent[1])
-    return columns >= LEAST_WIDTH and channels * padded * like.itemsize <= LARGEST_KEPT
+    code = columns * window.kernel[0] * window.kernel[1] + max(window.stride) ** 2
+    return columns >= LEAST_WIDTH and channels * padded * like.itemsize <= LARGEST_KEPT and code <= LARGEST_CODE
 
 
 def conv2d(images: Array, weight: Array, bias: Array | None, window: Window, groups: int, relu: bool) -> Array:

@@ -61,26 +61,20 @@ def forward(sizes: Convolution, bias: bool, relu: bool, machine: Host) -> Kernel
         padded = b.pointer("scratch")
 
         def one_image(n: Size) -> None:
-            for group in range(groups):
-                sizes.pad(b, images + (n * groups + group) * (channels * height * width), padded)
-                for first, count, blocks in _blocks(filters, machine.filters_per_tile):
+            b.each(0, groups, 1, lambda group: one_group(n, group))
 
-                    def one_block(block: Size, group: int = group, first: int = first, count: int = count) -> None:
-                        skipped = block * count + (group * filters + first)
-                        weights = weight + skipped * (channels * len(sizes.taps))
-                        place = output + n * (groups * filters * positions) + skipped * positions
-                        convolve_block(
-                            b,
-                            sizes,
-                            padded,
-                            weights,
-                            None if offsets is None else offsets + skipped,
-                            place,
-                            count,
-                            relu,
-                        )
+        def one_group(n: Size, group: Size) -> None:
+            sizes.pad(b, images + (n * groups + group) * (channels * height * width), padded)
+            for first, count, blocks in _blocks(filters, machine.filters_per_tile):
 
-                    b.each(0, blocks, 1, one_block)
+                def one_block(block: Size, first: int = first, count: int = count) -> None:
+                    skipped = block * count + group * filters + first
+                    weights = weight + skipped * (channels * len(sizes.taps))
+                    shifts = None if offsets is None else offsets + skipped
+                    place = output + n * (groups * filters * positions) + skipped * positions
+                    convolve_block(b, sizes, padded, weights, shifts, place, count, relu)
+
+                b.each(0, blocks, 1, one_block)
 
         b.each(b.index("first"), b.index("last"), 1, one_image)
 
@@ -217,34 +211,35 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
         def some_images(n: Size) -> None:
             count = b.smaller(at_once, last - n)
-            for group in range(groups):
+            b.each(0, groups, 1, lambda group: one_group(n, group, count))
 
-                def lay_out(i: Size, group: int = group) -> None:
-                    number = (n + i) * groups + group
-                    place = padded + i * image_floats
-                    sizes.pad(b, images + number * (channels * height * width), place)
-                    fill(b, place, sizes.channels * sizes.plane.floats, image_floats)
-                    source, target = gradient + number * (filters * rows * columns), laid_out + i * gradient_floats
-                    b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
+        def one_group(n: Size, group: Size, count: Size) -> None:
+            def lay_out(i: Size) -> None:
+                number = (n + i) * groups + group
+                place = padded + i * image_floats
+                sizes.pad(b, images + number * (channels * height * width), place)
+                fill(b, place, sizes.channels * sizes.plane.floats, image_floats)
+                source, target = gradient + number * (filters * rows * columns), laid_out + i * gradient_floats
+                b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
 
-                b.each(0, count, 1, lay_out)
-                for first_filter, tile, blocks in _blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
+            b.each(0, count, 1, lay_out)
+            for first_filter, tile, blocks in _blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
 
-                    def one_block(block: Size, group: int = group, first: int = first_filter, tile: int = tile) -> None:
-                        skipped = block * tile + first
-                        weights = total + (skipped + group * filters) * (channels * taps)
-                        slopes = laid_out + skipped * (rows * row.floats)
+                def one_block(block: Size, first: int = first_filter, tile: int = tile) -> None:
+                    skipped = block * tile + first
+                    weights = total + (skipped + group * filters) * (channels * taps)
+                    slopes = laid_out + skipped * (rows * row.floats)
+                    b.each(0, channels, 1, lambda c: one_channel(c, slopes, weights, tile, count))
 
-                        def one_channel(c: Size) -> None:
-                            channel = padded + c * sizes.plane.floats
-                            b.each(0, kernel_rows, 1, lambda r: one_tap_row(
-                                channel + r * tap_row_floats, slopes, weights + (c * kernel_rows + r) * kernel_columns,
-                                tile, count,
-                            ))  # fmt: skip
+                b.each(0, blocks, 1, one_block)
 
-                        b.each(0, channels, 1, one_channel)
+        def one_channel(c: Size, slopes: Pointer, weights: Pointer, tile: int, count: Size) -> None:
+            channel, of_channel = padded + c * sizes.plane.floats, weights + c * taps
 
-                    b.each(0, blocks, 1, one_block)
+            def one_row(r: Size) -> None:
+                one_tap_row(channel + r * tap_row_floats, slopes, of_channel + r * kernel_columns, tile, count)
+
+            b.each(0, kernel_rows, 1, one_row)
 
         def widen(source: Pointer, target: Pointer) -> None:
             b.sweep(0, columns, lambda i, width: target.store(source.load(i, width), i))
