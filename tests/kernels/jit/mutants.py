@@ -97,7 +97,7 @@ MUTANTS = [
     Mutant("convolution.py", "laid_out + skipped * (rows * row.floats)", "laid_out + skipped * row.floats"),
     Mutant("convolution.py", "channel + r * tap_row_floats", "channel + r * sizes.plane.row_floats"),
     Mutant("convolution.py", "weights + c * taps", "weights + c"),
-    Mutant("convolution.py", "b.each(0, kernel_rows, 1, lambda r", "b.each(1, kernel_rows, 1, lambda r"),
+    Mutant("convolution.py", "b.each(0, kernel_rows, 1, one_row)", "b.each(1, kernel_rows, 1, one_row)"),
     Mutant("convolution.py", "channel = padded + c * sizes.plane.floats", "channel = padded"),
     Mutant("convolution.py", "range(0, row.floats, row.width)", "range(row.width, row.floats, row.width)"),
     Mutant("convolution.py", "range(0, row.floats, row.width)", "range(0, row.floats, 2 * row.width)"),
