@@ -45,6 +45,7 @@ def mutants(session: nox.Session) -> None:
         "tests/kernels/test_mutants.py",
         "tests/kernels/jit/test_jit_mutants.py",
         "--mutants",
+        "--every-mutant",
         *session.posargs,
     )
 

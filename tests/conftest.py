@@ -27,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--require-emulator", action="store_true", help="fail, instead of skipping, where g++ is missing")
     group.addoption("--require-jit", action="store_true", help="fail, instead of skipping, where llvmlite is missing")
     group.addoption("--mutants", action="store_true", help="see whether changed kernels turn tests red (minutes)")
+    group.addoption(
+        "--every-mutant", action="store_true", help="with --mutants: all those of compiled loops, not a sample"
+    )
     group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
 

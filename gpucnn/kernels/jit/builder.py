@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 from llvmlite import ir
 
-FLOAT, INT64, INT32, BYTE, BIT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.IntType(1)
+FLOAT, INT64, INT32, BIT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(1)
 PARAMETERS = ("first", "last", "part", "arrays", "scratch")
 """What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
 
-ALIGNMENT = {"float": 4, "i32": 4, "i8": 1}
+ALIGNMENT = 4
 
 
 class Index:
@@ -122,16 +122,16 @@ class Pointer:
     def load(self, offset: Size = 0, width: int | None = None) -> Vector:
         """The `width` elements from `offset` on, by default as many as the host's vectors hold."""
         kind = ir.VectorType(self.element, self.lanes if width is None else width)
-        loaded = self.instructions.load((self + offset).value, typ=kind, align=ALIGNMENT[str(self.element)])
+        loaded = self.instructions.load((self + offset).value, typ=kind, align=ALIGNMENT)
         return Vector(self.instructions, loaded)
 
     def store(self, vector: Vector, offset: Size = 0) -> None:
         """Put the elements of `vector` from `offset` on."""
-        self.instructions.store(vector.value, (self + offset).value, align=ALIGNMENT[str(self.element)])
+        self.instructions.store(vector.value, (self + offset).value, align=ALIGNMENT)
 
     def spread(self, offset: Size = 0, width: int | None = None) -> Vector:
         """The one element at `offset`, in all places of a vector."""
-        scalar = self.instructions.load((self + offset).value, typ=self.element, align=ALIGNMENT[str(self.element)])
+        scalar = self.instructions.load((self + offset).value, typ=self.element, align=ALIGNMENT)
         return Vector(self.instructions, _splat(self.instructions, scalar, self.lanes if width is None else width))
 
 
@@ -195,10 +195,6 @@ class Builder:
         """The square roots."""
         return self._intrinsic("llvm.sqrt", a)
 
-    def maximum(self, a: Vector, b: Vector) -> Vector:
-        """The larger of both; `a` where one is NaN or both are alike."""
-        return (a < b).select(b, a)
-
     def sum(self, a: Vector) -> Vector:
         """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
         while a.width > 1:
@@ -218,12 +214,6 @@ class Builder:
         order = ir.Constant(ir.VectorType(INT32, len(places)), list(places))
         undefined = ir.Constant(a.value.type, ir.Undefined)
         return Vector(self._instructions, self._instructions.shuffle_vector(a.value, undefined, order))
-
-    def weave(self, a: Vector, b: Vector) -> Vector:
-        """a[0], b[0], a[1], b[1], and so on: a vector of twice the width."""
-        places = [place for i in range(a.width) for place in (i, a.width + i)]
-        order = ir.Constant(ir.VectorType(INT32, len(places)), places)
-        return Vector(self._instructions, self._instructions.shuffle_vector(a.value, b.value, order))
 
     def fold(
         self,

@@ -75,8 +75,13 @@ class Dispatcher:
                 if not self._serving[thread]:
                     self._serving[thread] = True
                     helper.start(functools.partial(self._serve_as, thread))
-            while not self._lead(self._place, WAITING_SPINS):
-                time.sleep(0)
+            try:
+                while not self._lead(self._place, WAITING_SPINS):
+                    time.sleep(0)
+            except BaseException:  # Ctrl-C: a helper may still be at work on the caller's arrays
+                while not self._lead(self._place, WAITING_SPINS):
+                    pass
+                raise
             return True
 
     def leave(self) -> None:
