@@ -264,7 +264,6 @@ MUTANTS = [
     Mutant("builder.py", "range(half, 2 * half)", "range(half)"),
     Mutant("builder.py", "self.sum(total) + rest", "self.sum(total)"),
     Mutant("builder.py", "range(start, a.width, step)", "range(start, a.width)"),
-    Mutant("builder.py", "for place in (i, a.width + i)", "for place in (a.width + i, i)"),
     Mutant("builder.py", "stop - start <= step", "stop - start <= step + 1"),
     Mutant("builder.py", "if start < stop else list(initial)", "if start <= stop else list(initial)"),
     Mutant("builder.py", "if not known_to_run:", "if False:"),
@@ -277,7 +276,7 @@ MUTANTS = [
     Mutant("builder.py", "ins.select(ins.icmp_signed(\"<\", _integer(a)", "ins.select(ins.icmp_signed(\">\", _integer(a)"),
     Mutant("builder.py", "fcmp_ordered(\"<\"", "fcmp_unordered(\"<\""),
     Mutant("builder.py", "fcmp_unordered(\"!=\"", "fcmp_ordered(\"!=\""),
-    Mutant("builder.py", "ALIGNMENT = {\"float\": 4, \"i32\": 4", "ALIGNMENT = {\"float\": 64, \"i32\": 64"),
+    Mutant("builder.py", "ALIGNMENT = 4", "ALIGNMENT = 64"),
     Mutant("builder.py", "if isinstance(other, int) and other == 1:", "if isinstance(other, int) and other >= 1:"),
     # The checked entry.
     Mutant("kernel.py", "if any(not 0 <= part.start", "if any(not -1 <= part.start"),
