@@ -7,7 +7,18 @@ from typing import Any
 from gpucnn.backend import to_host
 from gpucnn.benchmark import pytorch
 from gpucnn.errors import ArgumentError
-from gpucnn.layers import BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, MaxPoolLayer, ReLU, Sequential
+from gpucnn.layers import (
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool2d,
+    MaxPoolLayer,
+    ReLU,
+    Sequential,
+)
 from gpucnn.models import LeNet5, ResNet20, SimpleCNN, VGGMini
 from gpucnn.models.resnet_cifar import CifarBlock, CifarResNet
 
@@ -60,8 +71,9 @@ def _linear(layer: Linear) -> Any:
     return _with_activation(layer, _with_values(module, weight=layer.weight, bias=layer.bias))
 
 
-def _batch_norm(layer: BatchNorm2d) -> Any:
-    module = pytorch.torch().nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum, layer.weight is not None)
+def _batch_norm(layer: BatchNorm1d | BatchNorm2d) -> Any:
+    kind = getattr(pytorch.torch().nn, type(layer).__name__)
+    module = kind(layer.num_features, layer.eps, layer.momentum, layer.weight is not None)
     statistics = {"running_mean": layer.running_mean, "running_var": layer.running_var}
     return _with_values(module, weight=layer.weight, bias=layer.bias, **statistics)
 
@@ -128,6 +140,7 @@ def _with_values(module: Any, **values: Any) -> Any:
 _CONVERSIONS: dict[type, Callable[[Any], Any]] = {
     Conv2d: _conv,
     Linear: _linear,
+    BatchNorm1d: _batch_norm,
     BatchNorm2d: _batch_norm,
     MaxPool2d: _max_pool,
     MaxPoolLayer: _max_pool,
