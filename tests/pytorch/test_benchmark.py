@@ -68,4 +68,4 @@ def test_what_pytorch_lacks_is_refused() -> None:
     assert str(raised.value) == "Conv2d: PyTorch pads both sides alike, got ((0, 1), (0, 1))"
     with pytest.raises(ArgumentError) as raised:
         counterpart(layers.Sequential(layers.Dropout(0.5)))
-    assert str(raised.value).startswith("0 (Dropout): no counterpart in PyTorch is known; take one of BatchNorm2d, ")
+    assert str(raised.value).startswith("0 (Dropout): no counterpart in PyTorch is known; take one of BatchNorm1d, ")
