@@ -15,7 +15,7 @@ LEVELS = {
 }  # fmt: skip
 SAME_LEVEL = {("checks", "errors"), ("geometry", "errors"), ("geometry", "checks"), ("optim", "layers")}
 OPTIONAL = {"cupy", "llvmlite", "matplotlib", "PIL", "safetensors", "threadpoolctl", "tqdm"}
-LOADED_AT_FIRST_USE = ("kernels/jit/builder.py",)
+LOADED_AT_FIRST_USE = ("kernels/jit/builder.py", "kernels/jit/dispatch.py")
 HOMES = {
     "cupy": ("backend/", "kernels/launch.py"),
     "llvmlite": ("kernels/jit/",),

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gpucnn
 from gpucnn.backend import Device, choose_device
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.training_step import Workload, training_step
@@ -32,7 +31,7 @@ def peak_bytes(way: Way, workload: Workload, device: Device) -> int | None:
         return None
     command = [sys.executable, "-m", __name__, str(way), workload.model, str(workload.batch_size), str(device)]
     # The gpucnn of this process, wherever it was found, and not another one that is installed.
-    places = [str(Path(gpucnn.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -132,6 +133,25 @@ def test_scratch_memory_that_no_thread_keeps(monkeypatch: pytest.MonkeyPatch, th
         images.reshape(3, -1)[np.arange(3)[:, None], argmax.reshape(3, -1)], output.reshape(3, -1)
     )
     assert back.sum(dtype=np.float64) == output.sum(dtype=np.float64)
+
+
+def test_scratch_memory_lives_while_the_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    lent: list[weakref.ref[np.ndarray]] = []
+
+    def workspace(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+        memory = np.empty(shape, like.dtype)
+        lent.append(weakref.ref(memory))
+        return memory
+
+    def function(first: int, last: int, part: int, arrays: int, scratch: int) -> None:
+        memory = lent[-1]()
+        assert memory is not None, "freed before the call"
+        assert memory.ctypes.data == scratch
+
+    monkeypatch.setattr(jit.kernel, "workspace", workspace)
+    monkeypatch.setattr(jit.kernel, "_function", lambda kernel: (0, function))
+    jit.kernel.run(jit.relu.relu()._replace(scratch=100), 2, [np.zeros(2, np.float32), np.zeros(2, np.float32)])
+    assert len(lent) == 1
 
 
 def test_relu_of_a_scalar_keeps_its_shape(backend: Backend) -> None:
