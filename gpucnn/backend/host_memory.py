@@ -19,8 +19,8 @@ from gpucnn.checks import Shape
 LEAST_BYTES = 128 << 10
 """Smaller arrays come from the system's own allocator, which keeps them, too."""
 
-CLASSES_PER_DOUBLING = 16
-"""Sizes are rounded up to one of so many steps between a power of two and the next, so that blocks fit again."""
+PAGE = 4096
+"""Sizes are rounded up to whole pages, so that blocks fit again for arrays that differ by little."""
 
 UNUSED_AFTER = 4096
 """A block that so many later blocks were handed out without is given back to the system."""
@@ -74,44 +74,63 @@ class _Lease:
 
 
 class _Pool:
-    """Free blocks by their size, each with the number of the hand-out after which it became free."""
+    """Free blocks by their size, each with the number of the hand-out after which it became free.
+
+    All blocks together, free or in use, take no more than was once in use at a time: for a new one others go.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a garbage collection within `take` may call `give_back`
         self._free: dict[int, list[tuple[int, np.ndarray]]] = {}
         self._handed_out = 0
+        self._free_bytes = self._used_bytes = self._most_used_bytes = 0
 
     def take(self, size: int) -> np.ndarray:
         with self._lock:
             self._handed_out += 1
             if self._handed_out % UNUSED_AFTER == 0:
                 self._drop_unused()
+            self._used_bytes += size
+            self._most_used_bytes = max(self._most_used_bytes, self._used_bytes)
             blocks = self._free.get(size)
             if blocks:
+                self._free_bytes -= size
                 return blocks.pop()[1]
+            self._make_room()
         return np.empty(size, np.uint8)
 
     def give_back(self, block: np.ndarray) -> None:
         with self._lock:
+            self._used_bytes -= block.size
+            self._free_bytes += block.size
             self._free.setdefault(block.size, []).append((self._handed_out, block))
 
     def clear(self) -> None:
         with self._lock:
             self._free.clear()
+            self._free_bytes, self._most_used_bytes = 0, self._used_bytes
 
     def begin_anew(self) -> None:
         """In a forked child, where the thread that may have held the lock is gone."""
         self._lock = threading.RLock()
 
+    def _make_room(self) -> None:
+        """Drop free blocks, those first that are free the longest, until all together are few enough."""
+        while self._free_bytes and self._used_bytes + self._free_bytes > self._most_used_bytes:
+            size = min((size for size, blocks in self._free.items() if blocks), key=lambda size: self._free[size][0][0])
+            self._free[size].pop(0)
+            self._free_bytes -= size
+
     def _drop_unused(self) -> None:
         oldest = self._handed_out - UNUSED_AFTER
         for size, blocks in list(self._free.items()):
             self._free[size] = [one for one in blocks if one[0] >= oldest]
+        self._free_bytes = sum(size * len(blocks) for size, blocks in self._free.items())
+        self._most_used_bytes = self._used_bytes
 
 
 def _rounded(nbytes: int) -> int:
-    step = 1 << max(0, nbytes.bit_length() - 1 - CLASSES_PER_DOUBLING.bit_length() + 1)
-    return -(-nbytes // step) * step
+    return -(-nbytes // PAGE) * PAGE
 
 
 _pool = _Pool()

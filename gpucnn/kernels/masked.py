@@ -3,6 +3,7 @@
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.host_memory import empty
 
 
 def masked(values: Array, condition: Array) -> Array:
@@ -12,5 +13,10 @@ def masked(values: Array, condition: Array) -> Array:
     fifteen times as long.
     """
     integer = np.dtype(f"i{values.itemsize}")
+    if isinstance(values, np.ndarray):
+        mask, result = empty(values.shape, integer), empty(values.shape, integer)
+        np.negative(condition, out=mask, dtype=integer)
+        np.bitwise_and(values.view(integer), mask, out=result)
+        return result.view(values.dtype)
     kept: Array = values.view(integer) & xp_of(condition).negative(condition, dtype=integer)
     return kept.view(values.dtype)

@@ -12,7 +12,6 @@ from gpucnn.autograd.tape import Node
 from gpucnn.backend.host_memory import unpooled
 from gpucnn.backend.threads import one_thread
 from gpucnn.checks import Shape
-from gpucnn.kernels import jit
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
 
@@ -66,8 +65,8 @@ def costs(create: Callable[[], Layer], input_shape: Shape) -> list[Cost]:
 
 @contextmanager
 def plainly_allocated() -> Iterator[None]:
-    """Inside, NumPy computes on one thread, and each array has memory of its own: who counts allocations counts arrays."""
-    with jit.use("numpy"), one_thread(), unpooled():
+    """Inside, one thread computes, and each array has memory of its own: who counts allocations counts arrays."""
+    with one_thread(), unpooled():
         yield
 
 

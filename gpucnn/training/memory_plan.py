@@ -29,6 +29,7 @@ from gpucnn.backend import Array
 from gpucnn.backend.threads import cut, thread_count
 from gpucnn.checks import Shape, as_count
 from gpucnn.errors import ArgumentError
+from gpucnn.kernels import jit
 from gpucnn.kernels.tiling import HOST_COLUMN_BYTES
 from gpucnn.kernels.workspace import LARGEST_KEPT, workspace
 from gpucnn.layers import Layer, Parameter
@@ -162,7 +163,9 @@ def memory_plan(
         parameters * len(optimizer.remembers),
         image.nbytes,
         sum(cost.activation_bytes for cost in costs),
-        frozenset((cost.im2col_bytes, cost.multiply_adds) for cost in costs if cost.im2col_bytes),
+        frozenset(
+            (cost.im2col_bytes, cost.multiply_adds) for cost in costs if cost.im2col_bytes and jit.mode() == "numpy"
+        ),
         moments,
     )
 
@@ -208,8 +211,8 @@ def _watch(node: Node, note: Callable[[str, int], None]) -> None:
     """Have the memory noted that is taken before, and while, the operation's backward function runs."""
     backward = node.backward
     assert backward is not None
-    # The temporaries of a convolution are bounded: they would be wrong as a line.
-    bounded = node.name in CONVOLUTIONS
+    # The temporaries of a convolution in tiles are bounded: they would be wrong as a line.
+    bounded = node.name in CONVOLUTIONS and jit.mode() == "numpy"
     place = f"in the gradient of {node.owner or node.name}"
 
     def watched(gradient: Array) -> Sequence[Array | None]:

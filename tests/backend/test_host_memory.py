@@ -151,10 +151,26 @@ def test_sizes_are_rounded_up_by_little_and_arrays_are_aligned(nbytes: int) -> N
 
 
 @given(st.integers(LEAST_BYTES, 1 << 40))
-def test_there_are_few_sizes(nbytes: int) -> None:
+def test_sizes_are_whole_pages(nbytes: int) -> None:
     size = host_memory._rounded(nbytes)
-    assert nbytes <= size <= nbytes + nbytes // 16
-    assert size % (1 << (size.bit_length() - 6)) == 0
+    assert nbytes <= size < nbytes + 4096
+    assert size % 4096 == 0
+
+
+def test_the_pool_holds_no_more_than_was_in_use_at_a_time() -> None:
+    """Arrays of many sizes, one after the other: each takes the place of those before it."""
+    release_memory()
+    sizes = [1 << 20, 1 << 21, 3 << 20, 1 << 22]
+    for _ in range(3):
+        for size in sizes:
+            first = empty((size,), np.uint8)
+            del first
+    free = sum(block.size for blocks in host_memory._pool._free.values() for _, block in blocks)
+    assert free == max(sizes)
+    kept = [empty((size,), np.uint8) for size in sizes]
+    del kept
+    free = sum(block.size for blocks in host_memory._pool._free.values() for _, block in blocks)
+    assert free == sum(sizes)
 
 
 def test_cycles_of_garbage_give_their_memory_back() -> None:

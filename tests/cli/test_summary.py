@@ -1,11 +1,20 @@
 """`gpucnn summary` as a user runs it."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from gpucnn import models
 from gpucnn.cli.main import main
+from gpucnn.kernels import jit
+
+
+@pytest.fixture(autouse=True)
+def plain_numpy() -> Iterator[None]:
+    with jit.use("numpy"):
+        yield
+
 
 LENET5 = """\
 layer    kind       output shape     parameters  multiply-adds  activation bytes  im2col bytes

@@ -92,7 +92,7 @@ def test_no_byte_is_lost(name: str) -> None:
         tracemalloc.stop()
     expected = sum(row.activation_bytes for row in rows) + np.prod(shape) * FLOAT
     # What is as large for any batch, and objects of Python, differ by some bytes between two runs.
-    assert abs(image - expected) < 1e-3 * expected + 200
+    assert abs(image - expected) < 2e-3 * expected + 5000
     assert sum(row.parameters for row in rows) == model.parameter_count()
     assert sum(row.multiply_adds for row in rows) == model.multiply_adds((1, *shape))
     assert sum(row.im2col_bytes for row in rows) == model.im2col_bytes((1, *shape))

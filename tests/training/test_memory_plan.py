@@ -3,7 +3,7 @@
 import functools
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from gpucnn import Tensor, layers, models, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError
+from gpucnn.kernels import jit
 from gpucnn.layers import Layer, Parameter
 from gpucnn.layers.costs import costs, plainly_allocated
 from gpucnn.training.memory_plan import CreateOptimizer, MemoryPlan, Moment, memory_plan, sgd_with_momentum
@@ -20,8 +21,10 @@ OPTIMIZERS: dict[str, CreateOptimizer] = {"sgd": sgd_with_momentum, "adam": opti
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def plain_numpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("GPUCNN_NUM_THREADS", "1")
+    with jit.use("numpy"):
+        yield
 
 
 def plan_of(
@@ -64,6 +67,7 @@ def measured_peak(
     return peaks[0]
 
 
+@pytest.mark.parametrize("mode", [mode for mode in jit.MODES if mode == "numpy" or not jit.missing()])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(
     ("name", "shape", "batches"),
@@ -76,13 +80,14 @@ def measured_peak(
     ],
 )
 def test_steps_take_what_was_planned(
-    name: str, shape: tuple[int, int, int], batches: tuple[int, ...], optimizer: str
+    name: str, shape: tuple[int, int, int], batches: tuple[int, ...], optimizer: str, mode: str
 ) -> None:
     create = functools.partial(models.create, name, 10, *shape[:2])
-    plan = plan_of(create, shape, OPTIMIZERS[optimizer])
-    for batch in batches:
-        measured = measured_peak(create, shape, batch, OPTIMIZERS[optimizer])
-        assert plan.peak(batch) == pytest.approx(measured, rel=0.15), batch
+    with jit.use(mode):
+        plan = plan_of(create, shape, OPTIMIZERS[optimizer])
+        for batch in batches:
+            measured = measured_peak(create, shape, batch, OPTIMIZERS[optimizer])
+            assert plan.peak(batch) == pytest.approx(measured, rel=0.15), batch
 
 
 def dense_model() -> Layer:
