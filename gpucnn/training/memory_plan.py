@@ -76,6 +76,8 @@ class MemoryPlan(NamedTuple):
     columns: frozenset[tuple[int, int]]
     """Of the convolutions: what the columns of one image would take at once, and its multiply-adds."""
     moments: Sequence[Moment]
+    kept_share: float = 0.0
+    """What the pool of `backend.host_memory` keeps for arrays of other sizes, as a share of what a step takes."""
 
     def peak(self, batch: int) -> int:
         """What a step with `batch` images takes at its peak. ArgumentError unless it is an int >= 1."""
@@ -89,13 +91,15 @@ class MemoryPlan(NamedTuple):
         """What the peak of a step with `batch` images is made of."""
         batch = as_count(batch, "batch")
         images, activations = batch * self.image, batch * self.activations
+        taken = self.worst_moment(batch).at(batch)
         return [
             Part("parameters", self.parameters),
             Part("gradients of parameters", self.parameters),
             Part("optimizer's memory", self.optimizer),
             Part("images", images),
             Part("activations", activations),
-            Part("gradients and temporaries", self.worst_moment(batch).at(batch) - images - activations),
+            Part("gradients and temporaries", taken - images - activations),
+            Part("kept for use again", int(self.kept_share * taken)),
             Part("columns of tiles", max((_tile_bytes(*one, batch) for one in self.columns), default=0)),
         ]
 
@@ -118,6 +122,10 @@ class MemoryPlan(NamedTuple):
     def fixed(self) -> int:
         """What is held whatever the batch: parameters, their gradients, and the optimizer's memory."""
         return 2 * self.parameters + self.optimizer
+
+
+KEPT_SHARE = 0.06
+"""Measured: steps of LeNet-5, VGG-mini and ResNet-20 took 6 to 16 % more memory of the system than their arrays."""
 
 
 def sgd_with_momentum(parameters: Iterable[Parameter]) -> Optimizer:
@@ -167,6 +175,7 @@ def memory_plan(
             (cost.im2col_bytes, cost.multiply_adds) for cost in costs if cost.im2col_bytes and jit.mode() == "numpy"
         ),
         moments,
+        KEPT_SHARE,
     )
 
 

@@ -90,7 +90,7 @@ def test_the_memory_of_a_batch_is_told_in_parts(capsys: pytest.CaptureFixture[st
         ["images", "0.3 MB"],
         ["activations", "2.5 MB"],
     ]
-    assert [name for name, _ in cells[5:]] == ["gradients and temporaries", "columns of tiles"]
+    assert [name for name, _ in cells[5:]] == ["gradients and temporaries", "kept for use again", "columns of tiles"]
     assert sum(float(size.split()[0]) for _, size in cells) == pytest.approx(float(found[1]), abs=0.4)
 
 

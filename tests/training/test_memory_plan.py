@@ -14,7 +14,7 @@ from gpucnn.errors import ArgumentError
 from gpucnn.kernels import jit
 from gpucnn.layers import Layer, Parameter
 from gpucnn.layers.costs import costs, plainly_allocated
-from gpucnn.training.memory_plan import CreateOptimizer, MemoryPlan, Moment, memory_plan, sgd_with_momentum
+from gpucnn.training.memory_plan import KEPT_SHARE, CreateOptimizer, MemoryPlan, Moment, memory_plan, sgd_with_momentum
 
 SHAPE = (3, 32, 32)
 OPTIMIZERS: dict[str, CreateOptimizer] = {"sgd": sgd_with_momentum, "adam": optim.Adam}
@@ -107,7 +107,9 @@ def test_classes_at_every_position_have_a_plan() -> None:
 def test_a_peak_is_the_sum_of_its_parts() -> None:
     plan = plan_of(models.LeNet5, (1, 32, 32))
     parts = {part.name: part.nbytes for part in plan.parts(100)}
-    assert parts.pop("gradients and temporaries") > 0
+    temporaries, kept = parts.pop("gradients and temporaries"), parts.pop("kept for use again")
+    assert temporaries > 0
+    assert kept == int(KEPT_SHARE * (temporaries + parts["images"] + parts["activations"]))
     assert parts == {
         "parameters": 61_706 * 4,
         "gradients of parameters": 61_706 * 4,
