@@ -205,3 +205,12 @@ def test_max_pool_refuses_more_pixels_than_its_indices_count() -> None:
     x = np.broadcast_to(np.float32(0), (1, 1, 1 << 16, 1 << 15))
     with pytest.raises(ShapeError, match=r"max_pool2d: images must have fewer than 2\^31 pixels"):
         F.max_pool2d(x, 2)
+
+
+def test_an_infinite_pixel_reaches_the_taps_that_read_it_alone(backend: Backend) -> None:
+    images = np.ones((1, 1, 5, 10), np.float32)
+    images[0, 0, 2, 9] = np.inf  # the last column, which only the last tap of a row reads
+    weight = backend.tensor(np.ones((1, 1, 3, 3), np.float32), True)
+    F.conv2d(backend.array(images), weight).sum().backward()
+    gradient = host(weight.grad)[0, 0]
+    np.testing.assert_array_equal(gradient, [[24, 24, np.inf]] * 3)

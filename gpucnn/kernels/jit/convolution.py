@@ -245,10 +245,15 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
             b.sweep(0, columns, lambda i, width: target.store(source.load(i, width), i))
             fill(b, target, columns, row.floats)
 
+        zero = b.splat(0.0, row.width)
+
         def one_tap_row(pixels: Pointer, slopes: Pointer, weights: Pointer, tile: int, count: Size) -> None:
             def add_row(line: Pointer, slope_line: Pointer, sums: list[Vector]) -> list[Vector]:
                 for x in range(0, row.floats, row.width):
                     vectors = [line.load(sizes.plane.tap_offset(0, s) + x, row.width) for s in range(kernel_columns)]
+                    if x + row.width > columns:  # what lies beyond may be infinite, which times 0 is NaN
+                        inside = b.within(b.count_up(0, 1, row.width), columns - x)
+                        vectors = [inside.select(vector, zero) for vector in vectors]
                     for k in range(tile):
                         slope = slope_line.load(k * rows * row.floats + x, row.width)
                         for s, vector in enumerate(vectors):
@@ -262,7 +267,6 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                     image + y * row_stride, slopes_of_image + y * row.floats, list(sums)
                 ))  # fmt: skip
 
-            zero = b.splat(0.0, row.width)
             sums = b.fold(0, count, 1, [zero] * (tile * kernel_columns), add_image)
             for k in range(tile):
                 for s in range(kernel_columns):
