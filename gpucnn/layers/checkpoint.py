@@ -42,8 +42,8 @@ class Checkpoint(Layer):
         def backward(gradient: Array) -> tuple[Array | None, ...]:
             leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=True)]
             now = ForwardState(self.block)
-            before.restore()
             try:
+                before.restore()
                 with enable_grad(), unobserved():
                     again = self.block(*leaves)
                 if again.requires_grad:

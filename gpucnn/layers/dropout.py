@@ -16,10 +16,10 @@ class Dropout(Layer):
     """
 
     _drop = staticmethod(F.dropout)
-    dropped = "elements"
+    _unit = "elements"
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = as_number(p, f"{type(self).__name__}: p, the share of {self.dropped} to drop,", below=1)
+        self.p = as_number(p, f"{type(self).__name__}: p, the share of {self._unit} to drop,", below=1)
         self.calls = 0
 
     def forward(self, x: Any) -> Tensor:
@@ -39,7 +39,7 @@ class Dropout(Layer):
 class Dropout2d(Dropout):
     """Dropout of whole channels of input (N, C, ...), see `F.dropout2d`. Its mask is drawn as that of `Dropout`."""
 
-    dropped = "channels"
+    _unit = "channels"
     _drop = staticmethod(F.dropout2d)
 
 
@@ -49,5 +49,5 @@ class StochasticDepth(Dropout):
     Put it at the end of a residual branch, which is then skipped for some of the samples.
     """
 
-    dropped = "samples"
+    _unit = "samples"
     _drop = staticmethod(F.stochastic_depth)
