@@ -25,6 +25,8 @@ def as_count(value: int, name: str) -> int:
 
 def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
     """`value` as (height, width): an int stands for both. ArgumentError if it is not one or two ints >= `minimum`."""
+    if type(value) is int and value >= minimum:  # the usual case, at once
+        return value, value
     pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if len(pair) != 2 or any(not is_int(item) or item < minimum for item in pair):
         raise ArgumentError(f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value!r}")

@@ -12,20 +12,29 @@ from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.functions.activation import check_activation
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
 from gpucnn.kernels import addition as kernel
+from gpucnn.kernels.bias_relu import relu_gradient
 from gpucnn.kernels.masked import masked
 
 
-def add(a: Operand, b: Operand) -> Tensor:
-    """a + b."""
+def add(a: Operand, b: Operand, activation: str | None = None) -> Tensor:
+    """a + b. With `activation="relu"` it is relu(a + b) in one pass over memory; ArgumentError for another activation."""
     a, b = broadcastable("add", a, b)
+    relu = check_activation("add", activation)
+    if relu:
+        check_float("add", a)
+    total = kernel.add(a.data, b.data, relu)
+    relu_output = total if relu else None
 
     def backward(gradient: Array) -> tuple[Array, Array]:
+        if relu_output is not None:
+            gradient = relu_gradient(gradient, relu_output)
         return sum_to(gradient, a_shape), sum_to(gradient, b_shape)
 
     a_shape, b_shape = a.shape, b.shape
-    return record("add", kernel.add(a.data, b.data), (a, b), backward)
+    return record("add", total, (a, b), backward)
 
 
 def subtract(a: Operand, b: Operand) -> Tensor:

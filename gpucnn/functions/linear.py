@@ -1,14 +1,12 @@
 """The fully connected layer's function."""
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array
 from gpucnn.checks import shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import linear_shape
-from gpucnn.kernels.bias_relu import add_bias, relu_gradient
-from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.matrix_product import matrix_product
+from gpucnn.kernels import linear as kernel
 
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: str | None = None) -> Tensor:
@@ -27,22 +25,18 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
     if offsets is not None and offsets.shape != weight.shape[:1]:
         raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(offsets.shape)}")
     relu = check_activation("linear", activation)
-    output = add_bias(matrix_product(x.data, weight.data.T), offsets, relu)
+    output = kernel.linear(x.data, weight.data, offsets, relu)
     relu_output = output if relu else None
     vectors = x.data if weight.requires_grad else None
     matrix = weight.data if x.requires_grad else None
     learned_bias = inputs[2] if bias is not None and inputs[2].requires_grad else None
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
-        if relu_output is not None:
-            gradient = relu_gradient(gradient, relu_output)
-        xp = xp_of(gradient)
-        x_gradient = None if matrix is None else matrix_product(gradient, matrix)
-        gradients: list[Array | None] = [x_gradient, None, None][: len(inputs)]
-        if vectors is not None:
-            gradients[1] = matrix_product(gradient.T, vectors, out=weight.gradient_buffer())
-        if learned_bias is not None:
-            gradients[2] = channel_sums(xp.ascontiguousarray(gradient)[..., None], out=learned_bias.gradient_buffer())
-        return tuple(gradients)
+        own = tuple(
+            None if tensor is None else tensor.gradient_buffer()
+            for tensor in (None if vectors is None else weight, learned_bias)
+        )
+        x_gradient = kernel.linear_gradients(gradient, vectors, matrix, relu_output, *own)
+        return (x_gradient, *own)[: len(inputs)]
 
     return record("linear", output, inputs, backward)

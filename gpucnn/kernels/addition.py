@@ -5,18 +5,31 @@ import numpy as np
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
+from gpucnn.kernels import jit
+from gpucnn.kernels.bias_relu import relu as rectified
 
 
-def add(a: Array, b: Array) -> Array:
-    """a + b, broadcast; on a CPU, where both are alike, by all threads into memory that is used again."""
+def add(a: Array, b: Array, relu: bool = False) -> Array:
+    """a + b, broadcast, and with `relu` 0 where that is negative.
+
+    On a CPU, where both are alike, by all threads into memory that is used again.
+    """
     if not _are_alike(a, b):
-        return a + b
+        return rectified(a + b) if relu else a + b
     total = empty_like(a)
     flat = [array.reshape(-1) for array in (a, b, total)]
     parts = cut(a.size, ELEMENT)
-    parallel(
-        lambda number: np.add(flat[0][parts[number]], flat[1][parts[number]], out=flat[2][parts[number]]), len(parts)
-    )
+    if jit.accepts(a):
+        jit.kernel.run(jit.addition.add(relu), a.size, flat, parts)
+        return total
+
+    def add_part(number: int) -> None:
+        first, second, sums = (array[parts[number]] for array in flat)
+        np.add(first, second, out=sums)
+        if relu:
+            np.maximum(sums, 0, out=sums)
+
+    parallel(add_part, len(parts))
     return total
 
 

@@ -127,9 +127,17 @@ def _images_gradient(gradient: Array, weight: Array, window: Window, groups: int
     if window.stride == (1, 1):
         _convolve_phase(gradient, turned, window, groups, (0, 0), images_gradient)
         return
+    batch, channels, *size = images_gradient.shape
+    image_size, stride = (size[0], size[1]), (row_stride, column_stride)
+    places = {}
     for phase in ((row, column) for row in range(row_stride) for column in range(column_stride)):
-        place = images_gradient[:, :, phase[0] :: row_stride, phase[1] :: column_stride]
-        _convolve_phase(gradient, turned, window, groups, phase, place)
+        place = empty((batch, channels, *jit.phases.phase_size(image_size, stride, phase)), images_gradient.dtype)
+        if place.size and _convolve_phase(gradient, turned, window, groups, phase, place):
+            places[phase] = place.reshape(-1, *place.shape[2:])
+    planes = images_gradient.reshape(-1, *image_size)
+    kernel = jit.phases.interleave(image_size, stride, tuple(places))
+    parts = cut(len(planes), ELEMENT * image_size[0] * image_size[1])
+    jit.kernel.run(kernel, len(planes), [*places.values(), planes], parts)
 
 
 def _turned_round(weight: Array, groups: int) -> Array:
@@ -139,8 +147,11 @@ def _turned_round(weight: Array, groups: int) -> Array:
     return by_group.reshape(groups * channels, filters // groups, *taps)[:, :, ::-1, ::-1]
 
 
-def _convolve_phase(gradient: Array, turned: Array, window: Window, groups: int, phase: Pair, out: Array) -> None:
-    """The gradient of every stride-th row and column of the images, from `phase` on, into `out`."""
+def _convolve_phase(gradient: Array, turned: Array, window: Window, groups: int, phase: Pair, out: Array) -> bool:
+    """The gradient of every stride-th row and column of the images, from `phase` on, into `out`.
+
+    False, and nothing is done, if no tap reaches them.
+    """
     taps, padding, size = [], [], (out.shape[2], out.shape[3])
     for axis in (0, 1):
         kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]
@@ -159,16 +170,13 @@ def _convolve_phase(gradient: Array, turned: Array, window: Window, groups: int,
         after = size[axis] + extent - 1 - gradient.shape[2 + axis] - before
         padding.append((before, after, apart))
     filters = turned[:, :, taps[0], taps[1]]
-    if 0 in filters.shape or 0 in out.shape:
-        out[...] = 0
-        return
+    if 0 in filters.shape:
+        return False
     inner = Window(
         (filters.shape[2], filters.shape[3]),
         (1, 1),
         ((padding[0][0], padding[0][1]), (padding[1][0], padding[1][1])),
         (padding[0][2], padding[1][2]),
     )
-    if out.flags.c_contiguous:
-        _convolve(gradient, filters, None, inner, groups, False, size, out)
-    else:
-        out[...] = _convolve(gradient, filters, None, inner, groups, False, size)
+    _convolve(gradient, filters, None, inner, groups, False, size, out)
+    return True

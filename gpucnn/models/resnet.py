@@ -31,7 +31,7 @@ class BasicBlock(Layer):
         """Feature maps to feature maps."""
         y = self.bn1(self.conv1(x), activation="relu")
         y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return F.add(y, x if self.downsample is None else self.downsample(x), activation="relu")
 
 
 class Bottleneck(Layer):
@@ -58,7 +58,7 @@ class Bottleneck(Layer):
         y = self.bn1(self.conv1(x), activation="relu")
         y = self.bn2(self.conv2(y), activation="relu")
         y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return F.add(y, x if self.downsample is None else self.downsample(x), activation="relu")
 
 
 def _downsample(in_channels: int, out_channels: int, stride: int) -> Sequential | None:

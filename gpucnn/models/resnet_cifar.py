@@ -29,7 +29,7 @@ class CifarBlock(Layer):
     def forward(self, x: Any) -> Tensor:
         """Feature maps to feature maps."""
         y = self.bn1(self.conv1(x), activation="relu")
-        return F.relu(self.bn2(self.conv2(y)) + self._shortcut(x))
+        return F.add(self.bn2(self.conv2(y)), self._shortcut(x), activation="relu")
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1 and self.new_channels == 0:

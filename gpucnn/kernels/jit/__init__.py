@@ -17,14 +17,17 @@ from gpucnn.errors import ArgumentError
 
 VARIABLE, MODES = "GPUCNN_CPU", ("numpy", "jit")
 _MODULES = (
+    "addition",
     "batch_norm",
     "builder",
     "compiler",
     "convolution",
     "host",
     "kernel",
+    "linear",
     "max_pool",
     "padded",
+    "phases",
     "relu",
     "updates",
 )

@@ -4,12 +4,14 @@ Between them stand a few numbers a plane, which NumPy combines in float64.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
 from gpucnn.kernels.jit.sums import add_up
 
 
+@cache
 def moments(channels: int, positions: int) -> Kernel:
     """values (N, C, P) -> means (N, C), and squares (N, C): the sums of squares of what differs from those means."""
 
@@ -38,6 +40,7 @@ def moments(channels: int, positions: int) -> Kernel:
     return Kernel("batch_norm_moments", (channels, positions), arguments, write)
 
 
+@cache
 def normalize(channels: int, positions: int, relu: bool) -> Kernel:
     """values (N, C, P), and mean, factor, shift (C,) -> output (N, C, P): (values - mean) * factor + shift, or its ReLU."""
 
@@ -68,6 +71,7 @@ def normalize(channels: int, positions: int, relu: bool) -> Kernel:
     return Kernel("batch_norm_normalize", (channels, positions, relu), arguments, write)
 
 
+@cache
 def products(channels: int, positions: int, relu: bool) -> Kernel:
     """gradient, values (N, C, P), mean (C,) -> sums (N, C) of the gradient, products (N, C) with (values - mean).
 
@@ -102,6 +106,7 @@ def products(channels: int, positions: int, relu: bool) -> Kernel:
     return Kernel("batch_norm_products", (channels, positions, relu), arguments, write)
 
 
+@cache
 def gradient(channels: int, positions: int, relu: bool) -> Kernel:
     """gradient, values (N, C, P), and numbers (C,) -> result (N, C, P), the gradient of the values.
 

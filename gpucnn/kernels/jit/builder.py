@@ -9,6 +9,7 @@ emits is unrolled; what must be a loop at run time is a `fold` or an `each`. Siz
         return b.sum(total)
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -165,6 +166,12 @@ class Builder:
         start = self._instructions.inttoptr(address, ir.PointerType())
         return Pointer(self._instructions, start, element, self.lanes)
 
+    def free_size(self) -> Index:
+        """The size that arguments have in common whose first size is FREE: it stands in the table after the addresses."""
+        table = self._instructions.inttoptr(self._integers["arrays"], ir.PointerType())
+        entry = self._instructions.gep(table, [INT64(len(self._places))], source_etype=INT64)
+        return Index(self._instructions, self._instructions.load(entry, typ=INT64))
+
     def splat(self, number: float, width: int | None = None, element: ir.Type = FLOAT) -> Vector:
         """A vector of one number."""
         kind = ir.VectorType(element, self.lanes if width is None else width)
@@ -206,14 +213,40 @@ class Builder:
             a = total
         return a
 
+    def sums(self, vectors: Sequence[Vector]) -> Vector:
+        """The sum of each of some vectors, whose number and width are powers of two, side by side. Adds as `sum` does.
+
+        What is left of several stands in one vector, group by group, and the halves of all groups are added at once.
+        """
+        groups, length = 1, vectors[0].width
+        while len(vectors) > 1 or length > 1:
+            merged = min(2, len(vectors))
+            starts = [group * length for group in range(merged * groups)]
+            half = max(1, length // 2)
+            low = [start + i for start in starts for i in range(half)]
+            pairs = list(zip(vectors[::merged], vectors[merged - 1 :: merged], strict=True))
+            halves = [self._shuffled(*pair, low) for pair in pairs]
+            if length > 1:
+                high = [place + half for place in low]
+                halves = [part + self._shuffled(*pair, high) for part, pair in zip(halves, pairs, strict=True)]
+            vectors, groups, length = halves, merged * groups, half
+        return vectors[0]
+
+    def take_turns(self, a: Vector, b: Vector) -> Vector:
+        """The first number of `a`, the first of `b`, the second of `a`, and so on."""
+        return self._shuffled(a, b, [place for i in range(a.width) for place in (i, a.width + i)])
+
     def pick(self, a: Vector, start: int, step: int) -> Vector:
         """Every `step`-th number of `a` from `start` on."""
         return self._chosen(a, range(start, a.width, step))
 
     def _chosen(self, a: Vector, places: Sequence[int]) -> Vector:
+        return self._shuffled(a, Vector(self._instructions, ir.Constant(a.value.type, ir.Undefined)), places)
+
+    def _shuffled(self, a: Vector, b: Vector, places: Sequence[int]) -> Vector:
+        """The numbers at `places`, counted through `a` and then `b`."""
         order = ir.Constant(ir.VectorType(INT32, len(places)), list(places))
-        undefined = ir.Constant(a.value.type, ir.Undefined)
-        return Vector(self._instructions, self._instructions.shuffle_vector(a.value, undefined, order))
+        return Vector(self._instructions, self._instructions.shuffle_vector(a.value, b.value, order))
 
     def fold(
         self,
@@ -269,18 +302,28 @@ class Builder:
 
     def sweep(self, start: Size, stop: Size, body: Callable[[Size, int], Any]) -> None:
         """body(i, width) over all elements from `start` to below `stop`: in whole vectors, then one by one."""
-        whole = self._whole_vectors(start, stop)
+        whole = self._whole(start, stop, self.lanes)
         self.each(start, whole, self.lanes, lambda i: body(i, self.lanes))
         self.each(whole, stop, 1, lambda i: body(i, 1))
 
-    def _whole_vectors(self, start: Size, stop: Size) -> Size:
-        """The end of the last whole vector between `start` and `stop`."""
+    def in_blocks(self, start: Size, stop: Size, most: int, body: Callable[[Size, int], Any]) -> None:
+        """body(i, count) over all i from `start` to below `stop`, `most` of them at a time, then half as many, down to 1.
+
+        `most` is a power of two.
+        """
+        while most:
+            whole = self._whole(start, stop, most)
+            self.each(start, whole, most, functools.partial(lambda count, i: body(i, count), most))
+            start, most = whole, most // 2
+
+    def _whole(self, start: Size, stop: Size, step: int) -> Size:
+        """The end of the last whole step, of a power of two, between `start` and `stop`."""
         if isinstance(start, int) and isinstance(stop, int):
-            return start + max(0, stop - start) // self.lanes * self.lanes
+            return start + max(0, stop - start) // step * step
         ins = self._instructions
         count = ins.sub(_integer(stop), _integer(start))
         count = ins.select(ins.icmp_signed("<", count, INT64(0)), INT64(0), count)
-        return Index(ins, ins.add(_integer(start), ins.and_(count, INT64(-self.lanes))))
+        return Index(ins, ins.add(_integer(start), ins.and_(count, INT64(-step))))
 
     def smaller(self, a: Size, b: Size) -> Size:
         """The smaller of two integers."""

@@ -11,6 +11,7 @@ are added up:
               +--------+--------+     for every channel, for every tap
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,7 @@ class Convolution(NamedTuple):
         )
 
 
+@cache
 def forward(sizes: Convolution, bias: bool, relu: bool, machine: Host) -> Kernel:
     """images (N, G * C, H, W), packed weights, bias (G * K,) -> output (N, G * K, OH, OW). See `pack`."""
     height, width = sizes.plane.image_size
@@ -100,7 +102,7 @@ def pack(weight: np.ndarray, groups: int, machine: Host) -> np.ndarray:
         for first, count, blocks in _blocks(filters, machine.filters_per_tile):
             block = group[first : first + count * blocks].reshape(blocks, count, *group.shape[1:])
             parts.append(block.transpose(0, 2, 3, 1).reshape(-1))
-    return np.concatenate(parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _blocks(filters: int, filters_per_tile: int) -> list[tuple[int, int, int]]:
@@ -176,6 +178,7 @@ def convolve_tile(
             output.store(value, y * columns + (k * rows * columns + row * columns + x))
 
 
+@cache
 def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
     """images (N, G * C, H, W), gradient (N, G * K, OH, OW) -> partial (parts, G * K, C, R, S): a sum for each part.
 

@@ -18,6 +18,7 @@ import ctypes
 import functools
 import os
 import time
+from array import array
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,10 @@ class Dispatcher:
         self._serve, self._lead = _functions()
         call_back_helpers.append(self.leave)
 
-    def run(self, function: int, arguments: Any, bounds: Any, scratch: int) -> bool:
+    def run(self, function: int, arguments: "array[int]", bounds: "array[int]", scratch: int) -> bool:
         """Call `function` for all parts, with a table of addresses and so many floats of scratch memory.
 
-        `arguments` and `bounds` are arrays of ctypes; the latter has where each part begins and where it ends.
+        `bounds` has where each part begins and where it ends.
 
         False, and nothing is done, if the pool's threads are at work for somebody else, or there are none.
         """
@@ -68,8 +69,8 @@ class Dispatcher:
             for thread in range(len(helpers) + 1):
                 if self._scratch[thread].size < scratch:
                     self._provide(thread, scratch)
-            shared[FUNCTION], shared[ARGUMENTS] = function, ctypes.addressof(arguments)
-            shared[PARTS], shared[COUNT] = ctypes.addressof(bounds), count
+            shared[FUNCTION], shared[ARGUMENTS] = function, arguments.buffer_info()[0]
+            shared[PARTS], shared[COUNT] = bounds.buffer_info()[0], count
             shared[NEXT] = shared[DONE] = shared[LEAVE] = 0
             for thread, helper in enumerate(helpers, 1):
                 if not self._serving[thread]:

@@ -5,12 +5,14 @@ the first NaN wins over all numbers, as everywhere in gpucnn.
 """
 
 import math
+from functools import cache
 
 from gpucnn.kernels.jit.builder import INT32, Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
 from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
 
 
+@cache
 def forward(plane: PaddedPlane) -> Kernel:
     """planes (P, H, W) -> output (P, OH, OW) and argmax (P, OH, OW), where each maximum was in its plane.
 
@@ -65,6 +67,7 @@ def _maximum(b: Builder, plane: PaddedPlane, row: Pointer, x: int, width: int, p
     return best, where
 
 
+@cache
 def gradient(plane: PaddedPlane) -> Kernel:
     """gradient (P, OH, OW), argmax (P, OH, OW) -> images (P, H, W): each window's gradient goes to where its maximum was."""
     (height, width), (rows, columns) = plane.image_size, plane.output_size

@@ -1,10 +1,13 @@
 """The gradient of ReLU together with that of the bias before it, channel by channel."""
 
+from functools import cache
+
 from gpucnn.kernels.jit.builder import Builder, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
 from gpucnn.kernels.jit.sums import add_up
 
 
+@cache
 def relu() -> Kernel:
     """x (size,) -> output (size,), max(0, x). A NaN stays one."""
 
@@ -20,6 +23,7 @@ def relu() -> Kernel:
     return Kernel("relu", (), (Argument("x", (EACH,)), Argument("output", (EACH,), written=True)), write)
 
 
+@cache
 def relu_gradient() -> Kernel:
     """gradient (size,), output (size,) -> rows (size,): the gradient where the output of ReLU is not 0."""
 
@@ -36,6 +40,7 @@ def relu_gradient() -> Kernel:
     return Kernel("relu_gradient", (), arguments, write)
 
 
+@cache
 def plane_sums(positions: int, relu: bool) -> Kernel:
     """gradient (P, positions) -> sums (P,), a number for each plane; with `relu` see `relu_gradient`, too: -> rows."""
 

@@ -1,9 +1,12 @@
 """The updates of SGD and Adam over flat buffers."""
 
+from functools import cache
+
 from gpucnn.kernels.jit.builder import Builder, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
 
 
+@cache
 def sgd(momentum: bool, nesterov: bool) -> Kernel:
     """One step over parameters, gradients and, with momentum, velocities (size,). See `kernels.sgd`.
 
@@ -41,6 +44,7 @@ def _decayed(b: Builder, decay: Vector, value: Vector, gradient: Vector) -> Vect
     return decay.differs(b.splat(0.0, value.width)).select(b.fma(decay, value, gradient), gradient)
 
 
+@cache
 def adam() -> Kernel:
     """One step over parameters, gradients, means and squares (size,). See `kernels.adam`, also for `settings` (8,)."""
 

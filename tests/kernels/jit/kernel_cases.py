@@ -4,6 +4,7 @@ Inputs are small integers wherever no division or root is taken: their sums are 
 """
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -36,7 +37,9 @@ def run_in(case: Case, memory: Guarded) -> list[str]:
     sizes = {jit.kernel.EACH: case.count, jit.kernel.PARTS: len(case.parts)}
     arrays = {}
     for argument in case.kernel.arguments:
-        array = memory.place(tuple(sizes.get(size, size) for size in argument.shape), argument.dtype)
+        free = {jit.kernel.FREE: len(case.given[argument.name])} if jit.kernel.FREE in argument.shape else {}
+        shape = tuple((sizes | free).get(size, size) for size in argument.shape)
+        array = memory.place(shape, argument.dtype)
         if argument.name in case.given:
             array[...] = case.given[argument.name]
         arrays[argument.name] = array
@@ -301,6 +304,66 @@ def adam(rng: np.random.Generator, machine: Any) -> Case:
     return Case(jit.updates.adam(), machine, size, ragged(rng, size), given, expected, 1e-6)
 
 
+def matrix_size(rng: np.random.Generator) -> int:
+    """Any size, or one that vectors of every width divide."""
+    return number(rng, 1, 70) if rng.random() < 0.7 else 16 * number(rng, 1, 5)
+
+
+def linear_forward(rng: np.random.Generator, machine: Any) -> Case:
+    count, inputs, outputs = number(rng, 1, 21), matrix_size(rng), number(rng, 1, 23)
+    bias, relu = bool(rng.integers(2)), bool(rng.integers(2))
+    vectors, weight, offsets = integers(rng, count, inputs), integers(rng, outputs, inputs), integers(rng, outputs)
+    if rng.random() < 0.2:
+        vectors[0, 0] = np.inf  # a mask may not make NaN of it
+    with np.errstate(invalid="ignore"):
+        output = np.einsum("ni,oi->no", vectors, weight) + (offsets if bias else 0)
+    given = {"vectors": vectors, "weight": weight, "bias": offsets}
+    expected = {"output": np.where(output < 0, 0, output) if relu else output}
+    kernel = jit.linear.forward(inputs, outputs, bias, relu, machine)
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+
+
+def linear_vectors_gradient(rng: np.random.Generator, machine: Any) -> Case:
+    count, inputs, outputs = number(rng, 1, 21), matrix_size(rng), number(rng, 1, 23)
+    gradient, weight = integers(rng, count, outputs), integers(rng, outputs, inputs)
+    expected = {"vectors_gradient": np.einsum("no,oi->ni", gradient, weight)}
+    kernel = jit.linear.vectors_gradient(inputs, outputs, machine)
+    return Case(kernel, machine, count, ragged(rng, count), {"gradient": gradient, "weight": weight}, expected)
+
+
+def linear_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
+    batch, inputs, outputs, bias = number(rng, 0, 21), matrix_size(rng), number(rng, 1, 40), bool(rng.integers(2))
+    gradient, vectors = integers(rng, batch, outputs), integers(rng, batch, inputs)
+    expected = {"weight_gradient": np.einsum("no,ni->oi", gradient, vectors), "bias_gradient": gradient.sum(axis=0)}
+    kernel = jit.linear.weight_gradient(inputs, outputs, bias, machine)
+    given = {"gradient": gradient, "vectors": vectors}
+    return Case(kernel, machine, outputs, ragged(rng, outputs), given, expected)
+
+
+def add(rng: np.random.Generator, machine: Any) -> Case:
+    a, relu = integers(rng, number(rng, 1, 150)), bool(rng.integers(2))
+    b = integers(rng, a.size)
+    a[rng.random(a.size) < 0.1] = np.nan
+    total = np.where(a + b < 0, 0, a + b) if relu else a + b
+    return Case(jit.addition.add(relu), machine, a.size, ragged(rng, a.size), {"a": a, "b": b}, {"total": total})
+
+
+def interleave(rng: np.random.Generator, machine: Any) -> Case:
+    size = number(rng, 1, 9), number(rng, 1, int(rng.choice([6, 90])))
+    stride, count = (number(rng, 1, 3), int(rng.choice([1, 2, 2, 2, 3]))), number(rng, 1, 3)
+    planes = integers(rng, count, *size)
+    present, given = [], {}
+    for phase in itertools.product(range(stride[0]), range(stride[1])):
+        place = (slice(None), slice(phase[0], None, stride[0]), slice(phase[1], None, stride[1]))
+        if not planes[place].size or rng.random() < 0.2:
+            planes[place] = 0
+            continue
+        present.append(phase)
+        given[f"phase_{phase[0]}_{phase[1]}"] = planes[place]
+    kernel = jit.phases.interleave(size, stride, tuple(present))
+    return Case(kernel, machine, count, ragged(rng, count), given, {"planes": planes})
+
+
 DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     convolution: 60,
     convolution_weight_gradient: 45,
@@ -315,6 +378,11 @@ DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     batch_norm_gradient: 15,
     sgd: 24,
     adam: 12,
+    linear_forward: 30,
+    linear_vectors_gradient: 24,
+    linear_weight_gradient: 24,
+    add: 12,
+    interleave: 24,
 }
 """How many cases of each kernel there are."""
 

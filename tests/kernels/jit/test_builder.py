@@ -142,6 +142,40 @@ def test_a_sweep_covers_every_size(lanes: int) -> None:
     np.testing.assert_array_equal(found["target"], np.tril(np.tile(floats(len(sizes)), (len(sizes), 1)), -1))
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_blocks_get_smaller_until_all_is_done(known: bool) -> None:
+    """Which numbers are visited, and how many at a time."""
+
+    def write(b: Any) -> None:
+        widths, bounds = b.pointer("widths"), b.pointer("bounds", jit.builder.INT32)
+        first, last = (3, 18) if known else (b.as_index(bounds.load(k, 1)) for k in (0, 1))
+        b.in_blocks(first, last, 8, lambda i, count: widths.store(
+            widths.load(i, count) + b.splat(float(count), count), i
+        ))  # fmt: skip
+
+    found = run(write, 0, widths=np.zeros(30, np.float32), bounds=np.array([3, 18], np.int32))
+    assert found["widths"].tolist() == [0] * 3 + [8] * 8 + [4] * 4 + [2] * 2 + [1] + [0] * 12
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 1), (1, 8), (2, 2), (2, 16), (4, 1), (4, 2), (4, 4), (4, 16), (8, 4)])
+def test_the_sums_of_some_vectors_stand_side_by_side(count: int, width: int) -> None:
+    def write(b: Any) -> None:
+        source = b.pointer("source")
+        b.pointer("target").store(b.sums([source.load(k * width, width) for k in range(count)]))
+
+    values = np.random.default_rng(5).integers(-99, 99, (count, width)).astype(np.float32)
+    assert run(write, 0, source=values, target=nothing(count))["target"].tolist() == values.sum(axis=1).tolist()
+
+
+def test_the_numbers_of_two_vectors_take_turns(lanes: int) -> None:
+    def write(b: Any) -> None:
+        source = b.pointer("source")
+        b.pointer("target").store(b.take_turns(source.load(), source.load(lanes)))
+
+    found = run(write, 0, source=floats(2 * lanes), target=nothing(2 * lanes))
+    assert found["target"].tolist() == floats(2 * lanes).reshape(2, lanes).T.ravel().tolist()
+
+
 def test_a_sweep_covers_every_size_known_at_run_time(lanes: int) -> None:
     size = 3 * lanes + 2
 

@@ -100,6 +100,19 @@ def test_too_few_and_too_many_arrays_are_refused(arrays: dict[str, np.ndarray], 
     assert str(caught.value) == f"plane_sums: takes 4 arrays (gradient, sums, output, rows), got {given}"
 
 
+def test_sizes_that_are_free_must_be_the_same() -> None:
+    kernel = jit.linear.weight_gradient(5, 3, False, jit.host.host())
+    gradient, vectors, out = (np.ones(shape, np.float32) for shape in ((4, 3), (4, 5), (3, 5)))
+    jit.kernel.run(kernel, 3, [gradient, vectors, out])
+    assert (out == 4).all()
+    with pytest.raises(LaunchError) as caught:
+        jit.kernel.run(kernel, 3, [gradient, vectors[:3], out])
+    expected = "linear_weight_gradient: vectors must be a float32 array (4, 5), got float32 (3, 5)"
+    assert str(caught.value) == expected
+    with pytest.raises(LaunchError, match="gradient must be a float32 array \\(0, 3\\), got None"):
+        jit.kernel.run(kernel, 3, [None, vectors, out])
+
+
 def test_an_input_may_be_read_only() -> None:
     gradient, sums = np.ones((3, 5), np.float32), np.zeros(3, np.float32)
     gradient.flags.writeable = False
