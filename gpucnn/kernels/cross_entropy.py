@@ -7,7 +7,11 @@ sum of the labels' weights, or the number of images. The loss is minus the sum o
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.threads import ELEMENT, cut
+from gpucnn.kernels import jit
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.log_softmax import log_softmax
@@ -25,6 +29,8 @@ CROSS_ENTROPY_GRADIENT = Kernel(
     f"const T* logits, {_TARGETS}, const T* saved, const T* upstream, T* gradient, long long images, int classes, T smoothing",
 )
 LANES = 32
+WORK = 4 * ELEMENT
+"""What a logit takes on a CPU: its exponential is like four passes."""
 
 
 class Targets(NamedTuple):
@@ -50,6 +56,8 @@ def cross_entropy(logits: Array, targets: Targets) -> tuple[Array, tuple[Array, 
         options = (count, classes, logits.dtype.type(smoothing))
         launch(CROSS_ENTROPY, count * LANES, logits, labels, class_weights, normalizer, losses, saved, *options)
         return channel_sums(losses.reshape(count, 1, 1)).reshape(()), (logits, normalizer, saved)
+    if class_weights is None and jit.accepts(logits):
+        return _compiled_cross_entropy(logits, targets)
     log_probabilities = log_softmax(logits, axis=1)
     shares = xp.full((count, classes), smoothing / classes, logits.dtype)
     shares[xp.arange(count), labels] += 1 - smoothing
@@ -82,5 +90,33 @@ def cross_entropy_gradient(upstream: Array, targets: Targets, saved: tuple[Array
             *options,
         )
         return gradient
+    if len(saved) == 1:  # what compiled loops leave
+        return _compiled_gradient(upstream, targets, saved[0])
     log_probabilities, shares = saved
     return upstream * (xp.exp(log_probabilities) * shares.sum(axis=1, keepdims=True) - shares)
+
+
+def _compiled_cross_entropy(logits: Array, targets: Targets) -> tuple[Array, tuple[Array, ...]]:
+    count, classes = logits.shape
+    probabilities = np.empty(logits.shape, logits.dtype)
+    sums, targeted = np.empty((2, count), logits.dtype)
+    arrays = [np.ascontiguousarray(logits), _contiguous(targets), np.array([targets.smoothing], logits.dtype)]
+    parts = cut(count, classes * WORK)
+    jit.kernel.run(jit.cross_entropy.forward(classes), count, [*arrays, probabilities, sums, targeted], parts)
+    losses = np.log(sums, out=sums)
+    losses -= targeted
+    return losses.mean(), (probabilities,)
+
+
+def _compiled_gradient(upstream: Array, targets: Targets, probabilities: Array) -> Array:
+    count, classes = probabilities.shape
+    scale, smoothing = float(upstream) / count, targets.smoothing
+    settings = np.array([scale, scale * (smoothing / classes), scale * (1 - smoothing)], probabilities.dtype)
+    gradient = np.empty(probabilities.shape, probabilities.dtype)
+    arrays = [probabilities, _contiguous(targets), settings, gradient]
+    jit.kernel.run(jit.cross_entropy.gradient(classes), count, arrays, cut(count, classes * ELEMENT))
+    return gradient
+
+
+def _contiguous(targets: Targets) -> Array:
+    return np.ascontiguousarray(targets.labels, np.int32)

@@ -22,6 +22,8 @@ _MODULES = (
     "builder",
     "compiler",
     "convolution",
+    "cross_entropy",
+    "exponential",
     "host",
     "kernel",
     "linear",

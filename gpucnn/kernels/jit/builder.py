@@ -202,6 +202,34 @@ class Builder:
         """The square roots."""
         return self._intrinsic("llvm.sqrt", a)
 
+    def spread(self, a: Vector, width: int) -> Vector:
+        """The first number of `a` in all places of a vector."""
+        return self._chosen(a, [0] * width)
+
+    def rounded(self, a: Vector) -> Vector:
+        """The nearest integers, as floats."""
+        return self._intrinsic("llvm.rint", a)
+
+    def scaled(self, a: Vector, exponents: Vector) -> Vector:
+        """a * 2^exponents, for integers from -252 to 254 as floats. What `exponents` of NaN does to a NaN leaves it one."""
+        ins, kind = self._instructions, ir.VectorType(INT32, a.width)
+        # With 1.5 * 2^23 added an integer stands in the low bits of a float.
+        bits = ins.bitcast((exponents + self.splat(1.5 * 2**23, a.width)).value, kind)
+        whole = ins.sub(bits, ir.Constant(kind, [0x4B400000] * a.width))
+        half = ins.ashr(whole, ir.Constant(kind, [1] * a.width))
+        for exponent in (half, ins.sub(whole, half)):  # one alone would leave the range of a float's exponent
+            biased = ins.add(exponent, ir.Constant(kind, [127] * a.width))
+            power = ins.bitcast(ins.shl(biased, ir.Constant(kind, [23] * a.width)), a.value.type)
+            a = a * Vector(ins, power)
+        return a
+
+    def merged(self, a: Vector, merge: Callable[[Vector, Vector], Vector]) -> Vector:
+        """All numbers of a vector, of a power of two, merged into one: halves with halves."""
+        while a.width > 1:
+            half = a.width // 2
+            a = merge(self._chosen(a, range(half)), self._chosen(a, range(half, a.width)))
+        return a
+
     def sum(self, a: Vector) -> Vector:
         """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
         while a.width > 1:

@@ -364,6 +364,33 @@ def interleave(rng: np.random.Generator, machine: Any) -> Case:
     return Case(kernel, machine, count, ragged(rng, count), given, {"planes": planes})
 
 
+def cross_entropy(rng: np.random.Generator, machine: Any) -> Case:
+    logits, smoothing = integers(rng, number(rng, 1, 9), number(rng, 1, 50)) * 5, float(rng.choice([0.0, 0.25]))
+    labels = rng.integers(0, logits.shape[1], len(logits))
+    own = np.arange(len(logits)), labels
+    if not smoothing:
+        hidden = rng.random(logits.shape) < 0.1  # without a target a class of no probability does not count
+        hidden[own] = False
+        logits[hidden] = -np.inf
+    z = logits - logits.max(axis=1, keepdims=True)
+    sums = np.exp(z).sum(axis=1)
+    even = smoothing * z.mean(axis=1) if smoothing else 0
+    expected = {"probabilities": np.exp(z) / sums[:, None], "sums": sums, "targeted": even + (1 - smoothing) * z[own]}
+    given = {"logits": logits, "labels": labels.astype(np.float64), "smoothing": np.array([smoothing])}
+    kernel, count = jit.cross_entropy.forward(logits.shape[1]), len(logits)
+    return Case(kernel, machine, count, ragged(rng, count), given, expected, 1e-6)
+
+
+def cross_entropy_gradient(rng: np.random.Generator, machine: Any) -> Case:
+    probabilities, settings = integers(rng, number(rng, 1, 9), number(rng, 1, 50)), integers(rng, 3)
+    labels = rng.integers(0, probabilities.shape[1], len(probabilities))
+    gradient = probabilities * settings[0] - settings[1]
+    gradient[np.arange(len(gradient)), labels] -= settings[2]
+    given = {"probabilities": probabilities, "labels": labels.astype(np.float64), "settings": settings}
+    kernel, count = jit.cross_entropy.gradient(probabilities.shape[1]), len(probabilities)
+    return Case(kernel, machine, count, ragged(rng, count), given, {"gradient": gradient})
+
+
 DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     convolution: 60,
     convolution_weight_gradient: 45,
@@ -383,6 +410,8 @@ DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     linear_weight_gradient: 24,
     add: 12,
     interleave: 24,
+    cross_entropy: 24,
+    cross_entropy_gradient: 12,
 }
 """How many cases of each kernel there are."""
 

@@ -167,6 +167,16 @@ def test_the_sums_of_some_vectors_stand_side_by_side(count: int, width: int) -> 
     assert run(write, 0, source=values, target=nothing(count))["target"].tolist() == values.sum(axis=1).tolist()
 
 
+def test_numbers_are_merged_into_one_and_one_is_spread() -> None:
+    def write(b: Any) -> None:
+        vector, target = b.pointer("source").load(0, 8), b.pointer("target")
+        target.store(b.merged(vector, lambda x, y: (x < y).select(y, x)))
+        target.store(b.spread(vector, 3), 1)
+
+    values = np.array([2, 1, 0, 5, 3, 4, 9, 7], np.float32)
+    assert run(write, 0, source=values, target=nothing(4))["target"].tolist() == [9, 2, 2, 2]
+
+
 def test_the_numbers_of_two_vectors_take_turns(lanes: int) -> None:
     def write(b: Any) -> None:
         source = b.pointer("source")

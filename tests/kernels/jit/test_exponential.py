@@ -1,0 +1,53 @@
+"""The compiled exponential function against that of the C library, in float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn.kernels import jit
+
+pytestmark = pytest.mark.usefixtures("needs_llvmlite")
+
+
+@pytest.mark.parametrize("width", [1, 4, 16])
+def test_exp(width: int) -> None:
+    """Within 2 units in the last place where the result is normal, right at the ends, and NaN where it is asked of NaN."""
+    ends = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        88.7,
+        89.5,
+        -87.3,
+        -88.0,
+        -103.0,
+        -103.9,
+        -105.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1e30,
+        -1e30,
+    ]
+    rng = np.random.default_rng(6)
+    values = np.concatenate([ends, rng.uniform(-104, 89, 4000), rng.uniform(-1, 1, 4000)]).astype(np.float32)
+    values = values[: len(values) // width * width]
+
+    def write(b: Any) -> None:
+        source, target = b.pointer("source"), b.pointer("target")
+        b.each(0, len(values), width, lambda i: target.store(jit.exponential.exp(b, source.load(i, width)), i))
+
+    target = np.empty_like(values)
+    arguments = (jit.kernel.Argument("source", values.shape), jit.kernel.Argument("target", values.shape, written=True))
+    jit.kernel.run(jit.kernel.Kernel(f"exp_test_{width}", (len(values),), arguments, write), 1, [values, target])
+    with np.errstate(over="ignore", under="ignore"):
+        expected = np.exp(values.astype(np.float64))
+        rounded = expected.astype(np.float32)
+    np.testing.assert_array_equal(np.isnan(target), np.isnan(values))
+    np.testing.assert_array_equal(np.isinf(target), np.isinf(rounded))
+    finite = np.isfinite(rounded)
+    unit = np.maximum(np.spacing(rounded[finite]), np.float32(1e-45)).astype(np.float64)
+    assert (np.abs(target[finite] - expected[finite]) <= 2 * unit).all()
+    assert target[:2].tolist() == [1, 1]
