@@ -5,15 +5,17 @@ is ever overwritten.
 """
 
 import math
+import mmap
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+from gpucnn.backend.array_module import Array, xp_of
 from gpucnn.checks import Shape
 
 LEAST_BYTES = 128 << 10
@@ -21,6 +23,9 @@ LEAST_BYTES = 128 << 10
 
 PAGE = 4096
 """Sizes are rounded up to whole pages, so that blocks fit again for arrays that differ by little."""
+
+LEAST_MAPPED = 2 << 20
+"""Bytes of a huge page, which costs one fault instead of 512."""
 
 UNUSED_AFTER = 4096
 """A block that so many later blocks were handed out without is given back to the system."""
@@ -40,6 +45,12 @@ def empty(shape: Shape, dtype: Any) -> np.ndarray:
 def empty_like(array: np.ndarray) -> np.ndarray:
     """An array of the shape and dtype of another."""
     return empty(array.shape, array.dtype)
+
+
+def empty_beside(like: Array, shape: Shape) -> Array:
+    """An array of `shape` where `like` lives, of its dtype; on a GPU from CuPy's own pool."""
+    xp = xp_of(like)
+    return empty(shape, like.dtype) if xp is np else xp.empty(shape, like.dtype)
 
 
 def release_memory() -> None:
@@ -97,7 +108,7 @@ class _Pool:
                 self._free_bytes -= size
                 return blocks.pop()[1]
             self._make_room()
-        return np.empty(size, np.uint8)
+        return _fresh(size)
 
     def give_back(self, block: np.ndarray) -> None:
         with self._lock:
@@ -127,6 +138,17 @@ class _Pool:
             self._free[size] = [one for one in blocks if one[0] >= oldest]
         self._free_bytes = sum(size * len(blocks) for size, blocks in self._free.items())
         self._most_used_bytes = self._used_bytes
+
+
+def _fresh(size: int) -> np.ndarray:
+    """A block from the system. A large one is a mapping of its own: it ends with the block, and leaves no holes behind."""
+    if size < LEAST_MAPPED or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return np.empty(size, np.uint8)
+    mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a system without huge pages
+            mapping.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(mapping, np.uint8)
 
 
 def _rounded(nbytes: int) -> int:

@@ -2,6 +2,7 @@
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.activation import check_activation
@@ -52,8 +53,7 @@ def conv2d(
     learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
-        empty = xp_of(gradient).empty
-        images_gradient = empty(image_shape, gradient.dtype) if needs_images else None
+        images_gradient = empty_beside(gradient, image_shape) if needs_images else None
         own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
         kernel.conv2d_gradients(
             gradient, images, filters, image_shape, window, groups, relu_output, images_gradient, *own_gradients
@@ -99,7 +99,7 @@ def conv_transpose2d(
             f"conv_transpose2d: expected bias ({per_group * groups},), one per output channel, got {shape_text(inputs[2].shape)}"
         )
     window, reached = _turned_round(window, shape, as_pair(output_padding, "output_padding", 0))
-    output = xp_of(x.data).empty(reached, x.dtype)
+    output = empty_beside(x.data, reached)
     kernel.conv2d_gradients(x.data, None, weight.data, reached, window, groups, images_gradient=output)
     if reached != shape:
         output, inner = xp_of(output).zeros(shape, x.dtype), output

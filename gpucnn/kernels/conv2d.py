@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.backend.host_memory import empty
+from gpucnn.backend.host_memory import empty_beside
 from gpucnn.backend.threads import MOST_PARTS, cut, parallel
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
@@ -55,7 +55,7 @@ def conv2d(
         return direct.conv2d(images, weight, bias, window, groups, relu)
     output_size = window.output_size(images.shape[2:4], "conv2d")
     shape = (images.shape[0], weight.shape[0], *output_size)
-    output = empty(shape, images.dtype) if xp_of(images) is np else xp_of(images).empty(shape, images.dtype)
+    output = empty_beside(images, shape)
     parts = _parts(images, images.shape[0], output[:1].size * (weight.size // max(1, len(weight))))
 
     def convolve_part(number: int) -> None:
