@@ -41,6 +41,10 @@ class TrainingError(GpucnnError, RuntimeError):
     """Training that cannot go on, as its loss is no longer a finite number."""
 
 
+class ConfigError(GpucnnError, ValueError):
+    """A configuration of a run that is none: a file that cannot be read, an unknown setting, a wrong value."""
+
+
 class RunError(GpucnnError, ValueError):
     """A run folder that cannot be read or written."""
 

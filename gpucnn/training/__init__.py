@@ -3,8 +3,11 @@
 from gpucnn.training.callback import Callback as Callback
 from gpucnn.training.evaluate import evaluate as evaluate
 from gpucnn.training.metrics import Metrics as Metrics
+from gpucnn.training.prepare import PreparedRun as PreparedRun
+from gpucnn.training.prepare import prepare as prepare
 from gpucnn.training.progress import ProgressBar as ProgressBar
 from gpucnn.training.progress import ProgressLines as ProgressLines
+from gpucnn.training.run_config import RunConfig as RunConfig
 from gpucnn.training.run_folder import RunFolder as RunFolder
 from gpucnn.training.run_folder import RunRecorder as RunRecorder
 from gpucnn.training.trainer import Trainer as Trainer

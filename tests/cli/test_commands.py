@@ -41,9 +41,10 @@ def test_train_tells_device_epochs_and_the_result(in_tmp_path: Path, capsys: pyt
     assert (
         lines[1] == "training mlp (79,510 parameters) on digits: 1,437 images, 2 epochs; run folder runs/mlp-digits-1"
     )
-    assert [line[:10] for line in lines[2:4]] == ["epoch 1/2 ", "epoch 2/2 "]
-    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[4])
-    assert len(lines) == 5
+    assert lines[2] == "adam with lr 0.003, one_cycle; batches of 32; augmentation shift:2"
+    assert [line[:10] for line in lines[3:5]] == ["epoch 1/2 ", "epoch 2/2 "]
+    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[5])
+    assert len(lines) == 6
 
 
 def test_a_run_has_all_its_files(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
