@@ -52,10 +52,8 @@ def uniforms(seed: int, purpose: str, epoch: int, indices: np.ndarray, count: in
     counters[0] = np.arange(1, blocks + 1)  # NumPy's Philox counts before it draws
     counters[1] = counter[1]
     counters[2] = indices[:, None]
-    words = _philox_rounds(key, counters.reshape(_WORDS, -1))
-    draws = (
-        words.reshape(_WORDS, len(indices), blocks).transpose(1, 2, 0).reshape(len(indices), blocks * _WORDS)[:, :count]
-    )
+    words = _philox_rounds(key, counters.reshape(_WORDS, -1)).reshape(counters.shape)
+    draws = words.transpose(1, 2, 0).reshape(len(indices), blocks * _WORDS)[:, :count]
     return (draws >> np.uint64(11)) * 2.0**-53  # NumPy's way from a word to a float
 
 
