@@ -1,6 +1,7 @@
 """`gpucnn evaluate RUN`: measure a trained model on its data set's test images."""
 
 import argparse
+import dataclasses
 
 from gpucnn import data
 from gpucnn.backend import choose_device
@@ -27,9 +28,9 @@ def run(options: argparse.Namespace) -> None:
     model, preprocess = folder.load_model().to(device.device), folder.load_preprocess()
     data_dir = options.data_dir or config.get("data_dir")
     splits = data.load(config["data"], None if data_dir is None else str(data_dir), preprocess.image_size)
-    if splits.preprocess != preprocess:
+    if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
         raise RunError(f"{folder.config_file}: its preprocess is not that of {config['data']}, {splits.preprocess}")
     print(device)
-    scores = evaluate(model, data.DataLoader(splits.test, 256))
+    scores = evaluate(model, data.DataLoader(splits.with_preprocess(preprocess).test, 256))
     print(f"test loss {scores.loss:.4f}")
     print(f"test accuracy {scores.accuracy:.4f} ({scores.correct}/{scores.total})")

@@ -29,7 +29,7 @@ class Choices(Generic[Made]):
 
     - `makers`: by name, the function or class that makes it.
     - `trial`: arguments that do not come from the notation, by name, with values to try settings with: so wrong ones are
-      found before there is anything to train.
+      found before there is anything to train. A maker gets those of them that it takes.
     """
 
     def __init__(self, makers: Mapping[str, Callable[..., Made]], trial: Mapping[str, Any]) -> None:
@@ -49,7 +49,9 @@ class Choices(Generic[Made]):
         Raises ArgumentError for an unknown name or setting, and for a value that is of a wrong type or out of range.
         """
         name = self.name(written)
-        return self.makers[name](**given, **self._settings(name, written.partition(":")[2]))
+        taken = inspect.signature(self.makers[name]).parameters
+        arguments = {key: value for key, value in given.items() if key in taken}
+        return self.makers[name](**arguments, **self._settings(name, written.partition(":")[2]))
 
     def check(self, written: str) -> None:
         """See that `make` will do. ArgumentError if it will not."""
@@ -87,7 +89,7 @@ class Choices(Generic[Made]):
             found[key] = _read(f"{name}: {key}", value, parameters[key].annotation)
         for key, parameter in parameters.items():
             if parameter.default is parameter.empty and key not in found:
-                raise ArgumentError(f"{name} needs {key}; write {name}:{key}=VALUE")
+                raise ArgumentError(f"{name} needs {key}; write {name}:VALUE, or {name}:{key}=VALUE")
         return found
 
 
@@ -123,11 +125,13 @@ def _written(value: Any) -> str:
 
 
 def _read(what: str, text: str, annotation: Any) -> Any:
-    """`text` as a value of the type that `annotation` is, or of the first of its types that can be read."""
+    """`text` as a value of the type that `annotation` is, or of the one of its types that goes with a list or with none."""
     if get_origin(annotation) in (Union, UnionType):
-        return _read(what, text, next(kind for kind in get_args(annotation) if kind is not type(None)))
-    if arguments := get_args(annotation):  # of a tuple or a sequence
-        return tuple(_read(what, part, arguments[0]) for part in text.split("/"))
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        fitting = [kind for kind in kinds if bool(get_args(kind)) == ("/" in text)]
+        return _read(what, text, (fitting or kinds)[0])
+    if items := get_args(annotation):  # of a tuple
+        return tuple(_read(what, part, items[0]) for part in text.split("/"))
     try:
         return _KINDS[annotation].parse(text)
     except ArgumentError as error:

@@ -13,7 +13,7 @@ from gpucnn.backend.memory import free_bytes
 from gpucnn.data.augment import Augment
 from gpucnn.layers import Layer
 from gpucnn.training.callback import Callback
-from gpucnn.training.choices import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Pace
+from gpucnn.training.choices import AUGMENTATIONS, OPTIMIZERS, Pace, make_schedule
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.trainer import Trainer
 
@@ -76,6 +76,9 @@ def prepare(config: RunConfig) -> PreparedRun:
     assert config.epochs is not None
     assert config.batch_size is not None
     splits = data.load(config.data, config.data_dir, image_size)
+    if config.normalize:
+        mean, std = data.channel_statistics(splits.train)
+        splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
@@ -85,20 +88,30 @@ def prepare(config: RunConfig) -> PreparedRun:
     model = models.create(**create, seed=config.seed).to(chosen.device)
     train_set, test_set = (_near(part, chosen.device) for part in (splits.train, splits.test))
     train_loader = data.DataLoader(
-        train_set, config.batch_size, shuffle=True, seed=config.seed, augment=_augment(config.augment)
+        train_set,
+        config.batch_size,
+        shuffle=True,
+        seed=config.seed,
+        augment=_augment(config.augment, splits.preprocess),
     )
     optimizer = OPTIMIZERS.make(
-        config.optimizer, parameters=model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        config.optimizer,
+        parameters=model.parameters(),
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        decay_vectors=config.decay_vectors,
     )
-    schedule = SCHEDULES.make(config.schedule, peak=config.lr, pace=Pace(config.epochs, len(train_loader)))
+    schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, Pace(config.epochs, len(train_loader)))
     test_loader = data.DataLoader(test_set, EVALUATION_BATCH)
     return PreparedRun(
         config, str(chosen), create, splits, model, optimizer, schedule, train_loader, test_loader
     )  # fmt: skip
 
 
-def _augment(written: Sequence[str] | None) -> Augment | None:
-    return data.Compose(*(AUGMENTATIONS.make(one) for one in written)) if written else None
+def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augment | None:
+    if not written:
+        return None
+    return data.Compose(*(AUGMENTATIONS.make(one, mean=preprocess.mean, std=preprocess.std) for one in written))
 
 
 def _near(dataset: data.ArrayDataset, device: backend.Device) -> data.ArrayDataset:

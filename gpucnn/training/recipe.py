@@ -27,5 +27,9 @@ DATA_SETS = {
 }
 OPTIMIZERS = {
     "adam": Pull(0.003),
+    "adamw": Pull(0.003, weight_decay=0.01),
     "sgd": Pull(0.03),
+    "rmsprop": Pull(0.001),
+    "adagrad": Pull(0.03),
+    "lion": Pull(0.0003),
 }

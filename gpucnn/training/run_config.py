@@ -16,7 +16,7 @@ from typing import Any
 from gpucnn import data
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.training import recipe
-from gpucnn.training.choices import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Classifier
+from gpucnn.training.choices import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
 from gpucnn.training.notation import Choice
 from gpucnn.training.value_kind import (
     COUNT,
@@ -29,6 +29,7 @@ from gpucnn.training.value_kind import (
     Optional,
     Several,
     Text,
+    Truth,
     shown,
 )  # fmt: skip
 
@@ -79,6 +80,10 @@ class RunConfig:
         None, Optional(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
         "random changes of training images, one after the other, or none (default: by data set)",
     )  # fmt: skip
+    normalize: bool = _setting(
+        False, Truth(), "model and data", "",
+        "whether pixels are normalised with the training set's mean and standard deviation (default: no)",
+    )  # fmt: skip
     batch_size: int | None = _setting(
         None, Optional(COUNT, "default"), "model and data", "B", "images a step (default: by data set)"
     )
@@ -94,8 +99,15 @@ class RunConfig:
         None, Optional(POSITIVE_OR_ZERO, "default"), "learning", "X",
         "how strongly parameters are drawn to zero (default: by optimizer)",
     )  # fmt: skip
+    decay_vectors: bool = _setting(
+        True, Truth(), "learning", "", "whether biases, and the scales of norms, have weight decay, too (default: yes)"
+    )
     schedule: str = _setting(
-        "one_cycle", Choice(SCHEDULES), "learning", "NAME", "the learning rate's course (default: one_cycle)"
+        "one_cycle", Choice(SCHEDULES), "learning", "NAME",
+        "the learning rate's course, lengths in epochs (default: one_cycle)",
+    )  # fmt: skip
+    warmup: float = _setting(
+        0.0, POSITIVE_OR_ZERO, "learning", "X", "epochs in which the learning rate first rises from 0 (default: 0)"
     )
     label_smoothing: float | None = _setting(
         None, Optional(SHARE, "default"), "learning", "X",
@@ -111,6 +123,11 @@ class RunConfig:
                 object.__setattr__(self, name, setting.kind.check(getattr(self, name)))
             except ArgumentError as error:
                 raise ConfigError(f"{name}: {error}") from None
+        whole = {**self.to_json(), **self._suggestions()}
+        try:
+            make_schedule(self.schedule, self.warmup, whole["lr"], Pace(whole["epochs"], steps_per_epoch=1))
+        except ArgumentError as error:
+            raise ConfigError(f"schedule {self.schedule}: {error}") from None
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> "RunConfig":
@@ -165,12 +182,14 @@ class RunConfig:
 
     def resolved(self) -> "RunConfig":
         """The same run with a value for all that is None and has one by data set or by optimizer."""
+        return dataclasses.replace(self, **self._suggestions())
+
+    def _suggestions(self) -> dict[str, Any]:
+        """What suits data set and optimizer, by name, of the settings that are None."""
         by_data_set = recipe.DATA_SETS[self.data]._asdict()
         by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]._asdict()
         suggested = {**by_data_set, **by_optimizer}
-        return dataclasses.replace(
-            self, **{name: value for name, value in suggested.items() if getattr(self, name) is None}
-        )
+        return {name: value for name, value in suggested.items() if getattr(self, name) is None}
 
 
 def settings() -> dict[str, Setting]:
