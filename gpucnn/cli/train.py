@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
             "test_total": last["test_total"],
             "epochs": config.epochs,
             "device": config.device,
-            "seconds": sum(row["seconds"] for row in history),
+            "seconds": sum(folder.read_times().values()),
             "parameters": ready.model.parameter_count(),
         }
     )

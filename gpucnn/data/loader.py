@@ -49,14 +49,27 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
-        order = np.arange(len(self.dataset))
-        if self.shuffle:
-            order = generator(self.seed, "shuffle", epoch).permutation(len(self.dataset))
+        return self.batches(epoch)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch in their order, from number `first` on. `self.epoch` stays as it is."""
+        order = self._order(epoch)
         order_there = to_device(order, self.dataset.device)  # once an epoch, so that a step has nothing to send
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            batch = slice(start, start + self.batch_size)
+        for number in range(first, len(self)):
+            batch = self._places(number)
             with current(self.dataset.device):
                 images, labels = self.dataset[order_there[batch]]
                 if self.augment is not None:
                     images = self.augment(images, order[batch], self.seed, epoch)
             yield images, labels
+
+    def indices(self, epoch: int, batch: int) -> np.ndarray:
+        """Which samples of the data set make up a batch: int64 (B,)."""
+        return self._order(epoch)[self._places(batch)]
+
+    def _places(self, batch: int) -> slice:
+        return slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        count = len(self.dataset)
+        return generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)

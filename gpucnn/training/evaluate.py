@@ -10,7 +10,7 @@ from gpucnn.training.metrics import Metrics, Scores
 
 
 def evaluate(model: Layer, loader: DataLoader) -> Scores:
-    """The scores of `model` over one epoch of `loader`, in evaluation mode; every layer's mode is put back.
+    """The scores of `model` over the first epoch of `loader`, in evaluation mode; every layer's mode is put back.
 
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
     """
@@ -20,7 +20,7 @@ def evaluate(model: Layer, loader: DataLoader) -> Scores:
     model.eval()
     try:
         with no_grad():
-            for images, labels in loader:
+            for images, labels in loader.batches(0):
                 logits = Tensor(in_parts(model, images, device))
                 metrics.update(F.cross_entropy(logits, labels), logits, labels)
     finally:

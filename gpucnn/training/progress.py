@@ -27,7 +27,14 @@ class ProgressBar(Callback):
         from tqdm import tqdm
 
         title = f"epoch {trainer.epoch + 1}/{trainer.epochs}"
-        self._bar = tqdm(total=len(trainer.train_loader), desc=title, unit="batch", leave=False, file=sys.stdout)
+        self._bar = tqdm(
+            total=len(trainer.train_loader),
+            initial=trainer.batch,
+            desc=title,
+            unit="batch",
+            leave=False,
+            file=sys.stdout,
+        )
 
     def on_batch_end(self, trainer: Trainer) -> None:
         if self._bar is not None:
@@ -50,7 +57,8 @@ def epoch_line(trainer: Trainer) -> str:
     """The last row of the history in one line."""
     row = trainer.history[-1]
     width = len(str(trainer.epochs))
+    test = f"test accuracy {row['test_accuracy']:.4f}  " if "test_accuracy" in row else ""
     return (
         f"epoch {row['epoch']:>{width}}/{trainer.epochs}  loss {row['train_loss']:.4f}  "
-        f"train accuracy {row['train_accuracy']:.4f}  test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s"
+        f"train accuracy {row['train_accuracy']:.4f}  {test}{trainer.seconds:.1f} s"
     )
