@@ -12,7 +12,6 @@ from gpucnn.training import (
     ProgressLines,
     RunConfig,
     RunFolder,
-    RunRecorder,
     prepare,
 )  # fmt: skip
 from gpucnn.training.prepare import PreparedRun
@@ -38,16 +37,11 @@ def run(options: argparse.Namespace) -> None:
     ready = prepare(dataclasses.replace(config, **given_settings(options)))
     config = ready.config
     folder = RunFolder(options.out) if options.out else RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
-    recorder = RunRecorder(folder, ready.description())
+    callbacks = ready.callbacks(folder)
     if not options.quiet:
         print("\n".join(heading(ready, folder)), flush=True)
     assert config.epochs is not None
-    try:
-        history = ready.trainer([recorder, *_progress(options.quiet)]).fit(config.epochs)
-    except KeyboardInterrupt:
-        saved = recorder.saved_epochs
-        kept = f"{folder.model_file} has the model of epoch {saved}" if saved else "no epoch had finished"
-        raise KeyboardInterrupt(f"stopped by Ctrl-C; {kept}") from None
+    history = ready.trainer([*callbacks, *_progress(options.quiet)]).fit(config.epochs)
     last = history[-1]
     folder.finish(
         {

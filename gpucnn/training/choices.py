@@ -122,7 +122,9 @@ def make_schedule(written: str, warmup: float, peak: float, pace: Pace) -> optim
     if not warmup:
         return schedule
     if isinstance(schedule, optim.ReduceOnPlateau):
-        raise ArgumentError(f"it has no warm-up, as it is no function of the step; choose another, or warmup 0, got {warmup:g}")
+        raise ArgumentError(
+            f"it has no warm-up, as it is no function of the step; choose another, or warmup 0, got {warmup:g}"
+        )
     return optim.warm_up(schedule, max(1, round(warmup * pace.steps_per_epoch)))
 
 

@@ -13,8 +13,10 @@ from gpucnn.backend.memory import free_bytes
 from gpucnn.data.augment import Augment
 from gpucnn.layers import Layer
 from gpucnn.training.callback import Callback
+from gpucnn.training.checkpoint_writer import CheckpointWriter
 from gpucnn.training.choices import AUGMENTATIONS, OPTIMIZERS, Pace, make_schedule
 from gpucnn.training.run_config import RunConfig
+from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
 
 EVALUATION_BATCH = 256
@@ -36,6 +38,7 @@ class PreparedRun:
     model: Layer
     optimizer: optim.Optimizer
     schedule: optim.Schedule
+    average: optim.WeightAverage | None
     train_loader: data.DataLoader
     test_loader: data.DataLoader
 
@@ -50,7 +53,19 @@ class PreparedRun:
             self.schedule,
             callbacks,
             self.config.label_smoothing,
+            self.config.accumulate,
+            self.config.clip_norm,
+            self.config.clip_value,
+            self.average,
         )
+
+    def callbacks(self, folder: RunFolder) -> list[Callback]:
+        """What keeps the run in `folder`, as it is configured. RunError if it cannot be written there."""
+        description = self.description()
+        return [
+            RunRecorder(folder, description),
+            CheckpointWriter(folder, description, self.config.checkpoint_every, self.config.keep),
+        ]
 
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""
@@ -101,11 +116,13 @@ def prepare(config: RunConfig) -> PreparedRun:
         weight_decay=config.weight_decay,
         decay_vectors=config.decay_vectors,
     )
-    schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, Pace(config.epochs, len(train_loader)))
+    pace = Pace(config.epochs, steps_per_epoch=-(-len(train_loader) // config.accumulate))
+    schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, pace)
+    average = None if config.average is None else optim.WeightAverage(model, config.average)
     test_loader = data.DataLoader(test_set, EVALUATION_BATCH)
     return PreparedRun(
-        config, str(chosen), create, splits, model, optimizer, schedule, train_loader, test_loader
-    )  # fmt: skip
+        config, str(chosen), create, splits, model, optimizer, schedule, average, train_loader, test_loader
+    )
 
 
 def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augment | None:

@@ -19,7 +19,9 @@ from gpucnn.training import recipe
 from gpucnn.training.choices import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
 from gpucnn.training.notation import Choice
 from gpucnn.training.value_kind import (
+    BETWEEN_0_AND_1,
     COUNT,
+    COUNT_OR_ZERO,
     POSITIVE,
     POSITIVE_OR_ZERO,
     SEED,
@@ -38,6 +40,9 @@ LARGEST_FILE = 1 << 20
 
 LONGEST_NAME = 60
 """Characters of an unknown setting that are compared with known ones."""
+
+BESIDE = ("create", "preprocess", "class_names", "versions")
+"""What stands beside the settings in a run's config.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +118,27 @@ class RunConfig:
         None, Optional(SHARE, "default"), "learning", "X",
         "share of the target that all classes have together (default: by data set)",
     )  # fmt: skip
+    clip_norm: float | None = _setting(
+        None, Optional(POSITIVE, "none"), "learning", "X",
+        "the most that the norm of all gradients may be, or none (default: none)",
+    )  # fmt: skip
+    clip_value: float | None = _setting(
+        None, Optional(POSITIVE, "none"), "learning", "X",
+        "the most that an element of a gradient may be, or none (default: none)",
+    )  # fmt: skip
+    accumulate: int = _setting(1, COUNT, "learning", "N", "batches whose mean gradient makes one step (default: 1)")
+    average: float | None = _setting(
+        None, Optional(BETWEEN_0_AND_1, "none"), "learning", "X",
+        "evaluate and keep a moving average of the weights, of which this share stays at each step, e.g. 0.999 "
+        "(default: none)",
+    )  # fmt: skip
 
     device: str = _setting("auto", Text(), "the run", "NAME", "auto (default), cpu, cuda, cuda:1, ...")
     seed: int = _setting(0, SEED, "the run", "S", "decides every random draw (default: 0)")
+    checkpoint_every: int = _setting(
+        0, COUNT_OR_ZERO, "the run", "N", "steps from checkpoint to checkpoint, 0 for one an epoch (default: 0)"
+    )
+    keep: int = _setting(2, COUNT, "the run", "N", "checkpoints that stay (default: 2)")
 
     def __post_init__(self) -> None:
         for name, setting in settings().items():
@@ -123,6 +146,8 @@ class RunConfig:
                 object.__setattr__(self, name, setting.kind.check(getattr(self, name)))
             except ArgumentError as error:
                 raise ConfigError(f"{name}: {error}") from None
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ConfigError(f"clip_norm is {self.clip_norm:g} and clip_value {self.clip_value:g}; choose one of them")
         whole = {**self.to_json(), **self._suggestions()}
         try:
             make_schedule(self.schedule, self.warmup, whole["lr"], Pace(whole["epochs"], steps_per_epoch=1))
@@ -174,6 +199,14 @@ class RunConfig:
             return cls(**values)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_run(cls, config: Mapping[str, Any], source: str) -> "RunConfig":
+        """The configuration of an earlier run, from what its config.json or a checkpoint holds, which is more than that.
+
+        Raises ConfigError, which starts with `source`, for an unknown setting, e.g. of a later gpucnn, or a wrong value.
+        """
+        return cls.from_json({name: value for name, value in config.items() if name not in BESIDE}, source)
 
     def to_json(self) -> dict[str, Any]:
         """All settings by name, as plain JSON values: `from_json` makes an equal RunConfig of them."""
