@@ -46,13 +46,13 @@ class Kind(ABC):
 
 @dataclass(frozen=True)
 class Whole(Kind):
-    """A whole number; a bool is none."""
+    """A whole number of 64 bits at most; a bool is none."""
 
     expected: str
     valid: Callable[[int], bool]
 
     def check(self, value: object) -> int:
-        if not is_int(value) or not self.valid(value):  # type: ignore[arg-type]
+        if not is_int(value) or abs(value) >> 64 or not self.valid(value):  # type: ignore[arg-type]
             raise self.refusal(value)
         return int(value)  # type: ignore[call-overload, no-any-return]
 
