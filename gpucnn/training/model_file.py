@@ -30,23 +30,33 @@ def load_model(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(parameters by path, description) from a file that `save_model` wrote. RunError, naming it, if it is none."""
     from safetensors import SafetensorError, safe_open
 
+    description = read_description(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118 (it is no dict)
+    except KeyError as error:
+        raise RunError(f"{path}: parameters of a dtype that NumPy does not have ({error})") from None
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: not a model that can be read ({error})") from None
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The description alone, from a file whose length fits its header. RunError, naming it, if `save_model` did not write it."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         path.open("rb").close()  # safetensors calls every file that it cannot open a missing one
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            parameters = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-        description = json.loads(metadata[_KEY])
+            description = json.loads((file.metadata() or {})[_KEY])
     except FileNotFoundError:
         raise RunError(f"{path}: no such model file; train first") from None
-    except KeyError as error:
-        if error.args != (_KEY,):
-            raise RunError(f"{path}: parameters of a dtype that NumPy does not have ({error})") from None
+    except KeyError:
         raise RunError(f"{path}: a safetensors file, but not one that gpucnn wrote") from None
     except (SafetensorError, OSError, TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: not a model that can be read ({error})") from None
     if not isinstance(description, dict):
         raise RunError(f"{path}: not a model that gpucnn wrote (its description is no JSON object)")
-    return parameters, description
+    return description
 
 
 def write_atomically(path: Path, content: bytes) -> None:
