@@ -1,7 +1,8 @@
 """Every exception that a user can see.
 
 Each message says what was given, what was expected and what to do about it. All of them are `GpucnnError`, so one
-`except` clause suffices; each is also the built-in exception that a caller would expect in its place.
+`except` clause suffices; each is also the built-in exception that a caller would expect in its place. What ends a
+program from outside is none of them, but a KeyboardInterrupt.
 """
 
 
@@ -45,6 +46,10 @@ class RunError(GpucnnError, ValueError):
     """A run folder that cannot be read or written."""
 
 
+class LibraryError(GpucnnError, ImportError):
+    """A library that what was asked for needs, and that is not installed."""
+
+
 class BenchmarkError(GpucnnError, RuntimeError):
     """Contestants of a benchmark that do not compute the same, or one that cannot be measured."""
 
@@ -59,3 +64,7 @@ class KernelError(GpucnnError, RuntimeError):
 
 class OutOfMemoryError(GpucnnError, MemoryError):
     """A GPU whose memory does not hold what was asked for."""
+
+
+class Terminated(KeyboardInterrupt):
+    """Training that SIGTERM has ended, at a step that was saved. Like Ctrl-C no `Exception`, so that it gets through."""

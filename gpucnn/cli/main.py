@@ -9,9 +9,9 @@ from typing import NoReturn
 
 from gpucnn import __version__
 from gpucnn.cli import agree, bench, doctor, evaluate, predict, runs, summary, train
-from gpucnn.errors import GpucnnError
+from gpucnn.errors import GpucnnError, Terminated
 
-USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+    """Run the command line and return its exit status: 0, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM."""
     parser = Parser(prog="gpucnn", description="Train convolutional neural networks on a GPU or a laptop.")
     parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(options.command, f"{place}{error.strerror or error}", FAILURE)
+    except Terminated as error:
+        return _fail(options.command, str(error), TERMINATED)
     except KeyboardInterrupt as error:
         return _fail(options.command, str(error) or "stopped by Ctrl-C", INTERRUPTED)
     return status or 0

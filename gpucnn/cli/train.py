@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> None:
             "test_total": last["test_total"],
             "epochs": epochs,
             "device": str(chosen.device),
-            "seconds": sum(row["seconds"] for row in history),
+            "seconds": sum(folder.read_times().values()),
             "parameters": model.parameter_count(),
         }
     )

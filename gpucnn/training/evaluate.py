@@ -61,17 +61,14 @@ class Evaluation:
 def evaluate(
     model: Layer, loader: DataLoader, class_names: Sequence[str] | None = None, worst: int = 0
 ) -> Evaluation:  # fmt: skip
-    """What `model` answers over one epoch of `loader`, in evaluation mode; every layer's mode is put back.
+    """What `model` answers over the first epoch of `loader`, in evaluation mode; every layer's mode is put back.
 
     - `class_names`: for the confusion matrix; by default the classes' numbers.
     - `worst`: so many of the images with the highest loss are told; a NaN counts as the highest of all.
 
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
-    Raises ArgumentError if `class_names` are not as many as the model's classes, or `worst` is asked for of a loader
-    that shuffles, whose images could not be told by their place.
+    Raises ArgumentError if `class_names` are not as many as the model's classes.
     """
-    if worst and loader.shuffle:
-        raise ArgumentError("evaluate: worst needs a loader with shuffle=False, as images are told by their place")
     modes = [(layer, layer.training) for _, layer in model.named_layers()]
     metrics = Metrics()
     confusion: ConfusionMatrix | None = None
@@ -81,7 +78,7 @@ def evaluate(
     model.eval()
     try:
         with no_grad():
-            for images, labels in loader:
+            for images, labels in loader.batches(0):
                 logits = Tensor(in_parts(model, images, device))
                 metrics.update(F.cross_entropy(logits, labels), logits, labels)
                 there = to_device(labels, logits.device)
@@ -97,7 +94,7 @@ def evaluate(
     assert confusion is not None, "a loader has at least one batch"
     scores = metrics.scores()
     return Evaluation(
-        scores.loss, scores.correct, scores.total, int(top_5), confusion, _worst(samples, worst) if worst else ()
+        scores.loss, scores.correct, scores.total, int(top_5), confusion, _worst(samples, loader, worst) if worst else ()
     )  # fmt: skip
 
 
@@ -116,13 +113,14 @@ def _samples(logits: Tensor, labels: Array, answers: Array) -> tuple[Array, ...]
     return 0 - log_probabilities[rows, labels], labels, answers, log_probabilities[rows, answers]
 
 
-def _worst(samples: Sequence[tuple[Array, ...]], count: int) -> tuple[Sample, ...]:
+def _worst(samples: Sequence[tuple[Array, ...]], loader: DataLoader, count: int) -> tuple[Sample, ...]:
     losses, labels, answers, log_probabilities = (
         np.concatenate([to_host(array) for array in arrays]) for arrays in zip(*samples, strict=True)
     )
+    indices = np.concatenate([loader.indices(0, batch) for batch in range(len(loader))])
     order = np.argsort(-np.where(np.isnan(losses), np.inf, losses), kind="stable")[:count]
     return tuple(
-        Sample(int(place), int(labels[place]), int(answers[place]), float(np.exp(log_probabilities[place])),
+        Sample(int(indices[place]), int(labels[place]), int(answers[place]), float(np.exp(log_probabilities[place])),
                float(losses[place]))
         for place in order
     )  # fmt: skip

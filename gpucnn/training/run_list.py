@@ -25,7 +25,7 @@ class RunEntry(NamedTuple):
     finished: datetime | None
     """When the run ended; None for one that did not."""
     state: str
-    """"finished", "stopped at epoch 3" or "damaged: " and the reason."""
+    """"finished", "unfinished at epoch 3", which may go on at this moment, or "damaged: " and the reason."""
 
 
 def list_runs(folder: str | os.PathLike[str]) -> list[RunEntry]:
@@ -60,26 +60,27 @@ def _entry(run: RunFolder) -> RunEntry:
         config = run.read_config()
         model, data_name = str(config["create"].get("name")), config["data"]
         rows = _metrics(run.metrics_file)
-        epochs, accuracy = len(rows), float(rows[-1]["test_accuracy"])
-        read_description(run.model_file)
+        epochs, accuracy = len(rows), rows[-1].get("test_accuracy") if rows else None
+        if epochs or run.model_file.exists():
+            read_description(run.model_file)
         if run.summary_file.exists():
             _summary(run.summary_file)
             finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
-        state = "finished" if finished else f"stopped at epoch {epochs}"
+        state = "finished" if finished else f"unfinished at epoch {epochs}" if epochs else "unfinished in epoch 1"
     except (RunError, OSError) as error:
         state = f"damaged: {error}"
     return RunEntry(name, model, data_name, accuracy, epochs, finished, state)
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics. RunError if there is none, or one that is not as `RunFolder.add_epoch` writes it."""
+    """The rows of a run's metrics, none before the first epoch's end. RunError if they are not as gpucnn writes them."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
-        raise RunError(f"{path}: no such file, so it is unknown what was learned") from None
+        return []
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
-    if not rows or not all(isinstance(row, dict) and isinstance(row.get("test_accuracy"), float | int) for row in rows):
+    if not all(isinstance(row, dict) and isinstance(row.get("test_accuracy", 0.0), float | int) for row in rows):
         raise RunError(f"{path}: not lines of metrics as gpucnn train writes them")
     return rows
 
