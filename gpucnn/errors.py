@@ -50,6 +50,10 @@ class RunError(GpucnnError, ValueError):
     """A run folder that cannot be read or written."""
 
 
+class LibraryError(GpucnnError, ImportError):
+    """A library that what was asked for needs, and that is not installed."""
+
+
 class BenchmarkError(GpucnnError, RuntimeError):
     """Contestants of a benchmark that do not compute the same, or one that cannot be measured."""
 

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
             "test_accuracy": last["test_accuracy"],
             "test_correct": last["test_correct"],
             "test_total": last["test_total"],
-            "epochs": config.epochs,
+            "epochs": len(history),
             "device": config.device,
             "seconds": sum(folder.read_times().values()),
             "parameters": ready.model.parameter_count(),

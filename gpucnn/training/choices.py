@@ -1,6 +1,7 @@
-"""What a run chooses by name: models, optimizers, learning-rate schedules, augmentations. A new one is a line in its table."""
+"""What a run chooses by name: models, optimizers, learning-rate schedules, augmentations, logs. A new one is a line in its table."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,11 @@ from gpucnn.checks import as_number
 from gpucnn.data.augment import Augment, Mix
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
+from gpucnn.training.callback import Callback
+from gpucnn.training.csv_log import CSVLog
 from gpucnn.training.notation import Choices
+from gpucnn.training.run_folder import RunFolder
+from gpucnn.training.tensorboard_log import TensorBoardLog
 from gpucnn.training.value_kind import Name
 
 
@@ -111,6 +116,12 @@ AUGMENTATIONS: Choices[Augment] = Choices(
 """Made of what the images are normalised with, where that matters."""
 
 MIXES: Choices[Mix] = Choices({"mixup": data.Mixup, "cutmix": data.CutMix}, trial={})
+
+LOGS: dict[str, Callable[[RunFolder], Callback]] = {
+    "csv": lambda folder: CSVLog(folder.path / "metrics.csv"),
+    "tensorboard": lambda folder: TensorBoardLog(folder.path / "tensorboard"),
+}
+"""Made of the folder of the run."""
 
 
 def make_schedule(written: str, warmup: float, peak: float, pace: Pace) -> optim.Schedule:

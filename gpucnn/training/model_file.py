@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn.errors import RunError
 from gpucnn.layers import Layer
-from gpucnn.training.tensor_file import read_tensors, write_tensors
+from gpucnn.training.tensor_file import read_tensors, read_text, write_tensors
 
 _KEY = "gpucnn"
 
@@ -23,9 +23,14 @@ def save_model(path: Path, model: Layer, description: dict[str, Any]) -> None:
 
 def load_model(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(parameters by path, description) from a file that `save_model` wrote. RunError, naming it, if it is none."""
+    description = read_description(path)
+    return read_tensors(path, _KEY, "model")[0], description
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The description alone, without reading the parameters. Raises what `load_model` does, also for a file cut short."""
     try:
-        parameters, text = read_tensors(path, _KEY, "model")
-        description = json.loads(text)
+        description = json.loads(read_text(path, _KEY, "model"))
     except FileNotFoundError:
         raise RunError(f"{path}: no such model file; train first") from None
     except (ValueError, RecursionError) as error:
@@ -34,4 +39,4 @@ def load_model(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise RunError(f"{path}: not a model that can be read ({error})") from None
     if not isinstance(description, dict):
         raise RunError(f"{path}: not a model that gpucnn wrote (its description is no JSON object)")
-    return parameters, description
+    return description

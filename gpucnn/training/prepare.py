@@ -14,7 +14,8 @@ from gpucnn.data.augment import Augment
 from gpucnn.layers import Layer
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint_writer import CheckpointWriter
-from gpucnn.training.choices import AUGMENTATIONS, OPTIMIZERS, Pace, make_schedule
+from gpucnn.training.choices import AUGMENTATIONS, LOGS, OPTIMIZERS, Pace, make_schedule
+from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
@@ -60,11 +61,16 @@ class PreparedRun:
         )
 
     def callbacks(self, folder: RunFolder) -> list[Callback]:
-        """What keeps the run in `folder`, as it is configured. RunError if it cannot be written there."""
-        description = self.description()
+        """What keeps the run in `folder`, and may end it early, as it is configured.
+
+        Raises RunError if the folder cannot be written, LibraryError if a log needs a library that is not installed.
+        """
+        config, description = self.config, self.description()
         return [
             RunRecorder(folder, description),
-            CheckpointWriter(folder, description, self.config.checkpoint_every, self.config.keep),
+            CheckpointWriter(folder, description, config.checkpoint_every, config.keep),
+            *(LOGS[name](folder) for name in config.logs),
+            *([] if config.early_stopping is None else [EarlyStopping(config.early_stopping)]),
         ]
 
     def description(self) -> dict[str, Any]:

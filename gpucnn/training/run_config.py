@@ -16,7 +16,7 @@ from typing import Any
 from gpucnn import data
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.training import recipe
-from gpucnn.training.choices import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
+from gpucnn.training.choices import AUGMENTATIONS, LOGS, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
 from gpucnn.training.notation import Choice
 from gpucnn.training.value_kind import (
     BETWEEN_0_AND_1,
@@ -138,6 +138,14 @@ class RunConfig:
     checkpoint_every: int = _setting(
         0, COUNT_OR_ZERO, "the run", "N", "steps from checkpoint to checkpoint, 0 for one an epoch (default: 0)"
     )
+    early_stopping: int | None = _setting(
+        None, Optional(COUNT, "none"), "the run", "N",
+        "end after so many epochs in a row without a lower loss, or none (default: none)",
+    )  # fmt: skip
+    logs: tuple[str, ...] = _setting(
+        (), Several(Name(lambda: list(LOGS)), "a list of logs"), "the run", "NAME",
+        "logs beside metrics.jsonl, or none (default: none)",
+    )  # fmt: skip
     keep: int = _setting(2, COUNT, "the run", "N", "checkpoints that stay (default: 2)")
 
     def __post_init__(self) -> None:

@@ -25,17 +25,28 @@ def read_tensors(path: Path, key: str, kind: str) -> tuple[dict[str, np.ndarray]
     """
     from safetensors import SafetensorError, safe_open
 
+    text = read_text(path, key, kind)
     try:
-        path.open("rb").close()  # safetensors calls every file that it cannot open a missing one
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    except FileNotFoundError:
-        raise
+            return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118 (it is no dict)
     except KeyError as error:
         raise RunError(f"{path}: parameters of a dtype that NumPy does not have ({error})") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise RunError(f"{path}: not a {kind} that can be read ({error})") from None
+
+
+def read_text(path: Path, key: str, kind: str) -> str:
+    """The text alone: cheap, and yet a file that was cut off is refused. Raises what `read_tensors` does."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        path.open("rb").close()  # safetensors calls every file that it cannot open a missing one
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: not a {kind} that can be read ({error})") from None
     if key not in metadata:
         raise RunError(f"{path}: a safetensors file, but not a {kind} that gpucnn wrote")
-    return arrays, metadata[key]
+    return str(metadata[key])

@@ -11,7 +11,8 @@ from gpucnn.training.run_config import BESIDE
 
 OPTIONS = """--model mlp --epochs 2 --batch-size 50 --augment shift:1 cutout:3 --optimizer sgd:momentum=0.5,nesterov=true
 --lr 0.02 --weight-decay 0.001 --no-decay-vectors --schedule step_decay:1,factor=0.5 --warmup 0.5 --label-smoothing 0.2
---normalize --clip-norm 2 --accumulate 2 --average 0.9 --seed 3 --checkpoint-every 7 --keep 1 --device cpu"""
+--normalize --clip-norm 2 --accumulate 2 --average 0.9 --seed 3 --checkpoint-every 7 --keep 1
+--early-stopping 9 --logs csv --device cpu"""
 TOML = """
 model = "mlp"
 epochs = 2
@@ -31,13 +32,15 @@ average = 0.9
 seed = 3
 checkpoint_every = 7
 keep = 1
+early_stopping = 9
+logs = ["csv"]
 device = "cpu"
 """
 CONFIG = RunConfig(
     model="mlp", epochs=2, batch_size=50, augment=("shift:1", "cutout:3"), optimizer="sgd:momentum=0.5,nesterov=true",
     lr=0.02, weight_decay=0.001, decay_vectors=False, schedule="step_decay:1,factor=0.5", warmup=0.5,
     label_smoothing=0.2, normalize=True, clip_norm=2, accumulate=2, average=0.9, seed=3, checkpoint_every=7, keep=1,
-    device="cpu",
+    early_stopping=9, logs=("csv",), device="cpu",
 )  # fmt: skip
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.toml"
 
@@ -54,7 +57,7 @@ def test_python_options_and_file_train_the_same_model(in_tmp_path: Path, capsys:
     ready.trainer(ready.callbacks(RunFolder("python"))).fit(2)
 
     ways = [Path(name) for name in ("options", "file", "python")]
-    for file in ("model.safetensors", "best.safetensors", "metrics.jsonl", "config.json"):
+    for file in ("model.safetensors", "best.safetensors", "metrics.jsonl", "metrics.csv", "config.json"):
         assert len({(way / file).read_bytes() for way in ways}) == 1, file
     assert len(list(Path("file/checkpoints").iterdir())) == 1
     kept = json.loads(Path("file/config.json").read_text())
@@ -85,6 +88,13 @@ def test_options_win_over_the_file(in_tmp_path: Path) -> None:
     assert (config["clip_norm"], config["normalize"]) == (None, False)
     assert main(["train", "--config", "run.toml", "--augment", "default", "--epochs", "1", "--out", "run"]) == 0
     assert RunFolder("run").read_config()["augment"] == ["shift:2"]
+
+
+def test_a_run_that_gets_no_better_ends(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--model mlp --epochs 30 --lr 1e-30 --schedule constant --early-stopping 2 --device cpu --out run"
+    assert main(["train", *options.split()]) == 0
+    assert "\nstopped early: test loss no better than " in capsys.readouterr().out
+    assert json.loads(Path("run/summary.json").read_text())["epochs"] == 3
 
 
 def test_help_has_every_setting_in_groups(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ FULL = RunConfig(
     model="resnet20", data="cifar10", data_dir="some where/ünï", image_size=36, augment=("flip:0.25", "shift:4,reflect"),
     normalize=True, batch_size=17, epochs=123, optimizer="adam:betas=0.8/0.95", lr=0.1 + 0.2, weight_decay=1e-300,
     decay_vectors=False, schedule="multi_step:30/60,factor=0.3", warmup=2.5, label_smoothing=1 / 3, clip_norm=1e22,
-    accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5,
+    accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5, early_stopping=8,
+    logs=("tensorboard", "csv"),
 )  # fmt: skip
 
 
@@ -137,6 +138,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"clip_norm": 1, "clip_value": 2}, "clip_norm is 1 and clip_value 2; choose one of them"),
     ({"average": 0}, "average: expected a number between 0 and 1, got 0"),
     ({"keep": 0}, "keep: expected a whole number >= 1, got 0"),
+    ({"logs": ["cvs"]}, "logs: unknown name 'cvs', expected one of csv, tensorboard; did you mean csv?"),
+    ({"early_stopping": 0}, "early_stopping: expected a whole number >= 1, got 0"),
     ({"epoch": 3}, "unknown setting 'epoch'; did you mean epochs?"),
     ({"learning_rate": 3}, "unknown setting 'learning_rate'; expected one of model, data, data_dir, "),
     ({"optimizer.lr": 3}, "unknown setting 'optimizer.lr'; did you mean optimizer?"),
