@@ -15,9 +15,9 @@ class Adagrad(Optimizer):
         sum += gradient^2
         parameter -= lr / (1 + (t - 1) * lr_decay) * gradient / (sqrt(sum) + eps)
 
-    Each parameter counts its own steps t. `initial` is what the sums begin with; above 0 it tames the first steps, which
-    else are of size lr. `weight_decay` is added to the gradient, as L2 regularisation. `decay_vectors`: see `Optimizer`.
-    Raises ArgumentError for numbers out of range.
+    Each parameter counts its own steps t. Sums begin with `initial_accumulator_value`; above 0 it tames the first steps,
+    which else are of size lr. `weight_decay` is added to the gradient, as L2 regularisation. `decay_vectors`: see
+    `Optimizer`. Raises ArgumentError for numbers out of range.
     Source: Duchi et al., "Adaptive subgradient methods for online learning and stochastic optimization", JMLR 2011.
     """
 
@@ -30,13 +30,13 @@ class Adagrad(Optimizer):
         lr: float = 0.01,
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,
-        initial: float = 0.0,
+        initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
         decay_vectors: bool = True,
     ) -> None:
         super().__init__(parameters, lr, weight_decay, decay_vectors)
         self.lr_decay = as_number(lr_decay, "lr_decay")
-        self.initial = as_number(initial, "initial")
+        self.initial = as_number(initial_accumulator_value, "initial_accumulator_value")
         self.eps = as_number(eps, "eps")
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:

@@ -50,7 +50,9 @@ def test_a_run_has_all_its_files(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert {path.name for path in run.iterdir()} == {
         "config.json",
         "metrics.jsonl",
+        "times.jsonl",
         "model.safetensors",
+        "best.safetensors",
         "summary.json",
     }
     summary = json.loads((run / "summary.json").read_text())
