@@ -10,7 +10,7 @@ def check_writable(*paths: str | None) -> None:
     """Raise OSError for a path that cannot be written: before the work, not after it. None is no path."""
     for path in paths:
         if path is not None:
-            Path(path).touch()
+            open(path, "ab").close()
 
 
 def write_json(path: str, content: Any) -> None:

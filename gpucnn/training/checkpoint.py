@@ -48,7 +48,7 @@ def save_checkpoint(
         "config": config,
         "versions": {"gpucnn": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    text = json.dumps(content, sort_keys=True)
+    text = json.dumps(content)  # in their order, which the metrics of a resumed run shall have, too
     try:
         write_tensors(path, arrays, _KEY, f"{_checksum(arrays, text)} {text}")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -10,6 +11,8 @@ from gpucnn.errors import ArgumentError, Terminated
 from gpucnn.training.callback import Callback
 from gpucnn.training.run_folder import RunFolder
 from gpucnn.training.trainer import Trainer
+
+NOTHING_SAVED = "no checkpoint was saved"
 
 
 class CheckpointWriter(Callback):
@@ -32,14 +35,16 @@ class CheckpointWriter(Callback):
         self.every, self.keep = int(every), as_count(keep, "keep")
         self._asked: int | None = None
         self._earlier_handlers: dict[int, Any] = {}
-        self._saved = ""
+        self._saved = NOTHING_SAVED
         self._saved_at: tuple[int, int, int] | None = None
         folder.prepare()
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._asked = None
+        self._asked, self._saved, self._saved_at = None, NOTHING_SAVED, None
         if trainer.step:
-            self.folder.go_on(trainer.step, trainer.history)
+            self.folder.go_on(trainer.step, trainer.history, self.config)
+            for path in self.folder.checkpoints.files():
+                self._saved = self._tell(path)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 earlier = signal.getsignal(number)
@@ -70,9 +75,12 @@ class CheckpointWriter(Callback):
             return
         path = self.folder.add_checkpoint(trainer.step, *trainer.state(), self.config, self.keep)
         self._saved_at = position
-        self._saved = f"{path} is saved, go on with: gpucnn train --resume {self.folder.path}"
+        self._saved = self._tell(path)
+
+    def _tell(self, path: Path) -> str:
+        return f"{path} is saved, go on with: gpucnn train --resume {self.folder.path}"
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._asked is not None:
-            raise KeyboardInterrupt(f"stopped by Ctrl-C at once; {self._saved or 'no checkpoint was saved'}")
+            raise KeyboardInterrupt(f"stopped by Ctrl-C at once; {self._saved}")
         self._asked = number

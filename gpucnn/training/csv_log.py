@@ -23,7 +23,7 @@ class CSVLog(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         try:
-            self.path.touch()
+            self.path.open("ab").close()
             if trainer.step:  # resumed: what came after the checkpoint comes again
                 self._write(trainer)
         except OSError as error:

@@ -61,7 +61,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
+            if any(self.path.iterdir()) and not self.checkpoints.files():
                 self.read_config()
             remove_parts(self.path)
             self.checkpoints.clean()
@@ -72,11 +72,12 @@ class RunFolder:
         except RunError:
             raise RunError(f"{self.path}: holds files that are no run of gpucnn; choose another --out") from None
 
-    def go_on(self, step: int, history: Sequence[Mapping[str, float]]) -> None:
+    def go_on(self, step: int, history: Sequence[Mapping[str, float]], config: dict[str, Any]) -> None:
         """Add to the run that is there, from a state with so many steps and this history; what came later is dropped."""
         self._is_ours = True
         self.checkpoints.go_on(step)
         self.summary_file.unlink(missing_ok=True)
+        _write_json(self.config_file, config)
         self._write_lines(self.metrics_file, history)
         self._write_times(self.read_times(), len(history))
 
@@ -195,7 +196,7 @@ class RunRecorder(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         if trainer.step:
-            self.folder.go_on(trainer.step, trainer.history)
+            self.folder.go_on(trainer.step, trainer.history, self.config)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         with trainer.evaluation_weights():
