@@ -1,5 +1,6 @@
 """Checks of plain arguments, each with a message that says what was given and what was expected."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TypeAlias
@@ -14,6 +15,11 @@ Shape: TypeAlias = tuple[int, ...]
 def is_int(value: object) -> bool:
     """Whether `value` is an integer, NumPy's too, and not a bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+    """Whether `value` is a finite real number, NumPy's too, and not a bool."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def as_count(value: int, name: str) -> int:

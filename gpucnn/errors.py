@@ -1,7 +1,8 @@
 """Every exception that a user can see.
 
 Each message says what was given, what was expected and what to do about it. All of them are `GpucnnError`, so one
-`except` clause suffices; each is also the built-in exception that a caller would expect in its place.
+`except` clause suffices; each is also the built-in exception that a caller would expect in its place. What ends a
+program from outside is none of them, but a KeyboardInterrupt.
 """
 
 
@@ -41,8 +42,16 @@ class TrainingError(GpucnnError, RuntimeError):
     """Training that cannot go on, as its loss is no longer a finite number."""
 
 
+class ConfigError(GpucnnError, ValueError):
+    """A configuration of a run that is none: a file that cannot be read, an unknown setting, a wrong value."""
+
+
 class RunError(GpucnnError, ValueError):
     """A run folder that cannot be read or written."""
+
+
+class LibraryError(GpucnnError, ImportError):
+    """A library that what was asked for needs, and that is not installed."""
 
 
 class BenchmarkError(GpucnnError, RuntimeError):
@@ -59,3 +68,7 @@ class KernelError(GpucnnError, RuntimeError):
 
 class OutOfMemoryError(GpucnnError, MemoryError):
     """A GPU whose memory does not hold what was asked for."""
+
+
+class Terminated(KeyboardInterrupt):
+    """Training that SIGTERM has ended, at a step that was saved. Like Ctrl-C no `Exception`, so that it gets through."""

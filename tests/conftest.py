@@ -31,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--every-mutant", action="store_true", help="with --mutants: all those of compiled loops, not a sample"
     )
     group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
+    group.addoption(
+        "--kills", type=int, default=50, metavar="N", help="kill processes that write checkpoints so often (50)"
+    )
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
 
 

@@ -10,6 +10,7 @@ from gpucnn.backend.device import current as current
 from gpucnn.backend.random import generator as generator
 from gpucnn.backend.random import random_stream as random_stream
 from gpucnn.backend.random import random_words as random_words
+from gpucnn.backend.random import uniforms as uniforms
 from gpucnn.backend.transfer import device_of as device_of
 from gpucnn.backend.transfer import overwrite as overwrite
 from gpucnn.backend.transfer import to_device as to_device

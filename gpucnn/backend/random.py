@@ -36,6 +36,27 @@ def random_stream(seed: int, purpose: str, *counters: int) -> np.ndarray:
     return np.concatenate(_key_and_counter(seed, purpose, counters))
 
 
+def uniforms(seed: int, purpose: str, epoch: int, indices: np.ndarray, count: int) -> np.ndarray:
+    """`count` draws in [0, 1) for each sample of a batch: float64 (B, count).
+
+    Row b is what `generator(seed, purpose, epoch, indices[b]).random(count)` gives, to the bit, for a whole batch at
+    once: making a generator takes longer than some draws from it. `indices` are integers (B,) in [0, 2^64). Raises
+    ArgumentError for other values.
+    """
+    key, counter = _key_and_counter(seed, purpose, (epoch,))
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or indices.dtype.kind not in "iu" or (indices.size and indices.min() < 0):
+        raise ArgumentError(f"indices for {purpose!r} must be integers >= 0 of one axis, got {indices!r}")
+    blocks = -(-count // _WORDS)
+    counters = np.zeros((_WORDS, len(indices), blocks), np.uint64)
+    counters[0] = np.arange(1, blocks + 1)  # NumPy's Philox counts before it draws
+    counters[1] = counter[1]
+    counters[2] = indices[:, None]
+    words = _philox_rounds(key, counters.reshape(_WORDS, -1)).reshape(counters.shape)
+    draws = words.transpose(1, 2, 0).reshape(len(indices), blocks * _WORDS)[:, :count]
+    return (draws >> np.uint64(11)) * 2.0**-53  # NumPy's way from a word to a float
+
+
 def _philox(seed: int, purpose: str, counters: tuple[int, ...]) -> "np.random.Philox":
     key, counter = _key_and_counter(seed, purpose, counters)
     return np.random.Philox(key=key, counter=counter)
@@ -50,6 +71,32 @@ def _key_and_counter(seed: int, purpose: str, counters: tuple[int, ...]) -> tupl
     key = np.array([seed, _purpose_word(purpose)], dtype=np.uint64)
     # Philox counts its blocks in the first counter word, so streams with other counters never meet.
     return key, np.array([0, *counters, *[0] * (3 - len(counters))], dtype=np.uint64)
+
+
+_WORDS = 4
+_ROUNDS = 10
+_MULTIPLIERS = np.array([[0xD2E7470EE14C6C93], [0xCA5A826395121157]], np.uint64)
+_KEY_STEPS = np.array([[0x9E3779B97F4A7C15], [0xBB67AE8584CAA73B]], np.uint64)
+_HALF = np.uint64(32)
+_LOW_HALF = np.uint64(0xFFFFFFFF)
+
+
+def _philox_rounds(key: np.ndarray, counters: np.ndarray) -> np.ndarray:
+    """Philox of many counters, uint64 (4, n), under one key (2,): uint64 (4, n)."""
+    even, odd, key = counters[::2], counters[1::2], key[:, None]
+    for _ in range(_ROUNDS):
+        high, low = _products(_MULTIPLIERS, even)
+        even, odd = high[::-1] ^ odd ^ key, low[::-1]
+        key = key + _KEY_STEPS
+    return np.stack([even[0], odd[0], even[1], odd[1]])
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The upper and the lower 64 of the 128 bits of a * b, from products of 32-bit halves, as NumPy has no others."""
+    a_high, a_low, b_high, b_low = a >> _HALF, a & _LOW_HALF, b >> _HALF, b & _LOW_HALF
+    middle = a_high * b_low + (a_low * b_low >> _HALF)
+    other_middle = a_low * b_high + (middle & _LOW_HALF)
+    return a_high * b_high + (middle >> _HALF) + (other_middle >> _HALF), a * b
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,35 +1,111 @@
-"""`gpucnn evaluate RUN`: measure a trained model on its data set's test images."""
+"""`gpucnn evaluate RUN`: measure a trained model on its data set, class by class."""
 
 import argparse
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from gpucnn import data
 from gpucnn.backend import choose_device
+from gpucnn.cli.arguments import choice, count
+from gpucnn.cli.result_file import check_writable, finite, write_json
+from gpucnn.cli.trained_run import load_run
 from gpucnn.errors import RunError
 from gpucnn.training import RunFolder, evaluate
+from gpucnn.training.evaluate import TOP, Evaluation
+from gpucnn.training.text_table import shown, text_table
 
-HELP = "Measure the model of a run on its data set's test images."
+HELP = "Measure the model of a run on its data set's test images, class by class."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn evaluate`."""
+    parser.epilog = (
+        "Precision: of the images answered with a class, the share that belong to it. Recall: of the images of a class, the "
+        "share answered with it. F1: their harmonic mean. A ratio of nothing is 0; averages are over the classes that occur."
+    )
     parser.add_argument("run_folder", metavar="RUN", help="a folder that gpucnn train made")
     parser.add_argument(
         "--data-dir", metavar="DIR", help="the folder of the data set's files (default: as in training)"
     )
+    parser.add_argument("--split", type=choice(["test", "train"]), default="test", help="test (default) or train")
+    parser.add_argument("--worst", type=count, default=0, metavar="N", help="list the N images with the highest loss")
+    parser.add_argument("--csv", metavar="FILE", help="write the confusion matrix to FILE")
+    parser.add_argument("--json", metavar="FILE", help="write all that was measured to FILE")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn evaluate`."""
     device = choose_device(options.device)
-    folder = RunFolder(options.run_folder)
-    config = folder.read_config()
-    model, preprocess = folder.load_model().to(device.device), folder.load_preprocess()
-    data_dir = options.data_dir or config.get("data_dir")
-    splits = data.load(config["data"], None if data_dir is None else str(data_dir), preprocess.image_size)
-    if splits.preprocess != preprocess:
-        raise RunError(f"{folder.config_file}: its preprocess is not that of {config['data']}, {splits.preprocess}")
-    print(device)
-    scores = evaluate(model, data.DataLoader(splits.test, 256))
-    print(f"test loss {scores.loss:.4f}")
-    print(f"test accuracy {scores.accuracy:.4f} ({scores.correct}/{scores.total})")
+    trained = load_run(options.run_folder, device.device)
+    name, preprocess = trained.config["data"], trained.preprocess
+    data_dir = options.data_dir or trained.config.get("data_dir")
+    splits = data.load(name, None if data_dir is None else str(data_dir), preprocess.image_size)
+    if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
+        config_file = RunFolder(options.run_folder).config_file
+        raise RunError(f"{config_file}: its preprocess is not that of {name}, {splits.preprocess}")
+    splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
+    check_writable(options.csv, options.json)
+    print(device, flush=True)
+    images = splits.train if options.split == "train" else splits.test
+    found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)
+    if options.csv:
+        Path(options.csv).write_text(found.confusion.csv(), encoding="utf-8")
+    if options.json:
+        origin = {"run": options.run_folder, "data": name, "split": options.split}
+        write_json(options.json, {**origin, **as_json(found)})
+    print("\n".join(lines(found, options.split)))
+
+
+def lines(found: Evaluation, split: str) -> list[str]:
+    """What `gpucnn evaluate` prints of an evaluation, the figures that matter most at the end."""
+    confusion = found.confusion
+    text = ["", *confusion.matrix_lines(shutil.get_terminal_size().columns), "", *confusion.class_lines(), ""]
+    if found.worst:
+        text += [*_worst_lines(found, confusion.class_names), ""]
+    text.append(f"{split} loss {found.loss:.4f}")
+    if len(confusion.class_names) > TOP:
+        text.append(f"{split} top-{TOP} accuracy {found.top_5_accuracy:.4f} ({found.top_5_correct}/{found.total})")
+    return [*text, f"{split} accuracy {found.accuracy:.4f} ({found.correct}/{found.total})"]
+
+
+def as_json(found: Evaluation) -> dict[str, Any]:
+    """An evaluation as JSON values; null for what is no finite number."""
+    confusion, scores, macro = found.confusion, found.confusion.scores(), found.confusion.macro()
+    names = confusion.class_names
+    rows = zip(names, scores.precision, scores.recall, scores.f1, confusion.support, strict=True)
+    return {
+        "loss": finite(found.loss),
+        "accuracy": found.accuracy,
+        "correct": found.correct,
+        "total": found.total,
+        "top_5_accuracy": found.top_5_accuracy if len(names) > TOP else None,
+        "macro_average": {"precision": macro.precision, "recall": macro.recall, "f1": macro.f1},
+        "classes": [
+            {"class": name, "precision": float(precision), "recall": float(recall), "f1": float(f1), "images": int(images)}
+            for name, precision, recall, f1, images in rows
+        ],
+        "confusion": confusion.counts.tolist(),
+        "worst": [
+            {
+                "index": sample.index,
+                "label": names[sample.label],
+                "answer": names[sample.answer],
+                "probability": finite(sample.probability),
+                "loss": finite(sample.loss),
+            }
+            for sample in found.worst
+        ],
+    }  # fmt: skip
+
+
+def _worst_lines(found: Evaluation, class_names: Sequence[str]) -> list[str]:
+    rows = [
+        (shown(class_names[sample.label], 20), shown(class_names[sample.answer], 20), str(sample.index),
+         f"{sample.probability:.4f}", f"{sample.loss:.4f}")
+        for sample in found.worst
+    ]  # fmt: skip
+    return text_table(("label", "answer", "image", "probability", "loss"), rows, "llrrr")

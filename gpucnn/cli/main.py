@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gpucnn import __version__
-from gpucnn.cli import agree, bench, doctor, evaluate, predict, summary, train
-from gpucnn.errors import GpucnnError
+from gpucnn.cli import agree, bench, doctor, evaluate, predict, runs, summary, train
+from gpucnn.errors import GpucnnError, Terminated
 
-USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,11 +22,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+    """Run the command line and return its exit status: 0, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM."""
     parser = Parser(prog="gpucnn", description="Train convolutional neural networks on a GPU or a laptop.")
     parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, evaluate, predict, summary, doctor, agree, bench):
+    for module in (train, evaluate, predict, runs, summary, doctor, agree, bench):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not fit the terminal's encoding
     options = parser.parse_args(arguments)
     try:
-        options.run(options)
+        status: int | None = options.run(options)  # of a command that can fail in part
         sys.stdout.flush()
     except GpucnnError as error:
         return _fail(options.command, str(error), FAILURE)
@@ -50,9 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(options.command, f"{place}{error.strerror or error}", FAILURE)
+    except Terminated as error:
+        return _fail(options.command, str(error), TERMINATED)
     except KeyboardInterrupt as error:
         return _fail(options.command, str(error) or "stopped by Ctrl-C", INTERRUPTED)
-    return 0
+    return status or 0
 
 
 def _fail(command: str, message: str, status: int) -> int:

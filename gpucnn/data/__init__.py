@@ -1,7 +1,12 @@
 """Images and labels: readers, data sets by name, preprocessing, augmentation, and the loader of batches."""
 
 from gpucnn.data.array_dataset import ArrayDataset as ArrayDataset
+from gpucnn.data.augment import ColorJitter as ColorJitter
 from gpucnn.data.augment import Compose as Compose
+from gpucnn.data.augment import CutMix as CutMix
+from gpucnn.data.augment import Cutout as Cutout
+from gpucnn.data.augment import Mixup as Mixup
+from gpucnn.data.augment import RandomAffine as RandomAffine
 from gpucnn.data.augment import RandomFlip as RandomFlip
 from gpucnn.data.augment import RandomShift as RandomShift
 from gpucnn.data.catalog import Source as Source
@@ -14,3 +19,4 @@ from gpucnn.data.idx import read_idx as read_idx
 from gpucnn.data.image_file import read_image as read_image
 from gpucnn.data.loader import DataLoader as DataLoader
 from gpucnn.data.preprocess import Preprocess as Preprocess
+from gpucnn.data.statistics import channel_statistics as channel_statistics

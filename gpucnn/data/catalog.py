@@ -24,6 +24,14 @@ class Splits(NamedTuple):
     augment: Augment | None
     """The random changes that help on this data set in training; None where plain images do."""
 
+    def with_preprocess(self, preprocess: Preprocess) -> "Splits":
+        """The same images, fed with `preprocess`, for example one that normalises."""
+        train, test = (
+            ArrayDataset(part.images, part.labels, preprocess, len(self.class_names))
+            for part in (self.train, self.test)
+        )
+        return self._replace(train=train, test=test, preprocess=preprocess)
+
 
 class Source(NamedTuple):
     """What is known of a data set before its files are read."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count, shape_text
+from gpucnn.data.normalization import as_normalization, normalize
 from gpucnn.errors import ArgumentError, DataError
 
 
@@ -16,9 +17,11 @@ class Preprocess:
 
     - `full_scale`: the raw value of full brightness; pixels are divided by it.
     - `fit`: how native becomes image size: "pad" with dark pixels on all sides, or "resize" bilinearly.
+    - `mean`, `std`: None, or one number a channel: pixels in [0, 1] then become (pixel - mean) / std at the end.
+      `channel_statistics` has those of a data set.
 
     It can be written to JSON (`dataclasses.asdict`) and so travels with a trained model. Raises ArgumentError for sizes
-    that are none, for an image size below the native, and for another `fit`.
+    that are none, for an image size below the native, for another `fit`, and for mean and std that do not fit.
     """
 
     channels: int
@@ -26,6 +29,8 @@ class Preprocess:
     image_size: int
     full_scale: int
     fit: Literal["pad", "resize"]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("channels", "native_size", "image_size", "full_scale"):
@@ -39,23 +44,29 @@ class Preprocess:
                 f"images of {self.native_size}x{self.native_size} cannot be fitted into {self.image_size}x"
                 f"{self.image_size}; choose a model for larger images"
             )
+        if (normalization := as_normalization(self.mean, self.std, self.channels)) is not None:
+            for name, values in zip(("mean", "std"), normalization, strict=True):
+                object.__setattr__(self, name, values)  # lists, as JSON has them, become tuples
 
     def __call__(self, images: Array) -> Array:
         """Raw images of bytes, on any device, to the model's; DataError for images of other channels or size."""
         expected = (self.channels, self.native_size, self.native_size)
         if images.ndim != 4 or images.shape[1:] != expected:
             raise DataError(f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}")
-        xp = xp_of(images)
+        fitted = self._fitted(xp_of(images).divide(images, np.float32(self.full_scale), dtype=np.float32))
+        return fitted if self.mean is None or self.std is None else normalize(fitted, self.mean, self.std)
+
+    def _fitted(self, images: Array) -> Array:
+        """Images of native size at image size."""
         margin = self.image_size - self.native_size
-        scaled = xp.divide(images, np.float32(self.full_scale), dtype=np.float32)
         if margin == 0:
-            return scaled
-        if self.fit == "pad":
-            padded = xp.zeros((len(images), self.channels, self.image_size, self.image_size), np.float32)
-            inner = slice(margin // 2, margin // 2 + self.native_size)
-            padded[:, :, inner, inner] = scaled
-            return padded
-        return _resize(scaled, self.image_size)
+            return images
+        if self.fit == "resize":
+            return _resize(images, self.image_size)
+        padded = xp_of(images).zeros((len(images), self.channels, self.image_size, self.image_size), np.float32)
+        inner = slice(margin // 2, margin // 2 + self.native_size)
+        padded[:, :, inner, inner] = images
+        return padded
 
 
 def _resize(images: Array, new_size: int) -> Array:

@@ -7,6 +7,7 @@ import numpy as np
 
 from gpucnn.backend import Array, Device, current, overwrite, to_device
 from gpucnn.layers import Parameter
+from gpucnn.optim.group import Rates
 
 
 class Run(NamedTuple):
@@ -19,16 +20,19 @@ class Run(NamedTuple):
 
 
 class FlatBuffer:
-    """The parameters of one device and dtype, side by side, and their gradients in another array of the same order.
+    """Parameters of one device, dtype and `rates`, side by side, and their gradients in an array of the same order.
 
     Each parameter's `data` becomes a part of `data`, and backward functions write its gradient straight into its part of
-    `gradient`. What the optimizer remembers of them stands in `memory`, by name, in flat arrays of the same order.
+    `gradient`. What the optimizer remembers of them stands in `memory`, by name, in flat arrays of the same order, which
+    hold `initial` at first.
     """
 
-    def __init__(self, parameters: Mapping[str, Parameter], device: Device, dtype: np.dtype) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Parameter], device: Device, dtype: np.dtype, rates: Rates, initial: float
+    ) -> None:
         # A parameter's path changes when its layer gets another place, so the names are those of the beginning.
         self.names, self.parameters = list(parameters), list(parameters.values())
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype, self.rates, self.initial = device, dtype, rates, initial
         self.steps = [0] * len(self.parameters)
         """How many updates each parameter has seen."""
         sizes = [parameter.size for parameter in self.parameters]
@@ -47,10 +51,10 @@ class FlatBuffer:
         return flat[start:stop].reshape(self.parameters[position].shape)
 
     def remember(self, name: str) -> Array:
-        """The flat array that is remembered under `name`; zeros at first."""
+        """The flat array that is remembered under `name`; full of `initial` at first."""
         if name not in self.memory:
             with current(self.device):
-                self.memory[name] = self.device.xp.zeros(self.data.size, self.dtype)
+                self.memory[name] = self.device.xp.full(self.data.size, self.initial, self.dtype)
         return self.memory[name]
 
     def hand_over(self, settings: Sequence[float]) -> Array:

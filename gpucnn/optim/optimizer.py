@@ -5,54 +5,66 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, as_array, current, to_device, to_host
-from gpucnn.checks import as_number, shape_text
-from gpucnn.errors import ArgumentError, DTypeError, StateError
+from gpucnn.backend import Array, Device, current, to_device, to_host
+from gpucnn.checks import as_number
+from gpucnn.errors import ArgumentError, StateError
 from gpucnn.layers import Parameter
 from gpucnn.optim.flat_buffer import FlatBuffer
+from gpucnn.optim.group import Group, Rates, as_parameters
+from gpucnn.optim.state import as_floats, as_steps
 
 
 class Optimizer:
-    """Holds parameters, gathered into one flat buffer per device and dtype, and what its update rule remembers of them.
+    """Holds parameters, in a flat buffer per device, dtype and group, and what its update rule remembers of them.
 
-    - `parameters`: parameters of one model, e.g. `model.parameters()`.
+    - `parameters`: parameters of one model, e.g. `model.parameters()`, or groups of them, see `Group`, or both.
     - `lr`: the learning rate, a number >= 0; it may be set anew before every step.
+    - `weight_decay`: how fast parameters shrink, a number >= 0; it may be set anew, too.
+    - `decay_vectors`: False leaves parameters of one axis (biases, and the scales of norms) without decay, in all groups.
 
     Subclasses write `update` and `settings`, and name in `remembers` the arrays of the parameter's shape that they keep.
-    Raises ArgumentError if there are no parameters, something else is among them, or two have one path (their models then
-    belong into one outer layer).
+    Raises ArgumentError if there are no parameters, something else is among them, one is there twice, or two have one path
+    (their models then belong into one outer layer).
     """
 
     remembers: tuple[str, ...] = ()
     """The names of the arrays that `update` keeps from step to step."""
 
+    initial: float = 0.0
+    """What these arrays are full of before the first step."""
+
     counts_steps: bool = False
     """Whether `settings` depends on the number of steps, so that it belongs to the state."""
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
-        self.lr = as_number(lr, "lr")
+    def __init__(
+        self, parameters: Iterable[Parameter | Group], lr: float, weight_decay: float, decay_vectors: bool
+    ) -> None:
+        self.lr, self.weight_decay = as_number(lr, "lr"), as_number(weight_decay, "weight_decay")
         self.parameters: dict[str, Parameter] = {}
+        self._rates: dict[str, Rates] = {}
         self._buffers: list[FlatBuffer] = []
-        if not isinstance(parameters, Iterable):
-            raise ArgumentError(
-                f"{type(self).__name__}: expected parameters, got {type(parameters).__name__}; pass model.parameters()"
-            )
-        for parameter in parameters:
-            if not isinstance(parameter, Parameter):
-                raise ArgumentError(
-                    f"{type(self).__name__}: expected parameters, got {type(parameter).__name__}; pass model.parameters()"
-                )
-            if parameter.path in self.parameters:
-                raise ArgumentError(
-                    f"{type(self).__name__}: two parameters have the path {parameter.path!r}; "
-                    f"make their models attributes of one Layer, and pass its parameters()"
-                )
-            self.parameters[parameter.path] = parameter
+        for item in parameters if isinstance(parameters, Iterable) else [parameters]:
+            group = item if isinstance(item, Group) else Group(as_parameters([item], type(self).__name__))
+            for parameter in group.parameters:
+                spared = parameter.ndim < 2 and not decay_vectors
+                self._add(parameter, group.rates._replace(weight_decay=0.0) if spared else group.rates)
         if not self.parameters:
             raise ArgumentError(
                 f"{type(self).__name__}: got no parameters; pass model.parameters(), fresh for each use"
             )
+
+    def _add(self, parameter: Parameter, rates: Rates) -> None:
+        known = self.parameters.get(parameter.path)
+        if known is parameter:
+            raise ArgumentError(
+                f"{type(self).__name__}: the parameter {parameter.path!r} is there twice; give each to one group"
+            )
+        if known is not None:
+            raise ArgumentError(
+                f"{type(self).__name__}: two parameters have the path {parameter.path!r}; "
+                f"make their models attributes of one Layer, and pass its parameters()"
+            )
+        self.parameters[parameter.path], self._rates[parameter.path] = parameter, rates
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -72,21 +84,26 @@ class Optimizer:
         """Change every parameter that has a gradient, in place."""
         self.gather()
         for buffer in self._buffers:
+            lr = self.lr * buffer.rates.lr_factor
+            weight_decay = self.weight_decay if buffer.rates.weight_decay is None else buffer.rates.weight_decay
             with current(buffer.device):
                 for start, stop, steps in buffer.runs():
                     memory = {name: buffer.remember(name)[start:stop] for name in self.remembers}
-                    settings = buffer.hand_over(self.settings(steps))
+                    settings = buffer.hand_over(self.settings(steps, lr, weight_decay))
                     self.update(buffer.data[start:stop], buffer.gradient[start:stop], memory, settings)
 
-    def settings(self, steps: int) -> tuple[float, ...]:
-        """The numbers that `update` works with at a parameter's step number `steps`, counted from 1."""
-        raise TypeError(f"the class {type(self).__name__} needs a method settings(self, steps)")
+    def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
+        """The numbers that `update` works with at a parameter's step number `steps`, counted from 1.
+
+        `lr` and `weight_decay` are those of the parameter's group.
+        """
+        raise TypeError(f"the class {type(self).__name__} needs a method settings(self, steps, lr, weight_decay)")
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
         """Change `data`, a flat array of parameters, in place, element by element.
 
-        `memory` has the arrays of `remembers`, zeros before the first step; `settings`, on the same device and in the
-        same dtype, what the method of that name gave.
+        `memory` has the arrays of `remembers`, full of `initial` before the first step; `settings`, on the same device and
+        in the same dtype, what the method of that name gave.
         """
         raise TypeError(
             f"the class {type(self).__name__} needs a method update(self, data, gradient, memory, settings)"
@@ -116,8 +133,10 @@ class Optimizer:
                     f"{type(self).__name__} has no place for {key!r}; load the state into the optimizer and model it "
                     f"was saved from"
                 )
-            loaded.setdefault(path, {})[name] = _checked(
-                key, value, () if name == "steps" else self.parameters[path].shape
+            loaded.setdefault(path, {})[name] = (
+                np.array(as_steps(key, value, least=1))
+                if name == "steps"
+                else as_floats(key, value, self.parameters[path].shape)
             )
         for path, memory in loaded.items():
             if missing := set(names) - set(memory):
@@ -148,28 +167,12 @@ class Optimizer:
         now = {path: (parameter.device, parameter.dtype) for path, parameter in self.parameters.items()}
         if homes != now:
             state = self.state_dict()
-            self._buffers = [
-                FlatBuffer({path: one for path, one in self.parameters.items() if now[path] == kind}, *kind)
-                for kind in dict.fromkeys(now.values())
-            ]
+            members: dict[tuple[Device, np.dtype, Rates], dict[str, Parameter]] = {}
+            for path, parameter in self.parameters.items():
+                members.setdefault((*now[path], self._rates[path]), {})[path] = parameter
+            self._buffers = [FlatBuffer(own, *kind, self.initial) for kind, own in members.items()]
             if state:
                 self.load_state_dict(state)
         for buffer in self._buffers:
             buffer.gather()
         return self._buffers
-
-
-def _checked(key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """One array of a state, on the host. StateError, naming `key`, unless it is of `shape`, and a count where it is ()."""
-    try:
-        array = to_host(value.data if isinstance(value, Tensor) else as_array(value))
-    except DTypeError as error:
-        raise StateError(f"{key!r}: {error}") from None
-    kind, kind_name = ("i", "integers") if key.endswith("/steps") else ("f", "floats")
-    if array.shape != shape or array.dtype.kind != kind:
-        raise StateError(
-            f"{key!r} must be {kind_name} of shape {shape_text(shape)}, got {array.dtype} of shape {shape_text(array.shape)}"
-        )
-    if kind == "i" and array < 1:
-        raise StateError(f"{key!r} must be at least 1, got {array}")
-    return array

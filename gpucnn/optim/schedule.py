@@ -1,24 +1,95 @@
-"""Learning-rate schedules: functions from the step's number to its learning rate, so that a resumed run goes on alike."""
+"""Learning-rate schedules: functions from the step's number to its learning rate, so that a resumed run goes on alike.
+
+Steps count from 0, over all epochs. Each raises ArgumentError for numbers out of range.
+"""
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from numbers import Real
 from typing import TypeAlias
 
-from gpucnn.checks import as_count, as_number
+from gpucnn.checks import as_count, as_number, is_int
 from gpucnn.errors import ArgumentError
 
 Schedule: TypeAlias = Callable[[int], float]
 
 
+def constant(lr: float) -> Schedule:
+    """`lr` at every step."""
+    lr = as_number(lr, "lr")
+    return lambda step: lr
+
+
+def step_decay(peak: float, every: int, factor: float = 0.1) -> Schedule:
+    """`peak`, multiplied by `factor`, a number from 0 to below 1, after `every` steps, and again after each so many.
+
+    PyTorch's StepLR.
+    """
+    peak, every, factor = as_number(peak, "peak"), as_count(every, "every"), as_number(factor, "factor", below=1)
+    return lambda step: peak * factor ** (step // every)
+
+
+def multi_step(peak: float, milestones: Sequence[int], factor: float = 0.1) -> Schedule:
+    """`peak`, multiplied by `factor`, a number from 0 to below 1, at each of `milestones`, rising numbers of steps >= 1.
+
+    PyTorch's MultiStepLR.
+    """
+    peak, factor = as_number(peak, "peak"), as_number(factor, "factor", below=1)
+    steps = list(milestones) if isinstance(milestones, Sequence) and not isinstance(milestones, str) else [None]
+    if not all(is_int(step) and step >= 1 for step in steps) or any(a >= b for a, b in pairwise(steps)):
+        raise ArgumentError(f"milestones must be rising ints >= 1, e.g. [100, 200], got {milestones!r}")
+    return lambda step: peak * factor ** bisect_right(steps, step)
+
+
+def exponential(peak: float, factor: float) -> Schedule:
+    """`peak`, multiplied by `factor`, a number from 0 to below 1, after every step. PyTorch's ExponentialLR."""
+    peak, factor = as_number(peak, "peak"), as_number(factor, "factor", below=1)
+    return lambda step: peak * factor**step
+
+
+def cosine(peak: float, total_steps: int, end: float = 0.0) -> Schedule:
+    """Fall from `peak` to `end`, not above it, on half a cosine, which is through after `total_steps`; there `end` holds.
+
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017; PyTorch's
+    CosineAnnealingLR.
+    """
+    peak, end = _falling(peak, end)
+    total_steps = as_count(total_steps, "total_steps")
+    return lambda step: _cosine(peak, end, min(1.0, step / total_steps))
+
+
+def cosine_restarts(peak: float, period: int, growth: int = 1, end: float = 0.0) -> Schedule:
+    """Fall from `peak` towards `end`, not above it, on half a cosine, in `period` steps, and begin anew, again and again.
+
+    Each period is `growth`, an int >= 1, times as long as the one before.
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017; PyTorch's
+    CosineAnnealingWarmRestarts.
+    """
+    peak, end = _falling(peak, end)
+    period, growth = as_count(period, "period"), as_count(growth, "growth")
+
+    def rate(step: int) -> float:
+        length = period
+        if growth == 1:
+            step %= period
+        while step >= length:
+            step, length = step - length, length * growth
+        return _cosine(peak, end, step / length)
+
+    return rate
+
+
 def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> Schedule:
     """Rise from peak / 25 to `peak` over the share `warmup` of all steps, then fall to almost nothing, on cosines.
 
-    Steps count from 0; past `total_steps` the last rate holds. Raises ArgumentError for numbers out of range.
+    Past `total_steps` the last rate holds.
     Source: Smith and Topin, "Super-convergence", 2018; the shape is that of PyTorch's OneCycleLR.
     """
     as_number(peak, "peak")
     as_count(total_steps, "total_steps")
-    if not 0 < warmup < 1:
+    if not isinstance(warmup, Real) or not 0 < warmup < 1:
         raise ArgumentError(
             f"warmup, the share of steps in which the rate rises, must be between 0 and 1, got {warmup!r}"
         )
@@ -31,6 +102,43 @@ def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> Schedule:
         return _cosine(peak, end, min(1.0, (step - top) / (last - top)) if last > top else 1.0)
 
     return rate
+
+
+def polynomial(peak: float, total_steps: int, power: float = 1.0, end: float = 0.0) -> Schedule:
+    """Fall from `peak` to `end`, not above it, as (1 - step / total_steps)^power; then `end` holds.
+
+    On a line unless `power` is another number >= 0 than 1. With `end` 0 it is PyTorch's PolynomialLR.
+    """
+    peak, end = _falling(peak, end)
+    total_steps, power = as_count(total_steps, "total_steps"), as_number(power, "power")
+
+    def rate(step: int) -> float:
+        return end if step >= total_steps else end + (peak - end) * (1 - step / total_steps) ** power
+
+    return rate
+
+
+def warm_up(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
+    """Rise on a line from `start`, the rate of step 0, to `schedule`, which is reached at step number `steps`.
+
+    The time of `schedule` runs from step 0: `warm_up(cosine(0.1, 1000), 100)` ends after 1000 steps. PyTorch's LinearLR,
+    together with another. A `ReduceOnPlateau` is refused, as nothing could tell it the loss any more.
+    """
+    if not callable(schedule) or hasattr(schedule, "observe"):
+        raise ArgumentError(f"schedule must be a function of the step, e.g. cosine(0.1, 1000), got {schedule!r}")
+    steps, start = as_count(steps, "steps"), as_number(start, "start")
+
+    def rate(step: int) -> float:
+        return schedule(step) if step >= steps else start + (schedule(step) - start) * step / steps
+
+    return rate
+
+
+def _falling(peak: float, end: float) -> tuple[float, float]:
+    peak, end = as_number(peak, "peak"), as_number(end, "end")
+    if end > peak:
+        raise ArgumentError(f"end, the last rate, must not be above peak={peak:g}, got {end!r}")
+    return peak, end
 
 
 def _cosine(start: float, end: float, share: float) -> float:

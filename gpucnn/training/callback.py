@@ -2,33 +2,51 @@
 
 import difflib
 import inspect
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from gpucnn.errors import ArgumentError
 
 if TYPE_CHECKING:
     from gpucnn.training.trainer import Trainer
 
-HOOKS = ("on_train_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_train_end")
+HOOKS = ("on_train_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_savepoint", "on_train_end")
 
 
 class Callback:
-    """Subclass it and write the hooks you need; each gets the trainer, whose attributes tell where training stands."""
+    """Subclass it and write the hooks you need; each gets the trainer, whose attributes tell where training stands.
+
+    `trainer.stop(reason)` ends training after the running epoch; an error that a hook raises ends it at once. What a
+    callback has learned on the way, and shall know again when a run is resumed, goes through `state_dict`.
+    """
 
     def on_train_begin(self, trainer: "Trainer") -> None:
-        """Before the first epoch."""
+        """Before anything else. In a resumed run `trainer.step` is above 0, and the callback's state is back already."""
 
     def on_epoch_begin(self, trainer: "Trainer") -> None:
-        """Before the first batch of an epoch."""
+        """Before the first batch of an epoch, or of what is left of it: `trainer.batch` of them came before."""
 
     def on_batch_end(self, trainer: "Trainer") -> None:
-        """After the optimizer's step."""
+        """After a batch, and after the optimizer's step, if it was the last of those whose gradients make one."""
 
     def on_epoch_end(self, trainer: "Trainer") -> None:
         """After the evaluation at the end of an epoch, whose row is `trainer.history[-1]`."""
 
+    def on_savepoint(self, trainer: "Trainer") -> None:
+        """Where `trainer.state()` can be saved: after the hooks of an optimizer's step, and of an epoch.
+
+        After an epoch it counts as finished: `trainer.epoch` is the next one, and `trainer.batch` is 0.
+        """
+
     def on_train_end(self, trainer: "Trainer") -> None:
         """At the end, also when training was stopped by an error or by Ctrl-C."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values that `load_state_dict` needs to go on alike. None by default."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave. StateError if it is something else."""
 
 
 def check_callback(callback: Callback) -> None:

@@ -1,11 +1,13 @@
 """Loss and accuracy over many batches."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, device_of, to_device
+from gpucnn.backend import Array, Device, device_of, to_device, to_host
+from gpucnn.errors import StateError
 
 
 class Scores(NamedTuple):
@@ -29,8 +31,13 @@ class Metrics:
         self._loss_sum: Array = 0.0
         self._correct: Array = 0
 
-    def update(self, loss: Tensor, logits: Tensor, labels: np.ndarray) -> None:
-        """Count one batch: its mean loss (), its logits (N, classes) and labels (N,)."""
+    def update(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
+        """Count one batch: its mean loss (), its logits (N, classes) and labels (N,).
+
+        Of labels (N, classes), probabilities as mixed images have them, the most probable class is the right one.
+        """
+        if labels.ndim == 2:
+            labels = labels.argmax(axis=1)
         answers = logits.data.argmax(axis=1)
         self.total += len(labels)
         self._loss_sum = self._loss_sum + loss.data * float(len(labels))
@@ -40,3 +47,23 @@ class Metrics:
         """The figures over everything counted so far."""
         loss = float(self._loss_sum) / self.total if self.total else float("nan")
         return Scores(loss, int(self._correct), self.total)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """What was counted so far, in numpy arrays of shape (). Waits for the device."""
+        if not self.total:
+            return {}
+        sums = {"loss_sum": self._loss_sum, "correct": self._correct}
+        return {"total": np.array(self.total), **{name: np.array(to_host(array)) for name, array in sums.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: Device) -> None:
+        """Take over what `state_dict` gave, to count on on `device`. StateError if it is something else."""
+        kinds = {"total": "i", "loss_sum": "f", "correct": "i"}
+        if not state:
+            self.total, self._loss_sum, self._correct = 0, 0.0, 0
+            return
+        if {name: (array.dtype.kind, array.shape) for name, array in state.items()} != {
+            name: (kind, ()) for name, kind in kinds.items()
+        }:
+            raise StateError(f"Metrics: expected single numbers {', '.join(kinds)}, got {', '.join(state)}")
+        self.total = int(state["total"])
+        self._loss_sum, self._correct = (to_device(state[name], device) for name in ("loss_sum", "correct"))

@@ -1,34 +1,50 @@
 """The folder that a training run is kept in.
 
-config.json         what was asked for, and what the model needs to be built and fed again
-metrics.jsonl       one line for every finished epoch
-model.safetensors   the parameters after the last finished epoch
-summary.json        how it ended; only there when the run has finished
+config.json           what was asked for, and what the model needs to be built and fed again
+metrics.jsonl         one line for every finished epoch; the same run writes the same lines
+times.jsonl           how long each of them took; of an epoch that was resumed, its last part
+model.safetensors     the parameters after the last finished epoch
+best.safetensors      those of the epoch with the highest test accuracy, of several the first
+checkpoints/          the newest states to go on from, see `CheckpointFolder`
+summary.json          how it ended; only there when the run has finished
 """
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gpucnn import models
 from gpucnn.data import Preprocess
 from gpucnn.errors import GpucnnError, RunError
 from gpucnn.layers import Layer
+from gpucnn.training.atomic_file import remove_parts, write_atomically
 from gpucnn.training.callback import Callback
-from gpucnn.training.model_file import load_model, save_model, write_atomically
+from gpucnn.training.checkpoint import CheckpointFolder
+from gpucnn.training.model_file import load_model, save_model
 from gpucnn.training.trainer import Trainer
 
 
 class RunFolder:
-    """One run's files under `path`."""
+    """One run's files under `path`.
+
+    An earlier run there stays until the first model or checkpoint of a new one is written, and so is only replaced by
+    something better than nothing; `go_on` makes the earlier run the one that is added to.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.times_file = self.path / "times.jsonl"
         self.model_file = self.path / "model.safetensors"
+        self.best_model_file = self.path / "best.safetensors"
+        self.checkpoints = CheckpointFolder(self.path / "checkpoints")
         self.summary_file = self.path / "summary.json"
+        self._is_ours = False
 
     @classmethod
     def next_in(cls, parent: Path, name: str) -> "RunFolder":
@@ -39,14 +55,16 @@ class RunFolder:
         return cls(parent / f"{name}-{number}")
 
     def prepare(self) -> None:
-        """Make the folder, and see that a run can be written there; an earlier run stays until an epoch is added.
+        """Make the folder, and see that a run can be written there. What a killed process left half written is removed.
 
         Raises RunError if the folder cannot be written, or holds files that are no run of gpucnn.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
+            if any(self.path.iterdir()) and not self.checkpoints.files():
                 self.read_config()
+            remove_parts(self.path)
+            self.checkpoints.clean()
             write_atomically(self.path / ".writable", b"")
             (self.path / ".writable").unlink()
         except OSError as error:
@@ -54,20 +72,51 @@ class RunFolder:
         except RunError:
             raise RunError(f"{self.path}: holds files that are no run of gpucnn; choose another --out") from None
 
-    def add_epoch(self, model: Layer, config: dict[str, Any], row: dict[str, float], first: bool) -> None:
-        """Keep the model after a finished epoch, in place of that of an earlier one, and the epoch's metrics.
+    def go_on(self, step: int, history: Sequence[Mapping[str, float]], config: dict[str, Any]) -> None:
+        """Add to the run that is there, from a state with so many steps and this history; what came later is dropped."""
+        self._is_ours = True
+        self.checkpoints.go_on(step)
+        self.summary_file.unlink(missing_ok=True)
+        _write_json(self.config_file, config)
+        self._write_lines(self.metrics_file, history)
+        self._write_times(self.read_times(), len(history))
 
-        The `first` epoch of a run also writes `config`, whose entry "create" has the model's arguments, and so takes
-        the place of an earlier run. Each file is replaced whole; if one cannot be written, the others stay readable.
+    def add_epoch(
+        self, model: Layer, config: dict[str, Any], history: Sequence[Mapping[str, float]], seconds: float
+    ) -> None:
+        """Keep the model after a finished epoch, the last row of `history`, in place of that of an earlier one.
+
+        `config`'s entry "create" has the model's arguments. Each file is replaced whole; if one cannot be written, the
+        others stay readable. Raises ValueError, before anything is written, if the history has what JSON has not.
         """
-        line = json.dumps(row, allow_nan=False) + "\n"
-        if first:
-            self.summary_file.unlink(missing_ok=True)
+        json.dumps(history, allow_nan=False)
+        self._announce(config)
         save_model(self.model_file, model, config["create"])
-        if first:
-            _write_json(self.config_file, config)
-        earlier = "" if first else self.metrics_file.read_text(encoding="utf-8")
-        write_atomically(self.metrics_file, (earlier + line).encode())
+        self._take_over(config, self.model_file)
+        if _is_best(history):
+            save_model(self.best_model_file, model, config["create"])
+        self._write_lines(self.metrics_file, history)
+        self._write_times(self.read_times() | {len(history): seconds}, len(history))
+
+    def add_checkpoint(
+        self, step: int, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], config: dict[str, Any], keep: int
+    ) -> Path:
+        """Keep a state to go on from, and `keep` in all; its file. RunError if it cannot be written."""
+        self._announce(config)
+        path = self.checkpoints.save(step, arrays, values, config, keep)
+        self._take_over(config, path)
+        return path
+
+    def read_times(self) -> dict[int, float]:
+        """The seconds that finished epochs took, by their number from 1; without those that are not known."""
+        times: dict[int, float] = {}
+        try:
+            for line in self.times_file.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                times[int(row["epoch"])] = float(row["seconds"])
+        except (OSError, ValueError, TypeError, KeyError):
+            pass  # no run is lost for want of its times
+        return times
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write how the run ended."""
@@ -108,12 +157,36 @@ class RunFolder:
                 raise
             raise RunError(f"{self.config_file}: no valid entry 'preprocess' ({error})") from None
 
+    def _announce(self, config: dict[str, Any]) -> None:
+        """Write the config into a folder without a run first, so that what follows is known as part of one."""
+        if not self._is_ours and not self.config_file.exists():
+            _write_json(self.config_file, config)
+
+    def _take_over(self, config: dict[str, Any], first_file: Path) -> None:
+        """Once the first file of this run is there, remove what an earlier one left."""
+        if self._is_ours:
+            return
+        files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
+        for path in (*files, *self.checkpoints.files()):
+            if path != first_file:
+                path.unlink(missing_ok=True)
+        _write_json(self.config_file, config)
+        self._is_ours = True
+
+    def _write_times(self, times: Mapping[int, float], epochs: int) -> None:
+        rows = [{"epoch": epoch, "seconds": times[epoch]} for epoch in range(1, epochs + 1) if epoch in times]
+        self._write_lines(self.times_file, rows)
+
+    @staticmethod
+    def _write_lines(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+        write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+
 
 class RunRecorder(Callback):
-    """Keeps a run in a folder: its `config` at the end of the first epoch, model and metrics at the end of each.
+    """Keeps a run in a folder: at the end of each epoch model and metrics, at that of the first its `config`, too.
 
-    So an earlier run in the folder is only replaced by something better than nothing. `saved_epochs` tells of how many
-    epochs the model there has learned. Raises RunError at once if a run cannot be written there.
+    `saved_epochs` tells of how many epochs the model there has learned, 0 before the first. A `CheckpointWriter` beside it
+    takes the same `folder` object. Raises RunError at once if a run cannot be written there.
     """
 
     def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
@@ -121,9 +194,20 @@ class RunRecorder(Callback):
         self.saved_epochs = 0
         folder.prepare()
 
+    def on_train_begin(self, trainer: Trainer) -> None:
+        if trainer.step:
+            self.folder.go_on(trainer.step, trainer.history, self.config)
+
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self.folder.add_epoch(trainer.model, self.config, trainer.history[-1], first=self.saved_epochs == 0)
-        self.saved_epochs += 1
+        with trainer.evaluation_weights():
+            self.folder.add_epoch(trainer.model, self.config, trainer.history, trainer.seconds)
+        self.saved_epochs = len(trainer.history)
+
+
+def _is_best(history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether the last epoch's test accuracy is above that of all before."""
+    accuracies = [row["test_accuracy"] for row in history if "test_accuracy" in row]
+    return bool(accuracies) and "test_accuracy" in history[-1] and accuracies[-1] > max([-1.0, *accuracies[:-1]])
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -2,21 +2,32 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
 
 import numpy as np
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
-from gpucnn.checks import as_count
+from gpucnn.checks import as_count, as_number
 from gpucnn.data import DataLoader
-from gpucnn.errors import TrainingError
+from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
-from gpucnn.optim import Optimizer, Schedule
+from gpucnn.optim import (
+    Optimizer,
+    ReduceOnPlateau,
+    Schedule,
+    WeightAverage,
+    clip_gradient_norm,
+    clip_gradient_value,
+)
+from gpucnn.training import trainer_state
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.evaluate import evaluate
+from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.memory import with_retry
 from gpucnn.training.metrics import Metrics
 
@@ -25,13 +36,23 @@ class Trainer:
     """Trains a classifier with the cross-entropy loss.
 
     - `model`: gives logits (N, classes) for the loader's images. `optimizer`: of its parameters.
-    - `train_loader`, `test_loader`: batches to learn from, and to measure on after every epoch.
-    - `schedule`: None, or a function from the step's number to its learning rate.
-    - `callbacks`: see `Callback`. ArgumentError for one with an unknown hook.
+    - `train_loader`, `test_loader`: batches to learn from, and to measure on after every epoch. Without a test loader, None,
+      a row of the history has no entries "test_...".
+    - `schedule`: None, or a function from the step's number to its learning rate. A `ReduceOnPlateau` is told of every
+      epoch's test loss; without a test loader, of its training loss.
+    - `callbacks`: see `Callback`.
     - `label_smoothing`: of the training loss, see `F.cross_entropy`; the test loss is without.
+    - `accumulate`: so many batches make one step of the optimizer, with the mean gradient of all their images: that of one
+      large batch, but for batch norms, which see the small ones. The last batches of an epoch make a step, however few.
+    - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
+    - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
 
-    Callbacks can read `epochs` (to train), `epoch` (running, from 0), `step` (finished, over all epochs), `loss` (of
-    the last batch, a tensor) and `history` (a row for every finished epoch).
+    Callbacks can read `epochs` (to train), `epoch` (running, from 0), `batch` (finished, of the running epoch), `step`
+    (finished steps of the optimizer, over all epochs), `loss` (of the last batch, a tensor), `metrics` (of the running
+    epoch's batches), `history` (a row for every finished epoch), `seconds` (that the last finished epoch took; of a resumed
+    one, its part since then) and `stop_reason` (empty, or why training ends early).
+
+    Raises ArgumentError for a callback with an unknown hook, for numbers out of range, and for two ways to clip at once.
     """
 
     def __init__(
@@ -39,79 +60,136 @@ class Trainer:
         model: Layer,
         optimizer: Optimizer,
         train_loader: DataLoader,
-        test_loader: DataLoader,
+        test_loader: DataLoader | None,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
         label_smoothing: float = 0.0,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
-        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.label_smoothing = label_smoothing
         self.train_loader, self.test_loader = train_loader, test_loader
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
             check_callback(callback)
-        self.epochs, self.epoch, self.step = 0, 0, 0
+        self.accumulate = as_count(accumulate, "accumulate")
+        self.clip_norm = None if clip_norm is None else as_number(clip_norm, "clip_norm")
+        self.clip_value = None if clip_value is None else as_number(clip_value, "clip_value")
+        if clip_norm is not None and clip_value is not None:
+            raise ArgumentError(f"clip_norm={clip_norm!r} and clip_value={clip_value!r} are both set; choose one")
+        self.epochs, self.epoch, self.batch, self.step = 0, 0, 0, 0
         self.loss: Tensor | None = None
+        self.metrics = Metrics()
         self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.stop_reason = ""
+        self.gradient_mean = GradientMean(optimizer.parameters.values())
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
-        """Train for `epochs` epochs and return the history.
+        """Train for `epochs` epochs, of which a restored trainer may have begun the first, and return the history.
 
         Raises ArgumentError unless `epochs` is an int >= 1, TrainingError after an epoch whose loss is not finite.
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
-        self._notify("on_train_begin")
-        try:
+        self.stop_reason = ""
+        with ExitStack() as at_end:
+            for callback in reversed(self.callbacks):
+                at_end.callback(callback.on_train_end, self)
+            self._notify("on_train_begin")
             # A loss that overflows is told by TrainingError, once, and not by NumPy's warnings.
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                while self.epoch < self.epochs:
-                    self._notify("on_epoch_begin")
-                    self.history.append(self.run_epoch())
-                    self._notify("on_epoch_end")
-                    self.epoch += 1
-        finally:
-            self._notify("on_train_end")
+            at_end.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
+            while self.epoch < self.epochs and not self.stop_reason:
+                self._notify("on_epoch_begin")
+                self.history.append(self.run_epoch())
+                self._notify("on_epoch_end")
+                self.epoch, self.batch, self.metrics = self.epoch + 1, 0, Metrics()
+                self._notify("on_savepoint")
         return self.history
 
+    def stop(self, reason: str) -> None:
+        """End training after the running epoch, for a `reason` that is not empty. The next `fit` forgets it."""
+        self.stop_reason = reason
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs that were asked for are done, or training was stopped."""
+        return self.epoch >= self.epochs or bool(self.stop_reason)
+
     def run_epoch(self) -> dict[str, float]:
-        """One pass over the training set and an evaluation: a row of the history."""
+        """What is left of one pass over the training set, and an evaluation: a row of the history."""
         start = time.perf_counter()
         self.model.train()
-        metrics = Metrics()
-        for images, labels in self.train_loader:
+        for images, labels in self.train_loader.batches(self.epoch, self.batch):
+            step = self.step
             logits = self.train_step(images, labels)
             assert self.loss is not None
-            metrics.update(self.loss, logits, labels)
+            self.metrics.update(self.loss, logits, labels)
             self._notify("on_batch_end")
-        train = metrics.scores()
-        test = evaluate(self.model, self.test_loader)
-        for loss in (train.loss, test.loss):
+            if self.step > step:
+                self._notify("on_savepoint")
+        train = self.metrics.scores()
+        row = {"epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy}
+        losses = [train.loss]
+        if self.test_loader is not None:
+            with self.evaluation_weights():
+                test = evaluate(self.model, self.test_loader)
+            losses.append(test.loss)
+            row |= {
+                "test_loss": test.loss,
+                "test_accuracy": test.accuracy,
+                "test_correct": test.correct,
+                "test_total": test.total,
+            }
+        for loss in losses:
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss became {loss} in epoch {self.epoch + 1}; lower the learning rate")
-        return {
-            "epoch": self.epoch + 1,
-            "train_loss": train.loss,
-            "train_accuracy": train.accuracy,
-            "test_loss": test.loss,
-            "test_accuracy": test.accuracy,
-            "test_correct": test.correct,
-            "test_total": test.total,
-            "lr": self.optimizer.lr,
-            "seconds": time.perf_counter() - start,
-        }
+        row["lr"] = self.optimizer.lr
+        if isinstance(self.schedule, ReduceOnPlateau):
+            self.schedule.observe(losses[-1])
+        self.seconds = time.perf_counter() - start
+        return row
 
     def train_step(self, images: Array, labels: Array) -> Tensor:
-        """Forward, backward, update: one batch (N, C, H, W) with labels (N,). Returns the logits (N, classes).
+        """Forward and backward: one batch (N, C, H, W) with labels (N,) or (N, classes). Returns the logits (N, classes).
 
-        Raises OutOfMemoryError, with a batch size that fits, if the GPU's memory does not hold the step.
+        Then the optimizer's step, if the batch is the last of `accumulate`, or of the epoch. Raises OutOfMemoryError, with
+        a batch size that fits, if the GPU's memory does not hold the step.
         """
-        if self.schedule is not None:
-            self.optimizer.lr = self.schedule(self.step)
-        device = next((parameter.device for parameter in self.model.parameters()), Device())
-        logits = with_retry(self._forward_and_backward, images, labels, device)
-        self.optimizer.step()
-        self.step += 1
+        logits = with_retry(self._forward_and_backward, images, labels, self.device)
+        self.batch += 1
+        if self.accumulate > 1:
+            self.gradient_mean.add(len(labels))
+        if self.batch % self.accumulate == 0 or self.batch == len(self.train_loader):
+            self._update()
         return logits.detach()
+
+    @property
+    def device(self) -> Device:
+        """Where the model is."""
+        return next((parameter.device for parameter in self.model.parameters()), Device())
+
+    def evaluation_weights(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that evaluations are made with: their average, if there is one."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All that training depends on and changes: copies as numpy arrays by name, and JSON values.
+
+        Two runs alike have equal states at equal steps, to the bit; no times are in it. `restore` goes on from there. Raises
+        StateError between the batches of one step of the optimizer, where nothing can be saved: see `Callback.on_savepoint`.
+        """
+        return trainer_state.collect(self)
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
+        """Go on, to the bit, where the trainer stood whose `state` this is; the next `fit` begins in the middle of its epoch.
+
+        This trainer must have been built alike: of the same model, data and settings, which are not part of the state.
+        Raises StateError if the state does not fit; the trainer is then of no more use.
+        """
+        trainer_state.restore(self, arrays, values)
 
     def _forward_and_backward(self, images: Array, labels: Array) -> Tensor:
         """The logits; `loss` and the gradients are left behind. After a failure dropouts and buffers are as before."""
@@ -128,6 +206,21 @@ class Trainer:
             before.restore()
             raise
         return logits
+
+    def _update(self) -> None:
+        """The optimizer's step, at the rate of the schedule, with clipped gradients; the average follows."""
+        if self.gradient_mean.images:
+            self.gradient_mean.hand_over()
+        if self.schedule is not None:
+            self.optimizer.lr = self.schedule(self.step)
+        if self.clip_norm is not None:
+            clip_gradient_norm(self.optimizer.parameters.values(), self.clip_norm)
+        if self.clip_value is not None:
+            clip_gradient_value(self.optimizer.parameters.values(), self.clip_value)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+        self.step += 1
 
     def _notify(self, hook: str) -> None:
         for callback in self.callbacks:

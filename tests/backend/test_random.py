@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpucnn.backend import generator, random_words
+from gpucnn.backend import generator, random_words, uniforms
 from gpucnn.errors import ArgumentError
 
 
@@ -70,3 +70,50 @@ def test_counters_are_checked() -> None:
         generator(0, "shuffle", -1)
     with pytest.raises(ArgumentError, match="at most 3 counters"):
         generator(0, "shuffle", 1, 2, 3, 4)
+
+
+LARGEST = (1 << 64) - 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 9])
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (12345, 3), (LARGEST, LARGEST)])
+def test_a_batch_is_drawn_as_its_samples_alone(seed: int, epoch: int, count: int) -> None:
+    indices = np.array([5, 0, 5, 70_000, LARGEST, 1 << 32], np.uint64)
+    draws = uniforms(seed, "shift", epoch, indices, count)
+    assert draws.dtype == np.float64
+    alone = [generator(seed, "shift", epoch, int(index)).random(count) for index in indices]
+    np.testing.assert_array_equal(draws, np.array(alone).reshape(6, count), strict=True)
+
+
+def test_uniforms_of_a_batch_are_philox_by_the_paper() -> None:
+    import hashlib
+
+    purpose = int.from_bytes(hashlib.blake2b(b"flip", digest_size=8).digest(), "little")
+    words = [philox4x64([block, 2, 41, 0], [7, purpose]) for block in (1, 2)]
+    expected = [word / 2**64 for word in words[0] + words[1]]
+    np.testing.assert_allclose(uniforms(7, "flip", 2, np.array([41]), 8)[0], expected, rtol=0, atol=2.0**-53)
+
+
+def test_uniforms_are_uniform() -> None:
+    draws = uniforms(1, "a", 0, np.arange(20_000), 2)
+    assert 0 <= draws.min() < 1e-3
+    assert 1 - 1e-3 < draws.max() < 1
+    assert np.abs(np.histogram(draws, 20, (0, 1))[0] - 2000).max() < 5 * np.sqrt(2000)
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.03
+    assert abs(np.corrcoef(draws[1:, 0], draws[:-1, 0])[0, 1]) < 0.03
+
+
+def test_an_empty_batch_draws_nothing() -> None:
+    assert uniforms(0, "a", 0, np.arange(0), 3).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "indices", [np.array([0, -1]), np.array([0.0]), np.array([[0]]), np.array(3), np.array([True])]
+)
+def test_indices_that_are_none_are_refused(indices: np.ndarray) -> None:
+    with pytest.raises(ArgumentError, match=r"indices for 'flip' must be integers >= 0 of one axis, got array\("):
+        uniforms(0, "flip", 0, indices, 1)
+    with pytest.raises(ArgumentError, match="counter of 'flip' must be an int"):
+        uniforms(0, "flip", -1, np.arange(2), 1)
+    with pytest.raises(ArgumentError, match="seed must be an int"):
+        uniforms(-1, "flip", 0, np.arange(2), 1)

@@ -1,6 +1,7 @@
 """What was tried, and what was said: every wrong input ends with one line and a non-zero exit status."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,7 @@ def prepare(folder: Path) -> None:
     """Files to go wrong with: runs, images, data sets."""
     assert main(["train", "--model", "mlp", "--epochs", "1", "--out", "good", "--quiet"]) == 0
     for name in ("cut", "noconfig", "foreign", "oldconfig", "otherscale"):
-        (folder / name).mkdir()
-        for file in (folder / "good").iterdir():
-            (folder / name / file.name).write_bytes(file.read_bytes())
+        shutil.copytree(folder / "good", folder / name)
     (folder / "cut" / "model.safetensors").write_bytes((folder / "good" / "model.safetensors").read_bytes()[:5000])
     (folder / "noconfig" / "config.json").unlink()
     (folder / "foreign" / "config.json").write_text("not json")
@@ -51,6 +50,9 @@ def prepare(folder: Path) -> None:
     (folder / "cifar").mkdir()
     (folder / "cifar" / "data_batch_1.bin").write_bytes(b"\0" * 3072)
     (folder / "cifar" / "test_batch.bin").write_bytes(b"\0" * 3073)
+    (folder / "unknown.toml").write_text("epochs = 1\nbatch-size = 32\n")
+    (folder / "table.toml").write_text("[training]\nepochs = 1\n")
+    (folder / "wrong.toml").write_text('epochs = "10"\n')
     (folder / "precious").mkdir()
     (folder / "precious" / "thesis.txt").write_text("all of it")
     fewer = {**json.loads((folder / "good" / "config.json").read_text()), "class_names": ["a"]}
@@ -69,7 +71,27 @@ TABLE: list[tuple[str, int, str]] = [
     ("train --lr -0.1", 2, "gpucnn train: argument --lr: expected a number > 0, got '-0.1'"),
     ("train --lr nan", 2, "gpucnn train: argument --lr: expected a number > 0, got 'nan'"),
     ("train --seed -1", 2, "gpucnn train: argument --seed: expected a whole number from 0 to 2^64 - 1, got '-1'"),
-    ("train --optimizer rmsprop", 2, "gpucnn train: argument --optimizer: unknown name 'rmsprop', expected one of adam, sgd"),
+    ("train --optimizer rmspro", 2, "gpucnn train: argument --optimizer: unknown name 'rmspro', expected one of adam, adamw, sgd, rmsprop, adagrad, lion; did you mean rmsprop?"),
+    ("train --optimizer sgd:momentun=0.5", 2, "gpucnn train: argument --optimizer: unknown setting of sgd 'momentun', expected one of momentum, nesterov; did you mean momentum?"),
+    ("train --optimizer sgd:momentum=1.5", 2, "gpucnn train: argument --optimizer: momentum must be a number from 0 to below 1, got 1.5"),
+    ("train --augment shift", 2, "gpucnn train: argument --augment: shift needs max_shift; write shift:VALUE, or shift:max_shift=VALUE"),
+    ("train --augment flip shifft:2", 2, "gpucnn train: argument --augment: unknown name 'shifft', expected one of shift, flip, affine, jitter, cutout; did you mean shift?"),
+    ("train --augment cutout:0", 2, "gpucnn train: argument --augment: size must be an int >= 1, got 0"),
+    ("train --schedule step_decay:2.5", 2, "gpucnn train: argument --schedule: step_decay: every: expected a whole number, got '2.5'"),
+    ("train --schedule cosine:end=0.01", 1, "gpucnn train: schedule cosine:end=0.01: end, the last rate, must not be above peak=0.003, got 0.01"),
+    ("train --schedule plateau --warmup 1", 1, "gpucnn train: schedule plateau: it has no warm-up, as it is no function of the step; choose another, or warmup 0, got 1"),
+    ("train --clip-norm 1 --clip-value 1", 1, "gpucnn train: clip_norm is 1 and clip_value 1; choose one of them"),
+    ("train --average 1", 2, "gpucnn train: argument --average: expected a number between 0 and 1, got '1'"),
+    ("train --accumulate 0", 2, "gpucnn train: argument --accumulate: expected a whole number >= 1, got '0'"),
+    ("train --checkpoint-every -1", 2, "gpucnn train: argument --checkpoint-every: expected a whole number >= 0, got '-1'"),
+    ("train --config nothing.toml", 1, "gpucnn train: nothing.toml: no such file; give a TOML file with settings such as epochs = 10"),
+    ("train --config precious", 1, "gpucnn train: precious: cannot be read (Is a directory)"),
+    ("train --config file/deeper.toml", 1, "gpucnn train: file/deeper.toml: cannot be read (Not a directory)"),
+    ("train --config cut.png", 1, "gpucnn train: cut.png: line 1 is not UTF-8; save the file as UTF-8 text"),
+    ("train --config text.png", 1, "gpucnn train: text.png: not TOML that can be read (Expected '=' after a key in a key/value pair (at line 1, column 6))"),
+    ("train --config unknown.toml", 1, "gpucnn train: unknown.toml: unknown setting 'batch-size'; did you mean batch_size?"),
+    ("train --config table.toml", 1, "gpucnn train: table.toml: unknown setting 'training'; expected one of model, data, data_dir,"),
+    ("train --config wrong.toml --seed 1", 1, "gpucnn train: wrong.toml: epochs: expected a whole number >= 1, got '10'"),
     ("train --speed 9", 2, "gpucnn: unrecognized arguments: --speed 9"),
     ("train --device tpu", 1, 'gpucnn train: unknown device \'tpu\'; expected "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1"'),
     ("train --data mnist", 1, "gpucnn train: no train-images-idx3-ubyte, no train-labels-idx1-ubyte, no t10k-images-idx3-ubyte, no t10k-labels-idx1-ubyte in data/mnist; put the four files"),
@@ -96,11 +118,21 @@ TABLE: list[tuple[str, int, str]] = [
     ("predict good nothing.png", 1, "gpucnn predict: nothing.png: no such image file"),
     ("predict good text.png", 1, "gpucnn predict: text.png: not an image that can be read (cannot identify image file 'text.png'); give PNG, JPEG or .npy"),
     ("predict good cut.png", 1, "gpucnn predict: cut.png: not an image that can be read ("),
-    ("predict good mnist", 1, "gpucnn predict: mnist: not an image that can be read ("),
+    ("predict good mnist", 1, "gpucnn predict: mnist: no images in this folder; give a folder with files that end in .png, .jpg or .npy"),
     ("predict good volume.npy", 1, "gpucnn predict: volume.npy: expected one image (H, W), (C, H, W) or (H, W, C), got (2, 3, 4, 5)"),
     ("predict good loud.npy", 1, "gpucnn predict: loud.npy: expected integers from 0 to 255 or floats from 0 to 1, got int64 from 300.0 to 300.0"),
     ("predict good nan.npy", 1, "gpucnn predict: nan.npy: expected integers from 0 to 255 or floats from 0 to 1, got float64 from nan to nan"),
-    ("predict good whole.png text.png", 1, "gpucnn predict: text.png: not an image"),
+    ("predict good whole.png --top 0", 2, "gpucnn predict: argument --top: expected a whole number >= 1, got '0'"),
+    ("predict good whole.png --csv nowhere/answers.csv", 1, "gpucnn predict: nowhere/answers.csv: No such file or directory"),
+    ("predict good whole.png --json precious", 1, "gpucnn predict: precious: Is a directory"),
+    ("evaluate oldconfig", 1, "gpucnn evaluate: oldconfig/config.json: 1 class_names, but the model has 10 outputs"),
+    ("evaluate good --csv nowhere/confusion.csv", 1, "gpucnn evaluate: nowhere/confusion.csv: No such file or directory"),
+    ("evaluate good --json precious", 1, "gpucnn evaluate: precious: Is a directory"),
+    ("evaluate good --split valid", 2, "gpucnn evaluate: argument --split: unknown name 'valid', expected one of test, train"),
+    ("evaluate good --worst -1", 2, "gpucnn evaluate: argument --worst: expected a whole number >= 1, got '-1'"),
+    ("runs nowhere", 1, "gpucnn runs: nowhere: cannot be read (No such file or directory); give the folder that holds runs"),
+    ("runs file", 1, "gpucnn runs: file: cannot be read (Not a directory); give the folder that holds runs"),
+    ("runs --json nowhere/runs.json .", 1, "gpucnn runs: nowhere/runs.json: No such file or directory"),
     ("summary vgg", 2, "gpucnn summary: argument MODEL: unknown name 'vgg', expected one of lenet5, simplecnn, mlp"),
     ("summary lenet5 --input 32", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH, e.g. 1x32x32, got '32'"),
     ("summary lenet5 --input 1x0x0", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH"),

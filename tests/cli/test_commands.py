@@ -18,7 +18,7 @@ from PIL import Image
 
 from gpucnn import data
 from gpucnn.cli.main import main
-from gpucnn.training import RunFolder, Trainer
+from gpucnn.training import RunConfig, RunFolder, Trainer, load_checkpoint
 from tests.data.idx_files import write_small_mnist
 
 ROOT = Path(__file__).parents[2]
@@ -41,17 +41,21 @@ def test_train_tells_device_epochs_and_the_result(in_tmp_path: Path, capsys: pyt
     assert (
         lines[1] == "training mlp (79,510 parameters) on digits: 1,437 images, 2 epochs; run folder runs/mlp-digits-1"
     )
-    assert [line[:10] for line in lines[2:4]] == ["epoch 1/2 ", "epoch 2/2 "]
-    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[4])
-    assert len(lines) == 5
+    assert lines[2] == "adam with lr 0.003, one_cycle; batches of 32; augmentation shift:2"
+    assert [line.split()[0] for line in lines[3:6]] == ["epoch", "1/2", "2/2"]
+    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[6])
+    assert len(lines) == 7
 
 
 def test_a_run_has_all_its_files(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {path.name for path in run.iterdir()} == {
+        "best.safetensors",
+        "checkpoints",
         "config.json",
         "metrics.jsonl",
         "model.safetensors",
         "summary.json",
+        "times.jsonl",
     }
     summary = json.loads((run / "summary.json").read_text())
     assert set(summary) == {
@@ -210,38 +214,49 @@ def start(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
     )
 
 
-def test_ctrl_c_leaves_the_model_of_the_last_finished_epoch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "name", "status"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
+)
+def test_a_signal_leaves_a_checkpoint_and_the_model_of_the_last_finished_epoch(
+    number: signal.Signals, name: str, status: int, tmp_path: Path
+) -> None:
     process = start(["train", "--model", "mlp", "--epochs", "1000", "--out", "run"], tmp_path)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("epoch    2/1000"):
+        if line.split()[0] == "2/1000":
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == status
     match = re.fullmatch(
-        r"gpucnn train: stopped by Ctrl-C; run/model.safetensors has the model of epoch (\d+)\n", errors
+        rf"gpucnn train: stopped by {name} after step (\d+); (run/checkpoints/step-\d+.safetensors) is saved, "
+        rf"go on with: gpucnn train --resume run\n",
+        errors,
     )
     assert match
-    assert int(match[1]) >= 2
+    state = load_checkpoint(tmp_path / match[2])
+    assert (state.values["step"], state.config["epochs"]) == (int(match[1]), 1000)
+    assert RunConfig.from_run(state.config, "checkpoint").model == "mlp"
     result = subprocess.run(
         [*COMMAND, "evaluate", "run"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
     )
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    kept = json.loads(rows[int(match[1]) - 1])
-    assert f"test accuracy {kept['test_accuracy']:.4f}" in result.stdout
+    assert len(rows) == state.values["epoch"] >= 2
+    assert f"test accuracy {json.loads(rows[-1])['test_accuracy']:.4f}" in result.stdout
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
 def test_ctrl_c_before_the_first_epoch_ended(tmp_path: Path) -> None:
     process = start(["train", "--batch-size", "1", "--out", "run"], tmp_path)
     assert process.stdout is not None
-    process.stdout.readline()
-    process.stdout.readline()
+    for _ in range(3):
+        process.stdout.readline()
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "gpucnn train: stopped by Ctrl-C; no epoch had finished\n")
+    assert process.returncode == 130
+    assert errors.startswith("gpucnn train: stopped by Ctrl-C after step ")
+    assert errors.endswith(" is saved, go on with: gpucnn train --resume run\n")
 
 
 def test_plain_lines_without_a_terminal_and_a_bar_on_one(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from gpucnn import layers, models
 from gpucnn.errors import RunError
-from gpucnn.training import RunFolder, RunRecorder
-from gpucnn.training.model_file import load_model, save_model, write_atomically
+from gpucnn.training import Callback, CheckpointWriter, RunFolder, RunRecorder, Trainer, load_checkpoint
+from gpucnn.training.atomic_file import write_atomically
+from gpucnn.training.model_file import load_model, save_model
+from tests.training.small_run import assert_same, small_trainer
 
 CONFIG = {
     "create": {"name": "mlp", "num_classes": 10, "in_channels": 1, "image_size": 28},
@@ -26,7 +28,7 @@ ROW = {"epoch": 1, "test_accuracy": 0.5}
 def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "deep" / "run")
     folder.prepare()
-    folder.add_epoch(models.MLP(seed=4), CONFIG, ROW, first=True)
+    folder.add_epoch(models.MLP(seed=4), CONFIG, [ROW], 1.5)
     return folder
 
 
@@ -40,12 +42,14 @@ def test_a_model_comes_back(run: RunFolder) -> None:
 
 def test_the_same_model_gives_the_same_bytes_with_ordinary_rights(run: RunFolder) -> None:
     first = run.model_file.read_bytes()
-    run.add_epoch(models.MLP(seed=4), CONFIG, ROW, first=True)
+    run.add_epoch(models.MLP(seed=4), CONFIG, [ROW], 1.5)
     assert run.model_file.read_bytes() == first
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(run.model_file.stat().st_mode) == 0o666 & ~umask
-    assert {path.name for path in run.path.iterdir()} == {"config.json", "metrics.jsonl", "model.safetensors"}
+    assert {path.name for path in run.path.iterdir()} == {
+        "config.json", "metrics.jsonl", "times.jsonl", "model.safetensors", "best.safetensors",
+    }  # fmt: skip
 
 
 def test_parameters_of_any_layout_are_saved_right(tmp_path: Path) -> None:
@@ -61,37 +65,165 @@ def test_parameters_of_any_layout_are_saved_right(tmp_path: Path) -> None:
 
 
 def test_metrics_are_lines_of_json(run: RunFolder) -> None:
-    run.add_epoch(models.MLP(seed=4), CONFIG, {"epoch": 2, "test_accuracy": 0.75}, first=False)
-    assert [json.loads(line)["epoch"] for line in run.metrics_file.read_text().splitlines()] == [1, 2]
+    run.add_epoch(models.MLP(seed=4), CONFIG, [ROW, {"epoch": 2, "test_accuracy": 0.75}], 2.5)
+    assert run.metrics_file.read_text() == '{"epoch": 1, "test_accuracy": 0.5}\n{"epoch": 2, "test_accuracy": 0.75}\n'
+    assert run.times_file.read_text() == '{"epoch": 1, "seconds": 1.5}\n{"epoch": 2, "seconds": 2.5}\n'
+    assert run.read_times() == {1: 1.5, 2: 2.5}
+
+
+def test_the_best_model_is_that_of_the_first_highest_test_accuracy(run: RunFolder) -> None:
+    history: list[dict[str, float]] = [ROW]
+    for seed, accuracy in enumerate((0.75, 0.75, 0.6), start=10):
+        history.append({"epoch": len(history) + 1, "test_accuracy": accuracy})
+        run.add_epoch(models.MLP(seed=seed), CONFIG, history, 1.0)
+    best, last = load_model(run.best_model_file)[0], load_model(run.model_file)[0]
+    np.testing.assert_array_equal(best["output.weight"], models.MLP(seed=10).output.weight.data)
+    np.testing.assert_array_equal(last["output.weight"], models.MLP(seed=12).output.weight.data)
+
+
+def test_without_a_test_set_no_model_is_the_best(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.add_epoch(models.MLP(), CONFIG, [{"epoch": 1}], 1.0)
+    assert not folder.best_model_file.exists()
 
 
 def test_an_earlier_run_stays_until_an_epoch_of_the_new_one_has_finished(run: RunFolder) -> None:
     run.finish({"epochs": 1})
-    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    run.checkpoints.save(3, {}, {}, {})
+    before = contents(run)
     recorder = RunRecorder(RunFolder(run.path), {**CONFIG, "seed": 9})
-    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
-
-    class Finished:
-        model, history = models.MLP(seed=9), [ROW]
-
-    recorder.on_epoch_end(Finished())  # type: ignore[arg-type]
+    trainer = small_trainer(recorder)
+    recorder.on_train_begin(trainer)
+    assert contents(run) == before
+    trainer.history.append({"epoch": 1, "test_accuracy": 0.1})
+    trainer.model = models.MLP(seed=9)
+    recorder.on_epoch_end(trainer)
     assert recorder.saved_epochs == 1
     assert run.read_config()["seed"] == 9
     assert not run.summary_file.exists()
+    assert run.checkpoints.files() == []
     assert run.metrics_file.read_text().count("\n") == 1
     np.testing.assert_array_equal(run.load_model().state_dict()["output.weight"], models.MLP(seed=9).output.weight.data)
+    assert run.best_model_file.read_bytes() == run.model_file.read_bytes()
+
+
+def test_a_checkpoint_takes_the_place_of_an_earlier_run_too(run: RunFolder) -> None:
+    run.checkpoints.save(300, {}, {}, {})
+    run.finish({"epochs": 1})
+    folder = RunFolder(run.path)
+    path = folder.add_checkpoint(2, {}, {}, {**CONFIG, "seed": 9}, keep=2)
+    assert {entry.name for entry in run.path.iterdir()} == {"config.json", "checkpoints"}
+    assert run.checkpoints.files() == [path]
+    assert run.read_config()["seed"] == 9
+    folder.add_epoch(models.MLP(), CONFIG, [ROW], 1.0)
+    assert run.checkpoints.files() == [path]
+    assert run.model_file.exists()
+
+
+def contents(folder: RunFolder) -> dict[str, bytes]:
+    files = (path for path in folder.path.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder.path)): path.read_bytes() for path in files}
 
 
 def test_a_run_that_cannot_be_saved_leaves_the_earlier_one_readable(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = contents(run)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        run.add_epoch(models.MLP(seed=9), CONFIG, {"test_loss": float("nan")}, first=True)
+        RunFolder(run.path).add_epoch(models.MLP(seed=9), CONFIG, [{"test_loss": float("nan")}], 1.0)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
-        run.add_epoch(models.MLP(seed=9), {**CONFIG, "seed": 9}, ROW, first=True)
-    np.testing.assert_array_equal(run.load_model().state_dict()["output.weight"], models.MLP(seed=4).output.weight.data)
-    assert "seed" not in run.read_config()
+        RunFolder(run.path).add_epoch(models.MLP(seed=9), {**CONFIG, "seed": 9}, [ROW], 1.0)
+    with pytest.raises(RunError, match="No space left on device"):
+        RunFolder(run.path).add_checkpoint(1, {}, {}, {**CONFIG, "seed": 9}, keep=2)
+    assert contents(run) == before
+
+
+class Killed(BaseException):
+    pass
+
+
+class KillAfter(Callback):
+    """Ends training as a kill would, as far as files show it."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self.batches -= 1
+        if self.batches == 0:
+            raise Killed
+
+
+def recorded(path: Path, *callbacks: Callback, every: int = 3, average: bool = True) -> tuple[RunFolder, Trainer]:
+    folder = RunFolder(path)
+    recorder, writer = RunRecorder(folder, CONFIG), CheckpointWriter(folder, CONFIG, every)
+    return folder, small_trainer(recorder, writer, *callbacks, average=average)
+
+
+@pytest.mark.parametrize("batches", [4, 5, 7, 8, 9, 13, 16])
+def test_a_resumed_run_has_the_files_of_one_that_never_stopped(tmp_path: Path, batches: int) -> None:
+    whole, trainer = recorded(tmp_path / "whole")
+    trainer.fit(4)
+    folder, killed = recorded(tmp_path / "resumed", KillAfter(batches))
+    with pytest.raises(Killed):
+        killed.fit(4)
+    folder, resumed = recorded(tmp_path / "resumed")
+    checkpoint = folder.checkpoints.load()
+    assert checkpoint.values["step"] == (batches - 1) // 3 * 3
+    resumed.restore(checkpoint.arrays, checkpoint.values)
+    resumed.fit(4 - resumed.epoch)
+    assert_same(resumed.state(), trainer.state())
+    expected, found = contents(whole), contents(folder)
+    assert len(folder.read_times()) == 4
+    del expected["times.jsonl"], found["times.jsonl"]
+    assert found.keys() == expected.keys()
+    for name, content in expected.items():
+        assert found[name] == content, name
+
+
+def test_rows_after_the_restored_step_are_dropped_at_once(tmp_path: Path) -> None:
+    folder, trainer = recorded(tmp_path, every=5)
+    trainer.fit(2)
+    folder.finish({})
+    checkpoint = load_checkpoint(folder.checkpoints.files()[0])
+    assert (checkpoint.values["epoch"], checkpoint.values["step"]) == (1, 5)
+    folder, resumed = recorded(tmp_path, KillAfter(1))
+    resumed.restore(checkpoint.arrays, checkpoint.values)
+    assert folder.metrics_file.read_text().count("\n") == 2
+    with pytest.raises(Killed):
+        resumed.fit(1)
+    assert [json.loads(line)["epoch"] for line in folder.metrics_file.read_text().splitlines()] == [1]
+    assert list(folder.read_times()) == [1]
+    assert not folder.summary_file.exists()
+
+
+def test_the_models_kept_are_those_that_were_measured(tmp_path: Path) -> None:
+    folder, trainer = recorded(tmp_path)
+    trainer.fit(1)
+    assert trainer.average is not None
+    own, kept = trainer.model.state_dict(), load_model(folder.model_file)[0]
+    assert not np.array_equal(kept["0.weight"], own["0.weight"])
+    np.testing.assert_array_equal(kept["0.weight"], trainer.average.state_dict()["0.weight"])
+
+
+def test_times_that_cannot_be_read_cost_no_run(run: RunFolder) -> None:
+    for content in ("x", "[1]\n", '{"epoch": 1}\n'):
+        run.times_file.write_text(content)
+        assert run.read_times() == {}
+    run.add_epoch(models.MLP(), CONFIG, [ROW, {"epoch": 2}], 4.0)
+    assert run.read_times() == {2: 4.0}
+
+
+def test_what_a_killed_process_left_half_written_is_removed(run: RunFolder) -> None:
+    run.checkpoints.save(3, {}, {}, {})
+    for name in (".model.safetensors.123.part", "checkpoints/.step-000000004.safetensors.9.part"):
+        (run.path / name).write_text("half")
+    before = contents(run)
+    RunFolder(run.path).prepare()
+    assert set(before) - set(contents(run)) == {
+        ".model.safetensors.123.part", "checkpoints/.step-000000004.safetensors.9.part",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"architectures": ["BertModel"]}', None])
@@ -180,5 +312,5 @@ def test_a_safetensors_file_of_others_is_named(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"a": np.ones(2)}, tmp_path / "file")
-    with pytest.raises(RunError, match="a safetensors file, but not one that gpucnn wrote"):
+    with pytest.raises(RunError, match="a safetensors file, but not a model that gpucnn wrote"):
         load_model(tmp_path / "file")

@@ -1,5 +1,9 @@
 """The loop, its callbacks and metrics."""
 
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -7,7 +11,9 @@ from gpucnn import Tensor, data, layers, models, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.training import Callback, Metrics, ProgressBar, ProgressLines, Trainer, evaluate
+from gpucnn.training import trainer as trainer_module
 from gpucnn.training.callback import HOOKS
+from tests.backends import Backend
 
 
 def small_loader(count: int = 50, batch_size: int = 16, seed: int = 0) -> data.DataLoader:
@@ -43,6 +49,9 @@ class Recorder(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         self.calls.append(f"epoch_end {trainer.epoch} {len(trainer.history)}")
 
+    def on_savepoint(self, trainer: Trainer) -> None:
+        self.calls.append(f"savepoint {trainer.epoch} {trainer.batch} {trainer.step}")
+
     def on_train_end(self, trainer: Trainer) -> None:
         self.calls.append("train_end")
 
@@ -55,8 +64,10 @@ def test_hooks_come_in_their_order() -> None:
     expected = ["train_begin"]
     for epoch in (0, 1):
         expected.append(f"epoch_begin {epoch}/2")
-        expected += [f"batch_end {epoch * batches + batch}" for batch in range(1, batches + 1)]
-        expected.append(f"epoch_end {epoch} {epoch + 1}")
+        for batch in range(1, batches + 1):
+            step = epoch * batches + batch
+            expected += [f"batch_end {step}", f"savepoint {epoch} {batch} {step}"]
+        expected += [f"epoch_end {epoch} {epoch + 1}", f"savepoint {epoch + 1} 0 {(epoch + 1) * batches}"]
     assert recorder.calls == [*expected, "train_end"]
 
 
@@ -66,7 +77,7 @@ def test_history_is_what_the_losses_and_an_evaluation_say() -> None:
     row = trainer.fit(1)[0]
     assert row["train_loss"] == pytest.approx(np.average(recorder.losses, weights=[16, 16, 16, 2]), rel=1e-6)
     scores = evaluate(trainer.model, trainer.test_loader)
-    assert row["test_loss"] == pytest.approx(scores.loss, rel=1e-6)  # of batches in another order
+    assert row["test_loss"] == scores.loss
     assert row["test_accuracy"] == scores.accuracy
     assert (row["epoch"], row["test_total"], row["test_correct"]) == (1, 30, scores.correct)
     assert trainer.fit(4)[-1]["test_accuracy"] > 0.9
@@ -82,6 +93,193 @@ def test_the_end_hook_runs_after_an_error_too() -> None:
     with pytest.raises(RuntimeError, match="in the middle"):
         small_trainer(recorder, Failing()).fit(1)
     assert recorder.calls[-1] == "train_end"
+
+
+def test_one_callback_s_failing_end_hook_leaves_the_others_theirs() -> None:
+    class Failing(Callback):
+        def on_train_begin(self, trainer: Trainer) -> None:
+            raise RuntimeError("at the beginning")
+
+        def on_train_end(self, trainer: Trainer) -> None:
+            raise ValueError("at the end")
+
+    recorder = Recorder()
+    with pytest.raises(ValueError, match="at the end"):
+        small_trainer(Failing(), recorder).fit(1)
+    assert recorder.calls == ["train_end"]
+
+
+def gradients_of_steps(batch_size: int, accumulate: int, **options: Any) -> list[np.ndarray]:
+    """The first layer's gradient at every step of an epoch of 50 images."""
+    model = layers.Sequential(layers.Flatten(), layers.Linear(16, 3))
+    loader = small_loader(batch_size=batch_size)
+    optimizer = optim.SGD(model.parameters(), 0.0)
+    trainer = Trainer(model, optimizer, loader, None, accumulate=accumulate, **options)
+    gradients: list[np.ndarray] = []
+
+    class Watch(Callback):
+        def on_savepoint(self, trainer: Trainer) -> None:
+            if trainer.batch:
+                gradients.append(model[1].weight.grad.copy())
+
+    trainer.callbacks.append(Watch())
+    trainer.fit(1)
+    assert trainer.step == len(gradients)
+    return gradients
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(8, 3), (24, 1), (4, 6), (3, 8), (1, 24), (24, 5)])
+def test_accumulated_gradients_are_those_of_large_batches(batch_size: int, accumulate: int) -> None:
+    """Also of the last step, whose batches are fewer, and of the last batch, which is smaller."""
+    order = small_loader(batch_size=50)
+    images, labels = next(order.batches(0))
+    large = batch_size * accumulate
+    expected = []
+    for start in range(0, 50, large):
+        x, y = images[start : start + large].reshape(-1, 16).astype(float), labels[start : start + large]
+        model = layers.Sequential(layers.Flatten(), layers.Linear(16, 3))
+        weight = model[1].weight.data.astype(float)
+        scores = np.exp(x @ weight.T)
+        slope = scores / scores.sum(axis=1, keepdims=True) - np.eye(3)[y]
+        expected.append(slope.T @ x / len(x))
+    found = gradients_of_steps(batch_size, accumulate)
+    assert len(found) == len(expected)
+    for gradient, reference in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, reference, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulated_gradients_go_where_the_optimizer_looks(backend: Backend) -> None:
+    def trained(batch_size: int, accumulate: int) -> dict[str, np.ndarray]:
+        model = layers.Sequential(layers.Flatten(), layers.Linear(16, 3)).to(backend.device_name)
+        loader = small_loader(48, batch_size)
+        Trainer(model, optim.SGD(model.parameters(), 0.1, 0.9), loader, None, accumulate=accumulate).fit(2)
+        return model.state_dict()
+
+    for path, array in trained(16, 1).items():
+        np.testing.assert_allclose(trained(4, 4)[path], array, rtol=1e-5, atol=1e-6)
+
+
+def test_accumulation_passes_frozen_parameters_over() -> None:
+    model = layers.Sequential(layers.Flatten(), layers.Linear(16, 4), layers.Linear(4, 3))
+    model[1].requires_grad_(False)
+    before = model.state_dict()
+    Trainer(model, optim.SGD(model.parameters(), 0.1), small_loader(), None, accumulate=2).fit(1)
+    for path, array in model.state_dict().items():
+        assert np.array_equal(array, before[path]) == path.startswith("1.")
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3, 7])
+def test_a_batch_that_is_computed_anew_spoils_no_accumulated_gradient(failing: int) -> None:
+    expected, cross_entropy, calls = gradients_of_steps(8, 3), F.cross_entropy, 0
+
+    def sometimes(*arguments: Any, **options: Any) -> Tensor:
+        nonlocal calls
+        loss = cross_entropy(*arguments, **options)
+        calls += 1
+        if calls == failing:
+            loss.backward()
+            raise MemoryError
+        return loss
+
+    def retry(attempt: Any, images: np.ndarray, labels: np.ndarray, device: object) -> Any:
+        try:
+            return attempt(images, labels)
+        except MemoryError:
+            return attempt(images, labels)
+
+    with mock.patch.object(F, "cross_entropy", sometimes), mock.patch.object(trainer_module, "with_retry", retry):
+        found = gradients_of_steps(8, 3)
+    assert calls == 8
+    for gradient, reference in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(gradient, reference)
+
+
+def test_the_schedule_counts_optimizer_steps() -> None:
+    rates: list[float] = []
+
+    class Watch(Callback):
+        def on_savepoint(self, trainer: Trainer) -> None:
+            rates.append(trainer.optimizer.lr)
+
+    trainer = small_trainer(Watch(), schedule=lambda step: 0.1 / (step + 1))
+    trainer.accumulate = 3
+    trainer.fit(2)
+    assert rates == [0.1, 0.05, 0.05, 0.1 / 3, 0.025, 0.025]
+
+
+def test_gradients_are_clipped_as_a_whole_and_one_by_one() -> None:
+    plain = gradients_of_steps(16, 1)
+    norms = [float(np.linalg.norm(gradient)) for gradient in gradients_of_steps(16, 1, clip_norm=0.01)]
+    assert all(0.005 < norm <= 0.01 for norm in norms)
+    for clipped, gradient in zip(gradients_of_steps(16, 1, clip_value=0.02), plain, strict=True):
+        np.testing.assert_array_equal(clipped, gradient.clip(-0.02, 0.02))
+    for clipped, gradient in zip(gradients_of_steps(4, 4, clip_value=0.02), gradients_of_steps(4, 4), strict=True):
+        np.testing.assert_array_equal(clipped, gradient.clip(-0.02, 0.02))
+
+
+def test_without_a_test_loader_rows_are_of_the_training_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    model = layers.Sequential(layers.Flatten(), layers.Linear(16, 3))
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    row = Trainer(model, optimizer, small_loader(), None, callbacks=[ProgressLines()]).fit(1)[0]
+    assert list(row) == ["epoch", "train_loss", "train_accuracy", "lr"]
+    assert "test" not in capsys.readouterr().out
+
+
+def test_a_plateau_is_told_the_test_loss_else_the_training_loss() -> None:
+    for key in ("test_loss", "train_loss"):
+        told: list[float] = []
+
+        class Told(optim.ReduceOnPlateau):
+            def observe(self, loss: float, told: list[float] = told) -> None:
+                told.append(loss)
+
+        trainer = small_trainer(schedule=Told(0.1))
+        if key == "train_loss":
+            trainer.test_loader = None
+        assert [row[key] for row in trainer.fit(2)] == told
+
+
+def test_evaluations_are_of_the_averaged_weights() -> None:
+    model = layers.Sequential(layers.Flatten(), layers.Linear(16, 3))
+    average, optimizer = optim.WeightAverage(model, 0.9), optim.SGD(model.parameters(), 0.1)
+    trainer = Trainer(model, optimizer, small_loader(), small_loader(30, seed=1), average=average)
+    row = trainer.fit(1)[0]
+    assert average.updates == trainer.step == 4
+    assert trainer.test_loader is not None
+    assert row["test_loss"] != evaluate(model, trainer.test_loader).loss
+    model.load_state_dict({path: array for path, array in average.state_dict().items() if "/" not in path})
+    assert row["test_loss"] == evaluate(model, trainer.test_loader).loss
+
+
+def test_labels_may_be_probabilities() -> None:
+    class Softly(data.DataLoader):
+        def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for images, labels in super().batches(epoch, first):
+                yield images, (0.85 * np.eye(3)[labels] + 0.05).astype(np.float32)
+
+    rows = []
+    for kind in (Softly, data.DataLoader):
+        model = layers.Sequential(layers.Flatten(), layers.Linear(16, 3))
+        loader = kind(small_loader().dataset, 16, shuffle=True)
+        optimizer = optim.SGD(model.parameters(), 0.1)
+        rows.append(Trainer(model, optimizer, loader, None, label_smoothing=0.0 if kind is Softly else 0.15).fit(2)[-1])
+    assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-5)
+    assert rows[0]["train_accuracy"] == rows[1]["train_accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"accumulate": 0}, "accumulate must be an int >= 1, got 0"),
+        ({"clip_norm": -1.0}, "clip_norm must be a number >= 0, got -1.0"),
+        ({"clip_value": "much"}, "clip_value must be a number >= 0, got 'much'"),
+        ({"clip_norm": 1.0, "clip_value": 2.0}, r"clip_norm=1.0 and clip_value=2.0 are both set; choose one"),
+    ],
+)
+def test_settings_are_checked(options: dict[str, Any], message: str) -> None:
+    model = layers.Linear(2, 2)
+    with pytest.raises(ArgumentError, match=message):
+        Trainer(model, optim.SGD(model.parameters()), small_loader(), None, **options)
 
 
 def test_training_is_in_training_mode_also_after_an_evaluation() -> None:
@@ -214,12 +412,12 @@ def test_epochs_are_counted(epochs: float) -> None:
 def test_lines_and_bar(capsys: pytest.CaptureFixture[str]) -> None:
     small_trainer(ProgressLines()).fit(2)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split()[0] for line in lines] == ["epoch", "1/2", "2/2"]
     small_trainer(ProgressBar()).fit(1)
     printed = capsys.readouterr().out
     assert "epoch 1/1: " in printed
     assert "0/4" in printed
-    assert printed.rstrip().splitlines()[-1].lstrip("\r ").startswith("epoch 1/1  loss ")
+    assert printed.rstrip().splitlines()[-1].split()[0] == "1/1"
 
 
 def test_lenet5_learns_the_digits(digits: data.Splits) -> None:

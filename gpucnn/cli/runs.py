@@ -1,0 +1,52 @@
+"""`gpucnn runs [FOLDER]`: which runs there are, and what came of them."""
+
+import argparse
+from typing import Any
+
+from gpucnn.cli.result_file import check_writable, finite, write_json
+from gpucnn.training.run_list import RunEntry, list_runs
+from gpucnn.training.text_table import shown, text_table
+
+HELP = "List the runs in a folder: model, data, test accuracy, epochs, when they finished, and whether they are whole."
+HEADER = ("run", "model", "data", "accuracy", "epochs", "finished", "state")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `gpucnn runs`."""
+    parser.add_argument(
+        "folder", metavar="FOLDER", nargs="?", default="runs", help="the folder of runs (default: runs)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the list to FILE, too")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out `gpucnn runs`."""
+    entries = list_runs(options.folder)
+    check_writable(options.json)
+    if options.json:
+        write_json(options.json, [as_json(entry) for entry in entries])
+    print("\n".join(table(entries)) if entries else f"no runs in {options.folder}; gpucnn train makes one")
+
+
+def table(entries: list[RunEntry]) -> list[str]:
+    """The lines of a table of runs; dates are the machine's local time."""
+    rows = [
+        (
+            shown(entry.name, 32),
+            shown(entry.model or "", 20),
+            shown(entry.data or "", 20),
+            "" if entry.accuracy is None else f"{entry.accuracy:.4f}",
+            str(entry.epochs),
+            entry.finished.astimezone().strftime("%Y-%m-%d %H:%M") if entry.finished else "",
+            shown(entry.state, 200),
+        )
+        for entry in entries
+    ]
+    return text_table(HEADER, rows, "lllrrll")
+
+
+def as_json(entry: RunEntry) -> dict[str, Any]:
+    """An entry as JSON values; the date in ISO 8601, null for what is unknown."""
+    accuracy = None if entry.accuracy is None else finite(entry.accuracy)
+    finished = None if entry.finished is None else entry.finished.isoformat(timespec="seconds")
+    return {**entry._asdict(), "accuracy": accuracy, "finished": finished}

@@ -1,0 +1,56 @@
+"""The settings of a run as options of a command: `batch_size` is `--batch-size`."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from gpucnn.cli.arguments import argument
+from gpucnn.errors import ArgumentError
+from gpucnn.training.run_config import settings
+from gpucnn.training.value_kind import Kind, Optional, Several, Truth
+
+
+class _Words(argparse.Action):
+    """The words behind an option as one value of `kind`."""
+
+    def __init__(self, *arguments: Any, kind: Kind, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.kind = kind
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            setattr(namespace, self.dest, self.kind.parse(" ".join(values or ())))
+        except ArgumentError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Declare an option for every setting of a RunConfig, in groups."""
+    groups: dict[str, Any] = {}
+    for name, setting in settings().items():
+        group = groups.get(setting.group) or groups.setdefault(setting.group, parser.add_argument_group(setting.group))
+        kind = setting.kind
+        inner = kind.kind if isinstance(kind, Optional) else kind
+        options: dict[str, Any] = {"metavar": setting.placeholder, "type": argument(kind)}
+        if isinstance(inner, Truth):
+            options = {"action": argparse.BooleanOptionalAction}
+        elif isinstance(inner, Several):
+            options = {"metavar": setting.placeholder, "action": _Words, "nargs": "+", "kind": kind}
+        explained = f"{setting.help}: {' | '.join(usages)}" if (usages := kind.usages()) else setting.help
+        group.add_argument(option(name), dest=name, default=argparse.SUPPRESS, help=explained, **options)
+
+
+def option(name: str) -> str:
+    """The option of the setting called `name`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that stood on the command line, by name."""
+    return {name: getattr(options, name) for name in settings() if hasattr(options, name)}

@@ -1,0 +1,117 @@
+"""Images turned, moved, scaled and sheared."""
+
+import math
+from typing import TypeAlias
+
+import numpy as np
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.checks import as_number, is_finite
+from gpucnn.data.augment.draws import between, check_floats, draws
+from gpucnn.data.augment.places import flat_places
+from gpucnn.errors import ArgumentError
+
+Range: TypeAlias = tuple[float, float]
+"""From the first to the second."""
+
+_CACHED_PIXELS = 4096
+"""So many pixels are made at a time on a CPU, that all that belongs to them stays in its cache."""
+
+
+class RandomAffine:
+    """Shear each image, turn it about its centre, scale it and move it, all at random.
+
+    - `degrees`: the angle, counter-clockwise, from -degrees to degrees, or from the first of a pair to the second.
+    - `translate`: by up to this share of the height up or down, and of the width left or right; from 0 to 1.
+    - `scale`: the factor, from the first of a pair to the second; both from 0.01 to 100.
+    - `shear`: the angle to the vertical at which its upright lines stand, in degrees, a number or a pair as `degrees`;
+      within (-90, 90).
+
+    Pixels are interpolated bilinearly; outside the image all is 0, which is black, or the mean colour of normalised
+    images. A sample's draw is a function of (seed, epoch, its index). Raises ArgumentError for what is out of range.
+    """
+
+    def __init__(
+        self, degrees: float | Range, translate: float = 0.0, scale: Range = (1.0, 1.0), shear: float | Range = 0.0
+    ) -> None:
+        self.degrees = _angles(degrees, "degrees", math.inf)
+        self.translate = as_number(translate, "translate")
+        if self.translate > 1:
+            raise ArgumentError(f"translate must be at most 1, the whole of the image, got {translate!r}")
+        factors = _as_range(scale)
+        if factors is None or not 0.01 <= factors[0] <= factors[1] <= 100:
+            raise ArgumentError(f"scale must be a pair of rising factors from 0.01 to 100, got {scale!r}")
+        self.scale = factors
+        self.shear = _angles(shear, "shear", 90)
+
+    def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
+        """Float images (B, C, H, W) to changed ones of the same shape and dtype. Raises DTypeError and ShapeError."""
+        check_floats("RandomAffine", images)
+        drawn = draws("RandomAffine", images, indices, seed, epoch, 5)
+        xp = xp_of(images)
+        batch, _, height, width = images.shape
+        ways = xp.asarray(self._ways_back(drawn, height, width))[..., None, None]
+        changed = xp.empty(images.shape, images.dtype)
+        at_a_time = max(1, batch if xp is not np else _CACHED_PIXELS // (height * width))
+        for start in range(0, batch, at_a_time):
+            part = slice(start, start + at_a_time)
+            changed[part] = _interpolated(images[part], ways[:, :, part])
+        return changed
+
+    def _ways_back(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
+        """How a pixel's source follows from its row and column: (2, 3, B), the factors of both and a constant.
+
+        In float64 and on the host, as the same bits are wanted on every device.
+        """
+        turn = np.deg2rad(between(drawn[:, 0], *self.degrees))
+        moves = between(drawn[:, 1:3], -self.translate, self.translate) * (height, width)
+        scale = between(drawn[:, 3], *self.scale)
+        slant = np.tan(np.deg2rad(between(drawn[:, 4], *self.shear)))
+        cosine, sine = np.cos(turn) / scale, np.sin(turn) / scale
+        factors = np.array([[cosine, sine], [-sine - slant * cosine, cosine - slant * sine]])
+        centre = np.array([[height - 1], [width - 1]]) / 2
+        constants = centre - (factors * (centre + moves.T)).sum(1)
+        return np.concatenate([factors, constants[:, None]], axis=1)
+
+
+def _interpolated(images: Array, ways: Array) -> Array:
+    """Images (B, C, H, W) seen through ways back (2, 3, B, 1, 1): bilinear, 0 outside."""
+    xp = xp_of(images)
+    batch, channels, height, width = images.shape
+    down, right = xp.arange(height)[:, None], xp.arange(width)
+    rows, columns = (way[0] * down + way[1] * right + way[2] for way in ways)
+    # A border of zeros, of one before and two behind, lets all four neighbours of every pixel be read.
+    padded = xp.zeros((batch, channels, height + 3, width + 3), images.dtype)
+    padded[:, :, 1 : height + 1, 1 : width + 1] = images
+    rows, columns = xp.clip(rows, -1, height) + 1, xp.clip(columns, -1, width) + 1
+    top, left = xp.floor(rows), xp.floor(columns)
+    below, after = ((at - corner).astype(images.dtype)[:, None] for at, corner in ((rows, top), (columns, left)))
+    above, before = 1 - below, 1 - after
+    pixels, places = padded.reshape(-1), flat_places(padded, top.astype(np.int64), left.astype(np.int64))
+    values = xp.zeros(images.shape, images.dtype)
+    neighbours = ((0, above, before), (1, above, after), (width + 3, below, before), (width + 4, below, after))
+    for offset, vertical, horizontal in neighbours:
+        neighbour = pixels[offset:].take(places)
+        neighbour *= vertical * horizontal
+        values += neighbour
+    return values
+
+
+def _as_range(value: object) -> Range | None:
+    """A number as (-number, number), a pair of rising numbers as it is, None for what is neither."""
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2 or not all(map(is_finite, pair)):
+        return None
+    low, high = float(pair[0]), float(pair[1])
+    if pair is not value:
+        low = -low
+    return (low, high) if low <= high else None
+
+
+def _angles(value: float | Range, name: str, below: float) -> Range:
+    """The range of angles that `value` stands for; ArgumentError, which calls it `name`, unless it is within `below`."""
+    found = _as_range(value)
+    if found is None or max(map(abs, found)) >= below:
+        limit = "" if below == math.inf else f" within (-{below:g}, {below:g})"
+        raise ArgumentError(f"{name} must be a number >= 0 or a pair of rising numbers{limit}, got {value!r}")
+    return found

@@ -1,0 +1,53 @@
+"""Images moved by whole pixels."""
+
+import numpy as np
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.checks import is_int
+from gpucnn.data.augment.draws import draws, whole
+from gpucnn.data.augment.places import flat_places
+from gpucnn.errors import ArgumentError
+
+
+class RandomShift:
+    """Move each image by up to `max_shift` pixels up or down and left or right.
+
+    This is what others call padding by `max_shift` and cropping at random to the old size. What moves in is
+
+    - 0 for `fill="zero"`, which is black, or the mean colour of normalised images;
+    - the image mirrored at its edge pixels for `fill="reflect"`.
+
+    A sample's shift is a function of (seed, epoch, its index): it does not depend on the batch it comes in. Raises
+    ArgumentError unless `max_shift` is an int >= 0, and for another `fill`.
+    """
+
+    def __init__(self, max_shift: int, fill: str = "zero") -> None:
+        if not is_int(max_shift) or max_shift < 0:
+            raise ArgumentError(f"max_shift must be an int >= 0, got {max_shift!r}")
+        if fill not in ("zero", "reflect"):
+            raise ArgumentError(f'fill must be "zero" or "reflect", got {fill!r}')
+        self.max_shift, self.fill = max_shift, fill
+
+    def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
+        """Images (B, C, H, W) to shifted copies of the same shape and dtype. Raises ShapeError."""
+        drawn = draws("RandomShift", images, indices, seed, epoch, 2)
+        xp = xp_of(images)
+        batch, channels, height, width = images.shape
+        limit = self.max_shift
+        shifts = whole(drawn, 2 * limit + 1)
+        rows, columns = shifts[:, :1] + np.arange(height), shifts[:, 1:] + np.arange(width)
+        if self.fill == "zero":
+            source = xp.zeros((batch, channels, height + 2 * limit, width + 2 * limit), images.dtype)
+            source[:, :, limit : limit + height, limit : limit + width] = images
+        else:
+            source = images
+            rows, columns = _mirrored(rows - limit, height), _mirrored(columns - limit, width)
+        places = flat_places(source, xp.asarray(rows)[:, :, None], xp.asarray(columns)[:, None])
+        return source.reshape(-1)[places]
+
+
+def _mirrored(positions: np.ndarray, length: int) -> np.ndarray:
+    """Positions on a line that goes back and forth between 0 and `length` - 1, the ends not repeated."""
+    period = max(2 * (length - 1), 1)
+    there = positions % period
+    return np.minimum(there, period - there) if length > 1 else there

@@ -1,0 +1,42 @@
+"""The mean and the standard deviation of each channel of a data set."""
+
+from typing import Protocol
+
+import numpy as np
+
+from gpucnn.backend import Array, to_host
+from gpucnn.errors import DataError
+
+IMAGES_AT_A_TIME = 100
+
+
+class Indexed(Protocol):
+    """What gives the images (B, C, H, W) and labels (B,) of indices (B,), as data sets do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: np.ndarray, /) -> tuple[Array, Array]: ...
+
+
+def channel_statistics(dataset: Indexed) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) over all pixels of each channel, for a `Preprocess` that normalises with them.
+
+    They are those of the images that the data set gives, so its own preprocess must not normalise yet. Computed in
+    float64, in parts that fit in memory. Raises DataError if there are no images.
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+    """
+    if len(dataset) == 0:
+        raise DataError("channel_statistics: the data set has no images")
+    count = 0
+    mean, squares = np.zeros(1), np.zeros(1)
+    for start in range(0, len(dataset), IMAGES_AT_A_TIME):
+        images = to_host(dataset[np.arange(start, min(start + IMAGES_AT_A_TIME, len(dataset)))][0])
+        pixels = images.astype(np.float64).swapaxes(0, 1).reshape(images.shape[1], -1)
+        size, middle = pixels.shape[1], pixels.mean(1)
+        # Deviations are summed about each part's own mean: sums of plain squares would cancel.
+        squares = squares + ((pixels - middle[:, None]) ** 2).sum(1)
+        squares = squares + (middle - mean) ** 2 * (count * size / (count + size))
+        mean = mean + (middle - mean) * (size / (count + size))
+        count += size
+    return tuple(mean.tolist()), tuple(np.sqrt(squares / count).tolist())

@@ -1,0 +1,52 @@
+"""Lion."""
+
+from collections.abc import Iterable
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.layers import Parameter
+from gpucnn.optim.betas import as_betas
+from gpucnn.optim.group import Group
+from gpucnn.optim.optimizer import Optimizer
+
+
+class Lion(Optimizer):
+    """Steps of one size, in the direction of the signs of a momentum. It remembers half of what Adam does.
+
+        parameter *= 1 - lr * weight_decay
+        parameter -= lr * sign(beta1 * momentum + (1 - beta1) * gradient)
+        momentum = beta2 * momentum + (1 - beta2) * gradient
+
+    Good learning rates are 3 to 10 times smaller than AdamW's, and weight decays as many times larger. `decay_vectors`: see
+    `Optimizer`. Raises ArgumentError for numbers out of range.
+    Source: Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023.
+    """
+
+    remembers = ("momentum",)
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter | Group],
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        decay_vectors: bool = True,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay, decay_vectors)
+        self.betas = as_betas(betas, "Lion")
+
+    def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
+        beta1, beta2 = self.betas
+        return lr, beta1, 1 - beta1, beta2, 1 - beta2, 1 - lr * weight_decay
+
+    def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
+        lr, beta1, fresh1, beta2, fresh2, kept = settings
+        xp, momentum = xp_of(data), memory["momentum"]
+        direction, share = momentum * beta1, gradient * fresh1
+        direction += share
+        xp.sign(direction, out=direction)
+        direction *= lr
+        data *= kept
+        data -= direction
+        xp.multiply(gradient, fresh2, out=share)
+        momentum *= beta2
+        momentum += share

@@ -1,0 +1,75 @@
+"""RMSprop."""
+
+from collections.abc import Iterable
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.checks import as_number
+from gpucnn.layers import Parameter
+from gpucnn.optim.group import Group
+from gpucnn.optim.optimizer import Optimizer
+
+
+class RMSprop(Optimizer):
+    """Steps divided by the root of the gradient's mean square, as PyTorch defines it: `eps` is added outside the root.
+
+        square = alpha * square + (1 - alpha) * gradient^2
+        parameter -= lr * gradient / (sqrt(square) + eps)
+
+    With `momentum` the quotients are gathered in a velocity, and the step is along that. With `centered` the variance
+    square - mean^2 stands in place of the square; where rounding makes it negative, 0 does. `weight_decay` is added to the
+    gradient, as L2 regularisation. `decay_vectors`: see `Optimizer`. Raises ArgumentError for numbers out of range.
+    Source: Tieleman and Hinton, "Neural networks for machine learning", lecture 6.5, 2012; centered: Graves, "Generating
+    sequences with recurrent neural networks", 2013.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter | Group],
+        lr: float = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        decay_vectors: bool = True,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay, decay_vectors)
+        self.alpha = as_number(alpha, "alpha", below=1)
+        self.eps = as_number(eps, "eps")
+        self.momentum = as_number(momentum, "momentum", below=1)
+        self.centered = centered
+        self.remembers = ("square", *(("mean",) if centered else ()), *(("momentum",) if momentum else ()))
+
+    def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
+        return lr, self.alpha, 1 - self.alpha, self.eps, self.momentum, weight_decay
+
+    def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
+        lr, alpha, fresh, eps, momentum, weight_decay = settings
+        xp, square = xp_of(data), memory["square"]
+        slope = data * weight_decay
+        slope += gradient
+        root = slope * slope
+        root *= fresh
+        square *= alpha
+        square += root
+        if self.centered:
+            mean = memory["mean"]
+            xp.multiply(slope, fresh, out=root)
+            mean *= alpha
+            mean += root
+            xp.multiply(mean, mean, out=root)
+            xp.subtract(square, root, out=root)
+            xp.maximum(root, 0, out=root)
+            xp.sqrt(root, out=root)
+        else:
+            xp.sqrt(square, out=root)
+        root += eps
+        slope /= root
+        if self.momentum:
+            velocity = memory["momentum"]
+            velocity *= momentum
+            velocity += slope
+            xp.multiply(velocity, lr, out=slope)
+        else:
+            slope *= lr
+        data -= slope

@@ -1,0 +1,117 @@
+"""Exponential moving average of a model's weights."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gpucnn.backend import Array, current, to_device, to_host
+from gpucnn.checks import as_number
+from gpucnn.errors import StateError, TrainingError
+from gpucnn.layers import Layer, Parameter
+from gpucnn.optim.state import as_floats, as_steps
+
+UPDATES = "average/updates"
+"""The key of the number of updates; a parameter's path has no slash."""
+
+
+class WeightAverage:
+    """A second set of weights that follows those of a model in training, and often does better in evaluation.
+
+    `update`, after every step of the optimizer, takes the n-th look at the model, counted from 0:
+
+        d = min(decay, (1 + n) / (10 + n))
+        average += (1 - d) * (parameter - average)
+
+    so that the first looks count more, and the initial weights are soon forgotten. Buffers, e.g. a running mean, are
+    averages already: the latest ones are kept. Averages live on the model's device, in its dtype, and move with it.
+
+    - `model`: any layer; the averages begin as its weights of now.
+    - `decay`: the share that stays, a number from 0 to below 1; 0.999 looks back over about 1000 steps.
+
+    Raises ArgumentError for a decay out of range.
+    Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992; the warm-up is that of
+    TensorFlow's ExponentialMovingAverage.
+    """
+
+    def __init__(self, model: Layer, decay: float = 0.999) -> None:
+        self.decay = as_number(decay, "decay", below=1)
+        self.updates = 0
+        """How many there have been."""
+        self._parameters, self._buffers = dict(model.named_parameters()), dict(model.named_buffers())
+        self._averages = {path: _copy(member) for path, member in self._members.items()}
+        self._applied = False
+
+    def update(self) -> None:
+        """Let the averages follow the model. TrainingError inside `applied`, where they are the model's own weights."""
+        if self._applied:
+            raise TrainingError("WeightAverage.update was called inside applied(); update after a training step")
+        fresh = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for path, member in self._members.items():
+            average = self._averages[path] = self._at_home(path)
+            with current(member.device):
+                if path in self._buffers:
+                    average[...] = member.data
+                else:
+                    difference = member.data - average
+                    difference *= fresh
+                    average += difference
+        self.updates += 1
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the model has the averages as its weights and buffers; after it, its own again, whatever happened.
+
+        `with average.applied(): evaluate(model, loader)`. What changes the weights inside is lost. TrainingError if it is
+        applied already.
+        """
+        if self._applied:
+            raise TrainingError("WeightAverage.applied was called inside applied(); the averages are in place already")
+        own = {path: _copy(member) for path, member in self._members.items()}
+        self._applied = True
+        try:
+            for path, member in self._members.items():
+                member.assign(self._at_home(path))
+            yield
+        finally:
+            for path, member in self._members.items():
+                member.assign(own[path])
+            self._applied = False
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the averages as numpy arrays, by the model's paths, and the number of updates as "average/updates"."""
+        averages = {path: np.array(to_host(average), order="C") for path, average in self._averages.items()}
+        return {**averages, UPDATES: np.array(self.updates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave. StateError, and no change, if it does not fit the model."""
+        names = {*self._averages, UPDATES}
+        problems = [f"{path} is missing" for path in (*self._averages, UPDATES) if path not in state]
+        problems += [f"{key} is unknown" for key in state if key not in names]
+        if problems:
+            raise StateError(
+                f"this state does not fit the averaged model: {'; '.join(problems[:4])}"
+                f"{f'; and {len(problems) - 4} more' if len(problems) > 4 else ''}; load the state of an average of an "
+                f"equal model"
+            )
+        updates = as_steps(UPDATES, state[UPDATES], least=0)
+        loaded = {path: as_floats(path, state[path], member.shape) for path, member in self._members.items()}
+        self.updates = updates
+        for path, member in self._members.items():
+            self._averages[path] = to_device(np.array(loaded[path], member.dtype, order="C"), member.device)
+
+    @property
+    def _members(self) -> dict[str, Parameter]:
+        return {**self._parameters, **self._buffers}
+
+    def _at_home(self, path: str) -> Array:
+        """The average, on the device and in the dtype that the model has now."""
+        member = self._members[path]
+        with current(member.device):
+            return to_device(self._averages[path], member.device).astype(member.dtype, copy=False)
+
+
+def _copy(member: Parameter) -> Array:
+    with current(member.device):
+        return member.data.copy()

@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all."""
+
+import os
+import re
+from pathlib import Path
+
+_PART = re.compile(r"\..+\.\d+\.part")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, a crash, or a loss of power, sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what `write_atomically` left of files in `folder` when its process was killed."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _PART.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder written out, where the system lets a folder be opened for it."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,86 @@
+"""Checkpoints during training, at fixed steps and when the process is asked to end."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from gpucnn.checks import as_count, is_int
+from gpucnn.errors import ArgumentError, Terminated
+from gpucnn.training.callback import Callback
+from gpucnn.training.run_folder import RunFolder
+from gpucnn.training.trainer import Trainer
+
+NOTHING_SAVED = "no checkpoint was saved"
+
+
+class CheckpointWriter(Callback):
+    """Saves the trainer's state in a run folder, so that whatever ends the process, little is lost.
+
+    - `folder`: where the run is kept. `config`: what it was asked to do, JSON values, saved with each checkpoint.
+    - `every`: a checkpoint after so many steps, and at the end; 0 for one after every epoch.
+    - `keep`: so many checkpoints stay.
+
+    At SIGTERM and Ctrl-C a checkpoint is saved at the end of the running step, and training ends: with Terminated, or
+    KeyboardInterrupt, whose message says how to go on. A second Ctrl-C ends it at once. That holds while training runs in
+    the main thread, the only one that gets signals; one that the process ignores stays ignored.
+    Raises ArgumentError for numbers out of range, and RunError at once if the folder cannot be written.
+    """
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any], every: int = 0, keep: int = 2) -> None:
+        if not is_int(every) or every < 0:
+            raise ArgumentError(f"every, the steps from checkpoint to checkpoint, must be an int >= 0, got {every!r}")
+        self.folder, self.config = folder, config
+        self.every, self.keep = int(every), as_count(keep, "keep")
+        self._asked: int | None = None
+        self._earlier_handlers: dict[int, Any] = {}
+        self._saved = NOTHING_SAVED
+        self._saved_at: tuple[int, int, int] | None = None
+        folder.prepare()
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._asked, self._saved, self._saved_at = None, NOTHING_SAVED, None
+        if trainer.step:
+            self.folder.go_on(trainer.step, trainer.history, self.config)
+            for path in self.folder.checkpoints.files():
+                self._saved = self._tell(path)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                earlier = signal.getsignal(number)
+                if earlier is not signal.SIG_IGN:
+                    self._earlier_handlers[number] = signal.signal(number, self._handle)
+
+    def on_savepoint(self, trainer: Trainer) -> None:
+        if self._asked is not None or self._is_due(trainer):
+            self._save(trainer)
+        if self._asked is not None:
+            name, kind = ("SIGTERM", Terminated) if self._asked == signal.SIGTERM else ("Ctrl-C", KeyboardInterrupt)
+            raise kind(f"stopped by {name} after step {trainer.step}; {self._saved}")
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        for number, handler in self._earlier_handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._earlier_handlers = {}
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        epoch_ended = trainer.batch == 0
+        if self.every == 0 or trainer.finished:
+            return epoch_ended
+        return not epoch_ended and trainer.step % self.every == 0
+
+    def _save(self, trainer: Trainer) -> None:
+        position = (trainer.epoch, trainer.batch, trainer.step)
+        if position == self._saved_at:
+            return
+        path = self.folder.add_checkpoint(trainer.step, *trainer.state(), self.config, self.keep)
+        self._saved_at = position
+        self._saved = self._tell(path)
+
+    def _tell(self, path: Path) -> str:
+        return f"{path} is saved, go on with: gpucnn train --resume {self.folder.path}"
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._asked is not None:
+            raise KeyboardInterrupt(f"stopped by Ctrl-C at once; {self._saved}")
+        self._asked = number

@@ -1,0 +1,180 @@
+"""The confusion matrix, and precision, recall and F1 of each class, which follow from it."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpucnn.backend import Array, to_host
+from gpucnn.checks import shape_text
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.training.text_table import columns, shown, text_table
+
+NAME_WIDTH = 20
+LISTED = 20
+"""Confusions, and classes, that are listed where there are too many for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """How well the classes are told apart; each is an array (classes,) of float64.
+
+    A ratio of nothing is 0: the precision of a class that was never answered, the recall of one without images.
+    """
+
+    precision: np.ndarray
+    """Of the images answered with the class, the share that belong to it."""
+    recall: np.ndarray
+    """Of the images of the class, the share answered with it."""
+    f1: np.ndarray
+    """The harmonic mean of both; 0 where both are 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class MacroScores:
+    """Means of `ClassScores` over the classes that are a label or an answer at all; NaN if there is none."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+class ConfusionMatrix:
+    """How often each class was answered for each label, counted batch by batch.
+
+    - `class_names`: of the classes 0, 1, ... in their order.
+
+    Batches are kept on their device until `counts` is asked for, which alone waits for it. Raises ArgumentError without a
+    class.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = tuple(class_names)
+        if not self.class_names:
+            raise ArgumentError("ConfusionMatrix: class_names must have at least one class, got none")
+        size = len(self.class_names)
+        self._counts = np.zeros((size, size), np.int64)
+        self._waiting: list[tuple[Array, Array]] = []
+
+    def update(self, answers: Array, labels: Array) -> None:
+        """Count a batch: answers (N,) and labels (N,), integers below the number of classes.
+
+        Raises ShapeError if they do not go together. An integer out of range is told by `counts`, as ArgumentError.
+        """
+        if answers.ndim != 1 or answers.shape != labels.shape:
+            raise ShapeError(
+                f"ConfusionMatrix: expected answers (N,) and labels (N,), got {shape_text(answers.shape)} and "
+                f"{shape_text(labels.shape)}"
+            )
+        self._waiting.append((answers, labels))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 (classes, classes): in row i and column j the images with label i that were answered with j."""
+        size = len(self.class_names)
+        while self._waiting:
+            answers, labels = (to_host(array).astype(np.int64) for array in self._waiting[0])
+            for what, values in (("answer", answers), ("label", labels)):
+                if values.size and not 0 <= values.min() <= values.max() < size:
+                    wrong = int(values.min() if values.min() < 0 else values.max())
+                    raise ArgumentError(
+                        f"ConfusionMatrix: {what} {wrong}, expected 0 to {size - 1}, as class_names has"
+                    )
+            self._counts += np.bincount(labels * size + answers, minlength=size * size).reshape(size, size)
+            del self._waiting[0]
+        return self._counts.copy()
+
+    @property
+    def support(self) -> np.ndarray:
+        """int64 (classes,): the images of each class."""
+        counts: np.ndarray = self.counts.sum(axis=1)
+        return counts
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers; NaN before the first."""
+        counts = self.counts
+        return float(counts.trace() / counts.sum()) if counts.any() else float("nan")
+
+    def scores(self) -> ClassScores:
+        """Precision, recall and F1 of each class."""
+        counts = self.counts
+        right, answered, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+        return ClassScores(_ratio(right, answered), _ratio(right, support), _ratio(2 * right, answered + support))
+
+    def macro(self) -> MacroScores:
+        """The means over the classes, every class for as much as any other, whatever its support."""
+        counts, scores = self.counts, self.scores()
+        there = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
+        if not there.any():
+            return MacroScores(float("nan"), float("nan"), float("nan"))
+        precision, recall, f1 = (
+            float(values[there].mean()) for values in (scores.precision, scores.recall, scores.f1)
+        )  # fmt: skip
+        return MacroScores(precision, recall, f1)
+
+    def class_lines(self, all_classes: bool = False) -> list[str]:
+        """A table with a line a class, and the macro averages.
+
+        Of more than 20 classes it has those of the lowest F1, the lowest first, unless `all_classes`.
+        """
+        scores, support = self.scores(), self.support
+        order = np.arange(len(support))
+        left_out = 0 if all_classes else len(order) - LISTED
+        if left_out > 0:
+            order = np.argsort(scores.f1, kind="stable")[:LISTED]
+        rows = [
+            (shown(self.class_names[place], NAME_WIDTH), *_decimals(scores.precision[place], scores.recall[place],
+             scores.f1[place]), f"{support[place]:,}")
+            for place in order
+        ]  # fmt: skip
+        macro = self.macro()
+        mean = ("macro average", *_decimals(macro.precision, macro.recall, macro.f1), f"{support.sum():,}")
+        lines = text_table(("class", "precision", "recall", "F1", "images"), [*rows, mean], "lrrrr")
+        note = [f"({left_out} more classes with an F1 no lower)"] if left_out > 0 else []
+        return [*lines[:-1], *note, lines[1], lines[-1]]
+
+    def matrix_lines(self, width: int = 80) -> list[str]:
+        """The matrix, a row a label and a column an answer, zeros as dots; if wider than `width`, the largest confusions."""
+        counts = self.counts
+        names = [shown(name, NAME_WIDTH) for name in self.class_names]
+        cells = [[f"{count:,}" if count else "." for count in row] for row in counts]
+        rows = [(name, *row) for name, row in zip(names, cells, strict=True)]
+        lines = text_table(("label \\ answer", *names), rows, "l" + "r" * len(names))
+        if columns(lines[1]) <= width:
+            return lines
+        return self._confusion_lines(counts, names)
+
+    def csv(self) -> str:
+        """The matrix as CSV: a header of the answers' names, and a row a label with its name first."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["label \\ answer", *self.class_names])
+        writer.writerows([name, *row] for name, row in zip(self.class_names, self.counts.tolist(), strict=True))
+        return text.getvalue()
+
+    def _confusion_lines(self, counts: np.ndarray, names: Sequence[str]) -> list[str]:
+        wrong = counts - np.diag(counts.diagonal())
+        order = np.argsort(-wrong, axis=None, kind="stable")
+        places = [divmod(int(flat), len(names)) for flat in order[: min(LISTED, np.count_nonzero(wrong))]]
+        rows = [
+            (names[label], names[answer], f"{wrong[label, answer]:,}", f"{counts[label].sum():,}")
+            for label, answer in places
+        ]
+        if not rows:
+            return ["no confusions"]
+        rest = np.count_nonzero(wrong) - len(rows)
+        note = [f"({rest:,} more pairs, none more often)"] if rest else []
+        return [*text_table(("label", "answer", "times", "of"), rows, "llrr"), *note]
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    ratio = np.zeros(len(part))
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
+
+
+def _decimals(*numbers: float) -> tuple[str, ...]:
+    return tuple(f"{number:.4f}" for number in numbers)

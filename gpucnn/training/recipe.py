@@ -1,0 +1,35 @@
+"""What suits a data set, and an optimizer, unless the user says otherwise."""
+
+from typing import NamedTuple
+
+
+class Recipe(NamedTuple):
+    """What suits a data set."""
+
+    epochs: int
+    batch_size: int
+    label_smoothing: float = 0.0
+    augment: tuple[str, ...] = ()
+
+
+class Pull(NamedTuple):
+    """What suits an optimizer: its peak learning rate, and its weight decay."""
+
+    lr: float
+    weight_decay: float = 0.0
+
+
+DATA_SETS = {
+    "digits": Recipe(40, 32, label_smoothing=0.1, augment=("shift:2",)),
+    "mnist": Recipe(3, 64),
+    "fashion-mnist": Recipe(10, 64),
+    "cifar10": Recipe(10, 64, augment=("flip", "shift:4")),
+}
+OPTIMIZERS = {
+    "adam": Pull(0.003),
+    "adamw": Pull(0.003, weight_decay=0.01),
+    "sgd": Pull(0.03),
+    "rmsprop": Pull(0.001),
+    "adagrad": Pull(0.03),
+    "lion": Pull(0.0003),
+}

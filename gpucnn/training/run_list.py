@@ -1,0 +1,93 @@
+"""The runs in a folder, each with what can be told of it at a glance."""
+
+import json
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gpucnn.errors import RunError
+from gpucnn.training.model_file import read_description
+from gpucnn.training.run_folder import RunFolder
+
+
+class RunEntry(NamedTuple):
+    """What is known of a run; None stands for what its files do not tell."""
+
+    name: str
+    model: str | None
+    data: str | None
+    accuracy: float | None
+    """On the test images, after the last finished epoch."""
+    epochs: int
+    """How many have finished."""
+    finished: datetime | None
+    """When the run ended; None for one that did not."""
+    state: str
+    """"finished", "unfinished at epoch 3", which may go on at this moment, or "damaged: " and the reason."""
+
+
+def list_runs(folder: str | os.PathLike[str]) -> list[RunEntry]:
+    """The runs in `folder`, or that in `folder` itself, by name, numbers in the order of their values.
+
+    A folder without any of a run's files is none, and is left out. Raises RunError if `folder` cannot be read.
+    """
+    path = Path(folder)
+    try:
+        inside = list(path.iterdir())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); give the folder that holds runs") from None
+    candidates = [path] if _is_run(path) else [place for place in inside if _is_run(place)]
+    return [_entry(RunFolder(place)) for place in sorted(candidates, key=_by_name)]
+
+
+def _is_run(path: Path) -> bool:
+    run = RunFolder(path)
+    return any(os.path.isfile(file) for file in (run.config_file, run.metrics_file, run.model_file, run.summary_file))
+
+
+def _by_name(path: Path) -> list[tuple[int, str]]:
+    """What sorts lenet5-digits-2 before lenet5-digits-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _entry(run: RunFolder) -> RunEntry:
+    name = run.path.resolve().name
+    model = data_name = accuracy = finished = None
+    epochs = 0
+    try:
+        config = run.read_config()
+        model, data_name = str(config["create"].get("name")), config["data"]
+        rows = _metrics(run.metrics_file)
+        epochs, accuracy = len(rows), rows[-1].get("test_accuracy") if rows else None
+        if epochs or run.model_file.exists():
+            read_description(run.model_file)
+        if run.summary_file.exists():
+            _summary(run.summary_file)
+            finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
+        state = "finished" if finished else f"unfinished at epoch {epochs}" if epochs else "unfinished in epoch 1"
+    except (RunError, OSError) as error:
+        state = f"damaged: {error}"
+    return RunEntry(name, model, data_name, accuracy, epochs, finished, state)
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics, none before the first epoch's end. RunError if they are not as gpucnn writes them."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+    if not all(isinstance(row, dict) and isinstance(row.get("test_accuracy", 0.0), float | int) for row in rows):
+        raise RunError(f"{path}: not lines of metrics as gpucnn train writes them")
+    return rows
+
+
+def _summary(path: Path) -> None:
+    """RunError if a run's summary is not JSON."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None

@@ -1,0 +1,55 @@
+"""The history of a run as TensorBoard shows it."""
+
+import os
+from typing import TYPE_CHECKING
+
+from gpucnn.errors import LibraryError
+from gpucnn.training.epoch_clock import EpochClock
+from gpucnn.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
+TAGS = {
+    "train_loss": "loss/train",
+    "test_loss": "loss/test",
+    "train_accuracy": "accuracy/train",
+    "test_accuracy": "accuracy/test",
+    "lr": "learning rate",
+}
+
+
+class TensorBoardLog(EpochClock):
+    """Writes loss, accuracy, learning rate and speed of every finished epoch into `folder`, for `tensorboard --logdir`.
+
+    The step of a point is the epoch's number. When training begins, or is resumed, points that come again hide those that
+    are there. Raises LibraryError if tensorboardX is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        try:
+            import tensorboardX  # noqa: F401
+        except ImportError as error:
+            raise LibraryError(
+                f'TensorBoardLog needs tensorboardX ({error}); install it with: pip install "gpucnn[tensorboard]"'
+            ) from None
+        self.folder = os.fspath(folder)
+        self._writer: SummaryWriter | None = None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(self.folder, purge_step=len(trainer.history) + 1)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        assert self._writer is not None
+        row = trainer.history[-1]
+        points = {tag: row[name] for name, tag in TAGS.items() if name in row}
+        for tag, value in {**points, "images per second": self.images_per_second, "waiting": self.waiting}.items():
+            self._writer.add_scalar(tag, value, row["epoch"])
+        self._writer.flush()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
