@@ -94,7 +94,8 @@ class Trainer:
         Raises ArgumentError unless `epochs` is an int >= 1, TrainingError after an epoch whose loss is not finite.
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
-        self.stop_reason = ""
+        if self.batch == 0:  # else a callback has, in the epoch that goes on, asked for its end to be the last
+            self.stop_reason = ""
         with ExitStack() as at_end:
             for callback in reversed(self.callbacks):
                 at_end.callback(callback.on_train_end, self)
@@ -110,7 +111,7 @@ class Trainer:
         return self.history
 
     def stop(self, reason: str) -> None:
-        """End training after the running epoch, for a `reason` that is not empty. The next `fit` forgets it."""
+        """End training after the running epoch, for a `reason` that is not empty. A `fit` from there on forgets it."""
         self.stop_reason = reason
 
     @property
