@@ -102,7 +102,7 @@ class Trainer:
             self._notify("on_train_begin")
             # A loss that overflows is told by TrainingError, once, and not by NumPy's warnings.
             at_end.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
-            while self.epoch < self.epochs and not self.stop_reason:
+            while not self.finished:
                 self._notify("on_epoch_begin")
                 self.history.append(self.run_epoch())
                 self._notify("on_epoch_end")
@@ -116,8 +116,8 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs that were asked for are done, or training was stopped."""
-        return self.epoch >= self.epochs or bool(self.stop_reason)
+        """Whether all epochs that `fit` was asked for are done, or training has been stopped; not within an epoch."""
+        return self.batch == 0 and (self.epoch >= self.epochs or bool(self.stop_reason))
 
     def run_epoch(self) -> dict[str, float]:
         """What is left of one pass over the training set, and an evaluation: a row of the history."""
