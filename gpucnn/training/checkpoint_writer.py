@@ -36,11 +36,10 @@ class CheckpointWriter(Callback):
         self._asked: int | None = None
         self._earlier_handlers: dict[int, Any] = {}
         self._saved = NOTHING_SAVED
-        self._saved_at: tuple[int, int, int] | None = None
         folder.prepare()
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._asked, self._saved, self._saved_at = None, NOTHING_SAVED, None
+        self._asked, self._saved = None, NOTHING_SAVED
         if trainer.step:
             self.folder.go_on(trainer.step, trainer.history, self.config)
             for path in self.folder.checkpoints.files():
@@ -52,10 +51,12 @@ class CheckpointWriter(Callback):
                     self._earlier_handlers[number] = signal.signal(number, self._handle)
 
     def on_savepoint(self, trainer: Trainer) -> None:
-        if self._asked is not None or self._is_due(trainer):
-            self._save(trainer)
-        if self._asked is not None:
-            name, kind = ("SIGTERM", Terminated) if self._asked == signal.SIGTERM else ("Ctrl-C", KeyboardInterrupt)
+        asked = self._asked  # looked at once: a signal that comes later is for the next step
+        if asked is not None or self._is_due(trainer):
+            path = self.folder.add_checkpoint(trainer.step, *trainer.state(), self.config, self.keep)
+            self._saved = self._tell(path)
+        if asked is not None:
+            name, kind = ("SIGTERM", Terminated) if asked == signal.SIGTERM else ("Ctrl-C", KeyboardInterrupt)
             raise kind(f"stopped by {name} after step {trainer.step}; {self._saved}")
 
     def on_train_end(self, trainer: Trainer) -> None:
@@ -64,18 +65,9 @@ class CheckpointWriter(Callback):
         self._earlier_handlers = {}
 
     def _is_due(self, trainer: Trainer) -> bool:
-        epoch_ended = trainer.batch == 0
-        if self.every == 0 or trainer.finished:
-            return epoch_ended
-        return not epoch_ended and trainer.step % self.every == 0
-
-    def _save(self, trainer: Trainer) -> None:
-        position = (trainer.epoch, trainer.batch, trainer.step)
-        if position == self._saved_at:
-            return
-        path = self.folder.add_checkpoint(trainer.step, *trainer.state(), self.config, self.keep)
-        self._saved_at = position
-        self._saved = self._tell(path)
+        if trainer.batch == 0:  # an epoch has ended
+            return self.every == 0 or trainer.finished
+        return self.every > 0 and trainer.step % self.every == 0
 
     def _tell(self, path: Path) -> str:
         return f"{path} is saved, go on with: gpucnn train --resume {self.folder.path}"

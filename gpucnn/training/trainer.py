@@ -94,14 +94,15 @@ class Trainer:
         Raises ArgumentError unless `epochs` is an int >= 1, TrainingError after an epoch whose loss is not finite.
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
-        self.stop_reason = ""
+        if self.batch == 0:  # else a callback has, in the epoch that goes on, asked for its end to be the last
+            self.stop_reason = ""
         with ExitStack() as at_end:
             for callback in reversed(self.callbacks):
                 at_end.callback(callback.on_train_end, self)
             self._notify("on_train_begin")
             # A loss that overflows is told by TrainingError, once, and not by NumPy's warnings.
             at_end.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
-            while self.epoch < self.epochs and not self.stop_reason:
+            while not self.finished:
                 self._notify("on_epoch_begin")
                 self.history.append(self.run_epoch())
                 self._notify("on_epoch_end")
@@ -110,13 +111,13 @@ class Trainer:
         return self.history
 
     def stop(self, reason: str) -> None:
-        """End training after the running epoch, for a `reason` that is not empty. The next `fit` forgets it."""
+        """End training after the running epoch, for a `reason` that is not empty. A `fit` from there on forgets it."""
         self.stop_reason = reason
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs that were asked for are done, or training was stopped."""
-        return self.epoch >= self.epochs or bool(self.stop_reason)
+        """Whether all epochs that `fit` was asked for are done, or training has been stopped; not within an epoch."""
+        return self.batch == 0 and (self.epoch >= self.epochs or bool(self.stop_reason))
 
     def run_epoch(self) -> dict[str, float]:
         """What is left of one pass over the training set, and an evaluation: a row of the history."""

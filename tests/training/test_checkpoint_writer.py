@@ -44,6 +44,18 @@ def test_checkpoints_are_written_at_their_steps(tmp_path: Path) -> None:
     assert trained(tmp_path / "9", 9, keep=5) == ([0] * 8, ["8"])
 
 
+def test_steps_are_saved_also_after_training_was_told_to_stop(tmp_path: Path) -> None:
+    class Stop(Callback):
+        def on_batch_end(self, trainer: Trainer) -> None:
+            trainer.stop("enough")
+
+    folder = RunFolder(tmp_path)
+    watch = Watch(folder)
+    small_trainer(watch, Stop(), CheckpointWriter(folder, {}, every=2)).fit(9)
+    assert watch.saved == [0, 0, 2, 2]
+    assert folder.checkpoints.load().values["stop_reason"] == "enough"
+
+
 def test_the_last_checkpoint_is_of_the_end(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     trainer = small_trainer(CheckpointWriter(folder, {"model": "small"}, every=3))

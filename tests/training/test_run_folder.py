@@ -245,11 +245,28 @@ def test_numbers_go_up(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("no space")))
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
         write_atomically(path, b"new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_file_is_on_the_disk_before_it_gets_its_name_and_the_name_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that loses power shows nothing else of what was not synced."""
+    path, seen = tmp_path / "file", []
+    path.write_text("old")
+    fsync = os.fsync
+
+    def watched(handle: int) -> None:
+        seen.append((stat.S_ISDIR(os.fstat(handle).st_mode), path.read_text()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write_atomically(path, b"new")
+    assert seen == [(False, "old"), (True, "new")]
 
 
 def test_what_is_no_run_is_named(tmp_path: Path, run: RunFolder) -> None:

@@ -153,6 +153,22 @@ def test_stopping_is_part_of_the_state() -> None:
     assert (resumed.epoch, resumed.stop_reason) == (3, "")
 
 
+def test_a_run_that_was_told_to_stop_in_the_middle_of_an_epoch_stops_at_its_end() -> None:
+    class Stop(Callback):
+        def on_batch_end(self, trainer: Trainer) -> None:
+            if trainer.step == BATCHES + 1:
+                trainer.stop("enough is known")
+
+    trainer = small_trainer(Stop(), saver := Saver())
+    trainer.fit(9)
+    state = saver.states[BATCHES + 2]
+    assert (state[1]["step"], state[1]["stop_reason"]) == (BATCHES + 2, "enough is known")
+    resumed = small_trainer()
+    resumed.restore(*state)
+    resumed.fit(8)
+    assert_same(resumed.state(), trainer.state())
+
+
 def test_between_the_batches_of_a_step_nothing_is_saved() -> None:
     trainer = small_trainer(accumulate=3)
     images, labels = next(trainer.train_loader.batches(0))
