@@ -58,8 +58,8 @@ def test_every_state(folder: Path, trained: Path, tmp_path: Path) -> None:
         "cut",
         "mlp-2",
         "mlp-10",
-        "nomodel",
         "noconfig",
+        "nomodel",
         "open",
         "w" * 60,
     ]
@@ -68,25 +68,28 @@ def test_every_state(folder: Path, trained: Path, tmp_path: Path) -> None:
     assert (whole["model"], whole["data"], whole["epochs"]) == ("mlp", "digits", 2)
     assert (whole["accuracy"], whole["state"]) == (summary["test_accuracy"], "finished")
     assert datetime.fromisoformat(str(whole["finished"])).timestamp() == 1_700_000_000
-    assert {name: run["state"] for name, run in found.items() if run["state"] != "finished"} == {
-        "badlines": f"damaged: {folder}/badlines/metrics.jsonl: not lines of metrics as gpucnn train writes them",
-        "badsummary": f"damaged: {folder}/badsummary/summary.json: cannot be read (Expecting property name enclosed in "
-                      "double quotes: line 1 column 2 (char 1))",
+    assert {name: run["state"] for name, run in found.items() if run["state"] not in ("finished", "damaged")} == {
         "begun": "unfinished in epoch 1",
-        "cut": found["cut"]["state"],
-        "noconfig": f"damaged: {folder}/noconfig: no run there (no config.json); give the folder that gpucnn train made",
-        "nomodel": f"damaged: {folder}/nomodel/model.safetensors: no such model file; train first",
         "open": "unfinished at epoch 2",
+    }
+    cut = str(found["cut"]["reason"])
+    assert cut.startswith(f"{folder}/cut/model.safetensors: not a model that can be read (")
+    assert {name: run["reason"] for name, run in found.items() if run["state"] == "damaged"} == {
+        "badlines": f"{folder}/badlines/metrics.jsonl: not lines of metrics as gpucnn train writes them",
+        "badsummary": f"{folder}/badsummary/summary.json: cannot be read (Expecting property name enclosed in double "
+                      "quotes: line 1 column 2 (char 1))",
+        "cut": cut,
+        "noconfig": f"{folder}/noconfig: no run there (no config.json); give the folder that gpucnn train made",
+        "nomodel": f"{folder}/nomodel/model.safetensors: no such model file; train first",
     }  # fmt: skip
-    assert str(found["cut"]["state"]).startswith(
-        f"damaged: {folder}/cut/model.safetensors: not a model that can be read ("
-    )
-    assert (found["open"]["finished"], found["begun"]["accuracy"], found["noconfig"]["model"]) == (None, None, None)
+    assert {run["reason"] for run in found.values() if run["state"] != "damaged"} == {None}
+    assert (found["open"]["finished"], found["begun"]["accuracy"], found["noconfig"]["epochs"]) == (None, None, None)
 
 
 def test_the_table_fits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", str(folder)]) == 0
-    header, rule, *lines = capsys.readouterr().out.splitlines()
+    table, reasons = capsys.readouterr().out.split("\n\n")
+    header, rule, *lines = table.splitlines()
     assert header.split() == ["run", "model", "data", "accuracy", "epochs", "finished", "state"]
     assert set(rule) == {"-"}
     assert len(lines) == 10
@@ -94,7 +97,18 @@ def test_the_table_fits(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
         line.index(word) for line in lines for word in ("finished", "unfinished", "damaged") if f"  {word}" in line
     }
     assert starts == {header.index("state")}
-    assert re.match(r"w{15}\.\.\.w{14}  mlp ", lines[-1])
+    assert max(map(len, lines)) <= 100
+    assert [reason.split(": ")[0] for reason in reasons.splitlines()] == [
+        str(folder / name)
+        for name in (
+            "badlines/metrics.jsonl",
+            "badsummary/summary.json",
+            "cut/model.safetensors",
+            "noconfig",
+            "nomodel/model.safetensors",
+        )
+    ]
+    assert re.match(r"w{11}\.\.\.w{10}  mlp ", lines[-1])
     assert datetime.fromtimestamp(1_700_000_000).strftime("%Y-%m-%d %H:%M") in lines[4]
 
 
@@ -112,10 +126,10 @@ def test_no_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("content", ["[]", "3", '{"epoch": 1}x', "[" * 100_000, "\ud800"])
 def test_metrics_that_are_none(content: str, folder: Path, tmp_path: Path) -> None:
     (folder / "open" / "metrics.jsonl").write_bytes(content.encode(errors="surrogatepass"))
-    assert str(states(folder, tmp_path)["open"]["state"]).startswith(f"damaged: {folder}/open/metrics.jsonl: ")
+    assert str(states(folder, tmp_path)["open"]["reason"]).startswith(f"{folder}/open/metrics.jsonl: ")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{}"])
 def test_configs_that_are_none(content: bytes, folder: Path, tmp_path: Path) -> None:
     (folder / "open" / "config.json").write_bytes(content)
-    assert str(states(folder, tmp_path)["open"]["state"]).startswith(f"damaged: {folder}/open/config.json: ")
+    assert str(states(folder, tmp_path)["open"]["reason"]).startswith(f"{folder}/open/config.json: ")
