@@ -9,6 +9,7 @@ from gpucnn.training.text_table import shown, text_table
 
 HELP = "List the runs in a folder: model, data, test accuracy, epochs, when they finished, and whether they are whole."
 HEADER = ("run", "model", "data", "accuracy", "epochs", "finished", "state")
+LONGEST_REASON = 300
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,24 +26,25 @@ def run(options: argparse.Namespace) -> None:
     check_writable(options.json)
     if options.json:
         write_json(options.json, [as_json(entry) for entry in entries])
-    print("\n".join(table(entries)) if entries else f"no runs in {options.folder}; gpucnn train makes one")
+    print("\n".join(lines(entries)) if entries else f"no runs in {options.folder}; gpucnn train makes one")
 
 
-def table(entries: list[RunEntry]) -> list[str]:
-    """The lines of a table of runs; dates are the machine's local time."""
+def lines(entries: list[RunEntry]) -> list[str]:
+    """A table of runs, dates in the machine's local time, and below it what is wrong with those that are damaged."""
     rows = [
         (
-            shown(entry.name, 32),
+            shown(entry.name, 24),
             shown(entry.model or "", 20),
             shown(entry.data or "", 20),
             "" if entry.accuracy is None else f"{entry.accuracy:.4f}",
-            str(entry.epochs),
+            "" if entry.epochs is None else str(entry.epochs),
             entry.finished.astimezone().strftime("%Y-%m-%d %H:%M") if entry.finished else "",
-            shown(entry.state, 200),
+            entry.state,
         )
         for entry in entries
     ]
-    return text_table(HEADER, rows, "lllrrll")
+    reasons = [shown(entry.reason, LONGEST_REASON) for entry in entries if entry.reason]
+    return [*text_table(HEADER, rows, "lllrrll"), *(["", *reasons] if reasons else [])]
 
 
 def as_json(entry: RunEntry) -> dict[str, Any]:

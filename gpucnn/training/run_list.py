@@ -20,12 +20,14 @@ class RunEntry(NamedTuple):
     data: str | None
     accuracy: float | None
     """On the test images, after the last finished epoch."""
-    epochs: int
+    epochs: int | None
     """How many have finished."""
     finished: datetime | None
     """When the run ended; None for one that did not."""
     state: str
-    """"finished", "unfinished at epoch 3", which may go on at this moment, or "damaged: " and the reason."""
+    """"finished", "unfinished at epoch 3", which may go on at this moment, or "damaged"."""
+    reason: str | None
+    """Why it is damaged; None if it is not."""
 
 
 def list_runs(folder: str | os.PathLike[str]) -> list[RunEntry]:
@@ -53,9 +55,8 @@ def _by_name(path: Path) -> list[tuple[int, str]]:
 
 
 def _entry(run: RunFolder) -> RunEntry:
-    name = run.path.resolve().name
-    model = data_name = accuracy = finished = None
-    epochs = 0
+    name = run.path.name or run.path.resolve().name
+    model = data_name = accuracy = epochs = finished = reason = None
     try:
         config = run.read_config()
         model, data_name = str(config["create"].get("name")), config["data"]
@@ -68,8 +69,8 @@ def _entry(run: RunFolder) -> RunEntry:
             finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
         state = "finished" if finished else f"unfinished at epoch {epochs}" if epochs else "unfinished in epoch 1"
     except (RunError, OSError) as error:
-        state = f"damaged: {error}"
-    return RunEntry(name, model, data_name, accuracy, epochs, finished, state)
+        state, reason = "damaged", " ".join(str(error).split())
+    return RunEntry(name, model, data_name, accuracy, epochs, finished, state, reason)
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:

@@ -39,7 +39,9 @@ class TensorBoardLog(EpochClock):
     def on_train_begin(self, trainer: Trainer) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(self.folder, purge_step=len(trainer.history) + 1)
+        epochs = len(trainer.history)
+        # The suffix, as two files of one second would have one name, and the first be lost.
+        self._writer = SummaryWriter(self.folder, purge_step=epochs + 1, filename_suffix=f".{epochs:05d}")
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         assert self._writer is not None

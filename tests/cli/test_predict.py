@@ -1,0 +1,158 @@
+"""`gpucnn predict`: files, folders, damaged files, and the files it writes. `test_commands` has the kinds of files."""
+
+import contextlib
+import csv
+import json
+import os
+import pty
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpucnn import Tensor, data, no_grad
+from gpucnn.cli import predict
+from gpucnn.cli.main import main
+from gpucnn.training import RunFolder
+from tests.cli.small_runs import save_digit, train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with images at several depths, and what is none."""
+    folder = tmp_path / "images"
+    for index, name in enumerate(["b.png", "a.PNG", "deep/er/c.jpg", "deep/d.bmp", ".hidden/e.png", "._f.png"]):
+        save_digit(folder / name, index)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def answers(text: str) -> list[list[str]]:
+    return [line.split("  ") for line in text.splitlines()]
+
+
+def test_folders_are_searched_in_order(run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single = str(images / "b.png")
+    assert main(["predict", str(run), str(images), single, "--device", "cpu"]) == 0
+    found = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert found == [*(str(images / name) for name in ("a.PNG", "b.png", "deep/d.bmp", "deep/er/c.jpg")), single]
+
+
+def test_a_link_to_its_own_folder_is_no_endless_way(
+    run: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "loop").symlink_to(images)
+    assert main(["predict", str(run), str(images), "--device", "cpu"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_batches_change_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(11):
+        save_digit(tmp_path / "many" / f"{index:02}.png", index)
+    outputs = []
+    for size in (1, 4, 64):
+        monkeypatch.setattr(predict, "BATCH", size)
+        assert main(["predict", str(run), str(tmp_path / "many"), "--device", "cpu"]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == "device: cpu (asked for)\n"
+        outputs.append(printed.out)
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert outputs[0].count("\n") == 11
+
+
+def test_the_best_answers_are_those_of_the_model(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save_digit(tmp_path / "digit.png", 7)
+    splits = data.load("digits", image_size=RunFolder(run).load_preprocess().image_size)
+    with no_grad():
+        logits = RunFolder(run).load_model()(Tensor(splits.test[[7]][0])).numpy()[0].astype(np.float64)
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    order = np.argsort(-probabilities)
+    for top in (1, 3, 10):
+        assert main(["predict", str(run), str(path), "--device", "cpu", "--top", str(top)]) == 0
+        name, *cells = answers(capsys.readouterr().out)[0]
+        assert name == str(path)
+        assert cells[::2] == [str(place) for place in order[:top]]
+        assert [float(cell) for cell in cells[1::2]] == pytest.approx(probabilities[order[:top]], abs=2e-4)
+    assert main(["predict", str(run), str(path), "--device", "cpu", "--top", "99"]) == 0
+    assert len(answers(capsys.readouterr().out)[0]) == 1 + 20
+
+
+def test_a_damaged_file_is_named_and_the_rest_goes_on(
+    run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "aa.png").write_text("no image")
+    (images / "deep" / "z.png").write_bytes((images / "b.png").read_bytes()[:40])
+    files = {kind: tmp_path / f"found.{kind}" for kind in ("csv", "json")}
+    command = ["predict", str(run), str(images), str(images / "gone.png"), "--device", "cpu", "--top", "2"]
+    assert main([*command, "--csv", str(files["csv"]), "--json", str(files["json"])]) == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 4
+    errors = printed.err.splitlines()
+    assert errors[0] == "device: cpu (asked for)"
+    assert errors[1].startswith(f"gpucnn predict: {images / 'aa.png'}: not an image that can be read (")
+    assert errors[2].startswith(f"gpucnn predict: {images / 'deep' / 'z.png'}: not an image that can be read (")
+    assert errors[3:] == [f"gpucnn predict: {images / 'gone.png'}: no such image file"]
+
+    with files["csv"].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    content = json.loads(files["json"].read_text())
+    assert list(rows[0]) == ["file", "class", "probability", "class_2", "probability_2", "error"]
+    assert [row["file"] for row in rows] == [one["file"] for one in content]
+    assert [Path(row["file"]).name for row in rows] == [
+        "a.PNG", "aa.png", "b.png", "d.bmp", "z.png", "c.jpg", "gone.png",
+    ]  # fmt: skip
+    for row, one in zip(rows, content, strict=True):
+        if "error" in one:
+            assert row["error"] == one["error"]
+            assert not row["class"]
+        else:
+            assert row["error"] == ""
+            assert [row["class"], row["class_2"]] == [answer["class"] for answer in one["answers"]]
+            assert float(row["probability"]) == one["answers"][0]["probability"] > one["answers"][1]["probability"]
+    assert rows[6]["error"] == f"{images / 'gone.png'}: no such image file"
+
+
+def test_nothing_but_an_empty_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", str(run), str(tmp_path / "empty"), "--device", "cpu"]) == 1
+    printed = capsys.readouterr()
+    message = f"{tmp_path / 'empty'}: no images in this folder; give a folder with files that end in .png, .jpg or .npy"
+    assert (printed.out, printed.err) == ("", f"gpucnn predict: {message}\n")
+
+
+def test_a_file_name_that_is_no_text(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    os.rename(save_digit(tmp_path / "digit.png", 0), name)
+    found = tmp_path / "found.csv"
+    assert main(["predict", str(run), name, "--device", "cpu", "--csv", str(found), "--json", str(tmp_path / "j")]) == 0
+    assert os.fsencode(name) in found.read_bytes()
+    assert json.loads((tmp_path / "j").read_text())[0]["file"] == name
+
+
+def test_a_bar_on_a_terminal_and_a_clean_table_elsewhere(run: Path, images: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, "-m", "gpucnn", "predict", str(run), str(images), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True, timeout=60)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # at the end of what was written
+        while chunk := os.read(ours, 4096):
+            shown += chunk
+    os.close(ours)
+    assert b"image/s" in shown
+    assert len(result.stdout.splitlines()) == 4
+    assert "\r" not in result.stdout
