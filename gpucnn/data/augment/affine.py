@@ -14,7 +14,7 @@ from gpucnn.errors import ArgumentError
 Range: TypeAlias = tuple[float, float]
 """From the first to the second."""
 
-_CACHED_PIXELS = 4096
+_CACHED_PIXELS = 8192
 """So many pixels are made at a time on a CPU, that all that belongs to them stays in its cache."""
 
 

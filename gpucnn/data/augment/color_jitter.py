@@ -41,29 +41,22 @@ class ColorJitter:
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Float images (B, 1 or 3, H, W) to changed ones of the same shape and dtype. Raises DTypeError and ShapeError."""
         check_floats("ColorJitter", images)
-        drawn = draws("ColorJitter", images, indices, seed, epoch, 3).astype(images.dtype)
+        drawn = draws("ColorJitter", images, indices, seed, epoch, 3)
         xp = xp_of(images)
-        channels = images.shape[1]
+        batch, channels, height, width = images.shape
         given = channels if self.normalization is None else len(self.normalization[0])
         if channels not in (1, 3) or given != channels:
             expected = "1 or 3" if self.normalization is None else str(given)
             raise ShapeError(f"ColorJitter: expected images (B, {expected}, H, W), got {shape_text(images.shape)}")
         if self.normalization is not None:
             images = denormalize(images, *self.normalization)
-        amounts = (self.brightness, self.contrast, self.saturation)
-        factors = xp.asarray(
-            np.stack(
-                [
-                    between(column, max(0, 1 - amount), 1 + amount)
-                    for column, amount in zip(drawn.T, amounts, strict=True)
-                ]
-            )
-        )
-        brightness, contrast, saturation = factors[..., None, None, None]
+        amounts = np.array([self.brightness, self.contrast, self.saturation])
+        factors = between(drawn, np.maximum(1 - amounts, 0), 1 + amounts).astype(images.dtype)
+        brightness, contrast, saturation = xp.asarray(factors.T)[..., None, None, None]
         images = xp.clip(images * brightness, 0, 1)
         if self.contrast:
             # Each image in a row of its own, so that it is summed alike in whatever batch it is.
-            middle = _grey(images).reshape(len(images), -1).mean(axis=1)[:, None, None, None]
+            middle = _grey(images).reshape(batch, height * width).mean(axis=1)[:, None, None, None]
             images = _blend(images, middle, contrast)
         if self.saturation and channels == 3:
             images = _blend(images, _grey(images), saturation)

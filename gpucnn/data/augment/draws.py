@@ -26,8 +26,8 @@ def whole(draws: np.ndarray, below: int | tuple[int, ...]) -> np.ndarray:
     return np.floor(draws * below).astype(np.int64)
 
 
-def between(draws: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Draws in [0, 1) as numbers from `low` to `high`."""
+def between(draws: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+    """Draws in [0, 1) as numbers from `low` to `high`. Arrays have one limit a column."""
     return low + draws * (high - low)
 
 
