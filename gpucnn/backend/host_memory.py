@@ -8,10 +8,12 @@ import math
 import mmap
 import os
 import threading
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,22 +24,22 @@ LEAST_BYTES = 128 << 10
 """Smaller arrays come from the system's own allocator, which keeps them, too."""
 
 PAGE = 4096
-"""Sizes are rounded up to whole pages, so that blocks fit again for arrays that differ by little."""
+"""Sizes are rounded up to whole pages."""
 
-LEAST_MAPPED = 2 << 20
+LEAST_REGION = 2 << 20
 """Bytes of a huge page, which costs one fault instead of 512."""
 
 UNUSED_AFTER = 4096
-"""A block that so many later blocks were handed out without is given back to the system."""
+"""A region that so many later blocks were handed out without is given back to the system."""
 
 
 def empty(shape: Shape, dtype: Any) -> np.ndarray:
     """A new array (numpy.ndarray), contiguous, with anything in it. Like `numpy.empty`, but for where its memory is from."""
     dtype = np.dtype(dtype)
-    nbytes = math.prod(shape) * dtype.itemsize
+    nbytes = int(math.prod(shape)) * dtype.itemsize
     if nbytes < LEAST_BYTES or not _pooled.get():
         return np.empty(shape, dtype)
-    flat = np.asarray(_Lease(_pool.take(_rounded(nbytes))))
+    flat = np.asarray(_pool.take(_rounded(nbytes)))
     array: np.ndarray = flat[:nbytes].view(dtype).reshape(shape)
     return array
 
@@ -74,75 +76,144 @@ _pooled = ContextVar("pooled", default=True)
 class _Lease:
     """A block of memory while arrays look at it: they keep it alive, and with the last of them it ends."""
 
-    __slots__ = ("__array_interface__", "_block")
+    __slots__ = ("__array_interface__", "_block", "_memory")
 
-    def __init__(self, block: np.ndarray) -> None:
-        self._block = block
-        self.__array_interface__ = block.__array_interface__
+    def __init__(self, memory: np.ndarray, block: "_Block") -> None:
+        self._memory, self._block = memory, block
+        self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        _pool.give_back(self._block)
+        _pool.returned.append(self._block)
+
+
+class _Block(NamedTuple):
+    """A part of a region, free or handed out. Blocks sort by size."""
+
+    size: int
+    region: int
+    start: int
+
+
+class _Region:
+    """Memory from the system, and the number of the hand-out after which none of it was in use any more."""
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self.memory = memory
+        self.idle_since = 0
 
 
 class _Pool:
-    """Free blocks by their size, each with the number of the hand-out after which it became free.
+    """Regions of memory, cut into blocks. A block is taken from the smallest free one that holds it; neighbours are joined.
 
-    All blocks together, free or in use, take no more than was once in use at a time: for a new one others go.
+    Regions together take no more than was once in use at a time, as far as those go that are free as a whole: for a new
+    one they go, the one first that is free the longest.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a garbage collection within `take` may call `give_back`
-        self._free: dict[int, list[tuple[int, np.ndarray]]] = {}
-        self._handed_out = 0
-        self._free_bytes = self._used_bytes = self._most_used_bytes = 0
+        self.returned: deque[_Block] = deque()
+        """Blocks that nobody looks at any more. The collector of garbage may append some at any moment, also in `take`."""
+        self._lock = threading.Lock()
+        self._regions: dict[int, _Region] = {}
+        self._free: list[_Block] = []
+        self._by_start: dict[tuple[int, int], _Block] = {}
+        self._by_end: dict[tuple[int, int], _Block] = {}
+        self._handed_out = self._region_number = 0
+        self._used_bytes = self._most_used_bytes = self._region_bytes = 0
 
-    def take(self, size: int) -> np.ndarray:
+    def take(self, size: int) -> _Lease:
         with self._lock:
+            self._settle()
             self._handed_out += 1
             if self._handed_out % UNUSED_AFTER == 0:
                 self._drop_unused()
             self._used_bytes += size
             self._most_used_bytes = max(self._most_used_bytes, self._used_bytes)
-            blocks = self._free.get(size)
-            if blocks:
-                self._free_bytes -= size
-                return blocks.pop()[1]
-            self._make_room()
-        return _fresh(size)
-
-    def give_back(self, block: np.ndarray) -> None:
-        with self._lock:
-            self._used_bytes -= block.size
-            self._free_bytes += block.size
-            self._free.setdefault(block.size, []).append((self._handed_out, block))
+            place = bisect_left(self._free, (size,))
+            free = self._free[place] if place < len(self._free) else self._grow(size)
+            self._remove(free)
+            if free.size > size:
+                self._insert(_Block(free.size - size, free.region, free.start + size))
+            block = _Block(size, free.region, free.start)
+            return _Lease(self._regions[free.region].memory[free.start : free.start + size], block)
 
     def clear(self) -> None:
+        """Give up all regions that are free as a whole."""
         with self._lock:
-            self._free.clear()
-            self._free_bytes, self._most_used_bytes = 0, self._used_bytes
+            self._settle()
+            for number in self._idle_regions():
+                self._drop(number)
+            self._most_used_bytes = self._used_bytes
+
+    def free_bytes(self) -> int:
+        """What is there and not in use."""
+        with self._lock:
+            self._settle()
+            return self._region_bytes - self._used_bytes
 
     def begin_anew(self) -> None:
         """In a forked child, where the thread that may have held the lock is gone."""
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
-    def _make_room(self) -> None:
-        """Drop free blocks, those first that are free the longest, until all together are few enough."""
-        while self._free_bytes and self._used_bytes + self._free_bytes > self._most_used_bytes:
-            size = min((size for size, blocks in self._free.items() if blocks), key=lambda size: self._free[size][0][0])
-            self._free[size].pop(0)
-            self._free_bytes -= size
+    def _settle(self) -> None:
+        """Join blocks that came back with free neighbours."""
+        while self.returned:
+            size, region, start = self.returned.popleft()
+            self._used_bytes -= size
+            before, after = self._by_end.get((region, start)), self._by_start.get((region, start + size))
+            if before is not None:
+                self._remove(before)
+                start, size = before.start, size + before.size
+            if after is not None:
+                self._remove(after)
+                size += after.size
+            self._insert(_Block(size, region, start))
+            if size == self._regions[region].memory.size:
+                self._regions[region].idle_since = self._handed_out
+
+    def _grow(self, size: int) -> _Block:
+        """A new region, for a block of `size` at least, after idle ones have made room for it."""
+        size = max(size, LEAST_REGION)
+        for number in self._idle_regions():
+            if self._region_bytes + size <= self._most_used_bytes:
+                break
+            self._drop(number)
+        self._region_number += 1
+        self._regions[self._region_number] = _Region(_fresh(size))
+        self._region_bytes += size
+        block = _Block(size, self._region_number, 0)
+        self._insert(block)
+        return block
 
     def _drop_unused(self) -> None:
-        oldest = self._handed_out - UNUSED_AFTER
-        for size, blocks in list(self._free.items()):
-            self._free[size] = [one for one in blocks if one[0] >= oldest]
-        self._free_bytes = sum(size * len(blocks) for size, blocks in self._free.items())
+        for number in self._idle_regions():
+            if self._regions[number].idle_since < self._handed_out - UNUSED_AFTER:
+                self._drop(number)
         self._most_used_bytes = self._used_bytes
+
+    def _idle_regions(self) -> list[int]:
+        """The regions that are free as a whole, those first that are so the longest."""
+        whole = [block.region for block in self._free if block.size == self._regions[block.region].memory.size]
+        return sorted(whole, key=lambda number: self._regions[number].idle_since)
+
+    def _drop(self, number: int) -> None:
+        size = self._regions.pop(number).memory.size
+        self._region_bytes -= size
+        self._remove(_Block(size, number, 0))
+
+    def _insert(self, block: _Block) -> None:
+        insort(self._free, block)
+        self._by_start[block.region, block.start] = block
+        self._by_end[block.region, block.start + block.size] = block
+
+    def _remove(self, block: _Block) -> None:
+        del self._free[bisect_left(self._free, block)]
+        del self._by_start[block.region, block.start]
+        del self._by_end[block.region, block.start + block.size]
 
 
 def _fresh(size: int) -> np.ndarray:
-    """A block from the system. A large one is a mapping of its own: it ends with the block, and leaves no holes behind."""
-    if size < LEAST_MAPPED or not hasattr(mmap, "MAP_ANONYMOUS"):
+    """A region from the system: a mapping of its own, which ends with it and leaves no holes behind."""
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
         return np.empty(size, np.uint8)
     mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpucnn.backend import host_memory
-from gpucnn.backend.host_memory import LEAST_BYTES, UNUSED_AFTER, empty, empty_like, release_memory, unpooled
+from gpucnn.backend.host_memory import (
+    LEAST_BYTES,
+    LEAST_REGION,
+    UNUSED_AFTER,
+    empty,
+    empty_like,
+    release_memory,
+    unpooled,
+)
 
 SHAPE = (64, 1024)
 """Of float32, twice as large as the smallest arrays that the pool serves."""
@@ -103,29 +111,69 @@ def test_small_arrays_are_numpys_own() -> None:
     assert empty((0, 5), np.float32).shape == (0, 5)
 
 
+def free_bytes() -> int:
+    """What the pool keeps for arrays to come."""
+    return host_memory._pool.free_bytes()
+
+
 def test_release_memory_gives_up_what_is_free_alone() -> None:
-    kept, dropped = empty(SHAPE, np.float32), empty(SHAPE, np.float32)
+    kept, dropped = empty((LEAST_REGION,), np.uint8), empty((LEAST_REGION,), np.uint8)
     kept[...] = 3
     del dropped
-    assert blocks() == 1
+    assert free_bytes() == LEAST_REGION
     release_memory()
-    assert blocks() == 0
+    assert free_bytes() == 0
     assert (kept == 3).all()
     del kept
-    assert blocks() == 1
-
-
-def blocks() -> int:
-    """How many blocks are free."""
-    return sum(len(free) for free in host_memory._pool._free.values())
+    assert free_bytes() == LEAST_REGION
 
 
 def test_what_nobody_used_for_long_is_given_back() -> None:
-    largest = empty((100 * LEAST_BYTES,), np.uint8)
+    largest = empty((9 * LEAST_REGION,), np.uint8)
+    small = empty((LEAST_BYTES,), np.uint8)
     del largest
+    assert free_bytes() > 9 * LEAST_REGION
     for _ in range(2 * UNUSED_AFTER + 1):
         empty((LEAST_BYTES,), np.uint8)
-    assert blocks() == 1
+    assert free_bytes() == LEAST_REGION - small.size
+
+
+def test_small_blocks_lie_in_one_region_and_join_again() -> None:
+    size = LEAST_REGION // 8
+    arrays = [empty((size,), np.uint8) for _ in range(8)]
+    assert free_bytes() == 0
+    first = min(map(address, arrays))
+    assert sorted(map(address, arrays)) == [first + number * size for number in range(8)]
+    for number in (3, 6, 0, 4, 7, 1, 5, 2):
+        arrays[number] = empty((0,), np.uint8)
+    assert free_bytes() == LEAST_REGION
+    assert address(empty((LEAST_REGION,), np.uint8)) == first
+
+
+def test_the_smallest_block_that_fits_is_taken() -> None:
+    large, small = empty((3 * LEAST_REGION,), np.uint8), empty((2 * LEAST_REGION,), np.uint8)
+    places = address(large), address(small)
+    del large, small
+    for order in (1, -1):
+        sizes = [3 * LEAST_REGION - 4096, 2 * LEAST_REGION - 4096][::order]
+        assert [address(array) for array in [empty((size,), np.uint8) for size in sizes]] == list(places[::order])
+
+
+def test_a_step_that_is_repeated_asks_the_system_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays of many sizes that live and die as in a training step."""
+    rng = np.random.default_rng(7)
+    sizes = rng.integers(LEAST_BYTES, 8 * LEAST_REGION, 30)
+
+    def step() -> None:
+        forward = [empty((size,), np.uint8) for size in sizes]
+        while forward:
+            gradient = empty((forward.pop().size,), np.uint8)
+            del gradient
+
+    for _ in range(3):
+        step()
+    monkeypatch.setattr(host_memory, "_fresh", lambda size: pytest.fail(f"{size} bytes were asked for"))
+    step()
 
 
 def test_unpooled_arrays_have_memory_of_their_own() -> None:
@@ -136,7 +184,7 @@ def test_unpooled_arrays_have_memory_of_their_own() -> None:
         with pytest.raises(KeyError), unpooled():
             raise KeyError
         assert empty(SHAPE, np.float32).base is None
-    assert blocks() == 1
+    assert free_bytes() == LEAST_REGION
     assert empty(SHAPE, np.float32).base is not None
 
 
@@ -159,18 +207,15 @@ def test_sizes_are_whole_pages(nbytes: int) -> None:
 
 def test_the_pool_holds_no_more_than_was_in_use_at_a_time() -> None:
     """Arrays of many sizes, one after the other: each takes the place of those before it."""
-    release_memory()
-    sizes = [1 << 20, 1 << 21, 3 << 20, 1 << 22]
+    sizes = [number * LEAST_REGION for number in (1, 2, 3, 5)]
     for _ in range(3):
         for size in sizes:
             first = empty((size,), np.uint8)
             del first
-    free = sum(block.size for blocks in host_memory._pool._free.values() for _, block in blocks)
-    assert free == max(sizes)
+    assert free_bytes() == max(sizes)
     kept = [empty((size,), np.uint8) for size in sizes]
     del kept
-    free = sum(block.size for blocks in host_memory._pool._free.values() for _, block in blocks)
-    assert free == sum(sizes)
+    assert sum(sizes) <= free_bytes() <= 1.25 * sum(sizes)  # one was cut up, and the rest was too small for another
 
 
 def test_cycles_of_garbage_give_their_memory_back() -> None:

@@ -105,10 +105,11 @@ def pack(weight: np.ndarray, groups: int, machine: Host) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _blocks(filters: int, filters_per_tile: int) -> list[tuple[int, int, int]]:
-    """Filters cut into tiles, as (first filter, filters of a tile, tiles): whole ones, and one with what is left."""
+def _blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
+    """Filters cut into tiles of `most` or fewer, as equal as can be: (first filter, filters of a tile, tiles), and the rest."""
+    filters_per_tile = -(-filters // -(-filters // most))
     whole, rest = divmod(filters, filters_per_tile)
-    blocks = [(0, filters_per_tile, whole)] if whole else []
+    blocks = [(0, filters_per_tile, whole)]
     return [*blocks, (filters - rest, rest, 1)] if rest else blocks
 
 

@@ -68,8 +68,9 @@ def run(kernel: Kernel, count: int, arrays: Sequence[np.ndarray | None], parts: 
     scratch = (
         workspace((kernel.scratch,), _FLOATS) if kernel.scratch else _FLOATS
     )  # held: a large one nobody else keeps
+    places = table.buffer_info()[0], _start(scratch)
     for number, part in enumerate(pieces):
-        function(part.start, part.stop, number, table.buffer_info()[0], _start(scratch))
+        function(part.start, part.stop, number, *places)
 
 
 _CHARACTER: Any = ctypes.c_char

@@ -362,7 +362,7 @@ MUTANTS = [
     Mutant("kernel.py", "flags.aligned or (", "flags.aligned and False or ("),
     Mutant("kernel.py", "flags.writeable)", "flags.writeable and False)"),
     Mutant("kernel.py", "if len(arrays) != len(kernel.arguments):", "if False:"),
-    Mutant("kernel.py", "_start(scratch))", "_start(workspace((kernel.scratch,), _FLOATS)))"),
+    Mutant("kernel.py", "_start(scratch)", "_start(workspace((kernel.scratch,), _FLOATS))"),
     Mutant("kernel.py", "with _compiling:\n            if key not in _functions:", "with _compiling:\n            if True:"),
     # The cache.
     Mutant("compiler.py", "if hashlib.sha256(code).digest() == digest else None", ""),
