@@ -39,7 +39,7 @@ class DataError(GpucnnError, ValueError):
 
 
 class TrainingError(GpucnnError, RuntimeError):
-    """Training that cannot go on, as its loss is no longer a finite number."""
+    """Training that cannot go on, as its loss, or a gradient, is no longer a finite number."""
 
 
 class ConfigError(GpucnnError, ValueError):

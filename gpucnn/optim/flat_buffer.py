@@ -80,6 +80,18 @@ class FlatBuffer:
                     gradient_home[...] = to_device(parameter.grad, self.device)
                     parameter.grad = gradient_home
 
+    def finite(self) -> Array:
+        """Whether all gradients are, a bool array () on the device. A parameter without one does not count."""
+        filled = [parameter.grad is not None for parameter in self.parameters]
+        with current(self.device):
+            if all(filled):
+                return self.device.xp.isfinite(self.gradient).all()
+            found = self.device.xp.ones((), bool)
+            for position, there in enumerate(filled):
+                if there:
+                    found = found & self.device.xp.isfinite(self.part(self.gradient, position)).all()
+            return found
+
     def runs(self) -> Iterator[Run]:
         """Count a step for every parameter that has a gradient; the runs of neighbours that have seen equally many."""
         start = stop = steps = 0

@@ -1,11 +1,13 @@
 """Optimizer: what all update rules share."""
 
+import functools
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, to_device, to_host
+from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.layers import Parameter
@@ -79,6 +81,13 @@ class Optimizer:
         for buffer in self._gathered():
             for name in self.remembers:
                 buffer.remember(name)
+
+    def gradients_are_finite(self) -> Array:
+        """Whether no gradient has a NaN or an infinity: a bool array () on the first parameter's device, not waited for."""
+        found = [buffer.finite() for buffer in self._gathered()]
+        device = device_of(found[0])
+        with current(device):
+            return functools.reduce(operator.and_, (to_device(one, device) for one in found))
 
     def step(self) -> None:
         """Change every parameter that has a gradient, in place."""

@@ -10,11 +10,21 @@ from gpucnn.errors import ArgumentError
 if TYPE_CHECKING:
     from gpucnn.training.trainer import Trainer
 
-HOOKS = ("on_train_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_savepoint", "on_train_end")
+HOOKS = (
+    "on_train_begin",
+    "on_epoch_begin",
+    "on_batch_end",
+    "on_epoch_end",
+    "on_savepoint",
+    "on_failure",
+    "on_train_end",
+)
 
 
 class Callback:
     """Subclass it and write the hooks you need; each gets the trainer, whose attributes tell where training stands.
+
+    What a hook changes is not repeated when steps are, to find one that was not finite, see `FiniteGuard`.
 
     `trainer.stop(reason)` ends training after the running epoch; an error that a hook raises ends it at once. What a
     callback has learned on the way, and shall know again when a run is resumed, goes through `state_dict`.
@@ -36,6 +46,12 @@ class Callback:
         """Where `trainer.state()` can be saved: after the hooks of an optimizer's step, and of an epoch.
 
         After an epoch it counts as finished: `trainer.epoch` is the next one, and `trainer.batch` is 0.
+        """
+
+    def on_failure(self, trainer: "Trainer") -> None:
+        """When an error ends training: `trainer.error`. Notes added to it (`add_note`) are printed with it.
+
+        Of a step whose loss or gradient was not finite, `trainer.failed_step` tells more.
         """
 
     def on_train_end(self, trainer: "Trainer") -> None:

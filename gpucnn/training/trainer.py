@@ -27,6 +27,7 @@ from gpucnn.optim import (
 from gpucnn.training import trainer_state
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.evaluate import evaluate
+from gpucnn.training.finite_guard import FailedStep, FiniteGuard
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.memory import with_retry
 from gpucnn.training.metrics import Metrics
@@ -50,7 +51,8 @@ class Trainer:
     Callbacks can read `epochs` (to train), `epoch` (running, from 0), `batch` (finished, of the running epoch), `step`
     (finished steps of the optimizer, over all epochs), `loss` (of the last batch, a tensor), `metrics` (of the running
     epoch's batches), `history` (a row for every finished epoch), `seconds` (that the last finished epoch took; of a resumed
-    one, its part since then) and `stop_reason` (empty, or why training ends early).
+    one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training) and
+    `failed_step` (None, or the step whose loss or gradient was not finite).
 
     Raises ArgumentError for a callback with an unknown hook, for numbers out of range, and for two ways to clip at once.
     """
@@ -86,14 +88,20 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self.stop_reason = ""
+        self.error: Exception | None = None
+        self.failed_step: FailedStep | None = None
         self.gradient_mean = GradientMean(optimizer.parameters.values())
+        self._guard = FiniteGuard(self)
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
         """Train for `epochs` epochs, of which a restored trainer may have begun the first, and return the history.
 
-        Raises ArgumentError unless `epochs` is an int >= 1, TrainingError after an epoch whose loss is not finite.
+        Raises ArgumentError unless `epochs` is an int >= 1. TrainingError at a step whose loss, or a gradient, is not finite,
+        before it changes the weights: it tells where that came from; see `FiniteGuard` for how soon. And after an epoch
+        whose test loss is not finite.
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
+        self.error, self.failed_step = None, None
         if self.batch == 0:  # else a callback has, in the epoch that goes on, asked for its end to be the last
             self.stop_reason = ""
         with ExitStack() as at_end:
@@ -102,12 +110,17 @@ class Trainer:
             self._notify("on_train_begin")
             # A loss that overflows is told by TrainingError, once, and not by NumPy's warnings.
             at_end.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
-            while not self.finished:
-                self._notify("on_epoch_begin")
-                self.history.append(self.run_epoch())
-                self._notify("on_epoch_end")
-                self.epoch, self.batch, self.metrics = self.epoch + 1, 0, Metrics()
-                self._notify("on_savepoint")
+            try:
+                while not self.finished:
+                    self._notify("on_epoch_begin")
+                    self.history.append(self.run_epoch())
+                    self._notify("on_epoch_end")
+                    self.epoch, self.batch, self.metrics = self.epoch + 1, 0, Metrics()
+                    self._notify("on_savepoint")
+            except Exception as error:
+                self.error = error
+                self._notify("on_failure")
+                raise
         return self.history
 
     def stop(self, reason: str) -> None:
@@ -123,14 +136,14 @@ class Trainer:
         """What is left of one pass over the training set, and an evaluation: a row of the history."""
         start = time.perf_counter()
         self.model.train()
-        for images, labels in self.train_loader.batches(self.epoch, self.batch):
-            step = self.step
-            logits = self.train_step(images, labels)
-            assert self.loss is not None
-            self.metrics.update(self.loss, logits, labels)
-            self._notify("on_batch_end")
-            if self.step > step:
-                self._notify("on_savepoint")
+        with self._guard.watching():
+            for images, labels in self.train_loader.batches(self.epoch, self.batch):
+                step = self.step
+                self.train_batch(images, labels)
+                self._notify("on_batch_end")
+                if self.step > step:
+                    self._guard.look_if_due()
+                    self._notify("on_savepoint")
         train = self.metrics.scores()
         row = {"epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy}
         losses = [train.loss]
@@ -144,22 +157,32 @@ class Trainer:
                 "test_correct": test.correct,
                 "test_total": test.total,
             }
-        for loss in losses:
-            if not math.isfinite(loss):
-                raise TrainingError(f"the loss became {loss} in epoch {self.epoch + 1}; lower the learning rate")
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(
+                f"the {'training' if self.test_loader is None else 'test'} loss became {losses[-1]} in epoch {self.epoch + 1}, in which all steps were finite; lower the "
+                f"learning rate, if the weights have become too large, or look for images with NaN"
+            )
         row["lr"] = self.optimizer.lr
         if isinstance(self.schedule, ReduceOnPlateau):
             self.schedule.observe(losses[-1])
         self.seconds = time.perf_counter() - start
         return row
 
+    def train_batch(self, images: Array, labels: Array) -> None:
+        """`train_step` of a batch that the metrics of the running epoch count."""
+        logits = self.train_step(images, labels)
+        assert self.loss is not None
+        self.metrics.update(self.loss, logits, labels)
+
     def train_step(self, images: Array, labels: Array) -> Tensor:
         """Forward and backward: one batch (N, C, H, W) with labels (N,) or (N, classes). Returns the logits (N, classes).
 
         Then the optimizer's step, if the batch is the last of `accumulate`, or of the epoch. Raises OutOfMemoryError, with
-        a batch size that fits, if the GPU's memory does not hold the step.
+        a batch size that fits, if the GPU's memory does not hold the step, and TrainingError, see `fit`.
         """
+        before = ForwardState(self.model)
         logits = with_retry(self._forward_and_backward, images, labels, self.device)
+        self._guard.check(images, labels, before)
         self.batch += 1
         if self.accumulate > 1:
             self.gradient_mean.add(len(labels))
@@ -181,7 +204,9 @@ class Trainer:
 
         Two runs alike have equal states at equal steps, to the bit; no times are in it. `restore` goes on from there. Raises
         StateError between the batches of one step of the optimizer, where nothing can be saved: see `Callback.on_savepoint`.
+        And TrainingError, as `fit` does, if a step before was not finite: no state has gone through one.
         """
+        self._guard.look()
         return trainer_state.collect(self)
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:

@@ -20,12 +20,17 @@ PARTS = ("model", "optimizer", "average", "metrics")
 
 
 def collect(trainer: "Trainer") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays, values) of `trainer`, see `Trainer.state`."""
+    """(arrays, values) of `trainer`, see `Trainer.state`. StateError between the batches of one step."""
     if trainer.gradient_mean.images:
         raise StateError(
             f"batch {trainer.batch} of epoch {trainer.epoch + 1} is not the last of the {trainer.accumulate} that make one "
             f"step of the optimizer; save the state in the hook on_savepoint"
         )
+    return snapshot(trainer)
+
+
+def snapshot(trainer: "Trainer") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `collect` gives, at any moment: without the gradients that accumulate between the batches of one step."""
     states = {
         "model": trainer.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),

@@ -110,7 +110,7 @@ TABLE: list[tuple[str, int, str]] = [
     ("evaluate otherscale", 1, "gpucnn evaluate: otherscale/config.json: its preprocess is not that of digits, Preprocess("),
     ("predict oldconfig whole.png", 1, "gpucnn predict: oldconfig/config.json: 1 class_names, but the model has 10 outputs"),
     ("train --out precious", 1, "gpucnn train: precious: holds files that are no run of gpucnn; choose another --out"),
-    ("train --model mlp --epochs 1 --lr 1e30 --quiet --out wild", 1, "gpucnn train: the loss became nan in epoch 1; lower the learning rate"),
+    ("train --model mlp --epochs 1 --lr 1e30 --quiet --out wild", 1, "gpucnn train: step 2 (epoch 1, batch 2): the loss became nan; first not finite is the output of "),
     ("summary mlp --input 1x99999999999x99999999999", 2, "gpucnn summary: argument --input: expected sizes of at most 4096"),
     ("evaluate cut", 1, "gpucnn evaluate: cut/model.safetensors: not a model that can be read ("),
     ("evaluate", 2, "gpucnn evaluate: the following arguments are required: RUN"),
