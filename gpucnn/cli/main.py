@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gpucnn import __version__
-from gpucnn.cli import agree, bench, doctor, evaluate, predict, runs, summary, train
+from gpucnn.cli import agree, bench, doctor, evaluate, predict, replay, runs, summary, train
 from gpucnn.errors import GpucnnError, Terminated
 
 USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="gpucnn", description="Train convolutional neural networks on a GPU or a laptop.")
     parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, evaluate, predict, runs, summary, doctor, agree, bench):
+    for module in (train, evaluate, predict, replay, runs, summary, doctor, agree, bench):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
@@ -40,21 +40,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int | None = options.run(options)  # of a command that can fail in part
         sys.stdout.flush()
     except GpucnnError as error:
-        return _fail(options.command, str(error), FAILURE)
+        return _fail(options.command, _with_notes(str(error), error), FAILURE)
     except MemoryError as error:
         fix = "; use a smaller --batch-size" if options.command == "train" else ""
-        return _fail(options.command, f"out of memory ({error or 'no details'}){fix}", FAILURE)
+        return _fail(options.command, _with_notes(f"out of memory ({error or 'no details'}){fix}", error), FAILURE)
     except BrokenPipeError:  # the reader of our output has gone, e.g. `gpucnn summary lenet5 | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return _fail(options.command, f"{place}{error.strerror or error}", FAILURE)
+        return _fail(options.command, _with_notes(f"{place}{error.strerror or error}", error), FAILURE)
     except Terminated as error:
         return _fail(options.command, str(error), TERMINATED)
     except KeyboardInterrupt as error:
         return _fail(options.command, str(error) or "stopped by Ctrl-C", INTERRUPTED)
     return status or 0
+
+
+def _with_notes(message: str, error: Exception) -> str:
+    """A message, and what was added to its error on the way: where it happened, how to go on."""
+    return "; ".join([message, *getattr(error, "__notes__", [])])
 
 
 def _fail(command: str, message: str, status: int) -> int:

@@ -10,6 +10,8 @@ from gpucnn.training.csv_log import CSVLog as CSVLog
 from gpucnn.training.early_stopping import EarlyStopping as EarlyStopping
 from gpucnn.training.evaluate import Evaluation as Evaluation
 from gpucnn.training.evaluate import evaluate as evaluate
+from gpucnn.training.failure_file import FailureRecorder as FailureRecorder
+from gpucnn.training.failure_file import replay as replay
 from gpucnn.training.metrics import Metrics as Metrics
 from gpucnn.training.prepare import PreparedRun as PreparedRun
 from gpucnn.training.prepare import prepare as prepare

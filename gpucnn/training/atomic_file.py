@@ -1,11 +1,24 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gpucnn.errors import RunError
+
 _PART = re.compile(r"\..+\.\d+\.part")
+_FIXES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room within your quota",
+    errno.EROFS: "have the disk mounted for writing",
+    errno.EACCES: "have the folder made writable",
+    errno.EPERM: "have the folder made writable",
+    errno.ENOENT: "the folder is gone: make it again",
+    errno.ENOTDIR: "a file is in the folder's place: move it away",
+}
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -21,11 +34,28 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # why it cannot be written matters more
+            temporary.unlink()
         if isinstance(error, OSError):
             error.filename = str(path)  # a full disk names no file
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def telling_of(path: Path) -> Iterator[None]:
+    """Inside, an OSError becomes a RunError with the file, or else `path`, the reason and the fix."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{error.filename or path}: cannot be written ({reason_and_fix(error)})") from None
+
+
+def reason_and_fix(error: OSError) -> str:
+    """Why a file cannot be written, and what helps, where that is known."""
+    reason = error.strerror or str(error)
+    fix = _FIXES.get(error.errno or 0)
+    return f"{reason}; {fix}" if fix else reason
 
 
 def remove_parts(folder: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from gpucnn.checks import as_count, is_int
 from gpucnn.errors import ArgumentError, Terminated
 from gpucnn.training.callback import Callback
@@ -25,6 +27,9 @@ class CheckpointWriter(Callback):
     At SIGTERM and Ctrl-C a checkpoint is saved at the end of the running step, and training ends: with Terminated, or
     KeyboardInterrupt, whose message says how to go on. A second Ctrl-C ends it at once. That holds while training runs in
     the main thread, the only one that gets signals; one that the process ignores stays ignored.
+
+    A state whose weights are not finite is not saved: the next step fails, and the last checkpoint is a good one. An error
+    that ends training gets a note of how to go on from it.
     Raises ArgumentError for numbers out of range, and RunError at once if the folder cannot be written.
     """
 
@@ -53,11 +58,24 @@ class CheckpointWriter(Callback):
     def on_savepoint(self, trainer: Trainer) -> None:
         asked = self._asked  # looked at once: a signal that comes later is for the next step
         if asked is not None or self._is_due(trainer):
-            path = self.folder.add_checkpoint(trainer.step, *trainer.state(), self.config, self.keep)
-            self._saved = self._tell(path)
+            arrays, values = trainer.state()
+            if all(np.isfinite(arrays[f"model/{path}"]).all() for path in trainer.optimizer.parameters):
+                path = self.folder.add_checkpoint(trainer.step, arrays, values, self.config, self.keep)
+                self._saved = self._tell(path)
         if asked is not None:
             name, kind = ("SIGTERM", Terminated) if asked == signal.SIGTERM else ("Ctrl-C", KeyboardInterrupt)
             raise kind(f"stopped by {name} after step {trainer.step}; {self._saved}")
+
+    def on_failure(self, trainer: Trainer) -> None:
+        last = self.folder.checkpoints.last
+        assert trainer.error is not None
+        if last is None or trainer.failed_step is None:
+            trainer.error.add_note(self._saved)
+        else:
+            trainer.error.add_note(
+                f"{last} is the last good checkpoint; gpucnn train --resume {self.folder.path} goes on from there, and with the "
+                f"same settings leads here again"
+            )
 
     def on_train_end(self, trainer: Trainer) -> None:
         for number, handler in self._earlier_handlers.items():

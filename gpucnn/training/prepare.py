@@ -16,6 +16,7 @@ from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint_writer import CheckpointWriter
 from gpucnn.training.choices import AUGMENTATIONS, LOGS, OPTIMIZERS, Pace, make_schedule
 from gpucnn.training.early_stopping import EarlyStopping
+from gpucnn.training.failure_file import FailureRecorder
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
@@ -68,6 +69,7 @@ class PreparedRun:
         config, description = self.config, self.description()
         return [
             RunRecorder(folder, description),
+            FailureRecorder(folder, description),
             CheckpointWriter(folder, description, config.checkpoint_every, config.keep),
             *(LOGS[name](folder) for name in config.logs),
             *([] if config.early_stopping is None else [EarlyStopping(config.early_stopping)]),

@@ -6,6 +6,7 @@ times.jsonl           how long each of them took; of an epoch that was resumed, 
 model.safetensors     the parameters after the last finished epoch
 best.safetensors      those of the epoch with the highest test accuracy, of several the first
 checkpoints/          the newest states to go on from, see `CheckpointFolder`
+failure-step-41...    a step whose loss or gradient was not finite, see `FailureRecorder`
 summary.json          how it ended; only there when the run has finished
 """
 
@@ -21,9 +22,9 @@ from gpucnn import models
 from gpucnn.data import Preprocess
 from gpucnn.errors import GpucnnError, RunError
 from gpucnn.layers import Layer
-from gpucnn.training.atomic_file import remove_parts, write_atomically
+from gpucnn.training.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.training.callback import Callback
-from gpucnn.training.checkpoint import CheckpointFolder
+from gpucnn.training.checkpoint import CheckpointFolder, save_checkpoint
 from gpucnn.training.model_file import load_model, save_model
 from gpucnn.training.trainer import Trainer
 
@@ -87,24 +88,37 @@ class RunFolder:
         """Keep the model after a finished epoch, the last row of `history`, in place of that of an earlier one.
 
         `config`'s entry "create" has the model's arguments. Each file is replaced whole; if one cannot be written, the
-        others stay readable. Raises ValueError, before anything is written, if the history has what JSON has not.
+        others stay readable. Raises RunError if one cannot be written, and ValueError, before any is, if the history has what
+        JSON has not.
         """
         json.dumps(history, allow_nan=False)
-        self._announce(config)
-        save_model(self.model_file, model, config["create"])
-        self._take_over(config, self.model_file)
-        if _is_best(history):
-            save_model(self.best_model_file, model, config["create"])
-        self._write_lines(self.metrics_file, history)
-        self._write_times(self.read_times() | {len(history): seconds}, len(history))
+        with telling_of(self.path):
+            self._announce(config)
+            save_model(self.model_file, model, config["create"])
+            self._take_over(config, self.model_file)
+            if _is_best(history):
+                save_model(self.best_model_file, model, config["create"])
+            self._write_lines(self.metrics_file, history)
+            self._write_times(self.read_times() | {len(history): seconds}, len(history))
 
     def add_checkpoint(
         self, step: int, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], config: dict[str, Any], keep: int
     ) -> Path:
         """Keep a state to go on from, and `keep` in all; its file. RunError if it cannot be written."""
-        self._announce(config)
-        path = self.checkpoints.save(step, arrays, values, config, keep)
-        self._take_over(config, path)
+        with telling_of(self.path):
+            self._announce(config)
+            path = self.checkpoints.save(step, arrays, values, config, keep)
+            self._take_over(config, path)
+        return path
+
+    def add_failure(
+        self, step: int, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], config: dict[str, Any]
+    ) -> Path:
+        """Keep a step that failed, in the form of a checkpoint; its file. RunError if it cannot be written."""
+        path = self.path / f"failure-step-{step}.safetensors"
+        with telling_of(path):
+            self._announce(config)
+            save_checkpoint(path, arrays, values, config)
         return path
 
     def read_times(self) -> dict[int, float]:
@@ -119,8 +133,9 @@ class RunFolder:
         return times
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write how the run ended."""
-        _write_json(self.summary_file, summary)
+        """Write how the run ended. RunError if it cannot be written."""
+        with telling_of(self.summary_file):
+            _write_json(self.summary_file, summary)
 
     def read_config(self) -> dict[str, Any]:
         """The config of the run. RunError if the folder is no run."""
@@ -167,7 +182,7 @@ class RunFolder:
         if self._is_ours:
             return
         files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
-        for path in (*files, *self.checkpoints.files()):
+        for path in (*files, *self.checkpoints.files(), *self.path.glob("failure-step-*.safetensors")):
             if path != first_file:
                 path.unlink(missing_ok=True)
         _write_json(self.config_file, config)
