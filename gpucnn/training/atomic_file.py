@@ -48,14 +48,13 @@ def telling_of(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{error.filename or path}: cannot be written ({reason_and_fix(error)})") from None
+        raise RunError(f"{error.filename or path}: {cannot_be_written(error)}") from None
 
 
-def reason_and_fix(error: OSError) -> str:
-    """Why a file cannot be written, and what helps, where that is known."""
-    reason = error.strerror or str(error)
+def cannot_be_written(error: OSError) -> str:
+    """That a file cannot be, why, and what helps, where that is known."""
     fix = _FIXES.get(error.errno or 0)
-    return f"{reason}; {fix}" if fix else reason
+    return f"cannot be written ({error.strerror or error}){f'; {fix}' if fix else ''}"
 
 
 def remove_parts(folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from gpucnn import __version__
 from gpucnn.checks import as_count
 from gpucnn.errors import RunError
-from gpucnn.training.atomic_file import reason_and_fix, remove_parts
+from gpucnn.training.atomic_file import cannot_be_written, remove_parts
 from gpucnn.training.tensor_file import read_tensors, write_tensors
 
 _KEY, _KIND, _FORMAT = "gpucnn checkpoint", "checkpoint", 1
@@ -52,7 +52,7 @@ def save_checkpoint(
     try:
         write_tensors(path, arrays, _KEY, f"{_checksum(arrays, text)} {text}")
     except OSError as error:
-        raise RunError(f"{path}: the checkpoint cannot be written ({reason_and_fix(error)})") from None
+        raise RunError(f"{path}: the checkpoint {cannot_be_written(error)}") from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -124,7 +124,7 @@ class CheckpointFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             save_checkpoint(path, arrays, values, config)
         except (OSError, RunError) as error:
-            reason = error if isinstance(error, RunError) else f"{self.path}: {reason_and_fix(error)}"
+            reason = error if isinstance(error, RunError) else f"{self.path}: {cannot_be_written(error)}"
             last = f"{self._own[-1]} is the last one that is whole" if self._own else "there is no earlier one"
             raise RunError(f"{reason}; {last}") from None
         self._own = [*(earlier for earlier in self._own if earlier != path), path][-keep:]

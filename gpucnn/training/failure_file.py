@@ -79,8 +79,8 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     if not isinstance(values, dict) or "diagnosis" not in values:
         raise RunError(f"{path}: a checkpoint, but of no step that failed; give a file failure-step-N.safetensors")
     images, labels, indices = (arrays.get(f"batch/{name}", np.empty(0)) for name in BATCH)
-    position = [values.get(name) for name in ("step", "epoch", "batch")]
-    if images.ndim != 4 or len(images) == 0 or not len(images) == len(labels) == len(indices) or indices.ndim != 1:
+    position = [values.get(name, "") for name in ("step", "epoch", "batch")]
+    if images.ndim != 4 or images.size == 0 or not images.shape[:1] == labels.shape[:1] == indices.shape:
         raise RunError(f"{path}: no batch of images, labels and indices in it")
     if not all(is_int(number) for number in position) or not isinstance(checkpoint.config, dict):
         raise RunError(f"{path}: does not tell which step it is of")
@@ -100,5 +100,5 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
         raise RunError(str(error)) from None
     except (GpucnnError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise RunError(f"{path}: does not fit its own description ({error})") from None
-    step, epoch, batch = (int(number) + 1 for number in position if number is not None)
+    step, epoch, batch = (int(number) + 1 for number in position)
     return Replay(step, epoch, batch, str(values["diagnosis"]), indices, checked, str(chosen))

@@ -189,7 +189,7 @@ def test_trouble_in_the_middle_is_one_line_too(
     assert (
         capsys.readouterr().err
         == {
-            MemoryError: "gpucnn train: out of memory (100 GB); use a smaller --batch-size\n",
-            OSError: "gpucnn train: run/model.safetensors: No space left on device\n",
+            MemoryError: "gpucnn train: out of memory (100 GB); use a smaller --batch-size; no checkpoint was saved\n",
+            OSError: "gpucnn train: run/model.safetensors: No space left on device; no checkpoint was saved\n",
         }[kind]
     )  # type: ignore[index]

@@ -237,7 +237,8 @@ def test_a_checkpoint_that_cannot_be_written_names_the_last_one(
         patch.setattr(os, "fsync", full)
         with pytest.raises(
             RunError,
-            match=r"1.safetensors: the checkpoint cannot be written \(No space left on device\); there is no earlier",
+            match=r"1.safetensors: the checkpoint cannot be written \(No space left on device\); make room on the disk; "
+            "there is no earlier",
         ):
             save(folder, 1)
     first = save(folder, 1)
@@ -252,5 +253,7 @@ def test_a_checkpoint_that_cannot_be_written_names_the_last_one(
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="file/checkpoints: Not a directory; there is no earlier one"):
+    with pytest.raises(
+        RunError, match=r"checkpoints: cannot be written \(Not a directory\); a file is .*; there is no earlier"
+    ):
         save(CheckpointFolder(tmp_path / "file" / "checkpoints"), 1)

@@ -132,7 +132,9 @@ def test_a_run_that_cannot_be_saved_leaves_the_earlier_one_readable(
     with pytest.raises(ValueError, match="not JSON compliant"):
         RunFolder(run.path).add_epoch(models.MLP(seed=9), CONFIG, [{"test_loss": float("nan")}], 1.0)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        RunError, match=r"model.safetensors: cannot be written \(No space left on device\); make room on the disk"
+    ):
         RunFolder(run.path).add_epoch(models.MLP(seed=9), {**CONFIG, "seed": 9}, [ROW], 1.0)
     with pytest.raises(RunError, match="No space left on device"):
         RunFolder(run.path).add_checkpoint(1, {}, {}, {**CONFIG, "seed": 9}, keep=2)
