@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
 
 from gpucnn.backend import current, generator, to_device
 from gpucnn.checks import as_count, is_int
-from gpucnn.data.augment import Augment
+from gpucnn.data.augment import Augment, Mix
 from gpucnn.data.dataset import Batch, Dataset
-from gpucnn.data.augment import Mix
 from gpucnn.data.prefetch import prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.errors import ArgumentError
@@ -32,8 +32,8 @@ class DataLoader:
     - `workers`: how many threads make batches ahead of the consumer; 0 leaves it to the consumer's own. Batches of a
       data set on a GPU are queued there by the consumer in any case.
     - `weights`: None, or numbers >= 0, one a class or one a sample (one a class, if there are as many of both): an epoch
-      is then as many draws with replacement, by weight, as there are samples, a function of (`seed`, epoch). A sample
-      that is drawn again is augmented anew. See `class_weights`.
+      is then as many draws with replacement, by weight, as there are samples, a function of (`seed`, epoch), with or
+      without `shuffle`. A sample that is drawn again is augmented anew. See `class_weights`.
     - `epoch`: the number of the epoch that comes next; set it to go on from there.
     - `waited`: the seconds that the consumer of the latest epoch has waited for batches.
 
@@ -109,15 +109,17 @@ class DataLoader:
             return images, labels
 
         threads = self.workers if self.dataset.device.kind == "cpu" else 0
-        products = prefetch(make, numbers, threads) if threads else map(make, numbers)
-        try:
+        with closing(prefetch(make, numbers, threads)) as batches:
+            self.waited += time.perf_counter() - start
             for _ in numbers:
-                batch = next(products)
-                self.waited += time.perf_counter() - start
-                yield batch
-                start = time.perf_counter()
-        finally:
-            ...
+                yield self._next_of(batches)  # in no variable, so that the consumer alone holds it
+
+    def _next_of(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch, for which the consumer waits."""
+        start = time.perf_counter()
+        batch = next(batches)
+        self.waited += time.perf_counter() - start
+        return batch
 
     def _places(self, batch: int) -> slice:
         """Where a batch stands in the order of its epoch."""
@@ -130,3 +132,22 @@ class DataLoader:
             return _Order(samples, samples + count * occurrences(samples))
         samples = generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
         return _Order(samples, samples)
+
+
+class _Order(NamedTuple):
+    """The samples (N,) of an epoch in order, and the keys (N,) of their random changes: one each time a sample is drawn."""
+
+    samples: np.ndarray
+    keys: np.ndarray
+
+
+def _from_zero(value: int, name: str) -> int:
+    if not is_int(value) or value < 0:
+        raise ArgumentError(f"{name} must be an int >= 0, got {value!r}")
+    return int(value)
+
+
+def _place_text(epoch: int, batch: int, samples: np.ndarray) -> str:
+    named = ", ".join(map(str, samples[:NAMED_SAMPLES]))
+    more = f" and {len(samples) - NAMED_SAMPLES} more" if len(samples) > NAMED_SAMPLES else ""
+    return f"in batch {batch} of epoch {epoch}, samples {named}{more} of the data set"

@@ -2,31 +2,35 @@
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, random_words, to_device, to_host
-from gpucnn.checks import as_number
+from gpucnn.backend import Array, Device, current, random_words, to_device, to_host
+from gpucnn.checks import as_number, shape_text
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.errors import ArgumentError
 
 
 class Subset:
-    """The samples of `parent` at `indices` (n,), in that order. No image is copied.
+    """The samples of `parent` at `indices`, integers (n,) or a mask, in that order. No image is copied.
 
-    IndexError for an index that the parent does not have.
+    Raises IndexError for an index that the parent does not have, ArgumentError for indices of another shape.
     """
 
     def __init__(self, parent: Dataset, indices: np.ndarray) -> None:
         self.parent = parent
         self.indices: np.ndarray = np.arange(len(parent))[indices]
-        there = to_device(self.indices, parent.device)
-        self._indices = {False: self.indices, True: there}
-        self.labels: Array = parent.labels[there]
+        if self.indices.ndim != 1:
+            raise ArgumentError(f"Subset: expected indices (n,), got {shape_text(np.shape(indices))}")
+        self._indices_there = to_device(self.indices, parent.device)
+        with current(parent.device):
+            self.labels: Array = parent.labels[self._indices_there]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         on_host = isinstance(indices, int | slice | list | np.ndarray | np.generic)
-        return self.parent[self._indices[not on_host][indices]]
+        own: Array = self.indices if on_host else self._indices_there
+        with current(self.device):
+            return self.parent[own[indices]]
 
     @property
     def num_classes(self) -> int:
@@ -39,7 +43,7 @@ class Subset:
         return self.parent.device
 
     def to(self, device: str | Device) -> "Subset":
-        """The same samples of the parent on `device`, which moves as a whole: to split it afterwards takes less memory."""
+        """The same samples of the parent on `device`, which moves as a whole: two parts take less memory if split there."""
         return Subset(self.parent.to(device), self.indices)
 
 
