@@ -95,8 +95,8 @@ def test_options_win_over_the_file(in_tmp_path: Path) -> None:
 
 
 def test_a_share_of_the_training_set_is_measured_on(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "--model mlp --epochs 2 --validation 0.2 --average 0.99 --lr 0.03 --schedule constant --normalize --device cpu --out run"
-    assert main(["train", *options.split()]) == 0
+    options = "--model mlp --epochs 2 --validation 0.2 --average 0.99 --lr 0.03 --schedule constant --normalize"
+    assert main(["train", *options.split(), "--device", "cpu", "--out", "run"]) == 0
     printed = capsys.readouterr().out
     assert " on digits: 1,150 images, measured on 287 more, 2 epochs; run folder run\n" in printed
     summary = json.loads(Path("run/summary.json").read_text())
