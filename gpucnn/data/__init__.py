@@ -9,11 +9,10 @@ from gpucnn.data.augment import Mixup as Mixup
 from gpucnn.data.augment import RandomAffine as RandomAffine
 from gpucnn.data.augment import RandomFlip as RandomFlip
 from gpucnn.data.augment import RandomShift as RandomShift
-from gpucnn.data.catalog import Source as Source
 from gpucnn.data.catalog import Splits as Splits
 from gpucnn.data.catalog import load as load
 from gpucnn.data.catalog import names as names
-from gpucnn.data.catalog import source as source
+from gpucnn.data.catalog import native_size as native_size
 from gpucnn.data.cifar import read_cifar10 as read_cifar10
 from gpucnn.data.dataset import Batch as Batch
 from gpucnn.data.dataset import Dataset as Dataset

@@ -5,20 +5,19 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Self
 
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, to_device, to_host
 from gpucnn.checks import as_count, is_int
-from gpucnn.data.dataset import Batch
+from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.image_file import centre_crop, decode_image
 from gpucnn.data.preprocess import Preprocess
+from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 
-Mode: TypeAlias = Literal["rgb", "grey"]
-
-CHANNELS: dict[Mode, int] = {"rgb": 3, "grey": 1}
+CHANNELS = {"rgb": 3, "grey": 1}
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 CACHE_BYTES = 1 << 30
 
@@ -48,7 +47,7 @@ class ImageFolder:
         self,
         folder: str | os.PathLike[str],
         image_size: int,
-        mode: Mode = "rgb",
+        mode: str = "rgb",
         preprocess: Callable[[Array], Array] | None = None,
         class_names: Sequence[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
@@ -124,6 +123,14 @@ class ImageFolder:
                 self._cache[index] = pixels
                 self._is_cached[index] = True
         return pixels
+
+
+def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
+    """The file of each image of an ImageFolder or of a part of one; None for other data sets."""
+    if isinstance(dataset, Subset):
+        paths = paths_of(dataset.parent)
+        return None if paths is None else tuple(paths[index] for index in dataset.indices)
+    return dataset.paths if isinstance(dataset, ImageFolder) else None
 
 
 def _class_names(folder: Path, expected: Sequence[str] | None) -> tuple[str, ...]:
