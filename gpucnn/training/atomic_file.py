@@ -17,6 +17,7 @@ _FIXES = {
     errno.EACCES: "have the folder made writable",
     errno.EPERM: "have the folder made writable",
     errno.ENOENT: "the folder is gone: make it again",
+    errno.EEXIST: "a file is in the folder's place: move it away",
     errno.ENOTDIR: "a file is in the folder's place: move it away",
 }
 
