@@ -71,12 +71,11 @@ class CheckedStep:
             if not output.output.finite:
                 return self._output_fault(output)
         if not math.isfinite(self.loss):
-            return Fault(
-                "the loss itself",
-                ("every output is finite",),
-                (),
-                "see that the labels are from 0 to the number of the model's outputs - 1",
-            )
+            logits = self.outputs[-1].output
+            fix = "see that the labels are from 0 to the number of the model's outputs - 1"
+            if max(-logits.least, logits.most) > LARGE:
+                fix = "the numbers have grown too large: lower the learning rate, or clip gradients (clip_norm)"
+            return Fault("the loss itself", (f"logits {logits}", "every output is finite"), (), fix)
         for path, gradient in self.gradients.items():
             if not gradient.finite:
                 facts = (f"the gradient {gradient}", f"{path} {self.parameters[path]}", "every output is finite")

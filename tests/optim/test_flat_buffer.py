@@ -283,3 +283,25 @@ def test_parameters_with_other_step_counts_are_updated_apart(backend: Backend) -
     np.testing.assert_allclose(host(layer.weight.data), -0.2, rtol=1e-5)  # with equal gradients each step is lr
     np.testing.assert_allclose(host(layer.bias.data), -0.1, rtol=1e-5)
     assert [optimizer.state_dict()[f"{name}/steps"] for name in ("weight", "bias")] == [2, 1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [("weight", 0), ("weight", -1), ("bias", 0), ("bias", -1)])
+def test_a_gradient_that_is_not_finite_is_found(backend: Backend, value: float, place: tuple[str, int]) -> None:
+    layer = layers.Linear(3, 2).to(backend.device_name)
+    optimizer = optim.SGD([*layer.parameters()], 0.1)
+    gradients = {name: np.ones(parameter.shape, np.float32) for name, parameter in layer.named_parameters()}
+    for parameter in layer.parameters():
+        parameter.grad = backend.array(gradients[parameter.path])
+    assert optimizer.gradients_are_finite()
+    name, element = place
+    gradients[name].flat[element] = value
+    getattr(layer, name).grad = backend.array(gradients[name])
+    assert not optimizer.gradients_are_finite()
+    other = layer.bias if name == "weight" else layer.weight
+    other.grad = None
+    assert not optimizer.gradients_are_finite()
+    other.grad, getattr(layer, name).grad = backend.array(np.ones(other.shape, np.float32)), None
+    assert optimizer.gradients_are_finite(), "what stands in the place of a gradient that is not there does not count"
+    optimizer.zero_grad()
+    assert optimizer.gradients_are_finite()

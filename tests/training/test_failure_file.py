@@ -83,9 +83,22 @@ def test_dropouts_draw_the_masks_of_that_step(tmp_path: Path) -> None:
 
 
 def test_a_step_that_does_not_fail_elsewhere(tmp_path: Path) -> None:
-    again = replay(fail(tmp_path / "run", poison_output), "cpu")
+    file = fail(tmp_path / "run", poison_output, label_smoothing=0.3)
+    again = replay(file, "cpu")
     assert again.checked.fault() is None
+    assert again.checked.loss == pytest.approx(mlp_loss(load_checkpoint(file).arrays, 0.3), rel=1e-5)
     assert "first not finite is the output of flatten (Flatten): output 100% NaN" in again.diagnosis
+
+
+def mlp_loss(arrays: dict[str, np.ndarray], smoothing: float) -> float:
+    """Of the multi-layer perceptron and the batch in a file, in plain NumPy."""
+    named = {name: array.astype(np.float64) for name, array in arrays.items() if name.startswith("model/")}
+    weights = [named[f"model/{layer}.{kind}"] for layer in ("hidden", "output") for kind in ("weight", "bias")]
+    hidden = np.maximum(arrays["batch/images"].reshape(BATCH, -1) @ weights[0].T + weights[1], 0)
+    logits = hidden @ weights[2].T + weights[3]
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    right = log_probabilities[np.arange(BATCH), arrays["batch/labels"]]
+    return float(-((1 - smoothing) * right + smoothing * log_probabilities.mean(axis=1)).mean())
 
 
 def test_a_new_run_removes_the_failed_step_of_an_earlier_one(tmp_path: Path) -> None:

@@ -53,6 +53,41 @@ def test_the_step_is_found_wherever_it_is(backend: Backend, step: int, monkeypat
         assert found[name].tobytes() == expected[name].tobytes(), name
 
 
+def test_a_loss_alone(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gradients are finite, and so are all steps behind it."""
+    monkeypatch.setattr(finite_guard, "SHARE", 1e-9)
+    trainer = small_trainer(device=backend.device_name)
+
+    def hook(layer: layers.Layer, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        far = Tensor(np.array([3e38, -3e38, 0], np.float32)).to(output.device)
+        return output * 0.0 + far if trainer.step + 1 == 2 and layer.training else None
+
+    trainer.model[5].register_forward_hook(hook)
+    with pytest.raises(
+        TrainingError, match=r"^step 2 .*: the loss became inf; first not finite is the loss itself: "
+    ) as raised:
+        trainer.fit(1)
+    assert "likely fix: the numbers have grown too large: lower the learning rate" in str(raised.value)
+    assert trainer.failed_step is not None
+    assert all(gradient.finite for gradient in trainer.failed_step.checked.gradients.values())
+
+
+def test_a_gradient_alone(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root of 0 is finite, its slope is not."""
+    monkeypatch.setattr(finite_guard, "SHARE", 1e-9)
+    trainer = small_trainer(device=backend.device_name)
+
+    def hook(layer: layers.Layer, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return (output * 0.0) ** 0.5 if trainer.step + 1 == 3 and layer.training else None
+
+    trainer.model[0].register_forward_hook(hook)
+    with pytest.raises(
+        TrainingError,
+        match=r"^step 3 .*: the loss became \d\S+; first not finite is the gradient of 0.bias: the gradient ",
+    ):
+        trainer.fit(1)
+
+
 @pytest.mark.parametrize("step", [1, 2])
 def test_the_batches_of_one_step_are_looked_at_one_by_one(backend: Backend, step: int) -> None:
     trainer = small_trainer(accumulate=3, device=backend.device_name)
