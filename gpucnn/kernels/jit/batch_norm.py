@@ -161,4 +161,5 @@ def each_plane(b: Builder, channels: int, body: Callable[[Size, Size], None]) ->
 
 def spread(b: Builder, numbers: Pointer, place: Size) -> dict[int, Vector]:
     """One number as a vector, by the widths that a sweep works in."""
-    return {width: numbers.spread(place, width) for width in (b.lanes, 1)}
+    widths = [b.lanes >> halvings for halvings in range(b.lanes.bit_length())]
+    return {width: numbers.spread(place, width) for width in widths}

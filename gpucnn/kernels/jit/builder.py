@@ -329,10 +329,8 @@ class Builder:
         self.fold(start, stop, step, [], run)
 
     def sweep(self, start: Size, stop: Size, body: Callable[[Size, int], Any]) -> None:
-        """body(i, width) over all elements from `start` to below `stop`: in whole vectors, then one by one."""
-        whole = self._whole(start, stop, self.lanes)
-        self.each(start, whole, self.lanes, lambda i: body(i, self.lanes))
-        self.each(whole, stop, 1, lambda i: body(i, 1))
+        """body(i, width) over all elements from `start` to below `stop`: in whole vectors, then in smaller ones."""
+        self.in_blocks(start, stop, self.lanes, body)
 
     def in_blocks(self, start: Size, stop: Size, most: int, body: Callable[[Size, int], Any]) -> None:
         """body(i, count) over all i from `start` to below `stop`, `most` of them at a time, then half as many, down to 1.

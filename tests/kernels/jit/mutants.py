@@ -336,7 +336,7 @@ MUTANTS = [
     Mutant("builder.py", "if not known_to_run:", "if False:"),
     Mutant("builder.py", "ins.cbranch(ins.icmp_signed(\"<\", following", "ins.cbranch(ins.icmp_signed(\"<=\", following"),
     Mutant("builder.py", "ins.cbranch(ins.icmp_signed(\"<\", _integer(start)", "ins.cbranch(ins.icmp_signed(\"<=\", _integer(start)"),
-    Mutant("builder.py", "self.each(whole, stop, 1, lambda i: body(i, 1))", "pass"),
+    Mutant("builder.py", "self.in_blocks(start, stop, self.lanes, body)", "self.in_blocks(start, stop, 1, body)"),
     Mutant("builder.py", "start, most = whole, most // 2", "start, most = whole, 0"),
     Mutant("builder.py", "start, most = whole, most // 2", "most //= 2"),
     Mutant("builder.py", "[place + half for place in low]", "low"),
