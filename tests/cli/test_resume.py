@@ -13,10 +13,16 @@ import pytest
 
 from gpucnn.cli.main import main
 from gpucnn.training import RunFolder
-from tests.training.tiny_run import BATCHES, TINY, contents, tiny_names, train
+from tests.training.tiny_run import BATCHES, contents, tiny_names, train
 
 ROOT = Path(__file__).parents[2]
-STEPS = 3 * BATCHES
+COMMAND = """
+import signal, sys
+from gpucnn.cli.main import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process that runs in the background lacks
+sys.exit(main())
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -136,15 +142,14 @@ def test_what_is_no_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_command_that_a_signal_tells_of_works(number: signal.Signals, status: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    gpucnn = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-              "from gpucnn.cli.main import main\nsys.exit(main())"]  # fmt: skip
-    options = "train --model mlp --epochs 6 --device cpu --checkpoint-every 7".split()
+    gpucnn = [sys.executable, "-c", COMMAND]
+    options = ["train", "--model", "mlp", "--epochs", "6", "--device", "cpu", "--checkpoint-every", "7"]
     process = subprocess.Popen(
         [*gpucnn, *options, "--out", "my runs/a 'b'"],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    while not process.stdout.readline().split()[:1] == ["1/6"]:
+    while process.stdout.readline().split()[:1] != ["1/6"]:
         assert process.poll() is None
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
