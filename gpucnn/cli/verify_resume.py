@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"FAIL: {found.difference}")
         return 1
     arrays, size = sum(part.arrays or 0 for part in found.parts), sum(part.size for part in found.parts)
-    print(f"PASS: {arrays} arrays and {size:,} bytes in all are the same, with {found.epochs} epochs finished")
+    print(f"PASS: {arrays} arrays and {size:,} bytes in all are the same; epochs finished on the way: {found.epochs}")
     return 0
 
 

@@ -178,8 +178,9 @@ def _content(folder: RunFolder, name: str) -> bytes | None:
 
 
 def _array_differences(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> list[str]:
-    """What differs, array by array."""
-    names = dict.fromkeys([*expected, *found])
+    """What differs, array by array, weights first."""
+    beginnings = list(IN_WORDS)
+    names = sorted({*expected, *found}, key=lambda name: (beginnings.index(name.partition("/")[0]), name))
     return [text for name in names if (text := _array_difference(name, expected.get(name), found.get(name)))]
 
 
