@@ -66,7 +66,7 @@ def verify_resume(config: RunConfig, steps: int) -> Verification:
     """Train 2 * `steps` steps of the run that `config` asks for, and compare.
 
     One run makes them in one go; another makes `steps`, is saved, and resumed in a new process. Both are kept in a temporary
-    folder. Raises ArgumentError if the run has fewer steps, or ends early, RunError if the new process fails, and what
+    folder, with checkpoints at these steps, whatever `config` says of them. Raises ArgumentError if the run has fewer steps, or ends early, RunError if the new process fails, and what
     `prepare` does.
     """
     as_count(steps, "steps")
