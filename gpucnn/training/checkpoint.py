@@ -30,7 +30,7 @@ class Checkpoint(NamedTuple):
     config: dict[str, Any]
     """What the run was asked to do."""
     versions: dict[str, str]
-    """See `versions`; those with which it was written."""
+    """Of gpucnn, numpy and python, when it was written."""
     warning: str = ""
     """Empty, or which newer files were passed over, and why."""
 

@@ -16,7 +16,7 @@ from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
-from gpucnn.training.versions import versions
+from gpucnn.training.versions import versions_on
 
 EVALUATION_BATCH = 256
 DATA_SHARE = 4
@@ -79,7 +79,7 @@ class PreparedRun:
             "preprocess": dataclasses.asdict(self.splits.preprocess),
             "class_names": self.splits.class_names,
             **self.config.to_json(),
-            "versions": versions(),
+            "versions": versions_on(backend.choose_device(self.config.device).device),
         }
 
 

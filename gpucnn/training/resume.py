@@ -14,7 +14,6 @@ from gpucnn.training.prepare import PreparedRun, prepare
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder
 from gpucnn.training.trainer import Trainer
-from gpucnn.training.versions import versions
 
 CHANGEABLE = ("epochs", "data_dir", "device", "checkpoint_every", "keep")
 """The settings that may be others in a resumed run: they leave alone what has been trained already."""
@@ -141,8 +140,9 @@ def _notes(ready: PreparedRun, config: RunConfig, checkpoint: Checkpoint) -> lis
     found = [checkpoint.warning] if checkpoint.warning else []
     if ready.config.device != config.device:
         found.append(f"the run was on {config.device} and goes on on {ready.config.device}: bits may differ")
-    earlier, now = checkpoint.versions, versions()
-    changed = [f"{name} was {earlier.get(name)}, is {now[name]}" for name in now if earlier.get(name) != now[name]]
+    earlier, now = checkpoint.config.get("versions"), ready.description()["versions"]
+    known = earlier if isinstance(earlier, dict) else {}
+    changed = [f"{name} was {known[name]}, is {now[name]}" for name in now if known.get(name, now[name]) != now[name]]
     if changed:
         found.append(f"{'; '.join(changed)}: bits may differ")
     return found

@@ -5,16 +5,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import numpy as np
 import pytest
 
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.errors import ConfigError, DataError, DeviceError, RunError
 from gpucnn.training import RunFolder, load_checkpoint, resume, save_checkpoint
 from tests.backends import Backend
-from tests.training.tiny_run import BATCHES, TINY, contents, go_on, tiny_names, train
+from tests.training.tiny_run import BATCHES, contents, go_on, tiny_names, train
 
 STEPS = 3 * BATCHES
 FACTORS: dict[str, list[dict[str, Any]]] = {
@@ -266,11 +264,18 @@ def test_a_device_that_has_gone(tmp_path: Path) -> None:
 
 
 def test_other_versions_are_told(tmp_path: Path) -> None:
-    with mock.patch("gpucnn.training.checkpoint.versions", return_value={"gpucnn": "0.0.1", "numpy": np.__version__}):
-        folder = interrupted(tmp_path)
-    (note,) = resume(folder.path).notes
-    assert note.startswith("gpucnn was 0.0.1, is ")
-    assert "; cpu was None, is " in note
-    assert "numpy" not in note.partition("cpu")[0]
-    assert note.endswith(": bits may differ")
-    assert TINY["device"] == resume(folder.path).ready.config.device
+    folder = interrupted(tmp_path)
+    now = folder.read_config()["versions"]
+    rewritten(folder, versions={**now, "gpucnn": "0.0.1", "cpu": "an abacus", "lost": "1"})
+    assert resume(folder.path).notes == (
+        f"gpucnn was 0.0.1, is {now['gpucnn']}; cpu was an abacus, is {now['cpu']}: bits may differ",
+    )
+    rewritten(folder, versions="none")
+    assert resume(folder.path).notes == ()
+
+
+def test_a_run_tells_what_it_was_computed_with(backend: Backend, tmp_path: Path) -> None:
+    found = train(tmp_path, 1, device=backend.device_name, checkpoint_every=1).read_config()["versions"]
+    own = {"numpy": {"cpu"}, "jit": {"cpu", "llvmlite"}}.get(backend.name, {"gpu", "cupy"})
+    assert found.keys() == {"gpucnn", "numpy", "python", *own}
+    assert all(isinstance(value, str) and value for value in found.values())
