@@ -55,10 +55,13 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     """The lines that say what will be trained, where and how."""
     config = ready.config
     what = f"{config.model} ({ready.model.parameter_count():,} parameters) on {config.data}"
-    augmentation = " ".join(config.augment or ["none"])
+    images = f"{len(ready.train_loader.dataset):,} images"
+    if config.validation:
+        images += f", measured on {len(ready.test_loader.dataset):,} more"
+    augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
     return [
         ready.device,
-        f"training {what}: {len(ready.splits.train):,} images, {config.epochs} epochs; run folder {folder.path}",
+        f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
     ]
 
@@ -81,9 +84,10 @@ def _go_on(options: argparse.Namespace) -> None:
     epochs = ready.config.epochs
     assert epochs is not None
     if trainer.batch == 0 and (trainer.epoch >= epochs or trainer.stop_reason):
-        print(_finished_line(resumed, trainer))
+        scores = ready.final_scores(trainer)
+        print(_finished_line(resumed, trainer, scores))
         if not folder.summary_file.exists():  # it was killed on the last inch
-            _write_summary(ready, folder, trainer)
+            _write_summary(ready, folder, trainer, scores)
         return
     if not options.quiet:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
@@ -95,17 +99,15 @@ def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer) -> None:
     """Train what is left of the run, and tell how it ended."""
     assert ready.config.epochs is not None
     trainer.fit(ready.config.epochs - trainer.epoch)
-    _write_summary(ready, folder, trainer)
-    print(_result(trainer))
+    scores = ready.final_scores(trainer)
+    _write_summary(ready, folder, trainer, scores)
+    print(_result(scores))
 
 
-def _write_summary(ready: PreparedRun, folder: RunFolder, trainer: Trainer) -> None:
-    last = trainer.history[-1]
+def _write_summary(ready: PreparedRun, folder: RunFolder, trainer: Trainer, scores: dict[str, float]) -> None:
     folder.finish(
         {
-            "test_accuracy": last["test_accuracy"],
-            "test_correct": last["test_correct"],
-            "test_total": last["test_total"],
+            **scores,
             "epochs": len(trainer.history),
             "device": ready.config.device,
             "seconds": sum(folder.read_times().values()),
@@ -114,15 +116,14 @@ def _write_summary(ready: PreparedRun, folder: RunFolder, trainer: Trainer) -> N
     )
 
 
-def _result(trainer: Trainer) -> str:
-    last = trainer.history[-1]
-    return f"test accuracy {last['test_accuracy']:.4f} ({last['test_correct']}/{last['test_total']})"
+def _result(scores: dict[str, float]) -> str:
+    return f"test accuracy {scores['test_accuracy']:.4f} ({scores['test_correct']}/{scores['test_total']})"
 
 
-def _finished_line(resumed: ResumedRun, trainer: Trainer) -> str:
+def _finished_line(resumed: ResumedRun, trainer: Trainer, scores: dict[str, float]) -> str:
     """That there is nothing left to train, and how there can be."""
     path, epochs = resumed.folder.path, resumed.ready.config.epochs
-    finished = f"{path} has finished after {trainer.epoch} epochs, {_result(trainer)}"
+    finished = f"{path} has finished after {trainer.epoch} epochs, {_result(scores)}"
     if trainer.stop_reason:
         return f"{finished}: {trainer.stop_reason}; to train longer, begin a new run without --early-stopping"
     if resumed.can_be_longer():

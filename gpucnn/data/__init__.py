@@ -15,8 +15,13 @@ from gpucnn.data.catalog import load as load
 from gpucnn.data.catalog import names as names
 from gpucnn.data.catalog import source as source
 from gpucnn.data.cifar import read_cifar10 as read_cifar10
+from gpucnn.data.dataset import Batch as Batch
+from gpucnn.data.dataset import Dataset as Dataset
 from gpucnn.data.idx import read_idx as read_idx
 from gpucnn.data.image_file import read_image as read_image
 from gpucnn.data.loader import DataLoader as DataLoader
 from gpucnn.data.preprocess import Preprocess as Preprocess
+from gpucnn.data.sampling import class_weights as class_weights
 from gpucnn.data.statistics import channel_statistics as channel_statistics
+from gpucnn.data.subset import Subset as Subset
+from gpucnn.data.subset import split as split

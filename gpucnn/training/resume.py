@@ -15,7 +15,7 @@ from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder
 from gpucnn.training.trainer import Trainer
 
-CHANGEABLE = ("epochs", "data_dir", "device", "checkpoint_every", "keep")
+CHANGEABLE = ("epochs", "data_dir", "device", "workers", "checkpoint_every", "keep")
 """The settings that may be others in a resumed run: they leave alone what has been trained already."""
 
 
@@ -53,9 +53,9 @@ def resume(path: str | os.PathLike[str], **changes: Any) -> ResumedRun:
     Whenever and however often it was stopped, the run then ends as the one that never was: weights, optimizer state, average
     and metrics are the same, to the bit. That holds for the same files of the data set, the same versions of gpucnn, NumPy,
     and llvmlite or CuPy, and the same device: the same kind of processor, and the same way to compute on it; or the same
-    model of GPU. How many threads work changes nothing, on a CPU, neither now nor before. On a GPU our kernels sum in a
-    fixed order, without atomics, and matrix products come from cuBLAS, which promises the same bits for the same version on
-    GPUs of one architecture with as many multiprocessors, as long as one stream is used.
+    model of GPU. How many threads compute, or load, changes nothing. On a GPU our kernels sum in a fixed order, without
+    atomics, and matrix products come from cuBLAS, which promises the same bits for the same version on GPUs of one
+    architecture with as many multiprocessors, as long as one stream is used.
 
     A larger `epochs` is taken where that run is, to the bit, the one of so many epochs from the beginning. It is not where
     the schedule had given other rates already, as one that is laid out for the whole run mostly does.

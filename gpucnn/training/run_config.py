@@ -16,7 +16,7 @@ from typing import Any
 from gpucnn import data
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.training import recipe
-from gpucnn.training.choices import AUGMENTATIONS, LOGS, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
+from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
 from gpucnn.training.notation import Choice
 from gpucnn.training.value_kind import (
     BETWEEN_0_AND_1,
@@ -85,9 +85,22 @@ class RunConfig:
         None, Optional(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
         "random changes of training images, one after the other, or none (default: by data set)",
     )  # fmt: skip
+    mix: str | None = _setting(
+        None, Optional(Choice(MIXES), "none"), "model and data", "NAME",
+        "what blends the training images of a batch, and their labels, or none (default: none)",
+    )  # fmt: skip
     normalize: bool = _setting(
         False, Truth(), "model and data", "",
         "whether pixels are normalised with the training set's mean and standard deviation (default: no)",
+    )  # fmt: skip
+    balance: bool = _setting(
+        False, Truth(), "model and data", "",
+        "whether training images are drawn so that each class comes as often as any other (default: no)",
+    )  # fmt: skip
+    validation: float = _setting(
+        0.0, SHARE, "model and data", "X",
+        "share of the training set that is kept to measure every epoch on, the test set then at the end alone; "
+        "0 for the test set every epoch (default: 0)",
     )  # fmt: skip
     batch_size: int | None = _setting(
         None, Optional(COUNT, "default"), "model and data", "B", "images a step (default: by data set)"
@@ -135,6 +148,10 @@ class RunConfig:
 
     device: str = _setting("auto", Text(), "the run", "NAME", "auto (default), cpu, cuda, cuda:1, ...")
     seed: int = _setting(0, SEED, "the run", "S", "decides every random draw (default: 0)")
+    workers: int = _setting(
+        0, COUNT_OR_ZERO, "the run", "N",
+        "threads that make batches ahead, which changes no result (default: 0)",
+    )  # fmt: skip
     checkpoint_every: int = _setting(
         0, COUNT_OR_ZERO, "the run", "N", "steps from checkpoint to checkpoint, 0 for one an epoch (default: 0)"
     )

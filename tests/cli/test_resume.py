@@ -93,6 +93,17 @@ def test_a_finished_run_says_so_and_how_to_go_on(schedule: str, capsys: pytest.C
     assert error.count("\n") == (1 if schedule == "cosine" else 0)
 
 
+def test_a_finished_run_tells_of_the_test_set(capsys: pytest.CaptureFixture[str]) -> None:
+    """And not of the share of the training set that every epoch was measured on."""
+    options = "--model tiny --image-size 8 --batch-size 8 --epochs 1 --validation 0.1 --device cpu --out run --quiet"
+    assert main(["train", *options.split()]) == 0
+    result = capsys.readouterr().out.strip()
+    summary = Path("run/summary.json").read_text()
+    assert main(["train", "--resume", "run"]) == 0
+    assert f", {result}; to train longer" in capsys.readouterr().out
+    assert Path("run/summary.json").read_text() == summary
+
+
 def test_a_run_that_stopped_early_has_finished(capsys: pytest.CaptureFixture[str]) -> None:
     train(Path("run"), early_stopping=1, lr=1e-30, schedule="constant")
     assert main(["train", "--resume", "run"]) == 0
@@ -117,7 +128,7 @@ def test_other_settings_are_refused(options: str, named: str, capsys: pytest.Cap
     assert main(["train", "--resume", "run", *options.split()]) == 1
     assert capsys.readouterr().err == (
         f"gpucnn train: {named} would make another run of run; with --resume can be given --epochs, --data-dir, --device, "
-        "--checkpoint-every, --keep\n"
+        "--workers, --checkpoint-every, --keep\n"
     )
     assert contents(RunFolder("run")) == before
 

@@ -16,7 +16,7 @@ from gpucnn.training import Checkpoint, RunFolder
 
 OPTIONS = (
     "--model mlp --image-size 28 --batch-size 96 --epochs 6 --checkpoint-every 1 --optimizer adamw --schedule "
-    "plateau:patience=0,threshold=0.9 --augment shift:1 cutout:4 --average 0.9 --logs csv --device cpu --quiet"
+    "plateau:patience=0,threshold=0.9 --augment shift:1 cutout:4 --mix mixup:0.2 --workers 2 --average 0.9 --logs csv --device cpu --quiet"
 )
 SAME = ("config.json", "metrics.jsonl", "metrics.csv", "model.safetensors", "best.safetensors")
 

@@ -10,9 +10,9 @@ import pytest
 
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.errors import ConfigError, DataError, DeviceError, RunError
-from gpucnn.training import RunFolder, load_checkpoint, resume, save_checkpoint
+from gpucnn.training import RunConfig, RunFolder, load_checkpoint, prepare, resume, save_checkpoint
 from tests.backends import Backend
-from tests.training.tiny_run import BATCHES, contents, go_on, tiny_names, train
+from tests.training.tiny_run import BATCHES, TINY, contents, go_on, tiny_names, train
 
 STEPS = 3 * BATCHES
 FACTORS: dict[str, list[dict[str, Any]]] = {
@@ -33,6 +33,12 @@ FACTORS: dict[str, list[dict[str, Any]]] = {
         {"augment": ()},
         {"augment": ("shift:1",)},
         {"augment": ("flip", "affine:degrees=20", "jitter:0.3", "cutout:2"), "normalize": True},
+    ],
+    "loader": [
+        {},
+        {"workers": 2, "mix": "mixup:0.4"},
+        {"workers": 2, "validation": 0.2, "balance": True},
+        {"mix": "cutmix:1"},
     ],
     "other": [
         {},
@@ -78,7 +84,7 @@ def test_a_resumed_run_is_the_one_that_never_stopped(row: Row, backend: Backend,
     settings: dict[str, Any] = {"device": backend.device_name}
     for values, number in zip(FACTORS.values(), row, strict=True):
         settings |= values[number]
-    steps = STEPS // 6 * 2 if "accumulate" in settings else STEPS
+    steps = prepare(RunConfig(**{**TINY, **settings})).pace.steps
     stop = 1 + sum(place * number for place, number in enumerate(row, 2)) % (steps - 1)
     settings["checkpoint_every"] = stop
     whole = train(tmp_path / "whole", **settings)
@@ -191,9 +197,9 @@ def test_what_would_make_another_run_is_refused(tmp_path: Path, name: str) -> No
         resume(folder.path, **{name: 1})
 
 
-def test_where_and_how_often_checkpoints_are_written_may_change(tmp_path: Path) -> None:
+def test_threads_and_how_often_checkpoints_are_written_may_change(tmp_path: Path) -> None:
     folder, whole = interrupted(tmp_path / "parts"), train(tmp_path / "whole")
-    go_on(resume(folder.path, checkpoint_every=4, keep=1))
+    go_on(resume(folder.path, workers=2, checkpoint_every=4, keep=1))
     assert [path.name for path in folder.checkpoints.files()] == [f"step-0000000{STEPS}.safetensors"]
     for name in ("metrics.jsonl", "model.safetensors", "best.safetensors"):
         assert contents(folder)[name] == contents(whole)[name]

@@ -18,7 +18,7 @@ FULL = RunConfig(
     normalize=True, batch_size=17, epochs=123, optimizer="adam:betas=0.8/0.95", lr=0.1 + 0.2, weight_decay=1e-300,
     decay_vectors=False, schedule="multi_step:30/60,factor=0.3", warmup=2.5, label_smoothing=1 / 3, clip_norm=1e22,
     accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5, early_stopping=8,
-    logs=("tensorboard", "csv"),
+    logs=("tensorboard", "csv"), mix="cutmix:0.5", balance=True, validation=0.1, workers=3,
 )  # fmt: skip
 
 
@@ -122,6 +122,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"augment": [["flip"]]}, "augment: expected text such as \"name\" or \"name:setting=value\", got ['flip']"),
     ({"augment": ["shift:-1"]}, "augment: max_shift must be an int >= 0, got -1"),
     ({"augment": ["flip:1,1"]}, "augment: flip takes the settings p, got '1,1'"),
+    ({"mix": "mixip"}, "mix: unknown name 'mixip', expected one of mixup, cutmix; did you mean mixup?"),
+    ({"mix": "mixup:0"}, "mix: Mixup: alpha must be above 0, got 0.0; for no mix leave it out"),
+    ({"mix": ["mixup"]}, "mix: expected text such as \"name\" or \"name:setting=value\", got ['mixup']"),
+    ({"balance": 1}, "balance: expected true or false, got 1"),
+    ({"validation": 1}, "validation: expected a number from 0 to below 1, got 1"),
+    ({"validation": -0.1}, "validation: expected a number from 0 to below 1, got -0.1"),
+    ({"workers": -1}, "workers: expected a whole number >= 0, got -1"),
+    ({"workers": 1.5}, "workers: expected a whole number >= 0, got 1.5"),
     ({"optimizer": "sgd:nesterov=maybe"}, "optimizer: sgd: nesterov: expected true or false, got 'maybe'"),
     ({"optimizer": "sgd:lr=0.1"}, "optimizer: unknown setting of sgd 'lr', expected one of momentum, nesterov"),
     ({"optimizer": "sgd:0.5,momentum=0.5"}, "optimizer: sgd: momentum is given twice in '0.5,momentum=0.5'"),
