@@ -1,4 +1,4 @@
-"""Single images from files, in the raw format that a `Preprocess` takes."""
+"""Images from files: decoded, and in the raw format that a `Preprocess` takes."""
 
 import os
 import warnings
@@ -18,8 +18,28 @@ if TYPE_CHECKING:
 def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarray:
     """The image in a PNG, JPEG or other file that Pillow reads, or in a .npy array, as raw (1, C, size, size).
 
-    It is turned to grey or RGB and resized to the data set's native size. An array is (H, W), (C, H, W) or (H, W, C),
-    of bytes from 0 to 255 or floats from 0 to 1. Raises DataError, which names the file, if it is none of these.
+    It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the
+    square, or cut out of the middle. An array is (H, W), (C, H, W) or (H, W, C), of bytes from 0 to 255 or floats from 0
+    to 1. Raises DataError, which names the file, if it is none of these.
+    """
+    from PIL import Image
+
+    size = preprocess.native_size
+    with warnings.catch_warnings():  # Pillow's own, of too many pixels: one line is said of a file, not two
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = decode_image(path, preprocess.channels)
+    if preprocess.fit == "crop":
+        pixels = centre_crop(image, size)
+    else:
+        method = Image.Resampling.BOX if image.width > size else Image.Resampling.BILINEAR
+        pixels = _planes(image.resize((size, size), method))
+    return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
+
+
+def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
+    """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
+
+    What is transparent becomes dark. Any thread may call it. DataError, which names the file, if it cannot be read.
     """
     from PIL import Image, ImageOps
 
@@ -28,13 +48,12 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
         if path.suffix.lower() == ".npy":
             image = Image.fromarray(_bytes_of(path, np.load(path, allow_pickle=False)))
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(path) as opened:
-                    image = ImageOps.exif_transpose(opened)
+            with Image.open(path) as opened:
+                _check_pixel_count(opened)
+                image = ImageOps.exif_transpose(opened)
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
-        image = _without_transparency(image).convert("L" if preprocess.channels == 1 else "RGB")
+        return _without_transparency(image).convert("L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
     except DataError:
@@ -42,12 +61,28 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     except Exception as error:  # Pillow and NumPy raise many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not an image that can be read ({reason}); give PNG, JPEG or .npy") from None
-    size = preprocess.native_size
-    pixels = np.asarray(
-        image.resize((size, size), Image.Resampling.BOX if image.width > size else Image.Resampling.BILINEAR)
-    )
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
+
+
+def centre_crop(image: "Image.Image", size: int) -> np.ndarray:
+    """The largest square in the middle of a grey or RGB image, bilinearly at `size`: bytes (C, size, size)."""
+    from PIL import Image, ImageOps
+
+    return _planes(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+
+
+def _planes(image: "Image.Image") -> np.ndarray:
+    """A grey or RGB image as bytes (C, H, W)."""
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _check_pixel_count(image: "Image.Image") -> None:
+    """Refuse an image of so many pixels that Pillow warns of it: how warnings are taken is the same for all threads."""
+    from PIL import Image
+
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise ValueError(f"{image.width}x{image.height} pixels, at most {most:,} are taken")
 
 
 def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:

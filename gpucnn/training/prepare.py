@@ -8,6 +8,7 @@ from typing import Any
 from gpucnn import backend, data, models, optim
 from gpucnn.backend.memory import free_bytes
 from gpucnn.data.augment import Augment
+from gpucnn.data.catalog import Part
 from gpucnn.layers import Layer
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint_writer import CheckpointWriter
@@ -110,19 +111,18 @@ def prepare(config: RunConfig) -> PreparedRun:
     that does not take the images.
     """
     chosen = backend.choose_device(config.device)
-    source = data.source(config.data)
-    image_size = config.image_size or models.image_size_for(config.model, source.native_size)
+    image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
     config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
     assert config.epochs is not None
     assert config.batch_size is not None
-    splits = data.load(config.data, config.data_dir, image_size)
+    splits = data.load(config.data, config.data_dir, image_size, config.mode)
     if config.normalize:
         mean, std = data.channel_statistics(_parts(splits, config)[0])
         splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
-        "in_channels": source.channels,
+        "in_channels": splits.preprocess.channels,
         "image_size": image_size,
     }
     model = models.create(**create, seed=config.seed).to(chosen.device)
@@ -167,8 +167,8 @@ def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augm
     return data.Compose(*(AUGMENTATIONS.make(one, mean=preprocess.mean, std=preprocess.std) for one in written))
 
 
-def _near(dataset: data.ArrayDataset, device: backend.Device) -> data.ArrayDataset:
-    """The data set, on the GPU if it takes little of its free memory: batches then need not be sent there."""
-    if device.kind == "cpu" or dataset.nbytes > free_bytes(device) // DATA_SHARE:
-        return dataset
-    return dataset.to(device)
+def _near(part: Part, device: backend.Device) -> Part:
+    """The data set, on the GPU if it is arrays that take little of its free memory: batches then need not be sent there."""
+    if device.kind == "cpu" or not isinstance(part, data.ArrayDataset):
+        return part
+    return part if part.nbytes > free_bytes(device) // DATA_SHARE else part.to(device)

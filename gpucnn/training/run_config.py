@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn import data
+from gpucnn.data.catalog import FOLDER
+from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.training import recipe
 from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
@@ -75,11 +77,16 @@ class RunConfig:
     data: str = _setting("digits", Name(data.names), "model and data", "NAME", "the data set (default: digits)")
     data_dir: str | None = _setting(
         None, Optional(Text(), "default"), "model and data", "DIR",
-        "the folder of the data set's files (default: data/NAME)",
+        "the folder of the data set's files (default: data/NAME); of data folder: train/CLASS and test/CLASS with image "
+        "files, or just CLASS, and a fifth of the images is for testing",
     )  # fmt: skip
     image_size: int | None = _setting(
         None, Optional(COUNT, "default"), "model and data", "N",
-        "height and width of images, to which smaller ones are fitted (default: by model and data set)",
+        "height and width of images, to which smaller ones, and all of a folder, are fitted (default: by model and data set)",
+    )  # fmt: skip
+    mode: str | None = _setting(
+        None, Optional(Name(lambda: list(CHANNELS)), "default"), "model and data", "NAME",
+        "what the images of data folder are turned to (default: rgb)",
     )  # fmt: skip
     augment: tuple[str, ...] | None = _setting(
         None, Optional(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
@@ -173,6 +180,10 @@ class RunConfig:
                 raise ConfigError(f"{name}: {error}") from None
         if self.clip_norm is not None and self.clip_value is not None:
             raise ConfigError(f"clip_norm is {self.clip_norm:g} and clip_value {self.clip_value:g}; choose one of them")
+        if self.mode is not None and self.data != FOLDER:
+            raise ConfigError(
+                f"mode is {self.mode}, but the images of {self.data} are as they are; leave it out, or choose data {FOLDER}"
+            )
         whole = {**self.to_json(), **self._suggestions()}
         try:
             make_schedule(self.schedule, self.warmup, whole["lr"], Pace(whole["epochs"], steps_per_epoch=1))
@@ -244,7 +255,7 @@ class RunConfig:
 
     def _suggestions(self) -> dict[str, Any]:
         """What suits data set and optimizer, by name, of the settings that are None."""
-        by_data_set = recipe.DATA_SETS[self.data]._asdict()
+        by_data_set = recipe.for_data_set(self.data, self.mode)._asdict()
         by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]._asdict()
         suggested = {**by_data_set, **by_optimizer}
         return {name: value for name, value in suggested.items() if getattr(self, name) is None}
