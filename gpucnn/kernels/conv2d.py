@@ -23,6 +23,7 @@ from gpucnn.backend.threads import MOST_PARTS, cut, parallel
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels import direct_conv2d as direct
+from gpucnn.kernels import flat_conv2d
 from gpucnn.kernels.bias_relu import images_to_rows, rows_to_images
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.col2im import col2im
@@ -79,6 +80,10 @@ def _convolve(
     """`conv2d` of some images, into their `output`."""
     if is_pointwise(window):
         pointwise_conv2d(images, weight, bias, window, groups, relu, byte_cap, output)
+        return
+    if xp_of(images) is np:
+        cap = column_byte_cap(images) if byte_cap is None else byte_cap
+        flat_conv2d.conv2d(images, weight, bias, window, groups, relu, cap, output)
         return
     out_channels, output_size = weight.shape[0], (output.shape[2], output.shape[3])
     filters = weight.reshape(groups, out_channels // groups, -1)
@@ -168,6 +173,11 @@ def _fill_gradients(
         pointwise_conv2d_gradients(
             gradient, images, weight, image_shape, window, groups, relu_output, *filled, byte_cap
         )
+        return
+    if xp_of(gradient) is np:
+        filled = (images_gradient, weight_gradient, bias_gradient)
+        cap = column_byte_cap(gradient) if byte_cap is None else byte_cap
+        flat_conv2d.conv2d_gradients(gradient, images, weight, image_shape, window, groups, relu_output, *filled, cap)
         return
     out_channels, output_size = weight.shape[0], (gradient.shape[2], gradient.shape[3])
     filters = weight.reshape(groups, out_channels // groups, -1).swapaxes(1, 2)
