@@ -1,20 +1,28 @@
 """Convolution and its gradients on a CPU, by few and large products with columns of images on one long axis.
 
-See `flat_images` for the layout. The gradient of the images is a convolution of the output's gradient, with filters that are
-turned round and have channels and filters exchanged. Its columns, times the images, are the gradient of the weight, too.
+See `flat_images` for the layout. Of two ways to the gradients the shorter one is taken:
+
+- The gradient of the images is a convolution of the output's gradient, with filters that are turned round and have channels
+  and filters exchanged. Its columns, times the images, are the gradient of the weight, too.
+- The columns of the images, times the output's gradient, are the gradient of the weight. Those of the images' gradient are
+  the filters times the output's gradient, and are added up (`col2im`).
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from gpucnn.backend import Array
-from gpucnn.checks import Pair, Shape
+from gpucnn.checks import Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels.bias_relu import rectify, relu_gradient
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.flat_images import Piece, Sliding, Taps
+from gpucnn.kernels.flat_images import Piece, Sliding
 from gpucnn.kernels.workspace import workspace
+
+ADDITION = 2
+"""Columns are made in so many times less time than they are made and then, from others, added up."""
 
 
 def conv2d(
@@ -28,14 +36,12 @@ def conv2d(
     output: Array,
 ) -> None:
     """`kernels.conv2d.conv2d` of some images (numpy.ndarray), into their `output`."""
-    taps = Taps.of(window)
-    filters = taps.weight(weight, window).reshape(groups, len(weight) // groups, -1)
-    sliding = Sliding(taps, _padding_before(window), (output.shape[2], output.shape[3]))
-    sizes = _Sizes(groups, *filters.shape[1:], images.shape[1] * taps.phases)
-    for piece in sliding.pieces(images.shape, sizes.values, images.dtype, sizes.work, byte_cap):
-        columns, products = _columns(images[piece.images], sliding, piece, sizes)
-        np.matmul(filters, columns, out=piece.factors(products, groups))
-        found, place = piece.as_images(products), output[piece.place]
+    product = _Product(weight, groups, Sliding.of(window, (output.shape[2], output.shape[3])))
+    for piece in product.pieces(images.shape, byte_cap):
+        columns, axes, matrix = product.room(piece)
+        product.fill_columns(columns, axes, piece, images)
+        np.matmul(product.filters, columns, out=piece.factors(matrix, groups))
+        found, place = piece.as_images(matrix), output[piece.place]
         if bias is None:
             place[...] = found
         else:
@@ -62,14 +68,18 @@ def conv2d_gradients(
     if bias_gradient is not None:
         batch, channels, height, width = slopes.shape
         channel_sums(slopes.reshape(batch, channels, height * width), out=bias_gradient)
-    if images_gradient is not None:
-        wanted = None if images is None else weight_gradient
-        _fill_both(slopes, images, weight, window, groups, images_gradient, wanted, byte_cap)
-    elif weight_gradient is not None and images is not None:
-        _fill_weight_gradient(slopes, images, window, groups, weight_gradient, byte_cap)
+    wanted = None if images is None else weight_gradient
+    if images_gradient is not None and window.stride == (1, 1) and _is_shorter_back(slopes.shape, image_shape):
+        _turn_round(slopes, images, weight, window, groups, images_gradient, wanted, byte_cap)
+    elif images_gradient is not None or wanted is not None:
+        _add_up(slopes, images, weight, image_shape, window, groups, images_gradient, wanted, byte_cap)
 
 
-def _fill_both(
+def _is_shorter_back(output_shape: Shape, image_shape: Shape) -> bool:
+    return math.prod(output_shape[1:2] + image_shape[2:]) <= ADDITION * math.prod(image_shape[1:2] + output_shape[2:])
+
+
+def _turn_round(
     gradient: Array,
     images: Array | None,
     weight: Array,
@@ -79,94 +89,98 @@ def _fill_both(
     weight_gradient: Array | None,
     byte_cap: int,
 ) -> None:
-    """The gradients of the images and, if it is given, of the weight, with columns of the output's gradient."""
-    taps = Taps.of(window)
-    (top, left), (row_stride, column_stride) = _padding_before(window), window.stride
-    size = (
-        -(-(images_gradient.shape[2] + top % row_stride) // row_stride),
-        -(-(images_gradient.shape[3] + left % column_stride) // column_stride),
-    )
-    of_images = Sliding(taps.single(), (top % row_stride, left % column_stride), size)
-    before = (taps.reach[0] - top // row_stride, taps.reach[1] - left // column_stride)
-    sliding = Sliding(taps.of_one_phase(), before, size)
-    turned = taps.weight(weight, window)[..., ::-1, ::-1]
-    turned = turned.reshape(groups, len(weight) // groups, *turned.shape[1:]).swapaxes(1, 2)
-    filters = turned.reshape(groups, turned.shape[1], -1)
-    sizes = _Sizes(groups, *filters.shape[1:], len(weight))
-    total = np.zeros((groups, sizes.height, sizes.rows), gradient.dtype)
-    for piece in sliding.pieces(gradient.shape, sizes.values, gradient.dtype, sizes.work, byte_cap):
-        columns, matrix = _columns(gradient[piece.images], sliding, piece, sizes)
+    """The gradients of the images and, if it is given, of the weight, from columns of the output's gradient."""
+    here = Sliding.of(Window((1, 1)), (images_gradient.shape[2], images_gradient.shape[3]))
+    there = Sliding.of(window, here.size)
+    there = there._replace(before=(there.reach[0] - there.before[0], there.reach[1] - there.before[1]))
+    by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
+    turned = by_group[..., ::-1, ::-1].swapaxes(1, 2)
+    product = _Product(turned.reshape(-1, *turned.shape[2:]), groups, there)
+    total = np.zeros_like(product.filters)
+    for piece in product.pieces(gradient.shape, byte_cap):
+        columns, axes, matrix = product.room(piece)
+        product.fill_columns(columns, axes, piece, gradient)
+        factors = piece.factors(matrix, groups)
         if weight_gradient is not None and images is not None:
-            of_images.fill(piece, images[piece.images], matrix)
-            total += _products(columns, piece.factors(matrix, groups))
-        np.matmul(filters, columns, out=piece.factors(matrix, groups))
-        of_images.take(piece, matrix, images_gradient[piece.images])
+            here.fill(matrix, piece, images[piece.images])
+            _add_products(total, columns, factors)
+        np.matmul(product.filters, columns, out=factors)
+        images_gradient[piece.place] = piece.as_images(matrix)
     if weight_gradient is not None:
-        by_tap = total.reshape(groups, turned.shape[2], *taps.count, sizes.rows)[:, :, ::-1, ::-1]
-        found = by_tap.transpose(0, 1, 4, 2, 3).reshape(len(weight), sizes.rows, *taps.count)
-        taps.fill_weight(weight_gradient, window, found)
+        back = total.reshape(turned.shape).swapaxes(1, 2)[..., ::-1, ::-1]
+        weight_gradient.reshape(by_group.shape)[...] = back
 
 
-def _fill_weight_gradient(
-    gradient: Array, images: Array, window: Window, groups: int, weight_gradient: Array, byte_cap: int
+def _add_up(
+    gradient: Array,
+    images: Array | None,
+    weight: Array,
+    image_shape: Shape,
+    window: Window,
+    groups: int,
+    images_gradient: Array | None,
+    weight_gradient: Array | None,
+    byte_cap: int,
 ) -> None:
-    """The gradient of the weight, with columns of the images."""
-    taps, size = Taps.of(window), (gradient.shape[2], gradient.shape[3])
-    sliding = Sliding(taps, _padding_before(window), size)
-    of_gradient = Sliding(taps.single().of_one_phase(), (0, 0), size)
-    filters, channels = len(weight_gradient), images.shape[1] * taps.phases
-    sizes = _Sizes(groups, filters // groups, channels // groups * math.prod(taps.count), channels)
-    total = np.zeros((groups, sizes.height, sizes.rows), gradient.dtype)
-    for piece in sliding.pieces(images.shape, sizes.values, gradient.dtype, sizes.work, byte_cap):
-        columns, matrix = _columns(images[piece.images], sliding, piece, sizes)
-        of_gradient.fill(piece, gradient[piece.images], matrix)
-        total += _products(columns, piece.factors(matrix, groups))
-    found = total.swapaxes(1, 2).reshape(filters, channels // groups, *taps.count)
-    taps.fill_weight(weight_gradient, window, found)
+    """The gradients that are given, from columns of the images, and with columns of their gradient."""
+    size = (gradient.shape[2], gradient.shape[3])
+    here, there = Sliding.of(Window((1, 1)), size), Sliding.of(window, size)
+    product = _Product(weight, groups, there)
+    total = np.zeros_like(product.filters)
+    if images_gradient is not None:
+        images_gradient[...] = 0
+    for piece in product.pieces(image_shape, byte_cap):
+        columns, axes, matrix = product.room(piece)
+        here.fill(matrix, piece, gradient[piece.images])
+        factors = piece.factors(matrix, groups)
+        if weight_gradient is not None and images is not None:
+            product.fill_columns(columns, axes, piece, images)
+            _add_products(total, columns, factors)
+        if images_gradient is not None:
+            back = columns.reshape(-1, piece.positions)
+            np.matmul(product.filters.swapaxes(1, 2), factors, out=piece.factors(back, groups))
+            axes[...] = 0
+            there.add_columns(back.reshape(-1, *window.kernel, piece.positions), piece, axes)
+            there.add(axes, piece, images_gradient[piece.images])
+    if weight_gradient is not None:
+        weight_gradient[...] = total.reshape(weight.shape)
 
 
-class _Sizes:
-    """Of the product of a group's filters (rows, height) and columns (height, positions), from images of `channels`."""
+class _Product:
+    """The product of weight (O, C / groups, KH, KW) and the columns of images on their way under a window."""
 
-    def __init__(self, groups: int, rows: int, height: int, channels: int) -> None:
-        self.groups, self.rows, self.height, self.channels = groups, rows, height, channels
+    def __init__(self, weight: Array, groups: int, sliding: Sliding) -> None:
+        self.filters = weight.reshape(groups, len(weight) // groups, -1)
+        """(groups, rows, height)"""
+        self.sliding, self.channels = sliding, groups * weight.shape[1]
 
-    @property
-    def work(self) -> int:
-        """Multiply-adds a position."""
-        return self.rows * self.height
+    def pieces(self, image_shape: Shape, byte_cap: int) -> Iterator[Piece]:
+        """Pieces of which all that is in `room` takes no more than `byte_cap` bytes, but for a single position."""
+        groups, rows, height = self.filters.shape
+        values = groups * (rows + height) + self.channels * self.sliding.phases
+        return self.sliding.pieces(image_shape, values, self.filters.itemsize, rows * height, byte_cap)
 
-    @property
-    def values(self) -> int:
-        """All that is in memory for a position: columns, the images that they are made of, and products."""
-        return self.groups * (self.height + self.rows) + self.channels
+    def room(self, piece: Piece) -> tuple[Array, Array, Array]:
+        """Memory for columns (products, groups, height, length), long axes (C * phases, width), and products (O, positions)."""
+        groups, rows, height = self.filters.shape
+        columns = (piece.products, groups, height, piece.length)
+        axes = (self.channels * self.sliding.phases, self.sliding.width(piece))
+        first, second, third = (math.prod(shape) for shape in (columns, axes, (groups * rows, piece.positions)))
+        room = workspace((first + second + third,), self.filters)
+        rest = room[first + second :].reshape(groups * rows, piece.positions)
+        return room[:first].reshape(columns), room[first : first + second].reshape(axes), rest
 
-
-def _columns(images: Array, sliding: Sliding, piece: Piece, sizes: _Sizes) -> tuple[Array, Array]:
-    """The columns of a piece of `images`, (products, groups, height, length), and room for a matrix (groups * rows, positions)."""
-    shapes = [
-        (piece.products, sizes.channels, *sliding.taps.count, piece.length),
-        (sizes.channels, sliding.width(piece)),
-        (sizes.groups * sizes.rows, piece.positions),
-    ]
-    room = workspace((sum(map(math.prod, shapes)),), images)
-    columns, matrix, products = (
-        part.reshape(shape)
-        for part, shape in zip(np.split(room, np.cumsum([math.prod(shape) for shape in shapes[:2]])), shapes, strict=True)
-    )
-    sliding.fill(piece, images, matrix)
-    sliding.fill_columns(piece, matrix, columns)
-    return columns.reshape(piece.products, sizes.groups, sizes.height, piece.length), products
+    def fill_columns(self, columns: Array, axes: Array, piece: Piece, images: Array) -> None:
+        """Make a piece's columns from `images` (N, C, H, W), by way of the long axes."""
+        self.sliding.fill(axes, piece, images[piece.images])
+        by_tap = columns.reshape(piece.products, self.channels, *self.sliding.kernel, piece.length)
+        self.sliding.fill_columns(by_tap, piece, axes)
 
 
-def _products(columns: Array, factors: Array) -> Array:
-    """The sum over positions of columns (products, groups, height, length) times factors (products, groups, rows, length).
+def _add_products(total: Array, columns: Array, factors: Array) -> None:
+    """Add the products of factors (products, groups, rows, length) and columns to `total` (groups, rows, height).
 
-    In this order: the larger matrix first, OpenBLAS multiplies twice as fast.
+    The larger matrix comes first: so OpenBLAS is up to twice as fast.
     """
-    products: Array = np.matmul(columns, factors.swapaxes(2, 3))
-    return products[0] if len(products) == 1 else products.sum(axis=0)
-
-
-def _padding_before(window: Window) -> Pair:
-    return window.padding[0][0], window.padding[1][0]
+    products = np.matmul(columns, factors.swapaxes(2, 3))
+    total += (products[0] if len(products) == 1 else products.sum(axis=0)).swapaxes(1, 2)
