@@ -4,6 +4,7 @@ On a GPU a convolution's product has *rows*, channel by channel: (C, N * P), for
 give *images*, image by image: (N, C, P). The passes below go from one to the other on the way.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
+from gpucnn.kernels.tiling import pieces
 
 BIAS_RELU = Kernel(
     Path(__file__).with_suffix(".cu"),
@@ -30,6 +32,10 @@ BIAS_RELU_GRADIENT = Kernel(
 )
 
 
+BLOCK = 1 << 16
+"""Elements that stay in a CPU's cache from one pass to the next."""
+
+
 def relu(x: Array) -> Array:
     """max(0, x), element by element, for an array of any shape. A NaN stays one."""
     xp = xp_of(x)
@@ -41,7 +47,7 @@ def relu(x: Array) -> Array:
         output = empty_like(x)
         flat, result = x.reshape(-1), output.reshape(-1)
         parts = cut(x.size, ELEMENT)
-        parallel(lambda number: np.maximum(flat[parts[number]], 0, out=result[parts[number]]), len(parts))
+        parallel(lambda number: rectify(flat[parts[number]], result[parts[number]]), len(parts))
         return output
     if not accepts(x):
         return xp.maximum(x, 0)
@@ -57,6 +63,18 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
         passed = empty_like(gradient)  # ascontiguousarray makes a scalar one-dimensional
         _sweep(jit.relu.relu_gradient(), np.ascontiguousarray(gradient), np.ascontiguousarray(output), passed)
         return passed
+    if isinstance(gradient, np.ndarray) and gradient.ndim and gradient.flags.c_contiguous and output.flags.c_contiguous:
+        passed = empty_like(gradient)
+        flat = [array.reshape(-1) for array in (gradient, output, passed)]
+        parts = cut(gradient.size, ELEMENT)
+
+        def mask_part(number: int) -> None:
+            values, kept, out = (array[parts[number]] for array in flat)
+            for piece in pieces(values.size, BLOCK):
+                masked(values[piece], kept[piece] != 0, out=out[piece])
+
+        parallel(mask_part, len(parts))
+        return passed
     if not accepts(gradient):
         return masked(gradient, output != 0)
     passed = xp.empty(gradient.shape, gradient.dtype)
@@ -65,11 +83,24 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
     return passed
 
 
-def rectify(images: Array) -> None:
-    """ReLU in place, on a CPU: numpy.ndarray (N, C, H, W)."""
-    rows = images.reshape(len(images) * images.shape[1], -1) if images.flags.c_contiguous else images
-    # NumPy has no vectors for the maximum of an array and one number.
-    np.maximum(rows, np.zeros(rows.shape[-1], rows.dtype), out=rows)
+def rectify(values: Array, out: Array) -> None:
+    """max(0, values), numpy.ndarrays of one shape, in `out`, which may be `values`. A NaN stays one.
+
+    NumPy has vectors for the maximum of two arrays, but not of an array and a number.
+    """
+    if not (values.flags.c_contiguous and out.flags.c_contiguous):
+        np.maximum(values, 0, out=out)
+        return
+    zeros, (flat, result) = _zeros(values.dtype), (values.reshape(-1), out.reshape(-1))
+    rows = flat.size // len(zeros)
+    whole = rows * len(zeros)
+    np.maximum(flat[:whole].reshape(rows, -1), zeros, out=result[:whole].reshape(rows, -1))
+    np.maximum(flat[whole:], zeros[: flat.size - whole], out=result[whole:])
+
+
+@functools.cache
+def _zeros(dtype: np.dtype) -> np.ndarray:
+    return np.zeros(2048, dtype)
 
 
 def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
@@ -82,7 +113,9 @@ def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
         return product
     if bias is not None:
         product += bias
-    if relu:
+    if relu and xp_of(product) is np:
+        rectify(product, product)
+    elif relu:
         xp_of(product).maximum(product, 0, out=product)
     return product
 
@@ -100,7 +133,9 @@ def add_channel_bias(images: Array, bias: Array | None, relu: bool) -> None:
         return
     if bias is not None:
         images += bias[:, None, None]
-    if relu:
+    if relu and xp is np:
+        rectify(images, images)
+    elif relu:
         xp.maximum(images, 0, out=images)
 
 

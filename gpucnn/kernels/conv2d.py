@@ -208,8 +208,15 @@ def _fill_gradients(
 
 
 def _parts(like: Array, batch: int, work: int, most: int = MOST_PARTS) -> list[slice]:
-    """The batch in parts, one a thread; on a GPU it stays whole."""
-    return cut(batch, work, most) if xp_of(like) is np else [slice(0, batch)]
+    """The batch in parts for threads; on a GPU it stays whole.
+
+    As many as a power of 2, so that few threads have equally many, and fewer than those of compiled loops, for the time
+    that Python takes for each.
+    """
+    if xp_of(like) is not np:
+        return [slice(0, batch)]
+    number = len(cut(batch, work // 2, most))
+    return cut(batch, work // 2, 1 << (number.bit_length() - 1))
 
 
 def _tiles(

@@ -47,7 +47,7 @@ def conv2d(
         else:
             np.add(found, bias[:, None, None], out=place)
         if relu:
-            rectify(place)
+            rectify(place, place)
 
 
 def conv2d_gradients(
