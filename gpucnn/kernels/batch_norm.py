@@ -3,7 +3,8 @@
 The way back needs the values and two numbers a channel, so the normalised values are not kept.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,12 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_like
-from gpucnn.backend.threads import ELEMENT, cut
+from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
 from gpucnn.kernels.bias_relu import relu as rectified
-from gpucnn.kernels.bias_relu import relu_gradient
+from gpucnn.kernels.bias_relu import rectify, relu_gradient
 from gpucnn.kernels.launch import Kernel, accepts, launch
+from gpucnn.kernels.masked import masked
 from gpucnn.kernels.tiling import pieces
 from gpucnn.kernels.workspace import workspace
 
@@ -75,19 +77,20 @@ def batch_norm(
     """
     if jit.accepts(values, weight, bias) and values.size and values.shape[2] >= LEAST_POSITIONS:
         return _compiled_batch_norm(values, weight, bias, eps, relu)
-    if relu:
+    xp = xp_of(values)
+    on_gpu = accepts(values)
+    if relu and (on_gpu or values.dtype == np.float16):
         output, statistics = batch_norm(values, weight, bias, eps)
         return rectified(output), statistics
-    xp = xp_of(values)
     if values.dtype == np.float16:
         output, statistics = batch_norm(values.astype(np.float32), _widened(weight), _widened(bias), eps)
         return output.astype(np.float16), statistics
     if values.size == 0:
         channels = values.shape[1]
         return values.copy(), Statistics(*(xp.zeros(channels, values.dtype) for _ in range(3)))
-    if accepts(values):
+    if on_gpu:
         return _launch_batch_norm(values, weight, bias, eps)
-    return _normalize(values, weight, bias, eps)
+    return _normalize(values, weight, bias, eps, relu)
 
 
 def batch_norm_gradients(
@@ -107,9 +110,9 @@ def batch_norm_gradients(
     if jit.accepts(gradient, values, weight) and values.size and values.shape[2] >= LEAST_POSITIONS:
         filled = (weight_gradient, bias_gradient)
         return _compiled_gradients(gradient, values, weight, statistics, *filled, relu_output)
-    if relu_output is not None:
-        gradient = relu_gradient(gradient, relu_output)
     xp = xp_of(gradient, values)
+    if relu_output is not None and (accepts(gradient) or values.dtype == np.float16):
+        gradient, relu_output = relu_gradient(gradient, relu_output), None
     if values.dtype == np.float16:
         own = [
             None if array is None else xp.empty(array.shape, np.float32) for array in (weight_gradient, bias_gradient)
@@ -127,7 +130,7 @@ def batch_norm_gradients(
         return gradient.copy()
     if accepts(gradient):
         return _launch_gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
-    return _gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
+    return _gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient, relu_output)
 
 
 def _compiled_batch_norm(
@@ -180,27 +183,34 @@ def _compiled_gradients(
     return result
 
 
-def _normalize(values: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Statistics]:
+def _normalize(
+    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
+) -> tuple[Array, Statistics]:
     batch, _, positions = values.shape
-    count = batch * positions
-    near = (_channel_sums(values) / count).astype(values.dtype)
-    rest, square = np.zeros((2, *near.shape))
+    count, parts = batch * positions, _parts(values)
+    near = (_sum_parts(parts, lambda piece: _channel_sums(values[piece])) / count).astype(values.dtype)
     output, spread = empty_like(values), _spread(near, positions)
-    for part in _parts(values):
-        centred = np.subtract(values[part], spread, out=output[part])
-        rest += _channel_sums(centred)
-        square += _channel_products(centred, centred)
+
+    def centre(piece: slice) -> Array:
+        centred = np.subtract(values[piece], spread, out=output[piece])
+        return np.stack((_channel_sums(centred), _channel_products(centred, centred)))
+
     # The differences from the mean itself would add up to 0; these tell how far it is off through rounding.
-    rest /= count
-    variance = np.maximum(square / count - rest * rest, 0)
+    rest, square = _sum_parts(parts, centre) / count
+    variance = np.maximum(square - rest * rest, 0)
     inverse = 1 / np.sqrt(variance + eps)
     factor = inverse if weight is None else inverse * weight
     shift = -rest * factor if bias is None else bias - rest * factor
     factors, shifts = (_spread(vector.astype(values.dtype), positions) for vector in (factor, shift))
-    for part in _parts(values):
-        centred = output[part]
+
+    def scale(piece: slice) -> None:
+        centred = output[piece]
         centred *= factors
         centred += shifts
+        if relu:
+            rectify(centred, centred)
+
+    _for_pieces(parts, scale)
     return output, Statistics(*(vector.astype(values.dtype) for vector in (near + rest, variance, inverse)))
 
 
@@ -211,15 +221,20 @@ def _gradients(
     statistics: Statistics,
     weight_gradient: Array | None,
     bias_gradient: Array | None,
+    relu_output: Array | None,
 ) -> Array:
     batch, _, positions = values.shape
-    count, dtype = batch * positions, values.dtype
-    sums, products = np.zeros((2, *statistics.mean.shape))
+    count, dtype, parts = batch * positions, values.dtype, _parts(values)
     result, spread = empty_like(values), _spread(statistics.mean, positions)
-    for part in _parts(values):
-        centred = np.subtract(values[part], spread, out=result[part])
-        sums += _channel_sums(gradient[part])
-        products += _channel_products(gradient[part], centred)
+    slopes = gradient if relu_output is None else result
+
+    def add_up(piece: slice) -> Array:
+        if relu_output is not None:
+            masked(gradient[piece], relu_output[piece] != 0, out=slopes[piece])
+        centred = np.subtract(values[piece], spread, out=workspace(values[piece].shape, values))
+        return np.stack((_channel_sums(slopes[piece]), _channel_products(slopes[piece], centred)))
+
+    sums, products = _sum_parts(parts, add_up)
     products *= statistics.inverse
     if weight_gradient is not None:
         weight_gradient[...] = products
@@ -228,26 +243,58 @@ def _gradients(
     factor = statistics.inverse if weight is None else statistics.inverse * weight
     of_centred, shift = -factor * statistics.inverse * products / count, -factor * sums / count
     spreads = [_spread(vector.astype(dtype), positions) for vector in (of_centred, shift, factor)]
-    for part in _parts(values):
-        centred, scaled = result[part], workspace(result[part].shape, values)
+
+    def fill(piece: slice) -> None:
+        centred = np.subtract(values[piece], spread, out=workspace(values[piece].shape, values))
         centred *= spreads[0]
         centred += spreads[1]
-        centred += np.multiply(gradient[part], spreads[2], out=scaled)
+        scaled = np.multiply(slopes[piece], spreads[2], out=result[piece])
+        scaled += centred
+
+    _for_pieces(parts, fill)
     return result
 
 
-def _parts(values: Array) -> Iterator[slice]:
-    batch = values.shape[0]
-    return pieces(batch, max(1, HOST_BYTES * batch // values.nbytes))
+def _parts(values: Array) -> list[list[slice]]:
+    """The batch in parts for threads, each in pieces that stay in a CPU's cache."""
+    most = max(1, HOST_BYTES // values[0].nbytes)
+    return [
+        [slice(part.start + piece.start, part.start + piece.stop) for piece in pieces(part.stop - part.start, most)]
+        for part in cut(len(values), values[0].size * ELEMENT)
+    ]
+
+
+def _for_pieces(parts: list[list[slice]], task: Callable[[slice], object]) -> None:
+    """`task` for every piece of every part, on all threads."""
+
+    def work(number: int) -> None:
+        for piece in parts[number]:
+            task(piece)
+
+    parallel(work, len(parts))
+
+
+def _sum_parts(parts: list[list[slice]], task: Callable[[slice], Array]) -> Array:
+    """The sum of what `task` finds for every piece of every part, whatever the number of threads."""
+    found: dict[int, Array] = {}
+
+    def work(number: int) -> None:
+        found[number] = functools.reduce(np.add, map(task, parts[number]))
+
+    parallel(work, len(parts))
+    return functools.reduce(np.add, (found[number] for number in range(len(parts))))
 
 
 def _channel_sums(values: Array) -> Array:
-    sums: Array = np.einsum("ncp->nc", values).sum(axis=0, dtype=np.float64)
+    """The sums (C,) of values (N, C, P), in float64 from one image to the next."""
+    sums: Array = np.matmul(values, np.ones(values.shape[2], values.dtype)).sum(axis=0, dtype=np.float64)
     return sums
 
 
 def _channel_products(first: Array, second: Array) -> Array:
-    sums: Array = np.einsum("ncp,ncp->nc", first, second).sum(axis=0, dtype=np.float64)
+    """The sums (C,) of products, likewise: BLAS has vectors for them, which `einsum` has not."""
+    products = np.matmul(first[:, :, None, :], second[:, :, :, None])
+    sums: Array = products.reshape(first.shape[:2]).sum(axis=0, dtype=np.float64)
     return sums
 
 

@@ -91,7 +91,7 @@ def _find_maxima(images: Array, window: Window, output: Array, argmax: Array) ->
     _fill_maxima(images, window, output)
     taps = list(window.taps(image_size, output_size))
     # Which tap holds the maximum first: as many as have missed it before.
-    missed, number = xp.ones(output.shape, bool), xp.zeros(output.shape, xp.min_scalar_type(len(taps)))
+    missed, number = xp.ones(output.shape, bool), xp.zeros(output.shape, xp.uint8 if len(taps) < 256 else xp.int32)
     for tap in taps:
         found = missed[..., *tap.outputs]
         found &= images[..., *tap.inputs] != output[..., *tap.outputs]
