@@ -1,7 +1,10 @@
 """Two-dimensional convolution, which is cross-correlation, as in the chapter, and its transpose."""
 
+import numpy as np
+
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.host_memory import empty
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.activation import check_activation
@@ -52,8 +55,8 @@ def conv2d(
     learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
-        empty = xp_of(gradient).empty
-        images_gradient = empty(image_shape, gradient.dtype) if needs_images else None
+        new = empty if xp_of(gradient) is np else xp_of(gradient).empty
+        images_gradient = new(image_shape, gradient.dtype) if needs_images else None
         own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
         kernel.conv2d_gradients(
             gradient, images, filters, image_shape, window, groups, relu_output, images_gradient, *own_gradients

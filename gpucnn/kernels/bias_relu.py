@@ -94,7 +94,7 @@ def rectify(values: Array, out: Array) -> None:
     zeros, (flat, result) = _zeros(values.dtype), (values.reshape(-1), out.reshape(-1))
     rows = flat.size // len(zeros)
     whole = rows * len(zeros)
-    np.maximum(flat[:whole].reshape(rows, -1), zeros, out=result[:whole].reshape(rows, -1))
+    np.maximum(flat[:whole].reshape(rows, len(zeros)), zeros, out=result[:whole].reshape(rows, len(zeros)))
     np.maximum(flat[whole:], zeros[: flat.size - whole], out=result[whole:])
 
 

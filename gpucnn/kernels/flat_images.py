@@ -12,6 +12,7 @@ over positions, the other factor is 0 there.
 With a stride, every `stride`-th row and column, from each *phase* on, has a long axis of its own.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -79,22 +80,20 @@ class Sliding(NamedTuple):
     dilation: Pair
     before: Pair
     size: Pair
+    reach: Pair
+    """Rows and columns from the first to the last tap, within their phases."""
 
     @classmethod
     def of(cls, window: Window, size: Pair) -> "Sliding":
         """That of a window and its output size."""
-        return cls(window.kernel, window.stride, window.dilation, (window.padding[0][0], window.padding[1][0]), size)
+        rows, columns = ((window.kernel[axis] - 1) * window.dilation[axis] // window.stride[axis] for axis in (0, 1))
+        (top, _), (left, _) = window.padding
+        return cls(window.kernel, window.stride, window.dilation, (top, left), size, (rows, columns))
 
     @property
     def phases(self) -> int:
         """How many long axes a channel has."""
         return self.stride[0] * self.stride[1]
-
-    @property
-    def reach(self) -> Pair:
-        """Rows and columns from the first to the last tap, within their phases."""
-        rows, columns = ((self.kernel[axis] - 1) * self.dilation[axis] // self.stride[axis] for axis in (0, 1))
-        return rows, columns
 
     def pieces(self, image_shape: Shape, values: int, itemsize: int, work: int, byte_cap: int) -> Iterator[Piece]:
         """The positions over images of `image_shape` (N, C, H, W), in pieces.
@@ -164,17 +163,9 @@ class Sliding(NamedTuple):
             if seen.size:
                 yield seen, _view(matrix, phase * width + row * pitch + column, seen.shape, strides)
 
-    def _seen_along(self, axis: int, size: int, first: Pair, positions: Pair) -> list[tuple[slice, int]]:
-        """For each phase along an axis what is seen of an image's `size`, and where the first of it stands."""
+    def _seen_along(self, axis: int, size: int, first: Pair, positions: Pair) -> "list[tuple[slice, int]]":
         stride = self.stride[axis]
-        before, end, seen = self.before[axis] - first[axis] * stride, positions[axis] + self.reach[axis], []
-        for phase in range(stride):
-            # Element y stands at (y + before) / stride, with the phase for a remainder.
-            start = max(0, -((phase - before) // stride))
-            stop = max(start, min(end, (size - 1 + before - phase) // stride + 1))
-            offset = phase - before
-            seen.append((slice(start * stride + offset, stop * stride + offset, stride), start))
-        return seen
+        return _seen_along(stride, self.before[axis] - first[axis] * stride, positions[axis] + self.reach[axis], size)
 
     def _pitch(self, image_size: Pair, first: Pair, positions: Pair) -> Pair:
         """The smallest with which every position sees but zeros of the rows and images that follow its own."""
@@ -185,6 +176,19 @@ class Sliding(NamedTuple):
             stop = max(start + len(range(size)[part]) for part, start in seen)
             pitch.append(max(positions[axis], positions[axis] + self.reach[axis] - zeros, stop))
         return pitch[0], pitch[1]
+
+
+@functools.lru_cache(4096)
+def _seen_along(stride: int, before: int, end: int, size: int) -> list[tuple[slice, int]]:
+    """For each phase along an axis what is seen of an image's `size`, and where the first of it stands."""
+    seen = []
+    for phase in range(stride):
+        # Element y stands at (y + before) / stride, with the phase for a remainder.
+        start = max(0, -((phase - before) // stride))
+        stop = max(start, min(end, (size - 1 + before - phase) // stride + 1))
+        offset = phase - before
+        seen.append((slice(start * stride + offset, stop * stride + offset, stride), start))
+    return seen
 
 
 def _view(matrix: Array, offset: int, shape: Shape, strides: Shape) -> Array:
