@@ -6,7 +6,7 @@ The way back needs the values and two numbers a channel, so the normalised value
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from gpucnn.kernels.bias_relu import relu as rectified
 from gpucnn.kernels.bias_relu import rectify, relu_gradient
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
-from gpucnn.kernels.tiling import pieces
+from gpucnn.kernels.tiling import PASS_PARTS, passes
 from gpucnn.kernels.workspace import workspace
 
 SOURCE = Path(__file__).with_suffix(".cu")
@@ -47,9 +47,6 @@ ELEMENTS_PER_BLOCK = 4096
 
 MOST_PARTS = 64
 """Every block adds up its channel's parts."""
-
-HOST_BYTES = 512 << 10
-"""On a CPU the images that are worked on at a time should stay in its cache."""
 
 LONGEST_SPREAD = 4096
 """Up to so many positions NumPy works faster on a channel's number if it stands at each of them."""
@@ -187,8 +184,8 @@ def _normalize(
     values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
 ) -> tuple[Array, Statistics]:
     batch, _, positions = values.shape
-    count, parts = batch * positions, _parts(values)
-    near = (_sum_parts(parts, lambda piece: _channel_sums(values[piece])) / count).astype(values.dtype)
+    count = batch * positions
+    near = (_sum_of_passes(values, lambda piece: _channel_sums(values[piece])) / count).astype(values.dtype)
     output, spread = empty_like(values), _spread(near, positions)
 
     def centre(piece: slice) -> Array:
@@ -196,7 +193,7 @@ def _normalize(
         return np.stack((_channel_sums(centred), _channel_products(centred, centred)))
 
     # The differences from the mean itself would add up to 0; these tell how far it is off through rounding.
-    rest, square = _sum_parts(parts, centre) / count
+    rest, square = _sum_of_passes(values, centre) / count
     variance = np.maximum(square - rest * rest, 0)
     inverse = 1 / np.sqrt(variance + eps)
     factor = inverse if weight is None else inverse * weight
@@ -210,7 +207,7 @@ def _normalize(
         if relu:
             rectify(centred, centred)
 
-    _for_pieces(parts, scale)
+    _for_passes(values, scale)
     return output, Statistics(*(vector.astype(values.dtype) for vector in (near + rest, variance, inverse)))
 
 
@@ -224,7 +221,7 @@ def _gradients(
     relu_output: Array | None,
 ) -> Array:
     batch, _, positions = values.shape
-    count, dtype, parts = batch * positions, values.dtype, _parts(values)
+    count, dtype = batch * positions, values.dtype
     result, spread = empty_like(values), _spread(statistics.mean, positions)
     slopes = gradient if relu_output is None else result
 
@@ -234,7 +231,7 @@ def _gradients(
         centred = np.subtract(values[piece], spread, out=workspace(values[piece].shape, values))
         return np.stack((_channel_sums(slopes[piece]), _channel_products(slopes[piece], centred)))
 
-    sums, products = _sum_parts(parts, add_up)
+    sums, products = _sum_of_passes(values, add_up)
     products *= statistics.inverse
     if weight_gradient is not None:
         weight_gradient[...] = products
@@ -251,38 +248,35 @@ def _gradients(
         scaled = np.multiply(slopes[piece], spreads[2], out=result[piece])
         scaled += centred
 
-    _for_pieces(parts, fill)
+    _for_passes(values, fill)
     return result
 
 
-def _parts(values: Array) -> list[list[slice]]:
-    """The batch in parts for threads, each in pieces that stay in a CPU's cache."""
-    most = max(1, HOST_BYTES // values[0].nbytes)
-    return [
-        [slice(part.start + piece.start, part.start + piece.stop) for piece in pieces(part.stop - part.start, most)]
-        for part in cut(len(values), values[0].size * ELEMENT)
-    ]
-
-
-def _for_pieces(parts: list[list[slice]], task: Callable[[slice], object]) -> None:
-    """`task` for every piece of every part, on all threads."""
+def _for_passes(values: Array, task: Callable[[slice], object]) -> None:
+    """`task` for slices of the batch that cover it, on all threads."""
+    parts = _parts(values)
 
     def work(number: int) -> None:
-        for piece in parts[number]:
+        for piece in passes(parts[number], values[0].nbytes):
             task(piece)
 
     parallel(work, len(parts))
 
 
-def _sum_parts(parts: list[list[slice]], task: Callable[[slice], Array]) -> Array:
-    """The sum of what `task` finds for every piece of every part, whatever the number of threads."""
-    found: dict[int, Array] = {}
+def _sum_of_passes(values: Array, task: Callable[[slice], Array]) -> Array:
+    """The sum of what `task` finds for slices of the batch that cover it, the same for any number of threads."""
+    parts = _parts(values)
+    found: list[Any] = [None] * len(parts)
 
     def work(number: int) -> None:
-        found[number] = functools.reduce(np.add, map(task, parts[number]))
+        found[number] = functools.reduce(np.add, map(task, passes(parts[number], values[0].nbytes)))
 
     parallel(work, len(parts))
-    return functools.reduce(np.add, (found[number] for number in range(len(parts))))
+    return functools.reduce(np.add, found)
+
+
+def _parts(values: Array) -> list[slice]:
+    return cut(len(values), values[0].size * ELEMENT, PASS_PARTS)
 
 
 def _channel_sums(values: Array) -> Array:

@@ -16,7 +16,7 @@ from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
-from gpucnn.kernels.tiling import pieces
+from gpucnn.kernels.tiling import PASS_PARTS, passes
 
 BIAS_RELU = Kernel(
     Path(__file__).with_suffix(".cu"),
@@ -30,10 +30,6 @@ BIAS_RELU_GRADIENT = Kernel(
     "const T* gradient, const T* output = null, T* rows, long long size, int channels, long long positions, "
     "long long image_stride, long long channel_stride",
 )
-
-
-BLOCK = 1 << 16
-"""Elements that stay in a CPU's cache from one pass to the next."""
 
 
 def relu(x: Array) -> Array:
@@ -66,12 +62,12 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
     if isinstance(gradient, np.ndarray) and gradient.ndim and gradient.flags.c_contiguous and output.flags.c_contiguous:
         passed = empty_like(gradient)
         flat = [array.reshape(-1) for array in (gradient, output, passed)]
-        parts = cut(gradient.size, ELEMENT)
+        parts = cut(gradient.size, ELEMENT, PASS_PARTS)
 
         def mask_part(number: int) -> None:
-            values, kept, out = (array[parts[number]] for array in flat)
-            for piece in pieces(values.size, BLOCK):
-                masked(values[piece], kept[piece] != 0, out=out[piece])
+            for piece in passes(parts[number], gradient.itemsize):
+                values, kept, out = (array[piece] for array in flat)
+                masked(values, kept != 0, out=out)
 
         parallel(mask_part, len(parts))
         return passed

@@ -215,8 +215,8 @@ def _parts(like: Array, batch: int, work: int, most: int = MOST_PARTS) -> list[s
     """
     if xp_of(like) is not np:
         return [slice(0, batch)]
-    number = len(cut(batch, work // 2, most))
-    return cut(batch, work // 2, 1 << (number.bit_length() - 1))
+    number = len(cut(batch, work // 8, most))
+    return cut(batch, work // 8, 1 << (number.bit_length() - 1))
 
 
 def _tiles(

@@ -4,7 +4,6 @@ Padding is minus infinity and never wins; the first maximum of a window wins a t
 """
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from gpucnn.geometry import Tap, Window
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
-from gpucnn.kernels.tiling import pieces
+from gpucnn.kernels.tiling import PASS_PARTS, passes
 
 SOURCE = Path(__file__).with_suffix(".cu")
 MAX_POOL = Kernel(SOURCE, "max_pool", f"const T* images, T* output, int* argmax = null, long long size, {WINDOW}")
@@ -32,9 +31,6 @@ MAX_POOL_SCATTER = Kernel(
 MAX_POOL_GATHER = Kernel(
     SOURCE, "max_pool_gather", f"const T* gradient, const int* argmax, T* images, long long size, {WINDOW}"
 )
-
-HOST_BYTES = 512 << 10
-"""Of images, on a CPU: what is worked on at a time should stay in its cache."""
 
 
 def max_pool(images: Array, window: Window) -> Array:
@@ -69,20 +65,14 @@ def max_pool_with_argmax(images: Array, window: Window) -> tuple[Array, Array]:
         _find_maxima(images, window, output, argmax)
         return output, argmax
     output, argmax = empty(shape, images.dtype), empty(shape, np.int32)
-    parts = cut(len(images), output[:1].size * math.prod(window.kernel) * ELEMENT // 4)
+    parts = cut(len(images), output[:1].size * math.prod(window.kernel) * ELEMENT // 2, PASS_PARTS)
 
     def find_part(number: int) -> None:
-        for piece in _cached(images, parts[number]):
+        for piece in passes(parts[number], images[:1].nbytes):
             _find_maxima(images[piece], window, output[piece], argmax[piece])
 
     parallel(find_part, len(parts))
     return output, argmax
-
-
-def _cached(images: Array, part: slice) -> Iterator[slice]:
-    """A part of a batch in pieces whose `images` stay in a CPU's cache."""
-    for piece in pieces(part.stop - part.start, max(1, HOST_BYTES // max(1, images[:1].nbytes))):
-        yield slice(part.start + piece.start, part.start + piece.stop)
 
 
 def _find_maxima(images: Array, window: Window, output: Array, argmax: Array) -> None:
@@ -144,10 +134,10 @@ def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window
         _add_to_winners(gradient, argmax, images, window)
         return images
     images = empty(image_shape, gradient.dtype)
-    parts = cut(image_shape[0], gradient[:1].size * math.prod(window.kernel) * ELEMENT // 4)
+    parts = cut(image_shape[0], gradient[:1].size * math.prod(window.kernel) * ELEMENT // 2, PASS_PARTS)
 
     def fill_part(number: int) -> None:
-        for piece in _cached(images, parts[number]):
+        for piece in passes(parts[number], images[:1].nbytes):
             if window.overlaps:
                 images[piece] = 0
                 _add_to_winners(gradient[piece], argmax[piece], images[piece], window)
