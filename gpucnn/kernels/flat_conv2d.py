@@ -100,19 +100,19 @@ def _turn_round(
     byte_cap: int,
 ) -> None:
     """The gradients of the images and, if it is given, of the weight, from columns of the output's gradient."""
-    here = Sliding.of(Window((1, 1)), (images_gradient.shape[2], images_gradient.shape[3]))
-    there = Sliding.of(window, here.size)
-    there = there._replace(before=(there.reach[0] - there.before[0], there.reach[1] - there.before[1]))
+    sliding = Sliding.of(window, (images_gradient.shape[2], images_gradient.shape[3]))
+    (down, right), (top, left) = sliding.reach, sliding.before
+    sliding = sliding._replace(before=(down - top, right - left))
     by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
     turned = by_group[..., ::-1, ::-1].swapaxes(1, 2)
-    product = _Product(turned.reshape(-1, *turned.shape[2:]), groups, there)
+    product = _Product(turned.reshape(-1, *turned.shape[2:]), groups, sliding)
     total = np.zeros_like(product.filters)
     for piece in product.pieces(gradient.shape, byte_cap):
         columns, axes, matrix = product.room(piece)
         product.fill_columns(columns, axes, piece, gradient)
         factors = piece.factors(matrix, groups)
         if weight_gradient is not None and images is not None:
-            here.fill(matrix, piece, images[piece.images])
+            piece.fill(matrix, images[piece.place])
             _add_products(total, columns, factors)
         np.matmul(product.filters, columns, out=factors)
         images_gradient[piece.place] = piece.as_images(matrix)
@@ -133,15 +133,14 @@ def _add_up(
     byte_cap: int,
 ) -> None:
     """The gradients that are given, from columns of the images, and with columns of their gradient."""
-    size = (gradient.shape[2], gradient.shape[3])
-    here, there = Sliding.of(Window((1, 1)), size), Sliding.of(window, size)
-    product = _Product(weight, groups, there)
+    sliding = Sliding.of(window, (gradient.shape[2], gradient.shape[3]))
+    product = _Product(weight, groups, sliding)
     total = np.zeros_like(product.filters)
     if images_gradient is not None:
         images_gradient[...] = 0
     for piece in product.pieces(image_shape, byte_cap):
         columns, axes, matrix = product.room(piece)
-        here.fill(matrix, piece, gradient[piece.images])
+        piece.fill(matrix, gradient[piece.place])
         factors = piece.factors(matrix, groups)
         if weight_gradient is not None and images is not None:
             product.fill_columns(columns, axes, piece, images)
@@ -150,8 +149,9 @@ def _add_up(
             back = columns.reshape(-1, piece.positions)
             np.matmul(product.filters.swapaxes(1, 2), factors, out=piece.factors(back, groups))
             axes[...] = 0
-            there.add_columns(back.reshape(-1, *window.kernel, piece.positions), piece, axes)
-            there.add(axes, piece, images_gradient[piece.images])
+            by_tap = back.reshape(-1, *window.kernel, piece.products, piece.length)
+            sliding.add_columns(by_tap, piece, axes)
+            sliding.add(axes, piece, images_gradient[piece.images])
     if weight_gradient is not None:
         weight_gradient[...] = total.reshape(weight.shape)
 

@@ -38,7 +38,10 @@ MOST_LENGTH = 1500
 
 
 class Piece(NamedTuple):
-    """Some of the positions of a sliding window, on one long axis, cut into parts of one product each."""
+    """Some of the positions of a sliding window, on one long axis, cut into parts of one product each.
+
+    Images that are large enough have one product each, without the positions from the last row to the next image.
+    """
 
     images: slice
     first: Pair
@@ -50,11 +53,18 @@ class Piece(NamedTuple):
     products: int
     length: int
     """Positions a product."""
+    step: int
+    """From the first position of a product to that of the next."""
 
     @property
     def positions(self) -> int:
         """Those of all products."""
         return self.products * self.length
+
+    @property
+    def image_step(self) -> int:
+        """From one image to the next in a matrix of positions."""
+        return self.length if self.step > self.length else self.pitch[0] * self.pitch[1]
 
     @property
     def place(self) -> tuple[slice, ...]:
@@ -65,7 +75,12 @@ class Piece(NamedTuple):
     def as_images(self, matrix: Array) -> Array:
         """A matrix (C, positions), contiguous, as images (N, C, *size), in the same memory."""
         shape = (self.images.stop - self.images.start, len(matrix), *self.size)
-        return _view(matrix, 0, shape, (self.pitch[0] * self.pitch[1], matrix.shape[1], self.pitch[1], 1))
+        return _view(matrix, 0, shape, (self.image_step, matrix.shape[1], self.pitch[1], 1))
+
+    def fill(self, matrix: Array, images: Array) -> None:
+        """Put images (N, C, *size) into a matrix (C, positions), contiguous, zeros at the positions in between."""
+        matrix[...] = 0
+        self.as_images(matrix)[...] = images
 
     def factors(self, matrix: Array, groups: int) -> Array:
         """A matrix (groups * C, positions) as (products, groups, C, length), in the same memory."""
@@ -108,42 +123,48 @@ class Sliding(NamedTuple):
             count, rows, columns = tile.shape
             first = (tile.rows.start, tile.columns.start)
             pitch = whole if (rows, columns) == self.size else self._pitch(image_size, first, (rows, columns))
-            positions = ((count - 1) * pitch[0] + rows - 1) * pitch[1] + columns
-            products = -(-positions // _length(work))
-            yield Piece(tile.images, first, (rows, columns), pitch, products, -(-positions // products))
+            of_image, most = (rows - 1) * pitch[1] + columns, _length(work)
+            if LEAST_LENGTH <= of_image <= most:
+                products, length, step = count, of_image, pitch[0] * pitch[1]
+            else:
+                positions = (count - 1) * pitch[0] * pitch[1] + of_image
+                products = -(-positions // most)
+                length = step = -(-positions // products)
+            yield Piece(tile.images, first, (rows, columns), pitch, products, length, step)
 
     def width(self, piece: Piece) -> int:
         """How long the axes are that the columns of a piece are made from."""
-        return piece.positions + self.reach[0] * piece.pitch[1] + self.reach[1]
+        last = (piece.products - 1) * piece.step + piece.length
+        return last + self.reach[0] * piece.pitch[1] + self.reach[1]
 
-    def fill(self, matrix: Array, piece: Piece, images: Array) -> None:
-        """Put what is seen of a piece's images (N, C, H, W) into a matrix (C * phases, W), contiguous, zeros elsewhere."""
-        matrix[...] = 0
-        for seen, place in self._seen(matrix, piece, images):
+    def fill(self, axes: Array, piece: Piece, images: Array) -> None:
+        """Put what is seen of a piece's images (N, C, H, W) into its long axes (C * phases, width), zeros elsewhere."""
+        axes[...] = 0
+        for seen, place in self._seen(axes, piece, images):
             place[...] = seen
 
-    def add(self, matrix: Array, piece: Piece, images: Array) -> None:
-        """The transpose of `fill`: add a matrix to a piece's images."""
-        for seen, place in self._seen(matrix, piece, images):
+    def add(self, axes: Array, piece: Piece, images: Array) -> None:
+        """The transpose of `fill`: add long axes to a piece's images."""
+        for seen, place in self._seen(axes, piece, images):
             seen += place
 
-    def fill_columns(self, columns: Array, piece: Piece, matrix: Array) -> None:
-        """Columns (products, C, KH, KW, length) from a matrix (C * phases, width), contiguous."""
-        width, pitch = matrix.shape[1], piece.pitch[1]
+    def fill_columns(self, columns: Array, piece: Piece, axes: Array) -> None:
+        """Columns (products, C, KH, KW, length) from long axes."""
+        width, pitch = axes.shape[1], piece.pitch[1]
         if self.phases == 1:
             steps = (self.dilation[0] * pitch, self.dilation[1])
-            columns[...] = _view(matrix, 0, columns.shape, (piece.length, width, *steps, 1))
+            columns[...] = _view(axes, 0, columns.shape, (piece.step, width, *steps, 1))
             return
-        shape, strides = (piece.products, columns.shape[1], piece.length), (piece.length, self.phases * width, 1)
+        shape, strides = (piece.products, columns.shape[1], piece.length), (piece.step, self.phases * width, 1)
         for row, column, offset in self._offsets(width, pitch):
-            columns[:, :, row, column] = _view(matrix, offset, shape, strides)
+            columns[:, :, row, column] = _view(axes, offset, shape, strides)
 
-    def add_columns(self, columns: Array, piece: Piece, matrix: Array) -> None:
-        """The transpose of `fill_columns`: add columns (C, KH, KW, positions) to a matrix."""
-        width = matrix.shape[1]
-        shape, strides = (columns.shape[0], piece.positions), (self.phases * width, 1)
+    def add_columns(self, columns: Array, piece: Piece, axes: Array) -> None:
+        """Add columns (C, KH, KW, products, length) to long axes: the transpose of `fill_columns`, but for the order."""
+        width = axes.shape[1]
+        shape, strides = (len(columns), piece.products, piece.length), (self.phases * width, piece.step, 1)
         for row, column, offset in self._offsets(width, piece.pitch[1]):
-            target = _view(matrix, offset, shape, strides)
+            target = _view(axes, offset, shape, strides)
             target += columns[:, row, column]
 
     def _offsets(self, width: int, pitch: int) -> Iterator[tuple[int, int, int]]:
@@ -153,15 +174,15 @@ class Sliding(NamedTuple):
             right, column_phase = divmod(column * self.dilation[1], self.stride[1])
             yield row, column, (row_phase * self.stride[1] + column_phase) * width + down * pitch + right
 
-    def _seen(self, matrix: Array, piece: Piece, images: Array) -> Iterator[tuple[Array, Array]]:
-        """Phase by phase what is seen of images (N, C, H, W), and where it stands in a matrix (C * phases, W): two views."""
-        width, (height, pitch) = matrix.shape[1], piece.pitch
+    def _seen(self, axes: Array, piece: Piece, images: Array) -> Iterator[tuple[Array, Array]]:
+        """Phase by phase what is seen of images (N, C, H, W), and where it stands on the long axes: two views."""
+        width, (height, pitch) = axes.shape[1], piece.pitch
         strides = (height * pitch, self.phases * width, pitch, 1)
         rows, columns = (self._seen_along(axis, images.shape[2 + axis], piece.first, piece.size) for axis in (0, 1))
         for phase, ((rows_seen, row), (columns_seen, column)) in enumerate(itertools.product(rows, columns)):
             seen = images[:, :, rows_seen, columns_seen]
             if seen.size:
-                yield seen, _view(matrix, phase * width + row * pitch + column, seen.shape, strides)
+                yield seen, _view(axes, phase * width + row * pitch + column, seen.shape, strides)
 
     def _seen_along(self, axis: int, size: int, first: Pair, positions: Pair) -> "list[tuple[slice, int]]":
         stride = self.stride[axis]
