@@ -14,8 +14,8 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
-from gpucnn.kernels.bias_relu import relu as rectified
 from gpucnn.kernels.bias_relu import rectify, relu_gradient
+from gpucnn.kernels.bias_relu import relu as rectified
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
 from gpucnn.kernels.tiling import PASS_PARTS, passes

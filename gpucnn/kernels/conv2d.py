@@ -19,7 +19,7 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty
-from gpucnn.backend.threads import MOST_PARTS, cut, parallel
+from gpucnn.backend.threads import MOST_PARTS, parallel
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels import direct_conv2d as direct
@@ -31,7 +31,7 @@ from gpucnn.kernels.im2col import im2col
 from gpucnn.kernels.launch import accepts
 from gpucnn.kernels.pointwise import is_pointwise, pointwise_conv2d, pointwise_conv2d_gradients
 from gpucnn.kernels.stacked_product import add_products, by_group, product
-from gpucnn.kernels.tiling import Tile, column_byte_cap, stack_shape, tiles
+from gpucnn.kernels.tiling import Tile, batch_parts, column_byte_cap, stack_shape, tiles
 from gpucnn.kernels.workspace import workspace
 
 LARGEST_PARTIAL_SUMS = 16 << 20
@@ -208,15 +208,8 @@ def _fill_gradients(
 
 
 def _parts(like: Array, batch: int, work: int, most: int = MOST_PARTS) -> list[slice]:
-    """The batch in parts for threads; on a GPU it stays whole.
-
-    As many as a power of 2, so that few threads have equally many, and fewer than those of compiled loops, for the time
-    that Python takes for each.
-    """
-    if xp_of(like) is not np:
-        return [slice(0, batch)]
-    number = len(cut(batch, work // 8, most))
-    return cut(batch, work // 8, 1 << (number.bit_length() - 1))
+    """The batch in parts for threads; on a GPU it stays whole."""
+    return batch_parts(batch, work, most) if xp_of(like) is np else [slice(0, batch)]
 
 
 def _tiles(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.threads import MOST_PARTS, cut
 from gpucnn.checks import Pair
 from gpucnn.kernels.launch import accepts
 
@@ -25,6 +26,9 @@ their time on waiting for Python's lock."""
 
 PASS_PARTS = 4
 """Parts of a batch that threads have NumPy's passes over, for the same reason."""
+
+COLUMN_SHARE = 8
+"""NumPy's convolutions are cut into parts of so many times the work of compiled ones: Python takes its time for each."""
 
 
 class Tile(NamedTuple):
@@ -44,6 +48,15 @@ class Tile(NamedTuple):
 def column_byte_cap(array: Array) -> int:
     """How many bytes of columns to make at once on the device of `array`."""
     return HOST_COLUMN_BYTES if xp_of(array) is np else DEVICE_COLUMN_BYTES
+
+
+def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> list[slice]:
+    """A batch in parts for the threads that convolve it with NumPy, where an image takes so many multiply-adds.
+
+    Their number is a power of 2, so that two or four threads have equally many.
+    """
+    number = len(cut(batch, work // COLUMN_SHARE, most))
+    return cut(batch, work // COLUMN_SHARE, 1 << (number.bit_length() - 1))
 
 
 def stack_shape(like: Array, batch: int, height: int, positions: int) -> tuple[int, int, int]:
