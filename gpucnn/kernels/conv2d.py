@@ -9,8 +9,8 @@ three operations are three products:
 
 Columns are made again on the way back, never kept from the forward pass: making them costs less than the memory.
 
-Columns and rows are stacks of matrices, see `stack_shape`: one for a whole tile on a GPU, one an image elsewhere.
-1x1 filters need no columns: `pointwise` has that way.
+Columns and rows are stacks of matrices, see `stack_shape`; on a GPU there is one for a whole tile. NumPy has a layout of
+its own, in `flat_conv2d`, and compiled loops need no columns, `direct_conv2d`, nor do 1x1 filters, `pointwise`.
 """
 
 from collections.abc import Iterator

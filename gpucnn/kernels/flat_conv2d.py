@@ -86,6 +86,7 @@ def conv2d_gradients(
 
 
 def _is_shorter_back(output_shape: Shape, image_shape: Shape) -> bool:
+    """Whether columns of the output's gradient, at the images' positions, take less time than the second way."""
     return math.prod(output_shape[1:2] + image_shape[2:]) <= ADDITION * math.prod(image_shape[1:2] + output_shape[2:])
 
 
