@@ -20,6 +20,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.bias_relu import rectify, relu_gradient
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.flat_images import Piece, Sliding
+from gpucnn.kernels.masked import masked
 from gpucnn.kernels.workspace import workspace
 
 SMALL_BLOCK = 500_000
@@ -114,7 +115,7 @@ def _turn_round(
         factors = piece.factors(matrix, groups)
         if weight_gradient is not None and images is not None:
             piece.fill(matrix, images[piece.place])
-            _add_products(total, columns, factors)
+            _add_products(total, columns, factors, piece)
         np.matmul(product.filters, columns, out=factors)
         images_gradient[piece.place] = piece.as_images(matrix)
     if weight_gradient is not None:
@@ -145,7 +146,7 @@ def _add_up(
         factors = piece.factors(matrix, groups)
         if weight_gradient is not None and images is not None:
             product.fill_columns(columns, axes, piece, images)
-            _add_products(total, columns, factors)
+            _add_products(total, columns, factors, piece)
         if images_gradient is not None:
             back = columns.reshape(-1, piece.positions)
             np.matmul(product.filters.swapaxes(1, 2), factors, out=piece.factors(back, groups))
@@ -188,8 +189,19 @@ class _Product:
         self.sliding.fill_columns(by_tap, piece, axes)
 
 
-def _add_products(total: Array, columns: Array, factors: Array) -> None:
-    """Add the products of factors (products, groups, rows, length) and columns to `total` (groups, rows, height).
+def _add_products(total: Array, columns: Array, factors: Array, piece: Piece) -> None:
+    """Add the products of factors (products, groups, rows, length) and a piece's columns to `total` (groups, rows, height)."""
+    with np.errstate(invalid="ignore"):
+        found = _products(columns, factors)
+    if not np.isfinite(found).all():
+        # Where a column means nothing the factor is 0, but that makes NaN of an infinity.
+        columns[...] = masked(columns, np.broadcast_to(piece.has_meaning(), columns.shape))
+        found = _products(columns, factors)
+    total += found.swapaxes(1, 2)
+
+
+def _products(columns: Array, factors: Array) -> Array:
+    """The sums over positions of columns times factors, (groups, height, rows).
 
     The larger matrix comes first, in blocks of some rows: so OpenBLAS is up to twice as fast.
     """
@@ -198,7 +210,8 @@ def _add_products(total: Array, columns: Array, factors: Array) -> None:
     blocks = _blocks(height, rows * length) if rows <= MOST_CHANNELS else 1
     by_block = columns.reshape(products, groups, blocks, height // blocks, length)
     found = np.matmul(by_block, factors[:, :, None].swapaxes(3, 4)).reshape(products, groups, height, rows)
-    total += (found[0] if products == 1 else found.sum(axis=0)).swapaxes(1, 2)
+    sums: Array = found[0] if products == 1 else found.sum(axis=0)
+    return sums
 
 
 @functools.lru_cache(1024)

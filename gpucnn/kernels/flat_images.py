@@ -82,6 +82,12 @@ class Piece(NamedTuple):
         matrix[...] = 0
         self.as_images(matrix)[...] = images
 
+    def has_meaning(self) -> Array:
+        """Whether a position is an image's, or in between: bool (products, 1, 1, length)."""
+        matrix = np.zeros((1, self.positions), bool)
+        self.as_images(matrix)[...] = True
+        return self.factors(matrix, 1)
+
     def factors(self, matrix: Array, groups: int) -> Array:
         """A matrix (groups * C, positions) as (products, groups, C, length), in the same memory."""
         return matrix.reshape(groups, len(matrix) // groups, self.products, self.length).transpose(2, 0, 1, 3)
