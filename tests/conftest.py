@@ -34,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kills", type=int, default=50, metavar="N", help="kill processes that write checkpoints so often (50)"
     )
+    group.addoption("--run-kills", type=int, default=4, metavar="N", help="kill and resume training so often (4)")
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
 
 

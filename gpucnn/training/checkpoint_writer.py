@@ -1,5 +1,6 @@
 """Checkpoints during training, at fixed steps and when the process is asked to end."""
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -47,8 +48,8 @@ class CheckpointWriter(Callback):
         self._asked, self._saved = None, NOTHING_SAVED
         if trainer.step:
             self.folder.go_on(trainer.step, trainer.history, self.config)
-            for path in self.folder.checkpoints.files():
-                self._saved = self._tell(path)
+            if self.folder.checkpoints.last is not None:
+                self._saved = self._tell(self.folder.checkpoints.last)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 earlier = signal.getsignal(number)
@@ -59,7 +60,7 @@ class CheckpointWriter(Callback):
         asked = self._asked  # looked at once: a signal that comes later is for the next step
         if asked is not None or self._is_due(trainer):
             arrays, values = trainer.state()
-            if all(np.isfinite(arrays[f"model/{path}"]).all() for path in trainer.optimizer.parameters):
+            if all(np.isfinite(arrays[f"model/{path}"]).all() for path, _ in trainer.model.named_parameters()):
                 path = self.folder.add_checkpoint(trainer.step, arrays, values, self.config, self.keep)
                 self._saved = self._tell(path)
         if asked is not None:
@@ -73,8 +74,8 @@ class CheckpointWriter(Callback):
             trainer.error.add_note(self._saved)
         else:
             trainer.error.add_note(
-                f"{last} is the last good checkpoint; gpucnn train --resume {self.folder.path} goes on from there, and with the "
-                f"same settings leads here again"
+                f"{last} is the last good checkpoint; gpucnn train --resume {shlex.quote(str(self.folder.path))} goes on from "
+                f"there, and with the same settings leads here again"
             )
 
     def on_train_end(self, trainer: Trainer) -> None:
@@ -88,7 +89,7 @@ class CheckpointWriter(Callback):
         return self.every > 0 and trainer.step % self.every == 0
 
     def _tell(self, path: Path) -> str:
-        return f"{path} is saved, go on with: gpucnn train --resume {self.folder.path}"
+        return f"{path} is saved, go on with: gpucnn train --resume {shlex.quote(str(self.folder.path))}"
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._asked is not None:
