@@ -287,7 +287,7 @@ MUTANTS = [
     Mutant("addition.py", "(value < zero).select(zero, value) if relu", "(zero < value).select(value, zero) if relu"),
     Mutant("addition.py", "if relu else value", "if not relu else value"),
     Mutant("addition.py", "else value, i)", "else value, 0)"),
-    Mutant("addition.py", "b.sweep(b.index(\"first\")", "b.sweep(0"),
+    Mutant("addition.py", "b.sweep(b.index(\"first\"), b.index(\"last\"), one)", "b.sweep(b.index(\"first\"), b.index(\"first\"), one)"),
     Mutant("phases.py", "range(phase[axis], size[axis]", "range(size[axis]"),
     Mutant("phases.py", "range(min(stride[0], height))", "range(1)"),
     Mutant("phases.py", "(y * stride[0] + first) * width", "y * stride[0] * width"),
