@@ -1,7 +1,7 @@
 """Single images from files, in the raw format that a `Preprocess` takes."""
 
+import math
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from gpucnn.checks import shape_text
 from gpucnn.data.preprocess import Preprocess
+from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,12 +27,11 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
-            image = Image.fromarray(_bytes_of(path, np.load(path, allow_pickle=False)))
+            image = Image.fromarray(_bytes_of(path, _array_in(path)))
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(path) as opened:
-                    image = ImageOps.exif_transpose(opened)
+            with quiet_reading(), Image.open(path) as opened:
+                _check_pixel_count(opened)
+                image = ImageOps.exif_transpose(opened)
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
         image = _without_transparency(image).convert("L" if preprocess.channels == 1 else "RGB")
@@ -48,6 +48,31 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     )
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
+
+
+def _check_pixel_count(image: "Image.Image") -> None:
+    """Refuse an image of so many pixels that Pillow warns of it: to turn a warning into an error is not for threads."""
+    from PIL import Image
+
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise ValueError(f"{image.width}x{image.height} pixels, at most {most:,} are taken")
+
+
+def _array_in(path: Path) -> np.ndarray:
+    """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
+    with path.open("rb") as file, quiet_reading():
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        promised, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+        if not 0 <= promised <= there:
+            raise DataError(
+                f"{path}: the header promises {shape_text(shape)} of {dtype}, {promised:,} bytes, the file has {there:,}; it "
+                f"is truncated or its header is damaged"
+            )
+        file.seek(0)
+        return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:

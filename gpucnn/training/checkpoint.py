@@ -71,7 +71,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 f"{path}: of format {content['format']}, written by gpucnn {content['versions']['gpucnn']}; this is gpucnn "
                 f"{__version__}, which reads format {_FORMAT}"
             )
-        return Checkpoint(path, arrays, content["values"], content["config"], content["versions"])
+        values, config, versions_then = (content[name] for name in ("values", "config", "versions"))
+        if not all(isinstance(part, dict) for part in (values, config, versions_then)):
+            raise TypeError("values, config and versions must be objects")
+        return Checkpoint(path, arrays, values, config, versions_then)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, RunError):
             raise

@@ -23,7 +23,10 @@ import numpy as np
 from gpucnn.errors import GpucnnError
 from tests.fuzz.readers import READERS, Reader
 
+MEMORY = Path("/dev/shm")
+"""Where files are written to no disk."""
 LONGEST = 5
+"""Seconds for a file."""
 MOST_BYTES = 512 << 20
 """Above what the process has when it begins; an image of Pillow's limit, 90 million pixels, takes most of it."""
 LONGEST_MESSAGE = 1000
@@ -109,7 +112,7 @@ def main() -> None:
     each = -(-options.count // len(chosen))
     findings = 0
     total: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         readers = [kind(Path(folder) / str(place)) for place, kind in enumerate(chosen)]
         for reader in readers:
             outcome(reader, reader.valid[0])
