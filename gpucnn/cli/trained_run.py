@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gpucnn.backend import Device
 from gpucnn.data import Preprocess
-from gpucnn.errors import RunError, ShapeError
+from gpucnn.errors import RunError
 from gpucnn.layers import Layer
 from gpucnn.training import RunFolder
 
@@ -27,7 +27,8 @@ def load_run(path: str | os.PathLike[str], device: Device) -> TrainedRun:
     class_names = tuple(str(name) for name in config["class_names"])
     try:
         outputs = model.output_shape((1, preprocess.channels, preprocess.image_size, preprocess.image_size))[1]
-    except ShapeError as error:
+    except ValueError as error:
+        # a ShapeError, or what NumPy says of sizes beyond all measure
         raise RunError(f"{folder.config_file}: its preprocess does not fit the model ({error})") from None
     if len(class_names) != outputs:
         raise RunError(f"{folder.config_file}: {len(class_names)} class_names, but the model has {outputs} outputs")

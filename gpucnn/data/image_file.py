@@ -1,5 +1,6 @@
 """Single images from files, in the raw format that a `Preprocess` takes."""
 
+import io
 import math
 import os
 from pathlib import Path
@@ -22,14 +23,14 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     It is turned to grey or RGB and resized to the data set's native size. An array is (H, W), (C, H, W) or (H, W, C),
     of bytes from 0 to 255 or floats from 0 to 1. Raises DataError, which names the file, if it is none of these.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
             image = Image.fromarray(_bytes_of(path, _array_in(path)))
         else:
-            with quiet_reading(), Image.open(path) as opened:
+            with quiet_reading(), path.open("rb", buffering=0) as raw, Image.open(_ReadsWhatIsThere(raw)) as opened:
                 _check_pixel_count(opened)
                 image = ImageOps.exif_transpose(opened)
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
@@ -41,6 +42,8 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
         raise
     except Exception as error:  # Pillow and NumPy raise many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # which names an object of ours
+            reason = f"cannot identify image file {str(path)!r}"
         raise DataError(f"{path}: not an image that can be read ({reason}); give PNG, JPEG or .npy") from None
     size = preprocess.native_size
     pixels = np.asarray(
@@ -48,6 +51,14 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     )
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
+
+
+class _ReadsWhatIsThere(io.BufferedReader):
+    """A file that takes no memory for more bytes than it has: Pillow asks for as many as a damaged header says."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _check_pixel_count(image: "Image.Image") -> None:
@@ -63,8 +74,9 @@ def _array_in(path: Path) -> np.ndarray:
     """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
     with path.open("rb") as file, quiet_reading():
         version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
+        if version != (1, 0):  # later ones are for dtypes that take pages to describe; their headers may have any length
+            raise ValueError(f".npy format {version[0]}.{version[1]}, which no image needs")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         promised, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
         if not 0 <= promised <= there:
             raise DataError(

@@ -13,7 +13,7 @@ DEEP = 20_000
 """Lists in lists: more than Python's stack has frames."""
 
 VALUES: list[Any] = [
-    None, True, False, 0, -1, 1, 2, 7, 2**31, 2**63, -(2**63), 2**64, 10**30, 0.5, -0.0, 1e300, -1e-300, 5e-324, "", "0", "1e9",
+    None, True, False, 0, -1, 1, 2, 7, 2**31, 2**63, -(2**63), 2**64, 10**30, 10**400, 0.5, -0.0, 1e300, -1e-300, 5e-324, "", "0", "1e9",
     "nan", "None", "mlp", "../../etc", "\0", "\ud800", "\u202e", "\x1b[2J", "é" * 70, "x" * 5000, [], [[]], [1, 2], {}, {"": {}},
     {"name": "mlp"}, float("nan"), float("inf"), float("-inf"),
 ]  # fmt: skip

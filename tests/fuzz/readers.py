@@ -20,7 +20,8 @@ from gpucnn.cli.runs import as_json, lines
 from gpucnn.cli.trained_run import load_run
 from gpucnn.data import Preprocess, read_cifar10, read_idx, read_image
 from gpucnn.errors import GpucnnError, StateError
-from gpucnn.training import RunConfig, RunFolder, list_runs, load_checkpoint, save_checkpoint
+from gpucnn.optim import ReduceOnPlateau
+from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
 from tests.data.idx_files import idx
 from tests.fuzz.mutation import mutated, mutated_json
 from gpucnn.training.checkpoint import _checksum
@@ -260,12 +261,17 @@ class CheckpointBytes(Reader):
     def valid_files(self) -> list[bytes]:
         files = []
         for epochs in (0, 1):
-            trainer = small_trainer(average=True)
+            trainer = self.trainer()
             if epochs:
                 trainer.fit(epochs)
             save_checkpoint(self.path, *trainer.state(), CONFIG)
             files.append(self.path.read_bytes())
         return files
+
+    @staticmethod
+    def trainer() -> Trainer:
+        """One whose state has all that a state can have."""
+        return small_trainer(EarlyStopping(2), schedule=ReduceOnPlateau(0.1), average=True)
 
     def prepare(self) -> None:
         self.states = []
@@ -315,7 +321,7 @@ class CheckpointContent(CheckpointBytes):
     def read(self) -> None:
         """It fits a trainer and a configuration, or is refused by them."""
         found = load_checkpoint(self.path)
-        small_trainer(average=True).restore(found.arrays, found.values)
+        self.trainer().restore(found.arrays, found.values)
         RunConfig.from_run(found.config, str(self.path))
 
 
