@@ -51,6 +51,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """100,000 changed files for all that reads files; prints how many were read and refused. Linux, some minutes."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/fuzz", "--fuzz-inputs", "100000", *session.posargs)
+
+
+@nox.session
 def compile(session: nox.Session) -> None:
     """NVIDIA's compiler on every kernel, for every architecture: registers, spills, shared memory. Needs no GPU."""
     session.install("-e", ".[dev]", "nvidia-cuda-nvrtc-cu12")

@@ -34,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kills", type=int, default=50, metavar="N", help="kill processes that write checkpoints so often (50)"
     )
+    group.addoption(
+        "--fuzz-inputs",
+        type=int,
+        metavar="N",
+        help="so many changed files for the readers, and a line for each of them",
+    )
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
 
 

@@ -74,7 +74,10 @@ def _array_in(path: Path) -> np.ndarray:
     """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
     with path.open("rb") as file, quiet_reading():
         version = np.lib.format.read_magic(file)
-        if version != (1, 0):  # later ones are for dtypes that take pages to describe; their headers may have any length
+        if version != (
+            1,
+            0,
+        ):  # later ones are for dtypes that take pages to describe; their headers may have any length
             raise ValueError(f".npy format {version[0]}.{version[1]}, which no image needs")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         promised, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()

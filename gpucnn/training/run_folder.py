@@ -149,7 +149,9 @@ class RunFolder:
             model = models.create(**create)
             model.load_state_dict(parameters)
         except (TypeError, GpucnnError) as error:
-            raise RunError(f"{self.model_file}: does not fit its own description ({shown(str(error), LONGEST)})") from None
+            raise RunError(
+                f"{self.model_file}: does not fit its own description ({shown(str(error), LONGEST)})"
+            ) from None
         return model.eval()
 
     def load_preprocess(self) -> Preprocess:

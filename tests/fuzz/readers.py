@@ -22,9 +22,9 @@ from gpucnn.data import Preprocess, read_cifar10, read_idx, read_image
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.optim import ReduceOnPlateau
 from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
+from gpucnn.training.checkpoint import _checksum
 from tests.data.idx_files import idx
 from tests.fuzz.mutation import mutated, mutated_json
-from gpucnn.training.checkpoint import _checksum
 from tests.training.small_run import assert_same, small_trainer
 
 CREATE = {"name": "mlp", "num_classes": 3, "in_channels": 1, "image_size": 4}
@@ -59,8 +59,8 @@ class Reader(ABC):
     def valid_files(self) -> list[bytes]:
         """Contents that can be read."""
 
-    def prepare(self) -> None:
-        """Write the files beside the changed one. The first valid file is in its place."""
+    def prepare(self) -> None:  # noqa: B027 (most have none)
+        """Write the files beside the changed one, in whose place the first valid file is."""
 
     def changed(self, draw: np.random.Generator) -> bytes:
         """A file to try."""
@@ -85,13 +85,12 @@ class Idx(Reader):
 
 class IdxGzip(Idx):
     name, file_name = "IDX, gzip", "images.gz"
-    packs: ClassVar[bool] = False
-    """Whether the change comes before the compression."""
 
     def valid_files(self) -> list[bytes]:
         return [gzip.compress(content, mtime=0) for content in super().valid_files()]
 
     def changed(self, draw: np.random.Generator) -> bytes:
+        """Every other time a change before the compression."""
         if draw.integers(2):
             return super().changed(draw)
         plain = [gzip.decompress(content) for content in self.valid]
@@ -128,7 +127,9 @@ class Picture(Reader):
             exif = Image.Exif()
             exif[0x0112] = 6  # turned by 90 degrees
             content = io.BytesIO()
-            source.convert(mode).save(content, self.format, **({"exif": exif} if self.format in ("PNG", "JPEG") else {}))
+            source.convert(mode).save(
+                content, self.format, **({"exif": exif} if self.format in ("PNG", "JPEG") else {})
+            )
             files.append(content.getvalue())
         return files
 
@@ -142,7 +143,6 @@ class Picture(Reader):
 class Png(Picture):
     name, file_name, format, modes = "PNG", "image.png", "PNG", ("RGB", "L", "P", "RGBA", "LA", "1", "I;16")
     tokens = (b"IHDR", b"IDAT", b"PLTE", b"tRNS", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fdAT", b"iCCP", b"\0\0\0\0IEND")
-
 
     def changed(self, draw: np.random.Generator) -> bytes:
         """Every other time a change within a chunk whose checksum is right, or within what is compressed there."""
@@ -162,15 +162,27 @@ class Png(Picture):
             others = [other for _, other in chunks]
             chunks[number] = kind, mutated(inside, others, (), draw)
         if draw.integers(4) == 0:
-            chunks.insert(int(draw.integers(len(chunks))), (self.tokens[draw.integers(10)], mutated(inside, [inside], (), draw)))
+            chunks.insert(
+                int(draw.integers(len(chunks))), (self.tokens[draw.integers(10)], mutated(inside, [inside], (), draw))
+            )
         return content[:8] + b"".join(
-            struct.pack(">I", len(inside)) + kind + inside + struct.pack(">I", zlib.crc32(kind + inside)) for kind, inside in chunks
+            struct.pack(">I", len(inside)) + kind + inside + struct.pack(">I", zlib.crc32(kind + inside))
+            for kind, inside in chunks
         )
 
 
 class Jpeg(Picture):
     name, file_name, format, modes = "JPEG", "image.jpg", "JPEG", ("RGB", "L", "CMYK")
-    tokens = (b"\xff\xd8", b"\xff\xc0", b"\xff\xc2", b"\xff\xc4", b"\xff\xda", b"\xff\xd9", b"\xff\xe1", b"Exif\0\0MM\0*")
+    tokens = (
+        b"\xff\xd8",
+        b"\xff\xc0",
+        b"\xff\xc2",
+        b"\xff\xc4",
+        b"\xff\xda",
+        b"\xff\xd9",
+        b"\xff\xe1",
+        b"Exif\0\0MM\0*",
+    )
 
 
 class Bmp(Picture):
@@ -227,7 +239,17 @@ class Model(Reader):
     """Changed bytes, a changed header, and a changed description."""
 
     name, file_name = "model file", "model.safetensors"
-    tokens = (b'"F32"', b'"F16"', b'"BF16"', b'"I64"', b'"F8_E4M3"', b'"shape":[0]', b'"__metadata__"', b"\\ud800", b"[" * 300)
+    tokens = (
+        b'"F32"',
+        b'"F16"',
+        b'"BF16"',
+        b'"I64"',
+        b'"F8_E4M3"',
+        b'"shape":[0]',
+        b'"__metadata__"',
+        b"\\ud800",
+        b"[" * 300,
+    )
 
     def valid_files(self) -> list[bytes]:
         states = [models.create(**CREATE, seed=seed).state_dict() for seed in (0, 1)]  # type: ignore[arg-type]
@@ -314,7 +336,7 @@ class CheckpointContent(CheckpointBytes):
             array.reshape(-1), array[..., None].copy(), np.full_like(array, -1), np.asarray(array, bool),
         ]  # fmt: skip
         if draw.integers(5):
-            other = name if draw.integers(5) else f"{name}/{list(arrays)[0]}"
+            other = name if draw.integers(5) else f"{name}/{next(iter(arrays))}"
             arrays[other] = np.ascontiguousarray(others[draw.integers(len(others))])
         return arrays
 
@@ -375,13 +397,27 @@ class Damaged(GpucnnError):
 
 class RunConfigFile(RunFile):
     name, file_name = "config.json", "config.json"
-    tokens = (*NAMES_OF_CONFIG, b"NaN", b"-Infinity", b"\\ud800", b"\xed\xa0\x80", b"[" * 3000, b"null", b"{}", b"[]", b'"', b"\xef\xbb\xbf")
+    tokens = (
+        *NAMES_OF_CONFIG,
+        b"NaN",
+        b"-Infinity",
+        b"\\ud800",
+        b"\xed\xa0\x80",
+        b"[" * 3000,
+        b"null",
+        b"{}",
+        b"[]",
+        b'"',
+        b"\xef\xbb\xbf",
+    )
 
     def valid_files(self) -> list[bytes]:
         return [json.dumps(CONFIG).encode(), json.dumps(CONFIG, indent=2).encode()]
 
     def changed(self, draw: np.random.Generator) -> bytes:
-        return super().changed(draw) if draw.integers(2) else mutated_json(CONFIG, draw).encode("utf-8", "surrogatepass")
+        return (
+            super().changed(draw) if draw.integers(2) else mutated_json(CONFIG, draw).encode("utf-8", "surrogatepass")
+        )
 
     def read(self) -> None:
         """What `gpucnn evaluate`, `gpucnn predict` and a resumed run do with it, and `gpucnn runs`."""
