@@ -12,6 +12,7 @@ from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import load_run
+from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import RunError
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation
@@ -43,37 +44,46 @@ def run(options: argparse.Namespace) -> None:
     trained = load_run(options.run_folder, device.device)
     name, preprocess = trained.config["data"], trained.preprocess
     data_dir = options.data_dir or trained.config.get("data_dir")
-    splits = data.load(name, None if data_dir is None else str(data_dir), preprocess.image_size)
+    splits = data.load(
+        name, None if data_dir is None else str(data_dir), preprocess.image_size, trained.config.get("mode")
+    )
     if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
         config_file = RunFolder(options.run_folder).config_file
         raise RunError(f"{config_file}: its preprocess is not that of {name}, {splits.preprocess}")
+    if splits.class_names != trained.class_names:
+        classes = [", ".join(names) for names in (trained.class_names, splits.class_names)]
+        raise RunError(f"{options.run_folder}: trained on the classes {classes[0]}; the images are of {classes[1]}")
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     check_writable(options.csv, options.json)
     print(device, flush=True)
     images = splits.train if options.split == "train" else splits.test
     found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)
+    files = paths_of(images)
     if options.csv:
         Path(options.csv).write_text(found.confusion.csv(), encoding="utf-8")
     if options.json:
         origin = {"run": options.run_folder, "data": name, "split": options.split}
-        write_json(options.json, {**origin, **as_json(found)})
-    print("\n".join(lines(found, options.split)))
+        write_json(options.json, {**origin, **as_json(found, files)})
+    print("\n".join(lines(found, options.split, files)))
 
 
-def lines(found: Evaluation, split: str) -> list[str]:
-    """What `gpucnn evaluate` prints of an evaluation, the figures that matter most at the end."""
+def lines(found: Evaluation, split: str, files: Sequence[Path] | None = None) -> list[str]:
+    """What `gpucnn evaluate` prints of an evaluation, the figures that matter most at the end.
+
+    `files`, if there are any, name the images.
+    """
     confusion = found.confusion
     text = ["", *confusion.matrix_lines(shutil.get_terminal_size().columns), "", *confusion.class_lines(), ""]
     if found.worst:
-        text += [*_worst_lines(found, confusion.class_names), ""]
+        text += [*_worst_lines(found, confusion.class_names, files), ""]
     text.append(f"{split} loss {found.loss:.4f}")
     if len(confusion.class_names) > TOP:
         text.append(f"{split} top-{TOP} accuracy {found.top_5_accuracy:.4f} ({found.top_5_correct}/{found.total})")
     return [*text, f"{split} accuracy {found.accuracy:.4f} ({found.correct}/{found.total})"]
 
 
-def as_json(found: Evaluation) -> dict[str, Any]:
-    """An evaluation as JSON values; null for what is no finite number."""
+def as_json(found: Evaluation, files: Sequence[Path] | None = None) -> dict[str, Any]:
+    """An evaluation as JSON values; null for what is no finite number. `files`, if there are any, name the images."""
     confusion, scores, macro = found.confusion, found.confusion.scores(), found.confusion.macro()
     names = confusion.class_names
     rows = zip(names, scores.precision, scores.recall, scores.f1, confusion.support, strict=True)
@@ -92,6 +102,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         "worst": [
             {
                 "index": sample.index,
+                **({} if files is None else {"file": str(files[sample.index])}),
                 "label": names[sample.label],
                 "answer": names[sample.answer],
                 "probability": finite(sample.probability),
@@ -102,10 +113,11 @@ def as_json(found: Evaluation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _worst_lines(found: Evaluation, class_names: Sequence[str]) -> list[str]:
+def _worst_lines(found: Evaluation, class_names: Sequence[str], files: Sequence[Path] | None) -> list[str]:
     rows = [
-        (shown(class_names[sample.label], 20), shown(class_names[sample.answer], 20), str(sample.index),
+        (shown(class_names[sample.label], 20), shown(class_names[sample.answer], 20),
+         str(sample.index) if files is None else shown(str(files[sample.index]), 60),
          f"{sample.probability:.4f}", f"{sample.loss:.4f}")
         for sample in found.worst
     ]  # fmt: skip
-    return text_table(("label", "answer", "image", "probability", "loss"), rows, "llrrr")
+    return text_table(("label", "answer", "image", "probability", "loss"), rows, "llrrr" if files is None else "lllrr")

@@ -41,30 +41,32 @@ def run(options: argparse.Namespace) -> None:
     if not options.quiet:
         print("\n".join(heading(ready, folder)), flush=True)
     assert config.epochs is not None
-    history = ready.trainer([*callbacks, *_progress(options.quiet)]).fit(config.epochs)
-    last = history[-1]
+    trainer = ready.trainer([*callbacks, *_progress(options.quiet)])
+    history = trainer.fit(config.epochs)
+    scores = ready.final_scores(trainer)
     folder.finish(
         {
-            "test_accuracy": last["test_accuracy"],
-            "test_correct": last["test_correct"],
-            "test_total": last["test_total"],
+            **scores,
             "epochs": len(history),
             "device": config.device,
             "seconds": sum(folder.read_times().values()),
             "parameters": ready.model.parameter_count(),
         }
     )
-    print(f"test accuracy {last['test_accuracy']:.4f} ({last['test_correct']}/{last['test_total']})")
+    print(f"test accuracy {scores['test_accuracy']:.4f} ({scores['test_correct']}/{scores['test_total']})")
 
 
 def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     """The lines that say what will be trained, where and how."""
     config = ready.config
     what = f"{config.model} ({ready.model.parameter_count():,} parameters) on {config.data}"
-    augmentation = " ".join(config.augment or ["none"])
+    images = f"{len(ready.train_loader.dataset):,} images"
+    if config.validation:
+        images += f", measured on {len(ready.test_loader.dataset):,} more"
+    augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
     return [
         ready.device,
-        f"training {what}: {len(ready.splits.train):,} images, {config.epochs} epochs; run folder {folder.path}",
+        f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
     ]
 

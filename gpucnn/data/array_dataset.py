@@ -2,16 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device
 from gpucnn.checks import shape_text
+from gpucnn.data.dataset import Batch
 from gpucnn.errors import DataError
-
-Batch: TypeAlias = tuple[Array, Array]
-"""Images (B, C, H, W) and labels (B,), on the device of their data set."""
 
 
 class ArrayDataset:
@@ -19,7 +17,7 @@ class ArrayDataset:
 
     - `preprocess`: None, or a function from raw images (B, C, H, W) to float32 images, applied to what is asked for.
       Images so stay small in memory, e.g. as bytes.
-    - `num_classes`: None, or the number of classes, which all labels must be below.
+    - `num_classes`: the number of classes, which all labels must be below; by default one more than the largest label.
 
     `dataset[5]` is one (image, label), `dataset[indices]` a batch of them. Raises DataError if images and labels do not
     go together.
@@ -42,10 +40,10 @@ class ArrayDataset:
             )
         if self.labels.dtype.kind not in "iu":
             raise DataError(f"labels must be integers, got {self.labels.dtype}; convert with labels.astype('int64')")
-        if num_classes is not None and self.labels.size:
-            low, high = int(self.labels.min()), int(self.labels.max())
-            if low < 0 or high >= num_classes:
-                raise DataError(f"labels must be from 0 to {num_classes - 1}, got {low} to {high}")
+        low, high = (int(self.labels.min()), int(self.labels.max())) if self.labels.size else (0, -1)
+        self.num_classes = high + 1 if num_classes is None else num_classes
+        if low < 0 or high >= self.num_classes:
+            raise DataError(f"labels must be from 0 to {max(self.num_classes, 1) - 1}, got {low} to {high}")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,24 +1,35 @@
 """Data sets by name, ready to train on."""
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from gpucnn.data import cifar, digits, mnist
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
+from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.preprocess import Preprocess
-from gpucnn.errors import ArgumentError
+from gpucnn.data.subset import Subset, split
+from gpucnn.errors import ArgumentError, DataError
+
+FOLDER = "folder"
+"""The name of the data set that is a folder of images, see `ImageFolder`."""
+
+TEST_SHARE = 0.2
+"""Of a folder that has no test images of its own."""
+
+Part: TypeAlias = ArrayDataset | ImageFolder | Subset
 
 
 class Splits(NamedTuple):
     """A data set's training and test part, and what belongs to both."""
 
-    train: ArrayDataset
-    test: ArrayDataset
+    train: Part
+    test: Part
     class_names: tuple[str, ...]
     preprocess: Preprocess
     augment: Augment | None
@@ -26,11 +37,17 @@ class Splits(NamedTuple):
 
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
         """The same images, fed with `preprocess`, for example one that normalises."""
-        train, test = (
-            ArrayDataset(part.images, part.labels, preprocess, len(self.class_names))
-            for part in (self.train, self.test)
-        )
+        train, test = (_fed(part, preprocess) for part in (self.train, self.test))
         return self._replace(train=train, test=test, preprocess=preprocess)
+
+
+def _fed(part: Part, preprocess: Preprocess) -> Part:
+    if isinstance(part, Subset):
+        assert isinstance(part.parent, Part)
+        return Subset(_fed(part.parent, preprocess), part.indices)
+    fed = copy.copy(part)
+    fed.preprocess = preprocess
+    return fed
 
 
 class Source(NamedTuple):
@@ -60,28 +77,41 @@ _SOURCES = {
 
 def names() -> list[str]:
     """The names that `load` knows."""
-    return list(_SOURCES)
+    return [*_SOURCES, FOLDER]
 
 
-def source(name: str) -> Source:
-    """What is known of the data set called `name`. ArgumentError for an unknown name."""
-    if name not in _SOURCES:
-        raise ArgumentError(f"unknown data set {name!r}; expected one of {', '.join(_SOURCES)}")
-    return _SOURCES[name]
+def native_size(name: str) -> int | None:
+    """Height and width of the images of the data set called `name`; None for a folder's, which have any.
+
+    ArgumentError for an unknown name.
+    """
+    return None if name == FOLDER else _source(name).native_size
 
 
-def load(name: str, folder: str | os.PathLike[str] | None = None, image_size: int | None = None) -> Splits:
+def load(
+    name: str,
+    folder: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+    mode: str | None = None,
+) -> Splits:
     """The data set called `name`, its images fitted to `image_size` (by default their own).
 
-    `folder` holds its files, by default data/NAME; the digits need none. Raises ArgumentError for an unknown name or a
-    size smaller than the images, DataError if files are missing or damaged.
+    `folder` holds its files, by default data/NAME; the digits need none. That of the data set "folder" holds train/CLASS
+    and test/CLASS with image files, or just CLASS, and then a fifth of the images of each class is for testing, the same
+    every time; it needs an `image_size`, and has a `mode`, "rgb" (default) or "grey".
+
+    Raises ArgumentError for an unknown name, a size smaller than the images, or a mode where there is none; DataError if
+    files are missing or damaged.
     """
-    known = source(name)
+    place = Path("data") / name if folder is None else Path(folder)
+    if name == FOLDER:
+        return _load_folder(place, image_size, mode or "rgb")
+    known = _source(name)
+    if mode is not None:
+        raise ArgumentError(f'{name}: mode is {mode!r}, but only the data set "folder" has one; leave it out')
     size = known.native_size if image_size is None else image_size
     preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
-    train_images, train_labels, test_images, test_labels = known.read(
-        Path("data") / name if folder is None else Path(folder)
-    )
+    train_images, train_labels, test_images, test_labels = known.read(place)
     classes = len(known.class_names)
     return Splits(
         ArrayDataset(train_images, train_labels, preprocess, classes),
@@ -90,3 +120,40 @@ def load(name: str, folder: str | os.PathLike[str] | None = None, image_size: in
         preprocess,
         known.augment,
     )
+
+
+def _source(name: str) -> Source:
+    if name not in _SOURCES:
+        raise ArgumentError(f"unknown data set {name!r}; expected one of {', '.join(names())}")
+    return _SOURCES[name]
+
+
+def _load_folder(folder: Path, image_size: int | None, mode: str) -> Splits:
+    if image_size is None:
+        raise ArgumentError("image_size: the images of a folder may have any; give the one to bring them to, e.g. 32")
+    train: Part
+    test: Part
+    if _has_both_parts(folder):
+        train = ImageFolder(folder / "train", image_size, mode)
+        test = ImageFolder(folder / "test", image_size, mode, class_names=train.class_names)
+        known = train
+    else:
+        known = ImageFolder(folder, image_size, mode)
+        train, test = split(known, 1 - TEST_SHARE)
+    augment = Compose(RandomFlip(), RandomShift(4)) if mode == "rgb" else None
+    assert isinstance(known.preprocess, Preprocess), "its own, as none was given"
+    return Splits(train, test, known.class_names, known.preprocess, augment)
+
+
+def _has_both_parts(folder: Path) -> bool:
+    """Whether a folder has train/ and test/. DataError if it has one of them, which is no class, without the other."""
+    parts = [folder / "train", folder / "test"]
+    if all(part.is_dir() for part in parts):
+        return True
+    for part, other in (parts, parts[::-1]):
+        if part.is_dir() and any(entry.is_dir() for entry in part.iterdir()):
+            raise DataError(
+                f"{folder}: has class folders in {part.name}, but no folder {other.name}; add {other}, or give {part}, of "
+                f"whose images a fifth is then for testing"
+            )
+    return False

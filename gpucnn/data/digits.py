@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gpucnn.backend import random_words
+from gpucnn.data.subset import stratified_choice
 
 IMAGE_SIZE = 8
 FULL_SCALE = 16
-CLASSES = 10
 TEST_COUNT = 360
 
 
@@ -22,18 +21,5 @@ def read_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """
     with np.load(Path(__file__).with_name("digits.npz")) as archive:
         images, labels = archive["images"][:, None], archive["labels"]
-    is_test = _stratified_choice(labels)
+    is_test = stratified_choice(labels, TEST_COUNT, 0, "digits split")
     return images[~is_test], labels[~is_test], images[is_test], labels[is_test]
-
-
-def _stratified_choice(labels: np.ndarray) -> np.ndarray:
-    shares = np.bincount(labels, minlength=CLASSES) * TEST_COUNT / len(labels)
-    counts = np.floor(shares).astype(int)
-    counts[np.argsort(counts - shares, kind="stable")[: TEST_COUNT - counts.sum()]] += 1
-    chosen = np.zeros(len(labels), bool)
-    for label, count in enumerate(counts):
-        members = np.flatnonzero(labels == label)
-        # Sorted random words, as the order that a Generator draws may change with NumPy's version.
-        order = np.argsort(random_words(0, "digits split", label, count=len(members)), kind="stable")
-        chosen[members[order[:count]]] = True
-    return chosen

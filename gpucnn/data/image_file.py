@@ -1,4 +1,4 @@
-"""Single images from files, in the raw format that a `Preprocess` takes."""
+"""Images from files: decoded, and in the raw format that a `Preprocess` takes."""
 
 import io
 import math
@@ -20,8 +20,25 @@ if TYPE_CHECKING:
 def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarray:
     """The image in a PNG, JPEG or other file that Pillow reads, or in a .npy array, as raw (1, C, size, size).
 
-    It is turned to grey or RGB and resized to the data set's native size. An array is (H, W), (C, H, W) or (H, W, C),
-    of bytes from 0 to 255 or floats from 0 to 1. Raises DataError, which names the file, if it is none of these.
+    It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the
+    square, or cut out of the middle. An array is (H, W), (C, H, W) or (H, W, C), of bytes from 0 to 255 or floats from 0
+    to 1. Raises DataError, which names the file, if it is none of these.
+    """
+    from PIL import Image
+
+    image, size = decode_image(path, preprocess.channels), preprocess.native_size
+    if preprocess.fit == "crop":
+        pixels = centre_crop(image, size)
+    else:
+        method = Image.Resampling.BOX if image.width > size else Image.Resampling.BILINEAR
+        pixels = _planes(image.resize((size, size), method))
+    return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
+
+
+def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
+    """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
+
+    What is transparent becomes dark. Any thread may call it. DataError, which names the file, if it cannot be read.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -35,7 +52,7 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
                 image = ImageOps.exif_transpose(opened)
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
-        image = _without_transparency(image).convert("L" if preprocess.channels == 1 else "RGB")
+        return _without_transparency(image).convert("L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
     except DataError:
@@ -45,12 +62,19 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
         if isinstance(error, UnidentifiedImageError):  # which names an object of ours
             reason = f"cannot identify image file {str(path)!r}"
         raise DataError(f"{path}: not an image that can be read ({reason}); give PNG, JPEG or .npy") from None
-    size = preprocess.native_size
-    pixels = np.asarray(
-        image.resize((size, size), Image.Resampling.BOX if image.width > size else Image.Resampling.BILINEAR)
-    )
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
+
+
+def centre_crop(image: "Image.Image", size: int) -> np.ndarray:
+    """The largest square in the middle of a grey or RGB image, bilinearly at `size`: bytes (C, size, size)."""
+    from PIL import Image, ImageOps
+
+    return _planes(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+
+
+def _planes(image: "Image.Image") -> np.ndarray:
+    """A grey or RGB image as bytes (C, H, W)."""
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 class _ReadsWhatIsThere(io.BufferedReader):
@@ -61,23 +85,11 @@ class _ReadsWhatIsThere(io.BufferedReader):
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def _check_pixel_count(image: "Image.Image") -> None:
-    """Refuse an image of so many pixels that Pillow warns of it: to turn a warning into an error is not for threads."""
-    from PIL import Image
-
-    most = Image.MAX_IMAGE_PIXELS
-    if most is not None and image.width * image.height > most:
-        raise ValueError(f"{image.width}x{image.height} pixels, at most {most:,} are taken")
-
-
 def _array_in(path: Path) -> np.ndarray:
     """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
     with path.open("rb") as file, quiet_reading():
         version = np.lib.format.read_magic(file)
-        if version != (
-            1,
-            0,
-        ):  # later ones are for dtypes that take pages to describe; their headers may have any length
+        if version != (1, 0):  # later ones are for dtypes that take pages to describe, and their headers have any length
             raise ValueError(f".npy format {version[0]}.{version[1]}, which no image needs")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         promised, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
@@ -88,6 +100,15 @@ def _array_in(path: Path) -> np.ndarray:
             )
         file.seek(0)
         return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _check_pixel_count(image: "Image.Image") -> None:
+    """Refuse an image of so many pixels that Pillow warns of it: how warnings are taken is the same for all threads."""
+    from PIL import Image
+
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise ValueError(f"{image.width}x{image.height} pixels, at most {most:,} are taken")
 
 
 def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:

@@ -2,48 +2,69 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 
 from gpucnn.backend import current, generator, to_device
-from gpucnn.checks import as_count
-from gpucnn.data.array_dataset import ArrayDataset, Batch
-from gpucnn.data.augment import Augment
+from gpucnn.checks import as_count, is_int
+from gpucnn.data.augment import Augment, Mix
+from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.data.prefetch import prefetch
+from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.errors import ArgumentError
+
+NAMED_SAMPLES = 16
+"""So many samples of a batch are named in the note to an error."""
 
 
 class DataLoader:
     """Iterate to get the batches of one epoch as (images, labels); every iteration is the next epoch.
 
-    Batches are made on the data set's device.
+    Batches are made on the data set's device. Each is a function of the arguments, the epoch and its number: neither
+    `workers` nor where one begins changes a bit.
 
     - `batch_size`: images a batch. The last batch has what is left over; `drop_last` leaves it out.
     - `shuffle`: a new order every epoch, a function of (`seed`, epoch).
     - `augment`: None, or random changes of the images, e.g. `RandomShift(2)`, a function of (`seed`, epoch, sample).
+    - `mix`: None, or what blends the images of a batch and their labels, e.g. `Mixup(0.2)`; labels are then soft.
+    - `workers`: how many threads make batches ahead of the consumer; 0 leaves it to the consumer's own. Batches of a
+      data set on a GPU are queued there by the consumer in any case.
+    - `weights`: None, or numbers >= 0, one a class or one a sample (one a class, if there are as many of both): an epoch
+      is then as many draws with replacement, by weight, as there are samples, a function of (`seed`, epoch), with or
+      without `shuffle`. A sample that is drawn again is augmented anew. See `class_weights`.
     - `epoch`: the number of the epoch that comes next; set it to go on from there.
     - `waited`: the seconds that the consumer of the latest epoch has waited for batches.
 
-    Raises ArgumentError for a batch size below 1, or if there is not a single batch.
+    What making a batch raises reaches the consumer, with a note of the batch and its samples. Raises ArgumentError for a
+    batch size below 1, a wrong number of workers, weights that do not fit, or if there is not a single batch.
     """
 
     def __init__(
         self,
-        dataset: ArrayDataset,
+        dataset: Dataset,
         batch_size: int = 64,
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
         augment: Augment | None = None,
+        mix: Mix | None = None,
+        workers: int = 0,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.dataset = dataset
         self.batch_size = as_count(batch_size, "batch_size")
-        self.shuffle, self.seed, self.drop_last, self.augment = shuffle, seed, drop_last, augment
+        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.augment, self.mix = augment, mix
+        self.workers = _from_zero(workers, "workers")
         self.epoch = 0
         self.waited = 0.0
         if len(self) == 0:
             raise ArgumentError(
                 f"DataLoader: {len(dataset)} images give no batch of {batch_size}; add images or lower batch_size"
             )
+        self.weights = None if weights is None else sample_weights(weights, dataset)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -55,27 +76,78 @@ class DataLoader:
         return self.batches(epoch)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in their order, from number `first` on. `self.epoch` stays as it is."""
-        self.waited, start = 0.0, time.perf_counter()
-        order = self._order(epoch)
-        order_there = to_device(order, self.dataset.device)  # once an epoch, so that a step has nothing to send
-        for number in range(first, len(self)):
-            batch = self._places(number)
-            with current(self.dataset.device):
-                images, labels = self.dataset[order_there[batch]]
-                if self.augment is not None:
-                    images = self.augment(images, order[batch], self.seed, epoch)
-            self.waited += time.perf_counter() - start
-            yield images, labels
-            start = time.perf_counter()
+        """The batches of an epoch in their order, from number `first` on. `self.epoch` stays as it is.
+
+        Close the iterator, or drop it, to end its threads early. Raises ArgumentError for numbers below 0.
+        """
+        return self._produce(_from_zero(epoch, "epoch"), range(_from_zero(first, "first"), len(self)))
 
     def indices(self, epoch: int, batch: int) -> np.ndarray:
-        """Which samples of the data set make up a batch: int64 (B,)."""
-        return self._order(epoch)[self._places(batch)]
+        """Which samples of the data set make up a batch: int64 (B,). ArgumentError if there is no such batch."""
+        if _from_zero(batch, "batch") >= len(self):
+            raise ArgumentError(f"batch must be below {len(self)}, the number of batches, got {batch}")
+        return self._order(_from_zero(epoch, "epoch")).samples[self._places(batch)]
+
+    def _produce(self, epoch: int, numbers: range) -> Iterator[Batch]:
+        self.waited, start = 0.0, time.perf_counter()
+        order = self._order(epoch)
+        order_there = to_device(order.samples, self.dataset.device)  # once an epoch: a step has nothing to send
+
+        def make(number: int) -> Batch:
+            places = self._places(number)
+            try:
+                with current(self.dataset.device):
+                    images, labels = self.dataset[order_there[places]]
+                    if self.augment is not None:
+                        images = self.augment(images, order.keys[places], self.seed, epoch)
+                    if self.mix is not None:
+                        keys, classes = order.keys[places], self.dataset.num_classes
+                        images, labels = self.mix(images, labels, keys, self.seed, epoch, classes)
+            except Exception as error:
+                error.add_note(_place_text(epoch, number, order.samples[places]))
+                raise
+            return images, labels
+
+        threads = self.workers if self.dataset.device.kind == "cpu" else 0
+        with closing(prefetch(make, numbers, threads)) as batches:
+            self.waited += time.perf_counter() - start
+            for _ in numbers:
+                yield self._next_of(batches)  # in no variable, so that the consumer alone holds it
+
+    def _next_of(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch, for which the consumer waits."""
+        start = time.perf_counter()
+        batch = next(batches)
+        self.waited += time.perf_counter() - start
+        return batch
 
     def _places(self, batch: int) -> slice:
+        """Where a batch stands in the order of its epoch."""
         return slice(batch * self.batch_size, (batch + 1) * self.batch_size)
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def _order(self, epoch: int) -> "_Order":
         count = len(self.dataset)
-        return generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
+        if self.weights is not None:
+            samples = weighted_draws(self.weights, self.seed, epoch)
+            return _Order(samples, samples + count * occurrences(samples))
+        samples = generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
+        return _Order(samples, samples)
+
+
+class _Order(NamedTuple):
+    """The samples (N,) of an epoch in order, and the keys (N,) of their random changes: one each time a sample is drawn."""
+
+    samples: np.ndarray
+    keys: np.ndarray
+
+
+def _from_zero(value: int, name: str) -> int:
+    if not is_int(value) or value < 0:
+        raise ArgumentError(f"{name} must be an int >= 0, got {value!r}")
+    return int(value)
+
+
+def _place_text(epoch: int, batch: int, samples: np.ndarray) -> str:
+    named = ", ".join(map(str, samples[:NAMED_SAMPLES]))
+    more = f" and {len(samples) - NAMED_SAMPLES} more" if len(samples) > NAMED_SAMPLES else ""
+    return f"in batch {batch} of epoch {epoch}, samples {named}{more} of the data set"

@@ -16,19 +16,20 @@ class Preprocess:
     """Raw images (N, channels, native_size, native_size) to float32 (N, channels, image_size, image_size) in [0, 1].
 
     - `full_scale`: the raw value of full brightness; pixels are divided by it.
-    - `fit`: how native becomes image size: "pad" with dark pixels on all sides, or "resize" bilinearly.
+    - `fit`: how native becomes image size: "pad" with dark pixels on all sides, or "resize" bilinearly. Or "crop": the
+      two are the same, and image files of any size are cut to it, see `centre_crop`.
     - `mean`, `std`: None, or one number a channel: pixels in [0, 1] then become (pixel - mean) / std at the end.
       `channel_statistics` has those of a data set.
 
     It can be written to JSON (`dataclasses.asdict`) and so travels with a trained model. Raises ArgumentError for sizes
-    that are none, for an image size below the native, for another `fit`, and for mean and std that do not fit.
+    that are none, for an image size below the native, for another `fit` or one that they rule out, and for mean and std that do not fit.
     """
 
     channels: int
     native_size: int
     image_size: int
     full_scale: int
-    fit: Literal["pad", "resize"]
+    fit: Literal["pad", "resize", "crop"]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -37,12 +38,17 @@ class Preprocess:
             as_count(getattr(self, name), name)
         if self.full_scale > 255:
             raise ArgumentError(f"full_scale must be at most 255, as raw images are bytes, got {self.full_scale}")
-        if self.fit not in ("pad", "resize"):
-            raise ArgumentError(f'fit must be "pad" or "resize", got {self.fit!r}')
+        if self.fit not in ("pad", "resize", "crop"):
+            raise ArgumentError(f'fit must be "pad", "resize" or "crop", got {self.fit!r}')
         if self.image_size < self.native_size:
             raise ArgumentError(
                 f"images of {self.native_size}x{self.native_size} cannot be fitted into {self.image_size}x"
                 f"{self.image_size}; choose a model for larger images"
+            )
+        if self.fit == "crop" and self.image_size != self.native_size:
+            raise ArgumentError(
+                f'fit="crop" makes raw images of the image size, got native_size={self.native_size} and '
+                f"image_size={self.image_size}; give the same for both"
             )
         if (normalization := as_normalization(self.mean, self.std, self.channels)) is not None:
             for name, values in zip(("mean", "std"), normalization, strict=True):

@@ -1,24 +1,15 @@
 """The mean and the standard deviation of each channel of a data set."""
 
-from typing import Protocol
-
 import numpy as np
 
-from gpucnn.backend import Array, to_host
+from gpucnn.backend import to_host
+from gpucnn.data.dataset import Dataset
 from gpucnn.errors import DataError
 
 IMAGES_AT_A_TIME = 100
 
 
-class Indexed(Protocol):
-    """What gives the images (B, C, H, W) and labels (B,) of indices (B,), as data sets do."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, indices: np.ndarray, /) -> tuple[Array, Array]: ...
-
-
-def channel_statistics(dataset: Indexed) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) over all pixels of each channel, for a `Preprocess` that normalises with them.
 
     They are those of the images that the data set gives, so its own preprocess must not normalise yet. Computed in

@@ -11,11 +11,13 @@ import numpy as np
 from gpucnn import __version__, backend, data, models, optim
 from gpucnn.backend.memory import free_bytes
 from gpucnn.data.augment import Augment
+from gpucnn.data.catalog import Part
 from gpucnn.layers import Layer
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint_writer import CheckpointWriter
-from gpucnn.training.choices import AUGMENTATIONS, LOGS, OPTIMIZERS, Pace, make_schedule
+from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, Pace, make_schedule
 from gpucnn.training.early_stopping import EarlyStopping
+from gpucnn.training.evaluate import evaluate
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
@@ -42,6 +44,7 @@ class PreparedRun:
     average: optim.WeightAverage | None
     train_loader: data.DataLoader
     test_loader: data.DataLoader
+    """What every epoch is measured on: the test set, or the `validation` share of the training set."""
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback that is none."""
@@ -73,6 +76,24 @@ class PreparedRun:
             *([] if config.early_stopping is None else [EarlyStopping(config.early_stopping)]),
         ]
 
+    def final_scores(self, trainer: Trainer) -> dict[str, float]:
+        """The last epoch's "test_accuracy", "test_correct" and "test_total".
+
+        With `validation` these are measured now, on the test set, and the epoch's own are "validation_accuracy", ...
+        """
+        names = ("accuracy", "correct", "total")
+        last = {name: trainer.history[-1][f"test_{name}"] for name in names}
+        if not self.config.validation:
+            return {f"test_{name}": last[name] for name in names}
+        with trainer.evaluation_weights():
+            test = evaluate(
+                self.model, data.DataLoader(self.splits.test, EVALUATION_BATCH, workers=self.config.workers)
+            )
+        return {
+            **{f"test_{name}": getattr(test, name) for name in names},
+            **{f"validation_{name}": last[name] for name in names},
+        }
+
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""
         return {
@@ -91,29 +112,32 @@ def prepare(config: RunConfig) -> PreparedRun:
     that does not take the images.
     """
     chosen = backend.choose_device(config.device)
-    source = data.source(config.data)
-    image_size = config.image_size or models.image_size_for(config.model, source.native_size)
+    image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
     config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
     assert config.epochs is not None
     assert config.batch_size is not None
-    splits = data.load(config.data, config.data_dir, image_size)
+    splits = data.load(config.data, config.data_dir, image_size, config.mode)
     if config.normalize:
-        mean, std = data.channel_statistics(splits.train)
+        mean, std = data.channel_statistics(_parts(splits, config)[0])
         splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
-        "in_channels": source.channels,
+        "in_channels": splits.preprocess.channels,
         "image_size": image_size,
     }
     model = models.create(**create, seed=config.seed).to(chosen.device)
-    train_set, test_set = (_near(part, chosen.device) for part in (splits.train, splits.test))
+    splits = splits._replace(train=_near(splits.train, chosen.device), test=_near(splits.test, chosen.device))
+    train_set, test_set = _parts(splits, config)
     train_loader = data.DataLoader(
         train_set,
         config.batch_size,
         shuffle=True,
         seed=config.seed,
         augment=_augment(config.augment, splits.preprocess),
+        mix=None if config.mix is None else MIXES.make(config.mix),
+        workers=config.workers,
+        weights=data.class_weights(train_set.labels, train_set.num_classes) if config.balance else None,
     )
     optimizer = OPTIMIZERS.make(
         config.optimizer,
@@ -125,10 +149,17 @@ def prepare(config: RunConfig) -> PreparedRun:
     pace = Pace(config.epochs, steps_per_epoch=-(-len(train_loader) // config.accumulate))
     schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, pace)
     average = None if config.average is None else optim.WeightAverage(model, config.average)
-    test_loader = data.DataLoader(test_set, EVALUATION_BATCH)
+    test_loader = data.DataLoader(test_set, EVALUATION_BATCH, workers=config.workers)
     return PreparedRun(
         config, str(chosen), create, splits, model, optimizer, schedule, average, train_loader, test_loader
     )
+
+
+def _parts(splits: data.Splits, config: RunConfig) -> tuple[data.Dataset, data.Dataset]:
+    """What to learn from, and what to measure every epoch on."""
+    if not config.validation:
+        return splits.train, splits.test
+    return data.split(splits.train, 1 - config.validation, config.seed)
 
 
 def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augment | None:
@@ -137,8 +168,8 @@ def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augm
     return data.Compose(*(AUGMENTATIONS.make(one, mean=preprocess.mean, std=preprocess.std) for one in written))
 
 
-def _near(dataset: data.ArrayDataset, device: backend.Device) -> data.ArrayDataset:
-    """The data set, on the GPU if it takes little of its free memory: batches then need not be sent there."""
-    if device.kind == "cpu" or dataset.nbytes > free_bytes(device) // DATA_SHARE:
-        return dataset
-    return dataset.to(device)
+def _near(part: Part, device: backend.Device) -> Part:
+    """The data set, on the GPU if it is arrays that take little of its free memory: batches then need not be sent there."""
+    if device.kind == "cpu" or not isinstance(part, data.ArrayDataset):
+        return part
+    return part if part.nbytes > free_bytes(device) // DATA_SHARE else part.to(device)

@@ -10,6 +10,7 @@ class Recipe(NamedTuple):
     batch_size: int
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ()
+    mode: str | None = None
 
 
 class Pull(NamedTuple):
@@ -24,6 +25,7 @@ DATA_SETS = {
     "mnist": Recipe(3, 64),
     "fashion-mnist": Recipe(10, 64),
     "cifar10": Recipe(10, 64, augment=("flip", "shift:4")),
+    "folder": Recipe(20, 32, augment=("flip", "shift:4"), mode="rgb"),
 }
 OPTIMIZERS = {
     "adam": Pull(0.003),
@@ -33,3 +35,10 @@ OPTIMIZERS = {
     "adagrad": Pull(0.03),
     "lion": Pull(0.0003),
 }
+
+
+def for_data_set(name: str, mode: str | None) -> Recipe:
+    """What suits a data set whose images are of `mode`."""
+    recipe = DATA_SETS[name]
+    # Grey images are often of characters or measurements, which a mirror turns into something else.
+    return recipe._replace(augment=()) if mode == "grey" else recipe

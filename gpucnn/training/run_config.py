@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn import data
+from gpucnn.data.catalog import FOLDER
+from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.training import recipe
-from gpucnn.training.choices import AUGMENTATIONS, LOGS, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
+from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
 from gpucnn.training.notation import Choice
 from gpucnn.training.value_kind import (
     BETWEEN_0_AND_1,
@@ -75,19 +77,37 @@ class RunConfig:
     data: str = _setting("digits", Name(data.names), "model and data", "NAME", "the data set (default: digits)")
     data_dir: str | None = _setting(
         None, Optional(Text(), "default"), "model and data", "DIR",
-        "the folder of the data set's files (default: data/NAME)",
+        "the folder of the data set's files (default: data/NAME); of data folder: train/CLASS and test/CLASS with image "
+        "files, or just CLASS, and a fifth of the images is for testing",
     )  # fmt: skip
     image_size: int | None = _setting(
         None, Optional(COUNT, "default"), "model and data", "N",
-        "height and width of images, to which smaller ones are fitted (default: by model and data set)",
+        "height and width of images, to which smaller ones, and all of a folder, are fitted (default: by model and data set)",
+    )  # fmt: skip
+    mode: str | None = _setting(
+        None, Optional(Name(lambda: list(CHANNELS)), "default"), "model and data", "NAME",
+        "what the images of data folder are turned to (default: rgb)",
     )  # fmt: skip
     augment: tuple[str, ...] | None = _setting(
         None, Optional(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
         "random changes of training images, one after the other, or none (default: by data set)",
     )  # fmt: skip
+    mix: str | None = _setting(
+        None, Optional(Choice(MIXES), "none"), "model and data", "NAME",
+        "what blends the training images of a batch, and their labels, or none (default: none)",
+    )  # fmt: skip
     normalize: bool = _setting(
         False, Truth(), "model and data", "",
         "whether pixels are normalised with the training set's mean and standard deviation (default: no)",
+    )  # fmt: skip
+    balance: bool = _setting(
+        False, Truth(), "model and data", "",
+        "whether training images are drawn so that each class comes as often as any other (default: no)",
+    )  # fmt: skip
+    validation: float = _setting(
+        0.0, SHARE, "model and data", "X",
+        "share of the training set that is kept to measure every epoch on, the test set then at the end alone; "
+        "0 for the test set every epoch (default: 0)",
     )  # fmt: skip
     batch_size: int | None = _setting(
         None, Optional(COUNT, "default"), "model and data", "B", "images a step (default: by data set)"
@@ -135,6 +155,10 @@ class RunConfig:
 
     device: str = _setting("auto", Text(), "the run", "NAME", "auto (default), cpu, cuda, cuda:1, ...")
     seed: int = _setting(0, SEED, "the run", "S", "decides every random draw (default: 0)")
+    workers: int = _setting(
+        0, COUNT_OR_ZERO, "the run", "N",
+        "threads that make batches ahead, which changes no result (default: 0)",
+    )  # fmt: skip
     checkpoint_every: int = _setting(
         0, COUNT_OR_ZERO, "the run", "N", "steps from checkpoint to checkpoint, 0 for one an epoch (default: 0)"
     )
@@ -156,6 +180,10 @@ class RunConfig:
                 raise ConfigError(f"{name}: {error}") from None
         if self.clip_norm is not None and self.clip_value is not None:
             raise ConfigError(f"clip_norm is {self.clip_norm:g} and clip_value {self.clip_value:g}; choose one of them")
+        if self.mode is not None and self.data != FOLDER:
+            raise ConfigError(
+                f"mode is {self.mode}, but the images of {self.data} are as they are; leave it out, or choose data {FOLDER}"
+            )
         whole = {**self.to_json(), **self._suggestions()}
         try:
             make_schedule(self.schedule, self.warmup, whole["lr"], Pace(whole["epochs"], steps_per_epoch=1))
@@ -227,7 +255,7 @@ class RunConfig:
 
     def _suggestions(self) -> dict[str, Any]:
         """What suits data set and optimizer, by name, of the settings that are None."""
-        by_data_set = recipe.DATA_SETS[self.data]._asdict()
+        by_data_set = recipe.for_data_set(self.data, self.mode)._asdict()
         by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]._asdict()
         suggested = {**by_data_set, **by_optimizer}
         return {name: value for name, value in suggested.items() if getattr(self, name) is None}

@@ -12,7 +12,7 @@ from gpucnn.training.run_config import BESIDE
 OPTIONS = """--model mlp --epochs 2 --batch-size 50 --augment shift:1 cutout:3 --optimizer sgd:momentum=0.5,nesterov=true
 --lr 0.02 --weight-decay 0.001 --no-decay-vectors --schedule step_decay:1,factor=0.5 --warmup 0.5 --label-smoothing 0.2
 --normalize --clip-norm 2 --accumulate 2 --average 0.9 --seed 3 --checkpoint-every 7 --keep 1
---early-stopping 9 --logs csv --device cpu"""
+--early-stopping 9 --logs csv --mix mixup:0.4 --balance --workers 2 --device cpu"""
 TOML = """
 model = "mlp"
 epochs = 2
@@ -34,13 +34,16 @@ checkpoint_every = 7
 keep = 1
 early_stopping = 9
 logs = ["csv"]
+mix = "mixup:0.4"
+balance = true
+workers = 2
 device = "cpu"
 """
 CONFIG = RunConfig(
     model="mlp", epochs=2, batch_size=50, augment=("shift:1", "cutout:3"), optimizer="sgd:momentum=0.5,nesterov=true",
     lr=0.02, weight_decay=0.001, decay_vectors=False, schedule="step_decay:1,factor=0.5", warmup=0.5,
     label_smoothing=0.2, normalize=True, clip_norm=2, accumulate=2, average=0.9, seed=3, checkpoint_every=7, keep=1,
-    early_stopping=9, logs=("csv",), device="cpu",
+    early_stopping=9, logs=("csv",), mix="mixup:0.4", balance=True, workers=2, device="cpu",
 )  # fmt: skip
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.toml"
 
@@ -50,7 +53,8 @@ def test_python_options_and_file_train_the_same_model(in_tmp_path: Path, capsys:
     assert RunConfig.from_toml("run.toml") == CONFIG
     assert main(["train", *OPTIONS.split(), "--out", "options"]) == 0
     assert capsys.readouterr().out.splitlines()[2] == (
-        "sgd:momentum=0.5,nesterov=true with lr 0.02, step_decay:1,factor=0.5; batches of 50; augmentation shift:1 cutout:3"
+        "sgd:momentum=0.5,nesterov=true with lr 0.02, step_decay:1,factor=0.5; batches of 50; augmentation shift:1 cutout:3 "
+        "mixup:0.4"
     )
     assert main(["train", "--config", "run.toml", "--out", "file", "--quiet"]) == 0
     ready = prepare(CONFIG)
@@ -88,6 +92,22 @@ def test_options_win_over_the_file(in_tmp_path: Path) -> None:
     assert (config["clip_norm"], config["normalize"]) == (None, False)
     assert main(["train", "--config", "run.toml", "--augment", "default", "--epochs", "1", "--out", "run"]) == 0
     assert RunFolder("run").read_config()["augment"] == ["shift:2"]
+
+
+def test_a_share_of_the_training_set_is_measured_on(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--model mlp --epochs 2 --validation 0.2 --average 0.99 --lr 0.03 --schedule constant --normalize"
+    assert main(["train", *options.split(), "--device", "cpu", "--out", "run"]) == 0
+    printed = capsys.readouterr().out
+    assert " on digits: 1,150 images, measured on 287 more, 2 epochs; run folder run\n" in printed
+    summary = json.loads(Path("run/summary.json").read_text())
+    last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["test_total"], summary["validation_total"], summary["test_total"]) == (287, 287, 360)
+    assert summary["validation_accuracy"] == last["test_accuracy"] == summary["validation_correct"] / 287
+    assert summary["test_accuracy"] == summary["test_correct"] / 360
+    result = f"test accuracy {summary['test_accuracy']:.4f} ({summary['test_correct']}/360)"
+    assert printed.splitlines()[-1] == result
+    assert main(["evaluate", "run", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == result, "of the model that was kept"
 
 
 def test_a_run_that_gets_no_better_ends(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,8 +52,10 @@ def test_preprocess_refuses_what_does_not_fit() -> None:
         Preprocess(1, 8, 32, 16, "resize")(np.zeros((2, 3, 8, 8)))
     with pytest.raises(ArgumentError, match="images of 28x28 cannot be fitted into 20x20"):
         Preprocess(1, 28, 20, 255, "pad")
-    with pytest.raises(ArgumentError, match='fit must be "pad" or "resize", got \'crop\''):
-        Preprocess(1, 28, 32, 255, "crop")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match='fit must be "pad", "resize" or "crop", got \'cut\''):
+        Preprocess(1, 28, 32, 255, "cut")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match='fit="crop" makes raw images of the image size, got native_size=28 and'):
+        Preprocess(1, 28, 32, 255, "crop")
     with pytest.raises(ArgumentError, match="full_scale must be at most 255, as raw images are bytes, got 65535"):
         Preprocess(1, 28, 32, 65535, "pad")
     with pytest.raises(ArgumentError, match="image_size must be an int >= 1, got '32'"):

@@ -14,11 +14,11 @@ from gpucnn.training.choices import OPTIMIZERS
 from gpucnn.training.run_config import LARGEST_FILE, settings
 
 FULL = RunConfig(
-    model="resnet20", data="cifar10", data_dir="some where/ünï", image_size=36, augment=("flip:0.25", "shift:4,reflect"),
+    model="resnet20", data="folder", data_dir="some where/ünï", image_size=36, mode="grey", augment=("flip:0.25", "shift:4,reflect"),
     normalize=True, batch_size=17, epochs=123, optimizer="adam:betas=0.8/0.95", lr=0.1 + 0.2, weight_decay=1e-300,
     decay_vectors=False, schedule="multi_step:30/60,factor=0.3", warmup=2.5, label_smoothing=1 / 3, clip_norm=1e22,
     accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5, early_stopping=8,
-    logs=("tensorboard", "csv"),
+    logs=("tensorboard", "csv"), mix="cutmix:0.5", balance=True, validation=0.1, workers=3,
 )  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def test_words_for_nothing_and_for_what_suits() -> None:
         ("mnist", 3, 64, 0.0, ()),
         ("fashion-mnist", 10, 64, 0.0, ()),
         ("cifar10", 10, 64, 0.0, ("flip", "shift:4")),
+        ("folder", 20, 32, 0.0, ("flip", "shift:4")),
     ],
 )
 def test_what_suits_a_data_set(
@@ -79,6 +80,14 @@ def test_what_suits_a_data_set(
     assert (config.optimizer, config.lr, config.weight_decay, config.schedule) == ("adam", 0.003, 0.0, "one_cycle")
     own = RunConfig(data=name, epochs=1, augment=(), label_smoothing=0, lr=7.0).resolved()
     assert (own.epochs, own.augment, own.label_smoothing, own.lr) == (1, (), 0.0, 7.0)
+
+
+def test_what_suits_a_folder_is_for_photographs_or_for_grey_images() -> None:
+    assert RunConfig(data="folder").resolved().mode == "rgb"
+    grey = RunConfig(data="folder", mode="grey")
+    assert (grey.resolved().mode, grey.resolved().augment) == ("grey", ())
+    assert dataclasses.replace(grey, augment=("flip",)).resolved().augment == ("flip",)
+    assert RunConfig(data="mnist").resolved().mode is None
 
 
 def test_what_suits_an_optimizer() -> None:
@@ -97,7 +106,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": "unet"}, "model: unet labels every pixel, and images have one label here; choose a classifier"),
     ({"model": 5}, "model: expected a name, got 5"),
     ({"model": ["lenet5"]}, "model: expected a name, got ['lenet5']"),
-    ({"data": "minst"}, "data: unknown name 'minst', expected one of digits, mnist, fashion-mnist, cifar10; did you mean mnist?"),
+    ({"data": "minst"}, "data: unknown name 'minst', expected one of digits, mnist, fashion-mnist, cifar10, folder; did you mean mnist?"),
+    ({"data": "folder", "mode": "gray"}, "mode: unknown name 'gray', expected one of rgb, grey; did you mean grey?"),
+    ({"data": "cifar10", "mode": "grey"}, "mode is grey, but the images of cifar10 are as they are; leave it out, or choose data folder"),
     ({"data_dir": ""}, "data_dir: expected text, got ''"),
     ({"data_dir": "a\0b"}, r"data_dir: expected text, got 'a\x00b'"),
     ({"epochs": 0}, "epochs: expected a whole number >= 1, got 0"),
@@ -122,6 +133,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"augment": [["flip"]]}, "augment: expected text such as \"name\" or \"name:setting=value\", got ['flip']"),
     ({"augment": ["shift:-1"]}, "augment: max_shift must be an int >= 0, got -1"),
     ({"augment": ["flip:1,1"]}, "augment: flip takes the settings p, got '1,1'"),
+    ({"mix": "mixip"}, "mix: unknown name 'mixip', expected one of mixup, cutmix; did you mean mixup?"),
+    ({"mix": "mixup:0"}, "mix: Mixup: alpha must be above 0, got 0.0; for no mix leave it out"),
+    ({"mix": ["mixup"]}, "mix: expected text such as \"name\" or \"name:setting=value\", got ['mixup']"),
+    ({"balance": 1}, "balance: expected true or false, got 1"),
+    ({"validation": 1}, "validation: expected a number from 0 to below 1, got 1"),
+    ({"validation": -0.1}, "validation: expected a number from 0 to below 1, got -0.1"),
+    ({"workers": -1}, "workers: expected a whole number >= 0, got -1"),
+    ({"workers": 1.5}, "workers: expected a whole number >= 0, got 1.5"),
     ({"optimizer": "sgd:nesterov=maybe"}, "optimizer: sgd: nesterov: expected true or false, got 'maybe'"),
     ({"optimizer": "sgd:lr=0.1"}, "optimizer: unknown setting of sgd 'lr', expected one of momentum, nesterov"),
     ({"optimizer": "sgd:0.5,momentum=0.5"}, "optimizer: sgd: momentum is given twice in '0.5,momentum=0.5'"),

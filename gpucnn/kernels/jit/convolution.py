@@ -200,8 +200,8 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
     kernel_rows, kernel_columns = sizes.plane.window.kernel
     taps = kernel_rows * kernel_columns
     row = _GradientRow.of(columns, machine.lanes)
-    # What is read of an image may reach a row's surplus beyond its end: there are zeros.
-    image_floats = sizes.channels * sizes.plane.floats + row.floats - columns
+    # What is read of the last image may reach beyond its end, into the gradients that follow in scratch memory.
+    image_floats = sizes.channels * sizes.plane.floats
     gradient_floats = filters * rows * row.floats
     tap_row_floats = sizes.plane.window.dilation[0] * sizes.plane.row_floats
     at_once = images_at_once(rows * columns)
@@ -222,7 +222,6 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                 number = (n + i) * groups + group
                 place = padded + i * image_floats
                 sizes.pad(b, images + number * (channels * height * width), place)
-                fill(b, place, sizes.channels * sizes.plane.floats, image_floats)
                 source, target = gradient + number * (filters * rows * columns), laid_out + i * gradient_floats
                 b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
 

@@ -1,0 +1,41 @@
+"""Dataset: what the loader needs of a data set."""
+
+from typing import Protocol, TypeAlias
+
+from gpucnn.backend import Array, Device
+
+Batch: TypeAlias = tuple[Array, Array]
+"""Images (B, C, H, W) and labels (B,), or soft labels (B, classes), on the device of their data set."""
+
+
+class Dataset(Protocol):
+    """Images with labels, in a fixed order.
+
+    `ArrayDataset`, `ImageFolder` and `Subset` are data sets, and any class with these members is one. With a loader that
+    has workers, several threads ask for batches at the same time.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Array) -> Batch:
+        """The images (B, C, H, W) and int64 labels (B,) at int64 `indices` (B,), which live on the host or on `device`."""
+        ...
+
+    @property
+    def labels(self) -> Array:
+        """All labels: integers (N,) from 0 to below `num_classes`."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """Where batches are made."""
+        ...
+
+    def to(self, device: str | Device) -> "Dataset":
+        """The same data set, its batches made on `device`."""
+        ...

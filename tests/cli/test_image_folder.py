@@ -1,0 +1,118 @@
+"""Images of one's own through the commands: train, evaluate, predict."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpucnn.cli.main import main
+from tests.data.image_files import save, write_two_classes
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_two_classes(tmp_path_factory.mktemp("images"), 20)
+
+
+@pytest.fixture(scope="module")
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", *settings(images), "--normalize", "--augment", "none", "--out", str(folder)]) == 0
+    return folder
+
+
+def settings(images: Path) -> list[str]:
+    return f"--data folder --data-dir {images} --model mlp --epochs 2 --batch-size 8 --device cpu --quiet".split()
+
+
+def test_the_run_knows_its_images(run: Path, images: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    assert (config["data"], config["data_dir"], config["mode"]) == ("folder", str(images), "rgb")
+    assert (config["image_size"], config["class_names"]) == (28, ["dark", "light"])
+    preprocess = config["preprocess"]
+    assert (preprocess["channels"], preprocess["image_size"], preprocess["fit"]) == (3, 28, "crop")
+    assert len(preprocess["mean"]) == 3
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["test_correct"], summary["test_total"]) == (8, 8)
+
+
+def test_evaluate_names_the_worst_files(
+    run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "found.json"
+    assert main(["evaluate", str(run), "--device", "cpu", "--worst", "2", "--json", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[-1] == "test accuracy 1.0000 (8/8)"
+    for sample in json.loads(file.read_text())["worst"]:
+        assert sample["file"].startswith(f"{images}/{sample['label']}/")
+        assert Path(sample["file"]).name in text
+
+
+def test_predict_sees_what_training_saw(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sides of a long image are cut off; squeezed into a square, they would be most of it."""
+    pixels = np.full((32, 320, 3), 255)
+    pixels[:, 144:176] = np.random.default_rng(0).integers(0, 100, (32, 32, 3))
+    long, square = save(tmp_path / "long.png", pixels), save(tmp_path / "square.png", pixels[:, 144:176])
+    assert main(["predict", str(run), str(long), str(square), "--device", "cpu"]) == 0
+    answers = [line.split()[1:] for line in capsys.readouterr().out.splitlines()]
+    assert answers[0] == answers[1]
+    assert answers[0][0] == "dark"
+
+
+def test_other_images_and_other_classes(
+    run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(images, tmp_path / "more")
+    assert main(["evaluate", str(run), "--device", "cpu", "--data-dir", str(tmp_path / "more")]) == 0
+    (tmp_path / "more" / "light").rename(tmp_path / "more" / "bright")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--device", "cpu", "--data-dir", str(tmp_path / "more")]) == 1
+    said = f"gpucnn evaluate: {run}: trained on the classes dark, light; the images are of bright, dark\n"
+    assert capsys.readouterr().err == said
+
+
+def test_grey_images_and_threads_that_change_nothing(images: Path, tmp_path: Path) -> None:
+    metrics = []
+    for workers in ("0", "2"):
+        out = tmp_path / workers
+        options = ["--mode", "grey", "--image-size", "12", "--workers", workers, "--out", str(out)]
+        assert main(["train", *settings(images), *options]) == 0
+        metrics.append((out / "metrics.jsonl").read_text())
+        config = json.loads((out / "config.json").read_text())
+        assert (config["augment"], config["create"]["in_channels"], config["create"]["image_size"]) == ([], 1, 12)
+        assert main(["evaluate", str(out), "--device", "cpu"]) == 0
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("--data folder", 1, "data/folder: no such folder; name the one that holds a folder of images for each class"),
+        ("--data folder --data-dir nowhere", 1, "nowhere: no such folder; name the one that holds"),
+        ("--data folder --data-dir empty", 1, "empty: no class folders in it; expected two or more"),
+        ("--data folder --data-dir half", 1, "half: has class folders in train, but no folder test; add half/test, or give half/train"),
+        ("--data folder --data-dir half/train/dark", 1, "half/train/dark: no class folders in it, but 2 images; expected two or more"),
+        ("--data folder --data-dir damaged", 1, r"damaged/[ab]/\d.png: not an image that can be read \(cannot identify image file .*; put it back whole, or start again"),
+        ("--data folder --mode gray", 2, "argument --mode: unknown name 'gray', expected one of rgb, grey; did you mean grey?"),
+        ("--data mnist --mode grey", 1, "mode is grey, but the images of mnist are as they are; leave it out, or choose data folder"),
+    ],
+)  # fmt: skip
+def test_wrong_folders(
+    command: str, status: int, said: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    write_two_classes(Path("half/train"), 2)
+    for name in ("a", "b"):
+        Path("damaged", name).mkdir(parents=True)
+        for number in range(5):
+            Path("damaged", name, f"{number}.png").write_text("no image")
+    try:
+        found = main(["train", *command.split(), "--batch-size", "1", "--quiet", "--device", "cpu"])
+    except SystemExit as exit:
+        found = int(exit.code or 0)
+    assert found == status
+    *_, last = capsys.readouterr().err.splitlines()
+    assert re.match(f"gpucnn train: {said}", last)
