@@ -49,7 +49,8 @@ def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
         else:
             with quiet_reading(), path.open("rb", buffering=0) as raw, Image.open(_ReadsWhatIsThere(raw)) as opened:
                 _check_pixel_count(opened)
-                image = ImageOps.exif_transpose(opened)
+                ImageOps.exif_transpose(opened, in_place=True)  # also loads it
+                image: Image.Image = opened
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
         return _without_transparency(image).convert("L" if channels == 1 else "RGB")
@@ -127,7 +128,10 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
         raise DataError(
             f"{path}: expected integers from 0 to {whole} or floats from 0 to 1, got {array.dtype} from {low} to {high}"
         )
-    return np.rint(np.ascontiguousarray(array, dtype=np.float64) * (255 / top)).astype(np.uint8)
+    # In float32, if that holds the pixels: images may be so large that memory counts.
+    precision = np.float64 if array.dtype.kind == "f" and array.itemsize > 4 else np.float32
+    scaled = np.multiply(array, 255 / top, dtype=precision, order="C")
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def _without_transparency(image: "Image.Image") -> "Image.Image":
@@ -136,5 +140,6 @@ def _without_transparency(image: "Image.Image") -> "Image.Image":
 
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
         return image
-    rgba = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+    dark = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    dark.alpha_composite(image if image.mode == "RGBA" else image.convert("RGBA"))
+    return dark

@@ -1,9 +1,12 @@
 """What libraries warn of while they read a damaged file is for whoever reads it to tell, once and in its own words."""
 
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where nobody asked for logs
 
 _lock = threading.Lock()
 _readers = 0

@@ -75,7 +75,7 @@ def _duplicate(changed: bytearray, others: Sequence[bytes], tokens: Sequence[byt
 
 
 def _splice(changed: bytearray, others: Sequence[bytes], tokens: Sequence[bytes], draw: np.random.Generator) -> None:
-    other = others[draw.integers(len(others))]
+    other = others[int(draw.integers(len(others)))]
     first, last = sorted((int(draw.integers(len(other) + 1)), int(draw.integers(len(other) + 1))))
     place = _place(changed, draw)
     changed[place : place + (last - first) * int(draw.integers(2))] = other[first:last]
@@ -103,7 +103,7 @@ def _digits(changed: bytearray, others: Sequence[bytes], tokens: Sequence[bytes]
 def _token(changed: bytearray, others: Sequence[bytes], tokens: Sequence[bytes], draw: np.random.Generator) -> None:
     if tokens:
         place = _place(changed, draw)
-        changed[place : place + int(draw.integers(4))] = tokens[draw.integers(len(tokens))]
+        changed[place : place + int(draw.integers(4))] = tokens[int(draw.integers(len(tokens)))]
 
 
 CHANGES: list[Callable[[bytearray, Sequence[bytes], Sequence[bytes], np.random.Generator], None]] = [

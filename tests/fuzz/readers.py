@@ -18,7 +18,7 @@ from gpucnn import models
 from gpucnn.backend import Device
 from gpucnn.cli.runs import as_json, lines
 from gpucnn.cli.trained_run import load_run
-from gpucnn.data import Preprocess, read_cifar10, read_idx, read_image
+from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.optim import ReduceOnPlateau
 from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
@@ -79,7 +79,7 @@ class Idx(Reader):
 
     def read(self) -> None:
         images = read_idx(self.path, 3)
-        assert (images.dtype, images.ndim) == (np.uint8, 3)
+        assert (images.dtype, images.ndim) == (np.dtype(np.uint8), 3)
         assert images.nbytes < 1 << 25
 
 
@@ -136,7 +136,10 @@ class Picture(Reader):
     def read(self) -> None:
         for preprocess in self.preprocesses:
             image = read_image(self.path, preprocess)
-            assert (image.dtype, image.shape) == (np.uint8, (1, preprocess.channels, *[preprocess.native_size] * 2))
+            assert (image.dtype, image.shape) == (
+                np.dtype(np.uint8),
+                (1, preprocess.channels, *[preprocess.native_size] * 2),
+            )
             assert image.max() <= preprocess.full_scale
 
 
@@ -227,6 +230,52 @@ class Npy(Picture):
         }
         text = f"{header!r}\n".encode()
         return content[:8] + len(text).to_bytes(2, "little") + text + content[128:]
+
+
+class Tiff(Picture):
+    name, file_name, format, modes = "TIFF", "image.tif", "TIFF", ("RGB", "L", "1", "I;16", "F")
+
+
+class Webp(Picture):
+    name, file_name, format, modes = "WebP", "image.webp", "WEBP", ("RGB", "RGBA")
+    tokens = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"EXIF", b"ANIM")
+
+
+class Ppm(Picture):
+    name, file_name, format, modes = "PPM", "image.ppm", "PPM", ("RGB", "L", "1")
+    tokens = (b"P1", b"P2", b"P3", b"P6", b"Pf", b"#", b"\n", b"65535", b"-1", b"99999999999999999999")
+
+
+class Folder(Picture):
+    """A folder of images, one of them changed; of several formats behind one suffix."""
+
+    name, file_name = "ImageFolder", "b/changed.png"
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for mode, format_ in (
+            ("L", "PNG"),
+            ("RGB", "JPEG"),
+            ("P", "GIF"),
+            ("RGBA", "TIFF"),
+            ("RGB", "BMP"),
+            ("RGB", "WEBP"),
+        ):
+            content = io.BytesIO()
+            Image.effect_mandelbrot((9, 7), (-2, -1, 1, 1), 50).convert(mode).save(content, format_)
+            files.append(content.getvalue())
+        return files
+
+    def prepare(self) -> None:
+        for name in ("a/1.png", "b/1.png"):
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            (self.folder / name).write_bytes(self.valid[0])
+
+    def read(self) -> None:
+        images, labels = ImageFolder(self.folder, 5)[[0, 1, 2]]
+        assert (images.dtype, images.shape) == (np.dtype(np.float32), (3, 3, 5, 5))
+        assert labels.tolist() == [0, 1, 1]
+        assert 0 <= images.min() <= images.max() <= 1
 
 
 def sealed(header: str, content: bytes) -> bytes:
@@ -466,6 +515,6 @@ class TimesFile(LinesFile):
 
 
 READERS: list[type[Reader]] = [
-    Idx, IdxGzip, Cifar, Png, Jpeg, Bmp, Gif, Npy, Model, CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
+    Idx, IdxGzip, Cifar, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
     SummaryFile, TimesFile,
 ]  # fmt: skip
