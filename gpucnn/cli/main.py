@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gpucnn import __version__
-from gpucnn.cli import agree, bench, doctor, evaluate, predict, runs, summary, train
+from gpucnn.cli import agree, bench, doctor, evaluate, predict, runs, summary, train, verify_resume
 from gpucnn.errors import GpucnnError, Terminated
 
 USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="gpucnn", description="Train convolutional neural networks on a GPU or a laptop.")
     parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, evaluate, predict, runs, summary, doctor, agree, bench):
-        name = module.__name__.rpartition(".")[2]
+    for module in (train, verify_resume, evaluate, predict, runs, summary, doctor, agree, bench):
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

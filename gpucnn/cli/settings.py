@@ -1,12 +1,13 @@
 """The settings of a run as options of a command: `batch_size` is `--batch-size`."""
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from gpucnn.cli.arguments import argument
 from gpucnn.errors import ArgumentError
-from gpucnn.training.run_config import settings
+from gpucnn.training.run_config import RunConfig, settings
 from gpucnn.training.value_kind import Kind, Optional, Several, Truth
 
 
@@ -31,7 +32,12 @@ class _Words(argparse.Action):
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Declare an option for every setting of a RunConfig, in groups."""
+    """Declare an option for every setting of a RunConfig, in groups, and one for a file of them."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a TOML file of the settings below, e.g. batch_size = 64; options given here win",
+    )
     groups: dict[str, Any] = {}
     for name, setting in settings().items():
         group = groups.get(setting.group) or groups.setdefault(setting.group, parser.add_argument_group(setting.group))
@@ -49,6 +55,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def option(name: str) -> str:
     """The option of the setting called `name`."""
     return f"--{name.replace('_', '-')}"
+
+
+def chosen_config(options: argparse.Namespace) -> RunConfig:
+    """What the command line and its --config ask for. ConfigError for a file that is none, and for what cannot be."""
+    config = RunConfig() if options.config is None else RunConfig.from_toml(options.config)
+    return dataclasses.replace(config, **given_settings(options))
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:

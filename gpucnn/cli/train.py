@@ -1,59 +1,54 @@
-"""`gpucnn train`: train a model on a data set and keep the run in a folder."""
+"""`gpucnn train`: train a model on a data set and keep the run in a folder; or go on with such a run."""
 
 import argparse
-import dataclasses
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from gpucnn.cli.settings import add_settings, given_settings
+from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
+from gpucnn.errors import ConfigError
 from gpucnn.training import (
     Callback,
     ProgressBar,
     ProgressLines,
-    RunConfig,
+    ResumedRun,
     RunFolder,
+    Trainer,
     prepare,
+    resume,
 )  # fmt: skip
 from gpucnn.training.prepare import PreparedRun
+from gpucnn.training.resume import CHANGEABLE
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn train`."""
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="a TOML file of the settings below, e.g. batch_size = 64; options given here win",
-    )
     parser.add_argument("--out", metavar="DIR", help="the folder for the run (default: runs/MODEL-DATA-NUMBER)")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with the run in this folder, as it was asked for, from its newest checkpoint, to the same bits as if it "
+        f"had never stopped; with it can be given {_options(CHANGEABLE)}",
+    )
     parser.add_argument("--quiet", action="store_true", help="print the final line only")
     add_settings(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
-    config = RunConfig() if options.config is None else RunConfig.from_toml(options.config)
-    ready = prepare(dataclasses.replace(config, **given_settings(options)))
+    if options.resume is not None:
+        _go_on(options)
+        return
+    ready = prepare(chosen_config(options))
     config = ready.config
     folder = RunFolder(options.out) if options.out else RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
-    callbacks = ready.callbacks(folder)
+    trainer = ready.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
     if not options.quiet:
         print("\n".join(heading(ready, folder)), flush=True)
-    assert config.epochs is not None
-    trainer = ready.trainer([*callbacks, *_progress(options.quiet)])
-    history = trainer.fit(config.epochs)
-    scores = ready.final_scores(trainer)
-    folder.finish(
-        {
-            **scores,
-            "epochs": len(history),
-            "device": config.device,
-            "seconds": sum(folder.read_times().values()),
-            "parameters": ready.model.parameter_count(),
-        }
-    )
-    print(f"test accuracy {scores['test_accuracy']:.4f} ({scores['test_correct']}/{scores['test_total']})")
+    _finish(ready, folder, trainer)
 
 
 def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
@@ -69,6 +64,76 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
     ]
+
+
+def _go_on(options: argparse.Namespace) -> None:
+    """Carry out `gpucnn train --resume`."""
+    given = given_settings(options)
+    beside = [name for name in ("out", "config") if getattr(options, name) is not None]
+    refused = [name for name in (*beside, *given) if name not in CHANGEABLE]
+    if refused:
+        raise ConfigError(
+            f"{_options(refused)} would make another run of {options.resume}; with --resume can be given "
+            f"{_options(CHANGEABLE)}"
+        )
+    resumed = resume(options.resume, **given)
+    ready, folder = resumed.ready, resumed.folder
+    for note in resumed.notes:
+        print(f"gpucnn train: {note}", file=sys.stderr)
+    trainer = resumed.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
+    epochs = ready.config.epochs
+    assert epochs is not None
+    if trainer.batch == 0 and (trainer.epoch >= epochs or trainer.stop_reason):
+        scores = ready.final_scores(trainer)
+        print(_finished_line(resumed, trainer, scores))
+        if not folder.summary_file.exists():  # it was killed on the last inch
+            _write_summary(ready, folder, trainer, scores)
+        return
+    if not options.quiet:
+        place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
+        print("\n".join([*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]), flush=True)
+    _finish(ready, folder, trainer)
+
+
+def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer) -> None:
+    """Train what is left of the run, and tell how it ended."""
+    assert ready.config.epochs is not None
+    trainer.fit(ready.config.epochs - trainer.epoch)
+    scores = ready.final_scores(trainer)
+    _write_summary(ready, folder, trainer, scores)
+    print(_result(scores))
+
+
+def _write_summary(ready: PreparedRun, folder: RunFolder, trainer: Trainer, scores: dict[str, float]) -> None:
+    folder.finish(
+        {
+            **scores,
+            "epochs": len(trainer.history),
+            "device": ready.config.device,
+            "seconds": sum(folder.read_times().values()),
+            "parameters": ready.model.parameter_count(),
+        }
+    )
+
+
+def _result(scores: dict[str, float]) -> str:
+    return f"test accuracy {scores['test_accuracy']:.4f} ({scores['test_correct']}/{scores['test_total']})"
+
+
+def _finished_line(resumed: ResumedRun, trainer: Trainer, scores: dict[str, float]) -> str:
+    """That there is nothing left to train, and how there can be."""
+    path, epochs = resumed.folder.path, resumed.ready.config.epochs
+    finished = f"{path} has finished after {trainer.epoch} epochs, {_result(scores)}"
+    if trainer.stop_reason:
+        return f"{finished}: {trainer.stop_reason}; to train longer, begin a new run without --early-stopping"
+    if resumed.can_be_longer():
+        return f"{finished}; to train longer: gpucnn train --resume {shlex.quote(str(path))} --epochs N"
+    schedule = resumed.ready.config.schedule
+    return f"{finished}; to train longer, begin a new run: its schedule, {schedule}, is laid out for {epochs} epochs"
+
+
+def _options(names: Sequence[str]) -> str:
+    return ", ".join(option(name) for name in names)
 
 
 def _progress(quiet: bool) -> list[Callback]:

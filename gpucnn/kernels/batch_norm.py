@@ -3,20 +3,22 @@
 The way back needs the values and two numbers a channel, so the normalised values are not kept.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_like
-from gpucnn.backend.threads import ELEMENT, cut
+from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
+from gpucnn.kernels.bias_relu import rectify, relu_gradient
 from gpucnn.kernels.bias_relu import relu as rectified
-from gpucnn.kernels.bias_relu import relu_gradient
 from gpucnn.kernels.launch import Kernel, accepts, launch
-from gpucnn.kernels.tiling import pieces
+from gpucnn.kernels.masked import masked
+from gpucnn.kernels.tiling import PASS_PARTS, passes
 from gpucnn.kernels.workspace import workspace
 
 SOURCE = Path(__file__).with_suffix(".cu")
@@ -46,9 +48,6 @@ ELEMENTS_PER_BLOCK = 4096
 MOST_PARTS = 64
 """Every block adds up its channel's parts."""
 
-HOST_BYTES = 512 << 10
-"""On a CPU the images that are worked on at a time should stay in its cache."""
-
 LONGEST_SPREAD = 4096
 """Up to so many positions NumPy works faster on a channel's number if it stands at each of them."""
 
@@ -75,19 +74,20 @@ def batch_norm(
     """
     if jit.accepts(values, weight, bias) and values.size and values.shape[2] >= LEAST_POSITIONS:
         return _compiled_batch_norm(values, weight, bias, eps, relu)
-    if relu:
+    xp = xp_of(values)
+    on_gpu = accepts(values)
+    if relu and (on_gpu or values.dtype == np.float16):
         output, statistics = batch_norm(values, weight, bias, eps)
         return rectified(output), statistics
-    xp = xp_of(values)
     if values.dtype == np.float16:
         output, statistics = batch_norm(values.astype(np.float32), _widened(weight), _widened(bias), eps)
         return output.astype(np.float16), statistics
     if values.size == 0:
         channels = values.shape[1]
         return values.copy(), Statistics(*(xp.zeros(channels, values.dtype) for _ in range(3)))
-    if accepts(values):
+    if on_gpu:
         return _launch_batch_norm(values, weight, bias, eps)
-    return _normalize(values, weight, bias, eps)
+    return _normalize(values, weight, bias, eps, relu)
 
 
 def batch_norm_gradients(
@@ -107,9 +107,9 @@ def batch_norm_gradients(
     if jit.accepts(gradient, values, weight) and values.size and values.shape[2] >= LEAST_POSITIONS:
         filled = (weight_gradient, bias_gradient)
         return _compiled_gradients(gradient, values, weight, statistics, *filled, relu_output)
-    if relu_output is not None:
-        gradient = relu_gradient(gradient, relu_output)
     xp = xp_of(gradient, values)
+    if relu_output is not None and (accepts(gradient) or values.dtype == np.float16):
+        gradient, relu_output = relu_gradient(gradient, relu_output), None
     if values.dtype == np.float16:
         own = [
             None if array is None else xp.empty(array.shape, np.float32) for array in (weight_gradient, bias_gradient)
@@ -127,7 +127,7 @@ def batch_norm_gradients(
         return gradient.copy()
     if accepts(gradient):
         return _launch_gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
-    return _gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient)
+    return _gradients(gradient, values, weight, statistics, weight_gradient, bias_gradient, relu_output)
 
 
 def _compiled_batch_norm(
@@ -180,27 +180,34 @@ def _compiled_gradients(
     return result
 
 
-def _normalize(values: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Statistics]:
+def _normalize(
+    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
+) -> tuple[Array, Statistics]:
     batch, _, positions = values.shape
     count = batch * positions
-    near = (_channel_sums(values) / count).astype(values.dtype)
-    rest, square = np.zeros((2, *near.shape))
+    near = (_sum_of_passes(values, lambda piece: _channel_sums(values[piece])) / count).astype(values.dtype)
     output, spread = empty_like(values), _spread(near, positions)
-    for part in _parts(values):
-        centred = np.subtract(values[part], spread, out=output[part])
-        rest += _channel_sums(centred)
-        square += _channel_products(centred, centred)
+
+    def centre(piece: slice) -> Array:
+        centred = np.subtract(values[piece], spread, out=output[piece])
+        return np.stack((_channel_sums(centred), _channel_products(centred, centred)))
+
     # The differences from the mean itself would add up to 0; these tell how far it is off through rounding.
-    rest /= count
-    variance = np.maximum(square / count - rest * rest, 0)
+    rest, square = _sum_of_passes(values, centre) / count
+    variance = np.maximum(square - rest * rest, 0)
     inverse = 1 / np.sqrt(variance + eps)
     factor = inverse if weight is None else inverse * weight
     shift = -rest * factor if bias is None else bias - rest * factor
     factors, shifts = (_spread(vector.astype(values.dtype), positions) for vector in (factor, shift))
-    for part in _parts(values):
-        centred = output[part]
+
+    def scale(piece: slice) -> None:
+        centred = output[piece]
         centred *= factors
         centred += shifts
+        if relu:
+            rectify(centred, centred)
+
+    _for_passes(values, scale)
     return output, Statistics(*(vector.astype(values.dtype) for vector in (near + rest, variance, inverse)))
 
 
@@ -211,15 +218,20 @@ def _gradients(
     statistics: Statistics,
     weight_gradient: Array | None,
     bias_gradient: Array | None,
+    relu_output: Array | None,
 ) -> Array:
     batch, _, positions = values.shape
     count, dtype = batch * positions, values.dtype
-    sums, products = np.zeros((2, *statistics.mean.shape))
     result, spread = empty_like(values), _spread(statistics.mean, positions)
-    for part in _parts(values):
-        centred = np.subtract(values[part], spread, out=result[part])
-        sums += _channel_sums(gradient[part])
-        products += _channel_products(gradient[part], centred)
+    slopes = gradient if relu_output is None else result
+
+    def add_up(piece: slice) -> Array:
+        if relu_output is not None:
+            masked(gradient[piece], relu_output[piece] != 0, out=slopes[piece])
+        centred = np.subtract(values[piece], spread, out=workspace(values[piece].shape, values))
+        return np.stack((_channel_sums(slopes[piece]), _channel_products(slopes[piece], centred)))
+
+    sums, products = _sum_of_passes(values, add_up)
     products *= statistics.inverse
     if weight_gradient is not None:
         weight_gradient[...] = products
@@ -228,26 +240,55 @@ def _gradients(
     factor = statistics.inverse if weight is None else statistics.inverse * weight
     of_centred, shift = -factor * statistics.inverse * products / count, -factor * sums / count
     spreads = [_spread(vector.astype(dtype), positions) for vector in (of_centred, shift, factor)]
-    for part in _parts(values):
-        centred, scaled = result[part], workspace(result[part].shape, values)
+
+    def fill(piece: slice) -> None:
+        centred = np.subtract(values[piece], spread, out=workspace(values[piece].shape, values))
         centred *= spreads[0]
         centred += spreads[1]
-        centred += np.multiply(gradient[part], spreads[2], out=scaled)
+        scaled = np.multiply(slopes[piece], spreads[2], out=result[piece])
+        scaled += centred
+
+    _for_passes(values, fill)
     return result
 
 
-def _parts(values: Array) -> Iterator[slice]:
-    batch = values.shape[0]
-    return pieces(batch, max(1, HOST_BYTES * batch // values.nbytes))
+def _for_passes(values: Array, task: Callable[[slice], object]) -> None:
+    """`task` for slices of the batch that cover it, on all threads."""
+    parts = _parts(values)
+
+    def work(number: int) -> None:
+        for piece in passes(parts[number], values[0].nbytes):
+            task(piece)
+
+    parallel(work, len(parts))
+
+
+def _sum_of_passes(values: Array, task: Callable[[slice], Array]) -> Array:
+    """The sum of what `task` finds for slices of the batch that cover it, the same for any number of threads."""
+    parts = _parts(values)
+    found: list[Any] = [None] * len(parts)
+
+    def work(number: int) -> None:
+        found[number] = functools.reduce(np.add, map(task, passes(parts[number], values[0].nbytes)))
+
+    parallel(work, len(parts))
+    return functools.reduce(np.add, found)
+
+
+def _parts(values: Array) -> list[slice]:
+    return cut(len(values), values[0].size * ELEMENT, PASS_PARTS)
 
 
 def _channel_sums(values: Array) -> Array:
-    sums: Array = np.einsum("ncp->nc", values).sum(axis=0, dtype=np.float64)
+    """The sums (C,) of values (N, C, P), in float64 from one image to the next."""
+    sums: Array = np.matmul(values, np.ones(values.shape[2], values.dtype)).sum(axis=0, dtype=np.float64)
     return sums
 
 
 def _channel_products(first: Array, second: Array) -> Array:
-    sums: Array = np.einsum("ncp,ncp->nc", first, second).sum(axis=0, dtype=np.float64)
+    """The sums (C,) of products, likewise: BLAS has vectors for them, which `einsum` has not."""
+    products = np.matmul(first[:, :, None, :], second[:, :, :, None])
+    sums: Array = products.reshape(first.shape[:2]).sum(axis=0, dtype=np.float64)
     return sums
 
 

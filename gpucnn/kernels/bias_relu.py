@@ -4,6 +4,7 @@ On a GPU a convolution's product has *rows*, channel by channel: (C, N * P), for
 give *images*, image by image: (N, C, P). The passes below go from one to the other on the way.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
+from gpucnn.kernels.tiling import PASS_PARTS, passes
 
 BIAS_RELU = Kernel(
     Path(__file__).with_suffix(".cu"),
@@ -41,7 +43,7 @@ def relu(x: Array) -> Array:
         output = empty_like(x)
         flat, result = x.reshape(-1), output.reshape(-1)
         parts = cut(x.size, ELEMENT)
-        parallel(lambda number: np.maximum(flat[parts[number]], 0, out=result[parts[number]]), len(parts))
+        parallel(lambda number: rectify(flat[parts[number]], result[parts[number]]), len(parts))
         return output
     if not accepts(x):
         return xp.maximum(x, 0)
@@ -57,12 +59,44 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
         passed = empty_like(gradient)  # ascontiguousarray makes a scalar one-dimensional
         _sweep(jit.relu.relu_gradient(), np.ascontiguousarray(gradient), np.ascontiguousarray(output), passed)
         return passed
+    if isinstance(gradient, np.ndarray) and gradient.ndim and gradient.flags.c_contiguous and output.flags.c_contiguous:
+        passed = empty_like(gradient)
+        flat = [array.reshape(-1) for array in (gradient, output, passed)]
+        parts = cut(gradient.size, ELEMENT, PASS_PARTS)
+
+        def mask_part(number: int) -> None:
+            for piece in passes(parts[number], gradient.itemsize):
+                values, kept, out = (array[piece] for array in flat)
+                masked(values, kept != 0, out=out)
+
+        parallel(mask_part, len(parts))
+        return passed
     if not accepts(gradient):
         return masked(gradient, output != 0)
     passed = xp.empty(gradient.shape, gradient.dtype)
     gradient, size = xp.ascontiguousarray(gradient), gradient.size
     launch(BIAS_RELU_GRADIENT, size, gradient, xp.ascontiguousarray(output), passed, size, 1, max(size, 1), 0, 0)
     return passed
+
+
+def rectify(values: Array, out: Array) -> None:
+    """max(0, values), numpy.ndarrays of one shape, in `out`, which may be `values`. A NaN stays one.
+
+    NumPy has vectors for the maximum of two arrays, but not of an array and a number.
+    """
+    if not (values.flags.c_contiguous and out.flags.c_contiguous):
+        np.maximum(values, 0, out=out)
+        return
+    zeros, (flat, result) = _zeros(values.dtype), (values.reshape(-1), out.reshape(-1))
+    rows = flat.size // len(zeros)
+    whole = rows * len(zeros)
+    np.maximum(flat[:whole].reshape(rows, len(zeros)), zeros, out=result[:whole].reshape(rows, len(zeros)))
+    np.maximum(flat[whole:], zeros[: flat.size - whole], out=result[whole:])
+
+
+@functools.cache
+def _zeros(dtype: np.dtype) -> np.ndarray:
+    return np.zeros(2048, dtype)
 
 
 def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
@@ -75,7 +109,9 @@ def add_bias(product: Array, bias: Array | None, relu: bool) -> Array:
         return product
     if bias is not None:
         product += bias
-    if relu:
+    if relu and xp_of(product) is np:
+        rectify(product, product)
+    elif relu:
         xp_of(product).maximum(product, 0, out=product)
     return product
 
@@ -93,7 +129,9 @@ def add_channel_bias(images: Array, bias: Array | None, relu: bool) -> None:
         return
     if bias is not None:
         images += bias[:, None, None]
-    if relu:
+    if relu and xp is np:
+        rectify(images, images)
+    elif relu:
         xp.maximum(images, 0, out=images)
 
 

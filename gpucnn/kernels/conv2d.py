@@ -9,8 +9,8 @@ three operations are three products:
 
 Columns are made again on the way back, never kept from the forward pass: making them costs less than the memory.
 
-Columns and rows are stacks of matrices, see `stack_shape`: one for a whole tile on a GPU, one an image elsewhere.
-1x1 filters need no columns: `pointwise` has that way.
+Columns and rows are stacks of matrices, see `stack_shape`; on a GPU there is one for a whole tile. NumPy has a layout of
+its own, in `flat_conv2d`, and compiled loops need no columns, `direct_conv2d`, nor do 1x1 filters, `pointwise`.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,11 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_beside
-from gpucnn.backend.threads import MOST_PARTS, cut, parallel
+from gpucnn.backend.threads import MOST_PARTS, parallel
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels import direct_conv2d as direct
+from gpucnn.kernels import flat_conv2d
 from gpucnn.kernels.bias_relu import images_to_rows, rows_to_images
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.col2im import col2im
@@ -30,7 +31,7 @@ from gpucnn.kernels.im2col import im2col
 from gpucnn.kernels.launch import accepts
 from gpucnn.kernels.pointwise import is_pointwise, pointwise_conv2d, pointwise_conv2d_gradients
 from gpucnn.kernels.stacked_product import add_products, by_group, product
-from gpucnn.kernels.tiling import Tile, column_byte_cap, stack_shape, tiles
+from gpucnn.kernels.tiling import Tile, batch_parts, column_byte_cap, stack_shape, tiles
 from gpucnn.kernels.workspace import workspace
 
 LARGEST_PARTIAL_SUMS = 16 << 20
@@ -79,6 +80,10 @@ def _convolve(
     """`conv2d` of some images, into their `output`."""
     if is_pointwise(window):
         pointwise_conv2d(images, weight, bias, window, groups, relu, byte_cap, output)
+        return
+    if xp_of(images) is np:
+        cap = column_byte_cap(images) if byte_cap is None else byte_cap
+        flat_conv2d.conv2d(images, weight, bias, window, groups, relu, cap, output)
         return
     out_channels, output_size = weight.shape[0], (output.shape[2], output.shape[3])
     filters = weight.reshape(groups, out_channels // groups, -1)
@@ -169,6 +174,11 @@ def _fill_gradients(
             gradient, images, weight, image_shape, window, groups, relu_output, *filled, byte_cap
         )
         return
+    if xp_of(gradient) is np:
+        filled = (images_gradient, weight_gradient, bias_gradient)
+        cap = column_byte_cap(gradient) if byte_cap is None else byte_cap
+        flat_conv2d.conv2d_gradients(gradient, images, weight, image_shape, window, groups, relu_output, *filled, cap)
+        return
     out_channels, output_size = weight.shape[0], (gradient.shape[2], gradient.shape[3])
     filters = weight.reshape(groups, out_channels // groups, -1).swapaxes(1, 2)
     for tile in _tiles(gradient, image_shape, window, output_size, byte_cap, weight.nbytes):
@@ -198,8 +208,8 @@ def _fill_gradients(
 
 
 def _parts(like: Array, batch: int, work: int, most: int = MOST_PARTS) -> list[slice]:
-    """The batch in parts, one a thread; on a GPU it stays whole."""
-    return cut(batch, work, most) if xp_of(like) is np else [slice(0, batch)]
+    """The batch in parts for threads; on a GPU it stays whole."""
+    return batch_parts(batch, work, most) if xp_of(like) is np else [slice(0, batch)]
 
 
 def _tiles(

@@ -5,17 +5,19 @@ Padding is minus infinity and never wins; the first maximum of a window wins a t
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty
 from gpucnn.backend.threads import ELEMENT, cut, parallel
-from gpucnn.checks import Shape
+from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Tap, Window
 from gpucnn.kernels import jit
 from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
+from gpucnn.kernels.tiling import PASS_PARTS, passes
 
 SOURCE = Path(__file__).with_suffix(".cu")
 MAX_POOL = Kernel(SOURCE, "max_pool", f"const T* images, T* output, int* argmax = null, long long size, {WINDOW}")
@@ -38,10 +40,8 @@ def max_pool(images: Array, window: Window) -> Array:
     output_size = window.output_size(image_size, "max_pool")
     if accepts(images):
         return _launch_max_pool(images, window, None)
-    output = xp.full((*images.shape[:2], *output_size), -xp.inf, images.dtype)
-    for tap in window.taps(image_size, output_size):
-        target = output[..., *tap.outputs]
-        xp.maximum(target, images[..., *tap.inputs], out=target)
+    output = xp.empty((*images.shape[:2], *output_size), images.dtype)
+    _fill_maxima(images, window, output)
     return output
 
 
@@ -65,11 +65,11 @@ def max_pool_with_argmax(images: Array, window: Window) -> tuple[Array, Array]:
         _find_maxima(images, window, output, argmax)
         return output, argmax
     output, argmax = empty(shape, images.dtype), empty(shape, np.int32)
-    parts = cut(len(images), output[:1].size * math.prod(window.kernel) * ELEMENT)
+    parts = cut(len(images), output[:1].size * math.prod(window.kernel) * ELEMENT // 2, PASS_PARTS)
 
     def find_part(number: int) -> None:
-        part = parts[number]
-        _find_maxima(images[part], window, output[part], argmax[part])
+        for piece in passes(parts[number], images[:1].nbytes):
+            _find_maxima(images[piece], window, output[piece], argmax[piece])
 
     parallel(find_part, len(parts))
     return output, argmax
@@ -77,14 +77,46 @@ def max_pool_with_argmax(images: Array, window: Window) -> tuple[Array, Array]:
 
 def _find_maxima(images: Array, window: Window, output: Array, argmax: Array) -> None:
     """Fill `output` with the maxima and `argmax` with where they were."""
-    xp, image_size = xp_of(images), images.shape[2:4]
-    output[...] = max_pool(images, window)
-    argmax[...] = -1
-    # From the last tap to the first, so that the first one that holds the maximum is the one that stays.
-    for tap in reversed(list(window.taps(image_size, output.shape[2:4]))):
-        values = images[..., *tap.inputs]
-        wins = (values == output[..., *tap.outputs]) | (values != values)
-        xp.copyto(argmax[..., *tap.outputs], _plane_indices(xp, tap, image_size[1]), where=wins)
+    xp, image_size, output_size = xp_of(images), (images.shape[2], images.shape[3]), (output.shape[2], output.shape[3])
+    _fill_maxima(images, window, output)
+    taps = list(window.taps(image_size, output_size))
+    # Which tap holds the maximum first: as many as have missed it before.
+    missed, number = xp.ones(output.shape, bool), xp.zeros(output.shape, xp.uint8 if len(taps) < 256 else xp.int32)
+    for tap in taps:
+        found = missed[..., *tap.outputs]
+        found &= images[..., *tap.inputs] != output[..., *tap.outputs]
+        number += missed
+    if missed.any():
+        _find_nans(images, taps, number)
+    (_, across), (down, right) = window.kernel, window.dilation
+    argmax[...] = number // across
+    argmax *= down * image_size[1] - across * right
+    argmax += number if right == 1 else xp.multiply(number, right, dtype=xp.int32)
+    argmax += _first_taps(xp, window, output_size, image_size[1])
+    if missed.any():
+        argmax[number == len(taps)] = -1
+
+
+def _fill_maxima(images: Array, window: Window, output: Array) -> None:
+    """The maxima alone: first over the rows of every window, where elements are neighbours, then over its columns."""
+    xp = xp_of(images)
+    image_size, output_size = (images.shape[2], images.shape[3]), (output.shape[2], output.shape[3])
+    taps = list(window.taps(image_size, output_size))
+    over_rows = xp.full((*output.shape[:3], image_size[1]), -xp.inf, images.dtype)
+    for tap in taps[:: window.kernel[1]]:
+        target = over_rows[..., tap.outputs[0], :]
+        xp.maximum(target, images[..., tap.inputs[0], :], out=target)
+    output[...] = -xp.inf
+    for tap in taps[: window.kernel[1]]:
+        target = output[..., tap.outputs[1]]
+        xp.maximum(target, over_rows[..., tap.inputs[1]], out=target)
+
+
+def _find_nans(images: Array, taps: list[Tap], number: Array) -> None:
+    """Where a window has missed its maximum, as NaN is not equal to itself, the number of the tap that holds the first."""
+    for place, tap in reversed(list(enumerate(taps))):
+        values, target = images[..., *tap.inputs], number[..., *tap.outputs]
+        xp_of(images).copyto(target, place, where=values != values)
 
 
 def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window: Window) -> Array:
@@ -102,12 +134,15 @@ def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window
         _add_to_winners(gradient, argmax, images, window)
         return images
     images = empty(image_shape, gradient.dtype)
-    parts = cut(image_shape[0], gradient[:1].size * math.prod(window.kernel) * ELEMENT)
+    parts = cut(image_shape[0], gradient[:1].size * math.prod(window.kernel) * ELEMENT // 2, PASS_PARTS)
 
     def fill_part(number: int) -> None:
-        part = parts[number]
-        images[part] = 0
-        _add_to_winners(gradient[part], argmax[part], images[part], window)
+        for piece in passes(parts[number], images[:1].nbytes):
+            if window.overlaps:
+                images[piece] = 0
+                _add_to_winners(gradient[piece], argmax[piece], images[piece], window)
+            else:
+                _give_to_winners(gradient[piece], argmax[piece], images[piece], window)
 
     parallel(fill_part, len(parts))
     return images
@@ -117,6 +152,16 @@ def _add_to_winners(gradient: Array, argmax: Array, images: Array, window: Windo
     for tap in window.taps((images.shape[2], images.shape[3]), gradient.shape[2:4]):
         won = argmax[..., *tap.outputs] == _plane_indices(xp_of(gradient), tap, images.shape[3])
         images[..., *tap.inputs] += masked(gradient[..., *tap.outputs], won)
+
+
+def _give_to_winners(gradient: Array, argmax: Array, images: Array, window: Window) -> None:
+    """`_add_to_winners` for windows that share nothing."""
+    sizes = zip(images.shape[2:], gradient.shape[2:], window.stride, window.padding, strict=True)
+    if window.kernel != window.stride or any(size > steps * step - before for size, steps, step, (before, _) in sizes):
+        images[...] = 0
+    for tap in window.taps((images.shape[2], images.shape[3]), gradient.shape[2:4]):
+        won = argmax[..., *tap.outputs] == _plane_indices(np, tap, images.shape[3])
+        masked(gradient[..., *tap.outputs], won, out=images[..., *tap.inputs])
 
 
 def _compiled_max_pool(images: Array, window: Window) -> tuple[Array, Array]:
@@ -147,6 +192,15 @@ def _compiled_gradient(gradient: Array, argmax: Array, image_shape: Shape, windo
 def _plane_indices(xp: Array, tap: Tap, image_width: int) -> Array:
     """The flat (H, W) index of the element that a tap reads, for each of its output positions."""
     rows, columns = (xp.arange(axis.start, axis.stop, axis.step, dtype=xp.int32) for axis in tap.inputs)
+    return rows[:, None] * image_width + columns
+
+
+def _first_taps(xp: Any, window: Window, output_size: Pair, image_width: int) -> Array:
+    """The flat (H, W) index of the first tap at each output position, as if the padding were there, too."""
+    rows, columns = (
+        xp.arange(size, dtype=xp.int32) * step - before
+        for size, step, (before, _) in zip(output_size, window.stride, window.padding, strict=True)
+    )
     return rows[:, None] * image_width + columns
 
 

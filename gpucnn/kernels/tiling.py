@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.threads import MOST_PARTS, cut
 from gpucnn.checks import Pair
 from gpucnn.kernels.launch import accepts
 
@@ -18,6 +19,16 @@ HOST_COLUMN_BYTES = 2 << 20
 
 DEVICE_COLUMN_BYTES = 256 << 20
 """On a GPU few large products win; the cap is there for its memory."""
+
+PASS_BYTES = 2 << 20
+"""What NumPy's passes over an array take at a time: less stays in the cache, but makes calls so short that threads spend
+their time on waiting for Python's lock."""
+
+PASS_PARTS = 4
+"""Parts of a batch that threads have NumPy's passes over, for the same reason."""
+
+COLUMN_SHARE = 8
+"""NumPy's convolutions are cut into parts of so many times the work of compiled ones: Python takes its time for each."""
 
 
 class Tile(NamedTuple):
@@ -37,6 +48,15 @@ class Tile(NamedTuple):
 def column_byte_cap(array: Array) -> int:
     """How many bytes of columns to make at once on the device of `array`."""
     return HOST_COLUMN_BYTES if xp_of(array) is np else DEVICE_COLUMN_BYTES
+
+
+def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> list[slice]:
+    """A batch in parts for the threads that convolve it with NumPy, where an image takes so many multiply-adds.
+
+    Their number is a power of 2, so that two or four threads have equally many.
+    """
+    number = len(cut(batch, work // COLUMN_SHARE, most))
+    return cut(batch, work // COLUMN_SHARE, 1 << (number.bit_length() - 1))
 
 
 def stack_shape(like: Array, batch: int, height: int, positions: int) -> tuple[int, int, int]:
@@ -71,3 +91,9 @@ def pieces(length: int, piece: int) -> Iterator[slice]:
     """Cut `length` into slices of `piece` each, of which the last may be shorter."""
     for start in range(0, length, piece):
         yield slice(start, min(start + piece, length))
+
+
+def passes(part: slice, bytes_per_item: int) -> Iterator[slice]:
+    """Cut a part of a batch into slices of at most `PASS_BYTES`, or of one item."""
+    for piece in pieces(part.stop - part.start, max(1, PASS_BYTES // max(1, bytes_per_item))):
+        yield slice(part.start + piece.start, part.start + piece.stop)

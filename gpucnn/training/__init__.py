@@ -15,6 +15,8 @@ from gpucnn.training.prepare import PreparedRun as PreparedRun
 from gpucnn.training.prepare import prepare as prepare
 from gpucnn.training.progress import ProgressBar as ProgressBar
 from gpucnn.training.progress import ProgressLines as ProgressLines
+from gpucnn.training.resume import ResumedRun as ResumedRun
+from gpucnn.training.resume import resume as resume
 from gpucnn.training.run_config import RunConfig as RunConfig
 from gpucnn.training.run_folder import RunFolder as RunFolder
 from gpucnn.training.run_folder import RunRecorder as RunRecorder

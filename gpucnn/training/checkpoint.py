@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from gpucnn.checks import as_count
 from gpucnn.errors import RunError
 from gpucnn.training.atomic_file import remove_parts
 from gpucnn.training.tensor_file import read_tensors, write_tensors
+from gpucnn.training.versions import versions
 
 _KEY, _KIND, _FORMAT = "gpucnn checkpoint", "checkpoint", 1
 _NAME = re.compile(r"step-(\d{9,18})\.safetensors")
@@ -46,7 +46,7 @@ def save_checkpoint(
         "format": _FORMAT,
         "values": values,
         "config": config,
-        "versions": {"gpucnn": __version__, "numpy": np.__version__, "python": platform.python_version()},
+        "versions": versions(),
     }
     text = json.dumps(content)  # in their order, which the metrics of a resumed run shall have, too
     try:
@@ -98,6 +98,11 @@ class CheckpointFolder:
         """Remove what a killed process left of files that it was writing."""
         remove_parts(self.path)
 
+    @property
+    def last(self) -> Path | None:
+        """The newest file of the run that is going on; None before the first."""
+        return self._own[-1] if self._own else None
+
     def go_on(self, step: int) -> None:
         """Take the files up to `step` for those of the run that is going on. Others go at the next `save`."""
         last = self._file(step)
@@ -123,7 +128,7 @@ class CheckpointFolder:
             save_checkpoint(path, arrays, values, config)
         except (OSError, RunError) as error:
             reason = error if isinstance(error, RunError) else f"{self.path}: {error.strerror}"
-            last = f"{self._own[-1]} is the last one that is whole" if self._own else "there is no earlier one"
+            last = f"{self.last} is the last one that is whole" if self.last else "there is no earlier one"
             raise RunError(f"{reason}; {last}") from None
         self._own = [*(earlier for earlier in self._own if earlier != path), path][-keep:]
         for other in self.files():

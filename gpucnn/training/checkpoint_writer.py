@@ -1,5 +1,6 @@
 """Checkpoints during training, at fixed steps and when the process is asked to end."""
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -42,8 +43,8 @@ class CheckpointWriter(Callback):
         self._asked, self._saved = None, NOTHING_SAVED
         if trainer.step:
             self.folder.go_on(trainer.step, trainer.history, self.config)
-            for path in self.folder.checkpoints.files():
-                self._saved = self._tell(path)
+            if self.folder.checkpoints.last is not None:
+                self._saved = self._tell(self.folder.checkpoints.last)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 earlier = signal.getsignal(number)
@@ -70,7 +71,7 @@ class CheckpointWriter(Callback):
         return self.every > 0 and trainer.step % self.every == 0
 
     def _tell(self, path: Path) -> str:
-        return f"{path} is saved, go on with: gpucnn train --resume {self.folder.path}"
+        return f"{path} is saved, go on with: gpucnn train --resume {shlex.quote(str(self.folder.path))}"
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._asked is not None:

@@ -26,11 +26,11 @@ from gpucnn.autograd import Tensor
 from gpucnn.autograd.saved import operations
 from gpucnn.autograd.tape import Node
 from gpucnn.backend import Array
-from gpucnn.backend.threads import cut, thread_count
+from gpucnn.backend.threads import thread_count
 from gpucnn.checks import Shape, as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.kernels import jit
-from gpucnn.kernels.tiling import HOST_COLUMN_BYTES
+from gpucnn.kernels.tiling import HOST_COLUMN_BYTES, batch_parts
 from gpucnn.kernels.workspace import LARGEST_KEPT, workspace
 from gpucnn.layers import Layer, Parameter
 from gpucnn.layers.costs import BATCHES, Cost, plainly_allocated, zero_images, zero_model
@@ -74,7 +74,7 @@ class MemoryPlan(NamedTuple):
     activations: int
     """For one image."""
     columns: frozenset[tuple[int, int]]
-    """Of the convolutions: what the columns of one image would take at once, and its multiply-adds."""
+    """Of the convolutions: what the columns and products of one image would take at once, and its multiply-adds."""
     moments: Sequence[Moment]
     kept_share: float = 0.0
     """What the pool of `backend.host_memory` keeps for arrays of other sizes, as a share of what a step takes."""
@@ -124,6 +124,9 @@ class MemoryPlan(NamedTuple):
         return 2 * self.parameters + self.optimizer
 
 
+GAPS = 1.125
+"""Columns and products have gaps between rows and images, see `kernels.flat_images`: for images of 32x32 about so many."""
+
 KEPT_SHARE = 0.06
 """Measured: steps of LeNet-5, VGG-mini and ResNet-20 took 6 to 16 % more memory of the system than their arrays."""
 
@@ -172,7 +175,9 @@ def memory_plan(
         image.nbytes,
         sum(cost.activation_bytes for cost in costs),
         frozenset(
-            (cost.im2col_bytes, cost.multiply_adds) for cost in costs if cost.im2col_bytes and jit.mode() == "numpy"
+            (int(GAPS * (cost.im2col_bytes + math.prod(cost.output_shape) * image.itemsize)), cost.multiply_adds)
+            for cost in costs
+            if cost.im2col_bytes and jit.mode() == "numpy"
         ),
         moments,
         KEPT_SHARE,
@@ -180,11 +185,11 @@ def memory_plan(
 
 
 def _tile_bytes(columns: int, multiply_adds: int, batch: int) -> int:
-    """What the tiles of a convolution take that has so many bytes of columns an image: whole images, if any fits the cap.
+    """What the tiles of a convolution take with so many bytes of columns and products an image: whole images, if any fits the cap.
 
     Each thread that works on a part of the batch has a tile of its own.
     """
-    parts = cut(batch, multiply_adds)
+    parts = batch_parts(batch, multiply_adds)
     images = min(-(-batch // len(parts)), HOST_COLUMN_BYTES // columns)
     return min(thread_count(), len(parts)) * (images * columns or HOST_COLUMN_BYTES)
 

@@ -1,14 +1,11 @@
 """From a configuration to all that trains: the one place where a run is built, so that it is built alike every time."""
 
 import dataclasses
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from gpucnn import __version__, backend, data, models, optim
+from gpucnn import backend, data, models, optim
 from gpucnn.backend.memory import free_bytes
 from gpucnn.data.augment import Augment
 from gpucnn.data.catalog import Part
@@ -21,6 +18,7 @@ from gpucnn.training.evaluate import evaluate
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
+from gpucnn.training.versions import versions_on
 
 EVALUATION_BATCH = 256
 DATA_SHARE = 4
@@ -40,6 +38,7 @@ class PreparedRun:
     splits: data.Splits
     model: Layer
     optimizer: optim.Optimizer
+    pace: Pace
     schedule: optim.Schedule
     average: optim.WeightAverage | None
     train_loader: data.DataLoader
@@ -101,7 +100,7 @@ class PreparedRun:
             "preprocess": dataclasses.asdict(self.splits.preprocess),
             "class_names": self.splits.class_names,
             **self.config.to_json(),
-            "versions": {"gpucnn": __version__, "numpy": np.__version__, "python": platform.python_version()},
+            "versions": versions_on(backend.choose_device(self.config.device).device),
         }
 
 
@@ -151,7 +150,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     average = None if config.average is None else optim.WeightAverage(model, config.average)
     test_loader = data.DataLoader(test_set, EVALUATION_BATCH, workers=config.workers)
     return PreparedRun(
-        config, str(chosen), create, splits, model, optimizer, schedule, average, train_loader, test_loader
+        config, str(chosen), create, splits, model, optimizer, pace, schedule, average, train_loader, test_loader
     )
 
 

@@ -185,6 +185,9 @@ class RunFolder:
 
     @staticmethod
     def _write_lines(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+        if not rows:  # a run before the end of its first epoch has no such file
+            path.unlink(missing_ok=True)
+            return
         write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
 
 

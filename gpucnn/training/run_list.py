@@ -65,7 +65,8 @@ def _entry(run: RunFolder) -> RunEntry:
         if epochs or run.model_file.exists():
             read_description(run.model_file)
         if run.summary_file.exists():
-            _summary(run.summary_file)
+            # With a validation part the rows are of that, and the summary alone has the test images.
+            accuracy = _summary(run.summary_file).get("test_accuracy", accuracy)
             finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
         state = "finished" if finished else f"unfinished at epoch {epochs}" if epochs else "unfinished in epoch 1"
     except (RunError, OSError) as error:
@@ -90,9 +91,12 @@ def _is_accuracy(value: object) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-def _summary(path: Path) -> None:
-    """RunError if a run's summary is not JSON."""
+def _summary(path: Path) -> dict[str, Any]:
+    """How a run ended. RunError if it is not as gpucnn writes it."""
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(summary, dict) or not _is_accuracy(summary.get("test_accuracy", 0.0)):
+        raise RunError(f"{path}: not a summary as gpucnn train writes it")
+    return summary

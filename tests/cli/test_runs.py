@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpucnn.cli.main import main
+from gpucnn.training import RunFolder, list_runs
 from tests.cli.small_runs import train
 
 
@@ -133,3 +134,25 @@ def test_metrics_that_are_none(content: str, folder: Path, tmp_path: Path) -> No
 def test_configs_that_are_none(content: bytes, folder: Path, tmp_path: Path) -> None:
     (folder / "open" / "config.json").write_bytes(content)
     assert str(states(folder, tmp_path)["open"]["reason"]).startswith(f"{folder}/open/config.json: ")
+
+
+def test_a_run_with_a_validation_part_is_listed_with_its_test_accuracy(tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "--epochs",
+        "1",
+        "--model",
+        "mlp",
+        "--validation",
+        "0.2",
+        "--quiet",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(arguments) == 0
+    folder = RunFolder(tmp_path / "run")
+    summary = json.loads(folder.summary_file.read_text())
+    assert summary["test_total"] == 360
+    assert json.loads(folder.metrics_file.read_text())["test_total"] == 287
+    (entry,) = list_runs(tmp_path)
+    assert entry.accuracy == summary["test_accuracy"]

@@ -6,6 +6,7 @@ import pytest
 from gpucnn import Tensor
 from gpucnn import functions as F
 from gpucnn.kernels import batch_norm as module
+from gpucnn.kernels import tiling
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
 from gpucnn.testing import emulated_gpu
 from tests.backends import Backend, host
@@ -31,7 +32,7 @@ def test_a_host_works_on_as_many_images_as_fit_its_cache(monkeypatch: pytest.Mon
     weight, bias = (rng.standard_normal(3) for _ in range(2))
     at_once, statistics = batch_norm(x, weight, bias, 1e-5)
     slopes = batch_norm_gradients(gradient, x, weight, statistics)
-    monkeypatch.setattr(module, "HOST_BYTES", 3 * x[0].nbytes)
+    monkeypatch.setattr(tiling, "PASS_BYTES", 3 * x[0].nbytes)
     monkeypatch.setattr(module, "LONGEST_SPREAD", 5)
     in_parts, statistics = batch_norm(x, weight, bias, 1e-5)
     np.testing.assert_allclose(in_parts, at_once, atol=1e-13)

@@ -116,12 +116,12 @@ def test_a_peak_is_the_sum_of_its_parts() -> None:
         "optimizer's memory": 61_706 * 4,
         "images": 100 * 32 * 32 * 4,
         "activations": 100 * 38_640,
-        "columns of tiles": 13 * 78_400,  # in eight parts of 13 images at most
+        "columns of tiles": 19 * 109_368,  # of each half of the batch 19 images at a time
     }
     for batch in (1, 7, 100, 5000):
         assert plan.peak(batch) == sum(part.nbytes for part in plan.parts(batch))
         assert all(part.nbytes >= 0 for part in plan.parts(batch))
-    assert plan.parts(3)[-1].nbytes == 3 * 78_400
+    assert plan.parts(3)[-1].nbytes == 3 * 109_368
     assert plan.worst_moment(1).place == "in the optimizer's step"
     assert plan.worst_moment(100).place == "in the gradient of pool1 (MaxPool2d)"
 
@@ -136,7 +136,7 @@ def test_columns_are_cut_into_tiles_of_whole_images_or_less() -> None:
 
 
 def test_every_thread_has_a_tile_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = MemoryPlan(0, 0, 0, 0, frozenset([(1000, 1 << 18)]), [Moment("first", 0, 0)])
+    plan = MemoryPlan(0, 0, 0, 0, frozenset([(1000, 1 << 21)]), [Moment("first", 0, 0)])
     for threads, batch, expected in ((1, 8, 2000), (2, 8, 4000), (3, 8, 6000), (8, 8, 8000), (2, 16, 4000)):
         monkeypatch.setenv("GPUCNN_NUM_THREADS", str(threads))
         assert plan.parts(batch)[-1].nbytes == expected
