@@ -50,7 +50,7 @@ def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
             with quiet_reading(), path.open("rb", buffering=0) as raw, Image.open(_ReadsWhatIsThere(raw)) as opened:
                 _check_pixel_count(opened)
                 ImageOps.exif_transpose(opened, in_place=True)  # also loads it
-                image: Image.Image = opened
+                image = opened
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
         return _without_transparency(image).convert("L" if channels == 1 else "RGB")
@@ -90,7 +90,8 @@ def _array_in(path: Path) -> np.ndarray:
     """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
     with path.open("rb") as file, quiet_reading():
         version = np.lib.format.read_magic(file)
-        if version != (1, 0):  # later ones are for dtypes that take pages to describe, and their headers have any length
+        # Later versions are for dtypes that take pages to describe, and their headers have any length.
+        if version != (1, 0):
             raise ValueError(f".npy format {version[0]}.{version[1]}, which no image needs")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         promised, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
@@ -131,7 +132,8 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
     # In float32, if that holds the pixels: images may be so large that memory counts.
     precision = np.float64 if array.dtype.kind == "f" and array.itemsize > 4 else np.float32
     scaled = np.multiply(array, 255 / top, dtype=precision, order="C")
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    pixels: np.ndarray = np.rint(scaled, out=scaled).astype(np.uint8)
+    return pixels
 
 
 def _without_transparency(image: "Image.Image") -> "Image.Image":
