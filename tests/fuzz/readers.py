@@ -233,7 +233,7 @@ class Npy(Picture):
 
 
 class Tiff(Picture):
-    name, file_name, format, modes = "TIFF", "image.tif", "TIFF", ("RGB", "L", "1", "I;16", "F")
+    name, file_name, format, modes = "TIFF", "image.tif", "TIFF", ("RGB", "L", "1", "I;16")
 
 
 class Webp(Picture):
