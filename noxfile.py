@@ -38,16 +38,24 @@ def emulated(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Does a changed kernel turn the tests red? Not in the default list: it takes some minutes."""
+    """Do changed kernels, and changed training, turn the tests red? Not in the default list: it takes some minutes."""
     session.install("-e", ".[dev]")
     session.run(
         "pytest",
         "tests/kernels/test_mutants.py",
         "tests/kernels/jit/test_jit_mutants.py",
+        "tests/training/test_mutants.py",
         "--mutants",
         "--every-mutant",
         *session.posargs,
     )
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """100,000 changed files for all that reads files; prints how many were read and refused. Linux, some minutes."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/fuzz", "--fuzz-inputs", "100000", *session.posargs)
 
 
 @nox.session

@@ -19,7 +19,10 @@ def is_int(value: object) -> bool:
 
 def is_finite(value: object) -> bool:
     """Whether `value` is a finite real number, NumPy's too, and not a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 def as_count(value: int, name: str) -> int:
@@ -41,7 +44,7 @@ def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
 
 def as_number(value: float, name: str, below: float = float("inf")) -> float:
     """`value` as a float; ArgumentError, which calls it `name`, unless 0 <= value < `below`."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < below:
+    if not is_finite(value) or not 0 <= value < below:
         limit = "a number >= 0" if below == float("inf") else f"a number from 0 to below {below:g}"
         raise ArgumentError(f"{name} must be {limit}, got {value!r}")
     return float(value)

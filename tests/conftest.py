@@ -26,13 +26,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where no GPU works")
     group.addoption("--require-emulator", action="store_true", help="fail, instead of skipping, where g++ is missing")
     group.addoption("--require-jit", action="store_true", help="fail, instead of skipping, where llvmlite is missing")
-    group.addoption("--mutants", action="store_true", help="see whether changed kernels turn tests red (minutes)")
+    group.addoption(
+        "--mutants", action="store_true", help="see whether changed kernels, and training, turn tests red (minutes)"
+    )
     group.addoption(
         "--every-mutant", action="store_true", help="with --mutants: all those of compiled loops, not a sample"
     )
     group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
     group.addoption(
         "--kills", type=int, default=50, metavar="N", help="kill processes that write checkpoints so often (50)"
+    )
+    group.addoption(
+        "--fuzz-inputs",
+        type=int,
+        metavar="N",
+        help="so many changed files for the readers, and a line for each of them",
     )
     group.addoption("--run-kills", type=int, default=4, metavar="N", help="kill and resume training so often (4)")
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from gpucnn.cli.result_file import check_writable, finite, write_json
+from gpucnn.cli.result_file import check_writable, write_json
 from gpucnn.training.run_list import RunEntry, list_runs
 from gpucnn.training.text_table import shown, text_table
 
@@ -49,6 +49,5 @@ def lines(entries: list[RunEntry]) -> list[str]:
 
 def as_json(entry: RunEntry) -> dict[str, Any]:
     """An entry as JSON values; the date in ISO 8601, null for what is unknown."""
-    accuracy = None if entry.accuracy is None else finite(entry.accuracy)
     finished = None if entry.finished is None else entry.finished.isoformat(timespec="seconds")
-    return {**entry._asdict(), "accuracy": accuracy, "finished": finished}
+    return {**entry._asdict(), "finished": finished}

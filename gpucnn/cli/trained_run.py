@@ -25,7 +25,11 @@ def load_run(path: str | os.PathLike[str], device: Device) -> TrainedRun:
     config = folder.read_config()
     model, preprocess = folder.load_model().to(device), folder.load_preprocess()
     class_names = tuple(str(name) for name in config["class_names"])
-    outputs = model.output_shape((1, preprocess.channels, preprocess.image_size, preprocess.image_size))[1]
+    try:
+        outputs = model.output_shape((1, preprocess.channels, preprocess.image_size, preprocess.image_size))[1]
+    except ValueError as error:
+        # a ShapeError, or what NumPy says of sizes beyond all measure
+        raise RunError(f"{folder.config_file}: its preprocess does not fit the model ({error})") from None
     if len(class_names) != outputs:
         raise RunError(f"{folder.config_file}: {len(class_names)} class_names, but the model has {outputs} outputs")
     return TrainedRun(model, preprocess, class_names, config)

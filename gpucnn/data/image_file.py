@@ -1,7 +1,8 @@
 """Images from files: decoded, and in the raw format that a `Preprocess` takes."""
 
+import io
+import math
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from gpucnn.checks import shape_text
 from gpucnn.data.preprocess import Preprocess
+from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,10 +26,7 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     """
     from PIL import Image
 
-    size = preprocess.native_size
-    with warnings.catch_warnings():  # Pillow's own, of too many pixels: one line is said of a file, not two
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = decode_image(path, preprocess.channels)
+    image, size = decode_image(path, preprocess.channels), preprocess.native_size
     if preprocess.fit == "crop":
         pixels = centre_crop(image, size)
     else:
@@ -41,16 +40,17 @@ def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
 
     What is transparent becomes dark. Any thread may call it. DataError, which names the file, if it cannot be read.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
-            image = Image.fromarray(_bytes_of(path, np.load(path, allow_pickle=False)))
+            image = Image.fromarray(_bytes_of(path, _array_in(path)))
         else:
-            with Image.open(path) as opened:
+            with quiet_reading(), path.open("rb", buffering=0) as raw, Image.open(_ReadsWhatIsThere(raw)) as opened:
                 _check_pixel_count(opened)
-                image = ImageOps.exif_transpose(opened)
+                ImageOps.exif_transpose(opened, in_place=True)  # also loads it
+                image = opened
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
         return _without_transparency(image).convert("L" if channels == 1 else "RGB")
@@ -60,6 +60,8 @@ def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
         raise
     except Exception as error:  # Pillow and NumPy raise many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # which names an object of ours
+            reason = f"cannot identify image file {str(path)!r}"
         raise DataError(f"{path}: not an image that can be read ({reason}); give PNG, JPEG or .npy") from None
 
 
@@ -74,6 +76,32 @@ def _planes(image: "Image.Image") -> np.ndarray:
     """A grey or RGB image as bytes (C, H, W)."""
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+class _ReadsWhatIsThere(io.BufferedReader):
+    """A file that takes no memory for more bytes than it has: Pillow asks for as many as a damaged header says."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def _array_in(path: Path) -> np.ndarray:
+    """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
+    with path.open("rb") as file, quiet_reading():
+        version = np.lib.format.read_magic(file)
+        # Later versions are for dtypes that take pages to describe, and their headers have any length.
+        if version != (1, 0):
+            raise ValueError(f".npy format {version[0]}.{version[1]}, which no image needs")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        promised, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+        if not 0 <= promised <= there:
+            raise DataError(
+                f"{path}: the header promises {shape_text(shape)} of {dtype}, {promised:,} bytes, the file has {there:,}; it "
+                f"is truncated or its header is damaged"
+            )
+        file.seek(0)
+        return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _check_pixel_count(image: "Image.Image") -> None:
@@ -101,7 +129,11 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
         raise DataError(
             f"{path}: expected integers from 0 to {whole} or floats from 0 to 1, got {array.dtype} from {low} to {high}"
         )
-    return np.rint(np.ascontiguousarray(array, dtype=np.float64) * (255 / top)).astype(np.uint8)
+    # In float32, if that holds the pixels: images may be so large that memory counts.
+    precision = np.float64 if array.dtype.kind == "f" and array.itemsize > 4 else np.float32
+    scaled = np.multiply(array, 255 / top, dtype=precision, order="C")
+    pixels: np.ndarray = np.rint(scaled, out=scaled).astype(np.uint8)
+    return pixels
 
 
 def _without_transparency(image: "Image.Image") -> "Image.Image":
@@ -110,5 +142,6 @@ def _without_transparency(image: "Image.Image") -> "Image.Image":
 
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
         return image
-    rgba = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+    dark = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    dark.alpha_composite(image if image.mode == "RGBA" else image.convert("RGBA"))
+    return dark

@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from gpucnn.checks import Shape
+from gpucnn.checks import Shape, as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
@@ -83,8 +83,9 @@ def create(
     size that the model cannot take.
     """
     model = _find(name)
-    channels = model.in_channels if in_channels is None else in_channels
-    created: ImageModel = model(num_classes, channels, model.image_size if image_size is None else image_size, seed)
+    channels = model.in_channels if in_channels is None else as_count(in_channels, f"{model.__name__}: in_channels")
+    size = model.image_size if image_size is None else as_count(image_size, f"{model.__name__}: image_size")
+    created: ImageModel = model(as_count(num_classes, f"{model.__name__}: num_classes"), channels, size, seed)
     return created
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from gpucnn.checks import as_number, is_int
+from gpucnn.checks import as_number, is_finite, is_int
 from gpucnn.errors import ArgumentError, StateError
 
 
@@ -83,7 +83,7 @@ class ReduceOnPlateau:
                 f"ReduceOnPlateau: expected a state of {', '.join(expected)}, got {', '.join(map(str, state)) or 'none'}"
             )
         best = state["best"]
-        if best is not None and (not isinstance(best, Real) or isinstance(best, bool) or not math.isfinite(best)):
+        if best is not None and not is_finite(best):
             raise StateError(f"ReduceOnPlateau: best must be a finite number or None, got {best!r}")
         try:
             lr = as_number(state["lr"], "lr")

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
-from gpucnn.checks import as_count, as_number, is_int
+from gpucnn.checks import as_count, as_number, is_finite, is_int
 from gpucnn.errors import StateError
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
@@ -54,7 +53,7 @@ class EarlyStopping(Callback):
                 f"EarlyStopping: expected a state of {', '.join(expected)}, got {', '.join(map(str, state)) or 'none'}"
             )
         best, bad_epochs = state["best"], state["bad_epochs"]
-        if best is not None and (not isinstance(best, Real) or isinstance(best, bool) or not math.isfinite(best)):
+        if best is not None and not is_finite(best):
             raise StateError(f"EarlyStopping: best must be a finite number or None, got {best!r}")
         if not is_int(bad_epochs) or bad_epochs < 0:
             raise StateError(f"EarlyStopping: bad_epochs must be an int >= 0, got {bad_epochs!r}")

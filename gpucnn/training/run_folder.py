@@ -26,7 +26,11 @@ from gpucnn.training.atomic_file import remove_parts, telling_of, write_atomical
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import CheckpointFolder, save_checkpoint
 from gpucnn.training.model_file import load_model, save_model
+from gpucnn.training.text_table import shown
 from gpucnn.training.trainer import Trainer
+
+LONGEST = 300
+"""Columns of what is said of an entry of a file, which may be of any length."""
 
 
 class RunFolder:
@@ -128,7 +132,7 @@ class RunFolder:
             for line in self.times_file.read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)
                 times[int(row["epoch"])] = float(row["seconds"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             pass  # no run is lost for want of its times
         return times
 
@@ -160,7 +164,9 @@ class RunFolder:
             model = models.create(**create)
             model.load_state_dict(parameters)
         except (TypeError, GpucnnError) as error:
-            raise RunError(f"{self.model_file}: does not fit its own description ({error})") from None
+            raise RunError(
+                f"{self.model_file}: does not fit its own description ({shown(str(error), LONGEST)})"
+            ) from None
         return model.eval()
 
     def load_preprocess(self) -> Preprocess:
@@ -170,7 +176,7 @@ class RunFolder:
         except (TypeError, GpucnnError) as error:
             if isinstance(error, RunError):
                 raise
-            raise RunError(f"{self.config_file}: no valid entry 'preprocess' ({error})") from None
+            raise RunError(f"{self.config_file}: no valid entry 'preprocess' ({shown(str(error), LONGEST)})") from None
 
     def _announce(self, config: dict[str, Any]) -> None:
         """Write the config into a folder without a run first, so that what follows is known as part of one."""

@@ -82,9 +82,13 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
         return []
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
-    if not all(isinstance(row, dict) and isinstance(row.get("test_accuracy", 0.0), float | int) for row in rows):
+    if not all(isinstance(row, dict) and _is_accuracy(row.get("test_accuracy", 0.0)) for row in rows):
         raise RunError(f"{path}: not lines of metrics as gpucnn train writes them")
     return rows
+
+
+def _is_accuracy(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _summary(path: Path) -> dict[str, Any]:
@@ -93,6 +97,6 @@ def _summary(path: Path) -> dict[str, Any]:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(summary, dict) or not isinstance(summary.get("test_accuracy", 0.0), float | int):
+    if not isinstance(summary, dict) or not _is_accuracy(summary.get("test_accuracy", 0.0)):
         raise RunError(f"{path}: not a summary as gpucnn train writes it")
     return summary

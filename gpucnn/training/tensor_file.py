@@ -7,6 +7,10 @@ import numpy as np
 
 from gpucnn.errors import RunError
 from gpucnn.training.atomic_file import write_atomically
+from gpucnn.training.text_table import shown
+
+LONGEST = 300
+"""Columns of what safetensors says, which may be a good part of the file."""
 
 
 def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], key: str, text: str) -> None:
@@ -32,7 +36,7 @@ def read_tensors(path: Path, key: str, kind: str) -> tuple[dict[str, np.ndarray]
     except KeyError as error:
         raise RunError(f"{path}: parameters of a dtype that NumPy does not have ({error})") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: not a {kind} that can be read ({error})") from None
+        raise _unreadable(path, kind, error) from None
 
 
 def read_text(path: Path, key: str, kind: str) -> str:
@@ -46,7 +50,11 @@ def read_text(path: Path, key: str, kind: str) -> str:
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: not a {kind} that can be read ({error})") from None
+        raise _unreadable(path, kind, error) from None
     if key not in metadata:
         raise RunError(f"{path}: a safetensors file, but not a {kind} that gpucnn wrote")
     return str(metadata[key])
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> RunError:
+    return RunError(f"{path}: not a {kind} that can be read ({shown(str(error), LONGEST)})")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpucnn.checks import is_int
-from gpucnn.errors import StateError
+from gpucnn.errors import GpucnnError, StateError
 from gpucnn.layers import Dropout
 from gpucnn.optim import ReduceOnPlateau
 from gpucnn.training.callback import Callback
+from gpucnn.training.value_kind import shown
 
 if TYPE_CHECKING:
     from gpucnn.training.trainer import Trainer
@@ -71,7 +72,7 @@ def restore(trainer: "Trainer", arrays: Mapping[str, np.ndarray], values: Mappin
     if isinstance(trainer.schedule, ReduceOnPlateau):
         trainer.schedule.load_state_dict(values["schedule"])
     for callback, state in zip(_with_state(trainer), values["callbacks"], strict=True):
-        callback.load_state_dict(state)
+        _restore_callback(callback, state)
     for path, dropout in _dropouts(trainer).items():
         dropout.calls = values["dropout_calls"][path]
     trainer.optimizer.lr, trainer.optimizer.weight_decay = values["lr"], values["weight_decay"]
@@ -100,7 +101,7 @@ def _check_values(trainer: "Trainer", values: Mapping[str, Any]) -> None:
     for name, own in _fits(trainer).items():
         if name not in fits or fits[name] != own:
             raise StateError(
-                f"the state is of another trainer: {name} was {fits.get(name)!r}, is {own!r} here; build the trainer as it "
+                f"the state is of another trainer: {name} was {shown(fits.get(name))}, is {own!r} here; build the trainer as it "
                 f"was when the state was saved"
             )
     counts = {name: _entry(values, name, int) for name in ("epoch", "batch", "step")}
@@ -130,9 +131,19 @@ def _entry(values: Mapping[str, Any], name: str, kind: type) -> Any:
     value = values.get(name) if isinstance(values, Mapping) else None
     if not isinstance(value, kind) or isinstance(value, bool):
         raise StateError(
-            f"the values are not those of a trainer's state: {name!r} must be {kind.__name__}, is {value!r}"
+            f"the values are not those of a trainer's state: {name!r} must be {kind.__name__}, is {shown(value)}"
         )
     return value
+
+
+def _restore_callback(callback: Callback, state: dict[str, Any]) -> None:
+    try:
+        callback.load_state_dict(state)
+    except GpucnnError:
+        raise
+    except Exception as error:  # of whoever wrote the callback
+        name, reason = type(callback).__name__, f"{type(error).__name__}: {error}"
+        raise StateError(f"the state is not one that the callback {name} takes ({reason})") from error
 
 
 def _dropouts(trainer: "Trainer") -> dict[str, Dropout]:

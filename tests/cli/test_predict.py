@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import termios
@@ -39,6 +40,22 @@ def images(tmp_path: Path) -> Path:
 
 def answers(text: str) -> list[list[str]]:
     return [line.split("  ") for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("image_size", "message"), [(29, "expected input (N, 784), got (1, 841)"), (2**61, "too large")]
+)
+def test_a_preprocess_that_does_not_fit_the_model_is_named(
+    image_size: int, message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["preprocess"]["image_size"] = image_size
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert main(["predict", str(tmp_path / "run"), "image.png"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"gpucnn predict: {tmp_path}/run/config.json: its preprocess does not fit the model (")
+    assert message in printed
 
 
 def test_folders_are_searched_in_order(run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:

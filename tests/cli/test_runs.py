@@ -124,7 +124,10 @@ def test_no_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "no runs in runs; gpucnn train makes one\n"
 
 
-@pytest.mark.parametrize("content", ["[]", "3", '{"epoch": 1}x', "[" * 100_000, "\ud800"])
+ACCURACIES = [f'{{"test_accuracy": {value}}}' for value in ("9" * 400, "true", "NaN", "1.5", "-0.1", "null")]
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"epoch": 1}x', "[" * 100_000, "\ud800", *ACCURACIES])
 def test_metrics_that_are_none(content: str, folder: Path, tmp_path: Path) -> None:
     (folder / "open" / "metrics.jsonl").write_bytes(content.encode(errors="surrogatepass"))
     assert str(states(folder, tmp_path)["open"]["reason"]).startswith(f"{folder}/open/metrics.jsonl: ")

@@ -105,6 +105,37 @@ def test_an_epoch_has_every_sample_once_each_in_another_order(workers: int) -> N
     assert samples(loader("plain", workers=workers), 1) == list(range(53))
 
 
+def test_the_seed_decides_the_order() -> None:
+    orders = [samples(loader("shuffled", seed=seed), 0) for seed in (0, 7, 8)]
+    assert all(one != other for one, other in itertools.combinations(orders, 2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_random_changes_are_told_seed_epoch_and_samples(workers: int) -> None:
+    told: list[tuple[str, list[int], int, int]] = []
+
+    def augment(images: np.ndarray, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        told.append(("augment", indices.tolist(), seed, epoch))
+        return images
+
+    def mix(
+        images: np.ndarray, labels: np.ndarray, indices: np.ndarray, seed: int, epoch: int, classes: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        told.append(("mix", indices.tolist(), seed, epoch))
+        return images, np.eye(classes, dtype=np.float32)[labels]
+
+    made = loader("shuffled", augment=augment, mix=mix, workers=workers)
+    for epoch in (0, 5):
+        told.clear()
+        list(made.batches(epoch))
+        expected = [
+            (kind, made.indices(epoch, number).tolist(), 7, epoch)
+            for number in range(len(made))
+            for kind in ("augment", "mix")
+        ]
+        assert sorted(told) == sorted(expected)
+
+
 def test_an_epoch_begun_is_the_next_one_whenever_it_is_read() -> None:
     made = loader("shuffled", workers=2)
     first, second = iter(made), iter(made)

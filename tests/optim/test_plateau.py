@@ -94,6 +94,8 @@ def test_foreign_state_is_refused() -> None:
         ({"lr": 1}, "ReduceOnPlateau: expected a state of lr, best, bad_epochs, cooldown_left, got lr"),
         ({**good, "lr": "1"}, "ReduceOnPlateau: lr must be a number >= 0, got '1'"),
         ({**good, "best": math.nan}, "ReduceOnPlateau: best must be a finite number or None, got nan"),
+        ({**good, "lr": 10**400}, f"ReduceOnPlateau: lr must be a number >= 0, got {10**400}"),
+        ({**good, "best": 10**400}, f"ReduceOnPlateau: best must be a finite number or None, got {10**400}"),
         ({**good, "best": "1"}, "ReduceOnPlateau: best must be a finite number or None, got '1'"),
         ({**good, "bad_epochs": -1}, "ReduceOnPlateau: bad_epochs must be an int >= 0, got -1"),
         ({**good, "cooldown_left": 1.5}, "ReduceOnPlateau: cooldown_left must be an int >= 0, got 1.5"),

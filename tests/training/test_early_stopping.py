@@ -91,6 +91,8 @@ def test_wrong_arguments() -> None:
         ({"best": 1.0}, "EarlyStopping: expected a state of best, bad_epochs, got best"),
         ({"best": "low", "bad_epochs": 0}, "EarlyStopping: best must be a finite number or None, got 'low'"),
         ({"best": math.nan, "bad_epochs": 0}, "EarlyStopping: best must be a finite number or None, got nan"),
+        ({"best": 10**50, "bad_epochs": -1}, "EarlyStopping: bad_epochs must be an int >= 0, got -1"),
+        ({"best": 10**400, "bad_epochs": 0}, f"EarlyStopping: best must be a finite number or None, got {10**400}"),
         ({"best": 1.0, "bad_epochs": -1}, "EarlyStopping: bad_epochs must be an int >= 0, got -1"),
         ({"best": 1.0, "bad_epochs": True}, "EarlyStopping: bad_epochs must be an int >= 0, got True"),
     ],

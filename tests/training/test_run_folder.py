@@ -210,7 +210,8 @@ def test_the_models_kept_are_those_that_were_measured(tmp_path: Path) -> None:
 
 
 def test_times_that_cannot_be_read_cost_no_run(run: RunFolder) -> None:
-    for content in ("x", "[1]\n", '{"epoch": 1}\n'):
+    infinite = '{"epoch": Infinity, "seconds": 1}\n'
+    for content in ("x", "[1]\n", '{"epoch": 1}\n', "[" * 100_000, infinite):
         run.times_file.write_text(content)
         assert run.read_times() == {}
     run.add_epoch(models.MLP(), CONFIG, [ROW, {"epoch": 2}], 4.0)
@@ -301,9 +302,32 @@ def test_what_is_no_run_is_named(tmp_path: Path, run: RunFolder) -> None:
             run.read_config()
 
 
+@pytest.mark.parametrize("value", [[1], [[]] * 2000, "1", -1, 2.0, None, {"a": 1}], ids=lambda value: repr(value)[:9])
+@pytest.mark.parametrize("entry", ["num_classes", "in_channels", "image_size"])
+def test_a_description_of_other_types_is_named_in_a_line(run: RunFolder, entry: str, value: object) -> None:
+    save_model(run.model_file, models.MLP(), {**CONFIG["create"], entry: value})  # type: ignore[dict-item]
+    if value is None and entry != "num_classes":  # which stands for the model's own
+        run.load_model()
+        return
+    with pytest.raises(
+        RunError, match=f"does not fit its own description .MLP: {entry} must be an int >= 1, got"
+    ) as raised:
+        run.load_model()
+    assert len(str(raised.value).removeprefix(str(run.model_file))) < 400
+
+
+def test_what_safetensors_says_is_cut(run: RunFolder) -> None:
+    header = json.dumps({"__metadata__": "x" * 5000}).encode()
+    run.model_file.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(RunError, match="not a model that can be read") as raised:
+        run.load_model()
+    assert len(str(raised.value).removeprefix(str(run.model_file))) < 400
+
+
 @pytest.mark.parametrize(
     ("entry", "value"),
     [
+        ("image_size", [[]] * 2000),
         ("image_size", "28"),
         ("image_size", None),
         ("native_size", 0),
@@ -314,8 +338,9 @@ def test_what_is_no_run_is_named(tmp_path: Path, run: RunFolder) -> None:
 )
 def test_a_preprocess_that_is_none_is_named(run: RunFolder, entry: str, value: object) -> None:
     run.config_file.write_text(json.dumps({**CONFIG, "preprocess": {**CONFIG["preprocess"], entry: value}}))
-    with pytest.raises(RunError, match=r"config.json: no valid entry 'preprocess' \("):
+    with pytest.raises(RunError, match=r"config.json: no valid entry 'preprocess' \(") as raised:
         run.load_preprocess()
+    assert len(str(raised.value).removeprefix(str(run.path))) < 400
 
 
 def test_parameters_numpy_does_not_know(run: RunFolder) -> None:

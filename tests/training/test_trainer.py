@@ -329,6 +329,23 @@ def test_training_twice_gives_the_same_bits() -> None:
         np.testing.assert_array_equal(array, states[1][path])
 
 
+def test_every_epoch_has_its_own_batches_in_their_order() -> None:
+    seen: list[bytes] = []
+
+    class Watched(layers.Linear):
+        def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+            if self.training:
+                seen.append(x.numpy().tobytes())
+            return super().forward(x, activation)
+
+    model = layers.Sequential(layers.Flatten(), Watched(16, 3))
+    made = small_loader()
+    Trainer(model, optim.SGD(model.parameters(), 0.1), made, None).fit(3)
+    expected = [images.reshape(len(images), -1).tobytes() for epoch in range(3) for images, _ in made.batches(epoch)]
+    assert seen == expected
+    assert len(set(expected)) == len(expected)
+
+
 def test_evaluation_is_without_dropout_and_gradients_and_puts_the_mode_back() -> None:
     class Watched(layers.Layer):
         def __init__(self) -> None:

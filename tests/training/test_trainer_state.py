@@ -242,3 +242,19 @@ def test_arrays_that_are_none_of_a_state_are_refused() -> None:
         StateError, match="Metrics: expected single numbers total, loss_sum, correct, got total, loss_sum"
     ):
         small_trainer().restore(arrays, values)
+
+
+def test_a_callback_s_own_error_names_the_callback() -> None:
+    arrays, values = small_trainer().state()
+    with pytest.raises(StateError, match=r"not one that the callback Counting takes \(KeyError: 'total'\)") as raised:
+        small_trainer().restore(arrays, {**values, "callbacks": [{"sum": 1.0}]})
+    assert isinstance(raised.value.__cause__, KeyError)
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    arrays, values = small_trainer().state()
+    for entry in ("step", "fits"):
+        other = [[]] * 2000 if entry == "step" else {**values["fits"], "dropouts": [[]] * 2000}
+        with pytest.raises(StateError) as raised:
+            small_trainer().restore(arrays, {**values, entry: other})
+        assert len(str(raised.value)) < 400

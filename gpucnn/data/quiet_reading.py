@@ -1,0 +1,37 @@
+"""What libraries warn of while they read a damaged file is for whoever reads it to tell, once and in its own words."""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where nobody asked for logs
+
+_lock = threading.Lock()
+_readers = 0
+_outside: "warnings.catch_warnings[None] | None" = None
+
+
+@contextmanager
+def quiet_reading() -> Iterator[None]:
+    """Inside, Pillow and NumPy warn of nothing, nor does the parser that NumPy gives a header to. In any number of threads.
+
+    `warnings.catch_warnings` alone is not for threads: filters belong to the process, and one that leaves would put back
+    those that it met while others still read. So the first that enters changes them, the last that leaves puts them back.
+    """
+    global _readers, _outside
+    with _lock:
+        _readers += 1
+        if _readers == 1:
+            _outside = warnings.catch_warnings()
+            _outside.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.|numpy\.|<unknown>")
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if _readers == 0:
+                assert _outside is not None
+                _outside.__exit__(None, None, None)

@@ -1,0 +1,520 @@
+"""All that reads files, each with valid files to start from, changed ones to try, and what must hold if one is read."""
+
+import gzip
+import io
+import json
+import struct
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import save
+
+from gpucnn import models
+from gpucnn.backend import Device
+from gpucnn.cli.runs import as_json, lines
+from gpucnn.cli.trained_run import load_run
+from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
+from gpucnn.errors import GpucnnError, StateError
+from gpucnn.optim import ReduceOnPlateau
+from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
+from gpucnn.training.checkpoint import _checksum
+from tests.data.idx_files import idx
+from tests.fuzz.mutation import mutated, mutated_json
+from tests.training.small_run import assert_same, small_trainer
+
+CREATE = {"name": "mlp", "num_classes": 3, "in_channels": 1, "image_size": 4}
+CONFIG = {
+    "create": CREATE,
+    "preprocess": {"channels": 1, "native_size": 4, "image_size": 4, "full_scale": 255, "fit": "pad"},
+    "class_names": ["a", "b", "c"],
+    **RunConfig(model="mlp", augment=("flip", "shift:1"), logs=("csv",), optimizer="sgd:momentum=0.5").to_json(),
+    "versions": {"gpucnn": "1.0", "numpy": "2.0", "python": "3.11"},
+}
+NAMES_OF_CONFIG = [key.encode() for key in CONFIG]
+
+
+class Reader(ABC):
+    """One reader, in a folder of its own. A changed file is written to `file_name` there."""
+
+    name: ClassVar[str]
+    file_name: ClassVar[str]
+    tokens: ClassVar[Sequence[bytes]] = ()
+    """What stands in such files, to be put in other places."""
+    unnamed: ClassVar[tuple[type[GpucnnError], ...]] = ()
+    """Errors that cannot know the file, as they come of what was read from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / self.file_name
+        self.path.parent.mkdir(parents=True)
+        self.valid = self.valid_files()
+        self.path.write_bytes(self.valid[0])
+        self.prepare()
+
+    @abstractmethod
+    def valid_files(self) -> list[bytes]:
+        """Contents that can be read."""
+
+    def prepare(self) -> None:  # noqa: B027 (most have none)
+        """Write the files beside the changed one, in whose place the first valid file is."""
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """A file to try."""
+        return mutated(self.valid[draw.integers(len(self.valid))], self.valid, self.tokens, draw)
+
+    @abstractmethod
+    def read(self) -> None:
+        """Read the changed file; an AssertionError if what comes out cannot be right."""
+
+
+class Idx(Reader):
+    name, file_name = "IDX", "images"
+
+    def valid_files(self) -> list[bytes]:
+        return [idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4)), idx(np.zeros((1, 28, 28), np.uint8))]
+
+    def read(self) -> None:
+        images = read_idx(self.path, 3)
+        assert (images.dtype, images.ndim) == (np.dtype(np.uint8), 3)
+        assert images.nbytes < 1 << 25
+
+
+class IdxGzip(Idx):
+    name, file_name = "IDX, gzip", "images.gz"
+
+    def valid_files(self) -> list[bytes]:
+        return [gzip.compress(content, mtime=0) for content in super().valid_files()]
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """Every other time a change before the compression."""
+        if draw.integers(2):
+            return super().changed(draw)
+        plain = [gzip.decompress(content) for content in self.valid]
+        return gzip.compress(mutated(plain[0], plain, (), draw), mtime=0)
+
+
+class Cifar(Reader):
+    name, file_name = "CIFAR-10", "data_batch_1.bin"
+
+    def valid_files(self) -> list[bytes]:
+        return [bytes([label]) + bytes(3072) + bytes([9]) + bytes(range(256)) * 12 for label in (0, 5)]
+
+    def prepare(self) -> None:
+        (self.folder / "test_batch.bin").write_bytes(self.valid[0])
+
+    def read(self) -> None:
+        images, labels, _, _ = read_cifar10(self.folder)
+        assert images.shape == (len(labels), 3, 32, 32)
+        assert labels.max() < 10
+
+
+class Picture(Reader):
+    """Image files, by their format."""
+
+    format: ClassVar[str]
+    modes: ClassVar[Sequence[str]]
+    preprocesses = (Preprocess(1, 8, 8, 16, "pad"), Preprocess(3, 5, 9, 255, "resize"))
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for mode in self.modes:
+            pixels = np.arange(16 * 12 * 3, dtype=np.uint32).astype(np.uint8).reshape(12, 16, 3)
+            source = Image.fromarray(pixels if mode == "RGB" else pixels[:, :, 0])
+            exif = Image.Exif()
+            exif[0x0112] = 6  # turned by 90 degrees
+            content = io.BytesIO()
+            source.convert(mode).save(
+                content, self.format, **({"exif": exif} if self.format in ("PNG", "JPEG") else {})
+            )
+            files.append(content.getvalue())
+        return files
+
+    def read(self) -> None:
+        for preprocess in self.preprocesses:
+            image = read_image(self.path, preprocess)
+            assert (image.dtype, image.shape) == (
+                np.dtype(np.uint8),
+                (1, preprocess.channels, *[preprocess.native_size] * 2),
+            )
+            assert image.max() <= preprocess.full_scale
+
+
+class Png(Picture):
+    name, file_name, format, modes = "PNG", "image.png", "PNG", ("RGB", "L", "P", "RGBA", "LA", "1", "I;16")
+    tokens = (b"IHDR", b"IDAT", b"PLTE", b"tRNS", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fdAT", b"iCCP", b"\0\0\0\0IEND")
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """Every other time a change within a chunk whose checksum is right, or within what is compressed there."""
+        if draw.integers(2):
+            return super().changed(draw)
+        content, chunks, place = self.valid[draw.integers(len(self.valid))], [], 8
+        while place < len(content):
+            length = int.from_bytes(content[place : place + 4], "big")
+            chunks.append((content[place + 4 : place + 8], content[place + 8 : place + 8 + length]))
+            place += 12 + length
+        number = int(draw.integers(len(chunks)))
+        kind, inside = chunks[number]
+        if kind == b"IDAT" and draw.integers(2):
+            plain = zlib.decompress(inside)
+            chunks[number] = kind, zlib.compress(mutated(plain, [plain], (), draw))
+        else:
+            others = [other for _, other in chunks]
+            chunks[number] = kind, mutated(inside, others, (), draw)
+        if draw.integers(4) == 0:
+            chunks.insert(
+                int(draw.integers(len(chunks))), (self.tokens[draw.integers(10)], mutated(inside, [inside], (), draw))
+            )
+        return content[:8] + b"".join(
+            struct.pack(">I", len(inside)) + kind + inside + struct.pack(">I", zlib.crc32(kind + inside))
+            for kind, inside in chunks
+        )
+
+
+class Jpeg(Picture):
+    name, file_name, format, modes = "JPEG", "image.jpg", "JPEG", ("RGB", "L", "CMYK")
+    tokens = (
+        b"\xff\xd8",
+        b"\xff\xc0",
+        b"\xff\xc2",
+        b"\xff\xc4",
+        b"\xff\xda",
+        b"\xff\xd9",
+        b"\xff\xe1",
+        b"Exif\0\0MM\0*",
+    )
+
+
+class Bmp(Picture):
+    name, file_name, format, modes = "BMP", "image.bmp", "BMP", ("RGB", "L", "1", "P", "RGBA")
+
+
+class Gif(Picture):
+    name, file_name, format, modes = "GIF", "image.gif", "GIF", ("P", "L", "RGB")
+    tokens = (b"\x21\xf9\x04", b"\x2c", b"\x3b", b"\x21\xff\x0bNETSCAPE2.0")
+
+
+class Npy(Picture):
+    name, file_name = ".npy", "image.npy"
+    dtypes: ClassVar[list[Any]] = ["<f8", ">f4", "<f2", "|u1", "|b1", "<i8", "<u8", "<c8", "<M8[s]", "|O", "<U3", "|V0", "|S0",
+                                   [("a", "<f4")], ("<f4", (2,)), [], "", None]  # fmt: skip
+    sizes: ClassVar[list[Any]] = [0, 1, 2, 3, 6, 7, 42, -1, -6, 2**31, 2**32, 2**63, 2**64, -(2**62), True, 3.0, None]
+    tokens = (b"'|O'", b"'<f8'", b"'>i8'", b"'<U9'", b"'|V4'", b"(0, 5)", b"True", b"99999999999", b"__import__", b"(" * 300,
+              b"-3", b"[('a', '<f4')]", b"'<M8[s]'", b"'<c8'", b"nan")  # fmt: skip
+
+    def valid_files(self) -> list[bytes]:
+        square = np.linspace(0, 1, 42).reshape(6, 7)
+        arrays = [
+            square, (square * 255).astype(np.uint8), np.stack([square] * 3), np.asfortranarray(square.astype(np.float32)),
+            (square[..., None] * 255).astype(">i8"), square > 0.5, square.astype(np.float16), square.astype(np.longdouble),
+        ]  # fmt: skip
+        files = []
+        for array in arrays:
+            content = io.BytesIO()
+            np.save(content, array)
+            files.append(content.getvalue())
+        return files
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """Every third time with a header that is well written and says something else."""
+        if draw.integers(3):
+            return super().changed(draw)
+        content = self.valid[draw.integers(len(self.valid))]
+        header = {
+            "descr": self.dtypes[draw.integers(len(self.dtypes))],
+            "fortran_order": bool(draw.integers(2)),
+            "shape": tuple(self.sizes[place] for place in draw.integers(len(self.sizes), size=draw.integers(5))),
+        }
+        text = f"{header!r}\n".encode()
+        return content[:8] + len(text).to_bytes(2, "little") + text + content[128:]
+
+
+class Tiff(Picture):
+    name, file_name, format, modes = "TIFF", "image.tif", "TIFF", ("RGB", "L", "1", "I;16")
+
+
+class Webp(Picture):
+    name, file_name, format, modes = "WebP", "image.webp", "WEBP", ("RGB", "RGBA")
+    tokens = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"EXIF", b"ANIM")
+
+
+class Ppm(Picture):
+    name, file_name, format, modes = "PPM", "image.ppm", "PPM", ("RGB", "L", "1")
+    tokens = (b"P1", b"P2", b"P3", b"P6", b"Pf", b"#", b"\n", b"65535", b"-1", b"99999999999999999999")
+
+
+class Folder(Picture):
+    """A folder of images, one of them changed; of several formats behind one suffix."""
+
+    name, file_name = "ImageFolder", "b/changed.png"
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for mode, format_ in (
+            ("L", "PNG"),
+            ("RGB", "JPEG"),
+            ("P", "GIF"),
+            ("RGBA", "TIFF"),
+            ("RGB", "BMP"),
+            ("RGB", "WEBP"),
+        ):
+            content = io.BytesIO()
+            Image.effect_mandelbrot((9, 7), (-2, -1, 1, 1), 50).convert(mode).save(content, format_)
+            files.append(content.getvalue())
+        return files
+
+    def prepare(self) -> None:
+        for name in ("a/1.png", "b/1.png"):
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            (self.folder / name).write_bytes(self.valid[0])
+
+    def read(self) -> None:
+        images, labels = ImageFolder(self.folder, 5)[[0, 1, 2]]
+        assert (images.dtype, images.shape) == (np.dtype(np.float32), (3, 3, 5, 5))
+        assert labels.tolist() == [0, 1, 1]
+        assert 0 <= images.min() <= images.max() <= 1
+
+
+def sealed(header: str, content: bytes) -> bytes:
+    """A safetensors file with this header."""
+    text = header.encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(8, "little") + text + content
+
+
+class Model(Reader):
+    """Changed bytes, a changed header, and a changed description."""
+
+    name, file_name = "model file", "model.safetensors"
+    tokens = (
+        b'"F32"',
+        b'"F16"',
+        b'"BF16"',
+        b'"I64"',
+        b'"F8_E4M3"',
+        b'"shape":[0]',
+        b'"__metadata__"',
+        b"\\ud800",
+        b"[" * 300,
+    )
+
+    def valid_files(self) -> list[bytes]:
+        states = [models.create(**CREATE, seed=seed).state_dict() for seed in (0, 1)]  # type: ignore[arg-type]
+        return [save(state, {"gpucnn": json.dumps(CREATE)}) for state in states]
+
+    def prepare(self) -> None:
+        (self.folder / "config.json").write_text(json.dumps(CONFIG))
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        kind = draw.integers(3)
+        if kind == 0:
+            return super().changed(draw)
+        end = 8 + int.from_bytes(self.valid[0][:8], "little")
+        header, content = json.loads(self.valid[0][8:end]), self.valid[0][end:]
+        if kind == 1:
+            return sealed(mutated_json(header, draw), content)
+        header["__metadata__"]["gpucnn"] = mutated_json(CREATE, draw)
+        return sealed(json.dumps(header), content)
+
+    def read(self) -> None:
+        model = RunFolder(self.folder).load_model()
+        expected = models.create(**CREATE).state_dict()  # type: ignore[arg-type]
+        assert {path: array.shape for path, array in model.state_dict().items()} == {
+            path: array.shape for path, array in expected.items()
+        }
+
+
+class CheckpointBytes(Reader):
+    name, file_name = "checkpoint", "step-000000001.safetensors"
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for epochs in (0, 1):
+            trainer = self.trainer()
+            if epochs:
+                trainer.fit(epochs)
+            save_checkpoint(self.path, *trainer.state(), CONFIG)
+            files.append(self.path.read_bytes())
+        return files
+
+    @staticmethod
+    def trainer() -> Trainer:
+        """One whose state has all that a state can have."""
+        return small_trainer(EarlyStopping(2), schedule=ReduceOnPlateau(0.1), average=True)
+
+    def prepare(self) -> None:
+        self.states = []
+        for content in self.valid:
+            self.path.write_bytes(content)
+            found = load_checkpoint(self.path)
+            self.states.append((found.arrays, found.values))
+
+    def read(self) -> None:
+        """What is read is what was written: a checksum is over all of it."""
+        found = load_checkpoint(self.path)
+        expected = self.states[0 if found.values["epoch"] == 0 else 1]
+        assert_same((found.arrays, found.values), expected)
+
+
+class CheckpointContent(CheckpointBytes):
+    """Checkpoints whose checksum is right and whose content is none of gpucnn's."""
+
+    name, file_name = "checkpoint content", "step-000000002.safetensors"
+    unnamed = (StateError,)
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        arrays, values = self.states[draw.integers(2)]
+        kind = draw.integers(3)
+        if kind == 0:
+            arrays = self._changed_arrays(arrays, draw)
+        text = mutated_json(values, draw) if kind == 1 else json.dumps(values)
+        config = mutated_json(CONFIG, draw) if kind == 2 else json.dumps(CONFIG)
+        versions = json.dumps(CONFIG["versions"])
+        content = f'{{"format": 1, "values": {text}, "config": {config}, "versions": {versions}}}'
+        return save(arrays, {"gpucnn checkpoint": f"{_checksum(arrays, content)} {content}"})
+
+    @staticmethod
+    def _changed_arrays(arrays: dict[str, np.ndarray], draw: np.random.Generator) -> dict[str, np.ndarray]:
+        arrays = dict(arrays)
+        name = list(arrays)[draw.integers(len(arrays))]
+        array = arrays.pop(name)
+        others: list[np.ndarray] = [
+            np.zeros(0), np.zeros((1, 1, 1)), array.astype(np.int8), array.astype(np.float16), array.astype(np.float64),
+            array.reshape(-1), array[..., None].copy(), np.full_like(array, -1), np.asarray(array, bool),
+        ]  # fmt: skip
+        if draw.integers(5):
+            other = name if draw.integers(5) else f"{name}/{next(iter(arrays))}"
+            arrays[other] = np.ascontiguousarray(others[draw.integers(len(others))])
+        return arrays
+
+    def read(self) -> None:
+        """It fits a trainer and a configuration, or is refused by them."""
+        found = load_checkpoint(self.path)
+        self.trainer().restore(found.arrays, found.values)
+        RunConfig.from_run(found.config, str(self.path))
+
+
+class Toml(Reader):
+    name, file_name = "TOML", "run.toml"
+    tokens = (
+        *NAMES_OF_CONFIG, b"nan", b"-inf", b"0x7fffffffffffffff", b"1e400", b"1979-05-27T07:32:00Z", b"[[a]]\n", b"[a.b]\n",
+        b'"""', b"'''", b"{a = 1}", b"\xed\xa0\x80", b"\\ud800", b"\\U0010ffff", b"[" * 3000, b"9" * 5000, b"a." * 3000 + b"a = 1\n",
+        b"\0", b"\r", b"true", b"=", b"\n", b"_", b"\xef\xbb\xbf",
+    )  # fmt: skip
+
+    def valid_files(self) -> list[bytes]:
+        small = b'model = "lenet5"\nepochs = 3\nlr = 0.01\naugment = ["shift:1", "cutout:4"]\nschedule = "step_decay:2"\nnormalize = true\n'
+        whole = RunConfig(optimizer="sgd:momentum=0.9,nesterov=true", average=0.99, clip_norm=1.0).to_json()
+        lines = [f"{name} = {json.dumps(value)}" for name, value in whole.items() if value is not None]
+        return [small, "\n".join(lines).encode()]
+
+    def read(self) -> None:
+        config = RunConfig.from_toml(self.path)
+        assert RunConfig.from_json(json.loads(json.dumps(config.to_json(), allow_nan=False)), "again") == config
+
+
+class RunFile(Reader):
+    """A file of a run, in which the others are whole."""
+
+    def prepare(self) -> None:
+        run = RunFolder(self.folder)
+        files = {
+            run.config_file: json.dumps(CONFIG).encode(),
+            run.metrics_file: b'{"epoch": 1, "test_accuracy": 0.5, "test_loss": 1e-05}\n{"epoch": 2, "test_accuracy": 0.75}\n',
+            run.times_file: b'{"epoch": 1, "seconds": 0.5}\n{"epoch": 2, "seconds": 0.25}\n',
+            run.summary_file: b'{"test_accuracy": 0.75, "epochs": 2, "seconds": 0.75}\n',
+            run.model_file: save(models.create(**CREATE).state_dict(), {"gpucnn": json.dumps(CREATE)}),  # type: ignore[arg-type]
+        }
+        for path, content in files.items():
+            if path != self.path:
+                path.write_bytes(content)
+
+    def read(self) -> None:
+        """`gpucnn runs` tells of the run whatever is in it, in text and JSON, and of damage which file it is."""
+        (entry,) = list_runs(self.folder)
+        assert all(line.isprintable() for line in lines([entry]))
+        json.dumps(as_json(entry), allow_nan=False).encode()
+        if entry.reason:
+            raise Damaged(entry.reason)
+
+
+class Damaged(GpucnnError):
+    """What `gpucnn runs` says of a damaged run, as an error."""
+
+
+class RunConfigFile(RunFile):
+    name, file_name = "config.json", "config.json"
+    tokens = (
+        *NAMES_OF_CONFIG,
+        b"NaN",
+        b"-Infinity",
+        b"\\ud800",
+        b"\xed\xa0\x80",
+        b"[" * 3000,
+        b"null",
+        b"{}",
+        b"[]",
+        b'"',
+        b"\xef\xbb\xbf",
+    )
+
+    def valid_files(self) -> list[bytes]:
+        return [json.dumps(CONFIG).encode(), json.dumps(CONFIG, indent=2).encode()]
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        return (
+            super().changed(draw) if draw.integers(2) else mutated_json(CONFIG, draw).encode("utf-8", "surrogatepass")
+        )
+
+    def read(self) -> None:
+        """What `gpucnn evaluate`, `gpucnn predict` and a resumed run do with it, and `gpucnn runs`."""
+        super().read()
+        trained = load_run(self.folder, Device())
+        image = np.zeros((1, trained.preprocess.channels, *[trained.preprocess.native_size] * 2), np.uint8)
+        assert trained.model(trained.preprocess(image)).shape == (1, len(trained.class_names))
+        RunConfig.from_run(trained.config, str(self.path))
+
+
+class LinesFile(RunFile):
+    """Lines of JSON, or one."""
+
+    tokens = (b"NaN", b"-Infinity", b"\\ud800", b"\xed\xa0\x80", b"[" * 3000, b"null", b"{}", b"[]", b"true", b"1e999", b"\n", b"9" * 5000,
+              "\u2028".encode())  # fmt: skip
+    rows: ClassVar[list[Any]]
+
+    def valid_files(self) -> list[bytes]:
+        return ["".join(json.dumps(row) + "\n" for row in self.rows).encode()]
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        if draw.integers(2):
+            return super().changed(draw)
+        rows = [mutated_json(row, draw) if draw.integers(2) else json.dumps(row) for row in self.rows]
+        return "".join(f"{row}\n" for row in rows).encode("utf-8", "surrogatepass")
+
+
+class MetricsFile(LinesFile):
+    name, file_name = "metrics.jsonl", "metrics.jsonl"
+    rows: ClassVar[list[Any]] = [{"epoch": epoch, "test_accuracy": 0.5, "test_loss": 1e-5} for epoch in (1, 2)]
+
+
+class SummaryFile(LinesFile):
+    name, file_name = "summary.json", "summary.json"
+    rows: ClassVar[list[Any]] = [{"test_accuracy": 0.75, "epochs": 2, "seconds": 0.75}]
+
+
+class TimesFile(LinesFile):
+    name, file_name = "times.jsonl", "times.jsonl"
+    rows: ClassVar[list[Any]] = [{"epoch": epoch, "seconds": 0.5} for epoch in (1, 2)]
+
+    def read(self) -> None:
+        """No run is lost for want of its times."""
+        times = RunFolder(self.folder).read_times()
+        assert all(isinstance(epoch, int) and isinstance(seconds, float) for epoch, seconds in times.items())
+
+
+READERS: list[type[Reader]] = [
+    Idx, IdxGzip, Cifar, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
+    SummaryFile, TimesFile,
+]  # fmt: skip
