@@ -47,7 +47,8 @@ def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
         if path.suffix.lower() == ".npy":
             image = Image.fromarray(_bytes_of(path, _array_in(path)))
         else:
-            with quiet_reading(), path.open("rb", buffering=0) as raw, Image.open(_ReadsWhatIsThere(raw)) as opened:
+            # From memory: Pillow reads many small pieces, and as many bytes as a damaged header promises.
+            with quiet_reading(), Image.open(io.BytesIO(path.read_bytes())) as opened:
                 _check_pixel_count(opened)
                 ImageOps.exif_transpose(opened, in_place=True)  # also loads it
                 image = opened
@@ -76,14 +77,6 @@ def _planes(image: "Image.Image") -> np.ndarray:
     """A grey or RGB image as bytes (C, H, W)."""
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-class _ReadsWhatIsThere(io.BufferedReader):
-    """A file that takes no memory for more bytes than it has: Pillow asks for as many as a damaged header says."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _array_in(path: Path) -> np.ndarray:
