@@ -118,7 +118,10 @@ def _turn_round(
             _add_products(total, columns, factors, piece)
         np.matmul(product.filters, columns, out=factors)
         images_gradient[piece.place] = piece.as_images(matrix)
-    if weight_gradient is not None:
+    if weight_gradient is not None and not np.isfinite(total).all():
+        # An infinity at the border of an image has met zeros around the gradient: on the other way there are no such pairs.
+        _add_up(gradient, images, weight, images_gradient.shape, window, groups, None, weight_gradient, byte_cap)
+    elif weight_gradient is not None:
         back = total.reshape(turned.shape).swapaxes(1, 2)[..., ::-1, ::-1]
         weight_gradient.reshape(by_group.shape)[...] = back
 

@@ -207,10 +207,11 @@ def test_max_pool_refuses_more_pixels_than_its_indices_count() -> None:
         F.max_pool2d(x, 2)
 
 
-def test_an_infinite_pixel_reaches_the_taps_that_read_it_alone(backend: Backend) -> None:
+@pytest.mark.parametrize("images_learn", [False, True])
+def test_an_infinite_pixel_reaches_the_taps_that_read_it_alone(backend: Backend, images_learn: bool) -> None:
     images = np.ones((1, 1, 5, 10), np.float32)
     images[0, 0, 2, 9] = np.inf  # the last column, which only the last tap of a row reads
     weight = backend.tensor(np.ones((1, 1, 3, 3), np.float32), True)
-    F.conv2d(backend.array(images), weight).sum().backward()
+    F.conv2d(backend.tensor(images, images_learn), weight).sum().backward()
     gradient = host(weight.grad)[0, 0]
     np.testing.assert_array_equal(gradient, [[24, 24, np.inf]] * 3)

@@ -102,7 +102,7 @@ def pack(weight: np.ndarray, groups: int, machine: Host) -> np.ndarray:
         for first, count, blocks in _blocks(filters, machine.filters_per_tile):
             block = group[first : first + count * blocks].reshape(blocks, count, *group.shape[1:])
             parts.append(block.transpose(0, 2, 3, 1).reshape(-1))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
 
 
 def _blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
