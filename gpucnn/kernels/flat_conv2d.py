@@ -194,12 +194,12 @@ class _Product:
 
 def _add_products(total: Array, columns: Array, factors: Array, piece: Piece) -> None:
     """Add the products of factors (products, groups, rows, length) and a piece's columns to `total` (groups, rows, height)."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # zeros that mean nothing may meet infinities
         found = _products(columns, factors)
-    if not np.isfinite(found).all():
-        # Where a column means nothing the factor is 0, but that makes NaN of an infinity.
-        columns[...] = masked(columns, np.broadcast_to(piece.has_meaning(), columns.shape))
-        found = _products(columns, factors)
+        if not np.isfinite(found).all():
+            # Where a column means nothing the factor is 0, but that makes NaN of an infinity.
+            columns[...] = masked(columns, np.broadcast_to(piece.has_meaning(), columns.shape))
+            found = _products(columns, factors)
     total += found.swapaxes(1, 2)
 
 

@@ -215,3 +215,11 @@ def test_an_infinite_pixel_reaches_the_taps_that_read_it_alone(backend: Backend,
     F.conv2d(backend.tensor(images, images_learn), weight).sum().backward()
     gradient = host(weight.grad)[0, 0]
     np.testing.assert_array_equal(gradient, [[24, 24, np.inf]] * 3)
+
+
+def test_an_infinity_at_the_end_of_a_row_meets_no_zeros_beside_the_gradient(backend: Backend) -> None:
+    """So small an image has its weight's gradient from columns of the output's gradient, which zeros surround."""
+    images = np.array([[[[1, 2, 3, 4, 5, np.inf]]]], np.float32)
+    weight = backend.tensor(np.ones((1, 1, 1, 2), np.float32), True)
+    F.conv2d(backend.tensor(images, True), weight).sum().backward()
+    np.testing.assert_array_equal(host(weight.grad), [[[[15, np.inf]]]])
