@@ -5,7 +5,8 @@ channels and filters exchanged. With a stride, each of its *phases*, every so ma
 that reach it.
 """
 
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,7 +42,11 @@ def suits(like: Array, weight: Array, image_shape: Shape, window: Window) -> boo
 def conv2d(images: Array, weight: Array, bias: Array | None, window: Window, groups: int, relu: bool) -> Array:
     """`kernels.conv2d.conv2d`, directly."""
     output_size = window.output_size((images.shape[2], images.shape[3]), "conv2d")
-    return _convolve(images, weight, bias, window, groups, relu, output_size)
+    sizes = _sizes(images.shape, weight.shape, window, groups, output_size)
+    output = empty((len(images), len(weight), *output_size), images.dtype)
+    layout = jit.convolution.WeightLayout.plain(sizes)
+    _convolve(images, np.ascontiguousarray(weight), sizes, layout, bias, relu, output)
+    return output
 
 
 def conv2d_gradients(
@@ -64,27 +69,14 @@ def conv2d_gradients(
 
 
 def _convolve(
-    images: Array,
-    weight: Array,
-    bias: Array | None,
-    window: Window,
-    groups: int,
-    relu: bool,
-    output_size: Pair,
-    out: Array | None = None,
-) -> Array:
-    batch, filters = len(images), len(weight)
-    sizes = _sizes(images.shape, weight.shape, window, groups, output_size)
-    machine = jit.host.host()
-    kernel = jit.convolution.forward(sizes, bias is not None, relu, machine)
-    output = empty((batch, filters, *output_size), images.dtype) if out is None else out
-    packed = jit.convolution.pack(weight, groups, machine)
-    arrays = [np.ascontiguousarray(images), packed, output]
+    images: Array, weight: Array, sizes: Any, layout: Any, bias: Array | None, relu: bool, output: Array
+) -> None:
+    kernel = jit.convolution.forward(sizes, layout, bias is not None, relu, jit.host.host())
+    arrays = [np.ascontiguousarray(images), weight.reshape(-1), output]
     if bias is not None:
         arrays.append(np.ascontiguousarray(bias))
-    work = filters * output_size[0] * output_size[1] * (weight.size // filters)
-    jit.kernel.run(kernel, batch, arrays, cut(batch, work))
-    return output
+    work = output.size // len(output) * sizes.channels * len(sizes.taps)
+    jit.kernel.run(kernel, len(images), arrays, cut(len(images), work))
 
 
 def _sizes(image_shape: Shape, weight_shape: Shape, window: Window, groups: int, output_size: Pair) -> Any:
@@ -122,61 +114,73 @@ def _weight_gradient(gradient: Array, images: Array, window: Window, groups: int
 
 
 def _images_gradient(gradient: Array, weight: Array, window: Window, groups: int, images_gradient: Array) -> None:
-    turned = _turned_round(weight, groups)
-    row_stride, column_stride = window.stride
+    weight, size = np.ascontiguousarray(weight), (gradient.shape[2], gradient.shape[3])
+    batch, channels, height, width = images_gradient.shape
     if window.stride == (1, 1):
-        _convolve_phase(gradient, turned, window, groups, (0, 0), images_gradient)
+        back = _phase_convolution(weight.shape, size, (height, width), window, groups, (0, 0))
+        _convolve(gradient, weight, *back, None, False, images_gradient)
         return
-    batch, channels, *size = images_gradient.shape
-    image_size, stride = (size[0], size[1]), (row_stride, column_stride)
     places = {}
-    for phase in ((row, column) for row in range(row_stride) for column in range(column_stride)):
-        place = empty((batch, channels, *jit.phases.phase_size(image_size, stride, phase)), images_gradient.dtype)
-        if place.size and _convolve_phase(gradient, turned, window, groups, phase, place):
-            places[phase] = place.reshape(-1, *place.shape[2:])
-    planes = images_gradient.reshape(-1, *image_size)
-    kernel = jit.phases.interleave(image_size, stride, tuple(places))
-    parts = cut(len(planes), ELEMENT * image_size[0] * image_size[1])
+    for phase in np.ndindex(window.stride):
+        phase_size = jit.phases.phase_size((height, width), window.stride, phase)
+        back = _phase_convolution(weight.shape, size, phase_size, window, groups, phase)
+        if back is not None and 0 not in phase_size:
+            place = empty((batch, channels, *phase_size), images_gradient.dtype)
+            _convolve(gradient, weight, *back, None, False, place)
+            places[phase] = place.reshape(-1, *phase_size)
+    planes = images_gradient.reshape(-1, height, width)
+    kernel = jit.phases.interleave((height, width), window.stride, tuple(places))
+    parts = cut(len(planes), ELEMENT * height * width)
     jit.kernel.run(kernel, len(planes), [*places.values(), planes], parts)
 
 
-def _turned_round(weight: Array, groups: int) -> Array:
-    """Weights (G * K, C, R, S) as those of the convolution back, (G * C, K, R, S), taps from the last to the first."""
-    filters, channels, *taps = weight.shape
-    by_group = weight.reshape(groups, filters // groups, channels, *taps).swapaxes(1, 2)
-    return by_group.reshape(groups * channels, filters // groups, *taps)[:, :, ::-1, ::-1]
+@cache
+def _phase_convolution(
+    weight_shape: Shape, gradient_size: Pair, phase_size: Pair, window: Window, groups: int, phase: Pair
+) -> Any:
+    """The convolution of the output's gradient that gives the gradient of every stride-th row and column from `phase` on.
 
-
-def _convolve_phase(gradient: Array, turned: Array, window: Window, groups: int, phase: Pair, out: Array) -> bool:
-    """The gradient of every stride-th row and column of the images, from `phase` on, into `out`.
-
-    False, and nothing is done, if no tap reaches them.
+    Its sizes and the layout of its weights; None if no tap reaches that phase.
     """
-    taps, padding, size = [], [], (out.shape[2], out.shape[3])
-    for axis in (0, 1):
-        kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]
-        # The taps t with (phase + padding - t * dilation) divisible by the stride reach this phase.
-        reaching = [t for t in range(kernel) if (phase[axis] + window.padding[axis][0] - t * dilation) % stride == 0]
-        taps.append(slice(0, 0))
-        if not reaching:
-            continue
-        step = reaching[1] - reaching[0] if len(reaching) > 1 else 1
-        last = reaching[-1]
-        # The turned filter has its taps from the last to the first: tap t stands at kernel - 1 - t.
-        taps[axis] = slice(kernel - 1 - last, kernel - reaching[0], step)
-        apart = step * dilation // stride
-        before = -((phase[axis] + window.padding[axis][0] - last * dilation) // stride)
-        extent = apart * (len(reaching) - 1) + 1
-        after = size[axis] + extent - 1 - gradient.shape[2 + axis] - before
-        padding.append((before, after, apart))
-    filters = turned[:, :, taps[0], taps[1]]
-    if 0 in filters.shape:
-        return False
-    inner = Window(
-        (filters.shape[2], filters.shape[3]),
-        (1, 1),
-        ((padding[0][0], padding[0][1]), (padding[1][0], padding[1][1])),
-        (padding[0][2], padding[1][2]),
+    filters, channels, rows, columns = weight_shape
+    down, across = (_reach(window, axis, phase[axis], gradient_size[axis], phase_size[axis]) for axis in (0, 1))
+    if down is None or across is None:
+        return None
+    padding = (down.padding, across.padding)
+    inner = Window((down.taps, across.taps), (1, 1), padding, (down.dilation, across.dilation))
+    plane = jit.padded.PaddedPlane(gradient_size, inner, phase_size)
+    of_filter = channels * rows * columns
+    layout = jit.convolution.WeightLayout(
+        size=filters * of_filter,
+        group=filters // groups * of_filter,
+        filter=rows * columns,
+        channel=of_filter,
+        row=-down.step * columns,
+        column=-across.step,
+        first=down.last * columns + across.last,
     )
-    _convolve(gradient, filters, None, inner, groups, False, size, out)
-    return True
+    return jit.convolution.Convolution(groups, filters // groups, channels, plane), layout
+
+
+class _Reach(NamedTuple):
+    """The taps that reach a phase of an axis: every `step`-th, up to the `last` one; and how they lie on the gradient."""
+
+    taps: int
+    step: int
+    last: int
+    padding: Pair
+    dilation: int
+
+
+def _reach(window: Window, axis: int, phase: int, gradient_size: int, phase_size: int) -> _Reach | None:
+    stride, dilation = window.stride[axis], window.dilation[axis]
+    corner = phase + window.padding[axis][0]
+    # Tap t reaches this phase if corner - t * dilation is divisible by the stride.
+    reaching = [tap for tap in range(window.kernel[axis]) if (corner - tap * dilation) % stride == 0]
+    if not reaching:
+        return None
+    step, last = reaching[1] - reaching[0] if len(reaching) > 1 else 1, reaching[-1]
+    apart = step * dilation // stride
+    before = (last * dilation - corner) // stride
+    after = phase_size + apart * (len(reaching) - 1) - gradient_size - before
+    return _Reach(len(reaching), step, last, (before, after), apart)

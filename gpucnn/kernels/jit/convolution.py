@@ -1,7 +1,7 @@
 """Direct convolution: no columns, no matrix product.
 
-An image is copied once into scratch memory, with its padding (see `padded`). A tile of the output, some filters times some vectors of positions, then stays in registers while all channels and taps
-are added up:
+An image is copied once into scratch memory, with its padding (see `padded`). A tile of the output, some filters times some
+vectors of positions, then stays in registers while all channels and taps are added up:
 
                  positions ->
               +--------+--------+
@@ -13,8 +13,6 @@ are added up:
 
 from functools import cache
 from typing import NamedTuple
-
-import numpy as np
 
 from gpucnn.checks import Pair
 from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
@@ -50,9 +48,33 @@ class Convolution(NamedTuple):
         )
 
 
+class WeightLayout(NamedTuple):
+    """Where weights lie in an array of `size` floats.
+
+    Those of group g, filter k, channel c and tap (r, s) are at first + g * group + k * filter + c * channel + r * row +
+    s * column.
+    """
+
+    size: int
+    group: int
+    filter: int
+    channel: int
+    row: int
+    column: int
+    first: int = 0
+
+    @classmethod
+    def plain(cls, sizes: Convolution) -> "WeightLayout":
+        """Weights (G * K, C, R, S), as a layer has them."""
+        rows, columns = sizes.plane.window.kernel
+        of_filter = sizes.channels * rows * columns
+        of_group = sizes.filters * of_filter
+        return cls(sizes.groups * of_group, of_group, of_filter, rows * columns, columns, 1)
+
+
 @cache
-def forward(sizes: Convolution, bias: bool, relu: bool, machine: Host) -> Kernel:
-    """images (N, G * C, H, W), packed weights, bias (G * K,) -> output (N, G * K, OH, OW). See `pack`."""
+def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, machine: Host) -> Kernel:
+    """images (N, G * C, H, W), weights laid out like that, bias (G * K,) -> output (N, G * K, OH, OW)."""
     height, width = sizes.plane.image_size
     groups, channels, filters = sizes.groups, sizes.channels, sizes.filters
     positions = sizes.plane.output_size[0] * sizes.plane.output_size[1]
@@ -70,11 +92,11 @@ def forward(sizes: Convolution, bias: bool, relu: bool, machine: Host) -> Kernel
             for first, count, blocks in _blocks(filters, machine.filters_per_tile):
 
                 def one_block(block: Size, first: int = first, count: int = count) -> None:
-                    skipped = block * count + group * filters + first
-                    weights = weight + skipped * (channels * len(sizes.taps))
-                    shifts = None if offsets is None else offsets + skipped
-                    place = output + n * (groups * filters * positions) + skipped * positions
-                    convolve_block(b, sizes, padded, weights, shifts, place, count, relu)
+                    skipped = block * count + first
+                    weights = weight + (group * layout.group + skipped * layout.filter)
+                    shifts = None if offsets is None else offsets + (group * filters + skipped)
+                    place = output + ((n * groups + group) * filters + skipped) * positions
+                    convolve_block(b, sizes, layout, padded, weights, shifts, place, count, relu)
 
                 b.each(0, blocks, 1, one_block)
 
@@ -82,27 +104,13 @@ def forward(sizes: Convolution, bias: bool, relu: bool, machine: Host) -> Kernel
 
     arguments = [
         Argument("images", (EACH, groups * channels, height, width)),
-        Argument("weight", (groups * filters * channels * len(sizes.taps),)),
+        Argument("weight", (layout.size,)),
         Argument("output", (EACH, groups * filters, *sizes.plane.output_size), written=True),
     ]
     if bias:
         arguments.append(Argument("bias", (groups * filters,)))
-    return Kernel("conv2d_forward", (*sizes, bias, relu), tuple(arguments), write, sizes.channels * sizes.plane.floats)
-
-
-def pack(weight: np.ndarray, groups: int, machine: Host) -> np.ndarray:
-    """Weights (G * K, C, R, S) in the order in which `forward` reads them.
-
-    Blocks of filters follow each other; in each, channel by channel and tap by tap, one number of every filter.
-    """
-    filters = len(weight) // groups
-    taps = weight.reshape(groups, filters, weight.shape[1], -1)
-    parts = []
-    for group in taps:
-        for first, count, blocks in _blocks(filters, machine.filters_per_tile):
-            block = group[first : first + count * blocks].reshape(blocks, count, *group.shape[1:])
-            parts.append(block.transpose(0, 2, 3, 1).reshape(-1))
-    return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+    scratch = channels * sizes.plane.floats
+    return Kernel("conv2d_forward", (*sizes, layout, bias, relu), tuple(arguments), write, scratch)
 
 
 def _blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
@@ -116,6 +124,7 @@ def _blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
 def convolve_block(
     b: Builder,
     sizes: Convolution,
+    layout: WeightLayout,
     padded: Pointer,
     weight: Pointer,
     bias: Pointer | None,
@@ -131,7 +140,7 @@ def convolve_block(
     def tile_row(y: Size, row_count: int) -> None:
         for first in range(0, len(starts), VECTORS_PER_TILE):
             places = [(row, x) for row in range(row_count) for x in starts[first : first + VECTORS_PER_TILE]]
-            convolve_tile(b, sizes, padded, weight, bias, output, filters, relu, y, places, width)
+            convolve_tile(b, sizes, layout, padded, weight, bias, output, filters, relu, y, places, width)
 
     whole = rows // rows_per_tile * rows_per_tile
     b.each(0, whole, rows_per_tile, lambda y: tile_row(y, rows_per_tile))
@@ -142,6 +151,7 @@ def convolve_block(
 def convolve_tile(
     b: Builder,
     sizes: Convolution,
+    layout: WeightLayout,
     padded: Pointer,
     weight: Pointer,
     bias: Pointer | None,
@@ -154,17 +164,17 @@ def convolve_tile(
 ) -> None:
     """The tile of the picture above, at row `y`: vectors at `places` (row, column) of so many filters."""
     rows, columns = sizes.plane.output_size
-    row_stride, channel_size, taps = sizes.plane.output_row_floats, sizes.plane.floats, sizes.taps
+    row_stride, channel_size = sizes.plane.output_row_floats, sizes.plane.floats
     corner = padded + y * row_stride
     zero = b.splat(0.0, width)
 
     def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
         sums = list(sums)
-        channel, weights = corner + c * channel_size, weight + c * (len(taps) * filters)
-        for number, tap in enumerate(taps):
-            pixels = [channel.load(row * row_stride + sizes.plane.tap_offset(*tap) + x, width) for row, x in places]
+        channel, weights = corner + c * channel_size, weight + c * layout.channel
+        for r, s in sizes.taps:
+            pixels = [channel.load(row * row_stride + sizes.plane.tap_offset(r, s) + x, width) for row, x in places]
             for k in range(filters):
-                factor = weights.spread(number * filters + k, width)
+                factor = weights.spread(layout.first + k * layout.filter + r * layout.row + s * layout.column, width)
                 for j, vector in enumerate(pixels):
                     sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
         return sums

@@ -142,10 +142,29 @@ def convolution(rng: np.random.Generator, machine: Any) -> Case:
     output = np.einsum("ngcyxrs,gkcrs->ngkyx", values, by_group, optimize=True)
     output = output.reshape(count, groups * filters, *plane.output_size)
     output += offsets[:, None, None] if bias else 0
-    given = {"images": images, "weight": jit.convolution.pack(weight, groups, machine), "bias": offsets}
-    kernel = jit.convolution.forward(sizes, bias, relu, machine)
+    stored, layout = _laid_out(rng, by_group)
+    given = {"images": images, "weight": stored, "bias": offsets}
+    kernel = jit.convolution.forward(sizes, layout, bias, relu, machine)
     expected = {"output": output.clip(0) if relu else output}
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
+
+
+def _laid_out(rng: np.random.Generator, weight: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Weights (G, K, C, R, S) with filters and channels in some order and taps turned round or among others; their layout."""
+    groups, filters, channels, *taps = weight.shape
+    steps = [number(rng, 1, 2) * (1 - 2 * number(rng, 0, 1)) for _ in taps]
+    sizes = [(count - 1) * abs(step) + 1 + number(rng, 0, 1) for count, step in zip(taps, steps, strict=True)]
+    firsts = [0 if step > 0 else (count - 1) * -step for count, step in zip(taps, steps, strict=True)]
+    stored = integers(rng, groups, filters, channels, *sizes)
+    reads = [first + step * np.arange(count) for first, step, count in zip(firsts, steps, taps, strict=True)]
+    stored[..., reads[0][:, None], reads[1]] = weight
+    of_taps = sizes[0] * sizes[1]
+    apart = (channels * of_taps, of_taps)
+    if rng.integers(2):
+        stored, apart = stored.swapaxes(1, 2), (of_taps, filters * of_taps)
+    first = firsts[0] * sizes[1] + firsts[1]
+    layout = jit.convolution.WeightLayout(stored.size, stored[0].size, *apart, steps[0] * sizes[1], steps[1], first)
+    return stored.reshape(-1), layout
 
 
 def convolution_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
