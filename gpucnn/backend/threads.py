@@ -73,13 +73,16 @@ def pool(size: int) -> "Iterator[list[Worker]]":
         lent.lock.release()
 
 
-def cut(count: int, work: int, most: int = MOST_PARTS) -> list[slice]:
+def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> list[slice]:
     """`count` items, each of so much `work`, cut into parts of about equal size: one of them where there is little to do.
 
-    Neither the machine nor its threads matter, so that sums over parts are always the same.
+    Parts begin at multiples of `step`. Neither the machine nor its threads matter, so that sums over parts are always the
+    same.
     """
-    number = max(1, min(most, count, count * work // LEAST_WORK))
-    return [slice(part * count // number, (part + 1) * count // number) for part in range(number)]
+    steps = -(-count // step)
+    number = max(1, min(most, steps, count * work // LEAST_WORK))
+    bounds = [part * steps // number * step for part in range(number)]
+    return list(map(slice, bounds, [*bounds[1:], count]))
 
 
 @contextmanager

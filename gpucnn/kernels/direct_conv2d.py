@@ -71,12 +71,15 @@ def conv2d_gradients(
 def _convolve(
     images: Array, weight: Array, sizes: Any, layout: Any, bias: Array | None, relu: bool, output: Array
 ) -> None:
-    kernel = jit.convolution.forward(sizes, layout, bias is not None, relu, jit.host.host())
+    batch, machine = len(images), jit.host.host()
+    together = jit.lockstep.pays(sizes, batch, False, machine)
+    module = jit.lockstep if together else jit.convolution
+    kernel = module.forward(sizes, layout, bias is not None, relu, machine)
     arrays = [np.ascontiguousarray(images), weight.reshape(-1), output]
     if bias is not None:
         arrays.append(np.ascontiguousarray(bias))
-    work = output.size // len(output) * sizes.channels * len(sizes.taps)
-    jit.kernel.run(kernel, len(images), arrays, cut(len(images), work))
+    work = output.size // batch * sizes.channels * len(sizes.taps)
+    jit.kernel.run(kernel, batch, arrays, cut(batch, work, step=machine.lanes if together else 1))
 
 
 def _sizes(image_shape: Shape, weight_shape: Shape, window: Window, groups: int, output_size: Pair) -> Any:
@@ -105,11 +108,13 @@ def _of_rows(gradient: Array, relu_output: Array | None, bias_gradient: Array | 
 def _weight_gradient(gradient: Array, images: Array, window: Window, groups: int, weight_gradient: Array) -> None:
     batch, _, rows, columns = gradient.shape
     sizes = _sizes(images.shape, weight_gradient.shape, window, groups, (rows, columns))
+    machine = jit.host.host()
+    together = jit.lockstep.pays(sizes, batch, True, machine)
+    module, step = (jit.lockstep, machine.lanes) if together else (jit.convolution, 1)
     most = max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // weight_gradient.nbytes))
-    parts = cut(batch, rows * columns * weight_gradient.size, most)
+    parts = cut(batch, rows * columns * weight_gradient.size, most, step)
     partial = empty((len(parts), *weight_gradient.shape), gradient.dtype)
-    kernel = jit.convolution.weight_gradient(sizes, jit.host.host())
-    jit.kernel.run(kernel, batch, [images, gradient, partial], parts)
+    jit.kernel.run(module.weight_gradient(sizes, machine), batch, [images, gradient, partial], parts)
     partial.sum(axis=0, out=weight_gradient)
 
 
@@ -117,8 +122,8 @@ def _images_gradient(gradient: Array, weight: Array, window: Window, groups: int
     weight, size = np.ascontiguousarray(weight), (gradient.shape[2], gradient.shape[3])
     batch, channels, height, width = images_gradient.shape
     if window.stride == (1, 1):
-        back = _phase_convolution(weight.shape, size, (height, width), window, groups, (0, 0))
-        _convolve(gradient, weight, *back, None, False, images_gradient)
+        sizes, layout = _phase_convolution(weight.shape, size, (height, width), window, groups, (0, 0))
+        _convolve(gradient, weight, sizes, layout, None, False, images_gradient)
         return
     places = {}
     for phase in np.ndindex(window.stride):
@@ -126,7 +131,8 @@ def _images_gradient(gradient: Array, weight: Array, window: Window, groups: int
         back = _phase_convolution(weight.shape, size, phase_size, window, groups, phase)
         if back is not None and 0 not in phase_size:
             place = empty((batch, channels, *phase_size), images_gradient.dtype)
-            _convolve(gradient, weight, *back, None, False, place)
+            sizes, layout = back
+            _convolve(gradient, weight, sizes, layout, None, False, place)
             places[phase] = place.reshape(-1, *phase_size)
     planes = images_gradient.reshape(-1, height, width)
     kernel = jit.phases.interleave((height, width), window.stride, tuple(places))
@@ -179,7 +185,8 @@ def _reach(window: Window, axis: int, phase: int, gradient_size: int, phase_size
     reaching = [tap for tap in range(window.kernel[axis]) if (corner - tap * dilation) % stride == 0]
     if not reaching:
         return None
-    step, last = reaching[1] - reaching[0] if len(reaching) > 1 else 1, reaching[-1]
+    last = reaching[-1]
+    step = reaching[1] - reaching[0] if len(reaching) > 1 else stride
     apart = step * dilation // stride
     before = (last * dilation - corner) // stride
     after = phase_size + apart * (len(reaching) - 1) - gradient_size - before

@@ -27,6 +27,7 @@ _MODULES = (
     "host",
     "kernel",
     "linear",
+    "lockstep",
     "max_pool",
     "padded",
     "phases",

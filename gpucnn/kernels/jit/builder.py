@@ -43,6 +43,9 @@ class Index:
             return self
         return Index(self.instructions, self.instructions.mul(self.value, _integer(other)))
 
+    def __rsub__(self, other: int) -> "Index":
+        return Index(self.instructions, self.instructions.sub(INT64(other), self.value))
+
     __radd__, __rmul__ = __add__, __mul__
 
 
@@ -189,6 +192,12 @@ class Builder:
         limit = self.splat(stop, a.width, INT32)
         return Vector(self._instructions, self._instructions.icmp_unsigned("<", a.value, limit.value))
 
+    def below(self, stop: Size) -> Vector:
+        """Which places of a vector have numbers below `stop`. A vector of bits."""
+        limit = _splat(self._instructions, self._instructions.trunc(_integer(stop), INT32), self.lanes)
+        places = self.count_up(0, 1, self.lanes)
+        return Vector(self._instructions, self._instructions.icmp_signed("<", places.value, limit))
+
     def as_index(self, a: Vector) -> Index:
         """The one number of a vector of a 32-bit integer."""
         number = self._instructions.extract_element(a.value, INT32(0))
@@ -263,6 +272,20 @@ class Builder:
     def take_turns(self, a: Vector, b: Vector) -> Vector:
         """The first number of `a`, the first of `b`, the second of `a`, and so on."""
         return self._shuffled(a, b, [place for i in range(a.width) for place in (i, a.width + i)])
+
+    def transposed(self, rows: Sequence[Vector]) -> list[Vector]:
+        """The columns of a square matrix, whose size is a power of two, from its rows.
+
+        Each round lets the rows of the upper half and those of the lower half take turns, number by number.
+        """
+        rows, size = list(rows), len(rows)
+        halves = [
+            [place for i in range(start, start + size // 2) for place in (i, size + i)] for start in (0, size // 2)
+        ]
+        for _ in range(size.bit_length() - 1):
+            pairs = zip(rows[: size // 2], rows[size // 2 :], strict=True)
+            rows = [self._shuffled(upper, lower, half) for upper, lower in pairs for half in halves]
+        return rows
 
     def pick(self, a: Vector, start: int, step: int) -> Vector:
         """Every `step`-th number of `a` from `start` on."""
@@ -357,6 +380,14 @@ class Builder:
             return min(a, b)
         ins = self._instructions
         return Index(ins, ins.select(ins.icmp_signed("<", _integer(a), _integer(b)), _integer(a), _integer(b)))
+
+    def steps(self, distance: Size, step: int) -> Size:
+        """How many steps it takes to go a distance, or beyond it; none for one that is negative."""
+        if isinstance(distance, int):
+            return max(0, -(-distance // step))
+        ins = self._instructions
+        far = ins.select(ins.icmp_signed("<", distance.value, INT64(0)), INT64(0), distance.value)
+        return Index(ins, far if step == 1 else ins.udiv(ins.add(far, INT64(step - 1)), INT64(step)))
 
     def _intrinsic(self, name: str, *operands: Vector) -> Vector:
         kind = operands[0].value.type

@@ -89,7 +89,7 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
 
         def one_group(n: Size, group: Size) -> None:
             sizes.pad(b, images + (n * groups + group) * (channels * height * width), padded)
-            for first, count, blocks in _blocks(filters, machine.filters_per_tile):
+            for first, count, blocks in filter_blocks(filters, machine.filters_per_tile):
 
                 def one_block(block: Size, first: int = first, count: int = count) -> None:
                     skipped = block * count + first
@@ -113,7 +113,7 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
     return Kernel("conv2d_forward", (*sizes, layout, bias, relu), tuple(arguments), write, scratch)
 
 
-def _blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
+def filter_blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
     """Filters cut into tiles of `most` or fewer, as equal as can be: (first filter, filters of a tile, tiles), and the rest."""
     filters_per_tile = -(-filters // -(-filters // most))
     whole, rest = divmod(filters, filters_per_tile)
@@ -236,7 +236,7 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                 b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
 
             b.each(0, count, 1, lay_out)
-            for first_filter, tile, blocks in _blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
+            for first_filter, tile, blocks in filter_blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
 
                 def one_block(block: Size, first: int = first_filter, tile: int = tile) -> None:
                     skipped = block * tile + first

@@ -23,6 +23,10 @@ class Host(NamedTuple):
         """
         return 4 if self._registers == 16 else 8
 
+    def positions_per_tile(self, filters: int) -> int:
+        """How many positions a tile of so many filters should have, with a vector for each of both."""
+        return max(1, self._registers * 3 // 4 // filters)
+
     def filters_per_gradient_tile(self, kernel_columns: int) -> int:
         """How many filters a tile of the weights' gradient should have: it has a vector for each of them and each column."""
         return max(1, min(8, (self._registers - 4) // kernel_columns))

@@ -132,7 +132,22 @@ def _reads(plane: Any, axis: int) -> np.ndarray:
 
 def convolution(rng: np.random.Generator, machine: Any) -> Case:
     sizes = jit.convolution.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
-    bias, relu, count = bool(rng.integers(2)), bool(rng.integers(2)), number(rng, 1, 3)
+    return _convolution(rng, machine, jit.convolution, sizes, number(rng, 1, 3))
+
+
+def lockstep_convolution(rng: np.random.Generator, machine: Any) -> Case:
+    return _convolution(rng, machine, jit.lockstep, _lockstep_sizes(rng, machine), number(rng, 1, 40))
+
+
+def _lockstep_sizes(rng: np.random.Generator, machine: Any) -> Any:
+    while True:
+        sizes = jit.convolution.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+        if jit.lockstep.works(sizes, machine) and sizes.plane.output_size[1] <= 20:
+            return sizes
+
+
+def _convolution(rng: np.random.Generator, machine: Any, module: Any, sizes: Any, count: int) -> Case:
+    bias, relu = bool(rng.integers(2)), bool(rng.integers(2))
     groups, channels, filters, plane = sizes
     images = integers(rng, count, groups * channels, *plane.image_size)
     weight = integers(rng, groups * filters, channels, *plane.window.kernel)
@@ -144,7 +159,7 @@ def convolution(rng: np.random.Generator, machine: Any) -> Case:
     output += offsets[:, None, None] if bias else 0
     stored, layout = _laid_out(rng, by_group)
     given = {"images": images, "weight": stored, "bias": offsets}
-    kernel = jit.convolution.forward(sizes, layout, bias, relu, machine)
+    kernel = module.forward(sizes, layout, bias, relu, machine)
     expected = {"output": output.clip(0) if relu else output}
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
@@ -169,7 +184,14 @@ def _laid_out(rng: np.random.Generator, weight: np.ndarray) -> tuple[np.ndarray,
 
 def convolution_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
     sizes = jit.convolution.Convolution(number(rng, 1, 2), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
-    count = number(rng, 1, 19)
+    return _weight_gradient(rng, machine, jit.convolution, sizes, number(rng, 1, 19))
+
+
+def lockstep_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
+    return _weight_gradient(rng, machine, jit.lockstep, _lockstep_sizes(rng, machine), number(rng, 1, 40))
+
+
+def _weight_gradient(rng: np.random.Generator, machine: Any, module: Any, sizes: Any, count: int) -> Case:
     groups, channels, filters, plane = sizes
     images = integers(rng, count, groups * channels, *plane.image_size)
     gradient = integers(rng, count, groups * filters, *plane.output_size)
@@ -179,7 +201,7 @@ def convolution_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
     partial = [np.einsum("ngcyxrs,ngkyx->gkcrs", values[part], slopes[part], optimize=True) for part in parts]
     shape = (len(parts), groups * filters, channels, *plane.window.kernel)
     given = {"images": images, "gradient": gradient}
-    kernel = jit.convolution.weight_gradient(sizes, machine)
+    kernel = module.weight_gradient(sizes, machine)
     return Case(kernel, machine, count, parts, given, {"partial": np.array(partial).reshape(shape)})
 
 
@@ -413,6 +435,8 @@ def cross_entropy_gradient(rng: np.random.Generator, machine: Any) -> Case:
 DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     convolution: 60,
     convolution_weight_gradient: 45,
+    lockstep_convolution: 36,
+    lockstep_weight_gradient: 36,
     max_pool: 45,
     max_pool_gradient: 12,
     relu: 12,

@@ -361,3 +361,39 @@ def test_indices_add_subtract_multiply_and_compare() -> None:
 
     found = run(write, 5, found=np.full(16, -77, np.int32))["found"]
     assert found.tolist() == [5, 8, 8, 1, 3, 9, 5, 30, 30, -20, 5, 5, 4, 4, -4, 5]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+def test_a_square_of_vectors_is_transposed(size: int) -> None:
+    def write(b: Any) -> None:
+        x, y = b.pointer("x"), b.pointer("y")
+        for column, vector in enumerate(b.transposed([x.load(row * size, size) for row in range(size)])):
+            y.store(vector, column * size)
+
+    square = floats(size * size).reshape(size, size)
+    np.testing.assert_array_equal(run(write, 0, x=square, y=nothing(size, size))["y"], square.T)
+
+
+def test_places_below_a_number_known_at_run_time(lanes: int) -> None:
+    for count in (0, 1, lanes - 1, lanes, lanes + 3):
+
+        def write(b: Any) -> None:
+            b.pointer("y").store(b.below(b.index("last")).select(b.splat(2.0), b.splat(5.0)))
+
+        expected = [2 if place < count else 5 for place in range(lanes)]
+        assert run(write, count, y=nothing(lanes))["y"].tolist() == expected
+
+
+@pytest.mark.parametrize("distance", [-7, -1, 0, 1, 3, 4, 7])
+def test_steps_to_go_a_distance(distance: int) -> None:
+    for step, expected in ((1, max(0, distance)), (3, max(0, math.ceil(distance / 3)))):
+
+        def write(b: Any, step: int = step) -> None:
+            y = b.pointer("y", jit.builder.INT32)
+            known_later = b.index("last") - (100 - distance)
+            y.store(b.count_up(b.steps(known_later, step), 1, 1), 0)
+            y.store(b.count_up(b.steps(distance, step), 1, 1), 1)
+            y.store(b.count_up(distance - b.index("last"), 1, 1), 2)
+
+        result = run(write, 100, y=np.full(3, -1, np.int32))["y"]
+        assert result.tolist() == [expected, expected, distance - 100]

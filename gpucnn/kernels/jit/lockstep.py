@@ -1,0 +1,289 @@
+"""Convolution of as many images at once as a vector has numbers: each has a place in every vector.
+
+Rows that are no multiple of a vector leave places empty in `convolution`; here none is, however small the images. That
+takes images and gradients turned over in scratch memory, so that the same pixel of all images is a vector:
+
+    images (N, C, H, W)    a0 a1 a2 ...            turned over    a0 b0 c0 ...
+                           b0 b1 b2 ...                           a1 b1 c1 ...
+                           c0 c1 c2 ...                           a2 b2 c2 ...
+
+Taps that lie in the padding are left out, so that nothing is ever multiplied by its zeros.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+
+from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
+from gpucnn.kernels.jit.convolution import Convolution, WeightLayout, filter_blocks
+from gpucnn.kernels.jit.host import Host
+from gpucnn.kernels.jit.kernel import EACH, PARTS, Argument, Kernel
+from gpucnn.kernels.jit.padded import fill, row_vectors
+
+LAYING_OUT = 0.5
+"""What it costs to lay out a number in scratch memory, in multiply-adds of vectors."""
+
+LARGEST_SCRATCH = 8 << 20
+"""Bytes that a thread may need: with more, `convolution` takes less memory and little more time."""
+
+LONGEST_ROW = 256
+"""Positions of a row times taps of a row, which are written out one by one."""
+
+
+def works(sizes: Convolution, machine: Host) -> bool:
+    """Whether this module can do a convolution: whole vectors must fit an image and the output, and code and memory be small."""
+    (rows, columns), (height, width) = sizes.plane.output_size, sizes.plane.image_size
+    image_floats, output_floats = sizes.channels * height * width, sizes.filters * rows * columns
+    smallest_block = min(count for _, count, _ in filter_blocks(sizes.filters, machine.filters_per_tile))
+    return (
+        min(image_floats, smallest_block * rows * columns) >= machine.lanes
+        and (image_floats + output_floats) * machine.lanes * 4 <= LARGEST_SCRATCH
+        and columns * sizes.plane.window.kernel[1] <= LONGEST_ROW
+    )
+
+
+@cache
+def pays(sizes: Convolution, batch: int, gradient: bool, machine: Host) -> bool:
+    """Whether this module's way is faster for so many images than that of `convolution`.
+
+    `gradient`: for the gradient of the weights. What counts are multiply-adds of vectors, and what must be laid out.
+    """
+    plane, lanes = sizes.plane, machine.lanes
+    if not works(sizes, machine):
+        return False
+    (rows, columns), (height, width) = plane.output_size, plane.image_size
+    image_floats, output_floats = sizes.channels * height * width, sizes.filters * rows * columns
+    vector, starts = row_vectors(columns, lanes)
+    vectors = rows * len(starts) * max(vector, lanes // 2) / lanes
+    laid_out = sizes.channels * plane.floats + (output_floats if gradient else 0)
+    by_rows = sizes.channels * sizes.filters * len(sizes.taps) * vectors + LAYING_OUT * laid_out
+    within = plane.reads_within(0) * plane.reads_within(1)
+    in_lockstep = sizes.channels * sizes.filters * within / lanes + LAYING_OUT * (image_floats + output_floats)
+    return in_lockstep * -(-batch // lanes) * lanes < by_rows * batch
+
+
+@cache
+def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, machine: Host) -> Kernel:
+    """images (N, G * C, H, W), weights laid out like that, bias (G * K,) -> output (N, G * K, OH, OW).
+
+    A tile of the output, some filters times some positions of a row, stays in registers while all channels and taps are
+    added up:
+
+                     positions ->
+                  +--------+--------+
+        filters   |  sums  |  sums  |     sums += weight[filter, channel, tap] (one number, spread)
+           |      +--------+--------+             * images[channel, position + tap] (a vector of images)
+           v      |  sums  |  sums  |
+                  +--------+--------+     for every channel, for every tap that is within the images
+    """
+    (height, width), (rows, columns) = sizes.plane.image_size, sizes.plane.output_size
+    (kernel_rows, kernel_columns), (row_stride, column_stride), padding, dilation, _ = sizes.plane.window
+    (top, _), (left, _) = padding
+    groups, channels, filters = sizes.groups, sizes.channels, sizes.filters
+    positions, lanes = rows * columns, machine.lanes
+    image_floats = channels * height * width
+
+    def write(b: Builder) -> None:
+        images, weight, output = b.pointer("images"), b.pointer("weight"), b.pointer("output")
+        offsets = b.pointer("bias") if bias else None
+        turned = b.pointer("scratch")
+        result = turned + image_floats * lanes
+        first, last = b.index("first"), b.index("last")
+        zero = b.splat(0.0)
+
+        def some_images(n: Size) -> None:
+            # Where fewer are left, the last one is worked on several times, with the same results.
+            numbers = [b.smaller(n + i, last - 1) for i in range(lanes)]
+            b.each(0, groups, 1, lambda group: one_group(numbers, group))
+
+        def one_group(numbers: list[Size], group: Size) -> None:
+            turn_over(b, [images + (n * groups + group) * image_floats for n in numbers], turned, image_floats)
+            for start, count, blocks in filter_blocks(filters, machine.filters_per_tile):
+
+                def block_at(block: Size, start: int = start, count: int = count) -> None:
+                    one_block(numbers, group, block * count + start, count)
+
+                b.each(0, blocks, 1, block_at)
+
+        def one_block(numbers: list[Size], group: Size, skipped: Size, count: int) -> None:
+            weights = weight + (group * layout.group + skipped * layout.filter + layout.first)
+            shifts = None if offsets is None else offsets + (group * filters + skipped)
+            b.each(0, rows, 1, lambda y: one_row(y, weights, shifts, count))
+            places = [output + ((n * groups + group) * filters + skipped) * positions for n in numbers]
+            turn_back(b, result, places, count * positions)
+
+        def one_row(y: Size, weights: Pointer, shifts: Pointer | None, count: int) -> None:
+            # Tap row r reads row corner + r * dilation of the images.
+            corner = y * row_stride - top
+            r_first, r_last = (
+                b.steps(0 - corner, dilation[0]),
+                b.smaller(kernel_rows, b.steps(height - corner, dilation[0])),
+            )
+            line = turned + corner * (width * lanes)
+            for x, places in cut_evenly(columns, machine.positions_per_tile(count)):
+                sums = tile(line, weights, shifts, range(x, x + places), count, r_first, r_last)
+                for k in range(count):
+                    for j in range(places):
+                        value = sums[k * places + j]
+                        if relu:
+                            value = (value < zero).select(zero, value)
+                        result.store(value, (k * positions + x + j + y * columns) * lanes)
+
+        def tile(
+            line: Pointer, weights: Pointer, shifts: Pointer | None, xs: range, count: int, r_first: Size, r_last: Size
+        ) -> list[Vector]:
+            def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
+                pixels, factors = line + c * (height * width * lanes), weights + c * layout.channel
+                return b.fold(r_first, r_last, 1, sums, lambda r, sums: add_tap_row(
+                    pixels + r * (dilation[0] * width * lanes), factors + r * layout.row, list(sums)
+                ))  # fmt: skip
+
+            def add_tap_row(pixels: Pointer, factors: Pointer, sums: list[Vector]) -> list[Vector]:
+                for s in range(kernel_columns):
+                    reads = [x * column_stride + s * dilation[1] - left for x in xs]
+                    within = [(j, pixels.load(read * lanes)) for j, read in enumerate(reads) if 0 <= read < width]
+                    for k in range(count):
+                        factor = factors.spread(k * layout.filter + s * layout.column)
+                        for j, vector in within:
+                            sums[k * len(xs) + j] = b.fma(vector, factor, sums[k * len(xs) + j])
+                return sums
+
+            starts = [zero if shifts is None else shifts.spread(k) for k in range(count)]
+            return b.fold(0, channels, 1, [start for start in starts for _ in xs], add_channel)
+
+        b.each(first, last, lanes, some_images)
+
+    arguments = [
+        Argument("images", (EACH, groups * channels, height, width)),
+        Argument("weight", (layout.size,)),
+        Argument("output", (EACH, groups * filters, rows, columns), written=True),
+    ]
+    if bias:
+        arguments.append(Argument("bias", (groups * filters,)))
+    scratch = (image_floats + min(filters, machine.filters_per_tile) * positions) * lanes
+    return Kernel("lockstep_conv2d_forward", (*sizes, layout, bias, relu), tuple(arguments), write, scratch)
+
+
+@cache
+def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
+    """images (N, G * C, H, W), gradient (N, G * K, OH, OW) -> partial (parts, G * K, C, R, S): a sum for each part.
+
+    The sums of some filters and one row of taps, each a vector of images, stay in registers over all positions:
+
+                    taps of a row ->
+                 +------+------+------+
+        filters  | sums | sums | sums |     sums += gradient[filter, position] (a vector of images)
+           |     +------+------+------+             * images[channel, position + tap] (a vector of images)
+           v     | sums | sums | sums |
+                 +------+------+------+     for every position whose tap is within the images
+    """
+    (height, width), (rows, columns) = sizes.plane.image_size, sizes.plane.output_size
+    (kernel_rows, kernel_columns), (row_stride, column_stride), padding, dilation, _ = sizes.plane.window
+    (top, _), (left, _) = padding
+    groups, channels, filters = sizes.groups, sizes.channels, sizes.filters
+    positions, taps, lanes = rows * columns, kernel_rows * kernel_columns, machine.lanes
+    image_floats, gradient_floats = channels * height * width, filters * positions
+
+    def write(b: Builder) -> None:
+        images, gradient, turned = b.pointer("images"), b.pointer("gradient"), b.pointer("scratch")
+        slopes = turned + image_floats * lanes
+        total = b.pointer("partial") + b.index("part") * (groups * filters * channels * taps)
+        first, last = b.index("first"), b.index("last")
+        zero = b.splat(0.0)
+        fill(b, total, 0, groups * filters * channels * taps)
+
+        def some_images(n: Size) -> None:
+            # Where fewer are left, zeros stand for the others: copies of the last one would be added up, too.
+            numbers = [b.smaller(n + i, last - 1) for i in range(lanes)]
+            there = b.below(last - n)
+            b.each(0, groups, 1, lambda group: one_group(numbers, group, there))
+
+        def one_group(numbers: list[Size], group: Size, there: Vector) -> None:
+            places = [images + (n * groups + group) * image_floats for n in numbers]
+            turn_over(b, places, turned, image_floats, there)
+            places = [gradient + (n * groups + group) * gradient_floats for n in numbers]
+            turn_over(b, places, slopes, gradient_floats, there)
+            for start, count, blocks in filter_blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
+
+                def block_at(block: Size, start: int = start, count: int = count) -> None:
+                    one_block(group, block * count + start, count)
+
+                b.each(0, blocks, 1, block_at)
+
+        def one_block(group: Size, skipped: Size, count: int) -> None:
+            weights, of_filters = (
+                total + (group * filters + skipped) * (channels * taps),
+                slopes + skipped * (positions * lanes),
+            )
+            b.each(0, channels, 1, lambda c: b.each(0, kernel_rows, 1, lambda r: one_tap_row(
+                turned + c * (height * width * lanes), r, of_filters, weights + (c * taps + r * kernel_columns), count
+            )))  # fmt: skip
+
+        def one_tap_row(channel: Pointer, r: Size, of_filters: Pointer, weights: Pointer, count: int) -> None:
+            def add_row(y: Size, sums: list[Vector]) -> list[Vector]:
+                sums = list(sums)
+                pixels = channel + (y * row_stride + (r * dilation[0] - top)) * (width * lanes)
+                slope_row = of_filters + y * (columns * lanes)
+                for x in range(columns):
+                    reads = [x * column_stride + s * dilation[1] - left for s in range(kernel_columns)]
+                    vectors = {s: pixels.load(read * lanes) for s, read in enumerate(reads) if 0 <= read < width}
+                    for k in range(count):
+                        slope = slope_row.load((k * positions + x) * lanes)
+                        for s, vector in vectors.items():
+                            sums[k * kernel_columns + s] = b.fma(slope, vector, sums[k * kernel_columns + s])
+                return sums
+
+            # For output row y, tap row r reads row y * row_stride + shift of the images.
+            shift = r * dilation[0] - top
+            y_first, y_last = b.steps(0 - shift, row_stride), b.smaller(rows, b.steps(height - shift, row_stride))
+            sums = b.fold(y_first, y_last, 1, [zero] * (count * kernel_columns), add_row)
+            for k in range(count):
+                for s in range(kernel_columns):
+                    place = weights + (k * channels * taps + s)
+                    place.store(place.load(0, 1) + b.sum(sums[k * kernel_columns + s]))
+
+        b.each(first, last, lanes, some_images)
+
+    arguments = (
+        Argument("images", (EACH, groups * channels, height, width)),
+        Argument("gradient", (EACH, groups * filters, rows, columns)),
+        Argument("partial", (PARTS, groups * filters, channels, kernel_rows, kernel_columns), written=True),
+    )
+    scratch = (image_floats + gradient_floats) * lanes
+    return Kernel("lockstep_conv2d_weight_gradient", tuple(sizes), arguments, write, scratch)
+
+
+def turn_over(b: Builder, images: list[Pointer], turned: Pointer, size: int, there: Vector | None = None) -> None:
+    """Put number i of every image, for all i below `size`, side by side; zeros for images that are not `there`."""
+
+    def turn(start: Size) -> None:
+        for i, vector in enumerate(b.transposed([image.load(start) for image in images])):
+            turned.store(vector if there is None else there.select(vector, b.splat(0.0)), (start + i) * b.lanes)
+
+    _cover(b, size, turn)
+
+
+def turn_back(b: Builder, turned: Pointer, images: list[Pointer], size: int) -> None:
+    """The way back from `turn_over`."""
+
+    def turn(start: Size) -> None:
+        vectors = b.transposed([turned.load((start + i) * b.lanes) for i in range(b.lanes)])
+        for image, vector in zip(images, vectors, strict=True):
+            image.store(vector, start)
+
+    _cover(b, size, turn)
+
+
+def _cover(b: Builder, size: int, body: Callable[[Size], None]) -> None:
+    """body(start) for whole vectors that cover `size` elements, which are a vector at least; the last may overlap."""
+    whole = size // b.lanes * b.lanes
+    b.each(0, whole, b.lanes, body)
+    if whole < size:
+        body(size - b.lanes)
+
+
+def cut_evenly(size: int, most: int) -> list[tuple[int, int]]:
+    """The (start, length) of pieces of `most` or fewer, as equal as can be."""
+    pieces = -(-size // most)
+    bounds = [piece * size // pieces for piece in range(pieces + 1)]
+    return [(start, stop - start) for start, stop in pairwise(bounds)]
