@@ -44,13 +44,13 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 2)])
+@pytest.mark.parametrize(("stride", "groups", "batch"), [(1, 1, 19), (2, 2, 19), (1, 1, 64), (2, 2, 90)])
 def test_convolution(
-    on_cpu: Backend, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, stride: int, groups: int
+    on_cpu: Backend, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, stride: int, groups: int, batch: int
 ) -> None:
     window = Window.of(3, stride, 1)
-    images, weight, bias = normal(rng, 19, 16, 24, 24), normal(rng, 24, 16 // groups, 3, 3), normal(rng, 24)
-    gradient = normal(rng, 19, 24, 24 // stride, 24 // stride)
+    images, weight, bias = normal(rng, batch, 16, 24, 24), normal(rng, 24, 16 // groups, 3, 3), normal(rng, 24)
+    gradient = normal(rng, batch, 24, 24 // stride, 24 // stride)
 
     def compute() -> list[np.ndarray]:
         output = conv2d(images, weight, bias, window, groups, relu=True)

@@ -1,0 +1,68 @@
+"""Which convolutions are done in lockstep, and that those which are give what NumPy's give."""
+
+import numpy as np
+import pytest
+
+from gpucnn.geometry import Window
+from gpucnn.kernels import jit
+from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
+from tests.kernels.jit.kernel_cases import machine_of
+
+pytestmark = pytest.mark.usefixtures("needs_llvmlite")
+
+
+def sizes(channels: int, filters: int, size: int, window: Window) -> jit.convolution.Convolution:
+    plane = jit.padded.PaddedPlane((size, size), window, window.output_size((size, size)))
+    return jit.convolution.Convolution(1, channels, filters, plane)
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "size", "window", "batch", "forward", "gradient"),
+    [
+        pytest.param(6, 16, 14, Window.of(5), 64, True, True, id="rows of 10 leave vectors empty"),
+        pytest.param(6, 16, 14, Window.of(5), 16, True, True, id="one vector of images"),
+        pytest.param(6, 16, 14, Window.of(5), 1, False, False, id="one image"),
+        pytest.param(6, 16, 14, Window.of(5), 17, False, False, id="a vector, and another for one image"),
+        pytest.param(64, 64, 8, Window.of(3, 1, 1), 64, True, True, id="much padding"),
+        pytest.param(16, 16, 32, Window.of(3, 1, 1), 64, False, True, id="whole vectors, little padding"),
+        pytest.param(3, 16, 32, Window.of(3, 1, 1), 64, False, True, id="more to turn over than to multiply"),
+        pytest.param(1, 2, 3, Window.of(1), 64, False, False, id="images smaller than a vector"),
+        pytest.param(16, 1, 3, Window.of(3, 1, 1), 64, False, False, id="outputs smaller than a vector"),
+        pytest.param(512, 512, 14, Window.of(3, 1, 1), 64, False, False, id="too much memory"),
+        pytest.param(4, 4, 130, Window.of(2, 1), 64, False, False, id="too much code"),
+    ],
+)
+def test_what_is_done_in_lockstep(
+    channels: int, filters: int, size: int, window: Window, batch: int, forward: bool, gradient: bool
+) -> None:
+    convolution = sizes(channels, filters, size, window)
+    machine = machine_of(16)
+    assert jit.lockstep.pays(convolution, batch, False, machine) == forward
+    assert jit.lockstep.pays(convolution, batch, True, machine) == gradient
+
+
+@pytest.mark.parametrize("batch", [64, 40])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    "window",
+    [Window.of(5), Window.of(3, 2, 1), Window.of(3, 1, 2, 2), Window.of((1, 4), (1, 3), (0, 2)), Window.of(3, 3)],
+)
+def test_batches_in_lockstep_give_what_numpy_gives(
+    rng: np.random.Generator, window: Window, groups: int, batch: int
+) -> None:
+    """Small integers, whose sums are exact: with strides the gradient of the images consists of phases."""
+
+    def integers(*shape: int) -> np.ndarray:
+        return rng.integers(-4, 5, shape).astype(np.float32)
+
+    images, weight, bias = integers(batch, 6, 14, 14), integers(10, 6 // groups, *window.kernel), integers(10)
+    gradient = integers(batch, 10, *window.output_size((14, 14)))
+    results = []
+    for mode in ("jit", "numpy"):
+        with jit.use(mode):
+            output = conv2d(images, weight, bias, window, groups, relu=True)
+            gradients = [np.empty_like(array) for array in (images, weight, bias)]
+            conv2d_gradients(gradient, images, weight, images.shape, window, groups, output, *gradients)
+            results.append([output, *gradients])
+    for ours, numpys in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, numpys)
