@@ -73,7 +73,8 @@ def pool(size: int) -> "Iterator[list[Worker]]":
         lent.lock.release()
 
 
-def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> list[slice]:
+@functools.cache
+def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> tuple[slice, ...]:
     """`count` items, each of so much `work`, cut into parts of about equal size: one of them where there is little to do.
 
     Parts begin at multiples of `step`. Neither the machine nor its threads matter, so that sums over parts are always the
@@ -82,7 +83,7 @@ def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> list[sl
     steps = -(-count // step)
     number = max(1, min(most, steps, count * work // LEAST_WORK))
     bounds = [part * steps // number * step for part in range(number)]
-    return list(map(slice, bounds, [*bounds[1:], count]))
+    return tuple(map(slice, bounds, [*bounds[1:], count]))
 
 
 @contextmanager

@@ -275,7 +275,7 @@ def _sum_of_passes(values: Array, task: Callable[[slice], Array]) -> Array:
     return functools.reduce(np.add, found)
 
 
-def _parts(values: Array) -> list[slice]:
+def _parts(values: Array) -> tuple[slice, ...]:
     return cut(len(values), values[0].size * ELEMENT, PASS_PARTS)
 
 

@@ -207,9 +207,9 @@ def _fill_gradients(
                 target += col2im(columns, target.shape, part)
 
 
-def _parts(like: Array, batch: int, work: int, most: int = MOST_PARTS) -> list[slice]:
+def _parts(like: Array, batch: int, work: int, most: int = MOST_PARTS) -> tuple[slice, ...]:
     """The batch in parts for threads; on a GPU it stays whole."""
-    return batch_parts(batch, work, most) if xp_of(like) is np else [slice(0, batch)]
+    return batch_parts(batch, work, most) if xp_of(like) is np else (slice(0, batch),)
 
 
 def _tiles(

@@ -50,7 +50,7 @@ def column_byte_cap(array: Array) -> int:
     return HOST_COLUMN_BYTES if xp_of(array) is np else DEVICE_COLUMN_BYTES
 
 
-def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> list[slice]:
+def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> tuple[slice, ...]:
     """A batch in parts for the threads that convolve it with NumPy, where an image takes so many multiply-adds.
 
     Their number is a power of 2, so that two or four threads have equally many.

@@ -247,20 +247,25 @@ def test_nothing_is_kept_alive_after_a_loop() -> None:
     assert ended.wait(10)
 
 
-@given(count=st.integers(0, 2000), work=st.integers(0, 1 << 24), most=st.integers(1, 64))
-def test_parts_cover_all_items_in_order_and_evenly(count: int, work: int, most: int) -> None:
-    parts = cut(count, work, most)
+@given(
+    count=st.integers(0, 2000), work=st.integers(0, 1 << 24), most=st.integers(1, 64), step=st.sampled_from([1, 4, 16])
+)
+def test_parts_cover_all_items_in_order_and_evenly(count: int, work: int, most: int, step: int) -> None:
+    parts = cut(count, work, most, step)
     assert [item for part in parts for item in range(part.start, part.stop)] == list(range(count))
-    sizes = [part.stop - part.start for part in parts]
-    assert 1 <= len(parts) <= max(1, min(most, count))
-    assert max(sizes) - min(sizes) <= 1
+    assert all(part.start % step == 0 for part in parts)
+    steps = [-(-(part.stop - part.start) // step) for part in parts]
+    largest = max(1, min(most, -(-count // step)))
+    assert 1 <= len(parts) <= largest
+    assert max(steps) - min(steps) <= 1
     assert len(parts) == 1 or count * work // len(parts) >= LEAST_WORK
-    largest = max(1, min(most, count))
     assert len(parts) == largest or count * work < (len(parts) + 1) * LEAST_WORK
 
 
 def test_parts_of_much_work() -> None:
-    assert cut(10, LEAST_WORK) == [slice(part * 10 // MOST_PARTS, (part + 1) * 10 // MOST_PARTS) for part in range(8)]
-    assert cut(3, LEAST_WORK) == [slice(0, 1), slice(1, 2), slice(2, 3)]
-    assert cut(4, LEAST_WORK // 2) == [slice(0, 2), slice(2, 4)]
-    assert cut(0, LEAST_WORK) == [slice(0, 0)]
+    eighths = tuple(slice(part * 10 // MOST_PARTS, (part + 1) * 10 // MOST_PARTS) for part in range(8))
+    assert cut(10, LEAST_WORK) == eighths
+    assert cut(3, LEAST_WORK) == (slice(0, 1), slice(1, 2), slice(2, 3))
+    assert cut(4, LEAST_WORK // 2) == (slice(0, 2), slice(2, 4))
+    assert cut(40, LEAST_WORK, 2, 16) == (slice(0, 16), slice(16, 40))
+    assert cut(0, LEAST_WORK) == (slice(0, 0),)

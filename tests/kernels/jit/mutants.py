@@ -19,7 +19,6 @@ WRITE = f"{GUARDS}::test_kernels_write_their_results_and_nothing_else"
 READ = f"{GUARDS}::test_kernels_read_nothing_beyond_their_arrays"
 KERNELS_OF = {
     "convolution.py": ("convolution", "convolution_weight_gradient"),
-    "lockstep.py": ("lockstep_convolution", "lockstep_weight_gradient"),
     "padded.py": ("convolution", "convolution_weight_gradient", "max_pool"),
     "max_pool.py": ("max_pool", "max_pool_gradient"),
     "relu.py": ("relu", "relu_gradient", "plane_sums"),
@@ -33,6 +32,12 @@ KERNELS_OF = {
 }
 TESTS_OF = {
     **{name: [*(f"{WRITE}[{kernel}]" for kernel in kernels), READ] for name, kernels in KERNELS_OF.items()},
+    "lockstep.py": [
+        f"{WRITE}[lockstep_convolution]",
+        f"{WRITE}[lockstep_weight_gradient]",
+        READ,
+        "tests/kernels/jit/test_lockstep.py",
+    ],
     "builder.py": ["tests/kernels/jit/test_builder.py", "tests/kernels/jit/test_exponential.py"],
     "exponential.py": ["tests/kernels/jit/test_exponential.py"],
     "kernel.py": ["tests/kernels/jit/test_kernel.py"],
@@ -429,17 +434,18 @@ MUTANTS = [
     Mutant("builder.py", "ALIGNMENT = 4", "ALIGNMENT = 64"),
     Mutant("builder.py", "if isinstance(other, int) and other == 1:", "if isinstance(other, int) and other >= 1:"),
     # The checked entry.
-    Mutant("kernel.py", "if not 0 <= part.start", "if not -1 <= part.start"),
-    Mutant("kernel.py", "part.stop <= count:", "part.stop <= count + 1:"),
+    Mutant("kernel.py", "if not 0 <= start", "if not -1 <= start"),
+    Mutant("kernel.py", "stop <= count:", "stop <= count + 1:"),
     Mutant("kernel.py", "sizes.setdefault(FREE, ", "sizes.__setitem__(FREE, "),
     Mutant("kernel.py", "table.append(sizes.get(FREE, 0))", "table.append(0)"),
-    Mutant("kernel.py", "or array.dtype != argument.dtype ", ""),
+    Mutant("kernel.py", "or array.dtype != dtype ", ""),
     Mutant("kernel.py", "or array.shape != shape", ""),
+    Mutant("kernel.py", "address if address % itemsize == 0 else", "address or"),
     Mutant("kernel.py", "flags.c_contiguous or", "flags.c_contiguous and False or"),
     Mutant("kernel.py", "flags.aligned or (", "flags.aligned and False or ("),
     Mutant("kernel.py", "flags.writeable)", "flags.writeable and False)"),
     Mutant("kernel.py", "if len(arrays) != len(kernel.arguments):", "if False:"),
-    Mutant("kernel.py", "_start(scratch)", "_start(workspace((kernel.scratch,), _FLOATS))"),
+    Mutant("kernel.py", "_from_buffer(scratch)", "_from_buffer(workspace((kernel.scratch,), _FLOATS))"),
     Mutant("kernel.py", "with _compiling:\n            if key not in _functions:", "with _compiling:\n            if True:"),
     # The cache.
     Mutant("compiler.py", "if hashlib.sha256(code).digest() == digest else None", ""),

@@ -66,3 +66,19 @@ def test_batches_in_lockstep_give_what_numpy_gives(
             results.append([output, *gradients])
     for ours, numpys in zip(*results, strict=True):
         np.testing.assert_array_equal(ours, numpys)
+
+
+@pytest.mark.parametrize("infinite", ["images", "gradient"])
+def test_images_that_are_not_there_meet_no_infinity(infinite: str) -> None:
+    """The last of 24 images stands in for those that would fill the second vector, but its infinities must meet no zero."""
+    window = Window.of(5)
+    arrays = {"images": np.ones((24, 6, 14, 14), np.float32), "gradient": np.ones((24, 16, 10, 10), np.float32)}
+    arrays[infinite][-1] = np.inf
+    assert jit.lockstep.pays(sizes(6, 16, 14, window), 24, True, jit.host.host())
+    weight = np.ones((16, 6, 5, 5), np.float32)
+    found = np.empty_like(weight)
+    with jit.use("jit"):
+        conv2d_gradients(
+            arrays["gradient"], arrays["images"], weight, (24, 6, 14, 14), window, 1, None, None, found, None
+        )
+    np.testing.assert_array_equal(found, np.inf)
