@@ -161,7 +161,8 @@ def memory_plan(
     largest = max(math.prod(cost.output_shape) for cost in costs) * image.itemsize
     few = max(BATCHES[0], math.ceil(ELIDED / largest))
     many = few + few // 2
-    _moments(model, input_shape, few)  # what only a first use allocates would look like a batch's
+    for batch in (few, many):  # what only a first use allocates would look like a batch's
+        _moments(model, input_shape, batch)
     before, after = (_moments(model, input_shape, batch) for batch in (few, many))
     moments: list[Moment] = []
     for (place, less), (_, more) in zip(before, after, strict=True):
