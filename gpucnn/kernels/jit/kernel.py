@@ -80,7 +80,7 @@ _DTYPES = {name: (np.dtype(name), np.dtype(name).itemsize) for name in ("float32
 
 
 def _address(kernel: Kernel, argument: Argument, array: np.ndarray | None, sizes: dict[int, int]) -> int:
-    _, shape, kind, written = argument
+    shape, kind = argument.shape, argument.dtype
     if shape and shape[0] < 0:
         if shape[0] == FREE:
             sizes.setdefault(FREE, len(array) if isinstance(array, np.ndarray) and array.ndim else 0)

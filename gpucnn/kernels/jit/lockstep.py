@@ -12,13 +12,12 @@ Taps that lie in the padding are left out, so that nothing is ever multiplied by
 
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
 
 from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.convolution import Convolution, WeightLayout, filter_blocks
 from gpucnn.kernels.jit.host import Host
 from gpucnn.kernels.jit.kernel import EACH, PARTS, Argument, Kernel
-from gpucnn.kernels.jit.padded import fill, row_vectors
+from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
 
 LAYING_OUT = 0.5
 """What it costs to lay out a number in scratch memory, in multiply-adds of vectors."""
@@ -26,19 +25,18 @@ LAYING_OUT = 0.5
 LARGEST_SCRATCH = 8 << 20
 """Bytes that a thread may need: with more, `convolution` takes less memory and little more time."""
 
-LONGEST_ROW = 256
-"""Positions of a row times taps of a row, which are written out one by one."""
+POSITIONS_AT_ONCE = 4
+"""Positions that the weight's gradient writes out one by one: a loop of a single one would take longer."""
 
 
 def works(sizes: Convolution, machine: Host) -> bool:
-    """Whether this module can do a convolution: whole vectors must fit an image and the output, and code and memory be small."""
+    """Whether this module can do a convolution: whole vectors must fit an image and the output, and its memory be small."""
     (rows, columns), (height, width) = sizes.plane.output_size, sizes.plane.image_size
     image_floats, output_floats = sizes.channels * height * width, sizes.filters * rows * columns
     smallest_block = min(count for _, count, _ in filter_blocks(sizes.filters, machine.filters_per_tile))
     return (
         min(image_floats, smallest_block * rows * columns) >= machine.lanes
         and (image_floats + output_floats) * machine.lanes * 4 <= LARGEST_SCRATCH
-        and columns * sizes.plane.window.kernel[1] <= LONGEST_ROW
     )
 
 
@@ -57,7 +55,7 @@ def pays(sizes: Convolution, batch: int, gradient: bool, machine: Host) -> bool:
     vectors = rows * len(starts) * max(vector, lanes // 2) / lanes
     laid_out = sizes.channels * plane.floats + (output_floats if gradient else 0)
     by_rows = sizes.channels * sizes.filters * len(sizes.taps) * vectors + LAYING_OUT * laid_out
-    within = plane.reads_within(0) * plane.reads_within(1)
+    within = plane.reads_within(0, range(rows)) * plane.reads_within(1, range(columns))
     in_lockstep = sizes.channels * sizes.filters * within / lanes + LAYING_OUT * (image_floats + output_floats)
     return in_lockstep * -(-batch // lanes) * lanes < by_rows * batch
 
@@ -115,19 +113,22 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
         def one_row(y: Size, weights: Pointer, shifts: Pointer | None, count: int) -> None:
             # Tap row r reads row corner + r * dilation of the images.
             corner = y * row_stride - top
-            r_first, r_last = (
-                b.steps(0 - corner, dilation[0]),
-                b.smaller(kernel_rows, b.steps(height - corner, dilation[0])),
-            )
-            line = turned + corner * (width * lanes)
-            for x, places in cut_evenly(columns, machine.positions_per_tile(count)):
-                sums = tile(line, weights, shifts, range(x, x + places), count, r_first, r_last)
-                for k in range(count):
-                    for j in range(places):
-                        value = sums[k * places + j]
-                        if relu:
-                            value = (value < zero).select(zero, value)
-                        result.store(value, (k * positions + x + j + y * columns) * lanes)
+            r_first = b.steps(0 - corner, dilation[0])
+            r_last = b.smaller(kernel_rows, b.steps(height - corner, dilation[0]))
+            line, result_line = turned + corner * (width * lanes), result + y * (columns * lanes)
+            for x, places, tiles in row_tiles(sizes.plane, machine.positions_per_tile(count)):
+
+                def tile_at(further: Size, x: int = x, places: int = places) -> None:
+                    pixels = line + further * (column_stride * lanes)
+                    sums = tile(pixels, weights, shifts, range(x, x + places), count, r_first, r_last)
+                    for k in range(count):
+                        for j in range(places):
+                            value = sums[k * places + j]
+                            if relu:
+                                value = (value < zero).select(zero, value)
+                            (result_line + further * lanes).store(value, (k * positions + x + j) * lanes)
+
+                b.each(0, tiles * places, places, tile_at)
 
         def tile(
             line: Pointer, weights: Pointer, shifts: Pointer | None, xs: range, count: int, r_first: Size, r_last: Size
@@ -221,14 +222,24 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
         def one_tap_row(channel: Pointer, r: Size, of_filters: Pointer, weights: Pointer, count: int) -> None:
             def add_row(y: Size, sums: list[Vector]) -> list[Vector]:
-                sums = list(sums)
-                pixels = channel + (y * row_stride + (r * dilation[0] - top)) * (width * lanes)
-                slope_row = of_filters + y * (columns * lanes)
-                for x in range(columns):
+                line = channel + (y * row_stride + (r * dilation[0] - top)) * (width * lanes)
+                slope_line = of_filters + y * (columns * lanes)
+                for x, places, tiles in row_tiles(sizes.plane, POSITIONS_AT_ONCE):
+
+                    def add_tile(further: Size, sums: list[Vector], xs: range = range(x, x + places)) -> list[Vector]:
+                        return add(
+                            line + further * (column_stride * lanes), slope_line + further * lanes, xs, list(sums)
+                        )
+
+                    sums = b.fold(0, tiles * places, places, sums, add_tile)
+                return sums
+
+            def add(pixels: Pointer, slope_line: Pointer, xs: range, sums: list[Vector]) -> list[Vector]:
+                for x in xs:
                     reads = [x * column_stride + s * dilation[1] - left for s in range(kernel_columns)]
                     vectors = {s: pixels.load(read * lanes) for s, read in enumerate(reads) if 0 <= read < width}
                     for k in range(count):
-                        slope = slope_row.load((k * positions + x) * lanes)
+                        slope = slope_line.load((k * positions + x) * lanes)
                         for s, vector in vectors.items():
                             sums[k * kernel_columns + s] = b.fma(slope, vector, sums[k * kernel_columns + s])
                 return sums
@@ -282,8 +293,21 @@ def _cover(b: Builder, size: int, body: Callable[[Size], None]) -> None:
         body(size - b.lanes)
 
 
-def cut_evenly(size: int, most: int) -> list[tuple[int, int]]:
-    """The (start, length) of pieces of `most` or fewer, as equal as can be."""
-    pieces = -(-size // most)
-    bounds = [piece * size // pieces for piece in range(pieces + 1)]
-    return [(start, stop - start) for start, stop in pairwise(bounds)]
+def row_tiles(plane: PaddedPlane, most: int) -> list[tuple[int, int, int]]:
+    """A row's positions, in tiles of `most` or fewer: (the first position, positions of a tile, tiles that are alike).
+
+    Tiles side by side are alike if they are equally long and none of their taps lies in the padding.
+    """
+    columns = plane.output_size[1]
+    tiles = -(-columns // most)
+    found: list[tuple[int, int, int]] = []
+    x, inside = 0, False
+    for number in range(tiles):
+        places = -(-(columns - x) // (tiles - number))
+        before, inside = inside, plane.reads_within(1, range(x, x + places)) == places * plane.window.kernel[1]
+        if found and before and inside and found[-1][1] == places:
+            found[-1] = (*found[-1][:2], found[-1][2] + 1)
+        else:
+            found.append((x, places, 1))
+        x += places
+    return found

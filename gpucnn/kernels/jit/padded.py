@@ -48,14 +48,11 @@ class PaddedPlane(NamedTuple):
         """The length of a plane."""
         return self.rows * self.row_floats
 
-    def reads_within(self, axis: int) -> int:
-        """How often a tap of some window lies within the image on an axis, not in its padding."""
+    def reads_within(self, axis: int, positions: range) -> int:
+        """How often a tap of the windows at some positions of an axis lies within the image, not in its padding."""
         stride, dilation, before = self.window.stride[axis], self.window.dilation[axis], self.window.padding[axis][0]
-        places = (
-            position * stride + tap * dilation - before
-            for position in range(self.output_size[axis])
-            for tap in range(self.window.kernel[axis])
-        )
+        taps = range(self.window.kernel[axis])
+        places = (position * stride + tap * dilation - before for position in positions for tap in taps)
         return sum(0 <= place < self.image_size[axis] for place in places)
 
     def tap_offset(self, row: int, column: int) -> int:
