@@ -39,9 +39,7 @@ def empty(shape: Shape, dtype: Any) -> np.ndarray:
     nbytes = int(math.prod(shape)) * dtype.itemsize
     if nbytes < LEAST_BYTES or not _pooled.get():
         return np.empty(shape, dtype)
-    flat = np.asarray(_pool.take(_rounded(nbytes)))
-    array: np.ndarray = flat[:nbytes].view(dtype).reshape(shape)
-    return array
+    return np.ndarray(shape, dtype, np.asarray(_pool.take(_rounded(nbytes))).data)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:
@@ -78,12 +76,12 @@ class _Lease:
 
     __slots__ = ("__array_interface__", "_block", "_memory")
 
-    def __init__(self, memory: np.ndarray, block: "_Block") -> None:
-        self._memory, self._block = memory, block
-        self.__array_interface__ = memory.__array_interface__
+    def __init__(self, block: "_Block", memory: np.ndarray, interface: dict[str, Any]) -> None:
+        self._block, self._memory, self.__array_interface__ = block, memory, interface
 
     def __del__(self) -> None:
-        _pool.returned.append(self._block)
+        parts = self._block, self._memory, self.__array_interface__
+        _pool.returned.setdefault(self._block.size, deque()).append(parts)
 
 
 class _Block(NamedTuple):
@@ -110,8 +108,8 @@ class _Pool:
     """
 
     def __init__(self) -> None:
-        self.returned: deque[_Block] = deque()
-        """Blocks that nobody looks at any more. The collector of garbage may append some at any moment, also in `take`."""
+        self.returned: dict[int, deque[tuple[_Block, np.ndarray, dict[str, Any]]]] = {}
+        """What leases that ended were made of, by size. The collector of garbage may add some at any moment, also in `take`."""
         self._lock = threading.Lock()
         self._regions: dict[int, _Region] = {}
         self._free: list[_Block] = []
@@ -122,10 +120,13 @@ class _Pool:
 
     def take(self, size: int) -> _Lease:
         with self._lock:
-            self._settle()
             self._handed_out += 1
             if self._handed_out % UNUSED_AFTER == 0:
+                self._settle()
                 self._drop_unused()
+            if waiting := self.returned.get(size):  # a step that is repeated asks for the same sizes again
+                return _Lease(*waiting.pop())
+            self._settle()
             self._used_bytes += size
             self._most_used_bytes = max(self._most_used_bytes, self._used_bytes)
             place = bisect_left(self._free, (size,))
@@ -133,8 +134,8 @@ class _Pool:
             self._remove(free)
             if free.size > size:
                 self._insert(_Block(free.size - size, free.region, free.start + size))
-            block = _Block(size, free.region, free.start)
-            return _Lease(self._regions[free.region].memory[free.start : free.start + size], block)
+            memory = self._regions[free.region].memory[free.start : free.start + size]
+            return _Lease(_Block(size, free.region, free.start), memory, memory.__array_interface__)
 
     def clear(self) -> None:
         """Give up all regions that are free as a whole."""
@@ -156,19 +157,23 @@ class _Pool:
 
     def _settle(self) -> None:
         """Join blocks that came back with free neighbours."""
-        while self.returned:
-            size, region, start = self.returned.popleft()
-            self._used_bytes -= size
-            before, after = self._by_end.get((region, start)), self._by_start.get((region, start + size))
-            if before is not None:
-                self._remove(before)
-                start, size = before.start, size + before.size
-            if after is not None:
-                self._remove(after)
-                size += after.size
-            self._insert(_Block(size, region, start))
-            if size == self._regions[region].memory.size:
-                self._regions[region].idle_since = self._handed_out
+        for waiting in list(self.returned.values()):
+            while waiting:
+                self._join(waiting.popleft()[0])
+
+    def _join(self, block: _Block) -> None:
+        size, region, start = block
+        self._used_bytes -= size
+        before, after = self._by_end.get((region, start)), self._by_start.get((region, start + size))
+        if before is not None:
+            self._remove(before)
+            start, size = before.start, size + before.size
+        if after is not None:
+            self._remove(after)
+            size += after.size
+        self._insert(_Block(size, region, start))
+        if size == self._regions[region].memory.size:
+            self._regions[region].idle_since = self._handed_out
 
     def _grow(self, size: int) -> _Block:
         """A new region, for a block of `size` at least, after idle ones have made room for it."""

@@ -8,7 +8,8 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from gpucnn.backend.blas import one_blas_thread
@@ -73,8 +74,23 @@ def pool(size: int) -> "Iterator[list[Worker]]":
         lent.lock.release()
 
 
+class Parts(tuple[slice, ...]):
+    """The slices that a loop's items are cut into; compiled code reads their `bounds`, where each begins and where it ends."""
+
+    bounds: "array[int]"
+    stop: int
+    """Below which all items are; -1 if a slice begins below 0, or ends before it begins."""
+
+    def __new__(cls, slices: Iterable[slice]) -> "Parts":
+        parts = super().__new__(cls, slices)
+        parts.bounds = array("q", [end for part in parts for end in (part.start, part.stop)])
+        forwards = all(0 <= part.start <= part.stop for part in parts)
+        parts.stop = max((part.stop for part in parts), default=0) if forwards else -1
+        return parts
+
+
 @functools.cache
-def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> tuple[slice, ...]:
+def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> Parts:
     """`count` items, each of so much `work`, cut into parts of about equal size: one of them where there is little to do.
 
     Parts begin at multiples of `step`. Neither the machine nor its threads matter, so that sums over parts are always the
@@ -83,7 +99,7 @@ def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> tuple[s
     steps = -(-count // step)
     number = max(1, min(most, steps, count * work // LEAST_WORK))
     bounds = [part * steps // number * step for part in range(number)]
-    return tuple(map(slice, bounds, [*bounds[1:], count]))
+    return Parts(map(slice, bounds, [*bounds[1:], count]))
 
 
 @contextmanager

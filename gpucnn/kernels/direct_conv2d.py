@@ -30,13 +30,18 @@ LARGEST_PARTIAL_SUMS = 4 << 20
 
 def suits(like: Array, weight: Array, image_shape: Shape, window: Window) -> bool:
     """Whether compiled loops do this convolution of images (N, C, H, W) well, and its gradients, on arrays like these."""
-    if not jit.accepts(like, weight) or 0 in image_shape or 0 in weight.shape:
+    return jit.accepts(like, weight) and _shapes_suit(image_shape, weight.shape, window)
+
+
+@cache
+def _shapes_suit(image_shape: Shape, weight_shape: Shape, window: Window) -> bool:
+    if 0 in image_shape or 0 in weight_shape:
         return False
     rows, columns = window.output_size((image_shape[2], image_shape[3]))
-    channels = max(weight.shape[0], weight.shape[1])
+    channels = max(weight_shape[0], weight_shape[1])
     padded = (rows * window.stride[0] + window.extent[0]) * (columns * window.stride[1] + window.extent[1])
     code = columns * window.kernel[0] * window.kernel[1] + max(window.stride) ** 2
-    return columns >= LEAST_WIDTH and channels * padded * like.itemsize <= LARGEST_KEPT and code <= LARGEST_CODE
+    return columns >= LEAST_WIDTH and channels * padded * 4 <= LARGEST_KEPT and code <= LARGEST_CODE
 
 
 def conv2d(images: Array, weight: Array, bias: Array | None, window: Window, groups: int, relu: bool) -> Array:

@@ -34,15 +34,16 @@ _MODULES = (
     "relu",
     "updates",
 )
+_FLOAT = np.dtype(np.float32)
 _chosen: str | None = None
 
 
 def accepts(*arrays: Array | None) -> bool:
     """Whether compiled loops work on these arrays: NumPy's, of float32, where they are in use. None does no harm."""
-    return (
-        all(array is None or (type(array) is np.ndarray and array.dtype == np.float32) for array in arrays)
-        and mode() == "jit"
-    )
+    for array in arrays:
+        if array is not None and (type(array) is not np.ndarray or array.dtype != _FLOAT):
+            return False
+    return mode() == "jit"
 
 
 def mode() -> str:

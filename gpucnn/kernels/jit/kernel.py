@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpucnn.backend.threads import Parts, cut
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import LaunchError
 from gpucnn.kernels.jit.builder import PARAMETERS, Builder
@@ -49,28 +50,25 @@ def run(kernel: Kernel, count: int, arrays: Sequence[np.ndarray | None], parts: 
     Raises LaunchError, which names kernel and argument, for arrays that are not what the kernel was made for: nothing
     would stop it from writing past their ends.
     """
-    pieces = [slice(0, count)] if parts is None else parts
-    bounds = machine_array("q")
-    for part in pieces:
-        start, stop = part.start, part.stop
-        if not 0 <= start <= stop <= count:
-            raise LaunchError(f"{kernel.name}: the parts {pieces} are not within {count} items")
-        bounds.append(start)
-        bounds.append(stop)
+    if parts is None:
+        parts = cut(count, 0)
+    elif not isinstance(parts, Parts):
+        parts = Parts(parts)
+    if not 0 <= parts.stop <= count:
+        raise LaunchError(f"{kernel.name}: the parts {list(parts)} are not within {count} items")
     if len(arrays) != len(kernel.arguments):
         names = ", ".join(argument.name for argument in kernel.arguments)
         raise LaunchError(f"{kernel.name}: takes {len(kernel.arguments)} arrays ({names}), got {len(arrays)}")
-    sizes = {EACH: count, PARTS: len(pieces)}
-    table = machine_array("q")
-    for argument, array in zip(kernel.arguments, arrays, strict=True):
-        table.append(_address(kernel, argument, array, sizes))
+    sizes = {EACH: count, PARTS: len(parts)}
+    table = machine_array("q", [_address(kernel, *pair, sizes) for pair in zip(kernel.arguments, arrays, strict=True)])
     table.append(sizes.get(FREE, 0))
     address, function = _function(kernel)
-    if len(pieces) > 1 and dispatcher().run(address, table, bounds, kernel.scratch):
+    if len(parts) > 1 and dispatcher().run(address, table, parts.bounds, kernel.scratch):
         return
-    scratch = workspace((kernel.scratch,), _FLOATS)  # held, as nobody else keeps a large one
-    places = table.buffer_info()[0], ctypes.addressof(_from_buffer(scratch)) if kernel.scratch else 0
-    for number, part in enumerate(pieces):
+    # `scratch` is held here, as nobody else keeps a large one.
+    scratch = workspace((kernel.scratch,), _FLOATS) if kernel.scratch else _FLOATS
+    places = table.buffer_info()[0], ctypes.addressof(_from_buffer(scratch))
+    for number, part in enumerate(parts):
         function(part.start, part.stop, number, *places)
 
 

@@ -447,8 +447,8 @@ MUTANTS = [
     Mutant("builder.py", "ALIGNMENT = 4", "ALIGNMENT = 64"),
     Mutant("builder.py", "if isinstance(other, int) and other == 1:", "if isinstance(other, int) and other >= 1:"),
     # The checked entry.
-    Mutant("kernel.py", "if not 0 <= start", "if not -1 <= start"),
-    Mutant("kernel.py", "stop <= count:", "stop <= count + 1:"),
+    Mutant("kernel.py", "if not 0 <= parts.stop", "if not -1 <= parts.stop"),
+    Mutant("kernel.py", "parts.stop <= count:", "parts.stop <= count + 1:"),
     Mutant("kernel.py", "sizes.setdefault(FREE, ", "sizes.__setitem__(FREE, "),
     Mutant("kernel.py", "table.append(sizes.get(FREE, 0))", "table.append(0)"),
     Mutant("kernel.py", "or array.dtype != dtype ", ""),
