@@ -47,7 +47,8 @@ def pays(sizes: Convolution, batch: int, gradient: bool, machine: Host) -> bool:
     `gradient`: for the gradient of the weights. What counts are multiply-adds of vectors, and what must be laid out.
     """
     plane, lanes = sizes.plane, machine.lanes
-    if not works(sizes, machine):
+    # The gradient's tile of a single column of taps reads as much as it multiplies.
+    if not works(sizes, machine) or (gradient and plane.window.kernel[1] == 1):
         return False
     (rows, columns), (height, width) = plane.output_size, plane.image_size
     image_floats, output_floats = sizes.channels * height * width, sizes.filters * rows * columns

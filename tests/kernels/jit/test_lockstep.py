@@ -26,6 +26,7 @@ def sizes(channels: int, filters: int, size: int, window: Window) -> jit.convolu
         pytest.param(64, 64, 8, Window.of(3, 1, 1), 64, True, True, id="much padding"),
         pytest.param(16, 16, 32, Window.of(3, 1, 1), 64, False, True, id="whole vectors, little padding"),
         pytest.param(3, 16, 32, Window.of(3, 1, 1), 64, False, True, id="more to turn over than to multiply"),
+        pytest.param(8, 8, 7, Window.of((3, 1)), 64, True, False, id="one column of taps"),
         pytest.param(1, 2, 3, Window.of(1), 64, False, False, id="images smaller than a vector"),
         pytest.param(16, 1, 3, Window.of(3, 1, 1), 64, False, False, id="outputs smaller than a vector"),
         pytest.param(512, 512, 14, Window.of(3, 1, 1), 64, False, False, id="too much memory"),
@@ -82,3 +83,17 @@ def test_images_that_are_not_there_meet_no_infinity(infinite: str) -> None:
             arrays["gradient"], arrays["images"], weight, (24, 6, 14, 14), window, 1, None, None, found, None
         )
     np.testing.assert_array_equal(found, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "most", "tiles"),
+    [
+        (32, Window.of(3, 1, 1), 3, [(0, 3, 1), (3, 3, 9), (30, 2, 1)]),
+        (14, Window.of(5), 3, [(0, 3, 2), (6, 2, 2)]),
+        (14, Window.of(5), 4, [(0, 4, 1), (4, 3, 2)]),
+        (6, Window.of(3, 2, (0, 3)), 2, [(0, 2, 1), (2, 2, 1), (4, 1, 1)]),
+        (5, Window.of(1), 8, [(0, 5, 1)]),
+    ],
+)
+def test_tiles_of_a_row(size: int, window: Window, most: int, tiles: list[tuple[int, int, int]]) -> None:
+    assert jit.lockstep.row_tiles(sizes(1, 1, size, window).plane, most) == tiles
