@@ -89,6 +89,10 @@ class Vector:
         """Where it is another number, or one of both is NaN. A vector of bits."""
         return Vector(self.instructions, self.instructions.fcmp_unordered("!=", self.value, other.value))
 
+    def exceeds_or_nan(self, other: "Vector") -> "Vector":
+        """Where it is greater, or one of both is NaN. A vector of bits."""
+        return Vector(self.instructions, self.instructions.fcmp_unordered(">", self.value, other.value))
+
     def equals(self, other: "Vector") -> "Vector":
         """Where integers are the same. A vector of bits."""
         return Vector(self.instructions, self.instructions.icmp_signed("==", self.value, other.value))
@@ -204,7 +208,7 @@ class Builder:
 
     def spread(self, a: Vector, width: int) -> Vector:
         """The first number of `a` in all places of a vector."""
-        return self._chosen(a, [0] * width)
+        return self.chosen(a, [0] * width)
 
     def rounded(self, a: Vector) -> Vector:
         """The nearest integers, as floats."""
@@ -227,16 +231,16 @@ class Builder:
         """All numbers of a vector, of a power of two, merged into one: halves with halves."""
         while a.width > 1:
             half = a.width // 2
-            a = merge(self._chosen(a, range(half)), self._chosen(a, range(half, a.width)))
+            a = merge(self.chosen(a, range(half)), self.chosen(a, range(half, a.width)))
         return a
 
     def sum(self, a: Vector) -> Vector:
         """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
         while a.width > 1:
             half = a.width // 2
-            total = self._chosen(a, range(half)) + self._chosen(a, range(half, 2 * half))
+            total = self.chosen(a, range(half)) + self.chosen(a, range(half, 2 * half))
             if a.width % 2:
-                rest = self._chosen(a, [2 * half])
+                rest = self.chosen(a, [2 * half])
                 total = total + rest if half == 1 else self.sum(total) + rest
             a = total
         return a
@@ -264,12 +268,13 @@ class Builder:
         """The first number of `a`, the first of `b`, the second of `a`, and so on."""
         return self._shuffled(a, b, [place for i in range(a.width) for place in (i, a.width + i)])
 
+    def chosen(self, a: Vector, places: Sequence[int]) -> Vector:
+        """The numbers of `a` at `places`, any of them as often as wanted."""
+        return self._shuffled(a, Vector(self._instructions, ir.Constant(a.value.type, ir.Undefined)), places)
+
     def pick(self, a: Vector, start: int, step: int) -> Vector:
         """Every `step`-th number of `a` from `start` on."""
-        return self._chosen(a, range(start, a.width, step))
-
-    def _chosen(self, a: Vector, places: Sequence[int]) -> Vector:
-        return self._shuffled(a, Vector(self._instructions, ir.Constant(a.value.type, ir.Undefined)), places)
+        return self.chosen(a, range(start, a.width, step))
 
     def _shuffled(self, a: Vector, b: Vector, places: Sequence[int]) -> Vector:
         """The numbers at `places`, counted through `a` and then `b`."""

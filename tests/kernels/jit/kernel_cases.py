@@ -97,8 +97,12 @@ def planes(rng: np.random.Generator, pooling: bool = False) -> Any:
     """A window of drawn sizes on an image: rows of 1 to 70 positions, padding of each side alone, also less than none."""
     kernel, stride, dilation = ((number(rng, 1, high), number(rng, 1, high)) for high in (5, 3, 3))
     wanted = (number(rng, 1, 6), number(rng, 1, int(rng.choice([4, 20, 70]))))
-    lowest, highest = (0, 3) if pooling else [(0, 0), (-2, 6), (-6, 9)][number(rng, 0, 2)]
+    lowest, highest = [(0, 0), (0, 4)][number(rng, 0, 1)] if pooling else [(0, 0), (-2, 6), (-6, 9)][number(rng, 0, 2)]
     padding = tuple((number(rng, lowest, highest), number(rng, lowest, highest)) for _ in range(2))
+    if pooling and rng.random() < 0.4:  # side by side, as pooling mostly is, or with gaps
+        gaps = number(rng, 0, 2), number(rng, 0, 2)
+        extent = Window(kernel, dilation=dilation).extent
+        stride = extent[0] + gaps[0], extent[1] + gaps[1]
     window = Window(kernel, stride, (padding[0], padding[1]), dilation, pooling and rng.random() < 0.3)
     if (
         not pooling and rng.random() < 0.3
@@ -187,8 +191,9 @@ def max_pool(rng: np.random.Generator, machine: Any) -> Case:
 def max_pool_gradient(rng: np.random.Generator, machine: Any) -> Case:
     plane, count = planes(rng, pooling=True), number(rng, 1, 4)
     (height, width), output_size = plane.image_size, plane.output_size
-    gradient, argmax = integers(rng, count, *output_size), rng.integers(0, height * width, (count, *output_size))
-    argmax[rng.random(argmax.shape) < 0.2] = -1
+    gradient = integers(rng, count, *output_size)
+    _, places = seen_by(plane, np.zeros(plane.image_size), 0.0)
+    argmax = rng.permuted(np.tile(places.reshape(*output_size, -1), (count, 1, 1, 1)), axis=3)[..., 0]
     images = np.zeros((count, height * width))
     for index in np.ndindex(argmax.shape):
         if argmax[index] >= 0:
@@ -394,8 +399,8 @@ def cross_entropy_gradient(rng: np.random.Generator, machine: Any) -> Case:
 DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     convolution: 60,
     convolution_weight_gradient: 45,
-    max_pool: 45,
-    max_pool_gradient: 12,
+    max_pool: 60,
+    max_pool_gradient: 45,
     relu: 12,
     relu_gradient: 12,
     plane_sums: 15,

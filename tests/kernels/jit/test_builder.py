@@ -285,14 +285,14 @@ def test_comparisons_with_every_special_value() -> None:
         one, zero = b.splat(1.0, 64), b.splat(0.0, 64)
         answers = [
             left < right, left.differs(right), left.is_nan(), left.is_number(), (left < right) & right.is_number(),
-            (left < right) | left.is_nan(),
+            (left < right) | left.is_nan(), left.exceeds_or_nan(right),
         ]  # fmt: skip
         for row, bits in enumerate(answers):
             found.store(bits.select(one, zero), row * 64)
-        found.store((left < right).select(left, right), 6 * 64)
+        found.store((left < right).select(left, right), 7 * 64)
 
-    found = run(write, 0, left=a, right=c, found=nothing(7, 64))["found"]
-    expected = [a < c, a != c, np.isnan(a), ~np.isnan(a), a < c, (a < c) | np.isnan(a)]
+    found = run(write, 0, left=a, right=c, found=nothing(8, 64))["found"]
+    expected = [a < c, a != c, np.isnan(a), ~np.isnan(a), a < c, (a < c) | np.isnan(a), ~(a <= c)]
     expected += [np.where(a < c, a, c)]
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
 
