@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from llvmlite import ir
 
-FLOAT, INT64, INT32, BIT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(1)
+FLOAT, DOUBLE, INT64, INT32, BIT = ir.FloatType(), ir.DoubleType(), ir.IntType(64), ir.IntType(32), ir.IntType(1)
 PARAMETERS = ("first", "last", "part", "arrays", "scratch")
 """What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
 
@@ -63,7 +63,7 @@ class Vector:
         return int(self.value.type.count)
 
     def __add__(self, other: "Vector") -> "Vector":
-        add = self.instructions.fadd if self.value.type.element == FLOAT else self.instructions.add
+        add = self.instructions.fadd if self.value.type.element in (FLOAT, DOUBLE) else self.instructions.add
         return Vector(self.instructions, add(self.value, other.value))
 
     def __sub__(self, other: "Vector") -> "Vector":
@@ -104,6 +104,14 @@ class Vector:
     def is_number(self) -> "Vector":
         """Where it is not NaN. A vector of bits."""
         return Vector(self.instructions, self.instructions.fcmp_ordered("ord", self.value, self.value))
+
+    def widened(self) -> "Vector":
+        """Floats as doubles."""
+        return Vector(self.instructions, self.instructions.fpext(self.value, ir.VectorType(DOUBLE, self.width)))
+
+    def narrowed(self) -> "Vector":
+        """Doubles as the nearest floats."""
+        return Vector(self.instructions, self.instructions.fptrunc(self.value, ir.VectorType(FLOAT, self.width)))
 
     def select(self, yes: "Vector", no: "Vector") -> "Vector":
         """Of a vector of bits: `yes` where they are set, `no` elsewhere."""
@@ -188,6 +196,11 @@ class Builder:
         steps = ir.Constant(kind, [step * i for i in range(width)])
         return Vector(self._instructions, self._instructions.add(_splat(self._instructions, first, width), steps))
 
+    def number(self, size: Size, width: int) -> Vector:
+        """An integer as a vector of doubles."""
+        scalar = self._instructions.sitofp(_integer(size), DOUBLE)
+        return Vector(self._instructions, _splat(self._instructions, scalar, width))
+
     def within(self, a: Vector, stop: int) -> Vector:
         """Where a 32-bit integer is at least 0 and below `stop`. A vector of bits."""
         limit = self.splat(stop, a.width, INT32)
@@ -270,6 +283,7 @@ class Builder:
 
     def chosen(self, a: Vector, places: Sequence[int]) -> Vector:
         """The numbers of `a` at `places`, any of them as often as wanted."""
+        assert max(places) < a.width
         return self._shuffled(a, Vector(self._instructions, ir.Constant(a.value.type, ir.Undefined)), places)
 
     def pick(self, a: Vector, start: int, step: int) -> Vector:
@@ -365,7 +379,7 @@ class Builder:
 
     def _intrinsic(self, name: str, *operands: Vector) -> Vector:
         kind = operands[0].value.type
-        full_name = f"{name}.v{kind.count}f32"
+        full_name = f"{name}.v{kind.count}{'f64' if kind.element == DOUBLE else 'f32'}"
         function = self.module.globals.get(full_name)
         if function is None:
             function = ir.Function(self.module, ir.FunctionType(kind, [kind] * len(operands)), full_name)

@@ -166,8 +166,7 @@ def _give_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Po
         """The rows of the image that belong to it, which are `inside` when counted from the corner of the windows."""
         for x in starts:
             seen = [min((x + i + left) // across, columns - 1) for i in range(vector)]
-            count = min(columns, 1 << (seen[-1] - seen[0]).bit_length())  # a power of two, where there are so many
-            first = min(seen[0], columns - count)
+            first, count = seen[0], seen[-1] - seen[0] + 1
             places = [window - first for window in seen]
             slope, winner = (b.chosen(array.load(y * columns + first, count), places) for array in (slopes, argmax))
             winner += b.count_up(y * (-down * width), 0, vector)  # counted from the first of these rows

@@ -55,9 +55,8 @@ class PaddedPlane(NamedTuple):
     @property
     def is_image(self) -> bool:
         """Whether windows read nothing but the image, and every column between those that they read for one row."""
-        within = (read <= size for read, size in zip((self.rows, self.columns), self.image_size, strict=True))
-        unpadded = self.window.padding[0][0] == self.window.padding[1][0] == 0
-        return unpadded and all(within) and self.window.extent[1] >= self.window.stride[1]
+        within = all(read <= size for read, size in zip((self.rows, self.columns), self.image_size, strict=True))
+        return self.window.padding == ((0, 0), (0, 0)) and within and self.window.extent[1] >= self.window.stride[1]
 
     def tap_offset(self, row: int, column: int) -> int:
         """Where in the plane the tap reads for the output position (0, 0)."""

@@ -241,19 +241,37 @@ def plane_size(rng: np.random.Generator) -> int:
 def moments(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     means = values.mean(axis=2)
-    expected = {"means": means, "squares": np.square(values - means[..., None]).sum(axis=2)}
+    squares = np.square(values - means[..., None]).sum(axis=2)
     kernel, count = jit.batch_norm.moments(*values.shape[1:]), len(values)
+    expected = {"moments": np.stack((means, squares), axis=1)}
     return Case(kernel, machine, count, ragged(rng, count), {"values": values}, expected, 1e-5)
+
+
+def statistics(rng: np.random.Generator, machine: Any) -> Case:
+    """Channels whose planes differ in their means more than by what is in them, so that each part of the variance shows."""
+    values = integers(rng, number(rng, 1, 5), number(rng, 1, 40), number(rng, 1, 9)).astype(np.float32)
+    values *= rng.integers(1, 9, (*values.shape[:2], 1))
+    means, affine = values.mean(axis=2), {name: integers(rng, values.shape[1]) for name in ("weight", "bias")}
+    squares = np.square(values - means[..., None].astype(np.float64)).sum(axis=2)
+    use, eps = [bool(rng.integers(2)) for _ in affine], float(rng.choice([1e-3, 2.0]))
+    given = {"moments": np.stack((means, squares.astype(np.float32)), axis=1), **affine}
+    exact, variance = values.mean(axis=(0, 2), dtype=np.float64), values.var(axis=(0, 2), dtype=np.float64)
+    factor = (affine["weight"] if use[0] else 1) / np.sqrt(variance + eps)
+    shift = (exact.astype(np.float32) - exact) * factor + (affine["bias"] if use[1] else 0)
+    expected = {"statistics": np.stack((exact, variance, 1 / np.sqrt(variance + eps), factor, shift))}
+    channels, positions = values.shape[1:]
+    kernel = jit.batch_norm.statistics(channels, positions, *use, eps)
+    return Case(kernel, machine, channels, ragged(rng, channels), given, expected, 1e-5)
 
 
 def normalize(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
-    mean, factor, shift = (integers(rng, values.shape[1]) for _ in range(3))
-    given = {"values": values, "mean": mean, "factor": factor, "shift": shift}
-    output, relu = (values - mean[:, None]) * factor[:, None] + shift[:, None], bool(rng.integers(2))
+    numbers = integers(rng, 5, values.shape[1])
+    mean, _, _, factor, shift = numbers[..., None]
+    output, relu = (values - mean) * factor + shift, bool(rng.integers(2))
     expected = {"output": output.clip(0) if relu else output}
     kernel, count = jit.batch_norm.normalize(*values.shape[1:], relu), len(values)
-    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+    return Case(kernel, machine, count, ragged(rng, count), {"values": values, "statistics": numbers}, expected)
 
 
 def products(rng: np.random.Generator, machine: Any) -> Case:
@@ -262,21 +280,32 @@ def products(rng: np.random.Generator, machine: Any) -> Case:
     output, relu = integers(rng, *values.shape).clip(0), bool(rng.integers(2))
     given = {"gradient": gradient, "values": values, "mean": mean, "output": output}
     passed = gradient * (output != 0) if relu else gradient
-    expected = {"sums": passed.sum(axis=2), "products": (passed * (values - mean[:, None])).sum(axis=2)}
+    sums = passed.sum(axis=2), (passed * (values - mean[:, None])).sum(axis=2)
     kernel, count = jit.batch_norm.products(*values.shape[1:], relu), len(values)
-    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+    return Case(kernel, machine, count, ragged(rng, count), given, {"sums": np.stack(sums, axis=1)})
+
+
+def coefficients(rng: np.random.Generator, machine: Any) -> Case:
+    batch, channels, positions, use = number(rng, 1, 5), number(rng, 1, 40), number(rng, 1, 9), bool(rng.integers(2))
+    sums, inverse, weight = integers(rng, batch, 2, channels), integers(rng, channels), integers(rng, channels)
+    total, product = sums.sum(axis=0)
+    product, factor = product * inverse, inverse * (weight if use else 1)
+    numbers = factor, -factor * inverse * product / (batch * positions), -factor * total / (batch * positions)
+    given = {"sums": sums, "inverse": inverse, "weight": weight}
+    expected = {"coefficients": np.stack(numbers), "weight_gradient": product, "bias_gradient": total}
+    kernel = jit.batch_norm.coefficients(channels, positions, use)
+    return Case(kernel, machine, channels, ragged(rng, channels), given, expected, 1e-6)
 
 
 def batch_norm_gradient(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     gradient = integers(rng, *values.shape)
-    mean, factor, of_centred, shift = (integers(rng, values.shape[1]) for _ in range(4))
+    mean, numbers = integers(rng, values.shape[1]), integers(rng, 3, values.shape[1])
     output, relu = integers(rng, *values.shape).clip(0), bool(rng.integers(2))
-    given = {"gradient": gradient, "values": values, "output": output}
-    given |= {"mean": mean, "factor": factor, "of_centred": of_centred, "shift": shift}
-    by_channel = [number[:, None] for number in (mean, factor, of_centred, shift)]
+    given = {"gradient": gradient, "values": values, "output": output, "mean": mean, "coefficients": numbers}
     passed = gradient * (output != 0) if relu else gradient
-    result = passed * by_channel[1] + (values - by_channel[0]) * by_channel[2] + by_channel[3]
+    factor, of_centred, shift = numbers[..., None]
+    result = passed * factor + (values - mean[:, None]) * of_centred + shift
     kernel, count = jit.batch_norm.gradient(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, {"result": result})
 
@@ -405,8 +434,10 @@ DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     relu_gradient: 12,
     plane_sums: 15,
     moments: 15,
+    statistics: 15,
     normalize: 15,
     products: 15,
+    coefficients: 15,
     batch_norm_gradient: 15,
     sgd: 24,
     adam: 12,
