@@ -358,11 +358,15 @@ def linear_forward(rng: np.random.Generator, machine: Any) -> Case:
 
 
 def linear_vectors_gradient(rng: np.random.Generator, machine: Any) -> Case:
-    count, inputs, outputs = number(rng, 1, 21), matrix_size(rng), number(rng, 1, 23)
+    count, inputs, outputs, relu = number(rng, 1, 21), matrix_size(rng), number(rng, 1, 23), bool(rng.integers(2))
     gradient, weight = integers(rng, count, outputs), integers(rng, outputs, inputs)
-    expected = {"vectors_gradient": np.einsum("no,oi->ni", gradient, weight)}
-    kernel = jit.linear.vectors_gradient(inputs, outputs, machine)
-    return Case(kernel, machine, count, ragged(rng, count), {"gradient": gradient, "weight": weight}, expected)
+    output = integers(rng, count, outputs).clip(0)
+    output[rng.random(output.shape) < 0.1] = np.nan
+    passed = np.where(output == 0, 0, gradient) if relu else gradient
+    expected = {"vectors_gradient": np.einsum("no,oi->ni", passed, weight), "passed": passed}
+    kernel = jit.linear.vectors_gradient(inputs, outputs, relu, machine)
+    given = {"gradient": gradient, "weight": weight, "output": output}
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
 def linear_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
