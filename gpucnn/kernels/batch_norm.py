@@ -62,6 +62,8 @@ class Statistics(NamedTuple):
     mean: Array
     variance: Array
     inverse: Array
+    table: Array | None = None
+    """These and two more, (5, C), where compiled loops found them: what they need on the way back."""
 
 
 def batch_norm(
@@ -104,9 +106,9 @@ def batch_norm_gradients(
     `values`, `weight` and `statistics` are those of `batch_norm`, `relu_output` its output with ReLU. `weight_gradient`, `bias_gradient`: contiguous arrays (C,)
     that are overwritten with theirs; None for one that nobody needs.
     """
-    if jit.accepts(gradient, values, weight) and values.size and values.shape[2] >= LEAST_POSITIONS:
+    if jit.accepts(gradient, values, weight) and statistics.table is not None:
         filled = (weight_gradient, bias_gradient)
-        return _compiled_gradients(gradient, values, weight, statistics, *filled, relu_output)
+        return _compiled_gradients(gradient, values, weight, statistics.table, *filled, relu_output is not None)
     xp = xp_of(gradient, values)
     if relu_output is not None and (accepts(gradient) or values.dtype == np.float16):
         gradient, relu_output = relu_gradient(gradient, relu_output), None
@@ -142,30 +144,29 @@ def _compiled_batch_norm(
     jit.kernel.run(combine, channels, [moments, *affine, numbers])
     output = empty_like(values)
     jit.kernel.run(jit.batch_norm.normalize(channels, positions, relu), batch, [values, numbers, output], parts)
-    return output, Statistics(*numbers[:3])
+    return output, Statistics(*numbers[:3], numbers)
 
 
 def _compiled_gradients(
     gradient: Array,
     values: Array,
     weight: Array | None,
-    statistics: Statistics,
+    statistics: Array,
     weight_gradient: Array | None,
     bias_gradient: Array | None,
-    relu_output: Array | None,
+    relu: bool,
 ) -> Array:
     batch, channels, positions = values.shape
-    relu, outputs = relu_output is not None, [] if relu_output is None else [relu_output]
     parts = cut(batch, channels * positions * ELEMENT)
     sums, numbers = np.empty((batch, 2, channels), values.dtype), np.empty((3, channels), values.dtype)
-    arrays = [gradient, values, statistics.mean, sums, *outputs]
+    arrays = [gradient, values, statistics, sums]
     jit.kernel.run(jit.batch_norm.products(channels, positions, relu), batch, arrays, parts)
     own = [np.empty(channels, values.dtype) if array is None else array for array in (weight_gradient, bias_gradient)]
-    known = [statistics.inverse, *([] if weight is None else [np.ascontiguousarray(weight)])]
+    known = [statistics, *([] if weight is None else [np.ascontiguousarray(weight)])]
     combine = jit.batch_norm.coefficients(channels, positions, weight is not None)
     jit.kernel.run(combine, channels, [sums, *known, numbers, *own])
     result = empty_like(values)
-    arrays = [gradient, values, statistics.mean, numbers, result, *outputs]
+    arrays = [gradient, values, statistics, numbers, result]
     jit.kernel.run(jit.batch_norm.gradient(channels, positions, relu), batch, arrays, parts)
     return result
 
@@ -296,7 +297,7 @@ def _launch_batch_norm(values: Array, weight: Array | None, bias: Array | None, 
     launch(STATISTICS, threads, values, means, squares, *sizes)
     statistics = Statistics(*(xp.empty(values.shape[1], dtype) for _ in range(3)))
     affine = (_contiguous(weight), _contiguous(bias))
-    launch(NORMALIZE, threads, values, means, squares, *affine, output, *statistics, *sizes, dtype.type(eps))
+    launch(NORMALIZE, threads, values, means, squares, *affine, output, *statistics[:3], *sizes, dtype.type(eps))
     return output, statistics
 
 

@@ -120,21 +120,21 @@ def normalize(channels: int, positions: int, relu: bool) -> Kernel:
 
 @cache
 def products(channels: int, positions: int, relu: bool) -> Kernel:
-    """gradient, values (N, C, P), mean (C,) -> sums (N, 2, C): of the gradient, and of its products with (values - mean).
+    """gradient, values (N, C, P), statistics (5, C) -> sums (N, 2, C): of the gradient, and of its products with
+    (values - mean).
 
-    With `relu` the gradient is that of ReLU's `output` (N, C, P), and does not count where that is 0.
+    With `relu` the gradient is that of ReLU's output, and does not count where that is 0.
     """
 
     def write(b: Builder) -> None:
-        slope_at = _slopes(b, relu)
-        values, means, sums = b.pointer("values"), b.pointer("mean"), b.pointer("sums")
+        sums = b.pointer("sums")
 
         def one_plane(n: Size, c: Size) -> None:
-            mean, plane = spread(b, means, c), (n * channels + c) * positions
+            centred_and_slope = _plane(b, channels, positions, relu, n, c)
 
             def terms(i: Size, width: int) -> list[Vector]:
-                slope = slope_at(plane + i, width)
-                return [slope, slope * (values.load(plane + i, width) - mean[width])]
+                centred, slope = centred_and_slope(i, width)
+                return [slope, slope * centred]
 
             for row, total in enumerate(add_up(b, positions, 2, terms)):
                 sums.store(total, (n * 2 + row) * channels + c)
@@ -144,16 +144,15 @@ def products(channels: int, positions: int, relu: bool) -> Kernel:
     arguments = (
         Argument("gradient", (EACH, channels, positions)),
         Argument("values", (EACH, channels, positions)),
-        Argument("mean", (channels,)),
+        Argument("statistics", (5, channels)),
         Argument("sums", (EACH, 2, channels), written=True),
-        *([Argument("output", (EACH, channels, positions))] if relu else []),
     )
     return Kernel("batch_norm_products", (channels, positions, relu), arguments, write)
 
 
 @cache
 def coefficients(channels: int, positions: int, weight: bool) -> Kernel:
-    """sums (N, 2, C), inverse and weight (C,) -> coefficients (3, C), and the gradients of weight and bias (C,).
+    """sums (N, 2, C), statistics (5, C), weight (C,) -> coefficients (3, C), and the gradients of weight and bias (C,).
 
     The result of `gradient` is gradient * coefficients[0] + (values - mean) * coefficients[1] + coefficients[2]. The items
     are channels.
@@ -168,7 +167,7 @@ def coefficients(channels: int, positions: int, weight: bool) -> Kernel:
                 return [total + one for total, one in zip(totals, fresh, strict=True)]
 
             total, product = b.fold(0, batch, 1, [b.splat(0.0, width, DOUBLE)] * 2, add)
-            inverse = b.pointer("inverse").load(c, width).widened()
+            inverse = b.pointer("statistics").load(c + INVERSE * channels, width).widened()
             product *= inverse
             factor = inverse * b.pointer("weight").load(c, width).widened() if weight else inverse
             share = factor / b.number(batch * -positions, width)
@@ -181,7 +180,8 @@ def coefficients(channels: int, positions: int, weight: bool) -> Kernel:
 
     arguments = (
         Argument("sums", (FREE, 2, channels)),
-        *(Argument(name, (channels,)) for name in ("inverse", "weight")[: 1 + weight]),
+        Argument("statistics", (5, channels)),
+        *([Argument("weight", (channels,))] if weight else []),
         Argument("coefficients", (3, channels), written=True),
         *(Argument(name, (channels,), written=True) for name in ("weight_gradient", "bias_gradient")),
     )
@@ -190,23 +190,22 @@ def coefficients(channels: int, positions: int, weight: bool) -> Kernel:
 
 @cache
 def gradient(channels: int, positions: int, relu: bool) -> Kernel:
-    """gradient, values (N, C, P), mean (C,), coefficients (3, C) -> result (N, C, P), the gradient of the values.
+    """gradient, values (N, C, P), statistics (5, C), coefficients (3, C) -> result (N, C, P), the gradient of the values.
 
     See `coefficients` for what it is, and `products` for `relu`.
     """
 
     def write(b: Builder) -> None:
-        slope_at = _slopes(b, relu)
-        values, means, numbers, result = (b.pointer(name) for name in ("values", "mean", "coefficients", "result"))
+        numbers, result = b.pointer("coefficients"), b.pointer("result")
 
         def one_plane(n: Size, c: Size) -> None:
-            mean, plane = spread(b, means, c), (n * channels + c) * positions
+            centred_and_slope = _plane(b, channels, positions, relu, n, c)
             factor, of_centred, shift = (spread(b, numbers, c + row * channels) for row in range(3))
 
             def one(i: Size, width: int) -> None:
-                centred = values.load(plane + i, width) - mean[width]
+                centred, slope = centred_and_slope(i, width)
                 rest = b.fma(centred, of_centred[width], shift[width])
-                result.store(b.fma(slope_at(plane + i, width), factor[width], rest), plane + i)
+                result.store(b.fma(slope, factor[width], rest), (n * channels + c) * positions + i)
 
             b.sweep(0, positions, one)
 
@@ -215,26 +214,32 @@ def gradient(channels: int, positions: int, relu: bool) -> Kernel:
     arguments = (
         Argument("gradient", (EACH, channels, positions)),
         Argument("values", (EACH, channels, positions)),
-        Argument("mean", (channels,)),
+        Argument("statistics", (5, channels)),
         Argument("coefficients", (3, channels)),
         Argument("result", (EACH, channels, positions), written=True),
-        *([Argument("output", (EACH, channels, positions))] if relu else []),
     )
     return Kernel("batch_norm_gradient", (channels, positions, relu), arguments, write)
 
 
-def _slopes(b: Builder, relu: bool) -> Callable[[Size, int], Vector]:
-    """The gradient at a place, as a function; that of what came into ReLU, if there is one."""
-    slopes, output = b.pointer("gradient"), b.pointer("output") if relu else None
+def _plane(
+    b: Builder, channels: int, positions: int, relu: bool, n: Size, c: Size
+) -> Callable[[Size, int], tuple[Vector, Vector]]:
+    """Of a plane of the values what differs from the mean, and its gradient, place by place.
 
-    def slope_at(place: Size, width: int) -> Vector:
-        slope = slopes.load(place, width)
-        if output is None:
-            return slope
-        zero = b.splat(0.0, width)
-        return output.load(place, width).differs(zero).select(slope, zero)
+    What ReLU stopped is computed again, as `normalize` did: that is faster than to read its output.
+    """
+    plane, numbers = (n * channels + c) * positions, b.pointer("statistics")
+    values, slopes = b.pointer("values") + plane, b.pointer("gradient") + plane
+    mean, factor, shift = (spread(b, numbers, c + row * channels) for row in (MEAN, FACTOR, SHIFT))
 
-    return slope_at
+    def centred_and_slope(i: Size, width: int) -> tuple[Vector, Vector]:
+        centred, slope = values.load(i, width) - mean[width], slopes.load(i, width)
+        if relu:
+            zero = b.splat(0.0, width)
+            slope = b.fma(centred, factor[width], shift[width]).exceeds_or_nan(zero).select(slope, zero)
+        return centred, slope
+
+    return centred_and_slope
 
 
 def each_plane(b: Builder, channels: int, body: Callable[[Size, Size], None]) -> None:
