@@ -144,7 +144,8 @@ def _compiled_batch_norm(
     jit.kernel.run(combine, channels, [moments, *affine, numbers])
     output = empty_like(values)
     jit.kernel.run(jit.batch_norm.normalize(channels, positions, relu), batch, [values, numbers, output], parts)
-    return output, Statistics(*numbers[:3], numbers)
+    mean, variance, inverse = numbers[:3]
+    return output, Statistics(mean, variance, inverse, numbers)
 
 
 def _compiled_gradients(
