@@ -103,8 +103,8 @@ def batch_norm_gradients(
 ) -> Array:
     """The gradient of the values (N, C, P), from that of the output, contiguous.
 
-    `values`, `weight` and `statistics` are those of `batch_norm`, `relu_output` its output with ReLU. `weight_gradient`, `bias_gradient`: contiguous arrays (C,)
-    that are overwritten with theirs; None for one that nobody needs.
+    `values`, `weight` and `statistics` are those of `batch_norm`, `relu_output` its output with ReLU. `weight_gradient`,
+    `bias_gradient`: contiguous arrays (C,) that are overwritten with theirs; None for one that nobody needs.
     """
     if jit.accepts(gradient, values, weight) and statistics.table is not None:
         filled = (weight_gradient, bias_gradient)

@@ -120,10 +120,10 @@ def normalize(channels: int, positions: int, relu: bool) -> Kernel:
 
 @cache
 def products(channels: int, positions: int, relu: bool) -> Kernel:
-    """gradient, values (N, C, P), statistics (5, C) -> sums (N, 2, C): of the gradient, and of its products with
-    (values - mean).
+    """gradient, values (N, C, P), statistics (5, C) -> sums (N, 2, C).
 
-    With `relu` the gradient is that of ReLU's output, and does not count where that is 0.
+    They are those of the gradient, and of its products with (values - mean). With `relu` the gradient is that of ReLU's
+    output, and does not count where that is 0.
     """
 
     def write(b: Builder) -> None:
