@@ -97,15 +97,16 @@ def planes(rng: np.random.Generator, pooling: bool = False) -> Any:
     """A window of drawn sizes on an image: rows of 1 to 70 positions, padding of each side alone, also less than none."""
     kernel, stride, dilation = ((number(rng, 1, high), number(rng, 1, high)) for high in (5, 3, 3))
     wanted = (number(rng, 1, 6), number(rng, 1, int(rng.choice([4, 20, 70]))))
-    lowest, highest = (
-        [(0, 0), (0, 0), (0, 4)][number(rng, 0, 2)] if pooling else [(0, 0), (-2, 6), (-6, 9)][number(rng, 0, 2)]
-    )
+    if pooling:
+        lowest, highest = [(0, 0), (0, 1), (0, 4)][number(rng, 0, 2)]
+    else:
+        lowest, highest = [(0, 0), (-2, 6), (-6, 9)][number(rng, 0, 2)]
     padding = tuple((number(rng, lowest, highest), number(rng, lowest, highest)) for _ in range(2))
-    if pooling and rng.random() < 0.4:  # side by side, as pooling mostly is, or with gaps
+    if pooling and rng.random() < 0.3:  # side by side, as pooling mostly is, or with gaps
         gaps = number(rng, 0, 2), number(rng, 0, 2)
         extent = Window(kernel, dilation=dilation).extent
         stride = extent[0] + gaps[0], extent[1] + gaps[1]
-    window = Window(kernel, stride, (padding[0], padding[1]), dilation, pooling and rng.random() < 0.5)
+    window = Window(kernel, stride, (padding[0], padding[1]), dilation, pooling and rng.random() < 0.3)
     if (
         not pooling and rng.random() < 0.3
     ):  # so much of the image is beside the windows, or of the windows beside the image
@@ -171,7 +172,20 @@ def convolution_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
 
 
 def max_pool(rng: np.random.Generator, machine: Any) -> Case:
-    plane, count = planes(rng, pooling=True), number(rng, 1, 4)
+    return pooled(rng, machine, planes(rng, pooling=True))
+
+
+def max_pool_in_place(rng: np.random.Generator, machine: Any) -> Case:
+    """Windows that read their image up to its last pixel, and nothing else."""
+    stride, dilation = ((number(rng, 1, 3), number(rng, 1, 3)) for _ in range(2))
+    kernel = number(rng, 1, 4), 1 + -(-(stride[1] - 1) // dilation[1]) + number(rng, 0, 2)
+    window, wanted = Window(kernel, stride, dilation=dilation), (number(rng, 1, 6), number(rng, 1, 40))
+    rows, columns = ((wanted[axis] - 1) * stride[axis] + window.extent[axis] for axis in (0, 1))
+    return pooled(rng, machine, jit.padded.PaddedPlane((rows, columns), window, wanted))
+
+
+def pooled(rng: np.random.Generator, machine: Any, plane: Any) -> Case:
+    count = number(rng, 1, 4)
     images = integers(rng, count, *plane.image_size)
     images[rng.random(images.shape) < 0.05] = np.nan
     images[rng.random(images.shape) < 0.05] = -np.inf
@@ -444,6 +458,7 @@ DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     convolution: 60,
     convolution_weight_gradient: 45,
     max_pool: 60,
+    max_pool_in_place: 18,
     max_pool_gradient: 45,
     relu: 12,
     relu_gradient: 12,

@@ -19,8 +19,8 @@ WRITE = f"{GUARDS}::test_kernels_write_their_results_and_nothing_else"
 READ = f"{GUARDS}::test_kernels_read_nothing_beyond_their_arrays"
 KERNELS_OF = {
     "convolution.py": ("convolution", "convolution_weight_gradient"),
-    "padded.py": ("convolution", "convolution_weight_gradient", "max_pool"),
-    "max_pool.py": ("max_pool", "max_pool_gradient"),
+    "padded.py": ("convolution", "convolution_weight_gradient", "max_pool", "max_pool_in_place"),
+    "max_pool.py": ("max_pool", "max_pool_in_place", "max_pool_gradient"),
     "relu.py": ("relu", "relu_gradient", "plane_sums"),
     "sums.py": ("plane_sums", "moments", "products"),
     "batch_norm.py": ("moments", "statistics", "normalize", "products", "coefficients", "batch_norm_gradient"),
@@ -347,7 +347,8 @@ MUTANTS = [
     Mutant("linear.py", "_pass_on(b, outputs) if relu else b.pointer(\"gradient\")", "_pass_on(b, outputs) and b.pointer(\"gradient\") if relu else b.pointer(\"gradient\")"),
     Mutant("linear.py", "output.load(i, width).differs(zero).select(gradient", "(zero < output.load(i, width)).select(gradient"),
     Mutant("linear.py", "output.load(i, width).differs(zero).select(gradient", "gradient.load(i, width).differs(zero).select(gradient"),
-    Mutant("linear.py", "b.sweep(b.index(\"first\") * outputs", "b.sweep(b.index(\"first\")"),
+    Mutant("linear.py", "b.sweep(b.index(\"first\") * outputs", "b.sweep(b.index(\"first\")", 1,
+           "whoever works on a later part does the earlier ones' items again, with the same results; it costs time alone"),
     Mutant("linear.py", "b.index(\"last\") * outputs, one", "b.index(\"last\"), one"),
     Mutant("linear.py", "lambda o, n: gradient + (n * outputs + o)", "lambda o, n: gradient + n * outputs"),
     Mutant("linear.py", "gradient.load(n * outputs + o, width)", "gradient.load(n * outputs, width)"),
