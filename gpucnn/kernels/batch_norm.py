@@ -62,6 +62,8 @@ class Statistics(NamedTuple):
     mean: Array
     variance: Array
     inverse: Array
+    table: Array | None = None
+    """These and two more, (5, C), where compiled loops found them: what they need on the way back."""
 
 
 def batch_norm(
@@ -101,12 +103,12 @@ def batch_norm_gradients(
 ) -> Array:
     """The gradient of the values (N, C, P), from that of the output, contiguous.
 
-    `values`, `weight` and `statistics` are those of `batch_norm`, `relu_output` its output with ReLU. `weight_gradient`, `bias_gradient`: contiguous arrays (C,)
-    that are overwritten with theirs; None for one that nobody needs.
+    `values`, `weight` and `statistics` are those of `batch_norm`, `relu_output` its output with ReLU. `weight_gradient`,
+    `bias_gradient`: contiguous arrays (C,) that are overwritten with theirs; None for one that nobody needs.
     """
-    if jit.accepts(gradient, values, weight) and values.size and values.shape[2] >= LEAST_POSITIONS:
+    if jit.accepts(gradient, values, weight) and statistics.table is not None:
         filled = (weight_gradient, bias_gradient)
-        return _compiled_gradients(gradient, values, weight, statistics, *filled, relu_output)
+        return _compiled_gradients(gradient, values, weight, statistics.table, *filled, relu_output is not None)
     xp = xp_of(gradient, values)
     if relu_output is not None and (accepts(gradient) or values.dtype == np.float16):
         gradient, relu_output = relu_gradient(gradient, relu_output), None
@@ -135,47 +137,37 @@ def _compiled_batch_norm(
 ) -> tuple[Array, Statistics]:
     batch, channels, positions = values.shape
     parts = cut(batch, channels * positions * ELEMENT)
-    means, squares = np.empty((2, batch, channels), values.dtype)
-    jit.kernel.run(jit.batch_norm.moments(channels, positions), batch, [values, means, squares], parts)
-    # The planes' means and squares together: Chan, Golub and LeVeque, "Updating formulae ...", 1979.
-    mean = means.mean(axis=0, dtype=np.float64)
-    variance = (squares.mean(axis=0, dtype=np.float64) / positions) + np.square(means - mean).mean(axis=0)
-    inverse = 1 / np.sqrt(variance + eps)
-    factor = inverse if weight is None else inverse * weight
-    near = mean.astype(values.dtype)
-    shift = (near - mean) * factor + (0 if bias is None else bias)
+    moments, numbers = np.empty((batch, 2, channels), values.dtype), np.empty((5, channels), values.dtype)
+    jit.kernel.run(jit.batch_norm.moments(channels, positions), batch, [values, moments], parts)
+    affine = [np.ascontiguousarray(array) for array in (weight, bias) if array is not None]
+    combine = jit.batch_norm.statistics(channels, positions, weight is not None, bias is not None, eps)
+    jit.kernel.run(combine, channels, [moments, *affine, numbers])
     output = empty_like(values)
-    numbers = [number.astype(values.dtype) for number in (near, factor, shift)]
-    jit.kernel.run(jit.batch_norm.normalize(channels, positions, relu), batch, [values, *numbers, output], parts)
-    return output, Statistics(*(number.astype(values.dtype) for number in (mean, variance, inverse)))
+    jit.kernel.run(jit.batch_norm.normalize(channels, positions, relu), batch, [values, numbers, output], parts)
+    mean, variance, inverse = numbers[:3]
+    return output, Statistics(mean, variance, inverse, numbers)
 
 
 def _compiled_gradients(
     gradient: Array,
     values: Array,
     weight: Array | None,
-    statistics: Statistics,
+    statistics: Array,
     weight_gradient: Array | None,
     bias_gradient: Array | None,
-    relu_output: Array | None,
+    relu: bool,
 ) -> Array:
     batch, channels, positions = values.shape
-    relu, outputs = relu_output is not None, [] if relu_output is None else [relu_output]
     parts = cut(batch, channels * positions * ELEMENT)
-    sums, products = np.empty((2, batch, channels), values.dtype)
-    arrays = [gradient, values, statistics.mean, sums, products, *outputs]
+    sums, numbers = np.empty((batch, 2, channels), values.dtype), np.empty((3, channels), values.dtype)
+    arrays = [gradient, values, statistics, sums]
     jit.kernel.run(jit.batch_norm.products(channels, positions, relu), batch, arrays, parts)
-    total, inverse = sums.sum(axis=0, dtype=np.float64), statistics.inverse.astype(np.float64)
-    product = products.sum(axis=0, dtype=np.float64) * inverse
-    if weight_gradient is not None:
-        weight_gradient[...] = product
-    if bias_gradient is not None:
-        bias_gradient[...] = total
-    factor, count = inverse if weight is None else inverse * weight, batch * positions
-    numbers = (factor, -factor * inverse * product / count, -factor * total / count)
+    own = [np.empty(channels, values.dtype) if array is None else array for array in (weight_gradient, bias_gradient)]
+    known = [statistics, *([] if weight is None else [np.ascontiguousarray(weight)])]
+    combine = jit.batch_norm.coefficients(channels, positions, weight is not None)
+    jit.kernel.run(combine, channels, [sums, *known, numbers, *own])
     result = empty_like(values)
-    numbers_there = [number.astype(values.dtype) for number in numbers]
-    arrays = [gradient, values, statistics.mean, *numbers_there, result, *outputs]
+    arrays = [gradient, values, statistics, numbers, result]
     jit.kernel.run(jit.batch_norm.gradient(channels, positions, relu), batch, arrays, parts)
     return result
 
@@ -306,7 +298,7 @@ def _launch_batch_norm(values: Array, weight: Array | None, bias: Array | None, 
     launch(STATISTICS, threads, values, means, squares, *sizes)
     statistics = Statistics(*(xp.empty(values.shape[1], dtype) for _ in range(3)))
     affine = (_contiguous(weight), _contiguous(bias))
-    launch(NORMALIZE, threads, values, means, squares, *affine, output, *statistics, *sizes, dtype.type(eps))
+    launch(NORMALIZE, threads, values, means, squares, *affine, output, *statistics[:3], *sizes, dtype.type(eps))
     return output, statistics
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty
-from gpucnn.backend.threads import cut, parallel
+from gpucnn.backend.threads import Parts, cut, parallel
 from gpucnn.kernels import jit
 from gpucnn.kernels.bias_relu import add_bias, relu_gradient
 from gpucnn.kernels.channel_sums import channel_sums
@@ -50,9 +50,12 @@ def linear_gradients(
     - `weight_gradient`, `bias_gradient`: contiguous arrays (O, I) and (O,) that are overwritten; None for one that nobody
       needs. The former needs `vectors`.
     """
-    if relu_output is not None:
-        gradient = relu_gradient(gradient, relu_output)
-    vectors_gradient = None if weight is None else _vectors_gradient(gradient, weight)
+    if weight is not None and _suits(gradient, weight, relu_output):
+        vectors_gradient, gradient = _compiled_vectors_gradient(gradient, weight, relu_output)
+    else:
+        if relu_output is not None:
+            gradient = relu_gradient(gradient, relu_output)
+        vectors_gradient = None if weight is None else _product(gradient, weight)
     if weight_gradient is not None and vectors is not None:
         if _suits(gradient, vectors, weight_gradient):
             _compiled_weight_gradient(gradient, vectors, weight_gradient, bias_gradient)
@@ -64,22 +67,24 @@ def linear_gradients(
 
 
 def _suits(vectors: Array, *others: Array | None) -> bool:
-    """Whether compiled loops make the product, of matrices the second or third of which has the weights' shape."""
+    """Whether compiled loops make the product of some of these matrices."""
     arrays = [vectors, *(array for array in others if array is not None)]
     if not jit.accepts(*arrays):
         return False
     return all(array.size and array.nbytes <= LARGEST_WEIGHT for array in arrays)
 
 
-def _vectors_gradient(gradient: Array, weight: Array) -> Array:
-    if not _suits(gradient, weight):
-        return _product(gradient, weight)
+def _compiled_vectors_gradient(gradient: Array, weight: Array, relu_output: Array | None) -> tuple[Array, Array]:
+    """The gradient of the vectors, and what of that of the output has passed ReLU, if there is one."""
     outputs, inputs = weight.shape
     result = empty((len(gradient), inputs), gradient.dtype)
     arrays = [np.ascontiguousarray(gradient), np.ascontiguousarray(weight), result]
-    kernel = jit.linear.vectors_gradient(inputs, outputs, jit.host.host())
+    if relu_output is not None:
+        gradient = empty(gradient.shape, gradient.dtype)
+        arrays += [np.ascontiguousarray(relu_output), gradient]
+    kernel = jit.linear.vectors_gradient(inputs, outputs, relu_output is not None, jit.host.host())
     jit.kernel.run(kernel, len(gradient), arrays, _row_parts(len(gradient), weight.size))
-    return result
+    return result, gradient
 
 
 def _compiled_weight_gradient(
@@ -93,11 +98,9 @@ def _compiled_weight_gradient(
     jit.kernel.run(kernel, outputs, arrays, _row_parts(outputs, vectors.size))
 
 
-def _row_parts(rows: int, work: int) -> list[slice]:
+def _row_parts(rows: int, work: int) -> Parts:
     """`rows`, each of so much work, in parts that are whole tiles."""
-    tiles = -(-rows // ROWS_TOGETHER)
-    parts = cut(tiles, ROWS_TOGETHER * work, MOST_PARTS)
-    return [slice(part.start * ROWS_TOGETHER, min(rows, part.stop * ROWS_TOGETHER)) for part in parts]
+    return cut(rows, work, MOST_PARTS, ROWS_TOGETHER)
 
 
 def _product(a: Array, b: Array, out: Array | None = None) -> Array:

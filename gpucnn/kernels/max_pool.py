@@ -40,6 +40,8 @@ def max_pool(images: Array, window: Window) -> Array:
     output_size = window.output_size(image_size, "max_pool")
     if accepts(images):
         return _launch_max_pool(images, window, None)
+    if jit.accepts(images) and images.size:
+        return _compiled_max_pool(images, window)[0]
     output = xp.empty((*images.shape[:2], *output_size), images.dtype)
     _fill_maxima(images, window, output)
     return output

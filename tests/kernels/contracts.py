@@ -274,7 +274,7 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
                 slopes = batch_norm_gradients(
                     backend.array(gradient), backend.array(values), on_device[0], statistics, *own
                 )
-            found = (output, *statistics, slopes, *(own if affine else ()))
+            found = (output, *statistics[:3], slopes, *(own if affine else ()))
             for array, wanted in zip(found, expected, strict=False):
                 close(array, wanted, dtype, scale=40)
     # What is far from 0 keeps as many digits as its own leave.
@@ -286,7 +286,7 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
         output, statistics = batch_norm(backend.array(far), None, None, 1e-3)
         slopes = batch_norm_gradients(backend.array(gradient), backend.array(far), None, statistics)
     precision = 1e-3 if dtype is np.float32 else 1e-10
-    for array, wanted in zip((output, *statistics, slopes), expected, strict=False):
+    for array, wanted in zip((output, *statistics[:3], slopes), expected, strict=False):
         np.testing.assert_allclose(host(array), wanted, rtol=precision, atol=precision)
     # The mean of the squares less the square of the mean would not have a single digit of it in float32.
     np.testing.assert_allclose(host(statistics.variance), expected[2], rtol=1e-4 if dtype is np.float32 else 1e-10)

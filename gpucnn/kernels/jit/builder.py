@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from llvmlite import ir
 
-FLOAT, INT64, INT32, BIT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(1)
+FLOAT, DOUBLE, INT64, INT32, BIT = ir.FloatType(), ir.DoubleType(), ir.IntType(64), ir.IntType(32), ir.IntType(1)
 PARAMETERS = ("first", "last", "part", "arrays", "scratch")
 """What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
 
@@ -66,7 +66,7 @@ class Vector:
         return int(self.value.type.count)
 
     def __add__(self, other: "Vector") -> "Vector":
-        add = self.instructions.fadd if self.value.type.element == FLOAT else self.instructions.add
+        add = self.instructions.fadd if self.value.type.element in (FLOAT, DOUBLE) else self.instructions.add
         return Vector(self.instructions, add(self.value, other.value))
 
     def __sub__(self, other: "Vector") -> "Vector":
@@ -92,6 +92,10 @@ class Vector:
         """Where it is another number, or one of both is NaN. A vector of bits."""
         return Vector(self.instructions, self.instructions.fcmp_unordered("!=", self.value, other.value))
 
+    def exceeds_or_nan(self, other: "Vector") -> "Vector":
+        """Where it is greater, or one of both is NaN. A vector of bits."""
+        return Vector(self.instructions, self.instructions.fcmp_unordered(">", self.value, other.value))
+
     def equals(self, other: "Vector") -> "Vector":
         """Where integers are the same. A vector of bits."""
         return Vector(self.instructions, self.instructions.icmp_signed("==", self.value, other.value))
@@ -103,6 +107,14 @@ class Vector:
     def is_number(self) -> "Vector":
         """Where it is not NaN. A vector of bits."""
         return Vector(self.instructions, self.instructions.fcmp_ordered("ord", self.value, self.value))
+
+    def widened(self) -> "Vector":
+        """Floats as doubles."""
+        return Vector(self.instructions, self.instructions.fpext(self.value, ir.VectorType(DOUBLE, self.width)))
+
+    def narrowed(self) -> "Vector":
+        """Doubles as the nearest floats."""
+        return Vector(self.instructions, self.instructions.fptrunc(self.value, ir.VectorType(FLOAT, self.width)))
 
     def select(self, yes: "Vector", no: "Vector") -> "Vector":
         """Of a vector of bits: `yes` where they are set, `no` elsewhere."""
@@ -187,6 +199,11 @@ class Builder:
         steps = ir.Constant(kind, [step * i for i in range(width)])
         return Vector(self._instructions, self._instructions.add(_splat(self._instructions, first, width), steps))
 
+    def number(self, size: Size, width: int) -> Vector:
+        """An integer as a vector of doubles."""
+        scalar = self._instructions.sitofp(_integer(size), DOUBLE)
+        return Vector(self._instructions, _splat(self._instructions, scalar, width))
+
     def within(self, a: Vector, stop: int) -> Vector:
         """Where a 32-bit integer is at least 0 and below `stop`. A vector of bits."""
         limit = self.splat(stop, a.width, INT32)
@@ -213,7 +230,7 @@ class Builder:
 
     def spread(self, a: Vector, width: int) -> Vector:
         """The first number of `a` in all places of a vector."""
-        return self._chosen(a, [0] * width)
+        return self.chosen(a, [0] * width)
 
     def rounded(self, a: Vector) -> Vector:
         """The nearest integers, as floats."""
@@ -236,16 +253,16 @@ class Builder:
         """All numbers of a vector, of a power of two, merged into one: halves with halves."""
         while a.width > 1:
             half = a.width // 2
-            a = merge(self._chosen(a, range(half)), self._chosen(a, range(half, a.width)))
+            a = merge(self.chosen(a, range(half)), self.chosen(a, range(half, a.width)))
         return a
 
     def sum(self, a: Vector) -> Vector:
         """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
         while a.width > 1:
             half = a.width // 2
-            total = self._chosen(a, range(half)) + self._chosen(a, range(half, 2 * half))
+            total = self.chosen(a, range(half)) + self.chosen(a, range(half, 2 * half))
             if a.width % 2:
-                rest = self._chosen(a, [2 * half])
+                rest = self.chosen(a, [2 * half])
                 total = total + rest if half == 1 else self.sum(total) + rest
             a = total
         return a
@@ -287,12 +304,14 @@ class Builder:
             rows = [self._shuffled(upper, lower, half) for upper, lower in pairs for half in halves]
         return rows
 
+    def chosen(self, a: Vector, places: Sequence[int]) -> Vector:
+        """The numbers of `a` at `places`, any of them as often as wanted."""
+        assert max(places) < a.width
+        return self._shuffled(a, Vector(self._instructions, ir.Constant(a.value.type, ir.Undefined)), places)
+
     def pick(self, a: Vector, start: int, step: int) -> Vector:
         """Every `step`-th number of `a` from `start` on."""
-        return self._chosen(a, range(start, a.width, step))
-
-    def _chosen(self, a: Vector, places: Sequence[int]) -> Vector:
-        return self._shuffled(a, Vector(self._instructions, ir.Constant(a.value.type, ir.Undefined)), places)
+        return self.chosen(a, range(start, a.width, step))
 
     def _shuffled(self, a: Vector, b: Vector, places: Sequence[int]) -> Vector:
         """The numbers at `places`, counted through `a` and then `b`."""
@@ -391,7 +410,7 @@ class Builder:
 
     def _intrinsic(self, name: str, *operands: Vector) -> Vector:
         kind = operands[0].value.type
-        full_name = f"{name}.v{kind.count}f32"
+        full_name = f"{name}.v{kind.count}{'f64' if kind.element == DOUBLE else 'f32'}"
         function = self.module.globals.get(full_name)
         if function is None:
             function = ir.Function(self.module, ir.FunctionType(kind, [kind] * len(operands)), full_name)

@@ -82,28 +82,39 @@ def forward(inputs: int, outputs: int, bias: bool, relu: bool, machine: Host) ->
 
 
 @cache
-def vectors_gradient(inputs: int, outputs: int, machine: Host) -> Kernel:
-    """gradient (N, O), weight (O, I) -> vectors_gradient (N, I)."""
+def vectors_gradient(inputs: int, outputs: int, relu: bool, machine: Host) -> Kernel:
+    """gradient (N, O), weight (O, I) -> vectors_gradient (N, I).
+
+    With `relu` the gradient is that of ReLU's `output` (N, O); what passes, where that is not 0, is left in `passed` (N, O).
+    """
 
     def write(b: Builder) -> None:
-        gradient, weight, result = b.pointer("gradient"), b.pointer("weight"), b.pointer("vectors_gradient")
-        _add_rows(
-            b,
-            inputs,
-            outputs,
-            machine.filters_per_tile,
-            weight,
-            lambda n, o: gradient + (n * outputs + o),
-            outputs,
-            result,
-        )
+        weight, result = b.pointer("weight"), b.pointer("vectors_gradient")
+        slopes = _pass_on(b, outputs) if relu else b.pointer("gradient")
+        tile = machine.filters_per_tile
+        _add_rows(b, inputs, outputs, tile, weight, lambda n, o: slopes + (n * outputs + o), outputs, result)
 
-    arguments = (
+    arguments = [
         Argument("gradient", (EACH, outputs)),
         Argument("weight", (outputs, inputs)),
         Argument("vectors_gradient", (EACH, inputs), written=True),
-    )
-    return Kernel("linear_vectors_gradient", (inputs, outputs, machine.filters_per_tile), arguments, write)
+    ]
+    if relu:
+        arguments += [Argument("output", (EACH, outputs)), Argument("passed", (EACH, outputs), written=True)]
+    sizes = (inputs, outputs, relu, machine.filters_per_tile)
+    return Kernel("linear_vectors_gradient", sizes, tuple(arguments), write)
+
+
+def _pass_on(b: Builder, outputs: int) -> Pointer:
+    """Fill the items of `passed`; where it begins."""
+    gradient, output, passed = (b.pointer(name) for name in ("gradient", "output", "passed"))
+
+    def one(i: Size, width: int) -> None:
+        zero = b.splat(0.0, width)
+        passed.store(output.load(i, width).differs(zero).select(gradient.load(i, width), zero), i)
+
+    b.sweep(b.index("first") * outputs, b.index("last") * outputs, one)
+    return passed
 
 
 @cache

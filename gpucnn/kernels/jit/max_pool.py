@@ -1,26 +1,32 @@
 """Max pooling and its gradient, plane by plane.
 
-The plane lies padded with minus infinity in scratch memory, as for a convolution. The first maximum of a window wins, and
-the first NaN wins over all numbers, as everywhere in gpucnn.
+The first maximum of a window wins, and the first NaN wins over all numbers, as everywhere in gpucnn.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
+from typing import TypeAlias
 
 from gpucnn.kernels.jit.builder import INT32, Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
 from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
+
+Taps: TypeAlias = Callable[[int, int], Vector]
+"""What a tap (row, column) reads for some neighbouring windows."""
 
 
 @cache
 def forward(plane: PaddedPlane) -> Kernel:
     """planes (P, H, W) -> output (P, OH, OW) and argmax (P, OH, OW), where each maximum was in its plane.
 
-    The argmax of a window of nothing but minus infinity in padded planes is -1.
+    The argmax of a window of nothing but minus infinity in padded planes is -1. Windows that reach beyond the image read
+    it from scratch memory, where it lies padded with minus infinity, as for a convolution; others where it is.
     """
     (height, width), (rows, columns) = plane.image_size, plane.output_size
     (top, _), (left, _) = plane.window.padding
     padding = plane.window.padding != ((0, 0), (0, 0))
+    in_place = plane.is_image
 
     def write(b: Builder) -> None:
         images, output, argmax = b.pointer("images"), b.pointer("output"), b.pointer("argmax", INT32)
@@ -28,12 +34,19 @@ def forward(plane: PaddedPlane) -> Kernel:
         vector, starts = row_vectors(columns, b.lanes)
 
         def one_plane(p: Size) -> None:
-            plane.copy(b, images + p * (height * width), padded, -math.inf)
-            b.each(0, rows, 1, lambda y: one_row(p * (rows * columns) + y * columns, y))
+            image = images + p * (height * width)
+            if not in_place:
+                plane.copy(b, image, padded, -math.inf)
+            b.each(0, rows, 1, lambda y: one_row(image, p * (rows * columns) + y * columns, y))
 
-        def one_row(place: Size, y: Size) -> None:
+        def one_row(image: Pointer, place: Size, y: Size) -> None:
             for x in starts:
-                maximum, where = _maximum(b, plane, padded + y * plane.output_row_floats, x, vector, padding)
+                if in_place:
+                    row = image + y * (plane.window.stride[0] * width)
+                    taps = _taps_of_image(b, plane, row + x * plane.window.stride[1], vector)
+                else:
+                    taps = _taps_of_padded(plane, padded + y * plane.output_row_floats + x, vector)
+                maximum, where = _maximum(b, plane, taps, vector, padding)
                 corner = y * (plane.window.stride[0] * width) + (x * plane.window.stride[1] - top * width - left)
                 corners = b.count_up(corner, plane.window.stride[1], vector)
                 if padding:
@@ -51,19 +64,47 @@ def forward(plane: PaddedPlane) -> Kernel:
         Argument("output", (EACH, rows, columns), written=True),
         Argument("argmax", (EACH, rows, columns), "int32", written=True),
     )
-    return Kernel("max_pool", tuple(plane), arguments, write, plane.floats)
+    return Kernel("max_pool", tuple(plane), arguments, write, 0 if in_place else plane.floats)
 
 
-def _maximum(b: Builder, plane: PaddedPlane, row: Pointer, x: int, width: int, padding: bool) -> tuple[Vector, Vector]:
-    """The maxima of the windows at positions x, x + 1, ..., and where they are, counted from each window's corner."""
-    best = b.splat(-math.inf, width)
-    where = b.splat(-1 if padding else 0, width, INT32)
+def _taps_of_padded(plane: PaddedPlane, corner: Pointer, width: int) -> Taps:
+    """The taps of `width` windows, of which the first has its corner at `corner` in a padded plane."""
+    return lambda row, column: corner.load(plane.tap_offset(row, column), width)
+
+
+def _taps_of_image(b: Builder, plane: PaddedPlane, corner: Pointer, width: int) -> Taps:
+    """The same in the image itself: every so many columns out of neighbours, which are loaded together.
+
+        columns that two windows of 3 have, stride 2    a b c d e
+        taps 0 and 1: of a b c d every second one       a c, b d
+        tap 2: of b c d e every second one              c e
+
+    No tap reads a column that none of the windows has: there may be none.
+    """
+    stride, dilation = plane.window.stride[1], plane.window.dilation
+
+    def tap(row: int, column: int) -> Vector:
+        column *= dilation[1]
+        first = min(column // stride * stride, plane.window.extent[1] - stride)
+        neighbours = corner.load(row * dilation[0] * plane.image_size[1] + first, width * stride)
+        return b.pick(neighbours, column - first, stride)
+
+    return tap
+
+
+def _maximum(b: Builder, plane: PaddedPlane, tap: Taps, width: int, padding: bool) -> tuple[Vector, Vector]:
+    """The maxima of the windows, and where they are, counted from each window's corner."""
+    best, where = b.splat(-math.inf, width), b.splat(-1, width, INT32)
     for tap_row in range(plane.window.kernel[0]):
         for tap_column in range(plane.window.kernel[1]):
-            value = row.load(plane.tap_offset(tap_row, tap_column) + x, width)
-            wins = (best < value) | (value.is_nan() & best.is_number())
+            value = tap(tap_row, tap_column)
             offset = tap_row * plane.window.dilation[0] * plane.image_size[1] + tap_column * plane.window.dilation[1]
-            best, where = wins.select(value, best), wins.select(b.splat(offset, width, INT32), where)
+            place = b.splat(offset, width, INT32)
+            if not padding and (tap_row, tap_column) == (0, 0):  # it is in the image, whatever it holds
+                best, where = value, place
+                continue
+            wins = value.exceeds_or_nan(best) & best.is_number()
+            best, where = wins.select(value, best), wins.select(place, where)
     return best, where
 
 
@@ -76,15 +117,11 @@ def gradient(plane: PaddedPlane) -> Kernel:
         slopes, argmax, images = b.pointer("gradient"), b.pointer("argmax", INT32), b.pointer("images")
 
         def one_plane(p: Size) -> None:
-            target = images + p * (height * width)
-            fill(b, target, 0, height * width)
-            b.each(0, rows * columns, 1, lambda i: one_window(p * (rows * columns) + i, target))
-
-        def one_window(i: Size, target: Pointer) -> None:
-            index = argmax.load(i, 1)
-            inside = b.within(index, height * width)  # a window of padding alone has no winner
-            winner = target + b.as_index(inside.select(index, b.splat(0, 1, INT32)))
-            winner.store(winner.load(0, 1) + inside.select(slopes.load(i, 1), b.splat(0.0, 1)))
+            windows, target = p * (rows * columns), images + p * (height * width)
+            if plane.window.overlaps:
+                _add_to_winners(b, plane, slopes + windows, argmax + windows, target)
+            else:
+                _give_to_winners(b, plane, slopes + windows, argmax + windows, target)
 
         b.each(b.index("first"), b.index("last"), 1, one_plane)
 
@@ -94,3 +131,53 @@ def gradient(plane: PaddedPlane) -> Kernel:
         Argument("images", (EACH, height, width), written=True),
     )
     return Kernel("max_pool_gradient", tuple(plane), arguments, write)
+
+
+def _add_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Pointer, target: Pointer) -> None:
+    """Window by window: where they overlap, one element may have won several."""
+    size = math.prod(plane.image_size)
+
+    def one_window(i: Size) -> None:
+        index = argmax.load(i, 1)
+        inside = b.within(index, size)  # a window of padding alone has no winner
+        winner = target + b.as_index(inside.select(index, b.splat(0, 1, INT32)))
+        winner.store(winner.load(0, 1) + inside.select(slopes.load(i, 1), b.splat(0.0, 1)))
+
+    fill(b, target, 0, size)
+    b.each(0, math.prod(plane.output_size), 1, one_window)
+
+
+def _give_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Pointer, target: Pointer) -> None:
+    """Element by element: without overlaps each one is in one window at most, and gets its gradient or 0.
+
+        argmax and gradient of two windows, 2x2    6 3        a b
+        the same over their columns                6 6 3 3    a a b b
+        places in the first row, what they get     0 1 2 3    0 0 0 b
+        places in the second row, what they get    4 5 6 7    0 0 a 0
+
+    Columns beyond the last window are looked up in it, where they have not won.
+    """
+    (height, width), (rows, columns) = plane.image_size, plane.output_size
+    (top, _), (left, _) = plane.window.padding
+    down, across = plane.window.stride
+    vector, starts = row_vectors(width, b.lanes)
+
+    def one_row_of_windows(y: Size, inside: range) -> None:
+        """The rows of the image that belong to it, which are `inside` when counted from the corner of the windows."""
+        for x in starts:
+            seen = [min((x + i + left) // across, columns - 1) for i in range(vector)]
+            first, count = seen[0], seen[-1] - seen[0] + 1
+            places = [window - first for window in seen]
+            slope, winner = (b.chosen(array.load(y * columns + first, count), places) for array in (slopes, argmax))
+            winner += b.count_up(y * (-down * width), 0, vector)  # counted from the first of these rows
+            for row in inside:
+                start = (row - top) * width + x
+                won = winner.equals(b.count_up(start, 1, vector))
+                target.store(won.select(slope, b.splat(0.0, vector)), y * (down * width) + start)
+
+    first, last = -(-top // down), min(rows, (height + top) // down)
+    for y in range(rows):
+        if not first <= y < last:  # in part beside the image
+            one_row_of_windows(y, range(max(0, top - y * down), min(down, height + top - y * down)))
+    b.each(first, last, 1, lambda y: one_row_of_windows(y, range(down)))
+    fill(b, target, max(0, rows * down - top) * width, height * width)

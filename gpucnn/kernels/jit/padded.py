@@ -28,10 +28,14 @@ class PaddedPlane(NamedTuple):
         return (self.output_size[0] - 1) * self.window.stride[0] + self.window.extent[0]
 
     @property
+    def columns(self) -> int:
+        """How many columns of the padded plane the windows read."""
+        return (self.output_size[1] - 1) * self.window.stride[1] + self.window.extent[1]
+
+    @property
     def phase_width(self) -> int:
         """How many columns of one phase a row has."""
-        columns = (self.output_size[1] - 1) * self.window.stride[1] + self.window.extent[1]
-        return -(-columns // self.window.stride[1])
+        return -(-self.columns // self.window.stride[1])
 
     @property
     def row_floats(self) -> int:
@@ -54,6 +58,12 @@ class PaddedPlane(NamedTuple):
         taps = range(self.window.kernel[axis])
         places = (position * stride + tap * dilation - before for position in positions for tap in taps)
         return sum(0 <= place < self.image_size[axis] for place in places)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether windows read nothing but the image, and every column between those that they read for one row."""
+        within = all(read <= size for read, size in zip((self.rows, self.columns), self.image_size, strict=True))
+        return self.window.padding == ((0, 0), (0, 0)) and within and self.window.extent[1] >= self.window.stride[1]
 
     def tap_offset(self, row: int, column: int) -> int:
         """Where in the plane the tap reads for the output position (0, 0)."""

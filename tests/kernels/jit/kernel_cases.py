@@ -97,8 +97,15 @@ def planes(rng: np.random.Generator, pooling: bool = False) -> Any:
     """A window of drawn sizes on an image: rows of 1 to 70 positions, padding of each side alone, also less than none."""
     kernel, stride, dilation = ((number(rng, 1, high), number(rng, 1, high)) for high in (5, 3, 3))
     wanted = (number(rng, 1, 6), number(rng, 1, int(rng.choice([4, 20, 70]))))
-    lowest, highest = (0, 3) if pooling else [(0, 0), (-2, 6), (-6, 9)][number(rng, 0, 2)]
+    if pooling:
+        lowest, highest = [(0, 0), (0, 1), (0, 4)][number(rng, 0, 2)]
+    else:
+        lowest, highest = [(0, 0), (-2, 6), (-6, 9)][number(rng, 0, 2)]
     padding = tuple((number(rng, lowest, highest), number(rng, lowest, highest)) for _ in range(2))
+    if pooling and rng.random() < 0.3:  # side by side, as pooling mostly is, or with gaps
+        gaps = number(rng, 0, 2), number(rng, 0, 2)
+        extent = Window(kernel, dilation=dilation).extent
+        stride = extent[0] + gaps[0], extent[1] + gaps[1]
     window = Window(kernel, stride, (padding[0], padding[1]), dilation, pooling and rng.random() < 0.3)
     if (
         not pooling and rng.random() < 0.3
@@ -206,7 +213,20 @@ def _weight_gradient(rng: np.random.Generator, machine: Any, module: Any, sizes:
 
 
 def max_pool(rng: np.random.Generator, machine: Any) -> Case:
-    plane, count = planes(rng, pooling=True), number(rng, 1, 4)
+    return pooled(rng, machine, planes(rng, pooling=True))
+
+
+def max_pool_in_place(rng: np.random.Generator, machine: Any) -> Case:
+    """Windows that read their image up to its last pixel, and nothing else."""
+    stride, dilation = ((number(rng, 1, 3), number(rng, 1, 3)) for _ in range(2))
+    kernel = number(rng, 1, 4), 1 + -(-(stride[1] - 1) // dilation[1]) + number(rng, 0, 2)
+    window, wanted = Window(kernel, stride, dilation=dilation), (number(rng, 1, 6), number(rng, 1, 40))
+    rows, columns = ((wanted[axis] - 1) * stride[axis] + window.extent[axis] for axis in (0, 1))
+    return pooled(rng, machine, jit.padded.PaddedPlane((rows, columns), window, wanted))
+
+
+def pooled(rng: np.random.Generator, machine: Any, plane: Any) -> Case:
+    count = number(rng, 1, 4)
     images = integers(rng, count, *plane.image_size)
     images[rng.random(images.shape) < 0.05] = np.nan
     images[rng.random(images.shape) < 0.05] = -np.inf
@@ -228,8 +248,9 @@ def max_pool(rng: np.random.Generator, machine: Any) -> Case:
 def max_pool_gradient(rng: np.random.Generator, machine: Any) -> Case:
     plane, count = planes(rng, pooling=True), number(rng, 1, 4)
     (height, width), output_size = plane.image_size, plane.output_size
-    gradient, argmax = integers(rng, count, *output_size), rng.integers(0, height * width, (count, *output_size))
-    argmax[rng.random(argmax.shape) < 0.2] = -1
+    gradient = integers(rng, count, *output_size)
+    _, places = seen_by(plane, np.zeros(plane.image_size), 0.0)
+    argmax = rng.permuted(np.tile(places.reshape(*output_size, -1), (count, 1, 1, 1)), axis=3)[..., 0]
     images = np.zeros((count, height * width))
     for index in np.ndindex(argmax.shape):
         if argmax[index] >= 0:
@@ -277,44 +298,82 @@ def plane_size(rng: np.random.Generator) -> int:
 def moments(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     means = values.mean(axis=2)
-    expected = {"means": means, "squares": np.square(values - means[..., None]).sum(axis=2)}
+    squares = np.square(values - means[..., None]).sum(axis=2)
     kernel, count = jit.batch_norm.moments(*values.shape[1:]), len(values)
+    expected = {"moments": np.stack((means, squares), axis=1)}
     return Case(kernel, machine, count, ragged(rng, count), {"values": values}, expected, 1e-5)
+
+
+def statistics(rng: np.random.Generator, machine: Any) -> Case:
+    """Planes whose means are exact, and so large that their own mean is not; they differ as much as what is in them."""
+    channels, positions = number(rng, 1, 40), 2 ** number(rng, 0, 3)
+    values = integers(rng, number(rng, 1, 7), channels, positions) + integers(rng, channels, 1) * 2**18
+    means, affine = values.mean(axis=2), {name: integers(rng, channels) for name in ("weight", "bias")}
+    squares = np.square(values - means[..., None]).sum(axis=2)
+    use, eps = [bool(rng.integers(2)) for _ in affine], float(rng.choice([1e-3, 2.0]))
+    mean, variance = values.mean(axis=(0, 2)), values.var(axis=(0, 2))
+    factor = (affine["weight"] if use[0] else 1) / np.sqrt(variance + eps)
+    shift = (mean.astype(np.float32) - mean) * factor + (affine["bias"] if use[1] else 0)
+    given = {"moments": np.stack((means, squares), axis=1), **affine}
+    expected = {"statistics": np.stack((mean, variance, 1 / np.sqrt(variance + eps), factor, shift))}
+    kernel = jit.batch_norm.statistics(channels, positions, *use, eps)
+    return Case(kernel, machine, channels, ragged(rng, channels), given, expected, 1e-5)
 
 
 def normalize(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
-    mean, factor, shift = (integers(rng, values.shape[1]) for _ in range(3))
-    given = {"values": values, "mean": mean, "factor": factor, "shift": shift}
-    output, relu = (values - mean[:, None]) * factor[:, None] + shift[:, None], bool(rng.integers(2))
+    numbers = integers(rng, 5, values.shape[1])
+    mean, _, _, factor, shift = numbers[..., None]
+    output, relu = (values - mean) * factor + shift, bool(rng.integers(2))
     expected = {"output": output.clip(0) if relu else output}
     kernel, count = jit.batch_norm.normalize(*values.shape[1:], relu), len(values)
-    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+    return Case(kernel, machine, count, ragged(rng, count), {"values": values, "statistics": numbers}, expected)
 
 
 def products(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
-    gradient, mean = integers(rng, *values.shape), integers(rng, values.shape[1])
-    output, relu = integers(rng, *values.shape).clip(0), bool(rng.integers(2))
-    given = {"gradient": gradient, "values": values, "mean": mean, "output": output}
-    passed = gradient * (output != 0) if relu else gradient
-    expected = {"sums": passed.sum(axis=2), "products": (passed * (values - mean[:, None])).sum(axis=2)}
+    gradient, numbers, relu = integers(rng, *values.shape), integers(rng, 5, values.shape[1]), bool(rng.integers(2))
+    passed, centred = passed_and_centred(rng, gradient, values, numbers, relu)
+    sums = passed.sum(axis=2), (passed * centred).sum(axis=2)
+    given = {"gradient": gradient, "values": values, "statistics": numbers}
     kernel, count = jit.batch_norm.products(*values.shape[1:], relu), len(values)
-    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+    return Case(kernel, machine, count, ragged(rng, count), given, {"sums": np.stack(sums, axis=1)})
+
+
+def passed_and_centred(
+    rng: np.random.Generator, gradient: np.ndarray, values: np.ndarray, numbers: np.ndarray, relu: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """What of the gradient passes the ReLU of batch norm, and the values less their mean; some values become NaN."""
+    if rng.random() < 0.3:
+        values[0, 0, 0] = np.nan
+    mean, _, _, factor, shift = numbers[..., None]
+    output = (values - mean) * factor + shift
+    return np.where(relu & (output <= 0), 0, gradient), values - mean
+
+
+def coefficients(rng: np.random.Generator, machine: Any) -> Case:
+    batch, channels, positions, use = number(rng, 1, 5), number(rng, 1, 40), number(rng, 1, 9), bool(rng.integers(2))
+    sums, known, weight = integers(rng, batch, 2, channels), integers(rng, 5, channels), integers(rng, channels)
+    inverse = known[2]
+    total, product = sums.sum(axis=0)
+    product, factor = product * inverse, inverse * (weight if use else 1)
+    numbers = factor, -factor * inverse * product / (batch * positions), -factor * total / (batch * positions)
+    given = {"sums": sums, "statistics": known, "weight": weight}
+    expected = {"coefficients": np.stack(numbers), "weight_gradient": product, "bias_gradient": total}
+    kernel = jit.batch_norm.coefficients(channels, positions, use)
+    return Case(kernel, machine, channels, ragged(rng, channels), given, expected, 1e-6)
 
 
 def batch_norm_gradient(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
-    gradient = integers(rng, *values.shape)
-    mean, factor, of_centred, shift = (integers(rng, values.shape[1]) for _ in range(4))
-    output, relu = integers(rng, *values.shape).clip(0), bool(rng.integers(2))
-    given = {"gradient": gradient, "values": values, "output": output}
-    given |= {"mean": mean, "factor": factor, "of_centred": of_centred, "shift": shift}
-    by_channel = [number[:, None] for number in (mean, factor, of_centred, shift)]
-    passed = gradient * (output != 0) if relu else gradient
-    result = passed * by_channel[1] + (values - by_channel[0]) * by_channel[2] + by_channel[3]
+    gradient, known, relu = integers(rng, *values.shape), integers(rng, 5, values.shape[1]), bool(rng.integers(2))
+    passed, centred = passed_and_centred(rng, gradient, values, known, relu)
+    numbers = integers(rng, 3, values.shape[1])
+    factor, of_centred, shift = numbers[..., None]
+    given = {"gradient": gradient, "values": values, "statistics": known, "coefficients": numbers}
+    expected = {"result": passed * factor + centred * of_centred + shift}
     kernel, count = jit.batch_norm.gradient(*values.shape[1:], relu), len(values)
-    return Case(kernel, machine, count, ragged(rng, count), given, {"result": result})
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
 def sgd(rng: np.random.Generator, machine: Any) -> Case:
@@ -365,11 +424,15 @@ def linear_forward(rng: np.random.Generator, machine: Any) -> Case:
 
 
 def linear_vectors_gradient(rng: np.random.Generator, machine: Any) -> Case:
-    count, inputs, outputs = number(rng, 1, 21), matrix_size(rng), number(rng, 1, 23)
+    count, inputs, outputs, relu = number(rng, 1, 21), matrix_size(rng), number(rng, 1, 23), bool(rng.integers(2))
     gradient, weight = integers(rng, count, outputs), integers(rng, outputs, inputs)
-    expected = {"vectors_gradient": np.einsum("no,oi->ni", gradient, weight)}
-    kernel = jit.linear.vectors_gradient(inputs, outputs, machine)
-    return Case(kernel, machine, count, ragged(rng, count), {"gradient": gradient, "weight": weight}, expected)
+    output = integers(rng, count, outputs).clip(0)
+    output[rng.random(output.shape) < 0.1] = np.nan
+    passed = np.where(output == 0, 0, gradient) if relu else gradient
+    expected = {"vectors_gradient": np.einsum("no,oi->ni", passed, weight), "passed": passed}
+    kernel = jit.linear.vectors_gradient(inputs, outputs, relu, machine)
+    given = {"gradient": gradient, "weight": weight, "output": output}
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
 def linear_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
@@ -437,14 +500,17 @@ DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     convolution_weight_gradient: 45,
     lockstep_convolution: 36,
     lockstep_weight_gradient: 36,
-    max_pool: 45,
-    max_pool_gradient: 12,
+    max_pool: 60,
+    max_pool_in_place: 18,
+    max_pool_gradient: 45,
     relu: 12,
     relu_gradient: 12,
     plane_sums: 15,
     moments: 15,
+    statistics: 15,
     normalize: 15,
     products: 15,
+    coefficients: 15,
     batch_norm_gradient: 15,
     sgd: 24,
     adam: 12,

@@ -285,14 +285,14 @@ def test_comparisons_with_every_special_value() -> None:
         one, zero = b.splat(1.0, 64), b.splat(0.0, 64)
         answers = [
             left < right, left.differs(right), left.is_nan(), left.is_number(), (left < right) & right.is_number(),
-            (left < right) | left.is_nan(),
+            (left < right) | left.is_nan(), left.exceeds_or_nan(right),
         ]  # fmt: skip
         for row, bits in enumerate(answers):
             found.store(bits.select(one, zero), row * 64)
-        found.store((left < right).select(left, right), 6 * 64)
+        found.store((left < right).select(left, right), 7 * 64)
 
-    found = run(write, 0, left=a, right=c, found=nothing(7, 64))["found"]
-    expected = [a < c, a != c, np.isnan(a), ~np.isnan(a), a < c, (a < c) | np.isnan(a)]
+    found = run(write, 0, left=a, right=c, found=nothing(8, 64))["found"]
+    expected = [a < c, a != c, np.isnan(a), ~np.isnan(a), a < c, (a < c) | np.isnan(a), ~(a <= c)]
     expected += [np.where(a < c, a, c)]
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
 
@@ -325,6 +325,31 @@ def test_picking(lanes: int) -> None:
         places = source[start::step]
         picked[row, : len(places)] = places
     np.testing.assert_array_equal(found, picked)
+
+
+def test_numbers_at_chosen_places(lanes: int) -> None:
+    def write(b: Any) -> None:
+        source = b.pointer("source").load()
+        b.pointer("found").store(b.chosen(source, [3, 0, 0, lanes - 1]))
+        with pytest.raises(AssertionError):
+            b.chosen(source, [0, lanes])
+
+    found = run(write, 0, source=floats(lanes), found=nothing(4))["found"]
+    assert found.tolist() == [4, 1, 1, lanes]
+
+
+def test_doubles_keep_what_floats_round_away(lanes: int) -> None:
+    small = (floats(lanes) * np.float32(2.0**-30)).astype(np.float32)
+
+    def write(b: Any) -> None:
+        x, one = b.pointer("x").load().widened(), b.splat(1.0, lanes, jit.builder.DOUBLE)
+        numbers = b.number(b.index("last") * -3, lanes)
+        for row, result in enumerate([one + x - one, b.sqrt(one + x + x) - one, numbers, one / numbers * numbers]):
+            b.pointer("found").store(result.narrowed(), row * lanes)
+
+    found = run(write, 5, x=small, found=nothing(4, lanes))["found"]
+    np.testing.assert_array_equal(found[:1], [small])
+    np.testing.assert_allclose(found[1:], [small, small * 0 - 15, small * 0 + 1], rtol=1e-5)
 
 
 def test_integers_that_count_up_and_lie_within(lanes: int) -> None:

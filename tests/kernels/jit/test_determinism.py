@@ -68,7 +68,7 @@ def test_batch_norm(on_cpu: Backend, monkeypatch: pytest.MonkeyPatch, rng: np.ra
     def compute() -> list[np.ndarray]:
         output, statistics = batch_norm(values, weight, bias, 1e-5)
         own = [np.empty(40, np.float32) for _ in range(2)]
-        return [output, *statistics, batch_norm_gradients(gradient, values, weight, statistics, *own), *own]
+        return [output, *statistics[:3], batch_norm_gradients(gradient, values, weight, statistics, *own), *own]
 
     assert_same_bits(monkeypatch, compute)
 

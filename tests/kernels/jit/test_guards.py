@@ -11,7 +11,7 @@ import pytest
 
 from gpucnn.kernels import jit
 from tests.kernels.jit.guarded_memory import BORDER, Borders
-from tests.kernels.jit.kernel_cases import DRAWS, Case, cases, machine_of, run_in
+from tests.kernels.jit.kernel_cases import DRAWS, Case, cases, machine_of, max_pool, max_pool_gradient, run_in
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
@@ -107,6 +107,24 @@ def test_cases_cover_the_ways_through_a_convolution() -> None:
     wanted |= {f"filters beyond whole tiles: {flag}" for flag in (True, False)}
     wanted |= {"odd number of rows: 0", "odd number of rows: 1"}
     assert wanted - seen == set()
+
+
+def test_cases_cover_the_ways_through_max_pooling() -> None:
+    """Each thing alone that keeps windows from reading an image where it lies; all that may lie beside them in a gradient."""
+    seen = set()
+    for _, case in cases(max_pool):
+        plane = jit.padded.PaddedPlane(*case.kernel.sizes)
+        padded, gaps = any(map(any, plane.window.padding)), plane.window.extent[1] < plane.window.stride[1]
+        outside = [read > size for read, size in zip((plane.rows, plane.columns), plane.image_size, strict=True)]
+        seen.add((padded, *outside, gaps))  # beyond the last row, beyond the last column
+    assert (False, False, False, False) in seen
+    assert {tuple(row) for row in np.eye(4, dtype=bool).tolist()} - seen == set()
+    seen = set()
+    for _, case in cases(max_pool_gradient):
+        plane = jit.padded.PaddedPlane(*case.kernel.sizes)
+        top, rows = plane.window.padding[0][0], plane.output_size[0] * plane.window.stride[0]
+        seen.add((plane.window.overlaps, top > 0, rows - top < plane.image_size[0]))
+    assert {(False, padded, below) for padded in (True, False) for below in (True, False)} - seen == set()
 
 
 def test_machines_have_their_own_tiles() -> None:

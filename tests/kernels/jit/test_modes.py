@@ -1,13 +1,16 @@
 """How a process computes on the CPU: what GPUCNN_CPU asks for, what is installed, and what is imported."""
 
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpucnn.kernels import jit
+from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
 
 ROOT = Path(__file__).parents[3]
 COMPUTE = """
@@ -123,6 +126,24 @@ def test_loops_are_for_float32_of_numpy_alone() -> None:
     )
     assert output_of(script) == "[True, False, False, False, False, False]"
     assert output_of(script, "numpy") == "[False, False, False, False, False, False]"
+
+
+@needs_llvmlite
+@pytest.mark.parametrize("relu", [False, True])
+def test_the_way_back_goes_with_either_way_there(rng: np.random.Generator, relu: bool) -> None:
+    x, gradient = (rng.standard_normal((5, 3, 40)).astype(np.float32) for _ in range(2))
+    weight, bias = (rng.standard_normal(3).astype(np.float32) for _ in range(2))
+    found = []
+    for there, back in itertools.product(jit.MODES, repeat=2):
+        own = [np.empty(3, np.float32) for _ in range(2)]
+        with jit.use(there):
+            output, statistics = batch_norm(x, weight, bias, 1e-5, relu)
+        with jit.use(back):
+            slopes = batch_norm_gradients(gradient, x, weight, statistics, *own, output if relu else None)
+        found.append([output, *statistics[:3], slopes, *own])
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5)
 
 
 def test_use_ends_with_its_block() -> None:
