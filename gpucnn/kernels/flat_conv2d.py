@@ -19,7 +19,7 @@ from gpucnn.checks import Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels.bias_relu import rectify, relu_gradient
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.flat_images import Piece, Sliding
+from gpucnn.kernels.flat_images import Piece, Sliding, copy_rows
 from gpucnn.kernels.masked import masked
 from gpucnn.kernels.workspace import workspace
 
@@ -52,13 +52,12 @@ def conv2d(
         columns, axes, matrix = product.room(piece)
         product.fill_columns(columns, axes, piece, images)
         np.matmul(product.filters, columns, out=piece.factors(matrix, groups))
-        found, place = piece.as_images(matrix), output[piece.place]
-        if bias is None:
-            place[...] = found
-        else:
-            np.add(found, bias[:, None, None], out=place)
+        # Not on the way to the output, where rows are short.
+        if bias is not None:
+            matrix += bias[:, None]
         if relu:
-            rectify(place, place)
+            rectify(matrix, matrix)
+        copy_rows(piece.as_images(matrix), output[piece.place])
 
 
 def conv2d_gradients(
@@ -117,7 +116,7 @@ def _turn_round(
             piece.fill(matrix, images[piece.place])
             _add_products(total, columns, factors, piece)
         np.matmul(product.filters, columns, out=factors)
-        images_gradient[piece.place] = piece.as_images(matrix)
+        copy_rows(piece.as_images(matrix), images_gradient[piece.place])
     if weight_gradient is not None and not np.isfinite(total).all():
         # An infinity at the border of an image has met zeros around the gradient: on the other way there are no such pairs.
         _add_up(gradient, images, weight, images_gradient.shape, window, groups, None, weight_gradient, byte_cap)
