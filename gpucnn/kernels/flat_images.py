@@ -59,7 +59,8 @@ class Piece(NamedTuple):
     @property
     def row_step(self) -> int:
         """Positions from a row to the one below."""
-        return (self.images.stop - self.images.start) * self.pitch
+        images: int = self.images.stop - self.images.start
+        return images * self.pitch
 
     @property
     def place(self) -> tuple[slice, ...]:
