@@ -18,6 +18,7 @@ from gpucnn.kernels import jit
 from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
 from gpucnn.kernels.tiling import PASS_PARTS, passes
+from gpucnn.kernels.workspace import workspace
 
 SOURCE = Path(__file__).with_suffix(".cu")
 MAX_POOL = Kernel(SOURCE, "max_pool", f"const T* images, T* output, int* argmax = null, long long size, {WINDOW}")
@@ -84,11 +85,13 @@ def _find_maxima(images: Array, window: Window, output: Array, argmax: Array) ->
         _fill_maxima(images, window, output)
     else:
         # Two loops over every second element take longer than a copy and two loops over neighbours.
-        seen = [xp.ascontiguousarray(values) for values in seen]
+        copies = workspace((len(taps), *output.shape), images)
         output[...] = -xp.inf
-        for values, tap in zip(seen, taps, strict=True):
-            target = output[..., *tap.outputs]
-            xp.maximum(target, values, out=target)
+        for number, tap in enumerate(taps):
+            copy, target = copies[number, ..., *tap.outputs], output[..., *tap.outputs]
+            copy[...] = seen[number]
+            seen[number] = copy
+            xp.maximum(target, copy, out=target)
     # Which tap holds the maximum first: as many as have missed it before.
     missed, number = xp.ones(output.shape, bool), xp.zeros(output.shape, xp.uint8 if len(taps) < 256 else xp.int32)
     for values, tap in zip(seen, taps, strict=True):
