@@ -6,6 +6,7 @@ from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
+from gpucnn.kernels.bias_relu import rectify
 from gpucnn.kernels.bias_relu import relu as rectified
 
 
@@ -27,7 +28,7 @@ def add(a: Array, b: Array, relu: bool = False) -> Array:
         first, second, sums = (array[parts[number]] for array in flat)
         np.add(first, second, out=sums)
         if relu:
-            np.maximum(sums, 0, out=sums)
+            rectify(sums, sums)
 
     parallel(add_part, len(parts))
     return total

@@ -1,14 +1,19 @@
 """Convolution and its gradients on a CPU, by few and large products with columns of images on one long axis.
 
-See `flat_images` for the layout. Of two ways to the gradients the shorter one is taken:
+See `flat_images` for the layout. There are three ways to the gradients:
 
-- The gradient of the images is a convolution of the output's gradient, with filters that are turned round and have channels
-  and filters exchanged. Its columns, times the images, are the gradient of the weight, too.
-- The columns of the images, times the output's gradient, are the gradient of the weight. Those of the images' gradient are
-  the filters times the output's gradient, and are added up (`col2im`).
+- Turned round: the gradient of the images is a convolution of the output's gradient, with filters that are turned round and
+  have channels and filters exchanged. Its columns, times the images, are the gradient of the weight, too.
+- Row by row: the same with columns that have but one row of the filters' taps. Times the filters they give a row for each
+  row of taps, and these are added up; times rows of the images they give the gradient of the weight.
+- Added up: the columns of the images, times the output's gradient, are the gradient of the weight. Those of the images'
+  gradient are the filters times the output's gradient, and are added up (`col2im`).
+
+With a stride only the third is there. Else that of the first two is taken which moves less in memory.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -19,21 +24,21 @@ from gpucnn.checks import Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels.bias_relu import rectify, relu_gradient
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.flat_images import Piece, Sliding
+from gpucnn.kernels.flat_images import SMALL_PRODUCT, Piece, Sliding, copy_rows
 from gpucnn.kernels.masked import masked
 from gpucnn.kernels.workspace import workspace
 
-SMALL_BLOCK = 500_000
-"""Up to so many multiply-adds OpenBLAS takes a product with a transposed matrix as it lies; larger ones it rearranges."""
+SMALL_SUMS = 1200
+"""Up to so many elements of a product with a transposed matrix OpenBLAS takes it as it lies; it rearranges a larger one."""
 
 LEAST_ROWS = 16
 """Of a block, so that elsewhere, too, it costs little that the other matrix is read once for each."""
 
-MOST_CHANNELS = 16
+MOST_CHANNELS = 32
 """Rows of a transposed matrix that is taken as it lies: where more are far apart, memory cannot follow."""
 
-ADDITION = 2
-"""Columns are made in so many times less time than they are made and then, from others, added up."""
+ADDITION = 4
+"""To add up a row of a product, and to make the row that it is multiplied with, takes so many times as long as a copy."""
 
 
 def conv2d(
@@ -49,16 +54,15 @@ def conv2d(
     """`kernels.conv2d.conv2d` of some images (numpy.ndarray), into their `output`."""
     product = _Product(weight, groups, Sliding.of(window, (output.shape[2], output.shape[3])))
     for piece in product.pieces(images.shape, byte_cap):
-        columns, axes, matrix = product.room(piece)
+        columns, axes, matrix, _ = product.room(piece)
         product.fill_columns(columns, axes, piece, images)
         np.matmul(product.filters, columns, out=piece.factors(matrix, groups))
-        found, place = piece.as_images(matrix), output[piece.place]
-        if bias is None:
-            place[...] = found
-        else:
-            np.add(found, bias[:, None, None], out=place)
+        # Not on the way to the output, where rows are short.
+        if bias is not None:
+            matrix += bias[:, None]
         if relu:
-            rectify(place, place)
+            rectify(matrix, matrix)
+        copy_rows(piece.as_images(matrix), output[piece.place])
 
 
 def conv2d_gradients(
@@ -80,15 +84,16 @@ def conv2d_gradients(
         batch, channels, height, width = slopes.shape
         channel_sums(slopes.reshape(batch, channels, height * width), out=bias_gradient)
     wanted = None if images is None else weight_gradient
-    if images_gradient is not None and window.stride == (1, 1) and _is_shorter_back(slopes.shape, image_shape):
-        _turn_round(slopes, images, weight, window, groups, images_gradient, wanted, byte_cap)
+    if images_gradient is not None and window.stride == (1, 1):
+        way = _turn_round if _is_shorter_turned(weight.shape, slopes.shape[2], image_shape[2]) else _row_by_row
+        way(slopes, images, weight, window, groups, images_gradient, wanted, byte_cap)
     elif images_gradient is not None or wanted is not None:
         _add_up(slopes, images, weight, image_shape, window, groups, images_gradient, wanted, byte_cap)
 
 
-def _is_shorter_back(output_shape: Shape, image_shape: Shape) -> bool:
-    """Whether columns of the output's gradient, at the images' positions, take less time than the second way."""
-    return math.prod(output_shape[1:2] + image_shape[2:]) <= ADDITION * math.prod(image_shape[1:2] + output_shape[2:])
+def _is_shorter_turned(weight_shape: Shape, output_height: int, image_height: int) -> bool:
+    filters, channels, rows, columns = weight_shape
+    return filters * rows * columns * image_height <= (filters * columns + ADDITION * channels * rows) * output_height
 
 
 def _turn_round(
@@ -110,20 +115,63 @@ def _turn_round(
     product = _Product(turned.reshape(-1, *turned.shape[2:]), groups, sliding)
     total = np.zeros_like(product.filters)
     for piece in product.pieces(gradient.shape, byte_cap):
-        columns, axes, matrix = product.room(piece)
+        columns, axes, matrix, _ = product.room(piece)
         product.fill_columns(columns, axes, piece, gradient)
         factors = piece.factors(matrix, groups)
         if weight_gradient is not None and images is not None:
             piece.fill(matrix, images[piece.place])
             _add_products(total, columns, factors, piece)
         np.matmul(product.filters, columns, out=factors)
-        images_gradient[piece.place] = piece.as_images(matrix)
-    if weight_gradient is not None and not np.isfinite(total).all():
-        # An infinity at the border of an image has met zeros around the gradient: on the other way there are no such pairs.
-        _add_up(gradient, images, weight, images_gradient.shape, window, groups, None, weight_gradient, byte_cap)
-    elif weight_gradient is not None:
+        copy_rows(piece.as_images(matrix), images_gradient[piece.place])
+    if weight_gradient is None:
+        return
+    if np.isfinite(total).all():
         back = total.reshape(turned.shape).swapaxes(1, 2)[..., ::-1, ::-1]
         weight_gradient.reshape(by_group.shape)[...] = back
+    else:
+        # An infinity at the border of an image has met zeros around the gradient: on the third way there are no such pairs.
+        _add_up(gradient, images, weight, images_gradient.shape, window, groups, None, weight_gradient, byte_cap)
+
+
+def _row_by_row(
+    gradient: Array,
+    images: Array | None,
+    weight: Array,
+    window: Window,
+    groups: int,
+    images_gradient: Array,
+    weight_gradient: Array | None,
+    byte_cap: int,
+) -> None:
+    """`_turn_round` with columns of the output's gradient for one row of taps, and rows of the images for the others."""
+    channels, width, (rows, columns) = images_gradient.shape[1], images_gradient.shape[3], window.kernel
+    sliding = Sliding.of(window, (gradient.shape[2], width))
+    (down, right), (top, left) = sliding.reach, sliding.before
+    across = sliding._replace(kernel=(1, columns), before=(0, right - left), reach=(0, right))
+    along = sliding._replace(kernel=(rows, 1), before=(top, 0), reach=(down, 0))
+    by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
+    turned = by_group[..., ::-1].transpose(0, 2, 3, 1, 4)
+    product = _Product(turned.reshape(channels * rows, -1, 1, columns), groups, across, channels)
+    total = np.zeros_like(product.filters)
+    images_gradient[...] = 0
+    for piece in product.pieces(gradient.shape, byte_cap):
+        place, axes, matrix, image_axes = product.room(piece, along.width(piece))
+        product.fill_columns(place, axes, piece, gradient)
+        factors, by_row = piece.factors(matrix, groups), matrix.reshape(channels, rows, 1, piece.products, piece.length)
+        if weight_gradient is not None and images is not None:
+            along.fill(image_axes, piece, images[piece.images])
+            along.fill_columns(by_row.transpose(3, 0, 1, 2, 4), piece, image_axes)
+            _add_products(total, place, factors, piece)
+        np.matmul(product.filters, place, out=factors)
+        image_axes[...] = 0
+        along.add_columns(by_row, piece, image_axes)
+        along.add(image_axes, piece, images_gradient[piece.images])
+    if weight_gradient is None:
+        return
+    if np.isfinite(total).all():
+        weight_gradient.reshape(by_group.shape)[...] = total.reshape(turned.shape).transpose(0, 3, 1, 2, 4)[..., ::-1]
+    else:  # as in `_turn_round`
+        _add_up(gradient, images, weight, images_gradient.shape, window, groups, None, weight_gradient, byte_cap)
 
 
 def _add_up(
@@ -144,7 +192,7 @@ def _add_up(
     if images_gradient is not None:
         images_gradient[...] = 0
     for piece in product.pieces(image_shape, byte_cap):
-        columns, axes, matrix = product.room(piece)
+        columns, axes, matrix, _ = product.room(piece)
         piece.fill(matrix, gradient[piece.place])
         factors = piece.factors(matrix, groups)
         if weight_gradient is not None and images is not None:
@@ -164,26 +212,35 @@ def _add_up(
 class _Product:
     """The product of weight (O, C / groups, KH, KW) and the columns of images on their way under a window."""
 
-    def __init__(self, weight: Array, groups: int, sliding: Sliding) -> None:
+    def __init__(self, weight: Array, groups: int, sliding: Sliding, more_channels: int = 0) -> None:
         self.filters = weight.reshape(groups, len(weight) // groups, -1)
         """(groups, rows, height)"""
         self.sliding, self.channels = sliding, groups * weight.shape[1]
+        self.more_channels = more_channels
+        """Those of other long axes that there is to be room for."""
 
     def pieces(self, image_shape: Shape, byte_cap: int) -> Iterator[Piece]:
         """Pieces of which all that is in `room` takes no more than `byte_cap` bytes, but for a single position."""
         groups, rows, height = self.filters.shape
-        values = groups * (rows + height) + self.channels * self.sliding.phases
+        values = groups * (rows + height) + self.channels * self.sliding.phases + self.more_channels
         return self.sliding.pieces(image_shape, values, self.filters.itemsize, rows * height, byte_cap)
 
-    def room(self, piece: Piece) -> tuple[Array, Array, Array]:
-        """Memory for columns (products, groups, height, length), long axes (C * phases, width), and products (O, positions)."""
+    def room(self, piece: Piece, more_width: int = 0) -> list[Array]:
+        """Memory for columns (products, groups, height, length), long axes (C * phases, width), products (O, positions),
+        and other long axes (more_channels, more_width).
+        """
         groups, rows, height = self.filters.shape
-        columns = (piece.products, groups, height, piece.length)
-        axes = (self.channels * self.sliding.phases, self.sliding.width(piece))
-        first, second, third = (math.prod(shape) for shape in (columns, axes, (groups * rows, piece.positions)))
-        room = workspace((first + second + third,), self.filters)
-        rest = room[first + second :].reshape(groups * rows, piece.positions)
-        return room[:first].reshape(columns), room[first : first + second].reshape(axes), rest
+        shapes = [
+            (piece.products, groups, height, piece.length),
+            (self.channels * self.sliding.phases, self.sliding.width(piece)),
+            (groups * rows, piece.positions),
+            (self.more_channels, more_width),
+        ]
+        sizes = [math.prod(shape) for shape in shapes]
+        memory, stops = workspace((sum(sizes),), self.filters), itertools.accumulate(sizes)
+        return [
+            memory[stop - size : stop].reshape(shape) for shape, size, stop in zip(shapes, sizes, stops, strict=True)
+        ]
 
     def fill_columns(self, columns: Array, axes: Array, piece: Piece, images: Array) -> None:
         """Make a piece's columns from `images` (N, C, H, W), by way of the long axes."""
@@ -210,7 +267,7 @@ def _products(columns: Array, factors: Array) -> Array:
     """
     products, groups, height, length = columns.shape
     rows = factors.shape[2]
-    blocks = _blocks(height, rows * length) if rows <= MOST_CHANNELS else 1
+    blocks = _blocks(height, rows, length) if rows <= MOST_CHANNELS else 1
     by_block = columns.reshape(products, groups, blocks, height // blocks, length)
     found = np.matmul(by_block, factors[:, :, None].swapaxes(3, 4)).reshape(products, groups, height, rows)
     sums: Array = found[0] if products == 1 else found.sum(axis=0)
@@ -218,9 +275,10 @@ def _products(columns: Array, factors: Array) -> Array:
 
 
 @functools.lru_cache(1024)
-def _blocks(rows: int, work: int) -> int:
-    """In how many equal blocks so many rows, of so much work each, are to be multiplied."""
-    for blocks in range(1, rows // LEAST_ROWS + 1):
-        if rows % blocks == 0 and rows // blocks * work <= SMALL_BLOCK:
+def _blocks(height: int, rows: int, length: int) -> int:
+    """In how many equal blocks a matrix of so much height is to be multiplied with the transpose of `rows` of `length`."""
+    for blocks in range(1, height // LEAST_ROWS + 1):
+        sums = height // blocks * rows
+        if height % blocks == 0 and sums <= SMALL_SUMS and sums * length <= SMALL_PRODUCT:
             return blocks
     return 1

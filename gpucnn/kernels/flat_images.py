@@ -1,13 +1,13 @@
 """Images on one long axis, where a tap of a window is a fixed offset.
 
-Channel by channel the images of a piece stand one after the other, row after row, with zeros around each that neighbours
-share. Two images of 2x3, padding 1:
+Channel by channel the first rows of a piece's images stand one after the other, then the second rows, and so on. Zeros
+stand above and below, and after each row, where the next one shares them. Two images of 2x3, padding 1:
 
-    a channel    0 0 0 0 0 a b c 0 d e f 0 0 0 0 0 g h i 0 j k l 0 0 0 0 0
+    a channel    0 0 0 0 0 0 0 0 0 a b c 0 g h i 0 d e f 0 j k l 0 0 0 0 0 0 0 0 0
 
-From a position to the one below are four steps, wherever it lies, so a row of the matrix of columns (`im2col`) is one long
-copy. Between rows and images are positions whose columns mean nothing: products with them are dropped, and where a sum runs
-over positions, the other factor is 0 there.
+From a position to the one below are eight steps, wherever it lies, so a row of the matrix of columns (`im2col`) is one long
+copy. Between rows are positions whose columns mean nothing: products with them are dropped, and where a sum runs over
+positions, the other factor is 0 there.
 
 With a stride, every `stride`-th row and column, from each *phase* on, has a long axis of its own.
 """
@@ -38,23 +38,18 @@ MOST_LENGTH = 1500
 
 
 class Piece(NamedTuple):
-    """Some of the positions of a sliding window, on one long axis, cut into parts of one product each.
-
-    Images that are large enough have one product each, without the positions from the last row to the next image.
-    """
+    """Some of the positions of a sliding window, on one long axis, cut into parts of one product each."""
 
     images: slice
     first: Pair
     """Row and column of the first position."""
     size: Pair
     """Rows and columns of positions, of each image."""
-    pitch: Pair
-    """Rows from one image to the next, positions from one row to the next."""
+    pitch: int
+    """Positions from one image's row to the next image's."""
     products: int
     length: int
     """Positions a product."""
-    step: int
-    """From the first position of a product to that of the next."""
 
     @property
     def positions(self) -> int:
@@ -62,9 +57,10 @@ class Piece(NamedTuple):
         return self.products * self.length
 
     @property
-    def image_step(self) -> int:
-        """From one image to the next in a matrix of positions."""
-        return self.length if self.step > self.length else self.pitch[0] * self.pitch[1]
+    def row_step(self) -> int:
+        """Positions from a row to the one below."""
+        images: int = self.images.stop - self.images.start
+        return images * self.pitch
 
     @property
     def place(self) -> tuple[slice, ...]:
@@ -75,12 +71,12 @@ class Piece(NamedTuple):
     def as_images(self, matrix: Array) -> Array:
         """A matrix (C, positions), contiguous, as images (N, C, *size), in the same memory."""
         shape = (self.images.stop - self.images.start, len(matrix), *self.size)
-        return _view(matrix, 0, shape, (self.image_step, matrix.shape[1], self.pitch[1], 1))
+        return _view(matrix, 0, shape, (self.pitch, matrix.shape[1], self.row_step, 1))
 
     def fill(self, matrix: Array, images: Array) -> None:
         """Put images (N, C, *size) into a matrix (C, positions), contiguous, zeros at the positions in between."""
         matrix[...] = 0
-        self.as_images(matrix)[...] = images
+        copy_rows(images, self.as_images(matrix))
 
     def has_meaning(self) -> Array:
         """Whether a position is an image's, or in between: bool (products, 1, 1, length)."""
@@ -122,32 +118,25 @@ class Sliding(NamedTuple):
         `values`, of `itemsize` bytes, is what there is in memory for a position; together they stay under `byte_cap`, but
         for a single position. `work`: multiply-adds a position in a product.
         """
-        image_size, value = (image_shape[2], image_shape[3]), values * itemsize
-        whole = self._pitch(image_size, (0, 0), self.size)
-        a_position = -(-value * whole[1] // max(1, self.size[1]))
-        for tile in tiles(image_shape[0], self.size, a_position, byte_cap, value * whole[0] * whole[1]):
+        value, whole = values * itemsize, self._pitch(image_shape[3], 0, self.size[1])
+        a_position = -(-value * whole // max(1, self.size[1]))
+        for tile in tiles(image_shape[0], self.size, a_position, byte_cap):
             count, rows, columns = tile.shape
             first = (tile.rows.start, tile.columns.start)
-            pitch = whole if (rows, columns) == self.size else self._pitch(image_size, first, (rows, columns))
-            of_image, most = (rows - 1) * pitch[1] + columns, _length(work)
-            if LEAST_LENGTH <= of_image <= most:
-                products, length, step = count, of_image, pitch[0] * pitch[1]
-            else:
-                positions = (count - 1) * pitch[0] * pitch[1] + of_image
-                products = -(-positions // most)
-                length = step = -(-positions // products)
-            yield Piece(tile.images, first, (rows, columns), pitch, products, length, step)
+            pitch = whole if columns == self.size[1] else self._pitch(image_shape[3], first[1], columns)
+            positions = (rows * count - 1) * pitch + columns
+            products = -(-positions // _length(work))
+            yield Piece(tile.images, first, (rows, columns), pitch, products, -(-positions // products))
 
     def width(self, piece: Piece) -> int:
         """How long the axes are that the columns of a piece are made from."""
-        last = (piece.products - 1) * piece.step + piece.length
-        return last + self.reach[0] * piece.pitch[1] + self.reach[1]
+        return piece.positions + self.reach[0] * piece.row_step + self.reach[1]
 
     def fill(self, axes: Array, piece: Piece, images: Array) -> None:
         """Put what is seen of a piece's images (N, C, H, W) into its long axes (C * phases, width), zeros elsewhere."""
         axes[...] = 0
         for seen, place in self._seen(axes, piece, images):
-            place[...] = seen
+            copy_rows(seen, place)
 
     def add(self, axes: Array, piece: Piece, images: Array) -> None:
         """The transpose of `fill`: add long axes to a piece's images."""
@@ -156,53 +145,63 @@ class Sliding(NamedTuple):
 
     def fill_columns(self, columns: Array, piece: Piece, axes: Array) -> None:
         """Columns (products, C, KH, KW, length) from long axes."""
-        width, pitch = axes.shape[1], piece.pitch[1]
+        width, row_step = axes.shape[1], piece.row_step
         if self.phases == 1:
-            steps = (self.dilation[0] * pitch, self.dilation[1])
-            columns[...] = _view(axes, 0, columns.shape, (piece.step, width, *steps, 1))
+            steps = (self.dilation[0] * row_step, self.dilation[1])
+            columns[...] = _view(axes, 0, columns.shape, (piece.length, width, *steps, 1))
             return
-        shape, strides = (piece.products, columns.shape[1], piece.length), (piece.step, self.phases * width, 1)
-        for row, column, offset in self._offsets(width, pitch):
+        shape, strides = (piece.products, columns.shape[1], piece.length), (piece.length, self.phases * width, 1)
+        for row, column, offset in self._offsets(width, row_step):
             columns[:, :, row, column] = _view(axes, offset, shape, strides)
 
     def add_columns(self, columns: Array, piece: Piece, axes: Array) -> None:
         """Add columns (C, KH, KW, products, length) to long axes: the transpose of `fill_columns`, but for the order."""
         width = axes.shape[1]
-        shape, strides = (len(columns), piece.products, piece.length), (self.phases * width, piece.step, 1)
-        for row, column, offset in self._offsets(width, piece.pitch[1]):
+        shape, strides = (len(columns), piece.products, piece.length), (self.phases * width, piece.length, 1)
+        for row, column, offset in self._offsets(width, piece.row_step):
             target = _view(axes, offset, shape, strides)
             target += columns[:, row, column]
 
-    def _offsets(self, width: int, pitch: int) -> Iterator[tuple[int, int, int]]:
+    def _offsets(self, width: int, row_step: int) -> Iterator[tuple[int, int, int]]:
         """Each tap, and where it finds what it reads for the first position."""
         for row, column in itertools.product(*map(range, self.kernel)):
             down, row_phase = divmod(row * self.dilation[0], self.stride[0])
             right, column_phase = divmod(column * self.dilation[1], self.stride[1])
-            yield row, column, (row_phase * self.stride[1] + column_phase) * width + down * pitch + right
+            yield row, column, (row_phase * self.stride[1] + column_phase) * width + down * row_step + right
 
     def _seen(self, axes: Array, piece: Piece, images: Array) -> Iterator[tuple[Array, Array]]:
         """Phase by phase what is seen of images (N, C, H, W), and where it stands on the long axes: two views."""
-        width, (height, pitch) = axes.shape[1], piece.pitch
-        strides = (height * pitch, self.phases * width, pitch, 1)
-        rows, columns = (self._seen_along(axis, images.shape[2 + axis], piece.first, piece.size) for axis in (0, 1))
+        width, row_step = axes.shape[1], piece.row_step
+        strides = (piece.pitch, self.phases * width, row_step, 1)
+        rows, columns = (
+            self._seen_along(axis, images.shape[2 + axis], piece.first[axis], piece.size[axis]) for axis in (0, 1)
+        )
         for phase, ((rows_seen, row), (columns_seen, column)) in enumerate(itertools.product(rows, columns)):
             seen = images[:, :, rows_seen, columns_seen]
             if seen.size:
-                yield seen, _view(axes, phase * width + row * pitch + column, seen.shape, strides)
+                yield seen, _view(axes, phase * width + row * row_step + column, seen.shape, strides)
 
-    def _seen_along(self, axis: int, size: int, first: Pair, positions: Pair) -> "list[tuple[slice, int]]":
+    def _seen_along(self, axis: int, size: int, first: int, positions: int) -> "list[tuple[slice, int]]":
         stride = self.stride[axis]
-        return _seen_along(stride, self.before[axis] - first[axis] * stride, positions[axis] + self.reach[axis], size)
+        return _seen_along(stride, self.before[axis] - first * stride, positions + self.reach[axis], size)
 
-    def _pitch(self, image_size: Pair, first: Pair, positions: Pair) -> Pair:
-        """The smallest with which every position sees but zeros of the rows and images that follow its own."""
-        pitch = []
-        for axis, size in enumerate(image_size):
-            seen = self._seen_along(axis, size, first, positions)
-            zeros = min(start for _, start in seen)
-            stop = max(start + len(range(size)[part]) for part, start in seen)
-            pitch.append(max(positions[axis], positions[axis] + self.reach[axis] - zeros, stop))
-        return pitch[0], pitch[1]
+    def _pitch(self, image_width: int, first: int, positions: int) -> int:
+        """The smallest with which every position sees but zeros of the rows that follow its own."""
+        seen = self._seen_along(1, image_width, first, positions)
+        zeros = min(start for _, start in seen)
+        stop = max(start + len(range(image_width)[part]) for part, start in seen)
+        return max(positions, positions + self.reach[1] - zeros, stop)
+
+
+def copy_rows(source: Array, target: Array) -> None:
+    """Copy images (N, C, H, W) to others, which share no memory with them.
+
+    A row is copied as one item where it can be: NumPy's loops over rows take twice the time.
+    """
+    if source.strides[3] == target.strides[3] == source.itemsize:
+        row = np.dtype((np.void, source.shape[3] * source.itemsize))
+        source, target = source.view(row), target.view(row)
+    target[...] = source
 
 
 @functools.lru_cache(4096)

@@ -18,6 +18,7 @@ from gpucnn.kernels import jit
 from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
 from gpucnn.kernels.masked import masked
 from gpucnn.kernels.tiling import PASS_PARTS, passes
+from gpucnn.kernels.workspace import workspace
 
 SOURCE = Path(__file__).with_suffix(".cu")
 MAX_POOL = Kernel(SOURCE, "max_pool", f"const T* images, T* output, int* argmax = null, long long size, {WINDOW}")
@@ -80,13 +81,24 @@ def max_pool_with_argmax(images: Array, window: Window) -> tuple[Array, Array]:
 def _find_maxima(images: Array, window: Window, output: Array, argmax: Array) -> None:
     """Fill `output` with the maxima and `argmax` with where they were."""
     xp, image_size, output_size = xp_of(images), (images.shape[2], images.shape[3]), (output.shape[2], output.shape[3])
-    _fill_maxima(images, window, output)
     taps = list(window.taps(image_size, output_size))
+    seen = [images[..., *tap.inputs] for tap in taps]
+    if window.stride[1] == 1:
+        _fill_maxima(images, window, output)
+    else:
+        # Two loops over every second element take longer than a copy and two loops over neighbours.
+        copies = workspace((len(taps), *output.shape), images)
+        output[...] = -xp.inf
+        for number, tap in enumerate(taps):
+            copy, target = copies[number, ..., *tap.outputs], output[..., *tap.outputs]
+            copy[...] = seen[number]
+            seen[number] = copy
+            xp.maximum(target, copy, out=target)
     # Which tap holds the maximum first: as many as have missed it before.
     missed, number = xp.ones(output.shape, bool), xp.zeros(output.shape, xp.uint8 if len(taps) < 256 else xp.int32)
-    for tap in taps:
+    for values, tap in zip(seen, taps, strict=True):
         found = missed[..., *tap.outputs]
-        found &= images[..., *tap.inputs] != output[..., *tap.outputs]
+        found &= values != output[..., *tap.outputs]
         number += missed
     if missed.any():
         _find_nans(images, taps, number)
@@ -144,7 +156,7 @@ def max_pool_gradient(gradient: Array, argmax: Array, image_shape: Shape, window
                 images[piece] = 0
                 _add_to_winners(gradient[piece], argmax[piece], images[piece], window)
             else:
-                _give_to_winners(gradient[piece], argmax[piece], images[piece], window)
+                _give_to_winners(gradient[piece], argmax[piece], images[piece])
 
     parallel(fill_part, len(parts))
     return images
@@ -156,14 +168,16 @@ def _add_to_winners(gradient: Array, argmax: Array, images: Array, window: Windo
         images[..., *tap.inputs] += masked(gradient[..., *tap.outputs], won)
 
 
-def _give_to_winners(gradient: Array, argmax: Array, images: Array, window: Window) -> None:
-    """`_add_to_winners` for windows that share nothing."""
-    sizes = zip(images.shape[2:], gradient.shape[2:], window.stride, window.padding, strict=True)
-    if window.kernel != window.stride or any(size > steps * step - before for size, steps, step, (before, _) in sizes):
-        images[...] = 0
-    for tap in window.taps((images.shape[2], images.shape[3]), gradient.shape[2:4]):
-        won = argmax[..., *tap.outputs] == _plane_indices(np, tap, images.shape[3])
-        masked(gradient[..., *tap.outputs], won, out=images[..., *tap.inputs])
+def _give_to_winners(gradient: Array, argmax: Array, images: Array) -> None:
+    """`_add_to_winners` for windows that share nothing: no element is given more than one gradient."""
+    images[...] = 0
+    (batch, channels, height, width), size = gradient.shape, images.shape[2] * images.shape[3]
+    given, places = (array.reshape(batch * channels, height * width) for array in (gradient, argmax))
+    winners, won = places + np.arange(0, batch * channels * size, size)[:, None], places >= 0
+    if won.all():
+        images.reshape(-1)[winners] = given
+    else:
+        images.reshape(-1)[winners[won]] = given[won]
 
 
 def _compiled_max_pool(images: Array, window: Window) -> tuple[Array, Array]:

@@ -14,8 +14,9 @@ from gpucnn.backend.threads import MOST_PARTS, cut
 from gpucnn.checks import Pair
 from gpucnn.kernels.launch import accepts
 
-HOST_COLUMN_BYTES = 2 << 20
-"""On a CPU columns should stay in its cache. Measured on a 2-core AMD EPYC: 1 to 4 MiB is best, more is slower."""
+HOST_COLUMN_BYTES = 3 << 20
+"""On a CPU columns should stay in its cache. Measured on a 2-core AMD EPYC: 2 to 4 MiB is best; with less, threads spend
+their time on waiting for Python's lock, with more, on waiting for memory."""
 
 DEVICE_COLUMN_BYTES = 256 << 20
 """On a GPU few large products win; the cap is there for its memory."""

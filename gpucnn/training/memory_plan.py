@@ -125,7 +125,7 @@ class MemoryPlan(NamedTuple):
 
 
 GAPS = 1.125
-"""Columns and products have gaps between rows and images, see `kernels.flat_images`: for images of 32x32 about so many."""
+"""Columns and products have gaps between rows, see `kernels.flat_images`: for images of 8x8 about so many."""
 
 KEPT_SHARE = 0.06
 """Measured: steps of LeNet-5, VGG-mini and ResNet-20 took 6 to 16 % more memory of the system than their arrays."""

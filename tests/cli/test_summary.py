@@ -31,7 +31,7 @@ output   Linear     (N, 10)                 850            840                 0
 ----------------------------------------------------------------------------------------------
 total                                    61,706        416,520            38,640       138,400
 activation bytes: what is kept of each image from the forward to the backward pass
-im2col bytes: what a convolution's columns of an image would take at once; in tiles they take 2,097,152 a thread at most
+im2col bytes: what a convolution's columns of an image would take at once; in tiles they take 3,145,728 a thread at most
 """
 
 

@@ -1,6 +1,7 @@
 """Columns, and convolution by tiles of them, against naive loops."""
 
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -82,6 +83,56 @@ def test_conv2d_and_its_gradients_whatever_the_tiles(
     np.testing.assert_allclose((host(filled[0]) * images).sum(), total, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose((host(filled[1]) * weight).sum(), total, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(host(filled[2]), (gradient * mask).sum(axis=(0, 2, 3)), rtol=1e-9, atol=1e-9)
+
+
+WAYS = [flat_conv2d._turn_round, flat_conv2d._row_by_row]
+
+
+@settings(max_examples=40)
+@given(case=window_cases(), groups=st.sampled_from([1, 2]), byte_cap=st.sampled_from([1, 700, 3000, 1 << 20]))
+def test_both_ways_back_through_numpys_convolution(case: WindowCase, groups: int, byte_cap: int) -> None:
+    rng = np.random.default_rng(4)
+    window = case.window._replace(stride=(1, 1))
+    # Small integers, so that sums are exact in any order.
+    images = rng.integers(-4, 5, (3, 2 * groups, *case.image_size)).astype(float)
+    weight = rng.integers(-4, 5, (3 * groups, 2, *case.kernel)).astype(float)
+    options = ((1, 1), case.padding, case.dilation, groups)
+    output = oracles.conv2d(images, weight, None, *options)
+    gradient = rng.integers(-4, 5, output.shape).astype(float)
+    others = rng.integers(-4, 5, weight.shape).astype(float), rng.integers(-4, 5, images.shape).astype(float)
+    for way in WAYS:
+        filled = np.full_like(images, np.nan), np.full_like(weight, np.nan)
+        way(gradient, images, weight, window, groups, *filled, byte_cap)
+        assert (filled[0] * images).sum() == (filled[1] * weight).sum() == (output * gradient).sum()
+        assert (filled[0] * others[1]).sum() == (oracles.conv2d(others[1], weight, None, *options) * gradient).sum()
+        assert (filled[1] * others[0]).sum() == (oracles.conv2d(images, others[0], None, *options) * gradient).sum()
+        alone = np.full_like(images, np.nan)
+        way(gradient, None, weight, window, groups, alone, None, byte_cap)
+        np.testing.assert_array_equal(alone, filled[0])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_infinity_at_the_border_meets_no_zeros_around_the_gradient(way: Callable[..., None]) -> None:
+    images = np.ones((2, 1, 4, 5), np.float32)
+    images[1, 0, 3, 4] = np.inf  # which only the last tap reads
+    weight, gradient = np.ones((1, 1, 3, 3), np.float32), np.ones((2, 1, 2, 3), np.float32)
+    filled = np.empty_like(images), np.empty_like(weight)
+    way(gradient, images, weight, Window.of(3), 1, *filled, 1 << 20)
+    np.testing.assert_array_equal(filled[1][0, 0], [[12, 12, 12], [12, 12, 12], [12, 12, np.inf]])
+    np.testing.assert_array_equal(filled[0][0], filled[0][1])
+
+
+def test_the_way_back_that_moves_less_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    for way in WAYS:
+        monkeypatch.setattr(flat_conv2d, way.__name__, lambda *_, name=way.__name__: taken.append(name))
+    for channels, filters, kernel, padding in ((6, 16, 5, 0), (64, 64, 3, 1)):  # of LeNet-5 and of VGG
+        weight, window = np.ones((filters, channels, kernel, kernel), np.float32), Window.of(kernel, 1, padding)
+        images = np.ones((1, channels, 14, 14), np.float32)
+        output = conv2d(images, weight, None, window, byte_cap=1 << 20)
+        filled = np.empty_like(images), np.empty_like(weight), None
+        conv2d_gradients(output, images, weight, images.shape, window, 1, None, *filled, byte_cap=1 << 20)
+    assert taken == ["_row_by_row", "_turn_round"]
 
 
 @settings(max_examples=60)

@@ -79,6 +79,15 @@ def test_a_window_in_gaps_alone_has_no_winner(backend: Backend) -> None:
     assert max_pool_gradient(images, argmax, (1, 1, 1, 1), window).item() == 0
 
 
+def test_windows_without_a_winner_give_their_gradient_to_nobody(backend: Backend) -> None:
+    gradient = backend.array(np.array([[[[1.0, 2.0], [3.0, 4.0]]], [[[5.0, 6.0], [7.0, 8.0]]]]))
+    argmax = backend.array(np.array([[[[-1, 3], [12, -1]]], [[[-1, -1], [-1, 10]]]], np.int32))
+    expected = np.zeros((2, 1, 4, 4))
+    expected[0, 0, 0, 3], expected[0, 0, 3, 0], expected[1, 0, 2, 2] = 2, 3, 8
+    found = max_pool_gradient(gradient, argmax, (2, 1, 4, 4), Window.of(2, 2))
+    np.testing.assert_array_equal(host(found), expected)
+
+
 @settings(max_examples=40)
 @given(case=cases, include=st.booleans(), pad=st.integers(0, 1))
 def test_avg_pool_and_gradient(backend: Backend, case: tuple, include: bool, pad: int) -> None:
