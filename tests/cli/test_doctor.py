@@ -59,7 +59,8 @@ def test_compiled_loops_and_what_their_first_use_costs(capsys: pytest.CaptureFix
     assert "loops on the CPU: NumPy (" in capsys.readouterr().out
 
 
-def test_what_is_broken_is_marked_and_mended(tmp_path: Path) -> None:
+def test_what_is_broken_is_marked_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUCNN_CPU", "numpy")  # nothing is compiled
     cupy = WORKING_CUPY.replace("class cublas: pass", "").replace("return 2", "raise RuntimeError('no driver')")
     result = run_with(COMMAND, tmp_path, cupy, ("cupy-cuda12x 14.2.0",), headers=False)
     assert result.returncode == 1
@@ -79,6 +80,7 @@ def test_what_is_broken_is_marked_and_mended(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, with which the emulator compiles kernels")
 def test_the_gpu_that_is_compared_computes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, "diagnose", lambda: [Finding("GPU 0", "emulated")])
+    monkeypatch.setattr(doctor, "_first_uses", lambda: "measured elsewhere")
     with testing.emulated_gpu():
         assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -92,6 +94,7 @@ def test_the_gpu_that_is_compared_computes(monkeypatch: pytest.MonkeyPatch, caps
 @pytest.fixture
 def gpu_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "diagnose", lambda: [Finding("GPU 0", "Fake H100")])
+    monkeypatch.setattr(doctor, "_first_uses", lambda: "measured elsewhere")
     monkeypatch.setattr(doctor, "choose_device", lambda name: Choice(Device("cuda"), "a GPU that works was found"))
 
 
