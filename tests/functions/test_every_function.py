@@ -4,6 +4,8 @@ Forward values against naive float64 loops, every gradient against central diffe
 on contiguous and on strided inputs; shape and dtype before values; inputs unchanged.
 """
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -136,33 +138,40 @@ CASES = [
 @pytest.mark.parametrize("layout", ["contiguous", "strided", "fortran"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_forward_and_every_gradient(
-    backend: Backend, case: Case, dtype: type, layout: str, rng: np.random.Generator
-) -> None:
-    originals = [spread(rng, shape, case.positive).astype(dtype) for shape in case.shapes]
+def test_forward_and_every_gradient(backend: Backend, case: Case, dtype: type, layout: str) -> None:
+    originals, expected, weights, slopes = what_the_oracle_says(case.name, dtype)
     lay_out = {"contiguous": backend.array, "strided": backend.strided, "fortran": backend.fortran}[layout]
     arrays = [lay_out(array) for array in originals]
     tensors = [Tensor(array, requires_grad=True) for array in arrays]
     output = case.function(*tensors)
-    exact = [array.astype(np.float64) for array in originals]
-    expected = np.asarray(case.oracle(*exact))
     assert output.shape == expected.shape
     assert output.dtype == dtype
     assert output.requires_grad
     tolerance = {"rtol": 1e-10, "atol": 1e-11} if dtype is np.float64 else {"rtol": 2e-5, "atol": 2e-5}
     np.testing.assert_allclose(output.numpy(), expected, **tolerance)
 
-    weights = rng.uniform(0.5, 1.5, expected.shape)
     output.backward(backend.array(weights.astype(dtype)))
-    for position, tensor in enumerate(tensors):
-        slopes = oracles.gradient(case.oracle, exact, position, weights)
+    for tensor, array, slope in zip(tensors, arrays, slopes, strict=True):
         assert tensor.grad is not None
-        assert tensor.grad.shape == arrays[position].shape
+        assert tensor.grad.shape == array.shape
         assert tensor.grad.dtype == dtype
         loose = {"rtol": 1e-6, "atol": 1e-7} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
-        np.testing.assert_allclose(host(tensor.grad), slopes, **loose)
+        np.testing.assert_allclose(host(tensor.grad), slope, **loose)
     for array, original in zip(arrays, originals, strict=True):
         np.testing.assert_array_equal(host(array), original)
+
+
+@functools.cache
+def what_the_oracle_says(name: str, dtype: type) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Inputs of a case, the output, weights of its elements, and the inputs' gradients: once for all backends and layouts."""
+    case = next(case for case in CASES if case.name == name)
+    rng = np.random.default_rng(0)
+    originals = [spread(rng, shape, case.positive).astype(dtype) for shape in case.shapes]
+    exact = [array.astype(np.float64) for array in originals]
+    expected = np.asarray(case.oracle(*exact))
+    weights = rng.uniform(0.5, 1.5, expected.shape)
+    slopes = [oracles.gradient(case.oracle, exact, position, weights) for position in range(len(exact))]
+    return originals, expected, weights, slopes
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if len(case.shapes) > 1], ids=lambda case: case.name)
