@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -80,8 +80,11 @@ class _Lease:
         self._block, self._memory, self.__array_interface__ = block, memory, interface
 
     def __del__(self) -> None:
-        parts = self._block, self._memory, self.__array_interface__
-        _pool.returned.setdefault(self._block.size, deque()).append(parts)
+        _pool.returned.append((self._block, self._memory, self.__array_interface__))
+
+
+_Parts: TypeAlias = "tuple[_Block, np.ndarray, dict[str, Any]]"
+"""What a lease is made of: the block, its memory, and how NumPy finds it."""
 
 
 class _Block(NamedTuple):
@@ -108,8 +111,10 @@ class _Pool:
     """
 
     def __init__(self) -> None:
-        self.returned: dict[int, deque[tuple[_Block, np.ndarray, dict[str, Any]]]] = {}
-        """What leases that ended were made of, by size. The collector of garbage may add some at any moment, also in `take`."""
+        self.returned: deque[_Parts] = deque()
+        """What leases that ended were made of. The collector of garbage may append some at any moment, also in `take`."""
+        self._waiting: dict[int, list[_Parts]] = {}
+        """The same by size, since blocks were joined last."""
         self._lock = threading.Lock()
         self._regions: dict[int, _Region] = {}
         self._free: list[_Block] = []
@@ -124,7 +129,8 @@ class _Pool:
             if self._handed_out % UNUSED_AFTER == 0:
                 self._settle()
                 self._drop_unused()
-            if waiting := self.returned.get(size):  # a step that is repeated asks for the same sizes again
+            self._collect()
+            if waiting := self._waiting.get(size):  # a step that is repeated asks for the same sizes again
                 return _Lease(*waiting.pop())
             self._settle()
             self._used_bytes += size
@@ -157,9 +163,16 @@ class _Pool:
 
     def _settle(self) -> None:
         """Join blocks that came back with free neighbours."""
-        for waiting in list(self.returned.values()):
-            while waiting:
-                self._join(waiting.popleft()[0])
+        self._collect()
+        for waiting in self._waiting.values():
+            for block, *_ in waiting:
+                self._join(block)
+        self._waiting.clear()
+
+    def _collect(self) -> None:
+        while self.returned:
+            parts = self.returned.popleft()
+            self._waiting.setdefault(parts[0].size, []).append(parts)
 
     def _join(self, block: _Block) -> None:
         size, region, start = block

@@ -89,7 +89,7 @@ class Parts(tuple[slice, ...]):
         return parts
 
 
-@functools.cache
+@functools.lru_cache(4096)
 def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> Parts:
     """`count` items, each of so much `work`, cut into parts of about equal size: one of them where there is little to do.
 

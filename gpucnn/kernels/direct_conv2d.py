@@ -5,7 +5,7 @@ channels and filters exchanged. With a stride, each of its *phases*, every so ma
 that reach it.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ def suits(like: Array, weight: Array, image_shape: Shape, window: Window) -> boo
     return jit.accepts(like, weight) and _shapes_suit(image_shape, weight.shape, window)
 
 
-@cache
+@lru_cache(4096)
 def _shapes_suit(image_shape: Shape, weight_shape: Shape, window: Window) -> bool:
     if 0 in image_shape or 0 in weight_shape:
         return False

@@ -150,6 +150,14 @@ def test_small_blocks_lie_in_one_region_and_join_again() -> None:
     assert address(empty((LEAST_REGION,), np.uint8)) == first
 
 
+def test_blocks_of_many_sizes_wait_no_longer_than_until_a_new_size_is_asked_for() -> None:
+    for pages in range(50, 150):
+        host_memory.empty((pages * host_memory.PAGE,), np.uint8)
+    assert len(host_memory._pool._waiting) <= 1
+    first = host_memory.empty((200 * host_memory.PAGE,), np.uint8).ctypes.data
+    assert host_memory.empty((200 * host_memory.PAGE,), np.uint8).ctypes.data == first
+
+
 def test_the_smallest_block_that_fits_is_taken() -> None:
     large, small = empty((3 * LEAST_REGION,), np.uint8), empty((2 * LEAST_REGION,), np.uint8)
     places = address(large), address(small)

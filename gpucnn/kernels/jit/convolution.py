@@ -72,6 +72,27 @@ class WeightLayout(NamedTuple):
         return cls(sizes.groups * of_group, of_group, of_filter, rows * columns, columns, 1)
 
 
+def forward_arguments(sizes: Convolution, layout: WeightLayout, bias: bool) -> tuple[Argument, ...]:
+    """What `forward` works on, here and in `lockstep`."""
+    groups, channels, filters, plane = sizes
+    arguments = (
+        Argument("images", (EACH, groups * channels, *plane.image_size)),
+        Argument("weight", (layout.size,)),
+        Argument("output", (EACH, groups * filters, *plane.output_size), written=True),
+    )
+    return (*arguments, Argument("bias", (groups * filters,))) if bias else arguments
+
+
+def gradient_arguments(sizes: Convolution) -> tuple[Argument, ...]:
+    """What `weight_gradient` works on, here and in `lockstep`."""
+    groups, channels, filters, plane = sizes
+    return (
+        Argument("images", (EACH, groups * channels, *plane.image_size)),
+        Argument("gradient", (EACH, groups * filters, *plane.output_size)),
+        Argument("partial", (PARTS, groups * filters, channels, *plane.window.kernel), written=True),
+    )
+
+
 @cache
 def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, machine: Host) -> Kernel:
     """images (N, G * C, H, W), weights laid out like that, bias (G * K,) -> output (N, G * K, OH, OW)."""
@@ -102,15 +123,10 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
 
         b.each(b.index("first"), b.index("last"), 1, one_image)
 
-    arguments = [
-        Argument("images", (EACH, groups * channels, height, width)),
-        Argument("weight", (layout.size,)),
-        Argument("output", (EACH, groups * filters, *sizes.plane.output_size), written=True),
-    ]
-    if bias:
-        arguments.append(Argument("bias", (groups * filters,)))
     scratch = channels * sizes.plane.floats
-    return Kernel("conv2d_forward", (*sizes, layout, bias, relu), tuple(arguments), write, scratch)
+    return Kernel(
+        "conv2d_forward", (*sizes, layout, bias, relu), forward_arguments(sizes, layout, bias), write, scratch
+    )
 
 
 def filter_blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
@@ -288,13 +304,8 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
         b.each(first, last, at_once, some_images)
 
-    arguments = (
-        Argument("images", (EACH, groups * channels, height, width)),
-        Argument("gradient", (EACH, groups * filters, rows, columns)),
-        Argument("partial", (PARTS, groups * filters, channels, kernel_rows, kernel_columns), written=True),
-    )
     scratch = at_once * (image_floats + gradient_floats)
-    return Kernel("conv2d_weight_gradient", tuple(sizes), arguments, write, scratch)
+    return Kernel("conv2d_weight_gradient", tuple(sizes), gradient_arguments(sizes), write, scratch)
 
 
 class _GradientRow(NamedTuple):

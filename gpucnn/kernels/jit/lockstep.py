@@ -11,12 +11,18 @@ Taps that lie in the padding are left out, so that nothing is ever multiplied by
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
-from gpucnn.kernels.jit.convolution import Convolution, WeightLayout, filter_blocks
+from gpucnn.kernels.jit.convolution import (
+    Convolution,
+    WeightLayout,
+    filter_blocks,
+    forward_arguments,
+    gradient_arguments,
+)
 from gpucnn.kernels.jit.host import Host
-from gpucnn.kernels.jit.kernel import EACH, PARTS, Argument, Kernel
+from gpucnn.kernels.jit.kernel import Kernel
 from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
 
 LAYING_OUT = 0.5
@@ -40,7 +46,7 @@ def works(sizes: Convolution, machine: Host) -> bool:
     )
 
 
-@cache
+@lru_cache(4096)
 def pays(sizes: Convolution, batch: int, gradient: bool, machine: Host) -> bool:
     """Whether this module's way is faster for so many images than that of `convolution`.
 
@@ -155,15 +161,10 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
 
         b.each(first, last, lanes, some_images)
 
-    arguments = [
-        Argument("images", (EACH, groups * channels, height, width)),
-        Argument("weight", (layout.size,)),
-        Argument("output", (EACH, groups * filters, rows, columns), written=True),
-    ]
-    if bias:
-        arguments.append(Argument("bias", (groups * filters,)))
     scratch = (image_floats + min(filters, machine.filters_per_tile) * positions) * lanes
-    return Kernel("lockstep_conv2d_forward", (*sizes, layout, bias, relu), tuple(arguments), write, scratch)
+    return Kernel(
+        "lockstep_conv2d_forward", (*sizes, layout, bias, relu), forward_arguments(sizes, layout, bias), write, scratch
+    )
 
 
 @cache
@@ -213,10 +214,8 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                 b.each(0, blocks, 1, block_at)
 
         def one_block(group: Size, skipped: Size, count: int) -> None:
-            weights, of_filters = (
-                total + (group * filters + skipped) * (channels * taps),
-                slopes + skipped * (positions * lanes),
-            )
+            weights = total + (group * filters + skipped) * (channels * taps)
+            of_filters = slopes + skipped * (positions * lanes)
             b.each(0, channels, 1, lambda c: b.each(0, kernel_rows, 1, lambda r: one_tap_row(
                 turned + c * (height * width * lanes), r, of_filters, weights + (c * taps + r * kernel_columns), count
             )))  # fmt: skip
@@ -256,13 +255,8 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
         b.each(first, last, lanes, some_images)
 
-    arguments = (
-        Argument("images", (EACH, groups * channels, height, width)),
-        Argument("gradient", (EACH, groups * filters, rows, columns)),
-        Argument("partial", (PARTS, groups * filters, channels, kernel_rows, kernel_columns), written=True),
-    )
     scratch = (image_floats + gradient_floats) * lanes
-    return Kernel("lockstep_conv2d_weight_gradient", tuple(sizes), arguments, write, scratch)
+    return Kernel("lockstep_conv2d_weight_gradient", tuple(sizes), gradient_arguments(sizes), write, scratch)
 
 
 def turn_over(b: Builder, images: list[Pointer], turned: Pointer, size: int, there: Vector | None = None) -> None:
