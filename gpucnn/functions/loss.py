@@ -1,15 +1,21 @@
-"""Losses of classification: how far a model's output is from the classes that it should name."""
+"""Losses of classification: how far a model's output is from the classes that it should name.
 
+Scores of images are (N, classes). Those of a class for each position, (N, classes, d1, ...), e.g. (N, classes, H, W) of a
+segmentation, are taken as one row a position, and then as if each were an image.
+"""
+
+import math
 from typing import Any
 
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
 from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
-from gpucnn.checks import as_number, is_int, shape_text
+from gpucnn.checks import Shape, as_number, is_int, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import log_softmax
 from gpucnn.functions.reduction import REDUCTIONS, check_elements, check_reduction, loss_pair, reduce_losses
+from gpucnn.functions.shape import reshape, transpose
 from gpucnn.kernels import cross_entropy as kernel
 from gpucnn.kernels.cross_entropy import Targets
 
@@ -24,13 +30,15 @@ def cross_entropy(
 ) -> Tensor:
     """The mean negative log-probability that softmax(logits) gives to the labels: a tensor of shape ().
 
-    - `logits`: (N, classes). `labels`: (N,), integers from 0 to classes - 1; a tensor, an array or a list. Or floats
-      (N, classes), the probability of each class, which gradients reach, too.
+    - `logits`: (N, classes), or (N, classes, d1, ...) for a class at each position, e.g. (N, classes, H, W).
+    - `labels`: (N,), or (N, d1, ...), integers from 0 to classes - 1; a tensor, an array or a list. Or floats of the
+      logits' shape, the probability of each class, which gradients reach, too.
     - `weight`: None, or (classes,); the mean is then weighted by the weights of the labels. With probabilities it is
-      not: it is over the images.
+      not: it is over the images, or positions.
     - `label_smoothing`: in [0, 1); this share of each target is spread evenly over all classes.
-    - `ignore_index`: None, or the label of images that do not count, e.g. -100. With nothing but those the mean is NaN.
-    - `reduction`: "mean", "sum", or "none" for the loss of each image, (N,).
+    - `ignore_index`: None, or the label of images, or positions, that do not count, e.g. -100. With nothing but those the
+      mean is NaN.
+    - `reduction`: "mean", "sum", or "none" for each loss, of the shape of labels.
 
     Computed through log-sum-exp; a plain mean over labels takes one kernel on a GPU. Raises ShapeError, DTypeError for
     labels that are no integers, and ArgumentError for labels out of range. Labels that are on a GPU are not looked at,
@@ -42,19 +50,20 @@ def cross_entropy(
     weights = None if weight is None else _class_weights(owner, weight, logits)
     smoothing = as_number(label_smoothing, f"{owner}: label_smoothing", below=1)
     check_reduction(owner, reduction)
-    if given.dtype.kind == "f" and given.ndim == 2:
+    if given.dtype.kind == "f" and given.ndim == logits.ndim:
         return _soft_cross_entropy(logits, as_operand(labels, logits), weights, smoothing, ignore_index, reduction)
-    indices = _label_indices(owner, given, logits, "logits", ignore_index)
+    indices, rows = _label_indices(owner, given, logits, "logits", ignore_index), _as_rows(logits)
     if reduction != "mean" or ignore_index is not None:
-        shares, divisor = _shares(indices, logits, weights, smoothing, ignore_index)
-        return _expected_loss(owner, log_softmax(logits), Tensor(shares), reduction, divisor)
+        shares, divisor = _shares(indices, rows, weights, smoothing, ignore_index)
+        losses = _expected_loss(owner, log_softmax(rows), Tensor(shares), reduction, divisor)
+        return losses if reduction != "none" else reshape(losses, given.shape)
     targets = Targets(indices, weights, smoothing)
-    loss, saved = kernel.cross_entropy(logits.data, targets)
+    loss, saved = kernel.cross_entropy(rows.data, targets)
 
     def backward(gradient: Array) -> tuple[Array]:
         return (kernel.cross_entropy_gradient(gradient, targets, saved),)
 
-    return record(owner, loss, (logits,), backward)
+    return record(owner, loss, (rows,), backward)
 
 
 def nll_loss(
@@ -62,10 +71,10 @@ def nll_loss(
 ) -> Tensor:
     """Minus the log-probabilities of the labels: the cross-entropy of what `log_softmax` gave.
 
-    - `log_probabilities`: (N, classes). `labels`: (N,), integers from 0 to classes - 1, or `ignore_index` for an image
-      that does not count.
+    - `log_probabilities`: (N, classes), or (N, classes, d1, ...) for a class at each position.
+    - `labels`: (N,), or (N, d1, ...), integers from 0 to classes - 1, or `ignore_index` for what does not count.
     - `weight`: None, or (classes,); the mean is then weighted by the weights of the labels.
-    - `reduction`: "mean", NaN if no image counts, "sum", or "none" for the loss of each image, (N,).
+    - `reduction`: "mean", NaN if nothing counts, "sum", or "none" for each loss, of the shape of labels.
 
     Raises what `cross_entropy` raises, and treats labels on a GPU as it does.
     """
@@ -75,8 +84,10 @@ def nll_loss(
     indices = _label_indices(owner, given, scores, "log_probabilities", ignore_index)
     weights = None if weight is None else _class_weights(owner, weight, scores)
     check_reduction(owner, reduction)
-    shares, divisor = _shares(indices, scores, weights, 0.0, ignore_index)
-    return _expected_loss(owner, scores, Tensor(shares), reduction, divisor)
+    rows = _as_rows(scores)
+    shares, divisor = _shares(indices, rows, weights, 0.0, ignore_index)
+    losses = _expected_loss(owner, rows, Tensor(shares), reduction, divisor)
+    return losses if reduction != "none" else reshape(losses, given.shape)
 
 
 def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target: bool = False) -> Tensor:
@@ -125,18 +136,21 @@ def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target:
 def _soft_cross_entropy(
     logits: Tensor, targets: Tensor, weights: Array | None, smoothing: float, ignore_index: int | None, reduction: str
 ) -> Tensor:
-    """`cross_entropy` of targets (N, classes) that are probabilities."""
+    """`cross_entropy` of targets of the logits' shape that are probabilities."""
+    labels_shape = _labels_shape(logits)
     if targets.shape != logits.shape:
         raise ShapeError(
-            f"cross_entropy: expected probabilities {shape_text(logits.shape)}, as logits has it, "
-            f"got {shape_text(targets.shape)}; give one per image and class, or integer labels ({logits.shape[0]},)"
+            f"cross_entropy: expected probabilities {shape_text(logits.shape)}, as logits has it, got "
+            f"{shape_text(targets.shape)}; give one per image and class, or integer labels {shape_text(labels_shape)}"
         )
     if ignore_index is not None:
         raise ArgumentError(f"cross_entropy: ignore_index goes with integer labels, got {ignore_index} and floats")
-    shares = targets * (1 - smoothing) + smoothing / logits.shape[1] if smoothing else targets
+    rows, targets = _as_rows(logits), _as_rows(targets)
+    shares = targets * (1 - smoothing) + smoothing / rows.shape[1] if smoothing else targets
     if weights is not None:
         shares = shares * weights
-    return _expected_loss("cross_entropy", log_softmax(logits), shares, reduction, logits.shape[0])
+    losses = _expected_loss("cross_entropy", log_softmax(rows), shares, reduction, rows.shape[0])
+    return losses if reduction != "none" else reshape(losses, labels_shape)
 
 
 def _expected_loss(
@@ -176,22 +190,38 @@ def _shares(
     return shares, hits.sum(dtype=scores.dtype)
 
 
+def _as_rows(scores: Tensor) -> Tensor:
+    """What is (N, classes, d1, ...) as (N * d1 * ..., classes), the positions of an image after each other."""
+    if scores.ndim == 2:
+        return scores
+    last = transpose(scores, (0, *range(2, scores.ndim), 1))
+    return reshape(last, (math.prod(_labels_shape(scores)), scores.shape[1]))
+
+
+def _labels_shape(scores: Tensor) -> Shape:
+    """(N, d1, ...) of scores (N, classes, d1, ...)."""
+    return (scores.shape[0], *scores.shape[2:])
+
+
 def _check_scores(owner: str, name: str, scores: Tensor) -> Tensor:
-    if scores.ndim != 2 or 0 in scores.shape:
-        raise ShapeError(f"{owner}: expected {name} (N, classes) of at least one image, got {shape_text(scores.shape)}")
+    if scores.ndim < 2 or 0 in scores.shape:
+        raise ShapeError(
+            f"{owner}: expected {name} (N, classes) or (N, classes, d1, ...) of at least one image, "
+            f"got {shape_text(scores.shape)}"
+        )
     check_float(owner, scores)
     return scores
 
 
 def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_index: int | None) -> Array:
-    """The labels as int32 (N,) on the device of `scores`, looked at if that costs no wait."""
-    count, classes = scores.shape
+    """The labels, row by row, as int32 on the device of `scores`, looked at if that costs no wait."""
+    expected, classes = _labels_shape(scores), scores.shape[1]
     if labels.dtype.kind not in "iu":
         raise DTypeError(f"{owner}: labels must be integers, got {labels.dtype}; convert with astype('int64')")
-    if labels.shape != (count,):
+    if labels.shape != expected:
         raise ShapeError(
-            f"{owner}: expected labels ({count},) for {name} {shape_text(scores.shape)}, "
-            f"got {shape_text(labels.shape)}; give one class index per image"
+            f"{owner}: expected labels {shape_text(expected)} for {name} {shape_text(scores.shape)}, "
+            f"got {shape_text(labels.shape)}; give one class index per {'image' if scores.ndim == 2 else 'position'}"
         )
     if ignore_index is not None and (not is_int(ignore_index) or not -(1 << 31) <= ignore_index < 1 << 31):
         raise ArgumentError(f"{owner}: ignore_index must be an int of 32 bits, got {ignore_index!r}")
@@ -203,7 +233,7 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
                 f"the model needs as many outputs as there are classes"
             )
     there = to_device(labels.astype(np.int32, copy=False), device_of(scores.data))
-    return xp_of(there).ascontiguousarray(there)
+    return xp_of(there).ascontiguousarray(there).reshape(-1)
 
 
 def _class_weights(owner: str, weight: Any, scores: Tensor) -> Array:

@@ -21,10 +21,9 @@ MULTIPLE = 8
 class UNet(ImageModel):
     """Down with 16, 32 and 64 channels, 128 at the bottom, and up again, each level joined with the one it came from.
 
-    Takes (N, in_channels, H, W), gives logits (N, num_classes, H, W), one class a pixel. Each level has two 3x3
-    convolutions; 2x2 max pooling leads down, a transposed 2x2 convolution up. For `F.cross_entropy` give each pixel a
-    row: `logits.transpose(0, 2, 3, 1).reshape(-1, num_classes)`. Raises ArgumentError for an `image_size` and ShapeError
-    for images whose size is no multiple of 8.
+    Takes (N, in_channels, H, W), gives logits (N, num_classes, H, W), one class a pixel, for `F.cross_entropy` with labels
+    (N, H, W). Each level has two 3x3 convolutions; 2x2 max pooling leads down, a transposed 2x2 convolution up. Raises
+    ArgumentError for an `image_size` and ShapeError for images whose size is no multiple of 8.
     """
 
     image_size = 128

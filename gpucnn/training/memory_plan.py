@@ -243,10 +243,7 @@ def _watch(node: Node, note: Callable[[str, int], None]) -> None:
 
 def _loss(output: Tensor) -> Tensor:
     """The cross-entropy with labels of zero; where there are classes at every position, that of all positions."""
-    classes = output.shape[1]
-    if output.ndim > 2:
-        output = F.transpose(output, (0, *range(2, output.ndim), 1)).reshape(-1, classes)
-    return F.cross_entropy(output, np.zeros(len(output), np.int32))
+    return F.cross_entropy(output, np.zeros((len(output), *output.shape[2:]), np.int32))
 
 
 def _temporaries(create_optimizer: CreateOptimizer, count: int) -> float:

@@ -38,6 +38,25 @@ def nll(scores: Array, labels: Array, weight: list[float] | None, ignored: int |
     return reduced(losses, reduction, math.fsum(weights))
 
 
+MAP_LABELS = np.array([[[2, 0, -100], [1, 3, 3]], [[-100, 1, 0], [0, 2, 1]]])
+FULL_MAP = np.where(MAP_LABELS < 0, 1, MAP_LABELS)
+
+
+def by_position(x: Array) -> Array:
+    """(N, classes, H, W) as a list of the positions' vectors, in the order of labels (N, H, W)."""
+    return np.array([x[n, :, i, j] for n, i, j in np.ndindex(x.shape[0], *x.shape[2:])])
+
+
+def on_map(loss: Callable[[Array], Array], reshape: bool = False) -> Callable[[Array], Array]:
+    """A loss of vectors, of each position of scores (2, 4, 2, 3)."""
+    return lambda x: loss(by_position(x)).reshape(2, 2, 3) if reshape else loss(by_position(x))
+
+
+def soft_on_map(x: Array, targets: Array) -> Array:
+    losses = soft_cross_entropy(by_position(x), by_position(targets), 0.2, CLASS_WEIGHTS)
+    return reduced(losses, "mean")
+
+
 def log_probabilities(logits: Array) -> Array:
     return np.log(oracles.softmax(logits))
 
@@ -71,7 +90,64 @@ def huber(error: float, delta: float) -> float:
 
 
 PAIR = ((3, 4), (3, 4))
+MAP = (2, 4, 2, 3)
 CASES = [
+    Case(
+        "cross_entropy of a map",
+        lambda x: F.cross_entropy(x, FULL_MAP),
+        on_map(lambda rows: nll(log_probabilities(rows), FULL_MAP.ravel(), None, None, "mean")),
+        (MAP,),
+    ),
+    Case(
+        "cross_entropy of each position of a map",
+        lambda x: F.cross_entropy(x, MAP_LABELS, CLASS_WEIGHTS, ignore_index=-100, reduction="none"),
+        on_map(lambda rows: nll(log_probabilities(rows), MAP_LABELS.ravel(), CLASS_WEIGHTS, -100, "none"), True),
+        (MAP,),
+    ),
+    Case(
+        "cross_entropy of some positions of a map",
+        lambda x: F.cross_entropy(x, MAP_LABELS, CLASS_WEIGHTS, ignore_index=-100),
+        on_map(lambda rows: nll(log_probabilities(rows), MAP_LABELS.ravel(), CLASS_WEIGHTS, -100, "mean")),
+        (MAP,),
+    ),
+    Case(
+        "cross_entropy of a map, smoothed",
+        lambda x: F.cross_entropy(x, FULL_MAP, label_smoothing=0.2),
+        on_map(lambda rows: reduced(soft_cross_entropy(rows, np.eye(4)[FULL_MAP.ravel()], 0.2), "mean")),
+        (MAP,),
+    ),
+    Case(
+        "cross_entropy of a map of probabilities",
+        lambda x, targets: F.cross_entropy(x, targets, CLASS_WEIGHTS, label_smoothing=0.2),
+        soft_on_map,
+        (MAP, MAP),
+    ),
+    Case(
+        "cross_entropy of each place of a sequence of probabilities",
+        lambda x, targets: F.cross_entropy(x, targets, reduction="none"),
+        lambda x, targets: np.array(
+            [soft_cross_entropy(x[..., i], targets[..., i]) for i in range(x.shape[2])]
+        ).T,
+        ((2, 4, 3), (2, 4, 3)),
+    ),
+    Case(
+        "nll_loss of a map",
+        lambda x: F.nll_loss(x, MAP_LABELS, CLASS_WEIGHTS),
+        on_map(lambda rows: nll(rows, MAP_LABELS.ravel(), CLASS_WEIGHTS, -100, "mean")),
+        (MAP,),
+    ),
+    Case(
+        "nll_loss of each position of a map",
+        lambda x: F.nll_loss(x, MAP_LABELS, reduction="none"),
+        on_map(lambda rows: nll(rows, MAP_LABELS.ravel(), None, -100, "none"), True),
+        (MAP,),
+    ),
+    Case(
+        "nll_loss of a box, summed",
+        lambda x: F.nll_loss(x, FULL_MAP[..., None], ignore_index=3, reduction="sum"),
+        lambda x: nll(by_position(x[..., 0]), FULL_MAP.ravel(), None, 3, "sum"),
+        ((*MAP, 1),),
+    ),
     Case(
         "cross_entropy of each image",
         lambda x: F.cross_entropy(x, LABELS, CLASS_WEIGHTS, ignore_index=-100, reduction="none"),

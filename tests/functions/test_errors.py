@@ -130,7 +130,38 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (
         lambda: F.cross_entropy(ones(2), [0, 1]),
         ShapeError,
-        "cross_entropy: expected logits (N, classes) of at least one image, got (2,)",
+        "cross_entropy: expected logits (N, classes) or (N, classes, d1, ...) of at least one image, got (2,)",
+    ),
+    (
+        lambda: F.cross_entropy(ones(2, 4, 3, 5), np.zeros((2, 1, 3, 5), int)),
+        ShapeError,
+        (
+            "cross_entropy: expected labels (2, 3, 5) for logits (2, 4, 3, 5), got (2, 1, 3, 5); "
+            "give one class index per position"
+        ),
+    ),
+    (
+        lambda: F.nll_loss(ones(2, 4, 3), np.zeros(2, int)),
+        ShapeError,
+        "nll_loss: expected labels (2, 3) for log_probabilities (2, 4, 3), got (2,); give one class index per position",
+    ),
+    (
+        lambda: F.nll_loss(ones(2, 4, 0), np.zeros((2, 0), int)),
+        ShapeError,
+        "nll_loss: expected log_probabilities (N, classes) or (N, classes, d1, ...) of at least one image, got (2, 4, 0)",
+    ),
+    (
+        lambda: F.cross_entropy(ones(2, 4, 3), ones(2, 3, 4)),
+        ShapeError,
+        (
+            "cross_entropy: expected probabilities (2, 4, 3), as logits has it, got (2, 3, 4); give one per image and class, "
+            "or integer labels (2, 3)"
+        ),
+    ),
+    (
+        lambda: F.cross_entropy(ones(2, 4, 3), np.full((2, 3), 4)),
+        ArgumentError,
+        "cross_entropy: labels must be from 0 to 3, got 4 to 4; the model needs as many outputs as there are classes",
     ),
     (
         lambda: F.softmax(ones(3)),

@@ -158,6 +158,20 @@ def test_probabilities_of_one_class_are_its_label(backend: Backend) -> None:
     np.testing.assert_allclose(images.numpy().mean(), F.cross_entropy(logits, [2, 0, 1, 1], None, 0.1).item())
 
 
+def test_a_map_has_the_loss_and_gradients_of_its_rows_to_the_bit(backend: Backend, rng: np.random.Generator) -> None:
+    values, labels = rng.standard_normal((2, 3, 4, 5)), rng.integers(3, size=(2, 4, 5))
+    for loss in (F.cross_entropy, F.nll_loss):
+        on_map = backend.tensor(values, True)
+        rows = backend.tensor(np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(-1, 3), True)
+        outputs = [loss(on_map, labels), loss(rows, labels.ravel())]
+        for output in outputs:
+            output.backward()
+        assert outputs[0].item() == outputs[1].item()
+        assert on_map.grad is not None
+        assert rows.grad is not None
+        np.testing.assert_array_equal(host(on_map.grad).transpose(0, 2, 3, 1).reshape(-1, 3), host(rows.grad))
+
+
 def test_a_label_on_the_gpu_that_is_no_class_makes_its_loss_a_nan(backend: Backend) -> None:
     for loss in (F.nll_loss, F.cross_entropy):
         logits = backend.tensor(np.ones((3, 3), np.float32), True)
@@ -254,7 +268,7 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (
         lambda: F.nll_loss(ones(3), [0]),
         ShapeError,
-        "nll_loss: expected log_probabilities (N, classes) of at least one image, got (3,)",
+        "nll_loss: expected log_probabilities (N, classes) or (N, classes, d1, ...) of at least one image, got (3,)",
     ),
     (
         lambda: F.nll_loss(ones(2, 3), [0]),
@@ -329,5 +343,5 @@ def test_classification_of_no_image_is_refused(backend: Backend, reduction: str)
         scores, labels = backend.tensor(np.zeros((0, 3))), backend.array(np.zeros(0, int))
         with pytest.raises(ShapeError) as caught:
             loss(scores, Tensor(labels), reduction=reduction)
-        expected = f"{loss.__name__}: expected {name} (N, classes) of at least one image, got (0, 3)"
+        expected = f"{loss.__name__}: expected {name} (N, classes) or (N, classes, d1, ...) of at least one image, got (0, 3)"
         assert str(caught.value) == expected

@@ -190,8 +190,9 @@ def test_softmax(
 def test_cross_entropy(agree: Agree, seed: int, dtype: str) -> None:
     rng = np.random.default_rng(seed)
     batch, classes = integer(rng, 1, 16), integer(rng, 2, 12)
-    logits = rng.standard_normal((batch, classes)) * rng.choice([1, 10, 1000])
-    labels = rng.integers(classes, size=batch)
+    positions = draw_shape(np.random.default_rng([seed, 5]), most=3) if seed % 3 == 0 else ()
+    logits = rng.standard_normal((batch, classes, *positions)) * rng.choice([1, 10, 1000])
+    labels = rng.integers(classes, size=(batch, *positions))
     weight = rng.uniform(0.1, 2, classes).astype(dtype) if rng.random() < 0.5 else None
     smoothing = float(rng.choice([0, 0.1, 0.5, 0.95]))
     given_labels = (labels.tolist(), labels.astype("uint8"), labels.astype("int32"), Tensor(labels))[seed % 4]

@@ -36,13 +36,17 @@ def tensor_or_none(array: np.ndarray | None) -> Any:
 
 
 def draw_labels(seed: int, dtype: str) -> tuple[np.random.Generator, np.ndarray, np.ndarray, np.ndarray | None, int]:
-    """A generator, logits, labels with some to ignore, class weights or None, and the label to ignore."""
+    """A generator, logits, labels with some to ignore, class weights or None, and the label to ignore.
+
+    Every other time they are of positions: sequences, images and more.
+    """
     rng = np.random.default_rng(seed)
     batch, classes = integer(rng, 1, 16), integer(rng, 2, 12)
-    logits = rng.standard_normal((batch, classes)) * rng.choice([1, 10, 1000])
-    labels = rng.integers(classes, size=batch)
+    positions = draw_shape(np.random.default_rng([seed, 5]), most=3) if seed % 2 else ()
+    logits = rng.standard_normal((batch, classes, *positions)) * rng.choice([1, 10, 1000])
+    labels = rng.integers(classes, size=(batch, *positions))
     ignored = int(rng.choice([-100, 0, classes - 1, 255]))
-    labels[rng.random(batch) < rng.choice([0, 0.3, 1], p=[0.4, 0.5, 0.1])] = ignored
+    labels[rng.random(labels.shape) < rng.choice([0, 0.3, 1], p=[0.4, 0.5, 0.1])] = ignored
     weight = rng.uniform(0.1, 2, classes).astype(dtype) if rng.random() < 0.5 else None
     return rng, logits, labels, weight, ignored
 
@@ -95,9 +99,10 @@ def test_cross_entropy_of_probabilities(agree: Agree, seed: int, dtype: str) -> 
     rng, logits, _, weight, _ = draw_labels(seed, dtype)
     reduction = str(rng.choice(REDUCTIONS))
     smoothing = float(rng.choice([0, 0.1, 0.9]))
-    targets = rng.dirichlet(np.full(logits.shape[1], 0.5), len(logits))
-    if seed % 4 == 1:
-        targets = np.eye(logits.shape[1])[targets.argmax(axis=1)]
+    targets = rng.dirichlet(np.full(logits.shape[1], 0.5), (len(logits), *logits.shape[2:]))
+    if seed % 4 < 2:
+        targets = np.eye(logits.shape[1])[targets.argmax(axis=-1)]
+    targets = np.moveaxis(targets, -1, 1)
     compare(
         agree,
         "cross_entropy, probabilities",
@@ -260,6 +265,8 @@ def test_regression_losses(
             (F.nll_loss, TF.nll_loss, "label out of range", [ones(2, 3), np.array([0, 3])], {}),
             (F.nll_loss, TF.nll_loss, "too many labels", [ones(2, 3), np.array([0, 1, 2])], {}),
             (F.nll_loss, TF.nll_loss, "labels are floats", [ones(2, 3), ones(2)], {}),
+            (F.nll_loss, TF.nll_loss, "labels with channels", [ones(2, 3, 4), np.zeros((2, 1, 4), int)], {}),
+            (F.cross_entropy, TF.cross_entropy, "labels of another size", [ones(2, 3, 4), np.zeros((2, 5), int)], {}),
         ]
     ],
 )
