@@ -248,11 +248,14 @@ def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:
 
 
 def linear_shape(owner: str, input_shape: Shape, weight_shape: Shape) -> Shape:
-    """The output shape (N, out) for input (N, in) and weight (out, in); ShapeError, which names `owner`, otherwise."""
+    """The output shape (..., out) for input (..., in) and weight (out, in); ShapeError, which names `owner`, otherwise."""
     out_features, in_features = weight_shape
-    if len(input_shape) != 2 or input_shape[1] != in_features:
-        fix = "flatten the images first"
-        if len(input_shape) == 2:
-            fix = f"build it with in_features={input_shape[1]}"
-        raise ShapeError(f"{owner}: expected input (N, {in_features}), got {shape_text(input_shape)}; {fix}")
-    return input_shape[0], out_features
+    if input_shape[-1:] != (in_features,):
+        leading = "N" if len(input_shape) == 2 else "..."
+        fix = f"build it with in_features={input_shape[-1]}" if input_shape else "give it vectors"
+        if len(input_shape) > 2:
+            fix = f"flatten the images first, or {fix}"
+        raise ShapeError(
+            f"{owner}: expected input ({leading}, {in_features}), got {shape_text(input_shape)}; {fix}"
+        )
+    return (*input_shape[:-1], out_features)

@@ -1,5 +1,7 @@
 """The fully connected layer's function."""
 
+import math
+
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
 from gpucnn.backend import Array
 from gpucnn.checks import shape_text
@@ -10,9 +12,9 @@ from gpucnn.kernels import linear as kernel
 
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: str | None = None) -> Tensor:
-    """x @ weight^T + bias: input (N, in), weight (out, in), bias (out,) or None give (N, out).
+    """x @ weight^T + bias: input (..., in), weight (out, in), bias (out,) or None give (..., out).
 
-    With `activation="relu"` it gives relu(linear(...)) in fewer passes over memory. Raises ShapeError where the shapes do
+    There may be any leading axes, or none. With `activation="relu"` it gives relu(linear(...)) in fewer passes over memory. Raises ShapeError where the shapes do
     not go together, ArgumentError for another activation.
     """
     inputs = as_operands(x, weight) if bias is None else as_operands(x, weight, bias)
@@ -20,14 +22,16 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
     check_float("linear", weight)
     if weight.ndim != 2:
         raise ShapeError(f"linear: expected weight (out, in), got {shape_text(weight.shape)}")
-    linear_shape("linear", x.shape, weight.shape)
+    shape, input_shape = linear_shape("linear", x.shape, weight.shape), x.shape
     offsets = None if bias is None else inputs[2].data
     if offsets is not None and offsets.shape != weight.shape[:1]:
         raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(offsets.shape)}")
     relu = check_activation("linear", activation)
-    output = kernel.linear(x.data, weight.data, offsets, relu)
+    rows = math.prod(shape[:-1])
+    flat = x.data if x.ndim == 2 else x.data.reshape(rows, weight.shape[1])
+    output = kernel.linear(flat, weight.data, offsets, relu)
     relu_output = output if relu else None
-    vectors = x.data if weight.requires_grad else None
+    vectors = flat if weight.requires_grad else None
     matrix = weight.data if x.requires_grad else None
     learned_bias = inputs[2] if bias is not None and inputs[2].requires_grad else None
 
@@ -36,7 +40,8 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
             None if tensor is None else tensor.gradient_buffer()
             for tensor in (None if vectors is None else weight, learned_bias)
         )
+        gradient = gradient.reshape(rows, shape[-1])
         x_gradient = kernel.linear_gradients(gradient, vectors, matrix, relu_output, *own)
-        return (x_gradient, *own)[: len(inputs)]
+        return (None if x_gradient is None else x_gradient.reshape(input_shape), *own)[: len(inputs)]
 
-    return record("linear", output, inputs, backward)
+    return record("linear", output.reshape(shape), inputs, backward)

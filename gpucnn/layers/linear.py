@@ -1,5 +1,6 @@
 """The fully connected layer."""
 
+import math
 from typing import Any
 
 from gpucnn import functions as F
@@ -13,7 +14,7 @@ from gpucnn.layers.parameter import Initializer, Parameter
 
 
 class Linear(Layer):
-    """x @ weight^T + bias: (N, in_features) to (N, out_features).
+    """x @ weight^T + bias: (..., in_features) to (..., out_features), with any leading axes, e.g. (N,) or (N, L).
 
     - `weight`: (out_features, in_features). `bias`: (out_features,), zeros at the start; None if `bias=False`.
     - `activation`: None, or "relu", which then costs no pass of its own.
@@ -38,14 +39,14 @@ class Linear(Layer):
         self.bias = Parameter((out_features,), zeros) if bias else None
 
     def forward(self, x: Any, activation: str | None = None) -> Tensor:
-        """Input (N, in_features) to (N, out_features)."""
+        """Input (..., in_features) to (..., out_features)."""
         return F.linear(x, self.weight, self.bias, activation or self.activation)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return linear_shape(self.label, input_shapes[0], self.weight.shape)
 
     def multiply_adds(self, *input_shapes: Shape) -> int:
-        return int(input_shapes[0][0]) * self.weight.size
+        return math.prod(input_shapes[0][:-1]) * self.weight.size
 
     def describe(self) -> str:
         text = f"{self.in_features}, {self.out_features}"

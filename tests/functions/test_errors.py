@@ -95,13 +95,20 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (
         lambda: F.linear(ones(2, 3, 4), ones(5, 12)),
         ShapeError,
-        "linear: expected input (N, 12), got (2, 3, 4); flatten the images first",
+        "linear: expected input (..., 12), got (2, 3, 4); flatten the images first, or build it with in_features=4",
     ),
     (
         lambda: F.linear(ones(2, 3), ones(5, 4)),
         ShapeError,
         "linear: expected input (N, 4), got (2, 3); build it with in_features=3",
     ),
+    (
+        lambda: F.linear(ones(3), ones(5, 4)),
+        ShapeError,
+        "linear: expected input (..., 4), got (3,); build it with in_features=3",
+    ),
+    (lambda: F.linear(ones(), ones(5, 4)), ShapeError, "linear: expected input (..., 4), got (); give it vectors"),
+    (lambda: F.linear(ones(3), ones(3)), ShapeError, "linear: expected weight (out, in), got (3,)"),
     (
         lambda: F.cross_entropy(ones(2, 3), [0, 3]),
         ArgumentError,

@@ -86,6 +86,8 @@ CASES = [
         lambda x, w, b: np.maximum(np.einsum("ni,oi->no", x, w) + b, 0),
         ((3, 5), (4, 5), (4,)),
     ),
+    Case("linear of sequences", F.linear, lambda x, w, b: np.einsum("nlki,oi->nlko", x, w) + b, ((2, 3, 2, 5), (4, 5), (4,))),
+    Case("linear of sequences with relu", lambda x, w: F.linear(x, w, None, "relu"), lambda x, w: np.maximum(np.einsum("nli,oi->nlo", x, w), 0), ((2, 3, 5), (4, 5))),
     Case("relu", F.relu, lambda x: np.where(x > 0, x, 0.0), ((3, 4, 2),)),
     Case("softmax", F.softmax, oracles.softmax, ((5, 4),)),
     Case("softmax over axis 0", lambda x: F.softmax(x, axis=0), lambda x: oracles.softmax(x.T).T, ((5, 4),)),

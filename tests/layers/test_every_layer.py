@@ -7,6 +7,7 @@ import pytest
 
 from gpucnn import Tensor, gradcheck, layers
 from gpucnn.errors import ArgumentError, GpucnnError, ShapeError
+from gpucnn.layers.costs import costs
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
 
@@ -21,6 +22,7 @@ LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
     (lambda: layers.AvgPool2d(2, ceil_mode=True, count_include_pad=False), (1, 1, 5, 5)),
     (lambda: layers.Linear(4, 3), (2, 4)),
     (lambda: layers.Linear(4, 3, bias=False), (1, 4)),
+    (lambda: layers.Linear(4, 3, activation="relu"), (2, 3, 4)),
     (lambda: layers.ReLU(), (2, 3, 4)),
     (lambda: layers.ReLU6(), (2, 3, 4)),
     (lambda: layers.LeakyReLU(0.2), (2, 3, 4)),
@@ -99,6 +101,20 @@ def test_linear_is_matrix_product(rng: np.random.Generator) -> None:
     layer = layers.Linear(5, 3)
     x = rng.standard_normal((4, 5)).astype(np.float32)
     np.testing.assert_allclose(layer(x).numpy(), np.einsum("ni,oi->no", x, layer.weight.data), atol=1e-6)
+
+
+def test_linear_takes_any_leading_axes_and_counts_them(rng: np.random.Generator) -> None:
+    layer = layers.Linear(5, 3)
+    for shape in ((5,), (2, 5), (2, 4, 5), (2, 1, 4, 5)):
+        x = rng.standard_normal(shape).astype(np.float32)
+        output = layer(x)
+        assert layer.output_shape(shape) == output.shape == (*shape[:-1], 3)
+        assert layer.multiply_adds(shape) == output.size * 5
+        np.testing.assert_allclose(output.numpy(), np.einsum("...i,oi->...o", x, layer.weight.data), atol=1e-6)
+    model = layers.Sequential(layers.Linear(5, 4), layers.ReLU(), layers.Linear(4, 3))
+    assert model.output_shape((2, 6, 5)) == (2, 6, 3)
+    assert model.multiply_adds((2, 6, 5)) == 2 * 6 * (5 * 4 + 4 * 3)
+    assert [row.output_shape for row in costs(lambda: model, (6, 5))] == [(1, 6, 4), (1, 6, 4), (1, 6, 3)]
 
 
 def test_pooling_layers(rng: np.random.Generator) -> None:

@@ -153,7 +153,8 @@ def test_drawn_configurations_see_every_argument(function: Callable[..., Tensor]
 def test_linear(agree: Agree, seed: int, dtype: str) -> None:
     rng = np.random.default_rng(seed)
     batch, inputs, outputs = (integer(rng, 1, 12) for _ in range(3))
-    values = [rng.standard_normal((batch, inputs)), rng.standard_normal((outputs, inputs))]
+    leading = (batch,) if seed % 2 else draw_shape(np.random.default_rng([seed, 5]), least=0, most=3)
+    values = [rng.standard_normal((*leading, inputs)), rng.standard_normal((outputs, inputs))]
     if seed % 3:
         values.append(rng.standard_normal(outputs))
     compare(agree, "linear", seed, dtype, F.linear, TF.linear, *values)

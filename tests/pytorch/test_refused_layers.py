@@ -76,7 +76,7 @@ REFUSALS = [
     # Fully connected
     Refusal("Linear", {"in_features": 3, "out_features": 4}, (2, 5), "Linear: expected input (N, 3), got (2, 5); build it with in_features=5"),
     Refusal("Linear", {"in_features": 3, "out_features": 4}, (3, 2), "Linear: expected input (N, 3), got (3, 2); build it with in_features=2"),
-    Refusal("Linear", {"in_features": 12, "out_features": 4}, (2, 3, 4), "Linear: expected input (N, 12), got (2, 3, 4); flatten the images first"),
+    Refusal("Linear", {"in_features": 12, "out_features": 4}, (2, 3, 4), "Linear: expected input (..., 12), got (2, 3, 4); flatten the images first, or build it with in_features=4"),
     Refusal("Linear", {"in_features": -1, "out_features": 4}, None, f"Linear: in_features {INT} 1, got -1"),
     Refusal("Linear", {"in_features": 2.5, "out_features": 4}, None, f"Linear: in_features {INT} 1, got 2.5"),
     Refusal("Flatten", {}, (3,), "Flatten: expected input (N, ...) of two axes or more, got (3,); give single samples a batch axis with x[None]"),
