@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from gpucnn.errors import ArgumentError
 
@@ -32,11 +34,22 @@ def as_count(value: int, name: str) -> int:
     return int(value)
 
 
+def as_items(value: object) -> tuple[Any, ...] | None:
+    """The items of a sequence, or of a plain array of one axis or more as Python has them; None for what is neither.
+
+    A text is no sequence here.
+    """
+    if isinstance(value, np.ndarray) and value.ndim:
+        return tuple(value.tolist())
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
+
+
 def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
     """`value` as (height, width): an int stands for both. ArgumentError if it is not one or two ints >= `minimum`."""
     if type(value) is int and value >= minimum:  # the usual case, at once
         return value, value
-    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    items = as_items(value)
+    pair = (value, value) if items is None else items
     if len(pair) != 2 or any(not is_int(item) or item < minimum for item in pair):
         raise ArgumentError(f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value!r}")
     return int(pair[0]), int(pair[1])

@@ -255,7 +255,5 @@ def linear_shape(owner: str, input_shape: Shape, weight_shape: Shape) -> Shape:
         fix = f"build it with in_features={input_shape[-1]}" if input_shape else "give it vectors"
         if len(input_shape) > 2:
             fix = f"flatten the images first, or {fix}"
-        raise ShapeError(
-            f"{owner}: expected input ({leading}, {in_features}), got {shape_text(input_shape)}; {fix}"
-        )
+        raise ShapeError(f"{owner}: expected input ({leading}, {in_features}), got {shape_text(input_shape)}; {fix}")
     return (*input_shape[:-1], out_features)

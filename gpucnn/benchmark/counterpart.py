@@ -73,8 +73,13 @@ def _linear(layer: Linear) -> Any:
 
 def _batch_norm(layer: BatchNorm1d | BatchNorm2d) -> Any:
     kind = getattr(pytorch.torch().nn, type(layer).__name__)
-    module = kind(layer.num_features, layer.eps, layer.momentum, layer.weight is not None)
-    statistics = {"running_mean": layer.running_mean, "running_var": layer.running_var}
+    tracked = layer.running_mean is not None
+    arguments = (layer.num_features, layer.eps, layer.momentum, layer.weight is not None, tracked)
+    module = kind(*arguments)
+    if layer.bias is None:
+        module.bias = None
+    names = ("running_mean", "running_var", "num_batches_tracked")
+    statistics = {name: getattr(layer, name) for name in names}
     return _with_values(module, weight=layer.weight, bias=layer.bias, **statistics)
 
 

@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
-from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Shape, as_count, as_number, shape_text
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.backend import Array, as_array, device_of, xp_of
+from gpucnn.checks import Shape, as_count, as_items, as_number, is_finite, shape_text
+from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
@@ -19,25 +21,28 @@ from gpucnn.kernels import batch_norm as kernel
 
 def batch_norm(
     x: Operand,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
+    running_mean: Operand | None,
+    running_var: Operand | None,
     weight: Operand | None = None,
     bias: Operand | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
     activation: str | None = None,
 ) -> Tensor:
     """Normalise every channel over the batch and all positions: (N, C, ...) to the same shape.
 
     - `weight`, `bias`: (C,), the scale and shift afterwards, or None.
-    - `training`: use the batch's own mean and biased variance, and move `running_mean` and `running_var` (C,), where given,
-      towards its mean and unbiased variance by the share `momentum`. Else use the running ones as they are.
+    - `running_mean`, `running_var`: (C,), tensors or plain arrays, or None.
+    - `training`: use the batch's own mean and biased variance, and move the running ones, where given, towards its mean and
+      unbiased variance by the share `momentum`, a number or a tensor (). A tensor gets a new array then, and a plain array
+      of floats new values. Else use the running ones as they are.
+    - `eps`: a number > 0, beside the variance.
     - `activation`: None, or "relu", which gives relu(batch_norm(...)) in fewer passes over memory.
 
     Raises ShapeError for input without channels, for statistics and weights of another length, and in training for a
-    single value per channel, whose variance is 0. ArgumentError without running statistics outside of training, DTypeError
-    for statistics or weights of another dtype.
+    single value per channel, whose variance is 0. ArgumentError without running statistics outside of training, or for an
+    eps that is none, DTypeError for statistics or weights of another dtype, or that are to move and no floats.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015.
     """
     relu = check_activation("batch_norm", activation)
@@ -47,18 +52,16 @@ def batch_norm(
         raise ShapeError(f"batch_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
     channels = x.shape[1]
     scale, shift = _per_channel("batch_norm", "weight", weight, x), _per_channel("batch_norm", "bias", bias, x)
-    for name, statistics in (("running_mean", running_mean), ("running_var", running_var)):
-        if statistics is None and not training:
-            raise ArgumentError(f"batch_norm: {name} is None, which only training=True can do without")
-        if statistics is not None and statistics.shape != (channels,):
-            raise ShapeError(f"batch_norm: expected {name} ({channels},), got {shape_text(statistics.shape)}")
-        if statistics is not None:
-            as_operand(statistics, x)  # refuses another dtype
+    eps = as_eps("batch_norm", eps, x.dtype)
+    running = [
+        _running("batch_norm", name, statistics, x, training)
+        for name, statistics in (("running_mean", running_mean), ("running_var", running_var))
+    ]
     if not training:
-        assert running_mean is not None
-        assert running_var is not None
-        output = _with_statistics(x, running_mean.data, running_var.data, scale, shift, eps)
+        mean, variance = (as_operand(statistics, x).data for statistics in running)
+        output = _with_statistics(x, mean, variance, scale, shift, eps)
         return rectified(output) if relu else output
+    share = momentum.data if isinstance(momentum, Tensor) else as_number(momentum, "batch_norm: momentum")
     count = math.prod(x.shape) // max(channels, 1)
     if count == 1:
         raise ShapeError(
@@ -67,11 +70,13 @@ def batch_norm(
         )
     values = xp_of(x.data).ascontiguousarray(x.data).reshape(x.shape[0], channels, math.prod(x.shape[2:]))
     factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
-    result, found = kernel.batch_norm(values, factors, shifts, as_number(eps, "eps"), relu)
-    for statistics, fresh in ((running_mean, found.mean), (running_var, found.variance * (count / max(count - 1, 1)))):
-        if statistics is not None and count:
+    result, found = kernel.batch_norm(values, factors, shifts, eps, relu)
+    for statistics, fresh in zip(running, (found.mean, found.variance * (count / max(count - 1, 1))), strict=True):
+        if isinstance(statistics, Tensor) and count:
             # A new array: whoever holds the old one can go back to it.
-            statistics.data = (1 - momentum) * statistics.data + momentum * fresh.astype(statistics.dtype)
+            statistics.data = (1 - share) * statistics.data + share * fresh.astype(statistics.dtype)
+        elif statistics is not None and count:
+            statistics[...] = (1 - share) * statistics + share * fresh.astype(statistics.dtype)
     relu_output = result if relu else None
     shape, affine = x.shape, [tensor for tensor in (scale, shift) if tensor is not None]
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
@@ -101,7 +106,9 @@ def layer_norm(
     """
     x = as_tensor(x)
     check_float("layer_norm", x)
-    ending = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    sizes = as_items(normalized_shape)
+    ending: tuple[Any, ...] = (normalized_shape,) if sizes is None else sizes
+    eps = as_eps("layer_norm", eps, x.dtype)
     if not ending or x.shape[-len(ending) :] != ending:
         raise ShapeError(f"layer_norm: expected input (..., {', '.join(map(str, ending))}), got {shape_text(x.shape)}")
     scale, shift = (
@@ -161,12 +168,55 @@ def local_response_norm(x: Operand, size: int, alpha: float = 1e-4, beta: float 
     return record("local_response_norm", values * power, (x,), backward)
 
 
+def as_eps(owner: str, eps: float, dtype: Any = np.float64) -> float:
+    """`eps` as a float; ArgumentError, which names `owner`, unless it is a finite number > 0, in `dtype`, too."""
+    if not is_finite(eps) or not eps > 0:
+        raise ArgumentError(f"{owner}: eps must be a number > 0, got {eps!r}; beside a variance of 0, take e.g. 1e-5")
+    with np.errstate(over="ignore"):
+        vanishes = not np.dtype(dtype).type(eps) > 0
+    if vanishes:
+        raise ArgumentError(f"{owner}: eps {eps!r} is 0 in {np.dtype(dtype)}; beside a variance of 0, take e.g. 1e-5")
+    return float(eps)
+
+
+def _running(owner: str, name: str, statistics: Operand | None, x: Tensor, moves: bool) -> Any:
+    """Running statistics that fit `x`, a tensor or array, as they are; with `moves` they can be written to."""
+    if statistics is None:
+        if not moves:
+            raise ArgumentError(f"{owner}: {name} is None, which only training=True can do without")
+        return None
+    shape = statistics.shape if isinstance(statistics, Tensor) else as_array(statistics, x.dtype).shape
+    if shape != x.shape[1:2]:
+        raise ShapeError(f"{owner}: expected {name} {shape_text(x.shape[1:2])}, got {shape_text(shape)}")
+    if isinstance(statistics, Tensor):
+        as_operand(statistics, x)  # refuses another dtype
+    elif moves:
+        _check_moves(owner, name, statistics, x)
+    return statistics
+
+
+def _check_moves(owner: str, name: str, statistics: Any, x: Tensor) -> None:
+    """DTypeError, DeviceError or ArgumentError, which name `owner`, unless a plain array can take new values of `x`."""
+    if as_array(statistics) is not statistics or statistics.dtype.kind != "f":
+        kind = f"an array of {statistics.dtype}" if hasattr(statistics, "dtype") else f"a {type(statistics).__name__}"
+        raise DTypeError(
+            f"{owner}: {name} moves in training, so it must be a tensor or an array of floats, got {kind}; "
+            f"give an array of {x.dtype}, or None"
+        )
+    if device_of(statistics) != x.device:
+        raise DeviceError(
+            f"{owner}: {name} is on {device_of(statistics)}, the input on {x.device}; training moves it where it is: "
+            f"give an array of that device, or a tensor"
+        )
+    if isinstance(statistics, np.ndarray) and not statistics.flags.writeable:
+        raise ArgumentError(f"{owner}: {name} moves in training, and cannot be written to; give a copy of it")
+
+
 def _standardize(
     values: Array, axes: tuple[int, ...], eps: float
 ) -> tuple[Array, Array, Array, Callable[[Array], Array]]:
     """(values with mean 0 and variance 1 over `axes`, the mean, the biased variance, and the way back for gradients)."""
     xp = xp_of(values)
-    eps = as_number(eps, "eps")
     if values.size == 0:
         nothing = xp.zeros([1 if axis in axes else size for axis, size in enumerate(values.shape)], values.dtype)
         return values.copy(), nothing, nothing, lambda gradient: gradient
@@ -216,7 +266,7 @@ def _with_statistics(
 ) -> Tensor:
     """Batch normalisation with given statistics (C,), which are constants."""
     along = _along(1, x.ndim, x.shape[1])
-    inverse = (1 / xp_of(x.data).sqrt(variance + as_number(eps, "eps"))).reshape(along)
+    inverse = (1 / xp_of(x.data).sqrt(variance + eps)).reshape(along)
     normalized = (x.data - mean.reshape(along)) * inverse
     return _scaled("batch_norm", x, normalized, lambda gradient: gradient * inverse, scale, shift, along)
 
@@ -231,6 +281,7 @@ def _group_norm(
     if as_count(num_groups, f"{owner}: num_groups") and channels % num_groups:
         raise ArgumentError(f"{owner}: num_groups must divide {channels} channels, got {num_groups}")
     scale, shift = _per_channel(owner, "weight", weight, x), _per_channel(owner, "bias", bias, x)
+    eps = as_eps(owner, eps, x.dtype)
     grouped = (batch, num_groups, math.prod(x.shape[1:]) // num_groups)
     normalized, _, _, back = _standardize(x.data.reshape(grouped), (2,), eps)
     shape = x.shape

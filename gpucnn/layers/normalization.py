@@ -5,8 +5,9 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count, as_number, shape_text
+from gpucnn.checks import Shape, as_count, as_items, as_number, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.functions.normalization import as_eps
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.initialization import ones, zeros
 from gpucnn.layers.layer import Layer
@@ -20,28 +21,49 @@ class _BatchNorm(Layer):
     ndims: tuple[int, ...]
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, frozen: bool = False
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        frozen: bool = False,
+        *,
+        bias: bool = True,
     ) -> None:
         kind = type(self).__name__
         self.num_features = as_count(num_features, f"{kind}: num_features")
-        self.eps, self.momentum = as_number(eps, f"{kind}: eps"), as_number(momentum, f"{kind}: momentum")
+        self.eps = as_eps(kind, eps)
+        self.momentum = None if momentum is None else as_number(momentum, f"{kind}: momentum")
+        if frozen and not track_running_stats:
+            raise ArgumentError(f"{kind}: frozen=True uses running statistics; leave track_running_stats=True")
         self.frozen = frozen
         self.weight = Parameter((num_features,), ones) if affine else None
-        self.bias = Parameter((num_features,), zeros) if affine else None
-        self.running_mean = Buffer((num_features,), zeros)
-        self.running_var = Buffer((num_features,), ones)
+        self.bias = Parameter((num_features,), zeros) if affine and bias else None
+        self.running_mean = Buffer((num_features,), zeros) if track_running_stats else None
+        self.running_var = Buffer((num_features,), ones) if track_running_stats else None
+        self.num_batches_tracked = Buffer((), zeros) if track_running_stats and momentum is None else None
 
     def forward(self, x: Any, activation: str | None = None) -> Tensor:
         """Input to output of the same shape; with `activation="relu"` its ReLU, in fewer passes over memory."""
-        learning = self.training and not self.frozen
+        tracked = self.running_mean is not None
+        learning = not tracked or (self.training and not self.frozen)
         if learning and x.size == self.num_features:
             raise ShapeError(
                 f"{self.label}: a single value per channel has no variance to learn from, got input {shape_text(x.shape)}; "
-                f"use a batch of two or more, or model.eval()"
+                f"use a batch of two or more{', or model.eval()' if tracked else ''}"
             )
         statistics = (self.running_mean, self.running_var)
         affine = (self.weight, self.bias)
-        return F.batch_norm(x, *statistics, *affine, learning, self.momentum, self.eps, activation)
+        momentum = self._share(x) if learning and self.momentum is None else self.momentum or 0
+        return F.batch_norm(x, *statistics, *affine, learning, momentum, self.eps, activation)
+
+    def _share(self, x: Tensor) -> Tensor | float:
+        """What this batch, which is counted, weighs in the mean of all so far: one over their number."""
+        if self.num_batches_tracked is None or not x.size:
+            return 0
+        self.num_batches_tracked.data = self.num_batches_tracked.data + 1
+        return Tensor(1 / self.num_batches_tracked.data)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         shape = input_shapes[0]
@@ -61,8 +83,10 @@ class _BatchNorm(Layer):
 class BatchNorm1d(_BatchNorm):
     """`F.batch_norm` of (N, num_features) or (N, num_features, L), with running statistics for evaluation.
 
-    - `weight`, `bias`: (num_features,), ones and zeros at the start; None with `affine=False`.
-    - `running_mean`, `running_var`: buffers (num_features,), which move by the share `momentum` at each training step.
+    - `weight`, `bias`: (num_features,), ones and zeros at the start; None with `affine=False`, the latter with `bias=False`.
+    - `running_mean`, `running_var`: buffers (num_features,), which move by the share `momentum` at each training step. With
+      `momentum=None` they are the mean over all batches so far, which `num_batches_tracked` counts. With
+      `track_running_stats=False` there are none, and evaluation, too, uses the batch's own.
     - `frozen`: use the running statistics in training, too, and leave them as they are.
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit, and for a batch of a single
@@ -81,16 +105,20 @@ class BatchNorm2d(_BatchNorm):
 class LayerNorm(Layer):
     """`F.layer_norm` over the last axes, of `normalized_shape` (an int or several).
 
-    `weight`, `bias`: of that shape, ones and zeros at the start; None with `affine=False`. Raises ShapeError for input
-    that does not end in it.
+    `weight`, `bias`: of that shape, ones and zeros at the start; None with `affine=False`, the latter with `bias=False`.
+    Raises ShapeError for input that does not end in it, ArgumentError for an eps that is no number > 0.
     """
 
-    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, affine: bool = True) -> None:
-        sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
-        self.normalized_shape = tuple(as_count(size, "LayerNorm: normalized_shape") for size in sizes)
-        self.eps = as_number(eps, "LayerNorm: eps")
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, affine: bool = True, bias: bool = True
+    ) -> None:
+        sizes = as_items(normalized_shape)
+        self.normalized_shape = tuple(
+            as_count(size, "LayerNorm: normalized_shape") for size in ((normalized_shape,) if sizes is None else sizes)
+        )
+        self.eps = as_eps("LayerNorm", eps)
         self.weight = Parameter(self.normalized_shape, ones) if affine else None
-        self.bias = Parameter(self.normalized_shape, zeros) if affine else None
+        self.bias = Parameter(self.normalized_shape, zeros) if affine and bias else None
 
     def forward(self, x: Any) -> Tensor:
         """Input (..., *normalized_shape) to output of the same shape."""
@@ -110,19 +138,22 @@ class LayerNorm(Layer):
 class GroupNorm(Layer):
     """`F.group_norm` of (N, num_channels, ...) in `num_groups` groups of channels.
 
-    `weight`, `bias`: (num_channels,), ones and zeros at the start; None with `affine=False`. Raises ArgumentError if the
-    groups do not divide the channels, ShapeError for input that does not fit.
+    `weight`, `bias`: (num_channels,), ones and zeros at the start; None with `affine=False`, the latter with `bias=False`.
+    Raises ArgumentError if the groups do not divide the channels, or for an eps that is no number > 0, ShapeError for input
+    that does not fit.
     """
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True
+    ) -> None:
         kind = type(self).__name__
         self.num_groups = as_count(num_groups, f"{kind}: num_groups")
         self.num_channels = as_count(num_channels, f"{kind}: num_channels")
-        self.eps = as_number(eps, f"{kind}: eps")
+        self.eps = as_eps(kind, eps)
         if num_channels % num_groups:
             raise ArgumentError(f"{kind}: num_groups must divide num_channels, got {num_groups} for {num_channels}")
         self.weight = Parameter((num_channels,), ones) if affine else None
-        self.bias = Parameter((num_channels,), zeros) if affine else None
+        self.bias = Parameter((num_channels,), zeros) if affine and bias else None
 
     def forward(self, x: Any) -> Tensor:
         """Input (N, num_channels, ...) to output of the same shape."""
@@ -141,12 +172,12 @@ class GroupNorm(Layer):
 class InstanceNorm2d(GroupNorm):
     """`F.instance_norm` of images (N, num_features, H, W): a group norm in which each channel is a group.
 
-    `weight`, `bias`: (num_features,) with `affine=True`; None by default, as in PyTorch. Raises ShapeError for input that
-    does not fit, and for images of a single pixel, which has no variance.
+    `weight`, `bias`: (num_features,) with `affine=True`, the latter unless `bias=False`; None by default, as in PyTorch.
+    Raises ShapeError for input that does not fit, and for images of a single pixel, which has no variance.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
-        super().__init__(num_features, num_features, eps, affine)
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False, *, bias: bool = True) -> None:
+        super().__init__(num_features, num_features, eps, affine, bias=bias)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         shape = input_shapes[0]

@@ -125,9 +125,7 @@ CASES = [
     Case(
         "cross_entropy of each place of a sequence of probabilities",
         lambda x, targets: F.cross_entropy(x, targets, reduction="none"),
-        lambda x, targets: np.array(
-            [soft_cross_entropy(x[..., i], targets[..., i]) for i in range(x.shape[2])]
-        ).T,
+        lambda x, targets: np.array([soft_cross_entropy(x[..., i], targets[..., i]) for i in range(x.shape[2])]).T,
         ((2, 4, 3), (2, 4, 3)),
     ),
     Case(

@@ -60,6 +60,36 @@ def with_running_statistics(x: Array, weight: Array, bias: Array) -> Array:
 IMAGES, VECTOR = (3, 4, 2, 3), (4,)
 CASES = [
     Case(
+        "batch_norm scaled alone",
+        lambda x, w: F.batch_norm(x, None, None, w, training=True),
+        lambda x, w: per_channel(standardized(x, channels(x)), w, np.zeros(4)),
+        (IMAGES, VECTOR),
+    ),
+    Case(
+        "batch_norm shifted alone, with relu",
+        lambda x, b: F.batch_norm(x, None, None, None, b, True, activation="relu"),
+        lambda x, b: np.maximum(per_channel(standardized(x, channels(x)), np.ones(4), b), 0),
+        (IMAGES, VECTOR),
+    ),
+    Case(
+        "batch_norm with statistics in plain arrays",
+        lambda x, w, b: F.batch_norm(x, MEAN, VARIANCE.tolist(), w, b),
+        with_running_statistics,
+        ((2, 3, 2, 2), (3,), (3,)),
+    ),
+    Case(
+        "layer_norm scaled alone",
+        lambda x, w: F.layer_norm(x, np.array([4]), w),
+        lambda x, w: standardized(x, [(i, j) for i in range(2) for j in range(3)]) * w,
+        ((2, 3, 4), VECTOR),
+    ),
+    Case(
+        "group_norm scaled alone",
+        lambda x, w: F.group_norm(x, 2, w),
+        lambda x, w: per_channel(standardized(x, samples_in(x, 2)), w, np.zeros(4)),
+        (IMAGES, VECTOR),
+    ),
+    Case(
         "batch_norm with relu",
         lambda x, w, b: F.batch_norm(x, None, None, w, b, True, activation="relu"),
         lambda x, w, b: np.maximum(per_channel(standardized(x, channels(x)), w, b), 0),

@@ -343,5 +343,7 @@ def test_classification_of_no_image_is_refused(backend: Backend, reduction: str)
         scores, labels = backend.tensor(np.zeros((0, 3))), backend.array(np.zeros(0, int))
         with pytest.raises(ShapeError) as caught:
             loss(scores, Tensor(labels), reduction=reduction)
-        expected = f"{loss.__name__}: expected {name} (N, classes) or (N, classes, d1, ...) of at least one image, got (0, 3)"
+        expected = (
+            f"{loss.__name__}: expected {name} (N, classes) or (N, classes, d1, ...) of at least one image, got (0, 3)"
+        )
         assert str(caught.value) == expected

@@ -1,13 +1,15 @@
 """Running statistics: how they move, when they are used, that they are saved and are no parameters."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gpucnn import Tensor, layers, optim
 from gpucnn import functions as F
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.training.model_file import load_model, save_model
 from tests.backends import Backend, host
 
@@ -76,6 +78,78 @@ def test_an_empty_batch_leaves_the_statistics(backend: Backend) -> None:
     assert not host(layer.running_mean.data).any()
 
 
+def test_without_momentum_they_are_the_mean_over_all_batches(backend: Backend, tmp_path: Path) -> None:
+    layer = layers.BatchNorm2d(3, momentum=None).to(backend.device_name)
+    batches = [IMAGES[:2], IMAGES[2:3], np.ones((0, 3, 4, 5), np.float32), IMAGES[3:]]
+    for batch in batches:
+        layer(backend.array(batch))
+    seen = [batch for batch in batches if batch.size]
+    means = [batch.mean(axis=(0, 2, 3)) for batch in seen]
+    variances = [batch.var(axis=(0, 2, 3), ddof=1) for batch in seen]
+    np.testing.assert_allclose(host(layer.running_mean.data), np.mean(means, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(host(layer.running_var.data), np.mean(variances, axis=0), rtol=1e-5)
+    assert layer.state_dict()["num_batches_tracked"] == 3
+    layer.eval()(backend.array(IMAGES))
+    save_model(tmp_path / "model.safetensors", layer, {})
+    other = layers.BatchNorm2d(3, momentum=None).to(backend.device_name)
+    other.load_state_dict(load_model(tmp_path / "model.safetensors")[0])
+    for one in (layer.train(), other):
+        one(backend.array(IMAGES))
+    for path, array in layer.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[path], array)
+    assert layer.state_dict()["num_batches_tracked"] == 4
+
+
+def test_the_count_of_batches_survives_a_checkpoint_s_second_pass() -> None:
+    block = layers.BatchNorm2d(3, momentum=None)
+    layers.Checkpoint(block)(Tensor(IMAGES, True)).sum().backward()
+    assert block.state_dict()["num_batches_tracked"] == 1
+
+
+def test_without_running_statistics_evaluation_uses_the_batch_s(backend: Backend) -> None:
+    layer = layers.BatchNorm2d(3, track_running_stats=False).to(backend.device_name)
+    assert list(layer.state_dict()) == ["weight", "bias"]
+    trained, tested = layer(backend.array(IMAGES)), layer.eval()(backend.array(IMAGES))
+    np.testing.assert_array_equal(trained.numpy(), tested.numpy())
+    np.testing.assert_allclose(tested.numpy().mean(axis=(0, 2, 3)), 0, atol=1e-6)
+    with pytest.raises(ShapeError, match=r"got input \(1, 3, 1, 1\); use a batch of two or more$"):
+        layer(backend.array(np.ones((1, 3, 1, 1), np.float32)))
+
+
+def test_without_bias_the_scale_alone_is_learnt() -> None:
+    for layer in (
+        layers.BatchNorm1d(4, bias=False),
+        layers.BatchNorm2d(4, bias=False),
+        layers.LayerNorm(4, bias=False),
+        layers.GroupNorm(2, 4, bias=False),
+        layers.InstanceNorm2d(4, affine=True, bias=False),
+    ):
+        assert layer.bias is None
+        assert [path for path, _ in layer.named_parameters()] == ["weight"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_plain_arrays_of_running_statistics_move_in_place(backend: Backend, dtype: str) -> None:
+    mean, variance = backend.array(np.zeros(3, dtype)), backend.array(np.ones(3, dtype))
+    F.batch_norm(backend.array(IMAGES), mean, variance, training=True, momentum=0.25)
+    np.testing.assert_allclose(host(mean), 0.25 * IMAGES.mean(axis=(0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(host(variance), 0.75 + 0.25 * IMAGES.var(axis=(0, 2, 3), ddof=1), rtol=1e-5)
+    assert (mean.dtype, variance.dtype) == (dtype, dtype)
+    output = F.batch_norm(backend.array(IMAGES), mean, variance)
+    tensors = [Tensor(array.astype("float32")) for array in (mean, variance)]
+    np.testing.assert_array_equal(output.numpy(), F.batch_norm(backend.array(IMAGES), *tensors).numpy())
+
+
+def test_plain_arrays_on_the_host_do_not_move_with_a_gpu(gpu: Backend) -> None:
+    host_array = np.zeros(3, np.float32)
+    output = F.batch_norm(gpu.array(IMAGES), host_array, np.ones(3))
+    np.testing.assert_allclose(output.numpy(), IMAGES, rtol=1e-4)
+    with pytest.raises(
+        DeviceError, match=r"batch_norm: running_mean is on cpu, the input on cuda:0; training moves it"
+    ):
+        F.batch_norm(gpu.array(IMAGES), host_array, None, training=True)
+
+
 def test_a_constant_channel_becomes_the_bias(backend: Backend) -> None:
     x = backend.tensor(np.full((4, 2, 3, 3), 7.0, np.float32), True)
     output = F.batch_norm(x, None, None, np.ones(2), np.array([5.0, -1.0]), training=True)
@@ -97,12 +171,54 @@ REFUSED = [
      "batch_norm: running_mean is None, which only training=True can do without"),
     (lambda: F.batch_norm(np.ones((2, 3)), Tensor(np.ones(4)), None, training=True), ShapeError,
      "batch_norm: expected running_mean (3,), got (4,)"),
+    (lambda: F.batch_norm(np.ones((2, 3)), [0.0] * 3, [1.0] * 3, training=True), DTypeError,
+     "batch_norm: running_mean moves in training, so it must be a tensor or an array of floats, got a list; give an array of float64, or None"),
+    (lambda: F.batch_norm(np.ones((2, 3)), np.zeros(3, int), None, training=True), DTypeError,
+     "batch_norm: running_mean moves in training, so it must be a tensor or an array of floats, got an array of int64; give an array"),
+    (lambda: F.batch_norm(np.ones((2, 3)), None, np.broadcast_to(1.0, 3), training=True), ArgumentError,
+     "batch_norm: running_var moves in training, and cannot be written to; give a copy of it"),
+    (lambda: F.batch_norm(np.ones((2, 3)), np.zeros(3), np.ones((3, 1))), ShapeError, "batch_norm: expected running_var (3,), got (3, 1)"),
+    (lambda: F.batch_norm(np.ones((2, 3)), None, None, training=True, momentum=None), ArgumentError, "batch_norm: momentum must be a number >= 0, got None"),
+    (lambda: layers.BatchNorm1d(3, track_running_stats=False, frozen=True), ArgumentError,
+     "BatchNorm1d: frozen=True uses running statistics; leave track_running_stats=True"),
     (lambda: F.group_norm(np.ones((2, 3)), 2), ArgumentError, "group_norm: num_groups must divide 3 channels, got 2"),
     (lambda: F.group_norm(np.ones((2, 4)), 2, np.ones(3)), ShapeError, "group_norm: expected weight (4,), got (3,)"),
     (lambda: F.instance_norm(np.ones((2, 3))), ShapeError, "instance_norm: expected input (N, C, positions, ...) of more than one position, got (2, 3)"),
     (lambda: F.local_response_norm(np.ones(3), 3), ShapeError, "local_response_norm: expected input (N, C, ...), got (3,)"),
     (lambda: F.local_response_norm(np.ones((1, 3)), 0), ArgumentError, "local_response_norm: size must be an int >= 1, got 0"),
 ]  # fmt: skip
+
+
+EPS: list[tuple[str, Callable[[float], object]]] = [
+    ("batch_norm", lambda eps: F.batch_norm(np.ones((2, 3)), None, None, training=True, eps=eps)),
+    ("batch_norm", lambda eps: F.batch_norm(np.ones((2, 3)), np.zeros(3), np.ones(3), eps=eps)),
+    ("layer_norm", lambda eps: F.layer_norm(np.ones((2, 3)), 3, eps=eps)),
+    ("group_norm", lambda eps: F.group_norm(np.ones((2, 3)), 3, eps=eps)),
+    ("instance_norm", lambda eps: F.instance_norm(np.ones((2, 3, 2)), eps=eps)),
+    ("BatchNorm1d", lambda eps: layers.BatchNorm1d(3, eps)),
+    ("BatchNorm2d", lambda eps: layers.BatchNorm2d(3, eps)),
+    ("LayerNorm", lambda eps: layers.LayerNorm(3, eps)),
+    ("GroupNorm", lambda eps: layers.GroupNorm(3, 3, eps)),
+    ("InstanceNorm2d", lambda eps: layers.InstanceNorm2d(3, eps)),
+]
+
+
+@pytest.mark.parametrize(("owner", "call"), EPS)
+@pytest.mark.parametrize("eps", [0, -1, -0.0, float("nan"), float("inf"), None, "a", True, 10**400])
+def test_an_eps_that_is_not_above_zero_is_refused(owner: str, call: Callable[[Any], object], eps: Any) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        call(eps)
+    fix = "beside a variance of 0, take e.g. 1e-5"
+    assert str(raised.value) == f"{owner}: eps must be a number > 0, got {eps!r}; {fix}"
+    call(1e-300 if owner[0].isupper() else 1e-5)
+
+
+def test_an_eps_that_is_zero_in_the_input_s_dtype_is_refused() -> None:
+    with pytest.raises(
+        ArgumentError, match=r"layer_norm: eps 1e-08 is 0 in float16; beside a variance of 0, take e.g. 1"
+    ):
+        F.layer_norm(np.ones((2, 3), np.float16), 3, eps=1e-8)
+    assert np.isfinite(F.layer_norm(np.ones((2, 3), np.float16), 3, eps=1e-6).numpy()).all()
 
 
 @pytest.mark.parametrize(("call", "kind", "text"), REFUSED, ids=[text[:40] for _, _, text in REFUSED])

@@ -123,16 +123,22 @@ def compare_layer(
         pairs |= pair_gradients(f"gradient of {name}", parameters[name].grad, parameter.grad)
     for name, buffer in module.named_buffers():
         if name in buffers:
-            pairs[name] = (buffers[name].data, buffer.numpy())
+            # Our counter of batches is a float as all else, and PyTorch's an integer.
+            pairs[name] = (buffers[name].data, buffer.numpy().astype(dtype))
     agree(operation, seed, pairs, tolerance)
 
 
 def share_state(layer: Layer, module: torch.nn.Module, rng: np.random.Generator) -> None:
     """Draw parameters and buffers, and load them into both, under PyTorch's names, in PyTorch's order and shapes."""
-    # PyTorch's batch normalisation counts its calls, of which only a momentum of None would make use.
-    counted = {name: value for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    # PyTorch's batch normalisation always counts its calls; ours where a momentum of None makes use of it.
+    own = layer.state_dict()
+    counter = "num_batches_tracked"
+    shared = {name: value for name, value in module.state_dict().items() if not name.endswith(counter) or name in own}
     state = {}
-    for name, value in counted.items():
+    for name, value in shared.items():
+        if name.endswith(counter):
+            state[name] = torch.tensor(integer(rng, 0, 3), dtype=value.dtype)
+            continue
         drawn = rng.uniform(0.5, 2, value.shape) if name.endswith("running_var") else rng.standard_normal(value.shape)
         state[name] = torch.tensor(drawn, dtype=value.dtype)
     module.load_state_dict({**module.state_dict(), **state})

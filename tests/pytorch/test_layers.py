@@ -160,8 +160,10 @@ def draw_batch_norm(dimensions: int) -> Callable[[int], Drawn]:
             rng,
             {
                 "eps": float(rng.choice([1e-3, 1e-4, 0.1])),
-                "momentum": float(rng.choice([0, 0.3, 0.01, 1])),
+                "momentum": float(rng.choice([0, 0.3, 0.01, 1])) if seed % 3 else None,
                 "affine": False,
+                "track_running_stats": False,
+                "bias": False,
             },
         )
         name = f"BatchNorm{dimensions}d"
@@ -180,7 +182,7 @@ def draw_layer_norm(seed: int) -> Drawn:
     rng = np.random.default_rng(seed)
     ending = (integer(rng, 6, 9), *(integer(rng, 1, 4) for _ in range(integer(rng, 0, 2))))
     given = ending[0] if len(ending) == 1 and seed % 2 else ending
-    arguments = some(rng, {"eps": float(rng.choice([1e-3, 0.1])), "affine": False})
+    arguments = some(rng, {"eps": float(rng.choice([1e-3, 0.1])), "affine": False, "bias": False})
     layer = layers.LayerNorm(given, **arguments)
     if "affine" in arguments:
         arguments["elementwise_affine"] = arguments.pop("affine")
@@ -192,7 +194,7 @@ def draw_group_norm(seed: int) -> Drawn:
     rng = np.random.default_rng(seed)
     groups, positions = integer(rng, 1, 4), draw_shape(rng, least=0, most=2)
     size = integer(rng, 1, 3) * (1 if np.prod(positions) >= 6 else 6)
-    arguments = some(rng, {"eps": float(rng.choice([1e-3, 0.1])), "affine": False})
+    arguments = some(rng, {"eps": float(rng.choice([1e-3, 0.1])), "affine": False, "bias": False})
     sizes = (groups, groups * size)
     values = rng.standard_normal((integer(rng, 1, 4), sizes[1], *positions)) * 2 + 0.5
     return Drawn(layers.GroupNorm(*sizes, **arguments), nn.GroupNorm(*sizes, **arguments), [values], LOOSE)
@@ -201,7 +203,7 @@ def draw_group_norm(seed: int) -> Drawn:
 def draw_instance_norm(seed: int) -> Drawn:
     rng = np.random.default_rng(seed)
     channels = integer(rng, 1, 4)
-    arguments = some(rng, {"eps": float(rng.choice([1e-3, 0.1])), "affine": True})
+    arguments = some(rng, {"eps": float(rng.choice([1e-3, 0.1])), "affine": True, "bias": False})
     values = rng.standard_normal((integer(rng, 1, 4), channels, *pair(rng, 3, 6))) * 2 + 0.5
     return Drawn(
         layers.InstanceNorm2d(channels, **arguments), nn.InstanceNorm2d(channels, **arguments), [values], LOOSE
