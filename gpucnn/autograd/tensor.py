@@ -189,8 +189,11 @@ class Tensor:
     def __rmatmul__(self, other: "Operand") -> "Tensor":
         return OPERATORS["matmul"](other, self)
 
-    def __pow__(self, exponent: float) -> "Tensor":
+    def __pow__(self, exponent: "Operand") -> "Tensor":
         return OPERATORS["power"](self, exponent)
+
+    def __rpow__(self, base: "Operand") -> "Tensor":
+        return OPERATORS["power"](base, self)
 
     def __neg__(self) -> "Tensor":
         return OPERATORS["negative"](self)

@@ -1,11 +1,12 @@
 """Activation functions of straight pieces, ReLU and its kin, and softmax; `smooth_activation` has the curved ones."""
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Shape, is_int, shape_text
+from gpucnn.checks import Shape, as_items, is_int, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.kernels import bias_relu
 from gpucnn.kernels import log_softmax as kernel
@@ -129,29 +130,32 @@ def hardswish(x: Operand) -> Tensor:
     return record("hardswish", output, (x,), backward)
 
 
-def log_softmax(x: Operand, axis: int = 1) -> Tensor:
-    """log(exp(x) / sum(exp(x))) along `axis`, through log-sum-exp, so that large logits do not overflow."""
+def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
+    """log(exp(x) / sum(exp(x))) along `axis` (an int, several together, or None for all).
+
+    Computed through log-sum-exp, so that large logits do not overflow.
+    """
     x = as_tensor(x)
     xp = xp_of(x.data)
     check_float("log_softmax", x)
-    check_axis("log_softmax", x.shape, axis)
-    output = kernel.log_softmax(x.data, axis)
+    axes = softmax_axes("log_softmax", x.shape, axis)
+    output = kernel.log_softmax(x.data, axes)
 
     def backward(gradient: Array) -> tuple[Array]:
-        return (gradient - xp.exp(output) * gradient.sum(axis=axis, keepdims=True),)
+        return (gradient - xp.exp(output) * gradient.sum(axis=axes, keepdims=True),)
 
     return record("log_softmax", output, (x,), backward)
 
 
-def softmax(x: Operand, axis: int = 1) -> Tensor:
-    """exp(x) / sum(exp(x)) along `axis`: logits to probabilities."""
+def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
+    """exp(x) / sum(exp(x)) along `axis` (an int, several together, or None for all): logits to probabilities."""
     x = as_tensor(x)
     check_float("softmax", x)
-    check_axis("softmax", x.shape, axis)
-    output = xp_of(x.data).exp(kernel.log_softmax(x.data, axis))
+    axes = softmax_axes("softmax", x.shape, axis)
+    output = xp_of(x.data).exp(kernel.log_softmax(x.data, axes))
 
     def backward(gradient: Array) -> tuple[Array]:
-        return (output * (gradient - (gradient * output).sum(axis=axis, keepdims=True)),)
+        return (output * (gradient - (gradient * output).sum(axis=axes, keepdims=True)),)
 
     return record("softmax", output, (x,), backward)
 
@@ -171,13 +175,18 @@ def as_finite(value: float, name: str, above: float = -math.inf) -> float:
     return float(value)
 
 
-def check_axis(owner: str, shape: Shape, axis: int) -> None:
-    """ShapeError, which names `owner`, unless `axis` is an axis, with at least one element, of `shape`."""
-    if not is_int(axis) or not -len(shape) <= axis < len(shape) or shape[axis] == 0:
+def softmax_axes(owner: str, shape: Shape, axis: int | Sequence[int] | None) -> int | tuple[int, ...]:
+    """What `axis` names of `shape`, one axis as an int; ShapeError, which names `owner`, unless they have elements."""
+    items = range(len(shape)) if axis is None else as_items(axis)
+    axes = tuple(items) if items is not None else (axis,)
+    found = {one % len(shape) for one in axes if is_int(one) and -len(shape) <= one < len(shape)}
+    if not axes or len(found) != len(axes) or any(shape[one] == 0 for one in found):
+        kind = "an axis, with" if items is None else "axes, each once and with"
         raise ShapeError(
-            f"{owner}: axis {axis} must be an axis, with at least one element, of {shape_text(shape)}; "
+            f"{owner}: axis {axis} must be {kind} at least one element, of {shape_text(shape)}; "
             f"logits (N, classes) go with axis=1"
         )
+    return int(axes[0]) if len(axes) == 1 else tuple(map(int, axes))
 
 
 def _clip(x: Array, low: float, high: float) -> Array:

@@ -8,6 +8,8 @@ DeviceError where tensors differ in dtype or device, and DTypeError for integers
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import shape_text
@@ -114,27 +116,50 @@ def where(condition: Any, a: Operand, b: Operand) -> Tensor:
     return record("where", xp_of(chosen).where(chosen, a.data, b.data), (a, b), backward)
 
 
-def clip(x: Operand, low: float | None = None, high: float | None = None) -> Tensor:
-    """x, but at least `low` and at most `high`, plain numbers of which one may be None.
+def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
+    """x, but at least `low` and at most `high`: numbers, or tensors and arrays that broadcast with x; one may be None.
 
-    The gradient passes where x is within the limits or on one of them, and at NaN. Raises ArgumentError for limits that
-    are no numbers, or where `low` is above `high`.
+    The gradient passes where x is within the limits or on one of them, and at NaN; else it goes to the limit that was
+    taken. Where two limits cross, `high` is taken. Raises ArgumentError for numbers that cross, or are none.
     """
+    owner = "clip"
+    if (low is None or isinstance(low, Real)) and (high is None or isinstance(high, Real)):
+        return _clip_by_numbers(owner, x, low, high)
+    given = [value for value in (low, high) if value is not None]
+    x, *limits = as_operands(x, *given)
+    check_float(owner, x)
+    check_broadcast(owner, x.shape, *(limit.shape for limit in limits))
+    xp, values = xp_of(x.data), x.data
+    floor = values if low is None else limits[0].data
+    raised = xp.maximum(values, floor)
+    ceiling = raised if high is None else limits[-1].data
+    shapes = [tensor.shape for tensor in (x, *limits)]
+
+    def backward(gradient: Array) -> tuple[Array, ...]:
+        above = raised > ceiling
+        below = (values < floor) & ~above
+        taken = [~(below | above), *([] if low is None else [below]), *([] if high is None else [above])]
+        return tuple(sum_to(masked(gradient, mask), shape) for mask, shape in zip(taken, shapes, strict=True))
+
+    return record(owner, xp.minimum(raised, ceiling), (x, *limits), backward)
+
+
+def _clip_by_numbers(owner: str, x: Operand, low: Any, high: Any) -> Tensor:
     x = as_tensor(x)
-    check_float("clip", x)
+    check_float(owner, x)
     for limit in (low, high):
-        if limit is not None and (not isinstance(limit, Real) or isinstance(limit, bool) or limit != limit):
-            raise ArgumentError(f"clip: low and high must be plain numbers or None, got {limit!r}")
+        if isinstance(limit, bool) or limit != limit:
+            raise ArgumentError(f"{owner}: low and high must be numbers, tensors or None, got {limit!r}")
     floor = -float("inf") if low is None else float(low)
     ceiling = float("inf") if high is None else float(high)
     if floor > ceiling:
-        raise ArgumentError(f"clip: low must not be above high, got {low} and {high}")
+        raise ArgumentError(f"{owner}: low must not be above high, got {low} and {high}")
     xp, values = xp_of(x.data), x.data
 
     def backward(gradient: Array) -> tuple[Array]:
         return (masked(gradient, ~((values < floor) | (values > ceiling))),)
 
-    return record("clip", xp.minimum(xp.maximum(values, floor), ceiling), (x,), backward)
+    return record(owner, xp.minimum(xp.maximum(values, floor), ceiling), (x,), backward)
 
 
 def negative(x: Operand) -> Tensor:
@@ -157,11 +182,31 @@ def abs(x: Operand) -> Tensor:
     return record("abs", xp_of(values).absolute(values), (x,), backward)
 
 
-def power(x: Operand, exponent: float) -> Tensor:
-    """x ** exponent, for an exponent that is a plain number. ArgumentError otherwise."""
+def power(x: Operand, exponent: Operand) -> Tensor:
+    """x ** exponent, element by element; the exponent is a number, or broadcasts with x and has gradients, too.
+
+    Of a negative base a power is a number for whole exponents alone, else NaN, and the exponent's gradient is NaN. The
+    gradient of the base is 0 where the exponent is, and that of the exponent is 0 where the base is 0 and the exponent
+    is not below: 0 ** 0 is 1.
+    """
+    if isinstance(exponent, Real) and not isinstance(exponent, bool):
+        return _power_of_number(x, exponent)
+    a, b = broadcastable("power", x, exponent)
+    check_float("power", a)
+    base, exponents = a.data, b.data
+    xp, output = xp_of(base), base**exponents
+
+    def backward(gradient: Array) -> tuple[Array, Array]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = xp.where(exponents == 0, 0, exponents * base ** (exponents - 1))
+            rate = xp.where((base == 0) & (exponents >= 0), 0, output * xp.log(base))
+        return sum_to(gradient * slope, base.shape), sum_to(gradient * rate, exponents.shape)
+
+    return record("power", output, (a, b), backward)
+
+
+def _power_of_number(x: Operand, exponent: Any) -> Tensor:
     x = as_tensor(x)
-    if not isinstance(exponent, Real) or isinstance(exponent, bool):
-        raise ArgumentError(f"power: the exponent must be a plain number, got {type(exponent).__name__}")
     exponent = int(exponent) if isinstance(exponent, Integral) else float(exponent)
     check_float("power", x)
     base = x.data
@@ -199,17 +244,28 @@ def log(x: Operand) -> Tensor:
 
 
 def matmul(a: Operand, b: Operand) -> Tensor:
-    """The matrix product a @ b of (..., M, K) and (..., K, N), leading axes broadcast: (..., M, N)."""
+    """The matrix product a @ b of (..., M, K) and (..., K, N), leading axes broadcast: (..., M, N).
+
+    A vector (K,) is a single row on the left and a single column on the right, of which no axis is left: two give ().
+    """
     a, b = as_operands(a, b)
+    check_number("matmul", a)
     x, y = a.data, b.data
-    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
+    if 0 in (x.ndim, y.ndim) or x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise ShapeError(
             f"matmul: expected (..., M, K) @ (..., K, N), got {shape_text(x.shape)} @ {shape_text(y.shape)}; "
             f"transpose or reshape one of them"
         )
-    check_broadcast("matmul", x.shape[:-2], y.shape[:-2])
+    rows, columns = (x if x.ndim > 1 else x[None]), (y if y.ndim > 1 else y[:, None])
+    check_broadcast("matmul", rows.shape[:-2], columns.shape[:-2])
+    product = rows @ columns
+    full_shape = product.shape
+    shape = full_shape[:-2] + (full_shape[-2:-1] if x.ndim > 1 else ()) + (full_shape[-1:] if y.ndim > 1 else ())
 
     def backward(gradient: Array) -> tuple[Array, Array]:
-        return sum_to(gradient @ y.swapaxes(-1, -2), x.shape), sum_to(x.swapaxes(-1, -2) @ gradient, y.shape)
+        gradient = gradient.reshape(full_shape)
+        a_gradient = sum_to(gradient @ columns.swapaxes(-1, -2), rows.shape)
+        b_gradient = sum_to(rows.swapaxes(-1, -2) @ gradient, columns.shape)
+        return a_gradient.reshape(x.shape), b_gradient.reshape(y.shape)
 
-    return record("matmul", x @ y, (a, b), backward)
+    return record("matmul", product.reshape(shape), (a, b), backward)

@@ -3,8 +3,8 @@
 from gpucnn.backend import Array, xp_of
 
 
-def log_softmax(logits: Array, axis: int) -> Array:
-    """logits - log(sum(exp(logits))) along `axis`, of the same shape.
+def log_softmax(logits: Array, axis: int | tuple[int, ...]) -> Array:
+    """logits - log(sum(exp(logits))) along `axis`, or several together, of the same shape.
 
     The largest logit is taken off first, so that no exponential overflows.
     """

@@ -1,5 +1,6 @@
 """Activation layers: the functions of `functions.activation` and `functions.smooth_activation`, with their arguments."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import Shape, as_count
-from gpucnn.functions.activation import as_finite, check_axis, prelu_weight_shape
+from gpucnn.functions.activation import as_finite, prelu_weight_shape, softmax_axes
 from gpucnn.functions.smooth_activation import check_approximate
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
@@ -170,19 +171,19 @@ class Mish(Activation):
 
 
 class Softmax(Activation):
-    """exp(x) / sum(exp(x)) along `axis`: logits to probabilities. ShapeError for input without that axis.
+    """exp(x) / sum(exp(x)) along `axis`, or several together: logits to probabilities. ShapeError for input without it.
 
     Not for training with F.cross_entropy, which takes the logits themselves.
     """
 
-    def __init__(self, axis: int = 1) -> None:
+    def __init__(self, axis: int | Sequence[int] | None = 1) -> None:
         self.axis = axis
 
     def forward(self, x: Any) -> Tensor:
         return F.softmax(x, self.axis)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
-        check_axis(self.label, input_shapes[0], self.axis)
+        softmax_axes(self.label, input_shapes[0], self.axis)
         return input_shapes[0]
 
     def describe(self) -> str:

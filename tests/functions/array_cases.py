@@ -12,7 +12,7 @@ from tests.functions.case import Array, Case
 CONDITION = np.array([[True], [False], [True]])
 
 
-def element_by_element(function: Callable[[float], float]) -> Callable[[Array], Array]:
+def element_by_element(function: Callable[..., float]) -> Callable[..., Array]:
     return np.vectorize(function, otypes=[float])
 
 
@@ -47,6 +47,13 @@ def mirrored(position: int, size: int) -> int:
             step = -step
         place += step
     return abs(place)
+
+
+def clipped(x: float, low: float, high: float) -> float:
+    """x between the limits, and `high` where they cross."""
+    if x > high or low > high:
+        return high
+    return low if x < low else x
 
 
 def bordered(padding: Sequence[tuple[int, int]], source: Callable[[int, int], int]) -> Callable[[Array], Array]:
@@ -90,6 +97,23 @@ CASES = [
     Case("clip", lambda x: F.clip(x, -0.21, 0.13), element_by_element(lambda x: sorted((-0.21, x, 0.13))[1]), ((4, 5),)),
     Case("clip from below", lambda x: F.clip(x, 0.1), element_by_element(lambda x: x if x > 0.1 else 0.1), ((4, 5),)),
     Case("clip from above", lambda x: F.clip(x, None, 0), element_by_element(lambda x: x if x < 0 else 0), ((4, 5),)),
+    Case("clip between tensors", lambda x, low, high: F.clip(x, low - 0.08, high + 0.06), element_by_element(lambda x, low, high: clipped(x, low - 0.08, high + 0.06)), ((3, 4), (4,), (3, 1))),
+    Case("clip from below by a tensor", lambda x, low: F.clip(x, low - 0.02), element_by_element(lambda x, low: clipped(x, low - 0.02, math.inf)), ((3, 1), (2, 1, 4))),
+    Case("clip from above by a tensor", lambda x, high: F.clip(x, None, high - 0.02), element_by_element(lambda x, high: clipped(x, -math.inf, high - 0.02)), ((), (3, 4))),
+    Case("clip between a number and a tensor", lambda x, high: F.clip(x, -0.1, high + 0.02), element_by_element(lambda x, high: clipped(x, -0.1, high + 0.02)), ((3, 4), (4,))),
+    Case("power of a tensor", F.power, element_by_element(math.pow), ((3, 4), (2, 1, 4)), True),
+    Case("power of a tensor, the operator", lambda x, y: x**y, element_by_element(lambda x, y: math.exp(y * math.log(x))), ((3,), (3,)), True),
+    Case("power of a number to a tensor", lambda x: 1.5**x, element_by_element(lambda x: math.exp(x * math.log(1.5))), ((3, 4),)),
+    Case("power of a negative base", lambda x: F.power(x - 2, np.array([2.0, -1.0, 3.0])), lambda x: np.stack([(x - 2)[:, 0] ** 2, 1 / (x - 2)[:, 1], (x - 2)[:, 2] ** 3], 1), ((4, 3),)),
+    Case("matmul of two vectors", F.matmul, lambda a, b: np.array(math.fsum(p * q for p, q in zip(a, b, strict=True))), ((4,), (4,))),
+    Case("matmul of a vector and a matrix", F.matmul, lambda a, b: np.einsum("k,kn->n", a, b), ((4,), (4, 3))),
+    Case("matmul of a matrix and a vector", lambda a, b: a @ b, lambda a, b: np.einsum("mk,k->m", a, b), ((2, 4), (4,))),
+    Case("matmul of a vector and matrices", F.matmul, lambda a, b: np.einsum("k,abkn->abn", a, b), ((3,), (2, 2, 3, 4))),
+    Case("matmul of matrices and a vector", F.matmul, lambda a, b: np.einsum("abmk,k->abm", a, b), ((2, 2, 4, 3), (3,))),
+    Case("matmul of batches", F.matmul, lambda a, b: np.einsum("amk,bakn->bamn", a, b), ((3, 2, 4), (2, 3, 4, 2))),
+    Case("softmax over two axes", lambda x: F.softmax(x, (1, -1)), lambda x: np.stack([[np.exp(row) / math.fsum(np.exp(plane).ravel()) for row in plane] for plane in x]), ((2, 3, 4),)),
+    Case("softmax over all axes", lambda x: F.softmax(x, None), lambda x: np.exp(x) / math.fsum(np.exp(x).ravel()), ((2, 3, 4),)),
+    Case("log_softmax over two axes", lambda x: F.log_softmax(x, np.array([0, 2])), lambda x: np.stack([x[:, row] - math.log(math.fsum(np.exp(x[:, row]).ravel())) for row in range(3)], 1), ((2, 3, 4),)),
     Case("minimum", F.minimum, lambda a, b: (a + b - np.hypot(a - b, 0)) / 2, ((2, 3), (3,))),
     Case("where", lambda a, b: F.where(CONDITION, a, b), lambda a, b: CONDITION * a + ~CONDITION * b, ((3, 4), (4,))),
     Case("where it broadcasts both", lambda a, b: F.where(CONDITION, a, b), lambda a, b: CONDITION * a + ~CONDITION * b, ((4,), ())),

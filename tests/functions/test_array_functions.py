@@ -65,8 +65,8 @@ WRONG: list[tuple[str, Callable[[Tensor], object], type[GpucnnError], str]] = [
     ("no step", lambda x: x[::0], ArgumentError, "getitem: a slice takes ints, and no step of 0, got slice(None, None, 0)"),
     ("half", lambda x: x[0.5:], ArgumentError, "getitem: a slice takes ints, and no step of 0, got slice(0.5, None, None)"),
     ("clip", lambda x: F.clip(x, 2, 1), ArgumentError, "clip: low must not be above high, got 2 and 1"),
-    ("clip at NaN", lambda x: F.clip(x, NAN), ArgumentError, "clip: low and high must be plain numbers or None, got nan"),
-    ("clip at True", lambda x: F.clip(x, True), ArgumentError, "clip: low and high must be plain numbers or None, got True"),
+    ("clip at NaN", lambda x: F.clip(x, NAN), ArgumentError, "clip: low and high must be numbers, tensors or None, got nan"),
+    ("clip at True", lambda x: F.clip(x, True), ArgumentError, "clip: low and high must be numbers, tensors or None, got True"),
     ("where", lambda x: F.where([1, 0, 1], x, 0), DTypeError, "where: condition must be bool, got int64; compare, e.g. x.data > 0"),
     (
         "where apart",
@@ -244,6 +244,52 @@ def test_gradients_at_ties_and_at_what_is_no_number(
     output = F.clip(tensor, -1, 2) if name == "clip" else getattr(F, name)(tensor)
     output.backward(np.full(output.shape, 1.0 if output.ndim else 6.0))
     np.testing.assert_array_equal(host(tensor.grad), gradients)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_powers_at_zero_and_below(backend: Backend) -> None:
+    """Columns: base, exponent, power, gradient of the base, gradient of the exponent."""
+    rows = np.array(
+        [
+            [0.0, 0.0, 1.0, 0.0, 0.0],
+            [0.0, 2.0, 0.0, 0.0, 0.0],
+            [0.0, 1.0, 0.0, 1.0, 0.0],
+            [0.0, -1.0, INF, -INF, -INF],
+            [4.0, 0.0, 1.0, 0.0, np.log(4.0)],
+            [4.0, 0.5, 2.0, 0.25, 2 * np.log(4.0)],
+            [-2.0, 3.0, -8.0, 12.0, NAN],
+            [-2.0, -1.0, -0.5, -0.25, NAN],
+            [-2.0, 0.5, NAN, NAN, NAN],
+            [-2.0, 0.0, 1.0, 0.0, NAN],
+        ]
+    )
+    base, exponent = backend.tensor(rows[:, 0], True), backend.tensor(rows[:, 1], True)
+    output = base**exponent
+    output.sum().backward()
+    for found, column in zip((output.data, base.grad, exponent.grad), (2, 3, 4), strict=True):
+        np.testing.assert_allclose(host(found), rows[:, column], err_msg=f"column {column}")
+
+
+def test_powers_in_all_their_spellings(backend: Backend) -> None:
+    x, y = backend.tensor(np.array([1.0, 2.0, 3.0]), True), backend.tensor(np.array([2.0, 0.0, -1.0]), True)
+    for power in (x**y, np.power(x, y), F.power(x, y), x**y.data, x.data**y):
+        np.testing.assert_allclose(power.numpy(), [1, 1, 1 / 3])
+    np.testing.assert_allclose((2**y).numpy(), [4, 1, 0.5])
+    np.testing.assert_allclose((x ** [1, 2, 0]).numpy(), [1, 4, 1])
+    np.testing.assert_allclose((x ** np.float32(2)).numpy(), [1, 4, 9])
+
+
+def test_limits_that_meet_and_cross(backend: Backend) -> None:
+    """`high` is taken where limits cross; x within them has the gradient, on one of them, too."""
+    x = backend.tensor(np.array([0.0, 1, 2, 3, 4, 5, 2, NAN]), True)
+    low = backend.tensor(np.array([1.0, 1, 1, 4, 5, 2, 2, 1]), True)
+    high = backend.tensor(np.array([3.0, 3, 2, 2, 3, 5, 2, 3]), True)
+    output = F.clip(x, low, high)
+    np.testing.assert_array_equal(output.numpy(), [1, 1, 2, 2, 3, 5, 2, NAN])
+    output.sum().backward()
+    np.testing.assert_array_equal(host(x.grad), [0, 1, 1, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(host(low.grad), [1, 0, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(host(high.grad), [0, 0, 0, 1, 1, 0, 0, 0])
 
 
 def test_values_at_what_is_no_number(backend: Backend) -> None:

@@ -202,9 +202,40 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     ),
     (lambda: F.flatten(ones(2), 1), ShapeError, "flatten: start_axis must name an axis of (2,), got 1"),
     (
-        lambda: F.power(ones(2), ones(2)),  # type: ignore[arg-type]
-        ArgumentError,
-        "power: the exponent must be a plain number, got Tensor",
+        lambda: F.power(ones(2), ones(3)),
+        ShapeError,
+        "power: shapes (2,) and (3,) do not broadcast; from the last axis backwards, sizes must be equal or 1",
+    ),
+    (lambda: F.power(ones(2), "a"), DTypeError, "expected numbers, got str of dtype <U1"),  # type: ignore[arg-type]
+    (
+        lambda: F.power(Tensor(np.ones(2, int)), [1, 2]),
+        DTypeError,
+        "power: expected floats, got int64; convert with array.astype('float32')",
+    ),
+    (
+        lambda: F.softmax(ones(2, 3), (1, -1)),
+        ShapeError,
+        "softmax: axis (1, -1) must be axes, each once and with at least one element, of (2, 3); logits (N, classes) go with axis=1",
+    ),
+    (
+        lambda: F.log_softmax(ones(2, 0, 3), None),
+        ShapeError,
+        "log_softmax: axis None must be axes, each once and with at least one element, of (2, 0, 3); logits (N, classes) go with axis=1",
+    ),
+    (
+        lambda: F.clip(ones(2, 3), ones(2), None),
+        ShapeError,
+        "clip: shapes (2, 3) and (2,) do not broadcast; from the last axis backwards, sizes must be equal or 1",
+    ),
+    (
+        lambda: ones(3) @ ones(2, 3),
+        ShapeError,
+        "matmul: expected (..., M, K) @ (..., K, N), got (3,) @ (2, 3); transpose or reshape one of them",
+    ),
+    (
+        lambda: ones() @ ones(3),
+        ShapeError,
+        "matmul: expected (..., M, K) @ (..., K, N), got () @ (3,); transpose or reshape one of them",
     ),
     (
         lambda: F.dropout(ones(2), 1.0),

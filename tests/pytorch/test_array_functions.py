@@ -66,6 +66,75 @@ def test_clip(agree: Agree, seed: int, dtype: str) -> None:
 
 @drawn
 @in_both_dtypes
+def test_clip_by_tensors(agree: Agree, seed: int, dtype: str) -> None:
+    """Limits that broadcast, and also cross; none is equal to the other or to a value, where PyTorch drops the gradient."""
+    rng = np.random.default_rng(seed)
+    common = draw_shape(rng)
+    shapes = [tuple(1 if rng.random() < 0.3 else size for size in common)[integer(rng, 0, 1) :] for _ in range(3)]
+    shapes[0] = common  # PyTorch's gradient fails where x has fewer axes than a limit
+    values = [rng.standard_normal(shape) + shift for shape, shift in zip(shapes, (0, -0.4, 0.4), strict=True)]
+    if seed % 3 == 0:
+        compare(agree, "clip by tensors", seed, dtype, F.clip, torch.clamp, *values)
+    else:
+        name = ("low", "high")[seed % 2]
+        compare(
+            agree,
+            f"clip by a tensor {name}",
+            seed,
+            dtype,
+            lambda x, limit: F.clip(x, **{name: limit}),
+            lambda x, limit: torch.clamp(x, **{"low": {"min": limit}, "high": {"max": limit}}[name]),
+            *values[:2],
+        )
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@drawn
+@in_both_dtypes
+def test_power_of_tensors(agree: Agree, seed: int, dtype: str) -> None:
+    """Bases and exponents that broadcast; in every other draw small whole numbers, negative ones and zeros among them."""
+    rng = np.random.default_rng(seed)
+    common = draw_shape(rng)
+    shapes = [tuple(1 if rng.random() < 0.3 else size for size in common)[integer(rng, 0, 1) :] for _ in range(2)]
+    base, exponent = (rng.integers(-2, 4, shape).astype(float) for shape in shapes)
+    if seed % 2:
+        base, exponent = rng.uniform(0.1, 3, shapes[0]), rng.standard_normal(shapes[1])
+    compare(agree, "power", seed, dtype, F.power, torch.pow, base, exponent)
+    compare(agree, "power of a number", seed, dtype, lambda y: 2.5**y, lambda y: 2.5**y, exponent)
+
+
+@drawn
+@in_both_dtypes
+def test_softmax_over_several_axes(agree: Agree, seed: int, dtype: str) -> None:
+    """PyTorch has one axis, so it gets the flattened ones."""
+    rng = np.random.default_rng(seed)
+    shape = draw_shape(rng, least=2)
+    count = integer(rng, 2, len(shape))
+    axes = tuple(range(len(shape) - count, len(shape)))
+    ours, theirs = ((F.softmax, TF.softmax), (F.log_softmax, TF.log_softmax))[seed % 2]
+    compare(
+        agree,
+        f"{ours.__name__} over several axes",
+        seed,
+        dtype,
+        lambda x: ours(x, None if count == len(shape) and seed % 4 < 2 else axes[::-1]),
+        lambda x: theirs(x.flatten(len(shape) - count), -1).reshape(shape),
+        rng.standard_normal(shape) * rng.choice([1, 10, 1000]),
+    )
+
+
+@drawn
+@in_both_dtypes
+def test_matmul_of_vectors(agree: Agree, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    inner, batch = integer(rng, 1, 5), draw_shape(rng, least=0, most=3)
+    vector, matrices = (inner,), (*batch, integer(rng, 1, 4), inner)
+    shapes = [(vector, vector), (matrices, vector), (vector, (*batch, inner, integer(rng, 1, 4)))][seed % 3]
+    compare(agree, "matmul of vectors", seed, dtype, F.matmul, torch.matmul, *(rng.standard_normal(s) for s in shapes))
+
+
+@drawn
+@in_both_dtypes
 def test_minimum_and_where(agree: Agree, seed: int, dtype: str) -> None:
     rng = np.random.default_rng(seed)
     common = draw_shape(rng)
