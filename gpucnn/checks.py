@@ -1,17 +1,27 @@
 """Checks of plain arguments, each with a message that says what was given and what was expected."""
 
 import math
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.errors import ArgumentError
+from gpucnn.errors import ArgumentError, ShapeError
 
 Pair: TypeAlias = tuple[int, int]
 IntOrPair: TypeAlias = int | Sequence[int]
 Shape: TypeAlias = tuple[int, ...]
+
+LARGEST = 1 << 31
+"""Sizes and counts are below it."""
+
+MOST_ELEMENTS = 1 << 59
+"""Arrays are smaller, as their bytes are counted in 63 bits."""
+
+MOST_AXES = 64
+"""The most axes that NumPy's arrays have."""
 
 
 def is_int(value: object) -> bool:
@@ -27,10 +37,27 @@ def is_finite(value: object) -> bool:
         return False
 
 
+def as_flag(value: bool, name: str) -> bool:
+    """`value` as a bool; ArgumentError, which calls it `name`, if it is neither a bool, NumPy's too, nor 0 or 1."""
+    if not isinstance(value, bool | np.bool_ | Integral) or value not in (0, 1):
+        raise ArgumentError(f"{name} must be True or False, got {value_text(value)}")
+    return bool(value)
+
+
+def as_choice(value: str, name: str, choices: Iterable[str]) -> str:
+    """`value` itself; ArgumentError, which calls it `name`, if it is none of the `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        expected = ", ".join(f'"{choice}"' for choice in choices)
+        raise ArgumentError(f"{name} must be one of {expected}, got {value_text(value)}")
+    return value
+
+
 def as_count(value: int, name: str) -> int:
-    """`value` as an int >= 1; ArgumentError, which calls it `name`, if it is none."""
+    """`value` as an int >= 1, below 2^31; ArgumentError, which calls it `name`, if it is none."""
+    if is_int(value) and value >= LARGEST:
+        raise ArgumentError(f"{name} must be below 2^31, got {value_text(value)}")
     if not is_int(value) or value < 1:
-        raise ArgumentError(f"{name} must be an int >= 1, got {value!r}")
+        raise ArgumentError(f"{name} must be an int >= 1, got {value_text(value)}")
     return int(value)
 
 
@@ -45,13 +72,18 @@ def as_items(value: object) -> tuple[Any, ...] | None:
 
 
 def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
-    """`value` as (height, width): an int stands for both. ArgumentError if it is not one or two ints >= `minimum`."""
-    if type(value) is int and value >= minimum:  # the usual case, at once
+    """`value` as (height, width): an int stands for both. ArgumentError if it is not one or two ints >= `minimum`.
+
+    They are below 2^31, as everything that counts rows, columns or steps.
+    """
+    if type(value) is int and minimum <= value < LARGEST:  # the usual case, at once
         return value, value
     items = as_items(value)
     pair = (value, value) if items is None else items
     if len(pair) != 2 or any(not is_int(item) or item < minimum for item in pair):
-        raise ArgumentError(f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value!r}")
+        raise ArgumentError(f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value_text(value)}")
+    if max(pair) >= LARGEST:
+        raise ArgumentError(f"{name} must be below 2^31, got {value_text(value)}")
     return int(pair[0]), int(pair[1])
 
 
@@ -59,10 +91,34 @@ def as_number(value: float, name: str, below: float = float("inf")) -> float:
     """`value` as a float; ArgumentError, which calls it `name`, unless 0 <= value < `below`."""
     if not is_finite(value) or not 0 <= value < below:
         limit = "a number >= 0" if below == float("inf") else f"a number from 0 to below {below:g}"
-        raise ArgumentError(f"{name} must be {limit}, got {value!r}")
+        raise ArgumentError(f"{name} must be {limit}, got {value_text(value)}")
     return float(value)
+
+
+def check_shape(owner: str, shape: Shape) -> Shape:
+    """`shape` itself; ShapeError, which names `owner`, if no array can have it."""
+    if len(shape) > MOST_AXES or math.prod(shape) >= MOST_ELEMENTS:
+        what = f"{len(shape)} axes" if len(shape) > MOST_AXES else f"a result {shape_text(shape)}"
+        raise ShapeError(f"{owner}: {what} is more than an array can have; check the sizes that were given")
+    return shape
 
 
 def shape_text(shape: Sequence[object]) -> str:
     """A shape as messages print it: (32, 1, 28, 28), or (N, 6, H, W) where names stand for free sizes."""
     return f"({', '.join(str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
+
+
+def value_text(value: object) -> str:
+    """A value as messages print it, in a line: an array by its shape and dtype, anything else by its repr, cut short."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape and dtype is not None:
+        return f"an array {shape_text(shape)} of {dtype}"
+    try:
+        return " ".join(_SHORT.repr(value).split())
+    except Exception:  # a repr that fails, or an int of more digits than Python prints
+        return f"a value of type {type(value).__name__}"

@@ -10,7 +10,7 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias, cast
 
-from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, is_int, shape_text
+from gpucnn.checks import IntOrPair, Pair, Shape, as_flag, as_pair, check_shape, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 
 Padding: TypeAlias = IntOrPair | str | Sequence[Pair]
@@ -56,21 +56,21 @@ class Window(NamedTuple):
             as_pair(stride, "stride", 1),
             ((0, 0), (0, 0)),
             as_pair(dilation, "dilation", 1),
-            bool(ceil_mode),
+            as_flag(ceil_mode, "ceil_mode"),
         )
         return window._replace(padding=window._sides(padding))
 
     def _sides(self, padding: Padding) -> tuple[Pair, Pair]:
         """`padding`, in any of its forms, as ((top, bottom), (left, right))."""
-        if padding == "same":
+        if isinstance(padding, str) and padding == "same":
             if self.stride != (1, 1):
                 raise ArgumentError(f'padding "same" needs stride 1, got {self.stride}; give the padding in numbers')
             top, left = ((extent - 1) // 2 for extent in self.extent)
             return (top, self.extent[0] - 1 - top), (left, self.extent[1] - 1 - left)
-        if padding == "valid":
+        if isinstance(padding, str) and padding == "valid":
             return (0, 0), (0, 0)
         if isinstance(padding, str):
-            raise ArgumentError(f'padding must be "same", "valid" or ints >= 0, got {padding!r}')
+            raise ArgumentError(f'padding must be "same", "valid" or ints >= 0, got {value_text(padding)}')
         if isinstance(padding, Sequence) and len(padding) == 2 and all(isinstance(side, Sequence) for side in padding):
             vertical, horizontal = (as_pair(cast("Pair", side), "padding", 0) for side in padding)
             return vertical, horizontal
@@ -163,7 +163,7 @@ def _padding_text(padding: tuple[Pair, Pair]) -> str:
 def check_groups(owner: str, groups: int, out_channels: int) -> None:
     """ArgumentError, which names `owner`, unless `groups` is a positive int that divides the filters."""
     if not is_int(groups) or groups < 1 or out_channels % groups:
-        raise ArgumentError(f"{owner}: groups must be an int >= 1 that divides {out_channels} filters, got {groups!r}")
+        raise ArgumentError(f"{owner}: groups must be an int >= 1 that divides {out_channels} filters, got {value_text(groups)}")
 
 
 def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
@@ -179,7 +179,7 @@ def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Wi
         if len(image_shape) == 4:
             fix = f"give it {in_channels} channels or build it with in_channels={image_shape[1]}"
         raise ShapeError(f"{owner}: expected input (N, {in_channels}, H, W), got {shape_text(image_shape)}; {fix}")
-    return (image_shape[0], out_channels, *window.output_size(image_shape[2:4], owner))
+    return check_shape(owner, (image_shape[0], out_channels, *window.output_size(image_shape[2:4], owner)))
 
 
 def conv1d_shape(owner: str, sequence_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
@@ -235,7 +235,7 @@ def conv_transpose2d_shape(
         raise ShapeError(
             f"{owner}: images of {image_shape[2]}x{image_shape[3]} would give {sizes[0]}x{sizes[1]}; use less padding"
         )
-    return (image_shape[0], per_group * groups, *sizes)
+    return check_shape(owner, (image_shape[0], per_group * groups, *sizes))
 
 
 def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:
@@ -244,7 +244,7 @@ def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:
         raise ShapeError(
             f"{owner}: expected input (N, C, H, W), got {shape_text(image_shape)}; pool images before flattening them"
         )
-    return (*image_shape[:2], *window.output_size(image_shape[2:4], owner))
+    return check_shape(owner, (*image_shape[:2], *window.output_size(image_shape[2:4], owner)))
 
 
 def linear_shape(owner: str, input_shape: Shape, weight_shape: Shape) -> Shape:

@@ -11,6 +11,9 @@ from gpucnn.errors import DeviceError, DTypeError
 Array: TypeAlias = Any
 """A numpy.ndarray or a cupy.ndarray. CuPy has no types without a GPU wheel, so checkers see `Any`."""
 
+LARGEST_FLOAT = 8
+"""The bytes of the largest float that every operation knows."""
+
 
 def xp_of(*arrays: Array) -> ModuleType:
     """The module, numpy or cupy, that all `arrays` belong to.
@@ -41,7 +44,8 @@ def _foreign_module(array: Array) -> ModuleType:
 def as_array(data: Any, dtype: np.dtype | None = None) -> Array:
     """`data` as an array: arrays keep their dtype; lists and numbers become int64 if integers, else floats.
 
-    Those floats are of `dtype` if it is a float dtype, and float32 otherwise. Raises DTypeError for what is not an array of numbers.
+    Those floats are of `dtype` if it is a float dtype, and float32 otherwise. Raises DTypeError for what is not an array of
+    numbers, for numbers that the dtype cannot hold, and for floats of more than 64 bits.
     """
     try:
         xp_of(data)
@@ -52,9 +56,24 @@ def as_array(data: Any, dtype: np.dtype | None = None) -> Array:
         try:
             array = np.asarray(data)
         except ValueError:
-            raise DTypeError(f"expected numbers, got a {type(data).__name__} of rows of uneven length") from None
+            raise DTypeError(
+                f"expected numbers, got a {type(data).__name__} of rows of uneven length, or of more than 64 axes"
+            ) from None
         if array.dtype == np.float64:
-            array = array.astype(dtype if dtype is not None and dtype.kind == "f" else np.float32)
+            array = _narrowed(array, np.dtype(np.float32) if dtype is None or dtype.kind != "f" else dtype)
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"expected numbers, got {type(data).__name__} of dtype {array.dtype}")
+    if array.dtype.kind == "f" and array.dtype.itemsize > LARGEST_FLOAT:
+        raise DTypeError(f"expected floats of at most 64 bits, got {array.dtype}; convert with array.astype('float64')")
     return array
+
+
+def _narrowed(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    try:
+        with np.errstate(over="raise"):
+            return numbers.astype(dtype)
+    except FloatingPointError:
+        raise DTypeError(
+            f"expected numbers that {dtype} can hold, got {np.abs(numbers[np.isfinite(numbers)]).max():g}; "
+            f"give an array of float64"
+        ) from None

@@ -12,7 +12,7 @@ import hashlib
 
 import numpy as np
 
-from gpucnn.checks import is_int
+from gpucnn.checks import is_int, value_text
 from gpucnn.errors import ArgumentError
 
 
@@ -46,7 +46,7 @@ def uniforms(seed: int, purpose: str, epoch: int, indices: np.ndarray, count: in
     key, counter = _key_and_counter(seed, purpose, (epoch,))
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.dtype.kind not in "iu" or (indices.size and indices.min() < 0):
-        raise ArgumentError(f"indices for {purpose!r} must be integers >= 0 of one axis, got {indices!r}")
+        raise ArgumentError(f"indices for {purpose!r} must be integers >= 0 of one axis, got {value_text(indices)}")
     blocks = -(-count // _WORDS)
     counters = np.zeros((_WORDS, len(indices), blocks), np.uint64)
     counters[0] = np.arange(1, blocks + 1)  # NumPy's Philox counts before it draws
@@ -63,9 +63,11 @@ def _philox(seed: int, purpose: str, counters: tuple[int, ...]) -> "np.random.Ph
 
 
 def _key_and_counter(seed: int, purpose: str, counters: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(purpose, str):
+        raise ArgumentError(f"the purpose of a draw must be a text, got {value_text(purpose)}")
     for name, value in (("seed", seed), *((f"counter of {purpose!r}", counter) for counter in counters)):
         if not is_int(value) or not 0 <= value < 1 << 64:
-            raise ArgumentError(f"{name} must be an int from 0 to 2^64 - 1, got {value!r}")
+            raise ArgumentError(f"{name} must be an int from 0 to 2^64 - 1, got {value_text(value)}")
     if len(counters) > 3:
         raise ArgumentError(f"at most 3 counters make a stream, got {len(counters)} for {purpose!r}")
     key = np.array([seed, _purpose_word(purpose)], dtype=np.uint64)

@@ -6,7 +6,7 @@ from numbers import Real
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Shape, as_items, is_int, shape_text
+from gpucnn.checks import Shape, as_items, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.kernels import bias_relu
 from gpucnn.kernels import log_softmax as kernel
@@ -162,8 +162,8 @@ def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
 
 def check_activation(owner: str, activation: str | None) -> bool:
     """Whether `activation` is "relu" (None is none); ArgumentError, which names `owner`, for anything else."""
-    if activation not in (None, "relu"):
-        raise ArgumentError(f'{owner}: activation must be None or "relu", got {activation!r}; apply others after it')
+    if activation is not None and not (isinstance(activation, str) and activation == "relu"):
+        raise ArgumentError(f'{owner}: activation must be None or "relu", got {value_text(activation)}; apply others after it')
     return activation == "relu"
 
 
@@ -171,7 +171,7 @@ def as_finite(value: float, name: str, above: float = -math.inf) -> float:
     """`value` as a float; ArgumentError, which calls it `name`, unless it is a finite number > `above`."""
     if not isinstance(value, Real) or isinstance(value, bool) or not above < value < math.inf:
         limit = "a finite number" if above == -math.inf else f"a finite number > {above:g}"
-        raise ArgumentError(f"{name} must be {limit}, got {value!r}")
+        raise ArgumentError(f"{name} must be {limit}, got {value_text(value)}")
     return float(value)
 
 

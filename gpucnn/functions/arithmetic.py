@@ -12,7 +12,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
-from gpucnn.checks import shape_text
+from gpucnn.checks import shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
@@ -149,7 +149,7 @@ def _clip_by_numbers(owner: str, x: Operand, low: Any, high: Any) -> Tensor:
     check_float(owner, x)
     for limit in (low, high):
         if isinstance(limit, bool) or limit != limit:
-            raise ArgumentError(f"{owner}: low and high must be numbers, tensors or None, got {limit!r}")
+            raise ArgumentError(f"{owner}: low and high must be numbers, tensors or None, got {value_text(limit)}")
     floor = -float("inf") if low is None else float(low)
     ceiling = float("inf") if high is None else float(high)
     if floor > ceiling:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, shape_text
+from gpucnn.checks import as_number, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.reduction import check_elements, check_reduction, loss_pair, reduce_losses
 
@@ -59,7 +59,7 @@ def focal_loss(
     check_reduction(owner, reduction)
     gamma = as_number(gamma, f"{owner}: gamma")
     if alpha != -1 and not 0 <= alpha <= 1:
-        raise ArgumentError(f"{owner}: alpha must be a number from 0 to 1, or -1 for no weights, got {alpha!r}")
+        raise ArgumentError(f"{owner}: alpha must be a number from 0 to 1, or -1 for no weights, got {value_text(alpha)}")
     inputs, targets = loss_pair(owner, inputs, targets, ("inputs", "targets"))
     check_elements(owner, inputs, reduction)
     xp, answer = xp_of(inputs.data), _answer(inputs.data)

@@ -1,8 +1,7 @@
 """How the shapes of operands meet: broadcasting, its gradient, and the axes that an argument names."""
 
 from collections.abc import Sequence
-
-import numpy as np
+from itertools import zip_longest
 
 from gpucnn.autograd import Operand, Tensor, as_operands
 from gpucnn.backend import Array
@@ -26,14 +25,13 @@ def check_number(owner: str, x: Tensor) -> None:
 
 def check_broadcast(owner: str, *shapes: Shape) -> None:
     """ShapeError, which names `owner`, unless all `shapes` broadcast."""
-    try:
-        np.broadcast_shapes(*shapes)
-    except ValueError:
+    sizes = zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)
+    if any(len({*along} - {1}) > 1 for along in sizes):
         names = [shape_text(shape) for shape in shapes]
         raise ShapeError(
             f"{owner}: shapes {', '.join(names[:-1])} and {names[-1]} do not broadcast; "
             f"from the last axis backwards, sizes must be equal or 1"
-        ) from None
+        )
 
 
 def sum_to(gradient: Array, shape: Shape) -> Array:

@@ -2,7 +2,7 @@
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Shape, as_number, shape_text
+from gpucnn.checks import Shape, as_flag, as_number, shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.kernels.dropout import dropout as drop
 
@@ -19,7 +19,7 @@ def dropout(
     p = as_number(p, "dropout: p, the share of elements to drop,", below=1)
     x = as_tensor(x)
     check_float("dropout", x)
-    if not training or p == 0:
+    if not as_flag(training, "dropout: training") or p == 0:
         return x
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -41,7 +41,7 @@ def dropout2d(
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(f"dropout2d: expected input (N, C, ...), got {shape_text(x.shape)}")
-    return _drop_as_one("dropout2d", x, x.shape[:2], p if training else 0, seed, purpose, counter)
+    return _drop_as_one("dropout2d", x, x.shape[:2], p if as_flag(training, "dropout2d: training") else 0, seed, purpose, counter)
 
 
 def stochastic_depth(
@@ -57,7 +57,7 @@ def stochastic_depth(
     x = as_tensor(x)
     if x.ndim < 1:
         raise ShapeError("stochastic_depth: expected input (N, ...), got ()")
-    return _drop_as_one("stochastic_depth", x, x.shape[:1], p if training else 0, seed, purpose, counter)
+    return _drop_as_one("stochastic_depth", x, x.shape[:1], p if as_flag(training, "stochastic_depth: training") else 0, seed, purpose, counter)
 
 
 def _drop_as_one(name: str, x: Tensor, leading: Shape, p: float, seed: int, purpose: str, counter: int) -> Tensor:

@@ -5,7 +5,7 @@ from itertools import accumulate, pairwise
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import is_int, shape_text
+from gpucnn.checks import is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes
 from gpucnn.functions.indexing import take_view
@@ -59,11 +59,11 @@ def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tens
     size = x.shape[axis]
     if isinstance(sections, Sequence):
         if not all(is_int(position) for position in sections):
-            raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {sections!r}")
+            raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}")
         ends = [0, *sections, size]
     else:
         if not is_int(sections) or sections < 1:
-            raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {sections!r}")
+            raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}")
         if size % sections:
             raise ShapeError(
                 f"split: axis {axis} of {shape_text(x.shape)} does not divide into {sections} equal parts; "

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
 from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
-from gpucnn.checks import Shape, as_number, is_int, shape_text
+from gpucnn.checks import Shape, as_number, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import log_softmax
 from gpucnn.functions.reduction import REDUCTIONS, check_elements, check_reduction, loss_pair, reduce_losses
@@ -224,7 +224,7 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
             f"got {shape_text(labels.shape)}; give one class index per {'image' if scores.ndim == 2 else 'position'}"
         )
     if ignore_index is not None and (not is_int(ignore_index) or not -(1 << 31) <= ignore_index < 1 << 31):
-        raise ArgumentError(f"{owner}: ignore_index must be an int of 32 bits, got {ignore_index!r}")
+        raise ArgumentError(f"{owner}: ignore_index must be an int of 32 bits, got {value_text(ignore_index)}")
     if xp_of(labels) is np:
         counted = labels if ignore_index is None else labels[labels != ignore_index]
         if counted.size and (int(counted.min()) < 0 or int(counted.max()) >= classes):

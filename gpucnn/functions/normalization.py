@@ -12,7 +12,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
 from gpucnn.backend import Array, as_array, device_of, xp_of
-from gpucnn.checks import Shape, as_count, as_items, as_number, is_finite, shape_text
+from gpucnn.checks import Shape, as_count, as_items, as_number, is_finite, shape_text, value_text
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.functions.activation import relu as rectified
@@ -171,7 +171,7 @@ def local_response_norm(x: Operand, size: int, alpha: float = 1e-4, beta: float 
 def as_eps(owner: str, eps: float, dtype: Any = np.float64) -> float:
     """`eps` as a float; ArgumentError, which names `owner`, unless it is a finite number > 0, in `dtype`, too."""
     if not is_finite(eps) or not eps > 0:
-        raise ArgumentError(f"{owner}: eps must be a number > 0, got {eps!r}; beside a variance of 0, take e.g. 1e-5")
+        raise ArgumentError(f"{owner}: eps must be a number > 0, got {value_text(eps)}; beside a variance of 0, take e.g. 1e-5")
     with np.errstate(over="ignore"):
         vanishes = not np.dtype(dtype).type(eps) > 0
     if vanishes:

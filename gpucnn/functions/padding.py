@@ -5,7 +5,7 @@ from numbers import Real
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import is_int, shape_text
+from gpucnn.checks import is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 
 MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
@@ -21,11 +21,11 @@ def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", va
     too few elements to mirror, and DTypeError for a float value beside integers.
     """
     x = as_tensor(x)
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         names = ", ".join(f'"{name}"' for name in MODES)
-        raise ArgumentError(f"pad: mode must be one of {names}, got {mode!r}")
+        raise ArgumentError(f"pad: mode must be one of {names}, got {value_text(mode)}")
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise ArgumentError(f"pad: value must be a plain number, got {value!r}")
+        raise ArgumentError(f"pad: value must be a plain number, got {value_text(value)}")
     if x.dtype.kind != "f" and not is_int(value):
         raise DTypeError(f"pad: value {value} met {x.dtype}; convert x with array.astype('float32')")
     pairs = _as_pairs(x, padding)
@@ -53,7 +53,7 @@ def _as_pairs(x: Tensor, padding: Sequence[Sequence[int]]) -> list[tuple[int, in
     except TypeError:
         pairs = [()]
     if any(len(pair) != 2 or not all(is_int(border) and border >= 0 for border in pair) for pair in pairs):
-        raise ArgumentError(f"pad: padding must be pairs (before, after) of ints >= 0, got {padding!r}")
+        raise ArgumentError(f"pad: padding must be pairs (before, after) of ints >= 0, got {value_text(padding)}")
     if len(pairs) != x.ndim:
         raise ShapeError(
             f"pad: expected {x.ndim} pairs (before, after), one for each axis of {shape_text(x.shape)}, got {len(pairs)}"

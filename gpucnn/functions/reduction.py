@@ -6,17 +6,15 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import shape_text
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.checks import as_choice, shape_text
+from gpucnn.errors import ShapeError
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
 def check_reduction(owner: str, reduction: str, expected: Sequence[str] = REDUCTIONS) -> None:
     """ArgumentError, which names `owner`, unless `reduction` is one of the `expected` names."""
-    if reduction not in expected:
-        names = ", ".join(f'"{name}"' for name in expected)
-        raise ArgumentError(f"{owner}: reduction must be one of {names}, got {reduction!r}")
+    as_choice(reduction, f"{owner}: reduction", expected)
 
 
 def reduce_losses(

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import IntOrPair, as_pair, shape_text
+from gpucnn.checks import IntOrPair, as_pair, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.kernels.masked import masked
 
@@ -43,7 +43,7 @@ def interpolate(
     x = as_tensor(x)
     check_float("interpolate", x)
     if mode not in ("nearest", "bilinear"):
-        raise ArgumentError(f'interpolate: mode must be one of "nearest", "bilinear", got {mode!r}')
+        raise ArgumentError(f'interpolate: mode must be one of "nearest", "bilinear", got {value_text(mode)}')
     if align_corners and mode == "nearest":
         raise ArgumentError('interpolate: align_corners=True goes with mode="bilinear" alone')
     if (size is None) == (scale_factor is None):
@@ -80,7 +80,7 @@ def _as_factors(scale_factor: Any) -> tuple[float, float]:
     if len(factors) != 2 or not all(
         isinstance(factor, Real) and not isinstance(factor, bool) and 0 < float(factor) < math.inf for factor in factors
     ):
-        raise ArgumentError(f"interpolate: scale_factor must be a number > 0 or a pair of them, got {scale_factor!r}")
+        raise ArgumentError(f"interpolate: scale_factor must be a number > 0 or a pair of them, got {value_text(scale_factor)}")
     return float(factors[0]), float(factors[1])
 
 

@@ -1,7 +1,7 @@
 """Convolution and max pooling of sequences (N, C, L): those of images that are one pixel high."""
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor
-from gpucnn.checks import as_count, is_int, shape_text
+from gpucnn.checks import as_count, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
 from gpucnn.functions.pooling import max_pool2d
@@ -71,7 +71,7 @@ def sequence_window(owner: str, kernel_size: int, stride: int, padding: int | st
         for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
     ]
     if padding not in ("same", "valid") and (not is_int(padding) or int(padding) < 0):
-        raise ArgumentError(f'{owner}: padding must be "same", "valid" or an int >= 0, got {padding!r}')
+        raise ArgumentError(f'{owner}: padding must be "same", "valid" or an int >= 0, got {value_text(padding)}')
     if padding == "same" and sizes[1] != 1:
         raise ArgumentError(f'{owner}: padding "same" needs stride 1, got {stride}; give the padding in numbers')
     sides: Padding = padding if isinstance(padding, str) else (0, padding)
@@ -83,7 +83,7 @@ def pool1d_window(
 ) -> Window:
     """A pooling window one row high. ArgumentError, which names `owner`, for arguments out of range."""
     if not is_int(padding) or padding < 0:
-        raise ArgumentError(f"{owner}: padding must be an int >= 0, got {padding!r}")
+        raise ArgumentError(f"{owner}: padding must be an int >= 0, got {value_text(padding)}")
     step = kernel_size if stride is None else stride
     window = sequence_window(owner, kernel_size, step, padding, dilation)
     if 2 * padding > kernel_size:

@@ -8,6 +8,7 @@ import math
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
+from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import as_finite
 from gpucnn.kernels.erf import erf
@@ -148,8 +149,8 @@ def mish(x: Operand) -> Tensor:
 
 def check_approximate(owner: str, approximate: str) -> None:
     """ArgumentError, which names `owner`, unless `approximate` is a form of gelu."""
-    if approximate not in GELU_FORMS:
-        raise ArgumentError(f'{owner}: approximate must be "none" or "tanh", got {approximate!r}')
+    if not isinstance(approximate, str) or approximate not in GELU_FORMS:
+        raise ArgumentError(f'{owner}: approximate must be "none" or "tanh", got {value_text(approximate)}')
 
 
 def _elu(name: str, x: Operand, alpha: float, scale: float) -> Tensor:

@@ -10,7 +10,7 @@ from numbers import Real
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import shape_text
+from gpucnn.checks import as_flag, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
 from gpucnn.kernels.masked import masked
@@ -19,7 +19,7 @@ from gpucnn.kernels.masked import masked
 def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The sum over `axis` (an int, several, or None for all), in x's own dtype."""
     x = as_tensor(x)
-    axes = as_axes("sum", x.ndim, axis)
+    axes, keepdims = as_axes("sum", x.ndim, axis), as_flag(keepdims, "sum: keepdims")
     shape = x.shape
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -32,7 +32,7 @@ def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
     """The mean over `axis` (an int, several, or None for all)."""
     x = as_tensor(x)
     check_float("mean", x)
-    axes = as_axes("mean", x.ndim, axis)
+    axes, keepdims = as_axes("mean", x.ndim, axis), as_flag(keepdims, "mean: keepdims")
     shape, count = x.shape, math.prod(x.shape[axis] for axis in axes)
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -49,9 +49,9 @@ def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float =
     """
     x = as_tensor(x)
     check_float("var", x)
-    axes = as_axes("var", x.ndim, axis)
+    axes, keepdims = as_axes("var", x.ndim, axis), as_flag(keepdims, "var: keepdims")
     if not isinstance(correction, Real) or isinstance(correction, bool) or not correction >= 0:
-        raise ArgumentError(f"var: correction must be a number >= 0, got {correction!r}")
+        raise ArgumentError(f"var: correction must be a number >= 0, got {value_text(correction)}")
     shape, count = x.shape, math.prod(x.shape[axis] for axis in axes)
     if count <= correction:
         raise ShapeError(
@@ -84,7 +84,7 @@ def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 def _extreme(name: str, x: Operand, axis: int | Sequence[int] | None, keepdims: bool) -> Tensor:
     x = as_tensor(x)
     check_number(name, x)
-    axes = as_axes(name, x.ndim, axis)
+    axes, keepdims = as_axes(name, x.ndim, axis), as_flag(keepdims, f"{name}: keepdims")
     values, shape = x.data, x.shape
     if 0 in [shape[axis] for axis in axes]:
         raise ShapeError(f"{name}: {shape_text(shape)} has no elements over axis {axis} to choose from")

@@ -4,6 +4,7 @@ from typing import Any
 
 from gpucnn.autograd import Tensor, enable_grad, grad_enabled, no_grad, record
 from gpucnn.backend import Array
+from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.layer import Layer
@@ -26,7 +27,7 @@ class Checkpoint(Layer):
 
     def __init__(self, block: Layer) -> None:
         if not isinstance(block, Layer):
-            raise ArgumentError(f"Checkpoint: block is no layer but {block!r}; wrap several in layers.Sequential")
+            raise ArgumentError(f"Checkpoint: block is no layer but {value_text(block)}; wrap several in layers.Sequential")
         self.block = block
 
     def forward(self, *inputs: Any) -> Tensor:

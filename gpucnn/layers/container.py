@@ -5,7 +5,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
-from gpucnn.checks import shape_text
+from gpucnn.checks import shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers.activation import ReLU
 from gpucnn.layers.conv import Conv2d
@@ -118,7 +118,7 @@ class Lambda(Layer):
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         if not callable(function) or isinstance(function, Layer):
-            raise ArgumentError(f"Lambda: expected a function of one tensor, got {function!r}")
+            raise ArgumentError(f"Lambda: expected a function of one tensor, got {value_text(function)}")
         self.function = function
 
     def forward(self, x: Any) -> Tensor:
@@ -135,7 +135,7 @@ class Lambda(Layer):
 def _checked(owner: str, name: str, layer: Any) -> Layer:
     if not isinstance(layer, Layer):
         raise ArgumentError(
-            f"{owner}: {name} is no layer but {layer!r}; pass layers one by one (a list as {owner}(*layers)) and "
+            f"{owner}: {name} is no layer but {value_text(layer)}; pass layers one by one (a list as {owner}(*layers)) and "
             f"functions as layers, e.g. layers.ReLU() or layers.Lambda(function)"
         )
     return layer

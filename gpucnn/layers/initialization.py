@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from gpucnn.checks import Shape, shape_text
+from gpucnn.checks import Shape, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers.parameter import Initializer
 
@@ -108,7 +108,7 @@ def initializer(name: "str | Initializer") -> Initializer:
         return INITIALIZERS[name]
     nearest = difflib.get_close_matches(str(name), INITIALIZERS, 1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise ArgumentError(f"unknown initializer {name!r}, expected one of {', '.join(INITIALIZERS)}{hint}")
+    raise ArgumentError(f"unknown initializer {value_text(name)}, expected one of {', '.join(INITIALIZERS)}{hint}")
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
