@@ -14,20 +14,28 @@ from gpucnn.kernels.masked import masked
 
 
 def getitem(x: Operand, index: Any) -> Tensor:
-    """x[index], for integers, slices, None, Ellipsis, and arrays, tensors or lists of integers, with NumPy's meaning.
+    """x[index], for integers, slices, None, Ellipsis, and arrays, tensors or lists of integers or bools, with NumPy's meaning.
 
-    An element that was taken several times gets the sum of its gradients, added up in one fixed order on every device.
+    An element that was taken several times gets the sum of its gradients, added up in one fixed order on every device. An
+    array of bool is a mask of as many axes as it has: it takes the elements where it is True, one after the other. How many
+    these are depends on its values, so a mask on a GPU waits for it; `where` keeps the shape, and does not.
 
     Raises ShapeError for too many indices, for one out of range (not for those of an array on a GPU, which wrap around
-    there), and for arrays that do not broadcast; DTypeError for arrays of another dtype than integers (instead of a mask,
-    use `where`); ArgumentError for anything else.
+    there), for a mask of another shape, and for arrays that do not broadcast; DTypeError for arrays of floats;
+    ArgumentError for anything else.
     """
     x = as_tensor(x)
     parts = tuple(_as_part(part) for part in (index if isinstance(index, tuple) else (index,)))
     _check_index(x.shape, parts)
-    if not any(_is_array(part) for part in parts):
+    arrays = [part for part in parts if _is_array(part)]
+    if not arrays:
         return take_view("getitem", x, parts)
     parts = tuple(to_device(part, x.device) if _is_array(part) else part for part in parts)
+    if any(_is_mask(part) for part in arrays):
+        parts = tuple(place for part in parts for place in (xp_of(part).nonzero(part) if _is_mask(part) else (part,)))
+        if len(arrays) == 1:  # each element is taken once
+            return take_view("getitem", x, parts)
+        _check_together([part for part in parts if _is_array(part)])
     # Axes that the index says nothing about go along: what is looked up are rows of them.
     if parts[-1] is Ellipsis:
         parts = parts[:-1]
@@ -44,7 +52,7 @@ def getitem(x: Operand, index: Any) -> Tensor:
 
 
 def take_view(name: str, x: Tensor, index: tuple[Any, ...]) -> Tensor:
-    """x[index] for an index without arrays, each element of which is taken once; on the tape as `name`."""
+    """x[index] for an index that takes no element twice, as those without arrays and masks do; on the tape as `name`."""
     shape = x.shape
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -57,6 +65,17 @@ def take_view(name: str, x: Tensor, index: tuple[Any, ...]) -> Tensor:
 
 def _is_array(part: Any) -> bool:
     return hasattr(part, "dtype")
+
+
+def _is_mask(part: Any) -> bool:
+    return _is_array(part) and bool(part.dtype.kind == "b")
+
+
+def _axes_of(part: Any) -> int:
+    """How many axes of x a part of an index stands for: none for None, and for a mask all that it has."""
+    if part is None:
+        return 0
+    return len(part.shape) if _is_mask(part) else 1
 
 
 def _as_part(part: Any) -> Any:
@@ -77,20 +96,21 @@ def _as_part(part: Any) -> Any:
         part = np.zeros(0, np.int64) if part == [] else as_array(part)
     if not _is_array(part):
         raise ArgumentError(
-            f"getitem: expected integers, slices, None, Ellipsis or arrays of integers, got {type(part).__name__}"
+            f"getitem: expected integers, slices, None, Ellipsis or arrays of integers or bools, got {type(part).__name__}"
         )
-    if part.dtype.kind == "b":
-        raise DTypeError(
-            "getitem: a mask of bool gives a result whose shape depends on its values; use gpucnn.functions.where"
+    if part.dtype.kind not in "iub":
+        raise DTypeError(f"getitem: an array as an index must be of integers or bools, got {part.dtype}")
+    if part.dtype.kind == "b" and part.ndim == 0:
+        raise ArgumentError(
+            f"getitem: a mask has axes of its own, got the single value {bool(part)}; use x[None] for a new axis, and an "
+            f"array of bool to choose elements"
         )
-    if part.dtype.kind not in "iu":
-        raise DTypeError(f"getitem: an array as an index must be of integers, got {part.dtype}")
     return part
 
 
 def _check_index(shape: Shape, parts: tuple[Any, ...]) -> None:
     ellipses = sum(part is Ellipsis for part in parts)
-    given = sum(part is not None and part is not Ellipsis for part in parts)
+    given = sum(_axes_of(part) for part in parts if part is not Ellipsis)
     if ellipses > 1 or given > len(shape):
         raise ShapeError(
             f"getitem: {shape_text(shape)} has {len(shape)} axes, got {given} indices and {ellipses} Ellipsis; "
@@ -102,13 +122,25 @@ def _check_index(shape: Shape, parts: tuple[Any, ...]) -> None:
             axis += len(shape) - given
         elif part is not None:
             _check_range(shape, axis, part)
-            axis += 1
-    arrays = [part.shape for part in parts if _is_array(part)]
+            axis += _axes_of(part)
+    if not any(_is_mask(part) for part in parts):  # how many elements a mask takes is not known yet
+        _check_together([part for part in parts if _is_array(part)])
+
+
+def _check_together(arrays: list[Array]) -> None:
     if len(arrays) > 1:
-        check_broadcast("getitem", *arrays)
+        check_broadcast("getitem", *(part.shape for part in arrays))
 
 
 def _check_range(shape: Shape, axis: int, part: Any) -> None:
+    if _is_mask(part):
+        expected = shape[axis : axis + part.ndim]
+        if part.shape != expected:
+            raise ShapeError(
+                f"getitem: a mask {shape_text(part.shape)} stands for axes {shape_text(expected)} of {shape_text(shape)}; "
+                f"it must have their shape, and does not broadcast"
+            )
+        return
     if isinstance(part, slice) or (_is_array(part) and (xp_of(part) is not np or part.size == 0)):
         return
     lowest, highest = (int(part.min()), int(part.max())) if _is_array(part) else (part, part)

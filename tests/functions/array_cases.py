@@ -89,6 +89,7 @@ def bilinear(place: Callable[[int, int], float], new: tuple[int, int]) -> Callab
     return oracle
 
 
+MASK = np.array([[True, True, False, True], [False, True, False, True], [False, True, False, False]])
 ROWS, COLUMNS = np.array([[2, 0], [-1, 2]]), np.array([1, 1])
 
 CASES = [
@@ -135,6 +136,13 @@ CASES = [
     Case("getitem of pairs", lambda x: x[ROWS, COLUMNS], look_up(lambda i, j: (int(ROWS[i, j]), 1), (2, 2)), ((3, 4),)),
     Case("getitem of columns", lambda x: x[..., COLUMNS, None], look_up(lambda i, j, k, _: (i, j, 1), (2, 3, 2, 1)), ((2, 3, 4),)),
     Case("getitem of arrays apart", lambda x: x[Tensor([1, 1]), :, [3, 0]], look_up(lambda i, j: (1, j, (3, 0)[i]), (2, 3)), ((2, 3, 4),)),
+    Case("getitem of a mask", lambda x: x[MASK], lambda x: np.array([x[i, j] for i, j in np.ndindex(3, 4) if MASK[i, j]]), ((3, 4),)),
+    Case("getitem of a mask of rows", lambda x: x[[True, False, True]], lambda x: np.array([x[0].tolist(), x[2].tolist()]), ((3, 4, 2),)),
+    Case("getitem of a mask of the last axes", lambda x: x[..., MASK], lambda x: np.stack([x[:, i, j] for i, j in np.ndindex(3, 4) if MASK[i, j]], 1), ((2, 3, 4),)),
+    Case("getitem of a mask of columns", lambda x: x[:, None, Tensor(MASK[0])], lambda x: np.stack([x[:, j] for j in range(4) if MASK[0, j]], 1)[:, None], ((3, 4, 2),)),
+    Case("getitem of a mask and integers", lambda x: x[[True, False, True], 2, [3, 0]], lambda x: np.array([x[0, 2, 3], x[2, 2, 0]]), ((3, 3, 4),)),
+    Case("getitem of a mask and a repeated integer", lambda x: x[[1, 1], MASK[1]], lambda x: np.array([x[1, j] for j in range(4) if MASK[1, j]]), ((3, 4),)),
+    Case("getitem of an empty mask", lambda x: x[np.zeros(3, bool)], lambda x: np.zeros((0, 2)), ((3, 2),)),
     Case("concatenate", lambda a, b, c: F.concatenate([a, b, c], -2), lambda a, b, c: np.array([i.tolist() + j.tolist() + k.tolist() for i, j, k in zip(a, b, c, strict=True)]), ((2, 1, 3), (2, 3, 3), (2, 2, 3))),
     Case("stack", lambda a, b: F.stack([a, b], -1), lambda a, b: np.array([[[p, q] for p, q in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]), ((2, 3), (2, 3))),
     Case("stack first", lambda a, b: F.stack([a, b]), lambda a, b: np.array([a.tolist(), b.tolist()]), ((2, 3), (2, 3))),
