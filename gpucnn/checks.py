@@ -81,7 +81,9 @@ def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
     items = as_items(value)
     pair = (value, value) if items is None else items
     if len(pair) != 2 or any(not is_int(item) or item < minimum for item in pair):
-        raise ArgumentError(f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value_text(value)}")
+        raise ArgumentError(
+            f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value_text(value)}"
+        )
     if max(pair) >= LARGEST:
         raise ArgumentError(f"{name} must be below 2^31, got {value_text(value)}")
     return int(pair[0]), int(pair[1])

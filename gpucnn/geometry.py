@@ -163,7 +163,9 @@ def _padding_text(padding: tuple[Pair, Pair]) -> str:
 def check_groups(owner: str, groups: int, out_channels: int) -> None:
     """ArgumentError, which names `owner`, unless `groups` is a positive int that divides the filters."""
     if not is_int(groups) or groups < 1 or out_channels % groups:
-        raise ArgumentError(f"{owner}: groups must be an int >= 1 that divides {out_channels} filters, got {value_text(groups)}")
+        raise ArgumentError(
+            f"{owner}: groups must be an int >= 1 that divides {out_channels} filters, got {value_text(groups)}"
+        )
 
 
 def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TypeAlias
 
-from gpucnn.backend import Array
-from gpucnn.backend.memory import is_out_of_memory
+from gpucnn.backend import Array, memory
 from gpucnn.checks import Shape
 from gpucnn.errors import GradientError
 from gpucnn.kernels.addition import add
@@ -75,9 +74,14 @@ def run_backward(start: Node, gradient: Array) -> None:
         try:
             input_gradients = node.backward(gradients.pop(node))
         except Exception as error:
-            if is_out_of_memory(error):
-                error.add_note(f"in the gradient of {node.owner or node.name}")
-            raise
+            failure: Exception = (
+                memory.named(f"gradient of {node.name}", error) if isinstance(error, MemoryError) else error
+            )
+            if memory.is_out_of_memory(failure):
+                failure.add_note(f"in the gradient of {node.owner or node.name}")
+            if failure is error:
+                raise
+            raise failure from error
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
             if source is None or input_gradient is None:
                 continue

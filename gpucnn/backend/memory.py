@@ -1,10 +1,11 @@
-"""The memory of a GPU: how much is free, what can be given back, and what an allocation that failed was after."""
+"""Memory that ran out, and that of a GPU: how much is free, what can be given back, and what an allocation that failed was after."""
 
 import gc
 import re
 
 from gpucnn.backend import cuda
 from gpucnn.backend.device import Device
+from gpucnn.errors import OutOfMemoryError
 
 _SAYS_SO = re.compile("out of memory|ErrorMemoryAllocation|ERROR_OUT_OF_MEMORY|STATUS_ALLOC_FAILED")
 
@@ -13,6 +14,14 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether `error` says that memory did not suffice: Python's, CuPy's, or one of CUDA's own libraries."""
     cuda_library = type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends")
     return isinstance(error, MemoryError) or (cuda_library and _SAYS_SO.search(str(error)) is not None)
+
+
+def named(owner: str, error: MemoryError) -> OutOfMemoryError:
+    """`error` as our own, which names `owner`: itself if it is ours already."""
+    if isinstance(error, OutOfMemoryError):
+        return error
+    cause = str(error) or "there is no more"
+    return OutOfMemoryError(f"{owner}: out of memory: {cause}; make the batch, the images or the layer smaller")
 
 
 def free_bytes(device: Device) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_items, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
@@ -13,6 +13,7 @@ from gpucnn.kernels import log_softmax as kernel
 from gpucnn.kernels.masked import masked
 
 
+@operation
 def relu(x: Operand) -> Tensor:
     """max(0, x), element by element. The gradient at 0 is 0; at NaN it passes, so that it stays in sight."""
     x = as_tensor(x)
@@ -21,6 +22,7 @@ def relu(x: Operand) -> Tensor:
     return record("relu", output, (x,), lambda gradient: (bias_relu.relu_gradient(gradient, output),))
 
 
+@operation
 def relu6(x: Operand) -> Tensor:
     """min(max(0, x), 6), element by element. The gradient at 0 and at 6 is 0; at NaN it passes.
 
@@ -32,6 +34,7 @@ def relu6(x: Operand) -> Tensor:
     return record("relu6", output, (x,), lambda gradient: (masked(gradient, (output != 0) & (output != 6)),))
 
 
+@operation
 def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
     """x above zero and negative_slope * x elsewhere, element by element. The gradient at 0 is `negative_slope`.
 
@@ -50,6 +53,7 @@ def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
     return record("leaky_relu", xp.maximum(values, 0) + slope * xp.minimum(values, 0), (x,), backward)
 
 
+@operation
 def prelu(x: Operand, weight: Operand) -> Tensor:
     """x above zero and weight * x elsewhere: leaky_relu with a slope that is learnt. The gradient at 0 has that slope.
 
@@ -89,6 +93,7 @@ def prelu_weight_shape(owner: str, shape: Shape, weight_shape: Shape) -> Shape:
     return (weight_shape[0], *[1] * (len(shape) - 2))
 
 
+@operation
 def hardsigmoid(x: Operand) -> Tensor:
     """relu6(x + 3) / 6, element by element: a sigmoid of straight lines. The gradient at -3 and 3 is 0; at NaN it passes.
 
@@ -104,6 +109,7 @@ def hardsigmoid(x: Operand) -> Tensor:
     return record("hardsigmoid", _clip(values + 3, 0, 6) / 6, (x,), backward)
 
 
+@operation
 def hardswish(x: Operand) -> Tensor:
     """x * relu6(x + 3) / 6, element by element. The gradient at -3 is 0, at 3 it is 1; minus infinity gives 0.
 
@@ -130,6 +136,7 @@ def hardswish(x: Operand) -> Tensor:
     return record("hardswish", output, (x,), backward)
 
 
+@operation
 def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     """log(exp(x) / sum(exp(x))) along `axis` (an int, several together, or None for all).
 
@@ -147,6 +154,7 @@ def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     return record("log_softmax", output, (x,), backward)
 
 
+@operation
 def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis` (an int, several together, or None for all): logits to probabilities."""
     x = as_tensor(x)
@@ -163,7 +171,9 @@ def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
 def check_activation(owner: str, activation: str | None) -> bool:
     """Whether `activation` is "relu" (None is none); ArgumentError, which names `owner`, for anything else."""
     if activation is not None and not (isinstance(activation, str) and activation == "relu"):
-        raise ArgumentError(f'{owner}: activation must be None or "relu", got {value_text(activation)}; apply others after it')
+        raise ArgumentError(
+            f'{owner}: activation must be None or "relu", got {value_text(activation)}; apply others after it'
+        )
     return activation == "relu"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -21,6 +21,7 @@ from gpucnn.kernels.bias_relu import relu_gradient
 from gpucnn.kernels.masked import masked
 
 
+@operation
 def add(a: Operand, b: Operand, activation: str | None = None) -> Tensor:
     """a + b. With `activation="relu"` it is relu(a + b) in one pass over memory; ArgumentError for another activation."""
     a, b = broadcastable("add", a, b)
@@ -39,6 +40,7 @@ def add(a: Operand, b: Operand, activation: str | None = None) -> Tensor:
     return record("add", total, (a, b), backward)
 
 
+@operation
 def subtract(a: Operand, b: Operand) -> Tensor:
     """a - b."""
     a, b = broadcastable("subtract", a, b)
@@ -50,6 +52,7 @@ def subtract(a: Operand, b: Operand) -> Tensor:
     return record("subtract", a.data - b.data, (a, b), backward)
 
 
+@operation
 def multiply(a: Operand, b: Operand) -> Tensor:
     """a * b, element by element."""
     a, b = broadcastable("multiply", a, b)
@@ -61,6 +64,7 @@ def multiply(a: Operand, b: Operand) -> Tensor:
     return record("multiply", x * y, (a, b), backward)
 
 
+@operation
 def divide(a: Operand, b: Operand) -> Tensor:
     """a / b, element by element."""
     a, b = broadcastable("divide", a, b)
@@ -74,6 +78,7 @@ def divide(a: Operand, b: Operand) -> Tensor:
     return record("divide", x / y, (a, b), backward)
 
 
+@operation
 def maximum(a: Operand, b: Operand) -> Tensor:
     """The larger of a and b, element by element. Equal ones get half of the gradient each, as in PyTorch."""
     a, b = broadcastable("maximum", a, b)
@@ -86,6 +91,7 @@ def maximum(a: Operand, b: Operand) -> Tensor:
     return record("maximum", xp_of(x).maximum(x, y), (a, b), backward)
 
 
+@operation
 def minimum(a: Operand, b: Operand) -> Tensor:
     """The smaller of a and b, element by element. Equal ones get half of the gradient each, as in PyTorch."""
     a, b = broadcastable("minimum", a, b)
@@ -98,6 +104,7 @@ def minimum(a: Operand, b: Operand) -> Tensor:
     return record("minimum", xp_of(x).minimum(x, y), (a, b), backward)
 
 
+@operation
 def where(condition: Any, a: Operand, b: Operand) -> Tensor:
     """a where `condition` holds and b elsewhere; the gradient goes to the one that was taken.
 
@@ -116,6 +123,7 @@ def where(condition: Any, a: Operand, b: Operand) -> Tensor:
     return record("where", xp_of(chosen).where(chosen, a.data, b.data), (a, b), backward)
 
 
+@operation
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
     """x, but at least `low` and at most `high`: numbers, or tensors and arrays that broadcast with x; one may be None.
 
@@ -162,6 +170,7 @@ def _clip_by_numbers(owner: str, x: Operand, low: Any, high: Any) -> Tensor:
     return record(owner, xp.minimum(xp.maximum(values, floor), ceiling), (x,), backward)
 
 
+@operation
 def negative(x: Operand) -> Tensor:
     """-x."""
     x = as_tensor(x)
@@ -169,6 +178,7 @@ def negative(x: Operand) -> Tensor:
     return record("negative", -x.data, (x,), lambda gradient: (-gradient,))
 
 
+@operation
 def abs(x: Operand) -> Tensor:
     """The absolute value of x. The gradient at 0 is 0; at NaN it passes."""
     x = as_tensor(x)
@@ -182,6 +192,7 @@ def abs(x: Operand) -> Tensor:
     return record("abs", xp_of(values).absolute(values), (x,), backward)
 
 
+@operation
 def power(x: Operand, exponent: Operand) -> Tensor:
     """x ** exponent, element by element; the exponent is a number, or broadcasts with x and has gradients, too.
 
@@ -219,6 +230,7 @@ def _power_of_number(x: Operand, exponent: Any) -> Tensor:
     return record("power", base**exponent, (x,), backward)
 
 
+@operation
 def sqrt(x: Operand) -> Tensor:
     """The square root of x. The gradient at 0 is infinite."""
     x = as_tensor(x)
@@ -227,6 +239,7 @@ def sqrt(x: Operand) -> Tensor:
     return record("sqrt", output, (x,), lambda gradient: (gradient / (2 * output),))
 
 
+@operation
 def exp(x: Operand) -> Tensor:
     """e ** x."""
     x = as_tensor(x)
@@ -235,6 +248,7 @@ def exp(x: Operand) -> Tensor:
     return record("exp", output, (x,), lambda gradient: (gradient * output,))
 
 
+@operation
 def log(x: Operand) -> Tensor:
     """The natural logarithm of x."""
     x = as_tensor(x)
@@ -243,6 +257,7 @@ def log(x: Operand) -> Tensor:
     return record("log", xp_of(values).log(values), (x,), lambda gradient: (gradient / values,))
 
 
+@operation
 def matmul(a: Operand, b: Operand) -> Tensor:
     """The matrix product a @ b of (..., M, K) and (..., K, N), leading axes broadcast: (..., M, N).
 

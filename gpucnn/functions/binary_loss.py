@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_operand, record
+from gpucnn.autograd import Operand, Tensor, as_operand, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.reduction import check_elements, check_reduction, loss_pair, reduce_losses
 
 
+@operation
 def binary_cross_entropy_with_logits(
     logits: Operand, targets: Operand, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
@@ -44,6 +45,7 @@ def binary_cross_entropy_with_logits(
     return record(owner, reduced, (logits, targets), backward)
 
 
+@operation
 def focal_loss(
     inputs: Operand, targets: Operand, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "none"
 ) -> Tensor:
@@ -59,7 +61,9 @@ def focal_loss(
     check_reduction(owner, reduction)
     gamma = as_number(gamma, f"{owner}: gamma")
     if alpha != -1 and not 0 <= alpha <= 1:
-        raise ArgumentError(f"{owner}: alpha must be a number from 0 to 1, or -1 for no weights, got {value_text(alpha)}")
+        raise ArgumentError(
+            f"{owner}: alpha must be a number from 0 to 1, or -1 for no weights, got {value_text(alpha)}"
+        )
     inputs, targets = loss_pair(owner, inputs, targets, ("inputs", "targets"))
     check_elements(owner, inputs, reduction)
     xp, answer = xp_of(inputs.data), _answer(inputs.data)

@@ -1,6 +1,6 @@
 """Two-dimensional convolution, which is cross-correlation, as in the chapter, and its transpose."""
 
-from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, shape_text
@@ -11,6 +11,7 @@ from gpucnn.kernels import conv2d as kernel
 from gpucnn.kernels.channel_sums import channel_sums
 
 
+@operation
 def conv2d(
     x: Operand,
     weight: Operand,
@@ -63,6 +64,7 @@ def conv2d(
     return record("conv2d", output, inputs, backward)
 
 
+@operation
 def conv_transpose2d(
     x: Operand,
     weight: Operand,

@@ -1,12 +1,13 @@
 """Dropout, with masks that every device draws alike."""
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_flag, as_number, shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.kernels.dropout import dropout as drop
 
 
+@operation
 def dropout(
     x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: int = 0
 ) -> Tensor:
@@ -28,6 +29,7 @@ def dropout(
     return record("dropout", drop(x.data, p, seed, purpose, counter), (x,), backward)
 
 
+@operation
 def dropout2d(
     x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: int = 0
 ) -> Tensor:
@@ -41,9 +43,12 @@ def dropout2d(
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(f"dropout2d: expected input (N, C, ...), got {shape_text(x.shape)}")
-    return _drop_as_one("dropout2d", x, x.shape[:2], p if as_flag(training, "dropout2d: training") else 0, seed, purpose, counter)
+    return _drop_as_one(
+        "dropout2d", x, x.shape[:2], p if as_flag(training, "dropout2d: training") else 0, seed, purpose, counter
+    )
 
 
+@operation
 def stochastic_depth(
     x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: int = 0
 ) -> Tensor:
@@ -57,7 +62,15 @@ def stochastic_depth(
     x = as_tensor(x)
     if x.ndim < 1:
         raise ShapeError("stochastic_depth: expected input (N, ...), got ()")
-    return _drop_as_one("stochastic_depth", x, x.shape[:1], p if as_flag(training, "stochastic_depth: training") else 0, seed, purpose, counter)
+    return _drop_as_one(
+        "stochastic_depth",
+        x,
+        x.shape[:1],
+        p if as_flag(training, "stochastic_depth: training") else 0,
+        seed,
+        purpose,
+        counter,
+    )
 
 
 def _drop_as_one(name: str, x: Tensor, leading: Shape, p: float, seed: int, purpose: str, counter: int) -> Tensor:

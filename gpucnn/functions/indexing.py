@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import Shape, is_int, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -13,6 +13,7 @@ from gpucnn.functions.broadcasting import check_broadcast
 from gpucnn.kernels.masked import masked
 
 
+@operation
 def getitem(x: Operand, index: Any) -> Tensor:
     """x[index], for integers, slices, None, Ellipsis, and arrays, tensors or lists of integers or bools, with NumPy's meaning.
 

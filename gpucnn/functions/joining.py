@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
@@ -11,6 +11,7 @@ from gpucnn.functions.broadcasting import as_axes
 from gpucnn.functions.indexing import take_view
 
 
+@operation
 def concatenate(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """`tensors` one after another along an axis that they have; in all others their sizes are equal (ShapeError)."""
     operands = _as_several("concatenate", tensors)
@@ -33,6 +34,7 @@ def concatenate(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     return record("concatenate", xp_of(*arrays).concatenate(arrays, axis), operands, backward)
 
 
+@operation
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """`tensors` of one shape (ShapeError otherwise) side by side along a new axis, which stands at `axis`."""
     operands = _as_several("stack", tensors)
@@ -49,6 +51,7 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     return record("stack", xp_of(*arrays).stack(arrays, axis), operands, backward)
 
 
+@operation
 def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """x cut along `axis`, as numpy.split does: into so many equal parts, or before each of the given positions.
 
@@ -59,11 +62,15 @@ def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tens
     size = x.shape[axis]
     if isinstance(sections, Sequence):
         if not all(is_int(position) for position in sections):
-            raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}")
+            raise ArgumentError(
+                f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}"
+            )
         ends = [0, *sections, size]
     else:
         if not is_int(sections) or sections < 1:
-            raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}")
+            raise ArgumentError(
+                f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}"
+            )
         if size % sections:
             raise ShapeError(
                 f"split: axis {axis} of {shape_text(x.shape)} does not divide into {sections} equal parts; "

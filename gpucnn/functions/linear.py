@@ -2,7 +2,7 @@
 
 import math
 
-from gpucnn.autograd import Operand, Tensor, as_operands, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
 from gpucnn.backend import Array
 from gpucnn.checks import shape_text
 from gpucnn.errors import ShapeError
@@ -11,6 +11,7 @@ from gpucnn.geometry import linear_shape
 from gpucnn.kernels import linear as kernel
 
 
+@operation
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: str | None = None) -> Tensor:
     """x @ weight^T + bias: input (..., in), weight (out, in), bias (out,) or None give (..., out).
 

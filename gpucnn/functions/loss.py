@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
 from gpucnn.checks import Shape, as_number, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -20,6 +20,7 @@ from gpucnn.kernels import cross_entropy as kernel
 from gpucnn.kernels.cross_entropy import Targets
 
 
+@operation
 def cross_entropy(
     logits: Operand,
     labels: Any,
@@ -66,6 +67,7 @@ def cross_entropy(
     return record(owner, loss, (rows,), backward)
 
 
+@operation
 def nll_loss(
     log_probabilities: Operand, labels: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
@@ -90,6 +92,7 @@ def nll_loss(
     return losses if reduction != "none" else reshape(losses, given.shape)
 
 
+@operation
 def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """target * (log(target) - input): the Kullback-Leibler divergence of `input` from `target`, element by element.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, xp_of
 from gpucnn.checks import Shape, as_count, as_items, as_number, is_finite, shape_text, value_text
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -19,6 +19,7 @@ from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
 
 
+@operation
 def batch_norm(
     x: Operand,
     running_mean: Operand | None,
@@ -93,6 +94,7 @@ def batch_norm(
     return record("batch_norm", result.reshape(shape), [x, *affine], backward)
 
 
+@operation
 def layer_norm(
     x: Operand,
     normalized_shape: int | Sequence[int],
@@ -119,6 +121,7 @@ def layer_norm(
     return _scaled("layer_norm", x, normalized, back, scale, shift, (1,) * (x.ndim - len(ending)) + ending)
 
 
+@operation
 def group_norm(
     x: Operand, num_groups: int, weight: Operand | None = None, bias: Operand | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -130,6 +133,7 @@ def group_norm(
     return _group_norm("group_norm", as_tensor(x), num_groups, weight, bias, eps)
 
 
+@operation
 def instance_norm(x: Operand, weight: Operand | None = None, bias: Operand | None = None, eps: float = 1e-5) -> Tensor:
     """Normalise each channel of each sample over its positions: (N, C, ...) to the same shape.
 
@@ -145,6 +149,7 @@ def instance_norm(x: Operand, weight: Operand | None = None, bias: Operand | Non
     return _group_norm("instance_norm", x, x.shape[1], weight, bias, eps)
 
 
+@operation
 def local_response_norm(x: Operand, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """x / (k + alpha * mean of squares over `size` neighbouring channels) ** beta, for input (N, C, ...).
 
@@ -171,7 +176,9 @@ def local_response_norm(x: Operand, size: int, alpha: float = 1e-4, beta: float 
 def as_eps(owner: str, eps: float, dtype: Any = np.float64) -> float:
     """`eps` as a float; ArgumentError, which names `owner`, unless it is a finite number > 0, in `dtype`, too."""
     if not is_finite(eps) or not eps > 0:
-        raise ArgumentError(f"{owner}: eps must be a number > 0, got {value_text(eps)}; beside a variance of 0, take e.g. 1e-5")
+        raise ArgumentError(
+            f"{owner}: eps must be a number > 0, got {value_text(eps)}; beside a variance of 0, take e.g. 1e-5"
+        )
     with np.errstate(over="ignore"):
         vanishes = not np.dtype(dtype).type(eps) > 0
     if vanishes:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Real
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -12,6 +12,7 @@ MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
 """PyTorch's names of the ways to pad, and NumPy's."""
 
 
+@operation
 def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", value: float = 0) -> Tensor:
     """x with borders; `padding` gives ((before, after), ...), one pair of ints >= 0 for each axis of x, as in NumPy.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gpucnn.autograd import operation
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import shape_text
 from gpucnn.errors import ShapeError
@@ -9,6 +10,7 @@ from gpucnn.functions.conv import conv2d
 from gpucnn.functions.pooling import max_pool2d
 
 
+@operation
 def convolve2d(image: Array, kernel: Array, stride: int = 1, padding: int = 0) -> Array:
     """The convolution of an image (H, W) with a kernel (KH, KW): (OH, OW).
 
@@ -21,6 +23,7 @@ def convolve2d(image: Array, kernel: Array, stride: int = 1, padding: int = 0) -
     return conv2d(image[None, None], kernel[None, None], stride=stride, padding=padding).data[0, 0]
 
 
+@operation
 def max_pooling(feature_map: Array, pool_size: int = 2, stride: int = 2) -> Array:
     """The maxima of the windows of a feature map (H, W): (OH, OW).
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import IntOrPair, Pair, as_pair, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -15,6 +15,7 @@ from gpucnn.kernels import avg_pool, max_pool
 LARGEST_PLANE = 1 << 31
 
 
+@operation
 def max_pool2d(
     x: Operand,
     kernel_size: IntOrPair,
@@ -55,6 +56,7 @@ def max_pool2d(
     return (maxima, Tensor(argmax)) if return_indices else maxima
 
 
+@operation
 def max_unpool2d(
     x: Operand,
     indices: Tensor,
@@ -105,6 +107,7 @@ def max_unpool2d(
     return record("max_unpool2d", output.reshape(*shape[:2], *size), (x,), backward)
 
 
+@operation
 def avg_pool2d(
     x: Operand,
     kernel_size: IntOrPair,
@@ -129,6 +132,7 @@ def avg_pool2d(
     return record("avg_pool2d", avg_pool.avg_pool(x.data, window, count_include_pad), (x,), backward)
 
 
+@operation
 def adaptive_avg_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
     """The means of images (N, C, H, W) over `output_size` cells that cover them evenly: (N, C, OH, OW).
 
@@ -152,6 +156,7 @@ def adaptive_avg_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
     return record("adaptive_avg_pool2d", output, (x,), backward)
 
 
+@operation
 def adaptive_max_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
     """The maxima of images (N, C, H, W) over the cells of `adaptive_avg_pool2d`: (N, C, OH, OW).
 

@@ -7,23 +7,26 @@ DTypeError for integers, ArgumentError for another reduction.
 
 from collections.abc import Callable
 
-from gpucnn.autograd import Operand, Tensor, record
+from gpucnn.autograd import Operand, Tensor, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.reduction import check_elements, check_reduction, loss_pair, reduce_losses
 
 
+@operation
 def mse_loss(input: Operand, target: Operand, reduction: str = "mean") -> Tensor:
     """(input - target)^2, the squared error."""
     return _difference_loss("mse_loss", input, target, reduction, lambda error: error * error, lambda error: 2 * error)
 
 
+@operation
 def l1_loss(input: Operand, target: Operand, reduction: str = "mean") -> Tensor:
     """|input - target|, the absolute error. Its gradient where they are equal is 0."""
     return _difference_loss("l1_loss", input, target, reduction, abs, lambda error: xp_of(error).sign(error))
 
 
+@operation
 def huber_loss(input: Operand, target: Operand, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Half the squared error up to `delta` > 0, and delta * (|error| - delta / 2) beyond: outliers pull no harder.
 
@@ -39,6 +42,7 @@ def huber_loss(input: Operand, target: Operand, reduction: str = "mean", delta: 
     return _difference_loss("huber_loss", input, target, reduction, lambda error: _huber(error, delta), slope)
 
 
+@operation
 def smooth_l1_loss(input: Operand, target: Operand, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """error^2 / (2 * beta) up to `beta` >= 0, and |error| - beta / 2 beyond: the Huber loss over beta; l1_loss for 0.
 

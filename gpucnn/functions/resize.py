@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import IntOrPair, as_pair, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
@@ -22,6 +22,7 @@ class Tap(NamedTuple):
     weight: np.ndarray
 
 
+@operation
 def interpolate(
     x: Operand,
     size: IntOrPair | None = None,
@@ -80,7 +81,9 @@ def _as_factors(scale_factor: Any) -> tuple[float, float]:
     if len(factors) != 2 or not all(
         isinstance(factor, Real) and not isinstance(factor, bool) and 0 < float(factor) < math.inf for factor in factors
     ):
-        raise ArgumentError(f"interpolate: scale_factor must be a number > 0 or a pair of them, got {value_text(scale_factor)}")
+        raise ArgumentError(
+            f"interpolate: scale_factor must be a number > 0 or a pair of them, got {value_text(scale_factor)}"
+        )
     return float(factors[0]), float(factors[1])
 
 

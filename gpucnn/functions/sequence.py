@@ -1,6 +1,6 @@
 """Convolution and max pooling of sequences (N, C, L): those of images that are one pixel high."""
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, operation
 from gpucnn.checks import as_count, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
@@ -9,6 +9,7 @@ from gpucnn.functions.shape import expand_dims, squeeze
 from gpucnn.geometry import Padding, Window, check_groups, conv1d_shape, pool1d_shape
 
 
+@operation
 def conv1d(
     x: Operand,
     weight: Operand,
@@ -43,6 +44,7 @@ def conv1d(
     return squeeze(output, 2)
 
 
+@operation
 def max_pool1d(
     x: Operand,
     kernel_size: int,

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.checks import is_int, shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.broadcasting import as_axes
 
 
+@operation
 def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape; one size may be -1 and is worked out."""
     x = as_tensor(x)
@@ -24,6 +25,7 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     return record("reshape", x.data.reshape(new_shape), (x,), lambda gradient: (gradient.reshape(old_shape),))
 
 
+@operation
 def flatten(x: Operand, start_axis: int = 1) -> Tensor:
     """All axes from `start_axis` on as one: (N, C, H, W) becomes (N, C * H * W)."""
     x = as_tensor(x)
@@ -33,6 +35,7 @@ def flatten(x: Operand, start_axis: int = 1) -> Tensor:
     return reshape(x, (*x.shape[:start_axis], math.prod(x.shape[start_axis:])))
 
 
+@operation
 def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in the order `axes`; reversed if None."""
     x = as_tensor(x)
@@ -43,6 +46,7 @@ def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
     return record("transpose", x.data.transpose(order), (x,), lambda gradient: (gradient.transpose(inverse),))
 
 
+@operation
 def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
     """Without the axes `axis`, an int or several, which must be of size 1 (ShapeError); without all such if None."""
     x = as_tensor(x)
@@ -55,6 +59,7 @@ def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
     return reshape(x, [size for position, size in enumerate(x.shape) if position not in axes])
 
 
+@operation
 def expand_dims(x: Operand, axis: int | Sequence[int]) -> Tensor:
     """With new axes of size 1, which stand at `axis`, an int or several, of the result."""
     x = as_tensor(x)

@@ -6,7 +6,7 @@ All are safe for values of any size: no exponential overflows, and where x times
 
 import math
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError
@@ -27,6 +27,7 @@ NORMAL_TAIL = 40.0
 """exp(-x^2 / 2) is 0 from here on, in every dtype; the cube of x fits into a float16."""
 
 
+@operation
 def sigmoid(x: Operand) -> Tensor:
     """1 / (1 + exp(-x)), element by element."""
     x = as_tensor(x)
@@ -35,6 +36,7 @@ def sigmoid(x: Operand) -> Tensor:
     return record("sigmoid", output, (x,), lambda gradient: (gradient * output * (1 - output),))
 
 
+@operation
 def tanh(x: Operand) -> Tensor:
     """The hyperbolic tangent, element by element."""
     x = as_tensor(x)
@@ -43,6 +45,7 @@ def tanh(x: Operand) -> Tensor:
     return record("tanh", output, (x,), lambda gradient: (gradient * (1 - output * output),))
 
 
+@operation
 def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta, element by element: a smooth ReLU. Where beta * x > `threshold`, x itself.
 
@@ -64,6 +67,7 @@ def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     return record("softplus", output, (x,), backward)
 
 
+@operation
 def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     """x above zero and alpha * (exp(x) - 1) elsewhere, element by element. The gradient at 0 is `alpha`.
 
@@ -73,6 +77,7 @@ def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     return _elu("elu", x, as_finite(alpha, "elu: alpha"), 1.0)
 
 
+@operation
 def selu(x: Operand) -> Tensor:
     """SELU_SCALE * elu(x, SELU_ALPHA): keeps mean 0 and variance 1 from layer to layer.
 
@@ -81,6 +86,7 @@ def selu(x: Operand) -> Tensor:
     return _elu("selu", x, SELU_ALPHA, SELU_SCALE)
 
 
+@operation
 def gelu(x: Operand, approximate: str = "none") -> Tensor:
     """x times the probability that a standard normal number is below x, element by element.
 
@@ -110,6 +116,7 @@ def gelu(x: Operand, approximate: str = "none") -> Tensor:
     return record("gelu", xp.maximum(values, -NORMAL_TAIL) * below, (x,), backward)
 
 
+@operation
 def silu(x: Operand) -> Tensor:
     """x * sigmoid(x), element by element; also known as swish.
 
@@ -134,6 +141,7 @@ def silu(x: Operand) -> Tensor:
     return record("silu", output, (x,), backward)
 
 
+@operation
 def mish(x: Operand) -> Tensor:
     """x * tanh(softplus(x)), element by element. Source: Misra, "Mish: a self regularized activation function", 2019."""
     x = as_tensor(x)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, record
+from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_flag, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
@@ -16,6 +16,7 @@ from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
 from gpucnn.kernels.masked import masked
 
 
+@operation
 def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The sum over `axis` (an int, several, or None for all), in x's own dtype."""
     x = as_tensor(x)
@@ -28,6 +29,7 @@ def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     return record("sum", x.data.sum(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
 
 
+@operation
 def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The mean over `axis` (an int, several, or None for all)."""
     x = as_tensor(x)
@@ -41,6 +43,7 @@ def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
     return record("mean", x.data.mean(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
 
 
+@operation
 def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float = 1, keepdims: bool = False) -> Tensor:
     """The variance over `axis`: the sum of squared distances from the mean, over their number less `correction`.
 
@@ -68,6 +71,7 @@ def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float =
     return record("var", variance, (x,), backward)
 
 
+@operation
 def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The largest element over `axis`; equal ones share the gradient evenly, as in torch.amax.
 
@@ -76,6 +80,7 @@ def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     return _extreme("max", x, axis, keepdims)
 
 
+@operation
 def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The smallest element over `axis`; all else is as for `max`."""
     return _extreme("min", x, axis, keepdims)

@@ -27,7 +27,9 @@ class Checkpoint(Layer):
 
     def __init__(self, block: Layer) -> None:
         if not isinstance(block, Layer):
-            raise ArgumentError(f"Checkpoint: block is no layer but {value_text(block)}; wrap several in layers.Sequential")
+            raise ArgumentError(
+                f"Checkpoint: block is no layer but {value_text(block)}; wrap several in layers.Sequential"
+            )
         self.block = block
 
     def forward(self, *inputs: Any) -> Tensor:
