@@ -6,11 +6,9 @@ that do not go together and for a mean of no elements, DTypeError for integers, 
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gpucnn.autograd import Operand, Tensor, as_operand, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, shape_text, value_text
+from gpucnn.checks import as_number, is_finite, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.reduction import check_elements, check_reduction, loss_pair, reduce_losses
 
@@ -60,7 +58,7 @@ def focal_loss(
     owner = "focal_loss"
     check_reduction(owner, reduction)
     gamma = as_number(gamma, f"{owner}: gamma")
-    if alpha != -1 and not 0 <= alpha <= 1:
+    if not is_finite(alpha) or (alpha != -1 and not 0 <= alpha <= 1):
         raise ArgumentError(
             f"{owner}: alpha must be a number from 0 to 1, or -1 for no weights, got {value_text(alpha)}"
         )
@@ -115,11 +113,9 @@ def _broadcast_weight(owner: str, name: str, weight: Any, logits: Tensor) -> Arr
     if weight is None:
         return 1.0
     array = as_operand(weight, logits).data
-    try:
-        fits = np.broadcast_shapes(array.shape, logits.shape) == logits.shape
-    except ValueError:
-        fits = False
-    if not fits:
+    # From the last axis backwards each size is 1 or that of the logits; there are no more axes than theirs.
+    along = list(zip(reversed(array.shape), reversed(logits.shape), strict=False))
+    if array.ndim > logits.ndim or any(size not in (1, full) for size, full in along):
         raise ShapeError(
             f"{owner}: expected {name} that broadcasts to logits {shape_text(logits.shape)}, "
             f"got {shape_text(array.shape)}; its axes are counted from the last"

@@ -1,6 +1,6 @@
 """Tensors joined along an axis, old or new, and taken apart again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, operation, record
@@ -81,6 +81,9 @@ def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tens
 
 
 def _as_several(owner: str, tensors: Sequence[Operand]) -> list[Tensor]:
+    ordered = hasattr(tensors, "__getitem__") and hasattr(tensors, "__len__") and getattr(tensors, "shape", None) != ()
+    if not ordered or isinstance(tensors, str | bytes | Mapping):
+        raise ArgumentError(f"{owner}: expected a list of tensors, got {value_text(tensors)}")
     if len(tensors) == 0:
         raise ArgumentError(f"{owner}: expected at least one tensor, got none")
     return as_operands(*tensors)

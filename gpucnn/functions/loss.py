@@ -11,7 +11,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
-from gpucnn.checks import Shape, as_number, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_flag, as_number, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import log_softmax
 from gpucnn.functions.reduction import REDUCTIONS, check_elements, check_reduction, loss_pair, reduce_losses
@@ -110,6 +110,7 @@ def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target:
     if reduction == "batchmean" and input.ndim == 0:
         raise ShapeError(f'{owner}: expected a first axis to take the "batchmean" over, got (); use "sum"')
     check_elements(owner, input, reduction)
+    log_target = as_flag(log_target, f"{owner}: log_target")
     input_data, target_learns = input.data, target.requires_grad
     xp = xp_of(input_data)
     if log_target:

@@ -12,9 +12,9 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, xp_of
-from gpucnn.checks import Shape, as_count, as_items, as_number, is_finite, shape_text, value_text
+from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, is_finite, shape_text, value_text
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
-from gpucnn.functions.activation import check_activation
+from gpucnn.functions.activation import as_finite, check_activation
 from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
 
@@ -58,11 +58,13 @@ def batch_norm(
         _running("batch_norm", name, statistics, x, training)
         for name, statistics in (("running_mean", running_mean), ("running_var", running_var))
     ]
-    if not training:
+    if not as_flag(training, "batch_norm: training"):
         mean, variance = (as_operand(statistics, x).data for statistics in running)
         output = _with_statistics(x, mean, variance, scale, shift, eps)
         return rectified(output) if relu else output
     share = momentum.data if isinstance(momentum, Tensor) else as_number(momentum, "batch_norm: momentum")
+    if isinstance(momentum, Tensor) and momentum.size != 1:
+        raise ShapeError(f"batch_norm: expected momentum (), a single number, got {shape_text(momentum.shape)}")
     count = math.prod(x.shape) // max(channels, 1)
     if count == 1:
         raise ShapeError(
@@ -159,6 +161,9 @@ def local_response_norm(x: Operand, size: int, alpha: float = 1e-4, beta: float 
     x = as_tensor(x)
     check_float("local_response_norm", x)
     size = as_count(size, "local_response_norm: size")
+    alpha, beta, k = (
+        as_finite(value, f"local_response_norm: {name}") for name, value in (("alpha", alpha), ("beta", beta), ("k", k))
+    )
     if x.ndim < 2:
         raise ShapeError(f"local_response_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
     values = x.data

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.autograd import operation
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array, as_array, xp_of
 from gpucnn.checks import shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.conv import conv2d
@@ -39,7 +39,7 @@ def _plain(owner: str, name: str, image: Array) -> Array:
     try:
         xp_of(image)
     except TypeError:
-        image = np.asarray(image)
+        image = as_array(image, np.dtype(np.float64))
     if image.ndim != 2:
         raise ShapeError(
             f"{owner}: {name} must be a plain (H, W) array, got {shape_text(image.shape)}; "

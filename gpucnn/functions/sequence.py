@@ -72,9 +72,9 @@ def sequence_window(owner: str, kernel_size: int, stride: int, padding: int | st
         as_count(value, f"{owner}: {name}")
         for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
     ]
-    if padding not in ("same", "valid") and (not is_int(padding) or int(padding) < 0):
+    if not (padding in ("same", "valid") if isinstance(padding, str) else is_int(padding) and padding >= 0):
         raise ArgumentError(f'{owner}: padding must be "same", "valid" or an int >= 0, got {value_text(padding)}')
-    if padding == "same" and sizes[1] != 1:
+    if isinstance(padding, str) and padding == "same" and sizes[1] != 1:
         raise ArgumentError(f'{owner}: padding "same" needs stride 1, got {stride}; give the padding in numbers')
     sides: Padding = padding if isinstance(padding, str) else (0, padding)
     return Window.of((1, sizes[0]), (1, sizes[1]), sides, (1, sizes[2]))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
-from gpucnn.checks import is_int, shape_text
+from gpucnn.checks import as_items, check_shape, is_int, shape_text, value_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.broadcasting import as_axes
 
@@ -14,14 +14,18 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape; one size may be -1 and is worked out."""
     x = as_tensor(x)
     old_shape = x.shape
-    new_shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    items = as_items(shape)
+    new_shape = (shape,) if items is None else items
+    if any(not is_int(size) or size < -1 for size in new_shape):
+        raise ShapeError(f"reshape: a shape is ints >= 0, and at most one -1, got {value_text(shape)}")
     known = math.prod(size for size in new_shape if size != -1)
     fits = x.size == known if -1 not in new_shape else known and x.size % known == 0
-    if not fits or new_shape.count(-1) > 1 or any(not is_int(size) or size < -1 for size in new_shape):
+    if not fits or new_shape.count(-1) > 1:
         raise ShapeError(
             f"reshape: {shape_text(old_shape)} has {x.size} elements and does not fit into {shape_text(new_shape)}; "
             f"give sizes whose product is {x.size}"
         )
+    check_shape("reshape", new_shape)
     return record("reshape", x.data.reshape(new_shape), (x,), lambda gradient: (gradient.reshape(old_shape),))
 
 
@@ -29,9 +33,11 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
 def flatten(x: Operand, start_axis: int = 1) -> Tensor:
     """All axes from `start_axis` on as one: (N, C, H, W) becomes (N, C * H * W)."""
     x = as_tensor(x)
-    if not -x.ndim <= start_axis < x.ndim:
-        raise ShapeError(f"flatten: start_axis must name an axis of {shape_text(x.shape)}, got {start_axis}")
-    start_axis %= x.ndim
+    if not is_int(start_axis) or not -x.ndim <= start_axis < x.ndim:
+        raise ShapeError(
+            f"flatten: start_axis must name an axis of {shape_text(x.shape)}, got {value_text(start_axis)}"
+        )
+    start_axis = start_axis % x.ndim
     return reshape(x, (*x.shape[:start_axis], math.prod(x.shape[start_axis:])))
 
 
