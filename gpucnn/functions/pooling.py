@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, operation, record
-from gpucnn.backend import Array, xp_of
-from gpucnn.checks import IntOrPair, Pair, as_pair, shape_text
+from gpucnn.backend import Array, as_array, xp_of
+from gpucnn.checks import IntOrPair, Pair, as_flag, as_items, as_pair, check_shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.geometry import Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
@@ -39,6 +39,7 @@ def max_pool2d(
     x = as_tensor(x)
     window = pooling_window("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
     _check_images("max_pool2d", x, window)
+    return_indices = as_flag(return_indices, "max_pool2d: return_indices")
     if x.shape[2] * x.shape[3] >= LARGEST_PLANE:
         raise ShapeError(
             f"max_pool2d: images must have fewer than 2^31 pixels, which its indices count, got {shape_text(x.shape)}; "
@@ -75,28 +76,29 @@ def max_unpool2d(
     on a GPU are not looked at, as that would wait for it.
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
     """
-    x = as_tensor(x)
+    x, places = as_tensor(x), indices.data if isinstance(indices, Tensor) else as_array(indices)
     check_float("max_unpool2d", x)
     window = pooling_window("max_unpool2d", kernel_size, stride, padding, 1, False)
-    if x.ndim != 4 or indices.shape != x.shape:
+    if x.ndim != 4 or places.shape != x.shape:
         raise ShapeError(
             f"max_unpool2d: expected maxima (N, C, H, W) and indices of their shape, got {shape_text(x.shape)} and "
-            f"{shape_text(indices.shape)}"
+            f"{shape_text(places.shape)}"
         )
     smallest = [
         (x.shape[2 + axis] - 1) * window.stride[axis] + window.kernel[axis] - 2 * window.padding[axis][0]
         for axis in (0, 1)
     ]
-    size = tuple(smallest if output_size is None else output_size[-2:])
+    size = tuple(smallest) if output_size is None else as_pair(_last_two(output_size), "max_unpool2d: output_size", 1)
     if min(size) < 1:
         raise ShapeError(
             f"max_unpool2d: maxima {shape_text(x.shape)} would give {size[0]}x{size[1]}; give the output_size of the "
             f"images that were pooled"
         )
-    _check_indices(indices.data, size)
+    check_shape("max_unpool2d", (*x.shape[:2], *size))
+    _check_indices(places, size)
     xp = xp_of(x.data)
     planes = x.shape[0] * x.shape[1]
-    rows, columns = xp.arange(planes)[:, None], indices.data.reshape(planes, x.shape[2] * x.shape[3])
+    rows, columns = xp.arange(planes)[:, None], places.reshape(planes, x.shape[2] * x.shape[3])
     output = xp.zeros((planes, size[0] * size[1]), x.dtype)
     output[rows, columns] = x.data.reshape(columns.shape)
     shape = x.shape
@@ -124,6 +126,7 @@ def avg_pool2d(
     x = as_tensor(x)
     window = pooling_window("avg_pool2d", kernel_size, stride, padding, 1, ceil_mode)
     _check_images("avg_pool2d", x, window)
+    count_include_pad = as_flag(count_include_pad, "avg_pool2d: count_include_pad")
     shape = x.shape
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -225,6 +228,12 @@ def pooling_window(
                 f"{window.kernel[0]}x{window.kernel[1]}: some windows would see no image at all"
             )
     return window
+
+
+def _last_two(sizes: Sequence[int]) -> Any:
+    """(H, W) of (H, W) or (N, C, H, W); anything else as it is."""
+    items = as_items(sizes)
+    return sizes if items is None or len(items) != 4 else items[2:]
 
 
 def _check_indices(indices: Array, size: Sequence[int]) -> None:

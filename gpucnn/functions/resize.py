@@ -9,7 +9,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import IntOrPair, as_pair, shape_text, value_text
+from gpucnn.checks import IntOrPair, as_flag, as_pair, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.kernels.masked import masked
 
@@ -43,7 +43,8 @@ def interpolate(
     """
     x = as_tensor(x)
     check_float("interpolate", x)
-    if mode not in ("nearest", "bilinear"):
+    align_corners = as_flag(align_corners, "interpolate: align_corners")
+    if not isinstance(mode, str) or mode not in ("nearest", "bilinear"):
         raise ArgumentError(f'interpolate: mode must be one of "nearest", "bilinear", got {value_text(mode)}')
     if align_corners and mode == "nearest":
         raise ArgumentError('interpolate: align_corners=True goes with mode="bilinear" alone')

@@ -1,7 +1,7 @@
 """Convolution and max pooling of sequences (N, C, L): those of images that are one pixel high."""
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, operation
-from gpucnn.checks import as_count, is_int, shape_text, value_text
+from gpucnn.checks import as_count, as_flag, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
 from gpucnn.functions.pooling import max_pool2d
@@ -93,4 +93,4 @@ def pool1d_window(
             f"{owner}: padding must be at most half of kernel_size, got padding {padding} for kernel_size {kernel_size}: "
             f"some windows would see no sequence at all"
         )
-    return window._replace(ceil_mode=ceil_mode)
+    return window._replace(ceil_mode=as_flag(ceil_mode, f"{owner}: ceil_mode"))
