@@ -5,7 +5,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import IntOrPair, Shape, as_count
+from gpucnn.checks import IntOrPair, Shape, as_count, as_flag
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import Padding, Window, check_groups, conv2d_shape, conv_transpose2d_shape
@@ -54,7 +54,7 @@ class Conv2d(Layer):
         self.groups, self.activation = groups, activation
         check_activation("Conv2d", activation)
         self.weight = Parameter((out_channels, in_channels // groups, *self.window.kernel), initializer(initialize))
-        self.bias = Parameter((out_channels,), zeros) if bias else None
+        self.bias = Parameter((out_channels,), zeros) if as_flag(bias, "Conv2d: bias") else None
 
     def forward(self, x: Any, activation: str | None = None) -> Tensor:
         """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW)."""
@@ -112,7 +112,7 @@ class ConvTranspose2d(Layer):
                 f"ConvTranspose2d: groups must divide out_channels, got groups {groups} for {out_channels} channels"
             )
         self.weight = Parameter((in_channels, out_channels // groups, *self.window.kernel), initializer(initialize))
-        self.bias = Parameter((out_channels,), zeros) if bias else None
+        self.bias = Parameter((out_channels,), zeros) if as_flag(bias, "ConvTranspose2d: bias") else None
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, H, W) to (N, out_channels, OH, OW)."""

@@ -104,7 +104,7 @@ def initializer(name: "str | Initializer") -> Initializer:
     """
     if callable(name):
         return name
-    if name in INITIALIZERS:
+    if isinstance(name, str) and name in INITIALIZERS:
         return INITIALIZERS[name]
     nearest = difflib.get_close_matches(str(name), INITIALIZERS, 1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""

@@ -5,7 +5,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count
+from gpucnn.checks import Shape, as_count, as_flag
 from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import linear_shape
 from gpucnn.layers.initialization import initializer, zeros
@@ -36,7 +36,7 @@ class Linear(Layer):
         self.weight = Parameter((out_features, in_features), initializer(initialize))
         self.activation = activation
         check_activation("Linear", activation)
-        self.bias = Parameter((out_features,), zeros) if bias else None
+        self.bias = Parameter((out_features,), zeros) if as_flag(bias, "Linear: bias") else None
 
     def forward(self, x: Any, activation: str | None = None) -> Tensor:
         """Input (..., in_features) to (..., out_features)."""

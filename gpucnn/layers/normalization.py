@@ -5,7 +5,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count, as_items, as_number, shape_text
+from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.normalization import as_eps
 from gpucnn.layers.buffer import Buffer
@@ -35,6 +35,9 @@ class _BatchNorm(Layer):
         self.num_features = as_count(num_features, f"{kind}: num_features")
         self.eps = as_eps(kind, eps)
         self.momentum = None if momentum is None else as_number(momentum, f"{kind}: momentum")
+        affine, bias = as_flag(affine, f"{kind}: affine"), as_flag(bias, f"{kind}: bias")
+        frozen = as_flag(frozen, f"{kind}: frozen")
+        track_running_stats = as_flag(track_running_stats, f"{kind}: track_running_stats")
         if frozen and not track_running_stats:
             raise ArgumentError(f"{kind}: frozen=True uses running statistics; leave track_running_stats=True")
         self.frozen = frozen
@@ -117,6 +120,7 @@ class LayerNorm(Layer):
             as_count(size, "LayerNorm: normalized_shape") for size in ((normalized_shape,) if sizes is None else sizes)
         )
         self.eps = as_eps("LayerNorm", eps)
+        affine, bias = as_flag(affine, "LayerNorm: affine"), as_flag(bias, "LayerNorm: bias")
         self.weight = Parameter(self.normalized_shape, ones) if affine else None
         self.bias = Parameter(self.normalized_shape, zeros) if affine and bias else None
 
@@ -150,6 +154,7 @@ class GroupNorm(Layer):
         self.num_groups = as_count(num_groups, f"{kind}: num_groups")
         self.num_channels = as_count(num_channels, f"{kind}: num_channels")
         self.eps = as_eps(kind, eps)
+        affine, bias = as_flag(affine, f"{kind}: affine"), as_flag(bias, f"{kind}: bias")
         if num_channels % num_groups:
             raise ArgumentError(f"{kind}: num_groups must divide num_channels, got {num_groups} for {num_channels}")
         self.weight = Parameter((num_channels,), ones) if affine else None

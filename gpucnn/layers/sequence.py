@@ -4,7 +4,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count
+from gpucnn.checks import Shape, as_count, as_flag
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.sequence import pool1d_window, sequence_window
 from gpucnn.geometry import check_groups, conv1d_shape, pool1d_shape
@@ -45,7 +45,7 @@ class Conv1d(Layer):
             )
         self.groups = groups
         self.weight = Parameter((out_channels, in_channels // groups, kernel_size), initializer(initialize))
-        self.bias = Parameter((out_channels,), zeros) if bias else None
+        self.bias = Parameter((out_channels,), zeros) if as_flag(bias, "Conv1d: bias") else None
 
     def forward(self, x: Any) -> Tensor:
         """Sequences (N, in_channels, L) to (N, out_channels, OL)."""
