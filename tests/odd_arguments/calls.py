@@ -1,11 +1,12 @@
 """A valid call of everything public that takes arguments: what odd arguments are put into, one at a time."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from gpucnn import Tensor, data, layers, models, optim
+from gpucnn import Tensor, data, gradcheck, layers, models, optim, training
 from gpucnn import functions as F
 
 IMAGES = np.linspace(-1, 1, 2 * 4 * 6 * 6, dtype=np.float32).reshape(2, 4, 6, 6)
@@ -15,50 +16,6 @@ PROBABILITIES = np.full((3, 5), 0.2, np.float32)
 LABELS = np.array([0, 4, 2])
 VECTOR = np.ones(4, np.float32)
 BYTES = np.arange(6 * 8 * 8, dtype=np.uint8).reshape(6, 1, 8, 8)
-
-
-class Call(NamedTuple):
-    """Something to call, with arguments by name that are all right; `then` uses what it returned."""
-
-    function: Callable[..., Any]
-    arguments: dict[str, Any]
-    then: Callable[[Any], object] = lambda result: result
-
-
-def _parameters() -> list[layers.Parameter]:
-    return layers.Linear(3, 2).parameters()
-
-
-def _step(optimizer: Any) -> None:
-    parameters = [parameter for group in optimizer.groups for parameter in group.parameters]
-    for parameter in parameters:
-        parameter.grad = np.ones(parameter.shape, np.float32)
-    optimizer.step()
-
-
-def _on(x: np.ndarray) -> Callable[[Any], object]:
-    return lambda layer: layer(Tensor(x))
-
-
-def _rates(schedule: Any) -> object:
-    return [schedule(step) for step in range(5)]
-
-
-def _digits() -> data.ArrayDataset:
-    return data.ArrayDataset(BYTES, np.array([0, 1, 2, 0, 1, 2]), data.Preprocess(1, 8, 8, 255, "pad"))
-
-
-def _loaded(loader: data.DataLoader) -> object:
-    return [labels for _, labels in loader]
-
-
-def _drawn(augment: Any) -> object:
-    keys = np.arange(6)
-    return augment(BYTES.astype(np.float32), keys, 0, 0)
-
-
-def _mixed(mix: Any) -> object:
-    return mix(BYTES.astype(np.float32), np.array([0, 1, 2, 0, 1, 2]), np.arange(6), 3, 0, 0)
 
 
 FUNCTIONS: dict[str, dict[str, Any]] = {
@@ -135,7 +92,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "nll_loss": {
         "log_probabilities": ROWS, "labels": LABELS, "weight": np.ones(5, np.float32), "ignore_index": 1, "reduction": "mean",
     },
-    "pad": {"x": IMAGES, "padding": ((1, 1), (2, 0)), "mode": "constant", "value": 0.0},
+    "pad": {"x": ROWS, "padding": ((1, 1), (2, 0)), "mode": "constant", "value": 0.0},
     "power": {"x": ROWS, "exponent": 2.0},
     "prelu": {"x": IMAGES, "weight": VECTOR},
     "reshape": {"x": ROWS, "shape": (5, 3)},
@@ -185,3 +142,146 @@ LAYERS: dict[str, tuple[dict[str, Any], np.ndarray]] = {
     "Softplus": ({"beta": 1.0, "threshold": 20.0}, ROWS),
     "StochasticDepth": ({"p": 0.5}, ROWS),
 }  # fmt: skip
+
+
+def _parameters() -> list[layers.Parameter]:
+    return list(layers.Linear(3, 2).parameters())
+
+
+def _step(optimizer: Any) -> None:
+    for parameter in optimizer.parameters.values():
+        parameter.grad = np.ones(parameter.shape, np.float32)
+    optimizer.step()
+
+
+def _rates(schedule: Any) -> object:
+    return [schedule(step) for step in range(5)]
+
+
+def _dataset() -> data.ArrayDataset:
+    return data.ArrayDataset(BYTES, CLASSES, data.Preprocess(1, 8, 8, 255, "pad"))
+
+
+def _epoch(loader: Any) -> object:
+    return [labels for _, labels in loader]
+
+
+def _batch(dataset: Any) -> object:
+    return dataset[np.arange(2)]
+
+
+def _augmented(augment: Any) -> object:
+    return augment(BYTES / np.float32(255), np.arange(6), 0, 0)
+
+
+def _mixed(mix: Any) -> object:
+    return mix(BYTES / np.float32(255), CLASSES, np.arange(6), 0, 0, 3)
+
+
+CLASSES = np.array([0, 1, 2, 0, 1, 2])
+_DECAYS = {"weight_decay": 0.1, "decay_vectors": True}
+OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callable[[Any], object]]] = {
+    "optim.SGD": (optim.SGD, lambda: {
+        "parameters": _parameters(), "lr": 0.1, "momentum": 0.9, **_DECAYS, "nesterov": False}, _step),
+    "optim.Adam": (optim.Adam, lambda: {
+        "parameters": _parameters(), "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, **_DECAYS}, _step),
+    "optim.AdamW": (optim.AdamW, lambda: {
+        "parameters": _parameters(), "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, **_DECAYS}, _step),
+    "optim.Lion": (optim.Lion, lambda: {
+        "parameters": _parameters(), "lr": 0.1, "betas": (0.9, 0.99), **_DECAYS}, _step),
+    "optim.RMSprop": (optim.RMSprop, lambda: {
+        "parameters": _parameters(), "lr": 0.1, "alpha": 0.9, "eps": 1e-8, "momentum": 0.9, "centered": False, **_DECAYS},
+        _step),
+    "optim.Adagrad": (optim.Adagrad, lambda: {
+        "parameters": _parameters(), "lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-8, **_DECAYS},
+        _step),
+    "optim.Group": (optim.Group, lambda: {"parameters": _parameters(), "lr_factor": 0.1, "weight_decay": 0.1}, lambda group: group.parameters),
+    "optim.ReduceOnPlateau": (optim.ReduceOnPlateau, lambda: {
+        "lr": 0.1, "factor": 0.1, "patience": 2, "threshold": 0.1, "cooldown": 1, "least": 0.0}, lambda plateau: plateau),
+    "optim.WeightAverage": (optim.WeightAverage, lambda: {"model": layers.Linear(3, 2), "decay": 0.9}, lambda average: average),
+    "optim.clip_gradient_norm": (optim.clip_gradient_norm, lambda: {"parameters": _parameters(), "most": 1.0}, float),
+    "optim.clip_gradient_value": (optim.clip_gradient_value, lambda: {"parameters": _parameters(), "most": 1.0}, str),
+    "optim.constant": (optim.constant, lambda: {"lr": 0.1}, _rates),
+    "optim.cosine": (optim.cosine, lambda: {"peak": 0.1, "total_steps": 4, "end": 0.0}, _rates),
+    "optim.cosine_restarts": (optim.cosine_restarts, lambda: {"peak": 0.1, "period": 2, "growth": 2, "end": 0.0}, _rates),
+    "optim.exponential": (optim.exponential, lambda: {"peak": 0.1, "factor": 0.5}, _rates),
+    "optim.multi_step": (optim.multi_step, lambda: {"peak": 0.1, "milestones": [2, 3], "factor": 0.5}, _rates),
+    "optim.one_cycle": (optim.one_cycle, lambda: {"peak": 0.1, "total_steps": 4, "warmup": 0.3}, _rates),
+    "optim.polynomial": (optim.polynomial, lambda: {"peak": 0.1, "total_steps": 4, "power": 2.0, "end": 0.0}, _rates),
+    "optim.step_decay": (optim.step_decay, lambda: {"peak": 0.1, "every": 2, "factor": 0.5}, _rates),
+    "optim.warm_up": (optim.warm_up, lambda: {"schedule": optim.constant(0.1), "steps": 2, "start": 0.1}, _rates),
+    "data.ArrayDataset": (data.ArrayDataset, lambda: {
+        "images": BYTES, "labels": CLASSES, "preprocess": None, "num_classes": 3}, _batch),
+    "data.Preprocess": (data.Preprocess, lambda: {
+        "channels": 1, "native_size": 8, "image_size": 8, "full_scale": 255, "fit": "pad", "mean": (0.5,), "std": (0.5,)},
+        lambda preprocess: preprocess(BYTES)),
+    "data.DataLoader": (data.DataLoader, lambda: {
+        "dataset": _dataset(), "batch_size": 2, "shuffle": True, "seed": 0, "drop_last": True, "augment": None, "mix": None,
+        "workers": 0, "weights": np.ones(3)}, _epoch),
+    "data.Subset": (data.Subset, lambda: {"parent": _dataset(), "indices": np.array([0, 2])}, _batch),
+    "data.split": (data.split, lambda: {"dataset": _dataset(), "share": 0.5, "seed": 0}, list),
+    "data.channel_statistics": (data.channel_statistics, lambda: {"dataset": _dataset()}, list),
+    "data.class_weights": (data.class_weights, lambda: {"labels": CLASSES, "num_classes": 3}, list),
+    "data.ColorJitter": (data.ColorJitter, lambda: {
+        "brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "mean": (0.5,), "std": (0.5,)}, _augmented),
+    "data.Compose": (lambda augmentation: data.Compose(augmentation), lambda: {"augmentation": data.RandomFlip()}, _augmented),
+    "data.CutMix": (data.CutMix, lambda: {"alpha": 1.0}, _mixed),
+    "data.Cutout": (data.Cutout, lambda: {"size": 2}, _augmented),
+    "data.Mixup": (data.Mixup, lambda: {"alpha": 1.0}, _mixed),
+    "data.RandomAffine": (data.RandomAffine, lambda: {
+        "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0}, _augmented),
+    "data.RandomFlip": (data.RandomFlip, lambda: {"p": 0.5}, _augmented),
+    "data.RandomShift": (data.RandomShift, lambda: {"max_shift": 2, "fill": "zero"}, _augmented),
+    "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None}, lambda splits: splits),
+    "data.native_size": (data.native_size, lambda: {"name": "digits"}, int),
+    "data.ImageFolder": (data.ImageFolder, lambda: {
+        "folder": "nowhere", "image_size": 8, "mode": "rgb", "preprocess": None, "class_names": ["a"], "cache_bytes": 8}, len),
+    "data.read_idx": (data.read_idx, lambda: {"path": "nowhere", "axes": 1}, len),
+    "data.read_cifar10": (data.read_cifar10, lambda: {"folder": "nowhere"}, len),
+    "data.read_image": (data.read_image, lambda: {
+        "path": "nowhere", "preprocess": data.Preprocess(1, 8, 8, 255, "pad")}, len),
+    "models.create": (models.create, lambda: {
+        "name": "lenet5", "num_classes": 3, "in_channels": 1, "image_size": 32, "seed": 0},
+        lambda model: model(np.zeros((1, 1, 32, 32), np.float32))),
+    "models.default_input": (models.default_input, lambda: {"name": "lenet5"}, list),
+    "models.image_size_for": (models.image_size_for, lambda: {"name": "lenet5", "native_size": 8}, int),
+    "Tensor": (Tensor, lambda: {"data": ROWS, "requires_grad": True}, lambda tensor: tensor),
+    "Tensor.backward": (lambda grad: Tensor(ROWS, requires_grad=True).sum(axis=0).backward(grad), lambda: {
+        "grad": np.ones(5, np.float32)}, str),
+    "Tensor.to": (lambda device: Tensor(ROWS).to(device), lambda: {"device": "cpu"}, str),
+    "Tensor.reshape": (lambda shape: Tensor(ROWS).reshape(shape), lambda: {"shape": (5, 3)}, str),
+    "Tensor.transpose": (lambda axes: Tensor(ROWS).transpose(axes), lambda: {"axes": (1, 0)}, str),
+    "Tensor[]": (lambda index: Tensor(ROWS)[index], lambda: {"index": 0}, str),
+    "Tensor +": (lambda other: Tensor(ROWS) + other, lambda: {"other": 1.0}, str),
+    "Tensor @": (lambda other: Tensor(ROWS) @ other, lambda: {"other": ROWS.T}, str),
+    "gradcheck": (lambda inputs: gradcheck(F.exp, inputs), lambda: {"inputs": [np.ones((2, 2))]}, str),
+    "layers.Parameter": (layers.Parameter, lambda: {
+        "shape": (2, 3), "initialize": layers.initializer("zeros"), "dtype": np.float32}, lambda tensor: tensor.data),
+    "layers.Sequential": (lambda layer: layers.Sequential(layer), lambda: {"layer": layers.ReLU()}, str),
+    "layers.Residual": (layers.Residual, lambda: {"block": layers.ReLU(), "shortcut": None}, str),
+    "layers.Branches": (lambda layer: layers.Branches(layer), lambda: {"layer": layers.ReLU()}, str),
+    "layers.Checkpoint": (layers.Checkpoint, lambda: {"block": layers.ReLU()}, str),
+    "layers.Lambda": (layers.Lambda, lambda: {"function": F.relu}, lambda layer: layer(Tensor(ROWS))),
+    "layers.Layer.to": (lambda device: layers.Linear(3, 2).to(device), lambda: {"device": "cpu"}, str),
+    "layers.Layer.astype": (lambda dtype: layers.Linear(3, 2).astype(dtype), lambda: {"dtype": "float64"}, str),
+    "layers.Layer.load_state_dict": (lambda state: layers.Linear(3, 2).load_state_dict(state), lambda: {
+        "state": layers.Linear(3, 2).state_dict()}, str),
+    "layers.Layer.output_shape": (lambda shape: layers.Linear(3, 2).output_shape(shape), lambda: {"shape": (1, 3)}, str),
+    "layers.Layer.requires_grad_": (lambda flag: layers.Linear(3, 2).requires_grad_(flag), lambda: {"flag": True}, str),
+    "layers.Layer.train": (lambda mode: layers.Linear(3, 2).train(mode), lambda: {"mode": True}, str),
+    "training.EarlyStopping": (training.EarlyStopping, lambda: {"patience": 2, "least_change": 0.1}, str),
+    "training.ConfusionMatrix": (training.ConfusionMatrix, lambda: {"class_names": ["a", "b"]}, str),
+    "training.in_top_k": (training.in_top_k, lambda: {"logits": ROWS, "labels": LABELS, "k": 2}, str),
+    "training.RunFolder": (training.RunFolder, lambda: {"path": "nowhere"}, str),
+    "training.list_runs": (training.list_runs, lambda: {"folder": "nowhere"}, str),
+    "training.load_checkpoint": (training.load_checkpoint, lambda: {"path": "nowhere"}, str),
+    "training.Trainer": (lambda **options: training.Trainer(
+        MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None, **options).fit(1), lambda: {
+        "schedule": None, "callbacks": [], "label_smoothing": 0.1, "accumulate": 2, "clip_norm": None, "clip_value": None,
+        "average": None}, str),
+    "training.Trainer.fit": (lambda epochs: training.Trainer(
+        MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None).fit(epochs), lambda: {"epochs": 1}, str),
+    "training.RunConfig": (training.RunConfig, lambda: {
+        field.name: field.default for field in dataclasses.fields(training.RunConfig)}, str),
+}  # fmt: skip
+MODEL = layers.Sequential(layers.Flatten(), layers.Linear(64, 3))
