@@ -1,14 +1,16 @@
 """Checks of plain arguments, each with a message that says what was given and what was expected."""
 
 import math
+import os
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 
 Pair: TypeAlias = tuple[int, int]
 IntOrPair: TypeAlias = int | Sequence[int]
@@ -16,6 +18,9 @@ Shape: TypeAlias = tuple[int, ...]
 
 LARGEST = 1 << 31
 """Sizes and counts are below it."""
+
+LARGEST_FLOAT = 8
+"""The bytes of the largest float that every operation knows."""
 
 MOST_ELEMENTS = 1 << 59
 """Arrays are smaller, as their bytes are counted in 63 bits."""
@@ -50,6 +55,31 @@ def as_choice(value: str, name: str, choices: Iterable[str]) -> str:
         expected = ", ".join(f'"{choice}"' for choice in choices)
         raise ArgumentError(f"{name} must be one of {expected}, got {value_text(value)}")
     return value
+
+
+def as_function(value: Callable[..., Any], name: str, use: str) -> Callable[..., Any]:
+    """`value` itself; ArgumentError, which calls it `name` and tells its `use`, if it cannot be called."""
+    if not callable(value):
+        raise ArgumentError(f"{name} must be a function {use}, got {value_text(value)}")
+    return value
+
+
+def as_path(value: str | os.PathLike[str], name: str) -> Path:
+    """`value` as a path; ArgumentError, which calls it `name`, if it is neither a text nor a path, or has a NUL in it."""
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
+        raise ArgumentError(f"{name} must be a path, got {value_text(value)}")
+    return Path(value)
+
+
+def as_float_dtype(value: Any, owner: str) -> np.dtype:
+    """`value`, e.g. "float64", as a dtype of floats of at most 64 bits; DTypeError, which names `owner`, if it is none."""
+    try:
+        dtype: np.dtype = np.dtype(value)
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses texts such as "f4, f8"
+        raise DTypeError(f"{owner} must be a float, e.g. 'float32', got {value_text(value)}") from None
+    if dtype.kind != "f" or dtype.itemsize > LARGEST_FLOAT:
+        raise DTypeError(f"{owner} must be a float, got {dtype}")
+    return dtype
 
 
 def as_count(value: int, name: str) -> int:

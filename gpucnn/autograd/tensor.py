@@ -8,7 +8,7 @@ import numpy as np
 from gpucnn.autograd.grad_mode import grad_enabled
 from gpucnn.autograd.tape import Node, run_backward
 from gpucnn.backend import Array, Device, as_array, choose_device, device_of, to_device, to_host, xp_of
-from gpucnn.checks import Shape, shape_text
+from gpucnn.checks import Shape, as_flag, shape_text
 from gpucnn.errors import DTypeError, GradientError, ShapeError
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
@@ -36,7 +36,7 @@ class Tensor:
         self.data = as_array(data)
         self.grad = None
         self.node: Node | None = None
-        self.requires_grad = requires_grad
+        self.requires_grad = as_flag(requires_grad, "Tensor: requires_grad")
         if requires_grad and self.dtype.kind != "f":
             raise DTypeError(
                 f"only float tensors have gradients, got {self.dtype}; convert with array.astype('float32')"
@@ -233,7 +233,7 @@ class Tensor:
 
     def transpose(self, *axes: int | Sequence[int]) -> "Tensor":
         """The axes in the order `axes`, ints or one sequence; reversed if none are given."""
-        return OPERATORS["transpose"](self, (axes[0] if len(axes) == 1 else axes) or None)
+        return OPERATORS["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> "Tensor":
         """NumPy's operators on tensors, e.g. `np.maximum(0, x)`: recorded like our own, or refused.

@@ -6,13 +6,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpucnn.backend import cuda
+from gpucnn.checks import LARGEST_FLOAT
 from gpucnn.errors import DeviceError, DTypeError
 
 Array: TypeAlias = Any
 """A numpy.ndarray or a cupy.ndarray. CuPy has no types without a GPU wheel, so checkers see `Any`."""
-
-LARGEST_FLOAT = 8
-"""The bytes of the largest float that every operation knows."""
 
 
 def xp_of(*arrays: Array) -> ModuleType:

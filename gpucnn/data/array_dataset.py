@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device
-from gpucnn.checks import shape_text
+from gpucnn.checks import as_count, as_function, shape_text, value_text
 from gpucnn.data.dataset import Batch
 from gpucnn.errors import DataError
 
@@ -30,9 +30,11 @@ class ArrayDataset:
         preprocess: Callable[[Array], Array] | None = None,
         num_classes: int | None = None,
     ) -> None:
-        self.images: Array = np.asarray(images)
-        self.labels: Array = np.asarray(labels)
+        self.images: Array = _as_array(images, "images")
+        self.labels: Array = _as_array(labels, "labels")
         self.preprocess = preprocess
+        if preprocess is not None:
+            as_function(preprocess, "ArrayDataset: preprocess", "from raw images to images, or None")
         if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
                 f"expected images (N, C, H, W) and labels (N,), got {shape_text(self.images.shape)} and "
@@ -41,7 +43,7 @@ class ArrayDataset:
         if self.labels.dtype.kind not in "iu":
             raise DataError(f"labels must be integers, got {self.labels.dtype}; convert with labels.astype('int64')")
         low, high = (int(self.labels.min()), int(self.labels.max())) if self.labels.size else (0, -1)
-        self.num_classes = high + 1 if num_classes is None else num_classes
+        self.num_classes = high + 1 if num_classes is None else as_count(num_classes, "ArrayDataset: num_classes")
         if low < 0 or high >= self.num_classes:
             raise DataError(f"labels must be from 0 to {max(self.num_classes, 1) - 1}, got {low} to {high}")
 
@@ -85,3 +87,13 @@ class ArrayDataset:
             if low < -len(self) or high >= len(self):
                 raise IndexError(f"index {low if low < -len(self) else high} is out of range for {len(self)} images")
         return indices
+
+
+def _as_array(values: np.ndarray, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise DataError(f"{name} must be an array, got rows of uneven length") from None
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name} must be numbers, got {value_text(values)}")
+    return array

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from gpucnn.checks import as_path, value_text
 from gpucnn.data import cifar, digits, mnist
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
@@ -85,7 +86,7 @@ def native_size(name: str) -> int | None:
 
     ArgumentError for an unknown name.
     """
-    return None if name == FOLDER else _source(name).native_size
+    return None if isinstance(name, str) and name == FOLDER else _source(name).native_size
 
 
 def load(
@@ -103,8 +104,8 @@ def load(
     Raises ArgumentError for an unknown name, a size smaller than the images, or a mode where there is none; DataError if
     files are missing or damaged.
     """
-    place = Path("data") / name if folder is None else Path(folder)
-    if name == FOLDER:
+    place = Path("data") / str(name) if folder is None else as_path(folder, "folder")
+    if isinstance(name, str) and name == FOLDER:
         return _load_folder(place, image_size, mode or "rgb")
     known = _source(name)
     if mode is not None:
@@ -123,8 +124,8 @@ def load(
 
 
 def _source(name: str) -> Source:
-    if name not in _SOURCES:
-        raise ArgumentError(f"unknown data set {name!r}; expected one of {', '.join(names())}")
+    if not isinstance(name, str) or name not in _SOURCES:
+        raise ArgumentError(f"unknown data set {value_text(name)}; expected one of {', '.join(names())}")
     return _SOURCES[name]
 
 

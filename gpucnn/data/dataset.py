@@ -3,6 +3,10 @@
 from typing import Protocol, TypeAlias
 
 from gpucnn.backend import Array, Device
+from gpucnn.checks import value_text
+from gpucnn.errors import ArgumentError
+
+MEMBERS = ("__len__", "__getitem__", "labels", "num_classes", "device")
 
 Batch: TypeAlias = tuple[Array, Array]
 """Images (B, C, H, W) and labels (B,), or soft labels (B, classes), on the device of their data set."""
@@ -39,3 +43,13 @@ class Dataset(Protocol):
     def to(self, device: str | Device) -> "Dataset":
         """The same data set, its batches made on `device`."""
         ...
+
+
+def check_dataset(owner: str, dataset: Dataset) -> None:
+    """ArgumentError, which names `owner`, unless `dataset` has what a data set has."""
+    missing = [name for name in MEMBERS if not hasattr(dataset, name)]
+    if missing:
+        raise ArgumentError(
+            f"{owner}: expected a data set, e.g. data.ArrayDataset(images, labels), got {value_text(dataset)}, which has "
+            f"no {', '.join(missing)}"
+        )

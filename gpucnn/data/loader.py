@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import current, generator, to_device
-from gpucnn.checks import as_count, is_int
+from gpucnn.checks import LARGEST, as_count, as_flag, as_function, is_int, value_text
 from gpucnn.data.augment import Augment, Mix
-from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.data.dataset import Batch, Dataset, check_dataset
 from gpucnn.data.prefetch import prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.errors import ArgumentError
@@ -53,9 +53,16 @@ class DataLoader:
         workers: int = 0,
         weights: np.ndarray | None = None,
     ) -> None:
+        check_dataset("DataLoader", dataset)
         self.dataset = dataset
         self.batch_size = as_count(batch_size, "batch_size")
-        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.shuffle, self.drop_last = as_flag(shuffle, "shuffle"), as_flag(drop_last, "drop_last")
+        self.seed = seed
+        generator(seed, "shuffle")  # refuses what is no seed
+        if augment is not None:
+            as_function(augment, "DataLoader: augment", "of (images, indices, seed, epoch), e.g. RandomFlip(), or None")
+        if mix is not None:
+            as_function(mix, "DataLoader: mix", "of images and labels, e.g. Mixup(0.2), or None")
         self.augment, self.mix = augment, mix
         self.workers = _from_zero(workers, "workers")
         self.epoch = 0
@@ -142,8 +149,8 @@ class _Order(NamedTuple):
 
 
 def _from_zero(value: int, name: str) -> int:
-    if not is_int(value) or value < 0:
-        raise ArgumentError(f"{name} must be an int >= 0, got {value!r}")
+    if not is_int(value) or not 0 <= value < LARGEST:
+        raise ArgumentError(f"{name} must be an int >= 0, got {value_text(value)}")
     return int(value)
 
 

@@ -38,7 +38,7 @@ class Preprocess:
             as_count(getattr(self, name), name)
         if self.full_scale > 255:
             raise ArgumentError(f"full_scale must be at most 255, as raw images are bytes, got {self.full_scale}")
-        if self.fit not in ("pad", "resize", "crop"):
+        if not isinstance(self.fit, str) or self.fit not in ("pad", "resize", "crop"):
             raise ArgumentError(f'fit must be "pad", "resize" or "crop", got {self.fit!r}')
         if self.image_size < self.native_size:
             raise ArgumentError(

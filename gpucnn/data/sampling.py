@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gpucnn.backend import Array, generator, to_host
+from gpucnn.backend import Array, as_array, generator, to_host
 from gpucnn.checks import as_count, shape_text
 from gpucnn.data.dataset import Dataset
 from gpucnn.errors import ArgumentError
@@ -15,7 +15,7 @@ def class_weights(labels: Array, num_classes: int | None = None) -> np.ndarray:
     `labels` are integers (N,) on any device; `num_classes` is by default one more than the largest. Raises ArgumentError
     for other labels, or none.
     """
-    own = to_host(labels)
+    own = to_host(as_array(labels))
     most = np.iinfo(np.int64).max if num_classes is None else as_count(num_classes, "class_weights: num_classes")
     if own.ndim != 1 or own.dtype.kind not in "iu" or not own.size or own.min() < 0 or own.max() >= most:
         below = "" if num_classes is None else f" and below num_classes={num_classes}"
@@ -27,7 +27,7 @@ def class_weights(labels: Array, num_classes: int | None = None) -> np.ndarray:
 
 def sample_weights(weights: np.ndarray, dataset: Dataset) -> np.ndarray:
     """`weights` float64 (N,), one a sample, from one a class or one a sample. ArgumentError if they are neither."""
-    given = to_host(weights)
+    given = to_host(as_array(weights, np.dtype(np.float64)))
     if given.dtype.kind not in "fiu":
         raise ArgumentError(f"weights must be numbers, got an array of {given.dtype}")
     given = given.astype(np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.backend import to_host
-from gpucnn.data.dataset import Dataset
+from gpucnn.data.dataset import Dataset, check_dataset
 from gpucnn.errors import DataError
 
 IMAGES_AT_A_TIME = 100
@@ -17,6 +17,7 @@ def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     """
+    check_dataset("channel_statistics", dataset)
     if len(dataset) == 0:
         raise DataError("channel_statistics: the data set has no images")
     count = 0

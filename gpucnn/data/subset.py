@@ -3,8 +3,8 @@
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, random_words, to_device, to_host
-from gpucnn.checks import as_number, shape_text
-from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.checks import as_number, value_text
+from gpucnn.data.dataset import Batch, Dataset, check_dataset
 from gpucnn.errors import ArgumentError
 
 
@@ -15,10 +15,22 @@ class Subset:
     """
 
     def __init__(self, parent: Dataset, indices: np.ndarray) -> None:
+        check_dataset("Subset", parent)
         self.parent = parent
-        self.indices: np.ndarray = np.arange(len(parent))[indices]
-        if self.indices.ndim != 1:
-            raise ArgumentError(f"Subset: expected indices (n,), got {shape_text(np.shape(indices))}")
+        try:
+            chosen = np.asarray(indices)
+            chosen = chosen.astype(np.int64) if chosen.size == 0 else chosen
+        except ValueError:
+            chosen = np.zeros((), object)  # rows of uneven length
+        if (
+            chosen.ndim != 1
+            or chosen.dtype.kind not in "iub"
+            or (chosen.dtype.kind == "b" and len(chosen) != len(parent))
+        ):
+            raise ArgumentError(
+                f"Subset: expected indices (n,), integers or a mask ({len(parent)},), got {value_text(indices)}"
+            )
+        self.indices: np.ndarray = np.arange(len(parent))[chosen]
         self._indices_there = to_device(self.indices, parent.device)
         with current(parent.device):
             self.labels: Array = parent.labels[self._indices_there]
@@ -53,6 +65,7 @@ def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Subset, Subset
     Which samples go where is a function of `seed`; both parts keep their order. Raises ArgumentError unless
     0 < share < 1, or if a part would be empty.
     """
+    check_dataset("split", dataset)
     count = round(len(dataset) * as_number(share, "share", below=1))
     if not 0 < count < len(dataset):
         raise ArgumentError(

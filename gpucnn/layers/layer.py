@@ -9,8 +9,8 @@ from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
 from gpucnn.backend import Array, Device, as_array, choose_device, to_host
 from gpucnn.backend.memory import is_out_of_memory
-from gpucnn.checks import Shape, shape_text
-from gpucnn.errors import ArgumentError, DTypeError, StateError
+from gpucnn.checks import Shape, as_flag, as_float_dtype, is_int, shape_text, value_text
+from gpucnn.errors import ArgumentError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
@@ -137,6 +137,9 @@ class Layer:
 
         Layers that know their shape only tell it; functions that a model's `forward` calls itself run on one image.
         """
+        for shape in input_shapes:
+            if not isinstance(shape, tuple | list) or not all(is_int(size) and size >= 0 for size in shape):
+                raise ShapeError(f"{self.label}: an input's shape is a tuple of ints >= 0, got {value_text(shape)}")
         token = current_calls.set([])
         try:
             zero = self._dtype.type(0)
@@ -193,6 +196,10 @@ class Layer:
         Entries of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes
         nothing, if a parameter is missing, unknown, or of another shape.
         """
+        if not isinstance(state, Mapping):
+            raise StateError(
+                f"{self.label}: expected arrays by path, as state_dict() gives them, got {value_text(state)}"
+            )
         own = dict(self._named_state())
         problems = [f"{path} is missing" for path in own if path not in state]
         arrays: dict[str, Array] = {}
@@ -232,8 +239,9 @@ class Layer:
         Frozen ones get no gradient, cost no time for it, and no optimizer changes them. Batch norms still move their running
         statistics in training, unless they are built with `frozen=True`. A gradient that is there is forgotten.
         """
+        requires_grad = as_flag(requires_grad, f"{self.label}: requires_grad")
         for parameter in self.parameters():
-            parameter.requires_grad = bool(requires_grad)
+            parameter.requires_grad = requires_grad
             if not requires_grad:
                 parameter.grad = None
         return self
@@ -247,8 +255,7 @@ class Layer:
 
     def astype(self, dtype: Any) -> Self:
         """Convert all parameters and buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
-        if np.dtype(dtype).kind != "f":
-            raise DTypeError(f"a model's dtype must be a float, got {np.dtype(dtype)}")
+        dtype = as_float_dtype(dtype, "a model's dtype")
         for _, member in self._named_state():
             member.convert(dtype)
         return self

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
-from gpucnn.backend import Array, Device, as_array, device_of, generator, to_device
-from gpucnn.checks import Shape, shape_text
+from gpucnn.backend import Array, Device, as_array, device_of, generator, memory, to_device
+from gpucnn.checks import Shape, as_float_dtype, as_function, as_items, check_shape, is_int, shape_text, value_text
 from gpucnn.errors import DeviceError, DTypeError, ShapeError
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
@@ -31,8 +31,12 @@ class Parameter(Tensor):
 
     def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
         self._data: Array | None = None
-        self._shape = tuple(shape)
-        self._dtype: np.dtype = np.dtype(dtype)
+        sizes = as_items(shape)
+        if sizes is None or not all(is_int(size) and size >= 0 for size in sizes):
+            raise ShapeError(f"{type(self).__name__}: a shape is a tuple of ints >= 0, got {value_text(shape)}")
+        self._shape: Shape = check_shape(type(self).__name__, tuple(map(int, sizes)))
+        self._dtype = as_float_dtype(dtype, f"{type(self).__name__}: dtype")
+        as_function(initialize, f"{type(self).__name__}: initialize", "of (generator, shape)")
         self._device = Device()
         self._initialize = initialize
         self._gradient_place: Array | None = None
@@ -49,7 +53,11 @@ class Parameter(Tensor):
         Raises ShapeError if the initializer gives an array of another shape than it is asked for.
         """
         if self._data is None:
-            drawn = np.asarray(self._initialize(generator(self.seed, f"initial {self.path}"), self._shape), self._dtype)
+            stream = generator(self.seed, f"initial {self.path}")
+            try:
+                drawn = np.asarray(self._initialize(stream, self._shape), self._dtype)
+            except MemoryError as error:
+                raise memory.named(self.path or "parameter", error) from error
             if drawn.shape != self._shape:
                 raise ShapeError(
                     f"{self.path or 'parameter'}: its initializer gave an array {shape_text(drawn.shape)} when asked for "

@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from gpucnn.checks import Shape, as_count
+from gpucnn.checks import Shape, as_count, value_text
 from gpucnn.errors import ArgumentError
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
@@ -100,12 +100,12 @@ def image_size_for(name: str, native_size: int) -> int:
 
     Which of the two is the model's `training_size`. ArgumentError for an unknown name.
     """
-    return max(native_size, int(_find(name).training_size))
+    return max(as_count(native_size, "native_size"), int(_find(name).training_size))
 
 
 def _find(name: str) -> Any:
-    if name in _BY_NAME:
+    if isinstance(name, str) and name in _BY_NAME:
         return _BY_NAME[name]
     nearest = difflib.get_close_matches(str(name), _BY_NAME, 1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise ArgumentError(f"unknown model {name!r}; expected one of {', '.join(_BY_NAME)}{hint}")
+    raise ArgumentError(f"unknown model {value_text(name)}; expected one of {', '.join(_BY_NAME)}{hint}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
-from gpucnn.checks import as_number
+from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.layers import Parameter
 from gpucnn.optim.flat_buffer import FlatBuffer
@@ -42,6 +42,7 @@ class Optimizer:
         self, parameters: Iterable[Parameter | Group], lr: float, weight_decay: float, decay_vectors: bool
     ) -> None:
         self.lr, self.weight_decay = as_number(lr, "lr"), as_number(weight_decay, "weight_decay")
+        decay_vectors = as_flag(decay_vectors, "decay_vectors")
         self.parameters: dict[str, Parameter] = {}
         self._rates: dict[str, Rates] = {}
         self._buffers: list[FlatBuffer] = []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number
+from gpucnn.checks import as_flag, as_number
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Group
 from gpucnn.optim.optimizer import Optimizer
@@ -37,7 +37,7 @@ class RMSprop(Optimizer):
         self.alpha = as_number(alpha, "alpha", below=1)
         self.eps = as_number(eps, "eps")
         self.momentum = as_number(momentum, "momentum", below=1)
-        self.centered = centered
+        self.centered = as_flag(centered, "RMSprop: centered")
         self.remembers = ("square", *(("mean",) if centered else ()), *(("momentum",) if momentum else ()))
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from gpucnn.backend import Array
-from gpucnn.checks import as_number
+from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError
 from gpucnn.kernels.sgd import sgd
 from gpucnn.layers import Parameter
@@ -33,7 +33,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay, decay_vectors)
         self.momentum = as_number(momentum, "momentum", below=1)
-        self.nesterov = nesterov
+        self.nesterov = as_flag(nesterov, "SGD: nesterov")
         self.remembers = ("momentum",) if momentum else ()
         if nesterov and momentum == 0:
             raise ArgumentError("SGD: nesterov=True needs momentum > 0, got 0")

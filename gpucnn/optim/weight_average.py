@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array, current, to_device, to_host
-from gpucnn.checks import as_number
-from gpucnn.errors import StateError, TrainingError
+from gpucnn.checks import as_number, value_text
+from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer, Parameter
 from gpucnn.optim.state import as_floats, as_steps
 
@@ -36,6 +36,8 @@ class WeightAverage:
     """
 
     def __init__(self, model: Layer, decay: float = 0.999) -> None:
+        if not isinstance(model, Layer):
+            raise ArgumentError(f"WeightAverage: expected a model, got {value_text(model)}")
         self.decay = as_number(decay, "decay", below=1)
         self.updates = 0
         """How many there have been."""

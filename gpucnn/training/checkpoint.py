@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn import __version__
-from gpucnn.checks import as_count
+from gpucnn.checks import as_count, as_path
 from gpucnn.errors import RunError
 from gpucnn.training.atomic_file import cannot_be_written, remove_parts
 from gpucnn.training.tensor_file import read_tensors, write_tensors
@@ -57,6 +57,7 @@ def save_checkpoint(
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in a file, which needs no GPU. RunError, with the reason, if it is none, is damaged, or is too new."""
+    path = as_path(path, "load_checkpoint: path")
     try:
         arrays, metadata = read_tensors(path, _KEY, _KIND)
     except FileNotFoundError:

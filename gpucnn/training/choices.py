@@ -146,7 +146,7 @@ class Classifier(Name):
         super().__init__(models.classifier_names)
 
     def check(self, value: object) -> Any:
-        if value in models.names() and value not in models.classifier_names():
+        if isinstance(value, str) and value in models.names() and value not in models.classifier_names():
             raise ArgumentError(
                 f"{value} labels every pixel, and images have one label here; choose a classifier, e.g. resnet20"
             )

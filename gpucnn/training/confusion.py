@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpucnn.backend import Array, to_host
-from gpucnn.checks import shape_text
+from gpucnn.checks import as_items, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.training.text_table import columns, shown, text_table
 
@@ -51,7 +51,10 @@ class ConfusionMatrix:
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        self.class_names = tuple(class_names)
+        names = as_items(class_names)
+        if names is None:
+            raise ArgumentError(f"ConfusionMatrix: class_names must be a list of names, got {value_text(class_names)}")
+        self.class_names = tuple(map(str, names))
         if not self.class_names:
             raise ArgumentError("ConfusionMatrix: class_names must have at least one class, got none")
         size = len(self.class_names)

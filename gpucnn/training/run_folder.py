@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn import models
+from gpucnn.checks import as_path
 from gpucnn.data import Preprocess
 from gpucnn.errors import GpucnnError, RunError
 from gpucnn.layers import Layer
@@ -41,7 +42,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = as_path(path, "RunFolder: path")
         self.config_file = self.path / "config.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.times_file = self.path / "times.jsonl"

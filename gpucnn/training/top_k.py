@@ -1,8 +1,9 @@
 """Top-k accuracy: whether the label is among the k classes with the highest scores."""
 
-from gpucnn.backend import Array, xp_of
+from gpucnn.autograd import Tensor
+from gpucnn.backend import Array, as_array, xp_of
 from gpucnn.checks import as_count, shape_text
-from gpucnn.errors import ShapeError
+from gpucnn.errors import DTypeError, ShapeError
 
 
 def in_top_k(logits: Array, labels: Array, k: int) -> Array:
@@ -13,6 +14,9 @@ def in_top_k(logits: Array, labels: Array, k: int) -> Array:
     is an int >= 1, ShapeError if logits and labels do not go together.
     """
     k = as_count(k, "k")
+    logits, labels = (value.data if isinstance(value, Tensor) else as_array(value) for value in (logits, labels))
+    if labels.dtype.kind not in "iu":
+        raise DTypeError(f"in_top_k: labels must be integers, got {labels.dtype}; convert with astype('int64')")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ShapeError(
             f"in_top_k: expected logits (N, classes) and labels (N,), got {shape_text(logits.shape)} and "

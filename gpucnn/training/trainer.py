@@ -11,7 +11,7 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
-from gpucnn.checks import as_count, as_number
+from gpucnn.checks import as_count, as_function, as_number, value_text
 from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.layers import Layer
@@ -74,6 +74,16 @@ class Trainer:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.label_smoothing = label_smoothing
         self.train_loader, self.test_loader = train_loader, test_loader
+        if schedule is not None:
+            as_function(
+                schedule,
+                "Trainer: schedule",
+                "from the step to its learning rate, e.g. optim.cosine(0.1, 1000), or None",
+            )
+        if average is not None and not isinstance(average, WeightAverage):
+            raise ArgumentError(f"Trainer: average must be a WeightAverage or None, got {value_text(average)}")
+        if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
+            raise ArgumentError(f"Trainer: callbacks must be a list of them, got {value_text(callbacks)}")
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
             check_callback(callback)

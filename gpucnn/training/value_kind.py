@@ -140,7 +140,7 @@ class Optional(Kind):
         return self.kind.usages()
 
     def check(self, value: object) -> Any:
-        return None if value is None or value == self.without else self.kind.check(value)
+        return None if value is None or (isinstance(value, str) and value == self.without) else self.kind.check(value)
 
     def parse(self, text: str) -> Any:
         return None if text == self.without else self.kind.parse(text)
@@ -154,10 +154,12 @@ class Several(Kind):
     expected: str
 
     def check(self, value: object) -> tuple[Any, ...]:
-        if value in ("none", ["none"], ("none",)):
+        if isinstance(value, str) and value == "none":
             return ()
         if not isinstance(value, list | tuple):
             raise self.refusal(value)
+        if len(value) == 1 and isinstance(value[0], str) and value[0] == "none":
+            return ()
         return tuple(self.kind.check(item) for item in value)
 
     def usages(self) -> list[str]:

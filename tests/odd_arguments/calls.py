@@ -254,7 +254,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "Tensor[]": (lambda index: Tensor(ROWS)[index], lambda: {"index": 0}, str),
     "Tensor +": (lambda other: Tensor(ROWS) + other, lambda: {"other": 1.0}, str),
     "Tensor @": (lambda other: Tensor(ROWS) @ other, lambda: {"other": ROWS.T}, str),
-    "gradcheck": (lambda inputs: gradcheck(F.exp, inputs), lambda: {"inputs": [np.ones((2, 2))]}, str),
+    "gradcheck": (lambda x: gradcheck(F.exp, x), lambda: {"x": Tensor(np.ones((2, 2)), requires_grad=True)}, str),
     "layers.Parameter": (layers.Parameter, lambda: {
         "shape": (2, 3), "initialize": layers.initializer("zeros"), "dtype": np.float32}, lambda tensor: tensor.data),
     "layers.Sequential": (lambda layer: layers.Sequential(layer), lambda: {"layer": layers.ReLU()}, str),
@@ -266,9 +266,8 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "layers.Layer.astype": (lambda dtype: layers.Linear(3, 2).astype(dtype), lambda: {"dtype": "float64"}, str),
     "layers.Layer.load_state_dict": (lambda state: layers.Linear(3, 2).load_state_dict(state), lambda: {
         "state": layers.Linear(3, 2).state_dict()}, str),
-    "layers.Layer.output_shape": (lambda shape: layers.Linear(3, 2).output_shape(shape), lambda: {"shape": (1, 3)}, str),
+    "layers.Layer.output_shape": (lambda shape: layers.Sequential(layers.Linear(3, 2)).output_shape(shape), lambda: {"shape": (1, 3)}, str),
     "layers.Layer.requires_grad_": (lambda flag: layers.Linear(3, 2).requires_grad_(flag), lambda: {"flag": True}, str),
-    "layers.Layer.train": (lambda mode: layers.Linear(3, 2).train(mode), lambda: {"mode": True}, str),
     "training.EarlyStopping": (training.EarlyStopping, lambda: {"patience": 2, "least_change": 0.1}, str),
     "training.ConfusionMatrix": (training.ConfusionMatrix, lambda: {"class_names": ["a", "b"]}, str),
     "training.in_top_k": (training.in_top_k, lambda: {"logits": ROWS, "labels": LABELS, "k": 2}, str),

@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, generator
+from gpucnn.checks import as_function
 
 Augment: TypeAlias = Callable[[Array, np.ndarray, int, int], Array]
 """From images (B, C, H, W) on any device, their indices (B,) in the data set, seed and epoch to changed images.
@@ -22,6 +23,8 @@ class Compose:
     """
 
     def __init__(self, *augmentations: Augment) -> None:
+        for augment in augmentations:
+            as_function(augment, "Compose: an augmentation", "of (images, indices, seed, epoch), e.g. RandomFlip()")
         self.augmentations = augmentations
 
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import is_int
+from gpucnn.checks import LARGEST, check_shape, is_int, value_text
 from gpucnn.data.augment.draws import draws, whole
 from gpucnn.data.augment.places import flat_places
 from gpucnn.errors import ArgumentError
@@ -22,10 +22,10 @@ class RandomShift:
     """
 
     def __init__(self, max_shift: int, fill: str = "zero") -> None:
-        if not is_int(max_shift) or max_shift < 0:
-            raise ArgumentError(f"max_shift must be an int >= 0, got {max_shift!r}")
-        if fill not in ("zero", "reflect"):
-            raise ArgumentError(f'fill must be "zero" or "reflect", got {fill!r}')
+        if not is_int(max_shift) or not 0 <= max_shift < LARGEST:
+            raise ArgumentError(f"max_shift must be an int >= 0, got {value_text(max_shift)}")
+        if not isinstance(fill, str) or fill not in ("zero", "reflect"):
+            raise ArgumentError(f'fill must be "zero" or "reflect", got {value_text(fill)}')
         self.max_shift, self.fill = max_shift, fill
 
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
@@ -34,6 +34,7 @@ class RandomShift:
         xp = xp_of(images)
         batch, channels, height, width = images.shape
         limit = self.max_shift
+        check_shape("RandomShift", (batch, channels, height + 2 * limit, width + 2 * limit))
         shifts = whole(drawn, 2 * limit + 1)
         rows, columns = shifts[:, :1] + np.arange(height), shifts[:, 1:] + np.arange(width)
         if self.fill == "zero":
