@@ -10,7 +10,7 @@ from gpucnn.autograd.tape import current_owner
 from gpucnn.backend import Array, Device, as_array, choose_device, to_host
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, as_flag, as_float_dtype, is_int, shape_text, value_text
-from gpucnn.errors import ArgumentError, ShapeError, StateError
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
