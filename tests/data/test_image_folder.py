@@ -269,12 +269,26 @@ def test_a_file_that_is_harmed_in_mid_training(
     assert str(caught.value).endswith("; put it back whole, or start again without it")
 
 
-def test_an_image_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = ImageFolder(write_two_classes(tmp_path, 1, 16), 8)
-    monkeypatch.setattr(Image, "_decompression_bomb_check", lambda size: None)  # it warns, once, before we refuse
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 255)
-    with pytest.raises(DataError, match="000.png: not an image that can be read .16x16 pixels, at most 255 are taken"):
-        folder[0]
+@pytest.mark.parametrize(("mode", "limit"), [("RGB", 200), ("L", 200), ("RGBA", 100), ("I;16", 100)])
+def test_an_image_of_too_many_pixels(mode: str, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phones take photos of 108 million; Pillow warns from 89 on, and refuses from 178."""
+    assert 89_000_000 < (Image.MAX_IMAGE_PIXELS or 0) < 12000 * 9000 < 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    write_two_classes(tmp_path, 1)
+    for width in (10, 20, 21):
+        Image.new(mode, (width, 10)).save(tmp_path / "dark" / f"{width}.png")
+    folder = ImageFolder(tmp_path, 8)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for index, width in enumerate((10, 20, 21), 1):
+        if width * 10 <= limit:
+            assert folder[index][0].shape == (3, 8, 8)
+            continue
+        with pytest.raises(DataError) as caught:
+            folder[index]
+        said = (
+            f"{width}x10 pixels of {mode}, at most {limit} are taken" if width == 20 else "exceeds limit of 200 pixels"
+        )
+        assert said in str(caught.value)
+        assert "; make the image smaller; " in str(caught.value)
 
 
 def test_a_folder_with_both_parts(tmp_path: Path) -> None:
