@@ -16,13 +16,12 @@ CHUNK = 1 << 24
 """Bytes that are asked for at once."""
 
 KINDS = {
-    stat.S_IFDIR: "folder",
     stat.S_IFIFO: "named pipe",
     stat.S_IFSOCK: "socket",
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",
 }
-"""What a file can be that is not regular."""
+"""What a file can be that is neither regular nor a folder."""
 
 T = TypeVar("T")
 
@@ -119,7 +118,8 @@ def _open(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def _check(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if not stat.S_ISREG(mode):
-        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         kind = KINDS.get(stat.S_IFMT(mode), "something else")
-        raise OSError(number, f"a {kind}, expected a file", os.fspath(path))
+        raise OSError(errno.EINVAL, f"a {kind}, expected a file", os.fspath(path))

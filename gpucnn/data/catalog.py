@@ -36,10 +36,10 @@ class Splits(NamedTuple):
     preprocess: Preprocess
     augment: Augment | None
     """The random changes that help on this data set in training; None where plain images do."""
-    validation: Part | None = None
-    """What a folder with the parts train, val and test has to measure every epoch on; None elsewhere."""
     notes: tuple[str, ...] = ()
     """What whoever uses the images should know: files that were left out, classes without images in a part."""
+    validation: Part | None = None
+    """What a folder with the parts train, val and test has to measure every epoch on; None elsewhere."""
 
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
         """The same images, fed with `preprocess`, for example one that normalises."""
@@ -155,4 +155,4 @@ def _load_folder(folder: Path, image_size: int | None, mode: str) -> Splits:
         notes = notes_on_split(known, train, test)
     augment = Compose(RandomFlip(), RandomShift(4)) if mode == "rgb" else None
     assert isinstance(known.preprocess, Preprocess), "its own, as none was given"
-    return Splits(train, test, known.class_names, known.preprocess, augment, validation, notes)
+    return Splits(train, test, known.class_names, known.preprocess, augment, notes, validation)

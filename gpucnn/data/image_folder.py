@@ -220,10 +220,10 @@ def _class_folders(
             raise DataError(f"{folder}: {_too_few(folder, inside)}")
         _check_no_parts(folder, found, timed)
         return {path.name: path for path in found}
-    places = {_comparable(path.name): path for path in found}
-    known = {_comparable(name) for name in expected}
-    missing = [name for name in expected if _comparable(name) not in places]
-    unknown = [path.name for path in found if _comparable(path.name) not in known]
+    places = {comparable(path.name): path for path in found}
+    known = {comparable(name) for name in expected}
+    missing = [name for name in expected if comparable(name) not in places]
+    unknown = [path.name for path in found if comparable(path.name) not in known]
     if unknown:
         raise DataError(
             f"{folder}: {names_text(unknown)} is not among the classes of the training images, {names_text(expected)}; "
@@ -231,7 +231,7 @@ def _class_folders(
         )
     if len(missing) == len(expected):
         raise DataError(f"{folder}: none of the class folders {names_text(expected)} is there{_images_beside(inside)}")
-    return {name: places.get(_comparable(name), folder / name) for name in expected}
+    return {name: places.get(comparable(name), folder / name) for name in expected}
 
 
 def _check_names(folder: Path, names: Sequence[str]) -> None:
@@ -239,9 +239,9 @@ def _check_names(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         if not all(map(is_printed, name)) or not any(map(_is_visible, name)):
             raise DataError(f"{folder}: {name!a} cannot be printed as the name of a class; rename the folder")
-    alike = Counter(map(_comparable, names))
+    alike = Counter(map(comparable, names))
     for name in names:
-        if alike[_comparable(name)] > 1:
+        if alike[comparable(name)] > 1:
             raise DataError(
                 f"{folder}: two class folders are called {name}, written in two ways of Unicode, as macOS and others do; put "
                 f"their images into one"
@@ -252,7 +252,7 @@ def _is_visible(letter: str) -> bool:
     return not letter.isspace() and unicodedata.category(letter) not in ("Cf", "Mn", "Me")
 
 
-def _comparable(name: str) -> str:
+def comparable(name: str) -> str:
     """A name as it is the same on every system: macOS takes letters apart from their accents."""
     return unicodedata.normalize("NFC", name)
 
