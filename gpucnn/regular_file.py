@@ -87,21 +87,25 @@ def read_regular(path: str | os.PathLike[str], timed: TimedCalls | None = None) 
     if timed is None:
         with TimedCalls() as timed:
             return read_regular(path, timed)
-    file, content, size = timed(path, lambda: _opened_and_read(path))
-    with file:
-        if len(content) == size <= CHUNK:
-            return content
-        parts = [content]
-        while parts[-1]:
-            parts.append(timed(path, lambda: file.read(CHUNK)))
+    content, file = timed(path, lambda: _beginning(path))
+    if file is None:
+        return content
+    parts = [content]
+    while parts[-1]:
+        parts.append(timed(path, lambda: file.read(CHUNK)))
+    timed(path, file.close)  # there, too: it would wait for a read that has not come to an end
     return b"".join(parts)
 
 
-def _opened_and_read(path: str | os.PathLike[str]) -> tuple[BinaryIO, bytes, int]:
-    """A file, what of it is read at once, and its size."""
+def _beginning(path: str | os.PathLike[str]) -> tuple[bytes, BinaryIO | None]:
+    """What of a file is read at once, and the file, unless that was all of it."""
     file = _open(path)
     size = os.fstat(file.fileno()).st_size
-    return file, file.read(min(size, CHUNK) or CHUNK), size  # some drives call the size of every file 0
+    content = file.read(min(size, CHUNK) or CHUNK)  # some drives call the size of every file 0
+    if len(content) == size <= CHUNK:
+        file.close()
+        return content, None
+    return content, file
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
