@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.checks import names_text
-from gpucnn.data.image_listing import BESIDE, Entry, entries
+from gpucnn.data.image_listing import BESIDE, Entry, cannot_be_listed, entries
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 
@@ -61,6 +61,8 @@ def find_parts(folder: Path) -> Parts | None:
     with TimedCalls() as timed:
         try:
             inside = entries(folder, timed)
+        except TimeoutError as error:
+            raise cannot_be_listed(folder, error) from None
         except OSError:
             return None  # for ImageFolder to tell
         folders = [entry for entry in inside if entry.is_folder]

@@ -226,11 +226,13 @@ def _class_folders(
     unknown = [path.name for path in found if comparable(path.name) not in known]
     if unknown:
         raise DataError(
-            f"{folder}: {names_text(unknown)} is not among the classes of the training images, {names_text(expected)}; "
-            f"rename or remove the folder"
+            f"{folder}: has folders that are no classes of the training images: {names_text(unknown)}; rename or remove them; "
+            f"the classes are {names_text(expected)}"
         )
     if len(missing) == len(expected):
-        raise DataError(f"{folder}: none of the class folders {names_text(expected)} is there{_images_beside(inside)}")
+        raise DataError(
+            f"{folder}: none of the class folders is there{_images_beside(inside)}; expected {names_text(expected)}"
+        )
     return {name: places.get(comparable(name), folder / name) for name in expected}
 
 

@@ -151,7 +151,8 @@ class RunFolder:
                 f"{self.path}: no run there (no config.json); give the folder that gpucnn train made"
             ) from None
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.config_file}: cannot be read ({error})") from None
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{self.config_file}: cannot be read ({reason})") from None
         needed = {"create": dict, "preprocess": dict, "class_names": list, "data": str}
         for key, kind in needed.items():
             if not isinstance(config, dict) or not isinstance(config.get(key), kind):

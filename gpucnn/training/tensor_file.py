@@ -58,4 +58,5 @@ def read_text(path: Path, key: str, kind: str) -> str:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> RunError:
-    return RunError(f"{path}: not a {kind} that can be read ({shown(str(error), LONGEST)})")
+    reason = getattr(error, "strerror", None) or error
+    return RunError(f"{path}: not a {kind} that can be read ({shown(str(reason), LONGEST)})")
