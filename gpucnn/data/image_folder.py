@@ -281,4 +281,4 @@ def _too_few(folder: Path, inside: Sequence[Entry]) -> str:
 
 def _images_beside(inside: Sequence[Entry]) -> str:
     count = sum(entry.is_image for entry in inside)
-    return f", but {count:,} images" if count else ""
+    return f", but {count:,} image{'s' if count > 1 else ''}" if count else ""
