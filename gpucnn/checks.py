@@ -3,6 +3,7 @@
 import math
 import os
 import reprlib
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -27,6 +28,11 @@ MOST_ELEMENTS = 1 << 59
 
 MOST_AXES = 64
 """The most axes that NumPy's arrays have."""
+
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, surrogates, and separators of lines and paragraphs."""
+REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They turn the order of all that follows them in a line. The marks that names in Arabic or Hebrew use are not among them."""
 
 
 def is_int(value: object) -> bool:
@@ -154,3 +160,21 @@ def value_text(value: object) -> str:
         return " ".join(_SHORT.repr(value).split())
     except Exception:  # a repr that fails, or an int of more digits than Python prints
         return f"a value of type {type(value).__name__}"
+
+
+def is_printed(letter: str) -> bool:
+    """Whether a character does no more than stand in its line, in any script: joiners and odd spaces do no more."""
+    return letter.isprintable() or (unicodedata.category(letter) not in UNPRINTABLE and letter not in REORDERING)
+
+
+def printed(text: str) -> str:
+    r"""`text` with escapes such as \x1b in place of what would do something to a terminal, or cannot be written to it."""
+    if text.isprintable():
+        return text
+    return "".join(letter if is_printed(letter) else letter.encode("unicode_escape").decode("ascii") for letter in text)
+
+
+def names_text(names: Sequence[str], most: int = 10) -> str:
+    """Names as messages print them: a, b, c and 997 more."""
+    left = len(names) - most
+    return ", ".join(map(printed, names)) if left <= 1 else f"{', '.join(map(printed, names[:most]))} and {left:,} more"

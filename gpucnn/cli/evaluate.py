@@ -3,16 +3,18 @@
 import argparse
 import dataclasses
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gpucnn import data
 from gpucnn.backend import choose_device
+from gpucnn.checks import names_text
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import load_run
-from gpucnn.data.image_folder import paths_of
+from gpucnn.data.image_folder import comparable, paths_of
 from gpucnn.errors import RunError
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation
@@ -50,9 +52,11 @@ def run(options: argparse.Namespace) -> None:
     if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
         config_file = RunFolder(options.run_folder).config_file
         raise RunError(f"{config_file}: its preprocess is not that of {name}, {splits.preprocess}")
-    if splits.class_names != trained.class_names:
-        classes = [", ".join(names) for names in (trained.class_names, splits.class_names)]
+    if tuple(map(comparable, splits.class_names)) != tuple(map(comparable, trained.class_names)):
+        classes = [names_text(names) for names in (trained.class_names, splits.class_names)]
         raise RunError(f"{options.run_folder}: trained on the classes {classes[0]}; the images are of {classes[1]}")
+    for note in splits.notes:
+        print(f"gpucnn evaluate: {note}", file=sys.stderr)
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     check_writable(options.csv, options.json)
     print(device, flush=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
+from gpucnn.data import ImageFolder, Splits
 from gpucnn.errors import ConfigError
 from gpucnn.training import (
     Callback,
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
         _go_on(options)
         return
     ready = prepare(chosen_config(options))
+    _tell(ready.splits.notes)
     config = ready.config
     folder = RunFolder(options.out) if options.out else RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
     trainer = ready.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
@@ -56,14 +58,29 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     config = ready.config
     what = f"{config.model} ({ready.model.parameter_count():,} parameters) on {config.data}"
     images = f"{len(ready.train_loader.dataset):,} images"
-    if config.validation:
+    if ready.has_validation:
         images += f", measured on {len(ready.test_loader.dataset):,} more"
+    if isinstance(ready.splits.test, ImageFolder):
+        images += _folders(ready.splits)
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
     return [
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
     ]
+
+
+def _folders(splits: Splits) -> str:
+    """What a folder's parts are for, by name."""
+    parts = [("to learn", splits.train), ("for every epoch", splits.validation), ("to test", splits.test)]
+    return (
+        f" ({', '.join(f'{part.folder.name} {purpose}' for purpose, part in parts if isinstance(part, ImageFolder))})"
+    )
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"gpucnn train: {note}", file=sys.stderr)
 
 
 def _go_on(options: argparse.Namespace) -> None:
@@ -78,8 +95,7 @@ def _go_on(options: argparse.Namespace) -> None:
         )
     resumed = resume(options.resume, **given)
     ready, folder = resumed.ready, resumed.folder
-    for note in resumed.notes:
-        print(f"gpucnn train: {note}", file=sys.stderr)
+    _tell([*resumed.notes, *ready.splits.notes])
     trainer = resumed.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
     epochs = ready.config.epochs
     assert epochs is not None

@@ -9,6 +9,7 @@ from gpucnn import backend, data, models, optim
 from gpucnn.backend.memory import free_bytes
 from gpucnn.data.augment import Augment
 from gpucnn.data.catalog import Part
+from gpucnn.errors import ConfigError
 from gpucnn.layers import Layer
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint_writer import CheckpointWriter
@@ -44,7 +45,7 @@ class PreparedRun:
     average: optim.WeightAverage | None
     train_loader: data.DataLoader
     test_loader: data.DataLoader
-    """What every epoch is measured on: the test set, or the `validation` share of the training set."""
+    """What every epoch is measured on: the test set, the `validation` share of the training set, or a folder's part val."""
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback that is none."""
@@ -77,14 +78,19 @@ class PreparedRun:
             *([] if config.early_stopping is None else [EarlyStopping(config.early_stopping)]),
         ]
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether epochs are measured on other images than those of the test set."""
+        return bool(self.config.validation) or self.splits.validation is not None
+
     def final_scores(self, trainer: Trainer) -> dict[str, float]:
         """The last epoch's "test_accuracy", "test_correct" and "test_total".
 
-        With `validation` these are measured now, on the test set, and the epoch's own are "validation_accuracy", ...
+        With validation images these are measured now, on the test set, and the epoch's own are "validation_accuracy", ...
         """
         names = ("accuracy", "correct", "total")
         last = {name: trainer.history[-1][f"test_{name}"] for name in names}
-        if not self.config.validation:
+        if not self.has_validation:
             return {f"test_{name}": last[name] for name in names}
         with trainer.evaluation_weights():
             test = evaluate(
@@ -109,8 +115,8 @@ class PreparedRun:
 def prepare(config: RunConfig) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
 
-    Raises DeviceError if the device does not work, DataError if files are missing or damaged, and ArgumentError for a model
-    that does not take the images.
+    Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
+    does not take the images, and ConfigError for a share of validation images where there is a part of them.
     """
     chosen = backend.choose_device(config.device)
     image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
@@ -158,6 +164,13 @@ def prepare(config: RunConfig) -> PreparedRun:
 
 def _parts(splits: data.Splits, config: RunConfig) -> tuple[data.Dataset, data.Dataset]:
     """What to learn from, and what to measure every epoch on."""
+    if splits.validation is not None:
+        if config.validation:
+            raise ConfigError(
+                f"validation is {config.validation:g}, but {config.data_dir or config.data} has a part of its own to measure "
+                f"every epoch on; leave validation out"
+            )
+        return splits.train, splits.validation
     if not config.validation:
         return splits.train, splits.test
     return data.split(splits.train, 1 - config.validation, config.seed)

@@ -17,6 +17,7 @@ from gpucnn import data
 from gpucnn.data.catalog import FOLDER
 from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
+from gpucnn.regular_file import open_regular
 from gpucnn.training import recipe
 from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
 from gpucnn.training.notation import Choice
@@ -199,7 +200,7 @@ class RunConfig:
         """
         path = Path(path)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 content = file.read(LARGEST_FILE + 1)
             if len(content) > LARGEST_FILE:
                 raise ConfigError(f"{path}: more than {LARGEST_FILE:,} bytes, which is no configuration of a run")

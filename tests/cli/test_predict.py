@@ -120,7 +120,8 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(
     assert errors[0] == "device: cpu (asked for)"
     assert errors[1].startswith(f"gpucnn predict: {images / 'aa.png'}: not an image that can be read (")
     assert errors[2].startswith(f"gpucnn predict: {images / 'deep' / 'z.png'}: not an image that can be read (")
-    assert errors[3:] == [f"gpucnn predict: {images / 'gone.png'}: no such image file"]
+    assert errors[3] == f"gpucnn predict: {images / 'gone.png'}: no such image file"
+    assert errors[4:] == ["gpucnn predict: left out: 2 hidden, 1 .txt"]
 
     with files["csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))
