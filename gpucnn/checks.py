@@ -1,7 +1,8 @@
 """Checks of plain arguments, each with a message that says what was given and what was expected."""
 
+import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import TypeAlias
 
@@ -10,6 +11,9 @@ from gpucnn.errors import ArgumentError
 Pair: TypeAlias = tuple[int, int]
 IntOrPair: TypeAlias = int | Sequence[int]
 Shape: TypeAlias = tuple[int, ...]
+
+LONGEST_NAME = 60
+"""Characters of an unknown name that are compared with known ones."""
 
 
 def is_int(value: object) -> bool:
@@ -48,6 +52,25 @@ def as_number(value: float, name: str, below: float = float("inf")) -> float:
         limit = "a number >= 0" if below == float("inf") else f"a number from 0 to below {below:g}"
         raise ArgumentError(f"{name} must be {limit}, got {value!r}")
     return float(value)
+
+
+def matching(name: str, names: Iterable[str]) -> str | None:
+    """That of `names` which is `name` but for capitals, hyphens, underscores and spaces; None if there is none."""
+    wanted = _bare(name)
+    return next((known for known in names if known == name or _bare(known) == wanted), None)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """That of `names` which begins with `name`, or is most like it; None if none is like it."""
+    by_bare = {_bare(known): known for known in names}
+    wanted = _bare(name)
+    begun = [bare for bare in by_bare if wanted and bare.startswith(wanted)]
+    found = begun or difflib.get_close_matches(wanted, by_bare, 1)
+    return by_bare[found[0]] if found else None
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name[:LONGEST_NAME].lower() if letter not in "-_ ")
 
 
 def shape_text(shape: Sequence[object]) -> str:

@@ -14,7 +14,7 @@ LEVELS = {
     "cli": 9,
 }  # fmt: skip
 SAME_LEVEL = {("checks", "errors"), ("geometry", "errors"), ("geometry", "checks"), ("optim", "layers")}
-OPTIONAL = {"cupy", "llvmlite", "matplotlib", "PIL", "safetensors", "tensorboardX", "threadpoolctl", "tqdm"}
+OPTIONAL = {"cupy", "llvmlite", "matplotlib", "PIL", "safetensors", "scipy", "tensorboardX", "threadpoolctl", "tqdm"}
 LOADED_AT_FIRST_USE = ("kernels/jit/builder.py", "kernels/jit/dispatch.py")
 HOMES = {
     "cupy": ("backend/", "kernels/launch.py"),
