@@ -55,7 +55,7 @@ def choose_device(name: "str | Device" = "auto") -> Choice:
 
     Raises ArgumentError for any other name.
     """
-    text = str(name).lower()
+    text = str(name)
     if text == "cpu":
         return Choice(CPU, "asked for")
     if text == "auto":
@@ -65,7 +65,7 @@ def choose_device(name: "str | Device" = "auto") -> Choice:
         return Choice(_activate(0), "a GPU that works was found")
     match = re.fullmatch(r"cuda(?::(\d+))?", text)
     if match is None:
-        raise ArgumentError(f'unknown device {str(name)!r}; expected "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1"')
+        raise ArgumentError(f'unknown device {text!r}; expected "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1"')
     problem = cuda.find_problem()
     if problem is not None:
         raise DeviceError(f'device "{text}" cannot be used: {problem.cause}; fix: {problem.fix}')

@@ -22,7 +22,7 @@ def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.nda
     path = Path(path)
     width = size * size
     cells, has_header = _first_line(path)
-    if len(cells) == width and (has_header or "label" not in cells):
+    if len(cells) == width:
         raise DataError(
             f"{path}: {width} columns and no column label, so nothing to learn from; give the table that has labels, "
             f"which Kaggle calls train.csv"
@@ -36,15 +36,13 @@ def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.nda
         with quiet_reading():
             rows = np.loadtxt(
                 path, np.int16, comments=None, delimiter=",", skiprows=int(has_header), quotechar='"', ndmin=2,
-                encoding="utf-8",
+                encoding="utf-8-sig",
             )  # fmt: skip
     except Exception as error:  # NumPy raises many kinds for damaged tables
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{path}: not a table of whole numbers that can be read ({reason})") from None
-    if not rows.size or rows.shape[1] != 1 + width:
-        raise DataError(
-            f"{path}: {len(rows) if rows.size else 0} images of {rows.shape[1] - 1} pixels; expected {width}"
-        )
+    if rows.shape[1] != 1 + width:
+        raise DataError(f"{path}: images of {rows.shape[1] - 1} pixels; expected {width}")
     if rows.min() < 0 or rows.max() > 255:
         row = int(np.argmax(((rows < 0) | (rows > 255)).any(axis=1)))
         raise DataError(
@@ -53,10 +51,10 @@ def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.nda
     return rows[:, 1:].astype(np.uint8).reshape(-1, 1, size, size), rows[:, 0].astype(np.int64)
 
 
-def has_labels(path: Path) -> bool:
+def has_labels(path: Path, size: int = 28) -> bool:
     """Whether the first line of a table begins with a column of labels. DataError if it cannot be read."""
     cells, has_header = _first_line(path)
-    return cells[0].lower() == "label" if has_header else len(cells) % 2 == 1
+    return cells[0].lower() == "label" if has_header else len(cells) == 1 + size * size
 
 
 def _first_line(path: Path) -> tuple[list[str], bool]:
@@ -64,12 +62,16 @@ def _first_line(path: Path) -> tuple[list[str], bool]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             line = file.readline(LONGEST_HEADER)
-        cells = next(csv.reader([line]), [])
+            if not (line.strip() and (not _names_columns(line) or any(row.strip() for row in file))):
+                raise DataError(f"{path}: no images in it; expected label, then the pixels of an image, in each row")
+        cells = [cell.strip() for cell in next(csv.reader([line]), [""])]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a table of text ({error})") from None
-    if not cells:
-        raise DataError(f"{path}: no table in it; expected label, then the pixels of an image, in each row")
-    cells = [cell.strip() for cell in cells]
-    return cells, not cells[0].isascii() or not cells[0].isdecimal()
+    return cells, _names_columns(line)
+
+
+def _names_columns(line: str) -> bool:
+    """Whether a line is none of numbers."""
+    return not line.strip('\ufeff" \t')[:1].isdecimal()

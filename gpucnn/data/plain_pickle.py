@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 
 MOST_OPCODES = 1_000_000
@@ -70,6 +71,8 @@ _MAKERS: dict[str, Callable[..., Any] | None] = {
     "numpy ndarray": None,  # only named, as what is to be made
     "numpy dtype": lambda code, *_: _DType(_text(code)),
     "_codecs encode": _encoded,
+    "__builtin__ bytes": lambda: b"",
+    "builtins bytes": lambda: b"",
     **{f"numpy.{core}.multiarray _reconstruct": _array for core in ("core", "_core")},
     **{f"numpy.{core}.numeric _frombuffer": _array_of_buffer for core in ("core", "_core")},
 }
@@ -84,7 +87,8 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     """
     path = Path(path)
     try:
-        return _unwrapped(_value_of(path.read_bytes()))
+        with quiet_reading():
+            return _unwrapped(_value_of(path.read_bytes()))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # pickletools raises many kinds for damaged files

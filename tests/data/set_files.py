@@ -47,11 +47,19 @@ def python_2_batch(images: np.ndarray, labels: Sequence[int]) -> bytes:
     """The bytes of such a file as Python 2 and NumPy 1 wrote it: its text is of bytes, put together by hand."""
 
     def text(value: bytes) -> bytes:
-        return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + len(value).to_bytes(4, "little") + value
+        return (
+            b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + len(value).to_bytes(4, "little") + value
+        )
 
     flat = images.reshape(-1, 3072)
     rows = b"K" + bytes([len(flat)])
-    dtype = b"cnumpy\ndtype\nq\x06" + text(b"u1") + b"K\x00K\x01\x87Rq\x07(K\x03" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    dtype = (
+        b"cnumpy\ndtype\nq\x06"
+        + text(b"u1")
+        + b"K\x00K\x01\x87Rq\x07(K\x03"
+        + text(b"|")
+        + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
     array = (
         b"cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85" + text(b"b") + b"\x87Rq\x05(K\x01"
         + rows + b"M" + (3072).to_bytes(2, "little") + b"\x86" + dtype + b"\x89" + text(flat.tobytes()) + b"tb"
@@ -64,4 +72,6 @@ def write_svhn(path: Path, images: np.ndarray, labels: Sequence[int], compress: 
     """A file of SVHN: X (32, 32, 3, N), y (N, 1), in which 10 stands for 0."""
     from scipy.io import savemat
 
-    savemat(path, {"X": images.transpose(2, 3, 1, 0), "y": np.array(labels, np.uint8)[:, None]}, do_compression=compress)
+    savemat(
+        path, {"X": images.transpose(2, 3, 1, 0), "y": np.array(labels, np.uint8)[:, None]}, do_compression=compress
+    )
