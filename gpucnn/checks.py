@@ -54,6 +54,21 @@ def as_number(value: float, name: str, below: float = float("inf")) -> float:
     return float(value)
 
 
+def labels_fix(shape: Sequence[int], count: int | None = None) -> str:
+    """What makes labels of `shape` one class index an image, (N,), as messages say it; "" if that is not plain.
+
+    `count`: how many images there are, if that is known.
+    """
+    if len(shape) != 2 or count not in (None, *shape):
+        return ""
+    rows, columns = shape
+    if count in (None, rows) and columns == 1:
+        return "they are a column: take labels[:, 0]"
+    if rows == 1 and count == columns:
+        return "they are a row: take labels[0]"
+    return "they look one-hot: take labels.argmax(axis=1)" if count in (None, rows) else ""
+
+
 def matching(name: str, names: Iterable[str]) -> str | None:
     """That of `names` which is `name` but for capitals, hyphens, underscores and spaces; None if there is none."""
     wanted = _bare(name)

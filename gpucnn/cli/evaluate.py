@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace) -> None:
         raise RunError(f"{options.run_folder}: trained on the classes {classes[0]}; the images are of {classes[1]}")
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     check_writable(options.csv, options.json)
+    for note in splits.notes:
+        print(f"gpucnn evaluate: {note}", file=sys.stderr)
     print(device, flush=True)
     images = splits.train if options.split == "train" else splits.test
     found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)

@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
         _go_on(options)
         return
     ready = prepare(chosen_config(options))
+    _tell(ready.splits.notes)
     config = ready.config
     folder = RunFolder(options.out) if options.out else RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
     trainer = ready.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
@@ -66,6 +67,11 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     ]
 
 
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"gpucnn train: {note}", file=sys.stderr)
+
+
 def _go_on(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train --resume`."""
     given = given_settings(options)
@@ -78,8 +84,7 @@ def _go_on(options: argparse.Namespace) -> None:
         )
     resumed = resume(options.resume, **given)
     ready, folder = resumed.ready, resumed.folder
-    for note in resumed.notes:
-        print(f"gpucnn train: {note}", file=sys.stderr)
+    _tell([*resumed.notes, *ready.splits.notes])
     trainer = resumed.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
     epochs = ready.config.epochs
     assert epochs is not None

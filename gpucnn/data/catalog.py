@@ -36,7 +36,7 @@ class Splits(NamedTuple):
     augment: Augment | None
     """The random changes that help on this data set in training; None where plain images do."""
     notes: tuple[str, ...] = ()
-    """What is to be said of the files, a line each."""
+    """What whoever uses the images should know: files that were left out, classes without images in a part."""
 
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
         """The same images, fed with `preprocess`, for example one that normalises."""

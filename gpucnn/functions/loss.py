@@ -6,7 +6,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, record
 from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
-from gpucnn.checks import as_number, is_int, shape_text
+from gpucnn.checks import as_number, is_int, labels_fix, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import log_softmax
 from gpucnn.functions.reduction import REDUCTIONS, check_elements, check_reduction, loss_pair, reduce_losses
@@ -187,11 +187,12 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
     """The labels as int32 (N,) on the device of `scores`, looked at if that costs no wait."""
     count, classes = scores.shape
     if labels.dtype.kind not in "iu":
-        raise DTypeError(f"{owner}: labels must be integers, got {labels.dtype}; convert with astype('int64')")
+        fix = labels_fix(labels.shape, count) or "convert with astype('int64')"
+        raise DTypeError(f"{owner}: labels must be integers, got {labels.dtype}; {fix}")
     if labels.shape != (count,):
         raise ShapeError(
             f"{owner}: expected labels ({count},) for {name} {shape_text(scores.shape)}, "
-            f"got {shape_text(labels.shape)}; give one class index per image"
+            f"got {shape_text(labels.shape)}; {labels_fix(labels.shape, count) or 'give one class index per image'}"
         )
     if ignore_index is not None and (not is_int(ignore_index) or not -(1 << 31) <= ignore_index < 1 << 31):
         raise ArgumentError(f"{owner}: ignore_index must be an int of 32 bits, got {ignore_index!r}")

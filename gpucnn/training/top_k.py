@@ -1,7 +1,7 @@
 """Top-k accuracy: whether the label is among the k classes with the highest scores."""
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_count, shape_text
+from gpucnn.checks import as_count, labels_fix, shape_text
 from gpucnn.errors import ShapeError
 
 
@@ -14,9 +14,10 @@ def in_top_k(logits: Array, labels: Array, k: int) -> Array:
     """
     k = as_count(k, "k")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        fix = labels_fix(labels.shape, len(logits) if logits.ndim else None)
         raise ShapeError(
             f"in_top_k: expected logits (N, classes) and labels (N,), got {shape_text(logits.shape)} and "
-            f"{shape_text(labels.shape)}"
+            f"{shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
         )
     xp = xp_of(logits, labels)
     classes = xp.arange(logits.shape[1])
