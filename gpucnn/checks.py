@@ -1,5 +1,6 @@
 """Checks of plain arguments, each with a message that says what was given and what was expected."""
 
+import difflib
 import math
 import os
 import reprlib
@@ -33,6 +34,9 @@ UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, surrogates, and separators of lines and paragraphs."""
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """They turn the order of all that follows them in a line. The marks that names in Arabic or Hebrew use are not among them."""
+
+LONGEST_NAME = 60
+"""Characters of an unknown name that are compared with known ones."""
 
 
 def is_int(value: object) -> bool:
@@ -139,6 +143,40 @@ def check_shape(owner: str, shape: Shape) -> Shape:
         what = f"{len(shape)} axes" if len(shape) > MOST_AXES else f"a result {shape_text(shape)}"
         raise ShapeError(f"{owner}: {what} is more than an array can have; check the sizes that were given")
     return shape
+
+
+def labels_fix(shape: Sequence[int], count: int | None = None) -> str:
+    """What makes labels of `shape` one class index an image, (N,), as messages say it; "" if that is not plain.
+
+    `count`: how many images there are, if that is known.
+    """
+    if len(shape) != 2 or count not in (None, *shape):
+        return ""
+    rows, columns = shape
+    if count in (None, rows) and columns == 1:
+        return "they are a column: take labels[:, 0]"
+    if rows == 1 and count == columns:
+        return "they are a row: take labels[0]"
+    return "they look one-hot: take labels.argmax(axis=1)" if count in (None, rows) else ""
+
+
+def matching(name: str, names: Iterable[str]) -> str | None:
+    """That of `names` which is `name` but for capitals, hyphens, underscores and spaces; None if there is none."""
+    wanted = _bare(name)
+    return next((known for known in names if known == name or _bare(known) == wanted), None)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """That of `names` which begins with `name`, or is most like it; None if none is like it."""
+    by_bare = {_bare(known): known for known in names}
+    wanted = _bare(name)
+    begun = [bare for bare in by_bare if wanted and bare.startswith(wanted)]
+    found = begun or difflib.get_close_matches(wanted, by_bare, 1)
+    return by_bare[found[0]] if found else None
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name[:LONGEST_NAME].lower() if letter not in "-_ ")
 
 
 def shape_text(shape: Sequence[object]) -> str:

@@ -168,6 +168,34 @@ def check_groups(owner: str, groups: int, out_channels: int) -> None:
         )
 
 
+def images_fix(shape: Shape, channels: int) -> str:
+    """What brings images of `shape` to (N, channels, H, W), as messages say it; "" if no order of axes does."""
+    if len(shape) == 4 and shape[3] == channels:
+        return "the axes are N,H,W,C: x.transpose(0, 3, 1, 2)"
+    if len(shape) == 3 and shape[0] == channels:
+        return "add a batch axis: x[None]"
+    if len(shape) == 3 and shape[2] == channels:
+        return "the axes are H,W,C, of one image: x.transpose(2, 0, 1)[None]"
+    if len(shape) == 3 and channels == 1:
+        return "add a channel axis: x[:, None]"
+    return ""
+
+
+def check_images(owner: str, shape: Shape, channels: int, size: int | None = None) -> None:
+    """ShapeError, which names `owner`, unless `shape` is (N, channels, H, W), with a `size` (N, channels, size, size)."""
+    what, sides = ("input", ("H", "W")) if size is None else ("images", (size, size))
+    if len(shape) == 4 and shape[1] == channels and (size is None or shape[2:] == sides):
+        return
+    fix = images_fix(shape, channels)
+    if not fix and len(shape) != 4:
+        fix = "images need a batch and a channel axis: add them with images[:, None] or images[None, None]"
+    elif not fix and shape[1] != channels:
+        fix = f"give it {channels} channels or build it with in_channels={shape[1]}"
+    elif not fix:
+        fix = f"pad or resize the images to {size}x{size}"
+    raise ShapeError(f"{owner}: expected {what} {shape_text(('N', channels, *sides))}, got {shape_text(shape)}; {fix}")
+
+
 def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
     """The output shape (N, O, OH, OW) of a convolution.
 
@@ -176,11 +204,7 @@ def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Wi
     """
     out_channels, channels_per_group = weight_shape[:2]
     in_channels = channels_per_group * groups
-    if len(image_shape) != 4 or image_shape[1] != in_channels:
-        fix = "images need a batch and a channel axis: add them with images[:, None] or images[None, None]"
-        if len(image_shape) == 4:
-            fix = f"give it {in_channels} channels or build it with in_channels={image_shape[1]}"
-        raise ShapeError(f"{owner}: expected input (N, {in_channels}, H, W), got {shape_text(image_shape)}; {fix}")
+    check_images(owner, image_shape, in_channels)
     return check_shape(owner, (image_shape[0], out_channels, *window.output_size(image_shape[2:4], owner)))
 
 
@@ -222,8 +246,7 @@ def conv_transpose2d_shape(
     """
     in_channels, per_group = weight_shape[:2]
     extra = as_pair(output_padding, "output_padding", 0)
-    if len(image_shape) != 4 or image_shape[1] != in_channels:
-        raise ShapeError(f"{owner}: expected input (N, {in_channels}, H, W), got {shape_text(image_shape)}")
+    check_images(owner, image_shape, in_channels)
     sizes = []
     for axis in (0, 1):
         if extra[axis] >= max(window.stride[axis], window.dilation[axis]):
@@ -243,9 +266,8 @@ def conv_transpose2d_shape(
 def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:
     """The output shape (N, C, OH, OW) of pooling (N, C, H, W); ShapeError, which names `owner`, where none exists."""
     if len(image_shape) != 4:
-        raise ShapeError(
-            f"{owner}: expected input (N, C, H, W), got {shape_text(image_shape)}; pool images before flattening them"
-        )
+        fix = "add a batch axis: x[None]" if len(image_shape) == 3 else "pool images before flattening them"
+        raise ShapeError(f"{owner}: expected input (N, C, H, W), got {shape_text(image_shape)}; {fix}")
     return check_shape(owner, (*image_shape[:2], *window.output_size(image_shape[2:4], owner)))
 
 

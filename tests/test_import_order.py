@@ -21,6 +21,7 @@ OPTIONAL = {
     "PIL",
     "pillow_heif",
     "safetensors",
+    "scipy",
     "tensorboardX",
     "threadpoolctl",
     "tqdm",

@@ -59,6 +59,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"gpucnn evaluate: {note}", file=sys.stderr)
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     check_writable(options.csv, options.json)
+    for note in splits.notes:
+        print(f"gpucnn evaluate: {note}", file=sys.stderr)
     print(device, flush=True)
     images = splits.train if options.split == "train" else splits.test
     found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device
-from gpucnn.checks import as_count, as_function, shape_text, value_text
+from gpucnn.checks import as_count, as_function, labels_fix, shape_text, value_text
 from gpucnn.data.dataset import Batch
 from gpucnn.errors import DataError
 
@@ -36,9 +36,12 @@ class ArrayDataset:
         if preprocess is not None:
             as_function(preprocess, "ArrayDataset: preprocess", "from raw images to images, or None")
         if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
+            fixes = [labels_fix(self.labels.shape, len(self.images))] if self.images.ndim else []
+            if self.images.ndim != 4:
+                fixes.insert(0, "grey images need a channel axis: images[:, None]")
             raise DataError(
                 f"expected images (N, C, H, W) and labels (N,), got {shape_text(self.images.shape)} and "
-                f"{shape_text(self.labels.shape)}; grey images need a channel axis: images[:, None]"
+                f"{shape_text(self.labels.shape)}{''.join(f'; {fix}' for fix in fixes if fix)}"
             )
         if self.labels.dtype.kind not in "iu":
             raise DataError(f"labels must be integers, got {self.labels.dtype}; convert with labels.astype('int64')")

@@ -1,6 +1,7 @@
 """Data sets by name, ready to train on."""
 
 import copy
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,14 @@ import numpy as np
 
 from gpucnn.checks import as_path, value_text
 from gpucnn.data import cifar, digits, mnist
+from gpucnn.checks import matching, nearest
+from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
 from gpucnn.data.folder_notes import notes_on_parts, notes_on_split
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_folder import ImageFolder
+from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset, split
 from gpucnn.errors import ArgumentError
@@ -66,21 +70,37 @@ class Source(NamedTuple):
     full_scale: int
     fit: Literal["pad", "resize"]
     class_names: tuple[str, ...]
-    read: Callable[[Path], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+    read: Callable[[Path], Arrays]
     augment: Augment | None = None
 
 
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 _SOURCES = {
     "digits": Source(
-        1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: digits.read_digits(), RandomShift(2)
+        1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: Arrays(*digits.read_digits()),
+        RandomShift(2),
     ),
-    "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.read_mnist),
-    "fashion-mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.read_mnist),
+    "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.find_mnist),
+    "fashion-mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.find_fashion_mnist),
     "cifar10": Source(
-        3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, cifar.read_cifar10, Compose(RandomFlip(), RandomShift(4))
+        3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, lambda place: Arrays(*cifar.read_cifar10(place)),
+        Compose(RandomFlip(), RandomShift(4)),
     ),
-}
+    **{
+        name: Source(
+            3, cifar.IMAGE_SIZE, 255, "pad", cifar.NAMES[labels], functools.partial(cifar.read_cifar100, labels=labels),
+            Compose(RandomFlip(), RandomShift(4)),
+        )
+        for name, labels in (("cifar100", "fine"), ("cifar100-coarse", "coarse"))
+    },
+    "svhn": Source(3, svhn.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, svhn.read_svhn),
+    **{
+        f"emnist-{split}": Source(
+            1, mnist.IMAGE_SIZE, 255, "pad", class_names, functools.partial(emnist.read_emnist, split=split)
+        )
+        for split, class_names in emnist.CLASS_NAMES.items()
+    },
+}  # fmt: skip
 
 
 def names() -> list[str]:
@@ -93,7 +113,8 @@ def native_size(name: str) -> int | None:
 
     ArgumentError for an unknown name.
     """
-    return None if isinstance(name, str) and name == FOLDER else _source(name).native_size
+    name = _known(name)
+    return None if name == FOLDER else _SOURCES[name].native_size
 
 
 def load(
@@ -102,7 +123,7 @@ def load(
     image_size: int | None = None,
     mode: str | None = None,
 ) -> Splits:
-    """The data set called `name`, its images fitted to `image_size` (by default their own).
+    """The data set called `name`, in whatever capitals, its images fitted to `image_size` (by default their own).
 
     `folder` holds its files, by default data/NAME; the digits need none. That of the data set "folder" holds a folder of
     images for each class, CLASS, and then a fifth of the images of each class is for testing, the same every time; or
@@ -113,29 +134,35 @@ def load(
     Raises ArgumentError for an unknown name, a size smaller than the images, or a mode where there is none; DataError if
     files are missing or damaged.
     """
-    place = Path("data") / str(name) if folder is None else as_path(folder, "folder")
-    if isinstance(name, str) and name == FOLDER:
+    name = _known(name)
+    place = Path("data") / name if folder is None else as_path(folder, "folder")
+    if name == FOLDER:
         return _load_folder(place, image_size, mode or "rgb")
-    known = _source(name)
+    known = _SOURCES[name]
     if mode is not None:
         raise ArgumentError(f'{name}: mode is {mode!r}, but only the data set "folder" has one; leave it out')
     size = known.native_size if image_size is None else image_size
     preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
-    train_images, train_labels, test_images, test_labels = known.read(place)
-    classes = len(known.class_names)
+    arrays = known.read(place)
+    class_names = arrays.class_names or known.class_names
     return Splits(
-        ArrayDataset(train_images, train_labels, preprocess, classes),
-        ArrayDataset(test_images, test_labels, preprocess, classes),
-        known.class_names,
+        ArrayDataset(arrays.train_images, arrays.train_labels, preprocess, len(class_names)),
+        ArrayDataset(arrays.test_images, arrays.test_labels, preprocess, len(class_names)),
+        class_names,
         preprocess,
         known.augment,
+        arrays.notes,
     )
 
 
-def _source(name: str) -> Source:
-    if not isinstance(name, str) or name not in _SOURCES:
-        raise ArgumentError(f"unknown data set {value_text(name)}; expected one of {', '.join(names())}")
-    return _SOURCES[name]
+def _known(name: str) -> str:
+    """The name as `names` has it."""
+    found = matching(str(name), names())
+    if found is None:
+        like = nearest(str(name), names())
+        hint = f"; did you mean {like}?" if like else ""
+        raise ArgumentError(f"unknown data set {value_text(name)}; expected one of {', '.join(names())}{hint}")
+    return found
 
 
 def _load_folder(folder: Path, image_size: int | None, mode: str) -> Splits:

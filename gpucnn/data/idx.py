@@ -22,6 +22,12 @@ _LARGEST_DEFLATE_RATIO = 1032
 _CHUNK = 1 << 20
 
 
+def idx_names(name: str) -> tuple[str, ...]:
+    """The names that the file called `name` is found under: plain or compressed, and with a dot, as some write it."""
+    dotted = name.replace("-idx", ".idx")
+    return name, f"{name}.gz", dotted, f"{dotted}.gz"
+
+
 def read_idx(path: str | os.PathLike[str], axes: int) -> np.ndarray:
     """The uint8 array in an IDX file: `axes` is 3 for images (N, H, W), 1 for labels (N,).
 

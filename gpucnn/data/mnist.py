@@ -1,11 +1,15 @@
-"""MNIST, and Fashion-MNIST, which comes in files of the same names."""
+"""MNIST, and Fashion-MNIST, which comes in files of the same names: IDX files, Keras's mnist.npz, or tables of Kaggle's."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 
-from gpucnn.data.idx import read_idx
+from gpucnn.data.digit_csv import has_labels, read_digit_csv
+from gpucnn.data.idx import idx_names, read_idx
+from gpucnn.data.layout import Arrays, Form, find_file, read_first
+from gpucnn.data.npz import read_npz
+from gpucnn.data.subset import stratified_choice
 from gpucnn.errors import DataError
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -14,6 +18,8 @@ CLASSES = 10
 FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+TEST_SHARE = 0.2
+"""Of a table without another that has labels, too."""
 
 
 def read_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -23,7 +29,7 @@ def read_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, 
     are missing (it says which four belong where), damaged, or do not go together.
     """
     folder = Path(folder)
-    paths = [_find(folder, name) for name in FILES]
+    paths = [find_file(folder, idx_names(name)) for name in FILES]
     missing = [name for name, path in zip(FILES, paths, strict=True) if path is None]
     if missing:
         raise DataError(
@@ -31,24 +37,90 @@ def read_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, 
             f"(plain or .gz) there, or name their folder with --data-dir"
         )
     found = [path for path in paths if path is not None]
-    return *_read_pair(found[0], found[1]), *_read_pair(found[2], found[3])
+    return *read_pair(found[0], found[1], CLASSES), *read_pair(found[2], found[3], CLASSES)
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    for candidate in (name, f"{name}.gz", name.replace("-idx", ".idx"), f"{name.replace('-idx', '.idx')}.gz"):
-        if (folder / candidate).is_file():
-            return folder / candidate
-    return None
+def find_mnist(folder: Path) -> Arrays:
+    """MNIST in whatever form it has in `folder`, or below it. Raises DataError as `read_mnist` does."""
+    forms = (
+        _IDX,
+        Form((("mnist.npz",),), "mnist.npz of Keras", lambda place: _read_npz(place / "mnist.npz")),
+        *_tables("train.csv, and test.csv, of Kaggle's Digit Recognizer", "train.csv", "test.csv"),
+        *_tables("mnist_train.csv and mnist_test.csv", "mnist_train.csv", "mnist_test.csv"),
+    )
+    origin = "torchvision.datasets.MNIST downloads the four, keras.datasets.mnist the .npz"
+    return read_first(folder, ("MNIST/raw", "raw"), forms, origin)
 
 
-def _read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+def find_fashion_mnist(folder: Path) -> Arrays:
+    """Fashion-MNIST in whatever form it has in `folder`, or below it. Raises DataError as `read_mnist` does."""
+    names = "fashion-mnist_train.csv", "fashion-mnist_test.csv"
+    forms = (_IDX, *_tables("fashion-mnist_train.csv and fashion-mnist_test.csv of Kaggle", *names))
+    origin = "torchvision.datasets.FashionMNIST and keras.datasets.fashion_mnist download the four"
+    return read_first(folder, ("FashionMNIST/raw", "raw"), forms, origin)
+
+
+def read_pair(images_path: Path, labels_path: Path, classes: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 1, 28, 28) and labels (N,) from 0 on of two IDX files, in which labels begin with `first`."""
+    return _pair(read_idx(images_path, 3), read_idx(labels_path, 1), str(images_path), str(labels_path), classes, first)
+
+
+def _pair(
+    images: np.ndarray, labels: np.ndarray, images_name: str, labels_name: str, classes: int, first: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images with their channel axis and labels from 0 on, if they go together; else a DataError that names them."""
     if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-        raise DataError(f"{images_path}: images of {images.shape[1]}x{images.shape[2]}, expected 28x28")
+        raise DataError(f"{images_name}: images of {'x'.join(map(str, images.shape[1:]))}, expected 28x28")
     if len(images) == 0:
-        raise DataError(f"{images_path}: no images in it")
+        raise DataError(f"{images_name}: no images in it")
     if len(images) != len(labels):
-        raise DataError(f"{images_path} has {len(images)} images, but {labels_path} {len(labels)} labels")
-    if labels.max() >= CLASSES:
-        raise DataError(f"{labels_path}: label {labels.max()} found, expected 0 to {CLASSES - 1}")
-    return images[:, None], labels
+        raise DataError(f"{images_name} has {len(images)} images, but {labels_name} {len(labels)} labels")
+    wrong = labels.max() if labels.max() >= first + classes else labels.min()
+    if not first <= wrong < first + classes:
+        raise DataError(f"{labels_name}: label {wrong} found, expected {first} to {first + classes - 1}")
+    return images[:, None], labels - first if first else labels
+
+
+_IDX = Form(tuple(idx_names(name) for name in FILES), "", lambda place: Arrays(*read_mnist(place)))
+
+
+def _read_npz(path: Path) -> Arrays:
+    names = ("x_train", "y_train", "x_test", "y_test")
+    arrays = read_npz(path, names)
+    for name, array, axes in zip(names, arrays, (3, 1, 3, 1), strict=True):
+        if array.ndim != axes or array.dtype.kind not in "iu" or (axes == 3 and array.dtype != np.uint8):
+            expected = "bytes (N, 28, 28)" if axes == 3 else "integers (N,)"
+            raise DataError(f"{path}: {name} is {array.dtype} {array.shape}, expected {expected}")
+    x_train, y_train, x_test, y_test = arrays
+    train = _pair(x_train, y_train, f"{path}: x_train", f"{path}: y_train", CLASSES)
+    return Arrays(*train, *_pair(x_test, y_test, f"{path}: x_test", f"{path}: y_test", CLASSES))
+
+
+def _tables(told: str, train: str, test: str) -> list[Form]:
+    """Two tables, or the one to train on, of which a part is then for testing."""
+    return [
+        Form(((train,), (test,)), told, lambda place: read_tables(place / train, place / test)),
+        Form(((train,),), "", lambda place: read_tables(place / train, None)),
+    ]
+
+
+def read_tables(train: Path, test: Path | None, classes: int = CLASSES, first: int = 0) -> Arrays:
+    """The images in two tables, see `read_digit_csv`, with labels that begin with `first`.
+
+    Without a second, or if it has no labels, as Kaggle's test.csv, a fifth of the first is for testing, the same every
+    time, and a note says so.
+    """
+    images, labels = _table(train, classes, first)
+    if test is not None and has_labels(test):
+        return Arrays(images, labels, *_table(test, classes, first))
+    is_test = stratified_choice(labels, max(1, round(len(labels) * TEST_SHARE)), 0, "table split")
+    why = f"no table to test on beside {train}" if test is None else f"{test} has no labels"
+    note = (
+        f"{why}; {is_test.sum():,} of the {len(labels):,} images in {train.name} are for testing, the same every time"
+    )
+    return Arrays(images[~is_test], labels[~is_test], images[is_test], labels[is_test], notes=(note,))
+
+
+def _table(path: Path, classes: int, first: int) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = read_digit_csv(path, IMAGE_SIZE)
+    return _pair(images[:, 0], labels, str(path), str(path), classes, first)

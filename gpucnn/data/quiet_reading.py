@@ -15,7 +15,7 @@ _outside: "warnings.catch_warnings[None] | None" = None
 
 @contextmanager
 def quiet_reading() -> Iterator[None]:
-    """Inside, Pillow and NumPy warn of nothing, nor does the parser that NumPy gives a header to. In any number of threads.
+    """Inside, Pillow, NumPy and pickletools warn of nothing, nor do parsers of theirs. In any number of threads.
 
     `warnings.catch_warnings` alone is not for threads: filters belong to the process, and one that leaves would put back
     those that it met while others still read. So the first that enters changes them, the last that leaves puts them back.
@@ -26,7 +26,7 @@ def quiet_reading() -> Iterator[None]:
         if _readers == 1:
             _outside = warnings.catch_warnings()
             _outside.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.|numpy\.|<unknown>")
+            warnings.filterwarnings("ignore", module=r"PIL\.|numpy\.|pickletools|<unknown>")
     try:
         yield
     finally:

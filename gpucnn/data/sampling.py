@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.backend import Array, as_array, generator, to_host
-from gpucnn.checks import as_count, shape_text
+from gpucnn.checks import as_count, labels_fix, shape_text
 from gpucnn.data.dataset import Dataset
 from gpucnn.errors import ArgumentError
 
@@ -19,7 +19,10 @@ def class_weights(labels: Array, num_classes: int | None = None) -> np.ndarray:
     most = np.iinfo(np.int64).max if num_classes is None else as_count(num_classes, "class_weights: num_classes")
     if own.ndim != 1 or own.dtype.kind not in "iu" or not own.size or own.min() < 0 or own.max() >= most:
         below = "" if num_classes is None else f" and below num_classes={num_classes}"
-        raise ArgumentError(f"class_weights: labels must be integers (N,), one at least, from 0 on{below}")
+        fix = labels_fix(own.shape)
+        raise ArgumentError(
+            f"class_weights: labels must be integers (N,), one at least, from 0 on{below}{f'; {fix}' if fix else ''}"
+        )
     counts = np.bincount(own.astype(np.int64), minlength=num_classes or 0)
     weights: np.ndarray = len(own) / (np.count_nonzero(counts) * np.maximum(counts, 1)) * (counts > 0)
     return weights

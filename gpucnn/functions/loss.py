@@ -11,7 +11,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
-from gpucnn.checks import Shape, as_flag, as_number, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_flag, as_number, is_int, labels_fix, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import log_softmax
 from gpucnn.functions.reduction import REDUCTIONS, check_elements, check_reduction, loss_pair, reduce_losses
@@ -220,12 +220,15 @@ def _check_scores(owner: str, name: str, scores: Tensor) -> Tensor:
 def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_index: int | None) -> Array:
     """The labels, row by row, as int32 on the device of `scores`, looked at if that costs no wait."""
     expected, classes = _labels_shape(scores), scores.shape[1]
+    fix = labels_fix(labels.shape, expected[0]) if scores.ndim == 2 else ""
     if labels.dtype.kind not in "iu":
-        raise DTypeError(f"{owner}: labels must be integers, got {labels.dtype}; convert with astype('int64')")
+        fix = fix or "convert with astype('int64')"
+        raise DTypeError(f"{owner}: labels must be integers, got {labels.dtype}; {fix}")
     if labels.shape != expected:
+        fix = fix or f"give one class index per {'image' if scores.ndim == 2 else 'position'}"
         raise ShapeError(
             f"{owner}: expected labels {shape_text(expected)} for {name} {shape_text(scores.shape)}, "
-            f"got {shape_text(labels.shape)}; give one class index per {'image' if scores.ndim == 2 else 'position'}"
+            f"got {shape_text(labels.shape)}; {fix}"
         )
     if ignore_index is not None and (not is_int(ignore_index) or not -(1 << 31) <= ignore_index < 1 << 31):
         raise ArgumentError(f"{owner}: ignore_index must be an int of 32 bits, got {value_text(ignore_index)}")

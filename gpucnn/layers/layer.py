@@ -12,6 +12,7 @@ from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, as_flag, as_float_dtype, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
+from gpucnn.layers.foreign_state import foreign_names_fix
 from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
@@ -219,8 +220,8 @@ class Layer:
         if problems:
             raise StateError(
                 f"these parameters do not fit {type(self).__name__}: {'; '.join(problems[:4])}"
-                f"{f'; and {len(problems) - 4} more' if len(problems) > 4 else ''}; build the model with the arguments "
-                f"it was saved with"
+                f"{f'; and {len(problems) - 4} more' if len(problems) > 4 else ''}; "
+                f"{foreign_names_fix(state, own.keys()) or 'build the model with the arguments it was saved with'}"
             )
         for path, parameter in own.items():
             parameter.assign(arrays[path])

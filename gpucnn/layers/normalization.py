@@ -8,6 +8,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, shape_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.normalization import as_eps
+from gpucnn.geometry import images_fix
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.initialization import ones, zeros
 from gpucnn.layers.layer import Layer
@@ -74,6 +75,8 @@ class _BatchNorm(Layer):
             fix = "give it the axes it expects, or take the layer for these"
             if len(shape) in self.ndims:
                 fix = f"build it with num_features={shape[1]}"
+            if self.ndims == (4,):
+                fix = images_fix(shape, self.num_features) or fix
             raise ShapeError(
                 f"{self.label}: expected input {self.expected.format(self.num_features)}, got {shape_text(shape)}; {fix}"
             )

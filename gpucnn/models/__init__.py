@@ -1,9 +1,8 @@
 """Models, one file each, and their creation by name."""
 
-import difflib
 from typing import Any
 
-from gpucnn.checks import Shape, as_count, value_text
+from gpucnn.checks import Shape, as_count, matching, nearest, value_text
 from gpucnn.errors import ArgumentError
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
@@ -77,7 +76,7 @@ def create(
     image_size: int | None = None,
     seed: int | None = None,
 ) -> ImageModel:
-    """The model called `name`, for images (N, in_channels, image_size, image_size).
+    """The model called `name`, in whatever capitals, for images (N, in_channels, image_size, image_size).
 
     `in_channels` and `image_size` are by default what the model was made for. Raises ArgumentError for an unknown name or a
     size that the model cannot take.
@@ -104,8 +103,9 @@ def image_size_for(name: str, native_size: int) -> int:
 
 
 def _find(name: str) -> Any:
-    if isinstance(name, str) and name in _BY_NAME:
-        return _BY_NAME[name]
-    nearest = difflib.get_close_matches(str(name), _BY_NAME, 1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    known = matching(str(name), _BY_NAME)
+    if known is not None:
+        return _BY_NAME[known]
+    like = nearest(str(name), _BY_NAME)
+    hint = f"; did you mean {like}?" if like else ""
     raise ArgumentError(f"unknown model {value_text(name)}; expected one of {', '.join(_BY_NAME)}{hint}")

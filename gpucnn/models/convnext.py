@@ -10,8 +10,8 @@ import numpy as np
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, shape_text
-from gpucnn.errors import ShapeError
+from gpucnn.checks import Shape
+from gpucnn.geometry import check_images
 from gpucnn.layers import GELU, Conv2d, Flatten, Layer, LayerNorm, Linear, Parameter, Sequential, StochasticDepth
 from gpucnn.layers.initialization import truncated_normal
 from gpucnn.models.image_model import ImageModel
@@ -36,8 +36,7 @@ class ChannelNorm(LayerNorm):
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         shape, (channels,) = input_shapes[0], self.normalized_shape
-        if len(shape) != 4 or shape[1] != channels:
-            raise ShapeError(f"{self.label}: expected images (N, {channels}, H, W), got {shape_text(shape)}")
+        check_images(self.label, shape, channels)
         return shape
 
 

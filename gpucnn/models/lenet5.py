@@ -6,8 +6,8 @@ Source: chapter 5, "LeNet-5 Architecture"; LeCun et al., "Gradient-based learnin
 from typing import Any
 
 from gpucnn.autograd import Tensor
-from gpucnn.checks import shape_text
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.errors import ArgumentError
+from gpucnn.geometry import check_images
 from gpucnn.layers import Conv2d, Flatten, Linear, MaxPool2d
 from gpucnn.models.image_model import ImageModel
 
@@ -41,10 +41,7 @@ class LeNet5(ImageModel):
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, 32, 32) to logits (N, num_classes). ShapeError for images of another size."""
         if x.shape[2:] != (32, 32):
-            raise ShapeError(
-                f"{self.label}: expected images (N, {self.conv1.in_channels}, 32, 32), got {shape_text(x.shape)}; "
-                f"pad or resize the images to 32x32"
-            )
+            check_images(self.label, x.shape, self.conv1.in_channels, 32)
         x = self.pool1(self.conv1(x))
         x = self.pool2(self.conv2(x))
         x = self.fc2(self.fc1(self.flatten(x)))

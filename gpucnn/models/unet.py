@@ -11,6 +11,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.geometry import check_images
 from gpucnn.layers import BatchNorm2d, Conv2d, ConvTranspose2d, Layer, MaxPool2d, ReLU, Sequential
 from gpucnn.models.image_model import ImageModel
 
@@ -38,6 +39,7 @@ class UNet(ImageModel):
             raise ArgumentError(
                 f"UNet takes images whose size is a multiple of {MULTIPLE}, got image_size={image_size}; pad the images"
             )
+        self.in_channels = in_channels
         self.down1 = _convolutions(in_channels, 16)
         self.down2 = _convolutions(16, 32)
         self.down3 = _convolutions(32, 64)
@@ -53,6 +55,7 @@ class UNet(ImageModel):
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, H, W) to logits (N, num_classes, H, W)."""
+        check_images(self.label, x.shape, self.in_channels)
         if x.shape[2] % MULTIPLE or x.shape[3] % MULTIPLE:
             raise ShapeError(
                 f"{self.label}: expected images (N, C, H, W) with H and W multiples of {MULTIPLE}, got "

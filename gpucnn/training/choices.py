@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn import data, models, optim
-from gpucnn.checks import as_number
+from gpucnn.checks import as_number, matching
 from gpucnn.data.augment import Augment, Mix
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
@@ -146,8 +146,9 @@ class Classifier(Name):
         super().__init__(models.classifier_names)
 
     def check(self, value: object) -> Any:
-        if isinstance(value, str) and value in models.names() and value not in models.classifier_names():
+        name = matching(value, models.names()) if isinstance(value, str) else None
+        if name is not None and name not in models.classifier_names():
             raise ArgumentError(
-                f"{value} labels every pixel, and images have one label here; choose a classifier, e.g. resnet20"
+                f"{name} labels every pixel, and images have one label here; choose a classifier, e.g. resnet20"
             )
         return super().check(value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpucnn.backend import Array, to_host
-from gpucnn.checks import as_items, shape_text, value_text
+from gpucnn.checks import as_items, labels_fix, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.training.text_table import columns, shown, text_table
 
@@ -67,9 +67,12 @@ class ConfusionMatrix:
         Raises ShapeError if they do not go together. An integer out of range is told by `counts`, as ArgumentError.
         """
         if answers.ndim != 1 or answers.shape != labels.shape:
+            fix = labels_fix(labels.shape, len(answers) if answers.ndim else None)
+            if answers.ndim == 2:
+                fix = f"answers are classes: take logits.argmax(axis=1){f'; of the labels, {fix}' if fix else ''}"
             raise ShapeError(
                 f"ConfusionMatrix: expected answers (N,) and labels (N,), got {shape_text(answers.shape)} and "
-                f"{shape_text(labels.shape)}"
+                f"{shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
             )
         self._waiting.append((answers, labels))
 

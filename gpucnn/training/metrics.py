@@ -7,7 +7,8 @@ import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device, device_of, to_device, to_host
-from gpucnn.errors import StateError
+from gpucnn.checks import labels_fix, shape_text
+from gpucnn.errors import ShapeError, StateError
 
 
 class Scores(NamedTuple):
@@ -34,8 +35,15 @@ class Metrics:
     def update(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
         """Count one batch: its mean loss (), its logits (N, classes) and labels (N,).
 
-        Of labels (N, classes), probabilities as mixed images have them, the most probable class is the right one.
+        Of labels (N, classes), probabilities as mixed images have them, the most probable class is the right one. Raises
+        ShapeError for labels of another shape.
         """
+        if labels.shape not in (logits.shape, logits.shape[:1]):
+            fix = labels_fix(labels.shape, logits.shape[0])
+            raise ShapeError(
+                f"Metrics: expected labels {shape_text(logits.shape[:1])} or {shape_text(logits.shape)} for logits "
+                f"{shape_text(logits.shape)}, got {shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
+            )
         if labels.ndim == 2:
             labels = labels.argmax(axis=1)
         answers = logits.data.argmax(axis=1)

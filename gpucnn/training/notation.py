@@ -95,7 +95,7 @@ class Choices(Generic[Made]):
 
 @dataclass(frozen=True)
 class Choice(Kind):
-    """What `choices` can make, kept as it is written."""
+    """What `choices` can make, kept as it is written, the name as the table has it."""
 
     choices: Choices[Any]
     expected: str = 'text such as "name" or "name:setting=value"'
@@ -104,7 +104,8 @@ class Choice(Kind):
         if not isinstance(value, str):
             raise self.refusal(value)
         self.choices.check(value)
-        return value
+        _, colon, settings = value.partition(":")
+        return f"{self.choices.name(value)}{colon}{settings}"
 
     def usages(self) -> list[str]:
         return self.choices.usages()

@@ -25,6 +25,15 @@ DATA_SETS = {
     "mnist": Recipe(3, 64),
     "fashion-mnist": Recipe(10, 64),
     "cifar10": Recipe(10, 64, augment=("flip", "shift:4")),
+    "cifar100": Recipe(20, 64, augment=("flip", "shift:4")),
+    "cifar100-coarse": Recipe(20, 64, augment=("flip", "shift:4")),
+    "svhn": Recipe(10, 64),
+    "emnist-byclass": Recipe(3, 64),
+    "emnist-bymerge": Recipe(3, 64),
+    "emnist-balanced": Recipe(5, 64),
+    "emnist-letters": Recipe(5, 64),
+    "emnist-digits": Recipe(3, 64),
+    "emnist-mnist": Recipe(3, 64),
     "folder": Recipe(20, 32, augment=("flip", "shift:4"), mode="rgb"),
 }
 OPTIMIZERS = {

@@ -5,7 +5,6 @@ TOML as a user writes them, in JSON as a run keeps them.
 """
 
 import dataclasses
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn import data
+from gpucnn.checks import nearest
 from gpucnn.data.catalog import FOLDER
 from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
@@ -40,9 +40,6 @@ from gpucnn.training.value_kind import (
 
 LARGEST_FILE = 1 << 20
 """Bytes of a configuration; a file that has more is something else."""
-
-LONGEST_NAME = 60
-"""Characters of an unknown setting that are compared with known ones."""
 
 BESIDE = ("create", "preprocess", "class_names", "versions")
 """What stands beside the settings in a run's config.json."""
@@ -228,8 +225,8 @@ class RunConfig:
         """
         for name, value in values.items():
             if name not in settings():
-                nearest = difflib.get_close_matches(name[:LONGEST_NAME], settings(), 1)
-                hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(settings())}"
+                like = nearest(name, settings())
+                hint = f"did you mean {like}?" if like else f"expected one of {', '.join(settings())}"
                 flat = "; settings stand in no [table]" if isinstance(value, dict) else ""
                 raise ConfigError(f"{source}: unknown setting {shown(name)}; {hint}{flat}")
         try:

@@ -2,7 +2,7 @@
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, as_array, xp_of
-from gpucnn.checks import as_count, shape_text
+from gpucnn.checks import as_count, labels_fix, shape_text
 from gpucnn.errors import DTypeError, ShapeError
 
 
@@ -18,9 +18,10 @@ def in_top_k(logits: Array, labels: Array, k: int) -> Array:
     if labels.dtype.kind not in "iu":
         raise DTypeError(f"in_top_k: labels must be integers, got {labels.dtype}; convert with astype('int64')")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        fix = labels_fix(labels.shape, len(logits) if logits.ndim else None)
         raise ShapeError(
             f"in_top_k: expected logits (N, classes) and labels (N,), got {shape_text(logits.shape)} and "
-            f"{shape_text(labels.shape)}"
+            f"{shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
         )
     xp = xp_of(logits, labels)
     classes = xp.arange(logits.shape[1])

@@ -1,13 +1,12 @@
 """Kinds of plain values: what a setting may be, whether it comes from Python, TOML, JSON or as text from a command line."""
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from gpucnn.checks import is_int
+from gpucnn.checks import is_int, matching, nearest
 from gpucnn.errors import ArgumentError
 
 LONGEST_SHOWN = 60
@@ -108,7 +107,7 @@ class Text(Kind):
 
 @dataclass(frozen=True)
 class Name(Kind):
-    """One of the names that `names` gives; a wrong one is answered with the nearest."""
+    """One of the names that `names` gives, in whatever capitals; a wrong one is answered with the nearest."""
 
     names: Callable[[], Sequence[str]]
     expected: str = "a name"
@@ -180,11 +179,15 @@ BETWEEN_0_AND_1 = Number("a number between 0 and 1", lambda value: 0 < value < 1
 
 
 def known(name: str, names: Sequence[str], what: str) -> str:
-    """`name`, if it is one of `names`. ArgumentError, which calls it a `what` and suggests the nearest, if it is not."""
-    if name in names:
-        return name
-    nearest = difflib.get_close_matches(name[:LONGEST_SHOWN], names, 1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    """That of `names` which is `name` but for capitals, hyphens and underscores.
+
+    ArgumentError, which calls it a `what` and suggests the nearest, if there is none.
+    """
+    found = matching(name, names)
+    if found is not None:
+        return found
+    like = nearest(name, names)
+    hint = f"; did you mean {like}?" if like else ""
     raise ArgumentError(f"unknown {what} {shown(name)}, expected one of {', '.join(names)}{hint}")
 
 

@@ -81,6 +81,9 @@ def test_gradient_one_rounding_from_a_kink(
     backend: Backend, name: str, kink: float, below: float, above: float, dtype: type
 ) -> None:
     x = np.nextafter(np.full(2, kink, dtype), np.array([-INF, INF], dtype))
+    if kink == 0:  # CuPy's ufuncs take subnormal numbers for 0: the next that is none
+        x = np.array([-1, 1], dtype) * np.finfo(dtype).tiny
+    assert (np.abs(x) >= np.finfo(dtype).tiny).all()
     np.testing.assert_allclose(values_and_gradients(backend, ALL[name], x, dtype)[1], [below, above], rtol=1e-6)
 
 

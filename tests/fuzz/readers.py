@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import struct
+import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,17 +14,21 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save
+from scipy.io import savemat
 
 from gpucnn import models
 from gpucnn.backend import Device
 from gpucnn.cli.runs import as_json, lines
 from gpucnn.cli.trained_run import load_run
-from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
+from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_cifar100, read_idx, read_image
+from gpucnn.data.mnist import find_mnist
+from gpucnn.data.svhn import read_svhn
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.optim import ReduceOnPlateau
 from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
 from gpucnn.training.checkpoint import _checksum
 from tests.data.idx_files import idx
+from tests.data.set_files import pixels, python_2_batch, write_batch, write_table
 from tests.fuzz.mutation import mutated, mutated_json
 from tests.training.small_run import assert_same, small_trainer
 
@@ -110,6 +115,195 @@ class Cifar(Reader):
         images, labels, _, _ = read_cifar10(self.folder)
         assert images.shape == (len(labels), 3, 32, 32)
         assert labels.max() < 10
+
+
+class CifarPython(Reader):
+    """Pickles, changed as bytes, and in what their opcodes say."""
+
+    name, file_name = "CIFAR-10, Python", "data_batch_1"
+    tokens = (b"cposix\nsystem\n", b"cnumpy\ndtype\n", b"c_codecs\nencode\n", b"R", b"b", b"(", b"t", b"\x85", b"}", b"]", b"e", b"u", b"s", b".",
+              b"\x8e" + b"\xff" * 8, b"T\xff\xff\xff\x7f", b"X\xff\xff\xff\xff", b"r\xff\xff\xff\xff", b"j\xff\xff\xff\xff", b"\x8b\xff\xff\xff\x7f",
+              b"\x95" + b"\xff" * 8, b"Q", b"I9\n", b"L" + b"9" * 5000 + b"L\n", b"\x93", b"\x96" + b"\x7f" * 8)  # fmt: skip
+
+    def valid_files(self) -> list[bytes]:
+        path, files = self.folder / "valid", []
+        for protocol in (0, 2, 5):
+            write_batch(path, pixels(2, 3, 32, 32) % 16, protocol, labels=[3, 9])
+            files.append(path.read_bytes())
+        path.unlink()
+        return [*files, python_2_batch(pixels(2, 3, 32, 32), [1, 0])]
+
+    def prepare(self) -> None:
+        (self.folder / "test_batch").write_bytes(self.valid[1])
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """Every other time within the opcodes alone, as pixels are most of the bytes."""
+        content = self.valid[draw.integers(len(self.valid))]
+        if draw.integers(2):
+            return mutated(content, self.valid, self.tokens, draw)
+        start = content.find(b"data") - 40
+        end = start + 260
+        return (
+            content[: max(start, 0)]
+            + mutated(content[max(start, 0) : end], self.valid, self.tokens, draw)
+            + content[end:]
+        )
+
+    def read(self) -> None:
+        images, labels, _, _ = read_cifar10(self.folder)
+        assert (images.dtype, images.shape) == (np.dtype(np.uint8), (len(labels), 3, 32, 32))
+        assert labels.max() < 10
+
+
+class Cifar100(Reader):
+    name, file_name = "CIFAR-100", "train.bin"
+
+    def valid_files(self) -> list[bytes]:
+        return [bytes([label, 99 - label]) + bytes(3072) for label in (0, 19)]
+
+    def prepare(self) -> None:
+        (self.folder / "test.bin").write_bytes(self.valid[0])
+
+    def read(self) -> None:
+        found = read_cifar100(self.folder, "coarse")
+        assert found.train_images.shape == (len(found.train_labels), 3, 32, 32)
+        assert found.train_labels.max() < 20
+
+
+class Cifar100Names(Cifar100):
+    name, file_name = "CIFAR-100, names", "coarse_label_names.txt"
+    tokens = (b"\n", b"\r", b"\0", b"\xff", "\u2028".encode(), b"a\n" * 40)
+
+    def valid_files(self) -> list[bytes]:
+        return ["\n".join(f"name {place}" for place in range(20)).encode() + end for end in (b"", b"\n")]
+
+    def prepare(self) -> None:
+        for name in ("train.bin", "test.bin"):
+            (self.folder / name).write_bytes(super().valid_files()[0])
+
+    def read(self) -> None:
+        super().read()
+        names = read_cifar100(self.folder, "coarse").class_names
+        assert len(set(names)) == 20
+        assert all(map(str.isprintable, names))
+
+
+class Mat(Reader):
+    """SVHN's files, changed as they are, and before their arrays are compressed."""
+
+    name, file_name = "SVHN", "train_32x32.mat"
+    tokens = (b"\x0e\0\0\0", b"\x0f\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0\1\0X\0\0\0", b"\6\0\0\0\x08\0\0\0", b"MI",
+              b"\x11\0\0\0", b"\2\0\0\0\xff\xff\xff\xff")  # fmt: skip
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for compress in (False, True):
+            for kind in (np.uint8, np.float64):
+                content = io.BytesIO()
+                arrays = {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([[1], [10]], kind)}
+                savemat(content, arrays, do_compression=compress)
+                files.append(content.getvalue())
+        return files
+
+    def prepare(self) -> None:
+        (self.folder / "test_32x32.mat").write_bytes(self.valid[0])
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """Two times of three within what describes an array, as pixels are most of the bytes; then maybe compressed."""
+        if draw.integers(3) == 0:
+            return super().changed(draw)
+        content = self.valid[draw.integers(2)]
+        end = 128 + 8 + int.from_bytes(content[132:136], "little")
+        described = mutated(content[128:200], [content], self.tokens, draw) + content[200:end]
+        if draw.integers(2):
+            described = zlib.compress(described)
+            described = struct.pack("<II", 15, len(described)) + described
+        return content[:128] + described + content[end:]
+
+    def read(self) -> None:
+        found = read_svhn(self.folder)
+        assert found.train_images.shape == (len(found.train_labels), 3, 32, 32)
+        assert found.train_labels.max() < 10
+
+
+class Npz(Reader):
+    """Keras's mnist.npz, changed as it is, and in one of its arrays."""
+
+    name, file_name = "mnist.npz", "mnist.npz"
+    tokens = (b"PK\x01\x02", b"PK\x05\x06", b"PK\x03\x04", b"\xff\xff\xff\xff", b"\x0e\0", b"\x0c\0", b"\x5d\0")
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for save_arrays in (np.savez, np.savez_compressed):
+            content = io.BytesIO()
+            save_arrays(content, **self.arrays())
+            files.append(content.getvalue())
+        return files
+
+    @staticmethod
+    def arrays() -> dict[str, Any]:
+        images, labels = np.zeros((2, 28, 28), np.uint8), np.array([3, 9])
+        return {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        if draw.integers(2):
+            return super().changed(draw)
+        content = io.BytesIO()
+        which = list(self.arrays())[draw.integers(4)]
+        compression = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)[draw.integers(4)]
+        with zipfile.ZipFile(content, "w", compression) as archive:
+            for name, array in self.arrays().items():
+                inside = io.BytesIO()
+                np.save(inside, array)
+                plain = inside.getvalue()
+                # A constant time, so that the number of a file decides it.
+                entry = zipfile.ZipInfo(f"{name}.npy")
+                entry.compress_type = compression if name == which else zipfile.ZIP_DEFLATED
+                changed = mutated(plain[:140], [plain], Npy.tokens, draw) + plain[140:]
+                archive.writestr(entry, changed if name == which else plain)
+        return content.getvalue()
+
+    def read(self) -> None:
+        found = find_mnist(self.folder)
+        assert found.train_images.shape == (len(found.train_labels), 1, 28, 28)
+        assert 0 <= found.train_labels.min() <= found.train_labels.max() < 10
+
+
+class Table(Reader):
+    """Kaggle's tables."""
+
+    name, file_name = "Kaggle's table", "train.csv"
+    tokens = (
+        b",",
+        b"\n",
+        b'"',
+        b"\0",
+        b"\xff",
+        b"label",
+        b"-1",
+        b"1.0",
+        b"nan",
+        b"9" * 30,
+        b"#",
+        b"\r",
+        b"\xef\xbb\xbf",
+        b" ",
+        b"256",
+        b"\n\n",
+    )
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for labels, header in (([1, 2, 0, 3], True), ([1, 2, 0, 3], False)):
+            write_table(self.folder / "valid", pixels(4, 28, 28), labels, header)
+            files.append((self.folder / "valid").read_bytes())
+        (self.folder / "valid").unlink()
+        return files
+
+    def read(self) -> None:
+        found = find_mnist(self.folder)
+        assert found.train_images.shape == (len(found.train_labels), 1, 28, 28)
+        assert 0 <= found.train_labels.min() <= found.train_labels.max() < 10
 
 
 class Picture(Reader):
@@ -515,6 +709,6 @@ class TimesFile(LinesFile):
 
 
 READERS: list[type[Reader]] = [
-    Idx, IdxGzip, Cifar, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
+    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
     SummaryFile, TimesFile,
 ]  # fmt: skip

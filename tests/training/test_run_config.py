@@ -106,7 +106,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": "unet"}, "model: unet labels every pixel, and images have one label here; choose a classifier"),
     ({"model": 5}, "model: expected a name, got 5"),
     ({"model": ["lenet5"]}, "model: expected a name, got ['lenet5']"),
-    ({"data": "minst"}, "data: unknown name 'minst', expected one of digits, mnist, fashion-mnist, cifar10, folder; did you mean mnist?"),
+    ({"data": "minst"}, "data: unknown name 'minst', expected one of digits, mnist, fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, emnist-byclass, emnist-bymerge, emnist-balanced, emnist-letters, emnist-digits, emnist-mnist, folder; did you mean mnist?"),
     ({"data": "folder", "mode": "gray"}, "mode: unknown name 'gray', expected one of rgb, grey; did you mean grey?"),
     ({"data": "cifar10", "mode": "grey"}, "mode is grey, but the images of cifar10 are as they are; leave it out, or choose data folder"),
     ({"data_dir": ""}, "data_dir: expected text, got ''"),

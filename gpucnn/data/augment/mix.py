@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_count, as_number, shape_text
+from gpucnn.checks import as_count, as_number, labels_fix, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 
 Mix: TypeAlias = Callable[[Array, Array, np.ndarray, int, int, int], tuple[Array, Array]]
@@ -46,7 +46,10 @@ def mixed_labels(owner: str, labels: Array, partners: Array, shares: np.ndarray,
     """
     classes = as_count(num_classes, f"{owner}: num_classes")
     if labels.shape != shares.shape:
-        raise ShapeError(f"{owner}: expected labels {shape_text(shares.shape)}, got {shape_text(labels.shape)}")
+        fix = labels_fix(labels.shape, len(shares))
+        raise ShapeError(
+            f"{owner}: expected labels {shape_text(shares.shape)}, got {shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
+        )
     if labels.dtype.kind not in "iu":
         raise DTypeError(f"{owner}: labels must be integers, got {labels.dtype}")
     xp = xp_of(labels)

@@ -1,0 +1,79 @@
+"""EMNIST: handwritten digits and letters, in six splits. Images lie in its files with rows and columns exchanged.
+
+Source: Cohen, Afshar, Tapson and van Schaik, "EMNIST: an extension of MNIST to handwritten letters", 2017.
+"""
+
+import string
+from pathlib import Path
+
+import numpy as np
+
+from gpucnn.data.idx import idx_names
+from gpucnn.data.layout import Arrays, Form, find_file, read_first
+from gpucnn.data.mnist import read_pair, read_tables
+from gpucnn.errors import DataError
+
+_MERGED = (*string.digits, *string.ascii_uppercase, *"abdefghnqrt")
+"""Small letters whose capitals look alike are one class with them."""
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "byclass": (*string.digits, *string.ascii_uppercase, *string.ascii_lowercase),
+    "bymerge": _MERGED,
+    "balanced": _MERGED,
+    "letters": tuple(string.ascii_uppercase),
+    "digits": tuple(string.digits),
+    "mnist": tuple(string.digits),
+}
+"""Of each split, by label, as its mapping file has them; a letter of "letters" is both the capital and the small one."""
+
+FIRST_LABEL = {"letters": 1}
+CHUNK = 10_000
+"""Images that are turned at a time, so that the others need no second place in memory."""
+
+
+def read_emnist(folder: Path, split: str) -> Arrays:
+    """The split "byclass", "bymerge", "balanced", "letters", "digits" or "mnist" in `folder`, or below it.
+
+    Of its four IDX files, plain or .gz, or of two tables. Images are upright, bytes (N, 1, 28, 28), labels from 0 on.
+    Raises DataError if files are missing, damaged, or do not go together.
+    """
+    names = tuple(
+        f"emnist-{split}-{part}-{kind}-ubyte" for part in ("train", "test") for kind in ("images-idx3", "labels-idx1")
+    )
+    tables = f"emnist-{split}-train.csv", f"emnist-{split}-test.csv"
+    forms = (
+        Form(tuple(idx_names(name) for name in names), "", lambda place: _read_files(place, names, split)),
+        Form(
+            ((tables[0],), (tables[1],)),
+            " and ".join(tables),
+            lambda place: _read_csv(place / tables[0], place / tables[1], split),
+        ),
+    )
+    origin = f'its gzip.zip of NIST holds them, and torchvision.datasets.EMNIST(split="{split}") downloads it'
+    return read_first(folder, ("gzip", "raw", "raw/gzip", "EMNIST/raw", "EMNIST/raw/gzip"), forms, origin)
+
+
+def _read_files(folder: Path, names: tuple[str, ...], split: str) -> Arrays:
+    paths = [find_file(folder, idx_names(name)) for name in names]
+    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
+    if missing:
+        raise DataError(
+            f"no {', no '.join(missing)} in {folder}; put the four files {', '.join(names)} (plain or .gz) there, or name "
+            f"their folder with --data-dir"
+        )
+    found = [path for path in paths if path is not None]
+    classes, first = len(CLASS_NAMES[split]), FIRST_LABEL.get(split, 0)
+    train, test = (read_pair(found[place], found[place + 1], classes, first) for place in (0, 2))
+    return Arrays(_upright(train[0]), train[1], _upright(test[0]), test[1])
+
+
+def _read_csv(train: Path, test: Path, split: str) -> Arrays:
+    found = read_tables(train, test, len(CLASS_NAMES[split]), FIRST_LABEL.get(split, 0))
+    return found._replace(train_images=_upright(found.train_images), test_images=_upright(found.test_images))
+
+
+def _upright(images: np.ndarray) -> np.ndarray:
+    """Square images (N, 1, S, S) with rows and columns exchanged, in their own memory."""
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK]
+        part[:] = part.swapaxes(2, 3).copy()
+    return images

@@ -1,0 +1,61 @@
+"""The forms in which the files of one data set are found: their names, and the folders that archives and libraries put them in."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gpucnn.errors import DataError
+
+
+class Arrays(NamedTuple):
+    """What is in the files of a data set: bytes (N, C, H, W) and labels (N,) from 0 on, to train and to test on."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...] = ()
+    """Where the files tell them."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the files, a line each."""
+
+
+class Form(NamedTuple):
+    """One form in which a data set comes."""
+
+    files: tuple[tuple[str, ...], ...]
+    """Of each file that is needed, the names that it may have, in which * stands for anything."""
+    told: str
+    """The files in a few words, for messages."""
+    read: Callable[[Path], Arrays]
+    """Of the folder that holds them. DataError, which names the file, if one is missing or damaged."""
+
+
+def find_file(folder: Path, names: Sequence[str]) -> Path | None:
+    """The file in `folder` that has the first of `names`, or None."""
+    return next((path for name in names for path in sorted(folder.glob(name)) if path.is_file()), None)
+
+
+def read_first(folder: Path, below: Sequence[str], forms: Sequence[Form], origin: str) -> Arrays:
+    """The data set in `folder`, or in the first of the folders `below` it, in the first of `forms` that is there.
+
+    One that is whole goes before one that lacks a file. Raises DataError, which tells all that was looked for and the
+    `origin` of such files, if there is none.
+    """
+    if folder.is_file():
+        raise DataError(f"{folder}: is a file; give the folder that holds it, {folder.parent}")
+    places = [folder, *(folder / name for name in below)]
+    for enough in (all, any):
+        for place in places:
+            for form in forms:
+                if enough(find_file(place, names) for names in form.files):
+                    return form.read(place)
+    others = "".join(f", or {form.told}" for form in forms[1:] if form.told)
+    try:
+        return forms[0].read(folder)
+    except DataError as error:
+        raise DataError(
+            f"{error}{others}; they were looked for there and in {', '.join(below)} below; {origin}"
+        ) from None
