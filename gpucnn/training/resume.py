@@ -47,8 +47,8 @@ class ResumedRun(NamedTuple):
         return _other_rate(self.ready, self.ready.config.epochs + 1, _steps(self.checkpoint)) is None
 
 
-def resume(path: str | os.PathLike[str], **changes: Any) -> ResumedRun:
-    """Take up the run in the folder `path`, with its own configuration but for `changes`, which are some of CHANGEABLE.
+def resume(path: str | os.PathLike[str] | RunFolder, **changes: Any) -> ResumedRun:
+    """Take up the run in the folder `path`, or in a RunFolder, with its own configuration but for `changes`, which are some of CHANGEABLE.
 
     Whenever and however often it was stopped, the run then ends as the one that never was: weights, optimizer state, average
     and metrics are the same, to the bit. That holds for the same files of the data set, the same versions of gpucnn, NumPy,
@@ -60,12 +60,17 @@ def resume(path: str | os.PathLike[str], **changes: Any) -> ResumedRun:
     A larger `epochs` is taken where that run is, to the bit, the one of so many epochs from the beginning. It is not where
     the schedule had given other rates already, as one that is laid out for the whole run mostly does.
 
-    Raises RunError if there is no run, no checkpoint that is whole, or one that does not fit; ConfigError for changes that
-    would make another run, DeviceError if the device does not work, DataError if the data set's files are missing.
+    Raises RunError if there is no run, no checkpoint that is whole, or one that does not fit, and if another process is going
+    on with the run; ConfigError for changes that would make another run, DeviceError if the device does not work, DataError
+    if the data set's files are missing.
     """
-    folder = RunFolder(path)
-    if not folder.checkpoints.files():
-        folder.read_config()
+    folder = path if isinstance(path, RunFolder) else RunFolder(path)
+    folder.check_begun()
+    with folder.lock:
+        return _taken_up(folder, changes)
+
+
+def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
     checkpoint = folder.checkpoints.load()
     for name in changes:
         if name not in CHANGEABLE:
