@@ -79,10 +79,12 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     if config.validation:
         images += f", measured on {len(ready.test_loader.dataset):,} more"
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
+    doubles = 0 if ready.images is None else ready.images.doubles()
     return [
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
+        *([f"{doubles:,} test images have the very bytes of training images: remove one of each"] if doubles else []),
     ]
 
 

@@ -13,7 +13,8 @@ from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.preprocess import Preprocess
-from gpucnn.data.subset import Subset, split
+from gpucnn.data.split import split
+from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 
 FOLDER = "folder"
@@ -97,13 +98,13 @@ def load(
     """The data set called `name`, its images fitted to `image_size` (by default their own).
 
     `folder` holds its files, by default data/NAME; the digits need none. That of the data set "folder" holds train/CLASS
-    and test/CLASS with image files, or just CLASS, and then a fifth of the images of each class is for testing, the same
-    every time; it needs an `image_size`, and has a `mode`, "rgb" (default) or "grey".
+    and test/CLASS with image files, or just CLASS, and then about a fifth of the images of each class is for testing, by
+    their names, see `split`; it needs an `image_size`, and has a `mode`, "rgb" (default) or "grey".
 
     Raises ArgumentError for an unknown name, a size smaller than the images, or a mode where there is none; DataError if
     files are missing or damaged.
     """
-    place = Path("data") / name if folder is None else Path(folder)
+    place = folder_of(name, folder)
     if name == FOLDER:
         return _load_folder(place, image_size, mode or "rgb")
     known = _source(name)
@@ -120,6 +121,11 @@ def load(
         preprocess,
         known.augment,
     )
+
+
+def folder_of(name: str, folder: str | os.PathLike[str] | None) -> Path:
+    """The folder of the files of the data set called `name`, if `folder` is what was asked for; None for the usual one."""
+    return Path("data") / name if folder is None else Path(folder)
 
 
 def _source(name: str) -> Source:

@@ -44,25 +44,6 @@ def _start_on_linux(pid: int) -> str | None:
     return f"{boot} {fields[18]}"  # field 22 of proc(5): ticks from boot to its start
 
 
-def _start_on_windows(pid: int) -> str | None:
-    if sys.platform != "win32":  # for the type checker
-        return None
-    import ctypes
-
-    kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-    kernel32.OpenProcess.restype = ctypes.c_void_p
-    handle = ctypes.c_void_p(kernel32.OpenProcess(QUERY_LIMITED_INFORMATION, False, pid))
-    if not handle:
-        return "" if ctypes.get_last_error() == ACCESS_DENIED else None
-    try:
-        status, times = ctypes.c_ulong(), [ctypes.c_ulonglong() for _ in range(4)]
-        kernel32.GetExitCodeProcess(handle, ctypes.byref(status))
-        kernel32.GetProcessTimes(handle, *map(ctypes.byref, times))
-        return str(times[0].value) if status.value == STILL_ACTIVE else None
-    finally:
-        kernel32.CloseHandle(handle)
-
-
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -71,3 +52,21 @@ def _exists(pid: int) -> bool:
     except OSError:  # another user's
         pass
     return True
+
+
+if sys.platform == "win32":
+    import ctypes
+
+    def _start_on_windows(pid: int) -> str | None:
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel32.OpenProcess.restype = ctypes.c_void_p
+        handle = ctypes.c_void_p(kernel32.OpenProcess(QUERY_LIMITED_INFORMATION, False, pid))
+        if not handle:
+            return "" if ctypes.get_last_error() == ACCESS_DENIED else None
+        try:
+            status, times = ctypes.c_ulong(), [ctypes.c_ulonglong() for _ in range(4)]
+            kernel32.GetExitCodeProcess(handle, ctypes.byref(status))
+            kernel32.GetProcessTimes(handle, *map(ctypes.byref, times))
+            return str(times[0].value) if status.value == STILL_ACTIVE else None
+        finally:
+            kernel32.CloseHandle(handle)

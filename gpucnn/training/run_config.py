@@ -43,7 +43,7 @@ LARGEST_FILE = 1 << 20
 LONGEST_NAME = 60
 """Characters of an unknown setting that are compared with known ones."""
 
-BESIDE = ("create", "preprocess", "class_names", "versions")
+BESIDE = ("create", "preprocess", "class_names", "images", "versions")
 """What stands beside the settings in a run's config.json."""
 
 

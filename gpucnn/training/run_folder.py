@@ -1,6 +1,7 @@
 """The folder that a training run is kept in.
 
 config.json           what was asked for, and what the model needs to be built and fed again
+images-1a2b....jsonl  of images in files: which ones it learns from and is measured on, see `ImageList`
 metrics.jsonl         one line for every finished epoch; the same run writes the same lines
 times.jsonl           how long each of them took; of an epoch that was resumed, its last part
 model.safetensors     the parameters after the last finished epoch
@@ -28,6 +29,7 @@ from gpucnn.layers import Layer
 from gpucnn.training.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import CheckpointFolder, save_checkpoint
+from gpucnn.training.image_list import ImageList
 from gpucnn.training.model_file import load_model, save_model
 from gpucnn.training.run_lock import NAME as LOCK
 from gpucnn.training.run_lock import RunLock
@@ -44,7 +46,8 @@ class RunFolder:
     An earlier run there stays until the first model or checkpoint of a new one is written, and so is only replaced by
     something better than nothing; `go_on` makes the earlier run the one that is added to.
 
-    Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run.
+    Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. `images` are the files that the run which
+    is written learns from, which its config's entry "images" must name; None if its images are no files.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -57,6 +60,7 @@ class RunFolder:
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
         self.summary_file = self.path / "summary.json"
         self.lock = RunLock(self.path)
+        self.images: ImageList | None = None
         self._is_ours = False
 
     @classmethod
@@ -179,6 +183,35 @@ class RunFolder:
                 raise RunError(f"{self.config_file}: no entry {key!r} as gpucnn train writes it")
         return dict(config)
 
+    def test_total(self) -> int | None:
+        """How many test images the run was measured on; None if it does not tell."""
+        try:
+            if not self.summary_file.exists():
+                if self.read_config().get("validation"):
+                    return None  # its epochs were measured on other images
+                return int(json.loads(self.metrics_file.read_text(encoding="utf-8").splitlines()[-1])["test_total"])
+            return int(json.loads(self.summary_file.read_text(encoding="utf-8"))["test_total"])
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
+            return None
+
+    def read_images(self, config: Mapping[str, Any]) -> ImageList | None:
+        """The images of the run, or of its checkpoint, with this `config`; None if it has no list of them.
+
+        RunError if it has one which cannot be read.
+        """
+        name = config.get("images")
+        if name is None:
+            return None
+        path = self.path / str(name)
+        try:
+            images = ImageList.from_text(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RunError(f"{path}: the list of the run's images cannot be read ({reason}); put it back") from None
+        if images.file_name != name:
+            raise RunError(f"{path}: not the list of the run's images (its content was changed); put it back")
+        return images
+
     def load_model(self) -> Layer:
         """The model with its parameters, on the CPU, in evaluation mode. RunError if it cannot be built from here."""
         parameters, create = load_model(self.model_file)
@@ -207,7 +240,12 @@ class RunFolder:
             raise RunError(f"{self.path}: holds files that are no run of gpucnn; choose another --out") from None
 
     def _announce(self, config: dict[str, Any]) -> None:
-        """Write the config into a folder without a run first, so that what follows is known as part of one."""
+        """Write the config into a folder without a run first, so that what follows is known as part of one.
+
+        And the list of images in any case: from the first checkpoint on nothing that it needs may be missing.
+        """
+        if not self._is_ours and self.images is not None:
+            write_atomically(self.path / self.images.file_name, self.images.text().encode())
         if not self._is_ours and not self.config_file.exists():
             _write_json(self.config_file, config)
 
@@ -216,8 +254,10 @@ class RunFolder:
         if self._is_ours:
             return
         files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
-        for path in (*files, *self.checkpoints.files(), *self.path.glob("failure-step-*.safetensors")):
-            if path != first_file:
+        lists = self.path.glob("images-*.jsonl")
+        kept = (first_file, None if self.images is None else self.path / self.images.file_name)
+        for path in (*files, *lists, *self.checkpoints.files(), *self.path.glob("failure-step-*.safetensors")):
+            if path not in kept:
                 path.unlink(missing_ok=True)
         _write_json(self.config_file, config)
         self._is_ours = True
