@@ -10,7 +10,7 @@ VARIABLES = {
     "MV2_COMM_WORLD_SIZE": "mpiexec -n 1",  # MVAPICH2
     "JSM_NAMESPACE_SIZE": "jsrun -n 1",
     "FLUX_JOB_SIZE": "flux run -n 1",
-    "WORLD_SIZE": "no torchrun",
+    "WORLD_SIZE": "without torchrun",
     "SLURM_STEP_NUM_TASKS": "srun -n 1",
     "SLURM_NTASKS": "srun -n 1",
 }
@@ -18,15 +18,10 @@ VARIABLES = {
 
 
 def check_single_process(environment: Mapping[str, str]) -> None:
-    """ConfigError, with the fix, if a launcher has started this command several times: each would train the same.
-
-    Slurm's number of tasks, SLURM_NTASKS, is that of the job, which a script of sbatch sees, too: there, one process that
-    runs without srun is one. srun tells its own number beside it, and so does salloc's shell, where it has a step. Nothing
-    tells a process in a shell of salloc without one from a task of srun, and it is refused.
-    """
+    """ConfigError, with the fix, if a launcher has started this command several times: each would train the same."""
     for variable, fix in VARIABLES.items():
         size = environment.get(variable, "")
-        if not size.isdecimal() or int(size) < 2 or (variable == "SLURM_NTASKS" and _is_alone(environment)):
+        if not size.isdecimal() or int(size) < 2 or (variable == "SLURM_NTASKS" and _is_no_task_of_srun(environment)):
             continue
         raise ConfigError(
             f"one of {size} processes that were started together ({variable} is {size}): each would train the same model, as "
@@ -34,9 +29,15 @@ def check_single_process(environment: Mapping[str, str]) -> None:
         )
 
 
-def _is_alone(environment: Mapping[str, str]) -> bool:
-    """Whether Slurm's job may have several tasks, but this is none of those that srun started together."""
+def _is_no_task_of_srun(environment: Mapping[str, str]) -> bool:
+    """Whether SLURM_NTASKS is what a job may start, and this process is not one of those that srun started.
+
+    A script of sbatch and a shell of salloc see the job's number, too. srun gives its tasks numbers of their own, and that of
+    their step; a script of sbatch has the number 0, and tells that it is one.
+    """
     if "SLURM_STEP_NUM_TASKS" in environment:
-        return True  # and it was 1
-    is_step = "SLURM_STEP_ID" in environment or "SLURM_STEPID" in environment
-    return environment.get("ENVIRONMENT") == "BATCH" and environment.get("SLURM_PROCID") == "0" and not is_step
+        return True  # and it is 1
+    if "SLURM_STEP_ID" in environment or "SLURM_JOB_ID" not in environment:
+        return False
+    task = environment.get("SLURM_PROCID")
+    return task is None or (task == "0" and environment.get("ENVIRONMENT") == "BATCH")

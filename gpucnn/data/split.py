@@ -18,7 +18,7 @@ def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Subset, Subset
     """Two parts of `dataset`, the first with this share of each class, e.g. 0.8, and the rest.
 
     Which samples go where is a function of `seed`; both parts keep their order. An image in a file goes where a draw for its
-    class and its name says, so that it stays there when others come and go; each class then has its share to within half of
+    class and its name says, so that it stays there when others come and go; each class then has its share to within a third of
     the smaller part's, and an image at least in either part if it has two. Raises ArgumentError unless 0 < share < 1, or if a
     part would be empty.
     """
@@ -58,7 +58,7 @@ def _draws(dataset: Dataset, names: "tuple[str, ...]", seed: int) -> np.ndarray:
 def _rest(draws: np.ndarray, share: float) -> int:
     """How many images of a class, with these draws, go into the second part."""
     count, rest = len(draws), 1 - share
-    slack = min(share, rest) / 2
+    slack = min(share, rest) / 3
     least, most = math.ceil((rest - slack) * count - 1e-9), math.floor((rest + slack) * count + 1e-9)
     drawn = int(np.count_nonzero(draws < rest))
     return min(max(drawn, least, 1), max(most, 1), count - 1)

@@ -21,6 +21,9 @@ LEARNED = ("train", "validation")
 """Parts whose images a run has seen; "test" is the other one."""
 
 ALL = (*LEARNED, "test")
+ENTRY = "images"
+"""In a run's config, which file has its list; there is none unless its images are files."""
+
 READERS = 8
 NAMED = 3
 """So many files are named in a message."""

@@ -19,7 +19,7 @@ from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, Pace
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
 from gpucnn.training.failure_file import FailureRecorder
-from gpucnn.training.image_list import ALL, LEARNED, ImageList, files_in
+from gpucnn.training.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
@@ -109,7 +109,7 @@ class PreparedRun:
             "preprocess": dataclasses.asdict(self.splits.preprocess),
             "class_names": self.splits.class_names,
             **self.config.to_json(),
-            **({} if self.images is None else {"images": self.images.file_name}),
+            **({} if self.images is None else {ENTRY: self.images.file_name}),
             "versions": versions_on(backend.choose_device(self.config.device).device),
         }
 

@@ -19,6 +19,7 @@ from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.training import recipe
 from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
+from gpucnn.training.image_list import ENTRY
 from gpucnn.training.notation import Choice
 from gpucnn.training.value_kind import (
     BETWEEN_0_AND_1,
@@ -43,7 +44,7 @@ LARGEST_FILE = 1 << 20
 LONGEST_NAME = 60
 """Characters of an unknown setting that are compared with known ones."""
 
-BESIDE = ("create", "preprocess", "class_names", "images", "versions")
+BESIDE = ("create", "preprocess", "class_names", "versions")
 """What stands beside the settings in a run's config.json."""
 
 
@@ -242,7 +243,7 @@ class RunConfig:
 
         Raises ConfigError, which starts with `source`, for an unknown setting, e.g. of a later gpucnn, or a wrong value.
         """
-        return cls.from_json({name: value for name, value in config.items() if name not in BESIDE}, source)
+        return cls.from_json({name: value for name, value in config.items() if name not in (*BESIDE, ENTRY)}, source)
 
     def to_json(self) -> dict[str, Any]:
         """All settings by name, as plain JSON values: `from_json` makes an equal RunConfig of them."""

@@ -29,7 +29,7 @@ from gpucnn.layers import Layer
 from gpucnn.training.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import CheckpointFolder, save_checkpoint
-from gpucnn.training.image_list import ImageList
+from gpucnn.training.image_list import ENTRY, ImageList
 from gpucnn.training.model_file import load_model, save_model
 from gpucnn.training.run_lock import NAME as LOCK
 from gpucnn.training.run_lock import RunLock
@@ -199,7 +199,7 @@ class RunFolder:
 
         RunError if it has one which cannot be read.
         """
-        name = config.get("images")
+        name = config.get(ENTRY)
         if name is None:
             return None
         path = self.path / str(name)
