@@ -84,7 +84,13 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
-        *([f"{doubles:,} test images have the very bytes of training images: remove one of each"] if doubles else []),
+        *(
+            [
+                f"{doubles:,} test {'image has' if doubles == 1 else 'images have'} the very bytes of training images: remove one of each"
+            ]
+            if doubles
+            else []
+        ),
     ]
 
 

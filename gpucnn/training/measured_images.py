@@ -51,7 +51,8 @@ def own_images(run: ImageList, splits: Splits, folder: Path, part: str) -> Measu
         )
     notes = [f"{folder}: {changes}"] if str(changes) else []
     if part == "test" and (doubles := run.doubles()):
-        notes.append(f"{doubles:,} of the run's test images have the very bytes of images that it was trained on")
+        have = "has" if doubles == 1 else "have"
+        notes.append(f"{doubles:,} of the run's test images {have} the very bytes of images that it was trained on")
     return Measured(Subset(whole, np.array(places)), f"the run's {part} images in {folder}", tuple(notes))
 
 
@@ -70,7 +71,9 @@ def other_images(run: ImageList | None, splits: Splits, folder: Path, part: str)
         raise RunError(f"{folder}: {which} that the run was trained on; give another --data-dir, or another --split")
     notes = []
     if part == "test" and seen.any():
-        notes.append(f"{folder}: {seen.sum():,} of its images are left out, as the run was trained on them")
+        notes.append(
+            f"{folder}: {seen.sum():,} of its images {'is' if seen.sum() == 1 else 'are'} left out, as the run was trained on them"
+        )
     if run is None:
         notes.append(
             "the run was made before runs kept lists of their images: it may have been trained on some of these"
