@@ -1,36 +1,52 @@
 """gpucnn: train convolutional neural networks on an NVIDIA GPU with CuPy, or on a laptop with NumPy, from one source."""
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
 
-from gpucnn import autograd as autograd
-from gpucnn import errors as errors
-from gpucnn import functions as functions
-from gpucnn import layers as layers
-from gpucnn.autograd import Tensor as Tensor
-from gpucnn.autograd import gradcheck as gradcheck
-from gpucnn.autograd import no_grad as no_grad
-from gpucnn.functions import convolve2d as convolve2d
-from gpucnn.functions import max_pooling as max_pooling
-
+TYPE_CHECKING = False  # typing's own takes a while to import
 if TYPE_CHECKING:
+    from gpucnn import autograd as autograd
+    from gpucnn import backend as backend
+    from gpucnn import checks as checks
     from gpucnn import data as data
+    from gpucnn import errors as errors
+    from gpucnn import functions as functions
+    from gpucnn import geometry as geometry
+    from gpucnn import kernels as kernels
+    from gpucnn import layers as layers
     from gpucnn import models as models
     from gpucnn import optim as optim
     from gpucnn import training as training
+    from gpucnn.autograd import Tensor as Tensor
+    from gpucnn.autograd import gradcheck as gradcheck
+    from gpucnn.autograd import no_grad as no_grad
+    from gpucnn.functions import convolve2d as convolve2d
+    from gpucnn.functions import max_pooling as max_pooling
 
 __version__ = "0.1.0"
 
-_AT_FIRST_USE = ("data", "models", "optim", "training")
+_MODULES = (
+    "autograd", "backend", "checks", "data", "errors", "functions", "geometry", "kernels", "layers", "models", "optim",
+    "training",
+)  # fmt: skip
+_HOMES = {
+    "Tensor": "autograd",
+    "gradcheck": "autograd",
+    "no_grad": "autograd",
+    "convolve2d": "functions",
+    "max_pooling": "functions",
+}
 
 
-def __getattr__(name: str) -> ModuleType:
-    # Imported when first looked at, so that `import gpucnn` costs little more than NumPy.
-    if name in _AT_FIRST_USE:
+def __getattr__(name: str) -> object:
+    # Imported when first looked at: the command line tells its version without NumPy, and so soon that Ctrl-C finds it ready.
+    if name in _MODULES:
         return importlib.import_module(f"gpucnn.{name}")
+    if name in _HOMES:
+        found = getattr(importlib.import_module(f"gpucnn.{_HOMES[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_AT_FIRST_USE])
+    return sorted({*globals(), *_MODULES, *_HOMES})

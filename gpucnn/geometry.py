@@ -205,7 +205,8 @@ def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Wi
     out_channels, channels_per_group = weight_shape[:2]
     in_channels = channels_per_group * groups
     check_images(owner, image_shape, in_channels)
-    return check_shape(owner, (image_shape[0], out_channels, *window.output_size(image_shape[2:4], owner)))
+    output_size = window.output_size((image_shape[2], image_shape[3]), owner)
+    return check_shape(owner, (image_shape[0], out_channels, *output_size))
 
 
 def conv1d_shape(owner: str, sequence_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
@@ -268,7 +269,8 @@ def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:
     if len(image_shape) != 4:
         fix = "add a batch axis: x[None]" if len(image_shape) == 3 else "pool images before flattening them"
         raise ShapeError(f"{owner}: expected input (N, C, H, W), got {shape_text(image_shape)}; {fix}")
-    return check_shape(owner, (*image_shape[:2], *window.output_size(image_shape[2:4], owner)))
+    output_size = window.output_size((image_shape[2], image_shape[3]), owner)
+    return check_shape(owner, (*image_shape[:2], *output_size))
 
 
 def linear_shape(owner: str, input_shape: Shape, weight_shape: Shape) -> Shape:

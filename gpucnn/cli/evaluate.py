@@ -10,16 +10,18 @@ from typing import Any
 
 from gpucnn import data
 from gpucnn.backend import choose_device
-from gpucnn.checks import names_text
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
-from gpucnn.cli.trained_run import load_run
-from gpucnn.data.image_folder import comparable, paths_of
-from gpucnn.errors import RunError
+from gpucnn.cli.trained_run import TrainedRun, load_run
+from gpucnn.data.catalog import FOLDER, folder_of
+from gpucnn.data.image_folder import paths_of
+from gpucnn.errors import ArgumentError, RunError
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation
+from gpucnn.training.measured_images import Measured, images_by_place, other_images, own_images, relabelled
 from gpucnn.training.text_table import shown, text_table
 
+DIGITS = "digits"
 HELP = "Measure the model of a run on its data set's test images, class by class."
 
 
@@ -31,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run_folder", metavar="RUN", help="a folder that gpucnn train made")
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="the folder of the data set's files (default: as in training)"
+        "--data-dir",
+        metavar="DIR",
+        help="the folder of the data set's files (default: as in training); of another folder of images all are measured, but "
+        "those that the run was trained on",
     )
     parser.add_argument("--split", type=choice(["test", "train"]), default="test", help="test (default) or train")
     parser.add_argument("--worst", type=count, default=0, metavar="N", help="list the N images with the highest loss")
@@ -44,33 +49,49 @@ def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn evaluate`."""
     device = choose_device(options.device)
     trained = load_run(options.run_folder, device.device)
-    name, preprocess = trained.config["data"], trained.preprocess
-    data_dir = options.data_dir or trained.config.get("data_dir")
-    splits = data.load(
-        name, None if data_dir is None else str(data_dir), preprocess.image_size, trained.config.get("mode")
-    )
-    if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
-        config_file = RunFolder(options.run_folder).config_file
-        raise RunError(f"{config_file}: its preprocess is not that of {name}, {splits.preprocess}")
-    if tuple(map(comparable, splits.class_names)) != tuple(map(comparable, trained.class_names)):
-        classes = [names_text(names) for names in (trained.class_names, splits.class_names)]
-        raise RunError(f"{options.run_folder}: trained on the classes {classes[0]}; the images are of {classes[1]}")
-    for note in splits.notes:
-        print(f"gpucnn evaluate: {note}", file=sys.stderr)
-    splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
+    measured, place = _measured(options, trained)
     check_writable(options.csv, options.json)
-    for note in splits.notes:
-        print(f"gpucnn evaluate: {note}", file=sys.stderr)
     print(device, flush=True)
-    images = splits.train if options.split == "train" else splits.test
+    for note in measured.notes:
+        print(f"gpucnn evaluate: {note}", file=sys.stderr)
+    images = measured.images
+    if measured.what:
+        print(f"measured: {len(images):,} images, {measured.what}", flush=True)
     found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)
     files = paths_of(images)
     if options.csv:
         Path(options.csv).write_text(found.confusion.csv(), encoding="utf-8")
     if options.json:
-        origin = {"run": options.run_folder, "data": name, "split": options.split}
+        origin = {"run": options.run_folder, "data": trained.config["data"], "split": options.split}
+        if trained.config["data"] == FOLDER:
+            origin["data_dir"] = str(place)
         write_json(options.json, {**origin, **as_json(found, files)})
     print("\n".join(lines(found, options.split, files)))
+
+
+def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measured, Path]:
+    """The images to measure, and the folder of the data set."""
+    name, preprocess, config = trained.config["data"], trained.preprocess, trained.config
+    run, own = RunFolder(options.run_folder), config.get("data_dir")
+    own_place = folder_of(name, None if own is None else str(own))
+    place = own_place if options.data_dir is None else Path(options.data_dir)
+    if options.data_dir is not None and name == DIGITS:
+        raise ArgumentError(f"--data-dir: the {name} come with gpucnn, and no folder is read; leave it out")
+    splits = data.load(name, place, preprocess.image_size, config.get("mode"))
+    if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
+        raise RunError(f"{run.config_file}: its preprocess is not that of {name}, {splits.preprocess}")
+    splits = relabelled(splits, trained.class_names, options.run_folder)
+    splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
+    if name != FOLDER:
+        return Measured(splits.train if options.split == "train" else splits.test, "", splits.notes), place
+    images = run.read_images(config)
+    if place.resolve() != own_place.resolve():
+        measured = other_images(images, splits, place, options.split)
+    elif images is None:
+        measured = images_by_place(splits, place, options.split, run.test_total())
+    else:
+        measured = own_images(images, splits, place, options.split)
+    return measured._replace(notes=(*splits.notes, *measured.notes)), place
 
 
 def lines(found: Evaluation, split: str, files: Sequence[Path] | None = None) -> list[str]:

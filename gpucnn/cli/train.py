@@ -1,14 +1,20 @@
 """`gpucnn train`: train a model on a data set and keep the run in a folder; or go on with such a run."""
 
 import argparse
+import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
+from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
 from gpucnn.data import ImageFolder, Splits
-from gpucnn.errors import ConfigError
+from gpucnn.errors import ConfigError, Terminated
 from gpucnn.training import (
     Callback,
     ProgressBar,
@@ -40,17 +46,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
-    if options.resume is not None:
-        _go_on(options)
-        return
-    ready = prepare(chosen_config(options))
-    _tell(ready.splits.notes)
-    config = ready.config
-    folder = RunFolder(options.out) if options.out else RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
-    trainer = ready.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
-    if not options.quiet:
-        print("\n".join(heading(ready, folder)), flush=True)
-    _finish(ready, folder, trainer)
+    check_single_process(os.environ)
+    with _sigterm_unwinds():
+        if options.resume is not None:
+            _go_on(options)
+        else:
+            _begin(options)
+
+
+def _begin(options: argparse.Namespace) -> None:
+    """Carry out `gpucnn train` of a new run."""
+    config = chosen_config(options)
+    with ExitStack() as until_the_end:
+        if options.out:  # before the data are read, as another process may be writing there
+            folder = RunFolder(options.out)
+            folder.prepare()
+            until_the_end.enter_context(_held(folder))
+        ready = prepare(config)
+        _tell(ready.splits.notes)
+        if not options.out:
+            folder = RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
+            until_the_end.enter_context(_held(folder))
+        trainer = ready.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
+        if not options.quiet:
+            print("\n".join(heading(ready, folder)), flush=True)
+        _finish(ready, folder, trainer)
 
 
 def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
@@ -63,10 +83,18 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     if isinstance(ready.splits.test, ImageFolder):
         images += _folders(ready.splits)
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
+    doubles = 0 if ready.images is None else ready.images.doubles()
     return [
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
+        *(
+            [
+                f"{doubles:,} test {'image has' if doubles == 1 else 'images have'} the very bytes of training images: remove one of each"
+            ]
+            if doubles
+            else []
+        ),
     ]
 
 
@@ -93,10 +121,17 @@ def _go_on(options: argparse.Namespace) -> None:
             f"{_options(refused)} would make another run of {options.resume}; with --resume can be given "
             f"{_options(CHANGEABLE)}"
         )
-    resumed = resume(options.resume, **given)
+    folder = RunFolder(options.resume)
+    folder.check_begun()
+    with folder.lock:
+        _go_on_with(resume(folder, **given), options.quiet)
+
+
+def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
+    """Train what is left of a run, or tell that it has finished."""
     ready, folder = resumed.ready, resumed.folder
     _tell([*resumed.notes, *ready.splits.notes])
-    trainer = resumed.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
+    trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)])
     epochs = ready.config.epochs
     assert epochs is not None
     if trainer.batch == 0 and (trainer.epoch >= epochs or trainer.stop_reason):
@@ -105,7 +140,7 @@ def _go_on(options: argparse.Namespace) -> None:
         if not folder.summary_file.exists():  # it was killed on the last inch
             _write_summary(ready, folder, trainer, scores)
         return
-    if not options.quiet:
+    if not quiet:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
         print("\n".join([*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]), flush=True)
     _finish(ready, folder, trainer)
@@ -146,6 +181,35 @@ def _finished_line(resumed: ResumedRun, trainer: Trainer, scores: dict[str, floa
         return f"{finished}; to train longer: gpucnn train --resume {shlex.quote(str(path))} --epochs N"
     schedule = resumed.ready.config.schedule
     return f"{finished}; to train longer, begin a new run: its schedule, {schedule}, is laid out for {epochs} epochs"
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """Inside, the folder is this process's alone. One to which nothing was written goes again."""
+    try:
+        with folder.lock:
+            yield
+    finally:
+        with suppress(OSError):  # there is something in it
+            folder.path.rmdir()
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Inside, SIGTERM raises Terminated wherever it comes, also before training begins, so that no lock stays behind."""
+    is_default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread() or not is_default:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated("stopped by SIGTERM")
 
 
 def _options(names: Sequence[str]) -> str:

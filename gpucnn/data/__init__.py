@@ -23,6 +23,6 @@ from gpucnn.data.image_folder import ImageFolder as ImageFolder
 from gpucnn.data.loader import DataLoader as DataLoader
 from gpucnn.data.preprocess import Preprocess as Preprocess
 from gpucnn.data.sampling import class_weights as class_weights
+from gpucnn.data.split import split as split
 from gpucnn.data.statistics import channel_statistics as channel_statistics
 from gpucnn.data.subset import Subset as Subset
-from gpucnn.data.subset import split as split

@@ -7,11 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-import numpy as np
-
-from gpucnn.checks import as_path, value_text
-from gpucnn.data import cifar, digits, mnist
-from gpucnn.checks import matching, nearest
+from gpucnn.checks import as_path, matching, nearest, value_text
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
@@ -20,7 +16,8 @@ from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
-from gpucnn.data.subset import Subset, split
+from gpucnn.data.split import split
+from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError
 
 FOLDER = "folder"
@@ -125,9 +122,10 @@ def load(
 ) -> Splits:
     """The data set called `name`, in whatever capitals, its images fitted to `image_size` (by default their own).
 
-    `folder` holds its files, by default data/NAME; the digits need none. That of the data set "folder" holds a folder of
-    images for each class, CLASS, and then a fifth of the images of each class is for testing, the same every time; or
-    train/CLASS and test/CLASS, and perhaps val/CLASS, which is `validation`. With train and val alone, val is what is
+    `folder` holds its files, or those below it where torchvision or an archive puts them, in any form that is read; it is
+    by default data/NAME, and the digits need none. That of the data set "folder" holds a folder of
+    images for each class, CLASS, and then about a fifth of the images of each class is for testing, by their names, see
+    `split`; or train/CLASS and test/CLASS, and perhaps val/CLASS, which is `validation`. With train and val alone, val is what is
     tested with. These may be called Training, valid, test_set, ..., see `folder_parts.NAMES`. It needs an `image_size`, and
     has a `mode`, "rgb" (default) or "grey".
 
@@ -135,7 +133,7 @@ def load(
     files are missing or damaged.
     """
     name = _known(name)
-    place = Path("data") / name if folder is None else as_path(folder, "folder")
+    place = folder_of(name, folder)
     if name == FOLDER:
         return _load_folder(place, image_size, mode or "rgb")
     known = _SOURCES[name]
@@ -163,6 +161,11 @@ def _known(name: str) -> str:
         hint = f"; did you mean {like}?" if like else ""
         raise ArgumentError(f"unknown data set {value_text(name)}; expected one of {', '.join(names())}{hint}")
     return found
+
+
+def folder_of(name: str, folder: str | os.PathLike[str] | None) -> Path:
+    """The folder of the files of the data set called `name`, if `folder` is what was asked for; None for the usual one."""
+    return Path("data") / name if folder is None else as_path(folder, "folder")
 
 
 def _load_folder(folder: Path, image_size: int | None, mode: str) -> Splits:

@@ -209,6 +209,21 @@ def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
     return dataset.paths if isinstance(dataset, ImageFolder) else None
 
 
+def names_of(dataset: Dataset) -> tuple[str, ...] | None:
+    """The file of each image of an ImageFolder or of a part of one, as "class/name"; None for other data sets."""
+    paths, folder = paths_of(dataset), whole_of(dataset)
+    if paths is None or not isinstance(folder, ImageFolder):
+        return None
+    return tuple(path.relative_to(folder.folder).as_posix() for path in paths)
+
+
+def whole_of(dataset: Dataset) -> Dataset:
+    """The data set of which `dataset` is a part, or a part of a part; itself if it is none."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.parent
+    return dataset
+
+
 def _class_folders(
     folder: Path, inside: Sequence[Entry], expected: Sequence[str] | None, timed: TimedCalls
 ) -> dict[str, Path]:

@@ -1,9 +1,9 @@
-"""Parts of a data set, and its split into two."""
+"""Parts of a data set."""
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, random_words, to_device, to_host
-from gpucnn.checks import as_number, value_text
+from gpucnn.backend import Array, Device, current, random_words, to_device
+from gpucnn.checks import value_text
 from gpucnn.data.dataset import Batch, Dataset, check_dataset
 from gpucnn.errors import ArgumentError
 
@@ -57,23 +57,6 @@ class Subset:
     def to(self, device: str | Device) -> "Subset":
         """The same samples of the parent on `device`, which moves as a whole: two parts take less memory if split there."""
         return Subset(self.parent.to(device), self.indices)
-
-
-def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Subset, Subset]:
-    """Two parts of `dataset`, the first with this share of each class, e.g. 0.8, and the rest.
-
-    Which samples go where is a function of `seed`; both parts keep their order. Raises ArgumentError unless
-    0 < share < 1, or if a part would be empty.
-    """
-    check_dataset("split", dataset)
-    count = round(len(dataset) * as_number(share, "share", below=1))
-    if not 0 < count < len(dataset):
-        raise ArgumentError(
-            f"split: a share of {share:g} of {len(dataset)} images leaves one part empty; "
-            f"choose another share or add images"
-        )
-    is_first = stratified_choice(to_host(dataset.labels), count, seed, "split")
-    return Subset(dataset, np.flatnonzero(is_first)), Subset(dataset, np.flatnonzero(~is_first))
 
 
 def stratified_choice(labels: np.ndarray, count: int, seed: int, purpose: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 import shlex
 import signal
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,7 +32,8 @@ class CheckpointWriter(Callback):
 
     A state whose weights are not finite is not saved: the next step fails, and the last checkpoint is a good one. An error
     that ends training gets a note of how to go on from it.
-    Raises ArgumentError for numbers out of range, and RunError at once if the folder cannot be written.
+    While training runs the folder is locked, see `RunLock`. Raises ArgumentError for numbers out of range, and RunError at
+    once if the folder cannot be written, or if another process writes there.
     """
 
     def __init__(self, folder: RunFolder, config: dict[str, Any], every: int = 0, keep: int = 2) -> None:
@@ -42,9 +44,11 @@ class CheckpointWriter(Callback):
         self._asked: int | None = None
         self._earlier_handlers: dict[int, Any] = {}
         self._saved = NOTHING_SAVED
+        self._held = ExitStack()
         folder.prepare()
 
     def on_train_begin(self, trainer: Trainer) -> None:
+        self._held.enter_context(self.folder.lock)
         self._asked, self._saved = None, NOTHING_SAVED
         if trainer.step:
             self.folder.go_on(trainer.step, trainer.history, self.config)
@@ -82,6 +86,7 @@ class CheckpointWriter(Callback):
         for number, handler in self._earlier_handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._earlier_handlers = {}
+        self._held.close()
 
     def _is_due(self, trainer: Trainer) -> bool:
         if trainer.batch == 0:  # an epoch has ended

@@ -1,15 +1,17 @@
 """From a configuration to all that trains: the one place where a run is built, so that it is built alike every time."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpucnn import backend, data, models, optim
 from gpucnn.backend.memory import free_bytes
 from gpucnn.data.augment import Augment
-from gpucnn.data.catalog import Part
-from gpucnn.errors import ConfigError
+from gpucnn.data.catalog import TEST_SHARE, Part, folder_of
+from gpucnn.data.image_folder import whole_of
+from gpucnn.data.split import split_by_place
+from gpucnn.errors import ConfigError, RunError
 from gpucnn.layers import Layer
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint_writer import CheckpointWriter
@@ -17,6 +19,7 @@ from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, Pace
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
 from gpucnn.training.failure_file import FailureRecorder
+from gpucnn.training.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
@@ -46,6 +49,8 @@ class PreparedRun:
     train_loader: data.DataLoader
     test_loader: data.DataLoader
     """What every epoch is measured on: the test set, the `validation` share of the training set, or a folder's part val."""
+    images: ImageList | None
+    """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback that is none."""
@@ -70,6 +75,7 @@ class PreparedRun:
         Raises RunError if the folder cannot be written, LibraryError if a log needs a library that is not installed.
         """
         config, description = self.config, self.description()
+        folder.images = self.images
         return [
             RunRecorder(folder, description),
             FailureRecorder(folder, description),
@@ -108,8 +114,18 @@ class PreparedRun:
             "preprocess": dataclasses.asdict(self.splits.preprocess),
             "class_names": self.splits.class_names,
             **self.config.to_json(),
+            **({} if self.images is None else {ENTRY: self.images.file_name}),
             "versions": versions_on(backend.choose_device(self.config.device).device),
         }
+
+
+class Division(NamedTuple):
+    """How a data set is divided into what a run learns from and what it is measured on."""
+
+    test: Callable[[data.Splits], data.Splits]
+    """Gives training and test images their places."""
+    validation: Callable[[data.Dataset], tuple[data.Dataset, data.Dataset]]
+    """Divides the training images into those to learn from and those to measure every epoch on."""
 
 
 def prepare(config: RunConfig) -> PreparedRun:
@@ -118,14 +134,62 @@ def prepare(config: RunConfig) -> PreparedRun:
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
     does not take the images, and ConfigError for a share of validation images where there is a part of them.
     """
+    ready = _build(
+        config, Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
+    )
+    parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
+    if ready.has_validation:
+        parts["validation"] = ready.test_loader.dataset
+    return dataclasses.replace(ready, images=ImageList.of(parts, folder_of(config.data, config.data_dir)))
+
+
+def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
+    """Build a run that has begun, with the `images` that it has begun with; None for the division that was made without a list.
+
+    Raises what `prepare` does, and RunError if images are gone or have changed.
+    """
+    place = folder_of(config.data, config.data_dir)
+    if images is None:
+        return _build(config, Division(by_place, lambda part: split_by_place(part, 1 - config.validation, config.seed)))
+
+    def test(splits: data.Splits) -> data.Splits:
+        changes = images.changes(files_in(splits, place), ALL)
+        if changes.gone or changes.changed:
+            raise RunError(
+                f"{place}: {changes._replace(new=())}; put them back as they were, or begin a new run with the images that "
+                f"there are"
+            )
+        learned, measured = whole_of(splits.train), whole_of(splits.test)
+        train = LEARNED if splits.validation is None else ("train",)
+        watched = None if splits.validation is None else images.subset(whole_of(splits.validation), place, "validation")
+        return splits._replace(
+            train=images.subset(learned, place, *train), test=images.subset(measured, place, "test"), validation=watched
+        )
+
+    def validation(part: data.Dataset) -> tuple[data.Dataset, data.Dataset]:
+        return images.subset(part, place, "train"), images.subset(part, place, "validation")
+
+    return dataclasses.replace(_build(config, Division(test, validation)), images=images)
+
+
+def by_place(splits: data.Splits) -> data.Splits:
+    """The division of a folder's images as it was made before runs kept lists of theirs."""
+    if not isinstance(splits.train, data.Subset):
+        return splits
+    train, test = split_by_place(whole_of(splits.train), 1 - TEST_SHARE)
+    return splits._replace(train=train, test=test)
+
+
+def _build(config: RunConfig, division: Division) -> PreparedRun:
+    """All but the list of images."""
     chosen = backend.choose_device(config.device)
     image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
     config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
     assert config.epochs is not None
     assert config.batch_size is not None
-    splits = data.load(config.data, config.data_dir, image_size, config.mode)
+    splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode))
     if config.normalize:
-        mean, std = data.channel_statistics(_parts(splits, config)[0])
+        mean, std = data.channel_statistics(_parts(splits, config, division)[0])
         splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
     create: dict[str, Any] = {
         "name": config.model,
@@ -135,7 +199,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     }
     model = models.create(**create, seed=config.seed).to(chosen.device)
     splits = splits._replace(train=_near(splits.train, chosen.device), test=_near(splits.test, chosen.device))
-    train_set, test_set = _parts(splits, config)
+    train_set, test_set = _parts(splits, config, division)
     train_loader = data.DataLoader(
         train_set,
         config.batch_size,
@@ -158,11 +222,11 @@ def prepare(config: RunConfig) -> PreparedRun:
     average = None if config.average is None else optim.WeightAverage(model, config.average)
     test_loader = data.DataLoader(test_set, EVALUATION_BATCH, workers=config.workers)
     return PreparedRun(
-        config, str(chosen), create, splits, model, optimizer, pace, schedule, average, train_loader, test_loader
+        config, str(chosen), create, splits, model, optimizer, pace, schedule, average, train_loader, test_loader, None
     )
 
 
-def _parts(splits: data.Splits, config: RunConfig) -> tuple[data.Dataset, data.Dataset]:
+def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[data.Dataset, data.Dataset]:
     """What to learn from, and what to measure every epoch on."""
     if splits.validation is not None:
         if config.validation:
@@ -173,7 +237,7 @@ def _parts(splits: data.Splits, config: RunConfig) -> tuple[data.Dataset, data.D
         return splits.train, splits.validation
     if not config.validation:
         return splits.train, splits.test
-    return data.split(splits.train, 1 - config.validation, config.seed)
+    return division.validation(splits.train)
 
 
 def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augment | None:

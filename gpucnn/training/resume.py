@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gpucnn.data.catalog import FOLDER, folder_of
 from gpucnn.data.image_folder import comparable
 from gpucnn.errors import ConfigError, DeviceError, RunError, StateError
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import Checkpoint
 from gpucnn.training.choices import make_schedule
-from gpucnn.training.prepare import PreparedRun, prepare
+from gpucnn.training.image_list import Changes, ImageList, files_in
+from gpucnn.training.prepare import PreparedRun, prepare_again
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import LONGEST, RunFolder
 from gpucnn.training.text_table import shown
@@ -49,8 +51,8 @@ class ResumedRun(NamedTuple):
         return _other_rate(self.ready, self.ready.config.epochs + 1, _steps(self.checkpoint)) is None
 
 
-def resume(path: str | os.PathLike[str], **changes: Any) -> ResumedRun:
-    """Take up the run in the folder `path`, with its own configuration but for `changes`, which are some of CHANGEABLE.
+def resume(path: str | os.PathLike[str] | RunFolder, **changes: Any) -> ResumedRun:
+    """Take up the run in the folder `path`, or in a RunFolder, with its own configuration but for `changes`, which are some of CHANGEABLE.
 
     Whenever and however often it was stopped, the run then ends as the one that never was: weights, optimizer state, average
     and metrics are the same, to the bit. That holds for the same files of the data set, the same versions of gpucnn, NumPy,
@@ -62,12 +64,18 @@ def resume(path: str | os.PathLike[str], **changes: Any) -> ResumedRun:
     A larger `epochs` is taken where that run is, to the bit, the one of so many epochs from the beginning. It is not where
     the schedule had given other rates already, as one that is laid out for the whole run mostly does.
 
-    Raises RunError if there is no run, no checkpoint that is whole, or one that does not fit; ConfigError for changes that
-    would make another run, DeviceError if the device does not work, DataError if the data set's files are missing.
+    Raises RunError if there is no run, no checkpoint that is whole, or one that does not fit, and if another process is going
+    on with the run; ConfigError for changes that would make another run, DeviceError if the device does not work, DataError
+    if the data set's files are missing. Images that have come into a folder since the run began are left out; RunError if
+    some of the run's are gone or have changed.
     """
-    folder = RunFolder(path)
-    if not folder.checkpoints.files():
-        folder.read_config()
+    folder = path if isinstance(path, RunFolder) else RunFolder(path)
+    folder.check_begun()
+    with folder.lock:
+        return _taken_up(folder, changes)
+
+
+def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
     checkpoint = folder.checkpoints.load()
     for name in changes:
         if name not in CHANGEABLE:
@@ -75,7 +83,8 @@ def resume(path: str | os.PathLike[str], **changes: Any) -> ResumedRun:
                 f"{name} is a setting of the run from its beginning; a run that goes on takes {', '.join(CHANGEABLE)}"
             )
     config = RunConfig.from_run(checkpoint.config, str(checkpoint.path))
-    ready = _prepared(dataclasses.replace(config, **changes), config.device)
+    images = folder.read_images(checkpoint.config)
+    ready = _prepared(dataclasses.replace(config, **changes), config.device, images)
     _check_description(ready, checkpoint)
     assert ready.config.epochs is not None
     assert config.epochs is not None
@@ -84,9 +93,9 @@ def resume(path: str | os.PathLike[str], **changes: Any) -> ResumedRun:
     return ResumedRun(ready, folder, checkpoint, tuple(_notes(ready, config, checkpoint)))
 
 
-def _prepared(config: RunConfig, earlier_device: str) -> PreparedRun:
+def _prepared(config: RunConfig, earlier_device: str, images: ImageList | None) -> PreparedRun:
     try:
-        return prepare(config)
+        return prepare_again(config, images)
     except DeviceError as error:
         if config.device != earlier_device:
             raise
@@ -153,4 +162,12 @@ def _notes(ready: PreparedRun, config: RunConfig, checkpoint: Checkpoint) -> lis
     changed = [f"{name} was {known[name]}, is {now[name]}" for name in now if known.get(name, now[name]) != now[name]]
     if changed:
         found.append(f"{'; '.join(changed)}: bits may differ")
+    if ready.config.data == FOLDER:
+        place = folder_of(FOLDER, ready.config.data_dir)
+        if ready.images is None:
+            found.append(
+                f"the run was made before runs kept lists of their images: it goes on rightly if {place} is unchanged"
+            )
+        elif new := ready.images.changes(files_in(ready.splits, place), ()).new:
+            found.append(f"{Changes(new, (), ())}; the run goes on without")
     return found

@@ -20,6 +20,7 @@ from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.regular_file import open_regular
 from gpucnn.training import recipe
 from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
+from gpucnn.training.image_list import ENTRY
 from gpucnn.training.notation import Choice
 from gpucnn.training.value_kind import (
     BETWEEN_0_AND_1,
@@ -240,7 +241,7 @@ class RunConfig:
 
         Raises ConfigError, which starts with `source`, for an unknown setting, e.g. of a later gpucnn, or a wrong value.
         """
-        return cls.from_json({name: value for name, value in config.items() if name not in BESIDE}, source)
+        return cls.from_json({name: value for name, value in config.items() if name not in (*BESIDE, ENTRY)}, source)
 
     def to_json(self) -> dict[str, Any]:
         """All settings by name, as plain JSON values: `from_json` makes an equal RunConfig of them."""

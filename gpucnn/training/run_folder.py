@@ -1,6 +1,7 @@
 """The folder that a training run is kept in.
 
 config.json           what was asked for, and what the model needs to be built and fed again
+images-1a2b....jsonl  of images in files: which ones it learns from and is measured on, see `ImageList`
 metrics.jsonl         one line for every finished epoch; the same run writes the same lines
 times.jsonl           how long each of them took; of an epoch that was resumed, its last part
 model.safetensors     the parameters after the last finished epoch
@@ -8,11 +9,14 @@ best.safetensors      those of the epoch with the highest test accuracy, of seve
 checkpoints/          the newest states to go on from, see `CheckpointFolder`
 failure-step-41...    a step whose loss or gradient was not finite, see `FailureRecorder`
 summary.json          how it ended; only there when the run has finished
+gpucnn.lock           which process writes here at this moment, see `RunLock`
 """
 
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,10 @@ from gpucnn.regular_file import read_regular
 from gpucnn.training.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import CheckpointFolder, save_checkpoint
+from gpucnn.training.image_list import ENTRY, ImageList
 from gpucnn.training.model_file import load_model, save_model
+from gpucnn.training.run_lock import NAME as LOCK
+from gpucnn.training.run_lock import RunLock
 from gpucnn.training.text_table import shown
 from gpucnn.training.trainer import Trainer
 
@@ -40,6 +47,9 @@ class RunFolder:
 
     An earlier run there stays until the first model or checkpoint of a new one is written, and so is only replaced by
     something better than nothing; `go_on` makes the earlier run the one that is added to.
+
+    Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. `images` are the files that the run which
+    is written learns from, which its config's entry "images" must name; None if its images are no files.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -51,33 +61,49 @@ class RunFolder:
         self.best_model_file = self.path / "best.safetensors"
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
         self.summary_file = self.path / "summary.json"
+        self.lock = RunLock(self.path)
+        self.images: ImageList | None = None
         self._is_ours = False
 
     @classmethod
     def next_in(cls, parent: Path, name: str) -> "RunFolder":
-        """The first of parent/name-1, parent/name-2, ... that is not there yet."""
-        number = 1
-        while (parent / f"{name}-{number}").exists():
-            number += 1
-        return cls(parent / f"{name}-{number}")
+        """Make the first of parent/name-1, parent/name-2, ... that is not there yet: no other process gets the same one.
+
+        Raises RunError if it cannot be made.
+        """
+        for number in itertools.count(1):
+            path = parent / f"{name}-{number}"
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not parent.is_dir():
+                    raise RunError(_no_place(path, "File exists")) from None
+            except OSError as error:
+                raise RunError(_no_place(path, error.strerror)) from None
+        return cls(path)
 
     def prepare(self) -> None:
         """Make the folder, and see that a run can be written there. What a killed process left half written is removed.
 
-        Raises RunError if the folder cannot be written, or holds files that are no run of gpucnn.
+        Raises RunError if the folder cannot be written, is in use, or holds files that are no run of gpucnn.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()) and not self.checkpoints.files():
-                self.read_config()
-            remove_parts(self.path)
-            self.checkpoints.clean()
-            write_atomically(self.path / ".writable", b"")
-            (self.path / ".writable").unlink()
+            with self.lock:
+                if any(LOCK not in path.name for path in self.path.iterdir()) and not self.checkpoints.files():
+                    self._check_that_it_is_a_run()
+                remove_parts(self.path)
+                self.checkpoints.clean()
+                write_atomically(self.path / ".writable", b"")
+                (self.path / ".writable").unlink()
         except OSError as error:
-            raise RunError(f"{self.path}: cannot write a run there ({error.strerror}); choose another --out") from None
-        except RunError:
-            raise RunError(f"{self.path}: holds files that are no run of gpucnn; choose another --out") from None
+            raise RunError(_no_place(self.path, error.strerror)) from None
+
+    def check_begun(self) -> None:
+        """RunError unless there is a run, of which there may be no more than a checkpoint."""
+        if not self.checkpoints.files():
+            self.read_config()
 
     def go_on(self, step: int, history: Sequence[Mapping[str, float]], config: dict[str, Any]) -> None:
         """Add to the run that is there, from a state with so many steps and this history; what came later is dropped."""
@@ -160,6 +186,35 @@ class RunFolder:
                 raise RunError(f"{self.config_file}: no entry {key!r} as gpucnn train writes it")
         return dict(config)
 
+    def test_total(self) -> int | None:
+        """How many test images the run was measured on; None if it does not tell."""
+        try:
+            if not self.summary_file.exists():
+                if self.read_config().get("validation"):
+                    return None  # its epochs were measured on other images
+                return int(json.loads(self.metrics_file.read_text(encoding="utf-8").splitlines()[-1])["test_total"])
+            return int(json.loads(self.summary_file.read_text(encoding="utf-8"))["test_total"])
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
+            return None
+
+    def read_images(self, config: Mapping[str, Any]) -> ImageList | None:
+        """The images of the run, or of its checkpoint, with this `config`; None if it has no list of them.
+
+        RunError if it has one which cannot be read.
+        """
+        name = config.get(ENTRY)
+        if name is None:
+            return None
+        path = self.path / str(name)
+        try:
+            images = ImageList.from_text(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RunError(f"{path}: the list of the run's images cannot be read ({reason}); put it back") from None
+        if images.file_name != name:
+            raise RunError(f"{path}: not the list of the run's images (its content was changed); put it back")
+        return images
+
     def load_model(self) -> Layer:
         """The model with its parameters, on the CPU, in evaluation mode. RunError if it cannot be built from here."""
         parameters, create = load_model(self.model_file)
@@ -181,8 +236,19 @@ class RunFolder:
                 raise
             raise RunError(f"{self.config_file}: no valid entry 'preprocess' ({shown(str(error), LONGEST)})") from None
 
+    def _check_that_it_is_a_run(self) -> None:
+        try:
+            self.read_config()
+        except RunError:
+            raise RunError(f"{self.path}: holds files that are no run of gpucnn; choose another --out") from None
+
     def _announce(self, config: dict[str, Any]) -> None:
-        """Write the config into a folder without a run first, so that what follows is known as part of one."""
+        """Write the config into a folder without a run first, so that what follows is known as part of one.
+
+        And the list of images in any case: from the first checkpoint on nothing that it needs may be missing.
+        """
+        if not self._is_ours and self.images is not None:
+            write_atomically(self.path / self.images.file_name, self.images.text().encode())
         if not self._is_ours and not self.config_file.exists():
             _write_json(self.config_file, config)
 
@@ -191,8 +257,10 @@ class RunFolder:
         if self._is_ours:
             return
         files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
-        for path in (*files, *self.checkpoints.files(), *self.path.glob("failure-step-*.safetensors")):
-            if path != first_file:
+        lists = self.path.glob("images-*.jsonl")
+        kept = (first_file, None if self.images is None else self.path / self.images.file_name)
+        for path in (*files, *lists, *self.checkpoints.files(), *self.path.glob("failure-step-*.safetensors")):
+            if path not in kept:
                 path.unlink(missing_ok=True)
         _write_json(self.config_file, config)
         self._is_ours = True
@@ -213,15 +281,18 @@ class RunRecorder(Callback):
     """Keeps a run in a folder: at the end of each epoch model and metrics, at that of the first its `config`, too.
 
     `saved_epochs` tells of how many epochs the model there has learned, 0 before the first. A `CheckpointWriter` beside it
-    takes the same `folder` object. Raises RunError at once if a run cannot be written there.
+    takes the same `folder` object. While training runs the folder is locked, see `RunLock`. Raises RunError at once if a run
+    cannot be written there, or if another process writes there.
     """
 
     def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
         self.folder, self.config = folder, config
         self.saved_epochs = 0
+        self._held = ExitStack()
         folder.prepare()
 
     def on_train_begin(self, trainer: Trainer) -> None:
+        self._held.enter_context(self.folder.lock)
         if trainer.step:
             self.folder.go_on(trainer.step, trainer.history, self.config)
 
@@ -229,6 +300,13 @@ class RunRecorder(Callback):
         with trainer.evaluation_weights():
             self.folder.add_epoch(trainer.model, self.config, trainer.history, trainer.seconds)
         self.saved_epochs = len(trainer.history)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self._held.close()
+
+
+def _no_place(path: Path, reason: str | None) -> str:
+    return f"{path}: cannot write a run there ({reason}); choose another --out"
 
 
 def _is_best(history: Sequence[Mapping[str, float]]) -> bool:

@@ -26,7 +26,7 @@ class RunEntry(NamedTuple):
     finished: datetime | None
     """When the run ended; None for one that did not."""
     state: str
-    """"finished", "unfinished at epoch 3", which may go on at this moment, or "damaged"."""
+    """"finished", "unfinished at epoch 3", "training in epoch 4", where a process writes at this moment, or "damaged"."""
     reason: str | None
     """Why it is damaged; None if it is not."""
 
@@ -70,6 +70,8 @@ def _entry(run: RunFolder) -> RunEntry:
             accuracy = _summary(run.summary_file).get("test_accuracy", accuracy)
             finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
         state = "finished" if finished else f"unfinished at epoch {epochs}" if epochs else "unfinished in epoch 1"
+        if run.lock.owner() is not None:
+            state = f"training in epoch {epochs + 1}"
     except (RunError, OSError) as error:
         state, reason = "damaged", " ".join(str(error).split())
     return RunEntry(name, model, data_name, accuracy, epochs, finished, state, reason)

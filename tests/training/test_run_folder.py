@@ -121,7 +121,8 @@ def test_a_checkpoint_takes_the_place_of_an_earlier_run_too(run: RunFolder) -> N
 
 
 def contents(folder: RunFolder) -> dict[str, bytes]:
-    files = (path for path in folder.path.rglob("*") if path.is_file())
+    """All files but that of the lock."""
+    files = (path for path in folder.path.rglob("*") if path.is_file() and path != folder.lock.path)
     return {str(path.relative_to(folder.path)): path.read_bytes() for path in files}
 
 

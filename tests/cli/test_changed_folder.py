@@ -1,0 +1,337 @@
+"""A folder of images that changes between training, resuming and evaluating: what was trained on is never measured as test."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn.cli.main import main
+from gpucnn.training import RunFolder
+from gpucnn.training.image_list import ImageList
+from gpucnn.training.run_list import list_runs
+from tests.data.image_files import save
+
+SETTINGS = "--data folder --data-dir photos --model mlp --image-size 8 --batch-size 16 --epochs 2 --schedule constant --quiet --device cpu"
+EVALUATE = ["evaluate", "run", "--device", "cpu", "--json", "found.json", "--worst", "1000"]
+
+
+def write_noise(folder: Path, count: int, seed: int = 0, names: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """Images of which nothing can be learned but by heart, all files of one size."""
+    draw = np.random.default_rng(seed)
+    for name in names:
+        for number in range(count):
+            save(folder / name / f"{number:03}.bmp", draw.integers(0, 256, (8, 8, 3)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with "photos", and "run", which was trained on them; "halves" was stopped after an epoch."""
+    place = tmp_path_factory.mktemp("trained")
+    write_noise(place / "photos", 30)
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        assert main(["train", *SETTINGS.split(), "--validation", "0.2", "--out", "validated"]) == 0
+        assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+        assert main(["train", *SETTINGS.replace("--epochs 2", "--epochs 1").split(), "--out", "halves"]) == 0
+    finally:
+        os.chdir(before)
+    return place
+
+
+@pytest.fixture
+def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to be changed, as the current folder."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def images_of(run: str = "run") -> ImageList:
+    folder = RunFolder(run)
+    images = folder.read_images(folder.read_config())
+    assert images is not None
+    return images
+
+
+def measured(capsys: pytest.CaptureFixture[str], *more: str, run: str = "run") -> tuple[set[str], str, list[str]]:
+    """The files that `gpucnn evaluate` measures, what it says of them, and its notes."""
+    capsys.readouterr()
+    assert main([*EVALUATE[:1], run, *EVALUATE[2:], *more]) == 0
+    printed, found = capsys.readouterr(), json.loads(Path("found.json").read_text())
+    files = {sample["file"] for sample in found["worst"]}
+    assert len(files) == found["total"]
+    return files, printed.out.splitlines()[1], printed.err.splitlines()
+
+
+def of_the_run(part: str, run: str = "run") -> set[str]:
+    return {f"photos/{name}" for name in images_of(run).names(part)}
+
+
+def test_the_list_is_what_was_trained_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = images_of()
+    content = {path: path.read_bytes() for path in Path("photos").rglob("*.bmp")}
+    assert of_the_run("train") | of_the_run("test") == {str(path) for path in content}
+    for file in images.files:
+        own = content[Path("photos", file.name)]
+        assert (file.size, file.digest) == (len(own), hashlib.blake2b(own, digest_size=16).hexdigest())
+    test = of_the_run("test")
+    assert 6 <= len(test) <= 18
+    assert measured(capsys) == (test, f"measured: {len(test)} images, the run's test images in photos", [])
+    assert measured(capsys, "--split", "train")[0] == of_the_run("train")
+    assert json.loads(Path("run/summary.json").read_text())["test_total"] == len(test)
+    assert of_the_run("validation", "validated") < of_the_run("train")
+    assert of_the_run("train", "validated") == of_the_run("train") - of_the_run("validation", "validated")
+    assert measured(capsys, "--split", "train", run="validated")[0] == of_the_run("train")
+    assert list_runs(".")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("place_in_order", [0, -1])
+def test_one_image_less(part: str, place_in_order: int, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test = of_the_run("test")
+    gone = sorted(of_the_run(part))[place_in_order]
+    Path(gone).unlink()
+    files, _, notes = measured(capsys)
+    assert files == test - {gone}
+    assert notes == [f"gpucnn evaluate: photos: 1 image is gone since the run began ({gone.removeprefix('photos/')})"]
+
+
+def test_images_that_are_new_gone_and_other(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test, train = of_the_run("test"), of_the_run("train")
+    for number in range(3):
+        save(Path(f"photos/cat/a{number}.bmp"), np.full((8, 8, 3), number))
+    first, second, *_ = sorted(test)
+    Path(first).unlink()
+    save(Path(second), np.zeros((8, 8, 3)))  # as long as before
+    save(Path(min(train)), np.zeros((9, 9, 3)))
+    files, _, notes = measured(capsys)
+    assert files == test - {first}
+    changed = [name.removeprefix("photos/") for name in (min(train), second)]  # in the order of the list
+    assert notes == [
+        (
+            "gpucnn evaluate: photos: 3 images are new since the run began (cat/a0.bmp, cat/a1.bmp, cat/a2.bmp), 1 is gone "
+            f"({first.removeprefix('photos/')}), 2 have changed ({', '.join(changed)})"
+        )
+    ]
+
+
+def test_images_that_were_trained_on_under_another_name(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test, train = sorted(of_the_run("test")), sorted(of_the_run("train"))
+    shutil.copy(train[0], test[0])  # in the place of a test image
+    shutil.copy(train[1], "photos/cat/new.bmp")
+    Path(train[2]).rename("photos/dog/renamed.bmp")
+    files, _, notes = measured(capsys)
+    assert files == set(test[1:])
+    assert "2 images are new" in notes[0]
+    assert "1 is gone" in notes[0]
+    assert "1 has changed" in notes[0]
+
+
+def test_another_folder_is_measured_as_a_whole(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = {str(path) for path in write_noise(Path("other"), 7, 9).rglob("*.bmp")}
+    assert measured(capsys, "--data-dir", "other") == (other, "measured: 14 images, the images in other", [])
+    found = json.loads(Path("found.json").read_text())
+    assert (found["data_dir"], found["total"]) == ("other", 14)
+    shutil.copy(min(of_the_run("train")), "other/cat/known.bmp")
+    files, what, notes = measured(capsys, "--data-dir", "other")
+    assert (files, what) == (other, "measured: 14 images, the images in other")
+    assert notes == ["gpucnn evaluate: other: 1 of its images is left out, as the run was trained on them"]
+    assert measured(capsys, "--data-dir", "other", "--split", "train")[0] == {"other/cat/known.bmp"}
+
+
+def test_the_run_s_own_folder_moved_is_measured_as_before(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test = {name.replace("photos", "moved") for name in of_the_run("test")}
+    shutil.copytree("photos", "moved")
+    files, _, (note,) = measured(capsys, "--data-dir", "moved")
+    assert files == test
+    assert note.endswith(
+        f"moved: {len(of_the_run('train'))} of its images are left out, as the run was trained on them"
+    )
+    assert measured(capsys, "--data-dir", "../copy/photos")[2] == [], "the same folder by another name"
+    assert measured(capsys, "--data-dir", "moved", run="validated")[0] == test
+
+
+def test_classes_of_another_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_noise(Path("other"), 4, 9, ("cat", "bird"))
+    capsys.readouterr()
+    assert main([*EVALUATE, "--data-dir", "other"]) == 1
+    assert capsys.readouterr().err == (
+        "gpucnn evaluate: run: trained on the classes cat, dog; the images are of bird, cat; rename or remove bird\n"
+    )
+
+
+def test_a_folder_may_lack_classes(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_noise(Path("photos"), 5, 0, ("ant", "bee", "cow"))
+    assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+    write_noise(Path("other"), 4, 1, ("bee", "cow"))
+    measured(capsys, "--data-dir", "other")
+    found = json.loads(Path("found.json").read_text())
+    assert [row["images"] for row in found["classes"]] == [0, 4, 4]
+
+
+def test_a_folder_without_one_that_fits(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in of_the_run("test"):
+        Path(name).unlink()
+    assert main(EVALUATE) == 1
+    assert capsys.readouterr().err.endswith(
+        "photos: none of the run's test images is there any more; put them back, or give another --data-dir\n"
+    )
+    shutil.copytree("photos", "known")
+    assert main([*EVALUATE, "--data-dir", "known"]) == 1
+    assert (
+        "known: all of its images are ones that the run was trained on; give another --data-dir"
+        in capsys.readouterr().err
+    )
+    write_noise(Path("other"), 2, 9)
+    assert main([*EVALUATE, "--data-dir", "other", "--split", "train"]) == 1
+    assert "other: none of its images is one that the run was trained on; give another" in capsys.readouterr().err
+
+
+def test_test_images_of_their_own(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_noise(Path("photos/train"), 6)
+    write_noise(Path("photos/test"), 3, 1)
+    assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+    assert images_of().names("test")[0] == "test/cat/000.bmp"
+    write_noise(Path("photos/test"), 5, 1)  # two more a class
+    shutil.copy("photos/train/dog/000.bmp", "photos/test/dog/900.bmp")
+    files, what, (note,) = measured(capsys)
+    assert (len(files), what) == (10, "measured: 10 images, the run's test images in photos")
+    assert "photos/test/dog/900.bmp" not in files
+    assert "5 images are new since the run began (test/cat/003.bmp, test/cat/004.bmp, test/dog/003.bmp, ...)" in note
+    shutil.copytree("photos", "moved")
+    assert len(measured(capsys, "--data-dir", "moved")[0]) == 10
+    assert len(measured(capsys, "--data-dir", "moved", "--split", "train")[0]) == 12
+
+
+def test_doubles_are_told(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_noise(Path("photos/train"), 6)
+    write_noise(Path("photos/test"), 2)
+    assert main(["train", *SETTINGS.replace("--quiet", "").split(), "--out", "run"]) == 0
+    assert capsys.readouterr().out.splitlines()[3] == (
+        "4 test images have the very bytes of training images: remove one of each"
+    )
+    assert measured(capsys)[2] == [
+        "gpucnn evaluate: 4 of the run's test images have the very bytes of images that it was trained on"
+    ]
+
+
+ON = ["train", "--resume", "halves", "--epochs", "2", "--quiet"]
+
+
+def test_a_run_goes_on_with_the_images_that_it_has(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(Path("photos/cat/000a.bmp"), np.zeros((8, 8, 3)))
+    assert main(ON) == 0
+    assert capsys.readouterr().err == (
+        "gpucnn train: 1 image is new since the run began (cat/000a.bmp); the run goes on without\n"
+    )
+    for name in ("metrics.jsonl", "model.safetensors", "best.safetensors"):
+        assert Path("halves", name).read_bytes() == Path("run", name).read_bytes(), name
+    assert images_of("halves").text() == images_of().text()
+
+
+def test_so_does_one_with_validation_in_a_folder_that_moved(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [*SETTINGS.replace("--epochs 2", "--epochs 1").split(), "--validation", "0.2", "--out", "part"]
+    assert main(["train", *options]) == 0
+    Path("photos").rename("moved")
+    save(Path("moved/dog/0.bmp"), np.zeros((8, 8, 3)))
+    assert main(["train", "--resume", "part", "--epochs", "2", "--quiet", "--data-dir", "moved"]) == 0
+    assert Path("part/metrics.jsonl").read_bytes() == Path("validated/metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Path.unlink, "1 image is gone since the run began ("),
+        (lambda path: save(path, np.zeros((8, 8, 3))), "1 image has changed since the run began ("),
+        (lambda path: path.rename(path.with_name("x.bmp")), "1 image is gone since the run began ("),
+    ],
+)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_run_does_not_go_on_with_others(
+    part: str, change: Callable[[Path], Any], said: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = max(of_the_run(part))
+    change(Path(name))
+    before = {path: path.read_bytes() for path in Path("halves").rglob("*") if path.is_file()}
+    assert main(ON) == 1
+    assert capsys.readouterr().err == (
+        f"gpucnn train: photos: {said}{name.removeprefix('photos/')}); put them back as they were, or begin a new run with the "
+        "images that there are\n"
+    )
+    assert {path: path.read_bytes() for path in Path("halves").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (Path.unlink, "the list of the run's images cannot be read (No such file or directory); put it back"),
+        (lambda path: path.write_text("{"), "the list of the run's images cannot be read (Expecting property name"),
+        (lambda path: path.write_text("[1]\n"), "the list of the run's images cannot be read ("),
+        (lambda path: path.write_text(""), "not the list of the run's images (its content was changed); put it back"),
+    ],
+)
+def test_a_list_that_is_none(
+    harm: Callable[[Path], Any], said: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = Path("run").glob("images-*.jsonl")
+    harm(path)
+    for command in (EVALUATE, ["train", "--resume", "run"]):
+        assert main(command) == 1
+        assert f"{path}: {said}" in capsys.readouterr().err
+
+
+def test_a_new_run_in_the_folder_of_an_earlier_one_has_its_own_list(place: Path) -> None:
+    before = {path.name for path in Path("run").glob("images-*.jsonl")}
+    write_noise(Path("photos"), 32)
+    assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+    (path,) = Path("run").glob("images-*.jsonl")
+    assert path.name not in before
+    assert len(images_of().files) == 64
+
+
+def test_an_image_that_cannot_be_read_is_told_before_training(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos/cat/x.bmp").symlink_to("nowhere")
+    assert main(["train", *SETTINGS.split()]) == 1
+    assert (
+        "photos/cat/x.bmp: cannot be read (No such file or directory); make it readable, or" in capsys.readouterr().err
+    )
+    assert not Path("runs/mlp-folder-1").exists()
+
+
+def as_an_earlier_gpucnn_made_it(run: str) -> None:
+    """Take away what it did not know."""
+    folder = RunFolder(run)
+    config = folder.read_config()
+    (folder.path / config.pop("images")).unlink()
+    folder.config_file.write_text(json.dumps(config))
+
+
+def test_a_run_without_a_list(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    as_an_earlier_gpucnn_made_it("run")
+    summary = json.loads(Path("run/summary.json").read_text())
+    Path("run/summary.json").write_text(json.dumps({**summary, "test_total": 12}))  # a fifth, as it was divided then
+    files, _, notes = measured(capsys)
+    assert len(files) == 12
+    (note,) = notes
+    assert note == (
+        "gpucnn evaluate: the run was made before runs kept lists of their images: if photos has changed since, some that it "
+        "was trained on are among those measured"
+    )
+    assert measured(capsys, "--data-dir", str(write_noise(Path("other"), 4, 3)))[2] == [
+        "gpucnn evaluate: the run was made before runs kept lists of their images: it may have been trained on some of these"
+    ]
+    write_noise(Path("photos"), 40)
+    assert main(EVALUATE) == 1
+    assert (
+        "photos: has changed since the run began: 16 test images, which were 12; the run kept no list"
+        in capsys.readouterr().err
+    )
