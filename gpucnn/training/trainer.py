@@ -213,8 +213,10 @@ class Trainer:
         """Go on, to the bit, where the trainer stood whose `state` this is; the next `fit` begins in the middle of its epoch.
 
         This trainer must have been built alike: of the same model, data and settings, which are not part of the state.
-        Raises StateError if the state does not fit; the trainer is then of no more use.
+        Raises StateError if the state does not fit; the trainer is then of no more use. And at once if its weights are not
+        finite.
         """
+        trainer_state.check_weights(self, arrays)
         trainer_state.restore(self, arrays, values)
 
     def _forward_and_backward(self, images: Array, labels: Array) -> Tensor:
