@@ -1,7 +1,7 @@
 """Layer: what every layer and model is made of."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Self
 
 import numpy as np
@@ -13,10 +13,10 @@ from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
 from gpucnn.layers.buffer import Buffer
+from gpucnn.layers.finite import refuse_not_finite
 from gpucnn.layers.forward_state import PLAIN, ForwardState
 from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
-from gpucnn.layers.finite import refuse_not_finite
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
 from gpucnn.layers.unregistered import first_unregistered
@@ -53,6 +53,7 @@ class Layer:
     _changed_by_forward: tuple[str, ...] = ()
     _looked_at_lists: bool = False
     _looked_at_bytes: bool = False
+    _told_of_state: bool = False
 
     def forward(self, *inputs: Any) -> Tensor:
         """The layer's output. Write this in a subclass."""
@@ -179,12 +180,19 @@ class Layer:
         values and texts that `forward` was seen to assign to attributes. What changes otherwise (the elements of a list,
         the state of a generator) is known only where it is declared; arrays belong in a `Buffer`.
         """
+        if not self._changed_by_forward:
+            return {}
         values = ((name, getattr(self, name, None)) for name in self._changed_by_forward)
         return {
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in values
             if isinstance(value, PLAIN)
         }
+
+    @property
+    def declares_forward_state(self) -> bool:
+        """Whether the class has a `forward_state` of its own."""
+        return type(self).forward_state is not Layer.forward_state
 
     def set_forward_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `forward_state` gave: the next forward pass is then the one that came next there.
@@ -412,10 +420,9 @@ class Layer:
         found = first_unregistered([layer for _, layer in self._layers("")], Layer)
         if found is None:
             return
-        owner, place, item, container = found
-        name = place.partition("[")[0].removeprefix("self.")
+        owner, name, place, item, container = found
         fix = f"put each in an attribute of its own, e.g. with setattr(self, f'{name}_{{number}}', ...)"
-        if isinstance(item, Layer):
+        if isinstance(item, Layer) and isinstance(vars(owner)[name], Sequence | Set):
             fix = f"make it self.{name} = layers.LayerList(*layers), which has append and indices, or {fix}"
         raise ArgumentError(
             f"{owner.label}: {place} is a {type(item).__name__} in a plain {container}, which would not be trained, saved or "
@@ -435,7 +442,9 @@ class Layer:
 
     @property
     def _dtype(self) -> np.dtype:
-        return next((member.dtype for _, member in self._walk("") if not isinstance(member, Buffer)), np.dtype(np.float32))
+        return next(
+            (member.dtype for _, member in self._walk("") if not isinstance(member, Buffer)), np.dtype(np.float32)
+        )
 
     def _members(self) -> "Iterator[tuple[str, Layer | Parameter]]":
         for name, value in vars(self).items():

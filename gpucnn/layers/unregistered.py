@@ -25,6 +25,8 @@ class Unregistered(NamedTuple):
     """Something that would not be trained, saved or moved."""
 
     owner: "Layer"
+    name: str
+    """The attribute."""
     place: str
     """Where it is, e.g. "self.blocks[0]"."""
     item: "Layer | Parameter"
@@ -49,7 +51,7 @@ def first_unregistered(layers: "Sequence[Layer]", kind: "type[Layer]") -> Unregi
                     known = {id(one) for one in layers}
                     known |= {id(one) for each in layers for one in vars(each).values() if isinstance(one, Parameter)}
                 if id(item) not in known and not getattr(item, "is_frozen", False):
-                    return Unregistered(layer, place, item, container)
+                    return Unregistered(layer, name, place, item, container)
     return None
 
 
@@ -76,7 +78,9 @@ def _items(place: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         yield from ((f"{place}[{key!r}]", item) for key, item in value.items())
     elif isinstance(value, np.ndarray):
-        yield from ((f"{place}.flat[{n}]", item) for n, item in enumerate(value.flat if value.dtype.kind == "O" else ()))
+        yield from (
+            (f"{place}.flat[{n}]", item) for n, item in enumerate(value.flat if value.dtype.kind == "O" else ())
+        )
     elif isinstance(value, Collection):
         yield from ((f"{place}[{position}]", item) for position, item in enumerate(value))
     elif isinstance(value, SimpleNamespace) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):

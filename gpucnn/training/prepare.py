@@ -16,6 +16,7 @@ from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, Pace
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
 from gpucnn.training.failure_file import FailureRecorder
+from gpucnn.training.last_batch import check_last_batch
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
@@ -110,7 +111,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, and ArgumentError for a model
-    that does not take the images.
+    that does not take the images, or a last batch of one.
     """
     chosen = backend.choose_device(config.device)
     image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
@@ -135,11 +136,13 @@ def prepare(config: RunConfig) -> PreparedRun:
         config.batch_size,
         shuffle=True,
         seed=config.seed,
+        drop_last=config.drop_last,
         augment=_augment(config.augment, splits.preprocess),
         mix=None if config.mix is None else MIXES.make(config.mix),
         workers=config.workers,
         weights=data.class_weights(train_set.labels, train_set.num_classes) if config.balance else None,
     )
+    check_last_batch(model, train_loader)
     optimizer = OPTIMIZERS.make(
         config.optimizer,
         parameters=model.parameters(),

@@ -109,7 +109,8 @@ def check_weights(trainer: "Trainer", arrays: Mapping[str, np.ndarray]) -> None:
         {
             name.removeprefix("model/"): array
             for name, array in arrays.items()
-            if name in weights or (array.dtype.kind == "f" and np.isnan(array).any() and not name.startswith("metrics/"))
+            if name in weights
+            or (array.dtype.kind == "f" and np.isnan(array).any() and not name.startswith("metrics/"))
         },
     )
 
@@ -196,9 +197,7 @@ def _restore_callback(callback: Callback, state: dict[str, Any]) -> None:
 
 def _with_forward_state(trainer: "Trainer") -> list[str]:
     """The paths of the layers that declare what a forward pass changes in them."""
-    return [
-        path for path, layer in trainer.model.named_layers() if type(layer).forward_state is not Layer.forward_state
-    ]
+    return [path for path, layer in trainer.model.named_layers() if layer.declares_forward_state]
 
 
 def _with_state(trainer: "Trainer") -> list[Callback]:
