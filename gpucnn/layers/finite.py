@@ -20,7 +20,7 @@ def not_finite(arrays: Mapping[str, Array]) -> list[str]:
                 continue
             nan, infinite = int(xp.isnan(array).sum()), int(xp.isinf(array).sum())
         kinds = [f"{count:,} {kind}" for count, kind in ((nan, "NaN"), (infinite, "infinite")) if count]
-        found.append(f"{name} has {' and '.join(kinds)} of {array.size:,} values")
+        found.append(f"{name} has {' and '.join(kinds)} of {array.size:,} values in {array.dtype}")
     return found
 
 

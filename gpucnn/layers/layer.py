@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
-from gpucnn.backend import Array, Device, as_array, choose_device, to_host
+from gpucnn.backend import Array, Device, as_array, choose_device, current, device_of, to_host
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
@@ -64,7 +64,7 @@ class Layer:
         if not self._looked_at_lists:
             self._look_at_lists()
         calls = current_calls.get()
-        tensors = [self._take(x) for x in inputs]
+        tensors = list(map(self._take, inputs))
         if not self._knows_its_shape:
             output = self._owning(tensors, options)
             return output if calls is not None else self._after_hooks(tensors, output)
@@ -268,7 +268,9 @@ class Layer:
                 continue
             try:
                 with np.errstate(over="ignore"):  # what the dtype cannot hold becomes infinite, and is told below
-                    arrays[path] = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
+                    array = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
+                    with current(device_of(array)):
+                        arrays[path] = array.astype(own[path].dtype, copy=False)
             except DTypeError as error:
                 problems.append(f"{path}: {error}")
                 continue
@@ -398,7 +400,7 @@ class Layer:
             warnings.warn(
                 f"{self.label}: got bytes (uint8) from {x.min()} to {x.max()}, and takes them for floats as large as that; "
                 f"models learn from images from 0 to 1: {BYTES_FIX}",
-                stacklevel=3,
+                stacklevel=4,  # who called the layer
             )
 
     def _note_change(self, name: str) -> None:

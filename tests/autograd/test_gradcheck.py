@@ -45,6 +45,8 @@ def test_float32_is_refused() -> None:
 
 def test_a_function_that_draws_anew_is_told_and_not_its_gradient() -> None:
     dropout, x = layers.Dropout(0.5), Tensor(np.ones(40), requires_grad=True)
-    with pytest.raises(GradientError, match=r"other values for the same inputs.*call eval\(\), or put its counter back"):
+    with pytest.raises(
+        GradientError, match=r"other values for the same inputs.*call eval\(\), or put its counter back"
+    ):
         gradcheck(dropout, x)
     gradcheck(dropout.eval(), x)

@@ -98,4 +98,13 @@ class RunningScale(layers.Layer):
         return x * float(fresh[0])
 
 
-OWN = (Noise, DeclaredNoise, CountedByTheClass, NumPyCounter, Fading, Generating, RunningScale, lambda: RunningScale(False))
+OWN = (
+    Noise,
+    DeclaredNoise,
+    CountedByTheClass,
+    NumPyCounter,
+    Fading,
+    Generating,
+    RunningScale,
+    lambda: RunningScale(False),
+)

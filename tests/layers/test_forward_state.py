@@ -129,7 +129,11 @@ def test_modes_seeds_and_layers_are_none_of_it() -> None:
         (layers.Dropout(), {"calls": -1}, "Dropout: calls, the number of masks drawn, must be an int >= 0, got -1"),
         (layers.Dropout(), {}, "must be an int >= 0, got -1"),
         (layers.Dropout(), {"calls": True}, "must be an int >= 0, got True"),
-        (layers.Linear(2, 2), {"drawn": 3}, "Linear: there is no number or text self.drawn that could take 3; build the"),
+        (
+            layers.Linear(2, 2),
+            {"drawn": 3},
+            "Linear: there is no number or text self.drawn that could take 3; build the",
+        ),
         (layers.Linear(2, 2), {"weight": 3}, "there is no number or text self.weight"),
         (layers.Linear(2, 2), {"forward": 3}, "there is no number or text self.forward"),
         (layers.Linear(2, 2), {"path": "x"}, "there is no number or text self.path"),

@@ -47,7 +47,9 @@ def features(affine: bool = True) -> layers.Sequential:
 class Net(layers.Layer):
     def __init__(self, affine: bool = True) -> None:
         self.features = features(affine)
-        self.head = layers.Sequential(layers.Flatten(), layers.Dropout(0.2), layers.Linear(12, 3), layers.BatchNorm1d(3))
+        self.head = layers.Sequential(
+            layers.Flatten(), layers.Dropout(0.2), layers.Linear(12, 3), layers.BatchNorm1d(3)
+        )
 
     def forward(self, x: Any) -> Tensor:
         return self.head(self.features(x))

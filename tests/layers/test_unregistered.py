@@ -131,7 +131,10 @@ def test_what_is_found(name: str) -> None:
     assert f"Holder: {message}" in str(raised.value)
     assert "which would not be trained, saved or moved; " in str(raised.value)
     assert "setattr(self, f'blocks_{number}', ...)" in str(raised.value)
-    for names, suits in ((("list", "set", "deque", "deep"), True), (("dict", "closure", "dataclass", "parameter"), False)):
+    for names, suits in (
+        (("list", "set", "deque", "deep"), True),
+        (("dict", "closure", "dataclass", "parameter"), False),
+    ):
         if name in names:
             assert ("self.blocks = layers.LayerList(*layers)" in str(raised.value)) == suits
     repr(make())  # a debugger can still look
@@ -222,8 +225,12 @@ def test_a_layer_list_is_trained_saved_moved_and_indexed() -> None:
     weights = [block.weight.data for block in net.blocks]  # type: ignore[attr-defined]
     assert (weights[0] != weights[1]).all(), "each is drawn by its path"
     assert repr(net.blocks) == "LayerList()\n  0: Linear(2, 2)\n  1: Linear(2, 2)\n  2: Linear(2, 2)"
-    with pytest.raises(TypeError, match="blocks .LayerList.: a LayerList has no order to compute in; call its layers one"):
+    with pytest.raises(
+        TypeError, match="blocks .LayerList.: a LayerList has no order to compute in; call its layers one"
+    ):
         net.blocks(np.ones((1, 2)))
-    with pytest.raises(ArgumentError, match=r"LayerList: argument 0 is no layer but \[Linear.*a list as LayerList\(\*layers"):
+    with pytest.raises(
+        ArgumentError, match=r"LayerList: argument 0 is no layer but \[Linear.*a list as LayerList\(\*layers"
+    ):
         layers.LayerList([linear()])  # type: ignore[arg-type]
     assert len(layers.Sequential(linear()).append(linear())) == 2

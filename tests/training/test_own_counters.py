@@ -93,7 +93,9 @@ def test_a_checked_step_leaves_the_layer_as_it_was(own: MakeLayer) -> None:
 
 def test_a_trainer_says_once_what_is_not_saved() -> None:
     trainer = own_trainer(lambda: Hidden(np.random.default_rng(0)))
-    with pytest.warns(UserWarning, match=r"(1|3.block) \(Hidden\): a forward pass changes self.kept, a Generator") as caught:
+    with pytest.warns(
+        UserWarning, match=r"(1|3.block) \(Hidden\): a forward pass changes self.kept, a Generator"
+    ) as caught:
         trainer.fit(1)
     assert len(caught) == 2, "of two layers"
     trainer.fit(1)
@@ -109,7 +111,9 @@ def test_a_state_that_no_file_can_hold_is_named() -> None:
             return [self.drawn]
 
     for own, reason in ((Wrong, "Generator is not JSON serializable"), (Listed, r"it is no dict but \[0\]")):
-        with pytest.raises(StateError, match=rf"^1 \({own.__name__}\): forward_state must give a dict of JSON .*{reason}"):
+        with pytest.raises(
+            StateError, match=rf"^1 \({own.__name__}\): forward_state must give a dict of JSON .*{reason}"
+        ):
             own_trainer(own).state()
 
 
@@ -169,7 +173,9 @@ def test_a_file_of_format_1_with_other_values_is_no_state(tmp_path: Path) -> Non
         save_checkpoint(file, arrays, {**values, **changes}, {})
         text = read_tensors(file, "gpucnn checkpoint", "checkpoint")[1].partition(" ")[2]
         content = json.loads(text)
-        content["values"]["dropout_calls"] = {place: one["calls"] for place, one in content["values"].pop("layers").items()}
+        content["values"]["dropout_calls"] = {
+            place: one["calls"] for place, one in content["values"].pop("layers").items()
+        }
         text = json.dumps({**content, "format": 1})
         write_tensors(file, arrays, "gpucnn checkpoint", f"{_checksum(arrays, text)} {text}")
         try:

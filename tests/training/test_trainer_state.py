@@ -222,7 +222,10 @@ def test_a_state_of_other_data_layers_or_callbacks_is_refused() -> None:
 def test_values_that_are_none_of_a_state_are_refused(entry: str, value: object) -> None:
     trainer = small_trainer()
     arrays, values = trainer.state()
-    with pytest.raises(StateError, match="of another (trainer|model)|not those of a trainer's state|calls, the number|self.x that could take 1"):
+    with pytest.raises(
+        StateError,
+        match="of another (trainer|model)|not those of a trainer's state|calls, the number|self.x that could take 1",
+    ):
         trainer.restore(arrays, {**values, entry: value})
 
 
