@@ -299,8 +299,13 @@ class Layer:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether `requires_grad_(False)` froze this layer, or one around it, and no parameter within learns again."""
-        return self._frozen and not any(parameter.requires_grad for _, parameter in self._walk(""))
+        """Whether this layer has parameters, itself or within, and none of them learns; one without goes by `requires_grad_`."""
+        frozen = self._frozen
+        for _, member in self._walk(""):
+            if member.requires_grad:
+                return False
+            frozen = frozen or not isinstance(member, Buffer)
+        return frozen
 
     def train(self) -> Self:
         """Switch to training, in this layer and all within but those that are frozen. Returns the layer."""
@@ -317,8 +322,8 @@ class Layer:
         cost no time for it, and no optimizer changes them; batch norms use their running statistics and leave them as they
         are; dropout lets everything through. A gradient that is there is forgotten.
 
-        A parameter's own `requires_grad` freezes that parameter alone; a batch norm built with `frozen=True` its running
-        statistics alone.
+        Parameters whose own `requires_grad` is False freeze the layers all of whose parameters they are; of layers that have
+        none, such as dropout, that says nothing. A batch norm built with `frozen=True` freezes its statistics alone.
         """
         for _, layer in self.named_layers():
             object.__setattr__(layer, "_frozen", not requires_grad)

@@ -175,7 +175,7 @@ class Hidden(layers.Layer):
 def test_what_changes_unseen_is_told_once_with_the_fix(kept: Any) -> None:
     model = layers.Checkpoint(Hidden(kept))
     x = Tensor(np.ones(3, np.float32), True)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="a forward pass changes") as caught:
         model(x)
     [warning] = caught
     assert str(warning.message) == (

@@ -134,15 +134,21 @@ def test_it_holds_until_it_is_ended() -> None:
     assert not model.features[3].training
 
 
-def test_one_parameter_s_own_switch_freezes_that_parameter_alone() -> None:
+def test_parameters_that_are_frozen_one_by_one_freeze_the_layers_that_have_no_others() -> None:
     model = Net()
     for parameter in model.features.parameters():
         parameter.requires_grad = False
     before = model.state_dict()
     trainer_of(model).fit(1)
-    moved = changed(model, before)
-    assert "features.1.running_mean" in moved
-    assert "features.1.weight" not in moved
+    assert changed(model, before) == {path for path in before if path.startswith("head")}
+    assert model.features[3].calls > 0, "nobody has frozen the dropout"  # type: ignore[attr-defined]
+    model.features[1].bias.requires_grad = True  # type: ignore[attr-defined]
+    before = model.state_dict()
+    trainer_of(model).fit(1)
+    assert {"features.1.running_mean", "features.1.running_var", "features.1.bias"} < changed(model, before)
+    assert (model.state_dict()["features.1.weight"] == before["features.1.weight"]).all()
+    assert not layers.BatchNorm1d(3, affine=False).is_frozen, "which has nothing to learn"
+    assert not layers.Sequential(layers.ReLU(), layers.Dropout(0.5)).is_frozen
 
 
 def test_resumed_it_is_the_run_that_never_stopped() -> None:
