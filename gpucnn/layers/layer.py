@@ -87,7 +87,8 @@ class Layer:
         except DTypeError as error:
             integers = [str(x.dtype) for x in inputs if x.dtype.kind in "iub"]
             fix = f"; if these are raw images, {BYTES_FIX}" if integers else ""
-            raise DTypeError(f"{self.label}: {error}{fix}") from None
+            error.args = (f"{self.label}: {error}{fix}",)
+            raise
         except Exception as error:
             if is_out_of_memory(error):
                 error.add_note(f"in {self.label}")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gpucnn.autograd import Tensor
+from gpucnn.geometry import Window
 from gpucnn.layers.parameter import Parameter
 
 if TYPE_CHECKING:
     from gpucnn.layers.layer import Layer
 
-HOLD_NOTHING = frozenset((int, float, bool, str, bytes, type(None)))
+HOLD_NOTHING = frozenset((int, float, bool, str, bytes, type(None), Window))
 """Types that are passed over at once."""
 
 NOT_LOOKED_INTO = "_forward_hooks"
@@ -42,9 +43,12 @@ def first_unregistered(layers: "Sequence[Layer]", kind: "type[Layer]") -> Unregi
     there: it is not to be trained.
     """
     known: set[int] | None = None
+    kinds = (kind, Parameter)
     for layer in layers:
         for name, value in vars(layer).items():
-            if type(value) in HOLD_NOTHING or isinstance(value, kind | Parameter) or name == NOT_LOOKED_INTO:
+            if type(value) in HOLD_NOTHING or name == NOT_LOOKED_INTO or isinstance(value, kinds):
+                continue
+            if type(value) is tuple and HOLD_NOTHING.issuperset(map(type, value)):  # as (height, width) are
                 continue
             for place, item, container in _held(f"self.{name}", value, kind, set()):
                 if known is None:
