@@ -268,13 +268,15 @@ class Layer:
                     problems.append(f"{path} is unknown")
                 continue
             try:
-                with np.errstate(over="ignore"):  # what the dtype cannot hold becomes infinite, and is told below
+                with np.errstate(over="ignore", invalid="ignore"):  # what the dtype cannot hold becomes infinite, and is told below
                     array = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
                     with current(device_of(array)):
                         arrays[path] = array.astype(own[path].dtype, copy=False)
             except DTypeError as error:
                 problems.append(f"{path}: {error}")
                 continue
+            if array.dtype.kind == "f" and own[path].dtype.kind != "f":
+                problems.append(f"{path} has {array.dtype} values, expected {own[path].dtype}")
             got, expected = arrays[path].shape, own[path].shape
             if got != expected:
                 problems.append(f"{path} has shape {shape_text(got)}, expected {shape_text(expected)}")
@@ -342,11 +344,12 @@ class Layer:
         return self
 
     def astype(self, dtype: Any) -> Self:
-        """Convert all parameters and buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
+        """Convert all parameters and float buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
         if np.dtype(dtype).kind != "f":
             raise DTypeError(f"a model's dtype must be a float, got {np.dtype(dtype)}")
         for _, member in self._named_state():
-            member.convert(dtype)
+            if member.dtype.kind == "f":  # a counter stays one
+                member.convert(dtype)
         return self
 
     @property

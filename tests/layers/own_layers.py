@@ -98,7 +98,20 @@ class RunningScale(layers.Layer):
         return x * float(fresh[0])
 
 
+class BufferCounter(layers.Layer):
+    """Its counter is an integer buffer."""
+
+    def __init__(self) -> None:
+        self.drawn = layers.Buffer((), zeros, np.int64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        drawn = int(self.drawn.data)
+        self.drawn.assign(np.array(drawn + 1))
+        return F.dropout(x, 0.5, seed=self.seed, purpose=f"noise {self.path}", counter=drawn)
+
+
 OWN = (
+    BufferCounter,
     Noise,
     DeclaredNoise,
     CountedByTheClass,

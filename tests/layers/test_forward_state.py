@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, layers
+from gpucnn import Tensor, layers, optim
 from gpucnn.errors import StateError
 from gpucnn.layers.forward_state import ForwardState
 from tests.backends import Backend, host
-from tests.layers.own_layers import OWN, DeclaredNoise, Fading, Noise, NumPyCounter, RunningScale
+from tests.layers.own_layers import OWN, BufferCounter, DeclaredNoise, Fading, Noise, NumPyCounter, RunningScale
 
 MakeLayer = Callable[[], layers.Layer]
 
@@ -104,6 +104,22 @@ def test_what_the_state_is() -> None:
     assert layers.Linear(2, 2).forward_state() == {}
     model = layers.Sequential(layers.StochasticDepth(0.3), layers.Dropout2d(0.3))
     assert [layer.forward_state() for layer in model] == [{"calls": 0}, {"calls": 0}]
+
+
+def test_an_integer_buffer_stays_one() -> None:
+    model = layers.Sequential(BufferCounter(), layers.Linear(3, 1))
+    model(np.ones((2, 3)))
+    assert model.astype("float64")[0].drawn.dtype == np.int64  # type: ignore[attr-defined]
+    assert model[1].weight.dtype == np.float64  # type: ignore[attr-defined]
+    state = model.state_dict()
+    with pytest.raises(StateError, match="0.drawn has float64 values, expected int64; build the model"):
+        model.load_state_dict({**state, "0.drawn": np.array(3.7)})
+    average = optim.WeightAverage(model, 0.9)
+    average.load_state_dict({**average.state_dict(), "0.drawn": np.array(5)})
+    with average.applied():
+        assert model[0].drawn.data == 5  # type: ignore[attr-defined]
+    with pytest.raises(StateError, match="'0.drawn' must be integers of shape"):
+        average.load_state_dict({**average.state_dict(), "0.drawn": np.array(5.0)})
 
 
 def test_modes_seeds_and_layers_are_none_of_it() -> None:
