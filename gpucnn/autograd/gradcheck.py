@@ -21,14 +21,22 @@ def gradcheck(
 
     The output, of any shape, is weighed with fixed random numbers into one scalar; each element of each input is moved
     by +-`step`, and the slope must agree within `absolute + relative * |slope|`. The inputs must be float64 (DTypeError
-    otherwise: float32 differences prove nothing) and the function smooth within a step of them. Raises GradientError
-    that names the input, the element and both values. The inputs' own `grad` stays untouched.
+    otherwise: float32 differences prove nothing), and the function smooth within a step of them and the same every time.
+    Raises GradientError that names the input, the element and both values, or says that the function gives other values
+    for the same inputs. The inputs' own `grad` stays untouched.
     """
     for position, tensor in enumerate(inputs):
         if tensor.requires_grad and tensor.dtype != np.float64:
             raise DTypeError(f"gradcheck needs float64 inputs, input {position} is {tensor.dtype}")
     leaves = [Tensor(tensor.data.copy(), tensor.requires_grad) for tensor in inputs]
     output = function(*leaves)
+    with no_grad():
+        again = to_host(function(*leaves).data)
+    if not np.array_equal(to_host(output.data), again, equal_nan=True):
+        raise GradientError(
+            "the function gives other values for the same inputs, so that differences prove nothing; if a layer draws at "
+            "random, call eval(), or put its counter back before each call"
+        )
     weights = xp_of(output.data).asarray(generator(0, "gradcheck").uniform(0.5, 1.5, output.shape))
     output.backward(weights)
     for position, leaf in enumerate(leaves):

@@ -69,7 +69,8 @@ class DataLoader:
         self.waited = 0.0
         if len(self) == 0:
             raise ArgumentError(
-                f"DataLoader: {len(dataset)} images give no batch of {batch_size}; add images or lower batch_size"
+                f"DataLoader: {len(dataset)} images give no batch of {batch_size}{' with drop_last' if drop_last else ''}; "
+                f"add images or lower batch_size"
             )
         self.weights = None if weights is None else sample_weights(weights, dataset)
 

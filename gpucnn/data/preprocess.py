@@ -13,7 +13,7 @@ from gpucnn.errors import ArgumentError, DataError
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """Raw images (N, channels, native_size, native_size) to float32 (N, channels, image_size, image_size) in [0, 1].
+    """Raw images, bytes (N, channels, native_size, native_size), to float32 (N, channels, image_size, image_size) in [0, 1].
 
     - `full_scale`: the raw value of full brightness; pixels are divided by it.
     - `fit`: how native becomes image size: "pad" with dark pixels on all sides, or "resize" bilinearly. Or "crop": the
@@ -55,10 +55,15 @@ class Preprocess:
                 object.__setattr__(self, name, values)  # lists, as JSON has them, become tuples
 
     def __call__(self, images: Array) -> Array:
-        """Raw images of bytes, on any device, to the model's; DataError for images of other channels or size."""
+        """Raw images of bytes, on any device, to the model's.
+
+        DataError for images of another dtype, which tells how to come by bytes or do without, and of other channels or size.
+        """
         expected = (self.channels, self.native_size, self.native_size)
         if images.ndim != 4 or images.shape[1:] != expected:
             raise DataError(f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}")
+        if images.dtype != np.uint8:
+            raise DataError(_no_bytes(images, self.full_scale))
         fitted = self._fitted(xp_of(images).divide(images, np.float32(self.full_scale), dtype=np.float32))
         return fitted if self.mean is None or self.std is None else normalize(fitted, self.mean, self.std)
 
@@ -73,6 +78,28 @@ class Preprocess:
         inner = slice(margin // 2, margin // 2 + self.native_size)
         padded[:, :, inner, inner] = images
         return padded
+
+
+def _no_bytes(images: Array, full_scale: int) -> str:
+    """What is wrong with raw images that are no bytes, and what to do, by their dtype and their range."""
+    kind = images.dtype.kind
+    low, high = (float(images.min()), float(images.max())) if images.size and kind in "fiub" else (0.0, 0.0)
+    if kind == "f" and low >= 0 and high <= 1:
+        fix = (
+            f"they are what a Preprocess makes of bytes, so leave it out: data.ArrayDataset(images.astype('float32'), labels); "
+            f"or make them bytes: np.rint(images * {full_scale}).astype('uint8')"
+        )
+    elif kind == "b":
+        fix = "convert with images.astype('uint8'), and take full_scale=1"
+    elif kind in "fiu" and low >= 0 and high <= full_scale:
+        fix = "if that holds for all of them, convert with images.astype('uint8')"
+    else:
+        scale = np.iinfo(images.dtype).max if kind == "u" else "full_scale"
+        fix = (
+            f"bring them to [0, 1] by a scale of their own, e.g. (images / {scale}).astype('float32'), and give them without a "
+            f"Preprocess: data.ArrayDataset(images, labels)"
+        )
+    return f"expected raw images of bytes (uint8) from 0 to {full_scale}, got {images.dtype} from {low:g} to {high:g}; {fix}"
 
 
 def _resize(images: Array, new_size: int) -> Array:

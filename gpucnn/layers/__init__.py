@@ -20,6 +20,7 @@ from gpucnn.layers.buffer import Buffer as Buffer
 from gpucnn.layers.checkpoint import Checkpoint as Checkpoint
 from gpucnn.layers.container import Branches as Branches
 from gpucnn.layers.container import Lambda as Lambda
+from gpucnn.layers.container import LayerList as LayerList
 from gpucnn.layers.container import Residual as Residual
 from gpucnn.layers.container import Sequential as Sequential
 from gpucnn.layers.conv import Conv2d as Conv2d

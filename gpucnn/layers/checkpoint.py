@@ -1,5 +1,6 @@
 """Activation checkpointing: less memory for one more forward pass."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from gpucnn.autograd import Tensor, enable_grad, grad_enabled, no_grad, record
@@ -10,6 +11,7 @@ from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.observe import unobserved
 from gpucnn.layers.trace import current_calls
+from gpucnn.layers.undeclared import telling_of_undeclared_state
 
 
 class Checkpoint(Layer):
@@ -18,12 +20,14 @@ class Checkpoint(Layer):
     - `block`: any layer of one or more inputs. Its path is "block".
 
     Values and gradients are those of the block alone, bit for bit: the second pass draws the same dropout masks and leaves
-    running statistics and `calls` as they are. Forward hooks within are called in both passes, observers in the first alone.
+    running statistics, `calls` and any other `forward_state` as they are. Forward hooks within are called in both passes, observers in the first alone.
     What needs a gradient must be an input, or a parameter of the block: to what a function or hook within has from elsewhere
     the gradient may not lead.
     Raises ArgumentError if `block` is no layer.
     Source: Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174.
     """
+
+    _looked_at_state = False
 
     def __init__(self, block: Layer) -> None:
         if not isinstance(block, Layer):
@@ -37,8 +41,9 @@ class Checkpoint(Layer):
         if not grad_enabled() or current_calls.get() is not None:
             return self.block(*inputs)
         before = ForwardState(self.block)
-        with no_grad():
+        with no_grad(), nullcontext() if self._looked_at_state else telling_of_undeclared_state(self.block):
             output = self.block(*inputs)
+        object.__setattr__(self, "_looked_at_state", True)
         arrays, needed = [x.data for x in inputs], [x.requires_grad for x in inputs]
         parameters = list(self.block.parameters())
 

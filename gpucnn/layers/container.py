@@ -1,7 +1,7 @@
 """Layers made of layers."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self, overload
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
@@ -19,7 +19,48 @@ TAKE_RELU = (Conv2d.forward, Linear.forward, BatchNorm2d.forward)
 """The forward methods that compute a ReLU along with their own, if they are given activation="relu"."""
 
 
-class Sequential(Layer):
+class LayerList(Layer):
+    """Layers in a list, for a `forward` that calls them as it likes. Their paths are "0", "1", and so on.
+
+    It is made of layers one by one, a list as LayerList(*layers), or empty: `append` puts one at the end, indices and
+    slices take some out, and `for` goes through all. Raises ArgumentError for what is no layer.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        for layer in layers:
+            self.append(layer)
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """TypeError: in which order is for the model around it to say."""
+        raise TypeError(
+            f"{self.label}: a LayerList has no order to compute in; call its layers one by one, or take layers.Sequential"
+        )
+
+    def append(self, layer: Layer) -> Self:
+        """Put a layer at the end. Returns the list."""
+        position = len(self)
+        setattr(self, str(position), _checked(type(self).__name__, f"argument {position}", layer))
+        return self
+
+    def __iter__(self) -> Iterator[Layer]:
+        for _, member in self._members():
+            if isinstance(member, Layer):
+                yield member
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @overload
+    def __getitem__(self, position: int) -> Layer: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Layer]: ...
+
+    def __getitem__(self, position: int | slice) -> Layer | list[Layer]:
+        return list(self)[position]
+
+
+class Sequential(LayerList):
     """Layers one after the other; each gets the output of the one before. Their paths are "0", "1", and so on.
 
     A ReLU that follows a Conv2d, Linear or batch norm is computed with it, in fewer passes over memory; the values are the same.
@@ -30,8 +71,7 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer, seed: int | None = None) -> None:
         if seed is not None:
             self.seed = seed
-        for position, layer in enumerate(layers):
-            setattr(self, str(position), _checked("Sequential", f"argument {position}", layer))
+        super().__init__(*layers)
 
     def forward(self, x: Any) -> Tensor:
         """The input through all layers in turn."""
@@ -44,17 +84,6 @@ class Sequential(Layer):
             else:
                 x = layer(x)
         return as_tensor(x)
-
-    def __iter__(self) -> Iterator[Layer]:
-        for _, member in self._members():
-            if isinstance(member, Layer):
-                yield member
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __getitem__(self, position: int) -> Layer:
-        return list(self)[position]
 
 
 class Residual(Layer):

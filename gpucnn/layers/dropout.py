@@ -1,10 +1,12 @@
 """Dropout as a layer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
-from gpucnn.checks import Shape, as_number
+from gpucnn.checks import Shape, as_number, is_int
+from gpucnn.errors import StateError
 from gpucnn.layers.layer import Layer
 
 
@@ -28,6 +30,15 @@ class Dropout(Layer):
             return as_tensor(x)
         counter, self.calls = self.calls, self.calls + 1
         return self._drop(x, self.p, seed=self.seed, purpose=f"dropout {self.path}", counter=counter)
+
+    def forward_state(self) -> dict[str, Any]:
+        return {"calls": self.calls}
+
+    def set_forward_state(self, state: Mapping[str, Any]) -> None:
+        calls = state.get("calls", -1)
+        if not is_int(calls) or calls < 0:
+            raise StateError(f"{self.label}: calls, the number of masks drawn, must be an int >= 0, got {calls!r}")
+        self.calls = int(calls)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return input_shapes[0]

@@ -1,25 +1,34 @@
 """Layer: what every layer and model is made of."""
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Self
 
 import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
-from gpucnn.backend import Array, Device, as_array, choose_device, to_host
+from gpucnn.backend import Array, Device, as_array, choose_device, current, device_of, to_host
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, as_flag, as_float_dtype, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
+from gpucnn.layers.finite import refuse_not_finite
 from gpucnn.layers.foreign_state import foreign_names_fix
+from gpucnn.layers.forward_state import PLAIN, ForwardState
 from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
+from gpucnn.layers.unregistered import first_unregistered
 
 IGNORED_STATE = "num_batches_tracked"
 """A counter of PyTorch's batch norms, which its momentum makes no use of: state from there loads without it."""
+
+BYTES_FIX = "divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
+
+OWN_ATTRIBUTES = ("path", "seed", "training")
+"""Attributes of every layer that are no part of its forward state."""
 
 
 class Layer:
@@ -28,16 +37,24 @@ class Layer:
     Subclass it, assign parameters and other layers as attributes (no `super().__init__()` is needed), and write
     `forward`. Attributes get dotted paths by their names, e.g. "features.conv1.weight", in the order of definition.
 
-    - `training`: True until `eval()`; dropout looks at it.
+    - `training`: True until `eval()`, and False while the layer is frozen, see `requires_grad_`; dropout looks at it.
     - `seed`: initial weights and dropout masks are functions of it and of their path. A seed that was set holds for
       the layer and all within; else it is that of the layer around, 0 at the outermost.
     """
 
     path: str = ""
     seed: int = 0
-    training: bool = True
+    replaces_buffers: bool = False
+    """Whether `forward` puts new arrays in its buffers' place, and never writes into one: then nobody needs a copy of it."""
+
+    _training: bool = True
+    _frozen: bool = False
     _own_seed: bool = False
     _forward_hooks: dict[HookHandle, ForwardHook] | None = None
+    _changed_by_forward: tuple[str, ...] = ()
+    _looked_at_lists: bool = False
+    _looked_at_bytes: bool = False
+    _told_of_state: bool = False
 
     def forward(self, *inputs: Any) -> Tensor:
         """The layer's output. Write this in a subclass."""
@@ -45,8 +62,10 @@ class Layer:
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         """`forward`, after a check of the shapes. Plain arrays are taken in the layer's dtype, on its device."""
+        if not self._looked_at_lists:
+            self._look_at_lists()
         calls = current_calls.get()
-        tensors = [self._take(x) for x in inputs]
+        tensors = list(map(self._take, inputs))
         if not self._knows_its_shape:
             output = self._owning(tensors, options)
             return output if calls is not None else self._after_hooks(tensors, output)
@@ -66,6 +85,11 @@ class Layer:
         """`forward` of an innermost layer, which errors of the memory, here and on the way back, then name."""
         try:
             return self._owning(inputs, options)
+        except DTypeError as error:
+            integers = [str(x.dtype) for x in inputs if x.dtype.kind in "iub"]
+            fix = f"; if these are raw images, {BYTES_FIX}" if integers else ""
+            error.args = (f"{self.label}: {error}{fix}",)
+            raise
         except Exception as error:
             if is_out_of_memory(error):
                 error.add_note(f"in {self.label}")
@@ -106,10 +130,10 @@ class Layer:
         """
         if not callable(hook):
             raise ArgumentError(f"{self.label}: a hook is a function of (layer, inputs, output), got {hook!r}")
-        if self._forward_hooks is None:
-            self._forward_hooks = {}
-        handle = HookHandle(self._forward_hooks)
-        self._forward_hooks[handle] = hook
+        hooks = {} if self._forward_hooks is None else self._forward_hooks
+        object.__setattr__(self, "_forward_hooks", hooks)  # no state, also where it is done inside of a forward pass
+        handle = HookHandle(hooks)
+        hooks[handle] = hook
         return handle
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
@@ -136,11 +160,13 @@ class Layer:
     def trace(self, *input_shapes: Shape) -> Trace:
         """Every innermost layer's call for one image of `input_shapes` (whose batch axis is not looked at).
 
-        Layers that know their shape only tell it; functions that a model's `forward` calls itself run on one image.
+        Layers that know their shape only tell it; functions that a model's `forward` calls itself run on one image. What a
+        forward pass changes is put back.
         """
         for shape in input_shapes:
             if not isinstance(shape, tuple | list) or not all(is_int(size) and size >= 0 for size in shape):
                 raise ShapeError(f"{self.label}: an input's shape is a tuple of ints >= 0, got {value_text(shape)}")
+        before = ForwardState(self)
         token = current_calls.set([])
         try:
             zero = self._dtype.type(0)
@@ -149,6 +175,44 @@ class Layer:
             return Trace(current_calls.get() or [], output.shape)
         finally:
             current_calls.reset(token)
+            before.restore()
+
+    def forward_state(self) -> dict[str, Any]:
+        """What a forward pass changes in this layer itself, beside its buffers: JSON values by name, e.g. {"calls": 3}.
+
+        `Checkpoint`, a step that is made again, `replay` and saved trainers hold it, and give it to `set_forward_state`.
+        A layer that counts its draws, as `Dropout` does, declares its counter here. Without that it is the numbers, truth
+        values and texts that `forward` was seen to assign to attributes. What changes otherwise (the elements of a list,
+        the state of a generator) is known only where it is declared; arrays belong in a `Buffer`.
+        """
+        if not self._changed_by_forward:
+            return {}
+        values = ((name, getattr(self, name, None)) for name in self._changed_by_forward)
+        return {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in values
+            if isinstance(value, PLAIN)
+        }
+
+    @property
+    def declares_forward_state(self) -> bool:
+        """Whether the class has a `forward_state` of its own."""
+        return type(self).forward_state is not Layer.forward_state
+
+    def set_forward_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `forward_state` gave: the next forward pass is then the one that came next there.
+
+        Raises StateError for the state of another layer.
+        """
+        for name, value in state.items():
+            own = getattr(self, name, self)
+            if name in OWN_ATTRIBUTES or not isinstance(own, PLAIN) or not isinstance(value, PLAIN):
+                raise StateError(
+                    f"{self.label}: there is no number or text self.{name} that could take {value!r}; build the layer as it "
+                    f"was when the state was saved"
+                )
+            object.__setattr__(self, name, type(own)(value) if isinstance(own, np.generic) else value)
+            self._note_change(name)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(path, parameter) of this layer and all within, in the order of definition; a shared one once."""
@@ -164,11 +228,8 @@ class Layer:
 
     def named_layers(self) -> "Iterator[tuple[str, Layer]]":
         """(path, layer) of this layer, as "", and of all within, in the order of definition."""
-        yield "", self
-        for name, member in self._members():
-            if isinstance(member, Layer):
-                for path, layer in member.named_layers():
-                    yield f"{name}.{path}" if path else name, layer
+        yield from self._layers("")
+        self._refuse_unregistered()
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters of this layer and all within, in the order of definition."""
@@ -176,12 +237,16 @@ class Layer:
             yield parameter
 
     def _named_state(self) -> Iterator[tuple[str, Parameter]]:
-        """Parameters and buffers, in the order of definition; a shared one once."""
+        """Parameters and buffers, in the order of definition; a shared one once.
+
+        At their end ArgumentError, if there are more in lists, which nobody would train: whoever wants all is told.
+        """
         seen: set[int] = set()
         for path, member in self._walk(""):
             if id(member) not in seen:
                 seen.add(id(member))
                 yield path, member
+        self._refuse_unregistered()
 
     def parameter_count(self) -> int:
         """How many numbers this layer and all within learn. No memory is taken for them."""
@@ -191,11 +256,12 @@ class Layer:
         """Copies of all parameters and buffers as numpy arrays, by path. Device and model stay as they are."""
         return {path: np.array(to_host(member.data), order="C") for path, member in self._named_state()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], finite: bool = True) -> None:
         """Take over parameters and buffers by path, on this model's device and in its dtype.
 
         Entries of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes
-        nothing, if a parameter is missing, unknown, or of another shape.
+        nothing, if a parameter is missing, unknown, or of another shape, or has NaN or infinite values: with
+        `finite=False` these are taken, too, for a look at a model that is spoilt.
         """
         if not isinstance(state, Mapping):
             raise StateError(
@@ -210,10 +276,15 @@ class Layer:
                     problems.append(f"{path} is unknown")
                 continue
             try:
-                arrays[path] = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
+                with np.errstate(over="ignore", invalid="ignore"):  # what the dtype cannot hold becomes infinite, and is told below
+                    array = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
+                    with current(device_of(array)):
+                        arrays[path] = array.astype(own[path].dtype, copy=False)
             except DTypeError as error:
                 problems.append(f"{path}: {error}")
                 continue
+            if array.dtype.kind == "f" and own[path].dtype.kind != "f":
+                problems.append(f"{path} has {array.dtype} values, expected {own[path].dtype}")
             got, expected = arrays[path].shape, own[path].shape
             if got != expected:
                 problems.append(f"{path} has shape {shape_text(got)}, expected {shape_text(expected)}")
@@ -223,11 +294,32 @@ class Layer:
                 f"{f'; and {len(problems) - 4} more' if len(problems) > 4 else ''}; "
                 f"{foreign_names_fix(state, own.keys()) or 'build the model with the arguments it was saved with'}"
             )
+        if finite:
+            refuse_not_finite(type(self).__name__, {path: arrays[path] for path in own})
         for path, parameter in own.items():
             parameter.assign(arrays[path])
 
+    @property
+    def training(self) -> bool:
+        """Whether the layer is in training mode; never while it is frozen, see `requires_grad_`."""
+        return self._training and not self.is_frozen
+
+    @training.setter
+    def training(self, training: bool) -> None:
+        object.__setattr__(self, "_training", training)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether this layer has parameters, itself or within, and none of them learns; one without goes by `requires_grad_`."""
+        frozen = self._frozen
+        for _, member in self._walk(""):
+            if member.requires_grad:
+                return False
+            frozen = frozen or not isinstance(member, Buffer)
+        return frozen
+
     def train(self) -> Self:
-        """Switch to training, in this layer and all within. Returns the layer."""
+        """Switch to training, in this layer and all within but those that are frozen. Returns the layer."""
         return self._set_training(True)
 
     def eval(self) -> Self:
@@ -235,12 +327,18 @@ class Layer:
         return self._set_training(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Whether this layer's parameters, and those of all within, learn; False freezes them. Returns the layer.
+        """Whether this layer, and all within, learn; False freezes them, True ends that. Returns the layer.
 
-        Frozen ones get no gradient, cost no time for it, and no optimizer changes them. Batch norms still move their running
-        statistics in training, unless they are built with `frozen=True`. A gradient that is there is forgotten.
+        What is frozen stays as in evaluation, whatever `train()` and `Trainer.fit` switch: its parameters get no gradient,
+        cost no time for it, and no optimizer changes them; batch norms use their running statistics and leave them as they
+        are; dropout lets everything through. A gradient that is there is forgotten.
+
+        Parameters whose own `requires_grad` is False freeze the layers all of whose parameters they are; of layers that have
+        none, such as dropout, that says nothing. A batch norm built with `frozen=True` freezes its statistics alone.
         """
         requires_grad = as_flag(requires_grad, f"{self.label}: requires_grad")
+        for _, layer in self.named_layers():
+            object.__setattr__(layer, "_frozen", not requires_grad)
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
             if not requires_grad:
@@ -255,10 +353,11 @@ class Layer:
         return self
 
     def astype(self, dtype: Any) -> Self:
-        """Convert all parameters and buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
+        """Convert all parameters and float buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
         dtype = as_float_dtype(dtype, "a model's dtype")
         for _, member in self._named_state():
-            member.convert(dtype)
+            if member.dtype.kind == "f":  # a counter stays one
+                member.convert(dtype)
         return self
 
     @property
@@ -272,7 +371,7 @@ class Layer:
             if any(isinstance(item, Layer | Parameter) for item in items):
                 raise ArgumentError(
                     f"{self.label}: layers in a plain {type(value).__name__} would not be trained; "
-                    f"use self.{name} = layers.Sequential(*layers) or one attribute a layer"
+                    f"use self.{name} = layers.Sequential(*layers), layers.LayerList(*layers) or one attribute a layer"
                 )
         replaced = isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter)
         trainable = isinstance(value, Tensor) and value.requires_grad and not isinstance(value, Parameter)
@@ -283,6 +382,8 @@ class Layer:
             )
         changes_places = isinstance(value, Layer | Parameter) or isinstance(vars(self).get(name), Layer | Parameter)
         object.__setattr__(self, name, value)
+        if current_owner.get() and not changes_places:
+            self._note_change(name)
         if name == "seed":
             object.__setattr__(self, "_own_seed", True)
         if name == "seed" or changes_places:
@@ -300,8 +401,59 @@ class Layer:
         return ""
 
     def _take(self, x: Any) -> Tensor:
-        parameter = None if isinstance(x, Tensor) else next(self.parameters(), None)
-        return as_tensor(x) if parameter is None else as_operand(x, parameter)
+        if isinstance(x, Tensor):
+            return x
+        parameter = next((member for _, member in self._walk("") if not isinstance(member, Buffer)), None)
+        if parameter is None:
+            return as_tensor(x)
+        if not self._looked_at_bytes and getattr(x, "dtype", None) == np.uint8:
+            self._look_at_bytes(x)
+        return as_operand(x, parameter)
+
+    def _look_at_bytes(self, x: Array) -> None:
+        """Warn of raw images, once a layer: of truth values, 0 and 1, as bytes, nothing is wrong."""
+        object.__setattr__(self, "_looked_at_bytes", True)
+        if x.size and x.max() > 1:
+            warnings.warn(
+                f"{self.label}: got bytes (uint8) from {x.min()} to {x.max()}, and takes them for floats as large as that; "
+                f"models learn from images from 0 to 1: {BYTES_FIX}",
+                stacklevel=4,  # who called the layer
+            )
+
+    def _note_change(self, name: str) -> None:
+        """Remember that a forward pass changes the attribute called `name`."""
+        if name not in self._changed_by_forward and name not in OWN_ATTRIBUTES:
+            object.__setattr__(self, "_changed_by_forward", (*self._changed_by_forward, name))
+
+    def _look_at_lists(self) -> None:
+        """At the first call: see that all layers within are known, in the outermost layer for all."""
+        if current_owner.get():
+            return
+        for _, layer in self.named_layers():
+            object.__setattr__(layer, "_looked_at_lists", True)
+
+    def _refuse_unregistered(self) -> None:
+        """ArgumentError for a layer or parameter that is kept in a list or the like, and in no attribute."""
+        if self.path:  # of a part nothing can be told: the whole may have the rest
+            return
+        found = first_unregistered([layer for _, layer in self._layers("")], Layer)
+        if found is None:
+            return
+        owner, name, place, item, container = found
+        fix = f"put each in an attribute of its own, e.g. with setattr(self, f'{name}_{{number}}', ...)"
+        if isinstance(item, Layer) and isinstance(vars(owner)[name], Sequence | Set):
+            fix = f"make it self.{name} = layers.LayerList(*layers), which has append and indices, or {fix}"
+        raise ArgumentError(
+            f"{owner.label}: {place} is a {type(item).__name__} in a plain {container}, which would not be trained, saved or "
+            f"moved; {fix}"
+        )
+
+    def _layers(self, prefix: str) -> "Iterator[tuple[str, Layer]]":
+        """This layer and all within, by their paths behind `prefix`."""
+        yield prefix.removesuffix("."), self
+        for name, member in self._members():
+            if isinstance(member, Layer):
+                yield from member._layers(f"{prefix}{name}.")
 
     @property
     def _knows_its_shape(self) -> bool:
@@ -309,7 +461,9 @@ class Layer:
 
     @property
     def _dtype(self) -> np.dtype:
-        return next((parameter.dtype for parameter in self.parameters()), np.dtype(np.float32))
+        return next(
+            (member.dtype for _, member in self._walk("") if not isinstance(member, Buffer)), np.dtype(np.float32)
+        )
 
     def _members(self) -> "Iterator[tuple[str, Layer | Parameter]]":
         for name, value in vars(self).items():

@@ -18,6 +18,7 @@ from gpucnn.layers.parameter import Parameter
 class _BatchNorm(Layer):
     """What batch normalisation layers share. `expected` says in words, and `ndims` in numbers, what they take."""
 
+    replaces_buffers = True
     expected: str
     ndims: tuple[int, ...]
 

@@ -10,7 +10,7 @@ from gpucnn.backend import Array, current, to_device, to_host
 from gpucnn.checks import as_number, value_text
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer, Parameter
-from gpucnn.optim.state import as_floats, as_steps
+from gpucnn.optim.state import as_floats, as_integers, as_steps
 
 UPDATES = "average/updates"
 """The key of the number of updates; a parameter's path has no slash."""
@@ -98,7 +98,10 @@ class WeightAverage:
                 f"equal model"
             )
         updates = as_steps(UPDATES, state[UPDATES], least=0)
-        loaded = {path: as_floats(path, state[path], member.shape) for path, member in self._members.items()}
+        loaded = {
+            path: (as_floats if member.dtype.kind == "f" else as_integers)(path, state[path], member.shape)
+            for path, member in self._members.items()
+        }
         self.updates = updates
         for path, member in self._members.items():
             self._averages[path] = to_device(np.array(loaded[path], member.dtype, order="C"), member.device)

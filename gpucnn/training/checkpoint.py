@@ -12,11 +12,13 @@ import numpy as np
 from gpucnn import __version__
 from gpucnn.checks import as_count, as_path
 from gpucnn.errors import RunError
+from gpucnn.layers.finite import MOST_NAMED, not_finite
 from gpucnn.training.atomic_file import cannot_be_written, remove_parts
 from gpucnn.training.tensor_file import read_tensors, write_tensors
 from gpucnn.training.versions import versions
 
-_KEY, _KIND, _FORMAT = "gpucnn checkpoint", "checkpoint", 1
+_KEY, _KIND, _FORMAT = "gpucnn checkpoint", "checkpoint", 2
+_READ = (1, _FORMAT)
 _NAME = re.compile(r"step-(\d{9,18})\.safetensors")
 
 
@@ -67,19 +69,29 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(f"{path}: damaged (its checksum is not that of its content)")
     try:
         content = json.loads(text)
-        if content["format"] != _FORMAT:
+        if content["format"] not in _READ:
             raise RunError(
                 f"{path}: of format {content['format']}, written by gpucnn {content['versions']['gpucnn']}; this is gpucnn "
-                f"{__version__}, which reads format {_FORMAT}"
+                f"{__version__}, which reads formats {_READ[0]} to {_FORMAT}"
             )
         values, config, versions_then = (content[name] for name in ("values", "config", "versions"))
         if not all(isinstance(part, dict) for part in (values, config, versions_then)):
             raise TypeError("values, config and versions must be objects")
+        if content["format"] == 1:
+            _bring_up_to_date(values)
         return Checkpoint(path, arrays, values, config, versions_then)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(f"{path}: not a checkpoint that gpucnn wrote ({type(error).__name__}: {error})") from None
+
+
+def _bring_up_to_date(values: dict[str, Any]) -> None:
+    """Values of format 1, which knew the counters of dropouts alone, as those of format 2, which has any layer's state."""
+    if isinstance(calls := values.pop("dropout_calls", None), dict):
+        values["layers"] = {path: {"calls": count} for path, count in calls.items()}
+    if isinstance(fits := values.get("fits"), dict) and "dropouts" in fits:
+        values["fits"] = {("layers with a state" if name == "dropouts" else name): fits[name] for name in fits}
 
 
 class CheckpointFolder:
@@ -138,7 +150,7 @@ class CheckpointFolder:
         return path
 
     def load(self) -> Checkpoint:
-        """The newest checkpoint that is whole; its `warning` tells of newer ones that are not.
+        """The newest checkpoint that is whole, its weights no NaN; its `warning` tells of newer ones that are not.
 
         Raises RunError if there is none, with the reason for each file.
         """
@@ -146,6 +158,9 @@ class CheckpointFolder:
         for path in reversed(self.files()):
             try:
                 checkpoint = load_checkpoint(path)
+                weights = {name: array for name, array in checkpoint.arrays.items() if name.startswith("model/")}
+                if spoilt := [line for line in not_finite(weights) if " NaN " in line]:
+                    raise RunError(f"{path}: spoilt ({'; '.join(spoilt[:MOST_NAMED])})")
             except RunError as error:
                 problems.append(str(error))
                 continue

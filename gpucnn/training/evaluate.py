@@ -11,6 +11,7 @@ from gpucnn.backend import Array, Device, to_device, to_host, xp_of
 from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
+from gpucnn.layers.forward_state import evaluating
 from gpucnn.training.confusion import ConfusionMatrix
 from gpucnn.training.memory import in_parts
 from gpucnn.training.metrics import Metrics
@@ -69,28 +70,22 @@ def evaluate(
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
     Raises ArgumentError if `class_names` are not as many as the model's classes.
     """
-    modes = [(layer, layer.training) for _, layer in model.named_layers()]
     metrics = Metrics()
     confusion: ConfusionMatrix | None = None
     top_5: Array = 0
     samples: list[tuple[Array, ...]] = []
     device = next((parameter.device for parameter in model.parameters()), Device())
-    model.eval()
-    try:
-        with no_grad():
-            for images, labels in loader.batches(0):
-                logits = Tensor(in_parts(model, images, device))
-                metrics.update(F.cross_entropy(logits, labels), logits, labels)
-                there = to_device(labels, logits.device)
-                answers = logits.data.argmax(axis=1)
-                confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1]))
-                confusion.update(answers, there)
-                top_5 = top_5 + in_top_k(logits.data, there, TOP).sum()
-                if worst:
-                    samples.append(_samples(logits, there, answers))
-    finally:
-        for layer, training in modes:
-            layer.training = training
+    with evaluating(model), no_grad():
+        for images, labels in loader.batches(0):
+            logits = Tensor(in_parts(model, images, device))
+            metrics.update(F.cross_entropy(logits, labels), logits, labels)
+            there = to_device(labels, logits.device)
+            answers = logits.data.argmax(axis=1)
+            confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1]))
+            confusion.update(answers, there)
+            top_5 = top_5 + in_top_k(logits.data, there, TOP).sum()
+            if worst:
+                samples.append(_samples(logits, there, answers))
     assert confusion is not None, "a loader has at least one batch"
     scores = metrics.scores()
     return Evaluation(

@@ -11,7 +11,6 @@ from gpucnn import models
 from gpucnn.backend import choose_device, to_device, to_host
 from gpucnn.checks import is_int
 from gpucnn.errors import ConfigError, GpucnnError, RunError
-from gpucnn.layers import Dropout
 from gpucnn.training import trainer_state
 from gpucnn.training.callback import Callback
 from gpucnn.training.checked_step import CheckedStep, run_checked
@@ -88,17 +87,14 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     try:
         config = RunConfig.from_run(checkpoint.config, str(path))
         model = models.create(**checkpoint.config["create"], seed=config.seed).to(chosen.device)
-        model.load_state_dict(
-            {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}
-        )
-        for place, layer in model.named_layers():
-            if isinstance(layer, Dropout):
-                layer.calls = int(values["dropout_calls"][place])
+        weights = {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}
+        model.load_state_dict(weights, finite=False)  # what failed is looked at as it was
+        trainer_state.restore_layers(model, values["layers"])
         there = (to_device(images, chosen.device), to_device(labels, chosen.device))
         checked = run_checked(model, *there, config.label_smoothing or 0.0)
     except ConfigError as error:
         raise RunError(str(error)) from None
-    except (GpucnnError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (GpucnnError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise RunError(f"{path}: does not fit its own description ({error})") from None
     step, epoch, batch = (int(number) + 1 for number in position)
     return Replay(step, epoch, batch, str(values["diagnosis"]), indices, checked, str(chosen))

@@ -91,7 +91,7 @@ class FiniteGuard:
         assert kept is not None
         self._kept = None
         last_batch, last_step = trainer.batch, trainer.step
-        trainer.restore(*kept)
+        trainer_state.restore(trainer, *kept)
         first_step = trainer.step + 1
         trainer.model.train()
         for images, labels in trainer.train_loader.batches(trainer.epoch, trainer.batch):

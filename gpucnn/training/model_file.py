@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.errors import RunError
+from gpucnn.errors import RunError, StateError
 from gpucnn.layers import Layer
+from gpucnn.layers.finite import refuse_not_finite
 from gpucnn.training.tensor_file import read_tensors, read_text, write_tensors
 
 _KEY = "gpucnn"
@@ -22,9 +23,17 @@ def save_model(path: Path, model: Layer, description: dict[str, Any]) -> None:
 
 
 def load_model(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(parameters by path, description) from a file that `save_model` wrote. RunError, naming it, if it is none."""
+    """(parameters by path, description) from a file that `save_model` wrote.
+
+    RunError, naming it, if it is none, or if a parameter has NaN or infinite values.
+    """
     description = read_description(path)
-    return read_tensors(path, _KEY, "model")[0], description
+    parameters, _ = read_tensors(path, _KEY, "model")
+    try:
+        refuse_not_finite("the model", parameters)
+    except StateError as error:
+        raise RunError(f"{path}: {error}") from None
+    return parameters, description
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
 from gpucnn.training.failure_file import FailureRecorder
 from gpucnn.training.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
+from gpucnn.training.last_batch import check_last_batch
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder, RunRecorder
 from gpucnn.training.trainer import Trainer
@@ -132,7 +133,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
-    does not take the images, and ConfigError for a share of validation images where there is a part of them.
+    does not take the images or a last batch of one, and ConfigError for a share of validation images where there is a part of them.
     """
     ready = _build(
         config, Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
@@ -205,11 +206,13 @@ def _build(config: RunConfig, division: Division) -> PreparedRun:
         config.batch_size,
         shuffle=True,
         seed=config.seed,
+        drop_last=config.drop_last,
         augment=_augment(config.augment, splits.preprocess),
         mix=None if config.mix is None else MIXES.make(config.mix),
         workers=config.workers,
         weights=data.class_weights(train_set.labels, train_set.num_classes) if config.balance else None,
     )
+    check_last_batch(model, train_loader)
     optimizer = OPTIMIZERS.make(
         config.optimizer,
         parameters=model.parameters(),

@@ -18,6 +18,7 @@ from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import LONGEST, RunFolder
 from gpucnn.training.text_table import shown
 from gpucnn.training.trainer import Trainer
+from gpucnn.training.trainer_state import check_weights
 
 CHANGEABLE = ("epochs", "data_dir", "device", "workers", "checkpoint_every", "keep")
 """The settings that may be others in a resumed run: they leave alone what has been trained already."""
@@ -39,6 +40,10 @@ class ResumedRun(NamedTuple):
         that was saved does not fit the run.
         """
         trainer = self.ready.trainer(callbacks)
+        try:
+            check_weights(trainer, self.checkpoint.arrays)
+        except StateError as error:
+            raise RunError(f"{self.checkpoint.path}: {error}") from None
         try:
             trainer.restore(self.checkpoint.arrays, self.checkpoint.values)
         except StateError as error:

@@ -112,6 +112,11 @@ class RunConfig:
         None, Optional(COUNT, "default"), "model and data", "B", "images a step (default: by data set)"
     )
 
+    drop_last: bool = _setting(
+        False, Truth(), "model and data", "",
+        "whether the last batch of an epoch is left out where it is smaller than the others (default: no)",
+    )  # fmt: skip
+
     epochs: int | None = _setting(
         None, Optional(COUNT, "default"), "learning", "N", "passes over the training set (default: by data set)"
     )

@@ -16,6 +16,7 @@ from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
+from gpucnn.layers.undeclared import telling_of_undeclared_state
 from gpucnn.optim import (
     Optimizer,
     ReduceOnPlateau,
@@ -29,6 +30,7 @@ from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.evaluate import evaluate
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard
 from gpucnn.training.gradient_mean import GradientMean
+from gpucnn.training.last_batch import check_last_batch
 from gpucnn.training.memory import with_retry
 from gpucnn.training.metrics import Metrics
 
@@ -102,15 +104,21 @@ class Trainer:
         self.failed_step: FailedStep | None = None
         self.gradient_mean = GradientMean(optimizer.parameters.values())
         self._guard = FiniteGuard(self)
+        self._looked_at_state = False
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
         """Train for `epochs` epochs, of which a restored trainer may have begun the first, and return the history.
 
-        Raises ArgumentError unless `epochs` is an int >= 1. TrainingError at a step whose loss, or a gradient, is not finite,
+        All layers train but those that are frozen, see `Layer.requires_grad_`.
+
+        Raises ArgumentError unless `epochs` is an int >= 1, before the first step if the model does not take a last batch of
+        one image, see `check_last_batch`, and if part of it was put into evaluation mode. TrainingError at a step whose loss, or a gradient, is not finite,
         before it changes the weights: it tells where that came from; see `FiniteGuard` for how soon. And after an epoch
         whose test loss is not finite.
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
+        self._check_modes()
+        check_last_batch(self.model, self.train_loader)
         self.error, self.failed_step = None, None
         if self.batch == 0:  # else a callback has, in the epoch that goes on, asked for its end to be the last
             self.stop_reason = ""
@@ -145,6 +153,7 @@ class Trainer:
     def run_epoch(self) -> dict[str, float]:
         """What is left of one pass over the training set, and an evaluation: a row of the history."""
         start = time.perf_counter()
+        self._check_modes()
         self.model.train()
         with self._guard.watching():
             for images, labels in self.train_loader.batches(self.epoch, self.batch):
@@ -223,8 +232,10 @@ class Trainer:
         """Go on, to the bit, where the trainer stood whose `state` this is; the next `fit` begins in the middle of its epoch.
 
         This trainer must have been built alike: of the same model, data and settings, which are not part of the state.
-        Raises StateError if the state does not fit; the trainer is then of no more use.
+        Raises StateError if the state does not fit; the trainer is then of no more use. And at once if its weights are not
+        finite.
         """
+        trainer_state.check_weights(self, arrays)
         trainer_state.restore(self, arrays, values)
 
     def _forward_and_backward(self, images: Array, labels: Array) -> Tensor:
@@ -232,7 +243,9 @@ class Trainer:
         before = ForwardState(self.model)
         try:
             self.optimizer.gather()
-            logits = self.model(images)
+            with nullcontext() if self._looked_at_state else telling_of_undeclared_state(self.model):
+                logits = self.model(images)
+            self._looked_at_state = True
             self.loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
             self.optimizer.zero_grad()
             self.loss.backward()
@@ -257,6 +270,17 @@ class Trainer:
         if self.average is not None:
             self.average.update()
         self.step += 1
+
+    def _check_modes(self) -> None:
+        """ArgumentError if part of a model in training is in evaluation mode, which would be switched to training, too."""
+        if not self.model.training:
+            return
+        for _, layer in self.model.named_layers():
+            if not layer.training and not layer.is_frozen:
+                raise ArgumentError(
+                    f"{layer.label} is in evaluation mode, and training would switch it back; to keep it so, freeze it with "
+                    f"requires_grad_(False), or a batch norm's statistics alone with frozen=True; else call model.train() first"
+                )
 
     def _notify(self, hook: str) -> None:
         for callback in self.callbacks:

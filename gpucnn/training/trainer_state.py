@@ -1,5 +1,6 @@
 """A trainer's whole state as arrays and JSON values, and back."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,8 @@ import numpy as np
 
 from gpucnn.checks import is_int
 from gpucnn.errors import GpucnnError, StateError
-from gpucnn.layers import Dropout
+from gpucnn.layers import Layer
+from gpucnn.layers.finite import refuse_not_finite
 from gpucnn.optim import ReduceOnPlateau
 from gpucnn.training.callback import Callback
 from gpucnn.training.value_kind import shown
@@ -47,7 +49,7 @@ def snapshot(trainer: "Trainer") -> tuple[dict[str, np.ndarray], dict[str, Any]]
         "lr": float(trainer.optimizer.lr),
         "weight_decay": float(trainer.optimizer.weight_decay),
         "stop_reason": trainer.stop_reason,
-        "dropout_calls": {path: dropout.calls for path, dropout in _dropouts(trainer).items()},
+        "layers": {path: state for path, layer in trainer.model.named_layers() if (state := _state_of(layer))},
         "schedule": _schedule_state(trainer),
         "callbacks": [callback.state_dict() for callback in _with_state(trainer)],
         "history": [dict(row) for row in trainer.history],
@@ -55,7 +57,7 @@ def snapshot(trainer: "Trainer") -> tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def restore(trainer: "Trainer", arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
-    """Put `trainer` where the one stood whose state this is, see `Trainer.restore`."""
+    """Put `trainer` where the one stood whose state this is, see `Trainer.restore`, also if its weights are spoilt."""
     _check_values(trainer, values)
     states: dict[str, dict[str, np.ndarray]] = {part: {} for part in PARTS}
     for key, array in arrays.items():
@@ -63,7 +65,7 @@ def restore(trainer: "Trainer", arrays: Mapping[str, np.ndarray], values: Mappin
         if part not in states:
             raise StateError(f"{key!r} is no array of a trainer's state; their names begin with {', '.join(PARTS)}")
         states[part][name] = array
-    trainer.model.load_state_dict(states["model"])
+    trainer.model.load_state_dict(states["model"], finite=False)
     trainer.optimizer.load_state_dict(states["optimizer"])
     trainer.optimizer.zero_grad()
     if trainer.average is not None:
@@ -73,12 +75,58 @@ def restore(trainer: "Trainer", arrays: Mapping[str, np.ndarray], values: Mappin
         trainer.schedule.load_state_dict(values["schedule"])
     for callback, state in zip(_with_state(trainer), values["callbacks"], strict=True):
         _restore_callback(callback, state)
-    for path, dropout in _dropouts(trainer).items():
-        dropout.calls = values["dropout_calls"][path]
+    restore_layers(trainer.model, values["layers"])
     trainer.optimizer.lr, trainer.optimizer.weight_decay = values["lr"], values["weight_decay"]
     trainer.epoch, trainer.batch, trainer.step = values["epoch"], values["batch"], values["step"]
     trainer.stop_reason = values["stop_reason"]
     trainer.history = [dict(row) for row in values["history"]]
+
+
+def restore_layers(model: Layer, states: Mapping[str, Any]) -> None:
+    """Give each layer within `model` its forward state, by path. StateError for one that is none of its own."""
+    layers = dict(model.named_layers())
+    for path, state in states.items():
+        if path not in layers:
+            raise StateError(f"the state is of another model: there is no layer {path!r} here")
+        try:
+            layers[path].set_forward_state(state)
+        except GpucnnError:
+            raise
+        except Exception as error:  # of whoever wrote the layer
+            label, reason = layers[path].label, f"{type(error).__name__}: {error}"
+            raise StateError(f"the state is not one that {label} takes ({reason})") from error
+
+
+def check_weights(trainer: "Trainer", arrays: Mapping[str, np.ndarray]) -> None:
+    """StateError unless the parameters and their averages are finite, and nothing else of the state is NaN.
+
+    That is what a state must be to be saved: a second moment, or a running variance, may have become infinite.
+    """
+    parameters = [path for path, _ in trainer.model.named_parameters()]
+    weights = {f"{part}/{path}" for part in ("model", "average") for path in parameters}
+    refuse_not_finite(
+        type(trainer.model).__name__,
+        {
+            name.removeprefix("model/"): array
+            for name, array in arrays.items()
+            if name in weights
+            or (array.dtype.kind == "f" and np.isnan(array).any() and not name.startswith("metrics/"))
+        },
+    )
+
+
+def _state_of(layer: Layer) -> dict[str, Any]:
+    """What a forward pass changes in the layer, as it comes back from JSON. StateError if it cannot go there."""
+    state = layer.forward_state()
+    try:
+        copied = json.loads(json.dumps(state))
+        if not isinstance(copied, dict):
+            raise TypeError(f"it is no dict but {shown(state)}")
+    except (TypeError, ValueError) as error:
+        raise StateError(
+            f"{layer.label}: forward_state must give a dict of JSON values, e.g. {{'calls': self.calls}} ({error})"
+        ) from None
+    return copied
 
 
 def _fits(trainer: "Trainer") -> dict[str, Any]:
@@ -91,7 +139,7 @@ def _fits(trainer: "Trainer") -> dict[str, Any]:
         "batches an epoch": len(trainer.train_loader),
         "batches a step": trainer.accumulate,
         "callbacks with a state": [type(callback).__name__ for callback in _with_state(trainer)],
-        "dropouts": list(_dropouts(trainer)),
+        "layers with a state": _with_forward_state(trainer),
     }
 
 
@@ -105,15 +153,16 @@ def _check_values(trainer: "Trainer", values: Mapping[str, Any]) -> None:
                 f"was when the state was saved"
             )
     counts = {name: _entry(values, name, int) for name in ("epoch", "batch", "step")}
-    calls = _entry(values, "dropout_calls", dict)
+    layers = _entry(values, "layers", dict)
     rates = [_entry(values, name, float) for name in ("lr", "weight_decay")]
     history, states = _entry(values, "history", list), _entry(values, "callbacks", list)
     _entry(values, "stop_reason", str)
     whole = (
-        all(is_int(count) and count >= 0 for count in (*counts.values(), *calls.values()))
+        all(is_int(count) and count >= 0 for count in counts.values())
         and counts["batch"] <= len(trainer.train_loader)
         and all(rate >= 0 and math.isfinite(rate) for rate in rates)
-        and calls.keys() == _dropouts(trainer).keys()
+        and all(isinstance(state, dict) for state in layers.values())
+        and all(path in layers for path in _with_forward_state(trainer))
         and len(history) == counts["epoch"]
         and all(isinstance(row, dict) for row in history)
         and len(states) == len(_with_state(trainer))
@@ -146,9 +195,9 @@ def _restore_callback(callback: Callback, state: dict[str, Any]) -> None:
         raise StateError(f"the state is not one that the callback {name} takes ({reason})") from error
 
 
-def _dropouts(trainer: "Trainer") -> dict[str, Dropout]:
-    """The layers that count how many masks they have drawn, by path."""
-    return {path: layer for path, layer in trainer.model.named_layers() if isinstance(layer, Dropout)}
+def _with_forward_state(trainer: "Trainer") -> list[str]:
+    """The paths of the layers that declare what a forward pass changes in them."""
+    return [path for path, layer in trainer.model.named_layers() if layer.declares_forward_state]
 
 
 def _with_state(trainer: "Trainer") -> list[Callback]:

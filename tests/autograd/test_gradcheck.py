@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, gradcheck
+from gpucnn import Tensor, gradcheck, layers
 from gpucnn import functions as F
 from gpucnn.autograd import record
 from gpucnn.errors import DTypeError, GradientError
@@ -41,3 +41,12 @@ def test_an_input_the_output_does_not_depend_on_has_slope_zero() -> None:
 def test_float32_is_refused() -> None:
     with pytest.raises(DTypeError, match="gradcheck needs float64 inputs, input 0 is float32"):
         gradcheck(F.relu, Tensor([1.0], requires_grad=True))
+
+
+def test_a_function_that_draws_anew_is_told_and_not_its_gradient() -> None:
+    dropout, x = layers.Dropout(0.5), Tensor(np.ones(40), requires_grad=True)
+    with pytest.raises(
+        GradientError, match=r"other values for the same inputs.*call eval\(\), or put its counter back"
+    ):
+        gradcheck(dropout, x)
+    gradcheck(dropout.eval(), x)

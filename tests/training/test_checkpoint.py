@@ -138,7 +138,7 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"format": 2, "versions": {"gpucnn": "99.0"}}, "of format 2, written by gpucnn 99.0; this is gpucnn .*, which reads"),
+        ({"format": 3, "versions": {"gpucnn": "99.0"}}, "of format 3, written by gpucnn 99.0; this is gpucnn .*, which reads formats 1 to 2"),
         ({"format": 1, "versions": {}}, "not a checkpoint that gpucnn wrote"),
         ({"format": 1, "values": {}, "config": "", "versions": {}}, "not a checkpoint that gpucnn wrote"),
         ([], "not a checkpoint that gpucnn wrote"),

@@ -141,7 +141,7 @@ def change(failed: Path, path: Path, **parts: Any) -> Path:
         ({"arrays": {"batch/images": np.zeros((0, 1, 8, 8))}}, "no batch of images, labels and indices in it"),
         ({"values": {"step": None}}, "does not tell which step it is of"),
         ({"values": {"epoch": "2"}}, "does not tell which step it is of"),
-        ({"values": {"dropout_calls": 3}, "config": {"create": {"name": "alexnet"}}}, "does not fit its own description"),
+        ({"values": {"layers": 3}, "config": {"create": {"name": "alexnet"}}}, "does not fit its own description"),
         ({"config": {"create": {"name": "lenet9"}}}, "does not fit its own description .unknown model 'lenet9'"),
         ({"config": {"create": {"width": 9}}}, "does not fit its own description"),
         ({"config": {"create": 7}}, "does not fit its own description"),

@@ -1,0 +1,62 @@
+"""The last batch of an epoch, seen before the first: a single image may be one too few."""
+
+import numpy as np
+
+from gpucnn.autograd import no_grad
+from gpucnn.backend import Array, xp_of
+from gpucnn.data import DataLoader
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.layers import Layer
+from gpucnn.layers.forward_state import ForwardState
+from gpucnn.layers.observe import unobserved
+
+
+def check_last_batch(model: Layer, loader: DataLoader) -> None:
+    """See that `model` takes a batch of one image in training, if an epoch of `loader` has one.
+
+    It is tried, on one image and on two; the model is left as it was. Nets that end in batch norms of a single position
+    do not take one. Raises ArgumentError, with a batch size that fits, if two are taken and one is not.
+    """
+    count, size = len(loader.dataset), loader.batch_size
+    rest = count % size
+    if size > 1 and (rest != 1 or loader.drop_last):
+        return
+    try:
+        images, _ = loader.dataset[np.arange(1)]
+    except Exception:  # the first batch will tell, with its place
+        return
+    reason = _refusal(model, images)
+    if reason is None or _refusal(model, xp_of(images).concatenate([images, images])) is not None:
+        return
+    if size == 1:
+        raise ArgumentError(
+            f"batches of one image are not what the model trains on: {reason}; use batch_size 2 or more"
+        )
+    fitting = _nearest_size(count, size)
+    fix = "add images" if fitting is None else f"use batch_size {fitting}, or drop_last to leave that image out"
+    raise ArgumentError(
+        f"{count:,} images in batches of {size} leave one for the last batch, with which every epoch would end in an error: "
+        f"{reason}; {fix}"
+    )
+
+
+def _refusal(model: Layer, images: Array) -> str | None:
+    """Why the model does not take these images in training; None if it does, or fails in another way."""
+    before = ForwardState(model)
+    try:
+        model.train()
+        with no_grad(), unobserved(), np.errstate(all="ignore"):
+            model(images)
+    except ShapeError as error:
+        return str(error).partition(";")[0]
+    except Exception:  # the first step will tell
+        return None
+    finally:
+        before.restore()
+    return None
+
+
+def _nearest_size(count: int, size: int) -> int | None:
+    """The batch size nearest to `size`, of two alike the smaller, that leaves no single image of `count`."""
+    sizes = (one for distance in range(1, count + size) for one in (size - distance, size + distance))
+    return next((one for one in sizes if 2 <= one <= count and count % one != 1), None)

@@ -1,0 +1,220 @@
+"""What a forward pass changes in layers of one's own is put back, repeated and saved as that of Dropout is."""
+
+import copy
+import pickle
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn import Tensor, layers, optim
+from gpucnn.errors import StateError
+from gpucnn.layers.forward_state import ForwardState
+from tests.backends import Backend, host
+from tests.layers.own_layers import OWN, BufferCounter, DeclaredNoise, Fading, Noise, NumPyCounter, RunningScale
+
+MakeLayer = Callable[[], layers.Layer]
+
+
+def step(wrap: Callable[[layers.Layer], layers.Layer], own: MakeLayer, backend: Backend) -> list[np.ndarray]:
+    """Outputs and gradients of three passes through a block with a layer of one's own, and its state at the end."""
+    inner = layers.Sequential(layers.Linear(4, 4), own(), layers.Linear(4, 4))
+    model = layers.Sequential(layers.Linear(4, 4), wrap(inner), layers.Linear(4, 2))
+    inner[1].path = "own"  # what is drawn depends on the place, which the wrapper changes
+    draw = np.random.default_rng(0)
+    for parameter in model.parameters():
+        parameter.assign(draw.standard_normal(parameter.shape))
+    model.to(backend.device_name)
+    seen = []
+    for _ in range(3):
+        x = backend.tensor(draw.standard_normal((3, 4)).astype(np.float32), True)
+        output = model(x)
+        output.sum().backward()
+        seen += [host(output.data), host(x.grad), *(host(one.grad).copy() for one in model.parameters())]
+        for one in model.parameters():
+            one.grad = None
+    return [*seen, *(host(one.data) for _, one in model.named_buffers()), np.array(str(inner[1].forward_state()))]
+
+
+@pytest.mark.parametrize("wrap", [layers.Checkpoint, lambda inner: layers.Checkpoint(layers.Checkpoint(inner))])
+@pytest.mark.parametrize("own", OWN)
+def test_checkpointed_gradients_are_those_of_the_block(
+    own: MakeLayer, wrap: Callable[[layers.Layer], layers.Layer], backend: Backend
+) -> None:
+    for found, expected in zip(step(wrap, own, backend), step(lambda inner: inner, own, backend), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_pass_that_is_put_back_leaves_nothing(own: MakeLayer) -> None:
+    model = layers.Sequential(own(), layers.Flatten())
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+    for _ in range(2):  # of a new layer, and of one that has computed
+        before = ForwardState(model)
+        first = model(x).numpy()
+        before.restore()
+        np.testing.assert_array_equal(model(x).numpy(), first)
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_finding_shapes_changes_nothing(own: MakeLayer) -> None:
+    class Plain(layers.Layer):  # whose inside is computed where its shape is asked for
+        def __init__(self) -> None:
+            self.own = own()
+
+        def forward(self, x: Any) -> Tensor:
+            return type(self.own).forward(self.own, x)
+
+    traced, other = Plain(), Plain()
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32))
+    assert traced.output_shape((2, 3)) == (2, 3)
+    np.testing.assert_array_equal(traced(x).numpy(), other(x).numpy())
+    assert str(traced.own.forward_state()) == str(other.own.forward_state())
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_the_state_goes_to_a_new_layer_by_json_values(own: MakeLayer) -> None:
+    here, there = own(), own()
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32))
+    for _ in range(9):
+        here(x)
+    there.set_forward_state(copy.deepcopy(here.forward_state()))
+    there.load_state_dict(here.state_dict())
+    assert there.forward_state() == here.forward_state()
+    for _ in range(3):
+        np.testing.assert_array_equal(there(x).numpy(), here(x).numpy())
+    for other in (copy.deepcopy(here), pickle.loads(pickle.dumps(here))):
+        assert other.forward_state() == here.forward_state()
+
+
+def test_what_the_state_is() -> None:
+    x = Tensor(np.ones((2, 3), np.float32))
+    dropout, noise, counter, declared, fading = layers.Dropout(), Noise(), NumPyCounter(), DeclaredNoise(), Fading()
+    assert (dropout.forward_state(), noise.forward_state()) == ({"calls": 0}, {})
+    for layer in (dropout, noise, counter, declared, fading):
+        layer(x)
+    assert (dropout.forward_state(), noise.forward_state()) == ({"calls": 1}, {"drawn": 1})
+    assert (counter.forward_state(), type(counter.forward_state()["drawn"])) == ({"drawn": 1}, int)
+    assert declared.forward_state() == {"masks": 1}
+    assert fading.forward_state() == {"_scale": pytest.approx(0.7), "phase": "early"}
+    counter.set_forward_state({"drawn": 7})
+    assert (counter.drawn, type(counter.drawn)) == (7, np.int16)
+    assert layers.Linear(2, 2).forward_state() == {}
+    model = layers.Sequential(layers.StochasticDepth(0.3), layers.Dropout2d(0.3))
+    assert [layer.forward_state() for layer in model] == [{"calls": 0}, {"calls": 0}]
+
+
+def test_an_integer_buffer_stays_one() -> None:
+    model = layers.Sequential(BufferCounter(), layers.Linear(3, 1))
+    model(np.ones((2, 3)))
+    assert model.astype("float64")[0].drawn.dtype == np.int64  # type: ignore[attr-defined]
+    assert model[1].weight.dtype == np.float64  # type: ignore[attr-defined]
+    state = model.state_dict()
+    with pytest.raises(StateError, match="0.drawn has float64 values, expected int64; build the model"):
+        model.load_state_dict({**state, "0.drawn": np.array(3.7)})
+    average = optim.WeightAverage(model, 0.9)
+    average.load_state_dict({**average.state_dict(), "0.drawn": np.array(5)})
+    with average.applied():
+        assert model[0].drawn.data == 5  # type: ignore[attr-defined]
+    with pytest.raises(StateError, match="'0.drawn' must be integers of shape"):
+        average.load_state_dict({**average.state_dict(), "0.drawn": np.array(5.0)})
+
+
+def test_modes_seeds_and_layers_are_none_of_it() -> None:
+    class Switching(layers.Layer):
+        def __init__(self) -> None:
+            self.inner = layers.Dropout(0.5)
+
+        def forward(self, x: Any) -> Tensor:
+            self.inner.eval()
+            self.seed = 3
+            self.head = layers.Linear(3, 1)
+            return self.inner(x)
+
+    layer = Switching()
+    layer(np.ones((2, 3)))
+    assert layer.forward_state() == {}
+    assert layer.inner.forward_state() == {"calls": 0}
+
+
+@pytest.mark.parametrize(
+    ("layer", "state", "message"),
+    [
+        (layers.Dropout(), {"calls": -1}, "Dropout: calls, the number of masks drawn, must be an int >= 0, got -1"),
+        (layers.Dropout(), {}, "must be an int >= 0, got -1"),
+        (layers.Dropout(), {"calls": True}, "must be an int >= 0, got True"),
+        (
+            layers.Linear(2, 2),
+            {"drawn": 3},
+            "Linear: there is no number or text self.drawn that could take 3; build the",
+        ),
+        (layers.Linear(2, 2), {"weight": 3}, "there is no number or text self.weight"),
+        (layers.Linear(2, 2), {"forward": 3}, "there is no number or text self.forward"),
+        (layers.Linear(2, 2), {"path": "x"}, "there is no number or text self.path"),
+        (Noise(), {"drawn": [3]}, r"self.drawn that could take \[3\]"),
+    ],
+)
+def test_a_state_of_another_layer_is_refused(layer: layers.Layer, state: dict[str, Any], message: str) -> None:
+    with pytest.raises(StateError, match=message):
+        layer.set_forward_state(state)
+
+
+class Hidden(layers.Layer):
+    """Changes what no assignment shows."""
+
+    def __init__(self, kept: Any) -> None:
+        self.kept = kept
+
+    def forward(self, x: Any) -> Tensor:
+        if isinstance(self.kept, np.random.Generator | np.random.RandomState):
+            self.kept.normal()
+        elif isinstance(self.kept, list | deque):
+            self.kept.append(1)
+        elif isinstance(self.kept, dict):
+            self.kept["calls"] = self.kept.get("calls", 0) + 1
+        elif isinstance(self.kept, np.ndarray):
+            self.kept += 1
+        elif self.kept is not None:
+            self.kept = Tensor(self.kept.data + 1)
+        return x * 1
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        np.random.default_rng(0), np.random.RandomState(0), [], deque(), {}, np.zeros(2), Tensor(np.zeros(2)),
+    ],
+    ids=lambda kept: type(kept).__name__,
+)  # fmt: skip
+def test_what_changes_unseen_is_told_once_with_the_fix(kept: Any) -> None:
+    model = layers.Checkpoint(Hidden(kept))
+    x = Tensor(np.ones(3, np.float32), True)
+    with pytest.warns(UserWarning, match="a forward pass changes") as caught:
+        model(x)
+    [warning] = caught
+    assert str(warning.message) == (
+        f"block (Hidden): a forward pass changes self.kept, a {type(kept).__name__}, which is not saved with the layer: a "
+        f"resumed run, and what computes a pass again, would go on with other values than a run that never stopped; declare "
+        f"it in forward_state() and set_forward_state(state), make an array a layers.Buffer, or draw with a counter, as "
+        f"layers.Dropout does"
+    )
+    model(x)
+
+
+def test_nothing_is_told_of_what_stays_or_is_declared() -> None:
+    class Kept(Hidden):
+        def forward(self, x: Any) -> Tensor:
+            self.last = np.ones(3)  # looked at from outside, and made anew each time
+            return x * 1
+
+    class Declared(Hidden):
+        def forward_state(self) -> dict[str, Any]:
+            return {}
+
+    x = Tensor(np.ones(3, np.float32), True)
+    for block in (Kept([1, 2]), Kept(np.zeros(2)), Kept([lambda: 0]), Hidden(None), Declared([]), RunningScale()):
+        model = layers.Checkpoint(block)
+        model(x)
+        model(x)

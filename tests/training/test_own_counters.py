@@ -1,0 +1,186 @@
+"""Trainers of models with layers of one's own: resumed, retried and saved as those with dropout are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn import data, layers, optim
+from gpucnn.errors import RunError, StateError
+from gpucnn.training import Callback, Trainer, load_checkpoint, save_checkpoint, trainer_state
+from gpucnn.training.checked_step import run_checked
+from gpucnn.training.checkpoint import _checksum
+from gpucnn.training.tensor_file import read_tensors, write_tensors
+from tests.backends import Backend
+from tests.layers.own_layers import OWN, DeclaredNoise, Noise
+from tests.layers.test_forward_state import Hidden, MakeLayer
+from tests.training.small_run import State, assert_same, small_set, small_trainer
+
+EPOCHS = 2
+
+
+class Saver(Callback):
+    def __init__(self) -> None:
+        self.states: list[State] = []
+
+    def on_savepoint(self, trainer: Trainer) -> None:
+        arrays, values = trainer.state()
+        self.states.append((arrays, json.loads(json.dumps(values))))
+
+
+def own_trainer(own: MakeLayer, *callbacks: Callback, device: str = "cpu") -> Trainer:
+    model = layers.Sequential(
+        layers.Conv2d(1, 2, 3), own(), layers.Flatten(), layers.Checkpoint(own()), layers.Linear(8, 3)
+    ).to(device)
+    loader = data.DataLoader(small_set(), 4, shuffle=True, seed=3)
+    average = optim.WeightAverage(model, 0.9)
+    return Trainer(model, optim.SGD(model.parameters(), 0.1, 0.9), loader, loader, None, callbacks, average=average)
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_going_on_from_every_step_gives_the_same_bits(own: MakeLayer, backend: Backend) -> None:
+    whole = own_trainer(own, saver := Saver(), device=backend.device_name)
+    whole.fit(EPOCHS)
+    assert len(saver.states) == EPOCHS * 5
+    for state in saver.states[:-1] if backend.name == "numpy" else saver.states[1:8:6]:
+        resumed = own_trainer(own, device=backend.device_name)
+        resumed.restore(*state)
+        resumed.fit(EPOCHS - resumed.epoch)
+        assert_same(resumed.state(), whole.state())
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_step_that_is_made_again_is_the_same(own: MakeLayer) -> None:
+    """As after memory ran out: the forward pass has failed behind the layer, and is computed once more."""
+
+    class Failing(layers.Layer):
+        fails = 1
+
+        def forward(self, x: Any) -> Any:
+            self.fails -= 1
+            if self.fails == 0:
+                raise MemoryError
+            return x
+
+    images, labels = next(small_trainer().train_loader.batches(0))
+    found = []
+    for failing in (True, False):
+        trainer = own_trainer(own)
+        last = Failing()
+        trainer.model.append(last)  # type: ignore[attr-defined]
+        if failing:
+            with pytest.raises(MemoryError):
+                trainer.train_step(images, labels)
+        last.fails = 9
+        trainer.train_step(images, labels)
+        found.append(trainer.state())
+    for _, values in found:
+        values["layers"].pop("5", None)
+    assert_same(found[0], found[1])
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_checked_step_leaves_the_layer_as_it_was(own: MakeLayer) -> None:
+    images, labels = next(small_trainer().train_loader.batches(0))
+    trainer, other = own_trainer(own), own_trainer(own)
+    assert repr(run_checked(trainer.model, images, labels)) == repr(run_checked(trainer.model, images, labels))
+    trainer.train_step(images, labels)
+    other.train_step(images, labels)
+    assert_same(trainer.state(), other.state())
+
+
+def test_a_trainer_says_once_what_is_not_saved() -> None:
+    trainer = own_trainer(lambda: Hidden(np.random.default_rng(0)))
+    with pytest.warns(
+        UserWarning, match=r"(1|3.block) \(Hidden\): a forward pass changes self.kept, a Generator"
+    ) as caught:
+        trainer.fit(1)
+    assert len(caught) == 2, "of two layers"
+    trainer.fit(1)
+
+
+def test_a_state_that_no_file_can_hold_is_named() -> None:
+    class Wrong(Noise):
+        def forward_state(self) -> dict[str, Any]:
+            return {"generator": np.random.default_rng(0)}
+
+    class Listed(Noise):
+        def forward_state(self) -> Any:
+            return [self.drawn]
+
+    for own, reason in ((Wrong, "Generator is not JSON serializable"), (Listed, r"it is no dict but \[0\]")):
+        with pytest.raises(
+            StateError, match=rf"^1 \({own.__name__}\): forward_state must give a dict of JSON .*{reason}"
+        ):
+            own_trainer(own).state()
+
+
+def test_a_state_that_the_layer_does_not_take_names_the_layer() -> None:
+    arrays, values = own_trainer(DeclaredNoise).state()
+    values["layers"]["1"] = {"mask": 3}
+    with pytest.raises(StateError, match=r"not one that 1 \(DeclaredNoise\) takes \(KeyError: 'masks'\)"):
+        own_trainer(DeclaredNoise).restore(arrays, values)
+    del values["layers"]["1"]
+    with pytest.raises(StateError, match="not those of a trainer's state"):
+        own_trainer(DeclaredNoise).restore(arrays, values)
+    with pytest.raises(StateError, match=r"layers with a state was \['1', '3.block'\], is \[\] here"):
+        own_trainer(Noise).restore(*own_trainer(DeclaredNoise).state())
+
+
+def test_replay_gives_layers_their_state_by_path() -> None:
+    model = layers.Sequential(layers.Dropout(0.5), DeclaredNoise())
+    trainer_state.restore_layers(model, {"0": {"calls": 4}, "1": {"masks": 6}})
+    assert (model[0].calls, model[1].drawn) == (4, 6)  # type: ignore[attr-defined]
+
+
+def as_format_1(path: Path, dropouts: list[str]) -> None:
+    """Rewrite a checkpoint file as gpucnn wrote it when layers declared nothing: format 1, with counters of dropouts alone."""
+    arrays, text = read_tensors(path, "gpucnn checkpoint", "checkpoint")
+    content = json.loads(text.partition(" ")[2])
+    values = content["values"]
+    states = values.pop("layers")
+    assert list(states) == dropouts
+    values["dropout_calls"] = {place: states[place]["calls"] for place in dropouts}
+    assert values["fits"].pop("layers with a state") == dropouts
+    values["fits"]["dropouts"] = dropouts
+    text = json.dumps({**content, "format": 1})
+    write_tensors(path, arrays, "gpucnn checkpoint", f"{_checksum(arrays, text)} {text}")
+
+
+def test_a_checkpoint_of_format_1_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole = small_trainer(saver := Saver())
+    whole.fit(2)
+    file = tmp_path / "step.safetensors"
+    save_checkpoint(file, *saver.states[2], {"model": "mlp"})
+    assert json.loads(read_tensors(file, "gpucnn checkpoint", "checkpoint")[1].partition(" ")[2])["format"] == 2
+    new = load_checkpoint(file)
+    as_format_1(file, ["4"])
+    old = load_checkpoint(file)
+    assert_same((old.arrays, old.values), (new.arrays, new.values))
+    assert (old.config, old.versions) == (new.config, new.versions)
+    resumed = small_trainer()
+    resumed.restore(old.arrays, old.values)
+    resumed.fit(2)
+    assert_same(resumed.state(), whole.state())
+
+
+def test_a_file_of_format_1_with_other_values_is_no_state(tmp_path: Path) -> None:
+    file = tmp_path / "step.safetensors"
+    arrays, values = small_trainer().state()
+    for changes in ({"layers": {"4": {"calls": "x"}}}, {"layers": {}, "fits": 3}):
+        save_checkpoint(file, arrays, {**values, **changes}, {})
+        text = read_tensors(file, "gpucnn checkpoint", "checkpoint")[1].partition(" ")[2]
+        content = json.loads(text)
+        content["values"]["dropout_calls"] = {
+            place: one["calls"] for place, one in content["values"].pop("layers").items()
+        }
+        text = json.dumps({**content, "format": 1})
+        write_tensors(file, arrays, "gpucnn checkpoint", f"{_checksum(arrays, text)} {text}")
+        try:
+            checkpoint = load_checkpoint(file)
+        except RunError:
+            continue
+        with pytest.raises(StateError):
+            small_trainer().restore(checkpoint.arrays, checkpoint.values)
