@@ -44,6 +44,12 @@ def as_items(value: object) -> tuple[Any, ...] | None:
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
 
 
+def as_kept(value: Any) -> Any:
+    """`value` as a layer keeps it: a sequence or array as a tuple, which nobody changes later, and all else as it is."""
+    items = as_items(value)
+    return value if items is None else items
+
+
 def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
     """`value` as (height, width): an int stands for both. ArgumentError if it is not one or two ints >= `minimum`."""
     if type(value) is int and value >= minimum:  # the usual case, at once

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
 from gpucnn.backend import Array, Device, as_array, device_of, generator, to_device
-from gpucnn.checks import Shape, shape_text
+from gpucnn.checks import Shape, is_int, shape_text
 from gpucnn.errors import DeviceError, DTypeError, ShapeError
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
@@ -31,7 +31,7 @@ class Parameter(Tensor):
 
     def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
         self._data: Array | None = None
-        self._shape = tuple(shape)
+        self._shape = tuple(int(size) if is_int(size) else size for size in shape)
         self._dtype: np.dtype = np.dtype(dtype)
         self._device = Device()
         self._initialize = initialize
