@@ -81,13 +81,16 @@ def as_path(value: str | os.PathLike[str], name: str) -> Path:
     return Path(value)
 
 
-def as_float_dtype(value: Any, owner: str) -> np.dtype:
-    """`value`, e.g. "float64", as a dtype of floats of at most 64 bits; DTypeError, which names `owner`, if it is none."""
+def as_dtype(value: Any, owner: str, kinds: str = "f") -> np.dtype:
+    """`value`, e.g. "float64", as a dtype of floats of at most 64 bits, or of other `kinds`, as NumPy calls them.
+
+    DTypeError, which names `owner`, if it is none.
+    """
     try:
         dtype: np.dtype = np.dtype(value)
     except (TypeError, ValueError, SyntaxError):  # NumPy parses texts such as "f4, f8"
         raise DTypeError(f"{owner} must be a float, e.g. 'float32', got {value_text(value)}") from None
-    if dtype.kind != "f" or dtype.itemsize > LARGEST_FLOAT:
+    if dtype.kind not in kinds or dtype.itemsize > LARGEST_FLOAT:
         raise DTypeError(f"{owner} must be a float, got {dtype}")
     return dtype
 
@@ -109,6 +112,12 @@ def as_items(value: object) -> tuple[Any, ...] | None:
     if isinstance(value, np.ndarray) and value.ndim:
         return tuple(value.tolist())
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
+
+
+def as_kept(value: Any) -> Any:
+    """`value` as a layer keeps it: a sequence or array as a tuple, which nobody changes later, and all else as it is."""
+    items = as_items(value)
+    return value if items is None else items
 
 
 def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:

@@ -10,7 +10,18 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias, cast
 
-from gpucnn.checks import IntOrPair, Pair, Shape, as_flag, as_pair, check_shape, is_int, shape_text, value_text
+from gpucnn.checks import (
+    IntOrPair,
+    Pair,
+    Shape,
+    as_flag,
+    as_items,
+    as_pair,
+    check_shape,
+    is_int,
+    shape_text,
+    value_text,
+)
 from gpucnn.errors import ArgumentError, ShapeError
 
 Padding: TypeAlias = IntOrPair | str | Sequence[Pair]
@@ -67,12 +78,13 @@ class Window(NamedTuple):
                 raise ArgumentError(f'padding "same" needs stride 1, got {self.stride}; give the padding in numbers')
             top, left = ((extent - 1) // 2 for extent in self.extent)
             return (top, self.extent[0] - 1 - top), (left, self.extent[1] - 1 - left)
-        if isinstance(padding, str) and padding == "valid":
-            return (0, 0), (0, 0)
         if isinstance(padding, str):
+            if padding == "valid":
+                return (0, 0), (0, 0)
             raise ArgumentError(f'padding must be "same", "valid" or ints >= 0, got {value_text(padding)}')
-        if isinstance(padding, Sequence) and len(padding) == 2 and all(isinstance(side, Sequence) for side in padding):
-            vertical, horizontal = (as_pair(cast("Pair", side), "padding", 0) for side in padding)
+        sides = as_items(padding)
+        if sides is not None and len(sides) == 2 and None not in [as_items(side) for side in sides]:
+            vertical, horizontal = (as_pair(side, "padding", 0) for side in sides)
             return vertical, horizontal
         top, left = as_pair(cast("IntOrPair", padding), "padding", 0)
         return (top, top), (left, left)
@@ -160,6 +172,10 @@ def _padding_text(padding: tuple[Pair, Pair]) -> str:
     return f"({top}, {left})" if (top, left) == (bottom, right) else str(padding)
 
 
+def _ends_text(ends: Pair) -> str:
+    return str(ends[0] if ends[0] == ends[1] else ends)
+
+
 def check_groups(owner: str, groups: int, out_channels: int) -> None:
     """ArgumentError, which names `owner`, unless `groups` is a positive int that divides the filters."""
     if not is_int(groups) or groups < 1 or out_channels % groups:
@@ -233,7 +249,7 @@ def _output_length(owner: str, window: Window, length: int) -> int:
     except ShapeError:
         raise ShapeError(
             f"{owner}: a window of {window.extent[1]} does not fit into a sequence of {length} with padding "
-            f"{window.padding[1][0]}; use a smaller kernel_size or dilation, more padding, or longer sequences"
+            f"{_ends_text(window.padding[1])}; use a smaller kernel_size or dilation, more padding, or longer sequences"
         ) from None
 
 

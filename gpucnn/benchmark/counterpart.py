@@ -49,16 +49,21 @@ def _flatten(_: Layer) -> Any:
     return pytorch.torch().nn.Flatten()
 
 
-def _conv(layer: Conv2d) -> Any:
+def _even_padding(layer: Conv2d | MaxPool2d) -> tuple[int, int]:
+    """(height, width); ArgumentError for what PyTorch has no padding for."""
     (top, bottom), (left, right) = layer.window.padding
     if (top, left) != (bottom, right):
         raise ArgumentError(f"{layer.label}: PyTorch pads both sides alike, got {layer.window.padding}")
+    return top, left
+
+
+def _conv(layer: Conv2d) -> Any:
     module = pytorch.torch().nn.Conv2d(
         layer.in_channels,
         layer.out_channels,
         layer.window.kernel,
         layer.window.stride,
-        (top, left),
+        _even_padding(layer),
         layer.window.dilation,
         layer.groups,
         layer.bias is not None,
@@ -84,7 +89,7 @@ def _batch_norm(layer: BatchNorm1d | BatchNorm2d) -> Any:
 
 
 def _max_pool(layer: MaxPool2d) -> Any:
-    arguments = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    arguments = (layer.kernel_size, layer.stride, _even_padding(layer), layer.dilation)
     return pytorch.torch().nn.MaxPool2d(*arguments, ceil_mode=layer.ceil_mode)
 
 

@@ -60,8 +60,12 @@ from gpucnn.functions.regression_loss import l1_loss as l1_loss
 from gpucnn.functions.regression_loss import mse_loss as mse_loss
 from gpucnn.functions.regression_loss import smooth_l1_loss as smooth_l1_loss
 from gpucnn.functions.resize import interpolate as interpolate
+from gpucnn.functions.sequence import adaptive_avg_pool1d as adaptive_avg_pool1d
+from gpucnn.functions.sequence import adaptive_max_pool1d as adaptive_max_pool1d
+from gpucnn.functions.sequence import avg_pool1d as avg_pool1d
 from gpucnn.functions.sequence import conv1d as conv1d
 from gpucnn.functions.sequence import max_pool1d as max_pool1d
+from gpucnn.functions.sequence import max_unpool1d as max_unpool1d
 from gpucnn.functions.shape import expand_dims as expand_dims
 from gpucnn.functions.shape import flatten as flatten
 from gpucnn.functions.shape import reshape as reshape

@@ -1,18 +1,21 @@
 """Max and average pooling, over sliding windows or over a fixed number of cells, and unpooling."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, operation, record
-from gpucnn.backend import Array, as_array, xp_of
-from gpucnn.checks import IntOrPair, Pair, as_flag, as_items, as_pair, check_shape, shape_text
+from gpucnn.backend import Array, as_array, to_device, xp_of
+from gpucnn.checks import IntOrPair, Pair, Shape, as_flag, as_items, as_pair, check_shape, is_int, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
-from gpucnn.geometry import Window, pool2d_shape
+from gpucnn.geometry import Padding, Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
 
 LARGEST_PLANE = 1 << 31
+
+AdaptiveSize: TypeAlias = int | Sequence[int | None] | None
+"""An int, or (height, width); None keeps the images' own."""
 
 
 @operation
@@ -20,14 +23,15 @@ def max_pool2d(
     x: Operand,
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
     """The maximum of every window of images (N, C, H, W): (N, C, OH, OW).
 
-    - `kernel_size`, `stride` (by default `kernel_size`), `padding`, `dilation`: an int or (height, width).
+    - `kernel_size`, `stride` (by default `kernel_size`), `dilation`: an int or (height, width). `padding`: the same, or
+      ((top, bottom), (left, right)), "same" or "valid", as for `conv2d`; none more than half a kernel.
     - `ceil_mode`: round the output size up, so that the last columns and rows are not dropped.
     - `return_indices`: give (maxima, where they were), the latter an integer tensor of flat indices into the (H, W) plane,
       -1 for a window in padding and gaps alone; see `max_unpool2d`.
@@ -40,11 +44,7 @@ def max_pool2d(
     window = pooling_window("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
     _check_images("max_pool2d", x, window)
     return_indices = as_flag(return_indices, "max_pool2d: return_indices")
-    if x.shape[2] * x.shape[3] >= LARGEST_PLANE:
-        raise ShapeError(
-            f"max_pool2d: images must have fewer than 2^31 pixels, which its indices count, got {shape_text(x.shape)}; "
-            f"cut them into pieces"
-        )
+    _check_countable("max_pool2d", x.shape)
     if not (x.requires_grad and grad_enabled()) and not return_indices:
         return Tensor(max_pool.max_pool(x.data, window))
     output, argmax = max_pool.max_pool_with_argmax(x.data, window)
@@ -60,24 +60,25 @@ def max_pool2d(
 @operation
 def max_unpool2d(
     x: Operand,
-    indices: Tensor,
+    indices: Operand,
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     output_size: Sequence[int] | None = None,
 ) -> Tensor:
     """Put the maxima (N, C, H, W) back where they were, zeros elsewhere: (N, C, OH, OW).
 
     - `indices`: what `max_pool2d(..., return_indices=True)` gave with the same window.
-    - `output_size`: (OH, OW), if not the smallest that the pooling could have come from.
+    - `output_size`: (OH, OW), or the whole shape, if not the smallest that the pooling could have come from.
 
     Where overlapping windows had one winner, its value is put there once. Raises ShapeError where shapes do not go
     together, DTypeError for indices that are no integers, ArgumentError for indices outside of the output; those that are
     on a GPU are not looked at, as that would wait for it.
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
     """
-    x, places = as_tensor(x), indices.data if isinstance(indices, Tensor) else as_array(indices)
+    x = as_tensor(x)
     check_float("max_unpool2d", x)
+    places = to_device(indices.data if isinstance(indices, Tensor) else as_array(indices), x.device)
     window = pooling_window("max_unpool2d", kernel_size, stride, padding, 1, False)
     if x.ndim != 4 or places.shape != x.shape:
         raise ShapeError(
@@ -85,7 +86,7 @@ def max_unpool2d(
             f"{shape_text(places.shape)}"
         )
     smallest = [
-        (x.shape[2 + axis] - 1) * window.stride[axis] + window.kernel[axis] - 2 * window.padding[axis][0]
+        (x.shape[2 + axis] - 1) * window.stride[axis] + window.kernel[axis] - sum(window.padding[axis])
         for axis in (0, 1)
     ]
     size = tuple(smallest) if output_size is None else as_pair(_last_two(output_size), "max_unpool2d: output_size", 1)
@@ -114,7 +115,7 @@ def avg_pool2d(
     x: Operand,
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
@@ -136,12 +137,13 @@ def avg_pool2d(
 
 
 @operation
-def adaptive_avg_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
+def adaptive_avg_pool2d(x: Operand, output_size: AdaptiveSize) -> Tensor:
     """The means of images (N, C, H, W) over `output_size` cells that cover them evenly: (N, C, OH, OW).
 
-    Cell i reaches from floor(i * H / OH) to below ceil((i + 1) * H / OH), as in PyTorch; for an output size of 1 it is the
-    whole image ("global average pooling"). Raises ShapeError for input that is no image or empty, ArgumentError for sizes
-    below 1. Source: Lin et al., "Network in network", ICLR 2014.
+    `output_size` is an int or (OH, OW), of which None keeps the images' size. Cell i reaches from floor(i * H / OH) to below
+    ceil((i + 1) * H / OH), as in PyTorch; for an output size of 1 it is the whole image ("global average pooling"). Raises
+    ShapeError for input that is no image or empty, ArgumentError for sizes below 1. Source: Lin et al., "Network in
+    network", ICLR 2014.
     """
     x, cells = _adaptive("adaptive_avg_pool2d", x, output_size)
     values, shape = x.data, x.shape
@@ -160,10 +162,11 @@ def adaptive_avg_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
 
 
 @operation
-def adaptive_max_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
+def adaptive_max_pool2d(x: Operand, output_size: AdaptiveSize, return_indices: bool = False) -> Any:
     """The maxima of images (N, C, H, W) over the cells of `adaptive_avg_pool2d`: (N, C, OH, OW).
 
-    The first maximum of a cell gets its gradient; a NaN wins. Errors are those of `adaptive_avg_pool2d`.
+    The first maximum of a cell gets its gradient; a NaN wins. With `return_indices` it gives (maxima, where they were), as
+    `max_pool2d` does. Errors are those of `adaptive_avg_pool2d`.
     """
     x, cells = _adaptive("adaptive_max_pool2d", x, output_size)
     values, shape = x.data, x.shape
@@ -172,18 +175,29 @@ def adaptive_max_pool2d(x: Operand, output_size: IntOrPair) -> Tensor:
     for place, part in cells:
         output[:, :, *place] = values[:, :, *part].max(axis=(2, 3))
 
+    def winners(part: tuple[slice, slice]) -> Array:
+        """The first maximum of a cell, as a number within it, (N, C)."""
+        cell = values[:, :, *part]
+        # NumPy's argmax is the first maximum, and a NaN before all others.
+        return cell.reshape(*shape[:2], cell.shape[2] * cell.shape[3]).argmax(axis=2)
+
     def backward(gradient: Array) -> tuple[Array]:
         images = xp.zeros(shape, gradient.dtype)
         for place, part in cells:
-            cell = values[:, :, *part]
-            size = cell.shape[2] * cell.shape[3]
-            # NumPy's argmax is the first maximum, and a NaN before all others.
-            winners = cell.reshape(*shape[:2], size).argmax(axis=2)[:, :, None]
-            won = xp.arange(size) == winners
-            images[:, :, *part] += xp.where(won, gradient[:, :, *place][:, :, None], 0).reshape(cell.shape)
+            cell = images[:, :, *part]
+            won = xp.arange(cell.shape[2] * cell.shape[3]) == winners(part)[:, :, None]
+            cell += xp.where(won, gradient[:, :, *place][:, :, None], 0).reshape(cell.shape)
         return (images,)
 
-    return record("adaptive_max_pool2d", output, (x,), backward)
+    maxima = record("adaptive_max_pool2d", output, (x,), backward)
+    if not return_indices:
+        return maxima
+    _check_countable("adaptive_max_pool2d", shape)
+    indices = xp.empty(output.shape, xp.int32)
+    for place, (rows, columns) in cells:
+        won, width = winners((rows, columns)), columns.stop - columns.start
+        indices[:, :, *place] = (rows.start + won // width) * shape[3] + columns.start + won % width
+    return maxima, Tensor(indices)
 
 
 class _Cells:
@@ -202,27 +216,46 @@ class _Cells:
                 yield (i, j), (row, column)
 
 
-def _adaptive(owner: str, x: Operand, output_size: IntOrPair) -> tuple[Tensor, _Cells]:
+def _adaptive(owner: str, x: Operand, output_size: AdaptiveSize) -> tuple[Tensor, _Cells]:
     x = as_tensor(x)
     check_float(owner, x)
-    size = as_pair(output_size, f"{owner}: output_size", 1)
-    if x.ndim != 4 or 0 in x.shape[2:]:
-        raise ShapeError(f"{owner}: expected images (N, C, H, W), at least 1x1, got {shape_text(x.shape)}")
-    return x, _Cells((x.shape[2], x.shape[3]), size)
+    size = adaptive_size(owner, output_size)
+    shape = adaptive_shape(owner, x.shape, size)
+    return x, _Cells((x.shape[2], x.shape[3]), (shape[2], shape[3]))
+
+
+def adaptive_size(owner: str, output_size: AdaptiveSize) -> tuple[int | None, int | None]:
+    """`output_size` as (height, width), None where the images' own is kept. ArgumentError, which names `owner`, if it is none."""
+    items = as_items(output_size)
+    pair: Any = (output_size, output_size) if items is None else items
+    if len(pair) != 2 or any(one is not None and (not is_int(one) or one < 1) for one in pair):
+        raise ArgumentError(
+            f"{owner}: output_size must be an int >= 1 or a (height, width) pair of them, got {output_size!r}; "
+            f"None keeps the images' size"
+        )
+    rows, columns = (None if one is None else int(one) for one in pair)
+    return rows, columns
+
+
+def adaptive_shape(owner: str, shape: Shape, size: tuple[int | None, int | None]) -> Shape:
+    """What adaptive pooling to `size` makes of images of `shape`; ShapeError, which names `owner`, for no images."""
+    if len(shape) != 4 or 0 in shape[2:]:
+        raise ShapeError(f"{owner}: expected images (N, C, H, W), at least 1x1, got {shape_text(shape)}")
+    return (*shape[:2], *(own if new is None else new for own, new in zip(shape[2:], size, strict=True)))
 
 
 def pooling_window(
     owner: str,
     kernel_size: IntOrPair,
     stride: IntOrPair | None,
-    padding: IntOrPair,
+    padding: Padding,
     dilation: IntOrPair,
     ceil_mode: bool,
 ) -> Window:
     """The window of a pooling operation. ArgumentError, which names `owner`, for padding of more than half a kernel."""
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation, ceil_mode)
     for axis in (0, 1):
-        if 2 * window.padding[axis][0] > window.kernel[axis]:
+        if 2 * max(window.padding[axis]) > window.kernel[axis]:
             raise ArgumentError(
                 f"{owner}: padding must be at most half of kernel_size, got padding {padding} for a kernel of "
                 f"{window.kernel[0]}x{window.kernel[1]}: some windows would see no image at all"
@@ -234,6 +267,14 @@ def _last_two(sizes: Sequence[int]) -> Any:
     """(H, W) of (H, W) or (N, C, H, W); anything else as it is."""
     items = as_items(sizes)
     return sizes if items is None or len(items) != 4 else items[2:]
+
+
+def _check_countable(owner: str, shape: Shape) -> None:
+    if shape[2] * shape[3] >= LARGEST_PLANE:
+        raise ShapeError(
+            f"{owner}: images must have fewer than 2^31 pixels, which its indices count, got {shape_text(shape)}; "
+            f"cut them into pieces"
+        )
 
 
 def _check_indices(indices: Array, size: Sequence[int]) -> None:

@@ -1,12 +1,31 @@
-"""Convolution and max pooling of sequences (N, C, L): those of images that are one pixel high."""
+"""Convolution and pooling of sequences (N, C, L): those of images that are one pixel high.
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, operation
-from gpucnn.checks import as_count, as_flag, is_int, shape_text, value_text
+Sizes are ints, or sequences of one, as PyTorch takes them; padding is an int for both ends, or (before, after).
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation
+from gpucnn.backend import as_array
+from gpucnn.checks import Shape, as_count, as_items, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
-from gpucnn.functions.pooling import max_pool2d
+from gpucnn.functions.pooling import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
+    avg_pool2d,
+    max_pool2d,
+    max_unpool2d,
+)
 from gpucnn.functions.shape import expand_dims, squeeze
-from gpucnn.geometry import Padding, Window, check_groups, conv1d_shape, pool1d_shape
+from gpucnn.geometry import Window, check_groups, conv1d_shape, pool1d_shape
+
+Size: TypeAlias = int | Sequence[int]
+"""An int, also as the only one of a sequence."""
+
+Ends: TypeAlias = int | str | Sequence[int]
+"""Padding of both ends: an int, (before, after), "same" or "valid"."""
 
 
 @operation
@@ -14,15 +33,15 @@ def conv1d(
     x: Operand,
     weight: Operand,
     bias: Operand | None = None,
-    stride: int = 1,
-    padding: int | str = 0,
-    dilation: int = 1,
+    stride: Size = 1,
+    padding: Ends = 0,
+    dilation: Size = 1,
     groups: int = 1,
 ) -> Tensor:
     """Slide each filter along the sequences and add up the products: (N, O, OL). `conv2d` in one dimension.
 
     - `x`: sequences (N, C, L). `weight`: filters (O, C / groups, K). `bias`: (O,) or None.
-    - `padding`: zeros at both ends, an int, "same" or "valid".
+    - `padding`: zeros at both ends, an int, (before, after), "same" or "valid".
 
     OL = floor((L + 2 * padding - dilation * (K - 1) - 1) / stride) + 1. Raises ShapeError where the shapes do not go
     together, ArgumentError for arguments out of range.
@@ -47,50 +66,154 @@ def conv1d(
 @operation
 def max_pool1d(
     x: Operand,
-    kernel_size: int,
-    stride: int | None = None,
-    padding: int = 0,
-    dilation: int = 1,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Ends = 0,
+    dilation: Size = 1,
     ceil_mode: bool = False,
-) -> Tensor:
+    return_indices: bool = False,
+) -> Any:
     """The maximum of every window of sequences (N, C, L): (N, C, OL). `max_pool2d` in one dimension.
 
-    Raises ShapeError for input that does not fit, ArgumentError for arguments out of range.
+    With `return_indices` it gives (maxima, where in the sequence they were); see `max_unpool1d`. Raises ShapeError for input
+    that does not fit, ArgumentError for arguments out of range.
     """
     x = as_tensor(x)
     window = pool1d_window("max_pool1d", kernel_size, stride, padding, dilation, ceil_mode)
     pool1d_shape("max_pool1d", x.shape, window)
-    (_, (before, _)) = window.padding
-    images = expand_dims(x, 2)
-    maxima = max_pool2d(images, window.kernel, window.stride, (0, before), window.dilation, window.ceil_mode)
-    return squeeze(maxima, 2)
+    check_float("max_pool1d", x)
+    options = (window.kernel, window.stride, window.padding, window.dilation, window.ceil_mode, return_indices)
+    return _as_sequences(max_pool2d(expand_dims(x, 2), *options))
 
 
-def sequence_window(owner: str, kernel_size: int, stride: int, padding: int | str, dilation: int) -> Window:
+@operation
+def max_unpool1d(
+    x: Operand,
+    indices: Operand,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Ends = 0,
+    output_size: Size | None = None,
+) -> Tensor:
+    """Put the maxima (N, C, L) back where they were, zeros elsewhere: (N, C, OL). `max_unpool2d` in one dimension.
+
+    - `indices`: what `max_pool1d(..., return_indices=True)` gave with the same window.
+    - `output_size`: OL, alone or as the last of a shape, if not the smallest that the pooling could have come from.
+
+    Errors are those of `max_unpool2d`.
+    """
+    x = as_tensor(x)
+    check_float("max_unpool1d", x)
+    window = pool1d_window("max_unpool1d", kernel_size, stride, padding, 1, False)
+    places = indices if isinstance(indices, Tensor) else Tensor(as_array(indices))
+    if x.ndim != 3 or places.shape != x.shape:
+        raise ShapeError(
+            f"max_unpool1d: expected maxima (N, C, L) and indices of their shape, got {shape_text(x.shape)} and "
+            f"{shape_text(places.shape)}"
+        )
+    size = None
+    if output_size is not None:
+        size = (1, as_count((as_items(output_size) or (output_size,))[-1], "max_unpool1d: output_size"))
+    images = max_unpool2d(expand_dims(x, 2), expand_dims(places, 2), window.kernel, window.stride, window.padding, size)
+    return squeeze(images, 2)
+
+
+@operation
+def avg_pool1d(
+    x: Operand,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Ends = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of every window of sequences (N, C, L): (N, C, OL). `avg_pool2d` in one dimension.
+
+    Raises ShapeError for input that does not fit, ArgumentError for arguments out of range.
+    """
+    x = as_tensor(x)
+    window = pool1d_window("avg_pool1d", kernel_size, stride, padding, 1, ceil_mode)
+    pool1d_shape("avg_pool1d", x.shape, window)
+    check_float("avg_pool1d", x)
+    options = (window.kernel, window.stride, window.padding, window.ceil_mode, count_include_pad)
+    return squeeze(avg_pool2d(expand_dims(x, 2), *options), 2)
+
+
+@operation
+def adaptive_avg_pool1d(x: Operand, output_size: Size | None) -> Tensor:
+    """The means of sequences (N, C, L) over `output_size` cells that cover them evenly. `adaptive_avg_pool2d` in one dimension.
+
+    None keeps the length. Raises ShapeError for input that is no sequence or empty, ArgumentError for sizes below 1.
+    """
+    x = as_tensor(x)
+    size = adaptive_length("adaptive_avg_pool1d", output_size)
+    adaptive1d_shape("adaptive_avg_pool1d", x.shape, size)
+    check_float("adaptive_avg_pool1d", x)
+    return squeeze(adaptive_avg_pool2d(expand_dims(x, 2), (1, size)), 2)
+
+
+@operation
+def adaptive_max_pool1d(x: Operand, output_size: Size | None, return_indices: bool = False) -> Any:
+    """The maxima of sequences (N, C, L) over the cells of `adaptive_avg_pool1d`. `adaptive_max_pool2d` in one dimension."""
+    x = as_tensor(x)
+    size = adaptive_length("adaptive_max_pool1d", output_size)
+    adaptive1d_shape("adaptive_max_pool1d", x.shape, size)
+    check_float("adaptive_max_pool1d", x)
+    return _as_sequences(adaptive_max_pool2d(expand_dims(x, 2), (1, size), return_indices))
+
+
+def sequence_window(owner: str, kernel_size: Size, stride: Size, padding: Ends, dilation: Size) -> Window:
     """A window one row high. ArgumentError, which names `owner`, for arguments that are no sizes."""
-    sizes = [
-        as_count(value, f"{owner}: {name}")
+    kernel, step, spacing = (
+        as_count(_single(value), f"{owner}: {name}")
         for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
-    ]
-    if not (padding in ("same", "valid") if isinstance(padding, str) else is_int(padding) and padding >= 0):
-        raise ArgumentError(f'{owner}: padding must be "same", "valid" or an int >= 0, got {value_text(padding)}')
-    if isinstance(padding, str) and padding == "same" and sizes[1] != 1:
-        raise ArgumentError(f'{owner}: padding "same" needs stride 1, got {stride}; give the padding in numbers')
-    sides: Padding = padding if isinstance(padding, str) else (0, padding)
-    return Window.of((1, sizes[0]), (1, sizes[1]), sides, (1, sizes[2]))
+    )
+    window = Window.of((1, kernel), (1, step), 0, (1, spacing))
+    if isinstance(padding, str) and padding in ("same", "valid"):
+        if padding == "same" and step != 1:
+            raise ArgumentError(f'{owner}: padding "same" needs stride 1, got {stride}; give the padding in numbers')
+        return Window.of(window.kernel, window.stride, padding, window.dilation)
+    items = as_items(padding)
+    ends: Any = (padding, padding) if items is None else items * 2 if len(items) == 1 else items
+    if len(ends) != 2 or any(not is_int(end) or end < 0 for end in ends):
+        raise ArgumentError(
+            f'{owner}: padding must be "same", "valid", an int >= 0 or a (before, after) pair of them, got {value_text(padding)}'
+        )
+    return window._replace(padding=((0, 0), (int(ends[0]), int(ends[1]))))
 
 
 def pool1d_window(
-    owner: str, kernel_size: int, stride: int | None, padding: int, dilation: int, ceil_mode: bool
+    owner: str, kernel_size: Size, stride: Size | None, padding: Ends, dilation: Size, ceil_mode: bool
 ) -> Window:
     """A pooling window one row high. ArgumentError, which names `owner`, for arguments out of range."""
-    if not is_int(padding) or padding < 0:
-        raise ArgumentError(f"{owner}: padding must be an int >= 0, got {value_text(padding)}")
-    step = kernel_size if stride is None else stride
-    window = sequence_window(owner, kernel_size, step, padding, dilation)
-    if 2 * padding > kernel_size:
+    window = sequence_window(owner, kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    if 2 * max(window.padding[1]) > window.kernel[1]:
         raise ArgumentError(
             f"{owner}: padding must be at most half of kernel_size, got padding {padding} for kernel_size {kernel_size}: "
             f"some windows would see no sequence at all"
         )
-    return window._replace(ceil_mode=as_flag(ceil_mode, f"{owner}: ceil_mode"))
+    return window._replace(ceil_mode=bool(ceil_mode))
+
+
+def adaptive_length(owner: str, output_size: Size | None) -> int | None:
+    """`output_size` as an int, None where the length is kept. ArgumentError, which names `owner`, if it is none."""
+    size = _single(output_size)
+    return None if size is None else as_count(size, f"{owner}: output_size")
+
+
+def adaptive1d_shape(owner: str, shape: Shape, size: int | None) -> Shape:
+    """What adaptive pooling to `size` makes of sequences of `shape`; ShapeError, which names `owner`, for no sequences."""
+    if len(shape) != 3 or shape[2] == 0:
+        raise ShapeError(f"{owner}: expected sequences (N, C, L), at least 1 long, got {shape_text(shape)}")
+    return (*shape[:2], shape[2] if size is None else size)
+
+
+def _single(value: Any) -> Any:
+    """The one item of a sequence or array of one, and all else as it is."""
+    items = as_items(value)
+    return items[0] if items is not None and len(items) == 1 else value
+
+
+def _as_sequences(images: Any) -> Any:
+    """Images of one row as sequences: a tensor, or a pair of them."""
+    return tuple(squeeze(one, 2) for one in images) if isinstance(images, tuple) else squeeze(images, 2)

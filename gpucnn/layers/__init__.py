@@ -47,6 +47,9 @@ from gpucnn.layers.pooling import AvgPool2d as AvgPool2d
 from gpucnn.layers.pooling import MaxPool2d as MaxPool2d
 from gpucnn.layers.pooling import MaxPoolLayer as MaxPoolLayer
 from gpucnn.layers.separable import SeparableConv2d as SeparableConv2d
+from gpucnn.layers.sequence import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from gpucnn.layers.sequence import AdaptiveMaxPool1d as AdaptiveMaxPool1d
+from gpucnn.layers.sequence import AvgPool1d as AvgPool1d
 from gpucnn.layers.sequence import Conv1d as Conv1d
 from gpucnn.layers.sequence import MaxPool1d as MaxPool1d
 from gpucnn.layers.trace import LayerCall as LayerCall

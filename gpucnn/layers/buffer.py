@@ -16,6 +16,8 @@ class Buffer(Parameter):
 
     __slots__ = ()
 
+    kinds = "fiub"
+
     def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
         super().__init__(shape, initialize, dtype)
         self.requires_grad = False

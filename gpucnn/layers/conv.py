@@ -5,7 +5,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import IntOrPair, Shape, as_count, as_flag
+from gpucnn.checks import IntOrPair, Shape, as_count, as_flag, as_kept, as_pair
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import Padding, Window, check_groups, conv2d_shape, conv_transpose2d_shape
@@ -44,7 +44,8 @@ class Conv2d(Layer):
     ) -> None:
         self.in_channels = as_count(in_channels, "Conv2d: in_channels")
         self.out_channels = as_count(out_channels, "Conv2d: out_channels")
-        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
+        self.dilation = as_kept(dilation)
         self.window = Window.of(kernel_size, stride, padding, dilation)
         check_groups("Conv2d", groups, out_channels)
         if in_channels % groups:
@@ -103,9 +104,9 @@ class ConvTranspose2d(Layer):
     ) -> None:
         self.in_channels = as_count(in_channels, "ConvTranspose2d: in_channels")
         self.out_channels = as_count(out_channels, "ConvTranspose2d: out_channels")
-        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
-        self.output_padding, self.groups = output_padding, groups
-        self.window = Window.of(kernel_size, stride, padding, dilation)
+        self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
+        self.dilation, self.output_padding, self.groups = as_kept(dilation), as_kept(output_padding), groups
+        self.window = Window.of(kernel_size, stride, as_pair(padding, "padding", 0), dilation)
         check_groups("ConvTranspose2d", groups, in_channels)
         if out_channels % groups:
             raise ArgumentError(

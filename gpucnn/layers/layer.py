@@ -10,7 +10,7 @@ from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
 from gpucnn.backend import Array, Device, as_array, choose_device, current, device_of, to_host
 from gpucnn.backend.memory import is_out_of_memory
-from gpucnn.checks import Shape, as_flag, as_float_dtype, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_dtype, as_flag, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.finite import refuse_not_finite
@@ -276,7 +276,9 @@ class Layer:
                     problems.append(f"{path} is unknown")
                 continue
             try:
-                with np.errstate(over="ignore", invalid="ignore"):  # what the dtype cannot hold becomes infinite, and is told below
+                with np.errstate(
+                    over="ignore", invalid="ignore"
+                ):  # what the dtype cannot hold becomes infinite, and is told below
                     array = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
                     with current(device_of(array)):
                         arrays[path] = array.astype(own[path].dtype, copy=False)
@@ -354,7 +356,7 @@ class Layer:
 
     def astype(self, dtype: Any) -> Self:
         """Convert all parameters and float buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
-        dtype = as_float_dtype(dtype, "a model's dtype")
+        dtype = as_dtype(dtype, "a model's dtype")
         for _, member in self._named_state():
             if member.dtype.kind == "f":  # a counter stays one
                 member.convert(dtype)

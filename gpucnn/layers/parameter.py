@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
 from gpucnn.backend import Array, Device, as_array, device_of, generator, memory, to_device
-from gpucnn.checks import Shape, as_float_dtype, as_function, as_items, check_shape, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_dtype, as_function, as_items, check_shape, is_int, shape_text, value_text
 from gpucnn.errors import DeviceError, DTypeError, ShapeError
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
@@ -29,13 +29,16 @@ class Parameter(Tensor):
         "path", "seed",
     )  # fmt: skip
 
+    kinds = "f"
+    """Of dtypes that it may have, as NumPy calls them."""
+
     def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
         self._data: Array | None = None
         sizes = as_items(shape)
         if sizes is None or not all(is_int(size) and size >= 0 for size in sizes):
             raise ShapeError(f"{type(self).__name__}: a shape is a tuple of ints >= 0, got {value_text(shape)}")
         self._shape: Shape = check_shape(type(self).__name__, tuple(map(int, sizes)))
-        self._dtype = as_float_dtype(dtype, f"{type(self).__name__}: dtype")
+        self._dtype = as_dtype(dtype, f"{type(self).__name__}: dtype", self.kinds)
         as_function(initialize, f"{type(self).__name__}: initialize", "of (generator, shape)")
         self._device = Device()
         self._initialize = initialize

@@ -4,10 +4,9 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import IntOrPair, Shape, as_pair, shape_text
-from gpucnn.errors import ShapeError
-from gpucnn.functions.pooling import pooling_window
-from gpucnn.geometry import pool2d_shape
+from gpucnn.checks import IntOrPair, Shape, as_kept
+from gpucnn.functions.pooling import AdaptiveSize, adaptive_shape, adaptive_size, pooling_window
+from gpucnn.geometry import Padding, pool2d_shape
 from gpucnn.layers.layer import Layer
 
 
@@ -15,10 +14,10 @@ class _Pool2d(Layer):
     """What pooling layers share: a window that slides over images (N, C, H, W)."""
 
     def __init__(
-        self, kernel_size: IntOrPair, stride: IntOrPair | None, padding: IntOrPair, dilation: IntOrPair, ceil_mode: bool
+        self, kernel_size: IntOrPair, stride: IntOrPair | None, padding: Padding, dilation: IntOrPair, ceil_mode: bool
     ) -> None:
-        self.kernel_size, self.padding, self.dilation, self.ceil_mode = kernel_size, padding, dilation, ceil_mode
-        self.stride = kernel_size if stride is None else stride
+        self.kernel_size, self.padding, self.dilation = map(as_kept, (kernel_size, padding, dilation))
+        self.stride, self.ceil_mode = self.kernel_size if stride is None else as_kept(stride), ceil_mode
         self.window = pooling_window(type(self).__name__, kernel_size, stride, padding, dilation, ceil_mode)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
@@ -38,7 +37,7 @@ class MaxPool2d(_Pool2d):
         self,
         kernel_size: IntOrPair,
         stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
     ) -> None:
@@ -67,7 +66,7 @@ class AvgPool2d(_Pool2d):
         self,
         kernel_size: IntOrPair,
         stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
@@ -82,21 +81,22 @@ class AvgPool2d(_Pool2d):
 class _AdaptivePool2d(Layer):
     """What adaptive pooling layers share: a fixed output size for images of any."""
 
-    def __init__(self, output_size: IntOrPair) -> None:
-        self.output_size = as_pair(output_size, f"{type(self).__name__}: output_size", 1)
+    def __init__(self, output_size: AdaptiveSize) -> None:
+        self.output_size = adaptive_size(type(self).__name__, output_size)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
-        shape = input_shapes[0]
-        if len(shape) != 4 or 0 in shape[2:]:
-            raise ShapeError(f"{self.label}: expected images (N, C, H, W), at least 1x1, got {shape_text(shape)}")
-        return (*shape[:2], *self.output_size)
+        return adaptive_shape(self.label, input_shapes[0], self.output_size)
 
     def describe(self) -> str:
-        return f"{self.output_size[0]}x{self.output_size[1]}"
+        return f"{self.output_size[0] or 'H'}x{self.output_size[1] or 'W'}"
 
 
 class AdaptiveAvgPool2d(_AdaptivePool2d):
-    """`F.adaptive_avg_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size). With 1, global average pooling."""
+    """`F.adaptive_avg_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size). With 1, global average pooling.
+
+    `output_size` is an int or (height, width), of which None keeps the images' size. Raises ArgumentError for another,
+    ShapeError for input that is no image.
+    """
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to the means of cells (N, C, OH, OW)."""
@@ -104,8 +104,9 @@ class AdaptiveAvgPool2d(_AdaptivePool2d):
 
 
 class AdaptiveMaxPool2d(_AdaptivePool2d):
-    """`F.adaptive_max_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size)."""
+    """`F.adaptive_max_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size), as for AdaptiveAvgPool2d."""
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to the maxima of cells (N, C, OH, OW)."""
-        return F.adaptive_max_pool2d(x, self.output_size)
+        maxima: Tensor = F.adaptive_max_pool2d(x, self.output_size)
+        return maxima

@@ -1,12 +1,12 @@
-"""Convolution and max pooling of sequences (N, C, L) as layers."""
+"""Convolution and pooling of sequences (N, C, L) as layers."""
 
 from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count, as_flag
+from gpucnn.checks import Shape, as_count, as_flag, as_kept
 from gpucnn.errors import ArgumentError
-from gpucnn.functions.sequence import pool1d_window, sequence_window
+from gpucnn.functions.sequence import Ends, Size, adaptive1d_shape, adaptive_length, pool1d_window, sequence_window
 from gpucnn.geometry import check_groups, conv1d_shape, pool1d_shape
 from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer
@@ -26,17 +26,18 @@ class Conv1d(Layer):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int | str = 0,
-        dilation: int = 1,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Ends = 0,
+        dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
         initialize: "str | Initializer" = "he_normal",
     ) -> None:
         self.in_channels = as_count(in_channels, "Conv1d: in_channels")
         self.out_channels = as_count(out_channels, "Conv1d: out_channels")
-        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
+        self.dilation = as_kept(dilation)
         self.window = sequence_window("Conv1d", kernel_size, stride, padding, dilation)
         check_groups("Conv1d", groups, out_channels)
         if in_channels % groups:
@@ -44,7 +45,7 @@ class Conv1d(Layer):
                 f"Conv1d: groups must divide in_channels, got groups {groups} for {in_channels} channels"
             )
         self.groups = groups
-        self.weight = Parameter((out_channels, in_channels // groups, kernel_size), initializer(initialize))
+        self.weight = Parameter((out_channels, in_channels // groups, self.window.kernel[1]), initializer(initialize))
         self.bias = Parameter((out_channels,), zeros) if as_flag(bias, "Conv1d: bias") else None
 
     def forward(self, x: Any) -> Tensor:
@@ -63,25 +64,90 @@ class Conv1d(Layer):
         return f"{text}, stride={self.stride}, padding={self.padding!r}"
 
 
-class MaxPool1d(Layer):
-    """The maximum of every window of sequences (N, C, L): (N, C, OL). Arguments are those of `F.max_pool1d`.
+class _Pool1d(Layer):
+    """What pooling layers share: a window that slides over sequences (N, C, L)."""
 
-    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
-    """
-
-    def __init__(
-        self, kernel_size: int, stride: int | None = None, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
-    ) -> None:
-        self.kernel_size, self.padding, self.dilation, self.ceil_mode = kernel_size, padding, dilation, ceil_mode
-        self.stride = kernel_size if stride is None else stride
-        self.window = pool1d_window("MaxPool1d", kernel_size, stride, padding, dilation, ceil_mode)
-
-    def forward(self, x: Any) -> Tensor:
-        """Sequences (N, C, L) to their windows' maxima (N, C, OL)."""
-        return F.max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+    def __init__(self, kernel_size: Size, stride: Size | None, padding: Ends, dilation: Size, ceil_mode: bool) -> None:
+        self.kernel_size, self.padding, self.dilation = map(as_kept, (kernel_size, padding, dilation))
+        self.stride, self.ceil_mode = self.kernel_size if stride is None else as_kept(stride), ceil_mode
+        self.window = pool1d_window(type(self).__name__, kernel_size, stride, padding, dilation, ceil_mode)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return pool1d_shape(self.label, input_shapes[0], self.window)
 
     def describe(self) -> str:
         return f"{self.kernel_size}, stride={self.stride}"
+
+
+class MaxPool1d(_Pool1d):
+    """The maximum of every window of sequences (N, C, L): (N, C, OL). Arguments are those of `F.max_pool1d`.
+
+    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Ends = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def forward(self, x: Any) -> Tensor:
+        """Sequences (N, C, L) to their windows' maxima (N, C, OL)."""
+        maxima: Tensor = F.max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return maxima
+
+
+class AvgPool1d(_Pool1d):
+    """The mean of every window of sequences (N, C, L): (N, C, OL). Arguments are those of `F.avg_pool1d`.
+
+    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Ends = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        self.count_include_pad = count_include_pad
+
+    def forward(self, x: Any) -> Tensor:
+        """Sequences (N, C, L) to their windows' means (N, C, OL)."""
+        return F.avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+
+class _AdaptivePool1d(Layer):
+    """What adaptive pooling layers share: a fixed length for sequences of any, or None for their own."""
+
+    def __init__(self, output_size: Size | None) -> None:
+        self.output_size = adaptive_length(type(self).__name__, output_size)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return adaptive1d_shape(self.label, input_shapes[0], self.output_size)
+
+    def describe(self) -> str:
+        return str(self.output_size or "L")
+
+
+class AdaptiveAvgPool1d(_AdaptivePool1d):
+    """`F.adaptive_avg_pool1d`: sequences (N, C, L) of any length to (N, C, output_size)."""
+
+    def forward(self, x: Any) -> Tensor:
+        """Sequences (N, C, L) to the means of cells (N, C, OL)."""
+        return F.adaptive_avg_pool1d(x, self.output_size)
+
+
+class AdaptiveMaxPool1d(_AdaptivePool1d):
+    """`F.adaptive_max_pool1d`: sequences (N, C, L) of any length to (N, C, output_size)."""
+
+    def forward(self, x: Any) -> Tensor:
+        """Sequences (N, C, L) to the maxima of cells (N, C, OL)."""
+        maxima: Tensor = F.adaptive_max_pool1d(x, self.output_size)
+        return maxima

@@ -70,6 +70,14 @@ LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
     (lambda: layers.Conv1d(4, 6, 3, 2, 1, groups=2), (2, 4, 7)),
     (lambda: layers.Conv1d(2, 3, 4, padding="same", dilation=2, bias=False), (2, 2, 5)),
     (lambda: layers.MaxPool1d(3, 2, 1), (2, 3, 6)),
+    (lambda: layers.Conv1d(2, 3, (3,), padding=(2, 0)), (2, 2, 5)),
+    (lambda: layers.MaxPool1d((3,), 2, (1, 0)), (2, 3, 6)),
+    (lambda: layers.AvgPool1d(3, 2, 1, count_include_pad=False), (2, 3, 6)),
+    (lambda: layers.AdaptiveAvgPool1d(3), (2, 3, 7)),
+    (lambda: layers.AdaptiveAvgPool1d(None), (2, 3, 4)),
+    (lambda: layers.AdaptiveMaxPool1d(2), (2, 3, 5)),
+    (lambda: layers.AvgPool2d(3, 1, ((1, 0), (0, 1))), (2, 2, 4, 5)),
+    (lambda: layers.AdaptiveMaxPool2d((None, 2)), (1, 2, 3, 5)),
 ]  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def test_conv2d_padding(agree: Callable[..., None], number: int, dtype: type) ->
 @pytest.mark.parametrize("number", range(60))
 def test_adaptive_pooling(agree: Callable[..., None], number: int, dtype: type) -> None:
     rng = np.random.default_rng(number)
-    size = tuple(int(side) for side in rng.integers(1, 7, 2))
+    size = tuple(None if rng.random() < 0.2 else int(side) for side in rng.integers(1, 7, 2))
     x = rng.permutation(2 * 3 * 6 * 7).reshape(2, 3, 6, 7).astype(dtype) / 50
     name = ("adaptive_avg_pool2d", "adaptive_max_pool2d")[number % 2]
     sides = both({"x": x})
@@ -101,3 +101,35 @@ def test_max_unpool2d(agree: Callable[..., None], number: int, dtype: type) -> N
     output = F.max_unpool2d(maxima, indices, kernel, stride, padding, **given)
     expected = TF.max_unpool2d(their_maxima, their_indices, kernel, stride, padding, **given)
     compare(agree, "max_unpool2d", number, output, expected, sides)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("number", range(40))
+def test_pooling_padded_at_one_side(agree: Callable[..., None], number: int, dtype: type) -> None:
+    """PyTorch is given images with borders of minus infinity, or of zeros."""
+    rng = np.random.default_rng(number)
+    kernel, stride = (tuple(int(size) for size in rng.integers(1, 5, 2)) for _ in range(2))
+    (top, bottom), (left, right) = sides_of = [
+        [int(end) for end in rng.integers(0, size // 2 + 1, 2)] for size in kernel
+    ]
+    sides = both({"x": rng.standard_normal((2, 2, 7, 6)).astype(dtype)})
+    name, border = (("max_pool2d", -np.inf), ("avg_pool2d", 0))[number % 2]
+    output = getattr(F, name)(sides[0]["x"], kernel, stride, sides_of)
+    padded = TF.pad(sides[1]["x"], (left, right, top, bottom), value=border)
+    compare(agree, f"{name} padding", number, output, getattr(TF, name)(padded, kernel, stride), sides)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("number", range(40))
+def test_indices_of_adaptive_maxima(agree: Callable[..., None], number: int, dtype: type) -> None:
+    rng = np.random.default_rng(number)
+    axes = 1 + number % 2
+    size = tuple(int(side) for side in rng.integers(1, 5, axes))
+    values = rng.integers(-3, 4, (2, 3, *rng.integers(1, 8, axes))).astype(dtype)  # ties among them
+    sides = both({"x": values})
+    name = f"adaptive_max_pool{axes}d"
+    (output, indices), (expected, their_indices) = (
+        getattr(module, name)(side["x"], size, return_indices=True) for module, side in zip((F, TF), sides, strict=True)
+    )
+    np.testing.assert_array_equal(indices.numpy(), their_indices.numpy())
+    compare(agree, name, number, output, expected, sides)

@@ -130,12 +130,14 @@ def draw_avg_pool(seed: int) -> Drawn:
     return Drawn(layers.AvgPool2d(**arguments), nn.AvgPool2d(**arguments), inputs)
 
 
-def draw_adaptive(name: str) -> Callable[[int], Drawn]:
+def draw_adaptive(name: str, axes: int = 2) -> Callable[[int], Drawn]:
     def draw(seed: int) -> Drawn:
         """Fewer cells than pixels, as many, or more; values with ties for every other seed."""
         rng = np.random.default_rng(seed)
-        size = int_if_equal(pair(rng, 1, 5))
-        shape = (*pair(rng, 1, 3), *pair(rng, 1, 8))
+        size: Any = int_if_equal(pair(rng, 1, 5)) if axes == 2 else integer(rng, 1, 5)
+        shape = (*pair(rng, 1, 3), *pair(rng, 1, 8)[:axes])
+        if seed % 5 == 4 and axes == 2:
+            size = (None, integer(rng, 1, 5))
         images = rng.integers(-2, 3, shape).astype(float) if seed % 2 else rng.standard_normal(shape)
         return Drawn(getattr(layers, name)(size), getattr(nn, name)(size), [images])
 
@@ -411,6 +413,15 @@ def draw_max_pool1d(seed: int) -> Drawn:
     return Drawn(layers.MaxPool1d(kernel, **arguments), nn.MaxPool1d(kernel, **arguments), [sequences.astype(float)])
 
 
+def draw_avg_pool1d(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    kernel = integer(rng, 1, 4)
+    arguments = {"stride": integer(rng, 1, 4), "padding": integer(rng, 0, kernel // 2)}
+    arguments = some(rng, {**arguments, "ceil_mode": bool(rng.integers(2)), "count_include_pad": False})
+    sequences = rng.standard_normal((integer(rng, 1, 3), integer(rng, 1, 3), kernel + integer(rng, 0, 6)))
+    return Drawn(layers.AvgPool1d(kernel, **arguments), nn.AvgPool1d(kernel, **arguments), [sequences])
+
+
 LAYERS: dict[str, Callable[[int], Drawn]] = {
     "Conv2d": draw_conv,
     "ConvTranspose2d": draw_conv_transpose,
@@ -451,6 +462,9 @@ LAYERS: dict[str, Callable[[int], Drawn]] = {
     "SeparableConv2d": draw_separable,
     "Conv1d": draw_conv1d,
     "MaxPool1d": draw_max_pool1d,
+    "AvgPool1d": draw_avg_pool1d,
+    "AdaptiveAvgPool1d": draw_adaptive("AdaptiveAvgPool1d", 1),
+    "AdaptiveMaxPool1d": draw_adaptive("AdaptiveMaxPool1d", 1),
 }
 CONVOLUTIONS = layers.Conv1d | layers.Conv2d | layers.ConvTranspose2d | layers.Linear
 MADE_OF_LAYERS = {"Sequential", "Residual", "Branches", "Checkpoint", "SeparableConv2d"}
