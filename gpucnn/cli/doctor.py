@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 from gpucnn.backend import choose_device
+from gpucnn.backend.blas import has_false_alarms
 from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.backend.threads import thread_count
 from gpucnn.cli import agree
@@ -45,6 +46,11 @@ def run(options: argparse.Namespace) -> None:
     for fix in dict.fromkeys(finding.fix for finding in findings if finding.fix):
         print(f"fix: {fix}")
     print(f"\nloops on the CPU: {jit.describe()}; threads: {thread_count()}")
+    if has_false_alarms():
+        print(
+            "NumPy's products: by Apple's Accelerate, which decides itself how many threads it takes; "
+            "its warnings of overflows and divisions by zero in products are kept quiet, as they are often false"
+        )
     if jit.mode() == "jit":
         print(_first_uses())
     chosen = choose_device("auto")

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, record
-from gpucnn.backend import Array, as_array, to_device, xp_of
+from gpucnn.backend import Array, as_array, blas, to_device, xp_of
 from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import check_activation
@@ -210,6 +210,9 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     check_broadcast("matmul", x.shape[:-2], y.shape[:-2])
 
     def backward(gradient: Array) -> tuple[Array, Array]:
-        return sum_to(gradient @ y.swapaxes(-1, -2), x.shape), sum_to(x.swapaxes(-1, -2) @ gradient, y.shape)
+        return (
+            sum_to(blas.matmul(gradient, y.swapaxes(-1, -2)), x.shape),
+            sum_to(blas.matmul(x.swapaxes(-1, -2), gradient), y.shape),
+        )
 
-    return record("matmul", x @ y, (a, b), backward)
+    return record("matmul", blas.matmul(x, y), (a, b), backward)
