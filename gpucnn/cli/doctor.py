@@ -1,12 +1,11 @@
 """`gpucnn doctor`: what there is of a GPU on this machine, what is wrong with it, and what mends it."""
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 
-from gpucnn.backend import choose_device
+from gpucnn.backend import choose_device, own_package
 from gpucnn.backend.blas import has_false_alarms
 from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.backend.threads import thread_count
@@ -82,7 +81,7 @@ def table(findings: list[Finding]) -> list[str]:
 def _first_uses() -> str:
     """How much longer a model's first step takes than its second: where loops are compiled, and where they were before."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, compiler.VARIABLE: folder}
+        environment = {**own_package.environment(), compiler.VARIABLE: folder}
         command = [sys.executable, "-c", FIRST_STEP.format(model=COMPILED_MODEL)]
         try:
             compiling, reading = (
