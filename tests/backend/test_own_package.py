@@ -10,12 +10,14 @@ import pytest
 
 import gpucnn
 from gpucnn.backend import own_package
-from gpucnn.testing.emulator import cache, compiler
+from gpucnn.testing.emulator import cache
+from gpucnn.testing.emulator.compiler import sources_text
 
 PACKAGE = Path(gpucnn.__file__).parent
 
 SOURCES = """
 import numpy as np
+from gpucnn import layers, optim
 from gpucnn.kernels import launch
 texts = [launch.source_text(kernel.source, np.dtype("float32")) for kernel in launch.KERNELS.values()]
 print(len(texts), all("__global__" in text for text in texts))
@@ -108,10 +110,11 @@ def test_kernels_are_read(archive: Path, tmp_path: Path) -> None:
 def test_the_emulator_has_its_sources(archive: Path, tmp_path: Path) -> None:
     """As files, which the compiler needs; they are gone when the process is."""
     code = (
-        "from gpucnn.testing.emulator import cache, compiler\n"
-        "place = compiler.sources_folder()\n"
-        "print(place, cache.digest(compiler.sources_text()), (place / 'device' / 'device.h').is_file())\n"
+        "from gpucnn.testing.emulator import cache\n"
+        "from gpucnn.testing.emulator.compiler import sources_folder, sources_text\n"
+        "place = sources_folder()\n"
+        "print(place, cache.digest(sources_text()), (place / 'device' / 'device.h').is_file())\n"
     )
     place, digest, found = python_in(archive, tmp_path, code).split()
-    assert (digest, found) == (cache.digest(compiler.sources_text()), "True")
+    assert (digest, found) == (cache.digest(sources_text()), "True")
     assert not Path(place).exists()
