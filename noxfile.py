@@ -1,6 +1,11 @@
 """Checks in fresh environments: `nox` runs what a laptop can, `nox -s NAME` one of them."""
 
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
 import nox
+from packaging.requirements import Requirement
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
@@ -27,6 +32,40 @@ def tests(session: nox.Session) -> None:
     """The test suite on NumPy, on every Python there is."""
     session.install("-e", ".[dev]")
     session.run("pytest", "--backend", "numpy", *session.posargs)
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """The test suite on the lowest versions that pyproject.toml allows, of Python and of every package."""
+    session.install(*lower_bounds(["fast", "plot", "tensorboard", "dev"]))
+    session.install("--no-deps", "-e", ".")
+    session.run("pytest", "--backend", "numpy", "--backend", "jit", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("version", ["lowest", "newest"])
+def blas(session: nox.Session, version: str) -> None:
+    """The limits of NumPy's threads, with the lowest and the newest threadpoolctl that pyproject.toml allows."""
+    session.install("-e", ".[dev]")
+    if version == "lowest":
+        session.install(*(bound for bound in lower_bounds([]) if bound.startswith("threadpoolctl")))
+    else:
+        session.install("--upgrade", "threadpoolctl")
+    session.run("pytest", "tests/backend/test_blas.py", "tests/backend/test_threads.py", *session.posargs)
+
+
+def lower_bounds(extras: Iterable[str]) -> list[str]:
+    """What the project requires, with some of its extras, each at exactly the lowest version: "numpy==2.0", ..."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    texts = [*project["dependencies"], *(text for extra in extras for text in optional[extra])]
+    requirements = [Requirement(text) for text in texts]
+    return [
+        f"{requirement.name}=={bound.version}"
+        for requirement in requirements
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    ]
 
 
 @nox.session

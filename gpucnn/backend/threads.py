@@ -11,6 +11,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 
 from gpucnn.backend.blas import one_blas_thread
 from gpucnn.errors import ArgumentError
@@ -149,8 +150,9 @@ class _Job:
             self.failures.append(error)
 
     def help(self) -> None:
-        """`work`, and say so at the end."""
-        self.work()
+        """`work`, with a BLAS of one thread here too, and say so at the end."""
+        with one_blas_thread():
+            self.work()
         self.finished.put(None)
 
 
@@ -170,7 +172,7 @@ def _share(task: Callable[[int], object], count: int, helpers: list[Worker]) -> 
     for tell in call_back_helpers:
         tell()
     for helper in helpers:
-        helper.start(job.help)
+        helper.start(functools.partial(copy_context().run, job.help))  # under the caller's `numpy.errstate`, say
     with one_thread():
         job.work()
     for _ in helpers:

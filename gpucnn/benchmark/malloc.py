@@ -14,6 +14,9 @@ def keep_freed_memory() -> None:
     What a program then takes is arithmetic alone, where by default it may mostly be the system's making of pages. It cannot
     be taken back: set once, glibc no longer adapts by itself. Raises ArgumentError where the C library is another one.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if hasattr(ctypes, "CDLL") else None
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # macOS; musl has one that does nothing; Windows wants a name
+        mallopt = None
     if mallopt is None or not (mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1)):
         raise ArgumentError("freed memory can only be kept with glibc (Linux); measure without --keep-memory")

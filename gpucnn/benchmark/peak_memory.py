@@ -7,12 +7,11 @@ memory has taken from the driver.
 
 import argparse
 import gc
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from gpucnn.backend import Device, choose_device
+from gpucnn.backend import Device, choose_device, own_package
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.training_step import Workload, training_step
 from gpucnn.benchmark.ways import Way
@@ -30,10 +29,7 @@ def peak_bytes(way: Way, workload: Workload, device: Device) -> int | None:
     if device.kind == "cpu" and not STATUS.exists():
         return None
     command = [sys.executable, "-m", __name__, str(way), workload.model, str(workload.batch_size), str(device)]
-    # The gpucnn of this process, wherever it was found, and not another one that is installed.
-    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own_package.environment())
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
         raise BenchmarkError(f"the memory of {way} on {workload} could not be measured: {last}")

@@ -1,12 +1,12 @@
 """`gpucnn doctor`: what there is of a GPU on this machine, what is wrong with it, and what mends it."""
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 
-from gpucnn.backend import choose_device
+from gpucnn.backend import choose_device, own_package
+from gpucnn.backend.blas import has_false_alarms
 from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.backend.threads import thread_count
 from gpucnn.cli import agree
@@ -45,6 +45,11 @@ def run(options: argparse.Namespace) -> None:
     for fix in dict.fromkeys(finding.fix for finding in findings if finding.fix):
         print(f"fix: {fix}")
     print(f"\nloops on the CPU: {jit.describe()}; threads: {thread_count()}")
+    if has_false_alarms():
+        print(
+            "NumPy's products: by Apple's Accelerate, which decides itself how many threads it takes; "
+            "its warnings of overflows and divisions by zero in products are kept quiet, as they are often false"
+        )
     if jit.mode() == "jit":
         print(_first_uses())
     chosen = choose_device("auto")
@@ -76,7 +81,7 @@ def table(findings: list[Finding]) -> list[str]:
 def _first_uses() -> str:
     """How much longer a model's first step takes than its second: where loops are compiled, and where they were before."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, compiler.VARIABLE: folder}
+        environment = {**own_package.environment(), compiler.VARIABLE: folder}
         command = [sys.executable, "-c", FIRST_STEP.format(model=COMPILED_MODEL)]
         try:
             compiling, reading = (

@@ -27,6 +27,7 @@ from gpucnn.training import (
 )  # fmt: skip
 from gpucnn.training.prepare import PreparedRun
 from gpucnn.training.resume import CHANGEABLE
+from gpucnn.training.shell import quoted
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
 
@@ -178,7 +179,7 @@ def _finished_line(resumed: ResumedRun, trainer: Trainer, scores: dict[str, floa
     if trainer.stop_reason:
         return f"{finished}: {trainer.stop_reason}; to train longer, begin a new run without --early-stopping"
     if resumed.can_be_longer():
-        return f"{finished}; to train longer: gpucnn train --resume {shlex.quote(str(path))} --epochs N"
+        return f"{finished}; to train longer: gpucnn train --resume {quoted(path)} --epochs N"
     schedule = resumed.ready.config.schedule
     return f"{finished}; to train longer, begin a new run: its schedule, {schedule}, is laid out for {epochs} epochs"
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.blas import matmul
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels import jit
@@ -273,13 +274,13 @@ def _parts(values: Array) -> tuple[slice, ...]:
 
 def _channel_sums(values: Array) -> Array:
     """The sums (C,) of values (N, C, P), in float64 from one image to the next."""
-    sums: Array = np.matmul(values, np.ones(values.shape[2], values.dtype)).sum(axis=0, dtype=np.float64)
+    sums: Array = matmul(values, np.ones(values.shape[2], values.dtype)).sum(axis=0, dtype=np.float64)
     return sums
 
 
 def _channel_products(first: Array, second: Array) -> Array:
     """The sums (C,) of products, likewise: BLAS has vectors for them, which `einsum` has not."""
-    products = np.matmul(first[:, :, None, :], second[:, :, :, None])
+    products = matmul(first[:, :, None, :], second[:, :, :, None])
     sums: Array = products.reshape(first.shape[:2]).sum(axis=0, dtype=np.float64)
     return sums
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpucnn.backend import Array
+from gpucnn.backend.blas import matmul
 from gpucnn.checks import Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels.bias_relu import rectify, relu_gradient
@@ -58,7 +59,7 @@ def conv2d(
     for piece in product.pieces(images.shape, byte_cap):
         columns, axes, matrix, _ = product.room(piece)
         product.fill_columns(columns, axes, piece, images)
-        np.matmul(product.filters, columns, out=piece.factors(matrix, groups))
+        matmul(product.filters, columns, out=piece.factors(matrix, groups))
         # Not on the way to the output, where rows are short.
         if bias is not None:
             matrix += bias[:, None]
@@ -149,7 +150,7 @@ def _turn_round(
         if weight_gradient is not None and images is not None:
             piece.fill(matrix, images[piece.place])
             _add_products(total, columns, factors, piece)
-        np.matmul(product.filters, columns, out=factors)
+        matmul(product.filters, columns, out=factors)
         copy_rows(piece.as_images(matrix), images_gradient[piece.place])
     if weight_gradient is None:
         return
@@ -190,7 +191,7 @@ def _row_by_row(
             along.fill(image_axes, piece, images[piece.images])
             along.fill_columns(by_row.transpose(3, 0, 1, 2, 4), piece, image_axes)
             _add_products(total, place, factors, piece)
-        np.matmul(product.filters, place, out=factors)
+        matmul(product.filters, place, out=factors)
         image_axes[...] = 0
         along.add_columns(by_row, piece, image_axes)
         along.add(image_axes, piece, images_gradient[piece.images])
@@ -228,7 +229,7 @@ def _add_up(
             _add_products(total, columns, factors, piece)
         if images_gradient is not None:
             back = columns.reshape(-1, piece.positions)
-            np.matmul(product.filters.swapaxes(1, 2), factors, out=piece.factors(back, groups))
+            matmul(product.filters.swapaxes(1, 2), factors, out=piece.factors(back, groups))
             axes[...] = 0
             by_tap = back.reshape(-1, *window.kernel, piece.products, piece.length)
             sliding.add_columns(by_tap, piece, axes)
@@ -297,7 +298,7 @@ def _products(columns: Array, factors: Array) -> Array:
     rows = factors.shape[2]
     blocks = _blocks(height, rows, length) if rows <= MOST_CHANNELS else 1
     by_block = columns.reshape(products, groups, blocks, height // blocks, length)
-    found = np.matmul(by_block, factors[:, :, None].swapaxes(3, 4)).reshape(products, groups, height, rows)
+    found = matmul(by_block, factors[:, :, None].swapaxes(3, 4)).reshape(products, groups, height, rows)
     sums: Array = found[0] if products == 1 else found.sum(axis=0)
     return sums
 

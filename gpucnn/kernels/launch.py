@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpucnn.backend import Array, cuda
+from gpucnn.backend import Array, cuda, own_package
 from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
 
@@ -180,7 +180,7 @@ def source_text(source: Path, dtype: np.dtype) -> str:
     """
     storage, arithmetic = TYPE_NAMES[dtype]
     types = f"typedef {storage} T; typedef {arithmetic} A;"
-    return f'#line 1 "{source.name}"\n{types} {source.read_text(encoding="utf-8")}'
+    return f'#line 1 "{source.name}"\n{types} {own_package.read(source).decode()}'
 
 
 def _parse(text: str) -> Parameter:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.blas import matmul
 from gpucnn.backend.host_memory import empty
 from gpucnn.backend.threads import Parts, cut, parallel
 from gpucnn.kernels import jit
@@ -109,9 +110,8 @@ def _product(a: Array, b: Array, out: Array | None = None) -> Array:
     On a CPU each thread multiplies some rows of `a`, or some columns of `b`, whichever is larger: a BLAS of many threads
     would keep them spinning when the next operation wants them.
     """
-    xp = xp_of(a, b)
-    if xp is not np:
-        return xp.matmul(a, b, out=out)
+    if xp_of(a, b) is not np:
+        return matmul(a, b, out=out)
     rows, inner = a.shape
     columns = b.shape[1]
     product: Array = empty((rows, columns), a.dtype) if out is None else out
@@ -122,9 +122,9 @@ def _product(a: Array, b: Array, out: Array | None = None) -> Array:
     def multiply(number: int) -> None:
         part = parts[number]
         if by_columns:
-            np.matmul(a, b[:, part], out=product[:, part])
+            matmul(a, b[:, part], out=product[:, part])
         else:
-            np.matmul(a[part], b, out=product[part])
+            matmul(a[part], b, out=product[part])
 
     parallel(multiply, len(parts))
     return product

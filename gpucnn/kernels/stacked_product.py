@@ -1,6 +1,7 @@
 """Products of stacks of matrices (S, groups, M, K) and (S, groups, K, N), as convolution needs them."""
 
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array
+from gpucnn.backend.blas import matmul
 
 
 def by_group(stack: Array, groups: int) -> Array:
@@ -14,13 +15,12 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     A single one is multiplied as plain matrices: CuPy then takes transposed ones without copying them. A single group has
     no axis of its own, as CuPy makes tables of addresses axis by axis where one matrix serves for many.
     """
-    xp = xp_of(a, b)
     if max(a.size // (a.shape[-1] * a.shape[-2]), b.size // (b.shape[-1] * b.shape[-2])) > 1:
         if not a.shape[-3] == b.shape[-3] == 1:
-            return xp.matmul(a, b, out=out)
-        of_group = [None if stack is None else stack[..., 0, :, :] for stack in (a, b, out)]
-        return xp.matmul(*of_group[:2], out=of_group[2])[..., None, :, :]
-    single = xp.matmul(_only(a), _only(b), out=None if out is None else _only(out))
+            return matmul(a, b, out=out)
+        a, b, out = (None if stack is None else stack[..., 0, :, :] for stack in (a, b, out))
+        return matmul(a, b, out)[..., None, :, :]
+    single = matmul(_only(a), _only(b), out=None if out is None else _only(out))
     return single.reshape(*b.shape[:-2], *single.shape)
 
 

@@ -3,11 +3,20 @@
 import errno
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpucnn.errors import RunError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+WAITS = [0.01 * 2**number for number in range(7)]
+"""Seconds between tries to replace a file that another program has open: 1.3 in all."""
 
 _PART = re.compile(r"\..+\.\d+\.part")
 _FIXES = {
@@ -20,6 +29,10 @@ _FIXES = {
     errno.EEXIST: "a file is in the folder's place: move it away",
     errno.ENOTDIR: "a file is in the folder's place: move it away",
 }
+_HELD_OPEN = (
+    "another program may have it open (a viewer, a virus scanner, one that copies folders into a cloud): "
+    "close the file there, and see that it is not write-protected"
+)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -32,8 +45,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            _sync(file.fileno())
+        _replace(temporary, path)
     except BaseException as error:
         with suppress(OSError):  # why it cannot be written matters more
             temporary.unlink()
@@ -52,9 +65,13 @@ def telling_of(path: Path) -> Iterator[None]:
         raise RunError(f"{error.filename or path}: {cannot_be_written(error)}") from None
 
 
+class HeldOpenError(PermissionError):
+    """A file that cannot be replaced, in a folder that can be written to."""
+
+
 def cannot_be_written(error: OSError) -> str:
     """That a file cannot be, why, and what helps, where that is known."""
-    fix = _FIXES.get(error.errno or 0)
+    fix = _HELD_OPEN if isinstance(error, HeldOpenError) else _FIXES.get(error.errno or 0)
     return f"cannot be written ({error.strerror or error}){f'; {fix}' if fix else ''}"
 
 
@@ -62,7 +79,38 @@ def remove_parts(folder: Path) -> None:
     """Remove what `write_atomically` left of files in `folder` when its process was killed."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if _PART.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file that nobody needs, if it is there. What Windows keeps, as another program has it open, stays."""
+    with suppress(PermissionError):
+        path.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Give a file that was written beside `path` that name, if need be after some tries.
+
+    Windows does not replace a file that a program has open, as many have for a moment only.
+    """
+    for wait in (*WAITS, None):
+        try:
+            temporary.replace(path)
+        except PermissionError as error:
+            if wait is None:
+                raise HeldOpenError(error.errno, error.strerror) from None
+            time.sleep(wait)
+        else:
+            return
+
+
+def _sync(handle: int) -> None:
+    """Have a file written out, past the disk's own cache: macOS does that only when it is asked in these words."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        with suppress(OSError):  # a file system that does not know them
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(handle)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -72,6 +120,6 @@ def _sync_folder(folder: Path) -> None:
     with suppress(OSError):  # the file itself is safe, and some network file systems refuse this
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(handle)
+            _sync(handle)
         finally:
             os.close(handle)

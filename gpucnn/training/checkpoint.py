@@ -13,7 +13,7 @@ from gpucnn import __version__
 from gpucnn.checks import as_count, as_path
 from gpucnn.errors import RunError
 from gpucnn.layers.finite import MOST_NAMED, not_finite
-from gpucnn.training.atomic_file import cannot_be_written, remove_parts
+from gpucnn.training.atomic_file import cannot_be_written, discard, remove_parts
 from gpucnn.training.tensor_file import read_tensors, write_tensors
 from gpucnn.training.versions import versions
 
@@ -146,7 +146,7 @@ class CheckpointFolder:
         self._own = [*(earlier for earlier in self._own if earlier != path), path][-keep:]
         for other in self.files():
             if other not in self._own:
-                other.unlink(missing_ok=True)
+                discard(other)
         return path
 
     def load(self) -> Checkpoint:

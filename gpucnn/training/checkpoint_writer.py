@@ -1,6 +1,5 @@
 """Checkpoints during training, at fixed steps and when the process is asked to end."""
 
-import shlex
 import signal
 import threading
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from gpucnn.checks import as_count, is_int
 from gpucnn.errors import ArgumentError, Terminated
 from gpucnn.training.callback import Callback
 from gpucnn.training.run_folder import RunFolder
+from gpucnn.training.shell import quoted
 from gpucnn.training.trainer import Trainer
 
 NOTHING_SAVED = "no checkpoint was saved"
@@ -78,7 +78,7 @@ class CheckpointWriter(Callback):
             trainer.error.add_note(self._saved)
         else:
             trainer.error.add_note(
-                f"{last} is the last good checkpoint; gpucnn train --resume {shlex.quote(str(self.folder.path))} goes on from "
+                f"{last} is the last good checkpoint; gpucnn train --resume {quoted(self.folder.path)} goes on from "
                 f"there, and with the same settings leads here again"
             )
 
@@ -94,7 +94,7 @@ class CheckpointWriter(Callback):
         return self.every > 0 and trainer.step % self.every == 0
 
     def _tell(self, path: Path) -> str:
-        return f"{path} is saved, go on with: gpucnn train --resume {shlex.quote(str(self.folder.path))}"
+        return f"{path} is saved, go on with: gpucnn train --resume {quoted(self.folder.path)}"
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._asked is not None:

@@ -1,7 +1,6 @@
 """A step that failed, in a file with all that it takes to compute it again elsewhere."""
 
 import os
-import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from gpucnn.training.checked_step import CheckedStep, run_checked
 from gpucnn.training.checkpoint import load_checkpoint
 from gpucnn.training.run_config import RunConfig
 from gpucnn.training.run_folder import RunFolder
+from gpucnn.training.shell import quoted
 from gpucnn.training.trainer import Trainer
 
 BATCH = ("images", "labels", "indices")
@@ -64,7 +64,7 @@ class FailureRecorder(Callback):
         except RunError as problem:
             error.add_note(f"the step itself is not kept: {problem}")
         else:
-            error.add_note(f"look at every layer of that step with: gpucnn replay {shlex.quote(str(path))}")
+            error.add_note(f"look at every layer of that step with: gpucnn replay {quoted(path)}")
 
 
 def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:

@@ -252,6 +252,7 @@ def _temporaries(create_optimizer: CreateOptimizer, count: int) -> float:
     optimizer = create_optimizer([parameter])
     parameter.grad = np.zeros(count, parameter.dtype)
     optimizer.gather()
+    optimizer.step()  # what only a first use allocates, such as a compiler's memory, is not the step's
     traced_before = tracemalloc.is_tracing()
     tracemalloc.start()
     try:

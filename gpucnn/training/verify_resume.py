@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpucnn.backend import own_package
 from gpucnn.checks import as_count, shape_text
 from gpucnn.errors import ArgumentError, RunError
 from gpucnn.training.callback import Callback
@@ -121,10 +121,7 @@ class StopAt(Callback):
 def go_on_in_new_process(run: Path, step: int) -> None:
     """Go on with `run` until `step` in a new process. RunError if it fails."""
     command = [sys.executable, "-m", __name__, str(run), str(step)]
-    # The gpucnn of this process, wherever it was found, and not another one that is installed.
-    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own_package.environment())
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
         raise RunError(f"the resumed run failed: {last}")

@@ -4,6 +4,7 @@ import ctypes
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -37,9 +38,16 @@ def test_new_arrays_cost_no_page_faults() -> None:
     assert default > 10 * max(kept, 1)
 
 
-@pytest.mark.parametrize("library", [SimpleNamespace(), SimpleNamespace(mallopt=lambda name, value: 0)])
-def test_other_libraries_are_refused(library: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+def no_library(name: str) -> object:
+    """What `ctypes.CDLL(None)` does on Windows."""
+    raise TypeError("LoadLibrary() argument 1 must be str, not None")
+
+
+@pytest.mark.parametrize(
+    "load", [lambda name: SimpleNamespace(), lambda name: SimpleNamespace(mallopt=lambda name, value: 0), no_library]
+)
+def test_other_libraries_are_refused(load: Callable[[str], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", load)
     with pytest.raises(ArgumentError) as raised:
         keep_freed_memory()
     assert str(raised.value) == "freed memory can only be kept with glibc (Linux); measure without --keep-memory"

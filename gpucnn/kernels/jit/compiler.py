@@ -6,6 +6,7 @@ kernel and its sizes. Its first bytes are a checksum of the rest; a file that do
 
 import functools
 import hashlib
+import importlib.resources
 import os
 import tempfile
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn import geometry
+from gpucnn.backend import own_package
 from gpucnn.kernels.jit.host import Host, host
 
 VARIABLE = "GPUCNN_CACHE_DIR"
@@ -55,8 +57,9 @@ def _versions() -> tuple[str, ...]:
     import llvmlite
     from llvmlite import binding
 
-    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(geometry.__file__)]
-    source = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    package = sorted(importlib.resources.files(__package__).iterdir(), key=lambda path: path.name)
+    texts = [path.read_bytes() for path in package if path.name.endswith((".py", ".pyc"))]
+    source = hashlib.sha256(b"".join([*texts, own_package.read(Path(geometry.__file__))])).hexdigest()
     return llvmlite.__version__, str(binding.llvm_version_info), source
 
 

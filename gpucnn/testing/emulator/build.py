@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from gpucnn.errors import KernelError
 from gpucnn.testing.emulator import cache, coverage
 from gpucnn.testing.emulator.compiler import (
-    FOLDER,
     compiler_version,
     kernel_flags,
     require_compiler,
     run,
     runtime_flags,
+    sources_folder,
     sources_text,
 )
 from gpucnn.testing.emulator.source import define_lines, translate
@@ -26,7 +26,6 @@ _PREDEFINED = ("-D__CUDACC__", "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=800")
 _NO_STANDARD_HEADERS = ("-nostdinc", "-nostdinc++")
 _VARIABLE = re.compile(r"^([0-9a-f]+) ([0-9a-f]+) [bBdDuvV] (_Z\w+)$", re.MULTILINE)
 
-_OWN_HEADERS = {path.name for path in (FOLDER / "device").iterdir()}
 _runtimes: dict[str, ctypes.CDLL] = {}
 
 
@@ -119,12 +118,13 @@ def _open(path: Path, content: dict[str, Any], runtime: ctypes.CDLL, checks_memo
 
 def locate(library: Library, message: str) -> str:
     """The message with each "@{1a2b}", an offset into the library's code, as "@[im2col.cu:22]"."""
+    own_headers = {path.name for path in (sources_folder() / "device").iterdir()}
 
     def place(match: re.Match[str]) -> str:
         # From the innermost function outwards; a function of our headers is named by the line that calls it.
         found = run(["addr2line", "-i", "-s", "-e", str(library.path), f"0x{match[1]}"], library.path.parent)
         lines = [line.partition(" (")[0] for line in found.splitlines()]
-        return f"@[{next((line for line in lines if line.partition(':')[0] not in _OWN_HEADERS), lines[-1])}]"
+        return f"@[{next((line for line in lines if line.partition(':')[0] not in own_headers), lines[-1])}]"
 
     return re.sub(r"@\{([0-9a-f]+)\}", place, message)
 
@@ -137,7 +137,7 @@ def _fetch_runtime(mode: str, compiler: str) -> Path:
     flags = runtime_flags(mode)
 
     def build(folder: Path, library: Path) -> dict[str, Any]:
-        source = str(FOLDER / "runtime" / "runtime.cpp")
+        source = str(sources_folder() / "runtime" / "runtime.cpp")
         run([compiler, *flags, "-shared", f"-Wl,-soname,{library.name}", source, "-o", library.name], folder)
         return {}
 
@@ -162,7 +162,7 @@ def _build_module(source: CudaSource, mode: str, compiler: str, folder: Path, li
     own_name = source.filename if re.fullmatch(r"[\w.-]+\.cuh?", source.filename) else "kernel.cu"
     (folder / own_name).write_text(source.text)
     (folder / "input.cc").write_text(f'{define_lines(source.options)}#line 1 "{source.filename}"\n{source.text}\n')
-    include = str(FOLDER / "include")
+    include = str(sources_folder() / "include")
     try:
         preprocess = [compiler, *_PREDEFINED, *_NO_STANDARD_HEADERS, "-std=c++17", "-w", "-E", "-I", include]
         preprocessed = run([*preprocess, "input.cc"], folder)
@@ -171,7 +171,7 @@ def _build_module(source: CudaSource, mode: str, compiler: str, folder: Path, li
         headers = ["device.h"]
         headers += ["half.h"] if translation.uses_half else []
         headers += ["coverage.h"] if mode == "coverage" else []
-        included = [word for header in headers for word in ("-include", str(FOLDER / "device" / header))]
+        included = [word for header in headers for word in ("-include", str(sources_folder() / "device" / header))]
         # The folder's name is left out of the debug information: what is built depends on the source alone.
         names = [] if mode == "coverage" else [f"-ffile-prefix-map={folder}=."]
         run([compiler, *kernel_flags(mode), *names, *included, "-c", "module.cc", "-o", "module.o"], folder)

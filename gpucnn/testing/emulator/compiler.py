@@ -1,16 +1,19 @@
 """The C++ compiler: which one it is, what it is told in each mode, how it is called."""
 
+import atexit
 import functools
+import importlib.resources
 import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from gpucnn.errors import DeviceError, KernelError
 
-FOLDER = Path(__file__).parent
 MODES = ("fast", "check", "coverage")
 
 _X86 = platform.machine() in ("x86_64", "AMD64")
@@ -35,6 +38,27 @@ _KERNEL_MODE = {
 }
 # Fortified longjmp takes a jump to another stack for an attack, and shadow stacks would not follow it.
 _RUNTIME = (*_COMMON, "-O2", "-U_FORTIFY_SOURCE", *(("-fcf-protection=none",) if _X86 else ()))
+
+
+@functools.cache
+def sources_folder() -> Path:
+    """Where the emulator's own C++ is, for the compiler: unpacked for this process if gpucnn is in a zip file."""
+    packed = importlib.resources.files(__package__)
+    if isinstance(packed, Path):
+        return packed
+    place = Path(tempfile.mkdtemp(prefix="gpucnn-emulator-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    _unpack(packed, place)
+    return place
+
+
+def _unpack(packed: Traversable, place: Path) -> None:
+    for item in packed.iterdir():
+        if item.is_dir():
+            (place / item.name).mkdir()
+            _unpack(item, place / item.name)
+        else:
+            (place / item.name).write_bytes(item.read_bytes())
 
 
 def compiler() -> str | None:
@@ -62,7 +86,7 @@ def require_compiler() -> str:
 @functools.cache
 def compiler_version(path: str) -> str:
     """What the compiler says of itself."""
-    return run([path, "--version"], FOLDER)
+    return run([path, "--version"], sources_folder())
 
 
 def kernel_flags(mode: str) -> tuple[str, ...]:
@@ -78,7 +102,7 @@ def runtime_flags(mode: str) -> tuple[str, ...]:
 @functools.cache
 def sources_text() -> str:
     """The emulator's own sources, these included: what a compiled kernel depends on beside its own."""
-    files = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".h", ".cpp", ".py"))
+    files = sorted(path for path in sources_folder().rglob("*") if path.suffix in (".h", ".cpp", ".py"))
     return "".join(f"{path.name}\n{path.read_text()}" for path in files)
 
 
