@@ -7,7 +7,8 @@ import numpy as np
 from gpucnn.autograd.grad_mode import no_grad
 from gpucnn.autograd.tensor import Tensor
 from gpucnn.backend import Array, generator, to_host, xp_of
-from gpucnn.errors import DTypeError, GradientError
+from gpucnn.checks import value_text
+from gpucnn.errors import ArgumentError, DTypeError, GradientError
 
 
 def gradcheck(
@@ -26,6 +27,8 @@ def gradcheck(
     for the same inputs. The inputs' own `grad` stays untouched.
     """
     for position, tensor in enumerate(inputs):
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(f"gradcheck: expected tensors, got {value_text(tensor)} as input {position}")
         if tensor.requires_grad and tensor.dtype != np.float64:
             raise DTypeError(f"gradcheck needs float64 inputs, input {position} is {tensor.dtype}")
     leaves = [Tensor(tensor.data.copy(), tensor.requires_grad) for tensor in inputs]

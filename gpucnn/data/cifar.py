@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpucnn.checks import as_path
 from gpucnn.data.layout import Arrays, Form, read_first
 from gpucnn.data.plain_pickle import read_pickle
 from gpucnn.errors import ArgumentError, DataError
@@ -51,7 +52,7 @@ def read_cifar10(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray
     out of range.
     """
     origin = _ORIGIN.format("cifar-10-binary.tar.gz and cifar-10-python.tar.gz", "CIFAR10")
-    found = read_first(Path(folder), _FOLDERS_10, _CIFAR10_FORMS, origin)
+    found = read_first(as_path(folder, "folder"), _FOLDERS_10, _CIFAR10_FORMS, origin)
     return found.train_images, found.train_labels, found.test_images, found.test_labels
 
 
@@ -70,7 +71,7 @@ def read_cifar100(folder: str | os.PathLike[str], labels: str = "fine") -> Array
         Form((("train",), ("test",)), "train and test of the Python version", lambda place: _python_100(place, labels)),
     )
     origin = _ORIGIN.format("cifar-100-binary.tar.gz and cifar-100-python.tar.gz", "CIFAR100")
-    return read_first(Path(folder), _FOLDERS_100, forms, origin)
+    return read_first(as_path(folder, "folder"), _FOLDERS_100, forms, origin)
 
 
 def _binary_10(folder: Path) -> Arrays:

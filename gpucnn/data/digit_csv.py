@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpucnn.checks import as_path
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 
@@ -19,7 +20,7 @@ def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.nda
     Its first line may name the columns: label, pixel0, pixel1, ... Raises DataError, which names the file, for a table
     without labels, of another width, and for what is no whole number from 0 to 255.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     width = size * size
     cells, has_header = _first_line(path)
     if len(cells) == width:

@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from gpucnn.checks import as_path
 from gpucnn.errors import DataError
 from gpucnn.regular_file import open_regular
 
@@ -34,7 +35,7 @@ def read_idx(path: str | os.PathLike[str], axes: int) -> np.ndarray:
     Raises DataError, which names the file, for a wrong magic number, for sizes that the file cannot hold (found out
     before memory is taken), for too little or too much data, and for a damaged gzip stream.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     try:
         with open_regular(path) as raw:
             compressed = raw.read(2) == _GZIP_MAGIC

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpucnn.checks import shape_text
+from gpucnn.checks import as_path, shape_text, value_text
 from gpucnn.data.image_kind import what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
-from gpucnn.errors import DataError
+from gpucnn.errors import ArgumentError, DataError
 from gpucnn.regular_file import TimedCalls, open_regular, read_regular
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     """
     from PIL import Image
 
+    if not isinstance(preprocess, Preprocess):
+        raise ArgumentError(f"read_image: preprocess must be a data.Preprocess, got {value_text(preprocess)}")
     image, size = decode_image(path, preprocess.channels), preprocess.native_size
     if preprocess.fit == "crop":
         pixels = centre_crop(image, size)
@@ -47,7 +49,7 @@ def decode_image(path: str | os.PathLike[str], channels: int, timed: TimedCalls 
     """
     from PIL import Image
 
-    path, mode = Path(path), "L" if channels == 1 else "RGB"
+    path, mode = as_path(path, "path"), "L" if channels == 1 else "RGB"
     content = b""
     try:
         if path.suffix.lower() == ".npy":

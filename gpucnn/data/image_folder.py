@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, to_device, to_host
-from gpucnn.checks import as_count, is_int, is_printed, names_text
+from gpucnn.checks import as_count, as_function, as_path, is_int, is_printed, names_text, value_text
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.folder_parts import LAYOUTS, parts_among
 from gpucnn.data.image_file import centre_crop, decode_image
@@ -62,12 +62,16 @@ class ImageFolder:
         class_names: Sequence[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        if mode not in tuple(CHANNELS):
-            raise ArgumentError(f'mode must be "rgb" or "grey", got {mode!r}')
+        if not isinstance(mode, str) or mode not in CHANNELS:
+            raise ArgumentError(f'mode must be "rgb" or "grey", got {value_text(mode)}')
         if not is_int(cache_bytes) or cache_bytes < 0:
-            raise ArgumentError(f"cache_bytes must be an int >= 0, got {cache_bytes!r}")
+            raise ArgumentError(f"cache_bytes must be an int >= 0, got {value_text(cache_bytes)}")
+        if preprocess is not None:
+            as_function(preprocess, "ImageFolder: preprocess", "from raw images to images, or None")
+        if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
+            raise ArgumentError(f"ImageFolder: class_names must be a list of names, got {value_text(class_names)}")
         channels, size = CHANNELS[mode], as_count(image_size, "image_size")
-        self.folder = Path(folder)
+        self.folder = as_path(folder, "folder")
         self.left_out: Counter[str] = Counter()
         files = self._find(class_names)
         self.class_names = tuple(files)

@@ -6,11 +6,10 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from gpucnn.checks import shape_text
+from gpucnn.checks import as_path, shape_text
 from gpucnn.data.npz import LARGEST_DEFLATE_RATIO
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError, LibraryError
@@ -32,7 +31,7 @@ def read_mat(path: str | os.PathLike[str], names: Sequence[str]) -> list[np.ndar
     Raises LibraryError if SciPy is not installed; DataError, which names the file, if an array is missing, damaged, of
     another kind, or larger than the file can hold, which is found out before memory is taken.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     try:
         from scipy.io import loadmat
     except ImportError:

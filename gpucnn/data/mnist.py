@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpucnn.checks import as_path
 from gpucnn.data.digit_csv import has_labels, read_digit_csv
 from gpucnn.data.idx import idx_names, read_idx
 from gpucnn.data.layout import Arrays, Form, find_file, read_first
@@ -28,7 +29,7 @@ def read_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, 
     Images are uint8 (N, 1, 28, 28), labels uint8 (N,). Each file may be plain or end in .gz. Raises DataError if files
     are missing (it says which four belong where), damaged, or do not go together.
     """
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     paths = [find_file(folder, idx_names(name)) for name in FILES]
     missing = [name for name, path in zip(FILES, paths, strict=True) if path is None]
     if missing:

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from gpucnn.checks import shape_text
+from gpucnn.checks import as_path, shape_text
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 
@@ -52,7 +52,7 @@ def read_npz(path: str | os.PathLike[str], names: Sequence[str]) -> list[np.ndar
     Raises DataError, which names the file, if one is missing, of a kind that needs pickle, damaged, or larger than the
     file can hold, which is found out before memory is taken.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     try:
         with zipfile.ZipFile(path) as archive:
             inside = archive.namelist()

@@ -7,11 +7,11 @@
 import os
 import pickletools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpucnn.checks import as_path
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 
@@ -85,7 +85,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     The str of Python 2 are bytes. Raises DataError, which names the file, for anything else, also if it only stands in
     the file: what it names, say os.system, is told, and not called. The same for a damaged file.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     try:
         with quiet_reading():
             return _unwrapped(_value_of(path.read_bytes()))

@@ -7,7 +7,19 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, operation, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
-from gpucnn.checks import IntOrPair, Pair, Shape, as_flag, as_items, as_pair, check_shape, is_int, shape_text
+from gpucnn.checks import (
+    LARGEST,
+    IntOrPair,
+    Pair,
+    Shape,
+    as_flag,
+    as_items,
+    as_pair,
+    check_shape,
+    is_int,
+    shape_text,
+    value_text,
+)
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.geometry import Padding, Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
@@ -221,6 +233,7 @@ def _adaptive(owner: str, x: Operand, output_size: AdaptiveSize) -> tuple[Tensor
     check_float(owner, x)
     size = adaptive_size(owner, output_size)
     shape = adaptive_shape(owner, x.shape, size)
+    check_shape(owner, shape)
     return x, _Cells((x.shape[2], x.shape[3]), (shape[2], shape[3]))
 
 
@@ -228,9 +241,9 @@ def adaptive_size(owner: str, output_size: AdaptiveSize) -> tuple[int | None, in
     """`output_size` as (height, width), None where the images' own is kept. ArgumentError, which names `owner`, if it is none."""
     items = as_items(output_size)
     pair: Any = (output_size, output_size) if items is None else items
-    if len(pair) != 2 or any(one is not None and (not is_int(one) or one < 1) for one in pair):
+    if len(pair) != 2 or any(one is not None and (not is_int(one) or not 1 <= one < LARGEST) for one in pair):
         raise ArgumentError(
-            f"{owner}: output_size must be an int >= 1 or a (height, width) pair of them, got {output_size!r}; "
+            f"{owner}: output_size must be an int >= 1 or a (height, width) pair of them, got {value_text(output_size)}; "
             f"None keeps the images' size"
         )
     rows, columns = (None if one is None else int(one) for one in pair)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation
 from gpucnn.backend import as_array
-from gpucnn.checks import Shape, as_count, as_items, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_count, as_flag, as_items, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
 from gpucnn.functions.pooling import (
@@ -192,7 +192,7 @@ def pool1d_window(
             f"{owner}: padding must be at most half of kernel_size, got padding {padding} for kernel_size {kernel_size}: "
             f"some windows would see no sequence at all"
         )
-    return window._replace(ceil_mode=bool(ceil_mode))
+    return window._replace(ceil_mode=as_flag(ceil_mode, f"{owner}: ceil_mode"))
 
 
 def adaptive_length(owner: str, output_size: Size | None) -> int | None:

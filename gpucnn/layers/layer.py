@@ -10,7 +10,7 @@ from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
 from gpucnn.backend import Array, Device, as_array, choose_device, current, device_of, to_host
 from gpucnn.backend.memory import is_out_of_memory
-from gpucnn.checks import Shape, as_dtype, as_flag, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_dtype, as_flag, check_shape, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.finite import refuse_not_finite
@@ -141,7 +141,8 @@ class Layer:
 
         Raises ShapeError, which names the layer's path, if the input does not fit.
         """
-        return (input_shapes[0][0], *self.trace(*input_shapes).output_shape[1:])
+        traced = self.trace(*input_shapes)  # first, as it refuses what is no shape
+        return (input_shapes[0][0], *traced.output_shape[1:])
 
     def multiply_adds(self, *input_shapes: Shape) -> int:
         """How many multiplications with addition inputs of `input_shapes` take. Layers without weights count as 0."""
@@ -164,8 +165,9 @@ class Layer:
         forward pass changes is put back.
         """
         for shape in input_shapes:
-            if not isinstance(shape, tuple | list) or not all(is_int(size) and size >= 0 for size in shape):
-                raise ShapeError(f"{self.label}: an input's shape is a tuple of ints >= 0, got {value_text(shape)}")
+            if not isinstance(shape, tuple | list) or not shape or not all(is_int(size) and size >= 0 for size in shape):
+                raise ShapeError(f"{self.label}: an input's shape is a tuple (N, ...) of ints >= 0, got {value_text(shape)}")
+            check_shape(self.label, tuple(shape))
         before = ForwardState(self)
         token = current_calls.set([])
         try:

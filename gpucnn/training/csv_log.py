@@ -3,8 +3,8 @@
 import csv
 import io
 import os
-from pathlib import Path
 
+from gpucnn.checks import as_path
 from gpucnn.errors import RunError
 from gpucnn.training.atomic_file import write_atomically
 from gpucnn.training.callback import Callback
@@ -19,7 +19,7 @@ class CSVLog(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = as_path(path, "path")
 
     def on_train_begin(self, trainer: Trainer) -> None:
         try:

@@ -1,14 +1,13 @@
 """A step that failed, in a file with all that it takes to compute it again elsewhere."""
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpucnn import models
 from gpucnn.backend import choose_device, to_device, to_host
-from gpucnn.checks import is_int
+from gpucnn.checks import as_path, is_int
 from gpucnn.errors import ConfigError, GpucnnError, RunError
 from gpucnn.training import trainer_state
 from gpucnn.training.callback import Callback
@@ -73,7 +72,7 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     Neither the data set nor the run is needed, nor the device that it failed on. Raises RunError, with the reason, if the
     file is none, is damaged, or does not fit the model that it names; DeviceError if the device does not work.
     """
-    checkpoint = load_checkpoint(Path(path))
+    checkpoint = load_checkpoint(as_path(path, "path"))
     arrays, values = checkpoint.arrays, checkpoint.values
     if not isinstance(values, dict) or "diagnosis" not in values:
         raise RunError(f"{path}: a checkpoint, but of no step that failed; give a file failure-step-N.safetensors")

@@ -9,11 +9,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gpucnn import data
-from gpucnn.checks import nearest
+from gpucnn.checks import as_path, nearest
 from gpucnn.data.catalog import FOLDER
 from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
@@ -201,7 +200,7 @@ class RunConfig:
         Raises ConfigError, which names the file, if it cannot be read, is no TOML (with line and column), or has an unknown
         setting (with the nearest known one) or a wrong value.
         """
-        path = Path(path)
+        path = as_path(path, "path")
         try:
             with open_regular(path) as file:
                 content = file.read(LARGEST_FILE + 1)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gpucnn.checks import as_path
 from gpucnn.errors import RunError
 from gpucnn.regular_file import read_regular
 from gpucnn.training.model_file import read_description
@@ -36,7 +37,7 @@ def list_runs(folder: str | os.PathLike[str]) -> list[RunEntry]:
 
     A folder without any of a run's files is none, and is left out. Raises RunError if `folder` cannot be read.
     """
-    path = Path(folder)
+    path = as_path(folder, "folder")
     try:
         inside = list(path.iterdir())
     except OSError as error:

@@ -1,9 +1,11 @@
 """Top-k accuracy: whether the label is among the k classes with the highest scores."""
 
+import numpy as np
+
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, as_array, xp_of
 from gpucnn.checks import as_count, labels_fix, shape_text
-from gpucnn.errors import DTypeError, ShapeError
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 
 
 def in_top_k(logits: Array, labels: Array, k: int) -> Array:
@@ -24,6 +26,10 @@ def in_top_k(logits: Array, labels: Array, k: int) -> Array:
             f"{shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
         )
     xp = xp_of(logits, labels)
+    if xp is np and labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ArgumentError(
+            f"in_top_k: labels must be from 0 to {logits.shape[1] - 1}, got {labels.min()} to {labels.max()}"
+        )
     classes = xp.arange(logits.shape[1])
     own = logits[xp.arange(len(labels)), labels][:, None]
     before = (logits > own) | ((logits == own) & (classes < labels[:, None]))
