@@ -88,7 +88,7 @@ def as_dtype(value: Any, owner: str, kinds: str = "f") -> np.dtype:
     """
     try:
         dtype: np.dtype = np.dtype(value)
-    except (TypeError, ValueError, SyntaxError):  # NumPy parses texts such as "f4, f8"
+    except (TypeError, ValueError, SyntaxError, Warning):  # NumPy parses texts such as "f4, f8"
         raise DTypeError(f"{owner} must be a float, e.g. 'float32', got {value_text(value)}") from None
     if dtype.kind not in kinds or dtype.itemsize > LARGEST_FLOAT:
         raise DTypeError(f"{owner} must be a float, got {dtype}")
@@ -136,6 +136,14 @@ def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
     if max(pair) >= LARGEST:
         raise ArgumentError(f"{name} must be below 2^31, got {value_text(value)}")
     return int(pair[0]), int(pair[1])
+
+
+def is_real(value: object) -> bool:
+    """Whether `value` is a real number that a float can hold, infinities and NaN too, NumPy's too, and not a bool."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and float(value) is not None
+    except OverflowError:
+        return False
 
 
 def as_number(value: float, name: str, below: float = float("inf")) -> float:
@@ -190,7 +198,11 @@ def _bare(name: str) -> str:
 
 def shape_text(shape: Sequence[object]) -> str:
     """A shape as messages print it: (32, 1, 28, 28), or (N, 6, H, W) where names stand for free sizes."""
-    return f"({', '.join(str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
+    if len(shape) > MOST_AXES:
+        return f"a shape of {len(shape):,} axes"
+    return (
+        f"({', '.join(size if isinstance(size, str) else value_text(size) for size in shape)}{',' * (len(shape) == 1)})"
+    )
 
 
 _SHORT = reprlib.Repr()

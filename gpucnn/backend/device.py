@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend import cuda
+from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError, DeviceError
 
 
@@ -55,6 +56,8 @@ def choose_device(name: "str | Device" = "auto") -> Choice:
 
     Raises ArgumentError for any other name.
     """
+    if not isinstance(name, str | Device):
+        raise ArgumentError(f'a device is "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1", got {value_text(name)}')
     text = str(name)
     if text == "cpu":
         return Choice(CPU, "asked for")

@@ -138,7 +138,7 @@ def load(
         return _load_folder(place, image_size, mode or "rgb")
     known = _SOURCES[name]
     if mode is not None:
-        raise ArgumentError(f'{name}: mode is {mode!r}, but only the data set "folder" has one; leave it out')
+        raise ArgumentError(f'{name}: mode is {value_text(mode)}, but only the data set "folder" has one; leave it out')
     size = known.native_size if image_size is None else image_size
     preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
     arrays = known.read(place)
@@ -155,9 +155,10 @@ def load(
 
 def _known(name: str) -> str:
     """The name as `names` has it."""
-    found = matching(str(name), names())
+    text = name if isinstance(name, str) else ""
+    found = matching(text, names())
     if found is None:
-        like = nearest(str(name), names())
+        like = nearest(text, names())
         hint = f"; did you mean {like}?" if like else ""
         raise ArgumentError(f"unknown data set {value_text(name)}; expected one of {', '.join(names())}{hint}")
     return found

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import is_finite
+from gpucnn.checks import is_finite, value_text
 from gpucnn.errors import ArgumentError
 
 Normalization: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
@@ -28,7 +28,9 @@ def as_normalization(
     means = _numbers(mean, "mean", channels)
     deviations = _numbers(std, "std", len(means))
     if min(deviations) <= 0:
-        raise ArgumentError(f"std must be above 0 in every channel, got {std!r}; a channel that never changes has none")
+        raise ArgumentError(
+            f"std must be above 0 in every channel, got {value_text(std)}; a channel that never changes has none"
+        )
     return means, deviations
 
 
@@ -50,5 +52,5 @@ def _numbers(values: Sequence[float], name: str, count: int | None) -> tuple[flo
     known = isinstance(values, tuple | list) and values and all(map(is_finite, values))
     if not known or (count is not None and len(values) != count):
         many = "finite numbers" if count is None else f"{count} finite number{'' if count == 1 else 's'}"
-        raise ArgumentError(f"{name} must be a tuple of {many}, one a channel, got {values!r}")
+        raise ArgumentError(f"{name} must be a tuple of {many}, one a channel, got {value_text(values)}")
     return tuple(map(float, values))

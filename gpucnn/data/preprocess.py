@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_count, shape_text
+from gpucnn.checks import as_count, shape_text, value_text
 from gpucnn.data.normalization import as_normalization, normalize
 from gpucnn.errors import ArgumentError, DataError
 
@@ -39,7 +39,7 @@ class Preprocess:
         if self.full_scale > 255:
             raise ArgumentError(f"full_scale must be at most 255, as raw images are bytes, got {self.full_scale}")
         if not isinstance(self.fit, str) or self.fit not in ("pad", "resize", "crop"):
-            raise ArgumentError(f'fit must be "pad", "resize" or "crop", got {self.fit!r}')
+            raise ArgumentError(f'fit must be "pad", "resize" or "crop", got {value_text(self.fit)}')
         if self.image_size < self.native_size:
             raise ArgumentError(
                 f"images of {self.native_size}x{self.native_size} cannot be fitted into {self.image_size}x"

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Shape, as_items, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_items, is_finite, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.kernels import bias_relu
 from gpucnn.kernels import log_softmax as kernel
@@ -179,7 +178,7 @@ def check_activation(owner: str, activation: str | None) -> bool:
 
 def as_finite(value: float, name: str, above: float = -math.inf) -> float:
     """`value` as a float; ArgumentError, which calls it `name`, unless it is a finite number > `above`."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not above < value < math.inf:
+    if not is_finite(value) or not value > above:
         limit = "a finite number" if above == -math.inf else f"a finite number > {above:g}"
         raise ArgumentError(f"{name} must be {limit}, got {value_text(value)}")
     return float(value)
@@ -193,7 +192,7 @@ def softmax_axes(owner: str, shape: Shape, axis: int | Sequence[int] | None) -> 
     if not axes or len(found) != len(axes) or any(shape[one] == 0 for one in found):
         kind = "an axis, with" if items is None else "axes, each once and with"
         raise ShapeError(
-            f"{owner}: axis {axis} must be {kind} at least one element, of {shape_text(shape)}; "
+            f"{owner}: axis {value_text(axis)} must be {kind} at least one element, of {shape_text(shape)}; "
             f"logits (N, classes) go with axis=1"
         )
     return int(axes[0]) if len(axes) == 1 else tuple(map(int, axes))

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, blas, to_device, xp_of
-from gpucnn.checks import shape_text, value_text
+from gpucnn.checks import LARGEST, is_real, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
@@ -156,7 +156,7 @@ def _clip_by_numbers(owner: str, x: Operand, low: Any, high: Any) -> Tensor:
     x = as_tensor(x)
     check_float(owner, x)
     for limit in (low, high):
-        if isinstance(limit, bool) or limit != limit:
+        if limit is not None and (not is_real(limit) or limit != limit):
             raise ArgumentError(f"{owner}: low and high must be numbers, tensors or None, got {value_text(limit)}")
     floor = -float("inf") if low is None else float(low)
     ceiling = float("inf") if high is None else float(high)
@@ -218,7 +218,9 @@ def power(x: Operand, exponent: Operand) -> Tensor:
 
 def _power_of_number(x: Operand, exponent: Any) -> Tensor:
     x = as_tensor(x)
-    exponent = int(exponent) if isinstance(exponent, Integral) else float(exponent)
+    if not is_real(exponent):
+        raise ArgumentError(f"power: exponent must be a number that a float can hold, got {value_text(exponent)}")
+    exponent = int(exponent) if isinstance(exponent, Integral) and -LARGEST < exponent < LARGEST else float(exponent)
     check_float("power", x)
     base = x.data
 

@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 from gpucnn.autograd import Operand, Tensor, as_operands
 from gpucnn.backend import Array
-from gpucnn.checks import Shape, is_int, shape_text
+from gpucnn.checks import Shape, is_int, shape_text, value_text
 from gpucnn.errors import DTypeError, ShapeError
 
 
@@ -50,7 +50,9 @@ def as_axes(owner: str, ndim: int, axis: int | Sequence[int] | None) -> tuple[in
     axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     positive = tuple(one % ndim for one in axes if is_int(one) and -ndim <= one < ndim)
     if len(set(positive)) != len(axes):
-        raise ShapeError(f"{owner}: axis must name axes of a {ndim}-dimensional tensor, each once, got {axis}")
+        raise ShapeError(
+            f"{owner}: axis must name axes of a {ndim}-dimensional tensor, each once, got {value_text(axis)}"
+        )
     return positive
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
-from gpucnn.checks import Shape, is_int, shape_text
+from gpucnn.checks import Shape, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.broadcasting import check_broadcast
 from gpucnn.kernels.masked import masked
@@ -147,7 +147,7 @@ def _check_range(shape: Shape, axis: int, part: Any) -> None:
     lowest, highest = (int(part.min()), int(part.max())) if _is_array(part) else (part, part)
     if lowest < -shape[axis] or highest >= shape[axis]:
         wrong = lowest if lowest < -shape[axis] else highest
-        raise ShapeError(f"getitem: index {wrong} is out of range for axis {axis} of {shape_text(shape)}")
+        raise ShapeError(f"getitem: index {value_text(wrong)} is out of range for axis {axis} of {shape_text(shape)}")
 
 
 def _sum_rows(rows: Array, positions: Array, count: int) -> Array:

@@ -73,7 +73,7 @@ def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tens
             )
         if size % sections:
             raise ShapeError(
-                f"split: axis {axis} of {shape_text(x.shape)} does not divide into {sections} equal parts; "
+                f"split: axis {axis} of {shape_text(x.shape)} does not divide into {value_text(sections)} equal parts; "
                 f"give the positions to cut at"
             )
         ends = [part * (size // sections) for part in range(sections + 1)]

@@ -12,7 +12,18 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, xp_of
-from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, is_finite, shape_text, value_text
+from gpucnn.checks import (
+    MOST_AXES,
+    Shape,
+    as_count,
+    as_flag,
+    as_items,
+    as_number,
+    is_finite,
+    is_int,
+    shape_text,
+    value_text,
+)
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.functions.activation import as_finite, check_activation
 from gpucnn.functions.activation import relu as rectified
@@ -113,8 +124,10 @@ def layer_norm(
     sizes = as_items(normalized_shape)
     ending: tuple[Any, ...] = (normalized_shape,) if sizes is None else sizes
     eps = as_eps("layer_norm", eps, x.dtype)
-    if not ending or x.shape[-len(ending) :] != ending:
-        raise ShapeError(f"layer_norm: expected input (..., {', '.join(map(str, ending))}), got {shape_text(x.shape)}")
+    if not ending or not all(map(is_int, ending)) or x.shape[-len(ending) :] != ending:
+        raise ShapeError(
+            f"layer_norm: expected input (..., {', '.join(map(value_text, ending[:MOST_AXES]))}), got {shape_text(x.shape)}"
+        )
     scale, shift = (
         _shaped("layer_norm", name, value, x, ending) for name, value in (("weight", weight), ("bias", bias))
     )

@@ -1,11 +1,10 @@
 """Borders around a tensor."""
 
 from collections.abc import Sequence
-from numbers import Real
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import LARGEST, Pair, Shape, is_int, shape_text, value_text
+from gpucnn.checks import LARGEST, Pair, Shape, is_int, is_real, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 
 MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -29,7 +28,7 @@ def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", va
     if not isinstance(mode, str) or mode not in MODES:
         names = ", ".join(f'"{name}"' for name in MODES)
         raise ArgumentError(f"pad: mode must be one of {names}, got {value_text(mode)}")
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not is_real(value):
         raise ArgumentError(f"pad: value must be a plain number, got {value_text(value)}")
     if x.dtype.kind != "f" and not is_int(value):
         raise DTypeError(f"pad: value {value} met {x.dtype}; convert x with array.astype('float32')")

@@ -181,6 +181,7 @@ def adaptive_max_pool2d(x: Operand, output_size: AdaptiveSize, return_indices: b
     `max_pool2d` does. Errors are those of `adaptive_avg_pool2d`.
     """
     x, cells = _adaptive("adaptive_max_pool2d", x, output_size)
+    return_indices = as_flag(return_indices, "adaptive_max_pool2d: return_indices")
     values, shape = x.data, x.shape
     xp = xp_of(values)
     output = xp.empty((*shape[:2], *cells.size), x.dtype)
@@ -270,7 +271,7 @@ def pooling_window(
     for axis in (0, 1):
         if 2 * max(window.padding[axis]) > window.kernel[axis]:
             raise ArgumentError(
-                f"{owner}: padding must be at most half of kernel_size, got padding {padding} for a kernel of "
+                f"{owner}: padding must be at most half of kernel_size, got padding {value_text(padding)} for a kernel of "
                 f"{window.kernel[0]}x{window.kernel[1]}: some windows would see no image at all"
             )
     return window

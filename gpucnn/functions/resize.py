@@ -49,7 +49,9 @@ def interpolate(
     if align_corners and mode == "nearest":
         raise ArgumentError('interpolate: align_corners=True goes with mode="bilinear" alone')
     if (size is None) == (scale_factor is None):
-        raise ArgumentError(f"interpolate: give size or scale_factor, got size={size} and scale_factor={scale_factor}")
+        raise ArgumentError(
+            f"interpolate: give size or scale_factor, got size={value_text(size)} and scale_factor={value_text(scale_factor)}"
+        )
     if x.ndim != 4 or 0 in x.shape[2:]:
         raise ShapeError(f"interpolate: expected input (N, C, H, W), H and W not 0, got {shape_text(x.shape)}")
     old = x.shape[2:]

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation
 from gpucnn.backend import as_array
-from gpucnn.checks import Shape, as_count, as_flag, as_items, is_int, shape_text, value_text
+from gpucnn.checks import LARGEST, Shape, as_count, as_flag, as_items, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
 from gpucnn.functions.pooling import (
@@ -175,7 +175,7 @@ def sequence_window(owner: str, kernel_size: Size, stride: Size, padding: Ends, 
         return Window.of(window.kernel, window.stride, padding, window.dilation)
     items = as_items(padding)
     ends: Any = (padding, padding) if items is None else items * 2 if len(items) == 1 else items
-    if len(ends) != 2 or any(not is_int(end) or end < 0 for end in ends):
+    if len(ends) != 2 or any(not is_int(end) or not 0 <= end < LARGEST for end in ends):
         raise ArgumentError(
             f'{owner}: padding must be "same", "valid", an int >= 0 or a (before, after) pair of them, got {value_text(padding)}'
         )
@@ -189,7 +189,7 @@ def pool1d_window(
     window = sequence_window(owner, kernel_size, kernel_size if stride is None else stride, padding, dilation)
     if 2 * max(window.padding[1]) > window.kernel[1]:
         raise ArgumentError(
-            f"{owner}: padding must be at most half of kernel_size, got padding {padding} for kernel_size {kernel_size}: "
+            f"{owner}: padding must be at most half of kernel_size, got padding {value_text(padding)} for kernel_size {value_text(kernel_size)}: "
             f"some windows would see no sequence at all"
         )
     return window._replace(ceil_mode=as_flag(ceil_mode, f"{owner}: ceil_mode"))

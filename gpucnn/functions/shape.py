@@ -47,7 +47,7 @@ def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
     x = as_tensor(x)
     order = tuple(reversed(range(x.ndim))) if axes is None else as_axes("transpose", x.ndim, axes)
     if len(order) != x.ndim:
-        raise ShapeError(f"transpose: axes must name each of {x.ndim} axes once, got {axes}")
+        raise ShapeError(f"transpose: axes must name each of {x.ndim} axes once, got {value_text(axes)}")
     inverse = sorted(range(x.ndim), key=lambda position: order[position])
     return record("transpose", x.data.transpose(order), (x,), lambda gradient: (gradient.transpose(inverse),))
 
@@ -61,7 +61,7 @@ def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
     else:
         axes = as_axes("squeeze", x.ndim, axis)
     if any(x.shape[position] != 1 for position in axes):
-        raise ShapeError(f"squeeze: expected axes of size 1, got axis {axis} of {shape_text(x.shape)}")
+        raise ShapeError(f"squeeze: expected axes of size 1, got axis {value_text(axis)} of {shape_text(x.shape)}")
     return reshape(x, [size for position, size in enumerate(x.shape) if position not in axes])
 
 

@@ -6,11 +6,10 @@ its input's dtype. Raises ShapeError for an axis that there is not, and DTypeErr
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_flag, shape_text, value_text
+from gpucnn.checks import as_flag, is_real, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
 from gpucnn.kernels.masked import masked
@@ -53,7 +52,7 @@ def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float =
     x = as_tensor(x)
     check_float("var", x)
     axes, keepdims = as_axes("var", x.ndim, axis), as_flag(keepdims, "var: keepdims")
-    if not isinstance(correction, Real) or isinstance(correction, bool) or not correction >= 0:
+    if not is_real(correction) or not correction >= 0:
         raise ArgumentError(f"var: correction must be a number >= 0, got {value_text(correction)}")
     shape, count = x.shape, math.prod(x.shape[axis] for axis in axes)
     if count <= correction:

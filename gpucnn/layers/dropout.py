@@ -5,7 +5,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
-from gpucnn.checks import Shape, as_number, is_int
+from gpucnn.checks import Shape, as_number, is_int, value_text
 from gpucnn.errors import StateError
 from gpucnn.layers.layer import Layer
 
@@ -37,7 +37,9 @@ class Dropout(Layer):
     def set_forward_state(self, state: Mapping[str, Any]) -> None:
         calls = state.get("calls", -1)
         if not is_int(calls) or calls < 0:
-            raise StateError(f"{self.label}: calls, the number of masks drawn, must be an int >= 0, got {calls!r}")
+            raise StateError(
+                f"{self.label}: calls, the number of masks drawn, must be an int >= 0, got {value_text(calls)}"
+            )
         self.calls = int(calls)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:

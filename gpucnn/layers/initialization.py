@@ -106,7 +106,7 @@ def initializer(name: "str | Initializer") -> Initializer:
         return name
     if isinstance(name, str) and name in INITIALIZERS:
         return INITIALIZERS[name]
-    nearest = difflib.get_close_matches(str(name), INITIALIZERS, 1)
+    nearest = difflib.get_close_matches(name if isinstance(name, str) else "", INITIALIZERS, 1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     raise ArgumentError(f"unknown initializer {value_text(name)}, expected one of {', '.join(INITIALIZERS)}{hint}")
 

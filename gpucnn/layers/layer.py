@@ -129,7 +129,9 @@ class Layer:
         be called, and from the forward pass if it returns anything else.
         """
         if not callable(hook):
-            raise ArgumentError(f"{self.label}: a hook is a function of (layer, inputs, output), got {hook!r}")
+            raise ArgumentError(
+                f"{self.label}: a hook is a function of (layer, inputs, output), got {value_text(hook)}"
+            )
         hooks = {} if self._forward_hooks is None else self._forward_hooks
         object.__setattr__(self, "_forward_hooks", hooks)  # no state, also where it is done inside of a forward pass
         handle = HookHandle(hooks)
@@ -165,8 +167,14 @@ class Layer:
         forward pass changes is put back.
         """
         for shape in input_shapes:
-            if not isinstance(shape, tuple | list) or not shape or not all(is_int(size) and size >= 0 for size in shape):
-                raise ShapeError(f"{self.label}: an input's shape is a tuple (N, ...) of ints >= 0, got {value_text(shape)}")
+            if (
+                not isinstance(shape, tuple | list)
+                or not shape
+                or not all(is_int(size) and size >= 0 for size in shape)
+            ):
+                raise ShapeError(
+                    f"{self.label}: an input's shape is a tuple (N, ...) of ints >= 0, got {value_text(shape)}"
+                )
             check_shape(self.label, tuple(shape))
         before = ForwardState(self)
         token = current_calls.set([])

@@ -103,9 +103,10 @@ def image_size_for(name: str, native_size: int) -> int:
 
 
 def _find(name: str) -> Any:
-    known = matching(str(name), _BY_NAME)
+    text = name if isinstance(name, str) else ""
+    known = matching(text, _BY_NAME)
     if known is not None:
         return _BY_NAME[known]
-    like = nearest(str(name), _BY_NAME)
+    like = nearest(text, _BY_NAME)
     hint = f"; did you mean {like}?" if like else ""
     raise ArgumentError(f"unknown model {value_text(name)}; expected one of {', '.join(_BY_NAME)}{hint}")

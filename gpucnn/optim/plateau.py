@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from gpucnn.checks import as_number, is_finite, is_int
+from gpucnn.checks import as_number, is_finite, is_int, value_text
 from gpucnn.errors import ArgumentError, StateError
 
 
@@ -35,7 +35,9 @@ class ReduceOnPlateau:
     ) -> None:
         self.lr, self.least = as_number(lr, "lr"), as_number(least, "least")
         if least > lr:
-            raise ArgumentError(f"least, where the rate stops falling, must not be above lr={lr:g}, got {least!r}")
+            raise ArgumentError(
+                f"least, where the rate stops falling, must not be above lr={lr:g}, got {value_text(least)}"
+            )
         self.factor = as_number(factor, "factor", below=1)
         self.threshold = as_number(threshold, "threshold", below=1)
         self.patience, self.cooldown = _as_epochs(patience, "patience"), _as_epochs(cooldown, "cooldown")
@@ -53,7 +55,7 @@ class ReduceOnPlateau:
     def observe(self, loss: float) -> None:
         """Take note of an epoch's loss. Raises ArgumentError if it is no number."""
         if not isinstance(loss, Real) or isinstance(loss, bool):
-            raise ArgumentError(f"loss must be a number, got {loss!r}")
+            raise ArgumentError(f"loss must be a number, got {value_text(loss)}")
         # A share of the best loss's size, so that a negative loss must fall, too.
         if math.isfinite(loss) and loss < self.best * (1 - math.copysign(self.threshold, self.best)):
             self.best, self.bad_epochs = float(loss), 0
@@ -84,7 +86,7 @@ class ReduceOnPlateau:
             )
         best = state["best"]
         if best is not None and not is_finite(best):
-            raise StateError(f"ReduceOnPlateau: best must be a finite number or None, got {best!r}")
+            raise StateError(f"ReduceOnPlateau: best must be a finite number or None, got {value_text(best)}")
         try:
             lr = as_number(state["lr"], "lr")
             bad_epochs = _as_epochs(state["bad_epochs"], "bad_epochs")
@@ -97,5 +99,5 @@ class ReduceOnPlateau:
 
 def _as_epochs(value: int, name: str) -> int:
     if not is_int(value) or value < 0:
-        raise ArgumentError(f"{name} must be an int >= 0, got {value!r}")
+        raise ArgumentError(f"{name} must be an int >= 0, got {value_text(value)}")
     return int(value)

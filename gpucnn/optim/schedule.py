@@ -10,7 +10,7 @@ from itertools import pairwise
 from numbers import Real
 from typing import TypeAlias
 
-from gpucnn.checks import as_count, as_number, is_int
+from gpucnn.checks import as_count, as_number, is_int, value_text
 from gpucnn.errors import ArgumentError
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -39,7 +39,7 @@ def multi_step(peak: float, milestones: Sequence[int], factor: float = 0.1) -> S
     peak, factor = as_number(peak, "peak"), as_number(factor, "factor", below=1)
     steps = list(milestones) if isinstance(milestones, Sequence) and not isinstance(milestones, str) else [None]
     if not all(is_int(step) and step >= 1 for step in steps) or any(a >= b for a, b in pairwise(steps)):
-        raise ArgumentError(f"milestones must be rising ints >= 1, e.g. [100, 200], got {milestones!r}")
+        raise ArgumentError(f"milestones must be rising ints >= 1, e.g. [100, 200], got {value_text(milestones)}")
     return lambda step: peak * factor ** bisect_right(steps, step)
 
 
@@ -91,7 +91,7 @@ def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> Schedule:
     as_count(total_steps, "total_steps")
     if not isinstance(warmup, Real) or not 0 < warmup < 1:
         raise ArgumentError(
-            f"warmup, the share of steps in which the rate rises, must be between 0 and 1, got {warmup!r}"
+            f"warmup, the share of steps in which the rate rises, must be between 0 and 1, got {value_text(warmup)}"
         )
     start, end = peak / 25, peak / 25e4
     top, last = warmup * total_steps - 1, total_steps - 1
@@ -125,7 +125,9 @@ def warm_up(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
     together with another. A `ReduceOnPlateau` is refused, as nothing could tell it the loss any more.
     """
     if not callable(schedule) or hasattr(schedule, "observe"):
-        raise ArgumentError(f"schedule must be a function of the step, e.g. cosine(0.1, 1000), got {schedule!r}")
+        raise ArgumentError(
+            f"schedule must be a function of the step, e.g. cosine(0.1, 1000), got {value_text(schedule)}"
+        )
     steps, start = as_count(steps, "steps"), as_number(start, "start")
 
     def rate(step: int) -> float:
@@ -137,7 +139,7 @@ def warm_up(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
 def _falling(peak: float, end: float) -> tuple[float, float]:
     peak, end = as_number(peak, "peak"), as_number(end, "end")
     if end > peak:
-        raise ArgumentError(f"end, the last rate, must not be above peak={peak:g}, got {end!r}")
+        raise ArgumentError(f"end, the last rate, must not be above peak={peak:g}, got {value_text(end)}")
     return peak, end
 
 

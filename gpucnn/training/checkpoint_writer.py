@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.checks import as_count, is_int
+from gpucnn.checks import as_count, is_int, value_text
 from gpucnn.errors import ArgumentError, Terminated
 from gpucnn.training.callback import Callback
 from gpucnn.training.run_folder import RunFolder
@@ -38,7 +38,9 @@ class CheckpointWriter(Callback):
 
     def __init__(self, folder: RunFolder, config: dict[str, Any], every: int = 0, keep: int = 2) -> None:
         if not is_int(every) or every < 0:
-            raise ArgumentError(f"every, the steps from checkpoint to checkpoint, must be an int >= 0, got {every!r}")
+            raise ArgumentError(
+                f"every, the steps from checkpoint to checkpoint, must be an int >= 0, got {value_text(every)}"
+            )
         self.folder, self.config = folder, config
         self.every, self.keep = int(every), as_count(keep, "keep")
         self._asked: int | None = None

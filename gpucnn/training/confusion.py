@@ -41,6 +41,10 @@ class MacroScores:
     f1: float
 
 
+MOST_CLASSES = 30_000
+"""Their matrix takes 7.2 GB."""
+
+
 class ConfusionMatrix:
     """How often each class was answered for each label, counted batch by batch.
 
@@ -58,6 +62,8 @@ class ConfusionMatrix:
         if not self.class_names:
             raise ArgumentError("ConfusionMatrix: class_names must have at least one class, got none")
         size = len(self.class_names)
+        if size > MOST_CLASSES:
+            raise ArgumentError(f"ConfusionMatrix: at most {MOST_CLASSES:,} classes have a matrix, got {size:,}")
         self._counts = np.zeros((size, size), np.int64)
         self._waiting: list[tuple[Array, Array]] = []
 
@@ -80,6 +86,8 @@ class ConfusionMatrix:
     def counts(self) -> np.ndarray:
         """int64 (classes, classes): in row i and column j the images with label i that were answered with j."""
         size = len(self.class_names)
+        if size > MOST_CLASSES:
+            raise ArgumentError(f"ConfusionMatrix: at most {MOST_CLASSES:,} classes have a matrix, got {size:,}")
         while self._waiting:
             answers, labels = (to_host(array).astype(np.int64) for array in self._waiting[0])
             for what, values in (("answer", answers), ("label", labels)):

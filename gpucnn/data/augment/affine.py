@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, is_finite
+from gpucnn.checks import as_number, is_finite, value_text
 from gpucnn.data.augment.draws import between, check_floats, draws
 from gpucnn.data.augment.places import flat_places
 from gpucnn.errors import ArgumentError
@@ -37,10 +37,10 @@ class RandomAffine:
         self.degrees = _angles(degrees, "degrees", math.inf)
         self.translate = as_number(translate, "translate")
         if self.translate > 1:
-            raise ArgumentError(f"translate must be at most 1, the whole of the image, got {translate!r}")
+            raise ArgumentError(f"translate must be at most 1, the whole of the image, got {value_text(translate)}")
         factors = _as_range(scale)
         if factors is None or not 0.01 <= factors[0] <= factors[1] <= 100:
-            raise ArgumentError(f"scale must be a pair of rising factors from 0.01 to 100, got {scale!r}")
+            raise ArgumentError(f"scale must be a pair of rising factors from 0.01 to 100, got {value_text(scale)}")
         self.scale = factors
         self.shear = _angles(shear, "shear", 90)
 
@@ -113,5 +113,5 @@ def _angles(value: float | Range, name: str, below: float) -> Range:
     found = _as_range(value)
     if found is None or max(map(abs, found)) >= below:
         limit = "" if below == math.inf else f" within (-{below:g}, {below:g})"
-        raise ArgumentError(f"{name} must be a number >= 0 or a pair of rising numbers{limit}, got {value!r}")
+        raise ArgumentError(f"{name} must be a number >= 0 or a pair of rising numbers{limit}, got {value_text(value)}")
     return found

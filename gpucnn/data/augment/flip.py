@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number
+from gpucnn.checks import as_number, value_text
 from gpucnn.data.augment.draws import draws
 from gpucnn.errors import ArgumentError
 
@@ -17,7 +17,7 @@ class RandomFlip:
     def __init__(self, p: float = 0.5) -> None:
         self.p = as_number(p, "p, the probability of a flip,")
         if self.p > 1:
-            raise ArgumentError(f"p, the probability of a flip, must be at most 1, got {p!r}")
+            raise ArgumentError(f"p, the probability of a flip, must be at most 1, got {value_text(p)}")
 
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) to copies of the same shape and dtype, some of them mirrored. Raises ShapeError."""

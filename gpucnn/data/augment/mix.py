@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_count, as_number, labels_fix, shape_text
+from gpucnn.checks import as_count, as_number, labels_fix, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 
 Mix: TypeAlias = Callable[[Array, Array, np.ndarray, int, int, int], tuple[Array, Array]]
@@ -20,7 +20,7 @@ Which place in the batch a sample's partner has, and the share of each, are func
 def as_alpha(alpha: float, owner: str) -> float:
     """`alpha`, the parameter of a beta distribution, as a float; ArgumentError, which names `owner`, unless it is > 0."""
     if as_number(alpha, f"{owner}: alpha") == 0:
-        raise ArgumentError(f"{owner}: alpha must be above 0, got {alpha!r}; for no mix leave it out")
+        raise ArgumentError(f"{owner}: alpha must be above 0, got {value_text(alpha)}; for no mix leave it out")
     return float(alpha)
 
 

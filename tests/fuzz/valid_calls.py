@@ -33,7 +33,12 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "dropout2d": {"x": IMAGES, "p": 0.5, "training": True, "seed": 0, "purpose": "dropout", "counter": 0},
     "add": {"a": ROWS, "b": ROWS, "activation": "relu"},
     "adaptive_avg_pool2d": {"x": IMAGES, "output_size": (2, 3)},
-    "adaptive_max_pool2d": {"x": IMAGES, "output_size": (2, 3)},
+    "adaptive_max_pool2d": {"x": IMAGES, "output_size": (2, 3), "return_indices": True},
+    "adaptive_avg_pool1d": {"x": SEQUENCES, "output_size": 3},
+    "adaptive_max_pool1d": {"x": SEQUENCES, "output_size": 3, "return_indices": False},
+    "avg_pool1d": {
+        "x": SEQUENCES, "kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True,
+    },
     "avg_pool2d": {"x": IMAGES, "kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True},
     "batch_norm": {
         "x": IMAGES, "running_mean": Tensor(VECTOR), "running_var": Tensor(VECTOR), "weight": VECTOR, "bias": VECTOR,
@@ -79,7 +84,9 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "local_response_norm": {"x": IMAGES, "size": 3, "alpha": 1e-4, "beta": 0.75, "k": 1.0},
     "log_softmax": {"x": ROWS, "axis": 1},
     "matmul": {"a": ROWS, "b": ROWS.T},
-    "max_pool1d": {"x": SEQUENCES, "kernel_size": 2, "stride": 2, "padding": 1, "dilation": 1, "ceil_mode": False},
+    "max_pool1d": {
+        "x": SEQUENCES, "kernel_size": 2, "stride": 2, "padding": 1, "dilation": 1, "ceil_mode": False, "return_indices": False,
+    },
     "max_pool2d": {
         "x": IMAGES, "kernel_size": 2, "stride": 2, "padding": 1, "dilation": 1, "ceil_mode": False, "return_indices": False,
     },
@@ -87,6 +94,10 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "max_unpool2d": {
         "x": IMAGES[:, :, :3, :3], "indices": F.max_pool2d(Tensor(IMAGES), 2, return_indices=True)[1], "kernel_size": 2,
         "stride": 2, "padding": 0, "output_size": (6, 6),
+    },
+    "max_unpool1d": {
+        "x": SEQUENCES[:, :, :18], "indices": F.max_pool1d(Tensor(SEQUENCES), 2, return_indices=True)[1], "kernel_size": 2,
+        "stride": 2, "padding": 0, "output_size": 36,
     },
     "mse_loss": {"input": ROWS, "target": ROWS, "reduction": "mean"},
     "nll_loss": {
@@ -110,9 +121,21 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
 LAYERS: dict[str, tuple[dict[str, Any], np.ndarray]] = {
     "AdaptiveAvgPool2d": ({"output_size": 2}, IMAGES),
     "AdaptiveMaxPool2d": ({"output_size": 2}, IMAGES),
+    "AdaptiveAvgPool1d": ({"output_size": 2}, SEQUENCES),
+    "AdaptiveMaxPool1d": ({"output_size": 2}, SEQUENCES),
+    "AvgPool1d": (
+        {"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True}, SEQUENCES),
+    "ConvLayer": ({
+        "in_channels": 4, "out_channels": 2, "kernel_size": 3, "stride": 1, "padding": 1, "dilation": 1, "groups": 2,
+        "bias": True, "activation": "relu", "initialize": "he_normal"}, IMAGES),
+    "MaxPoolLayer": ({"pool_size": 2, "stride": 2}, IMAGES),
     "AvgPool2d": ({"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True}, IMAGES),
-    "BatchNorm1d": ({"num_features": 5, "eps": 1e-5, "momentum": 0.1, "affine": True, "frozen": False}, ROWS),
-    "BatchNorm2d": ({"num_features": 4, "eps": 1e-5, "momentum": 0.1, "affine": True, "frozen": False}, IMAGES),
+    "BatchNorm1d": ({
+        "num_features": 5, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True, "frozen": False,
+        "bias": True}, ROWS),
+    "BatchNorm2d": ({
+        "num_features": 4, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True, "frozen": False,
+        "bias": True}, IMAGES),
     "Conv1d": ({
         "in_channels": 4, "out_channels": 2, "kernel_size": 3, "stride": 1, "padding": 1, "dilation": 1, "groups": 2,
         "bias": True, "initialize": "he_normal"}, SEQUENCES),
@@ -126,9 +149,9 @@ LAYERS: dict[str, tuple[dict[str, Any], np.ndarray]] = {
     "Dropout2d": ({"p": 0.5}, IMAGES),
     "ELU": ({"alpha": 1.0}, ROWS),
     "GELU": ({"approximate": "none"}, ROWS),
-    "GroupNorm": ({"num_groups": 2, "num_channels": 4, "eps": 1e-5, "affine": True}, IMAGES),
-    "InstanceNorm2d": ({"num_features": 4, "eps": 1e-5, "affine": True}, IMAGES),
-    "LayerNorm": ({"normalized_shape": 5, "eps": 1e-5, "affine": True}, ROWS),
+    "GroupNorm": ({"num_groups": 2, "num_channels": 4, "eps": 1e-5, "affine": True, "bias": True}, IMAGES),
+    "InstanceNorm2d": ({"num_features": 4, "eps": 1e-5, "affine": True, "bias": True}, IMAGES),
+    "LayerNorm": ({"normalized_shape": 5, "eps": 1e-5, "affine": True, "bias": True}, ROWS),
     "LeakyReLU": ({"negative_slope": 0.1}, ROWS),
     "Linear": ({"in_features": 5, "out_features": 2, "bias": True, "activation": None, "initialize": "he_normal"}, ROWS),
     "LocalResponseNorm": ({"size": 3, "alpha": 1e-4, "beta": 0.75, "k": 1.0}, IMAGES),
@@ -238,6 +261,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         "folder": "nowhere", "image_size": 8, "mode": "rgb", "preprocess": None, "class_names": ["a"], "cache_bytes": 8}, len),
     "data.read_idx": (data.read_idx, lambda: {"path": "nowhere", "axes": 1}, len),
     "data.read_cifar10": (data.read_cifar10, lambda: {"folder": "nowhere"}, len),
+    "data.read_cifar100": (data.read_cifar100, lambda: {"folder": "nowhere", "labels": "fine"}, len),
     "data.read_image": (data.read_image, lambda: {
         "path": "nowhere", "preprocess": data.Preprocess(1, 8, 8, 255, "pad")}, len),
     "models.create": (models.create, lambda: {
@@ -261,6 +285,10 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "layers.Residual": (layers.Residual, lambda: {"block": layers.ReLU(), "shortcut": None}, str),
     "layers.Branches": (lambda layer: layers.Branches(layer), lambda: {"layer": layers.ReLU()}, str),
     "layers.Checkpoint": (layers.Checkpoint, lambda: {"block": layers.ReLU()}, str),
+    "layers.LayerList": (lambda layer: layers.LayerList(layer), lambda: {"layer": layers.ReLU()}, str),
+    "layers.Buffer": (layers.Buffer, lambda: {
+        "shape": (2, 3), "initialize": layers.initializer("zeros"), "dtype": np.float32}, lambda tensor: tensor.data),
+    "layers.initializer": (layers.initializer, lambda: {"name": "zeros"}, str),
     "layers.Lambda": (layers.Lambda, lambda: {"function": F.relu}, lambda layer: layer(Tensor(ROWS))),
     "layers.Layer.to": (lambda device: layers.Linear(3, 2).to(device), lambda: {"device": "cpu"}, str),
     "layers.Layer.astype": (lambda dtype: layers.Linear(3, 2).astype(dtype), lambda: {"dtype": "float64"}, str),
@@ -284,3 +312,22 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         field.name: field.default for field in dataclasses.fields(training.RunConfig)}, str),
 }  # fmt: skip
 MODEL = layers.Sequential(layers.Flatten(), layers.Linear(64, 3))
+
+WITHOUT_ARGUMENTS = {
+    *(
+        "Activation",
+        "Flatten",
+        "Hardsigmoid",
+        "Hardswish",
+        "Layer",
+        "Mish",
+        "ReLU",
+        "ReLU6",
+        "SELU",
+        "SiLU",
+        "Sigmoid",
+        "Tanh",
+    ),
+    *("HookHandle", "LayerCall", "Trace", "Optimizer", "Schedule", "Splits", "Batch", "Dataset", "names"),
+}
+"""What takes none, or is not for users to call."""
