@@ -5,14 +5,14 @@ on the dtype and device of the tensor they meet. Raises ShapeError where shapes 
 DeviceError where tensors differ in dtype or device, and DTypeError for integers where the result would be a float.
 """
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, blas, to_device, xp_of
-from gpucnn.checks import LARGEST, is_real, shape_text, value_text
+from gpucnn.checks import LARGEST, is_int, is_real, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
@@ -220,7 +220,7 @@ def _power_of_number(x: Operand, exponent: Any) -> Tensor:
     x = as_tensor(x)
     if not is_real(exponent):
         raise ArgumentError(f"power: exponent must be a number that a float can hold, got {value_text(exponent)}")
-    exponent = int(exponent) if isinstance(exponent, Integral) and -LARGEST < exponent < LARGEST else float(exponent)
+    exponent = int(exponent) if is_int(exponent) and -LARGEST < exponent < LARGEST else float(exponent)
     check_float("power", x)
     base = x.data
 

@@ -4,7 +4,7 @@ import inspect
 import signal
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -23,6 +23,14 @@ HANGS_AFTER = 60
 """Seconds, of a call that takes milliseconds."""
 ONE_IN = 3
 """So many of the values are tried by default; all of them with --fuzz-inputs."""
+
+READERS = [
+    name
+    for name, (_, arguments, _) in OTHERS.items()
+    if any(isinstance(value, str) and value == "nowhere" for value in arguments().values())
+    and name != "training.RunFolder"
+]
+"""What is given a path where there is no file."""
 
 # The index of a sequence that ends is Python's own to refuse.
 REFUSALS = {name: (GpucnnError, IndexError) if name == "data.Subset" else GpucnnError for name in OTHERS}
@@ -103,13 +111,11 @@ def test_odd_arguments_are_answered_in_our_own_words(
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_arguments_that_are_made_odd_are_right_before(name: str, in_tmp_path: object) -> None:
     call, arguments = calls(name)
-    if name in OTHERS and "nowhere" in [*map(str, arguments().values())]:
-        with pytest.raises(GpucnnError, match="nowhere"):
-            call(**arguments())
-    else:
+    with pytest.raises(GpucnnError, match="nowhere") if name in READERS else nullcontext():
         call(**arguments())
 
 
