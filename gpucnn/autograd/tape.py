@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TypeAlias
 
-from gpucnn.backend import Array
+from gpucnn.backend import Array, beside
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape
 from gpucnn.errors import GradientError
@@ -73,7 +73,8 @@ def run_backward(start: Node, gradient: Array) -> None:
                 f"run the forward pass again before each backward()"
             )
         try:
-            input_gradients = node.backward(gradients.pop(node))
+            with beside(gradients[node]):
+                input_gradients = node.backward(gradients.pop(node))
         except Exception as error:
             if is_out_of_memory(error):
                 error.add_note(f"in the gradient of {node.owner or node.name}")
@@ -82,7 +83,8 @@ def run_backward(start: Node, gradient: Array) -> None:
             if source is None or input_gradient is None:
                 continue
             if source in gradients:
-                gradients[source] = add(gradients[source], input_gradient)
+                with beside(input_gradient):
+                    gradients[source] = add(gradients[source], input_gradient)
             else:
                 gradients[source] = input_gradient
                 heapq.heappush(queue, (-source.number, source))

@@ -3,6 +3,10 @@
 Where NumPy and PyTorch differ in a word, NumPy's stands: `axis`, not `dim`.
 """
 
+from types import FunctionType as _FunctionType
+
+from gpucnn.autograd import on_their_device as _on_their_device
+from gpucnn.autograd.tensor import OPERATORS as _OPERATORS
 from gpucnn.functions import operators as operators
 from gpucnn.functions.activation import hardsigmoid as hardsigmoid
 from gpucnn.functions.activation import hardswish as hardswish
@@ -80,3 +84,11 @@ from gpucnn.functions.statistics import mean as mean
 from gpucnn.functions.statistics import min as min
 from gpucnn.functions.statistics import sum as sum
 from gpucnn.functions.statistics import var as var
+
+# What users call is computed on the device of its arrays: here for all functions at once.
+for _name, _function in list(vars().items()):
+    if isinstance(_function, _FunctionType) and _function.__module__.startswith(__name__):
+        vars()[_name] = _on_their_device(_function)
+        vars()[_name].__module__ = __name__  # where pickle finds it
+for _name, _operator in _OPERATORS.items():
+    _OPERATORS[_name] = _on_their_device(_operator)
