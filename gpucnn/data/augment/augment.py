@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, generator
 
 Augment: TypeAlias = Callable[[Array, np.ndarray, int, int], Array]
@@ -24,6 +25,7 @@ class Compose:
     def __init__(self, *augmentations: Augment) -> None:
         self.augmentations = augmentations
 
+    @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) through all augmentations in turn."""
         kinds = [type(augment) for augment in self.augmentations]
