@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn import Tensor
-from gpucnn.backend import Array, choose_device, to_device, to_host
+from gpucnn.backend import Array, beside, choose_device, to_device, to_host
 from gpucnn.backend.cuda import find_problem, use_in_place_of_cupy
 from gpucnn.kernels import jit
 from gpucnn.testing.cupy_stand_in import CupyStandIn
@@ -31,7 +31,7 @@ class Backend:
     @property
     def device_name(self) -> str:
         """What `to` takes."""
-        return "cpu" if self.on_cpu else "cuda"
+        return "cpu" if self.on_cpu else "cuda:1" if self.name == "emulated" else "cuda"
 
     def missing(self) -> str | None:
         """Why the backend cannot run here; None if it can."""
@@ -62,7 +62,8 @@ class Backend:
             return self.array(host)
         holder = self.array(np.full((*(2 * size for size in host.shape[:-1]), 3 * host.shape[-1]), np.nan, host.dtype))
         view = holder[tuple(slice(None, None, -2) for _ in host.shape[:-1])][..., 1::3]
-        view[...] = self.array(host)
+        with beside(view):
+            view[...] = self.array(host)
         return view
 
     def fortran(self, host: np.ndarray) -> Array:

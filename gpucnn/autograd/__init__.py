@@ -9,6 +9,7 @@ from gpucnn.autograd.operands import as_operands as as_operands
 from gpucnn.autograd.operands import as_tensor as as_tensor
 from gpucnn.autograd.operands import check_float as check_float
 from gpucnn.autograd.operation import operation as operation
+from gpucnn.autograd.placement import on_their_device as on_their_device
 from gpucnn.autograd.record import record as record
 from gpucnn.autograd.tape import backward_number as backward_number
 from gpucnn.autograd.tensor import Operand as Operand

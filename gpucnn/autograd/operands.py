@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.autograd.tensor import Operand, Tensor
-from gpucnn.backend import as_array, to_device, to_host
+from gpucnn.backend import as_array, converted, to_device, to_host
 from gpucnn.errors import DeviceError, DTypeError
 
 
@@ -24,10 +24,10 @@ def as_operand(value: "Operand", like: Tensor) -> Tensor:
         array = as_array(value, like.dtype)
         if array.dtype.kind == "f" and like.dtype.kind != "f":
             raise _dtypes_met(array.dtype, like.dtype)
-        converted = to_device(array, device).astype(like.dtype, copy=False)
-        if like.dtype.kind != "f" and isinstance(array, np.ndarray) and (to_host(converted) != array).any():
+        there = converted(to_device(array, device), like.dtype)
+        if like.dtype.kind != "f" and isinstance(array, np.ndarray) and (to_host(there) != array).any():
             raise DTypeError(f"{array.dtype} values that {like.dtype} cannot hold met it; convert with array.astype")
-        return Tensor(converted)
+        return Tensor(there)
     if value.dtype != like.dtype:
         raise _dtypes_met(value.dtype, like.dtype)
     if value.device == device:

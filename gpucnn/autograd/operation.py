@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from gpucnn.autograd.placement import on_their_device
 from gpucnn.backend import memory
 
 Arguments = ParamSpec("Arguments")
@@ -11,12 +12,13 @@ Result = TypeVar("Result")
 
 
 def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """`function`, which raises OutOfMemoryError with its own name where memory does not suffice."""
+    """`function`, computed on the device of its arrays; OutOfMemoryError, which names it, where memory does not suffice."""
+    placed = on_their_device(function)
 
     @functools.wraps(function)
     def called(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
         try:
-            return function(*args, **options)
+            return placed(*args, **options)
         except MemoryError as error:
             raise memory.named(function.__name__, error) from error.__cause__ or error
 

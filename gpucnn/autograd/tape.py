@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TypeAlias
 
-from gpucnn.backend import Array, memory
+from gpucnn.backend import Array, beside, memory
 from gpucnn.checks import Shape
 from gpucnn.errors import GradientError
 from gpucnn.kernels.addition import add
@@ -72,7 +72,8 @@ def run_backward(start: Node, gradient: Array) -> None:
                 f"run the forward pass again before each backward()"
             )
         try:
-            input_gradients = node.backward(gradients.pop(node))
+            with beside(gradients[node]):
+                input_gradients = node.backward(gradients.pop(node))
         except Exception as error:
             failure: Exception = (
                 memory.named(f"gradient of {node.name}", error) if isinstance(error, MemoryError) else error
@@ -86,7 +87,8 @@ def run_backward(start: Node, gradient: Array) -> None:
             if source is None or input_gradient is None:
                 continue
             if source in gradients:
-                gradients[source] = add(gradients[source], input_gradient)
+                with beside(input_gradient):
+                    gradients[source] = add(gradients[source], input_gradient)
             else:
                 gradients[source] = input_gradient
                 heapq.heappush(queue, (-source.number, source))

@@ -7,7 +7,18 @@ import numpy as np
 
 from gpucnn.autograd.grad_mode import grad_enabled
 from gpucnn.autograd.tape import Node, run_backward
-from gpucnn.backend import Array, Device, as_array, choose_device, device_of, to_device, to_host, xp_of
+from gpucnn.backend import (
+    Array,
+    Device,
+    as_array,
+    beside,
+    choose_device,
+    converted,
+    device_of,
+    to_device,
+    to_host,
+    xp_of,
+)
 from gpucnn.checks import Shape, as_flag, shape_text
 from gpucnn.errors import DTypeError, GradientError, ShapeError
 
@@ -86,7 +97,7 @@ class Tensor:
             raise ShapeError(
                 f"item() needs a tensor of one element, got shape {shape_text(self.shape)}; reduce it first"
             )
-        value: float = self.data.item()
+        value: float = to_host(self.data).item()
         return value
 
     def detach(self) -> "Tensor":
@@ -112,9 +123,10 @@ class Tensor:
                     f"backward() without grad needs a single element, got shape {shape_text(self.shape)}; "
                     f"reduce it to a loss (e.g. with .sum()) or give grad"
                 )
-            grad = xp_of(self.data).ones(self.shape, self.dtype)
+            with beside(self.data):
+                grad = xp_of(self.data).ones(self.shape, self.dtype)
         array = as_array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
-        gradient = to_device(array, self.device).astype(self.dtype, copy=False)
+        gradient = converted(to_device(array, self.device), self.dtype)
         if gradient.shape != self.shape:
             raise ShapeError(
                 f"grad must have the tensor's shape {shape_text(self.shape)}, got {shape_text(gradient.shape)}"

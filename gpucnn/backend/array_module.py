@@ -16,9 +16,10 @@ Array: TypeAlias = Any
 def xp_of(*arrays: Array) -> ModuleType:
     """The module, numpy or cupy, that all `arrays` belong to.
 
-    Raises DeviceError if they are of both modules, TypeError if one is no array at all.
+    Raises DeviceError if they are of both modules, or on different GPUs, TypeError if one is no array at all.
     """
     module: ModuleType | None = None
+    device: int | None = None
     for array in arrays:
         own = np if isinstance(array, np.ndarray | np.generic) else _foreign_module(array)
         if module is not None and own is not module:
@@ -26,6 +27,14 @@ def xp_of(*arrays: Array) -> ModuleType:
                 f"arrays of {module.__name__} and {own.__name__} met in one operation; "
                 f'bring them together first, e.g. Tensor.to("cuda") or model.to("cpu")'
             )
+        if own is not np and len(arrays) > 1:
+            index = array.data.device_id
+            if device is not None and index != device:
+                raise DeviceError(
+                    f"arrays on cuda:{device} and cuda:{index} met in one operation; bring them to one device first, "
+                    f'e.g. Tensor.to("cuda:{device}") or model.to("cuda:{index}")'
+                )
+            device = index
         module = own
     if module is None:
         raise TypeError("xp_of needs at least one array")

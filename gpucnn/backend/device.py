@@ -40,15 +40,24 @@ class Choice(NamedTuple):
 
 
 CPU = Device()
+_HERE = nullcontext()
 
 
 def current(device: Device) -> AbstractContextManager[Any]:
-    """Inside, new arrays of `device.xp` are made on `device`."""
+    """Inside, new arrays of `device.xp` are made on `device`, and work is done there; afterwards CuPy's current device is as before."""
     return nullcontext() if device.kind == "cpu" else cuda.cupy().cuda.Device(device.index)
 
 
+def beside(array: Any) -> AbstractContextManager[Any]:
+    """`current` for the device of an array, numpy's or cupy's. Costs next to nothing where that is current already."""
+    if isinstance(array, np.ndarray | np.generic):
+        return _HERE
+    index, cupy_cuda = array.data.device_id, cuda.cupy().cuda
+    return _HERE if cupy_cuda.runtime.getDevice() == index else cupy_cuda.Device(index)
+
+
 def choose_device(name: "str | Device" = "auto") -> Choice:
-    """The device called `name`, made current, with the reason for the choice.
+    """The device called `name`, with the reason for the choice. Which device is current in CuPy stays as it is.
 
     - "cpu": the host.
     - "cuda" or "cuda:1": that GPU, or DeviceError with the cause and the fix. Never the CPU instead.
@@ -65,7 +74,7 @@ def choose_device(name: "str | Device" = "auto") -> Choice:
         problem = cuda.find_problem()
         if problem is not None:
             return Choice(CPU, f"no GPU: {problem.cause}")
-        return Choice(_activate(0), "a GPU that works was found")
+        return Choice(Device("cuda", 0), "a GPU that works was found")
     match = re.fullmatch(r"cuda(?::(\d+))?", text)
     if match is None:
         raise ArgumentError(f'unknown device {text!r}; expected "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1"')
@@ -75,10 +84,4 @@ def choose_device(name: "str | Device" = "auto") -> Choice:
     index, count = int(match[1] or 0), cuda.device_count()
     if index >= count:
         raise DeviceError(f'device "{text}" is not there: {count} GPU(s) present; fix: use "cuda:{count - 1}" or lower')
-    return Choice(_activate(index), "asked for")
-
-
-def _activate(index: int) -> Device:
-    # CuPy allocates and launches on the current device, so a chosen device stays current.
-    cuda.cupy().cuda.Device(index).use()
-    return Device("cuda", index)
+    return Choice(Device("cuda", index), "asked for")

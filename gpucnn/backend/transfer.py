@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.backend.array_module import Array, xp_of
-from gpucnn.backend.device import CPU, Device, current
+from gpucnn.backend.device import CPU, Device, beside, current
 
 
 def device_of(array: Array) -> Device:
@@ -21,15 +21,25 @@ def to_device(array: Array, device: Device) -> Array:
         return device.xp.asarray(to_host(array))  # from one GPU to another by way of the host
 
 
+def converted(array: Array, dtype: np.dtype) -> Array:
+    """`array` in another dtype, on its device: itself if it has it, else a copy."""
+    with beside(array):
+        return array.astype(dtype, copy=False)
+
+
 def overwrite(array: Array, values: np.ndarray) -> None:
     """Put host `values`, of the same shape and dtype, into an array on any device. Does not wait for the device."""
     if xp_of(array) is np:
         array[...] = values
     else:
-        array.set(values)
+        with beside(array):
+            array.set(values)
 
 
 def to_host(array: Array) -> np.ndarray:
     """`array` as a numpy.ndarray. Waits for the device if it lives on one."""
-    host: np.ndarray = np.asarray(array) if xp_of(array) is np else array.get()
+    if xp_of(array) is np:
+        return np.asarray(array)
+    with beside(array):
+        host: np.ndarray = array.get()
     return host

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count, shape_text, value_text
 from gpucnn.data.normalization import as_normalization, normalize
@@ -54,6 +55,7 @@ class Preprocess:
             for name, values in zip(("mean", "std"), normalization, strict=True):
                 object.__setattr__(self, name, values)  # lists, as JSON has them, become tuples
 
+    @on_their_device
     def __call__(self, images: Array) -> Array:
         """Raw images of bytes, on any device, to the model's.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
-from gpucnn.backend import Array, as_array, device_of, to_device, xp_of
+from gpucnn.backend import Array, as_array, converted, device_of, to_device, xp_of
 from gpucnn.checks import Shape, as_flag, as_number, is_int, labels_fix, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import log_softmax
@@ -239,7 +239,7 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
                 f"{owner}: labels must be from 0 to {classes - 1}, got {counted.min()} to {counted.max()}; "
                 f"the model needs as many outputs as there are classes"
             )
-    there = to_device(labels.astype(np.int32, copy=False), device_of(scores.data))
+    there = to_device(converted(labels, np.dtype(np.int32)), device_of(scores.data))
     return xp_of(there).ascontiguousarray(there).reshape(-1)
 
 

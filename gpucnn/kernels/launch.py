@@ -12,14 +12,14 @@ strides of the whole grid, and so is right for any number of blocks.
 import functools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpucnn.backend import Array, cuda, own_package
+from gpucnn.backend import Array, beside, cuda, own_package
 from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
 
@@ -150,7 +150,7 @@ def accepts(array: Array) -> bool:
 def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
     """Run `kernel` with `size` threads, or fewer that do the work of so many. Nothing happens for a size of 0.
 
-    Arrays must be C-contiguous, of the dtype that the parameter's type says, and all on the current device. Integers
+    Arrays must be C-contiguous, of the dtype that the parameter's type says, and all on one device, where it runs. Integers
     are taken as Python or NumPy ints and cast to the parameter's type. A float must be a NumPy scalar of the exact
     type; what changes from step to step belongs in a small device array, as a captured CUDA graph keeps scalars.
 
@@ -162,14 +162,15 @@ def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
     if len(arguments) != len(parameters):
         names = ", ".join(parameter.name for parameter in parameters)
         raise LaunchError(f"{kernel.name} takes {len(parameters)} arguments ({names}), got {len(arguments)}")
-    dtype = _check_arrays(kernel, arguments)
+    dtype, array = _check_arrays(kernel, arguments)
     checked = tuple(
         argument if parameter.pointer else _scalar(kernel, parameter, argument, dtype)
         for parameter, argument in zip(parameters, arguments, strict=True)
     )
     if size > 0:
         blocks = min(-(-int(size) // kernel.block), MOST_BLOCKS)
-        _runner.run(kernel, dtype or np.dtype(np.float32), blocks, checked)
+        with nullcontext() if array is None else beside(array):
+            _runner.run(kernel, dtype or np.dtype(np.float32), blocks, checked)
 
 
 def source_text(source: Path, dtype: np.dtype) -> str:
@@ -190,9 +191,9 @@ def _parse(text: str) -> Parameter:
     return Parameter(name, type_text.removeprefix("const ").removesuffix("*"), pointer, const, default == "null")
 
 
-def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> np.dtype | None:
-    """Hold the arrays against the pointers, all on the current device. Returns the dtype of T; None if no array tells."""
-    dtype, first, device = None, "", None
+def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[np.dtype | None, Array | None]:
+    """Hold the arrays against the pointers, all on one device. Returns the dtype of T, None if no array tells, and an array."""
+    dtype, first, device, array = None, "", None, None
     gpu_array = getattr(cuda.loaded(), "ndarray", ())
     for parameter, argument in zip(kernel.parameters, arguments, strict=True):
         if not parameter.pointer or (argument is None and parameter.nullable):
@@ -220,18 +221,15 @@ def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> np.dtype | None
                 f"{kernel.name}: {parameter.name} is not C-contiguous (a transposed array or a slice), and a kernel knows no strides; "
                 f"give xp.ascontiguousarray({parameter.name})"
             )
-        device = argument.device.id if device is None else device
-        if argument.device.id != device:
+        own_device = argument.data.device_id
+        if device is None:
+            device, array = own_device, argument
+        if own_device != device:
             raise LaunchError(
-                f"{kernel.name}: {parameter.name} is on cuda:{argument.device.id}, the arrays before it on cuda:{device}; "
+                f"{kernel.name}: {parameter.name} is on cuda:{own_device}, the arrays before it on cuda:{device}; "
                 f"bring all arrays to one device"
             )
-    if device is not None and device != (current := cuda.cupy().cuda.runtime.getDevice()):
-        raise LaunchError(
-            f"{kernel.name}: the arrays are on cuda:{device}, the current device is cuda:{current}; "
-            f'choose it with backend.choose_device("cuda:{device}")'
-        )
-    return dtype
+    return dtype, array
 
 
 def _scalar(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | None) -> np.generic:

@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
-from gpucnn.backend import Array, Device, as_array, choose_device, current, device_of, to_host
+from gpucnn.backend import Array, Device, as_array, beside, choose_device, current, device_of, to_host
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, as_dtype, as_flag, check_shape, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
@@ -99,7 +100,8 @@ class Layer:
         """`forward`, as the owner of what it puts on the tape."""
         token = current_owner.set(self.label)
         try:
-            return self.forward(*inputs, **options)
+            with beside(inputs[0].data) if inputs else nullcontext():
+                return self.forward(*inputs, **options)
         finally:
             current_owner.reset(token)
 

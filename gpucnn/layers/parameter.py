@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
-from gpucnn.backend import Array, Device, as_array, device_of, generator, memory, to_device
+from gpucnn.backend import Array, Device, as_array, beside, converted, device_of, generator, memory, to_device
 from gpucnn.checks import Shape, as_dtype, as_function, as_items, check_shape, is_int, shape_text, value_text
 from gpucnn.errors import DeviceError, DTypeError, ShapeError
 
@@ -114,10 +114,11 @@ class Parameter(Tensor):
     def assign(self, values: Any) -> None:
         """Copy `values`, of the parameter's shape, in its dtype and on its device. ShapeError for another shape."""
         array = to_device(self._fitting(values), self._device)
-        if self._data is None:
-            self._data = array.astype(self._dtype)  # a copy: the caller keeps its own
-        else:
-            self._data[...] = array
+        with beside(array):
+            if self._data is None:
+                self._data = array.astype(self._dtype)  # a copy: the caller keeps its own
+            else:
+                self._data[...] = array
 
     def settle(self, data: Array, gradient: Array) -> None:
         """Live in these two arrays, parts of an optimizer's flat buffers, from now on; the values move there."""
@@ -169,7 +170,7 @@ class Parameter(Tensor):
             return
         self._dtype, self._gradient_place = np.dtype(dtype), None
         if self._data is not None:
-            self._data = self._data.astype(self._dtype, copy=False)
+            self._data = converted(self._data, self._dtype)
         self.grad = None
 
     def _fitting(self, values: Any) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
-from gpucnn.backend import Array, Device, to_device, to_host, xp_of
+from gpucnn.backend import Array, Device, beside, to_device, to_host, xp_of
 from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
@@ -80,12 +80,13 @@ def evaluate(
             logits = Tensor(in_parts(model, images, device))
             metrics.update(F.cross_entropy(logits, labels), logits, labels)
             there = to_device(labels, logits.device)
-            answers = logits.data.argmax(axis=1)
             confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1]))
-            confusion.update(answers, there)
-            top_5 = top_5 + in_top_k(logits.data, there, TOP).sum()
-            if worst:
-                samples.append(_samples(logits, there, answers))
+            with beside(logits.data):
+                answers = logits.data.argmax(axis=1)
+                confusion.update(answers, there)
+                top_5 = top_5 + in_top_k(logits.data, there, TOP).sum()
+                if worst:
+                    samples.append(_samples(logits, there, answers))
     assert confusion is not None, "a loader has at least one batch"
     scores = metrics.scores()
     return Evaluation(

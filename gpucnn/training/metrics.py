@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
+from gpucnn.autograd import Tensor, on_their_device
 from gpucnn.backend import Array, Device, device_of, to_device, to_host
 from gpucnn.checks import labels_fix, shape_text
 from gpucnn.errors import ShapeError, StateError
@@ -32,6 +32,7 @@ class Metrics:
         self._loss_sum: Array = 0.0
         self._correct: Array = 0
 
+    @on_their_device
     def update(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
         """Count one batch: its mean loss (), its logits (N, classes) and labels (N,).
 

@@ -221,17 +221,22 @@ def test_scalars_of_T_follow_the_arrays(gpu: CupyStandIn, recorder: Recorder) ->
         launch.launch(step(), 6, *good(gpu, "float64")[:-1], np.float32(2))
 
 
-def test_arrays_of_another_device_than_the_current(gpu: Any, recorder: Recorder) -> None:
-    arguments = good(gpu)
-    gpu.cuda.Device(1).use()
-    with pytest.raises(LaunchError) as raised:
-        launch.launch(step(), 6, *arguments)
-    assert str(raised.value) == (
-        'step: the arrays are on cuda:0, the current device is cuda:1; choose it with backend.choose_device("cuda:0")'
-    )
+def test_a_kernel_runs_on_the_device_of_its_arrays(gpu: Any) -> None:
+    """Whichever is current, and it stays so."""
+    devices = []
+
+    class Watch(Recorder):
+        def run(self, *call: Any) -> None:
+            devices.append(gpu.cuda.runtime.getDevice())
+
+    with launch.use_runner(Watch()):
+        for current in (0, 1):
+            arguments = good(gpu)
+            gpu.cuda.Device(1 - current).use()
+            launch.launch(step(), 6, *arguments)
+            assert gpu.cuda.runtime.getDevice() == 1 - current
     gpu.cuda.Device(0).use()
-    launch.launch(step(), 6, *arguments)
-    assert len(recorder.calls) == 1
+    assert devices == [0, 1]
 
 
 @pytest.mark.parametrize(("size", "text"), [(-1, "-1"), (6.0, "6.0"), (True, "True"), (None, "None")])

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number, is_finite, value_text
 from gpucnn.data.augment.draws import between, check_floats, draws
@@ -44,6 +45,7 @@ class RandomAffine:
         self.scale = factors
         self.shear = _angles(shear, "shear", 90)
 
+    @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Float images (B, C, H, W) to changed ones of the same shape and dtype. Raises DTypeError and ShapeError."""
         check_floats("RandomAffine", images)

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, generator
 from gpucnn.checks import as_function
 
@@ -27,6 +28,7 @@ class Compose:
             as_function(augment, "Compose: an augmentation", "of (images, indices, seed, epoch), e.g. RandomFlip()")
         self.augmentations = augmentations
 
+    @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) through all augmentations in turn."""
         kinds = [type(augment) for augment in self.augmentations]

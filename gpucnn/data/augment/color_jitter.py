@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number, shape_text
 from gpucnn.data.augment.draws import between, check_floats, draws
@@ -38,6 +39,7 @@ class ColorJitter:
         self.saturation = as_number(saturation, "saturation")
         self.normalization = as_normalization(mean, std)
 
+    @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Float images (B, 1 or 3, H, W) to changed ones of the same shape and dtype. Raises DTypeError and ShapeError."""
         check_floats("ColorJitter", images)

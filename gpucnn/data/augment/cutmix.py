@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.data.augment.draws import draws, whole
 from gpucnn.data.augment.mix import as_alpha, mixed_labels, symmetric_beta
@@ -22,6 +23,7 @@ class CutMix:
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = as_alpha(alpha, "CutMix")
 
+    @on_their_device
     def __call__(
         self, images: Array, labels: Array, indices: np.ndarray, seed: int, epoch: int, num_classes: int
     ) -> tuple[Array, Array]:

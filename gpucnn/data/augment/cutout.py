@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count
 from gpucnn.data.augment.draws import draws, whole
@@ -21,6 +22,7 @@ class Cutout:
     def __init__(self, size: int) -> None:
         self.size = as_count(size, "size")
 
+    @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) to copies of the same shape and dtype with a blank square. Raises ShapeError."""
         drawn = draws("Cutout", images, indices, seed, epoch, 2)

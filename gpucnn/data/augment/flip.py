@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number, value_text
 from gpucnn.data.augment.draws import draws
@@ -19,6 +20,7 @@ class RandomFlip:
         if self.p > 1:
             raise ArgumentError(f"p, the probability of a flip, must be at most 1, got {value_text(p)}")
 
+    @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) to copies of the same shape and dtype, some of them mirrored. Raises ShapeError."""
         drawn = draws("RandomFlip", images, indices, seed, epoch, 1)

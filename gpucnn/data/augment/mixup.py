@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.data.augment.draws import check_floats, draws, whole
 from gpucnn.data.augment.mix import as_alpha, mixed_labels, symmetric_beta
@@ -20,6 +21,7 @@ class Mixup:
     def __init__(self, alpha: float = 0.2) -> None:
         self.alpha = as_alpha(alpha, "Mixup")
 
+    @on_their_device
     def __call__(
         self, images: Array, labels: Array, indices: np.ndarray, seed: int, epoch: int, num_classes: int
     ) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import LARGEST, check_shape, is_int, value_text
 from gpucnn.data.augment.draws import draws, whole
@@ -28,6 +29,7 @@ class RandomShift:
             raise ArgumentError(f'fill must be "zero" or "reflect", got {value_text(fill)}')
         self.max_shift, self.fill = max_shift, fill
 
+    @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) to shifted copies of the same shape and dtype. Raises ShapeError."""
         drawn = draws("RandomShift", images, indices, seed, epoch, 2)
