@@ -83,7 +83,10 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
     splits = relabelled(splits, trained.class_names, options.run_folder)
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     if name != FOLDER:
-        return Measured(splits.train if options.split == "train" else splits.test, "", ()), place
+        part = splits.train if options.split == "train" else splits.test
+        return Measured(
+            part, "" if options.data_dir is None else f"the {options.split} images of {name} in {place}", ()
+        ), place
     images = run.read_images(config)
     if place.resolve() != own_place.resolve():
         return other_images(images, splits, place, options.split), place

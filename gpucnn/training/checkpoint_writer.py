@@ -40,6 +40,7 @@ class CheckpointWriter(Callback):
         if not is_int(every) or every < 0:
             raise ArgumentError(f"every, the steps from checkpoint to checkpoint, must be an int >= 0, got {every!r}")
         self.folder, self.config = folder, config
+        folder.check_images(config)
         self.every, self.keep = int(every), as_count(keep, "keep")
         self._asked: int | None = None
         self._earlier_handlers: dict[int, Any] = {}

@@ -24,7 +24,7 @@ import numpy as np
 
 from gpucnn import models
 from gpucnn.data import Preprocess
-from gpucnn.errors import GpucnnError, RunError
+from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.layers import Layer
 from gpucnn.training.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.training.callback import Callback
@@ -47,7 +47,7 @@ class RunFolder:
     something better than nothing; `go_on` makes the earlier run the one that is added to.
 
     Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. `images` are the files that the run which
-    is written learns from, which its config's entry "images" must name; None if its images are no files.
+    is written learns from, which its config's entry "images" names; None if its images are no files.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -194,6 +194,15 @@ class RunFolder:
         except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
             return None
 
+    def check_images(self, config: Mapping[str, Any]) -> None:
+        """ArgumentError unless `images` are those that the `config` of a run names."""
+        named, own = config.get(ENTRY), None if self.images is None else self.images.file_name
+        if named != own:
+            raise ArgumentError(
+                f"the run's config names {named} as the list of its images, and its RunFolder has {own}; set the folder's images "
+                f"to those of the PreparedRun, as its callbacks() does"
+            )
+
     def read_images(self, config: Mapping[str, Any]) -> ImageList | None:
         """The images of the run, or of its checkpoint, with this `config`; None if it has no list of them.
 
@@ -284,6 +293,7 @@ class RunRecorder(Callback):
 
     def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
         self.folder, self.config = folder, config
+        folder.check_images(config)
         self.saved_epochs = 0
         self._held = ExitStack()
         folder.prepare()

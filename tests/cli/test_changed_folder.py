@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from gpucnn.cli.main import main
-from gpucnn.training import RunFolder
+from gpucnn.errors import ArgumentError
+from gpucnn.training import CheckpointWriter, RunConfig, RunFolder, RunRecorder, prepare
 from gpucnn.training.image_list import ImageList
 from gpucnn.training.run_list import list_runs
 from tests.data.image_files import save
@@ -222,6 +223,27 @@ def test_doubles_are_told(in_tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert measured(capsys)[2] == [
         "gpucnn evaluate: 4 of the run's test images have the very bytes of images that it was trained on"
     ]
+
+
+def test_a_list_that_nobody_keeps_is_told_at_once(place: Path) -> None:
+    ready = prepare(RunConfig(data="folder", data_dir="photos", model="mlp", image_size=8, device="cpu"))
+    for kind in (RunRecorder, CheckpointWriter):
+        with pytest.raises(
+            ArgumentError, match="names images-.*jsonl as the list of its images, and its RunFolder has None; set"
+        ):
+            kind(RunFolder("own"), ready.description())
+    folder = RunFolder("own")
+    folder.images = ready.images
+    RunRecorder(folder, ready.description())
+
+
+def test_digits_are_in_no_folder(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--model", "mlp", "--epochs", "1", "--out", "run", "--quiet", "--device", "cpu"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--data-dir", "photos"]) == 1
+    assert capsys.readouterr().err == (
+        "gpucnn evaluate: --data-dir: the digits come with gpucnn, and no folder is read; leave it out\n"
+    )
 
 
 ON = ["train", "--resume", "halves", "--epochs", "2", "--quiet"]
