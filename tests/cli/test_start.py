@@ -14,7 +14,7 @@ import pytest
 
 from gpucnn import data, models
 from gpucnn.cli.main import main
-from gpucnn.training import Trainer
+from gpucnn.training import RunFolder, Trainer
 from gpucnn.training.image_list import ImageList
 from tests.cli.test_changed_folder import SETTINGS, write_noise
 
@@ -163,29 +163,51 @@ def test_a_command_in_another_thread(capsys: pytest.CaptureFixture[str]) -> None
     assert "79,510" in capsys.readouterr().out
 
 
-def start_together(folder: Path, *commands: list[str]) -> list[tuple[int, str]]:
-    """Status and standard error of commands that run at the same time."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "gpucnn", *command],
-            cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for command in commands
-    ]  # fmt: skip
-    said = [process.communicate(timeout=120)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+TOGETHER = """
+import os, sys
+from gpucnn.cli import train  # once for all, so that they begin in the same moment
+from gpucnn.cli.main import main
+
+children = []
+for last in sys.argv[1].split():
+    children.append(os.fork())
+    if children[-1] == 0:
+        os._exit(main([*sys.argv[2:], last]))
+sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+"""Starts a command several times, each time with another last argument; the sum of their statuses."""
 
 
-def test_runs_that_start_together_have_folders_of_their_own(tmp_path: Path) -> None:
-    write_noise(tmp_path / "photos", 6)
+def start_together(last: str, *command: str) -> "subprocess.CompletedProcess[str]":
+    program = [sys.executable, "-W", "ignore", "-c", TOGETHER, last, *command]
+    return subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="starts processes by forking")
+def test_runs_that_start_together_have_folders_of_their_own(in_tmp_path: Path) -> None:
+    write_noise(Path("photos"), 6)
     rates = ["0.001", "0.002", "0.003", "0.004"]
-    found = start_together(tmp_path, *(["train", *SETTINGS.split(), "--lr", rate] for rate in rates))
-    assert found == [(0, "")] * 4
-    runs = sorted((tmp_path / "runs").iterdir())
+    found = start_together(" ".join(rates), "train", *SETTINGS.split(), "--lr")
+    assert (found.returncode, found.stderr) == (0, "")
+    runs = sorted(Path("runs").iterdir())
     assert [run.name for run in runs] == [f"mlp-folder-{number}" for number in (1, 2, 3, 4)]
+    assert sorted(str(RunFolder(run).read_config()["lr"]) for run in runs) == rates
     names = {tuple(sorted(path.name for path in run.iterdir())) for run in runs}
     assert len(names) == 1, "each has all files, and no lock"
     assert "summary.json" in next(iter(names))
+    assert main(["evaluate", str(runs[3]), "--device", "cpu"]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="starts processes by forking")
+def test_runs_in_one_folder_are_one_after_the_other(in_tmp_path: Path) -> None:
+    write_noise(Path("photos"), 6)
+    found = start_together("1 2 3", "train", *SETTINGS.split(), "--epochs", "20", "--out", "run", "--seed")
+    refused = found.stderr.splitlines()
+    assert len(refused) == found.returncode
+    assert all(line.startswith("gpucnn train: run: in use by process ") for line in refused)
+    assert 1 <= found.stdout.count("test accuracy") == 3 - len(refused)
+    assert Path("run/metrics.jsonl").read_text().count("\n") == 20
+    assert not Path("run/gpucnn.lock").exists()
 
 
 def test_a_folder_in_use_is_refused_until_its_process_has_ended(
