@@ -157,12 +157,13 @@ def _read(path: Path) -> Owner | None:
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
+            told = json.loads(path.read_text(encoding="utf-8"))
+            owner = Owner(*(told.get(field, "") for field in Owner._fields))  # another gpucnn may tell more, or less
             if is_int(owner.pid) and all(isinstance(value, str) for value in owner[1:]):
                 return owner
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, AttributeError, RecursionError):
             pass
         if time.monotonic() > until:
             return Owner(-1, socket.gethostname(), namespace(), "", "", "unreadable")

@@ -129,4 +129,16 @@ MUTANTS = [
     Mutant("layers/normalization.py", "self.running_mean = Buffer(", "self.running_mean = Parameter("),
     Mutant("training/checkpoint.py", "reversed(self.files())", "self.files()"),
     Mutant("training/checkpoint.py", "if checksum != _checksum(arrays, text):", "if False:"),
+    # Which images those are.
+    Mutant("training/image_list.py", "if digest != file.digest}", "if False}"),
+    Mutant("training/image_list.py", "if file.part in parts]", "]"),
+    Mutant("training/measured_images.py", "- seen]", "]"),
+    Mutant("training/measured_images.py", "seen if part == \"train\" else ~seen", "seen if part == \"train\" else seen | ~seen"),
+    Mutant("training/measured_images.py", "numbers[folder.labels]", "folder.labels"),
+    # Who writes there.
+    Mutant("training/run_lock.py", "if _read(path) == found:", "if True:"),
+    Mutant("training/run_lock.py", "_take(claim, own)", "_create(claim, own)"),
+    Mutant("training/run_lock.py", "if not found.has_ended():", "if False:"),
+    Mutant("training/run_lock.py", "return start is None or", "return start is not None and"),
+    Mutant("training/run_lock.py", "own.pid == os.getpid() and", ""),
 ]  # fmt: skip
