@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.data import Dataset, ImageFolder, Splits, Subset
+from gpucnn.data.catalog import Part
 from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.errors import RunError
 from gpucnn.training.image_list import LEARNED, ImageList, files_in, fingerprints
@@ -112,20 +113,22 @@ def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
     if splits.class_names == tuple(class_names):
         return splits
     unknown = [name for name in splits.class_names if name not in class_names]
-    if unknown:
+    if unknown or not isinstance(whole_of(splits.train), ImageFolder):
         classes = [", ".join(names) for names in (class_names, splits.class_names)]
-        raise RunError(
-            f"{run}: trained on the classes {classes[0]}; the images are of {classes[1]}; rename or remove {', '.join(unknown)}"
-        )
+        fix = f"; rename or remove {', '.join(unknown)}" if unknown else ""
+        raise RunError(f"{run}: trained on the classes {classes[0]}; the images are of {classes[1]}{fix}")
     numbers = np.array([list(class_names).index(name) for name in splits.class_names])
-    train, test = (_relabelled(whole_of(part), numbers, class_names) for part in (splits.train, splits.test))
+    train, test = (_relabelled(part, numbers, class_names) for part in (splits.train, splits.test))
     return splits._replace(train=train, test=test, class_names=tuple(class_names))
 
 
-def _relabelled(folder: Dataset, numbers: np.ndarray, class_names: Sequence[str]) -> ImageFolder:
-    assert isinstance(folder, ImageFolder)
-    other = copy.copy(folder)
-    other.labels, other.class_names = numbers[folder.labels], tuple(class_names)
+def _relabelled(part: Part, numbers: np.ndarray, class_names: Sequence[str]) -> Part:
+    if isinstance(part, Subset):
+        assert isinstance(part.parent, Part)
+        return Subset(_relabelled(part.parent, numbers, class_names), part.indices)
+    assert isinstance(part, ImageFolder), "it was asked before"
+    other = copy.copy(part)
+    other.labels, other.class_names = numbers[part.labels], tuple(class_names)
     return other
 
 

@@ -263,9 +263,9 @@ class RunFolder:
         if self._is_ours:
             return
         files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
-        lists = self.path.glob("images-*.jsonl")
+        failures, lists = self.path.glob("failure-step-*.safetensors"), self.path.glob("images-*.jsonl")
         kept = (first_file, None if self.images is None else self.path / self.images.file_name)
-        for path in (*files, *lists, *self.checkpoints.files(), *self.path.glob("failure-step-*.safetensors")):
+        for path in (*files, *self.checkpoints.files(), *failures, *lists):  # lists last: checkpoints need them
             if path not in kept:
                 path.unlink(missing_ok=True)
         _write_json(self.config_file, config)

@@ -116,7 +116,7 @@ def test_images_that_are_new_gone_and_other(place: Path, capsys: pytest.CaptureF
     save(Path(min(train)), np.zeros((9, 9, 3)))
     files, _, notes = measured(capsys)
     assert files == test - {first}
-    changed = [name.removeprefix("photos/") for name in (min(train), second)]  # in the order of the list
+    changed = sorted(name.removeprefix("photos/") for name in (min(train), second))
     assert notes == [
         (
             "gpucnn evaluate: photos: 3 images are new since the run began (cat/a0.bmp, cat/a1.bmp, cat/a2.bmp), 1 is gone "
@@ -357,3 +357,16 @@ def test_a_run_without_a_list(place: Path, capsys: pytest.CaptureFixture[str]) -
         "photos: has changed since the run began: 16 test images, which were 12; the run kept no list"
         in capsys.readouterr().err
     )
+
+
+def test_a_class_that_has_gone(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_noise(Path("photos"), 5, 0, ("ant", "bee", "cow"))
+    assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+    shutil.rmtree("photos/ant")
+    files, _, (note,) = measured(capsys)
+    assert files == {name for name in of_the_run("test") if "/ant/" not in name}
+    assert "5 images are gone since the run began (ant/000.bmp, ant/001.bmp, ant/002.bmp, ...)" in note
+    found = json.loads(Path("found.json").read_text())
+    assert [row["images"] for row in found["classes"]] == [0, 1, 1]
+    assert main(["train", "--resume", "run", "--epochs", "3"]) == 1
+    assert "5 images are gone" in capsys.readouterr().err

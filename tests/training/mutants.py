@@ -69,7 +69,7 @@ MUTANTS = [
     Mutant("data/split.py", "(name, digest_size=8)", "(bytes(len(name)), digest_size=8)"),
     Mutant("data/split.py", "seed, \"split by name\", depth", "seed, \"split by name\", 0"),
     Mutant("data/split.py", "seed, \"split by name\", depth", "0, \"split by name\", depth"),
-    Mutant("data/split.py", "max(drawn, least, 1)", "max(drawn, least, 0)"),
+    Mutant("data/split.py", "max(most, 1)", "most"),
     Mutant("data/subset.py", "chosen[members[order[:number]]] = True", "chosen[members[:number]] = True"),
     Mutant("data/preprocess.py", "normalize(fitted, self.mean, self.std)", "normalize(fitted, self.mean, self.mean)"),
     Mutant("data/augment/draws.py", "uniforms(seed, owner, epoch, indices, count)", "uniforms(seed, owner, 0, indices, count)"),
