@@ -134,7 +134,7 @@ MUTANTS = [
     Mutant("training/image_list.py", "if file.part in parts]", "]"),
     Mutant("training/measured_images.py", "- seen]", "]"),
     Mutant("training/measured_images.py", "seen if part == \"train\" else ~seen", "seen if part == \"train\" else seen | ~seen"),
-    Mutant("training/measured_images.py", "numbers[folder.labels]", "folder.labels"),
+    Mutant("training/measured_images.py", "numbers[part.labels]", "part.labels"),
     # Who writes there.
     Mutant("training/run_lock.py", "if _read(path) == found:", "if True:"),
     Mutant("training/run_lock.py", "_take(claim, own)", "_create(claim, own)"),
