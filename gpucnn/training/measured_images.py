@@ -79,7 +79,8 @@ def other_images(run: ImageList | None, splits: Splits, folder: Path, part: str)
         notes.append(
             "the run was made before runs kept lists of their images: it may have been trained on some of these"
         )
-    what = f"the images in {folder}" if part == "test" else f"the run's train images in {folder}"
+    place = whole.folder if isinstance(whole, ImageFolder) else folder
+    what = f"the images in {place}" if part == "test" else f"the run's train images in {place}"
     return Measured(Subset(whole, places), what, tuple(notes))
 
 

@@ -209,7 +209,8 @@ def test_test_images_of_their_own(in_tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "photos/test/dog/900.bmp" not in files
     assert "5 images are new since the run began (test/cat/003.bmp, test/cat/004.bmp, test/dog/003.bmp, ...)" in note
     shutil.copytree("photos", "moved")
-    assert len(measured(capsys, "--data-dir", "moved")[0]) == 10
+    files, what, _ = measured(capsys, "--data-dir", "moved")
+    assert (len(files), what) == (10, "measured: 10 images, the images in moved/test")
     assert len(measured(capsys, "--data-dir", "moved", "--split", "train")[0]) == 12
 
 
