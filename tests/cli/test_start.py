@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import gpucnn
 from gpucnn import data, models
 from gpucnn.cli.main import main
 from gpucnn.training import RunFolder, Trainer
@@ -71,6 +72,17 @@ def test_the_version_needs_no_more_than_import_gpucnn() -> None:
     more = {name for name in version - loaded() if name.partition(".")[0] not in sys.stdlib_module_names}
     assert more == {"gpucnn.cli", "gpucnn.cli.main", "gpucnn.cli.commands", "gpucnn.errors"}
     assert "numpy" not in version
+
+
+def test_all_public_names_are_there_when_they_are_looked_at() -> None:
+    found: dict[str, object] = {}
+    exec("from gpucnn import *", found)
+    assert {"Tensor", "no_grad", "functions", "layers", "training", "backend", "convolve2d"} < set(found)
+    assert set(gpucnn.__all__) < set(dir(gpucnn))
+    assert not {"importlib", "TYPE_CHECKING"} & set(dir(gpucnn))
+    assert found["Tensor"] is gpucnn.Tensor is gpucnn.autograd.Tensor
+    with pytest.raises(AttributeError, match="module 'gpucnn' has no attribute 'nothing'"):
+        gpucnn.nothing  # noqa: B018
 
 
 def test_a_command_imports_what_it_needs() -> None:
