@@ -35,6 +35,7 @@ _HOMES = {
     "convolve2d": "functions",
     "max_pooling": "functions",
 }
+__all__ = [*_MODULES, *_HOMES]
 
 
 def __getattr__(name: str) -> object:
@@ -49,4 +50,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_HOMES})
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

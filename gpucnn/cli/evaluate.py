@@ -83,7 +83,9 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
     splits = relabelled(splits, trained.class_names, options.run_folder)
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     if name != FOLDER:
-        return Measured(splits.train if options.split == "train" else splits.test, "", splits.notes), place
+        part = splits.train if options.split == "train" else splits.test
+        what = "" if options.data_dir is None else f"the {options.split} images of {name} in {place}"
+        return Measured(part, what, splits.notes), place
     images = run.read_images(config)
     if place.resolve() != own_place.resolve():
         measured = other_images(images, splits, place, options.split)

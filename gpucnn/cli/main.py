@@ -6,7 +6,7 @@ import signal
 
 TYPE_CHECKING = False  # typing's own takes a while to import
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
 INTERRUPTED = 130
@@ -15,16 +15,25 @@ INTERRUPTED = 130
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run the command line and return its exit status: 0, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM."""
     # An exception would not do: imports turn it into errors of their own, and callbacks of Python's lose it.
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if is_default:  # which it is in the main thread alone, and not where Ctrl-C shall be ignored
-        signal.signal(signal.SIGINT, _end_at_once)
+    changed = _on_ctrl_c(signal.default_int_handler, _end_at_once)
     try:
         commands = importlib.import_module("gpucnn.cli.commands")
         options = commands.parse(arguments)
     finally:
-        if is_default:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if changed:
+            _on_ctrl_c(_end_at_once, signal.default_int_handler)
     return int(commands.carry_out(options))
+
+
+def _on_ctrl_c(old: "Callable[[int, FrameType | None], None]", new: "Callable[[int, FrameType | None], None]") -> bool:
+    """Put a handler in another's place, if that is there, and tell: Ctrl-C may have to be ignored, or be someone else's."""
+    if signal.getsignal(signal.SIGINT) is not old:
+        return False
+    try:
+        signal.signal(signal.SIGINT, new)
+    except ValueError:  # not in the main thread, the only one that gets signals
+        return False
+    return True
 
 
 def _end_at_once(number: int, frame: "FrameType | None") -> None:

@@ -83,18 +83,11 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     if isinstance(ready.splits.test, ImageFolder):
         images += _folders(ready.splits)
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
-    doubles = 0 if ready.images is None else ready.images.doubles()
     return [
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
-        *(
-            [
-                f"{doubles:,} test {'image has' if doubles == 1 else 'images have'} the very bytes of training images: remove one of each"
-            ]
-            if doubles
-            else []
-        ),
+        *_doubles(ready),
     ]
 
 
@@ -104,6 +97,13 @@ def _folders(splits: Splits) -> str:
     return (
         f" ({', '.join(f'{part.folder.name} {purpose}' for purpose, part in parts if isinstance(part, ImageFolder))})"
     )
+
+
+def _doubles(ready: PreparedRun) -> list[str]:
+    """A line of test images that are training images, too, if there are any."""
+    count = 0 if ready.images is None else ready.images.doubles()
+    what = "1 test image has" if count == 1 else f"{count:,} test images have"
+    return [f"{what} the very bytes of training images: remove one of each"] if count else []
 
 
 def _tell(notes: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ def _rest(draws: np.ndarray, share: float) -> int:
     slack = min(share, rest) / 3
     least, most = math.ceil((rest - slack) * count - 1e-9), math.floor((rest + slack) * count + 1e-9)
     drawn = int(np.count_nonzero(draws < rest))
-    return min(max(drawn, least, 1), max(most, 1), count - 1)
+    return min(max(drawn, least), max(most, 1), count - 1)
 
 
 def _parts(dataset: Dataset, is_first: np.ndarray, share: float) -> tuple[Subset, Subset]:

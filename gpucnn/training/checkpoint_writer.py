@@ -42,6 +42,7 @@ class CheckpointWriter(Callback):
                 f"every, the steps from checkpoint to checkpoint, must be an int >= 0, got {value_text(every)}"
             )
         self.folder, self.config = folder, config
+        folder.check_images(config)
         self.every, self.keep = int(every), as_count(keep, "keep")
         self._asked: int | None = None
         self._earlier_handlers: dict[int, Any] = {}

@@ -43,7 +43,7 @@ class ImageFile(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What has happened to a folder since a run has listed its images: names of files."""
+    """What has happened to a folder since a run has listed its images: names of files, sorted."""
 
     new: tuple[str, ...]
     gone: tuple[str, ...]
@@ -128,9 +128,9 @@ class ImageList:
         found = fingerprints([here[file.name] for file in same_size])
         other |= {file.name for file, (_, digest) in zip(same_size, found, strict=True) if digest != file.digest}
         return Changes(
-            tuple(name for name in here if name not in self.by_name),
-            tuple(file.name for file in self.files if file.name not in here),
-            tuple(file.name for file in known if file.name in other),
+            tuple(sorted(name for name in here if name not in self.by_name)),
+            tuple(sorted(file.name for file in self.files if file.name not in here)),
+            tuple(sorted(other)),
         )
 
     def subset(self, dataset: Dataset, folder: Path, *parts: str) -> Subset:

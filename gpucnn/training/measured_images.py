@@ -9,6 +9,7 @@ import numpy as np
 
 from gpucnn.checks import names_text
 from gpucnn.data import Dataset, ImageFolder, Splits, Subset
+from gpucnn.data.catalog import Part
 from gpucnn.data.image_folder import comparable, paths_of, whole_of
 from gpucnn.errors import RunError
 from gpucnn.training.image_list import LEARNED, ImageList, files_in, fingerprints
@@ -79,7 +80,8 @@ def other_images(run: ImageList | None, splits: Splits, folder: Path, part: str)
         notes.append(
             "the run was made before runs kept lists of their images: it may have been trained on some of these"
         )
-    what = f"the images in {folder}" if part == "test" else f"the run's train images in {folder}"
+    place = whole.folder if isinstance(whole, ImageFolder) else folder
+    what = f"the images in {place}" if part == "test" else f"the run's train images in {place}"
     return Measured(Subset(whole, places), what, tuple(notes))
 
 
@@ -114,20 +116,22 @@ def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
         return splits
     known = list(map(comparable, class_names))
     unknown = [name for name in splits.class_names if comparable(name) not in known]
-    if unknown:
+    if unknown or not isinstance(whole_of(splits.train), ImageFolder):
         classes = [names_text(names) for names in (class_names, splits.class_names)]
-        raise RunError(
-            f"{run}: trained on the classes {classes[0]}; the images are of {classes[1]}; rename or remove {names_text(unknown)}"
-        )
+        fix = f"; rename or remove {names_text(unknown)}" if unknown else ""
+        raise RunError(f"{run}: trained on the classes {classes[0]}; the images are of {classes[1]}{fix}")
     numbers = np.array([known.index(comparable(name)) for name in splits.class_names])
-    train, test = (_relabelled(whole_of(part), numbers, class_names) for part in (splits.train, splits.test))
+    train, test = (_relabelled(part, numbers, class_names) for part in (splits.train, splits.test))
     return splits._replace(train=train, test=test, class_names=tuple(class_names))
 
 
-def _relabelled(folder: Dataset, numbers: np.ndarray, class_names: Sequence[str]) -> ImageFolder:
-    assert isinstance(folder, ImageFolder)
-    other = copy.copy(folder)
-    other.labels, other.class_names = numbers[folder.labels], tuple(class_names)
+def _relabelled(part: Part, numbers: np.ndarray, class_names: Sequence[str]) -> Part:
+    if isinstance(part, Subset):
+        assert isinstance(part.parent, Part)
+        return Subset(_relabelled(part.parent, numbers, class_names), part.indices)
+    assert isinstance(part, ImageFolder), "it was asked before"
+    other = copy.copy(part)
+    other.labels, other.class_names = numbers[part.labels], tuple(class_names)
     return other
 
 

@@ -22,11 +22,24 @@ def start_of(pid: int) -> str | None:
         return _start_on_linux(pid)
     try:
         command = ["ps", "-o", "state=,lstart=", "-p", str(pid)]
-        found = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+        found = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C", "TZ": "UTC0"}
+        )
     except OSError:  # a machine without ps
         return "" if _exists(pid) else None
     state, _, start = found.stdout.strip().partition(" ")
     return None if state.startswith("Z") or not state else start.strip()
+
+
+def namespace() -> str:
+    """Where the numbers of processes mean what they mean here; "" where they mean the same on all of the machine.
+
+    Containers have their own, also where they have the name of their host.
+    """
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except (OSError, AttributeError):
+        return ""
 
 
 def _start_on_linux(pid: int) -> str | None:

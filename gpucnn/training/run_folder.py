@@ -25,7 +25,7 @@ import numpy as np
 from gpucnn import models
 from gpucnn.checks import as_path
 from gpucnn.data import Preprocess
-from gpucnn.errors import GpucnnError, RunError
+from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.layers import Layer
 from gpucnn.regular_file import read_regular
 from gpucnn.training.atomic_file import remove_parts, telling_of, write_atomically
@@ -49,7 +49,7 @@ class RunFolder:
     something better than nothing; `go_on` makes the earlier run the one that is added to.
 
     Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. `images` are the files that the run which
-    is written learns from, which its config's entry "images" must name; None if its images are no files.
+    is written learns from, which its config's entry "images" names; None if its images are no files.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -197,6 +197,15 @@ class RunFolder:
         except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
             return None
 
+    def check_images(self, config: Mapping[str, Any]) -> None:
+        """ArgumentError unless `images` are those that the `config` of a run names."""
+        named, own = config.get(ENTRY), None if self.images is None else self.images.file_name
+        if named != own:
+            raise ArgumentError(
+                f"the run's config names {named} as the list of its images, and its RunFolder has {own}; set the folder's images "
+                f"to those of the PreparedRun, as its callbacks() does"
+            )
+
     def read_images(self, config: Mapping[str, Any]) -> ImageList | None:
         """The images of the run, or of its checkpoint, with this `config`; None if it has no list of them.
 
@@ -257,9 +266,9 @@ class RunFolder:
         if self._is_ours:
             return
         files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
-        lists = self.path.glob("images-*.jsonl")
+        failures, lists = self.path.glob("failure-step-*.safetensors"), self.path.glob("images-*.jsonl")
         kept = (first_file, None if self.images is None else self.path / self.images.file_name)
-        for path in (*files, *lists, *self.checkpoints.files(), *self.path.glob("failure-step-*.safetensors")):
+        for path in (*files, *self.checkpoints.files(), *failures, *lists):  # lists last: checkpoints need them
             if path not in kept:
                 path.unlink(missing_ok=True)
         _write_json(self.config_file, config)
@@ -287,6 +296,7 @@ class RunRecorder(Callback):
 
     def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
         self.folder, self.config = folder, config
+        folder.check_images(config)
         self.saved_epochs = 0
         self._held = ExitStack()
         folder.prepare()

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from gpucnn.checks import is_int
 from gpucnn.errors import RunError
-from gpucnn.training.process import start_of
+from gpucnn.training.process import namespace, start_of
 
 NAME = "gpucnn.lock"
 """What the names of all files of a lock contain."""
@@ -30,6 +30,8 @@ class Owner(NamedTuple):
 
     pid: int
     host: str
+    namespace: str
+    """In which its number is known, see `namespace`."""
     started: str
     """See `start_of`."""
     since: str
@@ -38,8 +40,8 @@ class Owner(NamedTuple):
     """No other lock has it."""
 
     def is_here(self) -> bool:
-        """Whether it is a process of this machine, so that this machine knows whether it runs."""
-        return self.host == socket.gethostname()
+        """Whether it is one of the processes that can be seen from here, if it still runs."""
+        return (self.host, self.namespace) == (socket.gethostname(), namespace())
 
     def has_ended(self) -> bool:
         """Whether it certainly runs no more: there is none with its number, or another one has it now."""
@@ -65,7 +67,7 @@ class RunLock:
         """Take the lock."""
         if self._times == 0:
             start, since = start_of(os.getpid()) or "", datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-            own = Owner(os.getpid(), socket.gethostname(), start, since, secrets.token_hex(8))
+            own = Owner(os.getpid(), socket.gethostname(), namespace(), start, since, secrets.token_hex(8))
             try:
                 _remove_leftovers(self.path)
                 _take(self.path, own)
@@ -155,15 +157,16 @@ def _read(path: Path) -> Owner | None:
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
+            told = json.loads(path.read_text(encoding="utf-8"))
+            owner = Owner(*(told.get(field, "") for field in Owner._fields))  # another gpucnn may tell more, or less
             if is_int(owner.pid) and all(isinstance(value, str) for value in owner[1:]):
                 return owner
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, AttributeError, RecursionError):
             pass
         if time.monotonic() > until:
-            return Owner(-1, socket.gethostname(), "", "", "unreadable")
+            return Owner(-1, socket.gethostname(), namespace(), "", "", "unreadable")
         time.sleep(PATIENCE / 20)
 
 
@@ -172,7 +175,7 @@ def _in_use(path: Path, owner: Owner) -> str:
     if not owner.is_here():
         return (
             f"{folder}: in use by process {owner.pid} on {owner.host} since {owner.since}; choose another folder, or, if that "
-            f"process has ended, which cannot be seen from {socket.gethostname()}, remove {folder / NAME}"
+            f"process has ended, which cannot be seen from here, remove {folder / NAME}"
         )
     this = ", this one," if owner.pid == os.getpid() else ""
     return (

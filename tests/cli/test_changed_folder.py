@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from gpucnn.cli.main import main
-from gpucnn.training import RunFolder
+from gpucnn.errors import ArgumentError
+from gpucnn.training import CheckpointWriter, RunConfig, RunFolder, RunRecorder, prepare
 from gpucnn.training.image_list import ImageList
 from gpucnn.training.run_list import list_runs
 from tests.data.image_files import save
@@ -115,7 +116,7 @@ def test_images_that_are_new_gone_and_other(place: Path, capsys: pytest.CaptureF
     save(Path(min(train)), np.zeros((9, 9, 3)))
     files, _, notes = measured(capsys)
     assert files == test - {first}
-    changed = [name.removeprefix("photos/") for name in (min(train), second)]  # in the order of the list
+    changed = sorted(name.removeprefix("photos/") for name in (min(train), second))
     assert notes == [
         (
             "gpucnn evaluate: photos: 3 images are new since the run began (cat/a0.bmp, cat/a1.bmp, cat/a2.bmp), 1 is gone "
@@ -208,7 +209,8 @@ def test_test_images_of_their_own(in_tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "photos/test/dog/900.bmp" not in files
     assert "5 images are new since the run began (test/cat/003.bmp, test/cat/004.bmp, test/dog/003.bmp, ...)" in note
     shutil.copytree("photos", "moved")
-    assert len(measured(capsys, "--data-dir", "moved")[0]) == 10
+    files, what, _ = measured(capsys, "--data-dir", "moved")
+    assert (len(files), what) == (10, "measured: 10 images, the images in moved/test")
     assert len(measured(capsys, "--data-dir", "moved", "--split", "train")[0]) == 12
 
 
@@ -222,6 +224,27 @@ def test_doubles_are_told(in_tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert measured(capsys)[2] == [
         "gpucnn evaluate: 4 of the run's test images have the very bytes of images that it was trained on"
     ]
+
+
+def test_a_list_that_nobody_keeps_is_told_at_once(place: Path) -> None:
+    ready = prepare(RunConfig(data="folder", data_dir="photos", model="mlp", image_size=8, device="cpu"))
+    for kind in (RunRecorder, CheckpointWriter):
+        with pytest.raises(
+            ArgumentError, match="names images-.*jsonl as the list of its images, and its RunFolder has None; set"
+        ):
+            kind(RunFolder("own"), ready.description())
+    folder = RunFolder("own")
+    folder.images = ready.images
+    RunRecorder(folder, ready.description())
+
+
+def test_digits_are_in_no_folder(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--model", "mlp", "--epochs", "1", "--out", "run", "--quiet", "--device", "cpu"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--data-dir", "photos"]) == 1
+    assert capsys.readouterr().err == (
+        "gpucnn evaluate: --data-dir: the digits come with gpucnn, and no folder is read; leave it out\n"
+    )
 
 
 ON = ["train", "--resume", "halves", "--epochs", "2", "--quiet"]
@@ -335,3 +358,16 @@ def test_a_run_without_a_list(place: Path, capsys: pytest.CaptureFixture[str]) -
         "photos: has changed since the run began: 16 test images, which were 12; the run kept no list"
         in capsys.readouterr().err
     )
+
+
+def test_a_class_that_has_gone(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_noise(Path("photos"), 5, 0, ("ant", "bee", "cow"))
+    assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+    shutil.rmtree("photos/ant")
+    files, _, (note,) = measured(capsys)
+    assert files == {name for name in of_the_run("test") if "/ant/" not in name}
+    assert "5 images are gone since the run began (ant/000.bmp, ant/001.bmp, ant/002.bmp, ...)" in note
+    found = json.loads(Path("found.json").read_text())
+    assert [row["images"] for row in found["classes"]] == [0, 1, 1]
+    assert main(["train", "--resume", "run", "--epochs", "3"]) == 1
+    assert "5 images are gone" in capsys.readouterr().err

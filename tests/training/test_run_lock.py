@@ -15,7 +15,7 @@ import pytest
 
 from gpucnn.errors import RunError
 from gpucnn.training import CheckpointWriter, RunFolder, RunRecorder, list_runs, process, run_lock
-from gpucnn.training.process import start_of
+from gpucnn.training.process import namespace, start_of
 from gpucnn.training.run_lock import RunLock
 from tests.training.small_run import small_trainer
 
@@ -40,7 +40,14 @@ def ended() -> int:
 
 def left(folder: Path, name: str = run_lock.NAME, **told: Any) -> Path:
     """The file of a lock that a process had which was killed."""
-    owner = {"pid": ended(), "host": HERE, "started": "long ago", "since": "2026-01-01 00:00:00", "token": "0123"}
+    owner = {
+        "pid": ended(),
+        "host": HERE,
+        "namespace": namespace(),
+        "started": "long ago",
+        "since": "2026-01-01 00:00:00",
+        "token": "0123",
+    }
     path = folder / name
     path.write_text(json.dumps({**owner, **told}))
     return path
@@ -108,7 +115,7 @@ def test_a_process_that_has_ended_has_no_lock(told: dict[str, Any], tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"pid": "x"}', '{"pid": 1}', "[" * 100_000, "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"pid": "x"}', "[" * 100_000, "\x00\xff"])
 def test_a_file_that_a_crash_has_cut_is_none(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_lock, "PATIENCE", 0.01)
     (tmp_path / run_lock.NAME).write_text(content)
@@ -122,11 +129,27 @@ def test_of_another_machine_nobody_knows(tmp_path: Path) -> None:
     with pytest.raises(
         RunError,
         match=f"^{tmp_path}: in use by process 7 on far-away since 2026-01-01 00:00:00; choose another folder, or, if that "
-        f"process has ended, which cannot be seen from {HERE}, remove {path}$",
+        f"process has ended, which cannot be seen from here, remove {path}$",
     ):
         RunLock(tmp_path).acquire()
     path.unlink()
     RunLock(tmp_path).acquire()
+
+
+def test_nor_of_another_container_on_this_machine(tmp_path: Path) -> None:
+    left(tmp_path, namespace="pid:[1]")
+    with pytest.raises(RunError, match=f"in use by process .* on {HERE} since .* cannot be seen from here, remove"):
+        RunLock(tmp_path).acquire()
+
+
+def test_locks_of_a_later_gpucnn_count_too(tmp_path: Path) -> None:
+    with RunLock(tmp_path) as lock:
+        lock.path.write_text(json.dumps({**json.loads(lock.path.read_text()), "more": [1]}))
+        with pytest.raises(RunError, match="in use by process"):
+            RunLock(tmp_path).acquire()
+        lock.path.write_text(json.dumps({"pid": os.getpid(), "host": HERE}))
+        with pytest.raises(RunError, match="in use by process .* cannot be seen from here"):
+            RunLock(tmp_path).acquire()
 
 
 def test_a_process_whose_start_is_unknown_counts_as_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
