@@ -268,7 +268,9 @@ class Layer:
                     problems.append(f"{path} is unknown")
                 continue
             try:
-                with np.errstate(over="ignore", invalid="ignore"):  # what the dtype cannot hold becomes infinite, and is told below
+                with np.errstate(
+                    over="ignore", invalid="ignore"
+                ):  # what the dtype cannot hold becomes infinite, and is told below
                     array = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
                     with current(device_of(array)):
                         arrays[path] = array.astype(own[path].dtype, copy=False)
