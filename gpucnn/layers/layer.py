@@ -1,7 +1,7 @@
 """Layer: what every layer and model is made of."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +19,7 @@ from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
-from gpucnn.layers.unregistered import first_unregistered
+from gpucnn.layers.unregistered import LISTS, first_unregistered
 
 IGNORED_STATE = "num_batches_tracked"
 """A counter of PyTorch's batch norms, which its momentum makes no use of: state from there loads without it."""
@@ -435,11 +435,12 @@ class Layer:
             return
         owner, name, place, item, container = found
         fix = f"put each in an attribute of its own, e.g. with setattr(self, f'{name}_{{number}}', ...)"
-        if isinstance(item, Layer) and isinstance(vars(owner)[name], Sequence | Set):
+        if isinstance(item, Layer) and isinstance(vars(owner).get(name), LISTS):
             fix = f"make it self.{name} = layers.LayerList(*layers), which has append and indices, or {fix}"
+        if name not in vars(owner):
+            fix = f"assign self.{name} in __init__"
         raise ArgumentError(
-            f"{owner.label}: {place} is a {type(item).__name__} in a plain {container}, which would not be trained, saved or "
-            f"moved; {fix}"
+            f"{owner.label}: {place} is a {type(item).__name__} {container}, which would not be trained, saved or moved; {fix}"
         )
 
     def _layers(self, prefix: str) -> "Iterator[tuple[str, Layer]]":
