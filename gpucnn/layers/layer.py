@@ -400,16 +400,21 @@ class Layer:
         parameter = next((member for _, member in self._walk("") if not isinstance(member, Buffer)), None)
         if parameter is None:
             return as_tensor(x)
-        if not self._looked_at_bytes and getattr(x, "dtype", None) == np.uint8:
+        if (
+            not self._looked_at_bytes
+            and hasattr(x, "dtype")
+            and (x.dtype == np.uint8 or (x.dtype.kind in "iu" and x.ndim == 4))
+        ):
             self._look_at_bytes(x)
         return as_operand(x, parameter)
 
     def _look_at_bytes(self, x: Array) -> None:
-        """Warn of raw images, once a layer: of truth values, 0 and 1, as bytes, nothing is wrong."""
+        """Warn of raw images, once a layer: of truth values, 0 and 1, as integers, nothing is wrong."""
         object.__setattr__(self, "_looked_at_bytes", True)
         if x.size and x.max() > 1:
             warnings.warn(
-                f"{self.label}: got bytes (uint8) from {x.min()} to {x.max()}, and takes them for floats as large as that; "
+                f"{self.label}: got {'bytes' if x.dtype == np.uint8 else 'integers'} ({x.dtype}) from {x.min()} to {x.max()}, and "
+                f"takes them for floats as large as that; "
                 f"models learn from images from 0 to 1: {BYTES_FIX}",
                 stacklevel=4,  # who called the layer
             )

@@ -232,8 +232,12 @@ def test_a_global_generator_is_told(draw: Callable[[], float], request: pytest.F
 
 def test_nothing_is_told_of_what_stays_or_is_declared() -> None:
     class Kept(Hidden):
+        def __init__(self, kept: Any) -> None:
+            super().__init__(kept)
+            self.norm = norm
+
         def forward(self, x: Any) -> Tensor:
-            norm(np.ones((2, 1)))
+            self.norm(np.ones((2, 1)))
             self.last = np.ones(3)  # looked at from outside, and made anew each time
             return x * 1
 
