@@ -111,7 +111,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, and ArgumentError for a model
-    that does not take the images, or a last batch of one.
+    that does not take the images.
     """
     chosen = backend.choose_device(config.device)
     image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
