@@ -17,6 +17,7 @@ from gpucnn.backend import to_host
 from gpucnn.layers.forward_state import PLAIN
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
+from gpucnn.layers.unregistered import NOT_LOOKED_INTO
 
 UNCHANGING = (
     *PLAIN, bytes, tuple, frozenset, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, Layer, Parameter,
@@ -68,7 +69,7 @@ def _contents(layer: Layer) -> dict[tuple[Layer, str], tuple[str, bytes]]:
     found = {}
     for _, one in layer._layers(""):
         for name, value in () if one.declares_forward_state else vars(one).items():
-            if name != "_forward_hooks" and (content := _content(value)) is not None:
+            if name not in NOT_LOOKED_INTO and (content := _content(value)) is not None:
                 found[one, name] = type(value).__name__, content
     return found
 

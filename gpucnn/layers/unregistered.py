@@ -22,8 +22,8 @@ LISTS = (list, tuple, set, frozenset, deque, UserList, KeysView, ValuesView, Ite
 DICTS = (dict, UserDict, ChainMap, MappingProxyType)
 """What is looked into: other collections may be anything, e.g. a folder whose images are decoded on the way."""
 
-NOT_LOOKED_INTO = "_forward_hooks"
-"""The attribute with functions that look at a layer, and may know any other."""
+NOT_LOOKED_INTO = ("_forward_hooks", "_changed_by_forward")
+"""Attributes of every layer: functions that look at it, and may know any other; and what it notices by itself."""
 
 
 class Unregistered(NamedTuple):
@@ -61,7 +61,7 @@ def _held_by(layer: "Layer", kind: "type[Layer]") -> Iterator[Unregistered]:
     """What the layer itself holds in no attribute of its own."""
     kinds = (kind, Parameter)
     for name, value in vars(layer).items():
-        if type(value) in HOLD_NOTHING or name == NOT_LOOKED_INTO or isinstance(value, kinds):
+        if type(value) in HOLD_NOTHING or name in NOT_LOOKED_INTO or isinstance(value, kinds):
             continue
         if type(value) is tuple and HOLD_NOTHING.issuperset(map(type, value)):  # as (height, width) are
             continue

@@ -100,7 +100,11 @@ def test_what_the_state_is() -> None:
     assert (dropout.forward_state(), noise.forward_state()) == ({"calls": 1}, {"drawn": 1})
     assert (counter.forward_state(), type(counter.forward_state()["drawn"])) == ({"drawn": 1}, int)
     assert declared.forward_state() == {"masks": 1}
-    assert fading.forward_state() == {"_scale": pytest.approx(0.7), "phase": "early"}
+    assert fading.forward_state() == {"_scale": pytest.approx(0.7)}, "it is early still, as at first"
+    fading.set_forward_state({"_scale": 0.05, "phase": "late"})
+    assert (fading._scale, type(fading._scale), fading.phase) == (np.float32(0.05), np.float32, "late")
+    fading.set_forward_state({})
+    assert (fading._scale, fading.phase) == (1, "early")
     counter.set_forward_state({"drawn": 7})
     assert (counter.drawn, type(counter.drawn)) == (7, np.int16)
     assert layers.Linear(2, 2).forward_state() == {}

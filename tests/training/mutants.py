@@ -123,7 +123,7 @@ MUTANTS = [
     Mutant("training/trainer_state.py", "        trainer.average.load_state_dict(states[\"average\"])", "        pass"),
     Mutant("training/trainer_state.py", "        trainer.schedule.load_state_dict(values[\"schedule\"])", "        pass"),
     Mutant("training/trainer_state.py", "    trainer.metrics.load_state_dict(states[\"metrics\"], trainer.device)\n", ""),
-    Mutant("training/trainer_state.py", "            layers[path].set_forward_state(state)", "            pass"),
+    Mutant("training/trainer_state.py", "            layer.set_forward_state(states.get(path, {}))", "            pass"),
     Mutant("training/trainer_state.py", "        _restore_callback(callback, state)", "        pass"),
     Mutant("training/trainer_state.py", "values[\"lr\"], values[\"weight_decay\"]\n", "values[\"lr\"], trainer.optimizer.weight_decay\n"),
     Mutant("training/trainer_state.py", "values[\"epoch\"], values[\"batch\"], values[\"step\"]", "values[\"epoch\"], 0, values[\"step\"]"),
