@@ -1,8 +1,9 @@
 """Layer: what every layer and model is made of."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
-from gpucnn.layers.unregistered import first_unregistered
+from gpucnn.layers.unregistered import LISTS, first_unregistered
 
 IGNORED_STATE = "num_batches_tracked"
 """A counter of PyTorch's batch norms, which its momentum makes no use of: state from there loads without it."""
@@ -52,7 +53,9 @@ class Layer:
     _frozen: bool = False
     _own_seed: bool = False
     _forward_hooks: dict[HookHandle, ForwardHook] | None = None
-    _changed_by_forward: tuple[str, ...] = ()
+    _changed_by_forward: Mapping[str, Any] = MappingProxyType({})
+    """What each attribute was before a forward pass first assigned it; ... if it was not there."""
+
     _looked_at_lists: bool = False
     _looked_at_bytes: bool = False
     _told_of_state: bool = False
@@ -194,17 +197,16 @@ class Layer:
 
         `Checkpoint`, a step that is made again, `replay` and saved trainers hold it, and give it to `set_forward_state`.
         A layer that counts its draws, as `Dropout` does, declares its counter here. Without that it is the numbers, truth
-        values and texts that `forward` was seen to assign to attributes. What changes otherwise (the elements of a list,
-        the state of a generator) is known only where it is declared; arrays belong in a `Buffer`.
+        values and texts that `forward` was seen to assign to attributes, but for those that are as before the first pass. What
+        changes otherwise (the elements of a list, the state of a generator) is known only where it is declared; arrays belong
+        in a `Buffer`.
         """
-        if not self._changed_by_forward:
-            return {}
-        values = ((name, getattr(self, name, None)) for name in self._changed_by_forward)
-        return {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in values
-            if isinstance(value, PLAIN)
-        }
+        found = {}
+        for name, first in self._changed_by_forward.items():
+            value = vars(self).get(name, ...)
+            if isinstance(value, PLAIN) and not (type(value) is type(first) and value == first):
+                found[name] = value.item() if isinstance(value, np.generic) else value
+        return found
 
     @property
     def declares_forward_state(self) -> bool:
@@ -214,8 +216,13 @@ class Layer:
     def set_forward_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `forward_state` gave: the next forward pass is then the one that came next there.
 
-        Raises StateError for the state of another layer.
+        What it gives of a layer that has not computed yet is an empty one. Raises StateError for the state of another layer.
         """
+        for name, first in self._changed_by_forward.items():
+            if name not in state and first is not ...:
+                object.__setattr__(self, name, first)
+            elif name not in state:
+                vars(self).pop(name, None)
         for name, value in state.items():
             own = getattr(self, name, self)
             if name in OWN_ATTRIBUTES or not isinstance(own, PLAIN) or not isinstance(value, PLAIN):
@@ -223,8 +230,8 @@ class Layer:
                     f"{self.label}: there is no number or text self.{name} that could take {value!r}; build the layer as it "
                     f"was when the state was saved"
                 )
-            object.__setattr__(self, name, type(own)(value) if isinstance(own, np.generic) else value)
             self._note_change(name)
+            object.__setattr__(self, name, type(own)(value) if isinstance(own, np.generic) else value)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(path, parameter) of this layer and all within, in the order of definition; a shared one once."""
@@ -395,9 +402,9 @@ class Layer:
                 f"make it a layers.Parameter, or put values into one with self.{name}.assign(values)"
             )
         changes_places = isinstance(value, Layer | Parameter) or isinstance(vars(self).get(name), Layer | Parameter)
-        object.__setattr__(self, name, value)
         if current_owner.get() and not changes_places:
             self._note_change(name)
+        object.__setattr__(self, name, value)
         if name == "seed":
             object.__setattr__(self, "_own_seed", True)
         if name == "seed" or changes_places:
@@ -420,24 +427,30 @@ class Layer:
         parameter = next((member for _, member in self._walk("") if not isinstance(member, Buffer)), None)
         if parameter is None:
             return as_tensor(x)
-        if not self._looked_at_bytes and getattr(x, "dtype", None) == np.uint8:
+        if (
+            not self._looked_at_bytes
+            and hasattr(x, "dtype")
+            and (x.dtype == np.uint8 or (x.dtype.kind in "iu" and x.ndim == 4))
+        ):
             self._look_at_bytes(x)
         return as_operand(x, parameter)
 
     def _look_at_bytes(self, x: Array) -> None:
-        """Warn of raw images, once a layer: of truth values, 0 and 1, as bytes, nothing is wrong."""
+        """Warn of raw images, once a layer: of truth values, 0 and 1, as integers, nothing is wrong."""
         object.__setattr__(self, "_looked_at_bytes", True)
         if x.size and x.max() > 1:
             warnings.warn(
-                f"{self.label}: got bytes (uint8) from {x.min()} to {x.max()}, and takes them for floats as large as that; "
+                f"{self.label}: got {'bytes' if x.dtype == np.uint8 else 'integers'} ({x.dtype}) from {x.min()} to {x.max()}, and "
+                f"takes them for floats as large as that; "
                 f"models learn from images from 0 to 1: {BYTES_FIX}",
                 stacklevel=4,  # who called the layer
             )
 
     def _note_change(self, name: str) -> None:
-        """Remember that a forward pass changes the attribute called `name`."""
+        """Remember that a forward pass changes the attribute called `name`, and what it is before that."""
         if name not in self._changed_by_forward and name not in OWN_ATTRIBUTES:
-            object.__setattr__(self, "_changed_by_forward", (*self._changed_by_forward, name))
+            first = vars(self).get(name, ...)
+            object.__setattr__(self, "_changed_by_forward", {**self._changed_by_forward, name: first})
 
     def _look_at_lists(self) -> None:
         """At the first call: see that all layers within are known, in the outermost layer for all."""
@@ -455,11 +468,12 @@ class Layer:
             return
         owner, name, place, item, container = found
         fix = f"put each in an attribute of its own, e.g. with setattr(self, f'{name}_{{number}}', ...)"
-        if isinstance(item, Layer) and isinstance(vars(owner)[name], Sequence | Set):
+        if isinstance(item, Layer) and isinstance(vars(owner).get(name), LISTS):
             fix = f"make it self.{name} = layers.LayerList(*layers), which has append and indices, or {fix}"
+        if name not in vars(owner):
+            fix = f"assign self.{name} in __init__"
         raise ArgumentError(
-            f"{owner.label}: {place} is a {type(item).__name__} in a plain {container}, which would not be trained, saved or "
-            f"moved; {fix}"
+            f"{owner.label}: {place} is a {type(item).__name__} {container}, which would not be trained, saved or moved; {fix}"
         )
 
     def _layers(self, prefix: str) -> "Iterator[tuple[str, Layer]]":

@@ -1,67 +1,95 @@
 """State that a forward pass changes, and that nobody was told of."""
 
+import io
+import itertools
 import pickle
-import random
+import sys
 import warnings
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
 
 import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import to_host
+from gpucnn.layers.forward_state import PLAIN
+from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
+from gpucnn.layers.unregistered import NOT_LOOKED_INTO
 
-if TYPE_CHECKING:
-    from gpucnn.layers.layer import Layer
+UNCHANGING = (
+    *PLAIN, bytes, tuple, frozenset, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, Layer, Parameter,
+)  # fmt: skip
+"""What is noticed otherwise, or cannot change."""
 
-MUTABLE = (list, dict, set, deque, bytearray, np.random.Generator, np.random.RandomState, random.Random)
-"""What can change without being assigned; arrays and tensors, too."""
+FIX = (
+    "a resumed run, and what computes a pass again, would go on with other values than a run that never stopped; declare it in "
+    "forward_state() and set_forward_state(state), make an array a layers.Buffer, or draw with a counter, as layers.Dropout does"
+)
 
 
 @contextmanager
-def telling_of_undeclared_state(layer: "Layer") -> Iterator[None]:
-    """Around a first forward pass: warn of lists, arrays, generators and the like that it changes, within `layer`.
+def telling_of_undeclared_state(layer: Layer) -> Iterator[None]:
+    """Around a first forward pass: warn of lists, arrays, generators and other objects that it changes, within `layer`.
 
     Numbers that `forward` assigns are noticed by the layer itself; a layer that declares a `forward_state` has said what
-    matters.
+    matters. A global generator that is drawn from is told, too.
     """
-    before = _contents(layer)
+    before, drawn_from = _contents(layer), _global_generators()
     yield
-    after = _contents(layer)
+    after, now = _contents(layer), _global_generators()
     for (owner, name), content in before.items():
         if after.get((owner, name), content) != content and not owner._told_of_state:
             object.__setattr__(owner, "_told_of_state", True)
-            warnings.warn(
-                f"{owner.label}: a forward pass changes self.{name}, a {content[0]}, which is not saved with the layer: a resumed "
-                f"run, and what computes a pass again, would go on with other values than a run that never stopped; declare it "
-                f"in forward_state() and set_forward_state(state), make an array a layers.Buffer, or draw with a counter, as "
-                f"layers.Dropout does",
-                stacklevel=2,
+            _warn(
+                f"{owner.label}: a forward pass changes self.{name}, a {content[0]}, which is not saved with the layer: {FIX}"
             )
+    for name, state in drawn_from.items():
+        if now[name] != state and not layer._told_of_state:
+            object.__setattr__(layer, "_told_of_state", True)
+            _warn(f"{layer.label}: a forward pass draws from {name}, whose state is not saved: {FIX}")
 
 
-def _contents(layer: "Layer") -> "dict[tuple[Layer, str], tuple[str, bytes]]":
-    """Type and bytes of each attribute that can change unseen, of all within `layer` that declare nothing."""
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)  # who called the forward pass
+
+
+def _global_generators() -> dict[str, bytes]:
+    """The states of those that a layer might draw from, by name."""
+    states = {"np.random": np.random.get_state()}  # noqa: NPY002 (to see whether somebody draws)
+    if "random" in sys.modules:  # else nobody has drawn from it
+        states["random"] = sys.modules["random"].getstate()
+    return {name: pickle.dumps(state) for name, state in states.items()}
+
+
+def _contents(layer: Layer) -> dict[tuple[Layer, str], tuple[str, bytes]]:
+    """Type and content of each attribute that can change without being assigned, within `layer`, where nothing is declared."""
     found = {}
     for _, one in layer._layers(""):
-        if one.declares_forward_state:
-            continue
-        for name, value in vars(one).items():
-            if name != "_forward_hooks" and (content := _content(value)) is not None:
-                found[one, name] = content
+        for name, value in () if one.declares_forward_state else vars(one).items():
+            if name not in NOT_LOOKED_INTO and (content := _content(value)) is not None:
+                found[one, name] = type(value).__name__, content
     return found
 
 
-def _content(value: Any) -> tuple[str, bytes] | None:
+def _content(value: Any) -> bytes | None:
     """None for what cannot change unseen, or cannot be looked at."""
-    is_array = hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, np.generic)
-    if not (is_array or isinstance(value, MUTABLE)) or isinstance(value, Parameter):
+    if isinstance(value, UNCHANGING):
         return None
+    if isinstance(value, itertools.count):
+        return repr(value).encode()
+    written = io.BytesIO()
     try:
-        held = to_host(value.data if isinstance(value, Tensor) else value) if is_array else value
-        return type(value).__name__, pickle.dumps(held)
+        _Pickler(written).dump(to_host(value.data) if isinstance(value, Tensor) else value)
     except Exception:  # of whatever is in it
         return None
+    return written.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves out layers, which are looked at by themselves, wherever an object knows one."""
+
+    def persistent_id(self, value: Any) -> int | None:
+        return id(value) if isinstance(value, Layer | Parameter) else None

@@ -1,9 +1,9 @@
 """Layers and parameters that are kept where no walk over the attributes finds them."""
 
-import dataclasses
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from types import FunctionType, MethodType, SimpleNamespace
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 HOLD_NOTHING = frozenset((int, float, bool, str, bytes, type(None), Window))
 """Types that are passed over at once."""
 
-NOT_LOOKED_INTO = "_forward_hooks"
-"""The attribute with functions that look at a layer, and may know any other."""
+LISTS = (list, tuple, set, frozenset, deque, UserList, KeysView, ValuesView, ItemsView)
+DICTS = (dict, UserDict, ChainMap, MappingProxyType)
+"""What is looked into: other collections may be anything, e.g. a folder whose images are decoded on the way."""
+
+NOT_LOOKED_INTO = ("_forward_hooks", "_changed_by_forward")
+"""Attributes of every layer: functions that look at it, and may know any other; and what it notices by itself."""
 
 
 class Unregistered(NamedTuple):
@@ -32,66 +36,71 @@ class Unregistered(NamedTuple):
     """Where it is, e.g. "self.blocks[0]"."""
     item: "Layer | Parameter"
     container: str
-    """The type of what it is in."""
+    """What it is in, e.g. "in a plain list"."""
 
 
 def first_unregistered(layers: "Sequence[Layer]", kind: "type[Layer]") -> Unregistered | None:
     """The first layer or parameter that one of `layers` holds in a list or the like, and none in an attribute.
 
-    `layers` are all of a model, itself the first; `kind` is the class Layer. Looked into are collections of any depth,
-    arrays of objects, dataclasses, and functions: what they are bound to, and what they close over. What is frozen may be
-    there: it is not to be trained.
+    `layers` are all of a model, itself the first; `kind` is the class Layer. Looked into are lists and dicts of any depth,
+    arrays of objects, objects that are no layers, functions (what they are bound to, and what they close over), and the
+    classes themselves. What is frozen may be there: it is not to be trained.
     """
     known: set[int] | None = None
-    kinds = (kind, Parameter)
     for layer in layers:
-        for name, value in vars(layer).items():
-            if type(value) in HOLD_NOTHING or name == NOT_LOOKED_INTO or isinstance(value, kinds):
-                continue
-            if type(value) is tuple and HOLD_NOTHING.issuperset(map(type, value)):  # as (height, width) are
-                continue
-            for place, item, container in _held(f"self.{name}", value, kind, set()):
-                if known is None:
-                    known = {id(one) for one in layers}
-                    known |= {id(one) for each in layers for one in vars(each).values() if isinstance(one, Parameter)}
-                if id(item) not in known and not getattr(item, "is_frozen", False):
-                    return Unregistered(layer, name, place, item, container)
+        for found in _held_by(layer, kind):
+            if known is None:
+                known = {id(one) for one in layers}
+                known |= {id(one) for each in layers for one in vars(each).values() if isinstance(one, Parameter)}
+            if id(found.item) not in known and not getattr(found.item, "is_frozen", False):
+                return found
     return None
 
 
+def _held_by(layer: "Layer", kind: "type[Layer]") -> Iterator[Unregistered]:
+    """What the layer itself holds in no attribute of its own."""
+    kinds = (kind, Parameter)
+    for name, value in vars(layer).items():
+        if type(value) in HOLD_NOTHING or name in NOT_LOOKED_INTO or isinstance(value, kinds):
+            continue
+        if type(value) is tuple and HOLD_NOTHING.issuperset(map(type, value)):  # as (height, width) are
+            continue
+        for place, item, container in _held(f"self.{name}", value, kinds, set(), True):
+            yield Unregistered(layer, name, place, item, f"in a plain {container}")
+    for cls in type(layer).__mro__:
+        if _is_ours(cls):
+            continue
+        for name, value in vars(cls).items():
+            if isinstance(value, kinds) and name not in vars(layer):
+                yield Unregistered(layer, name, f"self.{name}", value, f"of the class {cls.__name__} itself")
+
+
 def _held(
-    place: str, value: Any, kind: "type[Layer]", seen: set[int]
+    place: str, value: Any, kinds: "tuple[type[Layer], type[Parameter]]", seen: set[int], into_objects: bool
 ) -> "Iterator[tuple[str, Layer | Parameter, str]]":
     """(place, layer or parameter, type of what it is in), of all that `value` holds."""
     if id(value) in seen:
         return
     seen.add(id(value))
-    for inner_place, inner in _items(place, value):
+    for inner_place, inner in _items(place, value, into_objects):
         if type(inner) in HOLD_NOTHING:
             continue
-        if isinstance(inner, kind | Parameter):
+        if isinstance(inner, kinds):
             yield inner_place, inner, type(value).__name__
-        else:
-            yield from _held(inner_place, inner, kind, seen)
+        else:  # an object within an object is far away
+            yield from _held(inner_place, inner, kinds, seen, into_objects and not _is_plain_object(value))
 
 
-def _items(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _items(place: str, value: Any, into_objects: bool) -> Iterator[tuple[str, Any]]:
     """What `value` holds, with its place."""
-    if isinstance(value, str | bytes | Tensor):
-        return
-    if isinstance(value, Mapping):
+    if isinstance(value, DICTS):
         yield from ((f"{place}[{key!r}]", item) for key, item in value.items())
-    elif isinstance(value, np.ndarray):
-        yield from (
-            (f"{place}.flat[{n}]", item) for n, item in enumerate(value.flat if value.dtype.kind == "O" else ())
-        )
-    elif isinstance(value, Collection):
+    elif isinstance(value, LISTS):
         yield from ((f"{place}[{position}]", item) for position, item in enumerate(value))
-    elif isinstance(value, SimpleNamespace) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        names = vars(value) if isinstance(value, SimpleNamespace) else [one.name for one in dataclasses.fields(value)]
-        yield from ((f"{place}.{name}", getattr(value, name, None)) for name in names)
+    elif isinstance(value, np.ndarray):
+        yield from ((f"{place}.flat[{n}]", item) for n, item in enumerate(value.flat if value.dtype == object else ()))
     elif isinstance(value, functools.partial):
-        yield from _items(place, {"func": value.func, "args": value.args, **value.keywords})
+        yield from _items(place, {"func": value.func, "args": value.args, **value.keywords}, into_objects)
     elif isinstance(value, MethodType):
         yield f"{place}.__self__", value.__self__
     elif isinstance(value, FunctionType):
@@ -100,3 +109,16 @@ def _items(place: str, value: Any) -> Iterator[tuple[str, Any]]:
                 yield f"{place} ({name})", cell.cell_contents
             except ValueError:  # a name without a value yet
                 continue
+    elif into_objects and _is_plain_object(value):
+        yield from ((f"{place}.{name}", item) for name, item in vars(value).items())
+
+
+def _is_plain_object(value: Any) -> bool:
+    """Whether `value` has attributes, and is not of gpucnn: our own objects know models that they do not hold."""
+    return (
+        hasattr(value, "__dict__") and not isinstance(value, type | ModuleType | Tensor) and not _is_ours(type(value))
+    )
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith(("gpucnn.", "builtins"))

@@ -133,7 +133,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
-    does not take the images or a last batch of one, and ConfigError for a share of validation images where there is a part of them.
+    does not take the images, and ConfigError for a share of validation images where there is a part of them.
     """
     ready = _build(
         config, Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))

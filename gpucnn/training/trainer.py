@@ -112,9 +112,9 @@ class Trainer:
         All layers train but those that are frozen, see `Layer.requires_grad_`.
 
         Raises ArgumentError unless `epochs` is an int >= 1, before the first step if the model does not take a last batch of
-        one image, see `check_last_batch`, and if part of it was put into evaluation mode. TrainingError at a step whose loss, or a gradient, is not finite,
-        before it changes the weights: it tells where that came from; see `FiniteGuard` for how soon. And after an epoch
-        whose test loss is not finite.
+        one image, see `check_last_batch`, and if part of it was put into evaluation mode. TrainingError at a step whose loss,
+        or a gradient, is not finite, before it changes the weights: it tells where that came from; see `FiniteGuard` for how
+        soon. And after an epoch whose test loss is not finite.
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
         self._check_modes()

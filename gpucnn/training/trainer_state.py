@@ -49,7 +49,11 @@ def snapshot(trainer: "Trainer") -> tuple[dict[str, np.ndarray], dict[str, Any]]
         "lr": float(trainer.optimizer.lr),
         "weight_decay": float(trainer.optimizer.weight_decay),
         "stop_reason": trainer.stop_reason,
-        "layers": {path: state for path, layer in trainer.model.named_layers() if (state := _state_of(layer))},
+        "layers": {
+            path: state
+            for path, layer in trainer.model.named_layers()
+            if (state := _state_of(layer)) or layer.declares_forward_state
+        },
         "schedule": _schedule_state(trainer),
         "callbacks": [callback.state_dict() for callback in _with_state(trainer)],
         "history": [dict(row) for row in trainer.history],
@@ -85,16 +89,18 @@ def restore(trainer: "Trainer", arrays: Mapping[str, np.ndarray], values: Mappin
 def restore_layers(model: Layer, states: Mapping[str, Any]) -> None:
     """Give each layer within `model` its forward state, by path. StateError for one that is none of its own."""
     layers = dict(model.named_layers())
-    for path, state in states.items():
-        if path not in layers:
-            raise StateError(f"the state is of another model: there is no layer {path!r} here")
+    if unknown := [path for path in states if path not in layers]:
+        raise StateError(f"the state is of another model: there is no layer {unknown[0]!r} here")
+    for path, layer in layers.items():
+        if path not in states and layer.declares_forward_state:
+            continue
         try:
-            layers[path].set_forward_state(state)
+            layer.set_forward_state(states.get(path, {}))
         except GpucnnError:
             raise
         except Exception as error:  # of whoever wrote the layer
-            label, reason = layers[path].label, f"{type(error).__name__}: {error}"
-            raise StateError(f"the state is not one that {label} takes ({reason})") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise StateError(f"the state is not one that {layer.label} takes ({reason})") from error
 
 
 def check_weights(trainer: "Trainer", arrays: Mapping[str, np.ndarray]) -> None:

@@ -87,6 +87,11 @@ def test_raw_bytes_given_to_a_model_are_told_once() -> None:
         "0 to 1: divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
     )
     assert warning.filename == __file__
+    with pytest.warns(
+        UserWarning, match=r"^Conv2d: got integers \(int64\) from 0 to 248, and takes them for floats as large"
+    ):
+        layers.Conv2d(1, 1, 3)(BYTES.astype(np.int64))
+    layers.Linear(16, 1)(BYTES.astype(np.int64).reshape(2, 16))  # may count anything, as it is no image
     for images in (
         (BYTES / 255).astype(np.float32),
         (BYTES > 9).astype(np.uint8),

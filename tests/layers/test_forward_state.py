@@ -1,7 +1,9 @@
 """What a forward pass changes in layers of one's own is put back, repeated and saved as that of Dropout is."""
 
 import copy
+import itertools
 import pickle
+import random
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -98,7 +100,11 @@ def test_what_the_state_is() -> None:
     assert (dropout.forward_state(), noise.forward_state()) == ({"calls": 1}, {"drawn": 1})
     assert (counter.forward_state(), type(counter.forward_state()["drawn"])) == ({"drawn": 1}, int)
     assert declared.forward_state() == {"masks": 1}
-    assert fading.forward_state() == {"_scale": pytest.approx(0.7), "phase": "early"}
+    assert fading.forward_state() == {"_scale": pytest.approx(0.7)}, "it is early still, as at first"
+    fading.set_forward_state({"_scale": 0.05, "phase": "late"})
+    assert (fading._scale, type(fading._scale), fading.phase) == (np.float32(0.05), np.float32, "late")
+    fading.set_forward_state({})
+    assert (fading._scale, fading.phase) == (1, "early")
     counter.set_forward_state({"drawn": 7})
     assert (counter.drawn, type(counter.drawn)) == (7, np.int16)
     assert layers.Linear(2, 2).forward_state() == {}
@@ -161,6 +167,16 @@ def test_a_state_of_another_layer_is_refused(layer: layers.Layer, state: dict[st
         layer.set_forward_state(state)
 
 
+class Tally:
+    """An object that counts, and knows a layer."""
+
+    def __init__(self, owner: layers.Layer | None = None) -> None:
+        self.owner, self.drawn = owner, 0
+
+    def random(self) -> None:
+        self.drawn += 1
+
+
 class Hidden(layers.Layer):
     """Changes what no assignment shows."""
 
@@ -176,6 +192,10 @@ class Hidden(layers.Layer):
             self.kept["calls"] = self.kept.get("calls", 0) + 1
         elif isinstance(self.kept, np.ndarray):
             self.kept += 1
+        elif isinstance(self.kept, itertools.count):
+            next(self.kept)
+        elif isinstance(self.kept, Tally | random.Random):
+            self.kept.random()
         elif self.kept is not None:
             self.kept = Tensor(self.kept.data + 1)
         return x * 1
@@ -185,6 +205,7 @@ class Hidden(layers.Layer):
     "kept",
     [
         np.random.default_rng(0), np.random.RandomState(0), [], deque(), {}, np.zeros(2), Tensor(np.zeros(2)),
+        random.Random(0), itertools.count(), Tally(),
     ],
     ids=lambda kept: type(kept).__name__,
 )  # fmt: skip
@@ -203,9 +224,24 @@ def test_what_changes_unseen_is_told_once_with_the_fix(kept: Any) -> None:
     model(x)
 
 
+@pytest.mark.parametrize("draw", [np.random.normal, random.random], ids=["np.random", "random"])
+def test_a_global_generator_is_told(draw: Callable[[], float], request: pytest.FixtureRequest) -> None:
+    model = layers.Checkpoint(layers.Lambda(lambda x: x * draw()))
+    name = request.node.callspec.id
+    with pytest.warns(
+        UserWarning, match=rf"^block \(Lambda\): a forward pass draws from {name}, whose state is not saved: a"
+    ):
+        model(Tensor(np.ones(3, np.float32), True))
+
+
 def test_nothing_is_told_of_what_stays_or_is_declared() -> None:
     class Kept(Hidden):
+        def __init__(self, kept: Any) -> None:
+            super().__init__(kept)
+            self.norm = norm
+
         def forward(self, x: Any) -> Tensor:
+            self.norm(np.ones((2, 1)))
             self.last = np.ones(3)  # looked at from outside, and made anew each time
             return x * 1
 
@@ -214,7 +250,16 @@ def test_nothing_is_told_of_what_stays_or_is_declared() -> None:
             return {}
 
     x = Tensor(np.ones(3, np.float32), True)
-    for block in (Kept([1, 2]), Kept(np.zeros(2)), Kept([lambda: 0]), Hidden(None), Declared([]), RunningScale()):
+    norm = layers.BatchNorm1d(1)
+    for block in (
+        Kept(Tally(norm)),
+        Kept([1, 2]),
+        Kept(np.zeros(2)),
+        Kept([lambda: 0]),
+        Hidden(None),
+        Declared([]),
+        RunningScale(),
+    ):
         model = layers.Checkpoint(block)
         model(x)
         model(x)

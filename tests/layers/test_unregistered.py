@@ -2,15 +2,16 @@
 
 import dataclasses
 import functools
+import itertools
 from collections import OrderedDict, UserDict, UserList, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, layers, optim
+from gpucnn import Tensor, data, layers, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.initialization import ones
@@ -36,6 +37,33 @@ class Pair(NamedTuple):
 class Parts:
     name: str
     layer: Any
+
+
+class Encoder:
+    """Has forgotten to be a Layer."""
+
+    def __init__(self) -> None:
+        self.layer = [linear()]
+
+    def __call__(self, x: Any) -> Any:
+        return self.layer[0](x)
+
+
+class OfTheClass(Holder):
+    tail = layers.Linear(2, 2)
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+
+class ImageSource(Sequence[int]):
+    """Must not be gone through."""
+
+    def __len__(self) -> int:
+        return 10**12
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError
 
 
 class Listlike(list[Any]):
@@ -88,6 +116,8 @@ FOUND: dict[str, tuple[Callable[[], Holder], str]] = {
     "parameter": (filled(list, lambda kept: kept.append(layers.Parameter((2,), ones))), "self.blocks[0] is a Parameter in a"),
     "buffer": (filled(dict, lambda kept: kept.update(a=layers.Buffer((2,), ones))), "self.blocks['a'] is a Buffer in a plain dict"),
     "layer without parameters": (filled(list, lambda kept: kept.append(layers.Dropout())), "self.blocks[0] is a Dropout"),
+    "object that is no layer": (lambda: Holder(Encoder()), "self.blocks.layer[0] is a Linear in a plain list"),
+    "its method": (lambda: Holder(Encoder().__call__), "self.blocks.__self__.layer[0] is a Linear in a plain list"),
     "beside known ones": (lambda: beside(), "self.blocks[1] is a Linear in a plain list"),
 }  # fmt: skip
 
@@ -150,6 +180,18 @@ def test_the_message() -> None:
     )
 
 
+def test_a_layer_of_the_class_itself() -> None:
+    with pytest.raises(ArgumentError) as raised:
+        OfTheClass()(np.ones((1, 2)))
+    assert str(raised.value) == (
+        "OfTheClass: self.tail is a Linear of the class OfTheClass itself, which would not be trained, saved or moved; assign "
+        "self.tail in __init__"
+    )
+    model = OfTheClass()
+    model.tail = linear()
+    assert model(np.ones((1, 2))).shape == (1, 1)
+
+
 def test_what_is_filled_after_the_first_call_is_found_by_whoever_lists_it() -> None:
     holder = Holder([])
     holder(np.ones((1, 2)))
@@ -191,6 +233,8 @@ def hooked() -> Holder:
         lambda: Holder(layers.LayerList(linear(), linear())),
         lambda: Holder((lambda teacher: lambda x: teacher(x))(frozen_teacher())),
         lambda: Holder([[frozen_teacher()]]),
+        lambda: Holder([range(10**12), ImageSource(), itertools.count()]),
+        lambda: Holder(data.ArrayDataset(np.zeros((2, 1, 1, 1)), np.zeros(2, int), linear())),
     ],
 )  # fmt: skip
 def test_what_is_right_passes(make: Callable[[], Holder]) -> None:

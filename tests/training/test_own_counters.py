@@ -52,6 +52,29 @@ def test_going_on_from_every_step_gives_the_same_bits(own: MakeLayer, backend: B
 
 
 @pytest.mark.parametrize("own", OWN)
+def test_going_back_to_the_beginning(own: MakeLayer) -> None:
+    """A state of layers that have not computed yet, given to those that have: what a GPU's guard does in the first epoch."""
+    trainer, other = own_trainer(own), own_trainer(own)
+    beginning = trainer.state()
+    trainer.fit(1)
+    trainer.restore(*beginning)
+    assert_same(trainer.state(), beginning)
+    assert_same((trainer.fit(1), trainer.state())[1], (other.fit(1), other.state())[1])
+
+
+def test_a_declared_state_may_be_empty() -> None:
+    class Empty(Noise):
+        def forward_state(self) -> dict[str, Any]:
+            return {}
+
+        def set_forward_state(self, state: Any) -> None:
+            assert state == {}
+
+    trainer = own_trainer(Empty)
+    trainer.restore(*trainer.state())
+
+
+@pytest.mark.parametrize("own", OWN)
 def test_a_step_that_is_made_again_is_the_same(own: MakeLayer) -> None:
     """As after memory ran out: the forward pass has failed behind the layer, and is computed once more."""
 
