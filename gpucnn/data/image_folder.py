@@ -157,15 +157,17 @@ class ImageFolder:
         images = np.empty((len(indices), *self._shape), np.uint8)
         is_known = self._decoded.copy_to(images, indices)
         if not is_known.all():
+            places = np.flatnonzero(~is_known)
             with TimedCalls() as timed:
-                for place in np.flatnonzero(~is_known):
-                    images[place] = self._decode(int(indices[place]), timed)
+                contents = timed.read_each([self.paths[index] for index in indices[places]])
+                for place in places:
+                    images[place] = self._decode(int(indices[place]), lambda _: next(contents))
         return images
 
-    def _decode(self, index: int, timed: TimedCalls) -> np.ndarray:
+    def _decode(self, index: int, read: Callable[[Path], bytes]) -> np.ndarray:
         """One raw image from its file."""
         try:
-            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], timed), self._shape[1])
+            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], read), self._shape[1])
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None
         self._decoded.keep(index, pixels)

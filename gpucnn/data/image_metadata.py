@@ -16,6 +16,9 @@ ORIENTATION = 0x0112
 UNSIGNED = {1: "B", 3: "H", 4: "L"}
 """Types of a number in Exif, as struct knows them."""
 
+HOLDERS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow has what may hold an orientation. A TIFF has it in its tags."""
+
 NEEDED_APP = (0, 14)
 """Of JPEG's application segments those that say what the colours mean: JFIF's and Adobe's."""
 
@@ -49,6 +52,8 @@ def without_metadata(content: bytes) -> bytes:
 
 def _orientation(image: "Image.Image") -> int:
     """From 1 to 8, or another number, which says nothing."""
+    if not hasattr(image, "tag_v2") and not any(key in image.info for key in HOLDERS):  # as in most small images
+        return 0
     found = 0
     with contextlib.suppress(Exception):  # Pillow raises many kinds for what else is damaged there
         found = image.getexif().get(ORIENTATION, 0)

@@ -353,9 +353,7 @@ def test_a_test_part_may_lack_a_class(tmp_path: Path) -> None:
         data.load("folder", tmp_path, 8)
     shutil.rmtree(tmp_path / "test" / "grey")
     save(tmp_path / "test" / "1.png", np.zeros((4, 4)))
-    with pytest.raises(
-        DataError, match=r"test: none of the class folders is there, but 1 image; expected dark, light"
-    ):
+    with pytest.raises(DataError, match=r"test: none of the class folders is there, but 1 image; expected dark, light"):
         data.load("folder", tmp_path, 8)
 
 
