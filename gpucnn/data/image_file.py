@@ -62,6 +62,8 @@ def decode_image(
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
         opaque = _without_transparency(image)
+        if opaque.mode in ("LAB", "HSV"):  # which Pillow makes RGB of, but not grey
+            opaque = opaque.convert("RGB")
         return opaque if opaque.mode == mode else opaque.convert(mode)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
