@@ -4,6 +4,7 @@ Sources: the formats' specifications: Exif 2.32 (CIPA DC-008), TIFF 6.0, JPEG (I
 """
 
 import contextlib
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def _orientation(image: "Image.Image") -> int:
         found = image.getexif().get(ORIENTATION, 0)
     if found not in range(1, 9):
         exif = image.info.get("exif")
-        found = _orientation_in(exif.removeprefix(b"Exif\0\0")) if isinstance(exif, bytes) else 0
+        found = _orientation_in(re.sub(rb"^(Exif\0\0)+", b"", exif)) if isinstance(exif, bytes) else 0
     return found
 
 
