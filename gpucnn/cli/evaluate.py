@@ -14,7 +14,8 @@ from gpucnn.checks import names_text
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import load_run
-from gpucnn.data.image_folder import comparable, paths_of
+from gpucnn.data.class_folders import comparable
+from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import RunError
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gpucnn.data.image_folder import comparable
+from gpucnn.data.class_folders import comparable
 from gpucnn.errors import ConfigError, DeviceError, RunError, StateError
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import Checkpoint

@@ -251,7 +251,10 @@ def test_validation_is_what_every_epoch_is_measured_on(tmp_path: Path, capsys: p
     command = f"train --data folder --data-dir {tmp_path}/photos --model mlp --epochs 1 --batch-size 2 --device cpu --out {tmp_path}/run"
     assert main(command.split()) == 0
     printed = capsys.readouterr().out
-    assert "4 images, measured on 6 more (train to learn, val for every epoch, test to test), 1 epochs" in printed
+    assert (
+        "4 images, measured on 6 more (train to learn from, val to measure every epoch on, test to test with), 1 epochs"
+        in printed
+    )
     assert printed.splitlines()[-1].endswith("/4)")
 
 
@@ -263,7 +266,7 @@ def test_val_is_tested_with_where_there_is_no_test(tmp_path: Path, capsys: pytes
     command = f"train --data folder --data-dir {tmp_path}/photos --model mlp --epochs 1 --batch-size 2 --device cpu --out {tmp_path}/run"
     assert main(command.split()) == 0
     printed = capsys.readouterr()
-    assert "4 images (train to learn, valid to test), 1 epochs" in printed.out
+    assert "4 images (train to learn from, valid to test with), 1 epochs" in printed.out
     assert "gpucnn train: there is no folder test: valid is what is tested with" in printed.err
 
 
@@ -308,7 +311,7 @@ def test_parts_are_not_taken_for_classes(tmp_path: Path) -> None:
     write_parts(tmp_path / "a", "seg_train", "seg_test", "seg_pred")
     with pytest.raises(
         DataError,
-        match=r"seg_test, seg_train hold folders, no images; if they are parts of the data set, and no classes",
+        match=r"seg_test, seg_train hold folders, no images; if they are parts of the data set, call them train",
     ):
         data.load("folder", tmp_path / "a", 8)
     write_parts(tmp_path / "b", "train", "test")
@@ -361,15 +364,15 @@ def test_a_class_of_one_image(tmp_path: Path) -> None:
     write_two_classes(tmp_path, 5, 8)
     save(tmp_path / "lone" / "1.png", np.zeros((4, 4)))
     notes = data.load("folder", tmp_path, 8).notes
-    assert notes[0] == "there is one image alone of lone"
+    assert notes[0] == "there is only one image of lone"
     assert notes[1] in [
-        f"so few are there of lone that none is left {purpose}" for purpose in ("to learn from", "to test with")
+        f"there are too few images of lone: none is left {purpose}" for purpose in ("to learn from", "to test with")
     ]
     assert len(notes) == 2
     for part in ("train", "test"):
         shutil.copytree(tmp_path / "dark", tmp_path / "parts" / part / "dark")
         shutil.copytree(tmp_path / "lone", tmp_path / "parts" / part / "lone")
-    assert data.load("folder", tmp_path / "parts", 8).notes == ("train has one image alone of lone",)
+    assert data.load("folder", tmp_path / "parts", 8).notes == ("train has only one image of lone",)
 
 
 def test_a_thousand_classes_do_not_fill_the_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -388,6 +391,7 @@ def test_a_thousand_classes_do_not_fill_the_screen(tmp_path: Path, capsys: pytes
 def test_a_folder_in_a_folder_is_named(tmp_path: Path) -> None:
     write_two_classes(tmp_path / "photos", 1, 8)
     with pytest.raises(
-        DataError, match=r"one class folder, photos; expected two or more, .*: DIR/CLASS/\*.png, or DIR/train/CLASS"
+        DataError,
+        match=r"one class folder, photos; expected two or more, .*: DIR/CLASS/\*.png, or DIR/train/CLASS.*; or give .*/photos, which has folders in it$",
     ):
         data.load("folder", tmp_path, 8)
