@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpucnn.checks import shape_text
-from gpucnn.data.image_kind import what_to_do
+from gpucnn.data.image_kind import reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
@@ -107,6 +107,8 @@ def _array_in(path: Path, content: bytes) -> np.ndarray:
 
 def _opened(content: bytes) -> "Image.Image":
     """The image in a file's content, loaded and upright. Raises what Pillow does."""
+    if content[4:8] == b"ftyp":  # AVIF or HEIF
+        reads_heif()
     with quiet_reading():
         try:
             return _loaded(content)

@@ -45,7 +45,7 @@ def suffixes() -> tuple[str, ...]:
     """The ends of the names of image files that can be read here, in small letters: the same for training and prediction."""
     from PIL import features
 
-    there = [suffix for suffix, library in OPTIONAL.items() if features.check(library)]
+    there = [suffix for suffix, library in OPTIONAL.items() if library in features.modules and features.check(library)]
     return tuple(sorted([*ALWAYS, *there, *(HEIF if reads_heif() else ())]))
 
 

@@ -4,6 +4,7 @@ Sources: the formats' specifications: Exif 2.32 (CIPA DC-008), TIFF 6.0, JPEG (I
 """
 
 import contextlib
+import functools
 import re
 import struct
 import zlib
@@ -107,24 +108,25 @@ def _stripped_png(content: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _stripped_tiff(order: str) -> Callable[[bytes], bytes]:
-    def strip(content: bytes) -> bytes:
-        """With every tag that pixels do not need turned into one that nobody knows."""
-        changed = bytearray(content)
-        (start,) = struct.unpack_from(f"{order}L", content, 4)
-        (count,) = struct.unpack_from(f"{order}H", content, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            if struct.unpack_from(f"{order}H", content, place)[0] not in TIFF_NEEDED:
-                struct.pack_into(f"{order}HHLL", changed, place, 65000, 1, 1, 0)
-        return bytes(changed)
-
-    return strip
+def _stripped_tiff(content: bytes, order: str, is_big: bool) -> bytes:
+    """With every tag that pixels do not need turned into one that nobody knows."""
+    changed = bytearray(content)
+    place, number, entry = (8, "Q", "HHQQ") if is_big else (4, "L", "HHLL")
+    (start,) = struct.unpack_from(f"{order}{number}", content, place)
+    (count,) = struct.unpack_from(f"{order}{'Q' if is_big else 'H'}", content, start)
+    first, size = start + (8 if is_big else 2), struct.calcsize(f"={entry}")
+    for place in range(first, first + min(count, len(content)) * size, size):
+        if struct.unpack_from(f"{order}H", content, place)[0] not in TIFF_NEEDED:
+            struct.pack_into(f"{order}{entry}", changed, place, 65000, 1, 1, 0)
+    return bytes(changed)
 
 
 STRIPPED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\xff\xd8\xff": _stripped_jpeg,
     b"\x89PNG\r\n\x1a\n": _stripped_png,
-    b"II*\0": _stripped_tiff("<"),
-    b"MM\0*": _stripped_tiff(">"),
+    b"II*\0": functools.partial(_stripped_tiff, order="<", is_big=False),
+    b"MM\0*": functools.partial(_stripped_tiff, order=">", is_big=False),
+    b"II+\0": functools.partial(_stripped_tiff, order="<", is_big=True),
+    b"MM\0+": functools.partial(_stripped_tiff, order=">", is_big=True),
 }
 """How files that begin so are stripped."""

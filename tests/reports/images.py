@@ -21,7 +21,7 @@ from gpucnn.cli.main import main
 from gpucnn.data import ImageFolder, Preprocess, read_image
 from gpucnn.errors import ConfigError, DataError
 from gpucnn.training import RunConfig
-from tests.data.image_files import save, write_two_classes
+from tests.data.image_files import pillow_heif, save, write_two_classes
 from tests.data.test_image_metadata import KINDS, PIXELS, exif
 from tests.reports.report import Report
 
@@ -156,7 +156,8 @@ def _told(name: str, said: str) -> Callable[[Path], None]:
         write_two_classes(folder, 5, 8)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
-        splits = data.load("folder", folder, 8)
+        with pillow_heif():
+            splits = data.load("folder", folder, 8)
         assert splits.class_names == ("dark", "light")
         assert splits.notes == (said,)
 
@@ -255,7 +256,7 @@ def _thousand_classes(folder: Path) -> None:
 def _predict_and_train_read_alike(folder: Path) -> None:
     write_two_classes(folder / "images", 5, 8)
     Image.new("L", (8, 8)).save(folder / "images" / "dark" / "scan.jfif", "JPEG")
-    (folder / "images" / "dark" / "phone.heic").write_bytes(b"")
+    (folder / "images" / "dark" / "notes.txt").write_bytes(b"")
     command = (
         "train --data folder --data-dir images --model mlp --epochs 1 --batch-size 4 --device cpu --quiet --out run"
     )
