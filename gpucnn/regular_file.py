@@ -1,9 +1,10 @@
 """Regular files, read so that nothing waits for ever: not for who may write into a named pipe, nor for a dead drive."""
 
 import errno
+import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
@@ -14,6 +15,9 @@ ANSWER_SECONDS = 60.0
 
 CHUNK = 1 << 24
 """Bytes that are asked for at once."""
+
+AT_ONCE = 8
+"""So many files are read at once: to wait for another thread takes longer than to read a small file."""
 
 KINDS = {
     stat.S_IFIFO: "named pipe",
@@ -30,7 +34,7 @@ class TimedCalls:
     """Calls of the operating system, each with a time limit. In a `with` statement.
 
     They are made in another thread, since one that waits for a dead drive cannot be woken, not even by a signal. It ends
-    with the `with` statement, or else with the process.
+    with the `with` statement, or, if it still waits then, with the process.
     """
 
     def __init__(self) -> None:
@@ -38,6 +42,7 @@ class TimedCalls:
         self._answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self._thread = Thread(target=self._work, name="gpucnn files", daemon=True)
         self._is_waiting = False
+        self._progress = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,18 +56,34 @@ class TimedCalls:
             self._thread.join()
 
     def __call__(self, path: str | os.PathLike[str], call: Callable[[], T]) -> T:
-        """What `call`, which is about `path`, returns or raises. TimeoutError if there is no answer in `ANSWER_SECONDS`."""
+        """What `call`, which is about `path`, returns or raises.
+
+        TimeoutError if there is neither an answer in `ANSWER_SECONDS` nor any progress.
+        """
         self._is_waiting = True
         self._calls.put(call)
-        try:
-            answer, error = self._answers.get(timeout=ANSWER_SECONDS)
-        except Empty:
-            reason = f"no answer in {ANSWER_SECONDS:g} seconds; is its drive, or the network, still there?"
-            raise TimeoutError(errno.ETIMEDOUT, reason, os.fspath(path)) from None
+        while True:
+            before = self._progress
+            try:
+                answer, error = self._answers.get(timeout=ANSWER_SECONDS)
+                break
+            except Empty:
+                if self._progress == before:
+                    reason = f"no answer in {ANSWER_SECONDS:g} seconds; is its drive, or the network, still there?"
+                    raise TimeoutError(errno.ETIMEDOUT, reason, os.fspath(path)) from None
         self._is_waiting = False
         if error is not None:
             raise error
         return answer  # type: ignore[no-any-return]
+
+    def read_each(self, paths: Sequence[str | os.PathLike[str]]) -> Iterator[bytes]:
+        """The contents of regular files, each as `read_regular` has it."""
+        for start in range(0, len(paths), AT_ONCE):
+            some = paths[start : start + AT_ONCE]
+            for content in self(some[0], functools.partial(self._read_some, some)):
+                if isinstance(content, OSError):
+                    raise content
+                yield content
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -70,6 +91,28 @@ class TimedCalls:
                 self._answers.put((call(), None))
             except BaseException as error:
                 self._answers.put((None, error))
+
+    def _read_some(self, paths: Sequence[str | os.PathLike[str]]) -> list[bytes | OSError]:
+        """As many as can be read: what comes after an error is not asked for."""
+        contents: list[bytes | OSError] = []
+        for path in paths:
+            try:
+                contents.append(self._read(path))
+            except OSError as error:
+                return [*contents, error]
+        return contents
+
+    def _read(self, path: str | os.PathLike[str]) -> bytes:
+        self._progress += 1
+        with _open(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            parts = [file.read(min(size, CHUNK) or CHUNK)]  # some drives call the size of every file 0
+            if len(parts[0]) == size <= CHUNK:
+                return parts[0]
+            while parts[-1]:
+                self._progress += 1
+                parts.append(file.read(CHUNK))
+        return b"".join(parts)
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -82,30 +125,10 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         return timed(path, lambda: _open(path))
 
 
-def read_regular(path: str | os.PathLike[str], timed: TimedCalls | None = None) -> bytes:
-    """The content of a regular file, read with `timed`, which need not be made for each file. Raises what `open_regular` does."""
-    if timed is None:
-        with TimedCalls() as timed:
-            return read_regular(path, timed)
-    content, file = timed(path, lambda: _beginning(path))
-    if file is None:
-        return content
-    parts = [content]
-    while parts[-1]:
-        parts.append(timed(path, lambda: file.read(CHUNK)))
-    timed(path, file.close)  # there, too: it would wait for a read that has not come to an end
-    return b"".join(parts)
-
-
-def _beginning(path: str | os.PathLike[str]) -> tuple[bytes, BinaryIO | None]:
-    """What of a file is read at once, and the file, unless that was all of it."""
-    file = _open(path)
-    size = os.fstat(file.fileno()).st_size
-    content = file.read(min(size, CHUNK) or CHUNK)  # some drives call the size of every file 0
-    if len(content) == size <= CHUNK:
-        file.close()
-        return content, None
-    return content, file
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The content of a regular file. Raises what `open_regular` does."""
+    with TimedCalls() as timed:
+        return next(timed.read_each([path]))
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:

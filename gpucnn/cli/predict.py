@@ -100,10 +100,11 @@ def _found(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Counter[str
                     problems[path] = str(cannot_be_listed(Path(path), error))
                 files.append(path)
                 continue
-            left_out += found.left_out
             named = {file: os.path.join(path, file.relative_to(path)) for file in (*found.images, *found.problems)}
             problems |= {named[file]: f"{named[file]}: {problem}" for file, problem in found.problems.items()}
-            if not named:
+            if named:
+                left_out += found.left_out
+            else:
                 problems[path] = _no_images(path, found.left_out)
             files += named.values() or [path]
     return files, problems, left_out
@@ -164,8 +165,8 @@ def write_csv(path: str, found: Sequence[Prediction], top: int) -> None:
 
 
 def _no_images(folder: str, left_out: Mapping[str, int]) -> str:
-    reason = f" ({text})" if (text := left_out_text(left_out)) else ""
-    return f"{folder}: no images in this folder{reason}; give a folder with files that end in .png, .jpg or .npy"
+    wrong = f"{folder}: no images in this folder; give a folder with files that end in .png, .jpg or .npy"
+    return "; ".join(text for text in (wrong, left_out_text(left_out)) if text)
 
 
 def _answers(trained: TrainedRun, chosen: Choice, raw: np.ndarray, top: int) -> list[tuple[tuple[str, float], ...]]:

@@ -93,7 +93,11 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
 
 def _folders(splits: Splits) -> str:
     """What a folder's parts are for, by name."""
-    parts = [("to learn", splits.train), ("for every epoch", splits.validation), ("to test", splits.test)]
+    parts = [
+        ("to learn from", splits.train),
+        ("to measure every epoch on", splits.validation),
+        ("to test with", splits.test),
+    ]
     return (
         f" ({', '.join(f'{part.folder.name} {purpose}' for purpose, part in parts if isinstance(part, ImageFolder))})"
     )

@@ -24,7 +24,7 @@ def notes_on_parts(parts: Parts, images: Sequence[ImageFolder]) -> tuple[str, ..
         if missing := _of_count(0, one, one.class_names):
             lines.append(f"{name} has no images of {missing}")
     if alone := _of_count(1, images[0], images[0].class_names):
-        lines.append(f"{names[0]} has one image alone of {alone}")
+        lines.append(f"{names[0]} has only one image of {alone}")
     return tuple(line for line in lines if line)
 
 
@@ -32,10 +32,10 @@ def notes_on_split(images: ImageFolder, train: Dataset, test: Dataset) -> tuple[
     """The lines about a folder of classes, which was split in two."""
     lines = [left_out_text(images.left_out)]
     if alone := _of_count(1, images, images.class_names):
-        lines.append(f"there is one image alone of {alone}")
+        lines.append(f"there is only one image of {alone}")
     for part, purpose in ((train, "to learn from"), (test, "to test with")):
         if missing := _of_count(0, part, images.class_names):
-            lines.append(f"so few are there of {missing} that none is left {purpose}")
+            lines.append(f"there are too few images of {missing}: none is left {purpose}")
     return tuple(line for line in lines if line)
 
 

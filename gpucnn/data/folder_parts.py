@@ -13,8 +13,8 @@ from gpucnn.regular_file import TimedCalls
 
 NAMES = {
     "train": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
 }
 """What each part may be called, in any case, and with "set", "data" or "images" behind it."""
 

@@ -4,18 +4,19 @@ import contextlib
 import io
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpucnn.checks import as_path, shape_text, value_text
-from gpucnn.data.image_kind import what_to_do
+from gpucnn.data.image_kind import reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import ArgumentError, DataError
-from gpucnn.regular_file import TimedCalls, open_regular, read_regular
+from gpucnn.regular_file import read_regular
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,26 +42,30 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
 
 
-def decode_image(path: str | os.PathLike[str], channels: int, timed: TimedCalls | None = None) -> "Image.Image":
+def decode_image(
+    path: str | os.PathLike[str], channels: int, read: Callable[[Path], bytes] = read_regular
+) -> "Image.Image":
     """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 
-    What is transparent becomes dark. Of several frames it is the first. Any thread may call it; `timed` is for many files,
-    see `read_regular`. DataError, which names the file, if it cannot be read.
+    What is transparent becomes dark. Of several frames it is the first. Any thread may call it. `read` gives the content of
+    the file. DataError, which names the file, if it cannot be read.
     """
     from PIL import Image
 
     path, mode = as_path(path, "path"), "L" if channels == 1 else "RGB"
     content = b""
     try:
+        # From memory: Pillow reads many small pieces, and as many bytes as a damaged header promises.
+        content = read(path)
         if path.suffix.lower() == ".npy":
-            image = Image.fromarray(_bytes_of(path, _array_in(path)))
+            image = Image.fromarray(_bytes_of(path, _array_in(path, content)))
         else:
-            # From memory: Pillow reads many small pieces, and as many bytes as a damaged header promises.
-            content = read_regular(path, timed)
             image = _opened(content)
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
         opaque = _without_transparency(image)
+        if opaque.mode in ("LAB", "HSV"):  # which Pillow makes RGB of, but not grey
+            opaque = opaque.convert("RGB")
         return opaque if opaque.mode == mode else opaque.convert(mode)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
@@ -83,15 +88,16 @@ def _planes(image: "Image.Image") -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _array_in(path: Path) -> np.ndarray:
+def _array_in(path: Path, content: bytes) -> np.ndarray:
     """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
-    with open_regular(path) as file, quiet_reading():
+    file = io.BytesIO(content)
+    with quiet_reading():
         version = np.lib.format.read_magic(file)
         # Later versions are for dtypes that take pages to describe, and their headers have any length.
         if version != (1, 0):
             raise ValueError(f".npy format {version[0]}.{version[1]}, which no image needs")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        promised, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+        promised, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
         if not 0 <= promised <= there:
             raise DataError(
                 f"{path}: the header promises {shape_text(shape)} of {dtype}, {promised:,} bytes, the file has {there:,}; it "
@@ -103,6 +109,8 @@ def _array_in(path: Path) -> np.ndarray:
 
 def _opened(content: bytes) -> "Image.Image":
     """The image in a file's content, loaded and upright. Raises what Pillow does."""
+    if content[4:8] == b"ftyp":  # AVIF or HEIF
+        reads_heif()
     with quiet_reading():
         try:
             return _loaded(content)

@@ -3,7 +3,6 @@
 import copy
 import os
 import threading
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any, Self
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, to_device, to_host
-from gpucnn.checks import as_count, as_function, as_path, is_int, is_printed, names_text, value_text
+from gpucnn.checks import as_count, as_function, as_path, is_int, names_text, value_text
+from gpucnn.data.class_folders import class_folders
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.folder_parts import LAYOUTS, parts_among
 from gpucnn.data.image_file import centre_crop, decode_image
 from gpucnn.data.image_kind import suffixes
-from gpucnn.data.image_listing import BESIDE, Entry, cannot_be_listed, entries, left_out_text, list_images
+from gpucnn.data.image_listing import BESIDE, cannot_be_listed, entries, left_out_text, list_images
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -121,13 +121,13 @@ class ImageFolder:
         with TimedCalls() as timed:
             try:
                 inside = entries(self.folder, timed)
+                folders = class_folders(self.folder, inside, class_names, timed)
             except (FileNotFoundError, NotADirectoryError):
                 raise DataError(
                     f"{self.folder}: no such folder; name the one that holds a folder of images for each class"
                 ) from None
             except OSError as error:
                 raise cannot_be_listed(self.folder, error) from None
-            folders = _class_folders(self.folder, inside, class_names, timed)
             for entry in inside:
                 if not entry.is_folder:
                     self.left_out[BESIDE if entry.is_image else entry.label] += 1
@@ -161,15 +161,17 @@ class ImageFolder:
         images = np.empty((len(indices), *self._shape), np.uint8)
         is_known = self._decoded.copy_to(images, indices)
         if not is_known.all():
+            places = np.flatnonzero(~is_known)
             with TimedCalls() as timed:
-                for place in np.flatnonzero(~is_known):
-                    images[place] = self._decode(int(indices[place]), timed)
+                contents = timed.read_each([self.paths[index] for index in indices[places]])
+                for place in places:
+                    images[place] = self._decode(int(indices[place]), lambda _: next(contents))
         return images
 
-    def _decode(self, index: int, timed: TimedCalls) -> np.ndarray:
+    def _decode(self, index: int, read: Callable[[Path], bytes]) -> np.ndarray:
         """One raw image from its file."""
         try:
-            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], timed), self._shape[1])
+            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], read), self._shape[1])
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None
         self._decoded.keep(index, pixels)
@@ -226,78 +228,3 @@ def whole_of(dataset: Dataset) -> Dataset:
     while isinstance(dataset, Subset):
         dataset = dataset.parent
     return dataset
-
-
-def _class_folders(
-    folder: Path, inside: Sequence[Entry], expected: Sequence[str] | None, timed: TimedCalls
-) -> dict[str, Path]:
-    """Where the images of each class are, in the order of their labels. Those of `expected` need not all be there."""
-    found = [entry.path for entry in inside if entry.is_folder]
-    _check_names(folder, [path.name for path in found])
-    if expected is None:
-        if len(found) < 2:
-            raise DataError(f"{folder}: {_too_few(folder, inside)}")
-        _check_no_parts(folder, found, timed)
-        return {path.name: path for path in found}
-    places = {comparable(path.name): path for path in found}
-    known = {comparable(name) for name in expected}
-    missing = [name for name in expected if comparable(name) not in places]
-    unknown = [path.name for path in found if comparable(path.name) not in known]
-    if unknown:
-        raise DataError(
-            f"{folder}: has folders that are no classes of the training images: {names_text(unknown)}; rename or remove them; "
-            f"the classes are {names_text(expected)}"
-        )
-    if len(missing) == len(expected):
-        raise DataError(
-            f"{folder}: none of the class folders is there{_images_beside(inside)}; expected {names_text(expected)}"
-        )
-    return {name: places.get(comparable(name), folder / name) for name in expected}
-
-
-def _check_names(folder: Path, names: Sequence[str]) -> None:
-    """DataError for a class folder whose name does not print, and for two that print the same."""
-    for name in names:
-        if not all(map(is_printed, name)) or not any(map(_is_visible, name)):
-            raise DataError(f"{folder}: {name!a} cannot be printed as the name of a class; rename the folder")
-    alike = Counter(map(comparable, names))
-    for name in names:
-        if alike[comparable(name)] > 1:
-            raise DataError(
-                f"{folder}: two class folders are called {name}, written in two ways of Unicode, as macOS and others do; put "
-                f"their images into one"
-            )
-
-
-def _is_visible(letter: str) -> bool:
-    return not letter.isspace() and unicodedata.category(letter) not in ("Cf", "Mn", "Me")
-
-
-def comparable(name: str) -> str:
-    """A name as it is the same on every system: macOS takes letters apart from their accents."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _check_no_parts(folder: Path, found: Sequence[Path], timed: TimedCalls) -> None:
-    """DataError if folders are parts of a data set by their names, and hold class folders rather than images."""
-    parts = parts_among([path.name for path in found])
-    if parts and not any(entry.is_image for name in parts for entry in entries(folder / name, timed)):
-        raise DataError(
-            f"{folder}: {names_text(parts)} hold folders, no images; if they are parts of the data set, and no classes, call "
-            f"them train, val and test: {LAYOUTS}"
-        )
-
-
-def _too_few(folder: Path, inside: Sequence[Entry]) -> str:
-    """What is wrong with a folder that has no two class folders, and what would be right."""
-    found = [entry.name for entry in inside if entry.is_folder]
-    classes = f"one class folder, {found[0]}" if found else "no class folders in it"
-    return (
-        f"{classes}{_images_beside(inside)}; expected two or more, with the images of one class in each, "
-        f"e.g. {folder / 'cat' / '1.png'} and {folder / 'dog' / '1.png'}; or the same in parts: {LAYOUTS}"
-    )
-
-
-def _images_beside(inside: Sequence[Entry]) -> str:
-    count = sum(entry.is_image for entry in inside)
-    return f", but {count:,} image{'s' if count > 1 else ''}" if count else ""

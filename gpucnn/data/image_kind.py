@@ -33,7 +33,7 @@ BEGINNINGS = {
 }
 OTHERS = {
     rb"version https://git-lfs": "it is a pointer to the image; git lfs pull fetches it",
-    rb"\s*<(!doctype|html|\?xml)(?i:)": "it is a web page, as some servers send for an error; download it again",
+    rb"(?i:\s*<(!doctype|html|\?xml))": "it is a web page, as some servers send for an error; download it again",
     rb"%PDF": "it is a PDF; save its pages as PNG",
     rb"PK\x03\x04": "it is a zip archive; unpack it",
 }
@@ -45,7 +45,7 @@ def suffixes() -> tuple[str, ...]:
     """The ends of the names of image files that can be read here, in small letters: the same for training and prediction."""
     from PIL import features
 
-    there = [suffix for suffix, library in OPTIONAL.items() if features.check(library)]
+    there = [suffix for suffix, library in OPTIONAL.items() if library in features.modules and features.check(library)]
     return tuple(sorted([*ALWAYS, *there, *(HEIF if reads_heif() else ())]))
 
 

@@ -133,8 +133,8 @@ def left_out_text(left_out: Mapping[str, int]) -> str:
 
 
 def cannot_be_listed(folder: Path, error: OSError) -> DataError:
-    """The error for a folder that cannot be listed."""
-    return DataError(f"{folder}: cannot be listed ({error.strerror or error})")
+    """The error for a folder that cannot be listed, or for the one within it that `error` names."""
+    return DataError(f"{error.filename or folder}: cannot be listed ({error.strerror or error})")
 
 
 def _counted(label: str, count: int) -> str:

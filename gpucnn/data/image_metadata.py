@@ -4,6 +4,8 @@ Sources: the formats' specifications: Exif 2.32 (CIPA DC-008), TIFF 6.0, JPEG (I
 """
 
 import contextlib
+import functools
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 ORIENTATION = 0x0112
 UNSIGNED = {1: "B", 3: "H", 4: "L"}
 """Types of a number in Exif, as struct knows them."""
+
+HOLDERS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow has what may hold an orientation. A TIFF has it in its tags."""
 
 NEEDED_APP = (0, 14)
 """Of JPEG's application segments those that say what the colours mean: JFIF's and Adobe's."""
@@ -49,12 +54,14 @@ def without_metadata(content: bytes) -> bytes:
 
 def _orientation(image: "Image.Image") -> int:
     """From 1 to 8, or another number, which says nothing."""
+    if not hasattr(image, "tag_v2") and not any(key in image.info for key in HOLDERS):  # as in most small images
+        return 0
     found = 0
     with contextlib.suppress(Exception):  # Pillow raises many kinds for what else is damaged there
         found = image.getexif().get(ORIENTATION, 0)
     if found not in range(1, 9):
         exif = image.info.get("exif")
-        found = _orientation_in(exif.removeprefix(b"Exif\0\0")) if isinstance(exif, bytes) else 0
+        found = _orientation_in(re.sub(rb"^(Exif\0\0)+", b"", exif)) if isinstance(exif, bytes) else 0
     return found
 
 
@@ -101,24 +108,25 @@ def _stripped_png(content: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _stripped_tiff(order: str) -> Callable[[bytes], bytes]:
-    def strip(content: bytes) -> bytes:
-        """With every tag that pixels do not need turned into one that nobody knows."""
-        changed = bytearray(content)
-        (start,) = struct.unpack_from(f"{order}L", content, 4)
-        (count,) = struct.unpack_from(f"{order}H", content, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            if struct.unpack_from(f"{order}H", content, place)[0] not in TIFF_NEEDED:
-                struct.pack_into(f"{order}HHLL", changed, place, 65000, 1, 1, 0)
-        return bytes(changed)
-
-    return strip
+def _stripped_tiff(content: bytes, order: str, is_big: bool) -> bytes:
+    """With every tag that pixels do not need turned into one that nobody knows."""
+    changed = bytearray(content)
+    place, number, entry = (8, "Q", "HHQQ") if is_big else (4, "L", "HHLL")
+    (start,) = struct.unpack_from(f"{order}{number}", content, place)
+    (count,) = struct.unpack_from(f"{order}{'Q' if is_big else 'H'}", content, start)
+    first, size = start + (8 if is_big else 2), struct.calcsize(f"={entry}")
+    for place in range(first, first + min(count, len(content)) * size, size):
+        if struct.unpack_from(f"{order}H", content, place)[0] not in TIFF_NEEDED:
+            struct.pack_into(f"{order}{entry}", changed, place, 65000, 1, 1, 0)
+    return bytes(changed)
 
 
 STRIPPED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\xff\xd8\xff": _stripped_jpeg,
     b"\x89PNG\r\n\x1a\n": _stripped_png,
-    b"II*\0": _stripped_tiff("<"),
-    b"MM\0*": _stripped_tiff(">"),
+    b"II*\0": functools.partial(_stripped_tiff, order="<", is_big=False),
+    b"MM\0*": functools.partial(_stripped_tiff, order=">", is_big=False),
+    b"II+\0": functools.partial(_stripped_tiff, order="<", is_big=True),
+    b"MM\0+": functools.partial(_stripped_tiff, order=">", is_big=True),
 }
 """How files that begin so are stripped."""

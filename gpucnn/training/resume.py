@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gpucnn.data.catalog import FOLDER, folder_of
-from gpucnn.data.image_folder import comparable
+from gpucnn.data.class_folders import comparable
 from gpucnn.errors import ConfigError, DeviceError, RunError, StateError
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import Checkpoint

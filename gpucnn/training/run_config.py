@@ -76,7 +76,7 @@ class RunConfig:
     data_dir: str | None = _setting(
         None, Optional(Text(), "default"), "model and data", "DIR",
         "the folder of the data set's files (default: data/NAME); of data folder: train/CLASS and test/CLASS with image "
-        "files, or just CLASS, and a fifth of the images is for testing",
+        "files, and perhaps val/CLASS, on which every epoch is then measured; or just CLASS, and a fifth of the images is for testing",
     )  # fmt: skip
     image_size: int | None = _setting(
         None, Optional(COUNT, "default"), "model and data", "N",

@@ -14,7 +14,6 @@ from gpucnn.backend import choose_device, to_host
 from gpucnn.data import DataLoader, ImageFolder, image_folder, split
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, DataError
-from gpucnn.regular_file import TimedCalls
 from gpucnn.training import Trainer
 from tests.backends import Backend
 from tests.data.image_files import save, write_two_classes
@@ -125,9 +124,9 @@ def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     decoded: list[str] = []
     decode = image_folder.decode_image
 
-    def counting(path: Path, channels: int, timed: TimedCalls) -> Image.Image:
+    def counting(path: Path, channels: int, read: Callable[[Path], bytes]) -> Image.Image:
         decoded.append(path.name)
-        return decode(path, channels, timed)
+        return decode(path, channels, read)
 
     monkeypatch.setattr(image_folder, "decode_image", counting)
     return decoded
