@@ -13,6 +13,7 @@ from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import load_run
+from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import RunError
 from gpucnn.training import RunFolder, evaluate
@@ -46,7 +47,11 @@ def run(options: argparse.Namespace) -> None:
     name, preprocess = trained.config["data"], trained.preprocess
     data_dir = options.data_dir or trained.config.get("data_dir")
     splits = data.load(
-        name, None if data_dir is None else str(data_dir), preprocess.image_size, trained.config.get("mode")
+        name,
+        None if data_dir is None else str(data_dir),
+        preprocess.image_size,
+        trained.config.get("mode"),
+        trained.config.get("background", AUTO),
     )
     if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
         config_file = RunFolder(options.run_folder).config_file

@@ -11,6 +11,7 @@ from gpucnn.checks import matching, nearest
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
+from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
@@ -63,16 +64,19 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     read: Callable[[Path], Arrays]
     augment: Augment | None = None
+    is_light_on_dark: bool = False
 
 
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 _SOURCES = {
     "digits": Source(
         1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: Arrays(*digits.read_digits()),
-        RandomShift(2),
+        RandomShift(2), is_light_on_dark=True,
     ),
-    "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.find_mnist),
-    "fashion-mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.find_fashion_mnist),
+    "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.find_mnist, is_light_on_dark=True),
+    "fashion-mnist": Source(
+        1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.find_fashion_mnist, is_light_on_dark=True
+    ),
     "cifar10": Source(
         3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, lambda place: Arrays(*cifar.read_cifar10(place)),
         Compose(RandomFlip(), RandomShift(4)),
@@ -87,7 +91,8 @@ _SOURCES = {
     "svhn": Source(3, svhn.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, svhn.read_svhn),
     **{
         f"emnist-{split}": Source(
-            1, mnist.IMAGE_SIZE, 255, "pad", class_names, functools.partial(emnist.read_emnist, split=split)
+            1, mnist.IMAGE_SIZE, 255, "pad", class_names, functools.partial(emnist.read_emnist, split=split),
+            is_light_on_dark=True,
         )
         for split, class_names in emnist.CLASS_NAMES.items()
     },
@@ -108,29 +113,40 @@ def native_size(name: str) -> int | None:
     return None if name == FOLDER else _SOURCES[name].native_size
 
 
+def is_light_on_dark(name: str) -> bool:
+    """Whether the data set called `name` is known to be light on dark, as MNIST's digits are; a folder's images may be any."""
+    known = matching(name, _SOURCES)
+    return known is not None and _SOURCES[known].is_light_on_dark
+
+
 def load(
     name: str,
     folder: str | os.PathLike[str] | None = None,
     image_size: int | None = None,
     mode: str | None = None,
+    background: str = AUTO,
 ) -> Splits:
     """The data set called `name`, in whatever capitals, its images fitted to `image_size` (by default their own).
 
     `folder` holds its files, or those below it where torchvision or an archive puts them, in any form that is read; it is
     by default data/NAME, and the digits need none. That of the data set "folder" holds train/CLASS
     and test/CLASS with image files, or just CLASS, and then a fifth of the images of each class is for testing, the same
-    every time; it needs an `image_size`, and has a `mode`, "rgb" (default) or "grey".
+    every time; it needs an `image_size`, and has a `mode`, "rgb" (default) or "grey", and a `background`, see `ImageFolder`.
 
-    Raises ArgumentError for an unknown name, a size smaller than the images, or a mode where there is none; DataError if
-    files are missing or damaged.
+    Raises ArgumentError for an unknown name, a size smaller than the images, or a mode or background where there is none;
+    DataError if files are missing or damaged.
     """
     name = _known(name)
     place = Path("data") / name if folder is None else Path(folder)
     if name == FOLDER:
-        return _load_folder(place, image_size, mode or "rgb")
+        return _load_folder(place, image_size, mode or "rgb", background)
     known = _SOURCES[name]
     if mode is not None:
         raise ArgumentError(f'{name}: mode is {mode!r}, but only the data set "folder" has one; leave it out')
+    if background != AUTO:
+        raise ArgumentError(
+            f'{name}: background is {background!r}, but only the data set "folder" has transparent images; leave it out'
+        )
     size = known.native_size if image_size is None else image_size
     preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
     arrays = known.read(place)
@@ -155,17 +171,17 @@ def _known(name: str) -> str:
     return found
 
 
-def _load_folder(folder: Path, image_size: int | None, mode: str) -> Splits:
+def _load_folder(folder: Path, image_size: int | None, mode: str, background: str) -> Splits:
     if image_size is None:
         raise ArgumentError("image_size: the images of a folder may have any; give the one to bring them to, e.g. 32")
     train: Part
     test: Part
     if _has_both_parts(folder):
-        train = ImageFolder(folder / "train", image_size, mode)
-        test = ImageFolder(folder / "test", image_size, mode, class_names=train.class_names)
+        train = ImageFolder(folder / "train", image_size, mode, background=background)
+        test = ImageFolder(folder / "test", image_size, mode, class_names=train.class_names, background=background)
         known = train
     else:
-        known = ImageFolder(folder, image_size, mode)
+        known = ImageFolder(folder, image_size, mode, background=background)
         train, test = split(known, 1 - TEST_SHARE)
     augment = Compose(RandomFlip(), RandomShift(4)) if mode == "rgb" else None
     assert isinstance(known.preprocess, Preprocess), "its own, as none was given"

@@ -9,24 +9,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpucnn.checks import shape_text
+from gpucnn.data.ink import has_dark_ink
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
-from gpucnn.errors import DataError
+from gpucnn.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarray:
+AUTO = "auto"
+BACKGROUNDS = (AUTO, "white", "black")
+"""What is behind the transparent parts of an image; auto is white where most of what is to be seen is dark, else black."""
+
+
+def read_image(path: str | os.PathLike[str], preprocess: Preprocess, background: str = AUTO) -> np.ndarray:
     """The image in a PNG, JPEG or other file that Pillow reads, or in a .npy array, as raw (1, C, size, size).
 
     It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the
     square, or cut out of the middle. An array is (H, W), (C, H, W) or (H, W, C), of bytes from 0 to 255 or floats from 0
-    to 1. Raises DataError, which names the file, if it is none of these.
+    to 1. `background`: "auto", "white" or "black", what is behind transparent parts. Raises DataError, which names the
+    file, if it is none of these.
     """
     from PIL import Image
 
-    image, size = decode_image(path, preprocess.channels), preprocess.native_size
+    check_background(background)
+    image, size = decode_image(path, preprocess.channels, background), preprocess.native_size
     if preprocess.fit == "crop":
         pixels = centre_crop(image, size)
     else:
@@ -35,10 +43,10 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
 
 
-def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
+def decode_image(path: str | os.PathLike[str], channels: int, background: str = AUTO) -> "Image.Image":
     """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 
-    What is transparent becomes dark. Any thread may call it. DataError, which names the file, if it cannot be read.
+    What is transparent shows the `background`, one of BACKGROUNDS. Any thread may call it. DataError, which names the file, if it cannot be read.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -54,7 +62,7 @@ def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
                 image = opened
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
-        return _without_transparency(image).convert("L" if channels == 1 else "RGB")
+        return _without_transparency(image, background).convert("L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
     except DataError:
@@ -129,12 +137,21 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
     return pixels
 
 
-def _without_transparency(image: "Image.Image") -> "Image.Image":
-    """Transparent pixels as dark ones, as the background of the training images is."""
+def check_background(background: str) -> str:
+    """`background`; ArgumentError if it is none of BACKGROUNDS."""
+    if background not in BACKGROUNDS:
+        raise ArgumentError(f'background must be "auto", "white" or "black", got {background!r}')
+    return background
+
+
+def _without_transparency(image: "Image.Image", background: str) -> "Image.Image":
+    """The image on a background of its own."""
     from PIL import Image
 
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
         return image
-    dark = Image.new("RGBA", image.size, (0, 0, 0, 255))
-    dark.alpha_composite(image if image.mode == "RGBA" else image.convert("RGBA"))
-    return dark
+    ink = image if image.mode == "RGBA" else image.convert("RGBA")
+    is_white = background == "white" or (background == AUTO and has_dark_ink(ink))
+    opaque = Image.new("RGBA", image.size, "white" if is_white else "black")
+    opaque.alpha_composite(ink)
+    return opaque

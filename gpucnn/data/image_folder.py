@@ -12,7 +12,7 @@ import numpy as np
 from gpucnn.backend import Array, Device, choose_device, current, to_device, to_host
 from gpucnn.checks import as_count, is_int
 from gpucnn.data.dataset import Batch, Dataset
-from gpucnn.data.image_file import centre_crop, decode_image
+from gpucnn.data.image_file import AUTO, centre_crop, check_background, decode_image
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -36,6 +36,8 @@ class ImageFolder:
       default all that are, sorted.
     - `cache_bytes`: how much of the host's memory decoded images may take; those beyond it are decoded again whenever
       they are asked for.
+    - `background`: what is behind the transparent parts of an image: "white", "black", or "auto", white where most of what
+      is to be seen is dark, else black.
 
     `paths` has the files, sorted within each class, `labels` int64 (N,) their classes. `dataset[5]` is one (image,
     label), `dataset[indices]` a batch of them. Hidden files, those without an image's suffix and those beside the class
@@ -51,6 +53,7 @@ class ImageFolder:
         preprocess: Callable[[Array], Array] | None = None,
         class_names: Sequence[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
+        background: str = AUTO,
     ) -> None:
         if mode not in tuple(CHANNELS):
             raise ArgumentError(f'mode must be "rgb" or "grey", got {mode!r}')
@@ -63,6 +66,7 @@ class ImageFolder:
         self.paths = tuple(path for paths in files for path in paths)
         self.labels: Array = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
         self.preprocess = preprocess or Preprocess(channels, size, size, 255, "crop")
+        self.background = check_background(background)
         self._device = Device()
         self._shape = (channels, size, size)
         # Always the same images: a cache that lets the oldest go would have none left when its turn comes again.
@@ -115,7 +119,7 @@ class ImageFolder:
     def _decode(self, index: int) -> np.ndarray:
         """One raw image from its file, which is kept if its place is in the cache."""
         try:
-            pixels = centre_crop(decode_image(self.paths[index], self._shape[0]), self._shape[1])
+            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], self.background), self._shape[1])
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None
         if index < len(self._cache):
