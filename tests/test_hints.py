@@ -10,7 +10,7 @@ import pytest
 
 from gpucnn import Tensor, layers, models
 from gpucnn import functions as F
-from gpucnn.data import ArrayDataset, CutMix, Mixup, class_weights
+from gpucnn.data import ArrayDataset, CutMix, Mixup, Preprocess, class_weights
 from gpucnn.errors import DataError, GpucnnError, ShapeError, StateError
 from gpucnn.training import ConfusionMatrix
 from gpucnn.training.metrics import Metrics
@@ -86,6 +86,7 @@ IMAGE_TAKERS: dict[str, tuple[Callable[[Any], Any], np.ndarray]] = {
     "Conv2d": (layers.Conv2d(3, 4, 3), X),
     "ConvTranspose2d": (layers.ConvTranspose2d(3, 4, 3), X),
     "BatchNorm2d": (layers.BatchNorm2d(3), X),
+    "GroupNorm": (layers.GroupNorm(3, 3), X),
     "Sequential": (layers.Sequential(layers.Conv2d(3, 4, 3), layers.ReLU()), X),
     "LeNet5": (models.create("lenet5"), GREY),
     "LeNet5 of colours": (models.create("lenet5", in_channels=3), X),
@@ -119,6 +120,18 @@ def test_a_missing_batch_axis_and_channels_last_are_told_with_the_fix(taker: str
     for fix, sentence in words.items():
         with pytest.raises(ShapeError, match=re.escape(sentence)):
             take(wrong[fix])
+
+
+def test_sequences_and_raw_images_have_the_fix_too() -> None:
+    conv = layers.Conv1d(3, 4, 3)
+    with pytest.raises(ShapeError, match=r"got \(3, 8\); add a batch axis: x\[None\]$"):
+        conv(np.zeros((3, 8), np.float32))
+    with pytest.raises(ShapeError, match=r"got \(2, 8, 3\); the axes are N,L,C: x.transpose\(0, 2, 1\)$"):
+        conv(np.zeros((2, 8, 3), np.float32))
+    with pytest.raises(
+        DataError, match=r"raw images \(N, 3, 8, 8\), got \(2, 8, 8, 3\); the axes are N,H,W,C: x.transpose"
+    ):
+        Preprocess(3, 8, 8, 255, "pad")(np.zeros((2, 8, 8, 3), np.uint8))
 
 
 def test_pixels_of_channels_last_do_not_pass_an_mlp_in_another_order() -> None:

@@ -9,6 +9,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count, shape_text
 from gpucnn.data.normalization import as_normalization, normalize
 from gpucnn.errors import ArgumentError, DataError
+from gpucnn.geometry import images_fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,10 @@ class Preprocess:
         """Raw images of bytes, on any device, to the model's; DataError for images of other channels or size."""
         expected = (self.channels, self.native_size, self.native_size)
         if images.ndim != 4 or images.shape[1:] != expected:
-            raise DataError(f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}")
+            fix = images_fix(images.shape, self.channels)
+            raise DataError(
+                f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}{f'; {fix}' if fix else ''}"
+            )
         fitted = self._fitted(xp_of(images).divide(images, np.float32(self.full_scale), dtype=np.float32))
         return fitted if self.mean is None or self.std is None else normalize(fitted, self.mean, self.std)
 
