@@ -227,6 +227,14 @@ def test_a_table_without_labels_is_told_and_a_fifth_of_the_other_tested_on(tmp_p
         assert sorted(together) == sorted(images.reshape(100, -1).tolist())
 
 
+def test_kaggles_test_table_alone(tmp_path: Path) -> None:
+    write_table(tmp_path / "test.csv", GREY, None)
+    with pytest.raises(
+        DataError, match=f"no train.csv in {tmp_path}; put it there, as it has the labels to learn from"
+    ):
+        data.load("mnist", tmp_path)
+
+
 def table(**cells: object) -> bytes:
     lines = [["label", *(f"pixel{place}" for place in range(784))], [1, *[0] * 784], [2, *[255] * 784]]
     for name, value in cells.items():
