@@ -38,25 +38,20 @@ def read_emnist(folder: Path, split: str) -> Arrays:
     names = tuple(
         f"emnist-{split}-{part}-{kind}-ubyte" for part in ("train", "test") for kind in ("images-idx3", "labels-idx1")
     )
-    tables = f"emnist-{split}-train.csv", f"emnist-{split}-test.csv"
+    train, test = f"emnist-{split}-train.csv", f"emnist-{split}-test.csv"
+    classes, first = len(CLASS_NAMES[split]), FIRST_LABEL.get(split, 0)
     forms = (
-        Form(tuple(idx_names(name) for name in names), "", lambda place: _read_files(place, names, split)),
         Form(
-            ((tables[0],), (tables[1],)),
-            " and ".join(tables),
-            lambda place: _read_csv(place / tables[0], place / tables[1], split),
+            tuple(idx_names(name) for name in names), "",
+            lambda place: _turned(read_four(place, names, classes, first)),
         ),
-    )
+        Form(
+            ((train,), (test,)), f"{train} and {test}",
+            lambda place: _turned(read_tables(place / train, place / test, classes, first)),
+        ),
+    )  # fmt: skip
     origin = f'gzip.zip, as NIST has EMNIST, holds them, and torchvision.datasets.EMNIST(split="{split}") downloads it'
     return read_first(folder, ("gzip", "raw", "raw/gzip", "EMNIST/raw", "EMNIST/raw/gzip"), forms, origin)
-
-
-def _read_files(folder: Path, names: tuple[str, ...], split: str) -> Arrays:
-    return _turned(read_four(folder, names, len(CLASS_NAMES[split]), FIRST_LABEL.get(split, 0)))
-
-
-def _read_csv(train: Path, test: Path, split: str) -> Arrays:
-    return _turned(read_tables(train, test, len(CLASS_NAMES[split]), FIRST_LABEL.get(split, 0)))
 
 
 def _turned(arrays: Arrays) -> Arrays:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gpucnn import data, models
-from gpucnn.data import catalog, emnist, read_cifar100
-from gpucnn.data.cifar import COARSE_NAMES, FINE_NAMES
+from gpucnn.data import catalog, emnist
+from gpucnn.data.cifar import COARSE_NAMES, FINE_NAMES, read_cifar100
 from gpucnn.data.mnist import FILES
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.training import RunConfig
