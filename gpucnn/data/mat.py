@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn.checks import shape_text
-from gpucnn.data.npz import LARGEST_DEFLATE_RATIO
+from gpucnn.data.idx import LARGEST_DEFLATE_RATIO
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError, LibraryError
 
