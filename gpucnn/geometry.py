@@ -238,7 +238,12 @@ def conv1d_shape(owner: str, sequence_shape: Shape, weight_shape: Shape, window:
     """
     in_channels = weight_shape[1] * groups
     if len(sequence_shape) != 3 or sequence_shape[1] != in_channels:
-        raise ShapeError(f"{owner}: expected input (N, {in_channels}, L), got {shape_text(sequence_shape)}")
+        fix = ""
+        if len(sequence_shape) == 2 and sequence_shape[0] == in_channels:
+            fix = "; add a batch axis: x[None]"
+        elif len(sequence_shape) == 3 and sequence_shape[2] == in_channels:
+            fix = "; the axes are N,L,C: x.transpose(0, 2, 1)"
+        raise ShapeError(f"{owner}: expected input (N, {in_channels}, L), got {shape_text(sequence_shape)}{fix}")
     return sequence_shape[0], weight_shape[0], _output_length(owner, window, sequence_shape[2])
 
 

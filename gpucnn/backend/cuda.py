@@ -10,6 +10,8 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -67,18 +69,50 @@ def device_count() -> int:
     return 0 if find_problem() is not None else int(cupy().cuda.runtime.getDeviceCount())
 
 
+def in_the_way() -> Path | None:
+    """What `import cupy` finds and is no CuPy: a file or a folder of that name where Python was started, or without a module."""
+    try:
+        spec = PathFinder.find_spec("cupy")
+    except Exception:  # a path that cannot be searched
+        return None
+    if spec is None:
+        return None
+    if spec.origin is None:  # a folder without __init__.py, which Python takes for a package if there is no other
+        return Path(next(iter(spec.submodule_search_locations or ()), "cupy"))
+    place = Path(spec.origin)
+    place = place.parent if place.name == "__init__.py" else place
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    beside = {Path.cwd(), *([] if script is None else [Path(script).resolve().parent])}
+    return place if place.resolve().parent in beside else None
+
+
+def _way_problem() -> Problem | None:
+    """That something is in the way of CuPy, and how it is moved out."""
+    place = in_the_way()
+    if place is None:
+        return None
+    if place.is_dir() and not (place / "__init__.py").exists():
+        return Problem(f"CuPy is not installed, and the folder {place}, which Python takes for it, is none", _INSTALL)
+    return Problem(
+        f"{place} is in the way of CuPy: Python finds it first",
+        "give it another name, or start Python in another folder",
+    )
+
+
 @functools.cache
 def _import_cupy() -> tuple[ModuleType | None, Problem | None]:
     try:
-        return importlib.import_module("cupy"), None
+        module = importlib.import_module("cupy")
+        problem = None if "cuda" in vars(module) else _way_problem()
+        return (module, None) if problem is None else (None, problem)
     except KeyboardInterrupt:
         raise
     except ModuleNotFoundError as error:
         if error.name != "cupy":
-            return None, Problem(f"import cupy raised {_quote(error)}", _INSTALL)
+            return None, _way_problem() or Problem(f"import cupy raised {_quote(error)}", _INSTALL)
         return None, Problem("CuPy is not installed", _INSTALL)
     except BaseException as error:  # a broken CuPy has raised AttributeError, OSError, even SystemExit
-        return None, Problem(
+        return None, _way_problem() or Problem(
             f"import cupy raised {_quote(error)}",
             f"pip uninstall -y cupy cupy-cuda12x cupy-cuda13x, then {_INSTALL}",
         )

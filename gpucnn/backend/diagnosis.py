@@ -78,7 +78,9 @@ def _driver(installed: Installation) -> Iterator[Finding]:
 def _distributions(installed: Installation) -> Iterator[Finding]:
     value = ", ".join(f"{name} {version}" for name, version in installed.distributions.items())
     if not installed.has_cupy:
-        yield Finding("CuPy", "not installed", fix=installed.install)
+        place = cuda.in_the_way()
+        beside = "" if place is None else f"; the folder {place}, which Python takes for it, is none"
+        yield Finding("CuPy", f"not installed{beside}", fix=installed.install)
     elif len(installed.distributions) > 1:
         yield Finding("CuPy", value, "each overwrites files of the other", installed.reinstall)
     elif 0 < installed.driver_cuda // 1000 < installed.wheel_cuda:
@@ -99,8 +101,9 @@ def _cupy(installed: Installation) -> Iterator[Finding]:
         try:
             cupy: Any = cuda.cupy()
         except DeviceError as error:  # one of its causes is a cache that cannot be written
-            cause = str(error).partition("; fix: ")[0]
-            yield Finding("import cupy", "fails", cause, cache.fix or installed.reinstall)
+            cause, _, fix = str(error).partition("; fix: ")
+            fix = fix if cuda.in_the_way() else cache.fix or installed.reinstall
+            yield Finding("import cupy", "fails", cause, fix)
             return
     texts = [f", warns: {' '.join(str(warning.message).split())}" for warning in caught]
     yield Finding("import cupy", f"works, version {getattr(cupy, '__version__', 'not known')}{''.join(texts)}")

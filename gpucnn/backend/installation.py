@@ -27,7 +27,10 @@ class Installation:
 
     @functools.cached_property
     def has_cupy(self) -> bool:
-        return bool(self.distributions) or importlib.util.find_spec("cupy") is not None
+        if self.distributions:
+            return True
+        spec = importlib.util.find_spec("cupy")
+        return spec is not None and spec.origin is not None  # a folder of that name without a module has none
 
     @property
     def wheel_cuda(self) -> int:

@@ -14,6 +14,7 @@ from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import TrainedRun, load_run
 from gpucnn.data.catalog import FOLDER, folder_of
+from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, RunError
 from gpucnn.training import RunFolder, evaluate
@@ -77,7 +78,7 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
     place = own_place if options.data_dir is None else Path(options.data_dir)
     if options.data_dir is not None and name == DIGITS:
         raise ArgumentError(f"--data-dir: the {name} come with gpucnn, and no folder is read; leave it out")
-    splits = data.load(name, place, preprocess.image_size, config.get("mode"))
+    splits = data.load(name, place, preprocess.image_size, config.get("mode"), config.get("background", AUTO))
     if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
         raise RunError(f"{run.config_file}: its preprocess is not that of {name}, {splits.preprocess}")
     splits = relabelled(splits, trained.class_names, options.run_folder)

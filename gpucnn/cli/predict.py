@@ -15,11 +15,14 @@ from gpucnn import functions as F
 from gpucnn.autograd import no_grad
 from gpucnn.backend import Choice, choose_device, to_host
 from gpucnn.checks import printed
-from gpucnn.cli.arguments import count
+from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import TrainedRun, load_run
 from gpucnn.data import read_image
+from gpucnn.data.catalog import is_light_on_dark
+from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images
+from gpucnn.data.ink import is_dark_on_light
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.training.memory import in_parts
@@ -36,6 +39,16 @@ class Prediction(NamedTuple):
     file: str
     answers: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    is_dark_on_light: bool = False
+
+
+class Shown(NamedTuple):
+    """How images are shown to the model."""
+
+    background: str = AUTO
+    """What is behind their transparent parts."""
+    invert: bool = False
+    """Whether what is light in them is dark to the model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", metavar="IMAGE", nargs="+",
         help="an image, light on dark as in the digits and MNIST, or a folder, with all below it",
     )  # fmt: skip
+    parser.add_argument("--invert", action="store_true", help="turn light and dark round, for ink on white paper")
+    parser.add_argument(
+        "--background",
+        type=choice(BACKGROUNDS),
+        help="what is behind the transparent parts of an image: auto, white or black (default: as in training)",
+    )
     parser.add_argument("--top", type=count, default=1, metavar="K", help="the K best answers (default: 1)")
     parser.add_argument("--csv", metavar="FILE", help="write the answers to FILE, too, as a table")
     parser.add_argument("--json", metavar="FILE", help="write the answers to FILE, too, as JSON")
@@ -67,7 +86,8 @@ def run(options: argparse.Namespace) -> int:
     widths = max(columns(printed(file)) for file in files), max(columns(printed(name)) for name in trained.class_names)
     found: list[Prediction] = []
     with tqdm(total=len(files), unit="image", leave=False, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
-        for prediction in predictions(trained, chosen, files, top, problems):
+        shown = Shown(options.background or str(trained.config.get("background", AUTO)), options.invert)
+        for prediction in predictions(trained, chosen, files, top, shown, problems):
             if prediction.error is None:
                 tqdm.write(line(prediction, *widths), file=sys.stdout)
             else:
@@ -76,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
             bar.update()
     if text := left_out_text(left_out):
         print(f"gpucnn predict: {text}", file=sys.stderr)
+    if warning := on_ink(trained, found, options.invert):
+        print(f"gpucnn predict: {warning}", file=sys.stderr)
     if options.csv:
         write_csv(options.csv, found, top)
     if options.json:
@@ -111,13 +133,13 @@ def _found(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Counter[str
 
 
 def predictions(
-    trained: TrainedRun, chosen: Choice, files: Sequence[str], top: int, problems: Mapping[str, str]
+    trained: TrainedRun, chosen: Choice, files: Sequence[str], top: int, shown: Shown, problems: Mapping[str, str]
 ) -> Iterator[Prediction]:
     """What the model sees in each of `files`, in their order, computed in batches; `chosen` is told before the first.
 
     `problems` says of some why they cannot be read.
     """
-    told = False
+    told, full_scale = False, trained.preprocess.full_scale
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
         images: list[np.ndarray] = []
@@ -126,15 +148,32 @@ def predictions(
             try:
                 if file in problems:
                     raise DataError(problems[file])
-                images.append(read_image(file, trained.preprocess))
+                raw = read_image(file, trained.preprocess, shown.background)
+                images.append(full_scale - raw if shown.invert else raw)
             except DataError as error:
                 errors[file] = " ".join(str(error).split())
         if images and not told:
             print(chosen, file=sys.stderr)  # the table on standard output stays a table
             told = True
         answers = iter(_answers(trained, chosen, np.concatenate(images), top) if images else ())
+        on_paper = iter([is_dark_on_light(image) for image in images])
         for file in batch:
-            yield Prediction(file, error=errors[file]) if file in errors else Prediction(file, next(answers))
+            if file in errors:
+                yield Prediction(file, error=errors[file])
+            else:
+                yield Prediction(file, next(answers), is_dark_on_light=next(on_paper))
+
+
+def on_ink(trained: TrainedRun, found: Sequence[Prediction], invert: bool) -> str | None:
+    """What to say of images that are dark on light, to a model that has learned from the opposite; None without."""
+    name, wrong = str(trained.config["data"]), [prediction.file for prediction in found if prediction.is_dark_on_light]
+    if not wrong or not is_light_on_dark(name):
+        return None
+    which = wrong[0] if len(wrong) == 1 else f"{len(wrong)} of {len(found)} images, {wrong[0]} the first,"
+    are = "is" if len(wrong) == 1 else "are"
+    if invert:
+        return f"{which} {are} dark on light after --invert, and {name} is light on dark; leave --invert out for what is light on dark"
+    return f"{which} {are} dark on light, and {name} is light on dark; --invert turns light and dark round"
 
 
 def line(prediction: Prediction, file_width: int, class_width: int) -> str:

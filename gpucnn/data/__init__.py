@@ -14,7 +14,6 @@ from gpucnn.data.catalog import load as load
 from gpucnn.data.catalog import names as names
 from gpucnn.data.catalog import native_size as native_size
 from gpucnn.data.cifar import read_cifar10 as read_cifar10
-from gpucnn.data.cifar import read_cifar100 as read_cifar100
 from gpucnn.data.dataset import Batch as Batch
 from gpucnn.data.dataset import Dataset as Dataset
 from gpucnn.data.idx import read_idx as read_idx

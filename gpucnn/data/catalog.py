@@ -13,6 +13,7 @@ from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
 from gpucnn.data.folder_notes import notes_on_parts, notes_on_split
 from gpucnn.data.folder_parts import find_parts
+from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
@@ -69,16 +70,19 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     read: Callable[[Path], Arrays]
     augment: Augment | None = None
+    is_light_on_dark: bool = False
 
 
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 _SOURCES = {
     "digits": Source(
         1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: Arrays(*digits.read_digits()),
-        RandomShift(2),
+        RandomShift(2), is_light_on_dark=True,
     ),
-    "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.find_mnist),
-    "fashion-mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.find_fashion_mnist),
+    "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.find_mnist, is_light_on_dark=True),
+    "fashion-mnist": Source(
+        1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.find_fashion_mnist, is_light_on_dark=True
+    ),
     "cifar10": Source(
         3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, lambda place: Arrays(*cifar.read_cifar10(place)),
         Compose(RandomFlip(), RandomShift(4)),
@@ -93,7 +97,8 @@ _SOURCES = {
     "svhn": Source(3, svhn.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, svhn.read_svhn),
     **{
         f"emnist-{split}": Source(
-            1, mnist.IMAGE_SIZE, 255, "pad", class_names, functools.partial(emnist.read_emnist, split=split)
+            1, mnist.IMAGE_SIZE, 255, "pad", class_names, functools.partial(emnist.read_emnist, split=split),
+            is_light_on_dark=True,
         )
         for split, class_names in emnist.CLASS_NAMES.items()
     },
@@ -114,11 +119,18 @@ def native_size(name: str) -> int | None:
     return None if name == FOLDER else _SOURCES[name].native_size
 
 
+def is_light_on_dark(name: str) -> bool:
+    """Whether the data set called `name` is known to be light on dark, as MNIST's digits are; a folder's images may be any."""
+    known = matching(name, _SOURCES)
+    return known is not None and _SOURCES[known].is_light_on_dark
+
+
 def load(
     name: str,
     folder: str | os.PathLike[str] | None = None,
     image_size: int | None = None,
     mode: str | None = None,
+    background: str = AUTO,
 ) -> Splits:
     """The data set called `name`, in whatever capitals, its images fitted to `image_size` (by default their own).
 
@@ -127,18 +139,22 @@ def load(
     images for each class, CLASS, and then about a fifth of the images of each class is for testing, by their names, see
     `split`; or train/CLASS and test/CLASS, and perhaps val/CLASS, which is `validation`. With train and val alone, val is what is
     tested with. These may be called Training, valid, test_set, ..., see `folder_parts.NAMES`. It needs an `image_size`, and
-    has a `mode`, "rgb" (default) or "grey".
+    has a `mode`, "rgb" (default) or "grey", and a `background`, see `ImageFolder`.
 
-    Raises ArgumentError for an unknown name, a size smaller than the images, or a mode where there is none; DataError if
-    files are missing or damaged.
+    Raises ArgumentError for an unknown name, a size smaller than the images, or a mode or background where there is none;
+    DataError if files are missing or damaged.
     """
     name = _known(name)
     place = folder_of(name, folder)
     if name == FOLDER:
-        return _load_folder(place, image_size, mode or "rgb")
+        return _load_folder(place, image_size, mode or "rgb", background)
     known = _SOURCES[name]
     if mode is not None:
         raise ArgumentError(f'{name}: mode is {value_text(mode)}, but only the data set "folder" has one; leave it out')
+    if background != AUTO:
+        raise ArgumentError(
+            f'{name}: background is {value_text(background)}, but only the data set "folder" has transparent images; leave it out'
+        )
     size = known.native_size if image_size is None else image_size
     preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
     arrays = known.read(place)
@@ -169,20 +185,22 @@ def folder_of(name: str, folder: str | os.PathLike[str] | None) -> Path:
     return Path("data") / name if folder is None else as_path(folder, "folder")
 
 
-def _load_folder(folder: Path, image_size: int | None, mode: str) -> Splits:
+def _load_folder(folder: Path, image_size: int | None, mode: str, background: str) -> Splits:
     if image_size is None:
         raise ArgumentError("image_size: the images of a folder may have any; give the one to bring them to, e.g. 32")
     train: Part
     test: Part
     validation: Part | None = None
     if (parts := find_parts(folder)) is not None:
-        known = train = ImageFolder(parts.train, image_size, mode)
-        test = ImageFolder(parts.test, image_size, mode, class_names=known.class_names)
+        known = train = ImageFolder(parts.train, image_size, mode, background=background)
+        test = ImageFolder(parts.test, image_size, mode, class_names=known.class_names, background=background)
         if parts.validation is not None:
-            validation = ImageFolder(parts.validation, image_size, mode, class_names=known.class_names)
+            validation = ImageFolder(
+                parts.validation, image_size, mode, class_names=known.class_names, background=background
+            )
         notes = notes_on_parts(parts, [part for part in (train, validation, test) if isinstance(part, ImageFolder)])
     else:
-        known = ImageFolder(folder, image_size, mode)
+        known = ImageFolder(folder, image_size, mode, background=background)
         train, test = split(known, 1 - TEST_SHARE)
         notes = notes_on_split(known, train, test)
     augment = Compose(RandomFlip(), RandomShift(4)) if mode == "rgb" else None

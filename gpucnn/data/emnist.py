@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn.data.idx import idx_names
-from gpucnn.data.layout import Arrays, Form, find_file, read_first
-from gpucnn.data.mnist import read_pair, read_tables
-from gpucnn.errors import DataError
+from gpucnn.data.layout import Arrays, Form, read_first
+from gpucnn.data.mnist import read_four, read_tables
 
 _MERGED = (*string.digits, *string.ascii_uppercase, *"abdefghnqrt")
 """Small letters whose capitals look alike are one class with them."""
@@ -39,36 +38,24 @@ def read_emnist(folder: Path, split: str) -> Arrays:
     names = tuple(
         f"emnist-{split}-{part}-{kind}-ubyte" for part in ("train", "test") for kind in ("images-idx3", "labels-idx1")
     )
-    tables = f"emnist-{split}-train.csv", f"emnist-{split}-test.csv"
+    train, test = f"emnist-{split}-train.csv", f"emnist-{split}-test.csv"
+    classes, first = len(CLASS_NAMES[split]), FIRST_LABEL.get(split, 0)
     forms = (
-        Form(tuple(idx_names(name) for name in names), "", lambda place: _read_files(place, names, split)),
         Form(
-            ((tables[0],), (tables[1],)),
-            " and ".join(tables),
-            lambda place: _read_csv(place / tables[0], place / tables[1], split),
+            tuple(idx_names(name) for name in names), "",
+            lambda place: _turned(read_four(place, names, classes, first)),
         ),
-    )
-    origin = f'its gzip.zip of NIST holds them, and torchvision.datasets.EMNIST(split="{split}") downloads it'
+        Form(
+            ((train,), (test,)), f"{train} and {test}",
+            lambda place: _turned(read_tables(place / train, place / test, classes, first)),
+        ),
+    )  # fmt: skip
+    origin = f'gzip.zip, as NIST has EMNIST, holds them, and torchvision.datasets.EMNIST(split="{split}") downloads it'
     return read_first(folder, ("gzip", "raw", "raw/gzip", "EMNIST/raw", "EMNIST/raw/gzip"), forms, origin)
 
 
-def _read_files(folder: Path, names: tuple[str, ...], split: str) -> Arrays:
-    paths = [find_file(folder, idx_names(name)) for name in names]
-    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
-    if missing:
-        raise DataError(
-            f"no {', no '.join(missing)} in {folder}; put the four files {', '.join(names)} (plain or .gz) there, or name "
-            f"their folder with --data-dir"
-        )
-    found = [path for path in paths if path is not None]
-    classes, first = len(CLASS_NAMES[split]), FIRST_LABEL.get(split, 0)
-    train, test = (read_pair(found[place], found[place + 1], classes, first) for place in (0, 2))
-    return Arrays(_upright(train[0]), train[1], _upright(test[0]), test[1])
-
-
-def _read_csv(train: Path, test: Path, split: str) -> Arrays:
-    found = read_tables(train, test, len(CLASS_NAMES[split]), FIRST_LABEL.get(split, 0))
-    return found._replace(train_images=_upright(found.train_images), test_images=_upright(found.test_images))
+def _turned(arrays: Arrays) -> Arrays:
+    return arrays._replace(train_images=_upright(arrays.train_images), test_images=_upright(arrays.test_images))
 
 
 def _upright(images: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ from gpucnn.errors import DataError
 from gpucnn.regular_file import open_regular
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_LARGEST_DEFLATE_RATIO = 1032
+LARGEST_DEFLATE_RATIO = 1032
+"""Bytes that a byte of deflated data can stand for."""
 _CHUNK = 1 << 20
 
 
@@ -44,7 +45,7 @@ def read_idx(path: str | os.PathLike[str], axes: int) -> np.ndarray:
             if not compressed:
                 return _read(path, raw, axes, size)
             with gzip.GzipFile(fileobj=raw) as stream:
-                return _read(path, cast(BinaryIO, stream), axes, size * _LARGEST_DEFLATE_RATIO)
+                return _read(path, cast(BinaryIO, stream), axes, size * LARGEST_DEFLATE_RATIO)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged gzip data ({error}); download the file again") from None
     except OSError as error:

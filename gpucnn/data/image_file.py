@@ -13,6 +13,7 @@ import numpy as np
 from gpucnn.checks import as_path, shape_text, value_text
 from gpucnn.data.image_kind import reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
+from gpucnn.data.ink import has_dark_ink
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import ArgumentError, DataError
@@ -22,18 +23,25 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarray:
+AUTO = "auto"
+BACKGROUNDS = (AUTO, "white", "black")
+"""What is behind the transparent parts of an image; auto is white where most of what is to be seen is dark, else black."""
+
+
+def read_image(path: str | os.PathLike[str], preprocess: Preprocess, background: str = AUTO) -> np.ndarray:
     """The image in a PNG, JPEG or other file that Pillow reads, or in a .npy array, as raw (1, C, size, size).
 
     It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the
     square, or cut out of the middle. An array is (H, W), (C, H, W) or (H, W, C), of bytes from 0 to 255 or floats from 0
-    to 1. Raises DataError, which names the file, if it is none of these.
+    to 1. `background`: "auto", "white" or "black", what is behind transparent parts. Raises DataError, which names the
+    file, if it is none of these.
     """
     from PIL import Image
 
     if not isinstance(preprocess, Preprocess):
         raise ArgumentError(f"read_image: preprocess must be a data.Preprocess, got {value_text(preprocess)}")
-    image, size = decode_image(path, preprocess.channels), preprocess.native_size
+    check_background(background)
+    image, size = decode_image(path, preprocess.channels, background), preprocess.native_size
     if preprocess.fit == "crop":
         pixels = centre_crop(image, size)
     else:
@@ -43,11 +51,11 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
 
 
 def decode_image(
-    path: str | os.PathLike[str], channels: int, read: Callable[[Path], bytes] = read_regular
+    path: str | os.PathLike[str], channels: int, background: str = AUTO, read: Callable[[Path], bytes] = read_regular
 ) -> "Image.Image":
     """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 
-    What is transparent becomes dark. Of several frames it is the first. Any thread may call it. `read` gives the content of
+    What is transparent shows the `background`, one of BACKGROUNDS. Of several frames it is the first. Any thread may call it. `read` gives the content of
     the file. DataError, which names the file, if it cannot be read.
     """
     from PIL import Image
@@ -63,7 +71,7 @@ def decode_image(
             image = _opened(content)
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
-        opaque = _without_transparency(image)
+        opaque = _without_transparency(image, background)
         if opaque.mode in ("LAB", "HSV"):  # which Pillow makes RGB of, but not grey
             opaque = opaque.convert("RGB")
         return opaque if opaque.mode == mode else opaque.convert(mode)
@@ -186,12 +194,21 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
     return pixels
 
 
-def _without_transparency(image: "Image.Image") -> "Image.Image":
-    """Transparent pixels as dark ones, as the background of the training images is."""
+def check_background(background: str) -> str:
+    """`background`; ArgumentError if it is none of BACKGROUNDS."""
+    if background not in BACKGROUNDS:
+        raise ArgumentError(f'background must be "auto", "white" or "black", got {background!r}')
+    return background
+
+
+def _without_transparency(image: "Image.Image", background: str) -> "Image.Image":
+    """The image on a background of its own."""
     from PIL import Image
 
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
         return image
-    dark = Image.new("RGBA", image.size, (0, 0, 0, 255))
-    dark.alpha_composite(image if image.mode == "RGBA" else image.convert("RGBA"))
-    return dark
+    ink = image if image.mode == "RGBA" else image.convert("RGBA")
+    is_white = background == "white" or (background == AUTO and has_dark_ink(ink))
+    opaque = Image.new("RGBA", image.size, "white" if is_white else "black")
+    opaque.alpha_composite(ink)
+    return opaque

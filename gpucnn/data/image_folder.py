@@ -15,7 +15,7 @@ from gpucnn.checks import as_count, as_function, as_path, is_int, names_text, va
 from gpucnn.data.class_folders import class_folders
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.folder_parts import LAYOUTS, parts_among
-from gpucnn.data.image_file import centre_crop, decode_image
+from gpucnn.data.image_file import AUTO, centre_crop, check_background, decode_image
 from gpucnn.data.image_kind import suffixes
 from gpucnn.data.image_listing import BESIDE, cannot_be_listed, entries, left_out_text, list_images
 from gpucnn.data.preprocess import Preprocess
@@ -41,6 +41,8 @@ class ImageFolder:
       folders, and some of these may lack images or not be there. By default all folders that are there, sorted.
     - `cache_bytes`: how much of the host's memory decoded images may take; those beyond it are decoded again whenever
       they are asked for.
+    - `background`: what is behind the transparent parts of an image: "white", "black", or "auto", white where most of what
+      is to be seen is dark, else black.
 
     `paths` has the files, those in folders within a class folder, too, sorted within each class; `labels` int64 (N,) has
     their classes. `dataset[5]` is one (image, label), `dataset[indices]` a batch of them. Left out are hidden files, those
@@ -61,6 +63,7 @@ class ImageFolder:
         preprocess: Callable[[Array], Array] | None = None,
         class_names: Sequence[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
+        background: str = AUTO,
     ) -> None:
         if not isinstance(mode, str) or mode not in CHANNELS:
             raise ArgumentError(f'mode must be "rgb" or "grey", got {value_text(mode)}')
@@ -78,6 +81,7 @@ class ImageFolder:
         self.paths = tuple(path for paths in files.values() for path in paths)
         self.labels: Array = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
         self.preprocess = preprocess or Preprocess(channels, size, size, 255, "crop")
+        self.background = check_background(background)
         self._device = Device()
         self._shape = (channels, size, size)
         # Always the same images: a cache that lets the oldest go would have none left when its turn comes again.
@@ -171,7 +175,7 @@ class ImageFolder:
     def _decode(self, index: int, read: Callable[[Path], bytes]) -> np.ndarray:
         """One raw image from its file."""
         try:
-            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], read), self._shape[1])
+            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], self.background, read), self._shape[1])
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None
         self._decoded.keep(index, pixels)

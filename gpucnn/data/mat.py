@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpucnn.checks import as_path, shape_text
-from gpucnn.data.npz import LARGEST_DEFLATE_RATIO
+from gpucnn.data.idx import LARGEST_DEFLATE_RATIO
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError, LibraryError
 

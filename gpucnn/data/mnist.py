@@ -1,6 +1,7 @@
 """MNIST, and Fashion-MNIST, which comes in files of the same names: IDX files, Keras's mnist.npz, or tables of Kaggle's."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,8 @@ def read_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, 
     Images are uint8 (N, 1, 28, 28), labels uint8 (N,). Each file may be plain or end in .gz. Raises DataError if files
     are missing (it says which four belong where), damaged, or do not go together.
     """
-    folder = as_path(folder, "folder")
-    paths = [find_file(folder, idx_names(name)) for name in FILES]
-    missing = [name for name, path in zip(FILES, paths, strict=True) if path is None]
-    if missing:
-        raise DataError(
-            f"no {', no '.join(missing)} in {folder}; put the four files {', '.join(FILES)} "
-            f"(plain or .gz) there, or name their folder with --data-dir"
-        )
-    found = [path for path in paths if path is not None]
-    return *read_pair(found[0], found[1], CLASSES), *read_pair(found[2], found[3], CLASSES)
+    found = read_four(as_path(folder, "folder"), FILES, CLASSES)
+    return found.train_images, found.train_labels, found.test_images, found.test_labels
 
 
 def find_mnist(folder: Path) -> Arrays:
@@ -61,9 +54,24 @@ def find_fashion_mnist(folder: Path) -> Arrays:
     return read_first(folder, ("FashionMNIST/raw", "raw"), forms, origin)
 
 
-def read_pair(images_path: Path, labels_path: Path, classes: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 1, 28, 28) and labels (N,) from 0 on of two IDX files, in which labels begin with `first`."""
-    return _pair(read_idx(images_path, 3), read_idx(labels_path, 1), str(images_path), str(labels_path), classes, first)
+def read_four(folder: Path, names: Sequence[str], classes: int, first: int = 0) -> Arrays:
+    """What is in four IDX files called `names`, images and labels to train and to test on; labels begin with `first`.
+
+    Raises DataError if one is missing or damaged, or if they do not go together.
+    """
+    paths = [find_file(folder, idx_names(name)) for name in names]
+    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
+    if missing:
+        raise DataError(
+            f"no {', no '.join(missing)} in {folder}; put the four files {', '.join(names)} "
+            f"(plain or .gz) there, or name their folder with --data-dir"
+        )
+    found = [path for path in paths if path is not None]
+    train, test = (
+        _pair(read_idx(images, 3), read_idx(labels, 1), str(images), str(labels), classes, first)
+        for images, labels in (found[:2], found[2:])
+    )
+    return Arrays(*train, *test)
 
 
 def _pair(
@@ -82,7 +90,7 @@ def _pair(
     return images[:, None], labels - first if first else labels
 
 
-_IDX = Form(tuple(idx_names(name) for name in FILES), "", lambda place: Arrays(*read_mnist(place)))
+_IDX = Form(tuple(idx_names(name) for name in FILES), "", lambda place: read_four(place, FILES, CLASSES))
 
 
 def _read_npz(path: Path) -> Arrays:
@@ -111,6 +119,8 @@ def read_tables(train: Path, test: Path | None, classes: int = CLASSES, first: i
     Without a second, or if it has no labels, as Kaggle's test.csv, a fifth of the first is for testing, the same every
     time, and a note says so.
     """
+    if not train.is_file():
+        raise DataError(f"no {train.name} in {train.parent}; put it there, as it has the labels to learn from")
     images, labels = _table(train, classes, first)
     if test is not None and has_labels(test):
         return Arrays(images, labels, *_table(test, classes, first))

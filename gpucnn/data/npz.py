@@ -11,11 +11,9 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from gpucnn.checks import as_path, shape_text
+from gpucnn.data.idx import LARGEST_DEFLATE_RATIO
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
-
-LARGEST_DEFLATE_RATIO = 1032
-"""Bytes that a byte of deflated data can stand for."""
 
 
 def read_npy(stream: BinaryIO, most_bytes: int, name: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count, shape_text, value_text
 from gpucnn.data.normalization import as_normalization, normalize
 from gpucnn.errors import ArgumentError, DataError
+from gpucnn.geometry import images_fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,10 @@ class Preprocess:
         """
         expected = (self.channels, self.native_size, self.native_size)
         if images.ndim != 4 or images.shape[1:] != expected:
-            raise DataError(f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}")
+            fix = images_fix(images.shape, self.channels)
+            raise DataError(
+                f"expected raw images {shape_text(('N', *expected))}, got {shape_text(images.shape)}{f'; {fix}' if fix else ''}"
+            )
         if images.dtype != np.uint8:
             raise DataError(_no_bytes(images, self.full_scale))
         fitted = self._fitted(xp_of(images).divide(images, np.float32(self.full_scale), dtype=np.float32))

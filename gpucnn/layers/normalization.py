@@ -171,7 +171,10 @@ class GroupNorm(Layer):
     def output_shape(self, *input_shapes: Shape) -> Shape:
         shape = input_shapes[0]
         if len(shape) < 2 or shape[1] != self.num_channels:
-            raise ShapeError(f"{self.label}: expected input (N, {self.num_channels}, ...), got {shape_text(shape)}")
+            fix = images_fix(shape, self.num_channels)
+            raise ShapeError(
+                f"{self.label}: expected input (N, {self.num_channels}, ...), got {shape_text(shape)}{f'; {fix}' if fix else ''}"
+            )
         return shape
 
     def describe(self) -> str:

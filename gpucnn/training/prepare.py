@@ -188,7 +188,7 @@ def _build(config: RunConfig, division: Division) -> PreparedRun:
     config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
     assert config.epochs is not None
     assert config.batch_size is not None
-    splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode))
+    splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode, config.background))
     if config.normalize:
         mean, std = data.channel_statistics(_parts(splits, config, division)[0])
         splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))

@@ -14,6 +14,7 @@ from typing import Any
 from gpucnn import data
 from gpucnn.checks import as_path, nearest
 from gpucnn.data.catalog import FOLDER
+from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.regular_file import open_regular
@@ -85,6 +86,11 @@ class RunConfig:
     mode: str | None = _setting(
         None, Optional(Name(lambda: list(CHANNELS)), "default"), "model and data", "NAME",
         "what the images of data folder are turned to (default: rgb)",
+    )  # fmt: skip
+    background: str = _setting(
+        AUTO, Name(lambda: list(BACKGROUNDS)), "model and data", "NAME",
+        "what is behind the transparent parts of images of data folder; auto is white where most of what is to be seen is "
+        "dark, else black (default: auto)",
     )  # fmt: skip
     augment: tuple[str, ...] | None = _setting(
         None, Optional(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
@@ -186,6 +192,11 @@ class RunConfig:
         if self.mode is not None and self.data != FOLDER:
             raise ConfigError(
                 f"mode is {self.mode}, but the images of {self.data} are as they are; leave it out, or choose data {FOLDER}"
+            )
+        if self.background != AUTO and self.data != FOLDER:
+            raise ConfigError(
+                f"background is {self.background}, but no image of {self.data} is transparent; leave it out, or choose data "
+                f"{FOLDER}"
             )
         whole = {**self.to_json(), **self._suggestions()}
         try:

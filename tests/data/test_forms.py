@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gpucnn import data, models
-from gpucnn.data import catalog, emnist, read_cifar100
-from gpucnn.data.cifar import COARSE_NAMES, FINE_NAMES
+from gpucnn.data import catalog, emnist
+from gpucnn.data.cifar import COARSE_NAMES, FINE_NAMES, read_cifar100
 from gpucnn.data.mnist import FILES
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.training import RunConfig
@@ -225,6 +225,14 @@ def test_a_table_without_labels_is_told_and_a_fifth_of_the_other_tested_on(tmp_p
         assert np.bincount(splits.test.labels).tolist() == [2] * 10
         together = np.concatenate([splits.train.images, splits.test.images]).reshape(100, -1).tolist()
         assert sorted(together) == sorted(images.reshape(100, -1).tolist())
+
+
+def test_kaggles_test_table_alone(tmp_path: Path) -> None:
+    write_table(tmp_path / "test.csv", GREY, None)
+    with pytest.raises(
+        DataError, match=f"no train.csv in {tmp_path}; put it there, as it has the labels to learn from"
+    ):
+        data.load("mnist", tmp_path)
 
 
 def table(**cells: object) -> bytes:

@@ -21,7 +21,8 @@ from gpucnn.backend import Device
 from gpucnn.checks import is_printed
 from gpucnn.cli.runs import as_json, lines
 from gpucnn.cli.trained_run import load_run
-from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_cifar100, read_idx, read_image
+from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
+from gpucnn.data.cifar import read_cifar100
 from gpucnn.data.mnist import find_mnist
 from gpucnn.data.svhn import read_svhn
 from gpucnn.errors import GpucnnError, StateError

@@ -66,7 +66,8 @@ def mode() -> str:
 
 def missing() -> str:
     """Why loops cannot be compiled here, and what helps; empty where they can."""
-    if importlib.util.find_spec("llvmlite") is None:
+    spec = importlib.util.find_spec("llvmlite")
+    if spec is None or spec.origin is None:  # a folder of that name without a module has none
         return 'llvmlite is not installed: pip install "gpucnn[fast]"'
     try:
         known: Any = importlib.import_module("gpucnn.kernels.jit.host").host()
