@@ -183,7 +183,7 @@ WRONG: list[tuple[str, Callable[[Tensor], object], type[GpucnnError], str]] = [
     ("pad one", lambda x: F.pad(x, [(1, 1)]), ShapeError, "pad: expected 2 pairs (before, after), one for each axis of (3, 4), got 1"),
     ("reflect", lambda x: F.pad(x, [(3, 0), (0, 0)], "reflect"), ShapeError, "pad: reflect takes borders of at most 2 on axis 0 of (3, 4), got (3, 0)"),
     ("replicate", lambda x: F.pad(x[:0], [(0, 1), (0, 0)], "replicate"), ShapeError, "pad: replicate takes borders of at most 0 on axis 0 of (0, 4), got (0, 1)"),
-    ("interpolate", lambda x: F.interpolate(x, 2), ShapeError, "interpolate: expected input (N, C, H, W), H and W not 0, got (3, 4)"),
+    ("interpolate", lambda x: F.interpolate(x, 2), ShapeError, 'interpolate: mode "nearest" takes (N, C, H, W) or (N, C, L), no size 0, got (3, 4)'),
 ]  # fmt: skip
 
 WRONG_SIZES: list[tuple[dict[str, Any], type[GpucnnError], str]] = [
@@ -193,8 +193,14 @@ WRONG_SIZES: list[tuple[dict[str, Any], type[GpucnnError], str]] = [
     ({"scale_factor": 0}, ArgumentError, "interpolate: scale_factor must be a number > 0 or a pair of them, got 0"),
     ({"scale_factor": (1, NAN)}, ArgumentError, "interpolate: scale_factor must be a number > 0 or a pair of them, got (1, nan)"),
     ({"scale_factor": (0.3, 1)}, ShapeError, "interpolate: scale_factor (0.3, 1) makes (0, 4) of images (3, 4); take a larger one"),
-    ({"size": 2, "mode": "cubic"}, ArgumentError, "interpolate: mode must be one of \"nearest\", \"bilinear\", got 'cubic'"),
-    ({"size": 2, "align_corners": True}, ArgumentError, 'interpolate: align_corners=True goes with mode="bilinear" alone'),
+    ({"scale_factor": 1e308}, ShapeError, "interpolate: sizes must be below 2^31, got 1e+308"),
+    ({"size": (1, 1 << 31)}, ShapeError, "interpolate: sizes must be below 2^31, got (1, 2147483648)"),
+    ({"size": 2, "mode": "cubic"}, ArgumentError, "interpolate: mode must be one of \"nearest\", \"nearest-exact\", \"area\", \"linear\", \"bilinear\", \"bicubic\", got 'cubic'"),
+    ({"size": 2, "align_corners": True}, ArgumentError, 'interpolate: align_corners=True goes with mode "linear", "bilinear", "bicubic" alone, got "nearest"'),
+    ({"size": 2, "mode": "area", "antialias": True}, ArgumentError, 'interpolate: antialias=True goes with mode "bilinear", "bicubic" alone, got "area"'),
+    ({"size": 2, "recompute_scale_factor": True}, ArgumentError, "interpolate: recompute_scale_factor goes with scale_factor, got a size; leave it out"),
+    ({"size": 2, "mode": "linear"}, ShapeError, 'interpolate: mode "linear" takes (N, C, L), no size 0, got (1, 2, 3, 4)'),
+    ({"size": (2, 2, 2), "mode": "bicubic"}, ArgumentError, "interpolate: size must be an int >= 1 or a (height, width) pair of them, got (2, 2, 2)"),
 ]  # fmt: skip
 
 
@@ -499,6 +505,26 @@ def test_nearest_of_factors_that_do_not_divide(
     """By the factor, not by the ratio of sizes; but twice the size, and the same, are exact."""
     x = backend.tensor(np.arange(float(size)).reshape(1, 1, 1, size))
     assert F.interpolate(x, scale_factor=(1, scale_factor)).numpy().ravel().tolist() == taken
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "area", "bilinear", "antialias"])
+def test_infinity_stays_where_it_is_taken(backend: Backend, mode: str) -> None:
+    """What is no part of a new element does not make it NaN, as infinity times zero would."""
+    x = np.ones((1, 1, 1, 6))
+    x[..., 5] = INF
+    options: dict[str, Any] = {"mode": "bilinear", "antialias": True} if mode == "antialias" else {"mode": mode}
+    small = F.interpolate(backend.array(x), (1, 3), **options).numpy().ravel()
+    np.testing.assert_allclose(small[0], 1)
+    assert not np.isnan(small).any()
+    same = F.interpolate(backend.array(x), (1, 6), **options).numpy()
+    np.testing.assert_array_equal(same, x)
+
+
+def test_the_same_size_is_a_copy(backend: Backend) -> None:
+    x = backend.array(np.ones((1, 1, 2, 3)))
+    output = F.interpolate(x, (2, 3), mode="bicubic")
+    output.data[...] = 5
+    np.testing.assert_array_equal(host(x), 1)
 
 
 def test_nearest_rounds_in_float32(backend: Backend) -> None:
