@@ -54,10 +54,10 @@ class Taps(NamedTuple):
         xp, total = xp_of(x), None
         for source, weight, used in zip(self.source, self.weight, self.used, strict=True):
             term = x.take(xp.asarray(source), axis=axis)
-            if (weight[used] != 1).any():
-                term = term * _along(weight.astype(x.dtype), axis, x)
             if not used.all():
                 term = masked(term, _along(used, axis, x))
+            if (weight[used] != 1).any():
+                term = term * _along(weight.astype(x.dtype), axis, x)
             total = term if total is None else total + term
         return total
 
