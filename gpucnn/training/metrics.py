@@ -34,13 +34,15 @@ class Metrics:
     def update(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
         """Count one batch: its mean loss (), its logits (N, classes) and labels (N,).
 
-        Of labels (N, classes), probabilities as mixed images have them, the most probable class is the right one.
+        Of labels (N, classes), probabilities as mixed images have them, the most probable class is the right one. With
+        logits (N, classes, d1, ...) and labels (N, d1, ...) every position counts.
         """
-        if labels.ndim == 2:
+        if labels.ndim == logits.ndim:
             labels = labels.argmax(axis=1)
         answers = logits.data.argmax(axis=1)
-        self.total += len(labels)
-        self._loss_sum = self._loss_sum + loss.data * float(len(labels))
+        count = int(answers.size)
+        self.total += count
+        self._loss_sum = self._loss_sum + loss.data * float(count)
         self._correct = self._correct + (answers == to_device(labels, device_of(answers))).sum()
 
     def scores(self) -> Scores:
