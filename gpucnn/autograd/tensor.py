@@ -245,7 +245,8 @@ class Tensor:
 
     def transpose(self, *axes: int | Sequence[int]) -> "Tensor":
         """The axes in the order `axes`, ints or one sequence; reversed if none are given."""
-        return OPERATORS["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
+        order = axes[0] if len(axes) == 1 else axes
+        return OPERATORS["transpose"](self, None if isinstance(order, tuple) and not order else order)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> "Tensor":
         """NumPy's operators on tensors, e.g. `np.maximum(0, x)`: recorded like our own, or refused.

@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 from gpucnn.autograd import Operand, Tensor, as_operands
 from gpucnn.backend import Array
-from gpucnn.checks import Shape, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_items, is_int, shape_text, value_text
 from gpucnn.errors import DTypeError, ShapeError
 
 
@@ -47,8 +47,9 @@ def as_axes(owner: str, ndim: int, axis: int | Sequence[int] | None) -> tuple[in
     """The axes that `axis` names, as numbers from 0; all of them for None. ShapeError if it names others, or one twice."""
     if axis is None:
         return tuple(range(ndim))
-    axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
-    positive = tuple(one % ndim for one in axes if is_int(one) and -ndim <= one < ndim)
+    items = as_items(axis)
+    axes = (axis,) if items is None else items
+    positive = tuple(int(one) % ndim for one in axes if is_int(one) and -ndim <= one < ndim)
     if len(set(positive)) != len(axes):
         raise ShapeError(
             f"{owner}: axis must name axes of a {ndim}-dimensional tensor, each once, got {value_text(axis)}"

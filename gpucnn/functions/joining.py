@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import cast
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import is_int, shape_text, value_text
+from gpucnn.checks import as_items, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes
 from gpucnn.functions.indexing import take_view
@@ -60,23 +61,18 @@ def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tens
     x = as_tensor(x)
     (axis,) = as_axes("split", x.ndim, [axis])
     size = x.shape[axis]
-    if isinstance(sections, Sequence):
-        if not all(is_int(position) for position in sections):
-            raise ArgumentError(
-                f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}"
-            )
-        ends = [0, *sections, size]
+    positions, count = as_items(sections), cast("int", sections)
+    if not all(map(is_int, [count] if positions is None else positions)) or (positions is None and count < 1):
+        raise ArgumentError(f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}")
+    if positions is not None:
+        ends = [0, *positions, size]
     else:
-        if not is_int(sections) or sections < 1:
-            raise ArgumentError(
-                f"split: sections must be an int >= 1 or positions to cut at, got {value_text(sections)}"
-            )
-        if size % sections:
+        if size % count:
             raise ShapeError(
                 f"split: axis {axis} of {shape_text(x.shape)} does not divide into {value_text(sections)} equal parts; "
                 f"give the positions to cut at"
             )
-        ends = [part * (size // sections) for part in range(sections + 1)]
+        ends = [part * (size // count) for part in range(count + 1)]
     return [take_view("split", x, (slice(None),) * axis + (slice(*part),)) for part in pairwise(ends)]
 
 

@@ -130,17 +130,32 @@ def avg_pool2d(
     padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Tensor:
     """The mean of every window of images (N, C, H, W): (N, C, OH, OW).
 
     Arguments and errors are those of `max_pool2d`. Padding counts as zeros; with `count_include_pad=False` the mean is
-    over the elements of the image alone. The gradient is shared out evenly. Source: chapter 5, "Average Pooling".
+    over the elements of the image alone. With `divisor_override`, an int that is not 0, windows' sums are divided by that.
+    The gradient is shared out evenly. Source: chapter 5, "Average Pooling".
     """
     x = as_tensor(x)
     window = pooling_window("avg_pool2d", kernel_size, stride, padding, 1, ceil_mode)
     _check_images("avg_pool2d", x, window)
     count_include_pad = as_flag(count_include_pad, "avg_pool2d: count_include_pad")
     shape = x.shape
+    if divisor_override is not None:
+        if not is_int(divisor_override) or divisor_override == 0:
+            raise ArgumentError(f"avg_pool2d: divisor_override must be an int, and not 0, got {divisor_override!r}")
+        image_size = (shape[2], shape[3])
+        sizes = (image_size, window.output_size(image_size))
+        scale = avg_pool.counts(xp_of(x.data), *sizes, window, True, x.dtype) / divisor_override
+        mean = avg_pool.avg_pool(x.data, window)
+        return record(
+            "avg_pool2d",
+            mean * scale,
+            (x,),
+            lambda gradient: (avg_pool.avg_pool_gradient(gradient * scale, shape, window),),
+        )
 
     def backward(gradient: Array) -> tuple[Array]:
         return (avg_pool.avg_pool_gradient(gradient, shape, window, count_include_pad),)

@@ -1,138 +1,165 @@
-"""Images of another size."""
+"""Images and sequences of another size."""
 
 import math
 from collections.abc import Sequence
-from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
-from gpucnn.backend import Array, xp_of
-from gpucnn.checks import IntOrPair, as_flag, as_pair, shape_text, value_text
+from gpucnn.backend import Array
+from gpucnn.checks import (
+    LARGEST,
+    Shape,
+    as_count,
+    as_flag,
+    as_items,
+    as_pair,
+    is_finite,
+    shape_text,
+    value_text,
+)
 from gpucnn.errors import ArgumentError, ShapeError
-from gpucnn.kernels.masked import masked
+from gpucnn.functions import resampling
+from gpucnn.functions.resampling import Taps
 
+AXES = {"nearest": (1, 2), "nearest-exact": (1, 2), "area": (1, 2), "linear": (1,), "bilinear": (2,), "bicubic": (2,)}
+"""How many axes of positions each mode takes."""
 
-class Tap(NamedTuple):
-    """One element of the old axis for every element of the new one, and what it counts there; host arrays (new size,)."""
-
-    source: np.ndarray
-    """Which one. Never decreasing, so that those who took the same one lie side by side."""
-    weight: np.ndarray
+WITH_CORNERS = ("linear", "bilinear", "bicubic")
+WITH_ANTIALIAS = ("bilinear", "bicubic")
 
 
 @operation
 def interpolate(
     x: Operand,
-    size: IntOrPair | None = None,
+    size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
-    align_corners: bool = False,
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Tensor:
-    """Images (N, C, H, W) of another size: (N, C, OH, OW). Arguments and values are torch.nn.functional.interpolate's.
+    """Images (N, C, H, W) or sequences (N, C, L) of another size: (N, C, OH, OW), (N, C, OL).
+
+    Arguments and values are torch.nn.functional.interpolate's.
 
     - `size`: (OH, OW), or an int for both; or else
-    - `scale_factor`: by how much they grow, one number > 0 or (rows, columns); sizes are rounded down, and
-      an axis whose size stays the same stays as it is.
-    - `mode`: "nearest" copies the element at floor(i * H / OH); "bilinear" weighs the four around a position.
-    - `align_corners`, of "bilinear": whether the centres of the corner elements stay corners, or their outer edges.
+    - `scale_factor`: by how much they grow, one number > 0 or (rows, columns); sizes are rounded down, and positions follow
+      the factor, or, with `recompute_scale_factor`, the ratio of the sizes.
+    - `mode`: "nearest" copies the element at floor(i * H / OH), "nearest-exact" that in which the new one's centre lies;
+      "area" takes the mean of all within; "linear" of sequences, "bilinear" of images weigh those around a position;
+      "bicubic", of images, the sixteen around it, and can overshoot.
+    - `align_corners`, of the last three: whether the centres of the corner elements stay corners, or their outer edges.
+    - `antialias`, of the last two: weigh all elements where an image shrinks, as Pillow does.
 
     Gradients are sums over the elements that an input went to, always in one order. Raises ArgumentError for other
-    arguments, ShapeError for what is no image, or sizes of 0.
+    arguments, ShapeError for input that does not go with the mode, or sizes of 0.
     """
     x = as_tensor(x)
     check_float("interpolate", x)
-    align_corners = as_flag(align_corners, "interpolate: align_corners")
-    if not isinstance(mode, str) or mode not in ("nearest", "bilinear"):
-        raise ArgumentError(f'interpolate: mode must be one of "nearest", "bilinear", got {value_text(mode)}')
-    if align_corners and mode == "nearest":
-        raise ArgumentError('interpolate: align_corners=True goes with mode="bilinear" alone')
+    align_corners, antialias = (
+        as_flag(flag or False, f"interpolate: {name}")
+        for name, flag in (("align_corners", align_corners), ("antialias", antialias))
+    )
+    _check_mode(mode, align_corners, antialias)
     if (size is None) == (scale_factor is None):
         raise ArgumentError(
             f"interpolate: give size or scale_factor, got size={value_text(size)} and scale_factor={value_text(scale_factor)}"
         )
-    if x.ndim != 4 or 0 in x.shape[2:]:
-        raise ShapeError(f"interpolate: expected input (N, C, H, W), H and W not 0, got {shape_text(x.shape)}")
+    if recompute_scale_factor and size is not None:
+        raise ArgumentError("interpolate: recompute_scale_factor goes with scale_factor, got a size; leave it out")
+    axes = x.ndim - 2
+    if axes not in AXES[mode] or 0 in x.shape[2:]:
+        kinds = {1: "(N, C, L)", 2: "(N, C, H, W)"}
+        expected = " or ".join(kinds[count] for count in reversed(AXES[mode]))
+        raise ShapeError(f'interpolate: mode "{mode}" takes {expected}, no size 0, got {shape_text(x.shape)}')
     old = x.shape[2:]
     if size is not None:
-        new = as_pair(size, "interpolate: size", 1)
-        ratios = [old[axis] / new[axis] for axis in (0, 1)]
+        new = _as_sizes(size, axes)
+        ratios = [before / after for before, after in zip(old, new, strict=True)]
     else:
-        factors = _as_factors(scale_factor)
-        new = (math.floor(old[0] * factors[0]), math.floor(old[1] * factors[1]))
-        ratios = [1 / factor for factor in factors]
+        factors = _as_factors(scale_factor, axes)
+        new = tuple(math.floor(min(before * factor, LARGEST)) for before, factor in zip(old, factors, strict=True))
         if 0 in new:
             raise ShapeError(
                 f"interpolate: scale_factor {scale_factor} makes {shape_text(new)} of images {shape_text(old)}; "
                 f"take a larger one"
             )
-    ratios = [1.0 if old[axis] == new[axis] else ratios[axis] for axis in (0, 1)]
-    if mode == "nearest":
-        taps = [_nearest(old[axis], new[axis], ratios[axis]) for axis in (0, 1)]
-    else:
-        taps = [_linear(old[axis], new[axis], ratios[axis], align_corners) for axis in (0, 1)]
+        ratios = [1 / factor for factor in factors]
+        if recompute_scale_factor:
+            ratios = [before / after for before, after in zip(old, new, strict=True)]
+    # The precision in which PyTorch tells where the edge between two elements is: that of values for sequences.
+    positions = np.dtype(np.float64 if axes == 1 and x.dtype == np.float64 else np.float32)
+    if max(new) >= LARGEST:
+        raise ShapeError(f"interpolate: sizes must be below 2^31, got {size if scale_factor is None else scale_factor}")
+    tables = [
+        (axis, _taps(mode, bool(align_corners), bool(antialias), old[axis - 2], new[axis - 2], ratio, positions))
+        for axis, ratio in enumerate(_settled(mode, bool(antialias), old, new, ratios), 2)
+        if ratio != 1 or old[axis - 2] != new[axis - 2]
+    ]
+    turned = [(axis, taps.transposed(old[axis - 2])) for axis, taps in reversed(tables)]
 
     def backward(gradient: Array) -> tuple[Array]:
-        return (_gather_gradient(_gather_gradient(gradient, taps[1], old[1], 3), taps[0], old[0], 2),)
+        for axis, taps in turned:
+            gradient = taps.gather(gradient, axis)
+        return (gradient,)
 
-    return record("interpolate", _gather(_gather(x.data, taps[0], 2), taps[1], 3), (x,), backward)
+    output = x.data
+    for axis, taps in tables:
+        output = taps.gather(output, axis)
+    return record("interpolate", output if tables else output.copy(), (x,), backward)
 
 
-def _as_factors(scale_factor: Any) -> tuple[float, float]:
-    factors = tuple(scale_factor) if isinstance(scale_factor, Sequence) else (scale_factor, scale_factor)
-    if len(factors) != 2 or not all(
-        isinstance(factor, Real) and not isinstance(factor, bool) and 0 < float(factor) < math.inf for factor in factors
+def _check_mode(mode: str, align_corners: bool, antialias: bool) -> None:
+    if not isinstance(mode, str) or mode not in AXES:
+        names = ", ".join(f'"{name}"' for name in AXES)
+        raise ArgumentError(f"interpolate: mode must be one of {names}, got {value_text(mode)}")
+    for name, given, allowed in (
+        ("align_corners", align_corners, WITH_CORNERS),
+        ("antialias", antialias, WITH_ANTIALIAS),
     ):
-        raise ArgumentError(
-            f"interpolate: scale_factor must be a number > 0 or a pair of them, got {value_text(scale_factor)}"
-        )
-    return float(factors[0]), float(factors[1])
+        if given and mode not in allowed:
+            names = ", ".join(f'"{one}"' for one in allowed)
+            raise ArgumentError(f'interpolate: {name}=True goes with mode {names} alone, got "{mode}"')
 
 
-def _nearest(old: int, new: int, ratio: float) -> list[Tap]:
-    positions = np.arange(new)
-    # In float32, as PyTorch has it, so that both take the same element where a product lies on the edge of two.
-    source = np.floor(positions.astype(np.float32) * np.float32(ratio)).astype(np.int64)
-    if new == 2 * old:
-        source = positions // 2
-    return [Tap(np.minimum(source, old - 1), np.ones(new))]
+def _settled(mode: str, antialias: bool, old: Shape, new: Shape, ratios: list[float]) -> list[float]:
+    """The ratios, but 1 for an axis that stays as it is, whatever its factor was, in the modes in which PyTorch has it so.
+
+    And 1/2 for rows and columns of the nearest elements that are doubled.
+    """
+    sequences = len(old) == 1
+    if mode == "nearest-exact" or (mode == "bicubic" and not antialias) or (mode == "nearest" and sequences):
+        return ratios
+    settled = {(before, before): 1.0 for before in old}
+    if mode == "nearest":
+        settled |= {(before, 2 * before): 0.5 for before in old}
+    return [settled.get(sizes, ratio) for sizes, ratio in zip(zip(old, new, strict=True), ratios, strict=True)]
 
 
-def _linear(old: int, new: int, ratio: float, align_corners: bool) -> list[Tap]:
-    if align_corners:
-        positions = np.arange(new) * ((old - 1) / (new - 1) if new > 1 else 0.0)
-    else:
-        positions = np.maximum((np.arange(new) + 0.5) * ratio - 0.5, 0)
-    lower = np.minimum(positions.astype(np.int64), old - 1)
-    share = np.minimum(positions - lower, 1)
-    return [Tap(lower, 1 - share), Tap(np.minimum(lower + 1, old - 1), share)]
+def _taps(mode: str, align_corners: bool, antialias: bool, old: int, new: int, ratio: float, dtype: np.dtype) -> Taps:
+    if antialias:
+        return resampling.antialiased(old, new, ratio, align_corners, mode == "bicubic")
+    if mode == "area":
+        return resampling.area(old, new)
+    if mode in WITH_CORNERS:
+        way = resampling.cubic if mode == "bicubic" else resampling.linear
+        return way(old, new, ratio, align_corners)
+    return (resampling.nearest if mode == "nearest" else resampling.nearest_exact)(old, new, ratio, dtype)
 
 
-def _gather(x: Array, taps: list[Tap], axis: int) -> Array:
-    xp = xp_of(x)
-    if len(taps) == 1:
-        return x.take(xp.asarray(taps[0].source), axis=axis)
-    first, second = (x.take(xp.asarray(tap.source), axis=axis) * _along(tap.weight, axis, x) for tap in taps)
-    return first + second
+def _as_sizes(size: Any, axes: int) -> tuple[int, ...]:
+    if axes == 2:
+        return as_pair(size, "interpolate: size", 1)
+    items = as_items(size)
+    return (as_count(items[0] if items is not None and len(items) == 1 else size, "interpolate: size"),)
 
 
-def _gather_gradient(gradient: Array, taps: list[Tap], old: int, axis: int) -> Array:
-    """The gradient of `_gather`: each old element gathers it from all the new ones that it went to."""
-    xp = xp_of(gradient)
-    shape = (*gradient.shape[:axis], old, *gradient.shape[axis + 1 :])
-    total = xp.zeros(shape, gradient.dtype)
-    for tap in taps:
-        start = np.searchsorted(tap.source, np.arange(old), "left")
-        end = np.searchsorted(tap.source, np.arange(old), "right")
-        weighted = gradient if len(taps) == 1 else gradient * _along(tap.weight, axis, gradient)
-        for step in range(int((end - start).max())):
-            taken = start + step < end
-            source = xp.asarray(np.where(taken, start + step, 0))
-            mask = xp.asarray(taken).reshape(-1, *[1] * (3 - axis))
-            total += masked(weighted.take(source, axis=axis), mask)
-    return total
-
-
-def _along(weight: np.ndarray, axis: int, like: Array) -> Array:
-    return xp_of(like).asarray(weight.astype(like.dtype)).reshape(-1, *[1] * (3 - axis))
+def _as_factors(scale_factor: Any, axes: int) -> tuple[float, ...]:
+    items = as_items(scale_factor)
+    factors = (scale_factor,) * axes if items is None else items
+    if len(factors) != axes or not all(is_finite(factor) and factor > 0 for factor in factors):
+        pair = " or a pair of them" if axes == 2 else ""
+        raise ArgumentError(f"interpolate: scale_factor must be a number > 0{pair}, got {value_text(scale_factor)}")
+    return tuple(map(float, factors))

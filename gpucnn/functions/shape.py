@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.checks import as_items, check_shape, is_int, shape_text, value_text
@@ -15,12 +16,10 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     x = as_tensor(x)
     old_shape = x.shape
     items = as_items(shape)
-    new_shape = (shape,) if items is None else items
-    if any(not is_int(size) or size < -1 for size in new_shape):
-        raise ShapeError(f"reshape: a shape is ints >= 0, and at most one -1, got {value_text(shape)}")
-    known = math.prod(size for size in new_shape if size != -1)
-    fits = x.size == known if -1 not in new_shape else known and x.size % known == 0
-    if not fits or new_shape.count(-1) > 1:
+    new_shape: tuple[Any, ...] = (shape,) if items is None else items
+    are_sizes = all(is_int(size) and size >= -1 for size in new_shape) and new_shape.count(-1) <= 1
+    known = math.prod(int(size) for size in new_shape if size != -1) if are_sizes else 0
+    if not are_sizes or (x.size != known if -1 not in new_shape else not known or x.size % known):
         raise ShapeError(
             f"reshape: {shape_text(old_shape)} has {x.size} elements and does not fit into {shape_text(new_shape)}; "
             f"give sizes whose product is {x.size}"
@@ -69,6 +68,7 @@ def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
 def expand_dims(x: Operand, axis: int | Sequence[int]) -> Tensor:
     """With new axes of size 1, which stand at `axis`, an int or several, of the result."""
     x = as_tensor(x)
-    new_ndim = x.ndim + (len(axis) if isinstance(axis, Sequence) else 1)
+    items = as_items(axis)
+    new_ndim = x.ndim + (1 if items is None else len(items))
     axes, sizes = as_axes("expand_dims", new_ndim, axis), iter(x.shape)
     return reshape(x, [1 if position in axes else next(sizes) for position in range(new_ndim)])

@@ -30,7 +30,7 @@ def avg_pool(images: Array, window: Window, count_include_pad: bool = True) -> A
     output = xp.zeros((*images.shape[:2], *output_size), images.dtype)
     for tap in window.taps(image_size, output_size):
         output[..., *tap.outputs] += images[..., *tap.inputs]
-    output /= _divisor(xp, image_size, output_size, window, count_include_pad, images.dtype)
+    output /= counts(xp, image_size, output_size, window, count_include_pad, images.dtype)
     return output
 
 
@@ -42,7 +42,7 @@ def avg_pool_gradient(gradient: Array, image_shape: Shape, window: Window, count
         images = xp.empty(image_shape, gradient.dtype)
         _launch(AVG_POOL_GRADIENT, gradient, images, window, image_size, output_size, count_include_pad)
         return images
-    shares = gradient / _divisor(xp, image_size, output_size, window, count_include_pad, gradient.dtype)
+    shares = gradient / counts(xp, image_size, output_size, window, count_include_pad, gradient.dtype)
     images = xp.zeros(image_shape, gradient.dtype)
     for tap in window.taps(image_size, output_size):
         images[..., *tap.inputs] += shares[..., *tap.outputs]
@@ -61,16 +61,16 @@ def _launch(
     launch(kernel, target.size, xp_of(source).ascontiguousarray(source), target, target.size, *counted, *sizes)
 
 
-def _divisor(
+def counts(
     xp: Array, image_size: Pair, output_size: Pair, window: Window, count_include_pad: bool, dtype: np.dtype
 ) -> Array:
     """How many elements each window counts, as (OH, OW)."""
-    counts = []
+    by_axis = []
     for axis in (0, 1):
         before, after = window.padding[axis] if count_include_pad else (0, 0)
         starts = np.arange(output_size[axis]) * window.stride[axis] - window.padding[axis][0]
         positions = starts[:, None] + np.arange(window.kernel[axis]) * window.dilation[axis]
         # In ceil mode a window can reach past the padding, too: that part never counts.
-        counts.append(((positions >= -before) & (positions < image_size[axis] + after)).sum(axis=1))
+        by_axis.append(((positions >= -before) & (positions < image_size[axis] + after)).sum(axis=1))
     # A window in the padding alone sums to zero; dividing by one keeps it there.
-    return xp.asarray(np.maximum(np.outer(*counts), 1), dtype=dtype)
+    return xp.asarray(np.maximum(np.outer(*by_axis), 1), dtype=dtype)

@@ -36,20 +36,23 @@ class Metrics:
     def update(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
         """Count one batch: its mean loss (), its logits (N, classes) and labels (N,).
 
-        Of labels (N, classes), probabilities as mixed images have them, the most probable class is the right one. Raises
-        ShapeError for labels of another shape.
+        Of labels (N, classes), probabilities as mixed images have them, the most probable class is the right one. With
+        logits (N, classes, d1, ...) and labels (N, d1, ...) every position counts. Raises ShapeError for labels of another
+        shape.
         """
-        if labels.shape not in (logits.shape, logits.shape[:1]):
-            fix = labels_fix(labels.shape, logits.shape[0])
+        expected = (logits.shape[0], *logits.shape[2:])
+        if labels.shape not in (logits.shape, expected):
+            fix = labels_fix(labels.shape, logits.shape[0]) if logits.ndim == 2 else ""
             raise ShapeError(
-                f"Metrics: expected labels {shape_text(logits.shape[:1])} or {shape_text(logits.shape)} for logits "
+                f"Metrics: expected labels {shape_text(expected)} or {shape_text(logits.shape)} for logits "
                 f"{shape_text(logits.shape)}, got {shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
             )
-        if labels.ndim == 2:
+        if labels.ndim == logits.ndim:
             labels = labels.argmax(axis=1)
         answers = logits.data.argmax(axis=1)
-        self.total += len(labels)
-        self._loss_sum = self._loss_sum + loss.data * float(len(labels))
+        count = int(answers.size)
+        self.total += count
+        self._loss_sum = self._loss_sum + loss.data * float(count)
         self._correct = self._correct + (answers == to_device(labels, device_of(answers))).sum()
 
     def scores(self) -> Scores:

@@ -8,6 +8,7 @@ import numpy as np
 from gpucnn import Tensor
 from gpucnn import functions as F
 from tests.functions.case import Array, Case
+from tests.functions.pooling_cases import mean, over_cells
 
 CONDITION = np.array([[True], [False], [True]])
 
@@ -89,6 +90,61 @@ def bilinear(place: Callable[[int, int], float], new: tuple[int, int]) -> Callab
     return oracle
 
 
+def weighted(*weights: Callable[[int], list[float]]) -> Callable[[Array], Array]:
+    """Each new element a weighted sum of all old ones; one list of their weights for each new one of an axis."""
+
+    def oracle(x: Array) -> Array:
+        for axis, of_new in enumerate(weights, 2):
+            rows: list[Array] = []
+            while (shares := of_new(len(rows))) != []:
+                moved = np.moveaxis(x, axis, 0)
+                rows.append(
+                    sum((share * row for share, row in zip(shares, moved, strict=True)), np.zeros(moved.shape[1:]))
+                )
+            x = np.stack(rows, axis)
+        return x
+
+    return oracle
+
+
+def keys(distance: float, a: float) -> float:
+    """The cubic kernel, in the form in which Keys gives it."""
+    s = math.fabs(distance)
+    if s < 1:
+        return (a + 2) * s**3 - (a + 3) * s**2 + 1
+    return a * s**3 - 5 * a * s**2 + 8 * a * s - 4 * a if s < 2 else 0.0
+
+
+def bicubic(place: Callable[[int], float], old: int, new: int) -> Callable[[int], list[float]]:
+    """What old elements count in a new one that lies at `place`; the outermost are repeated beyond the ends."""
+
+    def shares(at: int) -> list[float]:
+        if at == new:
+            return []
+        counts = [0.0] * old
+        for neighbour in range(-9, old + 9):
+            counts[min(max(neighbour, 0), old - 1)] += keys(place(at) - neighbour, -0.75)
+        return counts
+
+    return shares
+
+
+def smoothed(kernel: Callable[[float], float], old: int, new: int, step: float) -> Callable[[int], list[float]]:
+    """The same where a kernel is stretched to the width of a new element, and cut off at the ends."""
+
+    def shares(at: int) -> list[float]:
+        if at == new:
+            return []
+        counts = [kernel((one + 0.5 - (at + 0.5) * step) / max(step, 1)) for one in range(old)]
+        return [count / math.fsum(counts) for count in counts]
+
+    return shares
+
+
+def tent(distance: float) -> float:
+    return max(0.0, 1 - abs(distance))
+
+
 MASK = np.array([[True, True, False, True], [False, True, False, True], [False, True, False, False]])
 ROWS, COLUMNS = np.array([[2, 0], [-1, 2]]), np.array([1, 1])
 
@@ -163,4 +219,16 @@ CASES = [
     Case("interpolate bilinear", lambda x: F.interpolate(x, (7, 2), mode="bilinear"), bilinear(lambda axis, at: ((at + 0.5) * 3 / 7, (at + 0.5) * 5 / 2)[axis] - 0.5, (7, 2)), ((2, 2, 3, 5),)),
     Case("interpolate bilinear by factors", lambda x: F.interpolate(x, None, (2.5, 0.7), "bilinear"), bilinear(lambda axis, at: ((at + 0.5) / 2.5, (at + 0.5) / 0.7)[axis] - 0.5, (7, 3)), ((1, 2, 3, 5),)),
     Case("interpolate bilinear with corners", lambda x: F.interpolate(x, (6, 3), None, "bilinear", True), bilinear(lambda axis, at: (at * 2 / 5, at * 4 / 2)[axis], (6, 3)), ((2, 1, 3, 5),)),
+    Case("interpolate nearest-exact", lambda x: F.interpolate(x, (7, 2), None, "nearest-exact"), look_up(lambda n, c, i, j: (n, c, (2 * i + 1) * 3 // 14, (2 * j + 1) * 5 // 4), (2, 2, 7, 2)), ((2, 2, 3, 5),)),
+    Case("interpolate area", lambda x: F.interpolate(x, (3, 4), None, "area"), lambda x: over_cells(x, 3, 4, mean), ((2, 2, 5, 3),)),
+    Case("interpolate area of sequences", lambda x: F.interpolate(x, None, 0.5, "area"), lambda x: over_cells(x[:, :, None], 1, 3, mean)[:, :, 0], ((2, 2, 7),)),
+    Case("interpolate nearest of sequences", lambda x: F.interpolate(x, np.array([7])), look_up(lambda n, c, i: (n, c, i * 4 // 7), (2, 2, 7)), ((2, 2, 4),)),
+    Case("interpolate linear", lambda x: F.interpolate(x, None, (2.5,), "linear"), lambda x: bilinear(lambda axis, at: (0, (at + 0.5) / 2.5 - 0.5)[axis], (1, 10))(x[:, :, None])[:, :, 0], ((2, 2, 4),)),
+    Case("interpolate linear with corners", lambda x: F.interpolate(x, 3, None, "linear", True), lambda x: bilinear(lambda axis, at: (0, at * 2)[axis], (1, 3))(x[:, :, None])[:, :, 0], ((1, 2, 5),)),
+    Case("interpolate bicubic", lambda x: F.interpolate(x, (7, 3), None, "bicubic"), weighted(bicubic(lambda at: (at + 0.5) * 4 / 7 - 0.5, 4, 7), bicubic(lambda at: (at + 0.5) * 5 / 3 - 0.5, 5, 3)), ((1, 2, 4, 5),)),
+    Case("interpolate bicubic with corners", lambda x: F.interpolate(x, (5, 2), None, "bicubic", True), weighted(bicubic(lambda at: at * 3 / 4, 4, 5), bicubic(lambda at: at * 2.0, 3, 2)), ((2, 1, 4, 3),)),
+    Case("interpolate bicubic by factors", lambda x: F.interpolate(x, None, (1.3, 0.7), "bicubic"), weighted(bicubic(lambda at: (at + 0.5) / 1.3 - 0.5, 4, 5), bicubic(lambda at: (at + 0.5) / 0.7 - 0.5, 5, 3)), ((1, 2, 4, 5),)),
+    Case("interpolate bicubic by the ratio of sizes", lambda x: F.interpolate(x, None, 1.4, "bicubic", None, True), weighted(bicubic(lambda at: (at + 0.5) * 4 / 5 - 0.5, 4, 5), bicubic(lambda at: (at + 0.5) * 3 / 4 - 0.5, 3, 4)), ((1, 2, 4, 3),)),
+    Case("interpolate bilinear smoothed", lambda x: F.interpolate(x, (3, 9), None, "bilinear", antialias=True), weighted(smoothed(tent, 7, 3, 7 / 3), smoothed(tent, 4, 9, 4 / 9)), ((1, 2, 7, 4),)),
+    Case("interpolate bicubic smoothed", lambda x: F.interpolate(x, None, (0.4, 1.5), "bicubic", antialias=True), weighted(smoothed(lambda d: keys(d, -0.5), 8, 3, 2.5), smoothed(lambda d: keys(d, -0.5), 3, 4, 1 / 1.5)), ((1, 2, 8, 3),)),
 ]  # fmt: skip

@@ -66,6 +66,7 @@ CASES = [
     Case("max_pool2d same", lambda x: F.max_pool2d(x, 2, 1, "same"), lambda x: over_windows(x, (2, 2), (1, 1), ((0, 1), (0, 1)), max, None), ((1, 2, 4, 3),)),
     Case("avg_pool2d padded at one side", lambda x: F.avg_pool2d(x, (3, 4), (2, 1), ONE_SIDE), lambda x: over_windows(x, (3, 4), (2, 1), ONE_SIDE, mean, 0), ((2, 2, 6, 4),)),
     Case("avg_pool2d padded at one side, which does not count", lambda x: F.avg_pool2d(x, (3, 4), 1, ONE_SIDE, False, False), lambda x: over_windows(x, (3, 4), (1, 1), ONE_SIDE, mean, None), ((1, 2, 4, 3),)),
+    Case("avg_pool2d over a divisor", lambda x: F.avg_pool2d(x, 2, 1, 1, False, False, 3), lambda x: over_windows(x, (2, 2), (1, 1), ((1, 1), (1, 1)), lambda v: math.fsum(v) / 3, 0), ((1, 2, 4, 3),)),
     Case("adaptive_avg_pool2d of the images' width", lambda x: F.adaptive_avg_pool2d(x, (2, None)), lambda x: over_cells(x, 2, 3, mean), ((2, 2, 5, 3),)),
     Case("adaptive_max_pool2d of the images' height", lambda x: F.adaptive_max_pool2d(x, (None, 2)), lambda x: over_cells(x, 4, 2, max), ((2, 2, 4, 5),)),
     Case("adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, (3, 2)), lambda x: over_cells(x, 3, 2, mean), ((2, 2, 5, 4),)),

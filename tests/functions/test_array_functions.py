@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn import Tensor
+from gpucnn import Tensor, layers
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError, DTypeError, GpucnnError, ShapeError
 from tests.backends import Backend, host
@@ -183,7 +183,7 @@ WRONG: list[tuple[str, Callable[[Tensor], object], type[GpucnnError], str]] = [
     ("pad one", lambda x: F.pad(x, [(1, 1)]), ShapeError, "pad: expected 2 pairs (before, after), one for each axis of (3, 4), got 1"),
     ("reflect", lambda x: F.pad(x, [(3, 0), (0, 0)], "reflect"), ShapeError, "pad: reflect takes borders of at most 2 on axis 0 of (3, 4), got (3, 0)"),
     ("replicate", lambda x: F.pad(x[:0], [(0, 1), (0, 0)], "replicate"), ShapeError, "pad: replicate takes borders of at most 0 on axis 0 of (0, 4), got (0, 1)"),
-    ("interpolate", lambda x: F.interpolate(x, 2), ShapeError, "interpolate: expected input (N, C, H, W), H and W not 0, got (3, 4)"),
+    ("interpolate", lambda x: F.interpolate(x, 2), ShapeError, 'interpolate: mode "nearest" takes (N, C, H, W) or (N, C, L), no size 0, got (3, 4)'),
 ]  # fmt: skip
 
 WRONG_SIZES: list[tuple[dict[str, Any], type[GpucnnError], str]] = [
@@ -193,8 +193,14 @@ WRONG_SIZES: list[tuple[dict[str, Any], type[GpucnnError], str]] = [
     ({"scale_factor": 0}, ArgumentError, "interpolate: scale_factor must be a number > 0 or a pair of them, got 0"),
     ({"scale_factor": (1, NAN)}, ArgumentError, "interpolate: scale_factor must be a number > 0 or a pair of them, got (1, nan)"),
     ({"scale_factor": (0.3, 1)}, ShapeError, "interpolate: scale_factor (0.3, 1) makes (0, 4) of images (3, 4); take a larger one"),
-    ({"size": 2, "mode": "cubic"}, ArgumentError, "interpolate: mode must be one of \"nearest\", \"bilinear\", got 'cubic'"),
-    ({"size": 2, "align_corners": True}, ArgumentError, 'interpolate: align_corners=True goes with mode="bilinear" alone'),
+    ({"scale_factor": 1e308}, ShapeError, "interpolate: sizes must be below 2^31, got 1e+308"),
+    ({"size": (1, 1 << 31)}, ShapeError, "interpolate: sizes must be below 2^31, got (1, 2147483648)"),
+    ({"size": 2, "mode": "cubic"}, ArgumentError, "interpolate: mode must be one of \"nearest\", \"nearest-exact\", \"area\", \"linear\", \"bilinear\", \"bicubic\", got 'cubic'"),
+    ({"size": 2, "align_corners": True}, ArgumentError, 'interpolate: align_corners=True goes with mode "linear", "bilinear", "bicubic" alone, got "nearest"'),
+    ({"size": 2, "mode": "area", "antialias": True}, ArgumentError, 'interpolate: antialias=True goes with mode "bilinear", "bicubic" alone, got "area"'),
+    ({"size": 2, "recompute_scale_factor": True}, ArgumentError, "interpolate: recompute_scale_factor goes with scale_factor, got a size; leave it out"),
+    ({"size": 2, "mode": "linear"}, ShapeError, 'interpolate: mode "linear" takes (N, C, L), no size 0, got (1, 2, 3, 4)'),
+    ({"size": (2, 2, 2), "mode": "bicubic"}, ArgumentError, "interpolate: size must be an int >= 1 or a (height, width) pair of them, got (2, 2, 2)"),
 ]  # fmt: skip
 
 
@@ -501,6 +507,26 @@ def test_nearest_of_factors_that_do_not_divide(
     assert F.interpolate(x, scale_factor=(1, scale_factor)).numpy().ravel().tolist() == taken
 
 
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "area", "bilinear", "antialias"])
+def test_infinity_stays_where_it_is_taken(backend: Backend, mode: str) -> None:
+    """What is no part of a new element does not make it NaN, as infinity times zero would."""
+    x = np.ones((1, 1, 1, 6))
+    x[..., 5] = INF
+    options: dict[str, Any] = {"mode": "bilinear", "antialias": True} if mode == "antialias" else {"mode": mode}
+    small = F.interpolate(backend.array(x), (1, 3), **options).numpy().ravel()
+    np.testing.assert_allclose(small[0], 1)
+    assert not np.isnan(small).any()
+    same = F.interpolate(backend.array(x), (1, 6), **options).numpy()
+    np.testing.assert_array_equal(same, x)
+
+
+def test_the_same_size_is_a_copy(backend: Backend) -> None:
+    x = backend.array(np.ones((1, 1, 2, 3)))
+    output = F.interpolate(x, (2, 3), mode="bicubic")
+    output.data[...] = 5
+    np.testing.assert_array_equal(host(x), 1)
+
+
 def test_nearest_rounds_in_float32(backend: Backend) -> None:
     """41 * 2 / 82 is 1, but just below it in float32, and so in PyTorch."""
     x = backend.tensor(np.array([0.0, 1.0]).reshape(1, 1, 1, 2))
@@ -509,3 +535,90 @@ def test_nearest_rounds_in_float32(backend: Backend) -> None:
 
 def test_a_variance_of_many_halves_does_not_overflow() -> None:
     assert Tensor(np.tile(np.float16([-2, 2]), 40_000)).var(correction=0).item() == 4
+
+
+ARRAYS: list[tuple[str, Callable[[Tensor], Any], tuple[int, ...]]] = [
+    ("reshape", lambda x: F.reshape(x, np.array([6, -1])), (6, 8)),
+    ("x.reshape", lambda x: x.reshape(np.array([4, 12])), (4, 12)),
+    ("reshape with NumPy's ints", lambda x: x.reshape(np.int64(3), np.int32(-1)), (3, 16)),
+    ("transpose", lambda x: F.transpose(x, np.array([1, 0, 3, 2])), (2, 2, 4, 3)),
+    ("x.transpose", lambda x: x.transpose(np.array([3, 2, 1, 0])), (4, 3, 2, 2)),
+    ("flatten", lambda x: F.flatten(x, np.int64(2)), (2, 2, 12)),
+    ("squeeze", lambda x: F.squeeze(x[:1, :1], np.array([0, 1])), (3, 4)),
+    ("expand_dims", lambda x: F.expand_dims(x, np.array([0, -1])), (1, 2, 2, 3, 4, 1)),
+    ("sum", lambda x: F.sum(x, np.array([0, 2])), (2, 4)),
+    ("mean", lambda x: x.mean(np.int64(1), keepdims=True), (2, 1, 3, 4)),
+    ("var", lambda x: x.var(np.array([2, 3])), (2, 2)),
+    ("max", lambda x: x.max(np.array([-1])), (2, 2, 3)),
+    ("softmax", lambda x: F.softmax(x, np.array([2, 3])), (2, 2, 3, 4)),
+    ("concatenate", lambda x: F.concatenate([x, x], np.int64(1)), (2, 4, 3, 4)),
+    ("stack", lambda x: F.stack([x, x], np.int64(0)), (2, 2, 2, 3, 4)),
+    ("split", lambda x: F.split(x, np.array([1, 3]), 3)[1], (2, 2, 3, 2)),
+    ("split with NumPy's ints", lambda x: F.split(x, np.int64(2), np.int64(3))[0], (2, 2, 3, 2)),
+    ("pad", lambda x: F.pad(x, np.array([[0, 0], [0, 1], [1, 1], [-1, 0]])), (2, 3, 5, 3)),
+    ("interpolate", lambda x: F.interpolate(x, np.array([5, 2])), (2, 2, 5, 2)),
+    ("interpolate by factors", lambda x: F.interpolate(x, None, np.array([2.0, 0.5])), (2, 2, 6, 2)),
+    ("layer_norm", lambda x: F.layer_norm(x, np.array([3, 4])), (2, 2, 3, 4)),
+    ("conv2d", lambda x: F.conv2d(x, np.ones((1, 2, 2, 2)), None, np.array([1, 2]), np.array([[1, 0], [0, 2]])), (2, 1, 3, 3)),
+    ("conv2d, dilated", lambda x: F.conv2d(x, np.ones((1, 2, 2, 2)), None, np.int64(1), np.array([1, 0]), np.array([2, 1])), (2, 1, 3, 3)),
+    ("conv_transpose2d", lambda x: F.conv_transpose2d(x, np.ones((2, 1, 2, 2)), None, np.array([2, 2]), np.array([1, 0]), np.array([0, 1])), (2, 1, 4, 9)),
+    ("max_pool2d", lambda x: F.max_pool2d(x, np.array([2, 3]), np.array([1, 2]), np.array([[1, 0], [0, 1]])), (2, 2, 3, 2)),
+    ("avg_pool2d", lambda x: F.avg_pool2d(x, np.array([2, 3]), np.int64(1), np.array([1, 0])), (2, 2, 4, 2)),
+    ("adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, np.array([1, 2])), (2, 2, 1, 2)),
+    ("adaptive_max_pool1d", lambda x: F.adaptive_max_pool1d(x[:, :, 0], np.array([3])), (2, 2, 3)),
+    ("conv1d", lambda x: F.conv1d(x[:, :, 0], np.ones((1, 2, 2)), None, np.array([2]), np.array([1, 0])), (2, 1, 2)),
+    ("Conv2d", lambda x: layers.Conv2d(np.int64(2), np.int64(4), np.array([2, 3]), groups=np.int64(2)).astype("float64")(x), (2, 4, 2, 2)),
+    ("ConvTranspose2d", lambda x: layers.ConvTranspose2d(2, 1, np.array([2, 2]), np.array([2, 1])).astype("float64")(x), (2, 1, 6, 5)),
+    ("MaxPool2d", lambda x: layers.MaxPool2d(np.array([2, 2]), np.array([1, 1]))(x), (2, 2, 2, 3)),
+    ("AdaptiveAvgPool2d", lambda x: layers.AdaptiveAvgPool2d(np.array([2, 1]))(x), (2, 2, 2, 1)),
+    ("Linear", lambda x: layers.Linear(np.int64(4), np.int32(5)).astype("float64")(x), (2, 2, 3, 5)),
+    ("LayerNorm", lambda x: layers.LayerNorm(np.array([3, 4])).astype("float64")(x), (2, 2, 3, 4)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "shape"), [case[1:] for case in ARRAYS], ids=[case[0] for case in ARRAYS])
+def test_arrays_and_numpys_ints_as_shapes_axes_and_sizes(call: Callable[[Tensor], Any], shape: tuple[int, ...]) -> None:
+    output = call(Tensor(np.arange(48.0).reshape(2, 2, 3, 4), True))
+    assert output.shape == shape
+    assert all(type(size) is int for size in output.shape)
+    output.sum().backward()
+
+
+HALVES = np.array([0.5, 1.5])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x.reshape(HALVES),
+        lambda x: x.reshape(np.ones((2, 2), int)),
+        lambda x: x.reshape("12"),
+        lambda x: x.transpose(HALVES),
+        lambda x: F.flatten(x, "a"),
+        lambda x: F.flatten(x, HALVES),
+        lambda x: F.expand_dims(x, HALVES),
+        lambda x: F.sum(x, np.array([[0], [1]])),
+        lambda x: F.max(x, HALVES),
+        lambda x: F.softmax(x, HALVES),
+        lambda x: F.split(x, HALVES),
+        lambda x: F.split(x, "2"),
+        lambda x: F.pad(x, HALVES),
+        lambda x: F.pad(x, np.zeros((4, 2))),
+        lambda x: F.interpolate(x, HALVES),
+        lambda x: F.interpolate(x, None, np.array([True, False])),
+        lambda x: F.layer_norm(x, HALVES),
+        lambda x: F.conv2d(x, np.ones((1, 2, 2, 2)), None, HALVES),
+        lambda x: F.conv2d(x, np.ones((1, 2, 2, 2)), None, 1, np.ones((2, 2))),
+        lambda x: F.conv2d(x, np.ones((1, 2, 2, 2)), None, 1, np.ones((2, 2, 2), int)),
+        lambda x: F.max_pool2d(x, HALVES),
+        lambda x: F.max_pool2d(x, np.array([[2], [2]])),
+        lambda x: F.avg_pool2d(x, 2, 1, np.array([[1, 1]])),
+        lambda x: F.adaptive_avg_pool2d(x, HALVES),
+        lambda x: F.max_unpool2d(x, np.zeros(x.shape, int), 2, output_size=HALVES),
+        lambda x: layers.LayerNorm(HALVES),
+        lambda x: layers.Conv2d(2, 2, HALVES),
+    ],
+)
+def test_arrays_that_are_no_sizes_are_refused_in_our_words(call: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(GpucnnError, match="expected|must|does not fit"):
+        call(Tensor(np.arange(48.0).reshape(2, 2, 3, 4)))

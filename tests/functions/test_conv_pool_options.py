@@ -123,6 +123,8 @@ REFUSED = [
     (lambda: F.max_pool2d(np.ones((1, 1, 4, 4)), 2, padding="same"), ArgumentError,
      'padding "same" needs stride 1, got (2, 2); give the padding in numbers'),
     (lambda: F.max_pool2d(np.ones((1, 1, 9, 9)), 3, 1, "same", 2), ArgumentError, f"max_pool2d: {HALF} same for a kernel of 3x3"),
+    (lambda: F.avg_pool2d(np.ones((1, 1, 4, 4)), 2, divisor_override=0), ArgumentError,
+     "avg_pool2d: divisor_override must be an int, and not 0, got 0"),
     (lambda: F.adaptive_max_pool2d(np.ones((1, 1, 4, 4)), (None, 0)), ArgumentError,
      "adaptive_max_pool2d: output_size must be an int >= 1 or a (height, width) pair of them, got (None, 0); None keeps the images' size"),
     (lambda: F.adaptive_avg_pool1d(np.ones((1, 1, 4)), 0), ArgumentError, "adaptive_avg_pool1d: output_size must be an int >= 1, got 0"),

@@ -80,7 +80,10 @@ def draw_max_pool2d(seed: int) -> Drawn:
 
 
 def draw_avg_pool2d(seed: int) -> Drawn:
-    return draw_pooling(seed, dilated=False)
+    arguments, values = draw_pooling(seed, dilated=False)
+    rng = np.random.default_rng([seed, 2])
+    arguments["divisor_override"] = None if rng.random() < 0.6 else int(rng.choice([-2, 1, 3]))
+    return arguments, values
 
 
 def draw_softplus(rng: np.random.Generator) -> Arguments:

@@ -362,17 +362,38 @@ def draw_interpolate(rng: np.random.Generator) -> Arguments:
     return {"scale_factor": factors[0] if rng.random() < 0.4 else tuple(factors)}
 
 
-@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bilinear with corners"])
+RESIZING = [
+    *("nearest", "nearest-exact", "area", "linear", "linear with corners", "bilinear", "bilinear with corners"),
+    *("bicubic", "bicubic with corners", "bilinear smoothed", "bicubic smoothed", "bicubic smoothed with corners"),
+]
+
+
+@pytest.mark.parametrize("mode", RESIZING)
 @drawn
 @in_both_dtypes
 def test_interpolate(agree: Agree, mode: str, seed: int, dtype: str) -> None:
+    """Images, and where the mode takes them also sequences.
+
+    PyTorch's gradient is not that of its output where a factor that is not 1 leaves a size as it is, and its smoothed
+    images of one column repeat the first row: neither is drawn.
+    """
     rng = np.random.default_rng(seed)
-    arguments = {**draw_interpolate(rng), "mode": mode.partition(" ")[0]}
-    if mode != "nearest":
-        arguments["align_corners"] = mode != "bilinear"
-    shape = (
-        (*pair(rng, 1, 3), *pair(rng, 4, 9)) if "scale_factor" in arguments else (*pair(rng, 1, 3), *pair(rng, 1, 9))
-    )
+    arguments = {**draw_interpolate(rng), "mode": mode.partition(" ")[0], "antialias": "smoothed" in mode}
+    if "linear" in mode or "cubic" in mode:
+        arguments["align_corners"] = "corners" in mode
+    if "scale_factor" in arguments and seed % 3 == 0:
+        arguments["recompute_scale_factor"] = bool(seed % 2)
+    axes = 1 if mode.startswith("linear") or (mode.startswith(("near", "area")) and seed % 3 == 1) else 2
+    sizes = pair(rng, 4, 9) if "scale_factor" in arguments else pair(rng, 1, 9)
+    for name in ("size", "scale_factor"):
+        if axes == 1 and isinstance(arguments.get(name), tuple):
+            arguments[name] = arguments[name][:1]
+    values = rng.standard_normal((*pair(rng, 1, 3), *sizes[:axes]))
+    new = TF.interpolate(torch.tensor(values), **arguments).shape[2:]
+    factors = arguments.get("scale_factor", 1)
+    odd_factors = np.broadcast_to(factors, axes) != 1
+    if (odd_factors & np.equal(new, sizes[:axes])).any() or ("smoothed" in mode and new[-1] == 1):
+        return
     compare(
         agree,
         f"interpolate {mode}",
@@ -380,8 +401,34 @@ def test_interpolate(agree: Agree, mode: str, seed: int, dtype: str) -> None:
         dtype,
         lambda x: F.interpolate(x, **arguments),
         lambda x: TF.interpolate(x, **arguments),
-        rng.standard_normal(shape),
+        values,
     )
+
+
+@pytest.mark.parametrize("mode", RESIZING)
+def test_interpolate_by_factors_that_change_no_size(agree: Agree, mode: str) -> None:
+    """Values alone; see above."""
+    axes = 1 if mode.startswith("linear") else 2
+    for size in range(2, 9):
+        values = np.random.default_rng(size).standard_normal((2, 1, size, size + 1)[: 2 + axes])
+        arguments: Arguments = {"mode": mode.partition(" ")[0], "antialias": "smoothed" in mode}
+        if "linear" in mode or "cubic" in mode:
+            arguments["align_corners"] = "corners" in mode
+        for factor in (1.05, 1.1):
+            expected = TF.interpolate(torch.tensor(values), scale_factor=factor, **arguments).numpy()
+            output = F.interpolate(values, scale_factor=factor, **arguments).numpy()
+            agree(f"interpolate {mode}, same size", f"{size} {factor}", {"output": (output, expected)})
+
+
+def test_smoothed_images_of_one_column() -> None:
+    """PyTorch repeats their first row, whatever is below."""
+    columns = np.arange(4.0).reshape(1, 1, 4, 1).repeat(3, 3)
+    theirs = TF.interpolate(torch.tensor(columns), size=(2, 1), mode="bilinear", antialias=True).numpy()
+    ours = F.interpolate(columns, (2, 1), mode="bilinear", antialias=True).numpy()
+    np.testing.assert_allclose(
+        ours.ravel(), F.interpolate(columns, (2, 3), mode="bilinear", antialias=True).numpy()[0, 0, :, 0]
+    )
+    assert theirs.ravel()[0] == theirs.ravel()[1]
 
 
 def test_nearest_takes_the_same_elements() -> None:
@@ -391,8 +438,10 @@ def test_nearest_takes_the_same_elements() -> None:
         arguments: list[Arguments] = [{"size": (1, new)} for new in range(1, 90)]
         arguments += [{"scale_factor": (1, factor / 10)} for factor in range(10, 60)]
         for one in arguments:
-            expected = TF.interpolate(torch.tensor(row), **one).numpy()
-            np.testing.assert_array_equal(F.interpolate(Tensor(row), **one).numpy(), expected, f"{old}, {one}")
+            for mode in ("nearest", "nearest-exact"):
+                expected = TF.interpolate(torch.tensor(row), mode=mode, **one).numpy()
+                output = F.interpolate(Tensor(row), mode=mode, **one).numpy()
+                np.testing.assert_array_equal(output, expected, f"{mode} {old}, {one}")
 
 
 # Special values, and what one of both refuses

@@ -394,6 +394,14 @@ def test_metrics_weigh_batches_by_their_size() -> None:
     assert np.isnan(Metrics().scores().accuracy)
 
 
+def test_metrics_of_maps_count_positions() -> None:
+    logits = Tensor(np.array([[[[2.0, 0.0]], [[1.0, 1.0]]], [[[0.0, 0.0]], [[5.0, 5.0]]]]))
+    metrics = Metrics()
+    metrics.update(Tensor(np.array(0.5)), logits, np.array([[[0, 1]], [[1, 0]]]))
+    assert metrics.scores() == (0.5, 3, 4)
+    assert metrics.scores().accuracy == 0.75
+
+
 def test_callbacks_are_checked() -> None:
     class Misspelt(Callback):
         def on_epoch_finish(self, trainer: Trainer) -> None:
