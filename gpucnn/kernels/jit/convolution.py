@@ -284,7 +284,9 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
             def one_row(r: Size) -> None:
                 def some(s: Size, taps_here: int) -> None:
-                    some_taps(channel + r * tap_row_floats, slopes, of_channel + r * kernel_columns, s, taps_here, tile, count)
+                    some_taps(
+                        channel + r * tap_row_floats, slopes, of_channel + r * kernel_columns, s, taps_here, tile, count
+                    )
 
                 b.each(0, many, MOST_WRITTEN_OUT, lambda s: some(s, MOST_WRITTEN_OUT))
                 if many < kernel_columns:
