@@ -52,9 +52,10 @@ def written_out(sizes: Convolution, machine: Host) -> int:
 
     Each tile of a row is written out, but those whose taps all lie within the images, which share theirs.
     """
-    plane, kernel_columns = sizes.plane, sizes.plane.window.kernel[1]
-    total = 0
-    for _, count, _ in filter_blocks(sizes.filters, machine.filters_per_tile):
+    plane, kernel_columns, lanes = sizes.plane, sizes.plane.window.kernel[1], machine.lanes
+    blocks = filter_blocks(sizes.filters, machine.filters_per_tile)
+    total = 2 * (len(blocks) + 1) * lanes * (lanes.bit_length() + 3)  # to turn over and back
+    for _, count, _ in blocks:
         for x, places, _ in row_tiles(plane, machine.positions_per_tile(count)):
             within = plane.reads_within(1, range(x, x + places))
             total += within * (2 + count) + count * (4 * kernel_columns + 8 * places)

@@ -109,11 +109,12 @@ def _maximum(b: Builder, plane: PaddedPlane, tap: Taps, width: int, padding: boo
 
     def see(row: Size, column: Size, found: list[Vector]) -> list[Vector]:
         value, place = tap(row, column), b.count_up(row * down + column * right, 0, width)
+        if not padding and (row, column) == (0, 0):  # it is in the image, whatever it holds
+            return [value, place]
         best, where = found
         wins = value.exceeds_or_nan(best) & best.is_number()
         return [wins.select(value, best), wins.select(place, where)]
 
-    # Without padding the first tap is in the image, whatever it holds.
     nothing = [b.splat(-math.inf, width), b.splat(-1 if padding else 0, width, INT32)]
     best, where = each_tap(b, plane.window.kernel, nothing, see)
     return best, where
