@@ -182,12 +182,13 @@ def _ends_text(ends: Pair) -> str:
     return str(ends[0] if ends[0] == ends[1] else ends)
 
 
-def check_groups(owner: str, groups: int, out_channels: int) -> None:
-    """ArgumentError, which names `owner`, unless `groups` is a positive int that divides the filters."""
+def as_groups(owner: str, groups: int, out_channels: int) -> int:
+    """`groups` as an int; ArgumentError, which names `owner`, unless it is positive and divides the filters."""
     if not is_int(groups) or groups < 1 or out_channels % groups:
         raise ArgumentError(
             f"{owner}: groups must be an int >= 1 that divides {out_channels} filters, got {value_text(groups)}"
         )
+    return int(groups)
 
 
 def images_fix(shape: Shape, channels: int) -> str:

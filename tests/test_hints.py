@@ -24,7 +24,7 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
     "ArrayDataset": lambda labels: ArrayDataset(np.zeros((4, 1, 2, 2), np.uint8), labels),
     "cross_entropy": lambda labels: F.cross_entropy(LOGITS, labels),
     "nll_loss": lambda labels: F.nll_loss(LOGITS, labels),
-    "ConfusionMatrix": lambda labels: ConfusionMatrix("abc").update(ANSWERS, labels),
+    "ConfusionMatrix": lambda labels: ConfusionMatrix(list("abc")).update(ANSWERS, labels),
     "in_top_k": lambda labels: in_top_k(LOGITS, labels, 1),
     "class_weights": lambda labels: class_weights(labels),
     "Metrics": lambda labels: Metrics().update(Tensor(0.0), Tensor(LOGITS), labels),
@@ -66,7 +66,7 @@ def test_other_shapes_are_no_one_hot() -> None:
 
 def test_logits_are_no_answers() -> None:
     with pytest.raises(ShapeError, match=r"answers are classes: take logits.argmax\(axis=1\)$"):
-        ConfusionMatrix("abc").update(LOGITS, LABELS)
+        ConfusionMatrix(list("abc")).update(LOGITS, LABELS)
 
 
 def test_a_column_of_labels_is_not_counted_as_class_0() -> None:

@@ -151,7 +151,7 @@ def load(
     known = _SOURCES[name]
     if mode is not None:
         raise ArgumentError(f'{name}: mode is {value_text(mode)}, but only the data set "folder" has one; leave it out')
-    if background != AUTO:
+    if not isinstance(background, str) or background != AUTO:
         raise ArgumentError(
             f'{name}: background is {value_text(background)}, but only the data set "folder" has transparent images; leave it out'
         )

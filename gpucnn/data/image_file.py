@@ -197,7 +197,7 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
 def check_background(background: str) -> str:
     """`background`; ArgumentError if it is none of BACKGROUNDS."""
     if background not in BACKGROUNDS:
-        raise ArgumentError(f'background must be "auto", "white" or "black", got {background!r}')
+        raise ArgumentError(f'background must be "auto", "white" or "black", got {value_text(background)}')
     return background
 
 

@@ -6,7 +6,7 @@ from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.activation import check_activation
-from gpucnn.geometry import Padding, Window, check_groups, conv2d_shape, conv_transpose2d_shape
+from gpucnn.geometry import Padding, Window, as_groups, conv2d_shape, conv_transpose2d_shape
 from gpucnn.kernels import conv2d as kernel
 from gpucnn.kernels.channel_sums import channel_sums
 
@@ -41,7 +41,7 @@ def conv2d(
         raise ShapeError(f"conv2d: expected weight (O, C / groups, KH, KW), no size 0, got {shape_text(weight.shape)}")
     out_channels, _, *kernel_size = weight.shape
     window = Window.of(kernel_size, stride, padding, dilation)
-    check_groups("conv2d", groups, out_channels)
+    groups = as_groups("conv2d", groups, out_channels)
     conv2d_shape("conv2d", x.shape, weight.shape, window, groups)
     offsets = None if bias is None else inputs[2].data
     if offsets is not None and offsets.shape != (out_channels,):
@@ -93,7 +93,7 @@ def conv_transpose2d(
             f"conv_transpose2d: expected weight (I, O / groups, KH, KW), no size 0, got {shape_text(weight.shape)}"
         )
     in_channels, per_group, *kernel_size = weight.shape
-    check_groups("conv_transpose2d", groups, in_channels)
+    groups = as_groups("conv_transpose2d", groups, in_channels)
     window = Window.of(kernel_size, stride, as_pair(padding, "padding", 0), dilation)
     shape = conv_transpose2d_shape("conv_transpose2d", x.shape, weight.shape, window, output_padding, groups)
     if bias is not None and inputs[2].shape != shape[1:2]:

@@ -145,7 +145,9 @@ def avg_pool2d(
     shape = x.shape
     if divisor_override is not None:
         if not is_int(divisor_override) or divisor_override == 0:
-            raise ArgumentError(f"avg_pool2d: divisor_override must be an int, and not 0, got {divisor_override!r}")
+            raise ArgumentError(
+                f"avg_pool2d: divisor_override must be an int, and not 0, got {value_text(divisor_override)}"
+            )
         image_size = (shape[2], shape[3])
         sizes = (image_size, window.output_size(image_size))
         scale = avg_pool.counts(xp_of(x.data), *sizes, window, True, x.dtype) / divisor_override

@@ -58,9 +58,13 @@ def interpolate(
     """
     x = as_tensor(x)
     check_float("interpolate", x)
-    align_corners, antialias = (
-        as_flag(flag or False, f"interpolate: {name}")
-        for name, flag in (("align_corners", align_corners), ("antialias", antialias))
+    align_corners, recompute_scale_factor, antialias = (
+        as_flag(False if flag is None else flag, f"interpolate: {name}")
+        for name, flag in (
+            ("align_corners", align_corners),
+            ("recompute_scale_factor", recompute_scale_factor),
+            ("antialias", antialias),
+        )
     )
     _check_mode(mode, align_corners, antialias)
     if (size is None) == (scale_factor is None):
@@ -94,8 +98,8 @@ def interpolate(
     if max(new) >= LARGEST:
         raise ShapeError(f"interpolate: sizes must be below 2^31, got {size if scale_factor is None else scale_factor}")
     tables = [
-        (axis, _taps(mode, bool(align_corners), bool(antialias), old[axis - 2], new[axis - 2], ratio, positions))
-        for axis, ratio in enumerate(_settled(mode, bool(antialias), old, new, ratios), 2)
+        (axis, _taps(mode, align_corners, antialias, old[axis - 2], new[axis - 2], ratio, positions))
+        for axis, ratio in enumerate(_settled(mode, antialias, old, new, ratios), 2)
         if ratio != 1 or old[axis - 2] != new[axis - 2]
     ]
     turned = [(axis, taps.transposed(old[axis - 2])) for axis, taps in reversed(tables)]

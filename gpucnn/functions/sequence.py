@@ -19,7 +19,7 @@ from gpucnn.functions.pooling import (
     max_unpool2d,
 )
 from gpucnn.functions.shape import expand_dims, squeeze
-from gpucnn.geometry import Window, check_groups, conv1d_shape, pool1d_shape
+from gpucnn.geometry import Window, as_groups, conv1d_shape, pool1d_shape
 
 Size: TypeAlias = int | Sequence[int]
 """An int, also as the only one of a sequence."""
@@ -51,7 +51,7 @@ def conv1d(
     if weight.ndim != 3 or 0 in weight.shape:
         raise ShapeError(f"conv1d: expected weight (O, C / groups, K), no size 0, got {shape_text(weight.shape)}")
     window = sequence_window("conv1d", weight.shape[2], stride, padding, dilation)
-    check_groups("conv1d", groups, weight.shape[0])
+    groups = as_groups("conv1d", groups, weight.shape[0])
     conv1d_shape("conv1d", x.shape, weight.shape, window, groups)
     if bias is not None and inputs[2].shape != weight.shape[:1]:
         raise ShapeError(

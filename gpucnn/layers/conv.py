@@ -8,7 +8,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.checks import IntOrPair, Shape, as_count, as_flag, as_kept, as_pair
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import check_activation
-from gpucnn.geometry import Padding, Window, check_groups, conv2d_shape, conv_transpose2d_shape
+from gpucnn.geometry import Padding, Window, as_groups, conv2d_shape, conv_transpose2d_shape
 from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Initializer, Parameter
@@ -47,7 +47,7 @@ class Conv2d(Layer):
         self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
         self.dilation = as_kept(dilation)
         self.window = Window.of(kernel_size, stride, padding, dilation)
-        check_groups("Conv2d", groups, out_channels)
+        groups = as_groups("Conv2d", groups, out_channels)
         if in_channels % groups:
             raise ArgumentError(
                 f"Conv2d: groups must divide in_channels, got groups {groups} for {in_channels} channels"
@@ -107,7 +107,7 @@ class ConvTranspose2d(Layer):
         self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
         self.dilation, self.output_padding, self.groups = as_kept(dilation), as_kept(output_padding), groups
         self.window = Window.of(kernel_size, stride, as_pair(padding, "padding", 0), dilation)
-        check_groups("ConvTranspose2d", groups, in_channels)
+        groups = as_groups("ConvTranspose2d", groups, in_channels)
         if out_channels % groups:
             raise ArgumentError(
                 f"ConvTranspose2d: groups must divide out_channels, got groups {groups} for {out_channels} channels"

@@ -7,7 +7,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.checks import Shape, as_count, as_flag, as_kept
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.sequence import Ends, Size, adaptive1d_shape, adaptive_length, pool1d_window, sequence_window
-from gpucnn.geometry import check_groups, conv1d_shape, pool1d_shape
+from gpucnn.geometry import as_groups, conv1d_shape, pool1d_shape
 from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Initializer, Parameter
@@ -39,7 +39,7 @@ class Conv1d(Layer):
         self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
         self.dilation = as_kept(dilation)
         self.window = sequence_window("Conv1d", kernel_size, stride, padding, dilation)
-        check_groups("Conv1d", groups, out_channels)
+        groups = as_groups("Conv1d", groups, out_channels)
         if in_channels % groups:
             raise ArgumentError(
                 f"Conv1d: groups must divide in_channels, got groups {groups} for {in_channels} channels"

@@ -39,7 +39,10 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "avg_pool1d": {
         "x": SEQUENCES, "kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True,
     },
-    "avg_pool2d": {"x": IMAGES, "kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True},
+    "avg_pool2d": {
+        "x": IMAGES, "kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True,
+        "divisor_override": 3,
+    },
     "batch_norm": {
         "x": IMAGES, "running_mean": Tensor(VECTOR), "running_var": Tensor(VECTOR), "weight": VECTOR, "bias": VECTOR,
         "training": True, "momentum": 0.1, "eps": 1e-5, "activation": None,
@@ -75,7 +78,10 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "group_norm": {"x": IMAGES, "num_groups": 2, "weight": VECTOR, "bias": VECTOR, "eps": 1e-5},
     "huber_loss": {"input": ROWS, "target": ROWS + 1, "reduction": "mean", "delta": 1.0},
     "instance_norm": {"x": IMAGES, "weight": VECTOR, "bias": VECTOR, "eps": 1e-5},
-    "interpolate": {"x": IMAGES, "size": (3, 4), "scale_factor": None, "mode": "bilinear", "align_corners": False},
+    "interpolate": {
+        "x": IMAGES, "size": (3, 4), "scale_factor": None, "mode": "bilinear", "align_corners": False,
+        "recompute_scale_factor": None, "antialias": True,
+    },
     "kl_div": {"input": ROWS, "target": PROBABILITIES, "reduction": "mean", "log_target": False},
     "l1_loss": {"input": ROWS, "target": ROWS, "reduction": "mean"},
     "layer_norm": {"x": ROWS, "normalized_shape": 5, "weight": ROWS[0], "bias": ROWS[0], "eps": 1e-5},
@@ -129,7 +135,9 @@ LAYERS: dict[str, tuple[dict[str, Any], np.ndarray]] = {
         "in_channels": 4, "out_channels": 2, "kernel_size": 3, "stride": 1, "padding": 1, "dilation": 1, "groups": 2,
         "bias": True, "activation": "relu", "initialize": "he_normal"}, IMAGES),
     "MaxPoolLayer": ({"pool_size": 2, "stride": 2}, IMAGES),
-    "AvgPool2d": ({"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True}, IMAGES),
+    "AvgPool2d": ({
+        "kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": False, "count_include_pad": True, "divisor_override": 3},
+        IMAGES),
     "BatchNorm1d": ({
         "num_features": 5, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True, "frozen": False,
         "bias": True}, ROWS),
@@ -255,13 +263,13 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0}, _augmented),
     "data.RandomFlip": (data.RandomFlip, lambda: {"p": 0.5}, _augmented),
     "data.RandomShift": (data.RandomShift, lambda: {"max_shift": 2, "fill": "zero"}, _augmented),
-    "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None}, lambda splits: splits),
+    "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto"}, lambda splits: splits),
     "data.native_size": (data.native_size, lambda: {"name": "digits"}, int),
     "data.ImageFolder": (data.ImageFolder, lambda: {
-        "folder": "nowhere", "image_size": 8, "mode": "rgb", "preprocess": None, "class_names": ["a"], "cache_bytes": 8}, len),
+        "folder": "nowhere", "image_size": 8, "mode": "rgb", "preprocess": None, "class_names": ["a"], "cache_bytes": 8,
+        "background": "auto"}, len),
     "data.read_idx": (data.read_idx, lambda: {"path": "nowhere", "axes": 1}, len),
     "data.read_cifar10": (data.read_cifar10, lambda: {"folder": "nowhere"}, len),
-    "data.read_cifar100": (data.read_cifar100, lambda: {"folder": "nowhere", "labels": "fine"}, len),
     "data.read_image": (data.read_image, lambda: {
         "path": "nowhere", "preprocess": data.Preprocess(1, 8, 8, 255, "pad")}, len),
     "models.create": (models.create, lambda: {

@@ -136,7 +136,7 @@ def _nothing_there(folder: Path) -> None:
 def _one_hot(folder: Path) -> None:
     logits, one_hot = np.zeros((3, 3), np.float32), np.eye(3, dtype=int)
     _refused(lambda: F.cross_entropy(logits, one_hot), "labels.argmax(axis=1)")
-    _refused(lambda: ConfusionMatrix("abc").update(np.arange(3), one_hot), "labels.argmax(axis=1)")
+    _refused(lambda: ConfusionMatrix(list("abc")).update(np.arange(3), one_hot), "labels.argmax(axis=1)")
     _refused(lambda: data.ArrayDataset(np.zeros((3, 1, 2, 2)), one_hot), "labels.argmax(axis=1)")
 
 
