@@ -144,7 +144,7 @@ def avg_pool2d(
     count_include_pad = as_flag(count_include_pad, "avg_pool2d: count_include_pad")
     shape = x.shape
     if divisor_override is not None:
-        if not is_int(divisor_override) or divisor_override == 0:
+        if not is_int(divisor_override) or divisor_override == 0 or not -LARGEST < divisor_override < LARGEST:
             raise ArgumentError(
                 f"avg_pool2d: divisor_override must be an int, and not 0, got {value_text(divisor_override)}"
             )
