@@ -14,7 +14,7 @@ from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, StateError
 from gpucnn.layers.buffer import Buffer
-from gpucnn.layers.finite import refuse_not_finite
+from gpucnn.layers.finite import not_finite, refuse_not_finite
 from gpucnn.layers.forward_state import PLAIN, ForwardState
 from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
@@ -36,6 +36,8 @@ class Layer:
 
     Subclass it, assign parameters and other layers as attributes (no `super().__init__()` is needed), and write
     `forward`. Attributes get dotted paths by their names, e.g. "features.conv1.weight", in the order of definition.
+
+    What a forward pass changes beside buffers, e.g. a counter of draws, is declared in `forward_state`.
 
     - `training`: True until `eval()`, and False while the layer is frozen, see `requires_grad_`; dropout looks at it.
     - `seed`: initial weights and dropout masks are functions of it and of their path. A seed that was set holds for
@@ -264,7 +266,8 @@ class Layer:
 
         Entries of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes
         nothing, if a parameter is missing, unknown, or of another shape, or has NaN or infinite values: with
-        `finite=False` these are taken, too, for a look at a model that is spoilt.
+        `finite=False` these are taken, too, for a look at a model that is spoilt. A buffer that has such values in this model
+        already, as a mask of -inf, may have them.
         """
         own = dict(self._named_state())
         problems = [f"{path} is missing" for path in own if path not in state]
@@ -296,7 +299,8 @@ class Layer:
                 f"it was saved with"
             )
         if finite:
-            refuse_not_finite(type(self).__name__, {path: arrays[path] for path in own})
+            masks = {path for path, one in own.items() if isinstance(one, Buffer) and not_finite({path: one.data})}
+            refuse_not_finite(type(self).__name__, {path: arrays[path] for path in own if path not in masks})
         for path, parameter in own.items():
             parameter.assign(arrays[path])
 
