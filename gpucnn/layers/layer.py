@@ -15,7 +15,7 @@ from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, as_dtype, as_flag, check_shape, is_int, shape_text, value_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
-from gpucnn.layers.finite import refuse_not_finite
+from gpucnn.layers.finite import not_finite, refuse_not_finite
 from gpucnn.layers.foreign_state import foreign_names_fix
 from gpucnn.layers.forward_state import PLAIN, ForwardState
 from gpucnn.layers.hooks import ForwardHook, HookHandle
@@ -38,6 +38,8 @@ class Layer:
 
     Subclass it, assign parameters and other layers as attributes (no `super().__init__()` is needed), and write
     `forward`. Attributes get dotted paths by their names, e.g. "features.conv1.weight", in the order of definition.
+
+    What a forward pass changes beside buffers, e.g. a counter of draws, is declared in `forward_state`.
 
     - `training`: True until `eval()`, and False while the layer is frozen, see `requires_grad_`; dropout looks at it.
     - `seed`: initial weights and dropout masks are functions of it and of their path. A seed that was set holds for
@@ -280,7 +282,8 @@ class Layer:
 
         Entries of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes
         nothing, if a parameter is missing, unknown, or of another shape, or has NaN or infinite values: with
-        `finite=False` these are taken, too, for a look at a model that is spoilt.
+        `finite=False` these are taken, too, for a look at a model that is spoilt. A buffer that has such values in this model
+        already, as a mask of -inf, may have them.
         """
         if not isinstance(state, Mapping):
             raise StateError(
@@ -316,7 +319,8 @@ class Layer:
                 f"{foreign_names_fix(state, own.keys()) or 'build the model with the arguments it was saved with'}"
             )
         if finite:
-            refuse_not_finite(type(self).__name__, {path: arrays[path] for path in own})
+            masks = {path for path, one in own.items() if isinstance(one, Buffer) and not_finite({path: one.data})}
+            refuse_not_finite(type(self).__name__, {path: arrays[path] for path in own if path not in masks})
         for path, parameter in own.items():
             parameter.assign(arrays[path])
 

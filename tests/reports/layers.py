@@ -19,7 +19,12 @@ from tests.layers.test_unregistered import Holder, linear
 from tests.reports.report import Report
 from tests.training.small_run import assert_same, small_set, small_trainer
 from tests.training.test_last_batch import ends_in_a_vector
-from tests.training.test_own_counters import as_format_1, own_trainer
+from tests.training.test_own_counters import (
+    as_format_1,
+    own_trainer,
+    test_a_run_that_failed_is_replayed_with_the_masks_of_that_step,
+    test_a_step_that_is_made_again_is_the_same,
+)
 
 IMAGES = np.full((2, 1, 4, 4), 200, np.uint8)
 PREPROCESS = data.Preprocess(1, 4, 4, 255, "pad")
@@ -190,6 +195,10 @@ REPORTS = [
            "into them", "pytorch/pytorch#96136", functools.partial(_recomputed, functools.partial(RunningScale, False))),
     Report("a run with a layer that counts its own draws is resumed", "it goes on to the bits of one that never stopped",
            "unit8co/darts#2463", _resumed),
+    Report("memory runs out behind a layer that counts its own draws", "the step is made again with the same masks", "",
+           lambda folder: test_a_step_that_is_made_again_is_the_same(Noise)),
+    Report("a step with a layer that counts its own draws has failed, and is replayed", "with the masks that it had", "",
+           test_a_run_that_failed_is_replayed_with_the_masks_of_that_step),
     Report("a layer draws from a generator of its own", "it is told, once and with the fix, that no checkpoint holds its state",
            "huggingface/transformers#11504", _own_generator),
     Report("the shape of a layer with running statistics is asked for", "the statistics stay as they are", "", _shape_asked_for),

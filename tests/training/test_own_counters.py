@@ -3,13 +3,24 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from gpucnn import data, layers, optim
-from gpucnn.errors import RunError, StateError
-from gpucnn.training import Callback, Trainer, load_checkpoint, save_checkpoint, trainer_state
+from gpucnn import data, layers, models, optim
+from gpucnn.errors import RunError, StateError, TrainingError
+from gpucnn.training import (
+    Callback,
+    RunConfig,
+    RunFolder,
+    Trainer,
+    load_checkpoint,
+    prepare,
+    replay,
+    resume,
+    save_checkpoint,
+)
 from gpucnn.training.checked_step import run_checked
 from gpucnn.training.checkpoint import _checksum
 from gpucnn.training.tensor_file import read_tensors, write_tensors
@@ -17,6 +28,7 @@ from tests.backends import Backend
 from tests.layers.own_layers import OWN, DeclaredNoise, Noise
 from tests.layers.test_forward_state import Hidden, MakeLayer
 from tests.training.small_run import State, assert_same, small_set, small_trainer
+from tests.training.tiny_run import TINY, Tiny, contents, go_on, tiny_names, train
 
 EPOCHS = 2
 
@@ -152,10 +164,39 @@ def test_a_state_that_the_layer_does_not_take_names_the_layer() -> None:
         own_trainer(Noise).restore(*own_trainer(DeclaredNoise).state())
 
 
-def test_replay_gives_layers_their_state_by_path() -> None:
-    model = layers.Sequential(layers.Dropout(0.5), DeclaredNoise())
-    trainer_state.restore_layers(model, {"0": {"calls": 4}, "1": {"masks": 6}})
-    assert (model[0].calls, model[1].drawn) == (4, 6)  # type: ignore[attr-defined]
+class Noisy(Tiny):
+    """Has a layer that counts, and declares nothing."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.features.append(Noise())
+
+
+class Spoiler(Callback):
+    """Makes a weight NaN after the second step."""
+
+    def on_savepoint(self, trainer: Trainer) -> None:
+        if trainer.step == 2:
+            trainer.model.output.bias.data[0] = np.nan
+
+
+def test_a_run_that_failed_is_replayed_with_the_masks_of_that_step(tmp_path: Path) -> None:
+    with tiny_names(), mock.patch.dict(models._BY_NAME, tiny=Noisy):
+        ready, folder = prepare(RunConfig(**TINY)), RunFolder(tmp_path / "run")
+        trainer = ready.trainer([*ready.callbacks(folder), Spoiler()])
+        with pytest.raises(TrainingError):
+            trainer.fit(1)
+        file = folder.path / "failure-step-3.safetensors"
+        assert load_checkpoint(file).values["layers"] == {"features.3": {"calls": 2}, "features.5": {"drawn": 2}}
+        assert trainer.failed_step is not None
+        assert repr(replay(file, "cpu").checked) == repr(trainer.failed_step.checked)
+
+
+def test_a_run_of_a_model_that_counts_is_resumed_to_the_bit(tmp_path: Path) -> None:
+    with tiny_names(), mock.patch.dict(models._BY_NAME, tiny=Noisy):
+        whole, half = train(tmp_path / "whole", checkpoint_every=2), train(tmp_path / "half", 8, checkpoint_every=2)
+        go_on(resume(half.path))
+        assert contents(half) == contents(whole)
 
 
 def as_format_1(path: Path, dropouts: list[str]) -> None:

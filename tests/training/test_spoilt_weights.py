@@ -64,6 +64,18 @@ def test_what_the_dtype_cannot_hold_is_infinite() -> None:
     layers.Linear(2, 3).load_state_dict({"weight": np.ones((3, 2), int), "bias": np.zeros(3, np.float16)})
 
 
+def test_a_mask_of_infinities_is_no_spoilt_buffer() -> None:
+    class Masked(layers.Layer):
+        def __init__(self) -> None:
+            self.mask = layers.Buffer((2,), lambda _, shape: np.array([0.0, -np.inf]))
+            self.weight = layers.Parameter((2,), lambda _, shape: np.ones(shape))
+
+    state = Masked().state_dict()
+    Masked().load_state_dict(state)
+    with pytest.raises(StateError, match=r"spoilt: weight has 1 infinite of 2 values"):
+        Masked().load_state_dict({**state, "weight": state["mask"]})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
