@@ -59,8 +59,8 @@ def _begin(options: argparse.Namespace) -> None:
     with ExitStack() as until_the_end:
         if options.out:  # before the data are read, as another process may be writing there
             folder = RunFolder(options.out)
-            folder.prepare()
             until_the_end.enter_context(_held(folder))
+            folder.prepare()
         ready = prepare(config)
         if not options.out:
             folder = RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
