@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,7 +81,7 @@ class ImageList:
             paths = paths_of(dataset)
             if paths is None:
                 return None
-            names = _names(paths, folder)
+            names = file_names(paths, folder)
             files += [ImageFile(part, name, *found) for name, found in zip(names, fingerprints(paths), strict=True)]
         return cls(files)
 
@@ -137,7 +138,7 @@ class ImageList:
         """The images of these parts, which the image folder `dataset` in `folder` must have, in the list's order."""
         paths = paths_of(dataset)
         assert paths is not None, "it has files"
-        places = {name: place for place, name in enumerate(_names(paths, folder))}
+        places = {name: place for place, name in enumerate(file_names(paths, folder))}
         names = self.names(*parts)
         if missing := [name for name in names if name not in places]:
             raise RunError(f"{folder}: {_some(missing)} cannot be found where the run had them; put them back")
@@ -149,7 +150,7 @@ def files_in(splits: Splits, folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for part in (splits.train, splits.test):
         paths = paths_of(whole_of(part)) or ()
-        found |= dict(zip(_names(paths, folder), paths, strict=True))
+        found |= dict(zip(file_names(paths, folder), paths, strict=True))
     return found
 
 
@@ -182,8 +183,12 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error.strerror or error}); make it readable, or move it away")
 
 
-def _names(paths: Sequence[Path], folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in paths]
+def file_names(paths: Sequence[Path], folder: Path) -> list[str]:
+    """What a list calls the files at `paths`, which lie in `folder`."""
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    # File systems spell umlauts in two ways, and a folder may be copied from one to another.
+    composed = [unicodedata.normalize("NFC", name) for name in names]
+    return composed if len(set(composed)) == len(names) else names
 
 
 def _some(names: Sequence[str]) -> str:

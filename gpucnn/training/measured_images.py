@@ -11,7 +11,7 @@ from gpucnn.data import Dataset, ImageFolder, Splits, Subset
 from gpucnn.data.catalog import Part
 from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.errors import RunError
-from gpucnn.training.image_list import LEARNED, ImageList, files_in, fingerprints
+from gpucnn.training.image_list import LEARNED, ImageList, file_names, files_in, fingerprints
 from gpucnn.training.prepare import by_place
 
 PARTS = {"train": LEARNED, "test": ("test",)}
@@ -37,7 +37,7 @@ def own_images(run: ImageList, splits: Splits, folder: Path, part: str) -> Measu
     files = files_in(splits, folder)
     changes = run.changes(files, PARTS[part])
     whole = whole_of(splits.train if part == "train" else splits.test)
-    names, learned = _names(whole, folder), run.digests(*LEARNED)
+    names, learned = file_names(paths_of(whole) or (), folder), run.digests(*LEARNED)
     candidates = [name for name in names if name in run.by_name and run.by_name[name].part in PARTS[part]]
     if part == "test":
         uncertain = set(changes.changed) & set(candidates)
@@ -144,7 +144,3 @@ def _share_a_folder(splits: Splits) -> bool:
     """Whether training and test images are parts of one folder."""
     wholes = (whole_of(part) for part in (splits.train, splits.test))
     return len({whole.folder for whole in wholes if isinstance(whole, ImageFolder)}) == 1
-
-
-def _names(whole: Dataset, folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in paths_of(whole) or ()]

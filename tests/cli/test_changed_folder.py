@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -358,6 +359,21 @@ def test_a_run_without_a_list(place: Path, capsys: pytest.CaptureFixture[str]) -
         "photos: has changed since the run began: 16 test images, which were 12; the run kept no list"
         in capsys.readouterr().err
     )
+
+
+def test_a_folder_that_a_mac_has_copied(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its names are those of the run, with umlauts in two characters."""
+    for name in ("cat", "dog"):
+        for number in range(6):
+            save(Path(f"photos/{name}/grün {number}.bmp"), np.random.default_rng(number).integers(0, 256, (8, 8, 3)))
+    assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+    before = measured(capsys)[0]
+    for path in [*Path("photos").rglob("*.bmp")]:
+        path.rename(path.with_name(unicodedata.normalize("NFD", path.name)))
+    files, _, notes = measured(capsys)
+    assert {unicodedata.normalize("NFC", name) for name in files} == before
+    assert not any("gone" in note for note in notes)
+    assert main(["train", "--resume", "run", "--epochs", "3"]) == 0
 
 
 def test_a_class_that_has_gone(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
