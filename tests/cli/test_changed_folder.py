@@ -325,9 +325,7 @@ def test_a_new_run_in_the_folder_of_an_earlier_one_has_its_own_list(place: Path)
 def test_an_image_that_cannot_be_read_is_told_before_training(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("photos/cat/x.bmp").symlink_to("nowhere")
     assert main(["train", *SETTINGS.split()]) == 1
-    assert (
-        "photos/cat/x.bmp: cannot be read (No such file or directory); make it readable, or" in capsys.readouterr().err
-    )
+    assert capsys.readouterr().err.startswith("gpucnn train: photos/cat/x.bmp: ")
     assert not Path("runs/mlp-folder-1").exists()
 
 
