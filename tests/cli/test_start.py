@@ -1,5 +1,6 @@
 """From the first moment of a command: what it imports, and what Ctrl-C and SIGTERM do before there is anything to save."""
 
+import argparse
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 import gpucnn
 from gpucnn import data, models
+from gpucnn.cli import commands
 from gpucnn.cli.main import main
 from gpucnn.training import RunFolder, Trainer
 from gpucnn.training.image_list import ImageList
@@ -38,6 +40,7 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 {more}
+from gpucnn.cli import commands
 from gpucnn.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -159,6 +162,24 @@ def test_a_signal_before_training_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("as_in_a_terminal")
+@pytest.mark.parametrize("interactive", [True, False])
+def test_ctrl_c_ends_a_program_at_once_and_no_notebook(interactive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[object] = []
+    parse = commands.parse
+
+    def look(arguments: list[str]) -> argparse.Namespace:
+        found.append(signal.getsignal(signal.SIGINT))
+        return parse(arguments)
+
+    monkeypatch.setattr(commands, "parse", look)
+    if interactive:
+        monkeypatch.setattr(sys, "ps1", "> ", raising=False)
+    assert main(["summary", "mlp"]) == 0
+    assert (found[0] is signal.default_int_handler) is interactive
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("as_in_a_terminal")
 def test_an_ignored_ctrl_c_stays_ignored(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create = models.create
     monkeypatch.setattr(models, "create", lambda **options: (os.kill(os.getpid(), signal.SIGINT), create(**options))[1])
@@ -178,6 +199,7 @@ def test_a_command_in_another_thread(capsys: pytest.CaptureFixture[str]) -> None
 TOGETHER = """
 import os, sys
 from gpucnn.cli import train  # once for all, so that they begin in the same moment
+from gpucnn.cli import commands
 from gpucnn.cli.main import main
 
 children = []
