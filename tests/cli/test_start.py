@@ -40,7 +40,6 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 {more}
-from gpucnn.cli import commands
 from gpucnn.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -199,7 +198,6 @@ def test_a_command_in_another_thread(capsys: pytest.CaptureFixture[str]) -> None
 TOGETHER = """
 import os, sys
 from gpucnn.cli import train  # once for all, so that they begin in the same moment
-from gpucnn.cli import commands
 from gpucnn.cli.main import main
 
 children = []
