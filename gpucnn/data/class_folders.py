@@ -29,6 +29,8 @@ def class_folders(
             raise DataError(f"{folder}: {_too_few(folder, inside, timed)}")
         _check_no_parts(folder, found, timed)
         return {path.name: path for path in found}
+    if len(set(map(comparable, expected))) < len(expected):
+        raise DataError(f"{folder}: class_names has a name twice: {names_text(expected)}; give each class one name")
     places = {comparable(path.name): path for path in found}
     known = {comparable(name) for name in expected}
     missing = [name for name in expected if comparable(name) not in places]

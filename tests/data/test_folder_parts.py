@@ -268,7 +268,8 @@ def test_val_is_tested_with_where_there_is_no_test(tmp_path: Path, capsys: pytes
 def test_parts_that_lack_the_others(tmp_path: Path) -> None:
     write_parts(tmp_path, "Train")
     with pytest.raises(
-        DataError, match="has class folders in Train, but no folder test; add .*/test, or give .*/Train, of"
+        DataError,
+        match="has class folders in Train, but no folder test; add .*/test, or give .*/Train, of .*; or rename it, if",
     ):
         data.load("folder", tmp_path, 8)
     (tmp_path / "Train").rename(tmp_path / "val")

@@ -241,6 +241,8 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         DataError, match="has folders that are no classes of the training images: light; rename or remove them"
     ):
         ImageFolder(tmp_path, 8, class_names=["dark", "grey"])
+    with pytest.raises(DataError, match="class_names has a name twice: dark, light, dark; give each class one name"):
+        ImageFolder(tmp_path, 8, class_names=["dark", "light", "dark"])
     assert ImageFolder(tmp_path, 8, class_names=["light", "dark"]).paths[0].parent.name == "light"
 
 
