@@ -56,10 +56,10 @@ def run(options: argparse.Namespace) -> None:
     if tuple(map(comparable, splits.class_names)) != tuple(map(comparable, trained.class_names)):
         classes = [names_text(names) for names in (trained.class_names, splits.class_names)]
         raise RunError(f"{options.run_folder}: trained on the classes {classes[0]}; the images are of {classes[1]}")
-    for note in splits.notes:
-        print(f"gpucnn evaluate: {note}", file=sys.stderr)
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     check_writable(options.csv, options.json)
+    for note in splits.notes:
+        print(f"gpucnn evaluate: {note}", file=sys.stderr)
     print(device, flush=True)
     images = splits.train if options.split == "train" else splits.test
     found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)

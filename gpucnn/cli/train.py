@@ -70,6 +70,11 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     ]
 
 
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"gpucnn train: {note}", file=sys.stderr)
+
+
 def _folders(splits: Splits) -> str:
     """What a folder's parts are for, by name."""
     parts = [
@@ -80,11 +85,6 @@ def _folders(splits: Splits) -> str:
     return (
         f" ({', '.join(f'{part.folder.name} {purpose}' for purpose, part in parts if isinstance(part, ImageFolder))})"
     )
-
-
-def _tell(notes: Sequence[str]) -> None:
-    for note in notes:
-        print(f"gpucnn train: {note}", file=sys.stderr)
 
 
 def _go_on(options: argparse.Namespace) -> None:

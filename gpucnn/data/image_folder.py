@@ -167,7 +167,7 @@ class ImageFolder:
     def _decode(self, index: int, read: Callable[[Path], bytes]) -> np.ndarray:
         """One raw image from its file."""
         try:
-            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], read), self._shape[1])
+            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], read=read), self._shape[1])
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None
         self._decoded.keep(index, pixels)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,9 +125,9 @@ def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     decoded: list[str] = []
     decode = image_folder.decode_image
 
-    def counting(path: Path, channels: int, read: Callable[[Path], bytes]) -> Image.Image:
+    def counting(path: Path, channels: int, **options: Any) -> Image.Image:
         decoded.append(path.name)
-        return decode(path, channels, read)
+        return decode(path, channels, **options)
 
     monkeypatch.setattr(image_folder, "decode_image", counting)
     return decoded
