@@ -77,7 +77,7 @@ def _check_no_parts(folder: Path, found: Sequence[Path], timed: TimedCalls) -> N
     if parts and not any(entry.is_image for name in parts for entry in entries(folder / name, timed)):
         raise DataError(
             f"{folder}: {names_text(parts)} hold folders, no images; if they are parts of the data set, call them train, val "
-            f"and test: {LAYOUTS}; if they are classes, rename them"
+            f"and test; if they are classes, rename them; {LAYOUTS}"
         )
 
 
@@ -89,7 +89,7 @@ def _too_few(folder: Path, inside: Sequence[Entry], timed: TimedCalls) -> str:
     hint = f"; or give {found[0].path}, which has folders in it" if len(deeper) > 1 else ""
     return (
         f"{classes}{_images_beside(inside)}; expected two or more, with the images of one class in each, "
-        f"e.g. {folder / 'cat' / '1.png'} and {folder / 'dog' / '1.png'}; or the same in parts: {LAYOUTS}{hint}"
+        f"e.g. {folder / 'cat' / '1.png'} and {folder / 'dog' / '1.png'}{hint}; {LAYOUTS}"
     )
 
 

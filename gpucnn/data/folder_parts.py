@@ -23,7 +23,10 @@ RATHER_CLASSES = ("valid", "dev", "eval", "evaluation")
 
 _PART_OF = {name: part for part, called in NAMES.items() for name in called}
 
-LAYOUTS = "DIR/CLASS/*.png, or DIR/train/CLASS/*.png and DIR/test/CLASS/*.png, and DIR/val/CLASS/*.png if there is one"
+LAYOUTS = (
+    "folders are read as DIR/CLASS/*.png, or as DIR/train/CLASS/*.png and DIR/test/CLASS/*.png, with DIR/val/CLASS/*.png if "
+    "there is one"
+)
 
 
 class Parts(NamedTuple):

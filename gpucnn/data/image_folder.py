@@ -141,8 +141,8 @@ class ImageFolder:
             raise cannot_be_listed(folder, error) from None
         if parts := parts_among([path.name for path in found.folders]):
             raise DataError(
-                f"{folder}: {names_text(parts)} are parts of the data set within a class; put the classes into the parts: "
-                f"{LAYOUTS}"
+                f"{folder}: {names_text(parts)} are parts of a data set within a class; give {folder}, if it is the data set, "
+                f"or put the classes into the parts; {LAYOUTS}"
             )
         for path, problem in found.problems.items():
             raise DataError(f"{path}: {problem}; put it back whole, or remove it")
