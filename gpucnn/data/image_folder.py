@@ -174,6 +174,11 @@ class ImageFolder:
         return pixels
 
 
+_lock = threading.Lock()  # one for all, so that a fork can wait for it: in the child it would never be opened
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
 class _DecodedImages:
     """The first `most` of `count` raw images of one `shape`, once they are known. For any number of threads.
 
@@ -183,11 +188,10 @@ class _DecodedImages:
     def __init__(self, count: int, most: int, shape: tuple[int, ...]) -> None:
         self.pixels = np.empty((most, *shape), np.uint8)  # takes no memory before it is written to
         self._is_known = np.zeros(count, bool)
-        self._lock = threading.Lock()
 
     def copy_to(self, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """A mask (B,) of those `indices` that are known, after their pixels were copied into `images` (B, C, H, W)."""
-        with self._lock:
+        with _lock:
             is_known: np.ndarray = self._is_known[indices]
         images[is_known] = self.pixels[indices[is_known]]
         return is_known
@@ -195,7 +199,7 @@ class _DecodedImages:
     def keep(self, index: int, pixels: np.ndarray) -> None:
         """Remember an image, if its place is among the first."""
         if index < len(self.pixels):
-            with self._lock:
+            with _lock:
                 self.pixels[index] = pixels
                 self._is_known[index] = True
 
