@@ -1,6 +1,7 @@
 """Checks of plain arguments, each with a message that says what was given and what was expected."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TypeAlias
@@ -10,6 +11,11 @@ from gpucnn.errors import ArgumentError
 Pair: TypeAlias = tuple[int, int]
 IntOrPair: TypeAlias = int | Sequence[int]
 Shape: TypeAlias = tuple[int, ...]
+
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, surrogates, and separators of lines and paragraphs."""
+REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They turn the order of all that follows them in a line. The marks that names in Arabic or Hebrew use are not among them."""
 
 
 def is_int(value: object) -> bool:
@@ -53,3 +59,21 @@ def as_number(value: float, name: str, below: float = float("inf")) -> float:
 def shape_text(shape: Sequence[object]) -> str:
     """A shape as messages print it: (32, 1, 28, 28), or (N, 6, H, W) where names stand for free sizes."""
     return f"({', '.join(str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
+
+
+def is_printed(letter: str) -> bool:
+    """Whether a character does no more than stand in its line, in any script: joiners and odd spaces do no more."""
+    return letter.isprintable() or (unicodedata.category(letter) not in UNPRINTABLE and letter not in REORDERING)
+
+
+def printed(text: str) -> str:
+    r"""`text` with escapes such as \x1b in place of what would do something to a terminal, or cannot be written to it."""
+    if text.isprintable():
+        return text
+    return "".join(letter if is_printed(letter) else letter.encode("unicode_escape").decode("ascii") for letter in text)
+
+
+def names_text(names: Sequence[str], most: int = 10) -> str:
+    """Names as messages print them: a, b, c and 997 more."""
+    left = len(names) - most
+    return ", ".join(map(printed, names)) if left <= 1 else f"{', '.join(map(printed, names[:most]))} and {left:,} more"

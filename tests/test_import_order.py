@@ -9,12 +9,22 @@ import gpucnn
 
 ROOT = Path(gpucnn.__file__).parent
 LEVELS = {
-    "errors": 0, "checks": 0, "geometry": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
+    "errors": 0, "checks": 0, "geometry": 0, "regular_file": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
     "data": 5, "models": 6, "training": 7, "benchmark": 8, "testing": 8,
     "cli": 9,
 }  # fmt: skip
 SAME_LEVEL = {("checks", "errors"), ("geometry", "errors"), ("geometry", "checks"), ("optim", "layers")}
-OPTIONAL = {"cupy", "llvmlite", "matplotlib", "PIL", "safetensors", "tensorboardX", "threadpoolctl", "tqdm"}
+OPTIONAL = {
+    "cupy",
+    "llvmlite",
+    "matplotlib",
+    "PIL",
+    "pillow_heif",
+    "safetensors",
+    "tensorboardX",
+    "threadpoolctl",
+    "tqdm",
+}
 LOADED_AT_FIRST_USE = ("kernels/jit/builder.py", "kernels/jit/dispatch.py")
 HOMES = {
     "cupy": ("backend/", "kernels/launch.py"),

@@ -89,10 +89,12 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
         ), place
     images = run.read_images(config)
     if place.resolve() != own_place.resolve():
-        return other_images(images, splits, place, options.split), place
-    if images is None:
-        return images_by_place(splits, place, options.split, run.test_total()), place
-    return own_images(images, splits, place, options.split), place
+        measured = other_images(images, splits, place, options.split)
+    elif images is None:
+        measured = images_by_place(splits, place, options.split, run.test_total())
+    else:
+        measured = own_images(images, splits, place, options.split)
+    return measured._replace(notes=(*splits.notes, *measured.notes)), place
 
 
 def lines(found: Evaluation, split: str, files: Sequence[Path] | None = None) -> list[str]:

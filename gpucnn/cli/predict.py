@@ -2,9 +2,12 @@
 
 import argparse
 import csv
+import errno
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,17 +15,18 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import no_grad
 from gpucnn.backend import Choice, choose_device, to_host
+from gpucnn.checks import printed
 from gpucnn.cli.arguments import count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import TrainedRun, load_run
 from gpucnn.data import read_image
+from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images
 from gpucnn.errors import DataError
+from gpucnn.regular_file import TimedCalls
 from gpucnn.training.memory import in_parts
 from gpucnn.training.text_table import columns, padded
 
 HELP = "Classify image files (PNG, JPEG, .npy) and folders of them: one line an image, with class and probability."
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Of the files in a folder that are taken for images."""
 
 BATCH = 64
 
@@ -39,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn predict`."""
     parser.epilog = (
         "A file that cannot be read is named on standard error, the others are classified all the same, and the exit status is 1. "
-        f"In folders, names that begin with a dot are left out, and files that do not end in {', '.join(SUFFIXES)}."
+        "In folders, the files are taken that training takes (PNG, JPEG, TIFF, WebP, ..., .npy), and a line tells of the others."
     )
     parser.add_argument("run_folder", metavar="RUN", help="a folder that gpucnn train made")
     parser.add_argument(
@@ -59,18 +63,20 @@ def run(options: argparse.Namespace) -> int:
     chosen = choose_device(options.device)
     trained = load_run(options.run_folder, chosen.device)
     check_writable(options.csv, options.json)
-    files = [file for path in options.images for file in files_of(path)]
+    files, problems, left_out = _found(options.images)
     top = min(options.top, len(trained.class_names))
-    widths = max(map(columns, files)), max(map(columns, trained.class_names))
+    widths = max(columns(printed(file)) for file in files), max(columns(printed(name)) for name in trained.class_names)
     found: list[Prediction] = []
     with tqdm(total=len(files), unit="image", leave=False, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
-        for prediction in predictions(trained, chosen, files, top):
+        for prediction in predictions(trained, chosen, files, top, problems):
             if prediction.error is None:
                 tqdm.write(line(prediction, *widths), file=sys.stdout)
             else:
                 tqdm.write(f"gpucnn predict: {prediction.error}", file=sys.stderr)
             found.append(prediction)
             bar.update()
+    if text := left_out_text(left_out):
+        print(f"gpucnn predict: {text}", file=sys.stderr)
     if options.csv:
         write_csv(options.csv, found, top)
     if options.json:
@@ -78,20 +84,40 @@ def run(options: argparse.Namespace) -> int:
     return int(any(prediction.error for prediction in found))
 
 
-def files_of(path: str) -> list[str]:
-    """The images in a folder and in those below it, sorted; a file itself, and a folder without images, are left as they are."""
-    if not os.path.isdir(path):
-        return [path]
+def _found(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Counter[str]]:
+    """The images at `paths` and below, why some cannot be read, and how many files of each kind were left out.
+
+    A file is taken as it is named; so is a folder without images, with that as its problem.
+    """
     files: list[str] = []
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = (name for name in sorted(names) if not name.startswith(".") and name.lower().endswith(SUFFIXES))
-        files += [os.path.join(folder, name) for name in images]
-    return files or [path]
+    problems: dict[str, str] = {}
+    left_out: Counter[str] = Counter()
+    with TimedCalls() as timed:
+        for path in paths:
+            try:
+                found = list_images(Path(path), timed)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # of which reading it tells
+                    problems[path] = str(cannot_be_listed(Path(path), error))
+                files.append(path)
+                continue
+            named = {file: os.path.join(path, file.relative_to(path)) for file in (*found.images, *found.problems)}
+            problems |= {named[file]: f"{named[file]}: {problem}" for file, problem in found.problems.items()}
+            if named:
+                left_out += found.left_out
+            else:
+                problems[path] = _no_images(path, found.left_out)
+            files += named.values() or [path]
+    return files, problems, left_out
 
 
-def predictions(trained: TrainedRun, chosen: Choice, files: Sequence[str], top: int) -> Iterator[Prediction]:
-    """What the model sees in each of `files`, in their order, computed in batches; `chosen` is told before the first."""
+def predictions(
+    trained: TrainedRun, chosen: Choice, files: Sequence[str], top: int, problems: Mapping[str, str]
+) -> Iterator[Prediction]:
+    """What the model sees in each of `files`, in their order, computed in batches; `chosen` is told before the first.
+
+    `problems` says of some why they cannot be read.
+    """
     told = False
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
@@ -99,7 +125,9 @@ def predictions(trained: TrainedRun, chosen: Choice, files: Sequence[str], top: 
         errors: dict[str, str] = {}
         for file in batch:
             try:
-                images.append(_read(file, trained))
+                if file in problems:
+                    raise DataError(problems[file])
+                images.append(read_image(file, trained.preprocess))
             except DataError as error:
                 errors[file] = " ".join(str(error).split())
         if images and not told:
@@ -112,8 +140,8 @@ def predictions(trained: TrainedRun, chosen: Choice, files: Sequence[str], top: 
 
 def line(prediction: Prediction, file_width: int, class_width: int) -> str:
     """A line of the table: the file, then class and probability of each answer."""
-    answers = (f"{padded(name, class_width)}  {probability:.4f}" for name, probability in prediction.answers)
-    return f"{padded(prediction.file, file_width)}  {'  '.join(answers)}"
+    answers = (f"{padded(printed(name), class_width)}  {probability:.4f}" for name, probability in prediction.answers)
+    return f"{padded(printed(prediction.file), file_width)}  {'  '.join(answers)}"
 
 
 def as_json(prediction: Prediction) -> dict[str, object]:
@@ -137,10 +165,9 @@ def write_csv(path: str, found: Sequence[Prediction], top: int) -> None:
             writer.writerow([prediction.file, *cells, prediction.error or ""])
 
 
-def _read(file: str, trained: TrainedRun) -> np.ndarray:
-    if os.path.isdir(file):
-        raise DataError(f"{file}: no images in this folder; give a folder with files that end in .png, .jpg or .npy")
-    return read_image(file, trained.preprocess)
+def _no_images(folder: str, left_out: Mapping[str, int]) -> str:
+    wrong = f"{folder}: no images in this folder; give a folder with files that end in .png, .jpg or .npy"
+    return "; ".join(text for text in (wrong, left_out_text(left_out)) if text)
 
 
 def _answers(trained: TrainedRun, chosen: Choice, raw: np.ndarray, top: int) -> list[tuple[tuple[str, float], ...]]:

@@ -13,6 +13,7 @@ from types import FrameType
 
 from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
+from gpucnn.data import ImageFolder, Splits
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.training import (
     Callback,
@@ -62,6 +63,7 @@ def _begin(options: argparse.Namespace) -> None:
             until_the_end.enter_context(_held(folder))
             folder.prepare()
         ready = prepare(config)
+        _tell(ready.splits.notes)
         if not options.out:
             folder = RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
             until_the_end.enter_context(_held(folder))
@@ -76,8 +78,10 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     config = ready.config
     what = f"{config.model} ({ready.model.parameter_count():,} parameters) on {config.data}"
     images = f"{len(ready.train_loader.dataset):,} images"
-    if config.validation:
+    if ready.has_validation:
         images += f", measured on {len(ready.test_loader.dataset):,} more"
+    if isinstance(ready.splits.test, ImageFolder):
+        images += _folders(ready.splits)
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
     return [
         ready.device,
@@ -92,6 +96,23 @@ def _doubles(ready: PreparedRun) -> list[str]:
     count = 0 if ready.images is None else ready.images.doubles()
     what = "1 test image has" if count == 1 else f"{count:,} test images have"
     return [f"{what} the very bytes of training images: remove one of each"] if count else []
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"gpucnn train: {note}", file=sys.stderr)
+
+
+def _folders(splits: Splits) -> str:
+    """What a folder's parts are for, by name."""
+    parts = [
+        ("to learn from", splits.train),
+        ("to measure every epoch on", splits.validation),
+        ("to test with", splits.test),
+    ]
+    return (
+        f" ({', '.join(f'{part.folder.name} {purpose}' for purpose, part in parts if isinstance(part, ImageFolder))})"
+    )
 
 
 def _go_on(options: argparse.Namespace) -> None:
@@ -113,8 +134,7 @@ def _go_on(options: argparse.Namespace) -> None:
 def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
     """Train what is left of a run, or tell that it has finished."""
     ready, folder = resumed.ready, resumed.folder
-    for note in resumed.notes:
-        print(f"gpucnn train: {note}", file=sys.stderr)
+    _tell([*resumed.notes, *ready.splits.notes])
     trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)])
     epochs = ready.config.epochs
     assert epochs is not None

@@ -11,11 +11,13 @@ import numpy as np
 from gpucnn.data import cifar, digits, mnist
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
+from gpucnn.data.folder_notes import notes_on_parts, notes_on_split
+from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.split import split
 from gpucnn.data.subset import Subset
-from gpucnn.errors import ArgumentError, DataError
+from gpucnn.errors import ArgumentError
 
 FOLDER = "folder"
 """The name of the data set that is a folder of images, see `ImageFolder`."""
@@ -35,11 +37,16 @@ class Splits(NamedTuple):
     preprocess: Preprocess
     augment: Augment | None
     """The random changes that help on this data set in training; None where plain images do."""
+    notes: tuple[str, ...] = ()
+    """What whoever uses the images should know: files that were left out, classes without images in a part."""
+    validation: Part | None = None
+    """What a folder with the parts train, val and test has to measure every epoch on; None elsewhere."""
 
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
         """The same images, fed with `preprocess`, for example one that normalises."""
         train, test = (_fed(part, preprocess) for part in (self.train, self.test))
-        return self._replace(train=train, test=test, preprocess=preprocess)
+        validation = None if self.validation is None else _fed(self.validation, preprocess)
+        return self._replace(train=train, test=test, validation=validation, preprocess=preprocess)
 
 
 def _fed(part: Part, preprocess: Preprocess) -> Part:
@@ -97,9 +104,11 @@ def load(
 ) -> Splits:
     """The data set called `name`, its images fitted to `image_size` (by default their own).
 
-    `folder` holds its files, by default data/NAME; the digits need none. That of the data set "folder" holds train/CLASS
-    and test/CLASS with image files, or just CLASS, and then about a fifth of the images of each class is for testing, by
-    their names, see `split`; it needs an `image_size`, and has a `mode`, "rgb" (default) or "grey".
+    `folder` holds its files, by default data/NAME; the digits need none. That of the data set "folder" holds a folder of
+    images for each class, CLASS, and then about a fifth of the images of each class is for testing, by their names, see
+    `split`; or train/CLASS and test/CLASS, and perhaps val/CLASS, which is `validation`. With train and val alone, val is
+    what is tested with. These may be called Training, valid, test_set, ..., see `folder_parts.NAMES`. It needs an
+    `image_size`, and has a `mode`, "rgb" (default) or "grey".
 
     Raises ArgumentError for an unknown name, a size smaller than the images, or a mode where there is none; DataError if
     files are missing or damaged.
@@ -139,27 +148,17 @@ def _load_folder(folder: Path, image_size: int | None, mode: str) -> Splits:
         raise ArgumentError("image_size: the images of a folder may have any; give the one to bring them to, e.g. 32")
     train: Part
     test: Part
-    if _has_both_parts(folder):
-        train = ImageFolder(folder / "train", image_size, mode)
-        test = ImageFolder(folder / "test", image_size, mode, class_names=train.class_names)
-        known = train
+    validation: Part | None = None
+    if (parts := find_parts(folder)) is not None:
+        known = train = ImageFolder(parts.train, image_size, mode)
+        test = ImageFolder(parts.test, image_size, mode, class_names=known.class_names)
+        if parts.validation is not None:
+            validation = ImageFolder(parts.validation, image_size, mode, class_names=known.class_names)
+        notes = notes_on_parts(parts, [part for part in (train, validation, test) if isinstance(part, ImageFolder)])
     else:
         known = ImageFolder(folder, image_size, mode)
         train, test = split(known, 1 - TEST_SHARE)
+        notes = notes_on_split(known, train, test)
     augment = Compose(RandomFlip(), RandomShift(4)) if mode == "rgb" else None
     assert isinstance(known.preprocess, Preprocess), "its own, as none was given"
-    return Splits(train, test, known.class_names, known.preprocess, augment)
-
-
-def _has_both_parts(folder: Path) -> bool:
-    """Whether a folder has train/ and test/. DataError if it has one of them, which is no class, without the other."""
-    parts = [folder / "train", folder / "test"]
-    if all(part.is_dir() for part in parts):
-        return True
-    for part, other in (parts, parts[::-1]):
-        if part.is_dir() and any(entry.is_dir() for entry in part.iterdir()):
-            raise DataError(
-                f"{folder}: has class folders in {part.name}, but no folder {other.name}; add {other}, or give {part}, of "
-                f"whose images a fifth is then for testing"
-            )
-    return False
+    return Splits(train, test, known.class_names, known.preprocess, augment, notes, validation)

@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from gpucnn.errors import DataError
+from gpucnn.regular_file import open_regular
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LARGEST_DEFLATE_RATIO = 1032
@@ -29,7 +30,7 @@ def read_idx(path: str | os.PathLike[str], axes: int) -> np.ndarray:
     """
     path = Path(path)
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             compressed = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             size = os.fstat(raw.fileno()).st_size

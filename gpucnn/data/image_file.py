@@ -1,17 +1,22 @@
 """Images from files: decoded, and in the raw format that a `Preprocess` takes."""
 
+import contextlib
 import io
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpucnn.checks import shape_text
+from gpucnn.data.image_kind import reads_heif, what_to_do
+from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
+from gpucnn.regular_file import read_regular
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,35 +40,37 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess) -> np.ndarr
     return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
 
 
-def decode_image(path: str | os.PathLike[str], channels: int) -> "Image.Image":
+def decode_image(
+    path: str | os.PathLike[str], channels: int, *, read: Callable[[Path], bytes] = read_regular
+) -> "Image.Image":
     """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 
-    What is transparent becomes dark. Any thread may call it. DataError, which names the file, if it cannot be read.
+    What is transparent becomes dark. Of several frames it is the first. Any thread may call it. `read` gives the content of
+    the file. DataError, which names the file, if it cannot be read.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
 
-    path = Path(path)
+    path, mode = Path(path), "L" if channels == 1 else "RGB"
+    content = b""
     try:
+        # From memory: Pillow reads many small pieces, and as many bytes as a damaged header promises.
+        content = read(path)
         if path.suffix.lower() == ".npy":
-            image = Image.fromarray(_bytes_of(path, _array_in(path)))
+            image = Image.fromarray(_bytes_of(path, _array_in(path, content)))
         else:
-            # From memory: Pillow reads many small pieces, and as many bytes as a damaged header promises.
-            with quiet_reading(), Image.open(io.BytesIO(path.read_bytes())) as opened:
-                _check_pixel_count(opened)
-                ImageOps.exif_transpose(opened, in_place=True)  # also loads it
-                image = opened
+            image = _opened(content)
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
                 image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
-        return _without_transparency(image).convert("L" if channels == 1 else "RGB")
+        opaque = _without_transparency(image)
+        if opaque.mode in ("LAB", "HSV"):  # which Pillow makes RGB of, but not grey
+            opaque = opaque.convert("RGB")
+        return opaque if opaque.mode == mode else opaque.convert(mode)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
     except DataError:
         raise
     except Exception as error:  # Pillow and NumPy raise many kinds for damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):  # which names an object of ours
-            reason = f"cannot identify image file {str(path)!r}"
-        raise DataError(f"{path}: not an image that can be read ({reason}); give PNG, JPEG or .npy") from None
+        raise DataError(f"{path}: {_reason(path, content, error)}") from None
 
 
 def centre_crop(image: "Image.Image", size: int) -> np.ndarray:
@@ -79,15 +86,16 @@ def _planes(image: "Image.Image") -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _array_in(path: Path) -> np.ndarray:
+def _array_in(path: Path, content: bytes) -> np.ndarray:
     """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
-    with path.open("rb") as file, quiet_reading():
+    file = io.BytesIO(content)
+    with quiet_reading():
         version = np.lib.format.read_magic(file)
         # Later versions are for dtypes that take pages to describe, and their headers have any length.
         if version != (1, 0):
             raise ValueError(f".npy format {version[0]}.{version[1]}, which no image needs")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        promised, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+        promised, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
         if not 0 <= promised <= there:
             raise DataError(
                 f"{path}: the header promises {shape_text(shape)} of {dtype}, {promised:,} bytes, the file has {there:,}; it "
@@ -97,13 +105,60 @@ def _array_in(path: Path) -> np.ndarray:
         return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
 
 
-def _check_pixel_count(image: "Image.Image") -> None:
-    """Refuse an image of so many pixels that Pillow warns of it: how warnings are taken is the same for all threads."""
+def _opened(content: bytes) -> "Image.Image":
+    """The image in a file's content, loaded and upright. Raises what Pillow does."""
+    if content[4:8] == b"ftyp":  # AVIF or HEIF
+        reads_heif()
+    with quiet_reading():
+        try:
+            return _loaded(content)
+        except Exception:
+            stripped = without_metadata(content)
+            if stripped != content:
+                with contextlib.suppress(Exception):  # the first error tells more
+                    return _loaded(stripped)
+            raise
+
+
+def _loaded(content: bytes) -> "Image.Image":
     from PIL import Image
 
-    most = Image.MAX_IMAGE_PIXELS
-    if most is not None and image.width * image.height > most:
-        raise ValueError(f"{image.width}x{image.height} pixels, at most {most:,} are taken")
+    with Image.open(io.BytesIO(content)) as opened:
+        _check_pixel_count(opened)
+        opened.load()
+        return upright(opened)
+
+
+def _check_pixel_count(image: "Image.Image") -> None:
+    """Refuse an image of so many pixels that its memory would be no image's: some 1.5 GB.
+
+    Pillow only warns up to twice its MAX_IMAGE_PIXELS, 89 million, and phones take photos of 108. Beyond, it refuses, too.
+    """
+    from PIL import Image
+
+    if Image.MAX_IMAGE_PIXELS is None:
+        return
+    is_plain = image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV") and "transparency" not in image.info
+    most = Image.MAX_IMAGE_PIXELS * (2 if is_plain else 1)
+    if image.width * image.height > most:
+        raise Image.DecompressionBombError(
+            f"{image.width}x{image.height} pixels of {image.mode}, at most {most:,} are taken"
+        )
+
+
+def _reason(path: Path, content: bytes, error: Exception) -> str:
+    """Why a file cannot be read, and what to do about it."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, OSError) and error.errno is not None:  # not Pillow's own
+        return f"cannot be read ({error.strerror or error})"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # which names an object of ours
+        reason = f"cannot identify image file {str(path)!r}" if content else "an empty file"
+    fix = what_to_do(content)
+    if isinstance(error, Image.DecompressionBombError):
+        fix = "make the image smaller"
+    return f"not an image that can be read ({reason}); {fix}"
 
 
 def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:

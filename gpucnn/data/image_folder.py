@@ -3,22 +3,27 @@
 import copy
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, to_device, to_host
-from gpucnn.checks import as_count, is_int
+from gpucnn.checks import as_count, is_int, names_text
+from gpucnn.data.class_folders import class_folders
 from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.data.folder_parts import LAYOUTS, parts_among
 from gpucnn.data.image_file import centre_crop, decode_image
+from gpucnn.data.image_kind import suffixes
+from gpucnn.data.image_listing import BESIDE, cannot_be_listed, entries, left_out_text, list_images
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
+from gpucnn.regular_file import TimedCalls
 
 CHANNELS = {"rgb": 3, "grey": 1}
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 CACHE_BYTES = 1 << 30
 
 
@@ -32,15 +37,20 @@ class ImageFolder:
     - `mode`: "rgb" or "grey".
     - `preprocess`: a function from raw images, bytes (B, C, image_size, image_size), to what the model takes; by default
       float32 from 0 to 1.
-    - `class_names`: the folders that must be there, in the order of their labels, e.g. those of the training set. By
-      default all that are, sorted.
+    - `class_names`: the classes in the order of their labels, e.g. those of the training set: then there may be no other
+      folders, and some of these may lack images or not be there. By default all folders that are there, sorted.
     - `cache_bytes`: how much of the host's memory decoded images may take; those beyond it are decoded again whenever
       they are asked for.
 
-    `paths` has the files, sorted within each class, `labels` int64 (N,) their classes. `dataset[5]` is one (image,
-    label), `dataset[indices]` a batch of them. Hidden files, those without an image's suffix and those beside the class
-    folders are left out. Raises DataError if there is no folder, fewer than two classes or a class without images; and
-    when a batch is asked for, if a file is damaged or gone, with its name.
+    `paths` has the files, those in folders within a class folder, too, sorted within each class; `labels` int64 (N,) has
+    their classes. `dataset[5]` is one (image, label), `dataset[indices]` a batch of them. Left out are hidden files, those
+    without the suffix of an image that Pillow reads here (PNG, JPEG, GIF, BMP, WebP, TIFF, PPM, PGM, PBM, AVIF and, with
+    pillow-heif, HEIC) or of a .npy array, what is no regular file, and what is beside the class folders: `left_out` counts
+    them by kind. Class names may be in any script, but must be seen and do nothing else to a terminal.
+
+    Raises DataError if there is no folder, fewer than two classes, a class without images where no `class_names` are given,
+    a link that leads nowhere or a drive that does not answer; and when a batch is asked for, if a file is damaged or gone,
+    with its name. It can be copied and pickled; a pickle is without the decoded images.
     """
 
     def __init__(
@@ -58,18 +68,17 @@ class ImageFolder:
             raise ArgumentError(f"cache_bytes must be an int >= 0, got {cache_bytes!r}")
         channels, size = CHANNELS[mode], as_count(image_size, "image_size")
         self.folder = Path(folder)
-        self.class_names = _class_names(self.folder, class_names)
-        files = [_images_in(self.folder / name) for name in self.class_names]
-        self.paths = tuple(path for paths in files for path in paths)
-        self.labels: Array = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
+        self.left_out: Counter[str] = Counter()
+        files = self._find(class_names)
+        self.class_names = tuple(files)
+        self.paths = tuple(path for paths in files.values() for path in paths)
+        self.labels: Array = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
         self.preprocess = preprocess or Preprocess(channels, size, size, 255, "crop")
         self._device = Device()
         self._shape = (channels, size, size)
         # Always the same images: a cache that lets the oldest go would have none left when its turn comes again.
         cached = min(len(self), cache_bytes // (channels * size * size))
-        self._cache = np.empty((cached, *self._shape), np.uint8)  # takes no memory before it is written to
-        self._is_cached = np.zeros(len(self), bool)
-        self._lock = threading.Lock()
+        self._decoded = _DecodedImages(len(self), cached, self._shape)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -102,27 +111,100 @@ class ImageFolder:
             labels = self.labels[to_device(chosen.reshape(-1), self.device)]
             return (images, labels) if chosen.ndim else (images[0], labels[0])
 
+    def _find(self, class_names: Sequence[str] | None) -> dict[str, list[Path]]:
+        """The files of each class."""
+        files: dict[str, list[Path]] = {}
+        with TimedCalls() as timed:
+            try:
+                inside = entries(self.folder, timed)
+                folders = class_folders(self.folder, inside, class_names, timed)
+            except (FileNotFoundError, NotADirectoryError):
+                raise DataError(
+                    f"{self.folder}: no such folder; name the one that holds a folder of images for each class"
+                ) from None
+            except OSError as error:
+                raise cannot_be_listed(self.folder, error) from None
+            for entry in inside:
+                if not entry.is_folder:
+                    self.left_out[BESIDE if entry.is_image else entry.label] += 1
+            for name, folder in folders.items():
+                files[name] = self._images_in(folder, timed, may_be_empty=class_names is not None)
+        return files
+
+    def _images_in(self, folder: Path, timed: TimedCalls, may_be_empty: bool) -> list[Path]:
+        """The images of a class, sorted."""
+        try:
+            found = list_images(folder, timed, above=(self.folder,))
+        except FileNotFoundError:
+            return []  # of a class that is expected, but need not be there
+        except OSError as error:
+            raise cannot_be_listed(folder, error) from None
+        if parts := parts_among([path.name for path in found.folders]):
+            raise DataError(
+                f"{folder}: {names_text(parts)} are parts of a data set within a class; give {folder}, if it is the data set, "
+                f"or put the classes into the parts; {LAYOUTS}"
+            )
+        for path, problem in found.problems.items():
+            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
+        if not found.images and not may_be_empty:
+            left_out = left_out_text(found.left_out) or ", ".join(suffixes())
+            raise DataError(f"{folder}: no images in it ({left_out}); add some, or remove the folder")
+        self.left_out += found.left_out
+        return sorted(found.images)
+
     def _read(self, indices: np.ndarray) -> np.ndarray:
         """The raw images at `indices` (B,): bytes (B, C, image_size, image_size)."""
         images = np.empty((len(indices), *self._shape), np.uint8)
-        with self._lock:
-            known = self._is_cached[indices]
-        images[known] = self._cache[indices[known]]
-        for place in np.flatnonzero(~known):
-            images[place] = self._decode(int(indices[place]))
+        is_known = self._decoded.copy_to(images, indices)
+        if not is_known.all():
+            places = np.flatnonzero(~is_known)
+            with TimedCalls() as timed:
+                contents = timed.read_each([self.paths[index] for index in indices[places]])
+                for place in places:
+                    images[place] = self._decode(int(indices[place]), lambda _: next(contents))
         return images
 
-    def _decode(self, index: int) -> np.ndarray:
-        """One raw image from its file, which is kept if its place is in the cache."""
+    def _decode(self, index: int, read: Callable[[Path], bytes]) -> np.ndarray:
+        """One raw image from its file."""
         try:
-            pixels = centre_crop(decode_image(self.paths[index], self._shape[0]), self._shape[1])
+            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], read=read), self._shape[1])
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None
-        if index < len(self._cache):
-            with self._lock:
-                self._cache[index] = pixels
-                self._is_cached[index] = True
+        self._decoded.keep(index, pixels)
         return pixels
+
+
+_lock = threading.Lock()  # one for all, so that a fork can wait for it: in the child it would never be opened
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+class _DecodedImages:
+    """The first `most` of `count` raw images of one `shape`, once they are known. For any number of threads.
+
+    A pickle of it has none.
+    """
+
+    def __init__(self, count: int, most: int, shape: tuple[int, ...]) -> None:
+        self.pixels = np.empty((most, *shape), np.uint8)  # takes no memory before it is written to
+        self._is_known = np.zeros(count, bool)
+
+    def copy_to(self, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """A mask (B,) of those `indices` that are known, after their pixels were copied into `images` (B, C, H, W)."""
+        with _lock:
+            is_known: np.ndarray = self._is_known[indices]
+        images[is_known] = self.pixels[indices[is_known]]
+        return is_known
+
+    def keep(self, index: int, pixels: np.ndarray) -> None:
+        """Remember an image, if its place is among the first."""
+        if index < len(self.pixels):
+            with _lock:
+                self.pixels[index] = pixels
+                self._is_known[index] = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _DecodedImages, (len(self._is_known), len(self.pixels), self.pixels.shape[1:])
 
 
 def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
@@ -146,45 +228,3 @@ def whole_of(dataset: Dataset) -> Dataset:
     while isinstance(dataset, Subset):
         dataset = dataset.parent
     return dataset
-
-
-def _class_names(folder: Path, expected: Sequence[str] | None) -> tuple[str, ...]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; name the one that holds a folder of images for each class")
-    listed = _listed(folder)
-    found = tuple(sorted(entry.name for entry in listed if entry.is_dir()))
-    if expected is not None and found != tuple(sorted(expected)):
-        raise DataError(
-            f"{folder}: its class folders are {', '.join(found) or 'none'}, expected {', '.join(expected)}; "
-            f"the classes must be those of the training images"
-        )
-    if len(found) < 2:
-        beside = sum(map(_is_image, listed))
-        classes = f"one class folder, {found[0]}" if found else "no class folders in it"
-        raise DataError(
-            f"{folder}: {classes}{f', but {beside} images' if beside else ''}; expected two or more, "
-            f"with the images of one class in each, e.g. {folder / 'cat' / '1.png'} and {folder / 'dog' / '1.png'}"
-        )
-    if unprintable := [name for name in found if not name.isprintable()]:
-        raise DataError(f"{folder}: {unprintable[0]!r} cannot be printed as the name of a class; rename the folder")
-    return found if expected is None else tuple(expected)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    images = sorted(Path(entry) for entry in _listed(folder) if _is_image(entry))
-    if not images:
-        raise DataError(f"{folder}: no images in it ({', '.join(SUFFIXES)}); add some, or remove the folder")
-    return images
-
-
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, without hidden files."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror or error})") from None
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()

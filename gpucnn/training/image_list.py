@@ -6,7 +6,6 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from gpucnn.checks import is_int
 from gpucnn.data import Dataset, Splits, Subset
 from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.errors import DataError, RunError
+from gpucnn.regular_file import TimedCalls
 from gpucnn.training.text_table import shown
 
 LEARNED = ("train", "validation")
@@ -25,7 +25,6 @@ ALL = (*LEARNED, "test")
 ENTRY = "images"
 """In a run's config, which file has its list; there is none unless its images are files."""
 
-READERS = 8
 NAMED = 3
 """So many files are named in a message."""
 
@@ -148,25 +147,22 @@ class ImageList:
 def files_in(splits: Splits, folder: Path) -> dict[str, Path]:
     """All image files of a data set in `folder`, by name; none if its images are no files."""
     found: dict[str, Path] = {}
-    for part in (splits.train, splits.test):
-        paths = paths_of(whole_of(part)) or ()
+    for part in (splits.train, splits.validation, splits.test):
+        paths = () if part is None else paths_of(whole_of(part)) or ()
         found |= dict(zip(file_names(paths, folder), paths, strict=True))
     return found
 
 
 def fingerprints(paths: Sequence[Path]) -> list[tuple[int, str]]:
     """Size and digest of each file. DataError, which names it, if one cannot be read."""
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(_fingerprint, paths))
-
-
-def _fingerprint(path: Path) -> tuple[int, str]:
-    _size(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    return len(content), hashlib.blake2b(content, digest_size=16).hexdigest()
+    found: list[tuple[int, str]] = []
+    with TimedCalls() as timed:
+        try:
+            for content in timed.read_each(paths):
+                found.append((len(content), hashlib.blake2b(content, digest_size=16).hexdigest()))
+        except OSError as error:
+            raise _unreadable(paths[len(found)], error) from None
+    return found
 
 
 def _size(path: Path) -> int:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpucnn.checks import names_text
 from gpucnn.data import Dataset, ImageFolder, Splits, Subset
 from gpucnn.data.catalog import Part
+from gpucnn.data.class_folders import comparable
 from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.errors import RunError
 from gpucnn.training.image_list import LEARNED, ImageList, file_names, files_in, fingerprints
@@ -111,14 +113,15 @@ def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
 
     RunError if it has others.
     """
-    if splits.class_names == tuple(class_names):
-        return splits
-    unknown = [name for name in splits.class_names if name not in class_names]
+    known = {comparable(name): number for number, name in enumerate(class_names)}
+    if [comparable(name) for name in splits.class_names] == list(known):
+        return splits._replace(class_names=tuple(class_names))
+    unknown = [name for name in splits.class_names if comparable(name) not in known]
     if unknown or not isinstance(whole_of(splits.train), ImageFolder):
-        classes = [", ".join(names) for names in (class_names, splits.class_names)]
-        fix = f"; rename or remove {', '.join(unknown)}" if unknown else ""
+        classes = [names_text(names) for names in (class_names, splits.class_names)]
+        fix = f"; rename or remove {names_text(unknown)}" if unknown else ""
         raise RunError(f"{run}: trained on the classes {classes[0]}; the images are of {classes[1]}{fix}")
-    numbers = np.array([list(class_names).index(name) for name in splits.class_names])
+    numbers = np.array([known[comparable(name)] for name in splits.class_names])
     train, test = (_relabelled(part, numbers, class_names) for part in (splits.train, splits.test))
     return splits._replace(train=train, test=test, class_names=tuple(class_names))
 

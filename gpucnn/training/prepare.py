@@ -11,7 +11,7 @@ from gpucnn.data.augment import Augment
 from gpucnn.data.catalog import TEST_SHARE, Part, folder_of
 from gpucnn.data.image_folder import whole_of
 from gpucnn.data.split import split_by_place
-from gpucnn.errors import RunError
+from gpucnn.errors import ConfigError, RunError
 from gpucnn.layers import Layer
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint_writer import CheckpointWriter
@@ -48,7 +48,7 @@ class PreparedRun:
     average: optim.WeightAverage | None
     train_loader: data.DataLoader
     test_loader: data.DataLoader
-    """What every epoch is measured on: the test set, or the `validation` share of the training set."""
+    """What every epoch is measured on: the test set, the `validation` share of the training set, or a folder's part val."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
 
@@ -84,14 +84,19 @@ class PreparedRun:
             *([] if config.early_stopping is None else [EarlyStopping(config.early_stopping)]),
         ]
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether epochs are measured on other images than those of the test set."""
+        return bool(self.config.validation) or self.splits.validation is not None
+
     def final_scores(self, trainer: Trainer) -> dict[str, float]:
         """The last epoch's "test_accuracy", "test_correct" and "test_total".
 
-        With `validation` these are measured now, on the test set, and the epoch's own are "validation_accuracy", ...
+        With validation images these are measured now, on the test set, and the epoch's own are "validation_accuracy", ...
         """
         names = ("accuracy", "correct", "total")
         last = {name: trainer.history[-1][f"test_{name}"] for name in names}
-        if not self.config.validation:
+        if not self.has_validation:
             return {f"test_{name}": last[name] for name in names}
         with trainer.evaluation_weights():
             test = evaluate(
@@ -126,14 +131,14 @@ class Division(NamedTuple):
 def prepare(config: RunConfig) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
 
-    Raises DeviceError if the device does not work, DataError if files are missing or damaged, and ArgumentError for a model
-    that does not take the images.
+    Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
+    does not take the images, and ConfigError for a share of validation images where there is a part of them.
     """
     ready = _build(
         config, Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
     )
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
-    if config.validation:
+    if ready.has_validation:
         parts["validation"] = ready.test_loader.dataset
     return dataclasses.replace(ready, images=ImageList.of(parts, folder_of(config.data, config.data_dir)))
 
@@ -147,7 +152,7 @@ def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
     if images is None:
         return _build(config, Division(by_place, lambda part: split_by_place(part, 1 - config.validation, config.seed)))
 
-    def test(splits: data.Splits) -> data.Splits:
+    def divided(splits: data.Splits) -> data.Splits:
         changes = images.changes(files_in(splits, place), ALL)
         if changes.gone or changes.changed:
             raise RunError(
@@ -155,14 +160,16 @@ def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
                 f"there are"
             )
         learned, measured = whole_of(splits.train), whole_of(splits.test)
-        return splits._replace(
-            train=images.subset(learned, place, *LEARNED), test=images.subset(measured, place, "test")
-        )
+        test = images.subset(measured, place, "test")
+        if splits.validation is None:
+            return splits._replace(train=images.subset(learned, place, *LEARNED), test=test)
+        watched = images.subset(whole_of(splits.validation), place, "validation")
+        return splits._replace(train=images.subset(learned, place, "train"), validation=watched, test=test)
 
     def validation(part: data.Dataset) -> tuple[data.Dataset, data.Dataset]:
         return images.subset(part, place, "train"), images.subset(part, place, "validation")
 
-    return dataclasses.replace(_build(config, Division(test, validation)), images=images)
+    return dataclasses.replace(_build(config, Division(divided, validation)), images=images)
 
 
 def by_place(splits: data.Splits) -> data.Splits:
@@ -221,6 +228,13 @@ def _build(config: RunConfig, division: Division) -> PreparedRun:
 
 def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[data.Dataset, data.Dataset]:
     """What to learn from, and what to measure every epoch on."""
+    if splits.validation is not None:
+        if config.validation:
+            raise ConfigError(
+                f"validation is {config.validation:g}, but {config.data_dir or config.data} has a part of its own to measure "
+                f"every epoch on; leave validation out"
+            )
+        return splits.train, splits.validation
     return division.validation(splits.train) if config.validation else (splits.train, splits.test)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gpucnn.data.catalog import FOLDER, folder_of
+from gpucnn.data.class_folders import comparable
 from gpucnn.errors import ConfigError, DeviceError, RunError, StateError
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import Checkpoint
@@ -14,7 +15,8 @@ from gpucnn.training.choices import make_schedule
 from gpucnn.training.image_list import Changes, ImageList, files_in
 from gpucnn.training.prepare import PreparedRun, prepare_again
 from gpucnn.training.run_config import RunConfig
-from gpucnn.training.run_folder import RunFolder
+from gpucnn.training.run_folder import LONGEST, RunFolder
+from gpucnn.training.text_table import shown
 from gpucnn.training.trainer import Trainer
 
 CHANGEABLE = ("epochs", "data_dir", "device", "workers", "checkpoint_every", "keep")
@@ -104,11 +106,17 @@ def _check_description(ready: PreparedRun, checkpoint: Checkpoint) -> None:
     """RunError if the data set, or the model that goes with it, is not the one that the run has begun with."""
     now = json.loads(json.dumps(ready.description()))
     for name in ("create", "preprocess", "class_names"):
-        if now[name] != checkpoint.config.get(name):
+        then = checkpoint.config.get(name)
+        if now[name] != then and not (name == "class_names" and _are_alike(now[name], then)):
             raise RunError(
-                f"{checkpoint.path}: its {name} is {checkpoint.config.get(name)!r}, and would be {now[name]!r} now; go on with "
-                f"the data set, and the gpucnn, that the run has begun with"
+                f"{checkpoint.path}: its {name} is {shown(repr(then), LONGEST)}, and would be "
+                f"{shown(repr(now[name]), LONGEST)} now; go on with the data set, and the gpucnn, that the run has begun with"
             )
+
+
+def _are_alike(now: list[str], then: Any) -> bool:
+    """Whether class names are the same but for how Unicode writes them, which a copy to another system may change."""
+    return isinstance(then, list) and list(map(comparable, now)) == [comparable(str(name)) for name in then]
 
 
 def _check_epochs(epochs: int, config: RunConfig, ready: PreparedRun, checkpoint: Checkpoint) -> None:

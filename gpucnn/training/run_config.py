@@ -17,6 +17,7 @@ from gpucnn import data
 from gpucnn.data.catalog import FOLDER
 from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
+from gpucnn.regular_file import open_regular
 from gpucnn.training import recipe
 from gpucnn.training.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
 from gpucnn.training.image_list import ENTRY
@@ -79,7 +80,7 @@ class RunConfig:
     data_dir: str | None = _setting(
         None, Optional(Text(), "default"), "model and data", "DIR",
         "the folder of the data set's files (default: data/NAME); of data folder: train/CLASS and test/CLASS with image "
-        "files, or just CLASS, and a fifth of the images is for testing",
+        "files, and perhaps val/CLASS, on which every epoch is then measured; or just CLASS, and a fifth of the images is for testing",
     )  # fmt: skip
     image_size: int | None = _setting(
         None, Optional(COUNT, "default"), "model and data", "N",
@@ -200,7 +201,7 @@ class RunConfig:
         """
         path = Path(path)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 content = file.read(LARGEST_FILE + 1)
             if len(content) > LARGEST_FILE:
                 raise ConfigError(f"{path}: more than {LARGEST_FILE:,} bytes, which is no configuration of a run")

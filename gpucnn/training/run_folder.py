@@ -26,6 +26,7 @@ from gpucnn import models
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.layers import Layer
+from gpucnn.regular_file import read_regular
 from gpucnn.training.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import CheckpointFolder, save_checkpoint
@@ -154,7 +155,7 @@ class RunFolder:
         """The seconds that finished epochs took, by their number from 1; without those that are not known."""
         times: dict[int, float] = {}
         try:
-            for line in self.times_file.read_text(encoding="utf-8").splitlines():
+            for line in read_regular(self.times_file).decode().splitlines():
                 row = json.loads(line)
                 times[int(row["epoch"])] = float(row["seconds"])
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
@@ -169,13 +170,14 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """The config of the run. RunError if the folder is no run."""
         try:
-            config = json.loads(self.config_file.read_text(encoding="utf-8"))
+            config = json.loads(read_regular(self.config_file).decode())
         except FileNotFoundError:
             raise RunError(
                 f"{self.path}: no run there (no config.json); give the folder that gpucnn train made"
             ) from None
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.config_file}: cannot be read ({error})") from None
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{self.config_file}: cannot be read ({reason})") from None
         needed = {"create": dict, "preprocess": dict, "class_names": list, "data": str}
         for key, kind in needed.items():
             if not isinstance(config, dict) or not isinstance(config.get(key), kind):

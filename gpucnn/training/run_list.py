@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpucnn.errors import RunError
+from gpucnn.regular_file import read_regular
 from gpucnn.training.model_file import read_description
 from gpucnn.training.run_folder import RunFolder
 
@@ -79,7 +80,7 @@ def _entry(run: RunFolder) -> RunEntry:
 def _metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics, none before the first epoch's end. RunError if they are not as gpucnn writes them."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in read_regular(path).decode().splitlines()]
     except FileNotFoundError:
         return []
     except (ValueError, RecursionError) as error:
@@ -96,7 +97,7 @@ def _is_accuracy(value: object) -> bool:
 def _summary(path: Path) -> dict[str, Any]:
     """How a run ended. RunError if it is not as gpucnn writes it."""
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(read_regular(path).decode())
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
     if not isinstance(summary, dict) or not _is_accuracy(summary.get("test_accuracy", 0.0)):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn.errors import RunError
+from gpucnn.regular_file import open_regular
 from gpucnn.training.atomic_file import write_atomically
 from gpucnn.training.text_table import shown
 
@@ -44,7 +45,7 @@ def read_text(path: Path, key: str, kind: str) -> str:
     from safetensors import SafetensorError, safe_open
 
     try:
-        path.open("rb").close()  # safetensors calls every file that it cannot open a missing one
+        open_regular(path).close()  # safetensors calls every file that it cannot open a missing one
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
     except FileNotFoundError:
@@ -57,4 +58,5 @@ def read_text(path: Path, key: str, kind: str) -> str:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> RunError:
-    return RunError(f"{path}: not a {kind} that can be read ({shown(str(error), LONGEST)})")
+    reason = getattr(error, "strerror", None) or error
+    return RunError(f"{path}: not a {kind} that can be read ({shown(str(reason), LONGEST)})")

@@ -3,7 +3,10 @@
 import unicodedata
 from collections.abc import Sequence
 
+from gpucnn.checks import printed
+
 GAP = "  "
+WIDENS, JOINER = "\N{VARIATION SELECTOR-16}", "\N{ZERO WIDTH JOINER}"
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
@@ -20,12 +23,11 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str)
 
 def shown(text: str, most: int = 40) -> str:
     """`text` on one line of at most `most` columns: control characters as escapes, "..." for a middle that is too much."""
-    text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    text = printed(text)
     if columns(text) <= most:
         return text
     room = most - len("...")
-    head, tail = _start(text, room - room // 2), _start(text[::-1], room // 2)
-    return f"{head}...{tail[::-1]}"
+    return f"{_start(text, room - room // 2)}...{_end(text, room // 2)}"
 
 
 def padded(text: str, width: int, right: bool = False) -> str:
@@ -35,12 +37,25 @@ def padded(text: str, width: int, right: bool = False) -> str:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal `text` takes."""
-    return sum(map(_columns_of, text))
+    """How many columns of a terminal `text` takes: two for a wide letter or an emoji, none for a mark on another."""
+    if text.isascii():
+        return len(text)
+    total, last, is_joined = 0, 0, False
+    for letter in unicodedata.normalize("NFC", text):
+        width = 0 if is_joined else _columns_of(letter)
+        if letter == WIDENS and last == 1:  # what came before is shown as an emoji
+            width, last = 1, 2
+        is_joined = letter == JOINER and last == 2  # the next is part of the same emoji
+        total += width
+        last = last if width == 0 or letter == WIDENS else width
+    return total
 
 
 def _columns_of(letter: str) -> int:
-    if unicodedata.combining(letter):
+    if (
+        unicodedata.category(letter) in ("Mn", "Me", "Cf")
+        or "\N{EMOJI MODIFIER FITZPATRICK TYPE-1-2}" <= letter <= "\N{EMOJI MODIFIER FITZPATRICK TYPE-6}"
+    ):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
@@ -51,3 +66,11 @@ def _start(text: str, room: int) -> str:
     while end < len(text) and columns(text[: end + 1]) <= room:
         end += 1
     return text[:end]
+
+
+def _end(text: str, room: int) -> str:
+    """As much of the end of `text` as fits into `room` columns."""
+    start = len(text)
+    while start > 0 and columns(text[start - 1 :]) <= room:
+        start -= 1
+    return text[start:]

@@ -215,6 +215,24 @@ def test_test_images_of_their_own(in_tmp_path: Path, capsys: pytest.CaptureFixtu
     assert len(measured(capsys, "--data-dir", "moved", "--split", "train")[0]) == 12
 
 
+def test_a_validation_part_is_kept_in_mind(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, part in enumerate(("train", "val", "test")):
+        write_noise(Path("photos", part), 4, seed)
+    one = SETTINGS.replace("--epochs 2", "--epochs 1").split()
+    assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+    assert main(["train", *one, "--out", "halves"]) == 0
+    assert [len(images_of().names(part)) for part in ("train", "validation", "test")] == [8, 8, 8]
+    Path("photos/val/cat/000.bmp").rename("photos/test/cat/new.bmp")
+    files, _, (note,) = measured(capsys)
+    assert files == of_the_run("test")
+    assert "1 image is new since the run began (test/cat/new.bmp), 1 is gone (val/cat/000.bmp)" in note
+    assert main(["train", "--resume", "halves", "--epochs", "2", "--quiet"]) == 1
+    Path("photos/test/cat/new.bmp").rename("photos/val/cat/000.bmp")
+    save(Path("photos/val/cat/more.bmp"), np.zeros((8, 8, 3)))
+    assert main(["train", "--resume", "halves", "--epochs", "2", "--quiet"]) == 0
+    assert Path("halves/metrics.jsonl").read_bytes() == Path("run/metrics.jsonl").read_bytes()
+
+
 def test_doubles_are_told(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_noise(Path("photos/train"), 6)
     write_noise(Path("photos/test"), 2)

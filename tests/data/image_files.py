@@ -1,9 +1,15 @@
 """Image files to make data sets of."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image
+
+from gpucnn.data import image_kind
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
@@ -20,3 +26,14 @@ def write_two_classes(folder: Path, count: int = 10, size: int = 32) -> Path:
         for index in range(count):
             save(folder / name / f"{index:03}.png", rng.integers(low, low + 100, (size, size, 3)))
     return folder
+
+
+@contextmanager
+def pillow_heif(module: object = None) -> Iterator[None]:
+    """Inside, `module` is what there is of the library for HEIC files; None for no such library."""
+    image_kind.reads_heif.cache_clear()
+    image_kind.suffixes.cache_clear()
+    with mock.patch.dict(sys.modules, pillow_heif=module):  # type: ignore[arg-type]
+        yield
+    image_kind.reads_heif.cache_clear()
+    image_kind.suffixes.cache_clear()

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,9 +125,9 @@ def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     decoded: list[str] = []
     decode = image_folder.decode_image
 
-    def counting(path: Path, channels: int) -> Image.Image:
+    def counting(path: Path, channels: int, **options: Any) -> Image.Image:
         decoded.append(path.name)
-        return decode(path, channels)
+        return decode(path, channels, **options)
 
     monkeypatch.setattr(image_folder, "decode_image", counting)
     return decoded
@@ -137,14 +138,14 @@ def test_decoded_images_are_kept_up_to_the_cap(tmp_path: Path, monkeypatch: pyte
     decoded = decoded_files(monkeypatch)
     for cache_bytes, again in [(1 << 30, 0), (4 * 3 * 64, 2), (3 * 64 - 1, 6), (0, 6)]:
         folder = ImageFolder(tmp_path, 8, cache_bytes=cache_bytes)
-        assert folder.to("cpu")._cache is folder._cache, "one cache for all that come of a folder"
+        assert folder.to("cpu")._decoded is folder._decoded, "one cache for all that come of a folder"
         first = folder[np.arange(6)][0]
         assert len(decoded) == 6
         decoded.clear()
         np.testing.assert_array_equal(folder.to("cpu")[np.arange(6)][0], first)
         assert len(decoded) == again
         decoded.clear()
-        assert folder._cache.nbytes <= cache_bytes
+        assert folder._decoded.pixels.nbytes <= cache_bytes
 
 
 def test_threads_get_what_one_gets(tmp_path: Path) -> None:
@@ -204,8 +205,8 @@ def test_parts_know_their_files(tmp_path: Path) -> None:
         (["1.png", "2.jpg", "notes.txt"], "{}: no class folders in it, but 2 images; expected two or more, with"),
         (["cat/1.png"], "{}: one class folder, cat; expected two or more, with the images of one class in each"),
         (["cat/1.png", ".dog/1.png"], "{}: one class folder, cat; expected two or more"),
-        (["cat/1.png", "dog/notes.txt", "dog/.1.png"], "{}/dog: no images in it (.bmp, .gif, .jpeg, .jpg, .png, .webp); add"),
-        (["cat/1.png", "dog/deep/1.png"], "{}/dog: no images in it"),
+        (["cat/1.png", "dog/notes.txt", "dog/.1.png"], "{}/dog: no images in it (left out: 1 .txt, 1 hidden); add"),
+        (["cat/1.png", "dog/notes/"], "{}/dog: no images in it (."),
         (["cat/1.png", "d\nog/1.png"], "{}: 'd\\nog' cannot be printed as the name of a class; rename the folder"),
     ],
 )  # fmt: skip
@@ -215,7 +216,10 @@ def test_folders_that_are_no_data_set(names: list[str] | None, message: str, tmp
         place.mkdir()
         for name in names:
             (place / name).parent.mkdir(exist_ok=True, parents=True)
-            (place / name).write_bytes(b"")
+            if name.endswith("/"):
+                (place / name).mkdir()
+            else:
+                (place / name).write_bytes(b"")
     with pytest.raises(DataError) as caught:
         ImageFolder(place, 8)
     assert str(caught.value).startswith(message.replace("{}", str(place)))
@@ -234,8 +238,12 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         ImageFolder(tmp_path, 0)
     with pytest.raises(ArgumentError, match="cache_bytes must be an int >= 0, got 1.5"):
         ImageFolder(tmp_path, 8, cache_bytes=1.5)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="its class folders are dark, light, expected dark, grey; the classes must be"):
+    with pytest.raises(
+        DataError, match="has folders that are no classes of the training images: light; rename or remove them"
+    ):
         ImageFolder(tmp_path, 8, class_names=["dark", "grey"])
+    with pytest.raises(DataError, match="class_names has a name twice: dark, light, dark; give each class one name"):
+        ImageFolder(tmp_path, 8, class_names=["dark", "light", "dark"])
     assert ImageFolder(tmp_path, 8, class_names=["light", "dark"]).paths[0].parent.name == "light"
 
 
@@ -269,12 +277,26 @@ def test_a_file_that_is_harmed_in_mid_training(
     assert str(caught.value).endswith("; put it back whole, or start again without it")
 
 
-def test_an_image_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = ImageFolder(write_two_classes(tmp_path, 1, 16), 8)
-    monkeypatch.setattr(Image, "_decompression_bomb_check", lambda size: None)  # it warns, once, before we refuse
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 255)
-    with pytest.raises(DataError, match="000.png: not an image that can be read .16x16 pixels, at most 255 are taken"):
-        folder[0]
+@pytest.mark.parametrize(("mode", "limit"), [("RGB", 200), ("L", 200), ("RGBA", 100), ("I;16", 100)])
+def test_an_image_of_too_many_pixels(mode: str, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phones take photos of 108 million; Pillow warns from 89 on, and refuses from 178."""
+    assert 89_000_000 < (Image.MAX_IMAGE_PIXELS or 0) < 12000 * 9000 < 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    write_two_classes(tmp_path, 1)
+    for width in (10, 20, 21):
+        Image.new(mode, (width, 10)).save(tmp_path / "dark" / f"{width}.png")
+    folder = ImageFolder(tmp_path, 8)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for index, width in enumerate((10, 20, 21), 1):
+        if width * 10 <= limit:
+            assert folder[index][0].shape == (3, 8, 8)
+            continue
+        with pytest.raises(DataError) as caught:
+            folder[index]
+        said = (
+            f"{width}x10 pixels of {mode}, at most {limit} are taken" if width == 20 else "exceeds limit of 200 pixels"
+        )
+        assert said in str(caught.value)
+        assert "; make the image smaller; " in str(caught.value)
 
 
 def test_a_folder_with_both_parts(tmp_path: Path) -> None:
@@ -285,7 +307,9 @@ def test_a_folder_with_both_parts(tmp_path: Path) -> None:
     assert splits.train[np.array([0])][0].shape == (1, 3, 16, 16)
     assert {path.parents[1].name for path in paths_of(splits.test) or ()} == {"test"}
     (tmp_path / "test" / "light").rename(tmp_path / "test" / "bright")
-    with pytest.raises(DataError, match=r"test: its class folders are bright, dark, expected dark, light; the classes"):
+    with pytest.raises(
+        DataError, match=r"test: has folders that are no classes of the training images: bright; rename"
+    ):
         data.load("folder", tmp_path, 16)
 
 

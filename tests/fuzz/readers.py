@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 from gpucnn import models
 from gpucnn.backend import Device
+from gpucnn.checks import is_printed
 from gpucnn.cli.runs import as_json, lines
 from gpucnn.cli.trained_run import load_run
 from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
@@ -434,7 +435,7 @@ class RunFile(Reader):
     def read(self) -> None:
         """`gpucnn runs` tells of the run whatever is in it, in text and JSON, and of damage which file it is."""
         (entry,) = list_runs(self.folder)
-        assert all(line.isprintable() for line in lines([entry]))
+        assert all(is_printed(letter) for line in lines([entry]) for letter in line)
         json.dumps(as_json(entry), allow_nan=False).encode()
         if entry.reason:
             raise Damaged(entry.reason)

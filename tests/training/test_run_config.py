@@ -213,8 +213,11 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         RunConfig.from_toml(tmp_path / "nowhere.toml")
     with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
         RunConfig.from_toml(tmp_path)
-    with pytest.raises(ConfigError, match=r"more than 1,048,576 bytes"):
+    with pytest.raises(ConfigError, match=r"/dev/zero: cannot be read \(a device, expected a file\)"):
         RunConfig.from_toml("/dev/zero")
+    (tmp_path / "large.toml").write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(ConfigError, match=r"more than 1,048,576 bytes"):
+        RunConfig.from_toml(tmp_path / "large.toml")
 
 
 def test_names_are_those_of_models_and_data() -> None:
