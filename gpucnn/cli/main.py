@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import sys
 
 TYPE_CHECKING = False  # typing's own takes a while to import
 if TYPE_CHECKING:
@@ -14,8 +15,10 @@ INTERRUPTED = 130
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run the command line and return its exit status: 0, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM."""
-    # An exception would not do: imports turn it into errors of their own, and callbacks of Python's lose it.
-    changed = _on_ctrl_c(signal.default_int_handler, _end_at_once)
+    # An exception would not do: imports turn it into errors of their own, and callbacks of Python's lose it. But a notebook
+    # that runs a command shall not end.
+    is_interactive = hasattr(sys, "ps1")
+    changed = not is_interactive and _on_ctrl_c(signal.default_int_handler, _end_at_once)
     try:
         commands = importlib.import_module("gpucnn.cli.commands")
         options = commands.parse(arguments)

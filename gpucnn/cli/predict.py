@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import errno
 import os
 import sys
 from collections import Counter
@@ -118,7 +119,7 @@ def _found(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Counter[str
             try:
                 found = list_images(Path(path), timed)
             except OSError as error:
-                if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # of which reading it tells
                     problems[path] = str(cannot_be_listed(Path(path), error))
                 files.append(path)
                 continue

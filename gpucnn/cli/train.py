@@ -60,8 +60,8 @@ def _begin(options: argparse.Namespace) -> None:
     with ExitStack() as until_the_end:
         if options.out:  # before the data are read, as another process may be writing there
             folder = RunFolder(options.out)
-            folder.prepare()
             until_the_end.enter_context(_held(folder))
+            folder.prepare()
         ready = prepare(config)
         _tell(ready.splits.notes)
         if not options.out:

@@ -29,6 +29,8 @@ def class_folders(
             raise DataError(f"{folder}: {_too_few(folder, inside, timed)}")
         _check_no_parts(folder, found, timed)
         return {path.name: path for path in found}
+    if len(set(map(comparable, expected))) < len(expected):
+        raise DataError(f"{folder}: class_names has a name twice: {names_text(expected)}; give each class one name")
     places = {comparable(path.name): path for path in found}
     known = {comparable(name) for name in expected}
     missing = [name for name in expected if comparable(name) not in places]
@@ -75,7 +77,7 @@ def _check_no_parts(folder: Path, found: Sequence[Path], timed: TimedCalls) -> N
     if parts and not any(entry.is_image for name in parts for entry in entries(folder / name, timed)):
         raise DataError(
             f"{folder}: {names_text(parts)} hold folders, no images; if they are parts of the data set, call them train, val "
-            f"and test: {LAYOUTS}; if they are classes, rename them"
+            f"and test; if they are classes, rename them; {LAYOUTS}"
         )
 
 
@@ -87,7 +89,7 @@ def _too_few(folder: Path, inside: Sequence[Entry], timed: TimedCalls) -> str:
     hint = f"; or give {found[0].path}, which has folders in it" if len(deeper) > 1 else ""
     return (
         f"{classes}{_images_beside(inside)}; expected two or more, with the images of one class in each, "
-        f"e.g. {folder / 'cat' / '1.png'} and {folder / 'dog' / '1.png'}; or the same in parts: {LAYOUTS}{hint}"
+        f"e.g. {folder / 'cat' / '1.png'} and {folder / 'dog' / '1.png'}{hint}; {LAYOUTS}"
     )
 
 

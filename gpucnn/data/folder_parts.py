@@ -18,9 +18,15 @@ NAMES = {
 }
 """What each part may be called, in any case, and with "set", "data" or "images" behind it."""
 
+RATHER_CLASSES = ("valid", "dev", "eval", "evaluation")
+"""Beside others and without a part to train on, as in valid and invalid."""
+
 _PART_OF = {name: part for part, called in NAMES.items() for name in called}
 
-LAYOUTS = "DIR/CLASS/*.png, or DIR/train/CLASS/*.png and DIR/test/CLASS/*.png, and DIR/val/CLASS/*.png if there is one"
+LAYOUTS = (
+    "folders are read as DIR/CLASS/*.png, or as DIR/train/CLASS/*.png and DIR/test/CLASS/*.png, with DIR/val/CLASS/*.png if "
+    "there is one"
+)
 
 
 class Parts(NamedTuple):
@@ -73,13 +79,13 @@ def find_parts(folder: Path) -> Parts | None:
             files = Counter(BESIDE if entry.is_image else entry.label for entry in inside if not entry.is_folder)
             return Parts(train, measured[0], measured[1] if len(measured) > 1 else None, beside, files)
         for alone in measured if train is None else [train]:
-            if alone == validation and len(folders) > 1:
-                continue  # a class beside others, as in valid and invalid
+            if alone.name.casefold() in RATHER_CLASSES and len(folders) > 1:
+                continue
             if any(entry.is_folder for entry in _listed(alone, timed)):
                 other = "train" if train is None else "test"
                 raise DataError(
                     f"{folder}: has class folders in {alone.name}, but no folder {other}; add {folder / other}, or give "
-                    f"{alone}, of whose images a fifth is then for testing"
+                    f"{alone}, of whose images a fifth is then for testing; or rename it, if it is a class"
                 )
     return None
 

@@ -51,7 +51,7 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess, background:
 
 
 def decode_image(
-    path: str | os.PathLike[str], channels: int, background: str = AUTO, read: Callable[[Path], bytes] = read_regular
+    path: str | os.PathLike[str], channels: int, background: str = AUTO, *, read: Callable[[Path], bytes] = read_regular
 ) -> "Image.Image":
     """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 

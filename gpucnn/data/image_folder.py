@@ -149,8 +149,8 @@ class ImageFolder:
             raise cannot_be_listed(folder, error) from None
         if parts := parts_among([path.name for path in found.folders]):
             raise DataError(
-                f"{folder}: {names_text(parts)} are parts of the data set within a class; put the classes into the parts: "
-                f"{LAYOUTS}"
+                f"{folder}: {names_text(parts)} are parts of a data set within a class; give {folder}, if it is the data set, "
+                f"or put the classes into the parts; {LAYOUTS}"
             )
         for path, problem in found.problems.items():
             raise DataError(f"{path}: {problem}; put it back whole, or remove it")
@@ -175,11 +175,17 @@ class ImageFolder:
     def _decode(self, index: int, read: Callable[[Path], bytes]) -> np.ndarray:
         """One raw image from its file."""
         try:
-            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], self.background, read), self._shape[1])
+            image = decode_image(self.paths[index], self._shape[0], self.background, read=read)
+            pixels = centre_crop(image, self._shape[1])
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None
         self._decoded.keep(index, pixels)
         return pixels
+
+
+_lock = threading.Lock()  # one for all, so that a fork can wait for it: in the child it would never be opened
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class _DecodedImages:
@@ -191,11 +197,10 @@ class _DecodedImages:
     def __init__(self, count: int, most: int, shape: tuple[int, ...]) -> None:
         self.pixels = np.empty((most, *shape), np.uint8)  # takes no memory before it is written to
         self._is_known = np.zeros(count, bool)
-        self._lock = threading.Lock()
 
     def copy_to(self, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """A mask (B,) of those `indices` that are known, after their pixels were copied into `images` (B, C, H, W)."""
-        with self._lock:
+        with _lock:
             is_known: np.ndarray = self._is_known[indices]
         images[is_known] = self.pixels[indices[is_known]]
         return is_known
@@ -203,7 +208,7 @@ class _DecodedImages:
     def keep(self, index: int, pixels: np.ndarray) -> None:
         """Remember an image, if its place is among the first."""
         if index < len(self.pixels):
-            with self._lock:
+            with _lock:
                 self.pixels[index] = pixels
                 self._is_known[index] = True
 

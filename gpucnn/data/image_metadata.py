@@ -76,7 +76,9 @@ def _orientation_in(exif: bytes) -> int:
         for place in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, values = struct.unpack_from(f"{order}HHL", exif, place)
             if tag == ORIENTATION and values == 1 and kind in UNSIGNED:
-                return int(struct.unpack_from(f"{order}{UNSIGNED[kind]}", exif, place + 8)[0])
+                (found,) = struct.unpack_from(f"{order}{UNSIGNED[kind]}", exif, place + 8)
+                if 1 <= found <= 8:  # else it may be a damaged tag, and the right one comes behind it
+                    return int(found)
     return 0
 
 

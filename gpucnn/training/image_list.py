@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from gpucnn.checks import is_int
 from gpucnn.data import Dataset, Splits, Subset
 from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.errors import DataError, RunError
+from gpucnn.regular_file import TimedCalls
 from gpucnn.training.text_table import shown
 
 LEARNED = ("train", "validation")
@@ -24,7 +25,6 @@ ALL = (*LEARNED, "test")
 ENTRY = "images"
 """In a run's config, which file has its list; there is none unless its images are files."""
 
-READERS = 8
 NAMED = 3
 """So many files are named in a message."""
 
@@ -80,7 +80,7 @@ class ImageList:
             paths = paths_of(dataset)
             if paths is None:
                 return None
-            names = _names(paths, folder)
+            names = file_names(paths, folder)
             files += [ImageFile(part, name, *found) for name, found in zip(names, fingerprints(paths), strict=True)]
         return cls(files)
 
@@ -137,7 +137,7 @@ class ImageList:
         """The images of these parts, which the image folder `dataset` in `folder` must have, in the list's order."""
         paths = paths_of(dataset)
         assert paths is not None, "it has files"
-        places = {name: place for place, name in enumerate(_names(paths, folder))}
+        places = {name: place for place, name in enumerate(file_names(paths, folder))}
         names = self.names(*parts)
         if missing := [name for name in names if name not in places]:
             raise RunError(f"{folder}: {_some(missing)} cannot be found where the run had them; put them back")
@@ -148,26 +148,21 @@ def files_in(splits: Splits, folder: Path) -> dict[str, Path]:
     """All image files of a data set in `folder`, by name; none if its images are no files."""
     found: dict[str, Path] = {}
     for part in (splits.train, splits.validation, splits.test):
-        if part is None:
-            continue
-        paths = paths_of(whole_of(part)) or ()
-        found |= dict(zip(_names(paths, folder), paths, strict=True))
+        paths = () if part is None else paths_of(whole_of(part)) or ()
+        found |= dict(zip(file_names(paths, folder), paths, strict=True))
     return found
 
 
 def fingerprints(paths: Sequence[Path]) -> list[tuple[int, str]]:
     """Size and digest of each file. DataError, which names it, if one cannot be read."""
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(_fingerprint, paths))
-
-
-def _fingerprint(path: Path) -> tuple[int, str]:
-    _size(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    return len(content), hashlib.blake2b(content, digest_size=16).hexdigest()
+    found: list[tuple[int, str]] = []
+    with TimedCalls() as timed:
+        try:
+            for content in timed.read_each(paths):
+                found.append((len(content), hashlib.blake2b(content, digest_size=16).hexdigest()))
+        except OSError as error:
+            raise _unreadable(paths[len(found)], error) from None
+    return found
 
 
 def _size(path: Path) -> int:
@@ -184,8 +179,12 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error.strerror or error}); make it readable, or move it away")
 
 
-def _names(paths: Sequence[Path], folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in paths]
+def file_names(paths: Sequence[Path], folder: Path) -> list[str]:
+    """What a list calls the files at `paths`, which lie in `folder`."""
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    # File systems spell umlauts in two ways, and a folder may be copied from one to another.
+    composed = [unicodedata.normalize("NFC", name) for name in names]
+    return composed if len(set(composed)) == len(names) else names
 
 
 def _some(names: Sequence[str]) -> str:

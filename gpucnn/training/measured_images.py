@@ -13,7 +13,7 @@ from gpucnn.data.catalog import Part
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.errors import RunError
-from gpucnn.training.image_list import LEARNED, ImageList, files_in, fingerprints
+from gpucnn.training.image_list import LEARNED, ImageList, file_names, files_in, fingerprints
 from gpucnn.training.prepare import by_place
 
 PARTS = {"train": LEARNED, "test": ("test",)}
@@ -39,7 +39,7 @@ def own_images(run: ImageList, splits: Splits, folder: Path, part: str) -> Measu
     files = files_in(splits, folder)
     changes = run.changes(files, PARTS[part])
     whole = whole_of(splits.train if part == "train" else splits.test)
-    names, learned = _names(whole, folder), run.digests(*LEARNED)
+    names, learned = file_names(paths_of(whole) or (), folder), run.digests(*LEARNED)
     candidates = [name for name in names if name in run.by_name and run.by_name[name].part in PARTS[part]]
     if part == "test":
         uncertain = set(changes.changed) & set(candidates)
@@ -113,15 +113,15 @@ def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
 
     RunError if it has others.
     """
-    if splits.class_names == tuple(class_names):
-        return splits
-    known = list(map(comparable, class_names))
+    known = {comparable(name): number for number, name in enumerate(class_names)}
+    if [comparable(name) for name in splits.class_names] == list(known):
+        return splits._replace(class_names=tuple(class_names))
     unknown = [name for name in splits.class_names if comparable(name) not in known]
     if unknown or not isinstance(whole_of(splits.train), ImageFolder):
         classes = [names_text(names) for names in (class_names, splits.class_names)]
         fix = f"; rename or remove {names_text(unknown)}" if unknown else ""
         raise RunError(f"{run}: trained on the classes {classes[0]}; the images are of {classes[1]}{fix}")
-    numbers = np.array([known.index(comparable(name)) for name in splits.class_names])
+    numbers = np.array([known[comparable(name)] for name in splits.class_names])
     train, test = (_relabelled(part, numbers, class_names) for part in (splits.train, splits.test))
     return splits._replace(train=train, test=test, class_names=tuple(class_names))
 
@@ -147,7 +147,3 @@ def _share_a_folder(splits: Splits) -> bool:
     """Whether training and test images are parts of one folder."""
     wholes = (whole_of(part) for part in (splits.train, splits.test))
     return len({whole.folder for whole in wholes if isinstance(whole, ImageFolder)}) == 1
-
-
-def _names(whole: Dataset, folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in paths_of(whole) or ()]

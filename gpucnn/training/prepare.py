@@ -153,7 +153,7 @@ def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
     if images is None:
         return _build(config, Division(by_place, lambda part: split_by_place(part, 1 - config.validation, config.seed)))
 
-    def test(splits: data.Splits) -> data.Splits:
+    def divided(splits: data.Splits) -> data.Splits:
         changes = images.changes(files_in(splits, place), ALL)
         if changes.gone or changes.changed:
             raise RunError(
@@ -161,16 +161,16 @@ def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
                 f"there are"
             )
         learned, measured = whole_of(splits.train), whole_of(splits.test)
-        train = LEARNED if splits.validation is None else ("train",)
-        watched = None if splits.validation is None else images.subset(whole_of(splits.validation), place, "validation")
-        return splits._replace(
-            train=images.subset(learned, place, *train), test=images.subset(measured, place, "test"), validation=watched
-        )
+        test = images.subset(measured, place, "test")
+        if splits.validation is None:
+            return splits._replace(train=images.subset(learned, place, *LEARNED), test=test)
+        watched = images.subset(whole_of(splits.validation), place, "validation")
+        return splits._replace(train=images.subset(learned, place, "train"), validation=watched, test=test)
 
     def validation(part: data.Dataset) -> tuple[data.Dataset, data.Dataset]:
         return images.subset(part, place, "train"), images.subset(part, place, "validation")
 
-    return dataclasses.replace(_build(config, Division(test, validation)), images=images)
+    return dataclasses.replace(_build(config, Division(divided, validation)), images=images)
 
 
 def by_place(splits: data.Splits) -> data.Splits:
@@ -238,9 +238,7 @@ def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[
                 f"every epoch on; leave validation out"
             )
         return splits.train, splits.validation
-    if not config.validation:
-        return splits.train, splits.test
-    return division.validation(splits.train)
+    return division.validation(splits.train) if config.validation else (splits.train, splits.test)
 
 
 def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augment | None:

@@ -89,7 +89,6 @@ class RunFolder:
         Raises RunError if the folder cannot be written, is in use, or holds files that are no run of gpucnn.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             with self.lock:
                 if any(LOCK not in path.name for path in self.path.iterdir()) and not self.checkpoints.files():
                     self._check_that_it_is_a_run()

@@ -4,6 +4,7 @@ A file, and no lock of the operating system, as it holds on network folders and 
 that was killed leaves it behind; the next one recognises that, and takes the lock over.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -20,6 +21,9 @@ from gpucnn.training.process import namespace, start_of
 
 NAME = "gpucnn.lock"
 """What the names of all files of a lock contain."""
+
+TRIES = 100
+"""So often a folder is made that others remove."""
 
 PATIENCE = 1.0
 """Seconds in which a file that another process has begun must have its content."""
@@ -52,7 +56,7 @@ class Owner(NamedTuple):
 
 
 class RunLock:
-    """The lock of the run in `folder`, which is there. As a context manager it is had inside.
+    """The lock of the run in `folder`, which is made if it is not there. As a context manager it is had inside.
 
     Who has it can acquire it again, and has to release it as often. It is one object's: another one, of the same process,
     too, is refused. Raises RunError, which names the process that has it and what to do, or the reason why there can be none.
@@ -69,14 +73,22 @@ class RunLock:
             start, since = start_of(os.getpid()) or "", datetime.now().strftime("%Y-%m-%d %H:%M:%S")
             own = Owner(os.getpid(), socket.gethostname(), namespace(), start, since, secrets.token_hex(8))
             try:
-                _remove_leftovers(self.path)
-                _take(self.path, own)
+                self._make_and_take(own)
             except OSError as error:
                 raise RunError(
                     f"{self.path.parent}: cannot write a run there ({error.strerror or error}); choose another --out"
                 ) from None
             self._own = own
         self._times += 1
+
+    def _make_and_take(self, own: Owner) -> None:
+        for _ in range(TRIES):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another process has removed the folder, as nothing was in it
+                _remove_leftovers(self.path)
+                _take(self.path, own)
+                return
+        raise FileNotFoundError(errno.ENOENT, "the folder goes again and again")
 
     def release(self) -> None:
         """Give it back. Nothing happens where it is not had."""

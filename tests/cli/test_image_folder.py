@@ -1,6 +1,7 @@
 """Images of one's own through the commands: train, evaluate, predict."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -116,3 +117,48 @@ def test_wrong_folders(
     assert found == status
     *_, last = capsys.readouterr().err.splitlines()
     assert re.match(f"gpucnn train: {said}", last)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_named_pipes_are_told_of_and_never_waited_for(
+    run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_two_classes(Path("photos"), 5)
+    for name in ("photos/dark/pipe.png", "run.toml", "train-images-idx3-ubyte"):
+        os.mkfifo(name)
+    assert main(["train", *settings(Path("photos")), "--out", "out"]) == 0
+    assert capsys.readouterr().err == "gpucnn train: left out: 1 named pipe\n"
+    assert main(["train", "--config", "run.toml"]) == 1
+    assert capsys.readouterr().err == "gpucnn train: run.toml: cannot be read (a named pipe, expected a file)\n"
+    assert main(["train", "--data", "mnist", "--data-dir", ".", "--device", "cpu"]) == 1
+    assert "gpucnn train: no train-images-idx3-ubyte" in capsys.readouterr().err
+    for name in ("config.json", "model.safetensors"):
+        shutil.copytree(run, f"run of {name}")
+        Path(f"run of {name}", name).unlink()
+        os.mkfifo(f"run of {name}/{name}")
+        for arguments in (["evaluate"], ["predict", "photos"]):
+            assert main([arguments[0], f"run of {name}", *arguments[1:], "--device", "cpu"]) == 1
+            assert f"/{name}: " in (said := capsys.readouterr().err)
+            assert "a named pipe, expected a file" in said
+    assert main(["runs", "."]) == 0
+    assert capsys.readouterr().out.count("damaged") == 2
+
+
+def test_a_folder_that_looks_whole_and_is_not(
+    run: Path, images: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parts that lack a class, a class of one image: each is told in a line, and nothing is refused."""
+    for part in ("train", "test"):
+        shutil.copytree(images, Path("photos") / part)
+    shutil.rmtree("photos/test/light")
+    for image in sorted(Path("photos/train/light").iterdir())[1:]:
+        image.unlink()
+    assert main(["train", *settings(Path("photos")), "--out", "out"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "gpucnn train: test has no images of light",
+        "gpucnn train: train has only one image of light",
+    ]
+    assert main(["evaluate", "out", "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    assert "gpucnn evaluate: test has no images of light" in printed.err
+    assert printed.out.splitlines()[-1].endswith("/20)")

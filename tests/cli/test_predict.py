@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import shutil
+import socket
 import subprocess
 import sys
 import termios
@@ -18,6 +19,7 @@ from gpucnn import Tensor, data, no_grad
 from gpucnn.cli import predict
 from gpucnn.cli.main import main
 from gpucnn.training import RunFolder
+from gpucnn.training.text_table import columns
 from tests.cli.small_runs import save_digit, train
 
 ROOT = Path(__file__).parents[2]
@@ -174,3 +176,75 @@ def test_a_bar_on_a_terminal_and_a_clean_table_elsewhere(run: Path, images: Path
     assert b"image/s" in shown
     assert len(result.stdout.splitlines()) == 4
     assert "\r" not in result.stdout
+
+
+def test_what_is_no_file_is_named_and_never_waited_for(
+    run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder it is left out; asked for by name, it is an error like any other."""
+    save_digit(Path("images/a.png"), 1)
+    os.mkfifo("images/pipe.png")
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind("images/socket.png")
+    Path("images/zero.png").symlink_to("/dev/zero")
+    Path("images/cat.png").mkdir()
+    save_digit(Path("images/cat.png/b.png"), 2)
+    assert main(["predict", str(run), "images", "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["images/a.png", "images/cat.png/b.png"]
+    assert printed.err.splitlines()[1:] == ["gpucnn predict: left out: 1 device, 1 named pipe, 1 socket"]
+
+    Path("images/loop.png").symlink_to("loop.png")
+    Path("images/nothing.png").symlink_to("nowhere.png")
+    names = [f"images/{name}.png" for name in ("pipe", "socket", "zero", "loop", "nothing")]
+    assert main(["predict", str(run), *names, "images/a.png", "--device", "cpu"]) == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 1
+    assert [line for line in printed.err.splitlines() if not line.startswith("device")] == [
+        "gpucnn predict: images/pipe.png: cannot be read (a named pipe, expected a file)",
+        "gpucnn predict: images/socket.png: cannot be read (a socket, expected a file)",
+        "gpucnn predict: images/zero.png: cannot be read (a device, expected a file)",
+        "gpucnn predict: images/loop.png: cannot be read (Too many levels of symbolic links)",
+        "gpucnn predict: images/nothing.png: no such image file",
+    ]
+    assert main(["predict", str(run), "images", "--device", "cpu"]) == 1
+    assert [line for line in capsys.readouterr().err.splitlines() if "png" in line] == [
+        "gpucnn predict: images/loop.png: cannot be read (Too many levels of symbolic links)",
+        "gpucnn predict: images/nothing.png: a link that leads to no file",
+    ]
+
+
+def test_folders_that_cannot_be_listed(
+    run: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if path.name == "er":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert main(["predict", str(run), str(images), str(images / "deep" / "er"), "--device", "cpu"]) == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 3
+    said = f"gpucnn predict: {images / 'deep' / 'er'}: cannot be listed (Permission denied)"
+    assert printed.err.splitlines()[1:3] == [said, said]
+
+
+@pytest.mark.parametrize("given", ["images", "./images", "images/", "images/../images"])
+def test_files_are_called_as_their_folder_was(
+    given: str, run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_digit(Path("images/deep/a.png"), 1)
+    assert main(["predict", str(run), given, "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.split()[0] == os.path.join(given, "deep", "a.png")
+
+
+def test_names_do_nothing_to_the_terminal(run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_digit(Path("images/\x1b[31mred.png"), 1)
+    save_digit(Path("images/日本.png"), 1)
+    assert main(["predict", str(run), "images", "--device", "cpu"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[0] == r"images/\x1b[31mred.png"
+    assert columns(first) == columns(second)

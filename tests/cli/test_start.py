@@ -1,5 +1,6 @@
 """From the first moment of a command: what it imports, and what Ctrl-C and SIGTERM do before there is anything to save."""
 
+import argparse
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 import gpucnn
 from gpucnn import data, models
+from gpucnn.cli import commands
 from gpucnn.cli.main import main
 from gpucnn.training import RunFolder, Trainer
 from gpucnn.training.image_list import ImageList
@@ -159,6 +161,24 @@ def test_a_signal_before_training_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("as_in_a_terminal")
+@pytest.mark.parametrize("interactive", [True, False])
+def test_ctrl_c_ends_a_program_at_once_and_no_notebook(interactive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[object] = []
+    parse = commands.parse
+
+    def look(arguments: list[str]) -> argparse.Namespace:
+        found.append(signal.getsignal(signal.SIGINT))
+        return parse(arguments)
+
+    monkeypatch.setattr(commands, "parse", look)
+    if interactive:
+        monkeypatch.setattr(sys, "ps1", "> ", raising=False)
+    assert main(["summary", "mlp"]) == 0
+    assert (found[0] is signal.default_int_handler) is interactive
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("as_in_a_terminal")
 def test_an_ignored_ctrl_c_stays_ignored(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create = models.create
     monkeypatch.setattr(models, "create", lambda **options: (os.kill(os.getpid(), signal.SIGINT), create(**options))[1])
@@ -216,7 +236,7 @@ def test_runs_in_one_folder_are_one_after_the_other(in_tmp_path: Path) -> None:
     found = start_together("1 2 3", "train", *SETTINGS.split(), "--epochs", "20", "--out", "run", "--seed")
     refused = found.stderr.splitlines()
     assert len(refused) == found.returncode
-    assert all(line.startswith("gpucnn train: run: in use by process ") for line in refused)
+    assert [line for line in refused if not line.startswith("gpucnn train: run: in use by process ")] == []
     assert 1 <= found.stdout.count("test accuracy") == 3 - len(refused)
     assert Path("run/metrics.jsonl").read_text().count("\n") == 20
     assert not Path("run/gpucnn.lock").exists()
@@ -228,7 +248,7 @@ def test_a_folder_in_use_is_refused_until_its_process_has_ended(
     write_noise(Path("photos"), 6)
     arguments = [*SETTINGS.split(), "--epochs", "100000", "--out", "run"]
     process = subprocess.Popen([sys.executable, "-m", "gpucnn", "train", *arguments], env=ENVIRONMENT)
-    while not Path("run/metrics.jsonl").exists():
+    while not RunFolder("run").checkpoints.files():
         assert process.poll() is None
         time.sleep(0.01)
     for command in (["--out", "run", *SETTINGS.split()], ["--resume", "run"]):

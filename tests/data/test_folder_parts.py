@@ -268,7 +268,8 @@ def test_val_is_tested_with_where_there_is_no_test(tmp_path: Path, capsys: pytes
 def test_parts_that_lack_the_others(tmp_path: Path) -> None:
     write_parts(tmp_path, "Train")
     with pytest.raises(
-        DataError, match="has class folders in Train, but no folder test; add .*/test, or give .*/Train, of"
+        DataError,
+        match="has class folders in Train, but no folder test; add .*/test, or give .*/Train, of .*; or rename it, if",
     ):
         data.load("folder", tmp_path, 8)
     (tmp_path / "Train").rename(tmp_path / "val")
@@ -317,7 +318,7 @@ def test_parts_are_not_taken_for_classes(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         write_parts(tmp_path / "c" / name, "train", "test")
     with pytest.raises(
-        DataError, match=r"c/cat: test, train are parts of the data set within a class; put the classes into"
+        DataError, match=r"c/cat: test, train are parts of a data set within a class; give .*/c/cat, if"
     ):
         data.load("folder", tmp_path / "c", 8)
 
@@ -387,6 +388,6 @@ def test_a_folder_in_a_folder_is_named(tmp_path: Path) -> None:
     write_two_classes(tmp_path / "photos", 1, 8)
     with pytest.raises(
         DataError,
-        match=r"one class folder, photos; expected two or more, .*: DIR/CLASS/\*.png, or DIR/train/CLASS.*; or give .*/photos, which has folders in it$",
+        match=r"one class folder, photos; expected two or more, .*; or give .*/photos, which has folders in it; folders are read as DIR/CLASS/",
     ):
         data.load("folder", tmp_path, 8)

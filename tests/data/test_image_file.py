@@ -182,7 +182,7 @@ def see_through() -> Image.Image:
         (lambda: saved(Image.new("I;16B", (8, 8), 257 * 90), "TIFF"), (90, 90, 90)),
         (lambda: saved(Image.new("F", (8, 8), 0.5), "TIFF"), (128, 128, 128)),
         (lambda: saved(Image.new("CMYK", (8, 8), (0, 255, 255, 55)), "TIFF"), RED),
-        (lambda: saved(Image.new("YCbCr", (8, 8), (100, 128, 128)), "TIFF"), (100, 100, 100)),
+        (lambda: saved(Image.new("YCbCr", (8, 8), (100, 128, 128)), "JPEG"), (100, 100, 100)),
         (lambda: saved(Image.new("LAB", (8, 8), (128, 128, 128)), "TIFF"), None),
         (lambda: saved(Image.new("RGBA", (8, 8), (*RED, 255)), "TIFF", compression="tiff_deflate"), RED),
         (lambda: saved(Image.new("RGB", (8, 8), RED), "BMP"), RED),

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,9 +125,9 @@ def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     decoded: list[str] = []
     decode = image_folder.decode_image
 
-    def counting(path: Path, channels: int, read: Callable[[Path], bytes]) -> Image.Image:
+    def counting(path: Path, channels: int, **options: Any) -> Image.Image:
         decoded.append(path.name)
-        return decode(path, channels, read)
+        return decode(path, channels, **options)
 
     monkeypatch.setattr(image_folder, "decode_image", counting)
     return decoded
@@ -205,7 +206,7 @@ def test_parts_know_their_files(tmp_path: Path) -> None:
         (["cat/1.png"], "{}: one class folder, cat; expected two or more, with the images of one class in each"),
         (["cat/1.png", ".dog/1.png"], "{}: one class folder, cat; expected two or more"),
         (["cat/1.png", "dog/notes.txt", "dog/.1.png"], "{}/dog: no images in it (left out: 1 .txt, 1 hidden); add"),
-        (["cat/1.png", "dog/notes/"], "{}/dog: no images in it (.avif, .bmp, .gif, "),
+        (["cat/1.png", "dog/notes/"], "{}/dog: no images in it (."),
         (["cat/1.png", "d\nog/1.png"], "{}: 'd\\nog' cannot be printed as the name of a class; rename the folder"),
     ],
 )  # fmt: skip
@@ -241,6 +242,8 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         DataError, match="has folders that are no classes of the training images: light; rename or remove them"
     ):
         ImageFolder(tmp_path, 8, class_names=["dark", "grey"])
+    with pytest.raises(DataError, match="class_names has a name twice: dark, light, dark; give each class one name"):
+        ImageFolder(tmp_path, 8, class_names=["dark", "light", "dark"])
     assert ImageFolder(tmp_path, 8, class_names=["light", "dark"]).paths[0].parent.name == "light"
 
 

@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from gpucnn.data.image_file import decode_image
 from gpucnn.data.image_kind import suffixes
+from gpucnn.errors import DataError
 
 FILES = 60
 """Changed files of each kind. Thousands pass, too."""
@@ -192,3 +193,24 @@ def test_damage_beside_the_pixels(name: str, tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, expected, err_msg=f"file {number}")
             upright += 1
     assert upright > FILES / 2
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_cut_off_is_refused_or_was_not_needed(name: str, tmp_path: Path) -> None:
+    """To forgive what is beside the pixels is not to forgive pixels that are not there."""
+    if name == "AVIF" and ".avif" not in suffixes():
+        pytest.skip("this Pillow reads no AVIF")
+    whole, path = KINDS[name].write(), tmp_path / "image"
+    path.write_bytes(whole)
+    expected = np.asarray(decode_image(path, 3))
+    refused: list[str] = []
+    for cut in range(1, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:-cut])
+        try:
+            found = np.asarray(decode_image(path, 3))
+        except DataError as error:
+            refused.append(str(error))
+        else:
+            np.testing.assert_array_equal(found, expected)
+    assert len(refused) >= 20
+    assert all(text.startswith(f"{path}: not an image that can be read (") for text in refused)

@@ -30,7 +30,7 @@ MEMORY = Path("/dev/shm")
 LONGEST = 10.0
 """Seconds for a file."""
 MOST_BYTES = 3 << 29
-"""For a file: 16 bytes for each of the 90 million pixels that Pillow lets an image have, however small its file."""
+"""For a file: 16 bytes for each of the 90 million pixels that an image may have, or 8 for twice as many, however small it is."""
 LONGEST_MESSAGE = 1000
 """Characters, the path left out."""
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from gpucnn import data
 from gpucnn.cli.main import main
-from gpucnn.data import ImageFolder, Preprocess, read_image
+from gpucnn.data import ImageFolder, Preprocess, image_kind, read_image
 from gpucnn.errors import ConfigError, DataError
 from gpucnn.training import RunConfig
 from tests.data.image_files import pillow_heif, save, write_two_classes
@@ -144,9 +144,10 @@ def _many_pixels(folder: Path) -> None:
 def _suffixes(*suffixes: str) -> Callable[[Path], None]:
     def check(folder: Path) -> None:
         write_two_classes(folder, 1, 8)
-        for suffix in suffixes:
+        there = [suffix for suffix in suffixes if suffix != ".avif" or suffix in image_kind.suffixes()]
+        for suffix in there:
             Image.new("L", (8, 8)).save(folder / "dark" / f"x{suffix}", {".jfif": "JPEG"}.get(suffix))
-        assert len(ImageFolder(folder, 8)) == 2 + len(suffixes)
+        assert len(ImageFolder(folder, 8)) == 2 + len(there)
 
     return check
 

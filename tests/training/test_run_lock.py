@@ -231,15 +231,33 @@ def test_one_that_somebody_removed_and_took_stays_his(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        RunError, match="gone: cannot write a run there .No such file or directory.; choose another --out"
-    ):
-        RunLock(tmp_path / "gone").acquire()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file: cannot write a run there .File exists.; choose another --out"):
+        RunLock(tmp_path / "file").acquire()
+    with pytest.raises(RunError, match="file/deeper: cannot write a run there .Not a directory.; choose another --out"):
+        RunLock(tmp_path / "file" / "deeper").acquire()
     monkeypatch.setattr(
         Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only file system"))
     )
     with pytest.raises(RunError, match="cannot write a run there .Read-only file system.; choose another --out"):
         RunLock(tmp_path).acquire()
+
+
+def test_a_folder_that_others_make_and_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, made = tmp_path / "deep" / "run", []
+    with RunLock(folder):
+        assert folder.is_dir()
+    leftovers = run_lock._remove_leftovers
+
+    def remove_first(path: Path) -> None:
+        made.append(path)
+        if len(made) < 4:
+            folder.rmdir()
+        leftovers(path)
+
+    monkeypatch.setattr(run_lock, "_remove_leftovers", remove_first)
+    with RunLock(folder):
+        assert len(made) == 4
 
 
 def test_training_holds_it_and_lets_go_however_it_ends(tmp_path: Path) -> None:
