@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from gpucnn.checks import matching, nearest
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
@@ -62,7 +62,8 @@ class Source(NamedTuple):
     full_scale: int
     fit: Literal["pad", "resize"]
     class_names: tuple[str, ...]
-    read: Callable[[Path], Arrays]
+    read: Callable[[Path], tuple[Any, ...]]
+    """Of the folder of its files: an `Arrays`, or the four arrays that one begins with."""
     augment: Augment | None = None
     is_light_on_dark: bool = False
 
@@ -70,7 +71,7 @@ class Source(NamedTuple):
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 _SOURCES = {
     "digits": Source(
-        1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: Arrays(*digits.read_digits()),
+        1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: digits.read_digits(),
         RandomShift(2), is_light_on_dark=True,
     ),
     "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.find_mnist, is_light_on_dark=True),
@@ -78,7 +79,7 @@ _SOURCES = {
         1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.find_fashion_mnist, is_light_on_dark=True
     ),
     "cifar10": Source(
-        3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, lambda place: Arrays(*cifar.read_cifar10(place)),
+        3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, cifar.read_cifar10,
         Compose(RandomFlip(), RandomShift(4)),
     ),
     **{
@@ -149,7 +150,7 @@ def load(
         )
     size = known.native_size if image_size is None else image_size
     preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
-    arrays = known.read(place)
+    arrays = Arrays(*known.read(place))
     class_names = arrays.class_names or known.class_names
     return Splits(
         ArrayDataset(arrays.train_images, arrays.train_labels, preprocess, len(class_names)),

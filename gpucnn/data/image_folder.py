@@ -119,7 +119,9 @@ class ImageFolder:
     def _decode(self, index: int) -> np.ndarray:
         """One raw image from its file, which is kept if its place is in the cache."""
         try:
-            pixels = centre_crop(decode_image(self.paths[index], self._shape[0], self.background), self._shape[1])
+            pixels = centre_crop(
+                decode_image(self.paths[index], self._shape[0], background=self.background), self._shape[1]
+            )
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None
         if index < len(self._cache):

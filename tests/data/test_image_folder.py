@@ -124,9 +124,9 @@ def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     decoded: list[str] = []
     decode = image_folder.decode_image
 
-    def counting(path: Path, channels: int) -> Image.Image:
+    def counting(path: Path, channels: int, background: str) -> Image.Image:
         decoded.append(path.name)
-        return decode(path, channels)
+        return decode(path, channels, background)
 
     monkeypatch.setattr(image_folder, "decode_image", counting)
     return decoded

@@ -91,6 +91,12 @@ def test_a_folder_has_a_background(tmp_path: Path) -> None:
         RunConfig(data="mnist", background="white")
 
 
+def test_a_light_frame_is_no_paper() -> None:
+    raw = np.zeros((1, 1, 8, 8), np.uint8)
+    raw[..., [0, -1], :] = raw[..., [0, -1]] = 200
+    assert not is_dark_on_light(raw)
+
+
 @pytest.mark.parametrize("paper", [90, 150, 255])
 def test_ink_on_paper_is_told_from_chalk_on_a_board(paper: int) -> None:
     images = data.load("digits").test
