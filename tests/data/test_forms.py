@@ -211,6 +211,18 @@ def test_where_nothing_is_the_message_tells_files_and_origin(name: str, message:
         data.load(name, tmp_path / "file")
 
 
+def test_an_archive_that_lies_there_is_to_be_unpacked(tmp_path: Path) -> None:
+    for name, archive in (
+        ("cifar10", "cifar-10-python.tar.gz"),
+        ("emnist-letters", "gzip.zip"),
+        ("mnist", "digit-recognizer.zip"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / archive).write_bytes(b"")
+        with pytest.raises(DataError, match=f"{archive} is an archive: unpack it there$"):
+            data.load(name, tmp_path / name)
+
+
 def test_a_table_without_labels_is_told_and_a_fifth_of_the_other_tested_on(tmp_path: Path) -> None:
     images, labels = pixels(100, 28, 28), [place % 10 for place in range(100)]
     write_table(tmp_path / "train.csv", images, labels)
