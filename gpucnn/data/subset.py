@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, random_words, to_device, to_host
-from gpucnn.checks import as_number, shape_text
+from gpucnn.checks import as_number, labels_fix, shape_text
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.errors import ArgumentError
 
@@ -51,13 +51,18 @@ def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Subset, Subset
     """Two parts of `dataset`, the first with this share of each class, e.g. 0.8, and the rest.
 
     Which samples go where is a function of `seed`; both parts keep their order. Raises ArgumentError unless
-    0 < share < 1, or if a part would be empty.
+    0 < share < 1, if a part would be empty, and for labels that are not (N,).
     """
     count = round(len(dataset) * as_number(share, "share", below=1))
     if not 0 < count < len(dataset):
         raise ArgumentError(
             f"split: a share of {share:g} of {len(dataset)} images leaves one part empty; "
             f"choose another share or add images"
+        )
+    if (shape := dataset.labels.shape) != (len(dataset),):
+        fix = labels_fix(shape, len(dataset))
+        raise ArgumentError(
+            f"split: expected labels ({len(dataset)},), got {shape_text(shape)}{f'; {fix}' if fix else ''}"
         )
     is_first = stratified_choice(to_host(dataset.labels), count, seed, "split")
     return Subset(dataset, np.flatnonzero(is_first)), Subset(dataset, np.flatnonzero(~is_first))
