@@ -51,7 +51,7 @@ def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Subset, Subset
     """Two parts of `dataset`, the first with this share of each class, e.g. 0.8, and the rest.
 
     Which samples go where is a function of `seed`; both parts keep their order. Raises ArgumentError unless
-    0 < share < 1, if a part would be empty, and for labels that are not (N,).
+    0 < share < 1, or if a part would be empty.
     """
     count = round(len(dataset) * as_number(share, "share", below=1))
     if not 0 < count < len(dataset):
@@ -59,17 +59,20 @@ def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Subset, Subset
             f"split: a share of {share:g} of {len(dataset)} images leaves one part empty; "
             f"choose another share or add images"
         )
-    if (shape := dataset.labels.shape) != (len(dataset),):
-        fix = labels_fix(shape, len(dataset))
-        raise ArgumentError(
-            f"split: expected labels ({len(dataset)},), got {shape_text(shape)}{f'; {fix}' if fix else ''}"
-        )
     is_first = stratified_choice(to_host(dataset.labels), count, seed, "split")
     return Subset(dataset, np.flatnonzero(is_first)), Subset(dataset, np.flatnonzero(~is_first))
 
 
 def stratified_choice(labels: np.ndarray, count: int, seed: int, purpose: str) -> np.ndarray:
-    """A mask (N,) of `count` samples, of which each class has its share, to within one; a function of (seed, purpose)."""
+    """A mask (N,) of `count` samples, of which each class has its share, to within one; a function of (seed, purpose).
+
+    Raises ArgumentError, which begins with the purpose, for labels that are not (N,).
+    """
+    if labels.ndim != 1:
+        fix = labels_fix(labels.shape)
+        raise ArgumentError(
+            f"{purpose}: expected labels (N,), got {shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
+        )
     shares = np.bincount(labels) * count / len(labels)
     counts = np.floor(shares).astype(int)
     counts[np.argsort(counts - shares, kind="stable")[: count - counts.sum()]] += 1
