@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--background",
         type=choice(BACKGROUNDS),
+        metavar="NAME",
         help="what is behind the transparent parts of an image: auto, white or black (default: as in training)",
     )
     parser.add_argument("--top", type=count, default=1, metavar="K", help="the K best answers (default: 1)")
