@@ -38,10 +38,11 @@ class Metrics:
         Of labels (N, classes), probabilities as mixed images have them, the most probable class is the right one. Raises
         ShapeError for labels of another shape.
         """
-        if labels.shape not in (logits.shape, logits.shape[:1]):
+        expected = (logits.shape[0], *logits.shape[2:])
+        if labels.shape not in (logits.shape, expected):
             fix = labels_fix(labels.shape, logits.shape[0])
             raise ShapeError(
-                f"Metrics: expected labels {shape_text(logits.shape[:1])} or {shape_text(logits.shape)} for logits "
+                f"Metrics: expected labels {shape_text(expected)} or {shape_text(logits.shape)} for logits "
                 f"{shape_text(logits.shape)}, got {shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
             )
         if labels.ndim == 2:
