@@ -11,7 +11,7 @@ from gpucnn.checks import matching, nearest
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
-from gpucnn.data.image_file import AUTO
+from gpucnn.data.image_file import AUTO, check_background
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
@@ -144,7 +144,7 @@ def load(
     known = _SOURCES[name]
     if mode is not None:
         raise ArgumentError(f'{name}: mode is {mode!r}, but only the data set "folder" has one; leave it out')
-    if background != AUTO:
+    if check_background(background) != AUTO:
         raise ArgumentError(
             f'{name}: background is {background!r}, but only the data set "folder" has transparent images; leave it out'
         )

@@ -139,7 +139,7 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
 
 def check_background(background: str) -> str:
     """`background`; ArgumentError if it is none of BACKGROUNDS."""
-    if background not in BACKGROUNDS:
+    if not isinstance(background, str) or background not in BACKGROUNDS:
         raise ArgumentError(f'background must be "auto", "white" or "black", got {background!r}')
     return background
 

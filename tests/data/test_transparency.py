@@ -85,6 +85,9 @@ def test_a_folder_has_a_background(tmp_path: Path) -> None:
     ):
         with pytest.raises(ArgumentError, match=message):
             wrong()
+    for odd in (None, 3, np.array(["white", "black"]), float("nan"), ["white"]):
+        with pytest.raises(ArgumentError, match='background must be "auto", "white" or "black", got '):
+            data.load("digits", background=odd)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match='digits: background is \'white\', but only the data set "folder" has transparent'):  # fmt: skip
         data.load("digits", background="white")
     with pytest.raises(ConfigError, match="background is white, but no image of mnist is transparent; leave it out, or choose data folder"):  # fmt: skip
