@@ -10,7 +10,7 @@ import pytest
 
 from gpucnn import Tensor, layers, models
 from gpucnn import functions as F
-from gpucnn.data import ArrayDataset, CutMix, Mixup, Preprocess, class_weights
+from gpucnn.data import ArrayDataset, CutMix, Mixup, Preprocess, class_weights, split
 from gpucnn.errors import DataError, GpucnnError, ShapeError, StateError
 from gpucnn.training import ConfusionMatrix
 from gpucnn.training.metrics import Metrics
@@ -20,6 +20,16 @@ LOGITS = np.zeros((4, 3), np.float32)
 LABELS = np.array([0, 2, 1, 2])
 ANSWERS = np.array([0, 2, 1, 1])
 COLUMN, ROW, ONE_HOT = LABELS[:, None], LABELS[None], np.eye(3, dtype=int)[LABELS]
+
+
+class _Labelled(ArrayDataset):
+    """A data set of one's own, whose labels nothing has looked at."""
+
+    def __init__(self, labels: Any) -> None:
+        super().__init__(np.zeros((4, 1, 2, 2), np.uint8), LABELS)
+        self.labels = labels
+
+
 TAKERS: dict[str, Callable[[Any], Any]] = {
     "ArrayDataset": lambda labels: ArrayDataset(np.zeros((4, 1, 2, 2), np.uint8), labels),
     "cross_entropy": lambda labels: F.cross_entropy(LOGITS, labels),
@@ -27,6 +37,7 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
     "ConfusionMatrix": lambda labels: ConfusionMatrix(list("abc")).update(ANSWERS, labels),
     "in_top_k": lambda labels: in_top_k(LOGITS, labels, 1),
     "class_weights": lambda labels: class_weights(labels),
+    "split": lambda labels: split(_Labelled(labels), 0.5),
     "Metrics": lambda labels: Metrics().update(Tensor(0.0), Tensor(LOGITS), labels),
     "Mixup": lambda labels: Mixup()(np.zeros((4, 1, 2, 2), np.float32), labels, np.arange(4), 0, 0, 3),
     "CutMix": lambda labels: CutMix()(np.zeros((4, 1, 2, 2), np.float32), labels, np.arange(4), 0, 0, 3),
@@ -38,7 +49,7 @@ def test_labels_in_a_column_or_one_hot_are_told_with_the_fix(taker: str) -> None
     take = TAKERS[taker]
     take(LABELS)
     for labels, fix in ((COLUMN, "labels[:, 0]"), (ONE_HOT, "labels.argmax(axis=1)"), (ROW, "labels[0]")):
-        if (taker, labels is ONE_HOT) == ("Metrics", True) or (taker, labels is ROW) == ("class_weights", True):
+        if (taker, labels is ONE_HOT) == ("Metrics", True) or (labels is ROW and taker in ("class_weights", "split")):
             continue  # soft labels; nothing that tells a row from one image
         with pytest.raises(GpucnnError, match=re.escape(fix)):
             take(labels)

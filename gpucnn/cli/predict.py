@@ -41,6 +41,7 @@ class Prediction(NamedTuple):
     answers: tuple[tuple[str, float], ...] = ()
     error: str | None = None
     is_dark_on_light: bool = False
+    """As ink on paper, see `ink.is_dark_on_light`."""
 
 
 class Shown(NamedTuple):
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--background",
         type=choice(BACKGROUNDS),
+        metavar="NAME",
         help="what is behind the transparent parts of an image: auto, white or black (default: as in training)",
     )
     parser.add_argument("--top", type=count, default=1, metavar="K", help="the K best answers (default: 1)")

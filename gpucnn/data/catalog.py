@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from gpucnn.checks import as_path, matching, nearest, value_text
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
@@ -13,7 +13,7 @@ from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
 from gpucnn.data.folder_notes import notes_on_parts, notes_on_split
 from gpucnn.data.folder_parts import find_parts
-from gpucnn.data.image_file import AUTO
+from gpucnn.data.image_file import AUTO, check_background
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
@@ -68,7 +68,8 @@ class Source(NamedTuple):
     full_scale: int
     fit: Literal["pad", "resize"]
     class_names: tuple[str, ...]
-    read: Callable[[Path], Arrays]
+    read: Callable[[Path], tuple[Any, ...]]
+    """Of the folder of its files: an `Arrays`, or the four arrays that one begins with."""
     augment: Augment | None = None
     is_light_on_dark: bool = False
 
@@ -76,7 +77,7 @@ class Source(NamedTuple):
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 _SOURCES = {
     "digits": Source(
-        1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: Arrays(*digits.read_digits()),
+        1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: digits.read_digits(),
         RandomShift(2), is_light_on_dark=True,
     ),
     "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.find_mnist, is_light_on_dark=True),
@@ -84,7 +85,7 @@ _SOURCES = {
         1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.find_fashion_mnist, is_light_on_dark=True
     ),
     "cifar10": Source(
-        3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, lambda place: Arrays(*cifar.read_cifar10(place)),
+        3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, cifar.read_cifar10,
         Compose(RandomFlip(), RandomShift(4)),
     ),
     **{
@@ -151,13 +152,13 @@ def load(
     known = _SOURCES[name]
     if mode is not None:
         raise ArgumentError(f'{name}: mode is {value_text(mode)}, but only the data set "folder" has one; leave it out')
-    if not isinstance(background, str) or background != AUTO:
+    if check_background(background) != AUTO:
         raise ArgumentError(
             f'{name}: background is {value_text(background)}, but only the data set "folder" has transparent images; leave it out'
         )
     size = known.native_size if image_size is None else image_size
     preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
-    arrays = known.read(place)
+    arrays = Arrays(*known.read(place))
     class_names = arrays.class_names or known.class_names
     return Splits(
         ArrayDataset(arrays.train_images, arrays.train_labels, preprocess, len(class_names)),

@@ -41,7 +41,7 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess, background:
     if not isinstance(preprocess, Preprocess):
         raise ArgumentError(f"read_image: preprocess must be a data.Preprocess, got {value_text(preprocess)}")
     check_background(background)
-    image, size = decode_image(path, preprocess.channels, background), preprocess.native_size
+    image, size = decode_image(path, preprocess.channels, background=background), preprocess.native_size
     if preprocess.fit == "crop":
         pixels = centre_crop(image, size)
     else:
@@ -51,7 +51,7 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess, background:
 
 
 def decode_image(
-    path: str | os.PathLike[str], channels: int, background: str = AUTO, *, read: Callable[[Path], bytes] = read_regular
+    path: str | os.PathLike[str], channels: int, *, background: str = AUTO, read: Callable[[Path], bytes] = read_regular
 ) -> "Image.Image":
     """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 
@@ -196,7 +196,7 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
 
 def check_background(background: str) -> str:
     """`background`; ArgumentError if it is none of BACKGROUNDS."""
-    if background not in BACKGROUNDS:
+    if not isinstance(background, str) or background not in BACKGROUNDS:
         raise ArgumentError(f'background must be "auto", "white" or "black", got {value_text(background)}')
     return background
 

@@ -175,7 +175,7 @@ class ImageFolder:
     def _decode(self, index: int, read: Callable[[Path], bytes]) -> np.ndarray:
         """One raw image from its file."""
         try:
-            image = decode_image(self.paths[index], self._shape[0], self.background, read=read)
+            image = decode_image(self.paths[index], self._shape[0], background=self.background, read=read)
             pixels = centre_crop(image, self._shape[1])
         except DataError as error:
             raise DataError(f"{error}; put it back whole, or start again without it") from None

@@ -33,6 +33,10 @@ class Form(NamedTuple):
     """Of the folder that holds them. DataError, which names the file, if one is missing or damaged."""
 
 
+ARCHIVES = ("*.tar.gz", "*.tgz", "*.zip", "*.tar")
+"""Files that data sets are downloaded as, and that are not read."""
+
+
 def find_file(folder: Path, names: Sequence[str]) -> Path | None:
     """The file in `folder` that has the first of `names`, or None."""
     return next((path for name in names for path in sorted(folder.glob(name)) if path.is_file()), None)
@@ -53,6 +57,8 @@ def read_first(folder: Path, below: Sequence[str], forms: Sequence[Form], origin
                 if enough(find_file(place, names) for names in form.files):
                     return form.read(place)
     others = "".join(f", or {form.told}" for form in forms[1:] if form.told)
+    packed = find_file(folder, ARCHIVES)
+    origin = origin if packed is None else f"{packed.name} is an archive: unpack it there"
     try:
         return forms[0].read(folder)
     except DataError as error:

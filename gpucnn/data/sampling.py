@@ -20,9 +20,8 @@ def class_weights(labels: Array, num_classes: int | None = None) -> np.ndarray:
     if own.ndim != 1 or own.dtype.kind not in "iu" or not own.size or own.min() < 0 or own.max() >= most:
         below = "" if num_classes is None else f" and below num_classes={num_classes}"
         fix = labels_fix(own.shape)
-        raise ArgumentError(
-            f"class_weights: labels must be integers (N,), one at least, from 0 on{below}{f'; {fix}' if fix else ''}"
-        )
+        got = f"got {shape_text(own.shape)}, {fix}; " if fix else ""
+        raise ArgumentError(f"class_weights: {got}labels must be integers (N,), one at least, from 0 on{below}")
     counts = np.bincount(own.astype(np.int64), minlength=num_classes or 0)
     weights: np.ndarray = len(own) / (np.count_nonzero(counts) * np.maximum(counts, 1)) * (counts > 0)
     return weights

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, random_words, to_device
-from gpucnn.checks import value_text
+from gpucnn.checks import labels_fix, shape_text, value_text
 from gpucnn.data.dataset import Batch, Dataset, check_dataset
 from gpucnn.errors import ArgumentError
 
@@ -60,7 +60,15 @@ class Subset:
 
 
 def stratified_choice(labels: np.ndarray, count: int, seed: int, purpose: str) -> np.ndarray:
-    """A mask (N,) of `count` samples, of which each class has its share, to within one; a function of (seed, purpose)."""
+    """A mask (N,) of `count` samples, of which each class has its share, to within one; a function of (seed, purpose).
+
+    Raises ArgumentError, which begins with the purpose, for labels that are not (N,).
+    """
+    if labels.ndim != 1:
+        fix = labels_fix(labels.shape)
+        raise ArgumentError(
+            f"{purpose}: expected labels (N,), got {shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
+        )
     shares = np.bincount(labels) * count / len(labels)
     counts = np.floor(shares).astype(int)
     counts[np.argsort(counts - shares, kind="stable")[: count - counts.sum()]] += 1

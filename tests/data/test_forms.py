@@ -33,7 +33,8 @@ def files(folder: Path, **contents: bytes) -> None:
 def write_idx(folder: Path, names: tuple[str, ...], images: np.ndarray, labels: np.ndarray, suffix: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        content = idx(images if "images" in name else labels)
+        step = 1 if "train" in name else -1
+        content = idx(images[::step] if "images" in name else labels[::step])
         (folder / f"{name}{suffix}").write_bytes(gzip.compress(content) if suffix == ".gz" else content)
 
 
@@ -68,8 +69,8 @@ def write_tables(
     folder: Path, train: str, test: str, images: np.ndarray = GREY, first: int = 0, header: bool = True
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (train, test):
-        write_table(folder / name, images, list(range(first, first + 10)), header)
+    for name, step in ((train, 1), (test, -1)):
+        write_table(folder / name, images[::step], list(range(first, first + 10))[::step], header)
 
 
 GREY_FORMS: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -77,7 +78,7 @@ GREY_FORMS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "torchvision": ("mnist", lambda folder: write_idx(folder / "MNIST" / "raw", FILES, GREY, TENS)),
     "torchvision, both": ("mnist", lambda folder: [write_idx(folder / "MNIST" / "raw", FILES, GREY, TENS, end) for end in ("", ".gz")]),
     "torchvision's own folder": ("mnist", lambda folder: write_idx(folder / "raw", FILES, GREY, TENS)),
-    "Keras": ("mnist", lambda folder: write_npz(folder / "mnist.npz", x_train=GREY, y_train=TENS, x_test=GREY, y_test=TENS)),
+    "Keras": ("mnist", lambda folder: write_npz(folder / "mnist.npz", x_train=GREY, y_train=TENS, x_test=GREY[::-1], y_test=TENS[::-1])),
     "tables": ("mnist", lambda folder: write_tables(folder, "mnist_train.csv", "mnist_test.csv")),
     "Kaggle, with labels": ("mnist", lambda folder: write_tables(folder, "train.csv", "test.csv")),
     "Fashion, IDX": ("fashion-mnist", lambda folder: write_idx(folder, FILES, GREY, TENS, ".gz")),
@@ -106,11 +107,11 @@ def test_grey_images_are_found_in_every_form(form: str, tmp_path: Path) -> None:
     write(tmp_path)
     splits = data.load(name, tmp_path)
     expected = GREY.swapaxes(1, 2) if name.startswith("emnist") else GREY
-    for part in (splits.train, splits.test):
+    for part, step in ((splits.train, 1), (splits.test, -1)):
         assert isinstance(part, data.ArrayDataset)
-        np.testing.assert_array_equal(part.images, expected[:, None])
+        np.testing.assert_array_equal(part.images, expected[::step, None])
         assert part.images.flags.c_contiguous
-        assert part.labels.tolist() == list(range(10))
+        assert part.labels.tolist() == list(range(10))[::step]
     assert splits.notes == ()
 
 
@@ -208,6 +209,18 @@ def test_where_nothing_is_the_message_tells_files_and_origin(name: str, message:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match=f"file: is a file; give the folder that holds it, {tmp_path}"):
         data.load(name, tmp_path / "file")
+
+
+def test_an_archive_that_lies_there_is_to_be_unpacked(tmp_path: Path) -> None:
+    for name, archive in (
+        ("cifar10", "cifar-10-python.tar.gz"),
+        ("emnist-letters", "gzip.zip"),
+        ("mnist", "digit-recognizer.zip"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / archive).write_bytes(b"")
+        with pytest.raises(DataError, match=f"{archive} is an archive: unpack it there$"):
+            data.load(name, tmp_path / name)
 
 
 def test_a_table_without_labels_is_told_and_a_fifth_of_the_other_tested_on(tmp_path: Path) -> None:

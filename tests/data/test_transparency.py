@@ -85,10 +85,19 @@ def test_a_folder_has_a_background(tmp_path: Path) -> None:
     ):
         with pytest.raises(ArgumentError, match=message):
             wrong()
+    for odd in (None, 3, np.array(["white", "black"]), float("nan"), ["white"]):
+        with pytest.raises(ArgumentError, match='background must be "auto", "white" or "black", got '):
+            data.load("digits", background=odd)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match='digits: background is \'white\', but only the data set "folder" has transparent'):  # fmt: skip
         data.load("digits", background="white")
     with pytest.raises(ConfigError, match="background is white, but no image of mnist is transparent; leave it out, or choose data folder"):  # fmt: skip
         RunConfig(data="mnist", background="white")
+
+
+def test_a_light_frame_is_no_paper() -> None:
+    raw = np.zeros((1, 1, 8, 8), np.uint8)
+    raw[..., [0, -1], :] = raw[..., [0, -1]] = 200
+    assert not is_dark_on_light(raw)
 
 
 @pytest.mark.parametrize("paper", [90, 150, 255])

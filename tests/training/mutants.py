@@ -16,6 +16,7 @@ SUBSET = "tests/data/test_subset.py"
 TRAINER = "tests/training/test_trainer.py"
 STATE = "tests/training/test_trainer_state.py"
 FEW_STATES = [f"{STATE}::test_going_on_on_every_backend[numpy]", f"{STATE}::test_a_rate_that_a_callback_set_comes_back"]
+FORMS = "tests/data/test_forms.py"
 TRANSFORMS = "tests/data/augment"
 TESTS_OF = {
     "data/array_dataset.py": ["tests/data/test_data_sets.py", LOADER],
@@ -27,6 +28,13 @@ TESTS_OF = {
     "data/augment/draws.py": [f"{TRANSFORMS}/test_every_transform.py", f"{TRANSFORMS}/test_moves.py"],
     "data/augment/mixup.py": [f"{TRANSFORMS}/test_mixes.py"],
     "data/augment/mix.py": [f"{TRANSFORMS}/test_mixes.py"],
+    "data/emnist.py": [FORMS],
+    "data/svhn.py": ["tests/data/test_svhn.py"],
+    "data/cifar.py": [FORMS],
+    "data/mnist.py": [FORMS],
+    "data/digit_csv.py": [FORMS],
+    "data/plain_pickle.py": ["tests/data/test_plain_pickle.py"],
+    "data/ink.py": ["tests/data/test_transparency.py"],
     "optim/schedule.py": ["tests/optim/test_schedule.py"],
     "optim/clip.py": ["tests/optim/test_clip.py"],
     "optim/optimizer.py": [*FEW_STATES, "tests/optim/test_optimizers.py"],
@@ -77,6 +85,20 @@ MUTANTS = [
     Mutant("data/split.py", "max(most, 1)", "most"),
     Mutant("data/subset.py", "chosen[members[order[:number]]] = True", "chosen[members[:number]] = True"),
     Mutant("data/preprocess.py", "normalize(fitted, self.mean, self.std)", "normalize(fitted, self.mean, self.mean)"),
+    Mutant("data/emnist.py", "part.swapaxes(2, 3).copy()", "part.copy()"),
+    Mutant("data/emnist.py", "{\"letters\": 1}", "{}"),
+    Mutant("data/emnist.py", "range(0, len(images), CHUNK)", "range(0, len(images) - 1, CHUNK)"),
+    Mutant("data/svhn.py", "(flat % 10)", "(flat - 1)"),
+    Mutant("data/svhn.py", "images.transpose(3, 2, 0, 1)", "images.transpose(3, 2, 1, 0)"),
+    Mutant("data/cifar.py", "1 - place", "place"),
+    Mutant("data/cifar.py", "sorted(folder.glob(\"data_batch_[0-9]\"))", "sorted(folder.glob(\"data_batch_[0-9]\"))[::-1]"),
+    Mutant("data/mnist.py", "images[~is_test], labels[~is_test]", "images, labels"),
+    Mutant("data/mnist.py", "for images, labels in (found[:2], found[2:])", "for images, labels in (found[:2], found[:2])"),
+    Mutant("data/digit_csv.py", "rows[:, 1:].astype", "rows[:, :-1].astype"),
+    Mutant("data/plain_pickle.py", "if called not in _MAKERS:", "if False:"),
+    Mutant("data/plain_pickle.py", "order=\"F\" if is_fortran is True else \"C\"", "order=\"C\""),
+    Mutant("data/ink.py", "cover[light < 128]", "cover[light >= 128]"),
+    Mutant("data/ink.py", "grey.mean() > middle and np.median(edge) > middle", "np.median(edge) > middle"),
     Mutant("data/augment/draws.py", "uniforms(seed, owner, epoch, indices, count)", "uniforms(seed, owner, 0, indices, count)"),
     Mutant("data/augment/draws.py", "uniforms(seed, owner, epoch, indices, count)", "uniforms(seed, owner, epoch, np.arange(len(images)), count)"),
     Mutant("data/augment/draws.py", "uniforms(seed, owner, epoch, indices, count)", "uniforms(seed, \"\", epoch, indices, count)"),
