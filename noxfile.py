@@ -144,7 +144,7 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def oracle(session: nox.Session) -> None:
     """Functions, layers, optimizers and training against PyTorch. Not in the default list: PyTorch is large."""
-    session.install("torch==2.13.0")
+    session.install("torch==2.13.0", "expecttest")
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/pytorch", *session.posargs)
 

@@ -266,7 +266,6 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     A vector (K,) is a single row on the left and a single column on the right, of which no axis is left: two give ().
     """
     a, b = as_operands(a, b)
-    check_number("matmul", a)
     x, y = a.data, b.data
     if 0 in (x.ndim, y.ndim) or x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise ShapeError(

@@ -15,8 +15,8 @@ from gpucnn.kernels import linear as kernel
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: str | None = None) -> Tensor:
     """x @ weight^T + bias: input (..., in), weight (out, in), bias (out,) or None give (..., out).
 
-    There may be any leading axes, or none. With `activation="relu"` it gives relu(linear(...)) in fewer passes over memory. Raises ShapeError where the shapes do
-    not go together, ArgumentError for another activation.
+    There may be any leading axes, or none. With `activation="relu"` it gives relu(linear(...)) in fewer passes over memory.
+    Raises ShapeError where the shapes do not go together, ArgumentError for another activation.
     """
     inputs = as_operands(x, weight) if bias is None else as_operands(x, weight, bias)
     x, weight = inputs[:2]

@@ -73,7 +73,9 @@ def batch_norm(
         mean, variance = (as_operand(statistics, x).data for statistics in running)
         output = _with_statistics(x, mean, variance, scale, shift, eps)
         return rectified(output) if relu else output
-    share = momentum.data if isinstance(momentum, Tensor) else as_number(momentum, "batch_norm: momentum")
+    share = (
+        as_operand(momentum, x).data if isinstance(momentum, Tensor) else as_number(momentum, "batch_norm: momentum")
+    )
     if isinstance(momentum, Tensor) and momentum.size != 1:
         raise ShapeError(f"batch_norm: expected momentum (), a single number, got {shape_text(momentum.shape)}")
     count = math.prod(x.shape) // max(channels, 1)
@@ -195,12 +197,14 @@ def as_eps(owner: str, eps: float, dtype: Any = np.float64) -> float:
     """`eps` as a float; ArgumentError, which names `owner`, unless it is a finite number > 0, in `dtype`, too."""
     if not is_finite(eps) or not eps > 0:
         raise ArgumentError(
-            f"{owner}: eps must be a number > 0, got {value_text(eps)}; beside a variance of 0, take e.g. 1e-5"
+            f"{owner}: eps must be a number > 0, got {value_text(eps)}; it is added to a variance that may be 0, take e.g. 1e-5"
         )
     with np.errstate(over="ignore"):
         vanishes = not np.dtype(dtype).type(eps) > 0
     if vanishes:
-        raise ArgumentError(f"{owner}: eps {eps!r} is 0 in {np.dtype(dtype)}; beside a variance of 0, take e.g. 1e-5")
+        raise ArgumentError(
+            f"{owner}: eps {eps!r} is 0 in {np.dtype(dtype)}; it is added to a variance that may be 0, take e.g. 1e-5"
+        )
     return float(eps)
 
 
@@ -222,7 +226,8 @@ def _running(owner: str, name: str, statistics: Operand | None, x: Tensor, moves
 
 def _check_moves(owner: str, name: str, statistics: Any, x: Tensor) -> None:
     """DTypeError, DeviceError or ArgumentError, which name `owner`, unless a plain array can take new values of `x`."""
-    if as_array(statistics) is not statistics or statistics.dtype.kind != "f":
+    is_array = hasattr(statistics, "dtype") and not isinstance(statistics, np.generic)
+    if not is_array or statistics.dtype.kind != "f":
         kind = f"an array of {statistics.dtype}" if hasattr(statistics, "dtype") else f"a {type(statistics).__name__}"
         raise DTypeError(
             f"{owner}: {name} moves in training, so it must be a tensor or an array of floats, got {kind}; "

@@ -102,11 +102,10 @@ def interpolate(
         for axis, ratio in enumerate(_settled(mode, antialias, old, new, ratios), 2)
         if ratio != 1 or old[axis - 2] != new[axis - 2]
     ]
-    turned = [(axis, taps.transposed(old[axis - 2])) for axis, taps in reversed(tables)]
 
     def backward(gradient: Array) -> tuple[Array]:
-        for axis, taps in turned:
-            gradient = taps.gather(gradient, axis)
+        for axis, taps in reversed(tables):
+            gradient = taps.transposed(old[axis - 2]).gather(gradient, axis)
         return (gradient,)
 
     output = x.data

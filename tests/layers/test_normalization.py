@@ -208,14 +208,15 @@ EPS: list[tuple[str, Callable[[float], object]]] = [
 def test_an_eps_that_is_not_above_zero_is_refused(owner: str, call: Callable[[Any], object], eps: Any) -> None:
     with pytest.raises(ArgumentError) as raised:
         call(eps)
-    fix = "beside a variance of 0, take e.g. 1e-5"
+    fix = "it is added to a variance that may be 0, take e.g. 1e-5"
     assert str(raised.value) == f"{owner}: eps must be a number > 0, got {eps!r}; {fix}"
     call(1e-300 if owner[0].isupper() else 1e-5)
 
 
 def test_an_eps_that_is_zero_in_the_input_s_dtype_is_refused() -> None:
     with pytest.raises(
-        ArgumentError, match=r"layer_norm: eps 1e-08 is 0 in float16; beside a variance of 0, take e.g. 1"
+        ArgumentError,
+        match=r"layer_norm: eps 1e-08 is 0 in float16; it is added to a variance that may be 0, take e.g. 1",
     ):
         F.layer_norm(np.ones((2, 3), np.float16), 3, eps=1e-8)
     assert np.isfinite(F.layer_norm(np.ones((2, 3), np.float16), 3, eps=1e-6).numpy()).all()

@@ -81,7 +81,9 @@ def _cumulative_statistics(folder: Path) -> None:
 
 def _eps_of_zero(folder: Path) -> None:
     for norm in (layers.BatchNorm2d, layers.LayerNorm):
-        with pytest.raises(ArgumentError, match=r"eps must be a number > 0, got 0; beside a variance of 0"):
+        with pytest.raises(
+            ArgumentError, match=r"eps must be a number > 0, got 0; it is added to a variance that may be 0"
+        ):
             norm(3, 0)
 
 
