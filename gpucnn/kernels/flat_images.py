@@ -9,7 +9,8 @@ From a position to the one below are eight steps, wherever it lies, so a row of 
 copy. Between rows are positions whose columns mean nothing: products with them are dropped, and where a sum runs over
 positions, the other factor is 0 there.
 
-With a stride, every `stride`-th row and column, from each *phase* on, has a long axis of its own, unless no tap reads it.
+With a stride, every `stride`-th row and column, from each *phase* on, has a long axis of its own. With a large stride only
+those have one that a tap reads: the others could take more memory than the image.
 """
 
 import functools
@@ -32,6 +33,9 @@ LEAST_LENGTH = 96
 
 LENGTH = 448
 """Positions of a product that cannot be small. At a power of 2 the rows would evict each other from the cache."""
+
+SMALL_STRIDE = 16
+"""Up to here all phases have a long axis: which ones do decides how positions are cut into products, and with it the bits."""
 
 MOST_LENGTH = 1500
 """Longer ones are no faster."""
@@ -211,7 +215,9 @@ def copy_rows(source: Array, target: Array) -> None:
 
 @functools.lru_cache(1024)
 def _phases_read(kernel: int, stride: int, dilation: int) -> tuple[int, ...]:
-    """The phases of an axis that taps read."""
+    """The phases of an axis that taps read, and of a small stride the others, too."""
+    if stride <= SMALL_STRIDE:
+        return tuple(range(stride))
     return tuple(sorted({tap * dilation % stride for tap in range(kernel)}))
 
 

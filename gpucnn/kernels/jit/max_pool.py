@@ -27,14 +27,15 @@ def forward(plane: PaddedPlane) -> Kernel:
     (height, width), (rows, columns) = plane.image_size, plane.output_size
     (top, _), (left, _) = plane.window.padding
     padding = plane.window.padding != ((0, 0), (0, 0))
-    # With a stride a column must be known when the loop is written, and what is loaded for it not be too wide.
-    few = plane.window.kernel[1] <= MOST_WRITTEN_OUT and plane.window.stride[1] <= WIDEST_STRIDE
-    in_place = plane.is_image and (few or plane.window.stride[1] == 1)
+    wide = plane.window.stride[1] > WIDEST_STRIDE
+    # Neighbouring windows read an image with a stride if their columns are known when that is written.
+    few = plane.window.kernel[1] <= MOST_WRITTEN_OUT or plane.window.stride[1] == 1
+    in_place = plane.is_image and (few or wide)
 
     def write(b: Builder) -> None:
         images, output, argmax = b.pointer("images"), b.pointer("output"), b.pointer("argmax", INT32)
         padded = b.pointer("scratch")
-        vector, starts = row_vectors(columns, b.lanes)
+        vector, starts = row_vectors(columns, 1 if in_place and wide else b.lanes)
 
         def one_plane(p: Size) -> None:
             image = images + p * (height * width)
@@ -88,13 +89,13 @@ def _taps_of_image(b: Builder, plane: PaddedPlane, corner: Pointer, width: int) 
         taps 0 and 1: of a b c d every second one       a c, b d
         tap 2: of b c d e every second one              c e
 
-    No tap reads a column that none of the windows has: there may be none.
+    No tap reads a column that none of the windows has: there may be none. Windows that are far apart are read one by one.
     """
     stride, dilation = plane.window.stride[1], plane.window.dilation
 
     def tap(row: Size, column: Size) -> Vector:
         column, line = column * dilation[1], row * (dilation[0] * plane.image_size[1])
-        if stride == 1:
+        if 1 in (stride, width):
             return corner.load(line + column, width)
         assert isinstance(column, int)
         first = min(column // stride * stride, plane.window.extent[1] - stride)

@@ -16,7 +16,7 @@ from gpucnn.checks import Pair
 from gpucnn.geometry import Window
 from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
 
-WIDEST_STRIDE = 8
+WIDEST_STRIDE = 32
 """With a larger one a vector of neighbours has too few numbers that are wanted: they are copied one by one."""
 
 
