@@ -69,7 +69,7 @@ class Speeds:
 
 def _least_seconds(run: Run, watch: Stopwatch, seconds: float) -> float:
     """Of a call, the fastest in `seconds` of them; three at least."""
-    run()
+    watch(run, 1)
     end, times = time.perf_counter() + seconds, list[float]()
     while len(times) < 3 or time.perf_counter() < end:
         times.append(watch(run, 1))

@@ -1,10 +1,12 @@
 """Top-k accuracy: whether the label is among the k classes with the highest scores."""
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count, shape_text
 from gpucnn.errors import ShapeError
 
 
+@on_their_device
 def in_top_k(logits: Array, labels: Array, k: int) -> Array:
     """Truth values (N,): whether fewer than `k` classes come before the label.
 
