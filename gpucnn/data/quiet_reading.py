@@ -1,6 +1,7 @@
 """What libraries warn of while they read a damaged file is for whoever reads it to tell, once and in its own words."""
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -35,3 +36,17 @@ def quiet_reading() -> Iterator[None]:
             if _readers == 0:
                 assert _outside is not None
                 _outside.__exit__(None, None, None)
+                _outside = None
+
+
+def _begin_anew() -> None:
+    """In a forked child, where the threads that read are gone."""
+    global _readers, _outside
+    if _outside is not None:
+        _outside.__exit__(None, None, None)
+    _readers, _outside = 0, None
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_begin_anew)
