@@ -91,9 +91,9 @@ def _no_libc(folder: Path) -> None:
     def load(name: str | None) -> object:
         raise TypeError("LoadLibrary() argument 1 must be str, not None")
 
-    with mock.patch.object(ctypes, "CDLL", load):
-        with pytest.raises(ArgumentError, match="measure without --keep-memory"):
-            keep_freed_memory()
+    refused = pytest.raises(ArgumentError, match="measure without --keep-memory")
+    with mock.patch.object(ctypes, "CDLL", load), refused:
+        keep_freed_memory()
 
 
 def _quotes(folder: Path) -> None:
@@ -106,9 +106,10 @@ def _held_open(folder: Path) -> None:
     def refuse(path: Path, target: Path) -> None:
         raise PermissionError(errno.EACCES, "Access is denied")
 
-    with mock.patch.object(Path, "replace", refuse), mock.patch.object(atomic_file.time, "sleep"):
-        with pytest.raises(RunError, match="another program may have it open"), atomic_file.telling_of(folder):
-            atomic_file.write_atomically(folder / "last", b"new")
+    windows = (mock.patch.object(Path, "replace", refuse), mock.patch.object(atomic_file.time, "sleep"))
+    refused = pytest.raises(RunError, match="another program may have it open")
+    with windows[0], windows[1], refused, atomic_file.telling_of(folder):
+        atomic_file.write_atomically(folder / "last", b"new")
 
 
 def _full_sync(folder: Path) -> None:
