@@ -24,7 +24,7 @@ from gpucnn.benchmark.stopwatch import stopwatch
 from gpucnn.benchmark.training_step import Workload
 from gpucnn.benchmark.ways import Way
 from gpucnn.cli.main import main
-from gpucnn.errors import DeviceError
+from gpucnn.errors import DeviceError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from tests.backends import Backend, emulated_cupy
@@ -286,6 +286,48 @@ def test_the_memory_and_the_time_of_the_device_that_is_asked_for(gpus: CupyStand
     watch = stopwatch(Way.of("gpucnn cuda"), Device("cuda", 1))
     assert watch(lambda: seen.append(gpus.cuda.runtime.getDevice()), 2) >= 0
     assert seen == [1, 1]
+
+
+def test_who_looks_on_sees_outputs_on_their_device(gpus: CupyStandIn) -> None:
+    """Hooks, and the search for the layer where numbers went wrong."""
+    model = net().to("cuda:1")
+    seen: list[float] = []
+    for layer in (model, model[0]):
+        layer.register_forward_hook(lambda layer, inputs, output: seen.append(float(abs(output.data).max())))
+    model(IMAGES)
+    assert [most > 0 for most in seen] == [True, True]
+    model[8].weight.assign(np.full((3, 16), np.nan))
+    trainer = training.Trainer(
+        model,
+        optim.SGD(model.parameters(), 0.1),
+        [(IMAGES, LABELS)],
+        [(IMAGES, LABELS)],  # type: ignore[arg-type]
+    )
+    with pytest.raises(TrainingError, match=r"first not finite is the output of 8 \(Linear\)"):
+        trainer.train_step(IMAGES, LABELS)
+
+
+def test_states_come_and_go(gpus: CupyStandIn) -> None:
+    runs = [Run("cuda:1"), Run("cuda:0")]
+    for run in runs:
+        run.model.eval()  # no dropout, which would draw other masks for a later step
+    runs[0].step()
+    runs[1].model.load_state_dict(runs[0].model.state_dict())
+    runs[1].optimizer.load_state_dict(runs[0].optimizer.state_dict())
+    for run in runs:
+        run.step()
+    for name, array in runs[0].model.state_dict().items():
+        np.testing.assert_array_equal(runs[1].model.state_dict()[name], array, name)
+    runs[0].model.astype("float64")
+    assert device_of(runs[0].model(IMAGES.astype(np.float64)).data) == Device("cuda", 1)
+
+
+def test_tensors_are_shown_and_taken_apart(gpus: CupyStandIn) -> None:
+    tensor = Tensor(np.arange(4.0).reshape(2, 2)).to("cuda:1")
+    assert "cuda:1" in repr(tensor)
+    assert [row.numpy().tolist() for row in tensor] == [[0, 1], [2, 3]]
+    assert bool(tensor[1, 1])
+    assert float(np.maximum(tensor, 2.5).sum()) == 10.5
 
 
 def test_an_exception_leaves_the_device_as_it_was(gpus: CupyStandIn) -> None:
