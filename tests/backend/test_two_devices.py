@@ -279,6 +279,7 @@ def test_a_command_on_the_second_device(gpus: CupyStandIn, in_tmp_path: Path) ->
 def test_the_memory_and_the_time_of_the_device_that_is_asked_for(gpus: CupyStandIn) -> None:
     with gpus.cuda.Device(1):
         pool = gpus.get_default_memory_pool()
+        pool.free_all_blocks()
         before = pool.total_bytes()
     workload = Workload("lenet5", 1)
     assert peak_memory.growth(Way.of("gpucnn cuda"), workload, Device("cuda", 1)) > before
