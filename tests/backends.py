@@ -31,7 +31,7 @@ class Backend:
     @property
     def device_name(self) -> str:
         """What `to` takes."""
-        return "cpu" if self.on_cpu else "cuda:1" if self.name == "emulated" else "cuda"
+        return "cpu" if self.on_cpu else "cuda"
 
     def missing(self) -> str | None:
         """Why the backend cannot run here; None if it can."""

@@ -5,12 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from gpucnn.autograd.grad_mode import no_grad
+from gpucnn.autograd.placement import on_their_device
 from gpucnn.autograd.tensor import Tensor
 from gpucnn.backend import Array, generator, to_host, xp_of
 from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError, DTypeError, GradientError
 
 
+@on_their_device
 def gradcheck(
     function: Callable[..., Tensor],
     *inputs: Tensor,

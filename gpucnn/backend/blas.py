@@ -129,7 +129,6 @@ class _Limit:
         """In a forked child, which has none of the threads that were inside but the one that forked."""
         _put_back(self._here.before)
         _put_back(self._before)
-        self.lock.release()
 
 
 def _set_to_one(library: _Library) -> bool:
@@ -196,8 +195,8 @@ def _go_on() -> None:
 def _begin_anew() -> None:
     """In a forked child."""
     global _limit
-    _limit.end_in_child()
-    _limit = _Limit()
+    ended, _limit = _limit, _Limit()
+    ended.end_in_child()
 
 
 if hasattr(os, "register_at_fork"):

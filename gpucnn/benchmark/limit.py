@@ -79,7 +79,12 @@ def _least_seconds(run: Run, watch: Stopwatch, seconds: float) -> float:
 def _product(device: Device, size: int) -> tuple[Run, Stopwatch]:
     with current(device):
         a, out = device.xp.ones((size, size), np.float32), device.xp.empty((size, size), np.float32)
-    return (lambda: device.xp.matmul(a, a, out=out)), stopwatch(Way(GPUCNN, device.kind), device)
+
+    def run() -> None:
+        with current(device):
+            device.xp.matmul(a, a, out=out)
+
+    return run, stopwatch(Way(GPUCNN, device.kind), device)
 
 
 def _pytorch_product(device: Device, size: int) -> tuple[Run, Stopwatch]:
@@ -101,6 +106,7 @@ def _copy(device: Device, nbytes: int, repeats: int) -> tuple[Run, Stopwatch]:
         if device.kind == "cpu":
             parallel(copy, parts)
         else:
-            copy(0)
+            with current(device):
+                copy(0)
 
     return run, stopwatch(Way(GPUCNN, device.kind), device)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gpucnn.backend import Device, choose_device, own_package
+from gpucnn.backend import Device, choose_device, current, own_package
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.training_step import Workload, training_step
 from gpucnn.benchmark.ways import Way
@@ -44,7 +44,8 @@ def growth(way: Way, workload: Workload, device: Device) -> int:
         return _resident_growth(way, workload, device)
     _run(way, workload, device)
     if way.ours:
-        return int(device.xp.get_default_memory_pool().total_bytes())
+        with current(device):
+            return int(device.xp.get_default_memory_pool().total_bytes())
     return int(pytorch.torch().cuda.max_memory_reserved(device.index))
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from gpucnn.backend import Device
+from gpucnn.backend import Device, current
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.ways import Way
 
@@ -33,13 +33,14 @@ def _cupy_events(device: Device) -> Stopwatch:
     cuda: Any = device.xp.cuda
 
     def measure(run: Run, calls: int) -> float:
-        start, end = cuda.Event(), cuda.Event()
-        start.record()
-        for _ in range(calls):
-            run()
-        end.record()
-        end.synchronize()
-        return float(cuda.get_elapsed_time(start, end)) / 1000 / calls
+        with current(device):
+            start, end = cuda.Event(), cuda.Event()
+            start.record()
+            for _ in range(calls):
+                run()
+            end.record()
+            end.synchronize()
+            return float(cuda.get_elapsed_time(start, end)) / 1000 / calls
 
     return measure
 

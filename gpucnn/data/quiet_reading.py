@@ -40,7 +40,7 @@ def quiet_reading() -> Iterator[None]:
 
 
 def _begin_anew() -> None:
-    """In a child process: the threads that read stay with the parent."""
+    """In a forked child, where the threads that read are gone."""
     global _readers, _outside
     if _outside is not None:
         _outside.__exit__(None, None, None)

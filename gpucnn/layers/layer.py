@@ -70,8 +70,13 @@ class Layer:
         """`forward`, after a check of the shapes. Plain arrays are taken in the layer's dtype, on its device."""
         if not self._looked_at_lists:
             self._look_at_lists()
-        calls = current_calls.get()
         tensors = list(map(self._take, inputs))
+        with beside(tensors[0].data) if tensors else nullcontext():
+            return self._called(tensors, options)
+
+    def _called(self, tensors: list[Tensor], options: dict[str, Any]) -> Tensor:
+        """The output of a call, seen by hooks and observers; while shapes are traced, one of that shape."""
+        calls = current_calls.get()
         if not self._knows_its_shape:
             output = self._owning(tensors, options)
             return output if calls is not None else self._after_hooks(tensors, output)
@@ -105,8 +110,7 @@ class Layer:
         """`forward`, as the owner of what it puts on the tape."""
         token = current_owner.set(self.label)
         try:
-            with beside(inputs[0].data) if inputs else nullcontext():
-                return self.forward(*inputs, **options)
+            return self.forward(*inputs, **options)
         finally:
             current_owner.reset(token)
 

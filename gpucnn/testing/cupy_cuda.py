@@ -141,8 +141,11 @@ class Event:
     def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
         self._seconds: float | None = None
         self._timed = not disable_timing
+        self._device = self._cupy._current.index
 
     def record(self, stream: Any = None) -> None:
+        if self._device != self._cupy._current.index:  # a stream of another device, which CUDA refuses
+            raise CUDARuntimeError("cudaErrorInvalidResourceHandle: invalid resource handle")
         self._seconds = time.perf_counter() if self._timed else None
 
     def synchronize(self) -> None:

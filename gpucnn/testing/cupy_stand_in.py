@@ -54,7 +54,8 @@ class CupyStandIn(ModuleType):
     """A module to be used in place of CuPy, see `gpucnn.backend.cuda.use_in_place_of_cupy`.
 
     - `emulator`: runs the kernels of `RawModule` and `RawKernel`, e.g. a `gpucnn.testing.emulator.Emulator`.
-    - `devices`: how many GPUs there are.
+    - `devices`: how many GPUs there are. Arrays of another than the current one are refused, as CuPy does where the GPUs
+      cannot read each other's memory; where they can it warns, and reads them through the wire.
     - `memory_bytes`: the memory of each GPU; an allocation beyond it is a `cuda.memory.OutOfMemoryError`. None is no
       limit. Counted as CuPy counts: in units of 512 bytes, a view with its base, until the last view goes.
 

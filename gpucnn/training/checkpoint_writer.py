@@ -29,6 +29,7 @@ class CheckpointWriter(Callback):
     At SIGTERM and Ctrl-C a checkpoint is saved at the end of the running step, and training ends: with Terminated, or
     KeyboardInterrupt, whose message says how to go on. A second Ctrl-C ends it at once. That holds while training runs in
     the main thread, the only one that gets signals; one that the process ignores stays ignored.
+    Windows ends a process without asking: there it is Ctrl-C alone, and what is killed leaves its last checkpoint.
 
     A state whose weights are not finite is not saved: the next step fails, and the last checkpoint is a good one. An error
     that ends training gets a note of how to go on from it.

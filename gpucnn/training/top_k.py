@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
+from gpucnn.autograd import Tensor, on_their_device
 from gpucnn.backend import Array, as_array, xp_of
 from gpucnn.checks import as_count, labels_fix, shape_text
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 
 
+@on_their_device
 def in_top_k(logits: Array, labels: Array, k: int) -> Array:
     """Truth values (N,): whether fewer than `k` classes come before the label.
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -20,6 +19,8 @@ from gpucnn import layers, models, optim
 from gpucnn.backend import blas
 from gpucnn.backend.blas import one_blas_thread
 from gpucnn.backend.threads import VARIABLE, parallel
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 THREADS = 4
 """Of NumPy's BLAS in these tests: more than one, on every machine."""
@@ -265,9 +266,7 @@ def test_a_fork_while_other_threads_come_and_go() -> None:
         thread.start()
     codes = []
     for _ in range(20):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: this process has threads
-            child = os.fork()
+        child = os.fork()
         if child == 0:
             right = {library.get_num_threads() for library in blas._libraries()} == {THREADS}
             with one_blas_thread():
@@ -319,9 +318,7 @@ def test_a_fork_while_another_thread_trains(monkeypatch: pytest.MonkeyPatch) -> 
     thread.start()
     codes = []
     for _ in range(5):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
+        child = os.fork()
         if child == 0:
             os._exit(0 if {library.get_num_threads() for library in blas._libraries()} == {THREADS} else 1)
         codes.append(os.waitpid(child, 0)[1])

@@ -4,21 +4,31 @@ The stand-in refuses what CuPy refuses, or does over the wire between two GPUs w
 current device.
 """
 
+import inspect
+import pickle
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import gpucnn
 from gpucnn import Tensor, data, layers, optim, training
 from gpucnn import functions as F
 from gpucnn.backend import device_of, to_device, to_host, xp_of
 from gpucnn.backend.device import Device, choose_device
-from gpucnn.errors import DeviceError
+from gpucnn.benchmark import peak_memory
+from gpucnn.benchmark.stopwatch import stopwatch
+from gpucnn.benchmark.training_step import Workload
+from gpucnn.benchmark.ways import Way
+from gpucnn.cli.main import main
+from gpucnn.errors import DeviceError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from tests.backends import Backend, emulated_cupy
+from tests.functions.test_every_function import CASES, Case, what_the_oracle_says
 
 IMAGES = np.random.default_rng(0).standard_normal((6, 1, 12, 12)).astype(np.float32)
 LABELS = np.arange(6) % 3
@@ -204,6 +214,121 @@ def test_values_come_to_the_host_from_any_device(gpus: CupyStandIn) -> None:
     assert tensor[1, 2].item() == 5
     assert float(tensor.sum()) == 15
     assert device_of(to_device(tensor.data.T, Device("cuda", 0))) == Device("cuda", 0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_function_computes_where_its_arrays_are(gpus: CupyStandIn, case: Case) -> None:
+    """Forward and back, also where the arrays are of an order that is copied first."""
+    found: list[list[np.ndarray]] = []
+    for index in (0, 1):
+        tensors = []
+        for array in what_the_oracle_says(case.name, np.float32)[0]:
+            there = to_device(np.asarray(array).T.copy(), Device("cuda", index))
+            tensors.append(Tensor(there.transpose(), requires_grad=True))
+        output = case.function(*tensors)
+        assert output.device == Device("cuda", index)
+        output.backward(np.ones(output.shape, np.float32))
+        assert {tensor.grad.device.id for tensor in tensors} == {index}
+        found.append([output.numpy(), *(to_host(tensor.grad) for tensor in tensors)])
+    for here, there in zip(*found, strict=True):
+        np.testing.assert_array_equal(there, here)
+
+
+def test_functions_and_what_holds_them_can_be_pickled() -> None:
+    for name in ("relu", "conv2d", "sum"):
+        assert pickle.loads(pickle.dumps(getattr(F, name))) is getattr(F, name)
+        assert inspect.signature(getattr(F, name)).parameters
+
+
+def test_arrays_by_themselves(gpus: CupyStandIn) -> None:
+    """What takes plain arrays, without tensors or a data set around them."""
+    raw = np.random.default_rng(3).integers(0, 256, (4, 1, 6, 6)).astype(np.uint8)
+    preprocess = data.Preprocess(1, 6, 8, 255, "pad", (0.5,), (0.25,))
+    found = []
+    for index in (0, 1):
+        images = preprocess(to_device(raw, Device("cuda", index)))
+        images = data.Compose(data.RandomShift(1), data.RandomFlip(), data.Cutout(2))(images, np.arange(4), 0, 0)
+        mixed, labels = data.Mixup(0.4)(images, to_device(np.arange(4), Device("cuda", index)), np.arange(4), 0, 0, 5)
+        right = training.in_top_k(mixed[:, 0, 0], to_device(np.arange(4), Device("cuda", index)), 2)
+        map_of_features = gpucnn.convolve2d(mixed[0, 0], mixed[0, 0, :3, :3])
+        arrays = (images, mixed, labels, right, map_of_features, gpucnn.max_pooling(map_of_features))
+        assert {device_of(array) for array in arrays} == {Device("cuda", index)}
+        found.append([to_host(array) for array in arrays])
+    for here, there in zip(*found, strict=True):
+        np.testing.assert_array_equal(there, here)
+
+
+def test_a_command_on_the_second_device(gpus: CupyStandIn, in_tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "--model",
+        "mlp",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "512",
+        "--out",
+        "run",
+        "--device",
+        "cuda:1",
+    ]
+    assert main(arguments) == 0
+    assert main(["evaluate", "run", "--device", "cuda:1"]) == 0
+
+
+def test_the_memory_and_the_time_of_the_device_that_is_asked_for(gpus: CupyStandIn) -> None:
+    with gpus.cuda.Device(1):
+        pool = gpus.get_default_memory_pool()
+        pool.free_all_blocks()
+        before = pool.total_bytes()
+    workload = Workload("lenet5", 1)
+    assert peak_memory.growth(Way.of("gpucnn cuda"), workload, Device("cuda", 1)) > before
+    seen = []
+    watch = stopwatch(Way.of("gpucnn cuda"), Device("cuda", 1))
+    assert watch(lambda: seen.append(gpus.cuda.runtime.getDevice()), 2) >= 0
+    assert seen == [1, 1]
+
+
+def test_who_looks_on_sees_outputs_on_their_device(gpus: CupyStandIn) -> None:
+    """Hooks, and the search for the layer where numbers went wrong."""
+    model = net().to("cuda:1")
+    seen: list[float] = []
+    for layer in (model, model[0]):
+        layer.register_forward_hook(lambda layer, inputs, output: seen.append(float(abs(output.data).max())))
+    model(IMAGES)
+    assert [most > 0 for most in seen] == [True, True]
+    model[8].weight.assign(np.full((3, 16), np.nan))
+    trainer = training.Trainer(
+        model,
+        optim.SGD(model.parameters(), 0.1),
+        [(IMAGES, LABELS)],
+        [(IMAGES, LABELS)],  # type: ignore[arg-type]
+    )
+    with pytest.raises(TrainingError, match=r"first not finite is the output of 8 \(Linear\)"):
+        trainer.train_step(IMAGES, LABELS)
+
+
+def test_states_come_and_go(gpus: CupyStandIn) -> None:
+    runs = [Run("cuda:1"), Run("cuda:0")]
+    for run in runs:
+        run.model.eval()  # no dropout, which would draw other masks for a later step
+    runs[0].step()
+    runs[1].model.load_state_dict(runs[0].model.state_dict())
+    runs[1].optimizer.load_state_dict(runs[0].optimizer.state_dict())
+    for run in runs:
+        run.step()
+    for name, array in runs[0].model.state_dict().items():
+        np.testing.assert_array_equal(runs[1].model.state_dict()[name], array, name)
+    runs[0].model.astype("float64")
+    assert device_of(runs[0].model(IMAGES.astype(np.float64)).data) == Device("cuda", 1)
+
+
+def test_tensors_are_shown_and_taken_apart(gpus: CupyStandIn) -> None:
+    tensor = Tensor(np.arange(4.0).reshape(2, 2)).to("cuda:1")
+    assert "cuda:1" in repr(tensor)
+    assert [row.numpy().tolist() for row in tensor] == [[0, 1], [2, 3]]
+    assert bool(tensor[1, 1])
+    assert float(np.maximum(tensor, 2.5).sum()) == 10.5
 
 
 def test_an_exception_leaves_the_device_as_it_was(gpus: CupyStandIn) -> None:

@@ -367,5 +367,5 @@ def test_a_model_that_labels_pixels_is_no_choice_where_images_have_one_label(
     )
     assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        main([command, "--model", "resnet-20"])
+        main([command, "--model", "resnet-21"])
     assert f"expected one of {', '.join(models.classifier_names())}; did you mean resnet20?" in capsys.readouterr().err

@@ -729,6 +729,15 @@ def test_devices(cupy: CupyStandIn) -> None:
             call()
 
 
+def test_events_belong_to_a_device(cupy: CupyStandIn) -> None:
+    event = cupy.cuda.Event()
+    with cupy.cuda.Device(1):
+        with refused(cupy.cuda.runtime.CUDARuntimeError, "cudaErrorInvalidResourceHandle: invalid resource handle"):
+            event.record()
+        cupy.cuda.Event().record()
+    event.record()
+
+
 def test_devices_are_gone_back_to(cupy: CupyStandIn) -> None:
     Device = cupy.cuda.Device
     Device(1).use()
