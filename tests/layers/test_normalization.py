@@ -204,7 +204,7 @@ EPS: list[tuple[str, Callable[[float], object]]] = [
 
 
 @pytest.mark.parametrize(("owner", "call"), EPS)
-@pytest.mark.parametrize("eps", [0, -1, -0.0, float("nan"), float("inf"), None, "a", True, 10**400])
+@pytest.mark.parametrize("eps", [0, -1, -0.0, float("nan"), float("inf"), None, "a", True, -(10**9)])
 def test_an_eps_that_is_not_above_zero_is_refused(owner: str, call: Callable[[Any], object], eps: Any) -> None:
     with pytest.raises(ArgumentError) as raised:
         call(eps)

@@ -9,6 +9,9 @@ import pytest
 from gpucnn import optim
 from gpucnn.errors import ArgumentError, StateError
 
+CUT_SHORT = f"1{'0' * 37}...{'0' * 39}"
+"""10^400 as messages print it."""
+
 
 def rates(plateau: optim.ReduceOnPlateau, losses: list[float]) -> list[float]:
     seen = []
@@ -94,8 +97,8 @@ def test_foreign_state_is_refused() -> None:
         ({"lr": 1}, "ReduceOnPlateau: expected a state of lr, best, bad_epochs, cooldown_left, got lr"),
         ({**good, "lr": "1"}, "ReduceOnPlateau: lr must be a number >= 0, got '1'"),
         ({**good, "best": math.nan}, "ReduceOnPlateau: best must be a finite number or None, got nan"),
-        ({**good, "lr": 10**400}, f"ReduceOnPlateau: lr must be a number >= 0, got {10**400}"),
-        ({**good, "best": 10**400}, f"ReduceOnPlateau: best must be a finite number or None, got {10**400}"),
+        ({**good, "lr": 10**400}, f"ReduceOnPlateau: lr must be a number >= 0, got {CUT_SHORT}"),
+        ({**good, "best": 10**400}, f"ReduceOnPlateau: best must be a finite number or None, got {CUT_SHORT}"),
         ({**good, "best": "1"}, "ReduceOnPlateau: best must be a finite number or None, got '1'"),
         ({**good, "bad_epochs": -1}, "ReduceOnPlateau: bad_epochs must be an int >= 0, got -1"),
         ({**good, "cooldown_left": 1.5}, "ReduceOnPlateau: cooldown_left must be an int >= 0, got 1.5"),
