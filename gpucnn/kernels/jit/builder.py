@@ -26,7 +26,7 @@ ALIGNMENT = 4
 MOST_WRITTEN_OUT = 50
 """Up to so many turns of a loop an `unroll` writes out one by one."""
 
-LARGEST_CODE = 7_000
+LARGEST_CODE = 6_000
 """Instructions of a kernel: what would take more, and cannot be a loop, is left to another way."""
 
 

@@ -43,22 +43,24 @@ def works(sizes: Convolution, machine: Host) -> bool:
     return (
         min(image_floats, smallest_block * rows * columns) >= machine.lanes
         and (image_floats + output_floats) * machine.lanes * 4 <= LARGEST_SCRATCH
-        and written_out(sizes, machine) <= LARGEST_CODE
     )
 
 
-def written_out(sizes: Convolution, machine: Host) -> int:
-    """About how many instructions `forward` is, and `weight_gradient` at the most.
+def written_out(sizes: Convolution, gradient: bool, machine: Host) -> int:
+    """About how many instructions `forward` is, or `weight_gradient`.
 
     Each tile of a row is written out, but those whose taps all lie within the images, which share theirs.
     """
-    plane, kernel_columns, lanes = sizes.plane, sizes.plane.window.kernel[1], machine.lanes
-    blocks = filter_blocks(sizes.filters, machine.filters_per_tile)
+    plane, columns, lanes = sizes.plane, sizes.plane.window.kernel[1], machine.lanes
+    most = machine.filters_per_gradient_tile(columns) if gradient else machine.filters_per_tile
+    blocks = filter_blocks(sizes.filters, most)
     total = 2 * (len(blocks) + 1) * lanes * (lanes.bit_length() + 3)  # to turn over and back
     for _, count, _ in blocks:
-        for x, places, _ in row_tiles(plane, machine.positions_per_tile(count)):
+        total += 24 * count * columns if gradient else 0  # to add up the numbers of the sums
+        for x, places, _ in row_tiles(plane, POSITIONS_AT_ONCE if gradient else machine.positions_per_tile(count)):
             within = plane.reads_within(1, range(x, x + places))
-            total += within * (2 + count) + count * (4 * kernel_columns + 8 * places)
+            of_filter = 2 * places if gradient else 4 * columns + 8 * places
+            total += within * (2 + count) + count * of_filter
     return total
 
 
@@ -71,6 +73,8 @@ def pays(sizes: Convolution, batch: int, gradient: bool, machine: Host) -> bool:
     plane, lanes = sizes.plane, machine.lanes
     # The gradient's tile of a single column of taps reads as much as it multiplies.
     if not works(sizes, machine) or (gradient and plane.window.kernel[1] == 1):
+        return False
+    if written_out(sizes, gradient, machine) > LARGEST_CODE:
         return False
     (rows, columns), (height, width) = plane.output_size, plane.image_size
     image_floats, output_floats = sizes.channels * height * width, sizes.filters * rows * columns

@@ -268,7 +268,7 @@ MUTANTS = [
     Mutant("max_pool.py", "b.splat(-1 if padding else 0, width", "b.splat(0, width"),
     Mutant("max_pool.py", "if not padding and (row", "if (row"),
     Mutant("max_pool.py", "(row, column) == (0, 0):", "(row, column) == (0, 1):"),
-    Mutant("max_pool.py", "return [value, place]", "return [value, found[1] + place + place]"),
+    Mutant("max_pool.py", "return [value, place]", "return [found[0], place]"),
     Mutant("max_pool.py", "each_tap(b, plane.window.kernel, nothing, see)", "each_tap(b, (1, plane.window.kernel[1]), nothing, see)"),
     Mutant("max_pool.py", "each_tap(b, plane.window.kernel, nothing, see)", "each_tap(b, plane.window.kernel[::-1], nothing, see)"),
     Mutant("max_pool.py", "corner.load(plane.tap_offset(row, column), width)", "corner.load(plane.tap_offset(row, 0), width)"),

@@ -30,7 +30,9 @@ def sizes(channels: int, filters: int, size: int, window: Window) -> jit.convolu
         pytest.param(1, 2, 3, Window.of(1), 64, False, False, id="images smaller than a vector"),
         pytest.param(16, 1, 3, Window.of(3, 1, 1), 64, False, False, id="outputs smaller than a vector"),
         pytest.param(512, 512, 14, Window.of(3, 1, 1), 64, False, False, id="too much memory"),
-        pytest.param(4, 4, 130, Window.of(2, 1), 64, False, False, id="too much code"),
+        pytest.param(4, 4, 130, Window.of(2, 1), 64, False, False, id="images that take too much memory"),
+        pytest.param(4, 8, 26, Window.of(13, 1, 6), 64, True, True, id="large filters"),
+        pytest.param(4, 8, 26, Window.of(25, 1, 12), 64, False, True, id="too much code there, but not back"),
     ],
 )
 def test_what_is_done_in_lockstep(
