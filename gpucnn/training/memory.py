@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, Device, xp_of
+from gpucnn.backend import Array, Device, beside, xp_of
 from gpucnn.backend.memory import bytes_asked, free_bytes, is_out_of_memory, release
 from gpucnn.errors import OutOfMemoryError
 
@@ -78,4 +78,5 @@ def in_parts(compute: Callable[[Array], Tensor], images: Array, device: Device) 
     if half == 0:
         raise OutOfMemoryError(f"{device} is out of memory {place}; not even one image fits; use a smaller model")
     parts = [in_parts(compute, part, device) for part in (images[:half], images[half:])]
-    return xp_of(parts[0]).concatenate(parts)
+    with beside(parts[0]):
+        return xp_of(parts[0]).concatenate(parts)

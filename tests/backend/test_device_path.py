@@ -142,10 +142,10 @@ class Hungry(layers.Layer):
         return self.output(self.dropout(self.hidden(self.flatten(x))))
 
 
-def hungry_trainer(batch_size: int) -> training.Trainer:
+def hungry_trainer(batch_size: int, device: str = "cuda") -> training.Trainer:
     images, labels = np.ones((64, 1, 2, 2), np.uint8), np.arange(64) % 2
     loader = data.DataLoader(data.ArrayDataset(images, labels), batch_size)
-    model = Hungry().to("cuda")
+    model = Hungry().to(device)
     return training.Trainer(model, optim.SGD(model.parameters(), 0.01), loader, loader)
 
 
@@ -201,9 +201,10 @@ def test_a_dropout_mask_is_drawn_again_after_a_failure(emulated: Callable[..., C
     assert trainer.model.dropout.calls - tried == tried <= 1, "only the batch that fitted drew one"
 
 
-def test_an_evaluation_that_does_not_fit_is_made_in_parts(emulated: Callable[..., CupyStandIn]) -> None:
-    emulated(memory_bytes=700_000)
-    trainer = hungry_trainer(64)
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
+def test_an_evaluation_that_does_not_fit_is_made_in_parts(emulated: Callable[..., CupyStandIn], device: str) -> None:
+    emulated(memory_bytes=500_000)
+    trainer = hungry_trainer(64, device)
     scores = training.evaluate(trainer.model, trainer.test_loader)
     assert scores.total == 64
     expected = training.evaluate(Hungry(), hungry_trainer(64).test_loader)

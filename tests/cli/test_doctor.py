@@ -131,3 +131,14 @@ def test_a_step_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().err == (
         "gpucnn doctor: a training step on the GPU raised OSError: libcublas.so is lost\n"
     )
+
+
+@pytest.mark.usefixtures("gpu_that_works")
+def test_accelerate_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(agree, "step_on", lambda *arguments, **options: {"conv1 output": np.ones(2)})
+    for accelerate in (False, True):
+        monkeypatch.setattr(doctor, "has_false_alarms", lambda accelerate=accelerate: accelerate)
+        assert main(["doctor"]) == 0
+        assert (
+            "NumPy's products: by Apple's Accelerate, which decides itself" in capsys.readouterr().out
+        ) == accelerate
