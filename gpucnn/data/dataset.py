@@ -1,5 +1,6 @@
 """Dataset: what the loader needs of a data set."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from gpucnn.backend import Array, Device
@@ -45,9 +46,9 @@ class Dataset(Protocol):
         ...
 
 
-def check_dataset(owner: str, dataset: Dataset) -> None:
-    """ArgumentError, which names `owner`, unless `dataset` has what a data set has."""
-    missing = [name for name in MEMBERS if not hasattr(dataset, name)]
+def check_dataset(owner: str, dataset: Dataset, members: Sequence[str] = MEMBERS) -> None:
+    """ArgumentError, which names `owner`, unless `dataset` has these members of a data set."""
+    missing = [name for name in members if not hasattr(dataset, name)]
     if missing:
         raise ArgumentError(
             f"{owner}: expected a data set, e.g. data.ArrayDataset(images, labels), got {value_text(dataset)}, which has "

@@ -17,7 +17,7 @@ def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     """
-    check_dataset("channel_statistics", dataset)
+    check_dataset("channel_statistics", dataset, ("__len__", "__getitem__"))
     if len(dataset) == 0:
         raise DataError("channel_statistics: the data set has no images")
     count = 0

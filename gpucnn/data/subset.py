@@ -11,7 +11,8 @@ from gpucnn.errors import ArgumentError
 class Subset:
     """The samples of `parent` at `indices`, integers (n,) or a mask, in that order. No image is copied.
 
-    Raises IndexError for an index that the parent does not have, ArgumentError for indices of another shape.
+    Raises IndexError for an index that the parent does not have, ArgumentError for indices of another shape
+    or dtype, and for what is no data set.
     """
 
     def __init__(self, parent: Dataset, indices: np.ndarray) -> None:

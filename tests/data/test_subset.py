@@ -32,7 +32,7 @@ def test_a_subset_is_its_samples_in_order() -> None:
     )
 
 
-@pytest.mark.parametrize("indices", [np.array([20]), np.array([0, -21]), np.array([0.5]), np.ones(19, bool)])
+@pytest.mark.parametrize("indices", [np.array([20]), np.array([0, -21])])
 def test_indices_that_are_not_there(indices: np.ndarray) -> None:
     with pytest.raises(IndexError):
         Subset(numbered(20), indices)
@@ -40,9 +40,9 @@ def test_indices_that_are_not_there(indices: np.ndarray) -> None:
         Subset(numbered(25), np.arange(20))[indices]
 
 
-@pytest.mark.parametrize(("indices", "shape"), [(np.array([[0, 1]]), r"\(1, 2\)"), (np.array(3), r"\(\)")])
-def test_indices_have_one_axis(indices: np.ndarray, shape: str) -> None:
-    with pytest.raises(ArgumentError, match=rf"Subset: expected indices \(n,\), got {shape}"):
+@pytest.mark.parametrize("indices", [np.array([[0, 1]]), np.array(3), np.array([0.5]), np.ones(19, bool), None, "ab"])
+def test_indices_are_integers_of_one_axis_or_a_mask_of_all(indices: np.ndarray) -> None:
+    with pytest.raises(ArgumentError, match=r"^Subset: expected indices \(n,\), integers or a mask \(20,\), got "):
         Subset(numbered(20), indices)
 
 
