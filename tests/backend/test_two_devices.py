@@ -17,7 +17,8 @@ import pytest
 import gpucnn
 from gpucnn import Tensor, data, layers, optim, training
 from gpucnn import functions as F
-from gpucnn.backend import device_of, to_device, to_host, xp_of
+from gpucnn.backend import cuda, device_of, to_device, to_host, xp_of
+from gpucnn.backend.cuda import device_count
 from gpucnn.backend.device import Device, choose_device
 from gpucnn.benchmark import peak_memory
 from gpucnn.benchmark.stopwatch import stopwatch
@@ -26,8 +27,7 @@ from gpucnn.benchmark.ways import Way
 from gpucnn.cli.main import main
 from gpucnn.errors import DeviceError, TrainingError
 from gpucnn.layers import Layer
-from gpucnn.testing.cupy_stand_in import CupyStandIn
-from tests.backends import Backend, emulated_cupy
+from tests.backends import Backend
 from tests.functions.test_every_function import CASES, Case, what_the_oracle_says
 
 IMAGES = np.random.default_rng(0).standard_normal((6, 1, 12, 12)).astype(np.float32)
@@ -35,16 +35,17 @@ LABELS = np.arange(6) % 3
 
 
 @pytest.fixture
-def gpus() -> Iterator[CupyStandIn]:
-    """Two GPUs, the first of them current; it must be so at the end."""
-    if missing := Backend("emulated").missing():
+def gpus() -> Iterator[Any]:
+    """CuPy, or where there are no two GPUs its stand-in. The first device is current; it must be so at the end."""
+    backend = Backend("cupy" if device_count() > 1 else "emulated")
+    if missing := backend.missing():
         pytest.skip(missing)
-    with Backend("emulated").active():
-        stand_in = emulated_cupy()
-        stand_in.cuda.Device(0).use()
-        yield stand_in
-        left = stand_in.cuda.runtime.getDevice()
-        stand_in.cuda.Device(0).use()
+    with backend.active():
+        cupy: Any = cuda.cupy()
+        cupy.cuda.Device(0).use()
+        yield cupy
+        left = cupy.cuda.runtime.getDevice()
+        cupy.cuda.Device(0).use()
         assert left == 0
 
 
@@ -90,7 +91,7 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
         np.testing.assert_array_equal(found[name], array, name)
 
 
-def test_to_leaves_the_current_device_as_it_was(gpus: CupyStandIn) -> None:
+def test_to_leaves_the_current_device_as_it_was(gpus: Any) -> None:
     for moved in (
         net().to("cuda:1"),
         Tensor(IMAGES).to("cuda:1"),
@@ -104,7 +105,7 @@ def test_to_leaves_the_current_device_as_it_was(gpus: CupyStandIn) -> None:
         assert gpus.cuda.runtime.getDevice() == 1
 
 
-def test_two_models_are_trained_in_turns(gpus: CupyStandIn) -> None:
+def test_two_models_are_trained_in_turns(gpus: Any) -> None:
     expected = alone(2)
     runs = [Run("cuda:0"), Run("cuda:1")]
     for _ in range(2):
@@ -116,7 +117,7 @@ def test_two_models_are_trained_in_turns(gpus: CupyStandIn) -> None:
     assert {parameter.grad.device.id for parameter in runs[1].model.parameters()} == {1}
 
 
-def test_two_models_are_trained_in_two_threads(gpus: CupyStandIn) -> None:
+def test_two_models_are_trained_in_two_threads(gpus: Any) -> None:
     expected = alone(2)
     runs = [Run("cuda:1"), Run("cuda:0")]
     errors: list[BaseException] = []
@@ -138,7 +139,7 @@ def test_two_models_are_trained_in_two_threads(gpus: CupyStandIn) -> None:
         assert_same(run.result(), expected)
 
 
-def test_a_model_moves_between_steps(gpus: CupyStandIn) -> None:
+def test_a_model_moves_between_steps(gpus: Any) -> None:
     expected = alone(3)
     run = Run("cuda:1")
     for device in ("cuda:0", "cuda:1", "cuda:1"):
@@ -147,7 +148,7 @@ def test_a_model_moves_between_steps(gpus: CupyStandIn) -> None:
     assert_same(run.result(), expected)
 
 
-def test_one_model_lives_on_two_devices(gpus: CupyStandIn) -> None:
+def test_one_model_lives_on_two_devices(gpus: Any) -> None:
     """Each half works on its own device, and gradients find their way back."""
     first, second = layers.Linear(4, 5), layers.Linear(5, 3)
     vectors = np.random.default_rng(1).standard_normal((2, 4)).astype(np.float32)
@@ -162,7 +163,7 @@ def test_one_model_lives_on_two_devices(gpus: CupyStandIn) -> None:
     np.testing.assert_array_equal(gradients[0][1], gradients[1][1])
 
 
-def test_a_whole_run_on_the_second_device(gpus: CupyStandIn) -> None:
+def test_a_whole_run_on_the_second_device(gpus: Any) -> None:
     """The loader, the guard, metrics, evaluation, checkpoints of the state: none of it needs its device to be current."""
     histories = []
     for device in ("cuda:0", "cuda:1"):
@@ -182,7 +183,7 @@ def test_a_whole_run_on_the_second_device(gpus: CupyStandIn) -> None:
     assert histories[0] == histories[1]
 
 
-def test_devices_that_meet_in_one_operation_are_named(gpus: CupyStandIn) -> None:
+def test_devices_that_meet_in_one_operation_are_named(gpus: Any) -> None:
     there = Tensor(np.ones((2, 2), np.float32), requires_grad=True).to("cuda:1")
     here = Tensor(np.ones((2, 2), np.float32), requires_grad=True).to("cuda:0")
     for operation in (F.add, F.matmul, F.maximum, lambda a, b: F.concatenate([a, b]), lambda a, b: F.where(True, a, b)):
@@ -201,14 +202,14 @@ def test_devices_that_meet_in_one_operation_are_named(gpus: CupyStandIn) -> None
         layers.Linear(2, 2).to("cuda:1").weight.data = here.data
 
 
-def test_tensors_without_a_history_go_where_the_others_are(gpus: CupyStandIn) -> None:
+def test_tensors_without_a_history_go_where_the_others_are(gpus: Any) -> None:
     for device, other in (("cuda:0", "cuda:1"), ("cuda:1", "cuda:0")):
         model = net().to(device)
         assert str(model(Tensor(IMAGES).to(other)).device) == device
         assert str(F.cross_entropy(model(IMAGES), Tensor(LABELS).to(other)).device) == device
 
 
-def test_values_come_to_the_host_from_any_device(gpus: CupyStandIn) -> None:
+def test_values_come_to_the_host_from_any_device(gpus: Any) -> None:
     tensor = Tensor(np.arange(6.0).reshape(2, 3)).to("cuda:1")
     assert F.transpose(tensor).numpy().tolist() == [[0, 3], [1, 4], [2, 5]]
     assert tensor[1, 2].item() == 5
@@ -217,7 +218,7 @@ def test_values_come_to_the_host_from_any_device(gpus: CupyStandIn) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_function_computes_where_its_arrays_are(gpus: CupyStandIn, case: Case) -> None:
+def test_every_function_computes_where_its_arrays_are(gpus: Any, case: Case) -> None:
     """Forward and back, also where the arrays are of an order that is copied first."""
     found: list[list[np.ndarray]] = []
     for index in (0, 1):
@@ -240,7 +241,7 @@ def test_functions_and_what_holds_them_can_be_pickled() -> None:
         assert inspect.signature(getattr(F, name)).parameters
 
 
-def test_arrays_by_themselves(gpus: CupyStandIn) -> None:
+def test_arrays_by_themselves(gpus: Any) -> None:
     """What takes plain arrays, without tensors or a data set around them."""
     raw = np.random.default_rng(3).integers(0, 256, (4, 1, 6, 6)).astype(np.uint8)
     preprocess = data.Preprocess(1, 6, 8, 255, "pad", (0.5,), (0.25,))
@@ -258,7 +259,7 @@ def test_arrays_by_themselves(gpus: CupyStandIn) -> None:
         np.testing.assert_array_equal(there, here)
 
 
-def test_a_command_on_the_second_device(gpus: CupyStandIn, in_tmp_path: Path) -> None:
+def test_a_command_on_the_second_device(gpus: Any, in_tmp_path: Path) -> None:
     arguments = [
         "train",
         "--model",
@@ -276,7 +277,7 @@ def test_a_command_on_the_second_device(gpus: CupyStandIn, in_tmp_path: Path) ->
     assert main(["evaluate", "run", "--device", "cuda:1"]) == 0
 
 
-def test_the_memory_and_the_time_of_the_device_that_is_asked_for(gpus: CupyStandIn) -> None:
+def test_the_memory_and_the_time_of_the_device_that_is_asked_for(gpus: Any) -> None:
     with gpus.cuda.Device(1):
         pool = gpus.get_default_memory_pool()
         pool.free_all_blocks()
@@ -289,7 +290,7 @@ def test_the_memory_and_the_time_of_the_device_that_is_asked_for(gpus: CupyStand
     assert seen == [1, 1]
 
 
-def test_who_looks_on_sees_outputs_on_their_device(gpus: CupyStandIn) -> None:
+def test_who_looks_on_sees_outputs_on_their_device(gpus: Any) -> None:
     """Hooks, and the search for the layer where numbers went wrong."""
     model = net().to("cuda:1")
     seen: list[float] = []
@@ -308,7 +309,7 @@ def test_who_looks_on_sees_outputs_on_their_device(gpus: CupyStandIn) -> None:
         trainer.train_step(IMAGES, LABELS)
 
 
-def test_states_come_and_go(gpus: CupyStandIn) -> None:
+def test_states_come_and_go(gpus: Any) -> None:
     runs = [Run("cuda:1"), Run("cuda:0")]
     for run in runs:
         run.model.eval()  # no dropout, which would draw other masks for a later step
@@ -323,7 +324,7 @@ def test_states_come_and_go(gpus: CupyStandIn) -> None:
     assert device_of(runs[0].model(IMAGES.astype(np.float64)).data) == Device("cuda", 1)
 
 
-def test_tensors_are_shown_and_taken_apart(gpus: CupyStandIn) -> None:
+def test_tensors_are_shown_and_taken_apart(gpus: Any) -> None:
     tensor = Tensor(np.arange(4.0).reshape(2, 2)).to("cuda:1")
     assert "cuda:1" in repr(tensor)
     assert [row.numpy().tolist() for row in tensor] == [[0, 1], [2, 3]]
@@ -331,7 +332,7 @@ def test_tensors_are_shown_and_taken_apart(gpus: CupyStandIn) -> None:
     assert float(np.maximum(tensor, 2.5).sum()) == 10.5
 
 
-def test_an_exception_leaves_the_device_as_it_was(gpus: CupyStandIn) -> None:
+def test_an_exception_leaves_the_device_as_it_was(gpus: Any) -> None:
     class Failing(Layer):
         def forward(self, x: Any) -> Tensor:
             raise KeyError

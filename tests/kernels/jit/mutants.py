@@ -565,7 +565,7 @@ MUTANTS = [
     Mutant("compiler.py", "if hashlib.sha256(code).digest() == digest else None", ""),
     Mutant("compiler.py", "repr((machine, _versions(), name, sizes))", "repr((machine, _versions(), name))"),
     Mutant("compiler.py", "repr((machine, _versions(), name, sizes))", "repr((machine[:3], _versions(), name, sizes))"),
-    Mutant("compiler.py", ", Path(geometry.__file__)]", "]"),
+    Mutant("compiler.py", ", own_package.read(Path(geometry.__file__))]", "]"),
     Mutant("compiler.py", "        _write(path, code)\n", ""),
     Mutant("compiler.py", "        with suppress(OSError):\n            os.unlink(name)\n", "        pass\n"),
     Mutant("compiler.py", "    except RuntimeError:", "    except KeyError:"),
