@@ -14,7 +14,6 @@ from gpucnn.checks import (
     Shape,
     as_flag,
     as_items,
-    as_pair,
     check_shape,
     is_int,
     shape_text,
@@ -101,7 +100,9 @@ def max_unpool2d(
         (x.shape[2 + axis] - 1) * window.stride[axis] + window.kernel[axis] - sum(window.padding[axis])
         for axis in (0, 1)
     ]
-    size = tuple(smallest) if output_size is None else as_pair(_last_two(output_size), "max_unpool2d: output_size", 1)
+    size = tuple(smallest if output_size is None else (as_items(output_size) or ())[-2:])
+    if len(size) != 2 or not all(is_int(one) and one < LARGEST for one in size):
+        raise ArgumentError(f"max_unpool2d: output_size must be (height, width), got {value_text(output_size)}")
     if min(size) < 1:
         raise ShapeError(
             f"max_unpool2d: maxima {shape_text(x.shape)} would give {size[0]}x{size[1]}; give the output_size of the "
@@ -292,12 +293,6 @@ def pooling_window(
                 f"{window.kernel[0]}x{window.kernel[1]}: some windows would see no image at all"
             )
     return window
-
-
-def _last_two(sizes: Sequence[int]) -> Any:
-    """(H, W) of (H, W) or (N, C, H, W); anything else as it is."""
-    items = as_items(sizes)
-    return sizes if items is None or len(items) != 4 else items[2:]
 
 
 def _check_countable(owner: str, shape: Shape) -> None:

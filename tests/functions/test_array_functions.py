@@ -194,7 +194,7 @@ WRONG_SIZES: list[tuple[dict[str, Any], type[GpucnnError], str]] = [
     ({"scale_factor": (1, NAN)}, ArgumentError, "interpolate: scale_factor must be a number > 0 or a pair of them, got (1, nan)"),
     ({"scale_factor": (0.3, 1)}, ShapeError, "interpolate: scale_factor (0.3, 1) makes (0, 4) of images (3, 4); take a larger one"),
     ({"scale_factor": 1e308}, ShapeError, "interpolate: sizes must be below 2^31, got 1e+308"),
-    ({"size": (1, 1 << 31)}, ShapeError, "interpolate: sizes must be below 2^31, got (1, 2147483648)"),
+    ({"size": (1, 1 << 31)}, ArgumentError, "interpolate: size must be below 2^31, got (1, 2147483648)"),
     ({"size": 2, "mode": "cubic"}, ArgumentError, "interpolate: mode must be one of \"nearest\", \"nearest-exact\", \"area\", \"linear\", \"bilinear\", \"bicubic\", got 'cubic'"),
     ({"size": 2, "align_corners": True}, ArgumentError, 'interpolate: align_corners=True goes with mode "linear", "bilinear", "bicubic" alone, got "nearest"'),
     ({"size": 2, "mode": "area", "antialias": True}, ArgumentError, 'interpolate: antialias=True goes with mode "bilinear", "bicubic" alone, got "area"'),

@@ -77,7 +77,7 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (
         lambda: F.max_pool2d(ones(1, 8, 8), 2),
         ShapeError,
-        "max_pool2d: expected input (N, C, H, W), got (1, 8, 8); pool images before flattening them",
+        "max_pool2d: expected input (N, C, H, W), got (1, 8, 8); add a batch axis: x[None]",
     ),
     (
         lambda: F.max_pool2d(Tensor(np.ones((1, 1, 4, 4), np.int64)), 2),

@@ -8,6 +8,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import NamespaceLoader
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def mode() -> str:
 def missing() -> str:
     """Why loops cannot be compiled here, and what helps; empty where they can."""
     spec = importlib.util.find_spec("llvmlite")
-    if spec is None or spec.origin is None:  # a folder of that name without a module has none
+    if spec is None or isinstance(spec.loader, NamespaceLoader):  # that of a folder of that name without a module
         return 'llvmlite is not installed: pip install "gpucnn[fast]"'
     try:
         known: Any = importlib.import_module("gpucnn.kernels.jit.host").host()
