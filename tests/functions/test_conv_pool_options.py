@@ -122,7 +122,7 @@ REFUSED = [
      'AvgPool1d: padding must be "same", "valid", an int >= 0 or a (before, after) pair of them, got -1'),
     (lambda: F.max_pool2d(np.ones((1, 1, 4, 4)), 2, padding="same"), ArgumentError,
      'padding "same" needs stride 1, got (2, 2); give the padding in numbers'),
-    (lambda: F.max_pool2d(np.ones((1, 1, 9, 9)), 3, 1, "same", 2), ArgumentError, f"max_pool2d: {HALF} same for a kernel of 3x3"),
+    (lambda: F.max_pool2d(np.ones((1, 1, 9, 9)), 3, 1, "same", 2), ArgumentError, f"max_pool2d: {HALF} 'same' for a kernel of 3x3"),
     (lambda: F.avg_pool2d(np.ones((1, 1, 4, 4)), 2, divisor_override=0), ArgumentError,
      "avg_pool2d: divisor_override must be an int, and not 0, got 0"),
     (lambda: F.adaptive_max_pool2d(np.ones((1, 1, 4, 4)), (None, 0)), ArgumentError,
