@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 from llvmlite import ir
 
+from gpucnn.errors import LaunchError
+
 FLOAT, DOUBLE, INT64, INT32, BIT = ir.FloatType(), ir.DoubleType(), ir.IntType(64), ir.IntType(32), ir.IntType(1)
 PARAMETERS = ("first", "last", "part", "arrays", "scratch")
 """What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
@@ -377,8 +379,10 @@ class Builder:
     def in_blocks(self, start: Size, stop: Size, most: int, body: Callable[[Size, int], Any]) -> None:
         """body(i, count) over all i from `start` to below `stop`, `most` of them at a time, then half as many, down to 1.
 
-        `most` is a power of two.
+        Raises LaunchError unless `most` is a power of two: others would lead beyond `stop`.
         """
+        if most < 1 or most & (most - 1):
+            raise LaunchError(f"{self.module.name}: blocks must be of a power of two, got {most}; take 1, 2, 4 or 8")
         while most:
             whole = self._whole(start, stop, most)
             self.each(start, whole, most, functools.partial(lambda count, i: body(i, count), most))
@@ -392,6 +396,14 @@ class Builder:
         count = ins.sub(_integer(stop), _integer(start))
         count = ins.select(ins.icmp_signed("<", count, INT64(0)), INT64(0), count)
         return Index(ins, ins.add(_integer(start), ins.and_(count, INT64(-step))))
+
+    def fence(self) -> None:
+        """Nothing that follows is loaded before this place. It is no instruction of the processor's.
+
+        LLVM would load ahead of a long row of multiply-adds, until there are more vectors than registers, and then keep sums
+        on the stack.
+        """
+        self._instructions.fence("acq_rel", "singlethread")
 
     def smaller(self, a: Size, b: Size) -> Size:
         """The smaller of two integers."""

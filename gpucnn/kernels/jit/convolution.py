@@ -11,6 +11,7 @@ vectors of positions, then stays in registers while all channels and taps are ad
               +--------+--------+     for every channel, for every tap
 """
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -188,8 +189,10 @@ def convolve_tile(
         sums = list(sums)
         channel, weights = corner + c * channel_size, weight + c * layout.channel
         for r, s in sizes.taps:
+            b.fence()
             pixels = [channel.load(row * row_stride + sizes.plane.tap_offset(r, s) + x, width) for row, x in places]
             for k in range(filters):
+                b.fence()
                 factor = weights.spread(layout.first + k * layout.filter + r * layout.row + s * layout.column, width)
                 for j, vector in enumerate(pixels):
                     sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
@@ -279,14 +282,20 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
         def one_tap_row(pixels: Pointer, slopes: Pointer, weights: Pointer, tile: int, count: Size) -> None:
             def add_row(line: Pointer, slope_line: Pointer, sums: list[Vector]) -> list[Vector]:
                 for x in range(0, row.floats, row.width):
-                    vectors = [line.load(sizes.plane.tap_offset(0, s) + x, row.width) for s in range(kernel_columns)]
-                    if x + row.width > columns:  # what lies beyond may be infinite, which times 0 is NaN
-                        inside = b.within(b.count_up(0, 1, row.width), columns - x)
-                        vectors = [inside.select(vector, zero) for vector in vectors]
-                    for k in range(tile):
-                        slope = slope_line.load(k * rows * row.floats + x, row.width)
-                        for s, vector in enumerate(vectors):
-                            sums[k * kernel_columns + s] = b.fma(slope, vector, sums[k * kernel_columns + s])
+                    b.fence()
+
+                    def pixel(s: int, x: int = x) -> Vector:
+                        vector = line.load(sizes.plane.tap_offset(0, s) + x, row.width)
+                        if x + row.width <= columns:
+                            return vector
+                        # What lies beyond may be infinite, which times 0 is NaN.
+                        return b.within(b.count_up(0, 1, row.width), columns - x).select(vector, zero)
+
+                    def slope(k: int, x: int = x) -> Vector:
+                        return slope_line.load(k * rows * row.floats + x, row.width)
+
+                    hold_pixels = machine.holds((tile + 1) * kernel_columns)
+                    add_products(b, sums, tile, kernel_columns, range(kernel_columns), slope, pixel, hold_pixels)
                 return sums
 
             def add_image(i: Size, sums: list[Vector]) -> list[Vector]:
@@ -306,6 +315,37 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
     scratch = at_once * (image_floats + gradient_floats)
     return Kernel("conv2d_weight_gradient", tuple(sizes), gradient_arguments(sizes), write, scratch)
+
+
+def add_products(
+    b: Builder,
+    sums: list[Vector],
+    filters: int,
+    columns: int,
+    taps: Sequence[int],
+    slope: Callable[[int], Vector],
+    pixel: Callable[[int], Vector],
+    hold_pixels: bool,
+) -> None:
+    """sums[filter, tap] += slope(filter) * pixel(tap), of a row of so many columns of taps.
+
+    Either the pixels are loaded first and the slopes in passing, or, if pixels of so many taps do not fit the registers, the
+    other way round.
+    """
+    if hold_pixels:
+        pixels = {s: pixel(s) for s in taps}
+        for k in range(filters):
+            b.fence()
+            one = slope(k)
+            for s, vector in pixels.items():
+                sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
+        return
+    slopes = [slope(k) for k in range(filters)]
+    for s in taps:
+        b.fence()
+        vector = pixel(s)
+        for k, one in enumerate(slopes):
+            sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
 
 
 class _GradientRow(NamedTuple):

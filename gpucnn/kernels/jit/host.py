@@ -23,13 +23,22 @@ class Host(NamedTuple):
         """
         return 4 if self._registers == 16 else 8
 
+    def holds(self, vectors: int) -> bool:
+        """Whether so many vectors fit the registers, with one to spare for what sums are multiplied by in passing."""
+        return vectors < self._registers
+
     def positions_per_tile(self, filters: int) -> int:
-        """How many positions a tile of so many filters should have, with a vector for each of both."""
-        return max(1, self._registers * 3 // 4 // filters)
+        """How many positions a tile of so many filters should have, with a sum for each of both, and pixels to multiply."""
+        most = self._registers * 3 // 4 // filters
+        return max((p for p in range(1, most + 1) if self.holds(p * filters + p)), default=1)
 
     def filters_per_gradient_tile(self, kernel_columns: int) -> int:
-        """How many filters a tile of the weights' gradient should have: it has a vector for each of them and each column."""
-        return max(1, min(8, (self._registers - 4) // kernel_columns))
+        """How many filters a tile of the weights' gradient should have, with a sum for each of them and each column of taps.
+
+        Beside the sums it must hold a vector of each filter or of each column.
+        """
+        fitting = (f for f in range(1, 9) if self.holds(f * kernel_columns + min(f, kernel_columns)))
+        return max(fitting, default=1)
 
     @property
     def _registers(self) -> int:

@@ -17,6 +17,7 @@ from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.convolution import (
     Convolution,
     WeightLayout,
+    add_products,
     filter_blocks,
     forward_arguments,
     gradient_arguments,
@@ -147,10 +148,14 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
                 ))  # fmt: skip
 
             def add_tap_row(pixels: Pointer, factors: Pointer, sums: list[Vector]) -> list[Vector]:
+                loaded: dict[int, Vector] = {}
                 for s in range(kernel_columns):
+                    b.fence()
                     reads = [x * column_stride + s * dilation[1] - left for x in xs]
-                    within = [(j, pixels.load(read * lanes)) for j, read in enumerate(reads) if 0 <= read < width]
+                    loaded = load_columns(pixels, reads, width, loaded)
+                    within = [(j, loaded[read]) for j, read in enumerate(reads) if read in loaded]
                     for k in range(count):
+                        b.fence()
                         factor = factors.spread(k * layout.filter + s * layout.column)
                         for j, vector in within:
                             sums[k * len(xs) + j] = b.fma(vector, factor, sums[k * len(xs) + j])
@@ -221,6 +226,8 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
             )))  # fmt: skip
 
         def one_tap_row(channel: Pointer, r: Size, of_filters: Pointer, weights: Pointer, count: int) -> None:
+            hold_pixels = machine.holds((count + 1) * kernel_columns)
+
             def add_row(y: Size, sums: list[Vector]) -> list[Vector]:
                 line = channel + (y * row_stride + (r * dilation[0] - top)) * (width * lanes)
                 slope_line = of_filters + y * (columns * lanes)
@@ -235,13 +242,21 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                 return sums
 
             def add(pixels: Pointer, slope_line: Pointer, xs: range, sums: list[Vector]) -> list[Vector]:
+                loaded: dict[int, Vector] = {}
                 for x in xs:
+                    b.fence()
                     reads = [x * column_stride + s * dilation[1] - left for s in range(kernel_columns)]
-                    vectors = {s: pixels.load(read * lanes) for s, read in enumerate(reads) if 0 <= read < width}
-                    for k in range(count):
-                        slope = slope_line.load((k * positions + x) * lanes)
-                        for s, vector in vectors.items():
-                            sums[k * kernel_columns + s] = b.fma(slope, vector, sums[k * kernel_columns + s])
+                    taps = [s for s, read in enumerate(reads) if 0 <= read < width]
+                    if hold_pixels:
+                        loaded = load_columns(pixels, reads, width, loaded)
+
+                    def pixel(s: int, reads: list[int] = reads, loaded: dict[int, Vector] = loaded) -> Vector:
+                        return loaded.get(reads[s]) or pixels.load(reads[s] * lanes)
+
+                    def slope(k: int, x: int = x) -> Vector:
+                        return slope_line.load((k * positions + x) * lanes)
+
+                    add_products(b, sums, count, kernel_columns, taps, slope, pixel, hold_pixels)
                 return sums
 
             # For output row y, tap row r reads row y * row_stride + shift of the images.
@@ -257,6 +272,12 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
     scratch = (image_floats + gradient_floats) * lanes
     return Kernel("lockstep_conv2d_weight_gradient", tuple(sizes), gradient_arguments(sizes), write, scratch)
+
+
+def load_columns(pixels: Pointer, columns: list[int], width: int, loaded: dict[int, Vector]) -> dict[int, Vector]:
+    """The pixels of some columns, of those within the image, in place of what is `loaded`, which is taken where it is of use."""
+    within = [column for column in columns if 0 <= column < width]
+    return {column: loaded.get(column) or pixels.load(column * pixels.lanes) for column in within}
 
 
 def turn_over(b: Builder, images: list[Pointer], turned: Pointer, size: int, there: Vector | None = None) -> None:
