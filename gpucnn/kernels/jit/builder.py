@@ -183,6 +183,10 @@ class Builder:
         start = self._instructions.inttoptr(address, ir.PointerType())
         return Pointer(self._instructions, start, element, self.lanes)
 
+    def known_late(self, number: int) -> Index:
+        """A number as if it were known at run time alone: a loop that counts from it is one even if it runs only once."""
+        return Index(self._instructions, INT64(number))
+
     def free_size(self) -> Index:
         """The size that arguments have in common whose first size is FREE: it stands in the table after the addresses."""
         table = self._instructions.inttoptr(self._integers["arrays"], ir.PointerType())

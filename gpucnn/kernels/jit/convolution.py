@@ -23,6 +23,10 @@ from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
 
 VECTORS_PER_TILE = 2
 
+FEW_SUMS, FEW_TAPS = 8, 9
+"""A tile of few sums waits for each multiply-add, so LLVM loads ahead for all taps that are written out one by one. Unless they
+are few, too, their rows are a loop."""
+
 
 class Convolution(NamedTuple):
     """The sizes of a convolution: `groups` groups, each of so many channels and filters."""
@@ -182,24 +186,33 @@ def convolve_tile(
     """The tile of the picture above, at row `y`: vectors at `places` (row, column) of so many filters."""
     rows, columns = sizes.plane.output_size
     row_stride, channel_size = sizes.plane.output_row_floats, sizes.plane.floats
+    kernel_rows, kernel_columns = sizes.plane.window.kernel
     corner = padded + y * row_stride
     zero = b.splat(0.0, width)
 
     def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
-        sums = list(sums)
         channel, weights = corner + c * channel_size, weight + c * layout.channel
-        for r, s in sizes.taps:
+        if len(sums) > FEW_SUMS or len(sizes.taps) <= FEW_TAPS:
+            for r in range(kernel_rows):
+                sums = add_tap_row(r, channel, weights, sums)
+            return sums
+        return b.fold(0, kernel_rows, 1, sums, lambda r, sums: add_tap_row(r, channel, weights, sums))
+
+    def add_tap_row(r: Size, channel: Pointer, weights: Pointer, sums: list[Vector]) -> list[Vector]:
+        sums = list(sums)
+        line, factors = channel + r * sizes.plane.tap_offset(1, 0), weights + r * layout.row
+        for s in range(kernel_columns):
             b.fence()
-            pixels = [channel.load(row * row_stride + sizes.plane.tap_offset(r, s) + x, width) for row, x in places]
+            pixels = [line.load(row * row_stride + sizes.plane.tap_offset(0, s) + x, width) for row, x in places]
             for k in range(filters):
                 b.fence()
-                factor = weights.spread(layout.first + k * layout.filter + r * layout.row + s * layout.column, width)
+                factor = factors.spread(layout.first + k * layout.filter + s * layout.column, width)
                 for j, vector in enumerate(pixels):
                     sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
         return sums
 
     starts = [zero if bias is None else bias.spread(k, width) for k in range(filters)]
-    sums = b.fold(0, sizes.channels, 1, [start for start in starts for _ in places], add_channel)
+    sums = b.fold(b.known_late(0), sizes.channels, 1, [start for start in starts for _ in places], add_channel)
     for k in range(filters):
         for j, (row, x) in enumerate(places):
             value = sums[k * len(places) + j]
@@ -234,6 +247,8 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
     gradient_floats = filters * rows * row.floats
     tap_row_floats = sizes.plane.window.dilation[0] * sizes.plane.row_floats
     at_once = images_at_once(rows * columns)
+    masks = int(row.floats > columns)
+    filters_per_tile = machine.filters_per_gradient_tile(kernel_columns, masks)
 
     def write(b: Builder) -> None:
         images, gradient, padded = b.pointer("images"), b.pointer("gradient"), b.pointer("scratch")
@@ -255,7 +270,7 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                 b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
 
             b.each(0, count, 1, lay_out)
-            for first_filter, tile, blocks in filter_blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
+            for first_filter, tile, blocks in filter_blocks(filters, filters_per_tile):
 
                 def one_block(block: Size, first: int = first_filter, tile: int = tile) -> None:
                     skipped = block * tile + first
@@ -294,7 +309,7 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                     def slope(k: int, x: int = x) -> Vector:
                         return slope_line.load(k * rows * row.floats + x, row.width)
 
-                    hold_pixels = machine.holds((tile + 1) * kernel_columns)
+                    hold_pixels = machine.holds((tile + 1) * kernel_columns + masks)
                     add_products(b, sums, tile, kernel_columns, range(kernel_columns), slope, pixel, hold_pixels)
                 return sums
 

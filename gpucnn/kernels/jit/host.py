@@ -32,13 +32,18 @@ class Host(NamedTuple):
         most = self._registers * 3 // 4 // filters
         return max((p for p in range(1, most + 1) if self.holds(p * filters + p)), default=1)
 
-    def filters_per_gradient_tile(self, kernel_columns: int) -> int:
+    def filters_per_gradient_tile(self, kernel_columns: int, others: int = 0) -> int:
         """How many filters a tile of the weights' gradient should have, with a sum for each of them and each column of taps.
 
-        Beside the sums it must hold a vector of each filter or of each column.
+        Beside the sums it must hold a vector of each filter or of each column, and so many others.
         """
-        fitting = (f for f in range(1, 9) if self.holds(f * kernel_columns + min(f, kernel_columns)))
+        fitting = (f for f in range(1, 9) if self.holds(f * kernel_columns + min(f, kernel_columns) + others))
         return max(fitting, default=1)
+
+    @property
+    def positions_at_once(self) -> int:
+        """How many positions the weights' gradient in lockstep should write out one by one: LLVM mixes up what they need."""
+        return 2 if self._registers == 16 else 4
 
     @property
     def _registers(self) -> int:

@@ -32,9 +32,6 @@ LAYING_OUT = 0.5
 LARGEST_SCRATCH = 8 << 20
 """Bytes that a thread may need: with more, `convolution` takes less memory and little more time."""
 
-POSITIONS_AT_ONCE = 4
-"""Positions that the weight's gradient writes out one by one: a loop of a single one would take longer."""
-
 
 def works(sizes: Convolution, machine: Host) -> bool:
     """Whether this module can do a convolution: whole vectors must fit an image and the output, and its memory be small."""
@@ -162,7 +159,7 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
                 return sums
 
             starts = [zero if shifts is None else shifts.spread(k) for k in range(count)]
-            return b.fold(0, channels, 1, [start for start in starts for _ in xs], add_channel)
+            return b.fold(b.known_late(0), channels, 1, [start for start in starts for _ in xs], add_channel)
 
         b.each(first, last, lanes, some_images)
 
@@ -231,7 +228,7 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
             def add_row(y: Size, sums: list[Vector]) -> list[Vector]:
                 line = channel + (y * row_stride + (r * dilation[0] - top)) * (width * lanes)
                 slope_line = of_filters + y * (columns * lanes)
-                for x, places, tiles in row_tiles(sizes.plane, POSITIONS_AT_ONCE):
+                for x, places, tiles in row_tiles(sizes.plane, machine.positions_at_once):
 
                     def add_tile(further: Size, sums: list[Vector], xs: range = range(x, x + places)) -> list[Vector]:
                         return add(
