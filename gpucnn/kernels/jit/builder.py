@@ -409,6 +409,10 @@ class Builder:
         """
         self._instructions.fence("acq_rel", "singlethread")
 
+    def apart(self, values: Sequence[Vector], body: Callable[[list[Vector]], Sequence[Vector]]) -> list[Vector]:
+        """body(values), as a loop that runs once: LLVM does not mix its instructions with others."""
+        return self.fold(self.known_late(0), 1, 1, values, lambda _, values: body(values))
+
     def smaller(self, a: Size, b: Size) -> Size:
         """The smaller of two integers."""
         if isinstance(a, int) and isinstance(b, int):

@@ -24,8 +24,8 @@ class Host(NamedTuple):
         return 4 if self._registers == 16 else 8
 
     def holds(self, vectors: int) -> bool:
-        """Whether so many vectors fit the registers, with one to spare for what sums are multiplied by in passing."""
-        return vectors < self._registers
+        """Whether so many vectors fit the registers, with some to spare for what sums are multiplied by in passing."""
+        return vectors <= self._registers - self._registers // 16
 
     def positions_per_tile(self, filters: int) -> int:
         """How many positions a tile of so many filters should have, with a sum for each of both, and pixels to multiply."""
@@ -40,10 +40,9 @@ class Host(NamedTuple):
         fitting = (f for f in range(1, 9) if self.holds(f * kernel_columns + min(f, kernel_columns) + others))
         return max(fitting, default=1)
 
-    @property
-    def positions_at_once(self) -> int:
+    def positions_at_once(self, kernel_columns: int) -> int:
         """How many positions the weights' gradient in lockstep should write out one by one: LLVM mixes up what they need."""
-        return 2 if self._registers == 16 else 4
+        return 4 if self._registers == 32 and kernel_columns <= 5 else 2
 
     @property
     def _registers(self) -> int:

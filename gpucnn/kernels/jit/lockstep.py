@@ -11,7 +11,7 @@ Taps that lie in the padding are left out, so that nothing is ever multiplied by
 """
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 
 from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.convolution import (
@@ -28,6 +28,9 @@ from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
 
 LAYING_OUT = 0.5
 """What it costs to lay out a number in scratch memory, in multiply-adds of vectors."""
+
+TAPS_AT_ONCE = 5
+"""Taps of a row that are written out one by one: of more, LLVM would mix up what they need."""
 
 LARGEST_SCRATCH = 8 << 20
 """Bytes that a thread may need: with more, `convolution` takes less memory and little more time."""
@@ -145,8 +148,16 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
                 ))  # fmt: skip
 
             def add_tap_row(pixels: Pointer, factors: Pointer, sums: list[Vector]) -> list[Vector]:
+                if kernel_columns <= TAPS_AT_ONCE:
+                    return add_taps(pixels, factors, range(kernel_columns), sums)
+                for first in range(0, kernel_columns, TAPS_AT_ONCE):
+                    taps = range(first, min(first + TAPS_AT_ONCE, kernel_columns))
+                    sums = b.apart(sums, partial(add_taps, pixels, factors, taps))
+                return sums
+
+            def add_taps(pixels: Pointer, factors: Pointer, taps: range, sums: list[Vector]) -> list[Vector]:
                 loaded: dict[int, Vector] = {}
-                for s in range(kernel_columns):
+                for s in taps:
                     b.fence()
                     reads = [x * column_stride + s * dilation[1] - left for x in xs]
                     loaded = load_columns(pixels, reads, width, loaded)
@@ -228,7 +239,7 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
             def add_row(y: Size, sums: list[Vector]) -> list[Vector]:
                 line = channel + (y * row_stride + (r * dilation[0] - top)) * (width * lanes)
                 slope_line = of_filters + y * (columns * lanes)
-                for x, places, tiles in row_tiles(sizes.plane, machine.positions_at_once):
+                for x, places, tiles in row_tiles(sizes.plane, machine.positions_at_once(kernel_columns)):
 
                     def add_tile(further: Size, sums: list[Vector], xs: range = range(x, x + places)) -> list[Vector]:
                         return add(
