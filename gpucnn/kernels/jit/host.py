@@ -1,10 +1,14 @@
 """The processor that code is made for."""
 
 import functools
-from typing import NamedTuple
+import os
+from typing import Any, NamedTuple
 
 LANES = {"avx512f": 16, "fma": 8, "neon": 4}
 """How many floats a vector holds, by the feature of the processor that it takes, the widest first."""
+
+AVX2_VARIABLE = "GPUCNN_AVX2"
+"""Environment variable: 1 for what a processor without AVX-512 would do, in this process and those that it starts."""
 
 
 class Host(NamedTuple):
@@ -49,15 +53,24 @@ class Host(NamedTuple):
         return 16 if self.lanes == LANES["fma"] else 32
 
 
+def take_avx512_away(features: dict[str, Any]) -> None:
+    """Leave a processor that has AVX-512 the features that one without it has."""
+    for name in features:
+        if name.startswith(("avx512", "avx10", "evex512")):
+            features[name] = False
+
+
 @functools.cache
 def host() -> Host | None:
     """This machine's processor, or None where no kernel was ever tried on its kind.
 
-    Raises ImportError without llvmlite.
+    With the environment variable GPUCNN_AVX2=1 one without AVX-512. Raises ImportError without llvmlite.
     """
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()
+    if os.environ.get(AVX2_VARIABLE) == "1":
+        take_avx512_away(features)
     for name, lanes in LANES.items():
         if features.get(name) and (name != "avx512f" or features.get("avx512vl")):
             triple, processor = binding.get_process_triple(), binding.get_host_cpu_name()
