@@ -6,6 +6,11 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "tests", "emulated", "compile", "examples"]
 
+ON_ARM = ("exponential", "kernel", "lockstep", "builder", "code_size")
+"""Tests of compiled loops that an emulated processor runs in minutes."""
+
+ASK_ARM = "import platform; from gpucnn.kernels import jit; print(platform.machine(), jit.describe())"
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -56,6 +61,21 @@ def fuzz(session: nox.Session) -> None:
     """100,000 changed files for all that reads files; prints how many were read and refused. Linux, some minutes."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/fuzz", "--fuzz-inputs", "100000", *session.posargs)
+
+
+@nox.session
+def arm(session: nox.Session) -> None:
+    """The compiled loops on an emulated 64-bit ARM processor, where they do not run by themselves. Some minutes.
+
+    On Debian, with its package qemu-user (`apt-get install qemu-user`), without being root: what ARM needs, Debian's
+    packages and PyPI's wheels, goes into a folder, see `tests/kernels/jit/arm_machine.py`. After `--` other tests may be
+    named. Like macOS there, qemu leaves LLVM's map of the processor's features empty.
+    """
+    folder = session.cache_dir / "arm"
+    session.run("python", "tests/kernels/jit/arm_machine.py", str(folder))
+    tests = session.posargs or [f"tests/kernels/jit/test_{name}.py" for name in ON_ARM]
+    for arguments in (["-c", ASK_ARM], ["-m", "pytest", "--backend", "jit", "--require-jit", *tests]):
+        session.run(str(folder / "python"), *arguments, external=True, env={"GPUCNN_CACHE_DIR": str(folder / "code")})
 
 
 @nox.session

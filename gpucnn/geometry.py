@@ -126,6 +126,12 @@ class Window(NamedTuple):
             for column, (output_columns, input_columns) in enumerate(columns):
                 yield Tap(row, column, (output_rows, output_columns), (input_rows, input_columns))
 
+    def taps_within(self, axis: int, image_size: int, output_size: int) -> range:
+        """The taps along an axis from the first to the last that ever lies within the image; one of them if none does."""
+        sizes = (image_size, image_size), (output_size, output_size)
+        inside = [tap for tap in range(self.kernel[axis]) if self._tap_slices(axis, tap, *sizes)[0] != slice(0, 0)]
+        return range(inside[0], inside[-1] + 1) if inside else range(1)
+
     def _tap_slices(self, axis: int, tap: int, image_size: Pair, output_size: Pair) -> tuple[slice, slice]:
         stride = self.stride[axis]
         offset = tap * self.dilation[axis] - self.padding[axis][0]

@@ -5,7 +5,9 @@ channels and filters exchanged. With a stride, each of its *phases*, every so ma
 that reach it.
 """
 
-from functools import cache, lru_cache
+import itertools
+import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +23,11 @@ from gpucnn.kernels.workspace import LARGEST_KEPT
 LEAST_WIDTH = 4
 """Rows of fewer positions leave vectors empty; matrix products are faster."""
 
-LARGEST_CODE = 16_384
-"""Positions of a row times taps, which are written out one by one: more would take seconds to compile."""
+LARGEST_ROW = 16_384
+"""Positions of a row times taps, with the phases of a stride: what has more, as long signals have, goes by columns."""
+
+MOST_INTERLEAVED = 64
+"""Phases of a stride that one compiled loop puts together, each written out: more go into their places one by one."""
 
 LARGEST_PARTIAL_SUMS = 4 << 20
 """Bytes for sums of the weight's gradient, one for each part of the batch."""
@@ -40,8 +45,8 @@ def _shapes_suit(image_shape: Shape, weight_shape: Shape, window: Window) -> boo
     rows, columns = window.output_size((image_shape[2], image_shape[3]))
     channels = max(weight_shape[0], weight_shape[1])
     padded = (rows * window.stride[0] + window.extent[0]) * (columns * window.stride[1] + window.extent[1])
-    code = columns * window.kernel[0] * window.kernel[1] + max(window.stride) ** 2
-    return columns >= LEAST_WIDTH and channels * padded * 4 <= LARGEST_KEPT and code <= LARGEST_CODE
+    row = columns * window.kernel[0] * window.kernel[1] + max(window.stride) ** 2
+    return columns >= LEAST_WIDTH and channels * padded * 4 <= LARGEST_KEPT and row <= LARGEST_ROW
 
 
 def conv2d(images: Array, weight: Array, bias: Array | None, window: Window, groups: int, relu: bool) -> Array:
@@ -50,7 +55,7 @@ def conv2d(images: Array, weight: Array, bias: Array | None, window: Window, gro
     sizes = _sizes(images.shape, weight.shape, window, groups, output_size)
     output = empty((len(images), len(weight), *output_size), images.dtype)
     layout = jit.convolution.WeightLayout.plain(sizes)
-    _convolve(images, np.ascontiguousarray(weight), sizes, layout, bias, relu, output)
+    _convolve(images, np.ascontiguousarray(weight).reshape(-1), sizes, layout, bias, relu, output)
     return output
 
 
@@ -80,7 +85,7 @@ def _convolve(
     together = jit.lockstep.pays(sizes, batch, False, machine)
     module = jit.lockstep if together else jit.convolution
     kernel = module.forward(sizes, layout, bias is not None, relu, machine)
-    arrays = [np.ascontiguousarray(images), weight.reshape(-1), output]
+    arrays = [np.ascontiguousarray(images), weight[: layout.size], output]
     if bias is not None:
         arrays.append(np.ascontiguousarray(bias))
     work = output.size // batch * sizes.channels * len(sizes.taps)
@@ -127,72 +132,80 @@ def _images_gradient(gradient: Array, weight: Array, window: Window, groups: int
     weight, size = np.ascontiguousarray(weight), (gradient.shape[2], gradient.shape[3])
     batch, channels, height, width = images_gradient.shape
     if window.stride == (1, 1):
-        sizes, layout = _phase_convolution(weight.shape, size, (height, width), window, groups, (0, 0))
-        _convolve(gradient, weight, sizes, layout, None, False, images_gradient)
+        sizes, layout, first = _phase_convolution(weight.shape, size, (height, width), window, groups, (0, 0))
+        _convolve(gradient, weight.reshape(-1)[first:], sizes, layout, None, False, images_gradient)
         return
     places = {}
-    for phase in np.ndindex(window.stride):
+    for phase in itertools.product(*(_phases_reached(window, axis, (height, width)[axis]) for axis in (0, 1))):
         phase_size = jit.phases.phase_size((height, width), window.stride, phase)
-        back = _phase_convolution(weight.shape, size, phase_size, window, groups, phase)
-        if back is not None and 0 not in phase_size:
-            place = empty((batch, channels, *phase_size), images_gradient.dtype)
-            sizes, layout = back
-            _convolve(gradient, weight, sizes, layout, None, False, place)
-            places[phase] = place.reshape(-1, *phase_size)
+        sizes, layout, first = _phase_convolution(weight.shape, size, phase_size, window, groups, phase)
+        place = empty((batch, channels, *phase_size), images_gradient.dtype)
+        _convolve(gradient, weight.reshape(-1)[first:], sizes, layout, None, False, place)
+        places[phase] = place.reshape(-1, *phase_size)
     planes = images_gradient.reshape(-1, height, width)
+    if math.prod(window.stride) > MOST_INTERLEAVED:
+        planes[...] = 0
+        for (row, column), place in places.items():
+            planes[:, row :: window.stride[0], column :: window.stride[1]] = place
+        return
     kernel = jit.phases.interleave((height, width), window.stride, tuple(places))
     parts = cut(len(planes), ELEMENT * height * width)
     jit.kernel.run(kernel, len(planes), [*places.values(), planes], parts)
 
 
-@cache
+def _phases_reached(window: Window, axis: int, size: int) -> list[int]:
+    """The phases of an axis of an image that any tap reaches."""
+    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
+    phases = {(tap * dilation - before) % stride for tap in range(window.kernel[axis])}
+    return sorted(phase for phase in phases if phase < size)
+
+
+@lru_cache(4096)
 def _phase_convolution(
     weight_shape: Shape, gradient_size: Pair, phase_size: Pair, window: Window, groups: int, phase: Pair
 ) -> Any:
     """The convolution of the output's gradient that gives the gradient of every stride-th row and column from `phase` on.
 
-    Its sizes and the layout of its weights; None if no tap reaches that phase.
+    Its sizes, the layout of its weights, and the first of them that it reads: phases with equally many taps are alike.
     """
     filters, channels, rows, columns = weight_shape
     down, across = (_reach(window, axis, phase[axis], gradient_size[axis], phase_size[axis]) for axis in (0, 1))
-    if down is None or across is None:
-        return None
     padding = (down.padding, across.padding)
     inner = Window((down.taps, across.taps), (1, 1), padding, (down.dilation, across.dilation))
     plane = jit.padded.PaddedPlane(gradient_size, inner, phase_size)
     of_filter = channels * rows * columns
+    lowest, highest = down.first * columns + across.first, down.last * columns + across.last
     layout = jit.convolution.WeightLayout(
-        size=filters * of_filter,
+        size=filters * of_filter - rows * columns + highest - lowest + 1,
         group=filters // groups * of_filter,
         filter=rows * columns,
         channel=of_filter,
         row=-down.step * columns,
         column=-across.step,
-        first=down.last * columns + across.last,
+        first=highest - lowest,
     )
-    return jit.convolution.Convolution(groups, filters // groups, channels, plane), layout
+    return jit.convolution.Convolution(groups, filters // groups, channels, plane), layout, lowest
 
 
 class _Reach(NamedTuple):
-    """The taps that reach a phase of an axis: every `step`-th, up to the `last` one; and how they lie on the gradient."""
+    """The taps that reach a phase of an axis: every `step`-th from `first` to `last`; and how they lie on the gradient."""
 
     taps: int
     step: int
+    first: int
     last: int
     padding: Pair
     dilation: int
 
 
-def _reach(window: Window, axis: int, phase: int, gradient_size: int, phase_size: int) -> _Reach | None:
+def _reach(window: Window, axis: int, phase: int, gradient_size: int, phase_size: int) -> _Reach:
     stride, dilation = window.stride[axis], window.dilation[axis]
     corner = phase + window.padding[axis][0]
     # Tap t reaches this phase if corner - t * dilation is divisible by the stride.
     reaching = [tap for tap in range(window.kernel[axis]) if (corner - tap * dilation) % stride == 0]
-    if not reaching:
-        return None
-    last = reaching[-1]
+    first, last = reaching[0], reaching[-1]
     step = reaching[1] - reaching[0] if len(reaching) > 1 else stride
     apart = step * dilation // stride
     before = (last * dilation - corner) // stride
     after = phase_size + apart * (len(reaching) - 1) - gradient_size - before
-    return _Reach(len(reaching), step, last, (before, after), apart)
+    return _Reach(len(reaching), step, first, last, (before, after), apart)

@@ -52,6 +52,8 @@ def conv2d(
     output: Array,
 ) -> None:
     """`kernels.conv2d.conv2d` of some images (numpy.ndarray), into their `output`."""
+    window, seen = _without_idle_taps(window, images.shape, output.shape)
+    weight = weight[seen]
     product = _Product(weight, groups, Sliding.of(window, (output.shape[2], output.shape[3])))
     for piece in product.pieces(images.shape, byte_cap):
         columns, axes, matrix, _ = product.room(piece)
@@ -84,11 +86,37 @@ def conv2d_gradients(
         batch, channels, height, width = slopes.shape
         channel_sums(slopes.reshape(batch, channels, height * width), out=bias_gradient)
     wanted = None if images is None else weight_gradient
+    window, seen = _without_idle_taps(window, image_shape, gradient.shape)
+    if window.kernel != weight.shape[2:]:
+        weight = weight[seen]
+        if wanted is not None:
+            own = np.empty_like(weight)
+            conv2d_gradients(
+                slopes, images, weight, image_shape, window, groups, None, images_gradient, own, None, byte_cap
+            )
+            wanted[...] = 0
+            wanted[seen] = own
+            return
     if images_gradient is not None and window.stride == (1, 1):
         way = _turn_round if _is_shorter_turned(weight.shape, slopes.shape[2], image_shape[2]) else _row_by_row
         way(slopes, images, weight, window, groups, images_gradient, wanted, byte_cap)
     elif images_gradient is not None or wanted is not None:
         _add_up(slopes, images, weight, image_shape, window, groups, images_gradient, wanted, byte_cap)
+
+
+def _without_idle_taps(window: Window, image_shape: Shape, output_shape: Shape) -> tuple[Window, tuple[slice, ...]]:
+    """The window without its outer taps that see nothing but padding, and where those that stay are in weights.
+
+    Only if the taps are farther apart than the image is large: then the long axes would be nearly all zeros.
+    """
+    kernel, padding, seen = list(window.kernel), list(window.padding), [slice(None)] * 4
+    for axis in (0, 1):
+        if window.dilation[axis] >= image_shape[2 + axis]:
+            taps = window.taps_within(axis, image_shape[2 + axis], output_shape[2 + axis])
+            skipped = taps.start * window.dilation[axis]
+            kernel[axis], seen[2 + axis] = len(taps), slice(taps.start, taps.stop)
+            padding[axis] = (padding[axis][0] - skipped, padding[axis][1])
+    return window._replace(kernel=(kernel[0], kernel[1]), padding=(padding[0], padding[1])), tuple(seen)
 
 
 def _is_shorter_turned(weight_shape: Shape, output_height: int, image_height: int) -> bool:

@@ -9,7 +9,8 @@ From a position to the one below are eight steps, wherever it lies, so a row of 
 copy. Between rows are positions whose columns mean nothing: products with them are dropped, and where a sum runs over
 positions, the other factor is 0 there.
 
-With a stride, every `stride`-th row and column, from each *phase* on, has a long axis of its own.
+With a stride, every `stride`-th row and column, from each *phase* on, has a long axis of its own. With a large stride only
+those have one that a tap reads: the others could take more memory than the image.
 """
 
 import functools
@@ -32,6 +33,9 @@ LEAST_LENGTH = 96
 
 LENGTH = 448
 """Positions of a product that cannot be small. At a power of 2 the rows would evict each other from the cache."""
+
+SMALL_STRIDE = 16
+"""Up to here all phases have a long axis: which ones do decides how positions are cut into products, and with it the bits."""
 
 MOST_LENGTH = 1500
 """Longer ones are no faster."""
@@ -110,7 +114,7 @@ class Sliding(NamedTuple):
     @property
     def phases(self) -> int:
         """How many long axes a channel has."""
-        return self.stride[0] * self.stride[1]
+        return len(self._phases_along(0)) * len(self._phases_along(1))
 
     def pieces(self, image_shape: Shape, values: int, itemsize: int, work: int, byte_cap: int) -> Iterator[Piece]:
         """The positions over images of `image_shape` (N, C, H, W), in pieces.
@@ -146,7 +150,7 @@ class Sliding(NamedTuple):
     def fill_columns(self, columns: Array, piece: Piece, axes: Array) -> None:
         """Columns (products, C, KH, KW, length) from long axes."""
         width, row_step = axes.shape[1], piece.row_step
-        if self.phases == 1:
+        if self.stride == (1, 1):
             steps = (self.dilation[0] * row_step, self.dilation[1])
             columns[...] = _view(axes, 0, columns.shape, (piece.length, width, *steps, 1))
             return
@@ -164,10 +168,12 @@ class Sliding(NamedTuple):
 
     def _offsets(self, width: int, row_step: int) -> Iterator[tuple[int, int, int]]:
         """Each tap, and where it finds what it reads for the first position."""
+        rows, columns = self._phases_along(0), self._phases_along(1)
         for row, column in itertools.product(*map(range, self.kernel)):
             down, row_phase = divmod(row * self.dilation[0], self.stride[0])
             right, column_phase = divmod(column * self.dilation[1], self.stride[1])
-            yield row, column, (row_phase * self.stride[1] + column_phase) * width + down * row_step + right
+            phase = rows.index(row_phase) * len(columns) + columns.index(column_phase)
+            yield row, column, phase * width + down * row_step + right
 
     def _seen(self, axes: Array, piece: Piece, images: Array) -> Iterator[tuple[Array, Array]]:
         """Phase by phase what is seen of images (N, C, H, W), and where it stands on the long axes: two views."""
@@ -182,8 +188,11 @@ class Sliding(NamedTuple):
                 yield seen, _view(axes, phase * width + row * row_step + column, seen.shape, strides)
 
     def _seen_along(self, axis: int, size: int, first: int, positions: int) -> "list[tuple[slice, int]]":
-        stride = self.stride[axis]
-        return _seen_along(stride, self.before[axis] - first * stride, positions + self.reach[axis], size)
+        stride, before = self.stride[axis], self.before[axis] - first * self.stride[axis]
+        return _seen_along(stride, self._phases_along(axis), before, positions + self.reach[axis], size)
+
+    def _phases_along(self, axis: int) -> tuple[int, ...]:
+        return _phases_read(self.kernel[axis], self.stride[axis], self.dilation[axis])
 
     def _pitch(self, image_width: int, first: int, positions: int) -> int:
         """The smallest with which every position sees but zeros of the rows that follow its own."""
@@ -204,11 +213,19 @@ def copy_rows(source: Array, target: Array) -> None:
     target[...] = source
 
 
+@functools.lru_cache(1024)
+def _phases_read(kernel: int, stride: int, dilation: int) -> tuple[int, ...]:
+    """The phases of an axis that taps read, and of a small stride the others, too."""
+    if stride <= SMALL_STRIDE:
+        return tuple(range(stride))
+    return tuple(sorted({tap * dilation % stride for tap in range(kernel)}))
+
+
 @functools.lru_cache(4096)
-def _seen_along(stride: int, before: int, end: int, size: int) -> list[tuple[slice, int]]:
-    """For each phase along an axis what is seen of an image's `size`, and where the first of it stands."""
+def _seen_along(stride: int, phases: tuple[int, ...], before: int, end: int, size: int) -> list[tuple[slice, int]]:
+    """For each of some phases along an axis what is seen of an image's `size`, and where the first of it stands."""
     seen = []
-    for phase in range(stride):
+    for phase in phases:
         # Element y stands at (y + before) / stride, with the phase for a remainder.
         start = max(0, -((phase - before) // stride))
         stop = max(start, min(end, (size - 1 + before - phase) // stride + 1))

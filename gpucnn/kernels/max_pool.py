@@ -29,6 +29,9 @@ MAX_POOL_SCATTER = Kernel(
     "int height, int width, int stride_height, int stride_width, int padding_top, int padding_left, "
     "int output_height, int output_width",
 )
+MOST_COPIES = 8
+"""How much larger than the images copies may be that taps make of them."""
+
 MAX_POOL_GATHER = Kernel(
     SOURCE, "max_pool_gather", f"const T* gradient, const int* argmax, T* images, long long size, {WINDOW}"
 )
@@ -83,7 +86,7 @@ def _find_maxima(images: Array, window: Window, output: Array, argmax: Array) ->
     xp, image_size, output_size = xp_of(images), (images.shape[2], images.shape[3]), (output.shape[2], output.shape[3])
     taps = list(window.taps(image_size, output_size))
     seen = [images[..., *tap.inputs] for tap in taps]
-    if window.stride[1] == 1:
+    if window.stride[1] == 1 or len(taps) * output.size > MOST_COPIES * images.size:
         _fill_maxima(images, window, output)
     else:
         # Two loops over every second element take longer than a copy and two loops over neighbours.

@@ -85,6 +85,71 @@ def test_conv2d_and_its_gradients_whatever_the_tiles(
     np.testing.assert_allclose(host(filled[2]), (gradient * mask).sum(axis=(0, 2, 3)), rtol=1e-9, atol=1e-9)
 
 
+FAR_APART = {
+    "stride": Window.of(3, 100),
+    "stride, some windows in the padding": Window.of(3, 100, 100),
+    "stride, a tap a window": Window.of((1, 2), (100, 7), (1, 0)),
+    "stride, one row of windows": Window.of((3, 1), (100, 1)),
+    "taps": Window.of(3, 1, 60, 60),
+    "taps of which some lie in the padding alone": Window.of((5, 3), 1, (21, 8), (10, 8)),
+    "taps of which none is in the image": Window.of((2, 1), (20, 1), (20, 0), (40, 1)),
+    "stride and taps": Window.of(3, 100, 200, 200),
+    "stride and taps, of one phase": Window.of(3, 3, 6, 6),
+    "padding": Window.of(3, 40, 80),
+}
+"""Windows on an image of 6x6 whose steps, or the distances of whose taps, are as large, or larger."""
+
+
+@pytest.mark.parametrize("name", FAR_APART)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_windows_and_taps_that_are_far_apart(backend: Backend, name: str, groups: int) -> None:
+    """Small integers, so that sums are exact in any order."""
+    rng, window = np.random.default_rng(5), FAR_APART[name]
+    images = rng.integers(-4, 5, (2, 2 * groups, 6, 6)).astype(np.float32)
+    weight = rng.integers(-4, 5, (3 * groups, 2, *window.kernel)).astype(np.float32)
+    padding = [sides[0] for sides in window.padding]
+    options = (window.stride, padding, window.dilation, groups)
+    expected = oracles.conv2d(images, weight, None, *options)
+    on_device = backend.array(images), backend.array(weight)
+    np.testing.assert_array_equal(host(conv2d(*on_device, None, window, groups)), expected)
+    gradient = rng.integers(-4, 5, expected.shape).astype(np.float32)
+    others = [rng.integers(-4, 5, array.shape).astype(np.float32) for array in (images, weight)]
+    filled = [backend.empty(array.shape, np.float32) for array in (images, weight)]
+    back = backend.array(gradient), on_device[0], on_device[1], images.shape, window, groups
+    conv2d_gradients(*back, None, *filled)
+    in_images, in_weight = (host(array).astype(float) for array in filled)
+    assert (in_images * others[0]).sum() == (oracles.conv2d(others[0], weight, None, *options) * gradient).sum()
+    assert (in_weight * others[1]).sum() == (oracles.conv2d(images, others[1], None, *options) * gradient).sum()
+    alone = backend.empty(weight.shape, np.float32)
+    conv2d_gradients(*back, None, None, alone)
+    np.testing.assert_array_equal(host(alone), host(filled[1]))
+
+
+@pytest.mark.parametrize("on_cpu", ["numpy", "jit"])
+@pytest.mark.parametrize("window", [
+    Window.of(3, 100_000),
+    Window.of(3, (1, 100_000)),
+    Window.of(1, 100_000, 1),
+    Window.of(3, 100_000, 100_000),
+    Window.of(3, 1, 100_000, 100_000),
+    Window.of(3, 100_000, 100_000, 100_000),
+    Window.of(3, 1000, 3000),
+])  # fmt: skip
+def test_memory_does_not_grow_with_what_lies_between_windows_and_taps(on_cpu: str, window: Window) -> None:
+    backend = Backend(on_cpu)
+    if missing := backend.missing():
+        pytest.skip(missing)
+    images, weight = np.ones((2, 3, 6, 6), np.float32), np.ones((4, 3, *window.kernel), np.float32)
+    filled = np.empty_like(images), np.empty_like(weight)
+    with backend.active():
+        tracemalloc.start()
+        output = conv2d(images, weight, None, window)
+        conv2d_gradients(output, images, weight, images.shape, window, 1, None, *filled)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 100_000
+
+
 WAYS = [flat_conv2d._turn_round, flat_conv2d._row_by_row]
 
 

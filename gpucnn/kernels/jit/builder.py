@@ -1,7 +1,9 @@
 """Machine code in the words of a kernel: loops, loads of vectors, fused multiply-adds.
 
 A `Builder` writes one function, instruction by instruction, for LLVM to turn into machine code. What a Python `for` loop
-emits is unrolled; what must be a loop at run time is a `fold` or an `each`. Sizes that are Python ints are compiled in.
+emits is unrolled; what must be a loop at run time is a `fold` or an `each`, and an `unroll` is the one or the other: what
+depends on sizes that may be large is never written out without a bound, as it takes 60 microseconds an instruction to
+compile. Sizes that are Python ints are compiled in.
 
     def dot(b, x, y, size):                       # the sum of x[i] * y[i], for a size that the lanes divide
         zero = b.splat(0.0, b.lanes)
@@ -23,9 +25,17 @@ PARAMETERS = ("first", "last", "part", "arrays", "scratch")
 
 ALIGNMENT = 4
 
+MOST_WRITTEN_OUT = 50
+"""Up to so many turns of a loop an `unroll` writes out one by one."""
+
+LARGEST_CODE = 7_000
+"""Instructions of a kernel: what would take more, and cannot be a loop, is left to another way."""
+
 
 class Index:
-    """An integer known at run time, of 64 bits. With ints it adds, subtracts and multiplies."""
+    """An integer known at run time, of 64 bits. With ints it adds, subtracts and multiplies; if it is none below 0, it
+    is divided by them, too.
+    """
 
     __slots__ = ("instructions", "value")
 
@@ -44,6 +54,12 @@ class Index:
         if isinstance(other, int) and other == 1:
             return self
         return Index(self.instructions, self.instructions.mul(self.value, _integer(other)))
+
+    def __floordiv__(self, other: int) -> "Index":
+        return self if other == 1 else Index(self.instructions, self.instructions.udiv(self.value, INT64(other)))
+
+    def __mod__(self, other: int) -> "Index":
+        return Index(self.instructions, self.instructions.urem(self.value, INT64(other)))
 
     def __rsub__(self, other: int) -> "Index":
         return Index(self.instructions, self.instructions.sub(INT64(other), self.value))
@@ -201,7 +217,9 @@ class Builder:
     def count_up(self, start: Size, step: int, width: int) -> Vector:
         """The 32-bit integers start, start + step, start + 2 * step, and so on."""
         kind = ir.VectorType(INT32, width)
-        first = self._instructions.trunc(_integer(start), INT32)
+        if isinstance(start, int):
+            return Vector(self._instructions, ir.Constant(kind, [start + step * i for i in range(width)]))
+        first = self._instructions.trunc(start.value, INT32)
         steps = ir.Constant(kind, [step * i for i in range(width)])
         return Vector(self._instructions, self._instructions.add(_splat(self._instructions, first, width), steps))
 
@@ -366,6 +384,22 @@ class Builder:
                 phi.add_incoming(first.value, before)
             phi.add_incoming(last.value, end)
         return [Vector(ins, phi) for phi in results]
+
+    def unroll(
+        self,
+        stop: int,
+        step: int,
+        initial: Sequence[Vector],
+        body: Callable[[Size, list[Vector]], Sequence[Vector]],
+        inner: int = 1,
+    ) -> list[Vector]:
+        """A `fold` from 0 on whose turns, each with so many `inner` ones, are written out one by one if they are few."""
+        if len(range(0, stop, step)) * inner > MOST_WRITTEN_OUT:
+            return self.fold(0, stop, step, initial, body)
+        values = list(initial)
+        for i in range(0, stop, step):
+            values = list(body(i, values))
+        return values
 
     def each(self, start: Size, stop: Size, step: int, body: Callable[[Size], Any]) -> None:
         """A loop: body(i) for i = start, start + step, ... below stop."""

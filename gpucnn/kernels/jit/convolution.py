@@ -16,10 +16,10 @@ from functools import cache
 from typing import NamedTuple
 
 from gpucnn.checks import Pair
-from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
+from gpucnn.kernels.jit.builder import MOST_WRITTEN_OUT, Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.host import Host
 from gpucnn.kernels.jit.kernel import EACH, PARTS, Argument, Kernel
-from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
+from gpucnn.kernels.jit.padded import PaddedPlane, each_tap, fill, row_vectors
 
 VECTORS_PER_TILE = 2
 
@@ -158,10 +158,21 @@ def convolve_block(
     width, starts = row_vectors(columns, b.lanes)
     rows_per_tile = max(1, VECTORS_PER_TILE // len(starts))
 
+    tile_width = VECTORS_PER_TILE * width
+    tiles = columns // tile_width
+
     def tile_row(y: Size, row_count: int) -> None:
-        for first in range(0, len(starts), VECTORS_PER_TILE):
-            places = [(row, x) for row in range(row_count) for x in starts[first : first + VECTORS_PER_TILE]]
-            convolve_tile(b, sizes, layout, padded, weight, bias, output, filters, relu, y, places, width)
+        def tile_at(x: Size, starts: list[int]) -> None:
+            places = [(row, start) for row in range(row_count) for start in starts]
+            convolve_tile(b, sizes, layout, padded, weight, bias, output, filters, relu, y, x, places, width)
+
+        def whole_tile(x: Size, _: list[Vector]) -> list[Vector]:
+            tile_at(x, starts[:VECTORS_PER_TILE])
+            return []
+
+        b.unroll(tiles * tile_width, tile_width, [], whole_tile, len(sizes.taps))
+        if rest := starts[tiles * VECTORS_PER_TILE :]:
+            tile_at(0, rest)
 
     whole = rows // rows_per_tile * rows_per_tile
     b.each(0, whole, rows_per_tile, lambda y: tile_row(y, rows_per_tile))
@@ -180,45 +191,45 @@ def convolve_tile(
     filters: int,
     relu: bool,
     y: Size,
+    x: Size,
     places: list[Pair],
     width: int,
 ) -> None:
-    """The tile of the picture above, at row `y`: vectors at `places` (row, column) of so many filters."""
+    """The tile of the picture above, from row `y` and column `x` on: vectors at `places` (row, column) of so many filters."""
     rows, columns = sizes.plane.output_size
     row_stride, channel_size = sizes.plane.output_row_floats, sizes.plane.floats
-    kernel_rows, kernel_columns = sizes.plane.window.kernel
-    corner = padded + y * row_stride
+    corner = padded + (y * row_stride + x)
     zero = b.splat(0.0, width)
+    kernel_rows, kernel_columns = sizes.plane.window.kernel
 
     def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
         channel, weights = corner + c * channel_size, weight + c * layout.channel
-        if len(sums) > FEW_SUMS or len(sizes.taps) <= FEW_TAPS:
-            for r in range(kernel_rows):
-                sums = add_tap_row(r, channel, weights, sums)
-            return sums
-        return b.fold(0, kernel_rows, 1, sums, lambda r, sums: add_tap_row(r, channel, weights, sums))
 
-    def add_tap_row(r: Size, channel: Pointer, weights: Pointer, sums: list[Vector]) -> list[Vector]:
-        sums = list(sums)
-        line, factors = channel + r * sizes.plane.tap_offset(1, 0), weights + r * layout.row
-        for s in range(kernel_columns):
+        def add_tap(r: Size, s: Size, sums: list[Vector]) -> list[Vector]:
+            offset, place = sizes.plane.tap_offset(r, s), r * layout.row + s * layout.column + layout.first
             b.fence()
-            pixels = [line.load(row * row_stride + sizes.plane.tap_offset(0, s) + x, width) for row, x in places]
+            pixels = [channel.load(row * row_stride + further + offset, width) for row, further in places]
             for k in range(filters):
                 b.fence()
-                factor = factors.spread(layout.first + k * layout.filter + s * layout.column, width)
+                factor = weights.spread(place + k * layout.filter, width)
                 for j, vector in enumerate(pixels):
                     sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
-        return sums
+            return sums
+
+        if len(sums) > FEW_SUMS or len(sizes.taps) <= FEW_TAPS:
+            return each_tap(b, (kernel_rows, kernel_columns), sums, add_tap)
+        return b.fold(0, kernel_rows, 1, sums, lambda r, sums: each_tap(
+            b, (1, kernel_columns), sums, lambda _, s, sums: add_tap(r, s, sums)
+        ))  # fmt: skip
 
     starts = [zero if bias is None else bias.spread(k, width) for k in range(filters)]
     sums = b.fold(b.known_late(0), sizes.channels, 1, [start for start in starts for _ in places], add_channel)
     for k in range(filters):
-        for j, (row, x) in enumerate(places):
+        for j, (row, further) in enumerate(places):
             value = sums[k * len(places) + j]
             if relu:
                 value = (value < zero).select(zero, value)
-            output.store(value, y * columns + (k * rows * columns + row * columns + x))
+            output.store(value, (y * columns + x) + (k * rows * columns + row * columns + further))
 
 
 @cache
@@ -247,6 +258,8 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
     gradient_floats = filters * rows * row.floats
     tap_row_floats = sizes.plane.window.dilation[0] * sizes.plane.row_floats
     at_once = images_at_once(rows * columns)
+    whole = columns // row.width * row.width
+    many = kernel_columns // MOST_WRITTEN_OUT * MOST_WRITTEN_OUT
     masks = int(row.floats > columns)
     filters_per_tile = machine.filters_per_gradient_tile(kernel_columns, masks)
 
@@ -284,7 +297,14 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
             channel, of_channel = padded + c * sizes.plane.floats, weights + c * taps
 
             def one_row(r: Size) -> None:
-                one_tap_row(channel + r * tap_row_floats, slopes, of_channel + r * kernel_columns, tile, count)
+                def some(s: Size, taps_here: int) -> None:
+                    some_taps(
+                        channel + r * tap_row_floats, slopes, of_channel + r * kernel_columns, s, taps_here, tile, count
+                    )
+
+                b.each(0, many, MOST_WRITTEN_OUT, lambda s: some(s, MOST_WRITTEN_OUT))
+                if many < kernel_columns:
+                    some(many, kernel_columns - many)
 
             b.each(0, kernel_rows, 1, one_row)
 
@@ -294,24 +314,33 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
         zero = b.splat(0.0, row.width)
 
-        def one_tap_row(pixels: Pointer, slopes: Pointer, weights: Pointer, tile: int, count: Size) -> None:
-            def add_row(line: Pointer, slope_line: Pointer, sums: list[Vector]) -> list[Vector]:
-                for x in range(0, row.floats, row.width):
-                    b.fence()
+        def some_taps(
+            pixels: Pointer, slopes: Pointer, weights: Pointer, first_tap: Size, taps_here: int, tile: int, count: Size
+        ) -> None:
+            """The sums of so many taps of a row, from `first_tap` on."""
+            offsets = [sizes.plane.tap_offset(0, first_tap + s) for s in range(taps_here)]
 
-                    def pixel(s: int, x: int = x) -> Vector:
-                        vector = line.load(sizes.plane.tap_offset(0, s) + x, row.width)
-                        if x + row.width <= columns:
-                            return vector
-                        # What lies beyond may be infinite, which times 0 is NaN.
-                        return b.within(b.count_up(0, 1, row.width), columns - x).select(vector, zero)
+            def add(line: Pointer, slope_line: Pointer, x: Size, width: int, sums: list[Vector]) -> list[Vector]:
+                def pixel(s: int) -> Vector:
+                    vector = line.load(offsets[s] + x, row.width)
+                    if width == row.width:
+                        return vector
+                    # What lies beyond may be infinite, which times 0 is NaN.
+                    return b.within(b.count_up(0, 1, row.width), width).select(vector, zero)
 
-                    def slope(k: int, x: int = x) -> Vector:
-                        return slope_line.load(k * rows * row.floats + x, row.width)
+                def slope(k: int) -> Vector:
+                    return slope_line.load(x + k * rows * row.floats, row.width)
 
-                    hold_pixels = machine.holds((tile + 1) * kernel_columns + masks)
-                    add_products(b, sums, tile, kernel_columns, range(kernel_columns), slope, pixel, hold_pixels)
+                b.fence()
+                hold_pixels = machine.holds((tile + 1) * taps_here + masks)
+                add_products(b, sums, tile, taps_here, range(taps_here), slope, pixel, hold_pixels)
                 return sums
+
+            def add_row(line: Pointer, slope_line: Pointer, sums: list[Vector]) -> list[Vector]:
+                sums = b.unroll(whole, row.width, sums, lambda x, sums: add(
+                    line, slope_line, x, row.width, sums
+                ), taps_here)  # fmt: skip
+                return sums if whole == columns else add(line, slope_line, whole, columns - whole, sums)
 
             def add_image(i: Size, sums: list[Vector]) -> list[Vector]:
                 image, slopes_of_image = pixels + i * image_floats, slopes + i * gradient_floats
@@ -320,11 +349,11 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                     image + y * row_stride, slopes_of_image + y * row.floats, list(sums)
                 ))  # fmt: skip
 
-            sums = b.fold(0, count, 1, [zero] * (tile * kernel_columns), add_image)
+            sums = b.fold(0, count, 1, [zero] * (tile * taps_here), add_image)
             for k in range(tile):
-                for s in range(kernel_columns):
-                    place = weights + (k * channels * taps + s)
-                    place.store(place.load(0, 1) + b.sum(sums[k * kernel_columns + s]))
+                for s in range(taps_here):
+                    place = weights + (first_tap + (k * channels * taps + s))
+                    place.store(place.load(0, 1) + b.sum(sums[k * taps_here + s]))
 
         b.each(first, last, at_once, some_images)
 

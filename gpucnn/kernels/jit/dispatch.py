@@ -25,7 +25,7 @@ import numpy as np
 from llvmlite import ir
 
 from gpucnn.backend.threads import call_back_helpers, pool, thread_count
-from gpucnn.kernels.jit.builder import BIT, INT64
+from gpucnn.kernels.jit.builder import BIT, INT32, INT64
 from gpucnn.kernels.jit.compiler import compiled
 from gpucnn.kernels.jit.host import Host
 
@@ -230,13 +230,20 @@ class _Writer:
         return self.b.atomic_rmw("add", self.place(field), INT64(number), "seq_cst")
 
     def pause(self) -> None:
-        """Tell the core that this is waiting."""
-        if not self.machine.triple.startswith(("x86_64", "i686")):
+        """Tell the core that this is waiting. Cores of ARM pass over `yield`, but wait for an `isb`, as Rust's spin loops do."""
+        name: str
+        operands: list[ir.Value] = []
+        if self.machine.triple.startswith(("x86_64", "i686")):
+            name = "llvm.x86.sse2.pause"
+        elif self.machine.triple.startswith(("aarch64", "arm64")):
+            name, operands = "llvm.aarch64.isb", [INT32(15)]  # of the full system
+        else:
             return
-        pause = self.module.globals.get("llvm.x86.sse2.pause")
+        pause = self.module.globals.get(name)
         if pause is None:
-            pause = ir.Function(self.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause")
-        self.b.call(pause, [])
+            kind = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
+            pause = ir.Function(self.module, kind, name)
+        self.b.call(pause, operands)
 
 
 dispatcher = functools.cache(Dispatcher)

@@ -68,11 +68,12 @@ def host() -> Host | None:
     """
     from llvmlite import binding
 
-    features = binding.get_host_cpu_features()
+    features, triple = binding.get_host_cpu_features(), binding.get_process_triple()
+    if triple.startswith(("aarch64", "arm64")):
+        features["neon"] = True  # all of them have it; on macOS LLVM cannot tell, and the map is empty
     if os.environ.get(AVX2_VARIABLE) == "1":
         take_avx512_away(features)
     for name, lanes in LANES.items():
         if features.get(name) and (name != "avx512f" or features.get("avx512vl")):
-            triple, processor = binding.get_process_triple(), binding.get_host_cpu_name()
-            return Host(triple, processor, features.flatten(), lanes)
+            return Host(triple, binding.get_host_cpu_name(), features.flatten(), lanes)
     return None

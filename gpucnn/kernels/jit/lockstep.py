@@ -13,7 +13,7 @@ Taps that lie in the padding are left out, so that nothing is ever multiplied by
 from collections.abc import Callable
 from functools import cache, lru_cache, partial
 
-from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
+from gpucnn.kernels.jit.builder import LARGEST_CODE, Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.convolution import (
     Convolution,
     WeightLayout,
@@ -44,7 +44,23 @@ def works(sizes: Convolution, machine: Host) -> bool:
     return (
         min(image_floats, smallest_block * rows * columns) >= machine.lanes
         and (image_floats + output_floats) * machine.lanes * 4 <= LARGEST_SCRATCH
+        and written_out(sizes, machine) <= LARGEST_CODE
     )
+
+
+def written_out(sizes: Convolution, machine: Host) -> int:
+    """About how many instructions `forward` is, and `weight_gradient` at the most.
+
+    Each tile of a row is written out, but those whose taps all lie within the images, which share theirs.
+    """
+    plane, kernel_columns, lanes = sizes.plane, sizes.plane.window.kernel[1], machine.lanes
+    blocks = filter_blocks(sizes.filters, machine.filters_per_tile)
+    total = 2 * (len(blocks) + 1) * lanes * (lanes.bit_length() + 3)  # to turn over and back
+    for _, count, _ in blocks:
+        for x, places, _ in row_tiles(plane, machine.positions_per_tile(count)):
+            within = plane.reads_within(1, range(x, x + places))
+            total += within * (2 + count) + count * (4 * kernel_columns + 8 * places)
+    return total
 
 
 @lru_cache(4096)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
 
-from gpucnn.kernels.jit.builder import INT32, Builder, Pointer, Size, Vector
+from gpucnn.checks import Pair
+from gpucnn.kernels.jit.builder import INT32, MOST_WRITTEN_OUT, Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.kernel import EACH, Argument, Kernel
-from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
+from gpucnn.kernels.jit.padded import WIDEST_STRIDE, PaddedPlane, each_tap, fill, row_vectors
 
-Taps: TypeAlias = Callable[[int, int], Vector]
+Taps: TypeAlias = Callable[[Size, Size], Vector]
 """What a tap (row, column) reads for some neighbouring windows."""
 
 
@@ -26,12 +27,15 @@ def forward(plane: PaddedPlane) -> Kernel:
     (height, width), (rows, columns) = plane.image_size, plane.output_size
     (top, _), (left, _) = plane.window.padding
     padding = plane.window.padding != ((0, 0), (0, 0))
-    in_place = plane.is_image
+    wide = plane.window.stride[1] > WIDEST_STRIDE
+    # Neighbouring windows read an image with a stride if their columns are known when that is written.
+    few = plane.window.kernel[1] <= MOST_WRITTEN_OUT or plane.window.stride[1] == 1
+    in_place = plane.is_image and (few or wide)
 
     def write(b: Builder) -> None:
         images, output, argmax = b.pointer("images"), b.pointer("output"), b.pointer("argmax", INT32)
         padded = b.pointer("scratch")
-        vector, starts = row_vectors(columns, b.lanes)
+        vector, starts = row_vectors(columns, 1 if in_place and wide else b.lanes)
 
         def one_plane(p: Size) -> None:
             image = images + p * (height * width)
@@ -40,7 +44,7 @@ def forward(plane: PaddedPlane) -> Kernel:
             b.each(0, rows, 1, lambda y: one_row(image, p * (rows * columns) + y * columns, y))
 
         def one_row(image: Pointer, place: Size, y: Size) -> None:
-            for x in starts:
+            def some_windows(x: Size, _: list[Vector]) -> list[Vector]:
                 if in_place:
                     row = image + y * (plane.window.stride[0] * width)
                     taps = _taps_of_image(b, plane, row + x * plane.window.stride[1], vector)
@@ -56,6 +60,12 @@ def forward(plane: PaddedPlane) -> Kernel:
                     index = where + corners
                 output.store(maximum, place + x)
                 argmax.store(index, place + x)
+                return []
+
+            whole = columns // vector * vector
+            b.unroll(whole, vector, [], some_windows, math.prod(plane.window.kernel))
+            if whole < columns:
+                some_windows(starts[-1], [])
 
         b.each(b.index("first"), b.index("last"), 1, one_plane)
 
@@ -79,32 +89,35 @@ def _taps_of_image(b: Builder, plane: PaddedPlane, corner: Pointer, width: int) 
         taps 0 and 1: of a b c d every second one       a c, b d
         tap 2: of b c d e every second one              c e
 
-    No tap reads a column that none of the windows has: there may be none.
+    No tap reads a column that none of the windows has: there may be none. Windows that are far apart are read one by one.
     """
     stride, dilation = plane.window.stride[1], plane.window.dilation
 
-    def tap(row: int, column: int) -> Vector:
-        column *= dilation[1]
+    def tap(row: Size, column: Size) -> Vector:
+        column, line = column * dilation[1], row * (dilation[0] * plane.image_size[1])
+        if 1 in (stride, width):
+            return corner.load(line + column, width)
+        assert isinstance(column, int)
         first = min(column // stride * stride, plane.window.extent[1] - stride)
-        neighbours = corner.load(row * dilation[0] * plane.image_size[1] + first, width * stride)
-        return b.pick(neighbours, column - first, stride)
+        return b.pick(corner.load(line + first, width * stride), column - first, stride)
 
     return tap
 
 
 def _maximum(b: Builder, plane: PaddedPlane, tap: Taps, width: int, padding: bool) -> tuple[Vector, Vector]:
     """The maxima of the windows, and where they are, counted from each window's corner."""
-    best, where = b.splat(-math.inf, width), b.splat(-1, width, INT32)
-    for tap_row in range(plane.window.kernel[0]):
-        for tap_column in range(plane.window.kernel[1]):
-            value = tap(tap_row, tap_column)
-            offset = tap_row * plane.window.dilation[0] * plane.image_size[1] + tap_column * plane.window.dilation[1]
-            place = b.splat(offset, width, INT32)
-            if not padding and (tap_row, tap_column) == (0, 0):  # it is in the image, whatever it holds
-                best, where = value, place
-                continue
-            wins = value.exceeds_or_nan(best) & best.is_number()
-            best, where = wins.select(value, best), wins.select(place, where)
+    down, right = plane.window.dilation[0] * plane.image_size[1], plane.window.dilation[1]
+
+    def see(row: Size, column: Size, found: list[Vector]) -> list[Vector]:
+        value, place = tap(row, column), b.count_up(row * down + column * right, 0, width)
+        if not padding and (row, column) == (0, 0):  # it is in the image, whatever it holds
+            return [value, place]
+        best, where = found
+        wins = value.exceeds_or_nan(best) & best.is_number()
+        return [wins.select(value, best), wins.select(place, where)]
+
+    nothing = [b.splat(-math.inf, width), b.splat(-1 if padding else 0, width, INT32)]
+    best, where = each_tap(b, plane.window.kernel, nothing, see)
     return best, where
 
 
@@ -118,8 +131,8 @@ def gradient(plane: PaddedPlane) -> Kernel:
 
         def one_plane(p: Size) -> None:
             windows, target = p * (rows * columns), images + p * (height * width)
-            if plane.window.overlaps:
-                _add_to_winners(b, plane, slopes + windows, argmax + windows, target)
+            if plane.window.overlaps or not _is_written_out(plane, b.lanes):
+                _go_to_winners(b, plane, slopes + windows, argmax + windows, target)
             else:
                 _give_to_winners(b, plane, slopes + windows, argmax + windows, target)
 
@@ -133,7 +146,7 @@ def gradient(plane: PaddedPlane) -> Kernel:
     return Kernel("max_pool_gradient", tuple(plane), arguments, write)
 
 
-def _add_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Pointer, target: Pointer) -> None:
+def _go_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Pointer, target: Pointer) -> None:
     """Window by window: where they overlap, one element may have won several."""
     size = math.prod(plane.image_size)
 
@@ -141,10 +154,25 @@ def _add_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Poi
         index = argmax.load(i, 1)
         inside = b.within(index, size)  # a window of padding alone has no winner
         winner = target + b.as_index(inside.select(index, b.splat(0, 1, INT32)))
-        winner.store(winner.load(0, 1) + inside.select(slopes.load(i, 1), b.splat(0.0, 1)))
+        before, slope = winner.load(0, 1), slopes.load(i, 1)
+        winner.store(inside.select(before + slope if plane.window.overlaps else slope, before))
 
     fill(b, target, 0, size)
     b.each(0, math.prod(plane.output_size), 1, one_window)
+
+
+def _is_written_out(plane: PaddedPlane, lanes: int) -> bool:
+    """Whether `_give_to_winners` is short: it writes out a row of the image for each row of a window's stride."""
+    (_, starts), down = row_vectors(plane.image_size[1], lanes), plane.window.stride[0]
+    first, last = _whole_rows_of_windows(plane)
+    in_part = plane.output_size[0] - max(0, last - first)
+    return len(starts) * down * (1 + in_part) <= 4 * MOST_WRITTEN_OUT
+
+
+def _whole_rows_of_windows(plane: PaddedPlane) -> Pair:
+    """The first row of windows whose stride lies within the image, and the one after the last."""
+    top, down = plane.window.padding[0][0], plane.window.stride[0]
+    return -(-top // down), min(plane.output_size[0], (plane.image_size[0] + top) // down)
 
 
 def _give_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Pointer, target: Pointer) -> None:
@@ -175,7 +203,7 @@ def _give_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Po
                 won = winner.equals(b.count_up(start, 1, vector))
                 target.store(won.select(slope, b.splat(0.0, vector)), y * (down * width) + start)
 
-    first, last = -(-top // down), min(rows, (height + top) // down)
+    first, last = _whole_rows_of_windows(plane)
     for y in range(rows):
         if not first <= y < last:  # in part beside the image
             one_row_of_windows(y, range(max(0, top - y * down), min(down, height + top - y * down)))

@@ -8,11 +8,16 @@ row are then always neighbours:
     padded row, padding 1      0 b d f h | a c e g 0          (two phases; the padding is columns -1 and 8)
 """
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from gpucnn.checks import Pair
 from gpucnn.geometry import Window
-from gpucnn.kernels.jit.builder import Builder, Pointer
+from gpucnn.kernels.jit.builder import Builder, Pointer, Size, Vector
+
+WIDEST_STRIDE = 8
+"""With a larger one a vector of neighbours has too few numbers that are wanted: they are copied one by one."""
 
 
 class PaddedPlane(NamedTuple):
@@ -55,9 +60,12 @@ class PaddedPlane(NamedTuple):
     def reads_within(self, axis: int, positions: range) -> int:
         """How often a tap of the windows at some positions of an axis lies within the image, not in its padding."""
         stride, dilation, before = self.window.stride[axis], self.window.dilation[axis], self.window.padding[axis][0]
-        taps = range(self.window.kernel[axis])
-        places = (position * stride + tap * dilation - before for position in positions for tap in taps)
-        return sum(0 <= place < self.image_size[axis] for place in places)
+        total = 0
+        for tap in range(self.window.kernel[axis]):
+            shift = tap * dilation - before  # position p reads place p * stride + shift
+            first, last = -(shift // stride), -((shift - self.image_size[axis]) // stride)
+            total += max(0, min(positions.stop, last) - max(positions.start, first))
+        return total
 
     @property
     def is_image(self) -> bool:
@@ -65,11 +73,11 @@ class PaddedPlane(NamedTuple):
         within = all(read <= size for read, size in zip((self.rows, self.columns), self.image_size, strict=True))
         return self.window.padding == ((0, 0), (0, 0)) and within and self.window.extent[1] >= self.window.stride[1]
 
-    def tap_offset(self, row: int, column: int) -> int:
+    def tap_offset(self, row: Size, column: Size) -> Size:
         """Where in the plane the tap reads for the output position (0, 0)."""
-        column *= self.window.dilation[1]
-        phase, shift = column % self.window.stride[1], column // self.window.stride[1]
-        return row * self.window.dilation[0] * self.row_floats + phase * self.phase_width + shift
+        column, stride = column * self.window.dilation[1], self.window.stride[1]
+        phase_start = 0 if stride == 1 else column % stride * self.phase_width
+        return row * (self.window.dilation[0] * self.row_floats) + phase_start + column // stride
 
     def copy(self, b: Builder, image: Pointer, target: Pointer, padding: float = 0.0) -> None:
         """Lay out the plane `image` at `target`, with `padding` around it."""
@@ -89,21 +97,48 @@ class PaddedPlane(NamedTuple):
     def _copy_row(self, b: Builder, source: Pointer, target: Pointer, padding: float) -> None:
         width, stride = self.image_size[1], self.window.stride[1]
         _, (left, _) = self.window.padding
-        for phase in range(stride):
-            # Column x of the image is column x + left of the padded row: number (x + left) // stride of its phase.
-            leftmost = max(0, -left)
-            first = leftmost + (phase - left - leftmost) % stride
+
+        # Column x of the image is column x + left of the padded row: number (x + left) // stride of its phase.
+        leftmost = max(0, -left)
+        # Phases are alike between the one where the image begins, and the one where it would go on.
+        edges = sorted({0, (leftmost + left) % stride, (width + left) % stride, stride})
+        for start, stop in pairwise(edges):
+            first = leftmost + (start - left - leftmost) % stride
             begin = (first + left) // stride
             count = max(0, min(len(range(first, width, stride)), self.phase_width - begin))
-            place = target + phase * self.phase_width
-            fill(b, place, 0, min(begin, self.phase_width), padding)
-            _copy_every(b, stride, source + first, place + begin, count, width - first)
-            fill(b, place, begin + count, self.phase_width, padding)
+            available = width - (first + stop - 1 - start)  # in the last of them
+
+            def one_phase(phase: Size, begin: int = begin, count: int = count, available: int = available) -> None:
+                place = target + phase * self.phase_width
+                fill(b, place, 0, min(begin, self.phase_width), padding)
+                _copy_every(b, stride, source + (phase + (begin * stride - left)), place + begin, count, available)
+                fill(b, place, begin + count, self.phase_width, padding)
+
+            if stride <= WIDEST_STRIDE:
+                for phase in range(start, stop):
+                    one_phase(phase)
+            else:
+                b.each(start, stop, 1, one_phase)
 
 
 def fill(b: Builder, target: Pointer, start: int, stop: int, number: float = 0.0) -> None:
     """Put a number everywhere from `start` to below `stop`."""
     b.sweep(start, stop, lambda i, width: target.store(b.splat(number, width), i))
+
+
+def each_tap(
+    b: Builder,
+    kernel: Pair,
+    initial: Sequence[Vector],
+    body: Callable[[Size, Size, list[Vector]], Sequence[Vector]],
+) -> list[Vector]:
+    """values = body(row, column, values) for every tap, row by row; returns the last values. Few taps are written out."""
+    rows, columns = kernel
+
+    def one_row(row: Size, values: list[Vector]) -> list[Vector]:
+        return b.unroll(columns, 1, values, lambda column, values: body(row, column, values))
+
+    return b.unroll(rows, 1, initial, one_row, columns)
 
 
 def row_vectors(width: int, lanes: int) -> tuple[int, list[int]]:
@@ -126,6 +161,7 @@ def _copy_every(b: Builder, stride: int, source: Pointer, target: Pointer, count
         b.sweep(0, count, lambda i, width: target.store(source.load(i, width), i))
         return
     # A vector of neighbours holds some of them; the last ones are copied one by one, as it would reach too far.
-    whole = max(0, min(count // b.lanes, available // (stride * b.lanes))) * b.lanes
+    vectors = min(count // b.lanes, available // (stride * b.lanes)) if stride <= WIDEST_STRIDE else 0
+    whole = max(0, vectors) * b.lanes
     b.each(0, whole, b.lanes, lambda i: target.store(b.pick(source.load(i * stride, b.lanes * stride), 0, stride), i))
     b.each(whole, count, 1, lambda i: target.store(source.load(i * stride, 1), i))

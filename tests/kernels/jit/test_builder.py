@@ -88,6 +88,46 @@ def test_a_fold_carries_vectors_through_all_iterations(start: int, stop: int, st
     assert np.flatnonzero(found["seen"]).tolist() == [4 + i for i in iterations]
 
 
+@pytest.mark.parametrize(("turns", "inner", "written_out"), [
+    (0, 1, True), (1, 50, True), (50, 1, True), (51, 1, False), (10, 5, True), (10, 6, False), (2, 100, False),
+])  # fmt: skip
+def test_an_unroll_is_written_out_if_it_is_short(turns: int, inner: int, written_out: bool) -> None:
+    seen: list[Any] = []
+
+    def write(b: Any) -> None:
+        def note(i: Any, carried: list[Any]) -> list[Any]:
+            seen.append(i)
+            return [carried[0] + carried[0] + b.spread(b.number(i, 1).narrowed(), 1)]
+
+        b.pointer("total").store(b.unroll(3 * turns, 3, [b.splat(1.0, 1)], note, inner)[0])
+
+    found = run(write, 0, total=nothing(1))
+    expected = 1.0
+    for i in range(0, 3 * turns, 3):
+        expected = float(np.float32(2 * expected + i))
+    assert found["total"] == [expected]
+    assert (seen == list(range(0, 3 * turns, 3))) == written_out
+    assert len(seen) == (turns if written_out else 1)
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 7, 100])
+def test_integers_that_are_not_negative_are_divided(divisor: int) -> None:
+    numbers = [0, 1, 6, 7, 99, 12345, 2**31 - 1]
+
+    def write(b: Any) -> None:
+        given = b.pointer("given", jit.builder.INT32)
+        for place in range(len(numbers)):
+            number = b.as_index(given.load(place, 1))
+            for name, result in (("quotients", number // divisor), ("rests", number % divisor)):
+                b.pointer(name, jit.builder.INT32).store(b.count_up(result, 0, 1), place)
+
+    found = run(write, 0, given=np.array(numbers, np.int32), **{
+        name: np.full(len(numbers), -1, np.int32) for name in ("quotients", "rests")
+    })  # fmt: skip
+    assert found["quotients"].tolist() == [number // divisor for number in numbers]
+    assert found["rests"].tolist() == [number % divisor for number in numbers]
+
+
 @pytest.mark.parametrize("sizes", [(0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 1, 1), (3, 1, 2), (3, 4, 5)])
 @pytest.mark.parametrize("compiled_in", [True, False])
 def test_loops_in_loops(sizes: tuple[int, int, int], compiled_in: bool) -> None:

@@ -233,6 +233,21 @@ def test_machines_without_known_vectors(monkeypatch: pytest.MonkeyPatch) -> None
     assert lanes("sse2") is None
 
 
+@pytest.mark.parametrize("triple", ["arm64-apple-darwin23.6.0", "aarch64-unknown-linux-gnu"])
+def test_arm_has_vectors_though_llvm_may_not_know(monkeypatch: pytest.MonkeyPatch, triple: str) -> None:
+    """On macOS LLVM's map of features is empty, on Linux where /proc/cpuinfo cannot be read, too."""
+    binding = pytest.importorskip("llvmlite").binding
+    features = type(binding.get_host_cpu_features())
+    for name, answer in (
+        ("get_host_cpu_features", features),
+        ("get_process_triple", lambda: triple),
+        ("get_host_cpu_name", lambda: "apple-m1"),
+    ):
+        monkeypatch.setattr(binding, name, answer)
+    machine = jit.host.host.__wrapped__()
+    assert machine == jit.host.Host(triple, "apple-m1", "+neon", 4)
+
+
 def test_code_loaded_once_serves_every_call() -> None:
     sums = np.zeros(1, np.float32)
     kernel = jit.relu.plane_sums(3, False)

@@ -82,3 +82,19 @@ def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(output, values)
     monkeypatch.undo()
     launch(np.random.default_rng(1))
+
+
+@pytest.mark.parametrize(
+    ("triple", "pause"),
+    [
+        ("x86_64-unknown-linux-gnu", "llvm.x86.sse2.pause"),
+        ("aarch64-unknown-linux-gnu", "llvm.aarch64.isb"),
+        ("arm64-apple-darwin23.6.0", "llvm.aarch64.isb"),
+        ("riscv64-unknown-linux-gnu", ""),
+    ],
+)
+def test_threads_that_wait_tell_their_core(triple: str, pause: str) -> None:
+    writer = pytest.importorskip("gpucnn.kernels.jit.dispatch")._Writer
+    machine = jit.host.host()._replace(triple=triple)
+    for module in (writer("serve", machine).serve(), writer("lead", machine).lead()):
+        assert [name for name in module.globals if name.startswith("llvm.")] == ([pause] if pause else [])

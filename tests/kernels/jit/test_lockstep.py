@@ -71,17 +71,14 @@ def test_batches_in_lockstep_give_what_numpy_gives(
 
 @pytest.mark.parametrize("infinite", ["images", "gradient"])
 def test_images_that_are_not_there_meet_no_infinity(infinite: str) -> None:
-    """The last of 24 images stands in for those that would fill the second vector, but its infinities must meet no zero."""
-    window = Window.of(5)
-    arrays = {"images": np.ones((24, 6, 14, 14), np.float32), "gradient": np.ones((24, 16, 10, 10), np.float32)}
+    """The last image stands in for those that would fill the second vector, but its infinities must meet no zero."""
+    machine = jit.host.host()
+    count = machine.lanes + 1
+    arrays = {"images": np.ones((count, 6, 14, 14), np.float32), "gradient": np.ones((count, 16, 10, 10), np.float32)}
     arrays[infinite][-1] = np.inf
-    assert jit.lockstep.pays(sizes(6, 16, 14, window), 24, True, jit.host.host())
-    weight = np.ones((16, 6, 5, 5), np.float32)
-    found = np.empty_like(weight)
-    with jit.use("jit"):
-        conv2d_gradients(
-            arrays["gradient"], arrays["images"], weight, (24, 6, 14, 14), window, 1, None, None, found, None
-        )
+    found = np.empty((1, 16, 6, 5, 5), np.float32)
+    kernel = jit.lockstep.weight_gradient(sizes(6, 16, 14, Window.of(5)), machine)
+    jit.kernel.run(kernel, count, [*arrays.values(), found], [slice(0, count)])
     np.testing.assert_array_equal(found, np.inf)
 
 
