@@ -199,6 +199,16 @@ def test_blocks_get_smaller_until_all_is_done(known: bool) -> None:
     assert found["widths"].tolist() == [0] * 3 + [8] * 8 + [4] * 4 + [2] * 2 + [1] + [0] * 12
 
 
+def test_what_is_apart_is_done_once() -> None:
+    def write(b: Any) -> None:
+        one = b.splat(1.0, 4)
+        (total,) = b.apart([b.pointer("source").load(0, 4)], lambda values: [values[0] + one])
+        b.fence()
+        b.pointer("target").store(total)
+
+    assert run(write, 0, source=floats(4), target=nothing(4))["target"].tolist() == (floats(4) + 1).tolist()
+
+
 @pytest.mark.parametrize("most", [0, -4, 3, 6, 12])
 def test_blocks_of_no_power_of_two_are_refused(most: int) -> None:
     """They would lead beyond the last number, and into memory that is nobody's."""
