@@ -1,7 +1,9 @@
 """The machine that was measured, and the software on it."""
 
 import importlib.metadata
+import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,16 @@ from gpucnn import __version__
 from gpucnn.backend import Device
 from gpucnn.backend.threads import thread_count
 from gpucnn.benchmark import pytorch
+from gpucnn.errors import BenchmarkError
 from gpucnn.kernels import jit
+
+WITHOUT_AVX512 = {
+    "GPUCNN_AVX2": "1",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""Environment variables: ours, and those of PyTorch and the libraries that it computes with."""
 
 
 def describe(device: Device) -> dict[str, str]:
@@ -27,6 +38,19 @@ def describe(device: Device) -> dict[str, str]:
     if device.kind == "cuda":
         found |= {"GPU": _gpu(device), "CuPy": str(device.xp.__version__)}
     return found
+
+
+def without_avx512() -> None:
+    """From here on compute as if the processor had no AVX-512: our compiled loops, and PyTorch, also in new processes.
+
+    Raises BenchmarkError if one of both has looked at the processor already.
+    """
+    early = [] if "torch" not in sys.modules else ["PyTorch"]
+    os.environ.update(WITHOUT_AVX512)
+    if not jit.missing() and jit.host.host().lanes > jit.host.LANES["fma"]:
+        early.append("gpucnn")
+    if early:
+        raise BenchmarkError(f"--avx2 comes too late for {' and '.join(early)}: ask for it in a new process")
 
 
 def _processor() -> str:
@@ -47,7 +71,8 @@ def _blas() -> str:
 def _jit() -> str:
     if problem := jit.missing():
         return f"numpy only: {problem}"
-    return f"numpy, and jit with llvmlite {importlib.metadata.version('llvmlite')}"
+    lanes = jit.host.host().lanes
+    return f"numpy, and jit with llvmlite {importlib.metadata.version('llvmlite')}, {lanes} floats at a time"
 
 
 def _pytorch(device: Device) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gpucnn.backend import choose_device
 from gpucnn.benchmark import malloc, report
-from gpucnn.benchmark.machine import describe
+from gpucnn.benchmark.machine import describe, without_avx512
 from gpucnn.benchmark.suite import Suite
 from gpucnn.benchmark.training_step import MODELS
 from gpucnn.benchmark.ways import ways
@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="without page faults, for either library: freed memory is kept (glibc)",
     )
     parser.add_argument(
+        "--avx2",
+        action="store_true",
+        help="as on a processor without AVX-512, for our compiled loops and PyTorch; NumPy keeps what it has",
+    )
+    parser.add_argument(
         "--seconds", type=rate, default=SECONDS, metavar="S", help="time for each line of the tables (default: 10)"
     )
     parser.add_argument("--json", metavar="FILE", help="write all that was measured to FILE")
@@ -53,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn bench`. Raises BenchmarkError if the libraries do not compute the same."""
+    if options.avx2:
+        without_avx512()
     device = choose_device(options.device).device
     contestants = ways(device, options.cpu)
     if options.json:
@@ -68,7 +75,12 @@ def run(options: argparse.Namespace) -> None:
         tables["operations"] = list(suite.operations(_tell))
         print("\n" + "\n".join(report.result_lines("operation", tables["operations"])))
     if options.json:
-        settings = {"device": str(device), "seconds": options.seconds, "keep_memory": options.keep_memory}
+        settings = {
+            "device": str(device),
+            "seconds": options.seconds,
+            "keep_memory": options.keep_memory,
+            "avx2": options.avx2,
+        }
         Path(options.json).write_text(json.dumps(report.as_json(machine, settings, tables), indent=1) + "\n")
 
 

@@ -34,7 +34,7 @@ def test_a_tiny_run(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "ratios" not in printed.out
 
     found = json.loads((in_tmp_path / "bench.json").read_text())
-    assert found["settings"] == {"device": "cpu", "seconds": 0.001, "keep_memory": False}
+    assert found["settings"] == {"device": "cpu", "seconds": 0.001, "keep_memory": False, "avx2": False}
     (row,) = found["steps"]
     assert row["workload"] == "lenet5 4"
     assert list(row["contestants"]) == ["gpucnn numpy"]

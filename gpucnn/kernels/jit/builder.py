@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 
 from llvmlite import ir
 
+from gpucnn.errors import LaunchError
+
 FLOAT, DOUBLE, INT64, INT32, BIT = ir.FloatType(), ir.DoubleType(), ir.IntType(64), ir.IntType(32), ir.IntType(1)
 PARAMETERS = ("first", "last", "part", "arrays", "scratch")
 """What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
@@ -196,6 +198,10 @@ class Builder:
             address = self._instructions.load(entry, typ=INT64)
         start = self._instructions.inttoptr(address, ir.PointerType())
         return Pointer(self._instructions, start, element, self.lanes)
+
+    def known_late(self, number: int) -> Index:
+        """A number as if it were known at run time alone: a loop that counts from it is one even if it runs only once."""
+        return Index(self._instructions, INT64(number))
 
     def free_size(self) -> Index:
         """The size that arguments have in common whose first size is FREE: it stands in the table after the addresses."""
@@ -411,8 +417,10 @@ class Builder:
     def in_blocks(self, start: Size, stop: Size, most: int, body: Callable[[Size, int], Any]) -> None:
         """body(i, count) over all i from `start` to below `stop`, `most` of them at a time, then half as many, down to 1.
 
-        `most` is a power of two.
+        Raises LaunchError unless `most` is a power of two: others would lead beyond `stop`.
         """
+        if most < 1 or most & (most - 1):
+            raise LaunchError(f"{self.module.name}: blocks must be of a power of two, got {most}; take 1, 2, 4 or 8")
         while most:
             whole = self._whole(start, stop, most)
             self.each(start, whole, most, functools.partial(lambda count, i: body(i, count), most))
@@ -426,6 +434,18 @@ class Builder:
         count = ins.sub(_integer(stop), _integer(start))
         count = ins.select(ins.icmp_signed("<", count, INT64(0)), INT64(0), count)
         return Index(ins, ins.add(_integer(start), ins.and_(count, INT64(-step))))
+
+    def fence(self) -> None:
+        """Nothing that follows is loaded before this place. It is no instruction of the processor's.
+
+        LLVM would load ahead of a long row of multiply-adds, until there are more vectors than registers, and then keep sums
+        on the stack.
+        """
+        self._instructions.fence("acq_rel", "singlethread")
+
+    def apart(self, values: Sequence[Vector], body: Callable[[list[Vector]], Sequence[Vector]]) -> list[Vector]:
+        """body(values), as a loop that runs once: LLVM does not mix its instructions with others."""
+        return self.fold(self.known_late(0), 1, 1, values, lambda _, values: body(values))
 
     def smaller(self, a: Size, b: Size) -> Size:
         """The smaller of two integers."""

@@ -11,6 +11,7 @@ vectors of positions, then stays in registers while all channels and taps are ad
               +--------+--------+     for every channel, for every tap
 """
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ from gpucnn.kernels.jit.kernel import EACH, PARTS, Argument, Kernel
 from gpucnn.kernels.jit.padded import PaddedPlane, each_tap, fill, row_vectors
 
 VECTORS_PER_TILE = 2
+
+FEW_SUMS, FEW_TAPS = 8, 9
+"""A tile of few sums waits for each multiply-add, so LLVM loads ahead for all taps that are written out one by one. Unless they
+are few, too, their rows are a loop."""
 
 
 class Convolution(NamedTuple):
@@ -195,23 +200,30 @@ def convolve_tile(
     row_stride, channel_size = sizes.plane.output_row_floats, sizes.plane.floats
     corner = padded + (y * row_stride + x)
     zero = b.splat(0.0, width)
+    kernel_rows, kernel_columns = sizes.plane.window.kernel
 
     def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
         channel, weights = corner + c * channel_size, weight + c * layout.channel
 
         def add_tap(r: Size, s: Size, sums: list[Vector]) -> list[Vector]:
             offset, place = sizes.plane.tap_offset(r, s), r * layout.row + s * layout.column + layout.first
+            b.fence()
             pixels = [channel.load(row * row_stride + further + offset, width) for row, further in places]
             for k in range(filters):
+                b.fence()
                 factor = weights.spread(place + k * layout.filter, width)
                 for j, vector in enumerate(pixels):
                     sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
             return sums
 
-        return each_tap(b, sizes.plane.window.kernel, sums, add_tap)
+        if len(sums) > FEW_SUMS or len(sizes.taps) <= FEW_TAPS:
+            return each_tap(b, (kernel_rows, kernel_columns), sums, add_tap)
+        return b.fold(0, kernel_rows, 1, sums, lambda r, sums: each_tap(
+            b, (1, kernel_columns), sums, lambda _, s, sums: add_tap(r, s, sums)
+        ))  # fmt: skip
 
     starts = [zero if bias is None else bias.spread(k, width) for k in range(filters)]
-    sums = b.fold(0, sizes.channels, 1, [start for start in starts for _ in places], add_channel)
+    sums = b.fold(b.known_late(0), sizes.channels, 1, [start for start in starts for _ in places], add_channel)
     for k in range(filters):
         for j, (row, further) in enumerate(places):
             value = sums[k * len(places) + j]
@@ -248,6 +260,8 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
     at_once = images_at_once(rows * columns)
     whole = columns // row.width * row.width
     many = kernel_columns // MOST_WRITTEN_OUT * MOST_WRITTEN_OUT
+    masks = int(row.floats > columns)
+    filters_per_tile = machine.filters_per_gradient_tile(kernel_columns, masks)
 
     def write(b: Builder) -> None:
         images, gradient, padded = b.pointer("images"), b.pointer("gradient"), b.pointer("scratch")
@@ -269,7 +283,7 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                 b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
 
             b.each(0, count, 1, lay_out)
-            for first_filter, tile, blocks in filter_blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
+            for first_filter, tile, blocks in filter_blocks(filters, filters_per_tile):
 
                 def one_block(block: Size, first: int = first_filter, tile: int = tile) -> None:
                     skipped = block * tile + first
@@ -307,14 +321,19 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
             offsets = [sizes.plane.tap_offset(0, first_tap + s) for s in range(taps_here)]
 
             def add(line: Pointer, slope_line: Pointer, x: Size, width: int, sums: list[Vector]) -> list[Vector]:
-                vectors = [line.load(offset + x, row.width) for offset in offsets]
-                if width < row.width:  # what lies beyond may be infinite, which times 0 is NaN
-                    inside = b.within(b.count_up(0, 1, row.width), width)
-                    vectors = [inside.select(vector, zero) for vector in vectors]
-                for k in range(tile):
-                    slope = slope_line.load(x + k * rows * row.floats, row.width)
-                    for s, vector in enumerate(vectors):
-                        sums[k * taps_here + s] = b.fma(slope, vector, sums[k * taps_here + s])
+                def pixel(s: int) -> Vector:
+                    vector = line.load(offsets[s] + x, row.width)
+                    if width == row.width:
+                        return vector
+                    # What lies beyond may be infinite, which times 0 is NaN.
+                    return b.within(b.count_up(0, 1, row.width), width).select(vector, zero)
+
+                def slope(k: int) -> Vector:
+                    return slope_line.load(x + k * rows * row.floats, row.width)
+
+                b.fence()
+                hold_pixels = machine.holds((tile + 1) * taps_here + masks)
+                add_products(b, sums, tile, taps_here, range(taps_here), slope, pixel, hold_pixels)
                 return sums
 
             def add_row(line: Pointer, slope_line: Pointer, sums: list[Vector]) -> list[Vector]:
@@ -340,6 +359,37 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
     scratch = at_once * (image_floats + gradient_floats)
     return Kernel("conv2d_weight_gradient", tuple(sizes), gradient_arguments(sizes), write, scratch)
+
+
+def add_products(
+    b: Builder,
+    sums: list[Vector],
+    filters: int,
+    columns: int,
+    taps: Sequence[int],
+    slope: Callable[[int], Vector],
+    pixel: Callable[[int], Vector],
+    hold_pixels: bool,
+) -> None:
+    """sums[filter, tap] += slope(filter) * pixel(tap), of a row of so many columns of taps.
+
+    Either the pixels are loaded first and the slopes in passing, or, if pixels of so many taps do not fit the registers, the
+    other way round.
+    """
+    if hold_pixels:
+        pixels = {s: pixel(s) for s in taps}
+        for k in range(filters):
+            b.fence()
+            one = slope(k)
+            for s, vector in pixels.items():
+                sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
+        return
+    slopes = [slope(k) for k in range(filters)]
+    for s in taps:
+        b.fence()
+        vector = pixel(s)
+        for k, one in enumerate(slopes):
+            sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
 
 
 class _GradientRow(NamedTuple):

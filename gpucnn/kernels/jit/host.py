@@ -1,10 +1,14 @@
 """The processor that code is made for."""
 
 import functools
-from typing import NamedTuple
+import os
+from typing import Any, NamedTuple
 
 LANES = {"avx512f": 16, "fma": 8, "neon": 4}
 """How many floats a vector holds, by the feature of the processor that it takes, the widest first."""
+
+AVX2_VARIABLE = "GPUCNN_AVX2"
+"""Environment variable: 1 for what a processor without AVX-512 would do, in this process and those that it starts."""
 
 
 class Host(NamedTuple):
@@ -23,30 +27,52 @@ class Host(NamedTuple):
         """
         return 4 if self._registers == 16 else 8
 
-    def positions_per_tile(self, filters: int) -> int:
-        """How many positions a tile of so many filters should have, with a vector for each of both."""
-        return max(1, self._registers * 3 // 4 // filters)
+    def holds(self, vectors: int) -> bool:
+        """Whether so many vectors fit the registers, with some to spare for what sums are multiplied by in passing."""
+        return vectors <= self._registers - self._registers // 16
 
-    def filters_per_gradient_tile(self, kernel_columns: int) -> int:
-        """How many filters a tile of the weights' gradient should have: it has a vector for each of them and each column."""
-        return max(1, min(8, (self._registers - 4) // kernel_columns))
+    def positions_per_tile(self, filters: int) -> int:
+        """How many positions a tile of so many filters should have, with a sum for each of both, and pixels to multiply."""
+        most = self._registers * 3 // 4 // filters
+        return max((p for p in range(1, most + 1) if self.holds(p * filters + p)), default=1)
+
+    def filters_per_gradient_tile(self, kernel_columns: int, others: int = 0) -> int:
+        """How many filters a tile of the weights' gradient should have, with a sum for each of them and each column of taps.
+
+        Beside the sums it must hold a vector of each filter or of each column, and so many others.
+        """
+        fitting = (f for f in range(1, 9) if self.holds(f * kernel_columns + min(f, kernel_columns) + others))
+        return max(fitting, default=1)
+
+    def positions_at_once(self, kernel_columns: int) -> int:
+        """How many positions the weights' gradient in lockstep should write out one by one: LLVM mixes up what they need."""
+        return 4 if self._registers == 32 and kernel_columns <= 5 else 2
 
     @property
     def _registers(self) -> int:
         return 16 if self.lanes == LANES["fma"] else 32
 
 
+def take_avx512_away(features: dict[str, Any]) -> None:
+    """Leave a processor that has AVX-512 the features that one without it has."""
+    for name in features:
+        if name.startswith(("avx512", "avx10", "evex512")):
+            features[name] = False
+
+
 @functools.cache
 def host() -> Host | None:
     """This machine's processor, or None where no kernel was ever tried on its kind.
 
-    Raises ImportError without llvmlite.
+    With the environment variable GPUCNN_AVX2=1 one without AVX-512. Raises ImportError without llvmlite.
     """
     from llvmlite import binding
 
     features, triple = binding.get_host_cpu_features(), binding.get_process_triple()
     if triple.startswith(("aarch64", "arm64")):
         features["neon"] = True  # all of them have it; on macOS LLVM cannot tell, and the map is empty
+    if os.environ.get(AVX2_VARIABLE) == "1":
+        take_avx512_away(features)
     for name, lanes in LANES.items():
         if features.get(name) and (name != "avx512f" or features.get("avx512vl")):
             return Host(triple, binding.get_host_cpu_name(), features.flatten(), lanes)

@@ -11,12 +11,13 @@ Taps that lie in the padding are left out, so that nothing is ever multiplied by
 """
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 
 from gpucnn.kernels.jit.builder import LARGEST_CODE, Builder, Pointer, Size, Vector
 from gpucnn.kernels.jit.convolution import (
     Convolution,
     WeightLayout,
+    add_products,
     filter_blocks,
     forward_arguments,
     gradient_arguments,
@@ -28,11 +29,11 @@ from gpucnn.kernels.jit.padded import PaddedPlane, fill, row_vectors
 LAYING_OUT = 0.5
 """What it costs to lay out a number in scratch memory, in multiply-adds of vectors."""
 
+TAPS_AT_ONCE = 5
+"""Taps of a row that are written out one by one: of more, LLVM would mix up what they need."""
+
 LARGEST_SCRATCH = 8 << 20
 """Bytes that a thread may need: with more, `convolution` takes less memory and little more time."""
-
-POSITIONS_AT_ONCE = 4
-"""Positions that the weight's gradient writes out one by one: a loop of a single one would take longer."""
 
 
 def works(sizes: Convolution, machine: Host) -> bool:
@@ -167,17 +168,29 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
                 ))  # fmt: skip
 
             def add_tap_row(pixels: Pointer, factors: Pointer, sums: list[Vector]) -> list[Vector]:
-                for s in range(kernel_columns):
+                if kernel_columns <= TAPS_AT_ONCE:
+                    return add_taps(pixels, factors, range(kernel_columns), sums)
+                for first in range(0, kernel_columns, TAPS_AT_ONCE):
+                    taps = range(first, min(first + TAPS_AT_ONCE, kernel_columns))
+                    sums = b.apart(sums, partial(add_taps, pixels, factors, taps))
+                return sums
+
+            def add_taps(pixels: Pointer, factors: Pointer, taps: range, sums: list[Vector]) -> list[Vector]:
+                loaded: dict[int, Vector] = {}
+                for s in taps:
+                    b.fence()
                     reads = [x * column_stride + s * dilation[1] - left for x in xs]
-                    within = [(j, pixels.load(read * lanes)) for j, read in enumerate(reads) if 0 <= read < width]
+                    loaded = load_columns(pixels, reads, width, loaded)
+                    within = [(j, loaded[read]) for j, read in enumerate(reads) if read in loaded]
                     for k in range(count):
+                        b.fence()
                         factor = factors.spread(k * layout.filter + s * layout.column)
                         for j, vector in within:
                             sums[k * len(xs) + j] = b.fma(vector, factor, sums[k * len(xs) + j])
                 return sums
 
             starts = [zero if shifts is None else shifts.spread(k) for k in range(count)]
-            return b.fold(0, channels, 1, [start for start in starts for _ in xs], add_channel)
+            return b.fold(b.known_late(0), channels, 1, [start for start in starts for _ in xs], add_channel)
 
         b.each(first, last, lanes, some_images)
 
@@ -241,10 +254,12 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
             )))  # fmt: skip
 
         def one_tap_row(channel: Pointer, r: Size, of_filters: Pointer, weights: Pointer, count: int) -> None:
+            hold_pixels = machine.holds((count + 1) * kernel_columns)
+
             def add_row(y: Size, sums: list[Vector]) -> list[Vector]:
                 line = channel + (y * row_stride + (r * dilation[0] - top)) * (width * lanes)
                 slope_line = of_filters + y * (columns * lanes)
-                for x, places, tiles in row_tiles(sizes.plane, POSITIONS_AT_ONCE):
+                for x, places, tiles in row_tiles(sizes.plane, machine.positions_at_once(kernel_columns)):
 
                     def add_tile(further: Size, sums: list[Vector], xs: range = range(x, x + places)) -> list[Vector]:
                         return add(
@@ -255,13 +270,21 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
                 return sums
 
             def add(pixels: Pointer, slope_line: Pointer, xs: range, sums: list[Vector]) -> list[Vector]:
+                loaded: dict[int, Vector] = {}
                 for x in xs:
+                    b.fence()
                     reads = [x * column_stride + s * dilation[1] - left for s in range(kernel_columns)]
-                    vectors = {s: pixels.load(read * lanes) for s, read in enumerate(reads) if 0 <= read < width}
-                    for k in range(count):
-                        slope = slope_line.load((k * positions + x) * lanes)
-                        for s, vector in vectors.items():
-                            sums[k * kernel_columns + s] = b.fma(slope, vector, sums[k * kernel_columns + s])
+                    taps = [s for s, read in enumerate(reads) if 0 <= read < width]
+                    if hold_pixels:
+                        loaded = load_columns(pixels, reads, width, loaded)
+
+                    def pixel(s: int, reads: list[int] = reads, loaded: dict[int, Vector] = loaded) -> Vector:
+                        return loaded.get(reads[s]) or pixels.load(reads[s] * lanes)
+
+                    def slope(k: int, x: int = x) -> Vector:
+                        return slope_line.load((k * positions + x) * lanes)
+
+                    add_products(b, sums, count, kernel_columns, taps, slope, pixel, hold_pixels)
                 return sums
 
             # For output row y, tap row r reads row y * row_stride + shift of the images.
@@ -277,6 +300,12 @@ def weight_gradient(sizes: Convolution, machine: Host) -> Kernel:
 
     scratch = (image_floats + gradient_floats) * lanes
     return Kernel("lockstep_conv2d_weight_gradient", tuple(sizes), gradient_arguments(sizes), write, scratch)
+
+
+def load_columns(pixels: Pointer, columns: list[int], width: int, loaded: dict[int, Vector]) -> dict[int, Vector]:
+    """The pixels of some columns, of those within the image, in place of what is `loaded`, which is taken where it is of use."""
+    within = [column for column in columns if 0 <= column < width]
+    return {column: loaded.get(column) or pixels.load(column * pixels.lanes) for column in within}
 
 
 def turn_over(b: Builder, images: list[Pointer], turned: Pointer, size: int, there: Vector | None = None) -> None:

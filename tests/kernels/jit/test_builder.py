@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpucnn.errors import LaunchError
 from gpucnn.kernels import jit
 from tests.kernels.jit.guarded_memory import Borders
 from tests.kernels.jit.kernel_cases import for_machine, machine_of
@@ -196,6 +197,37 @@ def test_blocks_get_smaller_until_all_is_done(known: bool) -> None:
 
     found = run(write, 0, widths=np.zeros(30, np.float32), bounds=np.array([3, 18], np.int32))
     assert found["widths"].tolist() == [0] * 3 + [8] * 8 + [4] * 4 + [2] * 2 + [1] + [0] * 12
+
+
+def test_what_is_apart_is_done_once() -> None:
+    def write(b: Any) -> None:
+        one = b.splat(1.0, 4)
+        (total,) = b.apart([b.pointer("source").load(0, 4)], lambda values: [values[0] + one])
+        b.fence()
+        b.pointer("target").store(total)
+
+    assert run(write, 0, source=floats(4), target=nothing(4))["target"].tolist() == (floats(4) + 1).tolist()
+
+
+@pytest.mark.parametrize("most", [0, -4, 3, 6, 12])
+def test_blocks_of_no_power_of_two_are_refused(most: int) -> None:
+    """They would lead beyond the last number, and into memory that is nobody's."""
+
+    def write(b: Any) -> None:
+        b.in_blocks(b.index("first"), b.index("last"), most, lambda i, count: None)
+
+    with pytest.raises(LaunchError, match=f": blocks must be of a power of two, got {most}; take 1, 2, 4 or 8$"):
+        run(write, 20)
+
+
+def test_a_tile_of_six_filters_never_runs_linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The segmentation fault that it was: `kernel.run` raises before there is any code."""
+    monkeypatch.setattr(jit.host.Host, "filters_per_tile", 6)
+    machine = jit.host.host()
+    kernel = jit.linear.weight_gradient.__wrapped__(40, 30, True, machine)
+    arrays = [np.ones(shape, np.float32) for shape in ((64, 30), (64, 40), (30, 40), (30,))]
+    with pytest.raises(LaunchError, match="^linear_weight_gradient: blocks must be of a power of two, got 6"):
+        jit.kernel.run(kernel, 30, arrays)
 
 
 @pytest.mark.parametrize(("count", "width"), [(1, 1), (1, 8), (2, 2), (2, 16), (4, 1), (4, 2), (4, 4), (4, 16), (8, 4)])

@@ -48,7 +48,15 @@ def test_what_is_done_in_lockstep(
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(
     "window",
-    [Window.of(5), Window.of(3, 2, 1), Window.of(3, 1, 2, 2), Window.of((1, 4), (1, 3), (0, 2)), Window.of(3, 3)],
+    [
+        Window.of(5),
+        Window.of(3, 2, 1),
+        Window.of(3, 1, 2, 2),
+        Window.of((1, 4), (1, 3), (0, 2)),
+        Window.of(3, 3),
+        Window.of((1, 7), 1, (0, 3)),
+        Window.of((2, 11), 1, (0, 5)),
+    ],
 )
 def test_batches_in_lockstep_give_what_numpy_gives(
     rng: np.random.Generator, window: Window, groups: int, batch: int

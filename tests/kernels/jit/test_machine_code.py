@@ -1,0 +1,112 @@
+"""Sums stay in registers: no hot loop of the nets that are benchmarked stores a vector on the stack, on any processor.
+
+One that is stored between multiply-adds, and loaded again, makes all that follow wait: such a loop ran at half the speed.
+"""
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from gpucnn.geometry import Window
+from gpucnn.kernels import jit
+from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
+from tests.kernels.jit.machine_code import PROCESSORS, innermost_loops, machine_named, target
+
+pytestmark = pytest.mark.usefixtures("needs_llvmlite")
+
+LAYERS = {
+    "first of VGG-mini": (3, 32, 32, Window.of(3, 1, 1)),
+    "second of VGG-mini": (32, 32, 32, Window.of(3, 1, 1)),
+    "last of ResNet-20": (64, 64, 8, Window.of(3, 1, 1)),
+    "stride of ResNet-20": (16, 32, 32, Window.of(3, 2, 1)),
+    "first of SimpleCNN": (1, 8, 28, Window.of(3, 1, 1)),
+    "second of SimpleCNN": (8, 16, 14, Window.of(3, 1, 1)),
+    "first of LeNet-5": (1, 6, 28, Window.of(5, 1, 2)),
+    "second of LeNet-5": (6, 16, 14, Window.of(5)),
+    "seven taps in a row": (8, 16, 28, Window.of((1, 7), 1, (0, 3))),
+}
+"""Channels, filters, rows of the image, and the window. The last is of no net that is benchmarked: on every processor its
+loops once had more vectors stored than held."""
+
+
+def kernels_of(channels: int, filters: int, size: int, window: Window, machine: Any) -> list[Any]:
+    """The kernels that a layer calls on a machine for a batch of 64, in its forward and its backward pass."""
+    images, weight = (
+        np.zeros((64, channels, size, size), np.float32),
+        np.zeros((filters, channels, *window.kernel), np.float32),
+    )
+    gradient = np.zeros((64, filters, *window.output_size((size, size))), np.float32)
+    found: list[Any] = []
+
+    def run(kernel: Any, count: int, arrays: list[np.ndarray], parts: Any) -> None:
+        found.append(kernel)
+        for argument, array in zip(kernel.arguments, arrays, strict=True):
+            if argument.written:
+                array[...] = 0
+
+    with (
+        jit.use("jit"),
+        mock.patch.object(jit.host, "host", return_value=machine),
+        mock.patch.object(jit.kernel, "run", run),
+    ):
+        conv2d(images, weight, None, window, 1)
+        gradients = (np.empty_like(images) if channels > 3 else None, np.empty_like(weight), None)
+        conv2d_gradients(gradient, images, weight, images.shape, window, 1, None, *gradients)
+    return [kernel for kernel in found if "conv2d" in kernel.name]
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_hot_loops_keep_their_sums_in_registers(processor: str) -> None:
+    machine = machine_named(processor)
+    needs_target(machine)
+    kernels = [(name, kernel) for name, layer in LAYERS.items() for kernel in kernels_of(*layer, machine)]
+    kernels += [
+        ("linear", jit.linear.forward(4096, 128, True, True, machine)),
+        ("linear", jit.linear.vectors_gradient(4096, 128, True, machine)),
+        ("linear", jit.linear.weight_gradient(4096, 128, True, machine)),
+    ]
+    spilled = {}
+    for layer, kernel in kernels:
+        loops = innermost_loops(kernel, machine)
+        assert max(loop.multiply_adds for loop in loops) >= 4, f"{layer}, {kernel.name}: no hot loop was found"
+        if found := [f"{len(loop.stack_stores)} for {loop.multiply_adds}" for loop in loops if loop.stack_stores]:
+            spilled[f"{layer}, {kernel.name}"] = found
+    assert spilled == {}
+
+
+def test_a_sum_on_the_stack_is_seen() -> None:
+    """More sums than registers: what the test above looks for, and would not want to overlook."""
+    machine = machine_named("haswell")
+    needs_target(machine)
+
+    def write(b: Any) -> None:
+        x = b.pointer("x")
+        sums = [x.load(k * b.lanes) for k in range(20)]
+        sums = b.fold(0, 100, 1, sums, lambda i, sums: [b.fma(x.load(i), x.load(i + k), s) for k, s in enumerate(sums)])
+        for k, total in enumerate(sums):
+            x.store(total, k * b.lanes)
+
+    (loop,) = innermost_loops(jit.kernel.Kernel("crowded", (), (jit.kernel.Argument("x", (160,)),), write), machine)
+    assert loop.multiply_adds == 20
+    assert loop.stack_stores
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+def test_tiles_fit_the_registers(lanes: int) -> None:
+    """Sums, what they are multiplied by, and one to spare."""
+    machine, registers = jit.host.host()._replace(lanes=lanes), 16 if lanes == 8 else 32
+    for filters in range(1, 9):
+        positions = machine.positions_per_tile(filters)
+        assert filters * positions + positions < registers
+    for columns in range(1, 8):
+        filters = machine.filters_per_gradient_tile(columns)
+        assert filters * columns + min(filters, columns) < registers
+
+
+def needs_target(machine: Any) -> None:
+    try:
+        target(machine)
+    except RuntimeError as error:
+        pytest.skip(f"this llvmlite makes no code for {machine.triple}: {error}")
