@@ -55,10 +55,11 @@ def written_out(sizes: Convolution, gradient: bool, machine: Host) -> int:
     plane, columns, lanes = sizes.plane, sizes.plane.window.kernel[1], machine.lanes
     most = machine.filters_per_gradient_tile(columns) if gradient else machine.filters_per_tile
     blocks = filter_blocks(sizes.filters, most)
+    at_once = machine.positions_at_once(columns)
     total = 2 * (len(blocks) + 1) * lanes * (lanes.bit_length() + 3)  # to turn over and back
     for _, count, _ in blocks:
         total += 24 * count * columns if gradient else 0  # to add up the numbers of the sums
-        for x, places, _ in row_tiles(plane, POSITIONS_AT_ONCE if gradient else machine.positions_per_tile(count)):
+        for x, places, _ in row_tiles(plane, at_once if gradient else machine.positions_per_tile(count)):
             within = plane.reads_within(1, range(x, x + places))
             of_filter = 2 * places if gradient else 4 * columns + 8 * places
             total += within * (2 + count) + count * of_filter
