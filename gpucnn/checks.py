@@ -3,8 +3,6 @@
 import difflib
 import math
 import os
-import reprlib
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.text import MOST_AXES, shape_text, value_text
 
 Pair: TypeAlias = tuple[int, int]
 IntOrPair: TypeAlias = int | Sequence[int]
@@ -26,14 +25,6 @@ LARGEST_FLOAT = 8
 
 MOST_ELEMENTS = 1 << 59
 """Arrays are smaller, as their bytes are counted in 63 bits."""
-
-MOST_AXES = 64
-"""The most axes that NumPy's arrays have."""
-
-UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, surrogates, and separators of lines and paragraphs."""
-REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They turn the order of all that follows them in a line. The marks that names in Arabic or Hebrew use are not among them."""
 
 LONGEST_NAME = 60
 """Characters of an unknown name that are compared with known ones."""
@@ -194,46 +185,3 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def _bare(name: str) -> str:
     return "".join(letter for letter in name[:LONGEST_NAME].lower() if letter not in "-_ ")
-
-
-def shape_text(shape: Sequence[object]) -> str:
-    """A shape as messages print it: (32, 1, 28, 28), or (N, 6, H, W) where names stand for free sizes."""
-    if len(shape) > MOST_AXES:
-        return f"a shape of {len(shape):,} axes"
-    return (
-        f"({', '.join(size if isinstance(size, str) else value_text(size) for size in shape)}{',' * (len(shape) == 1)})"
-    )
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
-
-
-def value_text(value: object) -> str:
-    """A value as messages print it, in a line: an array by its shape and dtype, anything else by its repr, cut short."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape and dtype is not None:
-        return f"an array {shape_text(shape)} of {dtype}"
-    try:
-        return " ".join(_SHORT.repr(value).split())
-    except Exception:  # a repr that fails, or an int of more digits than Python prints
-        return f"a value of type {type(value).__name__}"
-
-
-def is_printed(letter: str) -> bool:
-    """Whether a character does no more than stand in its line, in any script: joiners and odd spaces do no more."""
-    return letter.isprintable() or (unicodedata.category(letter) not in UNPRINTABLE and letter not in REORDERING)
-
-
-def printed(text: str) -> str:
-    r"""`text` with escapes such as \x1b in place of what would do something to a terminal, or cannot be written to it."""
-    if text.isprintable():
-        return text
-    return "".join(letter if is_printed(letter) else letter.encode("unicode_escape").decode("ascii") for letter in text)
-
-
-def names_text(names: Sequence[str], most: int = 10) -> str:
-    """Names as messages print them: a, b, c and 997 more."""
-    left = len(names) - most
-    return ", ".join(map(printed, names)) if left <= 1 else f"{', '.join(map(printed, names[:most]))} and {left:,} more"

@@ -10,19 +10,9 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias, cast
 
-from gpucnn.checks import (
-    IntOrPair,
-    Pair,
-    Shape,
-    as_flag,
-    as_items,
-    as_pair,
-    check_shape,
-    is_int,
-    shape_text,
-    value_text,
-)
+from gpucnn.checks import IntOrPair, Pair, Shape, as_flag, as_items, as_pair, check_shape, is_int
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.text import shape_text, value_text
 
 Padding: TypeAlias = IntOrPair | str | Sequence[Pair]
 """An int, (height, width), ((top, bottom), (left, right)), "same" or "valid"."""

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpucnn.checks import as_count, as_pair, shape_text
+from gpucnn.checks import as_count, as_pair
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.geometry import Window, conv2d_shape, linear_shape, pool2d_shape
+from gpucnn.text import shape_text
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 windows = st.builds(

@@ -9,11 +9,18 @@ import gpucnn
 
 ROOT = Path(gpucnn.__file__).parent
 LEVELS = {
-    "errors": 0, "checks": 0, "geometry": 0, "regular_file": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
+    "errors": 0, "text": 0, "checks": 0, "geometry": 0, "regular_file": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
     "data": 5, "models": 6, "training": 7, "benchmark": 8, "testing": 8,
     "cli": 9,
 }  # fmt: skip
-SAME_LEVEL = {("checks", "errors"), ("geometry", "errors"), ("geometry", "checks"), ("optim", "layers")}
+SAME_LEVEL = {
+    ("checks", "errors"),
+    ("checks", "text"),
+    ("geometry", "text"),
+    ("geometry", "errors"),
+    ("geometry", "checks"),
+    ("optim", "layers"),
+}
 OPTIONAL = {
     "cupy",
     "llvmlite",

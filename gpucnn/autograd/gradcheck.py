@@ -8,8 +8,8 @@ from gpucnn.autograd.grad_mode import no_grad
 from gpucnn.autograd.placement import on_their_device
 from gpucnn.autograd.tensor import Tensor
 from gpucnn.backend import Array, generator, to_host, xp_of
-from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError, DTypeError, GradientError
+from gpucnn.text import value_text
 
 
 @on_their_device

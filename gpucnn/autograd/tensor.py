@@ -19,8 +19,9 @@ from gpucnn.backend import (
     to_host,
     xp_of,
 )
-from gpucnn.checks import Shape, as_flag, shape_text
+from gpucnn.checks import Shape, as_flag
 from gpucnn.errors import DTypeError, GradientError, ShapeError
+from gpucnn.text import shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.operators`, which lies above this package, fills it."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend import cuda
-from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError, DeviceError
+from gpucnn.text import value_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ import hashlib
 
 import numpy as np
 
-from gpucnn.checks import is_int, value_text
+from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 
 def generator(seed: int, purpose: str, *counters: int) -> "np.random.Generator":

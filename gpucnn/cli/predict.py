@@ -15,7 +15,6 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import no_grad
 from gpucnn.backend import Choice, choose_device, to_host
-from gpucnn.checks import printed
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import TrainedRun, load_run
@@ -26,6 +25,7 @@ from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_imag
 from gpucnn.data.ink import is_dark_on_light
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
+from gpucnn.text import printed
 from gpucnn.training.memory import in_parts
 from gpucnn.training.text_table import columns, padded
 

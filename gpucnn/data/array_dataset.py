@@ -7,9 +7,10 @@ from typing import Self
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device
-from gpucnn.checks import as_count, as_function, labels_fix, shape_text, value_text
+from gpucnn.checks import as_count, as_function, labels_fix
 from gpucnn.data.dataset import Batch
 from gpucnn.errors import DataError
+from gpucnn.text import shape_text, value_text
 
 
 class ArrayDataset:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from gpucnn.checks import as_path, matching, nearest, value_text
+from gpucnn.checks import as_path, matching, nearest
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
@@ -20,6 +20,7 @@ from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.split import split
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 FOLDER = "folder"
 """The name of the data set that is a folder of images, see `ImageFolder`."""

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.checks import as_path, value_text
+from gpucnn.checks import as_path
 from gpucnn.data.layout import Arrays, Form, read_first
 from gpucnn.data.plain_pickle import read_pickle
 from gpucnn.errors import ArgumentError, DataError
+from gpucnn.text import value_text
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FINE_NAMES = (

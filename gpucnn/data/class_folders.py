@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpucnn.checks import is_printed, names_text
 from gpucnn.data.folder_parts import LAYOUTS, parts_among
 from gpucnn.data.image_listing import Entry, entries
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
+from gpucnn.text import is_printed, names_text
 
 
 def class_folders(

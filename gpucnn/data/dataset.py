@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from gpucnn.backend import Array, Device
-from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 MEMBERS = ("__len__", "__getitem__", "labels", "num_classes", "device")
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpucnn.backend import to_host
-from gpucnn.checks import names_text
 from gpucnn.data.dataset import Dataset
 from gpucnn.data.folder_parts import Parts, part_of
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_listing import left_out_text
+from gpucnn.text import names_text
 
 
 def notes_on_parts(parts: Parts, images: Sequence[ImageFolder]) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpucnn.checks import names_text
 from gpucnn.data.image_listing import BESIDE, Entry, cannot_be_listed, entries
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
+from gpucnn.text import names_text
 
 NAMES = {
     "train": ("train", "training"),

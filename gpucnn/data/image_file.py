@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpucnn.checks import as_path, shape_text, value_text
+from gpucnn.checks import as_path
 from gpucnn.data.image_kind import reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.ink import has_dark_ink
@@ -18,6 +18,7 @@ from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.regular_file import read_regular
+from gpucnn.text import shape_text, value_text
 
 if TYPE_CHECKING:
     from PIL import Image

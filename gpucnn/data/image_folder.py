@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, to_device, to_host
-from gpucnn.checks import as_count, as_function, as_path, is_int, names_text, value_text
+from gpucnn.checks import as_count, as_function, as_path, is_int
 from gpucnn.data.class_folders import class_folders
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.folder_parts import LAYOUTS, parts_among
@@ -22,6 +22,7 @@ from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.regular_file import TimedCalls
+from gpucnn.text import names_text, value_text
 
 CHANNELS = {"rgb": 3, "grey": 1}
 CACHE_BYTES = 1 << 30

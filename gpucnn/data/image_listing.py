@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from gpucnn.checks import is_printed
 from gpucnn.data.image_kind import NOT_READ, suffixes
 from gpucnn.errors import DataError
 from gpucnn.regular_file import KINDS, TimedCalls
+from gpucnn.text import is_printed
 
 SYSTEM = ("$RECYCLE.BIN", "@eaDir", "__MACOSX", "desktop.ini", "lost+found", "System Volume Information", "Thumbs.db")
 """What operating systems and drives put into folders, some of it small pictures of the images there."""

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import current, generator, to_device
-from gpucnn.checks import LARGEST, as_count, as_flag, as_function, is_int, value_text
+from gpucnn.checks import LARGEST, as_count, as_flag, as_function, is_int
 from gpucnn.data.augment import Augment, Mix
 from gpucnn.data.dataset import Batch, Dataset, check_dataset
 from gpucnn.data.prefetch import prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 NAMED_SAMPLES = 16
 """So many samples of a batch are named in the note to an error."""

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpucnn.checks import as_path, shape_text
+from gpucnn.checks import as_path
 from gpucnn.data.idx import LARGEST_DEFLATE_RATIO
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError, LibraryError
+from gpucnn.text import shape_text
 
 _HEADER, _TAG = 128, 8
 _COMPRESSED, _MATRIX = 15, 14

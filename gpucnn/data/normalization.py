@@ -6,8 +6,9 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import is_finite, value_text
+from gpucnn.checks import is_finite
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 Normalization: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation, one of each a channel."""

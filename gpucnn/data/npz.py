@@ -10,10 +10,11 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from gpucnn.checks import as_path, shape_text
+from gpucnn.checks import as_path
 from gpucnn.data.idx import LARGEST_DEFLATE_RATIO
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
+from gpucnn.text import shape_text
 
 
 def read_npy(stream: BinaryIO, most_bytes: int, name: str) -> np.ndarray:

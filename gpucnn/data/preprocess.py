@@ -7,10 +7,11 @@ import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_count, shape_text, value_text
+from gpucnn.checks import as_count
 from gpucnn.data.normalization import as_normalization, normalize
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.geometry import images_fix
+from gpucnn.text import shape_text, value_text
 
 
 @dataclass(frozen=True, slots=True)

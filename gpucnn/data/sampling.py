@@ -3,9 +3,10 @@
 import numpy as np
 
 from gpucnn.backend import Array, as_array, generator, to_host
-from gpucnn.checks import as_count, labels_fix, shape_text
+from gpucnn.checks import as_count, labels_fix
 from gpucnn.data.dataset import Dataset
 from gpucnn.errors import ArgumentError
+from gpucnn.text import shape_text
 
 
 def class_weights(labels: Array, num_classes: int | None = None) -> np.ndarray:

@@ -3,9 +3,10 @@
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, random_words, to_device
-from gpucnn.checks import labels_fix, shape_text, value_text
+from gpucnn.checks import labels_fix
 from gpucnn.data.dataset import Batch, Dataset, check_dataset
 from gpucnn.errors import ArgumentError
+from gpucnn.text import shape_text, value_text
 
 
 class Subset:

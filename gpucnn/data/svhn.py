@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gpucnn.checks import shape_text
 from gpucnn.data.layout import Arrays, Form, read_first
 from gpucnn.data.mat import read_mat
 from gpucnn.errors import DataError
+from gpucnn.text import shape_text
 
 FILES = ("train_32x32.mat", "test_32x32.mat")
 IMAGE_SIZE = 32

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Shape, as_items, is_finite, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_items, is_finite, is_int
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.kernels import bias_relu
 from gpucnn.kernels import log_softmax as kernel
 from gpucnn.kernels.masked import masked
+from gpucnn.text import shape_text, value_text
 
 
 @operation

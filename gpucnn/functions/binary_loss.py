@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from gpucnn.autograd import Operand, Tensor, as_operand, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, is_finite, shape_text, value_text
+from gpucnn.checks import as_number, is_finite
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.reduction import check_elements, check_reduction, loss_pair, reduce_losses
+from gpucnn.text import shape_text, value_text
 
 
 @operation

@@ -5,8 +5,9 @@ from itertools import zip_longest
 
 from gpucnn.autograd import Operand, Tensor, as_operands
 from gpucnn.backend import Array
-from gpucnn.checks import Shape, as_items, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_items, is_int
 from gpucnn.errors import DTypeError, ShapeError
+from gpucnn.text import shape_text, value_text
 
 
 def broadcastable(owner: str, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,10 @@
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Shape, as_flag, as_number, shape_text
+from gpucnn.checks import Shape, as_flag, as_number
 from gpucnn.errors import ShapeError
 from gpucnn.kernels.dropout import dropout as drop
+from gpucnn.text import shape_text
 
 
 @operation

@@ -7,10 +7,11 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
-from gpucnn.checks import Shape, is_int, shape_text, value_text
+from gpucnn.checks import Shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.broadcasting import check_broadcast
 from gpucnn.kernels.masked import masked
+from gpucnn.text import shape_text, value_text
 
 
 @operation

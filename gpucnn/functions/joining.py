@@ -6,10 +6,11 @@ from typing import cast
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_items, is_int, shape_text, value_text
+from gpucnn.checks import as_items, is_int
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes
 from gpucnn.functions.indexing import take_view
+from gpucnn.text import shape_text, value_text
 
 
 @operation

@@ -4,11 +4,11 @@ import math
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
 from gpucnn.backend import Array
-from gpucnn.checks import shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import linear_shape
 from gpucnn.kernels import linear as kernel
+from gpucnn.text import shape_text
 
 
 @operation

@@ -11,13 +11,14 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, converted, device_of, to_device, xp_of
-from gpucnn.checks import Shape, as_flag, as_number, is_int, labels_fix, shape_text, value_text
+from gpucnn.checks import Shape, as_flag, as_number, is_int, labels_fix
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import log_softmax
 from gpucnn.functions.reduction import REDUCTIONS, check_elements, check_reduction, loss_pair, reduce_losses
 from gpucnn.functions.shape import reshape, transpose
 from gpucnn.kernels import cross_entropy as kernel
 from gpucnn.kernels.cross_entropy import Targets
+from gpucnn.text import shape_text, value_text
 
 
 @operation

@@ -12,22 +12,12 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, xp_of
-from gpucnn.checks import (
-    MOST_AXES,
-    Shape,
-    as_count,
-    as_flag,
-    as_items,
-    as_number,
-    is_finite,
-    is_int,
-    shape_text,
-    value_text,
-)
+from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, is_finite, is_int
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.functions.activation import as_finite, check_activation
 from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
+from gpucnn.text import MOST_AXES, shape_text, value_text
 
 
 @operation

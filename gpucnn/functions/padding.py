@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import LARGEST, Pair, Shape, is_int, is_real, shape_text, value_text
+from gpucnn.checks import LARGEST, Pair, Shape, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.text import shape_text, value_text
 
 MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 """PyTorch's names of the ways to pad, and NumPy's."""

@@ -4,10 +4,10 @@ import numpy as np
 
 from gpucnn.autograd import operation
 from gpucnn.backend import Array, as_array, xp_of
-from gpucnn.checks import shape_text
 from gpucnn.errors import ShapeError
 from gpucnn.functions.conv import conv2d
 from gpucnn.functions.pooling import max_pool2d
+from gpucnn.text import shape_text
 
 
 @operation

@@ -7,21 +7,11 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, operation, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
-from gpucnn.checks import (
-    LARGEST,
-    IntOrPair,
-    Pair,
-    Shape,
-    as_flag,
-    as_items,
-    check_shape,
-    is_int,
-    shape_text,
-    value_text,
-)
+from gpucnn.checks import LARGEST, IntOrPair, Pair, Shape, as_flag, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.geometry import Padding, Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
+from gpucnn.text import shape_text, value_text
 
 LARGEST_PLANE = 1 << 31
 

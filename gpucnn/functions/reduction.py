@@ -6,8 +6,9 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_choice, shape_text
+from gpucnn.checks import as_choice
 from gpucnn.errors import ShapeError
+from gpucnn.text import shape_text
 
 REDUCTIONS = ("mean", "sum", "none")
 

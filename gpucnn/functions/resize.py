@@ -8,20 +8,11 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array
-from gpucnn.checks import (
-    LARGEST,
-    Shape,
-    as_count,
-    as_flag,
-    as_items,
-    as_pair,
-    is_finite,
-    shape_text,
-    value_text,
-)
+from gpucnn.checks import LARGEST, Shape, as_count, as_flag, as_items, as_pair, is_finite
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions import resampling
 from gpucnn.functions.resampling import Taps
+from gpucnn.text import shape_text, value_text
 
 AXES = {"nearest": (1, 2), "nearest-exact": (1, 2), "area": (1, 2), "linear": (1,), "bilinear": (2,), "bicubic": (2,)}
 """How many axes of positions each mode takes."""

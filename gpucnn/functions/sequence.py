@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation
 from gpucnn.backend import as_array
-from gpucnn.checks import LARGEST, Shape, as_count, as_flag, as_items, is_int, shape_text, value_text
+from gpucnn.checks import LARGEST, Shape, as_count, as_flag, as_items, is_int
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
 from gpucnn.functions.pooling import (
@@ -20,6 +20,7 @@ from gpucnn.functions.pooling import (
 )
 from gpucnn.functions.shape import expand_dims, squeeze
 from gpucnn.geometry import Window, as_groups, conv1d_shape, pool1d_shape
+from gpucnn.text import shape_text, value_text
 
 Size: TypeAlias = int | Sequence[int]
 """An int, also as the only one of a sequence."""

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
-from gpucnn.checks import as_items, check_shape, is_int, shape_text, value_text
+from gpucnn.checks import as_items, check_shape, is_int
 from gpucnn.errors import ShapeError
 from gpucnn.functions.broadcasting import as_axes
+from gpucnn.text import shape_text, value_text
 
 
 @operation

@@ -8,11 +8,11 @@ import math
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import as_finite
 from gpucnn.kernels.erf import erf
 from gpucnn.kernels.masked import masked
+from gpucnn.text import value_text
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946

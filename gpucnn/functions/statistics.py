@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_flag, is_real, shape_text, value_text
+from gpucnn.checks import as_flag, is_real
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
 from gpucnn.kernels.masked import masked
+from gpucnn.text import shape_text, value_text
 
 
 @operation

@@ -5,13 +5,13 @@ from typing import Any
 
 from gpucnn.autograd import Tensor, enable_grad, grad_enabled, no_grad, record
 from gpucnn.backend import Array
-from gpucnn.checks import value_text
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.observe import unobserved
 from gpucnn.layers.trace import current_calls
 from gpucnn.layers.undeclared import telling_of_undeclared_state
+from gpucnn.text import value_text
 
 
 class Checkpoint(Layer):

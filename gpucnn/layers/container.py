@@ -5,7 +5,6 @@ from typing import Any, Self, overload
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
-from gpucnn.checks import shape_text, value_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers.activation import ReLU
 from gpucnn.layers.conv import Conv2d
@@ -14,6 +13,7 @@ from gpucnn.layers.linear import Linear
 from gpucnn.layers.normalization import BatchNorm2d
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.trace import current_calls
+from gpucnn.text import shape_text, value_text
 
 TAKE_RELU = (Conv2d.forward, Linear.forward, BatchNorm2d.forward)
 """The forward methods that compute a ReLU along with their own, if they are given activation="relu"."""

@@ -5,9 +5,10 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
-from gpucnn.checks import Shape, as_number, is_int, value_text
+from gpucnn.checks import Shape, as_number, is_int
 from gpucnn.errors import StateError
 from gpucnn.layers.layer import Layer
+from gpucnn.text import value_text
 
 
 class Dropout(Layer):

@@ -5,9 +5,10 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, shape_text
+from gpucnn.checks import Shape
 from gpucnn.errors import ShapeError
 from gpucnn.layers.layer import Layer
+from gpucnn.text import shape_text
 
 
 class Flatten(Layer):

@@ -11,9 +11,10 @@ import math
 
 import numpy as np
 
-from gpucnn.checks import Shape, shape_text, value_text
+from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers.parameter import Initializer
+from gpucnn.text import shape_text, value_text
 
 TRUNCATED_STANDARD_DEVIATION = 0.02
 TRUNCATED_AT = 2.0

@@ -12,7 +12,7 @@ from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
 from gpucnn.backend import Array, Device, as_array, beside, choose_device, current, device_of, to_host
 from gpucnn.backend.memory import is_out_of_memory
-from gpucnn.checks import Shape, as_dtype, as_flag, check_shape, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_dtype, as_flag, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.finite import not_finite, refuse_not_finite
@@ -23,6 +23,7 @@ from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
 from gpucnn.layers.unregistered import LISTS, first_unregistered
+from gpucnn.text import shape_text, value_text
 
 IGNORED_STATE = "num_batches_tracked"
 """A counter of PyTorch's batch norms, which its momentum makes no use of: state from there loads without it."""

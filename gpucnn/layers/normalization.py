@@ -5,7 +5,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, shape_text
+from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.normalization import as_eps
 from gpucnn.geometry import images_fix
@@ -13,6 +13,7 @@ from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.initialization import ones, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
+from gpucnn.text import shape_text
 
 
 class _BatchNorm(Layer):

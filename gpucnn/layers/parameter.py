@@ -8,8 +8,9 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
 from gpucnn.backend import Array, Device, as_array, beside, converted, device_of, generator, memory, to_device
-from gpucnn.checks import Shape, as_dtype, as_function, as_items, check_shape, is_int, shape_text, value_text
+from gpucnn.checks import Shape, as_dtype, as_function, as_items, check_shape, is_int
 from gpucnn.errors import DeviceError, DTypeError, ShapeError
+from gpucnn.text import shape_text, value_text
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gpucnn.checks import Shape, as_count, matching, nearest, value_text
+from gpucnn.checks import Shape, as_count, matching, nearest
 from gpucnn.errors import ArgumentError
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
@@ -30,6 +30,7 @@ from gpucnn.models.vgg import VGG16 as VGG16
 from gpucnn.models.vgg import VGG16BN as VGG16BN
 from gpucnn.models.vgg_mini import VGGMini as VGGMini
 from gpucnn.models.wide_resnet import WideResNet16x4 as WideResNet16x4
+from gpucnn.text import value_text
 
 _BY_NAME: dict[str, Any] = {
     "lenet5": LeNet5,

@@ -9,11 +9,11 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import shape_text
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.geometry import check_images
 from gpucnn.layers import BatchNorm2d, Conv2d, ConvTranspose2d, Layer, MaxPool2d, ReLU, Sequential
 from gpucnn.models.image_model import ImageModel
+from gpucnn.text import shape_text
 
 MULTIPLE = 8
 """Image sizes are halved three times and doubled again."""

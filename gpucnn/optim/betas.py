@@ -1,7 +1,8 @@
 """The two shares of what was remembered that moment estimates keep at every step."""
 
-from gpucnn.checks import as_number, value_text
+from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 
 def as_betas(betas: tuple[float, float], owner: str) -> tuple[float, float]:

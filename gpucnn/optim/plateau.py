@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from gpucnn.checks import as_number, is_finite, is_int, value_text
+from gpucnn.checks import as_number, is_finite, is_int
 from gpucnn.errors import ArgumentError, StateError
+from gpucnn.text import value_text
 
 
 class ReduceOnPlateau:

@@ -10,8 +10,9 @@ from itertools import pairwise
 from numbers import Real
 from typing import TypeAlias
 
-from gpucnn.checks import as_count, as_number, is_int, value_text
+from gpucnn.checks import as_count, as_number, is_int
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 Schedule: TypeAlias = Callable[[int], float]
 

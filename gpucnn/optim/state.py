@@ -6,8 +6,9 @@ import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import as_array, to_host
-from gpucnn.checks import Shape, shape_text
+from gpucnn.checks import Shape
 from gpucnn.errors import DTypeError, StateError
+from gpucnn.text import shape_text
 
 
 def as_floats(key: str, value: Any, shape: Shape) -> np.ndarray:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array, current, to_device, to_host
-from gpucnn.checks import as_number, value_text
+from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer, Parameter
 from gpucnn.optim.state import as_floats, as_integers, as_steps
+from gpucnn.text import value_text
 
 UPDATES = "average/updates"
 """The key of the number of updates; a parameter's path has no slash."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.checks import as_count, is_int, value_text
+from gpucnn.checks import as_count, is_int
 from gpucnn.errors import ArgumentError, Terminated
+from gpucnn.text import value_text
 from gpucnn.training.callback import Callback
 from gpucnn.training.run_folder import RunFolder
 from gpucnn.training.shell import quoted

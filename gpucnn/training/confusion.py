@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpucnn.backend import Array, to_host
-from gpucnn.checks import as_items, labels_fix, shape_text, value_text
+from gpucnn.checks import as_items, labels_fix
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.text import shape_text, value_text
 from gpucnn.training.text_table import columns, shown, text_table
 
 NAME_WIDTH = 20

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpucnn.checks import names_text
 from gpucnn.data import Dataset, ImageFolder, Splits, Subset
 from gpucnn.data.catalog import Part
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.errors import RunError
+from gpucnn.text import names_text
 from gpucnn.training.image_list import LEARNED, ImageList, file_names, files_in, fingerprints
 from gpucnn.training.prepare import by_place
 

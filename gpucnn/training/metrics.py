@@ -7,8 +7,9 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, on_their_device
 from gpucnn.backend import Array, Device, device_of, to_device, to_host
-from gpucnn.checks import labels_fix, shape_text
+from gpucnn.checks import labels_fix
 from gpucnn.errors import ShapeError, StateError
+from gpucnn.text import shape_text
 
 
 class Scores(NamedTuple):

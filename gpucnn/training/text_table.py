@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 
-from gpucnn.checks import printed
+from gpucnn.text import printed
 
 GAP = "  "
 WIDENS, JOINER = "\N{VARIATION SELECTOR-16}", "\N{ZERO WIDTH JOINER}"

@@ -4,8 +4,9 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, on_their_device
 from gpucnn.backend import Array, as_array, xp_of
-from gpucnn.checks import as_count, labels_fix, shape_text
+from gpucnn.checks import as_count, labels_fix
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.text import shape_text
 
 
 @on_their_device

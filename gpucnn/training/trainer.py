@@ -11,7 +11,7 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
-from gpucnn.checks import as_count, as_function, as_number, value_text
+from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.layers import Layer
@@ -25,6 +25,7 @@ from gpucnn.optim import (
     clip_gradient_norm,
     clip_gradient_value,
 )
+from gpucnn.text import value_text
 from gpucnn.training import trainer_state
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.evaluate import evaluate

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend import own_package
-from gpucnn.checks import as_count, shape_text
+from gpucnn.checks import as_count
 from gpucnn.errors import ArgumentError, RunError
+from gpucnn.text import shape_text
 from gpucnn.training.callback import Callback
 from gpucnn.training.checkpoint import Checkpoint
 from gpucnn.training.prepare import PreparedRun, prepare

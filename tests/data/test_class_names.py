@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpucnn.checks import is_printed, names_text, printed
 from gpucnn.cli.main import main
 from gpucnn.data import ImageFolder
 from gpucnn.errors import DataError
+from gpucnn.text import is_printed, names_text, printed
 from gpucnn.training.text_table import columns
 from tests.data.image_files import save, write_two_classes
 

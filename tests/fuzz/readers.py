@@ -18,7 +18,6 @@ from scipy.io import savemat
 
 from gpucnn import models
 from gpucnn.backend import Device
-from gpucnn.checks import is_printed
 from gpucnn.cli.runs import as_json, lines
 from gpucnn.cli.trained_run import load_run
 from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
@@ -27,6 +26,7 @@ from gpucnn.data.mnist import find_mnist
 from gpucnn.data.svhn import read_svhn
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.optim import ReduceOnPlateau
+from gpucnn.text import is_printed
 from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
 from gpucnn.training.checkpoint import _checksum
 from tests.data.idx_files import idx

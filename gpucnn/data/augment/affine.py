@@ -7,10 +7,11 @@ import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, is_finite, value_text
+from gpucnn.checks import as_number, is_finite
 from gpucnn.data.augment.draws import between, check_floats, draws
 from gpucnn.data.augment.places import flat_places
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 Range: TypeAlias = tuple[float, float]
 """From the first to the second."""

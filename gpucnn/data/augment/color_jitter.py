@@ -4,10 +4,11 @@ import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, shape_text
+from gpucnn.checks import as_number
 from gpucnn.data.augment.draws import between, check_floats, draws
 from gpucnn.data.normalization import as_normalization, denormalize, normalize
 from gpucnn.errors import ShapeError
+from gpucnn.text import shape_text
 
 _LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue add to brightness: ITU-R Recommendation BT.601."""

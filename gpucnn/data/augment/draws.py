@@ -3,8 +3,8 @@
 import numpy as np
 
 from gpucnn.backend import Array, uniforms
-from gpucnn.checks import shape_text
 from gpucnn.errors import DTypeError, ShapeError
+from gpucnn.text import shape_text
 
 
 def draws(owner: str, images: Array, indices: np.ndarray, seed: int, epoch: int, count: int) -> np.ndarray:

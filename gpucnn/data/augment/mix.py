@@ -6,8 +6,9 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_count, as_number, labels_fix, shape_text, value_text
+from gpucnn.checks import as_count, as_number, labels_fix
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.text import shape_text, value_text
 
 Mix: TypeAlias = Callable[[Array, Array, np.ndarray, int, int, int], tuple[Array, Array]]
 """From images (B, C, H, W) and labels (B,) on any device, their indices (B,) in the data set, seed, epoch and the number

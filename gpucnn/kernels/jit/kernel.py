@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend.threads import Parts, cut
-from gpucnn.checks import Shape, shape_text
+from gpucnn.checks import Shape
 from gpucnn.errors import LaunchError
 from gpucnn.kernels.jit.builder import PARAMETERS, Builder
 from gpucnn.kernels.jit.compiler import compiled
 from gpucnn.kernels.jit.dispatch import dispatcher
 from gpucnn.kernels.workspace import workspace
+from gpucnn.text import shape_text
 
 EACH, PARTS, FREE = -1, -2, -3
 """An argument's first size: as many as the call has items, or parts, or any, but the same in all arguments that have it."""

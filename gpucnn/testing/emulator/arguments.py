@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.checks import is_int, shape_text
+from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
+from gpucnn.text import shape_text
 
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_BLOCK = (1024, 1024, 64)
