@@ -45,6 +45,8 @@ def is_finite(value: object) -> bool:
 
 def as_flag(value: bool, name: str) -> bool:
     """`value` as a bool; ArgumentError, which calls it `name`, if it is neither a bool, NumPy's too, nor 0 or 1."""
+    if value is True or value is False:  # the usual case, at once
+        return value
     if not isinstance(value, bool | np.bool_ | Integral) or value not in (0, 1):
         raise ArgumentError(f"{name} must be True or False, got {value_text(value)}")
     return bool(value)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from gpucnn.autograd.placement import on_their_device
-from gpucnn.backend import memory
+from gpucnn.backend import cuda, memory
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -18,7 +18,7 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     @functools.wraps(function)
     def called(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
         try:
-            return placed(*args, **options)
+            return function(*args, **options) if cuda.loaded() is None else placed(*args, **options)
         except MemoryError as error:
             raise memory.named(function.__name__, error) from error.__cause__ or error
 
