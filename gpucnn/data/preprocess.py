@@ -64,6 +64,8 @@ class Preprocess:
         DataError for images of another dtype, which tells how to come by bytes or do without, and of other channels or size.
         """
         expected = (self.channels, self.native_size, self.native_size)
+        if not hasattr(images, "dtype"):
+            raise DataError(f"expected raw images {shape_text(('N', *expected))}, an array, got {value_text(images)}")
         if images.ndim != 4 or images.shape[1:] != expected:
             fix = images_fix(images.shape, self.channels)
             raise DataError(

@@ -1,8 +1,9 @@
 """What a forward pass needs and changes, beside inputs and parameters."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,23 @@ PLAIN = (int, float, str, np.integer, np.floating, np.bool_, type(None))
 """What an attribute must be for its value to be saved by itself; a bool is an int."""
 
 
+def is_plain(value: Any) -> bool:
+    """Whether a value can be saved by itself: one of PLAIN, or a tuple of such."""
+    return isinstance(value, PLAIN) or (isinstance(value, tuple) and all(map(is_plain, value)))
+
+
+def as_json(value: Any) -> Any:
+    """A plain value as JSON has it: tuples as lists."""
+    if isinstance(value, tuple):
+        return [as_json(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def from_json(value: Any) -> Any:
+    """What `as_json` was given, but for the types of NumPy's numbers."""
+    return tuple(map(from_json, value)) if isinstance(value, list) else value
+
+
 class ForwardState:
     """A layer's modes, what it declares in `forward_state`, and its buffers, as they are now, of all within, too."""
 
@@ -23,8 +41,9 @@ class ForwardState:
         inner = [member for _, member in layer._layers("")]
         # Which attributes a forward pass assigns is known after the first one: all are kept, by reference.
         self._attributes = [(member, vars(member).copy()) for member in inner]
-        self._modes = [(member, member._training) for member in inner]
-        self._declared = [(member, state) for member in inner if (state := member.forward_state())]
+        self._modes = [(member, member._training, member._frozen) for member in inner]
+        # Copies, as a layer may give the very list or dict that it goes on to change.
+        self._declared = [(member, copy.deepcopy(state)) for member in inner if (state := member.forward_state())]
         self._buffers = [
             (member, _kept(owner, member))
             for owner in inner
@@ -40,10 +59,11 @@ class ForwardState:
                     object.__setattr__(member, name, attributes[name])
                 else:  # the first pass made it; a class may have one of that name
                     vars(member).pop(name, None)
-        for member, training in self._modes:
+        for member, training, frozen in self._modes:
             member.training = training
+            object.__setattr__(member, "_frozen", frozen)
         for member, state in self._declared:
-            member.set_forward_state(state)
+            member.set_forward_state(copy.deepcopy(state))
         for buffer, data in self._buffers:
             buffer.data = data
 

@@ -17,7 +17,7 @@ from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.finite import not_finite, refuse_not_finite
 from gpucnn.layers.foreign_state import foreign_names_fix
-from gpucnn.layers.forward_state import PLAIN, ForwardState
+from gpucnn.layers.forward_state import ForwardState, as_json, from_json, is_plain
 from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
@@ -116,9 +116,13 @@ class Layer:
             current_owner.reset(token)
 
     def _after_hooks(self, inputs: list[Tensor], output: Tensor) -> Tensor:
-        """The output, or what the hooks put in its place."""
+        """The output, or what the hooks put in its place. What a hook changes in a layer belongs to the forward pass."""
         for hook in list((self._forward_hooks or {}).values()):
-            replacement = hook(self, tuple(inputs), output)
+            token = current_owner.set(self.label)
+            try:
+                replacement = hook(self, tuple(inputs), output)
+            finally:
+                current_owner.reset(token)
             if replacement is None:
                 continue
             if not isinstance(replacement, Tensor):
@@ -211,8 +215,8 @@ class Layer:
         found = {}
         for name, first in self._changed_by_forward.items():
             value = vars(self).get(name, ...)
-            if isinstance(value, PLAIN) and not (type(value) is type(first) and value == first):
-                found[name] = value.item() if isinstance(value, np.generic) else value
+            if is_plain(value) and not (type(value) is type(first) and value == first):
+                found[name] = as_json(value)
         return found
 
     @property
@@ -231,8 +235,10 @@ class Layer:
             elif name not in state:
                 vars(self).pop(name, None)
         for name, value in state.items():
-            own = getattr(self, name, self)
-            if name in OWN_ATTRIBUTES or not isinstance(own, PLAIN) or not isinstance(value, PLAIN):
+            own, value = getattr(self, name, ...), from_json(value)
+            known = is_plain(own) or (self._names_in_its_code(name) and not isinstance(own, Layer | Parameter))
+            fits = is_plain(value) and (own is None or own is ... or isinstance(own, tuple) == isinstance(value, tuple))
+            if name in OWN_ATTRIBUTES or callable(own) or not known or not fits:
                 raise StateError(
                     f"{self.label}: there is no number or text self.{name} that could take {value!r}; build the layer as it "
                     f"was when the state was saved"
@@ -412,6 +418,11 @@ class Layer:
             )
         changes_places = isinstance(value, Layer | Parameter) or isinstance(vars(self).get(name), Layer | Parameter)
         if current_owner.get() and not changes_places:
+            if name == "seed" and value != self.seed:
+                raise ArgumentError(
+                    f"{self.label}: seed is no counter, and a forward pass changes it; count draws in an attribute of its own, "
+                    f"and draw from (self.seed, purpose, counter), as layers.Dropout does"
+                )
             self._note_change(name)
         object.__setattr__(self, name, value)
         if name == "seed":
@@ -446,14 +457,21 @@ class Layer:
 
     def _look_at_bytes(self, x: Array) -> None:
         """Warn of raw images, once a layer: of truth values, 0 and 1, as integers, nothing is wrong."""
-        object.__setattr__(self, "_looked_at_bytes", True)
         if x.size and x.max() > 1:
+            object.__setattr__(self, "_looked_at_bytes", True)
             warnings.warn(
                 f"{self.label}: got {'bytes' if x.dtype == np.uint8 else 'integers'} ({x.dtype}) from {x.min()} to {x.max()}, and "
                 f"takes them for floats as large as that; "
                 f"models learn from images from 0 to 1: {BYTES_FIX}",
                 stacklevel=4,  # who called the layer
             )
+
+    def _names_in_its_code(self, name: str) -> bool:
+        """Whether a method of this layer's class names the attribute, which its forward pass may then be the first to make."""
+        methods = (
+            method for kind in type(self).__mro__[: type(self).__mro__.index(Layer)] for method in vars(kind).values()
+        )
+        return any(name in getattr(getattr(method, "__code__", None), "co_names", ()) for method in methods)
 
     def _note_change(self, name: str) -> None:
         """Remember that a forward pass changes the attribute called `name`, and what it is before that."""

@@ -14,13 +14,13 @@ import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import to_host
-from gpucnn.layers.forward_state import PLAIN
+from gpucnn.layers.forward_state import PLAIN, is_plain
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.unregistered import NOT_LOOKED_INTO
 
 UNCHANGING = (
-    *PLAIN, bytes, tuple, frozenset, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, Layer, Parameter,
+    *PLAIN, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, Layer, Parameter,
 )  # fmt: skip
 """What is noticed otherwise, or cannot change."""
 
@@ -46,10 +46,29 @@ def telling_of_undeclared_state(layer: Layer) -> Iterator[None]:
             _warn(
                 f"{owner.label}: a forward pass changes self.{name}, a {content[0]}, which is not saved with the layer: {FIX}"
             )
+    for owner, name in _left_undeclared(layer):
+        object.__setattr__(owner, "_told_of_state", True)
+        _warn(
+            f"{owner.label}: a forward pass changes self.{name}, and forward_state(), which {type(owner).__name__} declares, gives "
+            f"neither that name nor its value: {FIX}"
+        )
     for name, state in drawn_from.items():
         if now[name] != state and not layer._told_of_state:
             object.__setattr__(layer, "_told_of_state", True)
             _warn(f"{layer.label}: a forward pass draws from {name}, whose state is not saved: {FIX}")
+
+
+def _left_undeclared(layer: Layer) -> Iterator[tuple[Layer, str]]:
+    """Attributes that a forward pass changed in layers whose `forward_state` tells of others alone; one a layer."""
+    for _, one in layer._layers(""):
+        if not one.declares_forward_state or one._told_of_state:
+            continue
+        declared = one.forward_state()
+        for name, first in one._changed_by_forward.items():
+            value = vars(one).get(name)
+            if is_plain(value) and value != first and name not in declared and value not in declared.values():
+                yield one, name
+                break
 
 
 def _warn(message: str) -> None:
@@ -76,7 +95,7 @@ def _contents(layer: Layer) -> dict[tuple[Layer, str], tuple[str, bytes]]:
 
 def _content(value: Any) -> bytes | None:
     """None for what cannot change unseen, or cannot be looked at."""
-    if isinstance(value, UNCHANGING):
+    if isinstance(value, UNCHANGING) or is_plain(value):
         return None
     if isinstance(value, itertools.count):
         return repr(value).encode()

@@ -45,17 +45,24 @@ def own_images(run: ImageList, splits: Splits, folder: Path, part: str) -> Measu
         uncertain = set(changes.changed) & set(candidates)
         if names and not _share_a_folder(splits):
             uncertain |= set(changes.new) & set(names)
-        seen = _known(uncertain, files, learned)
+        doubles = {file.name for file in run.files if file.part == "test" and file.digest in learned} - uncertain
+        seen = _known(uncertain, files, learned) | doubles
         candidates = [name for name in names if name in {*candidates, *uncertain} - seen]
     places = [place for place, name in enumerate(names) if name in set(candidates)]
+    if not places and part == "test" and doubles:
+        raise RunError(
+            f"{folder}: all test images have the very bytes of images that the run was trained on; give another --data-dir"
+        )
     if not places:
         raise RunError(
             f"{folder}: none of the run's {part} images is there any more; put them back, or give another --data-dir"
         )
     notes = [f"{folder}: {changes}"] if str(changes) else []
-    if part == "test" and (doubles := run.doubles()):
-        have = "has" if doubles == 1 else "have"
-        notes.append(f"{doubles:,} of the run's test images {have} the very bytes of images that it was trained on")
+    if part == "test" and doubles:
+        left = "is left out, as it has" if len(doubles) == 1 else "are left out, as they have"
+        notes.append(
+            f"{len(doubles):,} of the run's test images {left} the very bytes of images that it was trained on"
+        )
     return Measured(Subset(whole, np.array(places)), f"the run's {part} images in {folder}", tuple(notes))
 
 
@@ -71,7 +78,9 @@ def other_images(run: ImageList | None, splits: Splits, folder: Path, part: str)
     places = np.flatnonzero(seen if part == "train" else ~seen)
     if not len(places):
         which = "none of its images is one" if part == "train" else "all of its images are ones"
-        raise RunError(f"{folder}: {which} that the run was trained on; give another --data-dir, or another --split")
+        raise RunError(
+            f"{folder}: {which} that the run was trained on, or measured by in every epoch; give another --data-dir, or another --split"
+        )
     notes = []
     if part == "test" and seen.any():
         notes.append(

@@ -69,6 +69,8 @@ class RunLock:
 
     def acquire(self) -> None:
         """Take the lock."""
+        if self._own is not None and self._own.pid != os.getpid():  # forked off: the lock stayed with the parent
+            self._own, self._times = None, 0
         if self._times == 0:
             start, since = start_of(os.getpid()) or "", datetime.now().strftime("%Y-%m-%d %H:%M:%S")
             own = Owner(os.getpid(), socket.gethostname(), namespace(), start, since, secrets.token_hex(8))
@@ -171,7 +173,11 @@ def _read(path: Path) -> Owner | None:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             owner = Owner(*(told.get(field, "") for field in Owner._fields))  # another gpucnn may tell more, or less
-            if is_int(owner.pid) and all(isinstance(value, str) for value in owner[1:]):
+            if (
+                is_int(owner.pid)
+                and all(isinstance(value, str) for value in owner[1:])
+                and (owner.token or "none").isalnum()
+            ):
                 return owner
         except FileNotFoundError:
             return None

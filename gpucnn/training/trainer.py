@@ -119,6 +119,10 @@ class Trainer:
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
         self._check_modes()
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ArgumentError(
+                f"{self.model.label}: all parameters are frozen; requires_grad_(True) on what shall learn"
+            )
         check_last_batch(self.model, self.train_loader)
         self.error, self.failed_step = None, None
         if self.batch == 0:  # else a callback has, in the epoch that goes on, asked for its end to be the last
@@ -155,6 +159,10 @@ class Trainer:
         """What is left of one pass over the training set, and an evaluation: a row of the history."""
         start = time.perf_counter()
         self._check_modes()
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ArgumentError(
+                f"{self.model.label}: all parameters are frozen; requires_grad_(True) on what shall learn"
+            )
         self.model.train()
         with self._guard.watching():
             for images, labels in self.train_loader.batches(self.epoch, self.batch):

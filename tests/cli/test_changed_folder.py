@@ -190,7 +190,7 @@ def test_a_folder_without_one_that_fits(place: Path, capsys: pytest.CaptureFixtu
     shutil.copytree("photos", "known")
     assert main([*EVALUATE, "--data-dir", "known"]) == 1
     assert (
-        "known: all of its images are ones that the run was trained on; give another --data-dir"
+        "known: all of its images are ones that the run was trained on, or measured by in every epoch; give another --data-dir"
         in capsys.readouterr().err
     )
     write_noise(Path("other"), 2, 9)
@@ -240,8 +240,25 @@ def test_doubles_are_told(in_tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.splitlines()[3] == (
         "4 test images have the very bytes of training images: remove one of each"
     )
-    assert measured(capsys)[2] == [
-        "gpucnn evaluate: 4 of the run's test images have the very bytes of images that it was trained on"
+    assert main(["evaluate", "run"]) == 1
+    assert capsys.readouterr().err == (
+        "gpucnn evaluate: photos: all test images have the very bytes of images that the run was trained on; give another "
+        "--data-dir\n"
+    )
+
+
+def test_test_images_that_are_training_images_are_not_measured(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_noise(Path("photos/train"), 6)
+    write_noise(Path("photos/test"), 2)
+    save(Path("photos/test/cat/own.bmp"), np.full((8, 8, 3), 7))
+    assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
+    capsys.readouterr()
+    files, _, notes = measured(capsys)
+    assert files == {"photos/test/cat/own.bmp"}
+    assert notes == [
+        "gpucnn evaluate: 4 of the run's test images are left out, as they have the very bytes of images that it was trained on"
     ]
 
 
@@ -381,7 +398,10 @@ def test_a_folder_that_a_mac_has_copied(in_tmp_path: Path, capsys: pytest.Captur
     """Its names are those of the run, with umlauts in two characters."""
     for name in ("cat", "dog"):
         for number in range(6):
-            save(Path(f"photos/{name}/grün {number}.bmp"), np.random.default_rng(number).integers(0, 256, (8, 8, 3)))
+            save(
+                Path(f"photos/{name}/grün {number}.bmp"),
+                np.random.default_rng([number, len(name), ord(name[0])]).integers(0, 256, (8, 8, 3)),
+            )
     assert main(["train", *SETTINGS.split(), "--out", "run"]) == 0
     before = measured(capsys)[0]
     for path in [*Path("photos").rglob("*.bmp")]:

@@ -2,17 +2,18 @@
 
 import copy
 import itertools
+import json
 import pickle
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gpucnn import Tensor, layers, optim
-from gpucnn.errors import StateError
+from gpucnn.errors import ArgumentError, StateError
 from gpucnn.layers.forward_state import ForwardState
 from tests.backends import Backend, host
 from tests.layers.own_layers import OWN, BufferCounter, DeclaredNoise, Fading, Noise, NumPyCounter, RunningScale
@@ -128,14 +129,13 @@ def test_an_integer_buffer_stays_one() -> None:
         average.load_state_dict({**average.state_dict(), "0.drawn": np.array(5.0)})
 
 
-def test_modes_seeds_and_layers_are_none_of_it() -> None:
+def test_modes_and_layers_are_none_of_it() -> None:
     class Switching(layers.Layer):
         def __init__(self) -> None:
             self.inner = layers.Dropout(0.5)
 
         def forward(self, x: Any) -> Tensor:
             self.inner.eval()
-            self.seed = 3
             self.head = layers.Linear(3, 1)
             return self.inner(x)
 
@@ -263,3 +263,92 @@ def test_nothing_is_told_of_what_stays_or_is_declared() -> None:
         model = layers.Checkpoint(block)
         model(x)
         model(x)
+
+
+class Remembers(layers.Layer):
+    """Its forward pass is the first to make an attribute, and counts in a tuple."""
+
+    def __init__(self) -> None:
+        self.counted = (0, ("times",))
+
+    def forward(self, x: Any) -> Tensor:
+        self.height = x.shape[0]
+        self.counted = (self.counted[0] + 1, self.counted[1])
+        return x * float(self.counted[0])
+
+
+def test_what_forward_makes_and_tuples_go_into_a_layer_that_has_not_computed() -> None:
+    layer = Remembers()
+    layer(np.ones((2, 3), np.float32))
+    state = json.loads(json.dumps(layer.forward_state()))
+    fresh = Remembers()
+    fresh.set_forward_state(state)
+    assert (fresh.height, fresh.counted) == (2, (1, ("times",)))
+    np.testing.assert_array_equal(fresh(np.ones(1, np.float32)).numpy(), [2])
+
+
+class Counts(layers.Dropout):
+    """Declares one counter, and has two."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        self.extra = 0
+
+    def forward(self, x: Any) -> Tensor:
+        self.extra += 10
+        return super().forward(x)
+
+
+def test_a_counter_that_a_declared_state_leaves_out_is_told() -> None:
+    with pytest.warns(
+        UserWarning,
+        match=r"^block \(Counts\): a forward pass changes self\.extra, and forward_state\(\), which Counts decl",
+    ):
+        layers.Checkpoint(Counts())(np.ones((2, 3), np.float32))
+
+
+def test_a_declared_state_is_copied() -> None:
+    class Keeps(layers.Layer):
+        def __init__(self) -> None:
+            self.numbers = [0]
+
+        def forward(self, x: Any) -> Tensor:
+            self.numbers[0] += 1
+            return x * float(self.numbers[0])
+
+        def forward_state(self) -> dict[str, Any]:
+            return {"numbers": self.numbers}
+
+        def set_forward_state(self, state: Mapping[str, Any]) -> None:
+            self.numbers = state["numbers"]
+
+    layer = layers.Checkpoint(layers.Sequential(Keeps()))
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    for times in (1, 2, 3):
+        x.grad = None
+        layer(x).sum().backward()
+        np.testing.assert_array_equal(x.grad, [times, times])
+
+
+def test_a_seed_is_no_counter() -> None:
+    class Moves(layers.Layer):
+        def forward(self, x: Any) -> Tensor:
+            self.seed += 1
+            return x
+
+    with pytest.raises(
+        ArgumentError, match="^Moves: seed is no counter, and a forward pass changes it; count draws in"
+    ):
+        Moves()(np.ones(1, np.float32))
+
+
+def test_what_a_hook_of_the_outermost_layer_counts_is_noticed() -> None:
+    layer = layers.ReLU()
+    layer.hooked = 0
+
+    def count(layer: Any, inputs: Any, output: Any) -> None:
+        layer.hooked += 1
+
+    layer.register_forward_hook(count)
+    layer(np.ones(1, np.float32))
+    assert layer.forward_state() == {"hooked": 1}
