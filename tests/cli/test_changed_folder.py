@@ -195,7 +195,10 @@ def test_a_folder_without_one_that_fits(place: Path, capsys: pytest.CaptureFixtu
     )
     write_noise(Path("other"), 2, 9)
     assert main([*EVALUATE, "--data-dir", "other", "--split", "train"]) == 1
-    assert "other: none of its images is one that the run was trained on; give another" in capsys.readouterr().err
+    assert (
+        "other: none of its images is one that the run was trained on, or measured by in every epoch; give another"
+        in capsys.readouterr().err
+    )
 
 
 def test_test_images_of_their_own(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

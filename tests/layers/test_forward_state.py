@@ -159,7 +159,7 @@ def test_modes_and_layers_are_none_of_it() -> None:
         (layers.Linear(2, 2), {"weight": 3}, "there is no number or text self.weight"),
         (layers.Linear(2, 2), {"forward": 3}, "there is no number or text self.forward"),
         (layers.Linear(2, 2), {"path": "x"}, "there is no number or text self.path"),
-        (Noise(), {"drawn": [3]}, r"self.drawn that could take \[3\]"),
+        (Noise(), {"drawn": [3]}, r"self.drawn that could take \(3,\)"),
     ],
 )
 def test_a_state_of_another_layer_is_refused(layer: layers.Layer, state: dict[str, Any], message: str) -> None:
