@@ -118,6 +118,10 @@ def _found(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Counter[str
     left_out: Counter[str] = Counter()
     with TimedCalls() as timed:
         for path in paths:
+            if not path:  # of a shell's variable that is not set; it would be the current folder
+                problems[path] = "an empty path; give the file or folder of images"
+                files.append(path)
+                continue
             try:
                 found = list_images(Path(path), timed)
             except OSError as error:

@@ -68,7 +68,9 @@ def _begin(options: argparse.Namespace) -> None:
             folder = RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
             until_the_end.enter_context(_held(folder))
         trainer = ready.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
-        if not options.quiet:
+        if options.quiet:
+            _tell(_doubles(ready))
+        else:
             print("\n".join(heading(ready, folder)), flush=True)
         _finish(ready, folder, trainer)
 

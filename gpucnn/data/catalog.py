@@ -19,7 +19,7 @@ from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.split import split
 from gpucnn.data.subset import Subset
-from gpucnn.errors import ArgumentError
+from gpucnn.errors import ArgumentError, DataError
 from gpucnn.text import value_text
 
 FOLDER = "folder"
@@ -205,6 +205,12 @@ def _load_folder(folder: Path, image_size: int | None, mode: str, background: st
         known = ImageFolder(folder, image_size, mode, background=background)
         train, test = split(known, 1 - TEST_SHARE)
         notes = notes_on_split(known, train, test)
+    for part in (train, validation, test):
+        if part is not None and len(part) == 0:
+            where = part.folder if isinstance(part, ImageFolder) else folder
+            raise DataError(
+                f"{where}: no images in it to {'learn from' if part is train else 'measure with'}; add some"
+            )
     augment = Compose(RandomFlip(), RandomShift(4)) if mode == "rgb" else None
     assert isinstance(known.preprocess, Preprocess), "its own, as none was given"
     return Splits(train, test, known.class_names, known.preprocess, augment, notes, validation)

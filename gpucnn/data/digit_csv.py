@@ -33,6 +33,13 @@ def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.nda
             f"{path}: {len(cells):,} columns, the first {cells[0][:40]!r}; expected {1 + width}: label, then {width} "
             f"pixels, row by row, of an image of {size}x{size}"
         )
+    numbers = [
+        int(cell[5:]) for cell in cells[1:] if has_header and cell.lower().startswith("pixel") and cell[5:].isdecimal()
+    ]
+    if numbers != sorted(numbers):
+        raise DataError(
+            f"{path}: its pixels do not stand in their order, which is pixel0, pixel1, ...; sort the columns"
+        )
     try:
         with quiet_reading():
             rows = np.loadtxt(
@@ -48,6 +55,11 @@ def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.nda
         row = int(np.argmax(((rows < 0) | (rows > 255)).any(axis=1)))
         raise DataError(
             f"{path}: image {row} has pixels from {rows[row].min()} to {rows[row].max()}, expected 0 to 255"
+        )
+    if not has_header and len(rows) > 1 and rows[:, 0].max() == rows[:, 0].min() and len(np.unique(rows[:, -1])) > 1:
+        raise DataError(
+            f"{path}: the first column is {rows[0, 0]} in every row, and the last is not; expected the label first: put its column "
+            f"there, or name the columns in a first line: label, pixel0, ..."
         )
     return rows[:, 1:].astype(np.uint8).reshape(-1, 1, size, size), rows[:, 0].astype(np.int64)
 

@@ -124,8 +124,7 @@ def _opened(content: bytes) -> "Image.Image":
         try:
             return _loaded(content)
         except Exception:
-            stripped = without_metadata(content)
-            if stripped != content:
+            for stripped in without_metadata(content):
                 with contextlib.suppress(Exception):  # the first error tells more
                     return _loaded(stripped)
             raise

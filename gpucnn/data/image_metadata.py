@@ -8,7 +8,7 @@ import functools
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,13 +43,14 @@ def upright(image: "Image.Image") -> "Image.Image":
     return image if turn is None else image.transpose(turn)
 
 
-def without_metadata(content: bytes) -> bytes:
-    """A file of the same pixels without what Pillow could stumble over; `content` itself where nothing is known to go."""
-    for beginning, strip in STRIPPED.items():
+def without_metadata(content: bytes) -> Iterator[bytes]:
+    """Files of the same pixels without what Pillow could stumble over, those that keep most first; none where nothing can go."""
+    if content[4:8] == b"ftyp":  # AVIF: an item of another type
+        yield content.replace(b"Exif", b"free", 1)
+    for beginning, strip in STRIPPED:
         if content.startswith(beginning):
             with contextlib.suppress(struct.error):
-                return strip(content)
-    return content.replace(b"Exif", b"free", 1) if content[4:8] == b"ftyp" else content  # AVIF: an item of another type
+                yield strip(content)
 
 
 def _orientation(image: "Image.Image") -> int:
@@ -96,6 +97,33 @@ def _stripped_jpeg(content: bytes) -> bytes:
     return b"".join([*kept, content[place:]])
 
 
+def _from_tables_on(content: bytes) -> bytes:
+    """A JPEG without all before its first table of quantization but Exif data: a damaged length can swallow the tables."""
+    tables = max(content.find(b"\xff\xdb"), 2)
+    exif = content.find(b"Exif\0\0", 0, tables)
+    data = b"" if exif < 0 else content[exif:tables][:65533]
+    segment = b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data if data else b""
+    return content[:2] + segment + content[tables:]
+
+
+def _stripped_webp(content: bytes, keeps_exif: bool) -> bytes:
+    """Without XMP, perhaps without EXIF, which stand behind the pixels, and what else is there; with sizes that are right."""
+    kept, place = [], 12
+    while place + 8 <= len(content):
+        kind, length = struct.unpack_from("<4sL", content, place)
+        chunk = bytearray(content[place : place + 8 + length + length % 2])
+        if kind == b"VP8X":
+            chunk[8] &= 0xF3 + 0x08 * keeps_exif  # whether EXIF and XMP are there
+        if kind == b"EXIF" and keeps_exif:
+            data = bytes(chunk[8:])
+            kept.append(struct.pack("<4sL", kind, len(data)) + data + b"\0" * (len(data) % 2))
+        if kind in (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"):
+            kept.append(bytes(chunk))
+        place += 8 + length + length % 2
+    body = b"WEBP" + b"".join(kept)
+    return b"RIFF" + struct.pack("<L", len(body)) + body
+
+
 def _stripped_png(content: bytes) -> bytes:
     """Without the chunks that a decoder may leave out, but for transparency and orientation."""
     kept, place = [content[:8]], 8
@@ -123,12 +151,15 @@ def _stripped_tiff(content: bytes, order: str, is_big: bool) -> bytes:
     return bytes(changed)
 
 
-STRIPPED: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\xff\xd8\xff": _stripped_jpeg,
-    b"\x89PNG\r\n\x1a\n": _stripped_png,
-    b"II*\0": functools.partial(_stripped_tiff, order="<", is_big=False),
-    b"MM\0*": functools.partial(_stripped_tiff, order=">", is_big=False),
-    b"II+\0": functools.partial(_stripped_tiff, order="<", is_big=True),
-    b"MM\0+": functools.partial(_stripped_tiff, order=">", is_big=True),
-}
+STRIPPED: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
+    (b"\xff\xd8\xff", _stripped_jpeg),
+    (b"\xff\xd8\xff", _from_tables_on),
+    (b"\x89PNG\r\n\x1a\n", _stripped_png),
+    (b"RIFF", functools.partial(_stripped_webp, keeps_exif=True)),
+    (b"RIFF", functools.partial(_stripped_webp, keeps_exif=False)),
+    (b"II*\0", functools.partial(_stripped_tiff, order="<", is_big=False)),
+    (b"MM\0*", functools.partial(_stripped_tiff, order=">", is_big=False)),
+    (b"II+\0", functools.partial(_stripped_tiff, order="<", is_big=True)),
+    (b"MM\0+", functools.partial(_stripped_tiff, order=">", is_big=True)),
+)
 """How files that begin so are stripped."""

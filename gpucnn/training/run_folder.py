@@ -215,7 +215,7 @@ class RunFolder:
             return None
         path = self.path / str(name)
         try:
-            images = ImageList.from_text(path.read_text(encoding="utf-8"))
+            images = ImageList.from_text(read_regular(path).decode("utf-8"))
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise RunError(f"{path}: the list of the run's images cannot be read ({reason}); put it back") from None

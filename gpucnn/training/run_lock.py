@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 
 from gpucnn.checks import is_int
 from gpucnn.errors import RunError
+from gpucnn.regular_file import read_regular
 from gpucnn.training.process import namespace, start_of
 
 NAME = "gpucnn.lock"
@@ -171,7 +172,7 @@ def _read(path: Path) -> Owner | None:
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = json.loads(read_regular(path))
             owner = Owner(*(told.get(field, "") for field in Owner._fields))  # another gpucnn may tell more, or less
             if (
                 is_int(owner.pid)
@@ -181,6 +182,10 @@ def _read(path: Path) -> Owner | None:
                 return owner
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise RunError(
+                f"{path}: cannot be read ({error.strerror or error}); remove it, if no process writes there"
+            ) from None
         except (ValueError, AttributeError, RecursionError):
             pass
         if time.monotonic() > until:

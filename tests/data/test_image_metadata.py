@@ -214,3 +214,31 @@ def test_what_is_cut_off_is_refused_or_was_not_needed(name: str, tmp_path: Path)
             np.testing.assert_array_equal(found, expected)
     assert len(refused) >= 20
     assert all(text.startswith(f"{path}: not an image that can be read (") for text in refused)
+
+
+def test_sizes_that_are_damaged_around_metadata_swallow_no_pixels(tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    kinds = {}
+    for kind in ("WEBP", "JPEG"):
+        written = io.BytesIO()
+        image.save(written, kind, exif=exif.tobytes())
+        kinds[kind] = written.getvalue()
+    webp, jpeg = kinds["WEBP"], kinds["JPEG"]
+    chunk, segment = webp.rfind(b"EXIF"), jpeg.find(b"\xff\xe1")
+    damaged = {
+        "a chunk that is too long": webp[: chunk + 4] + struct.pack("<L", 10**6) + webp[chunk + 8 :],
+        "a file that is too long": webp[:4] + struct.pack("<L", 10**6) + webp[8:],
+        "a segment that swallows the tables": jpeg[: segment + 2] + b"\xff\xff" + jpeg[segment + 4 :],
+    }
+    for name, content in damaged.items():
+        path = tmp_path / "damaged"
+        path.write_bytes(content)
+        assert decode_image(path, 3).size == (16, 24), name  # upright
+    path.write_bytes(webp[:chunk])
+    assert decode_image(path, 3).size == (24, 16)  # the orientation is gone, the pixels are whole
+    for whole in kinds.values():
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DataError, match="damaged or cut off"):
+            decode_image(path, 3)
