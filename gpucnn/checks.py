@@ -32,13 +32,13 @@ LONGEST_NAME = 60
 
 def is_int(value: object) -> bool:
     """Whether `value` is an integer, NumPy's too, and not a bool."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64)
 
 
 def is_finite(value: object) -> bool:
     """Whether `value` is a finite real number, NumPy's too, and not a bool."""
     try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, Real) and not isinstance(value, bool | np.timedelta64) and math.isfinite(value)
     except OverflowError:  # an int that no float can hold
         return False
 
@@ -134,7 +134,7 @@ def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
 def is_real(value: object) -> bool:
     """Whether `value` is a real number that a float can hold, infinities and NaN too, NumPy's too, and not a bool."""
     try:
-        return isinstance(value, Real) and not isinstance(value, bool) and float(value) is not None
+        return isinstance(value, Real) and not isinstance(value, bool | np.timedelta64) and float(value) is not None
     except OverflowError:
         return False
 

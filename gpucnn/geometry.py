@@ -97,6 +97,15 @@ class Window(NamedTuple):
         (top, _), (left, _) = self.padding
         return (*image_size, *self.kernel, *self.stride, top, left, *self.dilation, *output_size)
 
+    def within(self, image_size: Pair) -> "Window":
+        """The same window on images of this size, with strides that are no longer than helps: one that leaves the image is as
+        good as any longer one.
+        """
+        longest = [size + sum(sides) + 1 for size, sides in zip(image_size, self.padding, strict=True)]
+        if self.stride[0] <= longest[0] and self.stride[1] <= longest[1]:
+            return self
+        return self._replace(stride=(min(self.stride[0], longest[0]), min(self.stride[1], longest[1])))
+
     def output_size(self, image_size: Pair, owner: str = "window") -> Pair:
         """Output (height, width): floor((size + padding - extent) / stride) + 1.
 

@@ -22,6 +22,9 @@ def shape_text(shape: Sequence[object]) -> str:
     )
 
 
+LONGEST = 120
+"""Characters of a value."""
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
@@ -29,11 +32,12 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
 
 def value_text(value: object) -> str:
     """A value as messages print it, in a line: an array by its shape and dtype, anything else by its repr, cut short."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape and dtype is not None:
-        return f"an array {shape_text(shape)} of {dtype}"
     try:
-        return " ".join(_SHORT.repr(value).split())
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if isinstance(shape, tuple) and shape and dtype is not None:
+            return f"an array {shape_text(shape)} of {dtype}"
+        text = " ".join(_SHORT.repr(value).split())
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     except Exception:  # a repr that fails, or an int of more digits than Python prints
         return f"a value of type {type(value).__name__}"
 

@@ -66,6 +66,11 @@ def as_array(data: Any, dtype: np.dtype | None = None) -> Array:
             raise DTypeError(
                 f"expected numbers, got a {type(data).__name__} of rows of uneven length, or of more than 64 axes"
             ) from None
+        except (
+            TypeError,
+            RuntimeError,
+        ) as error:  # what becomes no array, e.g. another library's tensor with a gradient
+            raise DTypeError(f"expected numbers, got a {type(data).__name__} that becomes no array ({error})") from None
         if array.dtype == np.float64:
             array = _narrowed(array, np.dtype(np.float32) if dtype is None or dtype.kind != "f" else dtype)
     if array.dtype.kind not in "fiub":

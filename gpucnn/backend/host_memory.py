@@ -233,7 +233,10 @@ def _fresh(size: int) -> np.ndarray:
     """A region from the system: a mapping of its own, which ends with it and leaves no holes behind."""
     if not hasattr(mmap, "MAP_ANONYMOUS"):
         return np.empty(size, np.uint8)
-    mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"Unable to allocate {size:,} bytes ({error.strerror})") from None
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a system without huge pages
             mapping.madvise(mmap.MADV_HUGEPAGE)

@@ -108,6 +108,9 @@ def _from_tables_on(content: bytes) -> bytes:
 
 def _stripped_webp(content: bytes, keeps_exif: bool) -> bytes:
     """Without XMP, perhaps without EXIF, which stand behind the pixels, and what else is there; with sizes that are right."""
+    (size,) = struct.unpack_from("<L", content, 4)
+    if size + 8 > len(content):
+        raise struct.error("cut off")  # and nobody knows what of: that is no damage beside the pixels
     kept, place = [], 12
     while place + 8 <= len(content):
         kind, length = struct.unpack_from("<4sL", content, place)

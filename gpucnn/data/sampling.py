@@ -30,7 +30,7 @@ def class_weights(labels: Array, num_classes: int | None = None) -> np.ndarray:
 
 def sample_weights(weights: np.ndarray, dataset: Dataset) -> np.ndarray:
     """`weights` float64 (N,), one a sample, from one a class or one a sample. ArgumentError if they are neither."""
-    given = to_host(weights if hasattr(weights, "dtype") else as_array(weights, np.dtype(np.float64)))
+    given = to_host(weights if isinstance(weights, np.ndarray) else as_array(weights, np.dtype(np.float64)))
     if given.dtype.kind not in "fiu":
         raise ArgumentError(f"weights must be numbers, got an array of {given.dtype}")
     given = given.astype(np.float64)

@@ -5,6 +5,7 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.data.dataset import Dataset, check_dataset
 from gpucnn.errors import DataError
+from gpucnn.text import value_text
 
 IMAGES_AT_A_TIME = 100
 
@@ -23,7 +24,14 @@ def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float
     count = 0
     mean, squares = np.zeros(1), np.zeros(1)
     for start in range(0, len(dataset), IMAGES_AT_A_TIME):
-        images = to_host(dataset[np.arange(start, min(start + IMAGES_AT_A_TIME, len(dataset)))][0])
+        try:
+            images = to_host(dataset[np.arange(start, min(start + IMAGES_AT_A_TIME, len(dataset)))][0])
+        except TypeError:  # of what has a length and is no data set
+            images = np.zeros(())
+        if images.ndim < 3 or 0 in images.shape:
+            raise DataError(
+                f"channel_statistics: expected a data set of images (N, C, H, W), got {value_text(dataset)}"
+            )
         pixels = images.astype(np.float64).swapaxes(0, 1).reshape(images.shape[1], -1)
         size, middle = pixels.shape[1], pixels.mean(1)
         # Deviations are summed about each part's own mean: sums of plain squares would cancel.

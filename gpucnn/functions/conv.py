@@ -57,6 +57,11 @@ def conv2d(
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         images_gradient = empty_beside(gradient, image_shape) if needs_images else None
         own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
+        if 0 in image_shape[2:]:  # all that the windows see is padding
+            for own, tensor in zip(own_gradients, inputs[1:], strict=True):
+                if own is not None:
+                    own[...] = gradient.sum(axis=(0, 2, 3)) if tensor is not weight else 0
+            return (images_gradient, *own_gradients)
         kernel.conv2d_gradients(
             gradient, images, filters, image_shape, window, groups, relu_output, images_gradient, *own_gradients
         )

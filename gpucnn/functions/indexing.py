@@ -100,6 +100,8 @@ def _as_part(part: Any) -> Any:
         raise ArgumentError(
             f"getitem: expected integers, slices, None, Ellipsis or arrays of integers or bools, got {type(part).__name__}"
         )
+    if not isinstance(part.dtype, np.dtype):
+        part = as_array(part)
     if part.dtype.kind not in "iub":
         raise DTypeError(f"getitem: an array as an index must be of integers or bools, got {part.dtype}")
     if part.dtype.kind == "b" and part.ndim == 0:

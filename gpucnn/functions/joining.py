@@ -12,6 +12,9 @@ from gpucnn.functions.broadcasting import as_axes
 from gpucnn.functions.indexing import take_view
 from gpucnn.text import shape_text, value_text
 
+MOST_EMPTY_PARTS = 1 << 16
+"""That nothing is cut into."""
+
 
 @operation
 def concatenate(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
@@ -68,7 +71,7 @@ def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tens
     if positions is not None:
         ends = [0, *positions, size]
     else:
-        if size % count:
+        if size % count or count > max(size, MOST_EMPTY_PARTS):
             raise ShapeError(
                 f"split: axis {axis} of {shape_text(x.shape)} does not divide into {value_text(sections)} equal parts; "
                 f"give the positions to cut at"

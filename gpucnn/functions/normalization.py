@@ -17,6 +17,7 @@ from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.functions.activation import as_finite, check_activation
 from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
+from gpucnn.kernels.avg_pool import wide
 from gpucnn.text import MOST_AXES, shape_text, value_text
 
 
@@ -240,6 +241,8 @@ def _standardize(
     if values.size == 0:
         nothing = xp.zeros([1 if axis in axes else size for axis, size in enumerate(values.shape)], values.dtype)
         return values.copy(), nothing, nothing, lambda gradient: gradient
+    dtype = values.dtype
+    values = values.astype(wide(dtype), copy=False)
     mean = values.mean(axis=axes, keepdims=True)
     centred = values - mean
     variance = (centred * centred).mean(axis=axes, keepdims=True)
@@ -247,11 +250,12 @@ def _standardize(
     normalized = centred * inverse
 
     def back(gradient: Array) -> Array:
+        gradient = gradient.astype(normalized.dtype, copy=False)
         through_mean = gradient.mean(axis=axes, keepdims=True)
         through_variance = normalized * (gradient * normalized).mean(axis=axes, keepdims=True)
-        return inverse * (gradient - through_mean - through_variance)
+        return (inverse * (gradient - through_mean - through_variance)).astype(dtype, copy=False)
 
-    return normalized, mean, variance, back
+    return normalized.astype(dtype, copy=False), mean, variance, back
 
 
 def _scaled(
@@ -317,7 +321,7 @@ def _sum_of_neighbours(values: Array, before: int, after: int) -> Array:
     """For every channel (axis 1) the sum over it, the `before` channels before it and the `after` channels behind it."""
     channels = values.shape[1]
     total = values.copy()
-    for distance in range(1, max(before, after) + 1):
+    for distance in range(1, min(max(before, after), channels - 1) + 1):
         if distance <= before:
             total[:, distance:] += values[:, : max(channels - distance, 0)]
         if distance <= after:

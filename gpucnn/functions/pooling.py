@@ -13,6 +13,9 @@ from gpucnn.geometry import Padding, Window, pool2d_shape
 from gpucnn.kernels import avg_pool, max_pool
 from gpucnn.text import shape_text, value_text
 
+MOST_CELLS = 1 << 22
+"""Of adaptive pooling, which takes them one by one."""
+
 LARGEST_PLANE = 1 << 31
 
 AdaptiveSize: TypeAlias = int | Sequence[int | None] | None
@@ -44,6 +47,7 @@ def max_pool2d(
     x = as_tensor(x)
     window = pooling_window("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
     _check_images("max_pool2d", x, window)
+    window = window.within((x.shape[2], x.shape[3]))
     return_indices = as_flag(return_indices, "max_pool2d: return_indices")
     _check_countable("max_pool2d", x.shape)
     if not (x.requires_grad and grad_enabled()) and not return_indices:
@@ -52,6 +56,8 @@ def max_pool2d(
     shape = x.shape
 
     def backward(gradient: Array) -> tuple[Array]:
+        if 0 in shape:
+            return (xp_of(gradient).zeros(shape, gradient.dtype),)
         return (max_pool.max_pool_gradient(gradient, argmax, shape, window),)
 
     maxima = record("max_pool2d", output, (x,), backward)
@@ -132,6 +138,7 @@ def avg_pool2d(
     x = as_tensor(x)
     window = pooling_window("avg_pool2d", kernel_size, stride, padding, 1, ceil_mode)
     _check_images("avg_pool2d", x, window)
+    window = window.within((x.shape[2], x.shape[3]))
     count_include_pad = as_flag(count_include_pad, "avg_pool2d: count_include_pad")
     shape = x.shape
     if divisor_override is not None:
@@ -242,7 +249,11 @@ def _adaptive(owner: str, x: Operand, output_size: AdaptiveSize) -> tuple[Tensor
     check_float(owner, x)
     size = adaptive_size(owner, output_size)
     shape = adaptive_shape(owner, x.shape, size)
-    check_shape(owner, shape)
+    check_shape(owner, tuple(max(size, 1) for size in shape))
+    if shape[2] * shape[3] > MOST_CELLS:
+        raise ShapeError(
+            f"{owner}: {shape[2]}x{shape[3]} cells are more than {MOST_CELLS:,}; use F.interpolate for larger images"
+        )
     return x, _Cells((x.shape[2], x.shape[3]), (shape[2], shape[3]))
 
 

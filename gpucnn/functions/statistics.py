@@ -12,6 +12,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_flag, is_real
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
+from gpucnn.kernels.avg_pool import wide
 from gpucnn.kernels.masked import masked
 from gpucnn.text import shape_text, value_text
 
@@ -40,7 +41,8 @@ def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
     def backward(gradient: Array) -> tuple[Array]:
         return (xp_of(gradient).broadcast_to(keep_axes(gradient, shape, axes) / (count or 1), shape),)
 
-    return record("mean", x.data.mean(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
+    output = x.data.mean(axis=axes, keepdims=keepdims, dtype=wide(x.dtype)).astype(x.dtype, copy=False)
+    return record("mean", output, (x,), backward)
 
 
 @operation
@@ -61,14 +63,16 @@ def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float =
             f"var: expected more than {correction:g} elements to a variance with correction={correction:g}, "
             f"got {count} of {shape_text(shape)}"
         )
-    values, divisor = x.data, float(count - correction)
+    values, divisor = x.data.astype(wide(x.dtype), copy=False), float(count - correction)
     mean = values.mean(axis=axes, keepdims=True)
     variance = ((values - mean) ** 2).mean(axis=axes, keepdims=keepdims) * (count / divisor)
 
     def backward(gradient: Array) -> tuple[Array]:
-        return (keep_axes(gradient, shape, axes) * (2 / divisor) * (values - mean),)
+        return (
+            (keep_axes(gradient, shape, axes) * (2 / divisor) * (values - mean)).astype(gradient.dtype, copy=False),
+        )
 
-    return record("var", variance, (x,), backward)
+    return record("var", variance.astype(x.dtype, copy=False), (x,), backward)
 
 
 @operation

@@ -27,11 +27,11 @@ def avg_pool(images: Array, window: Window, count_include_pad: bool = True) -> A
         output = xp.empty((*images.shape[:2], *output_size), images.dtype)
         _launch(AVG_POOL, images, output, window, image_size, output_size, count_include_pad)
         return output
-    output = xp.zeros((*images.shape[:2], *output_size), images.dtype)
+    output = xp.zeros((*images.shape[:2], *output_size), wide(images.dtype))
     for tap in window.taps(image_size, output_size):
         output[..., *tap.outputs] += images[..., *tap.inputs]
-    output /= counts(xp, image_size, output_size, window, count_include_pad, images.dtype)
-    return output
+    output /= counts(xp, image_size, output_size, window, count_include_pad, output.dtype)
+    return output.astype(images.dtype, copy=False)
 
 
 def avg_pool_gradient(gradient: Array, image_shape: Shape, window: Window, count_include_pad: bool = True) -> Array:
@@ -42,11 +42,11 @@ def avg_pool_gradient(gradient: Array, image_shape: Shape, window: Window, count
         images = xp.empty(image_shape, gradient.dtype)
         _launch(AVG_POOL_GRADIENT, gradient, images, window, image_size, output_size, count_include_pad)
         return images
-    shares = gradient / counts(xp, image_size, output_size, window, count_include_pad, gradient.dtype)
-    images = xp.zeros(image_shape, gradient.dtype)
+    shares = gradient / counts(xp, image_size, output_size, window, count_include_pad, wide(gradient.dtype))
+    images = xp.zeros(image_shape, wide(gradient.dtype))
     for tap in window.taps(image_size, output_size):
         images[..., *tap.inputs] += shares[..., *tap.outputs]
-    return images
+    return images.astype(gradient.dtype, copy=False)
 
 
 def _launch(
@@ -69,8 +69,15 @@ def counts(
     for axis in (0, 1):
         before, after = window.padding[axis] if count_include_pad else (0, 0)
         starts = np.arange(output_size[axis]) * window.stride[axis] - window.padding[axis][0]
-        positions = starts[:, None] + np.arange(window.kernel[axis]) * window.dilation[axis]
-        # In ceil mode a window can reach past the padding, too: that part never counts.
-        by_axis.append(((positions >= -before) & (positions < image_size[axis] + after)).sum(axis=1))
+        # The first tap from `-before` on, and the first one from the end on. In ceil mode a window can reach past the padding,
+        # too: that part never counts.
+        ends = [-((starts - bound) // window.dilation[axis]) for bound in (-before, image_size[axis] + after)]
+        first, last = (np.clip(end, 0, window.kernel[axis]) for end in ends)
+        by_axis.append(np.maximum(last - first, 0))
     # A window in the padding alone sums to zero; dividing by one keeps it there.
     return xp.asarray(np.maximum(np.outer(*by_axis), 1), dtype=dtype)
+
+
+def wide(dtype: np.dtype) -> np.dtype:
+    """The dtype to add up numbers of `dtype` in: float16 overflows at 65,504, and has 11 bits."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype

@@ -300,6 +300,8 @@ class Layer:
             raise StateError(
                 f"{self.label}: expected arrays by path, as state_dict() gives them, got {value_text(state)}"
             )
+        if odd := [path for path in state if not isinstance(path, str)]:
+            raise StateError(f"{self.label}: the paths of arrays are texts, got {value_text(odd[0])}")
         own = dict(self._named_state())
         problems = [f"{path} is missing" for path in own if path not in state]
         arrays: dict[str, Array] = {}
@@ -449,7 +451,7 @@ class Layer:
             return as_tensor(x)
         if (
             not self._looked_at_bytes
-            and hasattr(x, "dtype")
+            and isinstance(getattr(x, "dtype", None), np.dtype)
             and (x.dtype == np.uint8 or (x.dtype.kind in "iu" and x.ndim == 4))
         ):
             self._look_at_bytes(x)

@@ -1,7 +1,7 @@
 """Parameter groups: parameters that an optimizer treats apart from the others."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
@@ -35,9 +35,14 @@ class Group:
         self.rates = Rates(as_number(lr_factor, "lr_factor"), decay)
 
 
+def as_list(items: Any) -> list[Any]:
+    """`items` as a list; what holds none is the only one."""
+    return list(items) if isinstance(items, Iterable) and getattr(items, "shape", None) != () else [items]
+
+
 def as_parameters(parameters: Iterable[Parameter], owner: str) -> list[Parameter]:
     """`parameters` as a list; ArgumentError, which begins with `owner`, if something else is given or is among them."""
-    found = list(parameters) if isinstance(parameters, Iterable) else [parameters]
+    found = as_list(parameters)
     for parameter in found:
         if not isinstance(parameter, Parameter):
             raise ArgumentError(

@@ -12,7 +12,7 @@ from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.layers import Parameter
 from gpucnn.optim.flat_buffer import FlatBuffer
-from gpucnn.optim.group import Group, Rates, as_parameters
+from gpucnn.optim.group import Group, Rates, as_list, as_parameters
 from gpucnn.optim.state import as_floats, as_steps
 
 
@@ -46,7 +46,7 @@ class Optimizer:
         self.parameters: dict[str, Parameter] = {}
         self._rates: dict[str, Rates] = {}
         self._buffers: list[FlatBuffer] = []
-        for item in parameters if isinstance(parameters, Iterable) else [parameters]:
+        for item in as_list(parameters):
             group = item if isinstance(item, Group) else Group(as_parameters([item], type(self).__name__))
             for parameter in group.parameters:
                 spared = parameter.ndim < 2 and not decay_vectors

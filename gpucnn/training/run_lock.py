@@ -88,8 +88,8 @@ class RunLock:
         for _ in range(TRIES):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another process has removed the folder, as nothing was in it
-                _remove_leftovers(self.path)
                 _take(self.path, own)
+                _remove_leftovers(self.path)  # only now: a claim that seems left behind may be being taken over
                 return
         raise FileNotFoundError(errno.ENOENT, "the folder goes again and again")
 

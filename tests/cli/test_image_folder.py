@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gpucnn.cli.main import main
 from tests.data.image_files import save, write_two_classes
@@ -151,6 +152,8 @@ def test_a_folder_that_looks_whole_and_is_not(
     for part in ("train", "test"):
         shutil.copytree(images, Path("photos") / part)
     shutil.rmtree("photos/test/light")
+    for image in Path("photos/test/dark").iterdir():  # others than those to learn from
+        Image.fromarray(np.asarray(Image.open(image)) ^ 1).save(image)
     for image in sorted(Path("photos/train/light").iterdir())[1:]:
         image.unlink()
     assert main(["train", *settings(Path("photos")), "--out", "out"]) == 0

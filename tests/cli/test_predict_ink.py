@@ -85,7 +85,7 @@ def test_the_background_of_the_training_is_that_of_predict(
     for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png", "a/3.png", "b/3.png"):
         path = Path("images", name)
         path.parent.mkdir(exist_ok=True, parents=True)
-        Image.new("RGBA", (8, 8), (0, 0, 0, 0 if name[0] == "a" else 255)).save(path)
+        Image.new("RGBA", (8, 8 + int(name[2])), (0, 0, 0, 0 if name[0] == "a" else 255)).save(path)
     arguments = [
         "train",
         "--data",

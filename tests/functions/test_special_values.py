@@ -223,3 +223,53 @@ def test_an_infinity_at_the_end_of_a_row_meets_no_zeros_beside_the_gradient(back
     weight = backend.tensor(np.ones((1, 1, 1, 2), np.float32), True)
     F.conv2d(backend.tensor(images, True), weight).sum().backward()
     np.testing.assert_array_equal(host(weight.grad), [[[[15, np.inf]]]])
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: F.mean(x), 9),
+        (lambda x: F.avg_pool2d(F.reshape(x, (1, 1, 200, 200)), 200), 9),
+        (lambda x: F.adaptive_avg_pool2d(F.reshape(x, (1, 1, 200, 200)), 1), 9),
+        (lambda x: F.var(x * Tensor(np.float16([-10.0] * 20_000 + [10.0] * 20_000)), correction=0), 8100),
+    ],
+)
+def test_half_precision_adds_up_in_single(function: Callable[[Tensor], Tensor], expected: float) -> None:
+    found = function(Tensor(np.full(40_000, 9, np.float16)))
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found.numpy().ravel(), np.float16(expected))
+
+
+def test_half_precision_is_normalised_though_its_squares_overflow() -> None:
+    values = (np.random.default_rng(0).standard_normal((2, 400)) * 100).astype(np.float16)
+    wide = values.astype(np.float64)
+    expected = (wide - wide.mean(1, keepdims=True)) / wide.std(1, keepdims=True)
+    for found in (F.layer_norm(Tensor(values), 400), F.flatten(F.group_norm(Tensor(values.reshape(2, 4, 100)), 1))):
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=4e-3)
+
+
+def test_images_of_no_pixels_with_padding_have_gradients() -> None:
+    for shape in ((2, 1, 0, 3), (2, 1, 3, 0), (2, 1, 0, 0)):
+        x, weight = Tensor(np.zeros(shape), requires_grad=True), Tensor(np.ones((1, 1, 3, 3)), requires_grad=True)
+        bias = Tensor(np.ones(1), requires_grad=True)
+        output = F.conv2d(x, weight, bias, padding=3)
+        output.sum().backward()
+        np.testing.assert_array_equal(weight.grad, np.zeros((1, 1, 3, 3)))
+        np.testing.assert_array_equal(bias.grad, [output.size])
+        assert x.grad is not None
+        assert x.grad.shape == shape
+
+
+@pytest.mark.parametrize("stride", [7, 8, 100, 10**9, 2**31 - 1])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_strides_beyond_the_image_are_all_the_same(stride: int, ceil_mode: bool) -> None:
+    images = np.arange(36.0).reshape(1, 1, 6, 6)
+    for pool in (F.max_pool2d, F.avg_pool2d):
+        x = Tensor(images, requires_grad=True)
+        output = pool(x, 3, stride, padding=1, ceil_mode=ceil_mode)
+        output.sum().backward()
+        assert output.shape == (1, 1, 1, 1)
+        assert output.item() == (7 if pool is F.max_pool2d else 14 / 9)
+        assert x.grad is not None
+        assert x.grad.sum() == pytest.approx(1 if pool is F.max_pool2d else 4 / 9)

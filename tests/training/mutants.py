@@ -141,7 +141,7 @@ MUTANTS = [
     Mutant("training/prepare.py", "drop_last=config.drop_last", "drop_last=False"),
     # What a forward pass changes, and what is frozen.
     Mutant("layers/forward_state.py", "if owner.replaces_buffers:", "if True:"),
-    Mutant("layers/forward_state.py", "            member.set_forward_state(state)", "            pass"),
+    Mutant("layers/forward_state.py", "            member.set_forward_state(copy.deepcopy(state))", "            pass"),
     Mutant("layers/forward_state.py", "            buffer.data = data", "            pass"),
     Mutant("layers/layer.py", "return self._training and not self.is_frozen", "return self._training"),
     Mutant("layers/layer.py", "            before.restore()", "            pass"),

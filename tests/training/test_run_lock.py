@@ -247,15 +247,15 @@ def test_a_folder_that_others_make_and_remove(tmp_path: Path, monkeypatch: pytes
     folder, made = tmp_path / "deep" / "run", []
     with RunLock(folder):
         assert folder.is_dir()
-    leftovers = run_lock._remove_leftovers
+    take = run_lock._take
 
-    def remove_first(path: Path) -> None:
+    def remove_first(path: Path, own: run_lock.Owner) -> None:
         made.append(path)
         if len(made) < 4:
             folder.rmdir()
-        leftovers(path)
+        take(path, own)
 
-    monkeypatch.setattr(run_lock, "_remove_leftovers", remove_first)
+    monkeypatch.setattr(run_lock, "_take", remove_first)
     with RunLock(folder):
         assert len(made) == 4
 

@@ -52,7 +52,7 @@ def test_load_state_dict_names_parameters_counts_and_the_fix(backend: Backend) -
 
 
 def test_what_the_dtype_cannot_hold_is_infinite() -> None:
-    for value in (np.full((3, 2), 1e300), Tensor(np.full((3, 2), -1e300)), [[1e300, 0], [0, 0], [0, 0]]):
+    for value in (np.full((3, 2), 1e300), Tensor(np.full((3, 2), -1e300))):
         model = layers.Linear(2, 3)
         with pytest.raises(StateError, match=r"weight has \d infinite of 6 values in float32"):
             model.load_state_dict({"weight": value, "bias": np.zeros(3)})

@@ -68,7 +68,9 @@ def mode() -> str:
 def missing() -> str:
     """Why loops cannot be compiled here, and what helps; empty where they can."""
     spec = importlib.util.find_spec("llvmlite")
-    if spec is None or isinstance(spec.loader, NamespaceLoader):  # that of a folder of that name without a module
+    if (
+        spec is None or spec.loader is None or isinstance(spec.loader, NamespaceLoader)
+    ):  # that of a folder of that name without a module
         return 'llvmlite is not installed: pip install "gpucnn[fast]"'
     try:
         known: Any = importlib.import_module("gpucnn.kernels.jit.host").host()
