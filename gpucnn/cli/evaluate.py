@@ -13,7 +13,8 @@ from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import TrainedRun, load_run
-from gpucnn.data.catalog import FOLDER, folder_of
+from gpucnn.data import Preprocess
+from gpucnn.data.catalog import FOLDER, folder_of, load_to_measure
 from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, RunError
@@ -78,9 +79,15 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
     place = own_place if options.data_dir is None else Path(options.data_dir)
     if options.data_dir is not None and name == DIGITS:
         raise ArgumentError(f"--data-dir: the {name} come with gpucnn, and no folder is read; leave it out")
-    splits = data.load(name, place, preprocess.image_size, config.get("mode"), config.get("background", AUTO))
-    if splits.preprocess != dataclasses.replace(preprocess, mean=None, std=None):
-        raise RunError(f"{run.config_file}: its preprocess is not that of {name}, {splits.preprocess}")
+    size, mode, background = preprocess.image_size, config.get("mode"), config.get("background", AUTO)
+    if name == FOLDER and place.resolve() != own_place.resolve():
+        whole, notes = load_to_measure(place, options.split, size, mode or "rgb", trained.class_names, background)
+        _check_same(whole.preprocess, preprocess, run, name)
+        whole.preprocess = preprocess
+        measured = other_images(run.read_images(config), whole, place, options.split)
+        return measured._replace(notes=(*notes, *measured.notes)), place
+    splits = data.load(name, place, size, mode, background)
+    _check_same(splits.preprocess, preprocess, run, name)
     splits = relabelled(splits, trained.class_names, options.run_folder)
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     if name != FOLDER:
@@ -88,13 +95,17 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
         what = "" if options.data_dir is None else f"the {options.split} images of {name} in {place}"
         return Measured(part, what, splits.notes), place
     images = run.read_images(config)
-    if place.resolve() != own_place.resolve():
-        measured = other_images(images, splits, place, options.split)
-    elif images is None:
+    if images is None:
         measured = images_by_place(splits, place, options.split, run.test_total())
     else:
         measured = own_images(images, splits, place, options.split)
     return measured._replace(notes=(*splits.notes, *measured.notes)), place
+
+
+def _check_same(found: object, preprocess: Preprocess, run: RunFolder, name: str) -> None:
+    """RunError if the run's `preprocess` is not what its data set is fed with."""
+    if found != dataclasses.replace(preprocess, mean=None, std=None):
+        raise RunError(f"{run.config_file}: its preprocess is not that of {name}, {found}")
 
 
 def lines(found: Evaluation, split: str, files: Sequence[Path] | None = None) -> list[str]:

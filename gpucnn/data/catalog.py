@@ -3,7 +3,7 @@
 import copy
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -11,7 +11,7 @@ from gpucnn.checks import as_path, matching, nearest
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
-from gpucnn.data.folder_notes import notes_on_parts, notes_on_split
+from gpucnn.data.folder_notes import notes_on_parts, notes_on_split, notes_on_whole
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, check_background
 from gpucnn.data.image_folder import ImageFolder
@@ -214,3 +214,20 @@ def _load_folder(folder: Path, image_size: int | None, mode: str, background: st
     augment = Compose(RandomFlip(), RandomShift(4)) if mode == "rgb" else None
     assert isinstance(known.preprocess, Preprocess), "its own, as none was given"
     return Splits(train, test, known.class_names, known.preprocess, augment, notes, validation)
+
+
+def load_to_measure(
+    folder: Path, part: str, image_size: int, mode: str, class_names: Sequence[str], background: str = AUTO
+) -> tuple[ImageFolder, tuple[str, ...]]:
+    """All images of a folder, for a model that was trained on others, labelled as `class_names`; and notes on them.
+
+    Of a folder with parts, see `load`, those of `part`, "train" or "test". Classes may lack images or not be there.
+
+    Raises DataError for folders that are no class, and if there are no images.
+    """
+    parts = find_parts(folder)
+    place = folder if parts is None else parts.train if part == "train" else parts.test
+    images = ImageFolder(place, image_size, mode, class_names=class_names, background=background)
+    if len(images) == 0:
+        raise DataError(f"{place}: no images in it to measure with; add some")
+    return images, notes_on_whole(images) if parts is None else notes_on_parts(parts, [images])

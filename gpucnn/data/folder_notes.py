@@ -28,6 +28,14 @@ def notes_on_parts(parts: Parts, images: Sequence[ImageFolder]) -> tuple[str, ..
     return tuple(line for line in lines if line)
 
 
+def notes_on_whole(images: ImageFolder) -> tuple[str, ...]:
+    """The lines about a folder of classes, all of which is measured."""
+    lines = [left_out_text(images.left_out)]
+    if missing := _of_count(0, images, images.class_names):
+        lines.append(f"{images.folder} has no images of {missing}")
+    return tuple(line for line in lines if line)
+
+
 def notes_on_split(images: ImageFolder, train: Dataset, test: Dataset) -> tuple[str, ...]:
     """The lines about a folder of classes, which was split in two."""
     lines = [left_out_text(images.left_out)]

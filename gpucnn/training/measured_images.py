@@ -66,13 +66,12 @@ def own_images(run: ImageList, splits: Splits, folder: Path, part: str) -> Measu
     return Measured(Subset(whole, np.array(places)), f"the run's {part} images in {folder}", tuple(notes))
 
 
-def other_images(run: ImageList | None, splits: Splits, folder: Path, part: str) -> Measured:
+def other_images(run: ImageList | None, whole: ImageFolder, folder: Path, part: str) -> Measured:
     """All images of another folder, "test", but those that the run was trained on, or just these, "train".
 
-    Of a folder with train/ and test/ it is test/. Raises RunError if there are none.
+    `whole` has them, see `catalog.load_to_measure`. Raises RunError if there are none.
     """
-    whole = whole_of(splits.train if part == "train" else splits.test)
-    paths = paths_of(whole) or ()
+    paths = whole.paths
     learned = set() if run is None else run.digests(*LEARNED)
     seen = np.array([digest in learned for _, digest in fingerprints(paths)])
     places = np.flatnonzero(seen if part == "train" else ~seen)
@@ -90,8 +89,7 @@ def other_images(run: ImageList | None, splits: Splits, folder: Path, part: str)
         notes.append(
             "the run was made before runs kept lists of their images: it may have been trained on some of these"
         )
-    place = whole.folder if isinstance(whole, ImageFolder) else folder
-    what = f"the images in {place}" if part == "test" else f"the run's train images in {place}"
+    what = f"the images in {whole.folder}" if part == "test" else f"the run's train images in {whole.folder}"
     return Measured(Subset(whole, places), what, tuple(notes))
 
 

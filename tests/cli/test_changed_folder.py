@@ -167,7 +167,8 @@ def test_classes_of_another_folder(place: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main([*EVALUATE, "--data-dir", "other"]) == 1
     assert capsys.readouterr().err == (
-        "gpucnn evaluate: run: trained on the classes cat, dog; the images are of bird, cat; rename or remove bird\n"
+        "gpucnn evaluate: other: has folders that are no classes of the training images: bird; rename or remove them; the "
+        "classes are cat, dog\n"
     )
 
 
@@ -178,6 +179,13 @@ def test_a_folder_may_lack_classes(in_tmp_path: Path, capsys: pytest.CaptureFixt
     measured(capsys, "--data-dir", "other")
     found = json.loads(Path("found.json").read_text())
     assert [row["images"] for row in found["classes"]] == [0, 4, 4]
+    write_noise(Path("bees/test"), 3, 2, ("bee",))
+    assert main([*EVALUATE, "--data-dir", "bees"]) == 1
+    assert f"give {Path('bees/test')}, of whose images" in capsys.readouterr().err
+    _, _, notes = measured(capsys, "--data-dir", "bees/test")
+    assert notes == [f"gpucnn evaluate: {Path('bees/test')} has no images of ant, cow"]
+    found = json.loads(Path("found.json").read_text())
+    assert [row["images"] for row in found["classes"]] == [0, 3, 0]
 
 
 def test_a_folder_without_one_that_fits(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,8 +72,8 @@ def test_other_images_and_other_classes(
     (tmp_path / "more" / "light").rename(tmp_path / "more" / "bright")
     capsys.readouterr()
     assert main(["evaluate", str(run), "--device", "cpu", "--data-dir", str(tmp_path / "more")]) == 1
-    said = f"gpucnn evaluate: {run}: trained on the classes dark, light; the images are of bright, dark; rename or remove bright\n"
-    assert capsys.readouterr().err == said
+    said = "has folders that are no classes of the training images: bright; rename or remove them; the classes are dark, light"
+    assert capsys.readouterr().err == f"gpucnn evaluate: {tmp_path / 'more'}: {said}\n"
 
 
 def test_grey_images_and_threads_that_change_nothing(images: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.main import main
 from gpucnn.data import ImageFolder, split
+from gpucnn.data.catalog import load_to_measure
 from gpucnn.data.image_folder import names_of
 from gpucnn.errors import ConfigError, DataError, RunError
 from gpucnn.training import RunConfig, RunFolder, prepare, resume
@@ -126,8 +127,8 @@ def _swapped(folder: Path) -> None:
 
 def _whole(folder: Path) -> None:
     _, images = _run_on(write_noise(folder / "photos", 20))
-    ready, _ = _run_on(write_noise(folder / "other", 10, 1))
-    assert len(other_images(images, ready.splits, folder / "other", "test").images) == 20
+    other, _ = load_to_measure(write_noise(folder / "other", 10, 1), "test", 8, "rgb", ("cat", "dog"))
+    assert len(other_images(images, other, folder / "other", "test").images) == 20
 
 
 def _overlapping(folder: Path) -> None:
@@ -135,8 +136,8 @@ def _overlapping(folder: Path) -> None:
     shutil.copytree(folder / "photos", folder / "other")
     for name in images.names("test"):
         save(folder / "other" / name, np.zeros((8, 8, 3)))
-    ready, _ = _run_on(folder / "other")
-    measured = other_images(images, ready.splits, folder / "other", "test")
+    other, _ = load_to_measure(folder / "other", "test", 8, "rgb", ("cat", "dog"))
+    measured = other_images(images, other, folder / "other", "test")
     assert list(names_of(measured.images) or ()) == images.names("test")
 
 
