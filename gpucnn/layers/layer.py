@@ -10,23 +10,20 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
-from gpucnn.backend import Array, Device, as_array, beside, choose_device, current, device_of, to_host
+from gpucnn.backend import Array, Device, beside, choose_device, to_host
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, as_dtype, as_flag, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.finite import not_finite, refuse_not_finite
-from gpucnn.layers.foreign_state import foreign_names_fix
+from gpucnn.layers.fitting_state import fitting_arrays
 from gpucnn.layers.forward_state import ForwardState, as_json, from_json, is_plain
 from gpucnn.layers.hooks import ForwardHook, HookHandle
 from gpucnn.layers.observe import current_observers
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
-from gpucnn.layers.unregistered import LISTS, first_unregistered
-from gpucnn.text import shape_text, value_text
-
-IGNORED_STATE = "num_batches_tracked"
-"""A counter of PyTorch's batch norms, which its momentum makes no use of: state from there loads without it."""
+from gpucnn.layers.unregistered import first_unregistered
+from gpucnn.text import value_text
 
 BYTES_FIX = "divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
 
@@ -303,34 +300,7 @@ class Layer:
         if odd := [path for path in state if not isinstance(path, str)]:
             raise StateError(f"{self.label}: the paths of arrays are texts, got {value_text(odd[0])}")
         own = dict(self._named_state())
-        problems = [f"{path} is missing" for path in own if path not in state]
-        arrays: dict[str, Array] = {}
-        for path, value in state.items():
-            if path not in own:
-                if path.rpartition(".")[2] != IGNORED_STATE:
-                    problems.append(f"{path} is unknown")
-                continue
-            try:
-                with np.errstate(
-                    over="ignore", invalid="ignore"
-                ):  # what the dtype cannot hold becomes infinite, and is told below
-                    array = value.data if isinstance(value, Tensor) else as_array(value, own[path].dtype)
-                    with current(device_of(array)):
-                        arrays[path] = array.astype(own[path].dtype, copy=False)
-            except DTypeError as error:
-                problems.append(f"{path}: {error}")
-                continue
-            if array.dtype.kind == "f" and own[path].dtype.kind != "f":
-                problems.append(f"{path} has {array.dtype} values, expected {own[path].dtype}")
-            got, expected = arrays[path].shape, own[path].shape
-            if got != expected:
-                problems.append(f"{path} has shape {shape_text(got)}, expected {shape_text(expected)}")
-        if problems:
-            raise StateError(
-                f"these parameters do not fit {type(self).__name__}: {'; '.join(problems[:4])}"
-                f"{f'; and {len(problems) - 4} more' if len(problems) > 4 else ''}; "
-                f"{foreign_names_fix(state, own.keys()) or 'build the model with the arguments it was saved with'}"
-            )
+        arrays = fitting_arrays(type(self).__name__, own, state)
         if finite:
             masks = {path for path, one in own.items() if isinstance(one, Buffer) and not_finite({path: one.data})}
             refuse_not_finite(type(self).__name__, {path: arrays[path] for path in own if path not in masks})
@@ -495,15 +465,7 @@ class Layer:
         found = first_unregistered([layer for _, layer in self._layers("")], Layer)
         if found is None:
             return
-        owner, name, place, item, container = found
-        fix = f"put each in an attribute of its own, e.g. with setattr(self, f'{name}_{{number}}', ...)"
-        if isinstance(item, Layer) and isinstance(vars(owner).get(name), LISTS):
-            fix = f"make it self.{name} = layers.LayerList(*layers), which has append and indices, or {fix}"
-        if name not in vars(owner):
-            fix = f"assign self.{name} in __init__"
-        raise ArgumentError(
-            f"{owner.label}: {place} is a {type(item).__name__} {container}, which would not be trained, saved or moved; {fix}"
-        )
+        raise ArgumentError(found.message())
 
     def _layers(self, prefix: str) -> "Iterator[tuple[str, Layer]]":
         """This layer and all within, by their paths behind `prefix`."""

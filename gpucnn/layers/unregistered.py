@@ -38,6 +38,18 @@ class Unregistered(NamedTuple):
     container: str
     """What it is in, e.g. "in a plain list"."""
 
+    def message(self) -> str:
+        """What is wrong, and the fix."""
+        fix = f"put each in an attribute of its own, e.g. with setattr(self, f'{self.name}_{{number}}', ...)"
+        if not isinstance(self.item, Parameter) and isinstance(vars(self.owner).get(self.name), LISTS):
+            fix = f"make it self.{self.name} = layers.LayerList(*layers), which has append and indices, or {fix}"
+        if self.name not in vars(self.owner):
+            fix = f"assign self.{self.name} in __init__"
+        return (
+            f"{self.owner.label}: {self.place} is a {type(self.item).__name__} {self.container}, which would not be trained, "
+            f"saved or moved; {fix}"
+        )
+
 
 def first_unregistered(layers: "Sequence[Layer]", kind: "type[Layer]") -> Unregistered | None:
     """The first layer or parameter that one of `layers` holds in a list or the like, and none in an attribute.
