@@ -14,7 +14,7 @@ nox.options.sessions = ["lint", "types", "tests", "emulated", "compile", "exampl
 ON_ARM = ("exponential", "kernel", "lockstep", "builder", "code_size")
 """Tests of compiled loops that an emulated processor runs in minutes."""
 
-ASK_ARM = "import platform; from gpucnn.kernels import jit; print(platform.machine(), jit.describe())"
+ASK_ARM = "import platform; from gpucnn.kernels import ways; print(platform.machine(), ways.describe())"
 
 
 @nox.session

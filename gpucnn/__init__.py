@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gpucnn import optim as optim
     from gpucnn import training as training
     from gpucnn.autograd import Tensor as Tensor
-    from gpucnn.autograd import gradcheck as gradcheck
     from gpucnn.autograd import no_grad as no_grad
+    from gpucnn.autograd.gradcheck import gradcheck as gradcheck
     from gpucnn.functions import convolve2d as convolve2d
     from gpucnn.functions import max_pooling as max_pooling
 

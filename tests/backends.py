@@ -9,7 +9,7 @@ import numpy as np
 from gpucnn import Tensor
 from gpucnn.backend import Array, beside, choose_device, to_device, to_host
 from gpucnn.backend.cuda import find_problem, use_in_place_of_cupy
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator, compiler
 
@@ -38,14 +38,14 @@ class Backend:
         if self.name == "emulated":
             return None if compiler() else "emulated kernels need g++ (Debian: apt-get install g++)"
         if self.name == "jit":
-            return jit.missing() or None
+            return ways.missing() or None
         problem = find_problem() if self.name == "cupy" else None
         return problem and f"no GPU: {problem.cause}"
 
     def active(self) -> AbstractContextManager[None]:
         """Inside, its device works."""
         if self.on_cpu:
-            return jit.use(self.name)
+            return ways.use(self.name)
         return use_in_place_of_cupy(emulated_cupy()) if self.name == "emulated" else nullcontext()
 
     def array(self, host: Any) -> Array:

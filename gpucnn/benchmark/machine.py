@@ -14,7 +14,8 @@ from gpucnn.backend import Device
 from gpucnn.backend.threads import thread_count
 from gpucnn.benchmark import pytorch
 from gpucnn.errors import BenchmarkError
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
+from gpucnn.kernels.compiler import processor
 
 WITHOUT_AVX512 = {
     "GPUCNN_AVX2": "1",
@@ -47,7 +48,7 @@ def without_avx512() -> None:
     """
     early = [] if "torch" not in sys.modules else ["PyTorch"]
     os.environ.update(WITHOUT_AVX512)
-    if not jit.missing() and jit.host.host().lanes > jit.host.LANES["fma"]:
+    if not ways.missing() and processor.processor().lanes > processor.LANES["fma"]:
         early.append("gpucnn")
     if early:
         raise BenchmarkError(f"--avx2 comes too late for {' and '.join(early)}: ask for it in a new process")
@@ -69,9 +70,9 @@ def _blas() -> str:
 
 
 def _jit() -> str:
-    if problem := jit.missing():
+    if problem := ways.missing():
         return f"numpy only: {problem}"
-    lanes = jit.host.host().lanes
+    lanes = processor.processor().lanes
     return f"numpy, and jit with llvmlite {importlib.metadata.version('llvmlite')}, {lanes} floats at a time"
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 from gpucnn.backend import Device
 from gpucnn.benchmark import pytorch
 from gpucnn.errors import ArgumentError
-from gpucnn.kernels import jit
+from gpucnn.kernels.ways import MODES, missing, use
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,10 +47,10 @@ def ways(device: Device, cpu_modes: Sequence[str] = ()) -> list[Way]:
     loops cannot be compiled.
     """
     if device.kind == "cpu":
-        problem = jit.missing()
+        problem = missing()
         if problem and "jit" in cpu_modes:
             raise ArgumentError(f"jit was asked for, but {problem}")
-        modes: Sequence[str] = cpu_modes or ([mode for mode in jit.MODES if mode == "numpy" or not problem])
+        modes: Sequence[str] = cpu_modes or ([mode for mode in MODES[1:] if mode == "numpy" or not problem])
     else:
         modes = ["cuda"]
     ours = [Way(GPUCNN, mode) for mode in dict.fromkeys(modes)]
@@ -61,11 +61,11 @@ def ways(device: Device, cpu_modes: Sequence[str] = ()) -> list[Way]:
 
 def computing(way: Way, function: Callable[P, T]) -> Callable[P, T]:
     """`function`, which computes on the CPU the way that `way` says."""
-    if way.variant not in jit.MODES:
+    if way.variant not in MODES:
         return function
 
     def run(*arguments: P.args, **options: P.kwargs) -> T:
-        with jit.use(way.variant):
+        with use(way.variant):
             return function(*arguments, **options)
 
     return run

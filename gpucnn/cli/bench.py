@@ -12,7 +12,7 @@ from gpucnn.benchmark.suite import Suite
 from gpucnn.benchmark.training_step import MODELS
 from gpucnn.benchmark.ways import ways
 from gpucnn.cli.arguments import choice, count, rate
-from gpucnn.kernels import jit
+from gpucnn.kernels.ways import MODES
 
 HELP = "Time training steps beside PyTorch, interleaved in one process, and beside the physical limit."
 BATCH_SIZES, SECONDS = (64, 256), 10.0
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     parser.add_argument(
         "--cpu",
-        type=choice(jit.MODES),
+        type=choice(MODES),
         nargs="+",
         default=[],
         metavar="WAY",

@@ -11,8 +11,8 @@ from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.backend.threads import thread_count
 from gpucnn.cli import agree
 from gpucnn.errors import DeviceError, GpucnnError
-from gpucnn.kernels import jit, launch
-from gpucnn.kernels.jit import compiler
+from gpucnn.kernels import launch, ways
+from gpucnn.kernels.compiler import machine_code
 
 HELP = "Report the GPU's driver, CuPy and its libraries, with fixes, and whether the GPU computes what the CPU does."
 MODEL, INPUT = "lenet5", (1, 32, 32)
@@ -21,7 +21,8 @@ FIRST_STEP = """
 import time
 import numpy as np
 from gpucnn import functions as F, models, optim
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
+from gpucnn.kernels.compiler import loop
 model = models.create("{model}", seed=0)
 optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9)
 optimizer.gather()
@@ -30,7 +31,7 @@ for _ in range(2):
     F.cross_entropy(model(np.zeros((64, 3, 32, 32), np.float32)), np.zeros(64, int)).backward()
     optimizer.step()
     times.append(time.perf_counter())
-print(jit.kernel.loaded(), format(times[1] - times[0] - (times[2] - times[1]), ".2f"))
+print(loop.loaded(), format(times[1] - times[0] - (times[2] - times[1]), ".2f"))
 """
 
 
@@ -44,13 +45,13 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(table(findings)))
     for fix in dict.fromkeys(finding.fix for finding in findings if finding.fix):
         print(f"fix: {fix}")
-    print(f"\nloops on the CPU: {jit.describe()}; threads: {thread_count()}")
+    print(f"\nloops on the CPU: {ways.describe()}; threads: {thread_count()}")
     if has_false_alarms():
         print(
             "NumPy's products: by Apple's Accelerate, which decides itself how many threads it takes; "
             "its warnings of overflows and divisions by zero in products are kept quiet, as they are often false"
         )
-    if jit.mode() == "jit":
+    if ways.mode() == "jit":
         print(_first_uses())
     chosen = choose_device("auto")
     print(f"\n--device auto takes {chosen.device} ({chosen.reason})", flush=True)
@@ -81,7 +82,7 @@ def table(findings: list[Finding]) -> list[str]:
 def _first_uses() -> str:
     """How much longer a model's first step takes than its second: where loops are compiled, and where they were before."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**own_package.environment(), compiler.VARIABLE: folder}
+        environment = {**own_package.environment(), machine_code.VARIABLE: folder}
         command = [sys.executable, "-c", FIRST_STEP.format(model=COMPILED_MODEL)]
         try:
             compiling, reading = (

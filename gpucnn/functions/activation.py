@@ -7,9 +7,9 @@ from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_items, is_finite, is_int
 from gpucnn.errors import ArgumentError, ShapeError
-from gpucnn.kernels import bias_relu
-from gpucnn.kernels import log_softmax as kernel
-from gpucnn.kernels.masked import masked
+from gpucnn.kernels.cross_entropy.log_softmax import log_softmax as log_softmax_of
+from gpucnn.kernels.elementwise import bias_relu
+from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.text import shape_text, value_text
 
 
@@ -146,7 +146,7 @@ def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     xp = xp_of(x.data)
     check_float("log_softmax", x)
     axes = softmax_axes("log_softmax", x.shape, axis)
-    output = kernel.log_softmax(x.data, axes)
+    output = log_softmax_of(x.data, axes)
 
     def backward(gradient: Array) -> tuple[Array]:
         return (gradient - xp.exp(output) * gradient.sum(axis=axes, keepdims=True),)
@@ -160,7 +160,7 @@ def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     x = as_tensor(x)
     check_float("softmax", x)
     axes = softmax_axes("softmax", x.shape, axis)
-    output = xp_of(x.data).exp(kernel.log_softmax(x.data, axes))
+    output = xp_of(x.data).exp(log_softmax_of(x.data, axes))
 
     def backward(gradient: Array) -> tuple[Array]:
         return (output * (gradient - (gradient * output).sum(axis=axes, keepdims=True)),)

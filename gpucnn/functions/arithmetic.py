@@ -16,9 +16,9 @@ from gpucnn.checks import LARGEST, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
-from gpucnn.kernels import addition as kernel
-from gpucnn.kernels.bias_relu import relu_gradient
-from gpucnn.kernels.masked import masked
+from gpucnn.kernels.elementwise import addition as kernel
+from gpucnn.kernels.elementwise.bias_relu import relu_gradient
+from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.text import shape_text, value_text
 
 

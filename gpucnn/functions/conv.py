@@ -7,7 +7,7 @@ from gpucnn.checks import IntOrPair, Pair, Shape, as_pair
 from gpucnn.errors import ShapeError
 from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import Padding, Window, as_groups, conv2d_shape, conv_transpose2d_shape
-from gpucnn.kernels import conv2d as kernel
+from gpucnn.kernels import convolution as kernel
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.text import shape_text
 

@@ -10,7 +10,7 @@ from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import Shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.broadcasting import check_broadcast
-from gpucnn.kernels.masked import masked
+from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.text import shape_text, value_text
 
 

@@ -17,7 +17,7 @@ from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.functions.activation import as_finite, check_activation
 from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
-from gpucnn.kernels.avg_pool import wide
+from gpucnn.kernels.pooling.avg_pool import wide
 from gpucnn.text import MOST_AXES, shape_text, value_text
 
 

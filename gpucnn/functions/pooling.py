@@ -10,7 +10,7 @@ from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, IntOrPair, Pair, Shape, as_flag, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.geometry import Padding, Window, pool2d_shape
-from gpucnn.kernels import avg_pool, max_pool
+from gpucnn.kernels.pooling import avg_pool, max_pool
 from gpucnn.text import shape_text, value_text
 
 MOST_CELLS = 1 << 22

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.masked import masked
+from gpucnn.kernels.elementwise.masked import masked
 
 CUBIC = -0.75
 """The slope of the cubic kernel at distance 1."""

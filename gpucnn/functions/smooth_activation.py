@@ -10,8 +10,8 @@ from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, 
 from gpucnn.backend import Array, xp_of
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import as_finite
+from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.kernels.erf import erf
-from gpucnn.kernels.masked import masked
 from gpucnn.text import value_text
 
 SELU_ALPHA = 1.6732632423543772848170429916717

@@ -12,8 +12,8 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_flag, is_real
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
-from gpucnn.kernels.avg_pool import wide
-from gpucnn.kernels.masked import masked
+from gpucnn.kernels.elementwise.masked import masked
+from gpucnn.kernels.pooling.avg_pool import wide
 from gpucnn.text import shape_text, value_text
 
 

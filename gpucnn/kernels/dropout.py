@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn.backend import Array, device_of, random_stream, random_words, to_device, xp_of
+from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.kernels.launch import Kernel, accepts, launch
-from gpucnn.kernels.masked import masked
 
 DROPOUT = Kernel(
     Path(__file__).with_suffix(".cu"),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from gpucnn.backend import Array
 from gpucnn.checks import as_number
-from gpucnn.kernels.adam import adam
+from gpucnn.kernels.update.adam import adam
 from gpucnn.layers import Parameter
 from gpucnn.optim.betas import as_betas
 from gpucnn.optim.group import Group

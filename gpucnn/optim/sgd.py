@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gpucnn.backend import Array
 from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError
-from gpucnn.kernels.sgd import sgd
+from gpucnn.kernels.update.sgd import sgd
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Group
 from gpucnn.optim.optimizer import Optimizer

@@ -29,8 +29,8 @@ from gpucnn.backend import Array
 from gpucnn.backend.threads import thread_count
 from gpucnn.checks import Shape, as_count
 from gpucnn.errors import ArgumentError
-from gpucnn.kernels import jit
-from gpucnn.kernels.tiling import HOST_COLUMN_BYTES, batch_parts
+from gpucnn.kernels import ways
+from gpucnn.kernels.convolution.tiles import HOST_COLUMN_BYTES, batch_parts
 from gpucnn.kernels.workspace import LARGEST_KEPT, workspace
 from gpucnn.layers import Layer, Parameter
 from gpucnn.layers.costs import BATCHES, Cost, plainly_allocated, zero_images, zero_model
@@ -178,7 +178,7 @@ def memory_plan(
         frozenset(
             (int(GAPS * (cost.im2col_bytes + math.prod(cost.output_shape) * image.itemsize)), cost.multiply_adds)
             for cost in costs
-            if cost.im2col_bytes and jit.mode() == "numpy"
+            if cost.im2col_bytes and ways.mode() == "numpy"
         ),
         moments,
         KEPT_SHARE,
@@ -227,7 +227,7 @@ def _watch(node: Node, note: Callable[[str, int], None]) -> None:
     backward = node.backward
     assert backward is not None
     # The temporaries of a convolution in tiles are bounded: they would be wrong as a line.
-    bounded = node.name in CONVOLUTIONS and jit.mode() == "numpy"
+    bounded = node.name in CONVOLUTIONS and ways.mode() == "numpy"
     place = f"in the gradient of {node.owner or node.name}"
 
     def watched(gradient: Array) -> Sequence[Array | None]:

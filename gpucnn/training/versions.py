@@ -7,7 +7,7 @@ import numpy as np
 
 from gpucnn import __version__
 from gpucnn.backend import Device
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 
 
 def versions() -> dict[str, str]:
@@ -20,5 +20,5 @@ def versions_on(device: Device) -> dict[str, str]:
     if device.kind == "cuda":
         properties = device.xp.cuda.runtime.getDeviceProperties(device.index)
         return {**versions(), "gpu": properties["name"].decode(), "cupy": str(device.xp.__version__)}
-    compiler = {"llvmlite": importlib.metadata.version("llvmlite")} if jit.mode() == "jit" else {}
-    return {**versions(), "cpu": jit.describe(), **compiler}
+    compiler = {"llvmlite": importlib.metadata.version("llvmlite")} if ways.mode() == "jit" else {}
+    return {**versions(), "cpu": ways.describe(), **compiler}

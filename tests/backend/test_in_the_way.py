@@ -11,7 +11,7 @@ import pytest
 from gpucnn.backend import choose_device, cuda
 from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.errors import DeviceError
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 
 HAS_CUPY = importlib.util.find_spec("cupy") is not None
 
@@ -73,4 +73,4 @@ def test_a_folder_called_llvmlite_is_none(monkeypatch: pytest.MonkeyPatch, tmp_p
     (tmp_path / "llvmlite").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "llvmlite", raising=False)
-    assert jit.missing() == 'llvmlite is not installed: pip install "gpucnn[fast]"'
+    assert ways.missing() == 'llvmlite is not installed: pip install "gpucnn[fast]"'

@@ -74,9 +74,9 @@ def test_loops_are_compiled(archive: Path, tmp_path: Path) -> None:
     code = (
         "import numpy as np\n"
         "from gpucnn import functions as F\n"
-        "from gpucnn.kernels import jit\n"
+        "from gpucnn.kernels.compiler import loop\n"
         "F.max_pool2d(gpucnn.Tensor(np.ones((4, 8, 32, 32), np.float32)), 2)\n"
-        "print(jit.kernel.loaded() > 0)\n"
+        "print(loop.loaded() > 0)\n"
     )
     cache = str(tmp_path / "cache")
     assert python_in(archive, tmp_path, code, GPUCNN_CPU="jit", GPUCNN_CACHE_DIR=cache) == "True\n"
@@ -103,7 +103,7 @@ def test_any_file_is_read_and_one_that_is_missing_is_told(tmp_path: Path) -> Non
 
 
 def test_kernels_are_read(archive: Path, tmp_path: Path) -> None:
-    kernels = sum(path.read_text().count("__global__ void") for path in PACKAGE.glob("kernels/*.cu"))
+    kernels = sum(path.read_text().count("__global__ void") for path in PACKAGE.rglob("kernels/**/*.cu"))
     assert python_in(archive, tmp_path, SOURCES) == f"{kernels} True\n"
 
 

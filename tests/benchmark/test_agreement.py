@@ -10,7 +10,7 @@ from gpucnn.benchmark.agreement import largest_difference, losses
 from gpucnn.benchmark.training_step import Workload, training_step
 from gpucnn.benchmark.ways import Way
 from gpucnn.errors import BenchmarkError
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 from tests.benchmark.results import EAGER, JIT, NUMPY
 
 
@@ -45,7 +45,7 @@ def test_another_loss_is_refused(loss: float, text: str) -> None:
 
 
 def test_our_ways_agree() -> None:
-    modes = jit.MODES[: 1 if jit.missing() else 2]
+    modes = ways.MODES[: 1 if ways.missing() else 2]
     found = {mode: losses(training_step(Way("gpucnn", mode), Workload("simplecnn", 4), Device())) for mode in modes}
     values = [float(value) for value in found["numpy"].values()]
     assert values == sorted(values, reverse=True), "nothing was learned"

@@ -12,13 +12,14 @@ from gpucnn import __version__
 from gpucnn.backend import Device
 from gpucnn.benchmark import machine, pytorch
 from gpucnn.errors import BenchmarkError
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
+from gpucnn.kernels.compiler import processor
 
 
 def test_all_that_matters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUCNN_NUM_THREADS", "3")
     monkeypatch.setattr(pytorch, "missing", lambda device: "PyTorch is not installed: pip install torch")
-    monkeypatch.setattr(jit, "missing", lambda: "llvmlite is not installed")
+    monkeypatch.setattr(ways, "missing", lambda: "llvmlite is not installed")
     found = machine.describe(Device())
     assert list(found) == ["processor", "system", "Python", "NumPy", "gpucnn", "PyTorch"]
     assert found["processor"].endswith(", 3 threads")
@@ -37,7 +38,7 @@ def on_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "get_host_cpu_features", lambda: binding.FeatureMap(dict.fromkeys(NAMES, True)))
     monkeypatch.setattr(binding, "get_host_cpu_name", lambda: "skylake-avx512")
     monkeypatch.setattr(binding, "get_process_triple", lambda: "x86_64-unknown-linux-gnu")
-    monkeypatch.setattr(jit.host, "host", functools.cache(jit.host.host.__wrapped__))
+    monkeypatch.setattr(processor, "supported_processor", functools.cache(processor.supported_processor.__wrapped__))
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     for name in machine.WITHOUT_AVX512:
         monkeypatch.setenv(name, "")  # so that it will be as it was
@@ -47,9 +48,9 @@ def on_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_avx512_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours, PyTorch's, and that of the processes which measure memory; the code on disk has another name."""
     on_avx512(monkeypatch)
-    widest = jit.host.host.__wrapped__()
+    widest = processor.supported_processor.__wrapped__()
     machine.without_avx512()
-    known = jit.host.host()
+    known = processor.processor()
     assert (widest.lanes, known.lanes, known.processor) == (16, 8, "skylake-avx512")
     assert known.features.split(",") == ["+avx2", "-avx512bw", "-avx512f", "-avx512vl", "+fma"]
     assert machine.describe(Device())["gpucnn"].endswith(", 8 floats at a time")
@@ -59,7 +60,7 @@ def test_avx512_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_is_refused_once_the_processor_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     on_avx512(monkeypatch)
-    assert jit.host.host().lanes == 16
+    assert processor.processor().lanes == 16
     with pytest.raises(BenchmarkError, match="^--avx2 comes too late for gpucnn: ask for it in a new process$"):
         machine.without_avx512()
 

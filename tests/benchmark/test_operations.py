@@ -7,9 +7,9 @@ from gpucnn.backend import Device
 from gpucnn.benchmark.agreement import largest_difference
 from gpucnn.benchmark.operations import Operation, operations, prepare, sgd_step
 from gpucnn.benchmark.ways import Way
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 
-OURS = [Way("gpucnn", mode) for mode in jit.MODES[: 1 if jit.missing() else 2]]
+OURS = [Way("gpucnn", mode) for mode in ways.MODES[: 1 if ways.missing() else 2]]
 
 
 @pytest.mark.parametrize("operation", operations(2), ids=lambda one: one.name)

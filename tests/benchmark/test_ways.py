@@ -13,7 +13,7 @@ from gpucnn.backend import Device
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.ways import Way, computing, ways
 from gpucnn.errors import ArgumentError, DeviceError
-from gpucnn.kernels import jit
+from gpucnn.kernels.ways import MODES, mode
 
 CPU, GPU = Device(), Device("cuda", 0)
 
@@ -52,7 +52,7 @@ def torch_is(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> SimpleNamespace:
 
 def test_without_pytorch_ours_remain(monkeypatch: pytest.MonkeyPatch) -> None:
     import_raises(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
-    monkeypatch.setattr(jit, "missing", lambda: "")
+    monkeypatch.setattr("gpucnn.benchmark.ways.missing", lambda: "")
     assert list(map(str, ways(CPU))) == ["gpucnn numpy", "gpucnn jit"]
     assert pytorch.missing(CPU) == "PyTorch is not installed: pip install torch"
     with pytest.raises(DeviceError, match="PyTorch is not installed: pip install torch"):
@@ -87,18 +87,20 @@ def test_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_jit_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     import_raises(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
-    monkeypatch.setattr(jit, "missing", lambda: 'llvmlite is not installed: pip install "gpucnn[fast]"')
+    monkeypatch.setattr(
+        "gpucnn.benchmark.ways.missing", lambda: 'llvmlite is not installed: pip install "gpucnn[fast]"'
+    )
     assert list(map(str, ways(CPU))) == ["gpucnn numpy"]
     with pytest.raises(ArgumentError) as raised:
         ways(CPU, ["numpy", "jit"])
     assert str(raised.value) == 'jit was asked for, but llvmlite is not installed: pip install "gpucnn[fast]"'
 
 
-@pytest.mark.parametrize("mode", jit.MODES)
-def test_each_computes_its_own_way(mode: str) -> None:
-    before = jit.mode()
-    assert computing(Way("gpucnn", mode), lambda word: f"{word} {jit.mode()}")("in") == f"in {mode}"
-    assert jit.mode() == before
+@pytest.mark.parametrize("way", MODES)
+def test_each_computes_its_own_way(way: str) -> None:
+    before = mode()
+    assert computing(Way("gpucnn", way), lambda word: f"{word} {mode()}")("in") == f"in {way}"
+    assert mode() == before
 
 
 def test_names() -> None:

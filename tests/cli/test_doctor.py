@@ -13,7 +13,7 @@ from gpucnn.backend import Choice, Device
 from gpucnn.backend.diagnosis import Finding
 from gpucnn.cli import agree, doctor
 from gpucnn.cli.main import main
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 from tests.backend.fake_stack import WORKING_CUPY, run_with
 
 COMMAND = "from gpucnn.cli.main import main\nraise SystemExit(main(['doctor']))"
@@ -44,9 +44,9 @@ def test_without_cupy_all_is_well(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(jit.missing() != "", reason=jit.missing())
+@pytest.mark.skipif(ways.missing() != "", reason=ways.missing())
 def test_compiled_loops_and_what_their_first_use_costs(capsys: pytest.CaptureFixture[str]) -> None:
-    with jit.use("jit"):
+    with ways.use("jit"):
         main(["doctor"])
     told = re.search(
         r"first step of vgg_mini: (\d+) loops compiled in (\S+) s; in another process, from the cache, ready in (\S+) s",
@@ -54,7 +54,7 @@ def test_compiled_loops_and_what_their_first_use_costs(capsys: pytest.CaptureFix
     )
     assert told
     assert int(told[1]) > 10
-    with jit.use("numpy"):
+    with ways.use("numpy"):
         main(["doctor"])
     assert "loops on the CPU: NumPy (" in capsys.readouterr().out
 

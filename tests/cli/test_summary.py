@@ -7,12 +7,12 @@ import pytest
 
 from gpucnn import models
 from gpucnn.cli.main import main
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 
 
 @pytest.fixture(autouse=True)
 def plain_numpy() -> Iterator[None]:
-    with jit.use("numpy"):
+    with ways.use("numpy"):
         yield
 
 

@@ -16,17 +16,24 @@ from gpucnn.geometry import Window
 from gpucnn.kernels import batch_norm as batch_norm_module
 from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
-from gpucnn.kernels.adam import adam
-from gpucnn.kernels.avg_pool import avg_pool, avg_pool_gradient
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
-from gpucnn.kernels.bias_relu import add_bias, add_channel_bias, images_to_rows, relu, relu_gradient, rows_to_images
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.col2im import col2im
+from gpucnn.kernels.convolution.col2im import col2im
+from gpucnn.kernels.convolution.im2col import im2col
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.dropout import dropout
-from gpucnn.kernels.im2col import im2col
-from gpucnn.kernels.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
-from gpucnn.kernels.sgd import sgd
+from gpucnn.kernels.elementwise.bias_relu import (
+    add_bias,
+    add_channel_bias,
+    images_to_rows,
+    relu,
+    relu_gradient,
+    rows_to_images,
+)
+from gpucnn.kernels.pooling.avg_pool import avg_pool, avg_pool_gradient
+from gpucnn.kernels.pooling.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
+from gpucnn.kernels.update.adam import adam
+from gpucnn.kernels.update.sgd import sgd
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
 

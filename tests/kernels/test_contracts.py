@@ -41,4 +41,4 @@ def test_a_contract_launches_every_kernel_of_its_file(file_name: str) -> None:
 
 
 def test_every_cu_file_has_a_contract() -> None:
-    assert set(CONTRACTS) == {path.name for path in Path(gpucnn.__file__).parent.rglob("kernels/*.cu")}
+    assert set(CONTRACTS) == {path.name for path in Path(gpucnn.__file__).parent.rglob("kernels/**/*.cu")}

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpucnn.geometry import Window
-from gpucnn.kernels import conv2d as module
-from gpucnn.kernels import flat_conv2d
-from gpucnn.kernels.col2im import col2im
-from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
-from gpucnn.kernels.im2col import im2col
-from gpucnn.kernels.tiling import tiles
+from gpucnn.kernels import convolution as module
+from gpucnn.kernels.convolution import conv2d, conv2d_gradients
+from gpucnn.kernels.convolution import numpy_way as flat_conv2d
+from gpucnn.kernels.convolution.col2im import col2im
+from gpucnn.kernels.convolution.im2col import im2col
+from gpucnn.kernels.convolution.tiles import tiles
 from gpucnn.kernels.workspace import workspace
 from gpucnn.testing import emulated_gpu, oracles
 from gpucnn.testing.windows import WindowCase, window_cases

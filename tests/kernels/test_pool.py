@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpucnn.geometry import Window
-from gpucnn.kernels.avg_pool import avg_pool, avg_pool_gradient
-from gpucnn.kernels.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
+from gpucnn.kernels.pooling.avg_pool import avg_pool, avg_pool_gradient
+from gpucnn.kernels.pooling.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
 

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from gpucnn.kernels.masked import masked
+from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.kernels.workspace import LARGEST_KEPT, workspace
 from tests.backends import Backend, host
 

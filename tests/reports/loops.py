@@ -9,7 +9,8 @@ import pytest
 
 from gpucnn import Tensor
 from gpucnn import functions as F
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
+from gpucnn.kernels.compiler import loop, machine_code, processor
 from tests.reports.report import Report
 
 MOST_LINES, MOST_BYTES = 10_000, 10_000_000
@@ -23,8 +24,8 @@ def _tensor(*shape: int) -> Tensor:
 
 def _both_ways(folder: Path, compute: Callable[[], Tensor], expected: Callable[[], np.ndarray]) -> None:
     """Forward and back with compiled loops, where they work, and with NumPy, with little code and little memory."""
-    for mode in jit.MODES[: 1 if jit.missing() else 2]:
-        with pytest.MonkeyPatch.context() as patch, jit.use(mode):
+    for mode in ways.MODES[: 1 if ways.missing() else 2]:
+        with pytest.MonkeyPatch.context() as patch, ways.use(mode):
             written = _code_written_into(folder, patch) if mode == "jit" else []
             compute().sum().backward()
             assert all(code.count("\n") < MOST_LINES for code in written)
@@ -40,10 +41,10 @@ def _both_ways(folder: Path, compute: Callable[[], Tensor], expected: Callable[[
 def _code_written_into(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
     """Of the kernels that are compiled from now on, all that are used: they are kept in that folder."""
     written: list[str] = []
-    original = jit.compiler._machine_code
+    original = machine_code._machine_code
     patch.setenv("GPUCNN_CACHE_DIR", str(folder))
-    patch.setattr(jit.kernel, "_functions", {})
-    patch.setattr(jit.compiler, "_machine_code", lambda text: written.append(text) or original(text))
+    patch.setattr(loop, "_functions", {})
+    patch.setattr(machine_code, "_machine_code", lambda text: written.append(text) or original(text))
     return written
 
 
@@ -97,7 +98,7 @@ def _no_features_of_the_processor(folder: Path) -> None:
         patch.setattr(binding, "get_host_cpu_features", features)
         patch.setattr(binding, "get_process_triple", lambda: "arm64-apple-darwin24.4.0")
         patch.setattr(binding, "get_host_cpu_name", lambda: "apple-m1")
-        machine = jit.host.host.__wrapped__()
+        machine = processor.supported_processor.__wrapped__()
     assert machine is not None
     assert (machine.lanes, machine.features) == (4, "+neon")
 

@@ -10,7 +10,8 @@ import pytest
 
 from gpucnn.errors import LaunchError
 from gpucnn.geometry import Window
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
+from gpucnn.kernels.compiler import loop, processor
 from tests.kernels.jit.machine_code import innermost_loops, machine_named
 from tests.kernels.jit.test_machine_code import kernels_of, needs_target
 from tests.reports.report import Report
@@ -37,24 +38,24 @@ def _tile_of_six(folder: Path) -> None:
     def write(b: object) -> None:
         b.in_blocks(b.index("first"), b.index("last"), 6, lambda i, count: None)  # type: ignore[attr-defined]
 
-    kernel = jit.kernel.Kernel("six", (), (jit.kernel.Argument("x", (8,)),), write)
+    kernel = loop.Loop("six", (), (loop.Argument("x", (8,)),), write)
     with pytest.raises(LaunchError, match="power of two, got 6"):
-        jit.kernel.run(kernel, 8, [np.zeros(8, np.float32)])
+        loop.run(kernel, 8, [np.zeros(8, np.float32)])
 
 
 def _without_avx512(folder: Path) -> None:
     _needs_compiled_loops()
     script = (
         "from gpucnn.benchmark import machine; from gpucnn.kernels import jit; "
-        "machine.without_avx512(); print(jit.host.host().lanes)"
+        "machine.without_avx512(); print(processor.processor().lanes)"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stderr) == (0, "")
-    assert int(run.stdout) <= jit.host.LANES["fma"]
+    assert int(run.stdout) <= processor.LANES["fma"]
 
 
 def _needs_compiled_loops() -> None:
-    if missing := jit.missing():
+    if missing := ways.missing():
         pytest.skip(missing)
 
 

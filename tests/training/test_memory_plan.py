@@ -12,7 +12,7 @@ import pytest
 from gpucnn import Tensor, layers, models, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 from gpucnn.layers import Layer, Parameter
 from gpucnn.layers.costs import costs, plainly_allocated
 from gpucnn.training.memory_plan import KEPT_SHARE, CreateOptimizer, MemoryPlan, Moment, memory_plan, sgd_with_momentum
@@ -24,7 +24,7 @@ OPTIMIZERS: dict[str, CreateOptimizer] = {"sgd": sgd_with_momentum, "adam": opti
 @pytest.fixture(autouse=True)
 def plain_numpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("GPUCNN_NUM_THREADS", "1")
-    with jit.use("numpy"):
+    with ways.use("numpy"):
         yield
 
 
@@ -70,7 +70,7 @@ def measured_peak(
     return peaks[-1]
 
 
-@pytest.mark.parametrize("mode", [mode for mode in jit.MODES if mode == "numpy" or not jit.missing()])
+@pytest.mark.parametrize("mode", [mode for mode in ways.MODES if mode == "numpy" or not ways.missing()])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(
     ("name", "shape", "batches"),
@@ -86,7 +86,7 @@ def test_steps_take_what_was_planned(
     name: str, shape: tuple[int, int, int], batches: tuple[int, ...], optimizer: str, mode: str
 ) -> None:
     create = functools.partial(models.create, name, 10, *shape[:2])
-    with jit.use(mode):
+    with ways.use(mode):
         plan = plan_of(create, shape, OPTIMIZERS[optimizer])
         for batch in batches:
             measured = measured_peak(create, shape, batch, OPTIMIZERS[optimizer])

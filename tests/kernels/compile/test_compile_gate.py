@@ -16,7 +16,7 @@ from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 for module in Path(gpucnn.__file__).parent.glob("kernels/*.py"):  # each tells KERNELS of its own
     importlib.import_module(f"gpucnn.kernels.{module.stem}")
 
-SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/*.cu"))
+SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/**/*.cu"))
 LARGE_ARRAY = """
 extern "C" __global__ void __launch_bounds__(1024) hoards(float* x, int n) {
     float kept[160];

@@ -14,7 +14,14 @@ import numpy as np
 
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.geometry import Window
-from gpucnn.kernels import jit
+from gpucnn.kernels.batch_norm import loops as batch_norm_loops
+from gpucnn.kernels.compiler import loop, machine_code, padded_plane, processor
+from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, compiled_strides
+from gpucnn.kernels.cross_entropy import loops as cross_entropy_loops
+from gpucnn.kernels.elementwise import addition_loops, relu_loops
+from gpucnn.kernels.linear import loops as linear_loops
+from gpucnn.kernels.pooling import max_pool_loops
+from gpucnn.kernels.update import loops as update_loops
 from tests.kernels.jit.guarded_memory import Guarded
 
 LANES = (16, 8, 4)
@@ -34,10 +41,10 @@ class Case(NamedTuple):
 
 def run_in(case: Case, memory: Guarded) -> list[str]:
     """Run a case with all arrays and the scratch memory in guarded memory; what went wrong, empty if nothing did."""
-    sizes = {jit.kernel.EACH: case.count, jit.kernel.PARTS: len(case.parts)}
+    sizes = {loop.EACH: case.count, loop.PARTS: len(case.parts)}
     arrays = {}
     for argument in case.kernel.arguments:
-        free = {jit.kernel.FREE: len(case.given[argument.name])} if jit.kernel.FREE in argument.shape else {}
+        free = {loop.FREE: len(case.given[argument.name])} if loop.FREE in argument.shape else {}
         shape = tuple((sizes | free).get(size, size) for size in argument.shape)
         array = memory.place(shape, argument.dtype)
         if argument.name in case.given:
@@ -46,9 +53,9 @@ def run_in(case: Case, memory: Guarded) -> list[str]:
     with (
         for_machine(case.machine),
         mock.patch.dict(os.environ, {VARIABLE: "1"}),  # so that all scratch memory is `workspace`
-        mock.patch.object(jit.kernel, "workspace", lambda shape, like: memory.place(shape, str(like.dtype))),
+        mock.patch.object(loop, "workspace", lambda shape, like: memory.place(shape, str(like.dtype))),
     ):
-        jit.kernel.run(case.kernel, case.count, list(arrays.values()), case.parts)
+        loop.run(case.kernel, case.count, list(arrays.values()), case.parts)
     problems = memory.damage()
     for name, array in arrays.items():
         wanted = case.expected[name] if name in case.expected else case.given[name].astype(array.dtype)
@@ -63,20 +70,20 @@ _compiled: dict[Any, dict[Any, Any]] = {}
 def for_machine(machine: Any) -> Any:
     """Inside, kernels are compiled for `machine`."""
     return mock.patch.multiple(
-        jit.kernel,
+        loop,
         compiled=functools.partial(_compiled_for, machine),
         _functions=_compiled.setdefault(machine, {}),
     )
 
 
 def _compiled_for(machine: Any, name: str, sizes: tuple[Any, ...], write: Callable[[Any], Any]) -> int:
-    with mock.patch.object(jit.compiler, "host", return_value=machine):
-        return int(jit.compiler.compiled(name, sizes, write))
+    with mock.patch.object(machine_code, "processor", return_value=machine):
+        return int(machine_code.compiled(name, sizes, write))
 
 
 def machine_of(lanes: int) -> Any:
     """This machine's processor, with vectors of so many floats."""
-    return jit.host.host()._replace(lanes=lanes)
+    return processor.processor()._replace(lanes=lanes)
 
 
 def ragged(rng: np.random.Generator, count: int) -> list[slice]:
@@ -111,13 +118,13 @@ def planes(rng: np.random.Generator, pooling: bool = False) -> Any:
         not pooling and rng.random() < 0.3
     ):  # so much of the image is beside the windows, or of the windows beside the image
         image_size = (number(rng, 1, 9), number(rng, 1, int(rng.choice([4, 90]))))
-        return jit.padded.PaddedPlane(image_size, window, (wanted[0], number(rng, 1, int(rng.choice([2, 20])))))
+        return padded_plane.PaddedPlane(image_size, window, (wanted[0], number(rng, 1, int(rng.choice([2, 20])))))
     size = []
     for axis in (0, 1):
         seen = (wanted[axis] - 1) * stride[axis] + window.extent[axis] - sum(padding[axis])
         size.append(max(1, seen + number(rng, 0, stride[axis] - 1)))
     image_size = (size[0], size[1])
-    return jit.padded.PaddedPlane(image_size, window, window.output_size(image_size))
+    return padded_plane.PaddedPlane(image_size, window, window.output_size(image_size))
 
 
 def seen_by(plane: Any, images: np.ndarray, padding: float) -> tuple[np.ndarray, np.ndarray]:
@@ -138,18 +145,18 @@ def _reads(plane: Any, axis: int) -> np.ndarray:
 
 
 def convolution(rng: np.random.Generator, machine: Any) -> Case:
-    sizes = jit.convolution.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
-    return _convolution(rng, machine, jit.convolution, sizes, number(rng, 1, 3))
+    sizes = compiled_by_rows.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+    return _convolution(rng, machine, compiled_by_rows, sizes, number(rng, 1, 3))
 
 
 def lockstep_convolution(rng: np.random.Generator, machine: Any) -> Case:
-    return _convolution(rng, machine, jit.lockstep, _lockstep_sizes(rng, machine), number(rng, 1, 40))
+    return _convolution(rng, machine, compiled_by_images, _lockstep_sizes(rng, machine), number(rng, 1, 40))
 
 
 def _lockstep_sizes(rng: np.random.Generator, machine: Any) -> Any:
     while True:
-        sizes = jit.convolution.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
-        if jit.lockstep.works(sizes, machine) and sizes.plane.output_size[1] <= 20:
+        sizes = compiled_by_rows.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+        if compiled_by_images.works(sizes, machine) and sizes.plane.output_size[1] <= 20:
             return sizes
 
 
@@ -185,17 +192,17 @@ def _laid_out(rng: np.random.Generator, weight: np.ndarray) -> tuple[np.ndarray,
     if rng.integers(2):
         stored, apart = stored.swapaxes(1, 2), (of_taps, filters * of_taps)
     first = firsts[0] * sizes[1] + firsts[1]
-    layout = jit.convolution.WeightLayout(stored.size, stored[0].size, *apart, steps[0] * sizes[1], steps[1], first)
+    layout = compiled_by_rows.WeightLayout(stored.size, stored[0].size, *apart, steps[0] * sizes[1], steps[1], first)
     return stored.reshape(-1), layout
 
 
 def convolution_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
-    sizes = jit.convolution.Convolution(number(rng, 1, 2), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
-    return _weight_gradient(rng, machine, jit.convolution, sizes, number(rng, 1, 19))
+    sizes = compiled_by_rows.Convolution(number(rng, 1, 2), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+    return _weight_gradient(rng, machine, compiled_by_rows, sizes, number(rng, 1, 19))
 
 
 def lockstep_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
-    return _weight_gradient(rng, machine, jit.lockstep, _lockstep_sizes(rng, machine), number(rng, 1, 40))
+    return _weight_gradient(rng, machine, compiled_by_images, _lockstep_sizes(rng, machine), number(rng, 1, 40))
 
 
 def _weight_gradient(rng: np.random.Generator, machine: Any, module: Any, sizes: Any, count: int) -> Case:
@@ -222,7 +229,7 @@ def max_pool_in_place(rng: np.random.Generator, machine: Any) -> Case:
     kernel = number(rng, 1, 4), 1 + -(-(stride[1] - 1) // dilation[1]) + number(rng, 0, 2)
     window, wanted = Window(kernel, stride, dilation=dilation), (number(rng, 1, 6), number(rng, 1, 40))
     rows, columns = ((wanted[axis] - 1) * stride[axis] + window.extent[axis] for axis in (0, 1))
-    return pooled(rng, machine, jit.padded.PaddedPlane((rows, columns), window, wanted))
+    return pooled(rng, machine, padded_plane.PaddedPlane((rows, columns), window, wanted))
 
 
 def pooled(rng: np.random.Generator, machine: Any, plane: Any) -> Case:
@@ -240,7 +247,7 @@ def pooled(rng: np.random.Generator, machine: Any, plane: Any) -> Case:
         if output[index] == -np.inf:  # a window in which nothing wins: see `forward`
             padded = plane.window.padding != ((0, 0), (0, 0))
             argmax[index] = -1 if padded else places[index[1:]].ravel()[0]
-    kernel = jit.max_pool.forward(plane)
+    kernel = max_pool_loops.forward(plane)
     expected = {"output": output, "argmax": argmax}
     return Case(kernel, machine, count, ragged(rng, count), {"images": images}, expected)
 
@@ -257,14 +264,14 @@ def max_pool_gradient(rng: np.random.Generator, machine: Any) -> Case:
             images[index[0], argmax[index]] += gradient[index]
     given = {"gradient": gradient, "argmax": argmax.astype(np.float64)}
     expected = {"images": images.reshape(count, height, width)}
-    return Case(jit.max_pool.gradient(plane), machine, count, ragged(rng, count), given, expected)
+    return Case(max_pool_loops.gradient(plane), machine, count, ragged(rng, count), given, expected)
 
 
 def relu(rng: np.random.Generator, machine: Any) -> Case:
     x = integers(rng, number(rng, 1, 150))
     x[rng.random(x.size) < 0.1] = np.nan
     expected = {"output": np.where(x < 0, 0, x)}
-    return Case(jit.relu.relu(), machine, x.size, ragged(rng, x.size), {"x": x}, expected)
+    return Case(relu_loops.relu(), machine, x.size, ragged(rng, x.size), {"x": x}, expected)
 
 
 def relu_gradient(rng: np.random.Generator, machine: Any) -> Case:
@@ -273,7 +280,7 @@ def relu_gradient(rng: np.random.Generator, machine: Any) -> Case:
     output[rng.random(output.size) < 0.1] = np.nan
     expected = {"rows": np.where(output == 0, 0, gradient)}
     given = {"gradient": gradient, "output": output}
-    return Case(jit.relu.relu_gradient(), machine, gradient.size, ragged(rng, gradient.size), given, expected)
+    return Case(relu_loops.relu_gradient(), machine, gradient.size, ragged(rng, gradient.size), given, expected)
 
 
 def plane_sums(rng: np.random.Generator, machine: Any) -> Case:
@@ -282,7 +289,7 @@ def plane_sums(rng: np.random.Generator, machine: Any) -> Case:
     output = integers(rng, *gradient.shape).clip(0)
     rows = np.where(output == 0, 0, gradient) if through_relu else gradient
     given, expected = {"gradient": gradient, "output": output}, {"sums": rows.sum(axis=1), "rows": rows}
-    kernel, count = jit.relu.plane_sums(gradient.shape[1], through_relu), len(gradient)
+    kernel, count = relu_loops.plane_sums(gradient.shape[1], through_relu), len(gradient)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
@@ -299,7 +306,7 @@ def moments(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     means = values.mean(axis=2)
     squares = np.square(values - means[..., None]).sum(axis=2)
-    kernel, count = jit.batch_norm.moments(*values.shape[1:]), len(values)
+    kernel, count = batch_norm_loops.moments(*values.shape[1:]), len(values)
     expected = {"moments": np.stack((means, squares), axis=1)}
     return Case(kernel, machine, count, ragged(rng, count), {"values": values}, expected, 1e-5)
 
@@ -316,7 +323,7 @@ def statistics(rng: np.random.Generator, machine: Any) -> Case:
     shift = (mean.astype(np.float32) - mean) * factor + (affine["bias"] if use[1] else 0)
     given = {"moments": np.stack((means, squares), axis=1), **affine}
     expected = {"statistics": np.stack((mean, variance, 1 / np.sqrt(variance + eps), factor, shift))}
-    kernel = jit.batch_norm.statistics(channels, positions, *use, eps)
+    kernel = batch_norm_loops.statistics(channels, positions, *use, eps)
     return Case(kernel, machine, channels, ragged(rng, channels), given, expected, 1e-5)
 
 
@@ -326,7 +333,7 @@ def normalize(rng: np.random.Generator, machine: Any) -> Case:
     mean, _, _, factor, shift = numbers[..., None]
     output, relu = (values - mean) * factor + shift, bool(rng.integers(2))
     expected = {"output": output.clip(0) if relu else output}
-    kernel, count = jit.batch_norm.normalize(*values.shape[1:], relu), len(values)
+    kernel, count = batch_norm_loops.normalize(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), {"values": values, "statistics": numbers}, expected)
 
 
@@ -336,7 +343,7 @@ def products(rng: np.random.Generator, machine: Any) -> Case:
     passed, centred = passed_and_centred(rng, gradient, values, numbers, relu)
     sums = passed.sum(axis=2), (passed * centred).sum(axis=2)
     given = {"gradient": gradient, "values": values, "statistics": numbers}
-    kernel, count = jit.batch_norm.products(*values.shape[1:], relu), len(values)
+    kernel, count = batch_norm_loops.products(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, {"sums": np.stack(sums, axis=1)})
 
 
@@ -360,7 +367,7 @@ def coefficients(rng: np.random.Generator, machine: Any) -> Case:
     numbers = factor, -factor * inverse * product / (batch * positions), -factor * total / (batch * positions)
     given = {"sums": sums, "statistics": known, "weight": weight}
     expected = {"coefficients": np.stack(numbers), "weight_gradient": product, "bias_gradient": total}
-    kernel = jit.batch_norm.coefficients(channels, positions, use)
+    kernel = batch_norm_loops.coefficients(channels, positions, use)
     return Case(kernel, machine, channels, ragged(rng, channels), given, expected, 1e-6)
 
 
@@ -372,7 +379,7 @@ def batch_norm_gradient(rng: np.random.Generator, machine: Any) -> Case:
     factor, of_centred, shift = numbers[..., None]
     given = {"gradient": gradient, "values": values, "statistics": known, "coefficients": numbers}
     expected = {"result": passed * factor + centred * of_centred + shift}
-    kernel, count = jit.batch_norm.gradient(*values.shape[1:], relu), len(values)
+    kernel, count = batch_norm_loops.gradient(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
@@ -387,7 +394,7 @@ def sgd(rng: np.random.Generator, machine: Any) -> Case:
         velocity = beta * velocity + slope
         slope = slope + beta * velocity if nesterov else velocity
     expected = {"parameters": value - lr * slope, "velocities": velocity}
-    return Case(jit.updates.sgd(momentum, nesterov), machine, size, ragged(rng, size), given, expected)
+    return Case(update_loops.sgd(momentum, nesterov), machine, size, ragged(rng, size), given, expected)
 
 
 def adam(rng: np.random.Generator, machine: Any) -> Case:
@@ -401,7 +408,7 @@ def adam(rng: np.random.Generator, machine: Any) -> Case:
     mean, square = 0.75 * mean + 0.25 * slope, 0.875 * square + 0.125 * slope**2
     changed = value - 0.5 * mean / (np.sqrt(square / 0.625) + 0.0625)
     expected = {"parameters": changed, "means": mean, "squares": square}
-    return Case(jit.updates.adam(), machine, size, ragged(rng, size), given, expected, 1e-6)
+    return Case(update_loops.adam(), machine, size, ragged(rng, size), given, expected, 1e-6)
 
 
 def matrix_size(rng: np.random.Generator) -> int:
@@ -419,7 +426,7 @@ def linear_forward(rng: np.random.Generator, machine: Any) -> Case:
         output = np.einsum("ni,oi->no", vectors, weight) + (offsets if bias else 0)
     given = {"vectors": vectors, "weight": weight, "bias": offsets}
     expected = {"output": np.where(output < 0, 0, output) if relu else output}
-    kernel = jit.linear.forward(inputs, outputs, bias, relu, machine)
+    kernel = linear_loops.forward(inputs, outputs, bias, relu, machine)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
@@ -430,7 +437,7 @@ def linear_vectors_gradient(rng: np.random.Generator, machine: Any) -> Case:
     output[rng.random(output.shape) < 0.1] = np.nan
     passed = np.where(output == 0, 0, gradient) if relu else gradient
     expected = {"vectors_gradient": np.einsum("no,oi->ni", passed, weight), "passed": passed}
-    kernel = jit.linear.vectors_gradient(inputs, outputs, relu, machine)
+    kernel = linear_loops.vectors_gradient(inputs, outputs, relu, machine)
     given = {"gradient": gradient, "weight": weight, "output": output}
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
@@ -439,7 +446,7 @@ def linear_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
     batch, inputs, outputs, bias = number(rng, 0, 21), matrix_size(rng), number(rng, 1, 40), bool(rng.integers(2))
     gradient, vectors = integers(rng, batch, outputs), integers(rng, batch, inputs)
     expected = {"weight_gradient": np.einsum("no,ni->oi", gradient, vectors), "bias_gradient": gradient.sum(axis=0)}
-    kernel = jit.linear.weight_gradient(inputs, outputs, bias, machine)
+    kernel = linear_loops.weight_gradient(inputs, outputs, bias, machine)
     given = {"gradient": gradient, "vectors": vectors}
     return Case(kernel, machine, outputs, ragged(rng, outputs), given, expected)
 
@@ -449,7 +456,7 @@ def add(rng: np.random.Generator, machine: Any) -> Case:
     b = integers(rng, a.size)
     a[rng.random(a.size) < 0.1] = np.nan
     total = np.where(a + b < 0, 0, a + b) if relu else a + b
-    return Case(jit.addition.add(relu), machine, a.size, ragged(rng, a.size), {"a": a, "b": b}, {"total": total})
+    return Case(addition_loops.add(relu), machine, a.size, ragged(rng, a.size), {"a": a, "b": b}, {"total": total})
 
 
 def interleave(rng: np.random.Generator, machine: Any) -> Case:
@@ -464,7 +471,7 @@ def interleave(rng: np.random.Generator, machine: Any) -> Case:
             continue
         present.append(phase)
         given[f"phase_{phase[0]}_{phase[1]}"] = planes[place]
-    kernel = jit.phases.interleave(size, stride, tuple(present))
+    kernel = compiled_strides.interleave(size, stride, tuple(present))
     return Case(kernel, machine, count, ragged(rng, count), given, {"planes": planes})
 
 
@@ -481,7 +488,7 @@ def cross_entropy(rng: np.random.Generator, machine: Any) -> Case:
     even = smoothing * z.mean(axis=1) if smoothing else 0
     expected = {"probabilities": np.exp(z) / sums[:, None], "sums": sums, "targeted": even + (1 - smoothing) * z[own]}
     given = {"logits": logits, "labels": labels.astype(np.float64), "smoothing": np.array([smoothing])}
-    kernel, count = jit.cross_entropy.forward(logits.shape[1]), len(logits)
+    kernel, count = cross_entropy_loops.forward(logits.shape[1]), len(logits)
     return Case(kernel, machine, count, ragged(rng, count), given, expected, 1e-6)
 
 
@@ -491,7 +498,7 @@ def cross_entropy_gradient(rng: np.random.Generator, machine: Any) -> Case:
     gradient = probabilities * settings[0] - settings[1]
     gradient[np.arange(len(gradient)), labels] -= settings[2]
     given = {"probabilities": probabilities, "labels": labels.astype(np.float64), "settings": settings}
-    kernel, count = jit.cross_entropy.gradient(probabilities.shape[1]), len(probabilities)
+    kernel, count = cross_entropy_loops.gradient(probabilities.shape[1]), len(probabilities)
     return Case(kernel, machine, count, ragged(rng, count), given, {"gradient": gradient})
 
 

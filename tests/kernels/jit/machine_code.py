@@ -3,7 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
-from gpucnn.kernels import jit
+from gpucnn.kernels.compiler import builder
 
 LINUX, DARWIN = "unknown-linux-gnu", "apple-darwin"
 PROCESSORS = {
@@ -30,7 +30,7 @@ class Loop(NamedTuple):
 def machine_named(processor: str) -> Any:
     """One of PROCESSORS, as kernels are written for it."""
     triple, features, lanes = PROCESSORS[processor]
-    return jit.host.Host(triple, processor, features, lanes)
+    return processor.Processor(triple, processor, features, lanes)
 
 
 def target(machine: Any) -> Any:
@@ -47,9 +47,9 @@ def innermost_loops(kernel: Any, machine: Any) -> list[Loop]:
     """The loops of a kernel that have multiply-adds and no loops of their own."""
     from llvmlite import binding
 
-    builder = jit.builder.Builder(kernel.name, [argument.name for argument in kernel.arguments], machine.lanes)
-    kernel.write(builder)
-    module = binding.parse_assembly(str(builder.finish()))
+    written = builder.Builder(kernel.name, [argument.name for argument in kernel.arguments], machine.lanes)
+    kernel.write(written)
+    module = binding.parse_assembly(str(written.finish()))
     module.triple = machine.triple
     lines = [line.strip() for line in target(machine).emit_assembly(module).splitlines()]
     labels = {found[1]: number for number, line in enumerate(lines) if (found := LABEL.match(line))}

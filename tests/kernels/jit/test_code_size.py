@@ -10,13 +10,17 @@ import pytest
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.errors import ShapeError
 from gpucnn.geometry import Window
-from gpucnn.kernels import bias_relu, jit, max_pool, sgd
-from gpucnn.kernels.adam import adam
+from gpucnn.kernels import ways
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
-from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
+from gpucnn.kernels.compiler import builder, loop, padded_plane, processor
+from gpucnn.kernels.convolution import compiled_by_rows, conv2d, conv2d_gradients
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
+from gpucnn.kernels.elementwise import bias_relu
 from gpucnn.kernels.linear import linear, linear_gradients
-from gpucnn.kernels.max_pool import max_pool_gradient
+from gpucnn.kernels.pooling import max_pool, max_pool_loops
+from gpucnn.kernels.pooling.max_pool import max_pool_gradient
+from gpucnn.kernels.update import sgd
+from gpucnn.kernels.update.adam import adam
 from tests.kernels.jit import kernel_cases
 from tests.kernels.jit.guarded_memory import Borders
 from tests.kernels.jit.kernel_cases import LANES, cases, machine_of, run_in
@@ -35,17 +39,17 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     sizes: dict[str, int] = {}
 
     def measure(kernel: Any) -> tuple[int, Callable[..., None]]:
-        builder = jit.builder.Builder(
-            kernel.name, [argument.name for argument in kernel.arguments], jit.host.host().lanes
+        written = builder.Builder(
+            kernel.name, [argument.name for argument in kernel.arguments], processor.processor().lanes
         )
-        kernel.write(builder)
-        blocks = [block for function in builder.finish().functions for block in function.blocks]
+        kernel.write(written)
+        blocks = [block for function in written.finish().functions for block in function.blocks]
         sizes[f"{kernel.name} {kernel.sizes}"] = sum(len(block.instructions) for block in blocks)
         return 0, lambda *_: None
 
     monkeypatch.setenv(VARIABLE, "1")
-    monkeypatch.setattr(jit.kernel, "_function", measure)
-    with jit.use("jit"):
+    monkeypatch.setattr(loop, "_function", measure)
+    with ways.use("jit"):
         yield sizes
 
 
@@ -97,7 +101,7 @@ def convolution(rng: np.random.Generator) -> None:
 
 def jit_suits(images: np.ndarray, weight: np.ndarray, window: Window) -> bool:
     """What is left to NumPy needs no code."""
-    from gpucnn.kernels import direct_conv2d
+    from gpucnn.kernels.convolution import compiled as direct_conv2d
 
     return direct_conv2d.suits(images, weight, images.shape, window)
 
@@ -165,7 +169,7 @@ def test_code_is_short_for_any_sizes(
 ) -> None:
     for seed in range(draws):
         machine = machine_of(LANES[seed % len(LANES)])
-        monkeypatch.setattr(jit.host, "host", lambda machine=machine: machine)
+        monkeypatch.setattr(processor, "processor", lambda machine=machine: machine)
         with np.errstate(all="ignore"):
             use(np.random.default_rng([20261129, seed]))
     assert written
@@ -177,11 +181,16 @@ def nothing_written_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     """All that may be a loop at run time is one, as with large sizes."""
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path))  # its keys do not know of this
     monkeypatch.setattr(kernel_cases, "_compiled", {})
-    for module in (jit.builder, jit.convolution, jit.max_pool):
+    for module in (builder, compiled_by_rows, max_pool_loops):
         monkeypatch.setattr(module, "MOST_WRITTEN_OUT", 1)
-    for module in (jit.padded, jit.max_pool):
+    for module in (padded_plane, max_pool_loops):
         monkeypatch.setattr(module, "WIDEST_STRIDE", 1)
-    factories = jit.convolution.forward, jit.convolution.weight_gradient, jit.max_pool.forward, jit.max_pool.gradient
+    factories = (
+        compiled_by_rows.forward,
+        compiled_by_rows.weight_gradient,
+        max_pool_loops.forward,
+        max_pool_loops.gradient,
+    )
     for factory in factories:
         factory.cache_clear()
     yield

@@ -12,7 +12,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from gpucnn.kernels import jit
+from gpucnn.kernels.compiler import builder, loop, machine_code, processor
+from gpucnn.kernels.elementwise import relu_loops
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
@@ -20,13 +21,17 @@ ROOT = Path(__file__).parents[3]
 COUNTING = """
 import sys
 import numpy as np
-from gpucnn.kernels import jit
+from gpucnn.kernels.compiler import builder
+from gpucnn.kernels.compiler import loop
+from gpucnn.kernels.compiler import machine_code
+from gpucnn.kernels.compiler import processor
+from gpucnn.kernels.elementwise import relu_loops
 made = []
-original = jit.compiler._machine_code
-jit.compiler._machine_code = lambda text: made.append(text) or original(text)
+original = machine_code._machine_code
+machine_code._machine_code = lambda text: made.append(text) or original(text)
 for positions in (5, 40):
     sums = np.zeros(3, np.float32)
-    jit.kernel.run(jit.relu.plane_sums(positions, False), 3, [np.ones((3, positions), np.float32), sums])
+    loop.run(relu_loops.plane_sums(positions, False), 3, [np.ones((3, positions), np.float32), sums])
     assert sums.tolist() == [positions] * 3
 print(len(made))
 """
@@ -136,25 +141,25 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    jit.compiler._write(tmp_path / "code.o", b"code")
+    machine_code._write(tmp_path / "code.o", b"code")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GPUCNN_CACHE_DIR", "/own")
-    assert jit.compiler.cache_folder() == Path("/own/jit")
+    assert machine_code.cache_folder() == Path("/own/jit")
     monkeypatch.setenv("GPUCNN_CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert jit.compiler.cache_folder() == Path("/xdg/gpucnn/jit")
+    assert machine_code.cache_folder() == Path("/xdg/gpucnn/jit")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert jit.compiler.cache_folder() == tmp_path / ".cache" / "gpucnn" / "jit"
+    assert machine_code.cache_folder() == tmp_path / ".cache" / "gpucnn" / "jit"
 
 
 def test_every_thing_that_code_depends_on_is_in_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another processor, llvmlite or source, another kernel or size: another file, and another symbol."""
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path))
-    machine, versions = jit.host.host(), jit.compiler._versions()
+    machine, versions = processor.processor(), machine_code._versions()
 
     def symbol_for(machine: Any = machine, versions: Any = versions, sizes: tuple[Any, ...] = (5, False)) -> str:
         seen: list[str] = []
@@ -164,13 +169,17 @@ def test_every_thing_that_code_depends_on_is_in_its_name(monkeypatch: pytest.Mon
             return 0
 
         def write(machine: Any) -> Any:
-            builder = jit.builder.Builder("some_kernel", ["first"], machine.lanes)
-            return builder.finish()
+            written = builder.Builder("some_kernel", ["first"], machine.lanes)
+            return written.finish()
 
         with mock.patch.multiple(
-            jit.compiler, host=lambda: machine, _versions=lambda: versions, _load=load, _machine_code=lambda _: b"code"
+            machine_code,
+            processor=lambda: machine,
+            _versions=lambda: versions,
+            _load=load,
+            _machine_code=lambda _: b"code",
         ):
-            jit.compiler.compiled("some_kernel", sizes, write)
+            machine_code.compiled("some_kernel", sizes, write)
         return seen[0]
 
     symbols = [
@@ -189,11 +198,11 @@ def test_every_thing_that_code_depends_on_is_in_its_name(monkeypatch: pytest.Mon
 
 def test_another_source_is_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     llvmlite = pytest.importorskip("llvmlite")
-    versions = jit.compiler._versions.__wrapped__
+    versions = machine_code._versions.__wrapped__
     before = versions()
     assert before[0] == llvmlite.__version__
     original = Path.read_bytes
-    for name in ("convolution", "geometry"):
+    for name in ("compiled_by_rows", "builder", "geometry"):
         changed = f"{name}.py"
         monkeypatch.setattr(
             Path, "read_bytes", lambda path, changed=changed: original(path) + b"#" * (path.name == changed)
@@ -207,12 +216,12 @@ def test_what_llvm_refuses_comes_out(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path))
 
     def write(machine: Any) -> Any:
-        builder = jit.builder.Builder("nonsense", ["first"], machine.lanes)
-        builder.splat(1.0) + builder.splat(1.0, 1)
-        return builder.finish()
+        written = builder.Builder("nonsense", ["first"], machine.lanes)
+        written.splat(1.0) + written.splat(1.0, 1)
+        return written.finish()
 
     with pytest.raises((RuntimeError, ValueError)):
-        jit.compiler.compiled("nonsense", (), write)
+        machine_code.compiled("nonsense", (), write)
     assert list(tmp_path.rglob("*.o")) == []
 
 
@@ -223,7 +232,7 @@ def test_machines_without_known_vectors(monkeypatch: pytest.MonkeyPatch) -> None
     def lanes(*features: str) -> int | None:
         found = type(own)(dict.fromkeys(features, True))
         monkeypatch.setattr(binding, "get_host_cpu_features", lambda: found)
-        machine = jit.host.host.__wrapped__()
+        machine = processor.supported_processor.__wrapped__()
         return None if machine is None else int(machine.lanes)
 
     assert lanes("avx512f", "avx512vl", "fma") == 16
@@ -244,14 +253,14 @@ def test_arm_has_vectors_though_llvm_may_not_know(monkeypatch: pytest.MonkeyPatc
         ("get_host_cpu_name", lambda: "apple-m1"),
     ):
         monkeypatch.setattr(binding, name, answer)
-    machine = jit.host.host.__wrapped__()
-    assert machine == jit.host.Host(triple, "apple-m1", "+neon", 4)
+    machine = processor.supported_processor.__wrapped__()
+    assert machine == processor.Processor(triple, "apple-m1", "+neon", 4)
 
 
 def test_code_loaded_once_serves_every_call() -> None:
     sums = np.zeros(1, np.float32)
-    kernel = jit.relu.plane_sums(3, False)
-    jit.kernel.run(kernel, 1, [np.ones((1, 3), np.float32), sums])
-    with mock.patch.object(jit.compiler, "_load", side_effect=AssertionError):
-        jit.kernel.run(kernel, 1, [np.full((1, 3), 2, np.float32), sums])
+    kernel = relu_loops.plane_sums(3, False)
+    loop.run(kernel, 1, [np.ones((1, 3), np.float32), sums])
+    with mock.patch.object(machine_code, "_load", side_effect=AssertionError):
+        loop.run(kernel, 1, [np.full((1, 3), 2, np.float32), sums])
     assert sums == 6

@@ -10,12 +10,12 @@ from gpucnn import Tensor, models, optim
 from gpucnn import functions as F
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.geometry import Window
-from gpucnn.kernels.adam import adam
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
-from gpucnn.kernels.bias_relu import relu, relu_gradient
-from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
-from gpucnn.kernels.max_pool import max_pool_gradient, max_pool_with_argmax
-from gpucnn.kernels.sgd import sgd
+from gpucnn.kernels.convolution import conv2d, conv2d_gradients
+from gpucnn.kernels.elementwise.bias_relu import relu, relu_gradient
+from gpucnn.kernels.pooling.max_pool import max_pool_gradient, max_pool_with_argmax
+from gpucnn.kernels.update.adam import adam
+from gpucnn.kernels.update.sgd import sgd
 from gpucnn.models.resnet_cifar import ResNet20
 from tests.backends import ON_CPU, Backend
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gpucnn.backend.threads import VARIABLE, parallel
-from gpucnn.kernels import jit
+from gpucnn.kernels.compiler import loop, processor
+from gpucnn.kernels.elementwise import relu_loops
 from tests.kernels.jit.kernel_cases import ragged
 
 
@@ -24,11 +25,11 @@ def launch(rng: np.random.Generator) -> None:
     parts = [*ragged(rng, planes), slice(planes, planes)]
     if rng.random() < 0.5:
         sums = np.full(planes, np.nan, np.float32)
-        jit.kernel.run(jit.relu.plane_sums(positions, False), planes, [values, sums], parts)
+        loop.run(relu_loops.plane_sums(positions, False), planes, [values, sums], parts)
         np.testing.assert_array_equal(sums, values.sum(axis=1))
     else:
         output, flat = np.full(values.size, np.nan, np.float32), values.reshape(-1)
-        jit.kernel.run(jit.relu.relu(), flat.size, [flat, output], [*ragged(rng, flat.size), slice(0, 0)])
+        loop.run(relu_loops.relu(), flat.size, [flat, output], [*ragged(rng, flat.size), slice(0, 0)])
         np.testing.assert_array_equal(output, flat.clip(0))
 
 
@@ -63,7 +64,8 @@ def test_launches_of_several_threads_at_once() -> None:
 
 
 def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    dispatcher = jit.kernel.dispatcher()
+    dispatch = pytest.importorskip("gpucnn.kernels.compiler.dispatch", exc_type=ImportError)
+    dispatcher = dispatch.dispatcher()
     lead, calls = dispatcher._lead, 0
 
     def slow_lead(*arguments: Any) -> int:
@@ -75,10 +77,10 @@ def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(dispatcher, "_lead", slow_lead)
-    monkeypatch.setattr("gpucnn.kernels.jit.dispatch.time.sleep", interrupted)
+    monkeypatch.setattr("gpucnn.kernels.compiler.dispatch.time.sleep", interrupted)
     values, output = np.ones(64, np.float32), np.zeros(64, np.float32)
     with pytest.raises(KeyboardInterrupt):
-        jit.kernel.run(jit.relu.relu(), 64, [values, output], [slice(0, 20), slice(20, 64)])
+        loop.run(relu_loops.relu(), 64, [values, output], [slice(0, 20), slice(20, 64)])
     np.testing.assert_array_equal(output, values)
     monkeypatch.undo()
     launch(np.random.default_rng(1))
@@ -94,7 +96,7 @@ def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_threads_that_wait_tell_their_core(triple: str, pause: str) -> None:
-    writer = pytest.importorskip("gpucnn.kernels.jit.dispatch")._Writer
-    machine = jit.host.host()._replace(triple=triple)
+    writer = pytest.importorskip("gpucnn.kernels.compiler.dispatch")._Writer
+    machine = processor.processor()._replace(triple=triple)
     for module in (writer("serve", machine).serve(), writer("lead", machine).lead()):
         assert [name for name in module.globals if name.startswith("llvm.")] == ([pause] if pause else [])

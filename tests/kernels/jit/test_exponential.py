@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn.kernels import jit
+from gpucnn.kernels.compiler import loop
+from gpucnn.kernels.cross_entropy import exponential
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
@@ -37,11 +38,11 @@ def test_exp(width: int) -> None:
 
     def write(b: Any) -> None:
         source, target = b.pointer("source"), b.pointer("target")
-        b.each(0, len(values), width, lambda i: target.store(jit.exponential.exp(b, source.load(i, width)), i))
+        b.each(0, len(values), width, lambda i: target.store(exponential.exp(b, source.load(i, width)), i))
 
     target = np.empty_like(values)
-    arguments = (jit.kernel.Argument("source", values.shape), jit.kernel.Argument("target", values.shape, written=True))
-    jit.kernel.run(jit.kernel.Kernel(f"exp_test_{width}", (len(values),), arguments, write), 1, [values, target])
+    arguments = (loop.Argument("source", values.shape), loop.Argument("target", values.shape, written=True))
+    loop.run(loop.Loop(f"exp_test_{width}", (len(values),), arguments, write), 1, [values, target])
     with np.errstate(over="ignore", under="ignore"):
         expected = np.exp(values.astype(np.float64))
         rounded = expected.astype(np.float32)

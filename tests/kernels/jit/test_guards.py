@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn.kernels import jit
+from gpucnn.kernels.compiler import padded_plane
 from tests.kernels.jit.guarded_memory import BORDER, Borders
 from tests.kernels.jit.kernel_cases import DRAWS, Case, cases, machine_of, max_pool, max_pool_gradient, run_in
 
@@ -81,7 +81,7 @@ def test_cases_cover_the_ways_through_a_convolution() -> None:
             if case.kernel.name not in ("conv2d_forward", "conv2d_weight_gradient"):
                 continue
             groups, _, filters, plane = case.kernel.sizes[:4]
-            width, starts = jit.padded.row_vectors(plane.output_size[1], case.machine.lanes)
+            width, starts = padded_plane.row_vectors(plane.output_size[1], case.machine.lanes)
             top, left = (sides[0] for sides in plane.window.padding)
             seen |= {
                 f"vectors of {width / case.machine.lanes} of {case.machine.lanes}",
@@ -113,7 +113,7 @@ def test_cases_cover_the_ways_through_max_pooling() -> None:
     """Each thing alone that keeps windows from reading an image where it lies; all that may lie beside them in a gradient."""
     seen = set()
     for _, case in cases(max_pool):
-        plane = jit.padded.PaddedPlane(*case.kernel.sizes)
+        plane = padded_plane.PaddedPlane(*case.kernel.sizes)
         padded, gaps = any(map(any, plane.window.padding)), plane.window.extent[1] < plane.window.stride[1]
         outside = [read > size for read, size in zip((plane.rows, plane.columns), plane.image_size, strict=True)]
         seen.add((padded, *outside, gaps))  # beyond the last row, beyond the last column
@@ -121,7 +121,7 @@ def test_cases_cover_the_ways_through_max_pooling() -> None:
     assert {tuple(row) for row in np.eye(4, dtype=bool).tolist()} - seen == set()
     seen = set()
     for _, case in cases(max_pool_gradient):
-        plane = jit.padded.PaddedPlane(*case.kernel.sizes)
+        plane = padded_plane.PaddedPlane(*case.kernel.sizes)
         top, rows = plane.window.padding[0][0], plane.output_size[0] * plane.window.stride[0]
         seen.add((plane.window.overlaps, top > 0, rows - top < plane.image_size[0]))
     assert {(False, padded, below) for padded in (True, False) for below in (True, False)} - seen == set()

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gpucnn.kernels import jit
+from gpucnn.kernels import ways
 from tests.kernels.jit.mutants import MUTANTS, TESTS_OF, Mutant
 
 ROOT = Path(__file__).parents[3]
-FOLDER = Path("gpucnn") / "kernels" / "jit"
+FOLDER = Path("gpucnn") / "kernels"
 SAMPLE = 6
 """Every so many mutants are tried, unless --every-mutant is given: all of them take ten minutes."""
 
@@ -38,7 +38,7 @@ def test_what_a_mutant_changes_is_there(number: int) -> None:
 def test_every_mutant_is_noticed(request: pytest.FixtureRequest, tmp_path: Path, report: Callable[[str], None]) -> None:
     if not request.config.getoption("--mutants"):
         pytest.skip("give --mutants, or run nox -s mutants")
-    if missing := jit.missing():
+    if missing := ways.missing():
         pytest.fail(missing)
     chosen = MUTANTS if request.config.getoption("--every-mutant") else MUTANTS[::SAMPLE]
     unchanged = [Mutant(file_name, "", "") for file_name in TESTS_OF]

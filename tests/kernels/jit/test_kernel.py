@@ -11,8 +11,11 @@ import pytest
 
 from gpucnn.errors import LaunchError
 from gpucnn.geometry import Window
-from gpucnn.kernels import jit
-from gpucnn.kernels.max_pool import max_pool_gradient, max_pool_with_argmax
+from gpucnn.kernels import ways
+from gpucnn.kernels.compiler import loop, processor
+from gpucnn.kernels.elementwise import relu_loops
+from gpucnn.kernels.linear import loops as linear_loops
+from gpucnn.kernels.pooling.max_pool import max_pool_gradient, max_pool_with_argmax
 from gpucnn.kernels.workspace import LARGEST_KEPT
 from tests.backends import Backend, host
 
@@ -35,7 +38,7 @@ def arrays() -> Iterator[dict[str, np.ndarray]]:
 
 def refusal(arrays: dict[str, Any], count: int = 3, parts: list[slice] | None = None) -> str:
     with pytest.raises(LaunchError) as caught:
-        jit.kernel.run(jit.relu.plane_sums(5, True), count, list(arrays.values()), parts)
+        loop.run(relu_loops.plane_sums(5, True), count, list(arrays.values()), parts)
     return str(caught.value)
 
 
@@ -96,35 +99,35 @@ def test_a_count_below_zero_is_refused(arrays: dict[str, np.ndarray]) -> None:
 def test_too_few_and_too_many_arrays_are_refused(arrays: dict[str, np.ndarray], given: int) -> None:
     values = [*arrays.values(), arrays["rows"]][:given]
     with pytest.raises(LaunchError) as caught:
-        jit.kernel.run(jit.relu.plane_sums(5, True), 3, values)
+        loop.run(relu_loops.plane_sums(5, True), 3, values)
     assert str(caught.value) == f"plane_sums: takes 4 arrays (gradient, sums, output, rows), got {given}"
 
 
 def test_sizes_that_are_free_must_be_the_same() -> None:
-    kernel = jit.linear.weight_gradient(5, 3, False, jit.host.host())
+    kernel = linear_loops.weight_gradient(5, 3, False, processor.processor())
     gradient, vectors, out = (np.ones(shape, np.float32) for shape in ((4, 3), (4, 5), (3, 5)))
-    jit.kernel.run(kernel, 3, [gradient, vectors, out])
+    loop.run(kernel, 3, [gradient, vectors, out])
     assert (out == 4).all()
     with pytest.raises(LaunchError) as caught:
-        jit.kernel.run(kernel, 3, [gradient, vectors[:3], out])
+        loop.run(kernel, 3, [gradient, vectors[:3], out])
     expected = "linear_weight_gradient: vectors must be a float32 array (4, 5), got float32 (3, 5)"
     assert str(caught.value) == expected
     with pytest.raises(LaunchError, match="gradient must be a float32 array \\(0, 3\\), got None"):
-        jit.kernel.run(kernel, 3, [None, vectors, out])
+        loop.run(kernel, 3, [None, vectors, out])
 
 
 def test_an_input_may_be_read_only() -> None:
     gradient, sums = np.ones((3, 5), np.float32), np.zeros(3, np.float32)
     gradient.flags.writeable = False
-    jit.kernel.run(jit.relu.plane_sums(5, False), 3, [gradient, sums])
+    loop.run(relu_loops.plane_sums(5, False), 3, [gradient, sums])
     assert sums.tolist() == [5, 5, 5]
 
 
 def test_items_outside_the_parts_are_left_alone() -> None:
     gradient, sums = np.ones((9, 5), np.float32), np.full(9, -7, np.float32)
-    jit.kernel.run(jit.relu.plane_sums(5, False), 9, [gradient, sums], [slice(1, 3), slice(4, 4), slice(6, 9)])
+    loop.run(relu_loops.plane_sums(5, False), 9, [gradient, sums], [slice(1, 3), slice(4, 4), slice(6, 9)])
     assert sums.tolist() == [-7, 5, 5, -7, -7, -7, 5, 5, 5]
-    jit.kernel.run(jit.relu.plane_sums(5, False), 9, [gradient, sums + 0], [])
+    loop.run(relu_loops.plane_sums(5, False), 9, [gradient, sums + 0], [])
     assert sums.tolist() == [-7, 5, 5, -7, -7, -7, 5, 5, 5]
 
 
@@ -136,7 +139,7 @@ def test_scratch_memory_that_no_thread_keeps(monkeypatch: pytest.MonkeyPatch, th
     images = rng.integers(0, 200, (1, 3, 1100, 1000)).astype(np.float32)
     window = Window.of(2, 2, 1)
     assert images[0, 0].nbytes > LARGEST_KEPT
-    with jit.use("jit"):
+    with ways.use("jit"):
         output, argmax = max_pool_with_argmax(images, window)
         back = max_pool_gradient(output, argmax, images.shape, window)
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
@@ -161,14 +164,14 @@ def test_scratch_memory_lives_while_the_kernel_runs(monkeypatch: pytest.MonkeyPa
         assert memory is not None, "freed before the call"
         assert memory.ctypes.data == scratch
 
-    monkeypatch.setattr(jit.kernel, "workspace", workspace)
-    monkeypatch.setattr(jit.kernel, "_function", lambda kernel: (0, function))
-    jit.kernel.run(jit.relu.relu()._replace(scratch=100), 2, [np.zeros(2, np.float32), np.zeros(2, np.float32)])
+    monkeypatch.setattr(loop, "workspace", workspace)
+    monkeypatch.setattr(loop, "_function", lambda kernel: (0, function))
+    loop.run(relu_loops.relu()._replace(scratch=100), 2, [np.zeros(2, np.float32), np.zeros(2, np.float32)])
     assert len(lent) == 1
 
 
 def test_relu_of_a_scalar_keeps_its_shape(backend: Backend) -> None:
-    from gpucnn.kernels.bias_relu import relu, relu_gradient
+    from gpucnn.kernels.elementwise.bias_relu import relu, relu_gradient
 
     x = backend.array(np.array(2, np.float32))
     assert host(relu(x)).shape == ()
@@ -177,20 +180,20 @@ def test_relu_of_a_scalar_keeps_its_shape(backend: Backend) -> None:
 
 
 def test_two_threads_ask_for_one_new_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit.kernel, "_functions", {})
+    monkeypatch.setattr(loop, "_functions", {})
     calls, together = [], threading.Barrier(4)
-    original = jit.kernel.compiled
+    original = loop.compiled
 
     def compiled(*arguments: Any) -> int:
         calls.append(arguments[0])
         return int(original(*arguments))
 
-    monkeypatch.setattr(jit.kernel, "compiled", compiled)
+    monkeypatch.setattr(loop, "compiled", compiled)
     totals = np.zeros((4, 3), np.float32)
 
     def work(number: int) -> None:
         together.wait(10)
-        jit.kernel.run(jit.relu.plane_sums(11, False), 3, [np.ones((3, 11), np.float32), totals[number]])
+        loop.run(relu_loops.plane_sums(11, False), 3, [np.ones((3, 11), np.float32), totals[number]])
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -203,14 +206,14 @@ def test_two_threads_ask_for_one_new_kernel(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_child_forked_while_another_thread_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit.kernel, "_functions", {})
+    monkeypatch.setattr(loop, "_functions", {})
     child = 1
-    with jit.kernel._compiling:  # as a thread that is not in the child would hold it
+    with loop._compiling:  # as a thread that is not in the child would hold it
         child = os.fork()
         if child == 0:
             sums = np.zeros(3, np.float32)
-            arguments = jit.relu.plane_sums(5, False), 3, [np.ones((3, 5), np.float32), sums]
-            worker = threading.Thread(target=jit.kernel.run, args=arguments, daemon=True)
+            arguments = relu_loops.plane_sums(5, False), 3, [np.ones((3, 5), np.float32), sums]
+            worker = threading.Thread(target=loop.run, args=arguments, daemon=True)
             worker.start()
             worker.join(20)
             os._exit(0 if sums.tolist() == [5, 5, 5] else 1)

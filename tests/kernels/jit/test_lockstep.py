@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 
 from gpucnn.geometry import Window
-from gpucnn.kernels import jit
-from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
+from gpucnn.kernels import ways
+from gpucnn.kernels.compiler import loop, padded_plane, processor
+from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, conv2d, conv2d_gradients
 from tests.kernels.jit.kernel_cases import machine_of
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
 
-def sizes(channels: int, filters: int, size: int, window: Window) -> jit.convolution.Convolution:
-    plane = jit.padded.PaddedPlane((size, size), window, window.output_size((size, size)))
-    return jit.convolution.Convolution(1, channels, filters, plane)
+def sizes(channels: int, filters: int, size: int, window: Window) -> compiled_by_rows.Convolution:
+    plane = padded_plane.PaddedPlane((size, size), window, window.output_size((size, size)))
+    return compiled_by_rows.Convolution(1, channels, filters, plane)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +41,8 @@ def test_what_is_done_in_lockstep(
 ) -> None:
     convolution = sizes(channels, filters, size, window)
     machine = machine_of(16)
-    assert jit.lockstep.pays(convolution, batch, False, machine) == forward
-    assert jit.lockstep.pays(convolution, batch, True, machine) == gradient
+    assert compiled_by_images.pays(convolution, batch, False, machine) == forward
+    assert compiled_by_images.pays(convolution, batch, True, machine) == gradient
 
 
 @pytest.mark.parametrize("batch", [64, 40])
@@ -70,7 +71,7 @@ def test_batches_in_lockstep_give_what_numpy_gives(
     gradient = integers(batch, 10, *window.output_size((14, 14)))
     results = []
     for mode in ("jit", "numpy"):
-        with jit.use(mode):
+        with ways.use(mode):
             output = conv2d(images, weight, bias, window, groups, relu=True)
             gradients = [np.empty_like(array) for array in (images, weight, bias)]
             conv2d_gradients(gradient, images, weight, images.shape, window, groups, output, *gradients)
@@ -82,13 +83,13 @@ def test_batches_in_lockstep_give_what_numpy_gives(
 @pytest.mark.parametrize("infinite", ["images", "gradient"])
 def test_images_that_are_not_there_meet_no_infinity(infinite: str) -> None:
     """The last image stands in for those that would fill the second vector, but its infinities must meet no zero."""
-    machine = jit.host.host()
+    machine = processor.processor()
     count = machine.lanes + 1
     arrays = {"images": np.ones((count, 6, 14, 14), np.float32), "gradient": np.ones((count, 16, 10, 10), np.float32)}
     arrays[infinite][-1] = np.inf
     found = np.empty((1, 16, 6, 5, 5), np.float32)
-    kernel = jit.lockstep.weight_gradient(sizes(6, 16, 14, Window.of(5)), machine)
-    jit.kernel.run(kernel, count, [*arrays.values(), found], [slice(0, count)])
+    kernel = compiled_by_images.weight_gradient(sizes(6, 16, 14, Window.of(5)), machine)
+    loop.run(kernel, count, [*arrays.values(), found], [slice(0, count)])
     np.testing.assert_array_equal(found, np.inf)
 
 
@@ -103,4 +104,4 @@ def test_images_that_are_not_there_meet_no_infinity(infinite: str) -> None:
     ],
 )
 def test_tiles_of_a_row(size: int, window: Window, most: int, tiles: list[tuple[int, int, int]]) -> None:
-    assert jit.lockstep.row_tiles(sizes(1, 1, size, window).plane, most) == tiles
+    assert compiled_by_images.row_tiles(sizes(1, 1, size, window).plane, most) == tiles

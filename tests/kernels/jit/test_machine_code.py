@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from gpucnn.geometry import Window
-from gpucnn.kernels import jit
-from gpucnn.kernels.conv2d import conv2d, conv2d_gradients
+from gpucnn.kernels import ways
+from gpucnn.kernels.compiler import loop, processor
+from gpucnn.kernels.convolution import conv2d, conv2d_gradients
+from gpucnn.kernels.linear import loops as linear_loops
 from tests.kernels.jit.machine_code import PROCESSORS, innermost_loops, machine_named, target
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
@@ -47,9 +49,9 @@ def kernels_of(channels: int, filters: int, size: int, window: Window, machine: 
                 array[...] = 0
 
     with (
-        jit.use("jit"),
-        mock.patch.object(jit.host, "host", return_value=machine),
-        mock.patch.object(jit.kernel, "run", run),
+        ways.use("jit"),
+        mock.patch.object(processor, "processor", return_value=machine),
+        mock.patch.object(loop, "run", run),
     ):
         conv2d(images, weight, None, window, 1)
         gradients = (np.empty_like(images) if channels > 3 else None, np.empty_like(weight), None)
@@ -63,9 +65,9 @@ def test_hot_loops_keep_their_sums_in_registers(processor: str) -> None:
     needs_target(machine)
     kernels = [(name, kernel) for name, layer in LAYERS.items() for kernel in kernels_of(*layer, machine)]
     kernels += [
-        ("linear", jit.linear.forward(4096, 128, True, True, machine)),
-        ("linear", jit.linear.vectors_gradient(4096, 128, True, machine)),
-        ("linear", jit.linear.weight_gradient(4096, 128, True, machine)),
+        ("linear", linear_loops.forward(4096, 128, True, True, machine)),
+        ("linear", linear_loops.vectors_gradient(4096, 128, True, machine)),
+        ("linear", linear_loops.weight_gradient(4096, 128, True, machine)),
     ]
     spilled = {}
     for layer, kernel in kernels:
@@ -88,15 +90,15 @@ def test_a_sum_on_the_stack_is_seen() -> None:
         for k, total in enumerate(sums):
             x.store(total, k * b.lanes)
 
-    (loop,) = innermost_loops(jit.kernel.Kernel("crowded", (), (jit.kernel.Argument("x", (160,)),), write), machine)
-    assert loop.multiply_adds == 20
-    assert loop.stack_stores
+    (innermost,) = innermost_loops(loop.Loop("crowded", (), (loop.Argument("x", (160,)),), write), machine)
+    assert innermost.multiply_adds == 20
+    assert innermost.stack_stores
 
 
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 def test_tiles_fit_the_registers(lanes: int) -> None:
     """Sums, what they are multiplied by, and one to spare."""
-    machine, registers = jit.host.host()._replace(lanes=lanes), 16 if lanes == 8 else 32
+    machine, registers = processor.processor()._replace(lanes=lanes), 16 if lanes == 8 else 32
     for filters in range(1, 9):
         positions = machine.positions_per_tile(filters)
         assert filters * positions + positions < registers

@@ -1,0 +1,257 @@
+"""Batch norm in four passes: moments of every plane, normalisation; sums for the gradient, gradient.
+
+Between them stand a few numbers a plane, which are combined in float64, channel by channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
+from gpucnn.kernels.compiler.sums import add_up
+
+if TYPE_CHECKING:
+    from gpucnn.kernels.compiler.builder import Builder, Pointer, Size, Vector
+
+MEAN, VARIANCE, INVERSE, FACTOR, SHIFT = range(5)
+"""What stands in which row of `statistics`: of every channel mean, biased variance, and 1 / sqrt(variance + eps); the output
+is (values - mean) * factor + shift."""
+
+
+@cached
+def moments(channels: int, positions: int) -> Loop:
+    """values (N, C, P) -> moments (N, 2, C): means, and sums of the squares of what differs from those means."""
+
+    def write(b: Builder) -> None:
+        values, found = b.pointer("values"), b.pointer("moments")
+
+        def one_plane(n: Size, c: Size) -> None:
+            plane, means = values + (n * channels + c) * positions, found + n * (2 * channels)
+            (total,) = add_up(b, positions, 1, lambda i, width: [plane.load(i, width)])
+            means.store(total * b.splat(1.0 / positions, 1), c)
+            mean = spread(b, means, c)
+
+            def square(i: Size, width: int) -> list[Vector]:
+                centred = plane.load(i, width) - mean[width]
+                return [centred * centred]
+
+            means.store(add_up(b, positions, 1, square)[0], c + channels)
+
+        each_plane(b, channels, one_plane)
+
+    arguments = (
+        Argument("values", (EACH, channels, positions)),
+        Argument("moments", (EACH, 2, channels), written=True),
+    )
+    return Loop("batch_norm_moments", (channels, positions), arguments, write)
+
+
+@cached
+def statistics(channels: int, positions: int, weight: bool, bias: bool, eps: float) -> Loop:
+    """moments (N, 2, C), and weight, bias (C,) -> statistics (5, C), see MEAN; the items are channels.
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+    """
+    affine = [name for name, given in (("weight", weight), ("bias", bias)) if given]
+
+    def write(b: Builder) -> None:
+        found, results, batch = b.pointer("moments"), b.pointer("statistics"), b.free_size()
+
+        def some_channels(c: Size, width: int) -> None:
+            images, zero = b.number(batch, width), b.splat(0.0, width, b.DOUBLE)
+            given = {name: b.pointer(name).load(c, width).widened() for name in affine}
+
+            def add(n: Size, totals: list[Vector]) -> list[Vector]:
+                return [totals[0] + found.load(n * (2 * channels) + c, width).widened()]
+
+            mean = b.fold(0, batch, 1, [zero], add)[0] / images
+
+            def add_squares(n: Size, totals: list[Vector]) -> list[Vector]:
+                mean_of_plane, squares = (found.load((n * 2 + k) * channels + c, width).widened() for k in (0, 1))
+                centred = mean_of_plane - mean
+                return [totals[0] + squares, totals[1] + centred * centred]
+
+            within, between = b.fold(0, batch, 1, [zero, zero], add_squares)
+            variance = (within / b.splat(positions, width, b.DOUBLE) + between) / images
+            inverse = b.splat(1.0, width, b.DOUBLE) / b.sqrt(variance + b.splat(eps, width, b.DOUBLE))
+            factor = inverse * given["weight"] if weight else inverse
+            shift = (mean.narrowed().widened() - mean) * factor  # what the mean loses when it is rounded
+            if bias:
+                shift += given["bias"]
+            for row, number in enumerate((mean, variance, inverse, factor, shift)):
+                results.store(number.narrowed(), c + row * channels)
+
+        b.sweep(b.index("first"), b.index("last"), some_channels)
+
+    arguments = (
+        Argument("moments", (FREE, 2, channels)),
+        *(Argument(name, (channels,)) for name in affine),
+        Argument("statistics", (5, channels), written=True),
+    )
+    return Loop("batch_norm_statistics", (channels, positions, weight, bias, eps), arguments, write)
+
+
+@cached
+def normalize(channels: int, positions: int, relu: bool) -> Loop:
+    """values (N, C, P) and statistics (5, C) -> output (N, C, P): (values - mean) * factor + shift, or its ReLU."""
+
+    def write(b: Builder) -> None:
+        values, numbers, output = b.pointer("values"), b.pointer("statistics"), b.pointer("output")
+
+        def one_plane(n: Size, c: Size) -> None:
+            mean, factor, shift = (spread(b, numbers, c + row * channels) for row in (MEAN, FACTOR, SHIFT))
+            plane = (n * channels + c) * positions
+
+            def one(i: Size, width: int) -> None:
+                value = b.fma(values.load(plane + i, width) - mean[width], factor[width], shift[width])
+                if relu:
+                    zero = b.splat(0.0, width)
+                    value = (value < zero).select(zero, value)
+                output.store(value, plane + i)
+
+            b.sweep(0, positions, one)
+
+        each_plane(b, channels, one_plane)
+
+    arguments = (
+        Argument("values", (EACH, channels, positions)),
+        Argument("statistics", (5, channels)),
+        Argument("output", (EACH, channels, positions), written=True),
+    )
+    return Loop("batch_norm_normalize", (channels, positions, relu), arguments, write)
+
+
+@cached
+def products(channels: int, positions: int, relu: bool) -> Loop:
+    """gradient, values (N, C, P), statistics (5, C) -> sums (N, 2, C).
+
+    They are those of the gradient, and of its products with (values - mean). With `relu` the gradient is that of ReLU's
+    output, and does not count where that is 0.
+    """
+
+    def write(b: Builder) -> None:
+        sums = b.pointer("sums")
+
+        def one_plane(n: Size, c: Size) -> None:
+            centred_and_slope = _plane(b, channels, positions, relu, n, c)
+
+            def terms(i: Size, width: int) -> list[Vector]:
+                centred, slope = centred_and_slope(i, width)
+                return [slope, slope * centred]
+
+            for row, total in enumerate(add_up(b, positions, 2, terms)):
+                sums.store(total, (n * 2 + row) * channels + c)
+
+        each_plane(b, channels, one_plane)
+
+    arguments = (
+        Argument("gradient", (EACH, channels, positions)),
+        Argument("values", (EACH, channels, positions)),
+        Argument("statistics", (5, channels)),
+        Argument("sums", (EACH, 2, channels), written=True),
+    )
+    return Loop("batch_norm_products", (channels, positions, relu), arguments, write)
+
+
+@cached
+def coefficients(channels: int, positions: int, weight: bool) -> Loop:
+    """sums (N, 2, C), statistics (5, C), weight (C,) -> coefficients (3, C), and the gradients of weight and bias (C,).
+
+    The result of `gradient` is gradient * coefficients[0] + (values - mean) * coefficients[1] + coefficients[2]. The items
+    are channels.
+    """
+
+    def write(b: Builder) -> None:
+        sums, results, batch = b.pointer("sums"), b.pointer("coefficients"), b.free_size()
+
+        def some_channels(c: Size, width: int) -> None:
+            def add(n: Size, totals: list[Vector]) -> list[Vector]:
+                fresh = [sums.load((n * 2 + row) * channels + c, width).widened() for row in (0, 1)]
+                return [total + one for total, one in zip(totals, fresh, strict=True)]
+
+            total, product = b.fold(0, batch, 1, [b.splat(0.0, width, b.DOUBLE)] * 2, add)
+            inverse = b.pointer("statistics").load(c + INVERSE * channels, width).widened()
+            product *= inverse
+            factor = inverse * b.pointer("weight").load(c, width).widened() if weight else inverse
+            share = factor / b.number(batch * -positions, width)
+            for row, number in enumerate((factor, share * inverse * product, share * total)):
+                results.store(number.narrowed(), c + row * channels)
+            b.pointer("weight_gradient").store(product.narrowed(), c)
+            b.pointer("bias_gradient").store(total.narrowed(), c)
+
+        b.sweep(b.index("first"), b.index("last"), some_channels)
+
+    arguments = (
+        Argument("sums", (FREE, 2, channels)),
+        Argument("statistics", (5, channels)),
+        *([Argument("weight", (channels,))] if weight else []),
+        Argument("coefficients", (3, channels), written=True),
+        *(Argument(name, (channels,), written=True) for name in ("weight_gradient", "bias_gradient")),
+    )
+    return Loop("batch_norm_coefficients", (channels, positions, weight), arguments, write)
+
+
+@cached
+def gradient(channels: int, positions: int, relu: bool) -> Loop:
+    """gradient, values (N, C, P), statistics (5, C), coefficients (3, C) -> result (N, C, P), the gradient of the values.
+
+    See `coefficients` for what it is, and `products` for `relu`.
+    """
+
+    def write(b: Builder) -> None:
+        numbers, result = b.pointer("coefficients"), b.pointer("result")
+
+        def one_plane(n: Size, c: Size) -> None:
+            centred_and_slope = _plane(b, channels, positions, relu, n, c)
+            factor, of_centred, shift = (spread(b, numbers, c + row * channels) for row in range(3))
+
+            def one(i: Size, width: int) -> None:
+                centred, slope = centred_and_slope(i, width)
+                rest = b.fma(centred, of_centred[width], shift[width])
+                result.store(b.fma(slope, factor[width], rest), (n * channels + c) * positions + i)
+
+            b.sweep(0, positions, one)
+
+        each_plane(b, channels, one_plane)
+
+    arguments = (
+        Argument("gradient", (EACH, channels, positions)),
+        Argument("values", (EACH, channels, positions)),
+        Argument("statistics", (5, channels)),
+        Argument("coefficients", (3, channels)),
+        Argument("result", (EACH, channels, positions), written=True),
+    )
+    return Loop("batch_norm_gradient", (channels, positions, relu), arguments, write)
+
+
+def _plane(
+    b: Builder, channels: int, positions: int, relu: bool, n: Size, c: Size
+) -> Callable[[Size, int], tuple[Vector, Vector]]:
+    """Of a plane of the values what differs from the mean, and its gradient, place by place.
+
+    What ReLU stopped is computed again, as `normalize` did: that is faster than to read its output.
+    """
+    plane, numbers = (n * channels + c) * positions, b.pointer("statistics")
+    values, slopes = b.pointer("values") + plane, b.pointer("gradient") + plane
+    mean, factor, shift = (spread(b, numbers, c + row * channels) for row in (MEAN, FACTOR, SHIFT))
+
+    def centred_and_slope(i: Size, width: int) -> tuple[Vector, Vector]:
+        centred, slope = values.load(i, width) - mean[width], slopes.load(i, width)
+        if relu:
+            zero = b.splat(0.0, width)
+            slope = b.fma(centred, factor[width], shift[width]).exceeds_or_nan(zero).select(slope, zero)
+        return centred, slope
+
+    return centred_and_slope
+
+
+def each_plane(b: Builder, channels: int, body: Callable[[Size, Size], None]) -> None:
+    """body(n, c) for every image n and every channel c."""
+    b.each(b.index("first"), b.index("last"), 1, lambda n: b.each(0, channels, 1, lambda c: body(n, c)))
+
+
+def spread(b: Builder, numbers: Pointer, place: Size) -> dict[int, Vector]:
+    """One number as a vector, by the widths that a sweep works in."""
+    widths = [b.lanes >> halvings for halvings in range(b.lanes.bit_length())]
+    return {width: numbers.spread(place, width) for width in widths}

@@ -1,0 +1,10 @@
+"""The engine of the CPU's compiled loops: from a loop's description to machine code that runs on all threads.
+
+Builder and dispatch import llvmlite, so they are loaded when the first loop is compiled.
+"""
+
+MOST_WRITTEN_OUT = 50
+"""Turns of a loop that an `unroll` writes out one by one, at most."""
+
+LARGEST_CODE = 6_000
+"""Instructions of a loop, at most: what would take more, and cannot be a loop, is left to another way."""

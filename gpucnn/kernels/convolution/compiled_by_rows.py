@@ -1,0 +1,412 @@
+"""Direct convolution: no columns, no matrix product.
+
+An image is copied once into scratch memory, with its padding (see `padded`). A tile of the output, some filters times some
+vectors of positions, then stays in registers while all channels and taps are added up:
+
+                 positions ->
+              +--------+--------+
+    filters   |  sums  |  sums  |     sums += weight[filter, channel, tap] (one number, spread)
+       |      +--------+--------+             * image[channel, positions + tap] (a vector)
+       v      |  sums  |  sums  |
+              +--------+--------+     for every channel, for every tap
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from gpucnn.checks import Pair
+from gpucnn.kernels.compiler import MOST_WRITTEN_OUT
+from gpucnn.kernels.compiler.loop import EACH, PARTS, Argument, Loop, cached
+from gpucnn.kernels.compiler.padded_plane import PaddedPlane, each_tap, fill, row_vectors
+from gpucnn.kernels.compiler.processor import Processor
+
+if TYPE_CHECKING:
+    from gpucnn.kernels.compiler.builder import Builder, Pointer, Size, Vector
+
+VECTORS_PER_TILE = 2
+
+FEW_SUMS, FEW_TAPS = 8, 9
+"""A tile of few sums waits for each multiply-add, so LLVM loads ahead for all taps that are written out one by one. Unless they
+are few, too, their rows are a loop."""
+
+
+class Convolution(NamedTuple):
+    """The sizes of a convolution: `groups` groups, each of so many channels and filters."""
+
+    groups: int
+    channels: int
+    filters: int
+    plane: PaddedPlane
+
+    @property
+    def taps(self) -> list[Pair]:
+        """The taps (row, column) of a filter."""
+        rows, columns = self.plane.window.kernel
+        return [(row, column) for row in range(rows) for column in range(columns)]
+
+    def pad(self, b: Builder, image: Pointer, padded: Pointer) -> None:
+        """Lay out one group's channels (C, H, W) in scratch memory."""
+        height, width = self.plane.image_size
+        b.each(
+            0,
+            self.channels,
+            1,
+            lambda c: self.plane.copy(b, image + c * (height * width), padded + c * self.plane.floats),
+        )
+
+
+class WeightLayout(NamedTuple):
+    """Where weights lie in an array of `size` floats.
+
+    Those of group g, filter k, channel c and tap (r, s) are at first + g * group + k * filter + c * channel + r * row +
+    s * column.
+    """
+
+    size: int
+    group: int
+    filter: int
+    channel: int
+    row: int
+    column: int
+    first: int = 0
+
+    @classmethod
+    def plain(cls, sizes: Convolution) -> WeightLayout:
+        """Weights (G * K, C, R, S), as a layer has them."""
+        rows, columns = sizes.plane.window.kernel
+        of_filter = sizes.channels * rows * columns
+        of_group = sizes.filters * of_filter
+        return cls(sizes.groups * of_group, of_group, of_filter, rows * columns, columns, 1)
+
+
+def forward_arguments(sizes: Convolution, layout: WeightLayout, bias: bool) -> tuple[Argument, ...]:
+    """What `forward` works on, here and in `lockstep`."""
+    groups, channels, filters, plane = sizes
+    arguments = (
+        Argument("images", (EACH, groups * channels, *plane.image_size)),
+        Argument("weight", (layout.size,)),
+        Argument("output", (EACH, groups * filters, *plane.output_size), written=True),
+    )
+    return (*arguments, Argument("bias", (groups * filters,))) if bias else arguments
+
+
+def gradient_arguments(sizes: Convolution) -> tuple[Argument, ...]:
+    """What `weight_gradient` works on, here and in `lockstep`."""
+    groups, channels, filters, plane = sizes
+    return (
+        Argument("images", (EACH, groups * channels, *plane.image_size)),
+        Argument("gradient", (EACH, groups * filters, *plane.output_size)),
+        Argument("partial", (PARTS, groups * filters, channels, *plane.window.kernel), written=True),
+    )
+
+
+@cached
+def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, machine: Processor) -> Loop:
+    """images (N, G * C, H, W), weights laid out like that, bias (G * K,) -> output (N, G * K, OH, OW)."""
+    height, width = sizes.plane.image_size
+    groups, channels, filters = sizes.groups, sizes.channels, sizes.filters
+    positions = sizes.plane.output_size[0] * sizes.plane.output_size[1]
+
+    def write(b: Builder) -> None:
+        images, weight, output = b.pointer("images"), b.pointer("weight"), b.pointer("output")
+        offsets = b.pointer("bias") if bias else None
+        padded = b.pointer("scratch")
+
+        def one_image(n: Size) -> None:
+            b.each(0, groups, 1, lambda group: one_group(n, group))
+
+        def one_group(n: Size, group: Size) -> None:
+            sizes.pad(b, images + (n * groups + group) * (channels * height * width), padded)
+            for first, count, blocks in filter_blocks(filters, machine.filters_per_tile):
+
+                def one_block(block: Size, first: int = first, count: int = count) -> None:
+                    skipped = block * count + first
+                    weights = weight + (group * layout.group + skipped * layout.filter)
+                    shifts = None if offsets is None else offsets + (group * filters + skipped)
+                    place = output + ((n * groups + group) * filters + skipped) * positions
+                    convolve_block(b, sizes, layout, padded, weights, shifts, place, count, relu)
+
+                b.each(0, blocks, 1, one_block)
+
+        b.each(b.index("first"), b.index("last"), 1, one_image)
+
+    scratch = channels * sizes.plane.floats
+    return Loop("conv2d_forward", (*sizes, layout, bias, relu), forward_arguments(sizes, layout, bias), write, scratch)
+
+
+def filter_blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
+    """Filters cut into tiles of `most` or fewer, as equal as can be: (first filter, filters of a tile, tiles), and the rest."""
+    filters_per_tile = -(-filters // -(-filters // most))
+    whole, rest = divmod(filters, filters_per_tile)
+    blocks = [(0, filters_per_tile, whole)]
+    return [*blocks, (filters - rest, rest, 1)] if rest else blocks
+
+
+def convolve_block(
+    b: Builder,
+    sizes: Convolution,
+    layout: WeightLayout,
+    padded: Pointer,
+    weight: Pointer,
+    bias: Pointer | None,
+    output: Pointer,
+    filters: int,
+    relu: bool,
+) -> None:
+    """All positions of so many filters: tile by tile, of some vectors of a row, or of rows that are one vector wide."""
+    rows, columns = sizes.plane.output_size
+    width, starts = row_vectors(columns, b.lanes)
+    rows_per_tile = max(1, VECTORS_PER_TILE // len(starts))
+
+    tile_width = VECTORS_PER_TILE * width
+    tiles = columns // tile_width
+
+    def tile_row(y: Size, row_count: int) -> None:
+        def tile_at(x: Size, starts: list[int]) -> None:
+            places = [(row, start) for row in range(row_count) for start in starts]
+            convolve_tile(b, sizes, layout, padded, weight, bias, output, filters, relu, y, x, places, width)
+
+        def whole_tile(x: Size, _: list[Vector]) -> list[Vector]:
+            tile_at(x, starts[:VECTORS_PER_TILE])
+            return []
+
+        b.unroll(tiles * tile_width, tile_width, [], whole_tile, len(sizes.taps))
+        if rest := starts[tiles * VECTORS_PER_TILE :]:
+            tile_at(0, rest)
+
+    whole = rows // rows_per_tile * rows_per_tile
+    b.each(0, whole, rows_per_tile, lambda y: tile_row(y, rows_per_tile))
+    if whole < rows:
+        tile_row(whole, rows - whole)
+
+
+def convolve_tile(
+    b: Builder,
+    sizes: Convolution,
+    layout: WeightLayout,
+    padded: Pointer,
+    weight: Pointer,
+    bias: Pointer | None,
+    output: Pointer,
+    filters: int,
+    relu: bool,
+    y: Size,
+    x: Size,
+    places: list[Pair],
+    width: int,
+) -> None:
+    """The tile of the picture above, from row `y` and column `x` on: vectors at `places` (row, column) of so many filters."""
+    rows, columns = sizes.plane.output_size
+    row_stride, channel_size = sizes.plane.output_row_floats, sizes.plane.floats
+    corner = padded + (y * row_stride + x)
+    zero = b.splat(0.0, width)
+    kernel_rows, kernel_columns = sizes.plane.window.kernel
+
+    def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
+        channel, weights = corner + c * channel_size, weight + c * layout.channel
+
+        def add_tap(r: Size, s: Size, sums: list[Vector]) -> list[Vector]:
+            offset, place = sizes.plane.tap_offset(r, s), r * layout.row + s * layout.column + layout.first
+            b.fence()
+            pixels = [channel.load(row * row_stride + further + offset, width) for row, further in places]
+            for k in range(filters):
+                b.fence()
+                factor = weights.spread(place + k * layout.filter, width)
+                for j, vector in enumerate(pixels):
+                    sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
+            return sums
+
+        if len(sums) > FEW_SUMS or len(sizes.taps) <= FEW_TAPS:
+            return each_tap(b, (kernel_rows, kernel_columns), sums, add_tap)
+        return b.fold(0, kernel_rows, 1, sums, lambda r, sums: each_tap(
+            b, (1, kernel_columns), sums, lambda _, s, sums: add_tap(r, s, sums)
+        ))  # fmt: skip
+
+    starts = [zero if bias is None else bias.spread(k, width) for k in range(filters)]
+    sums = b.fold(b.known_late(0), sizes.channels, 1, [start for start in starts for _ in places], add_channel)
+    for k in range(filters):
+        for j, (row, further) in enumerate(places):
+            value = sums[k * len(places) + j]
+            if relu:
+                value = (value < zero).select(zero, value)
+            output.store(value, (y * columns + x) + (k * rows * columns + row * columns + further))
+
+
+@cached
+def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
+    """images (N, G * C, H, W), gradient (N, G * K, OH, OW) -> partial (parts, G * K, C, R, S): a sum for each part.
+
+    The sums of some filters and one row of taps stay in registers over all positions of some images:
+
+                    taps of a row ->
+                 +------+------+------+
+        filters  | sums | sums | sums |     sums += gradient[filter, positions] (a vector)
+           |     +------+------+------+             * image[channel, positions + tap] (a vector)
+           v     | sums | sums | sums |
+                 +------+------+------+     for every row of positions, for every image
+
+    They are vectors, whose numbers are only added up at the end.
+    """
+    height, width = sizes.plane.image_size
+    groups, channels, filters = sizes.groups, sizes.channels, sizes.filters
+    rows, columns = sizes.plane.output_size
+    kernel_rows, kernel_columns = sizes.plane.window.kernel
+    taps = kernel_rows * kernel_columns
+    row = _GradientRow.of(columns, machine.lanes)
+    # What is read of the last image may reach beyond its end, into the gradients that follow in scratch memory.
+    image_floats = sizes.channels * sizes.plane.floats
+    gradient_floats = filters * rows * row.floats
+    tap_row_floats = sizes.plane.window.dilation[0] * sizes.plane.row_floats
+    at_once = images_at_once(rows * columns)
+    whole = columns // row.width * row.width
+    many = kernel_columns // MOST_WRITTEN_OUT * MOST_WRITTEN_OUT
+    masks = int(row.floats > columns)
+    filters_per_tile = machine.filters_per_gradient_tile(kernel_columns, masks)
+
+    def write(b: Builder) -> None:
+        images, gradient, padded = b.pointer("images"), b.pointer("gradient"), b.pointer("scratch")
+        laid_out = padded + at_once * image_floats
+        total = b.pointer("partial") + b.index("part") * (groups * filters * channels * taps)
+        first, last = b.index("first"), b.index("last")
+        fill(b, total, 0, groups * filters * channels * taps)
+
+        def some_images(n: Size) -> None:
+            count = b.smaller(at_once, last - n)
+            b.each(0, groups, 1, lambda group: one_group(n, group, count))
+
+        def one_group(n: Size, group: Size, count: Size) -> None:
+            def lay_out(i: Size) -> None:
+                number = (n + i) * groups + group
+                place = padded + i * image_floats
+                sizes.pad(b, images + number * (channels * height * width), place)
+                source, target = gradient + number * (filters * rows * columns), laid_out + i * gradient_floats
+                b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
+
+            b.each(0, count, 1, lay_out)
+            for first_filter, tile, blocks in filter_blocks(filters, filters_per_tile):
+
+                def one_block(block: Size, first: int = first_filter, tile: int = tile) -> None:
+                    skipped = block * tile + first
+                    weights = total + (skipped + group * filters) * (channels * taps)
+                    slopes = laid_out + skipped * (rows * row.floats)
+                    b.each(0, channels, 1, lambda c: one_channel(c, slopes, weights, tile, count))
+
+                b.each(0, blocks, 1, one_block)
+
+        def one_channel(c: Size, slopes: Pointer, weights: Pointer, tile: int, count: Size) -> None:
+            channel, of_channel = padded + c * sizes.plane.floats, weights + c * taps
+
+            def one_row(r: Size) -> None:
+                def some(s: Size, taps_here: int) -> None:
+                    some_taps(
+                        channel + r * tap_row_floats, slopes, of_channel + r * kernel_columns, s, taps_here, tile, count
+                    )
+
+                b.each(0, many, MOST_WRITTEN_OUT, lambda s: some(s, MOST_WRITTEN_OUT))
+                if many < kernel_columns:
+                    some(many, kernel_columns - many)
+
+            b.each(0, kernel_rows, 1, one_row)
+
+        def widen(source: Pointer, target: Pointer) -> None:
+            b.sweep(0, columns, lambda i, width: target.store(source.load(i, width), i))
+            fill(b, target, columns, row.floats)
+
+        zero = b.splat(0.0, row.width)
+
+        def some_taps(
+            pixels: Pointer, slopes: Pointer, weights: Pointer, first_tap: Size, taps_here: int, tile: int, count: Size
+        ) -> None:
+            """The sums of so many taps of a row, from `first_tap` on."""
+            offsets = [sizes.plane.tap_offset(0, first_tap + s) for s in range(taps_here)]
+
+            def add(line: Pointer, slope_line: Pointer, x: Size, width: int, sums: list[Vector]) -> list[Vector]:
+                def pixel(s: int) -> Vector:
+                    vector = line.load(offsets[s] + x, row.width)
+                    if width == row.width:
+                        return vector
+                    # What lies beyond may be infinite, which times 0 is NaN.
+                    return b.within(b.count_up(0, 1, row.width), width).select(vector, zero)
+
+                def slope(k: int) -> Vector:
+                    return slope_line.load(x + k * rows * row.floats, row.width)
+
+                b.fence()
+                hold_pixels = machine.holds((tile + 1) * taps_here + masks)
+                add_products(b, sums, tile, taps_here, range(taps_here), slope, pixel, hold_pixels)
+                return sums
+
+            def add_row(line: Pointer, slope_line: Pointer, sums: list[Vector]) -> list[Vector]:
+                sums = b.unroll(whole, row.width, sums, lambda x, sums: add(
+                    line, slope_line, x, row.width, sums
+                ), taps_here)  # fmt: skip
+                return sums if whole == columns else add(line, slope_line, whole, columns - whole, sums)
+
+            def add_image(i: Size, sums: list[Vector]) -> list[Vector]:
+                image, slopes_of_image = pixels + i * image_floats, slopes + i * gradient_floats
+                row_stride = sizes.plane.output_row_floats
+                return b.fold(0, rows, 1, sums, lambda y, sums: add_row(
+                    image + y * row_stride, slopes_of_image + y * row.floats, list(sums)
+                ))  # fmt: skip
+
+            sums = b.fold(0, count, 1, [zero] * (tile * taps_here), add_image)
+            for k in range(tile):
+                for s in range(taps_here):
+                    place = weights + (first_tap + (k * channels * taps + s))
+                    place.store(place.load(0, 1) + b.sum(sums[k * taps_here + s]))
+
+        b.each(first, last, at_once, some_images)
+
+    scratch = at_once * (image_floats + gradient_floats)
+    return Loop("conv2d_weight_gradient", tuple(sizes), gradient_arguments(sizes), write, scratch)
+
+
+def add_products(
+    b: Builder,
+    sums: list[Vector],
+    filters: int,
+    columns: int,
+    taps: Sequence[int],
+    slope: Callable[[int], Vector],
+    pixel: Callable[[int], Vector],
+    hold_pixels: bool,
+) -> None:
+    """sums[filter, tap] += slope(filter) * pixel(tap), of a row of so many columns of taps.
+
+    Either the pixels are loaded first and the slopes in passing, or, if pixels of so many taps do not fit the registers, the
+    other way round.
+    """
+    if hold_pixels:
+        pixels = {s: pixel(s) for s in taps}
+        for k in range(filters):
+            b.fence()
+            one = slope(k)
+            for s, vector in pixels.items():
+                sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
+        return
+    slopes = [slope(k) for k in range(filters)]
+    for s in taps:
+        b.fence()
+        vector = pixel(s)
+        for k, one in enumerate(slopes):
+            sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
+
+
+class _GradientRow(NamedTuple):
+    """How a row of the output's gradient is laid out: in vectors of `width`, with zeros up to `floats`."""
+
+    width: int
+    floats: int
+
+    @classmethod
+    def of(cls, columns: int, lanes: int) -> _GradientRow:
+        widths = [lanes >> halvings for halvings in range(lanes.bit_length())]
+        width = min(widths, key=lambda w: (-(-columns // w) * max(w, lanes // 2), -w))
+        return cls(width, -(-columns // width) * width)
+
+
+def images_at_once(positions: int) -> int:
+    """How many images to add up before a vector's numbers are: with few positions that would cost more than the rest."""
+    return 1 if positions >= 784 else 4 if positions >= 196 else 8

@@ -1,0 +1,129 @@
+"""Softmax and cross-entropy together, a row of logits an image. See `kernels.cross_entropy` for the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached
+from gpucnn.kernels.cross_entropy.exponential import exp
+
+if TYPE_CHECKING:
+    from gpucnn.kernels.compiler.builder import Builder, Size, Vector
+
+
+@cached
+def forward(classes: int) -> Loop:
+    """logits (N, classes), labels (N,), smoothing (1,) -> probabilities (N, classes), sums (N,) and targeted (N,).
+
+    With z the logits less the largest of their row: the sums of exp(z), and the sums of target times z. The loss of an
+    image is log(sum) - targeted.
+    """
+
+    def write(b: Builder) -> None:
+        logits, labels, smoothing = b.pointer("logits"), b.pointer("labels", b.INT32), b.pointer("smoothing")
+        probabilities, sums, targeted = b.pointer("probabilities"), b.pointer("sums"), b.pointer("targeted")
+
+        def one_image(n: Size) -> None:
+            row, result = logits + n * classes, probabilities + n * classes
+            (top,) = _reduce(b, classes, [row.spread(0, 1)], lambda i, width: [row.load(i, width)], _larger)
+
+            def raised(i: Size, width: int) -> list[Vector]:
+                z = row.load(i, width) - b.spread(top, width)
+                power = exp(b, z)
+                result.store(power, i)
+                return [power, z]
+
+            total, total_z = _reduce(b, classes, [b.splat(0.0, 1)] * 2, raised, lambda x, y: x + y)
+            sums.store(total, n)
+            share = smoothing.load(0, 1)
+            z = row.load(b.as_index(labels.load(n, 1)), 1) - top
+            spread_evenly = share * total_z * b.splat(1 / classes, 1)
+            # Without smoothing the other classes have no target, and do not count even where z is minus infinity.
+            spread_evenly = share.differs(b.splat(0.0, 1)).select(spread_evenly, b.splat(0.0, 1))
+            targeted.store(b.fma(b.splat(1.0, 1) - share, z, spread_evenly), n)
+            _visit(b, classes, lambda i, width: result.store(result.load(i, width) / b.spread(total, width), i))
+
+        b.each(b.index("first"), b.index("last"), 1, one_image)
+
+    arguments = (
+        Argument("logits", (EACH, classes)),
+        Argument("labels", (EACH,), "int32"),
+        Argument("smoothing", (1,)),
+        Argument("probabilities", (EACH, classes), written=True),
+        Argument("sums", (EACH,), written=True),
+        Argument("targeted", (EACH,), written=True),
+    )
+    return Loop("cross_entropy", (classes,), arguments, write)
+
+
+@cached
+def gradient(classes: int) -> Loop:
+    """probabilities (N, classes), labels (N,), settings (3,) -> gradient (N, classes): scale * (probability - target).
+
+    `settings`: the scale, and the target of every class and what the label's own has more, both times the scale.
+    """
+
+    def write(b: Builder) -> None:
+        probabilities, labels, settings = (
+            b.pointer("probabilities"),
+            b.pointer("labels", b.INT32),
+            b.pointer("settings"),
+        )
+        result = b.pointer("gradient")
+
+        def one_image(n: Size) -> None:
+            row, target = probabilities + n * classes, result + n * classes
+
+            def fill(i: Size, width: int) -> None:
+                scale, every = (settings.spread(k, width) for k in (0, 1))
+                target.store(row.load(i, width) * scale - every, i)
+
+            _visit(b, classes, fill)
+            own = target + b.as_index(labels.load(n, 1))
+            own.store(own.load(0, 1) - settings.load(2, 1))
+
+        b.each(b.index("first"), b.index("last"), 1, one_image)
+
+    arguments = (
+        Argument("probabilities", (EACH, classes)),
+        Argument("labels", (EACH,), "int32"),
+        Argument("settings", (3,)),
+        Argument("gradient", (EACH, classes), written=True),
+    )
+    return Loop("cross_entropy_gradient", (classes,), arguments, write)
+
+
+def _reduce(
+    b: Builder,
+    size: int,
+    initial: list[Vector],
+    terms: Callable[[Size, int], list[Vector]],
+    merge: Callable[[Vector, Vector], Vector],
+) -> list[Vector]:
+    """The vectors `terms(i, width)` over all elements below `size` merged with `initial`, vectors of one, into such."""
+    whole = size // b.lanes * b.lanes
+
+    def add(i: Size, merged: list[Vector]) -> list[Vector]:
+        return [merge(one, term) for one, term in zip(merged, terms(i, b.lanes), strict=True)]
+
+    results = initial
+    if whole:
+        carried = b.fold(0, whole, b.lanes, [b.spread(one, b.lanes) for one in initial], add)
+        results = [b.merged(vector, merge) for vector in carried]
+
+    def add_rest(i: Size, width: int) -> None:
+        nonlocal results
+        results = [merge(one, b.merged(term, merge)) for one, term in zip(results, terms(i, width), strict=True)]
+
+    b.in_blocks(whole, size, b.lanes, add_rest)
+    return results
+
+
+def _visit(b: Builder, size: int, body: Callable[[Size, int], None]) -> None:
+    """body(i, width) over all elements below `size`, in vectors and then in smaller ones."""
+    b.in_blocks(0, size, b.lanes, body)
+
+
+def _larger(a: Vector, b: Vector) -> Vector:
+    return (a < b).select(b, a)

@@ -1,0 +1,203 @@
+"""The fully connected layer: products of a matrix of vectors, a row an image, with a small matrix of weights.
+
+Every product goes tile by tile, some rows times some columns of what comes out, whose sums stay in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
+from gpucnn.kernels.compiler.processor import Processor
+
+if TYPE_CHECKING:
+    from gpucnn.kernels.compiler.builder import Builder, Pointer, Size, Vector
+
+OUTPUTS_PER_TILE = 4
+
+
+@cached
+def forward(inputs: int, outputs: int, bias: bool, relu: bool, machine: Processor) -> Loop:
+    """vectors (N, I), weight (O, I), bias (O,) -> output (N, O).
+
+    Both matrices are read along their rows:
+
+                     rows of weight ->
+                  +------+------+------+
+        rows of   | sums | sums | sums |     sums += vectors[n, places] * weight[o, places]
+        vectors   +------+------+------+
+           |      | sums | sums | sums |     for all places of a row, a vector at a time
+           v      +------+------+------+
+
+    The sums are vectors, whose numbers are only added up at the end.
+    """
+    width = _power_of_two(min(inputs, machine.lanes))
+    outputs_per_tile = _power_of_two(min(outputs, OUTPUTS_PER_TILE))
+
+    def write(b: Builder) -> None:
+        vectors, weight, output = b.pointer("vectors"), b.pointer("weight"), b.pointer("output")
+        offsets = b.pointer("bias") if bias else None
+        zero = b.splat(0.0, width)
+
+        def some_outputs(o: Size) -> None:
+            b.in_blocks(
+                b.index("first"), b.index("last"), machine.filters_per_tile // 2, lambda n, rows: tile(n, o, rows)
+            )
+
+        def tile(n: Size, o: Size, rows: int) -> None:
+            lines = [vectors + (n + row) * inputs for row in range(rows)]
+            filters = [weight + (o + k) * inputs for k in range(outputs_per_tile)]
+
+            def add(i: Size, sums: list[Vector], seen: Vector | None = None) -> list[Vector]:
+                values, factors = ([line.load(i, width) for line in some] for some in (lines, filters))
+                if seen is not None:
+                    values, factors = ([seen.select(one, zero) for one in some] for some in (values, factors))
+                products = [(value, factor) for value in values for factor in factors]
+                return [b.fma(*product, total) for product, total in zip(products, sums, strict=True)]
+
+            whole = inputs // width * width
+            sums = b.fold(0, whole, width, [zero] * (rows * outputs_per_tile), add)
+            if whole < inputs:  # the last vector of a row, without what was there already
+                fresh = b.within(b.count_up(inputs - width - whole, 1, width), width)
+                sums = add(inputs - width, sums, fresh)
+            for row in range(rows):
+                total = b.sums(sums[row * outputs_per_tile : (row + 1) * outputs_per_tile])
+                if offsets is not None:
+                    total = total + offsets.load(o, outputs_per_tile)
+                if relu:
+                    none = b.splat(0.0, outputs_per_tile)
+                    total = (total < none).select(none, total)
+                output.store(total, (n + row) * outputs + o)
+
+        whole = outputs // outputs_per_tile * outputs_per_tile
+        b.each(0, whole, outputs_per_tile, some_outputs)
+        if whole < outputs:
+            some_outputs(outputs - outputs_per_tile)
+
+    arguments = [
+        Argument("vectors", (EACH, inputs)),
+        Argument("weight", (outputs, inputs)),
+        Argument("output", (EACH, outputs), written=True),
+    ]
+    if bias:
+        arguments.append(Argument("bias", (outputs,)))
+    return Loop("linear_forward", (inputs, outputs, bias, relu, machine.filters_per_tile), tuple(arguments), write)
+
+
+@cached
+def vectors_gradient(inputs: int, outputs: int, relu: bool, machine: Processor) -> Loop:
+    """gradient (N, O), weight (O, I) -> vectors_gradient (N, I).
+
+    With `relu` the gradient is that of ReLU's `output` (N, O); what passes, where that is not 0, is left in `passed` (N, O).
+    """
+
+    def write(b: Builder) -> None:
+        weight, result = b.pointer("weight"), b.pointer("vectors_gradient")
+        slopes = _pass_on(b, outputs) if relu else b.pointer("gradient")
+        tile = machine.filters_per_tile
+        _add_rows(b, inputs, outputs, tile, weight, lambda n, o: slopes + (n * outputs + o), outputs, result)
+
+    arguments = [
+        Argument("gradient", (EACH, outputs)),
+        Argument("weight", (outputs, inputs)),
+        Argument("vectors_gradient", (EACH, inputs), written=True),
+    ]
+    if relu:
+        arguments += [Argument("output", (EACH, outputs)), Argument("passed", (EACH, outputs), written=True)]
+    sizes = (inputs, outputs, relu, machine.filters_per_tile)
+    return Loop("linear_vectors_gradient", sizes, tuple(arguments), write)
+
+
+def _pass_on(b: Builder, outputs: int) -> Pointer:
+    """Fill the items of `passed`; where it begins."""
+    gradient, output, passed = (b.pointer(name) for name in ("gradient", "output", "passed"))
+
+    def one(i: Size, width: int) -> None:
+        zero = b.splat(0.0, width)
+        passed.store(output.load(i, width).differs(zero).select(gradient.load(i, width), zero), i)
+
+    b.sweep(b.index("first") * outputs, b.index("last") * outputs, one)
+    return passed
+
+
+@cached
+def weight_gradient(inputs: int, outputs: int, bias: bool, machine: Processor) -> Loop:
+    """gradient (N, O), vectors (N, I) -> weight_gradient (O, I) and bias_gradient (O,); the items are rows of weights."""
+
+    def write(b: Builder) -> None:
+        gradient, vectors, result = b.pointer("gradient"), b.pointer("vectors"), b.pointer("weight_gradient")
+        batch = b.free_size()
+        _add_rows(
+            b, inputs, batch, machine.filters_per_tile, vectors, lambda o, n: gradient + (n * outputs + o), 1, result
+        )
+        if bias:
+            total = b.pointer("bias_gradient")
+
+            def some_sums(o: Size, width: int) -> None:
+                def add(n: Size, sums: list[Vector]) -> list[Vector]:
+                    return [sums[0] + gradient.load(n * outputs + o, width)]
+
+                total.store(b.fold(0, batch, 1, [b.splat(0.0, width)], add)[0], o)
+
+            b.in_blocks(b.index("first"), b.index("last"), b.lanes, some_sums)
+
+    arguments = [
+        Argument("gradient", (FREE, outputs)),
+        Argument("vectors", (FREE, inputs)),
+        Argument("weight_gradient", (EACH, inputs), written=True),
+    ]
+    if bias:
+        arguments.append(Argument("bias_gradient", (EACH,), written=True))
+    return Loop("linear_weight_gradient", (inputs, outputs, bias, machine.filters_per_tile), tuple(arguments), write)
+
+
+def _add_rows(
+    b: Builder,
+    columns: int,
+    count: Size,
+    rows_per_tile: int,
+    matrix: Pointer,
+    factor: Callable[[Size, Size], Pointer],
+    factors_apart: int,
+    output: Pointer,
+) -> None:
+    """output[row] = the sum of factor(row, i) * matrix[i] over all i below `count`, for the rows from first to last.
+
+                          columns ->
+                     +--------+--------+
+        rows of the  |  sums  |  sums  |     sums += factor(row, i) (one number, spread) * matrix[i, columns] (a vector)
+        output       +--------+--------+
+           |         |  sums  |  sums  |     for every i
+           v         +--------+--------+
+
+    The factors of neighbouring rows lie `factors_apart` numbers from each other.
+    """
+    width = _power_of_two(min(columns, b.lanes))
+
+    def some_columns(places: list[Size]) -> None:
+        b.in_blocks(b.index("first"), b.index("last"), rows_per_tile, lambda row, rows: tile(row, rows, places))
+
+    def tile(row: Size, rows: int, places: list[Size]) -> None:
+        def add(i: Size, sums: list[Vector]) -> list[Vector]:
+            vectors = [matrix.load(i * columns + x, width) for x in places]
+            numbers = [factor(row, i).spread(k * factors_apart, width) for k in range(rows)]
+            products = [(number, vector) for number in numbers for vector in vectors]
+            return [b.fma(*product, total) for product, total in zip(products, sums, strict=True)]
+
+        sums = b.fold(0, count, 1, [b.splat(0.0, width)] * (rows * len(places)), add)
+        for k in range(rows):
+            for j, x in enumerate(places):
+                output.store(sums[k * len(places) + j], (row + k) * columns + x)
+
+    whole = columns // (2 * width) * (2 * width)
+    b.each(0, whole, 2 * width, lambda x: some_columns([x, x + width]))
+    if columns - whole > width:
+        some_columns([whole, columns - width])
+    elif columns > whole:
+        some_columns([columns - width])
+
+
+def _power_of_two(size: int) -> int:
+    """The largest that is not above `size`."""
+    return 1 << (size.bit_length() - 1)

@@ -1,0 +1,134 @@
+"""How an operation computes, and the one place where that is chosen.
+
+    CUDA        our kernels in CUDA C, on CuPy's arrays of float32 and float64
+    COMPILED    loops that are compiled at first use, on NumPy's arrays of float32: the extra `fast`
+    NUMPY       NumPy on all threads
+    PLAIN       the text to read, on any array module: what the other ways must equal
+
+Each operation has a folder, with a file for each of its ways, and a table WAYS of them. All ways of an operation have the
+same functions, with the same parameters. A way may decline a task that it does badly: then the next one is asked.
+"""
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from importlib.machinery import NamespaceLoader
+from typing import Any
+
+import numpy as np
+
+from gpucnn.backend import Array
+from gpucnn.errors import ArgumentError
+from gpucnn.kernels.compiler.processor import supported_processor
+from gpucnn.kernels.launch import TYPE_NAMES
+
+VARIABLE, MODES = "GPUCNN_CPU", ("plain", "numpy", "jit")
+
+
+class Way(Enum):
+    """How an operation computes."""
+
+    CUDA = "cuda"
+    COMPILED = "compiled"
+    NUMPY = "numpy"
+    PLAIN = "plain"
+
+
+ASKED_IN_TURN = {
+    Way.CUDA: (Way.CUDA, Way.PLAIN),
+    Way.COMPILED: (Way.COMPILED, Way.NUMPY, Way.PLAIN),
+    Way.NUMPY: (Way.NUMPY, Way.PLAIN),
+    Way.PLAIN: (Way.PLAIN,),
+}
+"""The ways to try on arrays for which each would be the fastest."""
+
+_FLOAT32 = np.dtype(np.float32)
+_chosen: str | None = None
+
+
+def way_of(*arrays: Array | None) -> Way:
+    """The fastest way that works on these arrays; None among them does no harm. NumPy's and CuPy's do not mix."""
+    found = Way.COMPILED
+    for array in arrays:
+        if array is None:
+            continue
+        if not isinstance(array, np.ndarray | np.generic):
+            return Way.CUDA if array.dtype in TYPE_NAMES else Way.PLAIN
+        if type(array) is not np.ndarray or array.dtype != _FLOAT32:
+            found = Way.NUMPY
+    wanted = mode()
+    return Way.PLAIN if wanted == "plain" else Way.NUMPY if wanted == "numpy" else found
+
+
+def choose(
+    ways: Mapping[Way, Any], *arrays: Array | None, suits: Mapping[Way, Callable[[], bool]] | None = None
+) -> Way:
+    """The first way in the table that works on these arrays and does not decline, by what it has in `suits`."""
+    for way in ASKED_IN_TURN[way_of(*arrays)]:
+        if way in ways and (suits is None or way not in suits or suits[way]()):
+            return way
+    raise AssertionError("every operation has a plain way")
+
+
+def mode() -> str:
+    """How this process computes on the CPU: "plain", "numpy" or "jit", as the environment variable GPUCNN_CPU says.
+
+    Without it "jit" where llvmlite is installed and knows the processor, else "numpy". Raises ArgumentError if the variable
+    is something else, or says "jit" where that does not work, with the reason.
+    """
+    global _chosen
+    if _chosen is None:
+        wanted = os.environ.get(VARIABLE, "")
+        if wanted not in ("", *MODES):
+            raise ArgumentError(
+                f'{VARIABLE} must be "plain", "numpy" or "jit", got {wanted!r}; unset it to use the fastest there is'
+            )
+        problem = "" if wanted in ("plain", "numpy") else missing()
+        if wanted == "jit" and problem:
+            raise ArgumentError(f"{VARIABLE}=jit, but {problem}")
+        _chosen = wanted or ("numpy" if problem else "jit")
+    return _chosen
+
+
+def missing() -> str:
+    """Why loops cannot be compiled here, and what helps; empty where they can."""
+    spec = importlib.util.find_spec("llvmlite")
+    if (
+        spec is None or spec.loader is None or isinstance(spec.loader, NamespaceLoader)
+    ):  # that of a folder of that name without a module
+        return 'llvmlite is not installed: pip install "gpucnn[fast]"'
+    try:
+        known = supported_processor()
+    except Exception as error:  # a broken llvmlite raises what it likes
+        return f"llvmlite does not work ({error}): pip install --force-reinstall llvmlite"
+    return "" if known is not None else "this processor has neither AVX-512, AVX2 with FMA nor NEON"
+
+
+def describe() -> str:
+    """What computes on the CPU, and why, in a few words."""
+    if mode() == "plain":
+        return f"NumPy, the plain way ({VARIABLE}=plain)"
+    if mode() == "numpy":
+        reason = f"{VARIABLE}=numpy" if os.environ.get(VARIABLE) == "numpy" else missing()
+        return f"NumPy ({reason})"
+    known = supported_processor()
+    assert known is not None
+    return f"compiled by llvmlite for {known.processor}, {known.lanes} floats at a time"
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Inside, compute on the CPU as `name` says: "plain", "numpy" or "jit"."""
+    global _chosen
+    before, _chosen = _chosen, name
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def compiles(*arrays: Array | None) -> bool:
+    """Whether compiled loops work on these arrays: NumPy's, of float32, where they are in use. None does no harm."""
+    return way_of(*arrays) is Way.COMPILED
