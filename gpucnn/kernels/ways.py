@@ -63,11 +63,14 @@ def way_of(*arrays: Array | None) -> Way:
 
 
 def choose(
-    ways: Mapping[Way, Any], *arrays: Array | None, suits: Mapping[Way, Callable[[], bool]] | None = None
+    ways: Mapping[Way, Any],
+    *arrays: Array | None,
+    task: Any = None,
+    suits: Mapping[Way, Callable[[Any], bool]] | None = None,
 ) -> Way:
-    """The first way in the table that works on these arrays and does not decline, by what it has in `suits`."""
+    """The first way in the table that works on these arrays and does not decline the task: `suits` says which ways may."""
     for way in ASKED_IN_TURN[way_of(*arrays)]:
-        if way in ways and (suits is None or way not in suits or suits[way]()):
+        if way in ways and (suits is None or way not in suits or suits[way](task)):
             return way
     raise AssertionError("every operation has a plain way")
 

@@ -29,9 +29,9 @@ from gpucnn.kernels.convolution.col2im import col2im
 from gpucnn.kernels.convolution.im2col import im2col
 from gpucnn.kernels.convolution.one_by_one import is_pointwise, pointwise_conv2d, pointwise_conv2d_gradients
 from gpucnn.kernels.convolution.stacked_product import add_products, by_group, product
+from gpucnn.kernels.convolution.tiles import Tile, batch_parts, column_byte_cap, stack_shape, tiles
 from gpucnn.kernels.elementwise.bias_relu import images_to_rows, rows_to_images
 from gpucnn.kernels.launch import accepts
-from gpucnn.kernels.convolution.tiles import Tile, batch_parts, column_byte_cap, stack_shape, tiles
 from gpucnn.kernels.workspace import workspace
 
 LARGEST_PARTIAL_SUMS = 16 << 20

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.geometry import Window
-from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
 from gpucnn.kernels.convolution.tiles import stack_shape
+from gpucnn.kernels.launch import WINDOW, Kernel, accepts, launch
 
 IM2COL = Kernel(
     Path(__file__).with_suffix(".cu"),

@@ -11,8 +11,8 @@ from gpucnn.checks import Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution.stacked_product import add_products, by_group, product
-from gpucnn.kernels.elementwise.bias_relu import add_channel_bias, images_to_rows, relu_gradient
 from gpucnn.kernels.convolution.tiles import column_byte_cap
+from gpucnn.kernels.elementwise.bias_relu import add_channel_bias, images_to_rows, relu_gradient
 from gpucnn.kernels.tiling import pieces
 
 
