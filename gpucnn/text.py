@@ -1,9 +1,13 @@
-"""How values, shapes and names are written in messages: in a line, and no longer than helps."""
+"""How values, shapes, names and commands to type are written in messages: in a line, and no longer than helps."""
 
+import os
+import re
 import reprlib
+import shlex
 import unicodedata
 from collections.abc import Sequence
 
+WINDOWS = os.name == "nt"
 MOST_AXES = 64
 """The most axes that NumPy's arrays have."""
 
@@ -58,3 +62,14 @@ def names_text(names: Sequence[str], most: int = 10) -> str:
     """Names as messages print them: a, b, c and 997 more."""
     left = len(names) - most
     return ", ".join(map(printed, names)) if left <= 1 else f"{', '.join(map(printed, names[:most]))} and {left:,} more"
+
+
+def quoted(path: object) -> str:
+    r"""A path as one word of a command, for sh or, on Windows, for cmd.exe and PowerShell.
+
+    cmd.exe knows double quotes alone, which no Windows path can hold, and \ is no special character there.
+    """
+    text = str(path)
+    if not WINDOWS:
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w.:\\/+-]+", text) else f'"{text}"'

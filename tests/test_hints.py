@@ -13,8 +13,7 @@ from gpucnn import functions as F
 from gpucnn.data import ArrayDataset, CutMix, Mixup, Preprocess, class_weights, split
 from gpucnn.errors import DataError, GpucnnError, ShapeError, StateError
 from gpucnn.training import ConfusionMatrix
-from gpucnn.training.metrics import Metrics
-from gpucnn.training.top_k import in_top_k
+from gpucnn.training.metrics import Metrics, in_top_k
 
 LOGITS = np.zeros((4, 3), np.float32)
 LABELS = np.array([0, 2, 1, 2])

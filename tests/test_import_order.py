@@ -9,14 +9,17 @@ import gpucnn
 
 ROOT = Path(gpucnn.__file__).parent
 LEVELS = {
-    "errors": 0, "text": 0, "checks": 0, "geometry": 0, "regular_file": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
-    "data": 5, "models": 6, "training": 7, "benchmark": 8, "testing": 8,
-    "cli": 9,
+    "errors": 0, "text": 0, "text_table": 0, "checks": 0, "geometry": 0, "regular_file": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
+    "data": 5, "models": 6, "files": 7, "diagnosis": 7, "training": 8, "runs": 9, "benchmark": 10, "testing": 10,
+    "cli": 11,
 }  # fmt: skip
+FACES = {"training/__init__.py": 10}
+"""Files that nothing below their level imports: users find there what several packages have."""
 SAME_LEVEL = {
     ("checks", "errors"),
     ("checks", "text"),
     ("geometry", "text"),
+    ("text_table", "text"),
     ("geometry", "errors"),
     ("geometry", "checks"),
     ("optim", "layers"),
@@ -72,13 +75,14 @@ def test_imports_go_down(path: Path) -> None:
     own = path.relative_to(ROOT).parts[0].removesuffix(".py")
     if own in ("__init__", "__main__"):
         return
+    level = FACES.get(path.relative_to(ROOT).as_posix(), LEVELS[own])
     for node, module in imports(ast.parse(path.read_text())):
         first, _, rest = module.partition(".")
         other = rest.partition(".")[0]
         if first != "gpucnn" or other in (own, "__version__"):
             continue
-        lower = LEVELS[other] < LEVELS[own] or (own, other) in SAME_LEVEL
-        assert lower, f"{path.name}:{node.lineno}: {own} (level {LEVELS[own]}) imports {module} (level {LEVELS[other]})"
+        lower = LEVELS[other] < level or (own, other) in SAME_LEVEL
+        assert lower, f"{path.name}:{node.lineno}: {own} (level {level}) imports {module} (level {LEVELS[other]})"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

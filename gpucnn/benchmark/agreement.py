@@ -6,8 +6,8 @@ import numpy as np
 
 from gpucnn.benchmark.training_step import Step
 from gpucnn.benchmark.ways import Way
+from gpucnn.diagnosis.agreement import compare, scientific
 from gpucnn.errors import BenchmarkError
-from gpucnn.training.agreement import compare, scientific
 
 STEPS = 5
 TOLERANCE = 1e-4

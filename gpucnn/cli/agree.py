@@ -9,8 +9,8 @@ import numpy as np
 from gpucnn import models, testing
 from gpucnn.checks import Shape
 from gpucnn.cli.arguments import choice, classifier, count, image_shape, rate
+from gpucnn.diagnosis.agreement import Agreement, compare, first_beyond, scientific, step_on, table
 from gpucnn.errors import ArgumentError, DeviceError
-from gpucnn.training.agreement import Agreement, compare, first_beyond, scientific, step_on, table
 
 HELP = "Compare one training step on two devices, array by array: cpu, cuda, or the GPU path emulated on the CPU."
 CLASSES, TOLERANCE = 10, 1e-4

@@ -8,8 +8,8 @@ from typing import Any
 
 from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError
-from gpucnn.training.choices import Classifier
-from gpucnn.training.value_kind import COUNT, POSITIVE, Kind, Name
+from gpucnn.runs.choices import Classifier
+from gpucnn.runs.value_kind import COUNT, POSITIVE, Kind, Name
 
 LARGEST_SIZE = 4096
 """Of an image that a summary is asked for."""

@@ -18,10 +18,10 @@ from gpucnn.data.catalog import FOLDER, folder_of, load_to_measure
 from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, RunError
+from gpucnn.runs.measured_images import Measured, images_by_place, other_images, own_images, relabelled
+from gpucnn.text_table import shortened, text_table
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation
-from gpucnn.training.measured_images import Measured, images_by_place, other_images, own_images, relabelled
-from gpucnn.training.text_table import shown, text_table
 
 DIGITS = "digits"
 HELP = "Measure the model of a run on its data set's test images, class by class."
@@ -156,8 +156,8 @@ def as_json(found: Evaluation, files: Sequence[Path] | None = None) -> dict[str,
 
 def _worst_lines(found: Evaluation, class_names: Sequence[str], files: Sequence[Path] | None) -> list[str]:
     rows = [
-        (shown(class_names[sample.label], 20), shown(class_names[sample.answer], 20),
-         str(sample.index) if files is None else shown(str(files[sample.index]), 60),
+        (shortened(class_names[sample.label], 20), shortened(class_names[sample.answer], 20),
+         str(sample.index) if files is None else shortened(str(files[sample.index]), 60),
          f"{sample.probability:.4f}", f"{sample.loss:.4f}")
         for sample in found.worst
     ]  # fmt: skip

@@ -26,8 +26,8 @@ from gpucnn.data.ink import is_dark_on_light
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import printed
-from gpucnn.training.memory import in_parts
-from gpucnn.training.text_table import columns, padded
+from gpucnn.text_table import columns, padded
+from gpucnn.training.out_of_memory import in_parts
 
 HELP = "Classify image files (PNG, JPEG, .npy) and folders of them: one line an image, with class and probability."
 

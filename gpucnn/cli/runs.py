@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from gpucnn.cli.result_file import check_writable, write_json
-from gpucnn.training.run_list import RunEntry, list_runs
-from gpucnn.training.text_table import shown, text_table
+from gpucnn.runs.list import RunEntry, list_runs
+from gpucnn.text_table import shortened, text_table
 
 HELP = "List the runs in a folder: model, data, test accuracy, epochs, when they finished, and whether they are whole."
 HEADER = ("run", "model", "data", "accuracy", "epochs", "finished", "state")
@@ -33,9 +33,9 @@ def lines(entries: list[RunEntry]) -> list[str]:
     """A table of runs, dates in the machine's local time, and below it what is wrong with those that are damaged."""
     rows = [
         (
-            shown(entry.name, 24),
-            shown(entry.model or "", 20),
-            shown(entry.data or "", 20),
+            shortened(entry.name, 24),
+            shortened(entry.model or "", 20),
+            shortened(entry.data or "", 20),
             "" if entry.accuracy is None else f"{entry.accuracy:.4f}",
             "" if entry.epochs is None else str(entry.epochs),
             entry.finished.astimezone().strftime("%Y-%m-%d %H:%M") if entry.finished else "",
@@ -43,7 +43,7 @@ def lines(entries: list[RunEntry]) -> list[str]:
         )
         for entry in entries
     ]
-    reasons = [shown(entry.reason, LONGEST_REASON) for entry in entries if entry.reason]
+    reasons = [shortened(entry.reason, LONGEST_REASON) for entry in entries if entry.reason]
     return [*text_table(HEADER, rows, "lllrrll"), *(["", *reasons] if reasons else [])]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from gpucnn.cli.arguments import argument
 from gpucnn.errors import ArgumentError
-from gpucnn.training.run_config import RunConfig, settings
-from gpucnn.training.value_kind import Kind, Optional, Several, Truth
+from gpucnn.runs.config import RunConfig, settings
+from gpucnn.runs.value_kind import Kind, Optional, Several, Truth
 
 
 class _Words(argparse.Action):

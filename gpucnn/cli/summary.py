@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from gpucnn import models, optim
 from gpucnn.checks import Shape
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
+from gpucnn.diagnosis.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 from gpucnn.errors import ArgumentError
 from gpucnn.kernels.convolution.tiles import HOST_COLUMN_BYTES
 from gpucnn.layers.costs import Cost, costs
 from gpucnn.text import shape_text
-from gpucnn.training.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 
 HELP = "Show a model's operations with output shape, parameters, multiply-adds and memory, and the batch that fits."
 LEGEND = (

@@ -14,6 +14,9 @@ from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
 from gpucnn.data import ImageFolder, Splits
 from gpucnn.errors import ConfigError, Terminated
+from gpucnn.runs.prepare import PreparedRun
+from gpucnn.runs.resume import CHANGEABLE
+from gpucnn.text import quoted
 from gpucnn.training import (
     Callback,
     ProgressBar,
@@ -24,9 +27,6 @@ from gpucnn.training import (
     prepare,
     resume,
 )  # fmt: skip
-from gpucnn.training.prepare import PreparedRun
-from gpucnn.training.resume import CHANGEABLE
-from gpucnn.training.shell import quoted
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
 

@@ -4,9 +4,9 @@ import argparse
 
 from gpucnn.cli.arguments import count
 from gpucnn.cli.settings import add_settings, chosen_config
+from gpucnn.runs.verification import Part, verify_resume
+from gpucnn.text_table import text_table
 from gpucnn.training import prepare
-from gpucnn.training.text_table import text_table
-from gpucnn.training.verify_resume import Part, verify_resume
 
 HELP = "Train a few steps in one go, and once more stopped and resumed in a new process; compare all that is kept, byte by byte."
 STEPS = 30

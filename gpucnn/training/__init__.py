@@ -1,28 +1,62 @@
-"""Training: the loop, its callbacks, metrics, and the folder a run is kept in."""
+"""Training: the loop, its callbacks, metrics, and, from `gpucnn.runs`, the folder a run is kept in."""
 
+import importlib
+from typing import TYPE_CHECKING
+
+from gpucnn.files.checkpoint_file import Checkpoint as Checkpoint
+from gpucnn.files.checkpoint_file import load_checkpoint as load_checkpoint
+from gpucnn.files.checkpoint_file import save_checkpoint as save_checkpoint
 from gpucnn.training.callback import Callback as Callback
-from gpucnn.training.checkpoint import Checkpoint as Checkpoint
-from gpucnn.training.checkpoint import load_checkpoint as load_checkpoint
-from gpucnn.training.checkpoint import save_checkpoint as save_checkpoint
-from gpucnn.training.checkpoint_writer import CheckpointWriter as CheckpointWriter
 from gpucnn.training.confusion import ConfusionMatrix as ConfusionMatrix
-from gpucnn.training.csv_log import CSVLog as CSVLog
 from gpucnn.training.early_stopping import EarlyStopping as EarlyStopping
 from gpucnn.training.evaluate import Evaluation as Evaluation
 from gpucnn.training.evaluate import evaluate as evaluate
-from gpucnn.training.failure_file import FailureRecorder as FailureRecorder
-from gpucnn.training.failure_file import replay as replay
 from gpucnn.training.metrics import Metrics as Metrics
-from gpucnn.training.prepare import PreparedRun as PreparedRun
-from gpucnn.training.prepare import prepare as prepare
+from gpucnn.training.metrics import in_top_k as in_top_k
 from gpucnn.training.progress import ProgressBar as ProgressBar
 from gpucnn.training.progress import ProgressLines as ProgressLines
-from gpucnn.training.resume import ResumedRun as ResumedRun
-from gpucnn.training.resume import resume as resume
-from gpucnn.training.run_config import RunConfig as RunConfig
-from gpucnn.training.run_folder import RunFolder as RunFolder
-from gpucnn.training.run_folder import RunRecorder as RunRecorder
-from gpucnn.training.run_list import list_runs as list_runs
-from gpucnn.training.tensorboard_log import TensorBoardLog as TensorBoardLog
-from gpucnn.training.top_k import in_top_k as in_top_k
 from gpucnn.training.trainer import Trainer as Trainer
+
+if TYPE_CHECKING:
+    from gpucnn.runs.config import RunConfig as RunConfig
+    from gpucnn.runs.failure_file import FailureRecorder as FailureRecorder
+    from gpucnn.runs.failure_file import replay as replay
+    from gpucnn.runs.folder import RunFolder as RunFolder
+    from gpucnn.runs.list import list_runs as list_runs
+    from gpucnn.runs.logs import CSVLog as CSVLog
+    from gpucnn.runs.logs import TensorBoardLog as TensorBoardLog
+    from gpucnn.runs.prepare import PreparedRun as PreparedRun
+    from gpucnn.runs.prepare import prepare as prepare
+    from gpucnn.runs.resume import ResumedRun as ResumedRun
+    from gpucnn.runs.resume import resume as resume
+    from gpucnn.runs.writers import CheckpointWriter as CheckpointWriter
+    from gpucnn.runs.writers import RunRecorder as RunRecorder
+
+_IN_RUNS = {
+    "CSVLog": "logs",
+    "CheckpointWriter": "writers",
+    "FailureRecorder": "failure_file",
+    "PreparedRun": "prepare",
+    "ResumedRun": "resume",
+    "RunConfig": "config",
+    "RunFolder": "folder",
+    "RunRecorder": "writers",
+    "TensorBoardLog": "logs",
+    "list_runs": "list",
+    "prepare": "prepare",
+    "replay": "failure_file",
+    "resume": "resume",
+}
+"""Names of `gpucnn.runs`, which is built on this package and so can be imported only when one of them is asked for."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _IN_RUNS:
+        raise AttributeError(f"module 'gpucnn.training' has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"gpucnn.runs.{_IN_RUNS[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_IN_RUNS])

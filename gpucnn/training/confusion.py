@@ -11,7 +11,7 @@ from gpucnn.backend import Array, to_host
 from gpucnn.checks import as_items, labels_fix
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.text import shape_text, value_text
-from gpucnn.training.text_table import columns, shown, text_table
+from gpucnn.text_table import columns, shortened, text_table
 
 NAME_WIDTH = 20
 LISTED = 20
@@ -141,7 +141,7 @@ class ConfusionMatrix:
         if left_out > 0:
             order = np.argsort(scores.f1, kind="stable")[:LISTED]
         rows = [
-            (shown(self.class_names[place], NAME_WIDTH), *_decimals(scores.precision[place], scores.recall[place],
+            (shortened(self.class_names[place], NAME_WIDTH), *_decimals(scores.precision[place], scores.recall[place],
              scores.f1[place]), f"{support[place]:,}")
             for place in order
         ]  # fmt: skip
@@ -154,7 +154,7 @@ class ConfusionMatrix:
     def matrix_lines(self, width: int = 80) -> list[str]:
         """The matrix, a row a label and a column an answer, zeros as dots; if wider than `width`, the largest confusions."""
         counts = self.counts
-        names = [shown(name, NAME_WIDTH) for name in self.class_names]
+        names = [shortened(name, NAME_WIDTH) for name in self.class_names]
         cells = [[f"{count:,}" if count else "." for count in row] for row in counts]
         rows = [(name, *row) for name, row in zip(names, cells, strict=True)]
         lines = text_table(("label \\ answer", *names), rows, "l" + "r" * len(names))

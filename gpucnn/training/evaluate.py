@@ -13,9 +13,8 @@ from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.training.confusion import ConfusionMatrix
-from gpucnn.training.memory import in_parts
-from gpucnn.training.metrics import Metrics
-from gpucnn.training.top_k import in_top_k
+from gpucnn.training.metrics import Metrics, in_top_k
+from gpucnn.training.out_of_memory import in_parts
 
 TOP = 5
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array, current, device_of
+from gpucnn.diagnosis.checked_step import CheckedStep, Fault, run_checked, sample_text
 from gpucnn.errors import TrainingError
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.training import trainer_state
-from gpucnn.training.checked_step import CheckedStep, Fault, run_checked, sample_text
 
 if TYPE_CHECKING:
     from gpucnn.training.trainer import Trainer

@@ -1,14 +1,41 @@
 """Progress on the screen: a table with a line for every epoch; on a terminal a bar over the running one, too."""
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpucnn.training.epoch_clock import EpochClock
+from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+class EpochClock(Callback):
+    """Measures the training part of every epoch, without the evaluation; of a resumed one, what is left of it.
+
+    A base of callbacks that report it in `on_epoch_end`.
+    """
+
+    images_per_second = 0.0
+    waiting = 0.0
+    """The share of the time, from 0 to 1, in which no batch was ready."""
+
+    _start = 0.0
+    _first_image = 0
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        self._start, self._first_image = time.perf_counter(), _images(trainer)
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        if trainer.batch < len(trainer.train_loader):
+            return
+        if trainer.loss is not None:
+            trainer.loss.item()  # a GPU may be steps behind
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        self.images_per_second = (_images(trainer) - self._first_image) / seconds
+        self.waiting = min(trainer.train_loader.waited / seconds, 1.0)
 
 
 class ProgressLines(EpochClock):
@@ -89,3 +116,9 @@ def _aligned(texts: Sequence[str], trainer: Trainer) -> str:
 
 def _decimals(number: float) -> str:
     return f"{number:.4f}" if number < 1e4 else f"{number:.3e}"
+
+
+def _images(trainer: Trainer) -> int:
+    """How many images of the running epoch have been learned from."""
+    loader = trainer.train_loader
+    return min(trainer.batch * loader.batch_size, len(loader.dataset))

@@ -32,8 +32,8 @@ from gpucnn.training.evaluate import evaluate
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.last_batch import check_last_batch
-from gpucnn.training.memory import with_retry
 from gpucnn.training.metrics import Metrics
+from gpucnn.training.out_of_memory import with_retry
 
 
 class Trainer:

@@ -12,8 +12,8 @@ from gpucnn.errors import GpucnnError, StateError
 from gpucnn.layers import Layer
 from gpucnn.layers.finite import refuse_not_finite
 from gpucnn.optim import ReduceOnPlateau
+from gpucnn.text import value_text
 from gpucnn.training.callback import Callback
-from gpucnn.training.value_kind import shown
 
 if TYPE_CHECKING:
     from gpucnn.training.trainer import Trainer
@@ -127,7 +127,7 @@ def _state_of(layer: Layer) -> dict[str, Any]:
     try:
         copied = json.loads(json.dumps(state))
         if not isinstance(copied, dict):
-            raise TypeError(f"it is no dict but {shown(state)}")
+            raise TypeError(f"it is no dict but {value_text(state)}")
     except (TypeError, ValueError) as error:
         raise StateError(
             f"{layer.label}: forward_state must give a dict of JSON values, e.g. {{'calls': self.calls}} ({error})"
@@ -155,7 +155,7 @@ def _check_values(trainer: "Trainer", values: Mapping[str, Any]) -> None:
     for name, own in _fits(trainer).items():
         if name not in fits or fits[name] != own:
             raise StateError(
-                f"the state is of another trainer: {name} was {shown(fits.get(name))}, is {own!r} here; build the trainer as it "
+                f"the state is of another trainer: {name} was {value_text(fits.get(name))}, is {own!r} here; build the trainer as it "
                 f"was when the state was saved"
             )
     counts = {name: _entry(values, name, int) for name in ("epoch", "batch", "step")}
@@ -186,7 +186,7 @@ def _entry(values: Mapping[str, Any], name: str, kind: type) -> Any:
     value = values.get(name) if isinstance(values, Mapping) else None
     if not isinstance(value, kind) or isinstance(value, bool):
         raise StateError(
-            f"the values are not those of a trainer's state: {name!r} must be {kind.__name__}, is {shown(value)}"
+            f"the values are not those of a trainer's state: {name!r} must be {kind.__name__}, is {value_text(value)}"
         )
     return value
 

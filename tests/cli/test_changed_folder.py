@@ -14,9 +14,9 @@ import pytest
 
 from gpucnn.cli.main import main
 from gpucnn.errors import ArgumentError
+from gpucnn.runs.image_list import ImageList
+from gpucnn.runs.list import list_runs
 from gpucnn.training import CheckpointWriter, RunConfig, RunFolder, RunRecorder, prepare
-from gpucnn.training.image_list import ImageList
-from gpucnn.training.run_list import list_runs
 from tests.data.image_files import save
 
 SETTINGS = "--data folder --data-dir photos --model mlp --image-size 8 --batch-size 16 --epochs 2 --schedule constant --quiet --device cpu"

@@ -18,8 +18,8 @@ import pytest
 from gpucnn import Tensor, data, no_grad
 from gpucnn.cli import predict
 from gpucnn.cli.main import main
+from gpucnn.text_table import columns
 from gpucnn.training import RunFolder
-from gpucnn.training.text_table import columns
 from tests.cli.small_runs import save_digit, train
 
 ROOT = Path(__file__).parents[2]

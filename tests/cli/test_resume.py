@@ -13,7 +13,7 @@ import pytest
 
 from gpucnn.cli.main import main
 from gpucnn.training import RunFolder
-from tests.training.tiny_run import BATCHES, contents, tiny_names, train
+from tests.runs.tiny_run import BATCHES, contents, tiny_names, train
 
 ROOT = Path(__file__).parents[2]
 COMMAND = """

@@ -17,8 +17,8 @@ import gpucnn
 from gpucnn import data, models
 from gpucnn.cli import commands
 from gpucnn.cli.main import main
+from gpucnn.runs.image_list import ImageList
 from gpucnn.training import RunFolder, Trainer
-from gpucnn.training.image_list import ImageList
 from tests.cli.test_changed_folder import SETTINGS, write_noise
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def test_a_command_imports_what_it_needs() -> None:
     [
         ("gpucnn.cli.commands", "", "gpucnn"),
         ("numpy._core._multiarray_umath", "", "gpucnn"),  # where an exception becomes NumPy's own
-        ("gpucnn.training.run_folder", "", "gpucnn"),
+        ("gpucnn.runs.folder", "", "gpucnn"),
         ("", IN_A_CALLBACK, "gpucnn train"),
     ],
     ids=["first", "numpy", "own", "callback"],

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gpucnn.cli.main import main
+from gpucnn.runs.config import BESIDE
 from gpucnn.training import RunConfig, RunFolder, prepare
-from gpucnn.training.run_config import BESIDE
 
 OPTIONS = """--model mlp --epochs 2 --batch-size 50 --augment shift:1 cutout:3 --optimizer sgd:momentum=0.5,nesterov=true
 --lr 0.02 --weight-decay 0.001 --no-decay-vectors --schedule step_decay:1,factor=0.5 --warmup 0.5 --label-smoothing 0.2

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gpucnn.cli.main import main
+from gpucnn.runs import verification
 from gpucnn.training import RunFolder, save_checkpoint
-from gpucnn.training import verify_resume as verification
 
 SMALL = ["--model", "mlp", "--device", "cpu", "--batch-size", "96"]
 """15 batches an epoch."""

@@ -14,7 +14,7 @@ from gpucnn.cli.main import main
 from gpucnn.data import ImageFolder
 from gpucnn.errors import DataError
 from gpucnn.text import is_printed, names_text, printed
-from gpucnn.training.text_table import columns
+from gpucnn.text_table import columns
 from tests.data.image_files import save, write_two_classes
 
 TAKEN = [

@@ -14,8 +14,8 @@ from gpucnn.data import catalog, emnist
 from gpucnn.data.cifar import COARSE_NAMES, FINE_NAMES, read_cifar100
 from gpucnn.data.mnist import FILES
 from gpucnn.errors import ArgumentError, DataError
+from gpucnn.runs.recipe import DATA_SETS
 from gpucnn.training import RunConfig
-from gpucnn.training.recipe import DATA_SETS
 from tests.data.idx_files import idx
 from tests.data.set_files import pixels, write_batch, write_npz, write_svhn, write_table
 

@@ -25,10 +25,10 @@ from gpucnn.data.cifar import read_cifar100
 from gpucnn.data.mnist import find_mnist
 from gpucnn.data.svhn import read_svhn
 from gpucnn.errors import GpucnnError, StateError
+from gpucnn.files.checkpoint_file import _checksum
 from gpucnn.optim import ReduceOnPlateau
 from gpucnn.text import is_printed
 from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
-from gpucnn.training.checkpoint import _checksum
 from tests.data.idx_files import idx
 from tests.data.set_files import pixels, python_2_batch, write_batch, write_table
 from tests.fuzz.mutation import mutated, mutated_json

@@ -10,7 +10,7 @@ import pytest
 from gpucnn import Tensor, layers, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
-from gpucnn.training.model_file import load_model, save_model
+from gpucnn.files.model_file import load_model, save_model
 from tests.backends import Backend, host
 
 IMAGES = (np.random.default_rng(0).standard_normal((6, 3, 4, 5)) * 2 + 1).astype(np.float32)

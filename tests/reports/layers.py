@@ -11,8 +11,8 @@ import pytest
 from gpucnn import Tensor, data, layers, optim
 from gpucnn.backend import to_host
 from gpucnn.errors import ArgumentError, DataError, DTypeError, RunError, StateError
+from gpucnn.files.checkpoint_file import CheckpointFolder
 from gpucnn.training import Trainer, load_checkpoint, save_checkpoint
-from gpucnn.training.checkpoint import CheckpointFolder
 from tests.layers.own_layers import Noise, RunningScale
 from tests.layers.test_freezing import Net, changed, trainer_of
 from tests.layers.test_unregistered import Holder, linear

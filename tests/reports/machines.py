@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 
 import gpucnn
-from gpucnn import Tensor, layers
+from gpucnn import Tensor, layers, text
 from gpucnn import functions as F
 from gpucnn.backend import blas
 from gpucnn.backend.cuda import use_in_place_of_cupy
 from gpucnn.backend.threads import VARIABLE, parallel
 from gpucnn.benchmark.malloc import keep_freed_memory
 from gpucnn.errors import ArgumentError, DeviceError, RunError
+from gpucnn.files import atomic_file
 from gpucnn.testing.cupy_stand_in import CupyStandIn
-from gpucnn.training import atomic_file, shell
 from tests.reports.report import Report
 
 
@@ -97,9 +97,9 @@ def _no_libc(folder: Path) -> None:
 
 
 def _quotes(folder: Path) -> None:
-    with mock.patch.object(shell, "WINDOWS", True):
-        assert shell.quoted(PureWindowsPath(r"runs\lenet5-digits-1")) == r"runs\lenet5-digits-1"
-        assert shell.quoted(PureWindowsPath(r"C:\my runs\a")) == r'"C:\my runs\a"'
+    with mock.patch.object(text, "WINDOWS", True):
+        assert text.quoted(PureWindowsPath(r"runs\lenet5-digits-1")) == r"runs\lenet5-digits-1"
+        assert text.quoted(PureWindowsPath(r"C:\my runs\a")) == r'"C:\my runs\a"'
 
 
 def _held_open(folder: Path) -> None:

@@ -18,16 +18,16 @@ from gpucnn.data import ImageFolder, split
 from gpucnn.data.catalog import load_to_measure
 from gpucnn.data.image_folder import names_of
 from gpucnn.errors import ConfigError, DataError, RunError
+from gpucnn.runs.image_list import ImageList, files_in
+from gpucnn.runs.measured_images import other_images, own_images
+from gpucnn.runs.prepare import PreparedRun
 from gpucnn.training import RunConfig, RunFolder, prepare, resume
-from gpucnn.training.image_list import ImageList, files_in
-from gpucnn.training.measured_images import other_images, own_images
-from gpucnn.training.prepare import PreparedRun
 from tests.cli.test_changed_folder import write_noise
 from tests.cli.test_start import loaded
 from tests.data.image_files import save
 from tests.data.test_split import empty_images
 from tests.reports.report import Report
-from tests.training.test_run_lock import left, take_together
+from tests.runs.test_lock import left, take_together
 
 
 def _numbers(folder: Path) -> None:
@@ -167,7 +167,7 @@ def _ctrl_c_at_first(folder: Path) -> None:
 
 def _light_version(folder: Path) -> None:
     assert not {
-        name for name in loaded("--version") if name.startswith(("numpy", "gpucnn.training", "PIL", "safetensors"))
+        name for name in loaded("--version") if name.startswith(("numpy", "gpucnn.training", "gpucnn.runs", "PIL", "safetensors"))
     }
 
 

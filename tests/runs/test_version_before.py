@@ -15,9 +15,9 @@ import pytest
 
 from gpucnn import Tensor, data, no_grad
 from gpucnn.cli.main import main
+from gpucnn.files.model_file import load_model
 from gpucnn.training import RunFolder, evaluate, list_runs, load_checkpoint, resume
-from gpucnn.training.model_file import load_model
-from tests.training.tiny_run import go_on, tiny_names
+from tests.runs.tiny_run import go_on, tiny_names
 
 BEFORE = Path(__file__).parent / "version_before"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((BEFORE / "expected.json").read_text())

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.text_table import columns
 from gpucnn.training import ConfusionMatrix
-from gpucnn.training.text_table import columns
 from tests.backends import Backend
 
 PETS = ("cat", "dog", "owl", "yak")

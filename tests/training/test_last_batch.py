@@ -17,8 +17,8 @@ from gpucnn.training import RunConfig, Trainer, load_checkpoint, prepare, resume
 from gpucnn.training.last_batch import check_last_batch
 from tests.backends import Backend
 from tests.layers.own_layers import Noise
+from tests.runs.tiny_run import TINY, Tiny, contents, go_on, tiny_names, train
 from tests.training.small_run import small_set
-from tests.training.tiny_run import TINY, Tiny, contents, go_on, tiny_names, train
 
 
 def ends_in_a_vector() -> layers.Layer:

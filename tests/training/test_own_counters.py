@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from gpucnn import data, layers, models, optim
+from gpucnn.diagnosis.checked_step import run_checked
 from gpucnn.errors import RunError, StateError, TrainingError
+from gpucnn.files.checkpoint_file import _checksum
+from gpucnn.files.tensor_file import read_tensors, write_tensors
 from gpucnn.training import (
     Callback,
     RunConfig,
@@ -21,14 +24,11 @@ from gpucnn.training import (
     resume,
     save_checkpoint,
 )
-from gpucnn.training.checked_step import run_checked
-from gpucnn.training.checkpoint import _checksum
-from gpucnn.training.tensor_file import read_tensors, write_tensors
 from tests.backends import Backend
 from tests.layers.own_layers import OWN, DeclaredNoise, Noise
 from tests.layers.test_forward_state import Hidden, MakeLayer
+from tests.runs.tiny_run import TINY, Tiny, contents, go_on, tiny_names, train
 from tests.training.small_run import State, assert_same, small_set, small_trainer
-from tests.training.tiny_run import TINY, Tiny, contents, go_on, tiny_names, train
 
 EPOCHS = 2
 

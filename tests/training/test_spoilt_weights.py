@@ -10,12 +10,12 @@ from safetensors.numpy import load_file
 from gpucnn import Tensor, layers
 from gpucnn.cli.main import main
 from gpucnn.errors import RunError, StateError
+from gpucnn.files.checkpoint_file import CheckpointFolder
+from gpucnn.files.model_file import read_description, save_model
 from gpucnn.training import load_checkpoint, resume, save_checkpoint
-from gpucnn.training.checkpoint import CheckpointFolder
-from gpucnn.training.model_file import read_description, save_model
 from tests.backends import Backend
+from tests.runs.tiny_run import contents, go_on, tiny_names, train
 from tests.training.small_run import small_trainer
-from tests.training.tiny_run import contents, go_on, tiny_names, train
 
 FIX = "load a file that was saved before they became so, e.g. an earlier checkpoint, and train from there with a lower learning rate"
 

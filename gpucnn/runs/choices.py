@@ -1,0 +1,153 @@
+"""What a run chooses by name: models, optimizers, learning-rate schedules, augmentations, logs. A new one is a line in its table."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpucnn import data, models, optim
+from gpucnn.checks import as_number, matching
+from gpucnn.data.augment import Augment, Mix
+from gpucnn.errors import ArgumentError
+from gpucnn.layers import Parameter
+from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.logs import CSVLog, TensorBoardLog
+from gpucnn.runs.notation import Choices
+from gpucnn.runs.value_kind import Name
+from gpucnn.training.callback import Callback
+
+
+class Pace(NamedTuple):
+    """How long a run is; a user's schedule is written in epochs, a function of the step is made of it."""
+
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+def _constant(peak: float) -> optim.Schedule:
+    return optim.constant(peak)
+
+
+def _step_decay(peak: float, pace: Pace, every: int, factor: float = 0.1) -> optim.Schedule:
+    return optim.step_decay(peak, every * pace.steps_per_epoch, factor)
+
+
+def _multi_step(peak: float, pace: Pace, milestones: tuple[int, ...], factor: float = 0.1) -> optim.Schedule:
+    return optim.multi_step(peak, [epoch * pace.steps_per_epoch for epoch in milestones], factor)
+
+
+def _exponential(peak: float, pace: Pace, factor: float) -> optim.Schedule:
+    return optim.exponential(peak, as_number(factor, "factor", below=1) ** (1 / pace.steps_per_epoch))
+
+
+def _cosine(peak: float, pace: Pace, end: float = 0.0) -> optim.Schedule:
+    return optim.cosine(peak, pace.steps, end)
+
+
+def _cosine_restarts(peak: float, pace: Pace, period: int, growth: int = 1, end: float = 0.0) -> optim.Schedule:
+    return optim.cosine_restarts(peak, period * pace.steps_per_epoch, growth, end)
+
+
+def _one_cycle(peak: float, pace: Pace, warmup: float = 0.3) -> optim.Schedule:
+    return optim.one_cycle(peak, pace.steps, warmup)
+
+
+def _polynomial(peak: float, pace: Pace, power: float = 1.0, end: float = 0.0) -> optim.Schedule:
+    return optim.polynomial(peak, pace.steps, power, end)
+
+
+def _plateau(
+    peak: float, factor: float = 0.1, patience: int = 10, threshold: float = 1e-4, cooldown: int = 0, least: float = 0.0
+) -> optim.Schedule:
+    return optim.ReduceOnPlateau(peak, factor, patience, threshold, cooldown, least)
+
+
+OPTIMIZERS: Choices[optim.Optimizer] = Choices(
+    {
+        "adam": optim.Adam,
+        "adamw": optim.AdamW,
+        "sgd": functools.partial(optim.SGD, momentum=0.9),
+        "rmsprop": optim.RMSprop,
+        "adagrad": optim.Adagrad,
+        "lion": optim.Lion,
+    },
+    trial={
+        "parameters": [Parameter((1,), lambda _, shape: np.zeros(shape))],
+        "lr": 1.0,
+        "weight_decay": 0.0,
+        "decay_vectors": True,
+    },
+)
+"""Made of a model's parameters; learning rate and weight decay are settings of the run."""
+
+SCHEDULES: Choices[optim.Schedule] = Choices(
+    {
+        "constant": _constant,
+        "step_decay": _step_decay,
+        "multi_step": _multi_step,
+        "exponential": _exponential,
+        "cosine": _cosine,
+        "cosine_restarts": _cosine_restarts,
+        "one_cycle": _one_cycle,
+        "polynomial": _polynomial,
+        "plateau": _plateau,
+    },
+    trial={"peak": 1e300, "pace": Pace(epochs=1, steps_per_epoch=1)},
+)
+"""Made of the run's learning rate and its length."""
+
+AUGMENTATIONS: Choices[Augment] = Choices(
+    {
+        "shift": data.RandomShift,
+        "flip": data.RandomFlip,
+        "affine": data.RandomAffine,
+        "jitter": data.ColorJitter,
+        "cutout": data.Cutout,
+    },
+    trial={"mean": None, "std": None},
+)
+"""Made of what the images are normalised with, where that matters."""
+
+MIXES: Choices[Mix] = Choices({"mixup": data.Mixup, "cutmix": data.CutMix}, trial={})
+
+LOGS: dict[str, Callable[[RunFolder], Callback]] = {
+    "csv": lambda folder: CSVLog(folder.path / "metrics.csv"),
+    "tensorboard": lambda folder: TensorBoardLog(folder.path / "tensorboard"),
+}
+"""Made of the folder of the run."""
+
+
+def make_schedule(written: str, warmup: float, peak: float, pace: Pace) -> optim.Schedule:
+    """The schedule that is `written`, with a rise over `warmup` epochs before it, if that is above 0.
+
+    Raises ArgumentError for what cannot be.
+    """
+    schedule = SCHEDULES.make(written, peak=peak, pace=pace)
+    if not warmup:
+        return schedule
+    if isinstance(schedule, optim.ReduceOnPlateau):
+        raise ArgumentError(
+            f"it has no warm-up, as it is no function of the step; choose another, or warmup 0, got {warmup:g}"
+        )
+    return optim.warm_up(schedule, max(1, round(warmup * pace.steps_per_epoch)))
+
+
+class Classifier(Name):
+    """The name of a model that gives one row of logits an image."""
+
+    def __init__(self) -> None:
+        super().__init__(models.classifier_names)
+
+    def check(self, value: object) -> Any:
+        name = matching(value, models.names()) if isinstance(value, str) else None
+        if name is not None and name not in models.classifier_names():
+            raise ArgumentError(
+                f"{name} labels every pixel, and images have one label here; choose a classifier, e.g. resnet20"
+            )
+        return super().check(value)

@@ -1,0 +1,280 @@
+"""RunConfig: everything that a run is made of, as plain values.
+
+A setting has one name everywhere: `batch_size` in Python and in files, `--batch-size` on the command line. Files are flat, in
+TOML as a user writes them, in JSON as a run keeps them.
+"""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpucnn import data
+from gpucnn.checks import as_path, nearest
+from gpucnn.data.catalog import FOLDER
+from gpucnn.data.image_file import AUTO, BACKGROUNDS
+from gpucnn.data.image_folder import CHANNELS
+from gpucnn.errors import ArgumentError, ConfigError
+from gpucnn.regular_file import open_regular
+from gpucnn.runs import recipe
+from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
+from gpucnn.runs.image_list import ENTRY
+from gpucnn.runs.notation import Choice
+from gpucnn.runs.value_kind import (
+    BETWEEN_0_AND_1,
+    COUNT,
+    COUNT_OR_ZERO,
+    POSITIVE,
+    POSITIVE_OR_ZERO,
+    SEED,
+    SHARE,
+    Kind,
+    Name,
+    Optional,
+    Several,
+    Text,
+    Truth,
+    shown,
+)  # fmt: skip
+
+LARGEST_FILE = 1 << 20
+"""Bytes of a configuration; a file that has more is something else."""
+
+BESIDE = ("create", "preprocess", "class_names", "versions")
+"""What stands beside the settings in a run's config.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of a field of RunConfig."""
+
+    kind: Kind
+    group: str
+    placeholder: str
+    """What stands for a value in help texts; empty for yes or no."""
+    help: str
+
+
+def _setting(default: Any, kind: Kind, group: str, placeholder: str, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"setting": Setting(kind, group, placeholder, text)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """The settings of a run; None stands for what suits the data set or the optimizer, see `resolved`.
+
+    Every value is checked when a RunConfig is made. ConfigError, which names the setting, what it got and what was expected,
+    for one of a wrong type or out of range; for an unknown name also the nearest known one.
+
+    Optimizer, schedule and augmentations are written as "name", "name:value" or "name:setting=value,setting=value", e.g.
+    "sgd:momentum=0.95,nesterov=true"; settings of a schedule that are lengths count epochs.
+    """
+
+    model: str = _setting("lenet5", Classifier(), "model and data", "NAME", "the network (default: lenet5)")
+    data: str = _setting("digits", Name(data.names), "model and data", "NAME", "the data set (default: digits)")
+    data_dir: str | None = _setting(
+        None, Optional(Text(), "default"), "model and data", "DIR",
+        "the folder of the data set's files (default: data/NAME); of data folder: train/CLASS and test/CLASS with image "
+        "files, and perhaps val/CLASS, on which every epoch is then measured; or just CLASS, and a fifth of the images is for testing",
+    )  # fmt: skip
+    image_size: int | None = _setting(
+        None, Optional(COUNT, "default"), "model and data", "N",
+        "height and width of images, to which smaller ones, and all of a folder, are fitted (default: by model and data set)",
+    )  # fmt: skip
+    mode: str | None = _setting(
+        None, Optional(Name(lambda: list(CHANNELS)), "default"), "model and data", "NAME",
+        "what the images of data folder are turned to (default: rgb)",
+    )  # fmt: skip
+    background: str = _setting(
+        AUTO, Name(lambda: list(BACKGROUNDS)), "model and data", "NAME",
+        "what is behind the transparent parts of images of data folder; auto is white where most of what is to be seen is "
+        "dark, else black (default: auto)",
+    )  # fmt: skip
+    augment: tuple[str, ...] | None = _setting(
+        None, Optional(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
+        "random changes of training images, one after the other, or none (default: by data set)",
+    )  # fmt: skip
+    mix: str | None = _setting(
+        None, Optional(Choice(MIXES), "none"), "model and data", "NAME",
+        "what blends the training images of a batch, and their labels, or none (default: none)",
+    )  # fmt: skip
+    normalize: bool = _setting(
+        False, Truth(), "model and data", "",
+        "whether pixels are normalised with the training set's mean and standard deviation (default: no)",
+    )  # fmt: skip
+    balance: bool = _setting(
+        False, Truth(), "model and data", "",
+        "whether training images are drawn so that each class comes as often as any other (default: no)",
+    )  # fmt: skip
+    validation: float = _setting(
+        0.0, SHARE, "model and data", "X",
+        "share of the training set that is kept to measure every epoch on, the test set then at the end alone; "
+        "0 for the test set every epoch (default: 0)",
+    )  # fmt: skip
+    batch_size: int | None = _setting(
+        None, Optional(COUNT, "default"), "model and data", "B", "images a step (default: by data set)"
+    )
+
+    drop_last: bool = _setting(
+        False, Truth(), "model and data", "",
+        "whether the last batch of an epoch is left out where it is smaller than the others (default: no)",
+    )  # fmt: skip
+
+    epochs: int | None = _setting(
+        None, Optional(COUNT, "default"), "learning", "N", "passes over the training set (default: by data set)"
+    )
+    optimizer: str = _setting("adam", Choice(OPTIMIZERS), "learning", "NAME", "the update rule (default: adam)")
+    lr: float | None = _setting(
+        None, Optional(POSITIVE, "default"), "learning", "X", "peak learning rate (default: by optimizer)"
+    )
+    weight_decay: float | None = _setting(
+        None, Optional(POSITIVE_OR_ZERO, "default"), "learning", "X",
+        "how strongly parameters are drawn to zero (default: by optimizer)",
+    )  # fmt: skip
+    decay_vectors: bool = _setting(
+        True, Truth(), "learning", "", "whether biases, and the scales of norms, have weight decay, too (default: yes)"
+    )
+    schedule: str = _setting(
+        "one_cycle", Choice(SCHEDULES), "learning", "NAME",
+        "the learning rate's course, lengths in epochs (default: one_cycle)",
+    )  # fmt: skip
+    warmup: float = _setting(
+        0.0, POSITIVE_OR_ZERO, "learning", "X", "epochs in which the learning rate first rises from 0 (default: 0)"
+    )
+    label_smoothing: float | None = _setting(
+        None, Optional(SHARE, "default"), "learning", "X",
+        "share of the target that all classes have together (default: by data set)",
+    )  # fmt: skip
+    clip_norm: float | None = _setting(
+        None, Optional(POSITIVE, "none"), "learning", "X",
+        "the most that the norm of all gradients may be, or none (default: none)",
+    )  # fmt: skip
+    clip_value: float | None = _setting(
+        None, Optional(POSITIVE, "none"), "learning", "X",
+        "the most that an element of a gradient may be, or none (default: none)",
+    )  # fmt: skip
+    accumulate: int = _setting(1, COUNT, "learning", "N", "batches whose mean gradient makes one step (default: 1)")
+    average: float | None = _setting(
+        None, Optional(BETWEEN_0_AND_1, "none"), "learning", "X",
+        "evaluate and keep a moving average of the weights, of which this share stays at each step, e.g. 0.999 "
+        "(default: none)",
+    )  # fmt: skip
+
+    device: str = _setting("auto", Text(), "the run", "NAME", "auto (default), cpu, cuda, cuda:1, ...")
+    seed: int = _setting(0, SEED, "the run", "S", "decides every random draw (default: 0)")
+    workers: int = _setting(
+        0, COUNT_OR_ZERO, "the run", "N",
+        "threads that make batches ahead, which changes no result (default: 0)",
+    )  # fmt: skip
+    checkpoint_every: int = _setting(
+        0, COUNT_OR_ZERO, "the run", "N", "steps from checkpoint to checkpoint, 0 for one an epoch (default: 0)"
+    )
+    early_stopping: int | None = _setting(
+        None, Optional(COUNT, "none"), "the run", "N",
+        "end after so many epochs in a row without a lower loss, or none (default: none)",
+    )  # fmt: skip
+    logs: tuple[str, ...] = _setting(
+        (), Several(Name(lambda: list(LOGS)), "a list of logs"), "the run", "NAME",
+        "logs beside metrics.jsonl, or none (default: none)",
+    )  # fmt: skip
+    keep: int = _setting(2, COUNT, "the run", "N", "checkpoints that stay (default: 2)")
+
+    def __post_init__(self) -> None:
+        for name, setting in settings().items():
+            try:
+                object.__setattr__(self, name, setting.kind.check(getattr(self, name)))
+            except ArgumentError as error:
+                raise ConfigError(f"{name}: {error}") from None
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ConfigError(f"clip_norm is {self.clip_norm:g} and clip_value {self.clip_value:g}; choose one of them")
+        if self.mode is not None and self.data != FOLDER:
+            raise ConfigError(
+                f"mode is {self.mode}, but the images of {self.data} are as they are; leave it out, or choose data {FOLDER}"
+            )
+        if self.background != AUTO and self.data != FOLDER:
+            raise ConfigError(
+                f"background is {self.background}, but no image of {self.data} is transparent; leave it out, or choose data "
+                f"{FOLDER}"
+            )
+        whole = {**self.to_json(), **self._suggestions()}
+        try:
+            make_schedule(self.schedule, self.warmup, whole["lr"], Pace(whole["epochs"], steps_per_epoch=1))
+        except ArgumentError as error:
+            raise ConfigError(f"schedule {self.schedule}: {error}") from None
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> "RunConfig":
+        """The configuration in a TOML file.
+
+        Raises ConfigError, which names the file, if it cannot be read, is no TOML (with line and column), or has an unknown
+        setting (with the nearest known one) or a wrong value.
+        """
+        path = as_path(path, "path")
+        try:
+            with open_regular(path) as file:
+                content = file.read(LARGEST_FILE + 1)
+            if len(content) > LARGEST_FILE:
+                raise ConfigError(f"{path}: more than {LARGEST_FILE:,} bytes, which is no configuration of a run")
+            values = tomllib.loads(content.decode("utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file; give a TOML file with settings such as epochs = 10") from None
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8 text") from None
+        except RecursionError:
+            raise ConfigError(f"{path}: not TOML that can be read (nested too deeply)") from None
+        except ConfigError:
+            raise
+        except ValueError as error:  # TOMLDecodeError, and what Python says of numbers with thousands of digits
+            raise ConfigError(f"{path}: not TOML that can be read ({error})") from None
+        return cls.from_json(values, str(path))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: str) -> "RunConfig":
+        """The configuration whose settings are `values`, by name, as `to_json` gives them; those left out have defaults.
+
+        Raises ConfigError, which starts with `source`, for an unknown setting or a wrong value.
+        """
+        for name, value in values.items():
+            if name not in settings():
+                like = nearest(name, settings())
+                hint = f"did you mean {like}?" if like else f"expected one of {', '.join(settings())}"
+                flat = "; settings stand in no [table]" if isinstance(value, dict) else ""
+                raise ConfigError(f"{source}: unknown setting {shown(name)}; {hint}{flat}")
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_run(cls, config: Mapping[str, Any], source: str) -> "RunConfig":
+        """The configuration of an earlier run, from what its config.json or a checkpoint holds, which is more than that.
+
+        Raises ConfigError, which starts with `source`, for an unknown setting, e.g. of a later gpucnn, or a wrong value.
+        """
+        return cls.from_json({name: value for name, value in config.items() if name not in (*BESIDE, ENTRY)}, source)
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings by name, as plain JSON values: `from_json` makes an equal RunConfig of them."""
+        values = ((name, getattr(self, name)) for name in settings())
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+    def resolved(self) -> "RunConfig":
+        """The same run with a value for all that is None and has one by data set or by optimizer."""
+        return dataclasses.replace(self, **self._suggestions())
+
+    def _suggestions(self) -> dict[str, Any]:
+        """What suits data set and optimizer, by name, of the settings that are None."""
+        by_data_set = recipe.for_data_set(self.data, self.mode)._asdict()
+        by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]._asdict()
+        suggested = {**by_data_set, **by_optimizer}
+        return {name: value for name, value in suggested.items() if getattr(self, name) is None}
+
+
+def settings() -> dict[str, Setting]:
+    """What is known of each setting, by name, in the order of the fields."""
+    return {field.name: field.metadata["setting"] for field in dataclasses.fields(RunConfig)}

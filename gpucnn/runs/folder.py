@@ -1,0 +1,298 @@
+"""The folder that a training run is kept in.
+
+config.json           what was asked for, and what the model needs to be built and fed again
+images-1a2b....jsonl  of images in files: which ones it learns from and is measured on, see `ImageList`
+metrics.jsonl         one line for every finished epoch; the same run writes the same lines
+times.jsonl           how long each of them took; of an epoch that was resumed, its last part
+model.safetensors     the parameters after the last finished epoch
+best.safetensors      those of the epoch with the highest test accuracy, of several the first
+checkpoints/          the newest states to go on from, see `CheckpointFolder`
+failure-step-41...    a step whose loss or gradient was not finite, see `FailureRecorder`
+summary.json          how it ended; only there when the run has finished
+gpucnn.lock           which process writes here at this moment, see `RunLock`
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpucnn import models
+from gpucnn.checks import as_path
+from gpucnn.data import Preprocess
+from gpucnn.errors import ArgumentError, GpucnnError, RunError
+from gpucnn.files.atomic_file import remove_parts, telling_of, write_atomically
+from gpucnn.files.checkpoint_file import CheckpointFolder, save_checkpoint
+from gpucnn.files.model_file import load_model, save_model
+from gpucnn.layers import Layer
+from gpucnn.regular_file import read_regular
+from gpucnn.runs.image_list import ENTRY, ImageList
+from gpucnn.runs.lock import NAME as LOCK
+from gpucnn.runs.lock import RunLock
+from gpucnn.text_table import shortened
+
+LONGEST = 300
+"""Columns of what is said of an entry of a file, which may be of any length."""
+
+
+class RunFolder:
+    """One run's files under `path`.
+
+    An earlier run there stays until the first model or checkpoint of a new one is written, and so is only replaced by
+    something better than nothing; `go_on` makes the earlier run the one that is added to.
+
+    Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. `images` are the files that the run which
+    is written learns from, which its config's entry "images" names; None if its images are no files.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = as_path(path, "RunFolder: path")
+        self.config_file = self.path / "config.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.times_file = self.path / "times.jsonl"
+        self.model_file = self.path / "model.safetensors"
+        self.best_model_file = self.path / "best.safetensors"
+        self.checkpoints = CheckpointFolder(self.path / "checkpoints")
+        self.summary_file = self.path / "summary.json"
+        self.lock = RunLock(self.path)
+        self.images: ImageList | None = None
+        self._is_ours = False
+
+    @classmethod
+    def next_in(cls, parent: Path, name: str) -> "RunFolder":
+        """Make the first of parent/name-1, parent/name-2, ... that is not there yet: no other process gets the same one.
+
+        Raises RunError if it cannot be made.
+        """
+        for number in itertools.count(1):
+            path = parent / f"{name}-{number}"
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not parent.is_dir():
+                    raise RunError(_no_place(path, "File exists")) from None
+            except OSError as error:
+                raise RunError(_no_place(path, error.strerror)) from None
+        return cls(path)
+
+    def prepare(self) -> None:
+        """Make the folder, and see that a run can be written there. What a killed process left half written is removed.
+
+        Raises RunError if the folder cannot be written, is in use, or holds files that are no run of gpucnn.
+        """
+        try:
+            with self.lock:
+                if any(LOCK not in path.name for path in self.path.iterdir()) and not self.checkpoints.files():
+                    self._check_that_it_is_a_run()
+                remove_parts(self.path)
+                self.checkpoints.clean()
+                write_atomically(self.path / ".writable", b"")
+                (self.path / ".writable").unlink()
+        except OSError as error:
+            raise RunError(_no_place(self.path, error.strerror)) from None
+
+    def check_begun(self) -> None:
+        """RunError unless there is a run, of which there may be no more than a checkpoint."""
+        if not self.checkpoints.files():
+            self.read_config()
+
+    def go_on(self, step: int, history: Sequence[Mapping[str, float]], config: dict[str, Any]) -> None:
+        """Add to the run that is there, from a state with so many steps and this history; what came later is dropped."""
+        self._is_ours = True
+        self.checkpoints.go_on(step)
+        self.summary_file.unlink(missing_ok=True)
+        _write_json(self.config_file, config)
+        self._write_lines(self.metrics_file, history)
+        self._write_times(self.read_times(), len(history))
+
+    def add_epoch(
+        self, model: Layer, config: dict[str, Any], history: Sequence[Mapping[str, float]], seconds: float
+    ) -> None:
+        """Keep the model after a finished epoch, the last row of `history`, in place of that of an earlier one.
+
+        `config`'s entry "create" has the model's arguments. Each file is replaced whole; if one cannot be written, the
+        others stay readable. Raises RunError if one cannot be written, and ValueError, before any is, if the history has what
+        JSON has not.
+        """
+        json.dumps(history, allow_nan=False)
+        with telling_of(self.path):
+            self._announce(config)
+            save_model(self.model_file, model, config["create"])
+            self._take_over(config, self.model_file)
+            if _is_best(history):
+                save_model(self.best_model_file, model, config["create"])
+            self._write_lines(self.metrics_file, history)
+            self._write_times(self.read_times() | {len(history): seconds}, len(history))
+
+    def add_checkpoint(
+        self, step: int, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], config: dict[str, Any], keep: int
+    ) -> Path:
+        """Keep a state to go on from, and `keep` in all; its file. RunError if it cannot be written."""
+        with telling_of(self.path):
+            self._announce(config)
+            path = self.checkpoints.save(step, arrays, values, config, keep)
+            self._take_over(config, path)
+        return path
+
+    def add_failure(
+        self, step: int, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], config: dict[str, Any]
+    ) -> Path:
+        """Keep a step that failed, in the form of a checkpoint; its file. RunError if it cannot be written."""
+        path = self.path / f"failure-step-{step}.safetensors"
+        with telling_of(path):
+            self._announce(config)
+            save_checkpoint(path, arrays, values, config)
+        return path
+
+    def read_times(self) -> dict[int, float]:
+        """The seconds that finished epochs took, by their number from 1; without those that are not known."""
+        times: dict[int, float] = {}
+        try:
+            for line in read_regular(self.times_file).decode().splitlines():
+                row = json.loads(line)
+                times[int(row["epoch"])] = float(row["seconds"])
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            pass  # no run is lost for want of its times
+        return times
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write how the run ended. RunError if it cannot be written."""
+        with telling_of(self.summary_file):
+            _write_json(self.summary_file, summary)
+
+    def read_config(self) -> dict[str, Any]:
+        """The config of the run. RunError if the folder is no run."""
+        try:
+            config = json.loads(read_regular(self.config_file).decode())
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path}: no run there (no config.json); give the folder that gpucnn train made"
+            ) from None
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{self.config_file}: cannot be read ({reason})") from None
+        needed = {"create": dict, "preprocess": dict, "class_names": list, "data": str}
+        for key, kind in needed.items():
+            if not isinstance(config, dict) or not isinstance(config.get(key), kind):
+                raise RunError(f"{self.config_file}: no entry {key!r} as gpucnn train writes it")
+        return dict(config)
+
+    def test_total(self) -> int | None:
+        """How many test images the run was measured on; None if it does not tell."""
+        try:
+            if not self.summary_file.exists():
+                if self.read_config().get("validation"):
+                    return None  # its epochs were measured on other images
+                return int(json.loads(self.metrics_file.read_text(encoding="utf-8").splitlines()[-1])["test_total"])
+            return int(json.loads(self.summary_file.read_text(encoding="utf-8"))["test_total"])
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
+            return None
+
+    def check_images(self, config: Mapping[str, Any]) -> None:
+        """ArgumentError unless `images` are those that the `config` of a run names."""
+        named, own = config.get(ENTRY), None if self.images is None else self.images.file_name
+        if named != own:
+            raise ArgumentError(
+                f"the run's config names {named} as the list of its images, and its RunFolder has {own}; set the folder's images "
+                f"to those of the PreparedRun, as its callbacks() does"
+            )
+
+    def read_images(self, config: Mapping[str, Any]) -> ImageList | None:
+        """The images of the run, or of its checkpoint, with this `config`; None if it has no list of them.
+
+        RunError if it has one which cannot be read.
+        """
+        name = config.get(ENTRY)
+        if name is None:
+            return None
+        path = self.path / str(name)
+        try:
+            images = ImageList.from_text(read_regular(path).decode("utf-8"))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RunError(f"{path}: the list of the run's images cannot be read ({reason}); put it back") from None
+        if images.file_name != name:
+            raise RunError(f"{path}: not the list of the run's images (its content was changed); put it back")
+        return images
+
+    def load_model(self) -> Layer:
+        """The model with its parameters, on the CPU, in evaluation mode. RunError if it cannot be built from here."""
+        parameters, create = load_model(self.model_file)
+        try:
+            model = models.create(**create)
+            model.load_state_dict(parameters)
+        except (TypeError, GpucnnError) as error:
+            raise RunError(
+                f"{self.model_file}: does not fit its own description ({shortened(str(error), LONGEST)})"
+            ) from None
+        return model.eval()
+
+    def load_preprocess(self) -> Preprocess:
+        """How raw images become the model's input. RunError if config.json does not say."""
+        try:
+            return Preprocess(**self.read_config()["preprocess"])
+        except (TypeError, GpucnnError) as error:
+            if isinstance(error, RunError):
+                raise
+            raise RunError(
+                f"{self.config_file}: no valid entry 'preprocess' ({shortened(str(error), LONGEST)})"
+            ) from None
+
+    def _check_that_it_is_a_run(self) -> None:
+        try:
+            self.read_config()
+        except RunError:
+            raise RunError(f"{self.path}: holds files that are no run of gpucnn; choose another --out") from None
+
+    def _announce(self, config: dict[str, Any]) -> None:
+        """Write the config into a folder without a run first, so that what follows is known as part of one.
+
+        And the list of images in any case: from the first checkpoint on nothing that it needs may be missing.
+        """
+        if not self._is_ours and self.images is not None:
+            write_atomically(self.path / self.images.file_name, self.images.text().encode())
+        if not self._is_ours and not self.config_file.exists():
+            _write_json(self.config_file, config)
+
+    def _take_over(self, config: dict[str, Any], first_file: Path) -> None:
+        """Once the first file of this run is there, remove what an earlier one left."""
+        if self._is_ours:
+            return
+        files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
+        failures, lists = self.path.glob("failure-step-*.safetensors"), self.path.glob("images-*.jsonl")
+        kept = (first_file, None if self.images is None else self.path / self.images.file_name)
+        for path in (*files, *self.checkpoints.files(), *failures, *lists):  # lists last: checkpoints need them
+            if path not in kept:
+                path.unlink(missing_ok=True)
+        _write_json(self.config_file, config)
+        self._is_ours = True
+
+    def _write_times(self, times: Mapping[int, float], epochs: int) -> None:
+        rows = [{"epoch": epoch, "seconds": times[epoch]} for epoch in range(1, epochs + 1) if epoch in times]
+        self._write_lines(self.times_file, rows)
+
+    @staticmethod
+    def _write_lines(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+        if not rows:  # a run before the end of its first epoch has no such file
+            path.unlink(missing_ok=True)
+            return
+        write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+
+
+def _no_place(path: Path, reason: str | None) -> str:
+    return f"{path}: cannot write a run there ({reason}); choose another --out"
+
+
+def _is_best(history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether the last epoch's test accuracy is above that of all before."""
+    accuracies = [row["test_accuracy"] for row in history if "test_accuracy" in row]
+    return bool(accuracies) and "test_accuracy" in history[-1] and accuracies[-1] > max([-1.0, *accuracies[:-1]])
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

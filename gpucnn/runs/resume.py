@@ -1,0 +1,178 @@
+"""A run goes on where its newest whole checkpoint left it."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from gpucnn.data.catalog import FOLDER, folder_of
+from gpucnn.data.class_folders import comparable
+from gpucnn.errors import ConfigError, DeviceError, RunError, StateError
+from gpucnn.files.checkpoint_file import Checkpoint
+from gpucnn.runs.choices import make_schedule
+from gpucnn.runs.config import RunConfig
+from gpucnn.runs.folder import LONGEST, RunFolder
+from gpucnn.runs.image_list import Changes, ImageList, files_in
+from gpucnn.runs.prepare import PreparedRun, prepare_again
+from gpucnn.text_table import shortened
+from gpucnn.training.callback import Callback
+from gpucnn.training.trainer import Trainer
+from gpucnn.training.trainer_state import check_weights
+
+CHANGEABLE = ("epochs", "data_dir", "device", "workers", "checkpoint_every", "keep")
+"""The settings that may be others in a resumed run: they leave alone what has been trained already."""
+
+
+class ResumedRun(NamedTuple):
+    """A run that `resume` has taken up; nothing of it has trained yet."""
+
+    ready: PreparedRun
+    folder: RunFolder
+    checkpoint: Checkpoint
+    notes: tuple[str, ...]
+    """What the user should know: checkpoints that were passed over, and why bits may differ."""
+
+    def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
+        """A trainer that stands where the run was, to be asked for `config.epochs - trainer.epoch` epochs.
+
+        `callbacks` must have those of `ready.callbacks(folder)` among them, in their order. Raises RunError if the state
+        that was saved does not fit the run.
+        """
+        trainer = self.ready.trainer(callbacks)
+        try:
+            check_weights(trainer, self.checkpoint.arrays)
+        except StateError as error:
+            raise RunError(f"{self.checkpoint.path}: {error}") from None
+        try:
+            trainer.restore(self.checkpoint.arrays, self.checkpoint.values)
+        except StateError as error:
+            raise RunError(f"{self.checkpoint.path}: does not fit the run that it describes ({error})") from None
+        return trainer
+
+    def can_be_longer(self) -> bool:
+        """Whether the run can go on for more epochs than it was asked for, see `resume`."""
+        assert self.ready.config.epochs is not None
+        return _other_rate(self.ready, self.ready.config.epochs + 1, _steps(self.checkpoint)) is None
+
+
+def resume(path: str | os.PathLike[str] | RunFolder, **changes: Any) -> ResumedRun:
+    """Take up the run in the folder `path`, or in a RunFolder, with its own configuration but for `changes`, which are some of CHANGEABLE.
+
+    Whenever and however often it was stopped, the run then ends as the one that never was: weights, optimizer state, average
+    and metrics are the same, to the bit. That holds for the same files of the data set, the same versions of gpucnn, NumPy,
+    and llvmlite or CuPy, and the same device: the same kind of processor, and the same way to compute on it; or the same
+    model of GPU. How many threads compute, or load, changes nothing. On a GPU our kernels sum in a fixed order, without
+    atomics, and matrix products come from cuBLAS, which promises the same bits for the same version on GPUs of one
+    architecture with as many multiprocessors, as long as one stream is used.
+
+    A larger `epochs` is taken where that run is, to the bit, the one of so many epochs from the beginning. It is not where
+    the schedule had given other rates already, as one that is laid out for the whole run mostly does.
+
+    Raises RunError if there is no run, no checkpoint that is whole, or one that does not fit, and if another process is going
+    on with the run; ConfigError for changes that would make another run, DeviceError if the device does not work, DataError
+    if the data set's files are missing. Images that have come into a folder since the run began are left out; RunError if
+    some of the run's are gone or have changed.
+    """
+    folder = path if isinstance(path, RunFolder) else RunFolder(path)
+    folder.check_begun()
+    with folder.lock:
+        return _taken_up(folder, changes)
+
+
+def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
+    checkpoint = folder.checkpoints.load()
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise ConfigError(
+                f"{name} is a setting of the run from its beginning; a run that goes on takes {', '.join(CHANGEABLE)}"
+            )
+    config = RunConfig.from_run(checkpoint.config, str(checkpoint.path))
+    images = folder.read_images(checkpoint.config)
+    ready = _prepared(dataclasses.replace(config, **changes), config.device, images)
+    _check_description(ready, checkpoint)
+    assert ready.config.epochs is not None
+    assert config.epochs is not None
+    if ready.config.epochs != config.epochs:
+        _check_epochs(ready.config.epochs, config, ready, checkpoint)
+    return ResumedRun(ready, folder, checkpoint, tuple(_notes(ready, config, checkpoint)))
+
+
+def _prepared(config: RunConfig, earlier_device: str, images: ImageList | None) -> PreparedRun:
+    try:
+        return prepare_again(config, images)
+    except DeviceError as error:
+        if config.device != earlier_device:
+            raise
+        raise DeviceError(f"{error}; or go on elsewhere, e.g. with --device cpu, with other bits") from None
+
+
+def _check_description(ready: PreparedRun, checkpoint: Checkpoint) -> None:
+    """RunError if the data set, or the model that goes with it, is not the one that the run has begun with."""
+    now = json.loads(json.dumps(ready.description()))
+    for name in ("create", "preprocess", "class_names"):
+        then = checkpoint.config.get(name)
+        if now[name] != then and not (name == "class_names" and _are_alike(now[name], then)):
+            raise RunError(
+                f"{checkpoint.path}: its {name} is {shortened(repr(then), LONGEST)}, and would be "
+                f"{shortened(repr(now[name]), LONGEST)} now; go on with the data set, and the gpucnn, that the run has begun with"
+            )
+
+
+def _are_alike(now: list[str], then: Any) -> bool:
+    """Whether class names are the same but for how Unicode writes them, which a copy to another system may change."""
+    return isinstance(then, list) and list(map(comparable, now)) == [comparable(str(name)) for name in then]
+
+
+def _check_epochs(epochs: int, config: RunConfig, ready: PreparedRun, checkpoint: Checkpoint) -> None:
+    """ConfigError unless the run, asked for so many `epochs` from the beginning, would stand where it stands."""
+    assert config.epochs is not None
+    if epochs < config.epochs:
+        raise ConfigError(
+            f"epochs is {epochs}, but the run was asked for {config.epochs}; it can be made longer, not shorter"
+        )
+    if checkpoint.values.get("stop_reason"):
+        raise ConfigError(f"epochs cannot be changed, as the run was stopped: {checkpoint.values['stop_reason']}")
+    other = _other_rate(ready, config.epochs, _steps(checkpoint))
+    if other is not None:
+        raise ConfigError(
+            f"epochs cannot be {epochs}: the schedule {config.schedule} is laid out for {config.epochs}, and for {epochs} "
+            f"would have had another learning rate from step {other + 1} on; train a new run, or go on without --epochs"
+        )
+
+
+def _other_rate(ready: PreparedRun, epochs: int, steps: int) -> int | None:
+    """The first of the run's first `steps` that would have another learning rate in a run of `epochs`; None if none has."""
+    config = ready.config
+    assert config.lr is not None
+    own, other = (
+        make_schedule(config.schedule, config.warmup, config.lr, pace)
+        for pace in (ready.pace, ready.pace._replace(epochs=epochs))
+    )
+    return next((step for step in range(steps) if own(step) != other(step)), None)
+
+
+def _steps(checkpoint: Checkpoint) -> int:
+    """How many steps the run has made."""
+    step = checkpoint.values.get("step")
+    return step if isinstance(step, int) else 0  # what it is else, Trainer.restore refuses
+
+
+def _notes(ready: PreparedRun, config: RunConfig, checkpoint: Checkpoint) -> list[str]:
+    found = [checkpoint.warning] if checkpoint.warning else []
+    if ready.config.device != config.device:
+        found.append(f"the run was on {config.device} and goes on on {ready.config.device}: bits may differ")
+    earlier, now = checkpoint.config.get("versions"), ready.description()["versions"]
+    known = earlier if isinstance(earlier, dict) else {}
+    changed = [f"{name} was {known[name]}, is {now[name]}" for name in now if known.get(name, now[name]) != now[name]]
+    if changed:
+        found.append(f"{'; '.join(changed)}: bits may differ")
+    if ready.config.data == FOLDER:
+        place = folder_of(FOLDER, ready.config.data_dir)
+        if ready.images is None:
+            found.append(
+                f"the run was made before runs kept lists of their images: it goes on rightly if {place} is unchanged"
+            )
+        elif new := ready.images.changes(files_in(ready.splits, place), ()).new:
+            found.append(f"{Changes(new, (), ())}; the run goes on without")
+    return found

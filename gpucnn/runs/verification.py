@@ -1,0 +1,201 @@
+"""Whether a run that is stopped and resumed is the one that never was: both are trained, and compared byte by byte.
+
+As a program, `python -m gpucnn.runs.verification RUN STEP` goes on with a run until that step: the resumed half, in a
+process that knows nothing of the first.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpucnn.backend import own_package
+from gpucnn.checks import as_count
+from gpucnn.errors import ArgumentError, RunError
+from gpucnn.files.checkpoint_file import Checkpoint
+from gpucnn.runs.config import RunConfig
+from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.prepare import PreparedRun, prepare
+from gpucnn.runs.resume import resume
+from gpucnn.text import shape_text
+from gpucnn.training.callback import Callback
+from gpucnn.training.trainer import Trainer
+
+FILES = ("metrics.jsonl", "metrics.csv", "model.safetensors", "best.safetensors")
+"""Of a run's folder; there from the end of the first epoch on."""
+IN_WORDS = {
+    "model": "weights",
+    "optimizer": "optimizer state",
+    "average": "averaged weights",
+    "metrics": "metrics of the epoch",
+}
+"""What the arrays of a state are, by the beginning of their names."""
+
+
+class Part(NamedTuple):
+    """Something that was compared, as the uninterrupted run has it."""
+
+    name: str
+    arrays: int | None
+    """How many arrays; None for what is text, or a file."""
+    size: int
+    """In bytes."""
+    sha256: str
+    """In hexadecimal, of these bytes, one array after the other."""
+
+
+class Verification(NamedTuple):
+    """What came of `verify_resume`."""
+
+    parts: list[Part]
+    epochs: int
+    """How many had finished."""
+    difference: str
+    """Empty if every byte is the same, else what is the first that differs, and how."""
+
+
+def verify_resume(config: RunConfig, steps: int) -> Verification:
+    """Train 2 * `steps` steps of the run that `config` asks for, and compare.
+
+    One run makes them in one go; another makes `steps`, is saved, and resumed in a new process. Both are kept in a temporary
+    folder, with checkpoints at these steps, whatever `config` says of them. Raises ArgumentError if the run has fewer steps, or ends early, RunError if the new process fails, and what
+    `prepare` does.
+    """
+    as_count(steps, "steps")
+    ready = prepare(dataclasses.replace(config, checkpoint_every=steps, keep=1))
+    if 2 * steps > ready.pace.steps:
+        raise ArgumentError(
+            f"steps is {steps}, but twice as many are more than the {ready.pace.steps} of the run; give at most "
+            f"{ready.pace.steps // 2}, or more epochs"
+        )
+    with tempfile.TemporaryDirectory(prefix="gpucnn-verify-resume-") as place:
+        whole, halves = RunFolder(Path(place, "whole")), RunFolder(Path(place, "halves"))
+        try:
+            _train_until(ready.trainer([*ready.callbacks(whole), StopAt(2 * steps)]), ready)
+            again = prepare(ready.config)
+            trainer = again.trainer([*again.callbacks(halves), StopAt(steps)])
+            _train_until(trainer, again)
+            if trainer.stop_reason:
+                raise ArgumentError(
+                    f"steps is {steps}, but training ended after {trainer.step}: {trainer.stop_reason}; give fewer"
+                )
+            go_on_in_new_process(halves.path, 2 * steps)
+        except KeyboardInterrupt as error:  # which offers to resume what is removed here
+            raise type(error)("stopped; nothing is kept of what was trained") from None
+        return compare(whole, halves)
+
+
+def compare(whole: RunFolder, halves: RunFolder) -> Verification:
+    """The newest checkpoint, and the files, of two runs."""
+    expected, found = whole.checkpoints.load(), halves.checkpoints.load()
+    differences = [
+        *_array_differences(expected.arrays, found.arrays),
+        *(f"{name} differs" for name, text in _texts(expected).items() if text != _texts(found)[name]),
+        *(f"{name} differs" for name in FILES if _content(whole, name) != _content(halves, name)),
+    ]
+    return Verification(_parts(whole, expected), len(expected.values["history"]), next(iter(differences), ""))
+
+
+class StopAt(Callback):
+    """Ends training at once after a step; stands behind a CheckpointWriter, which has saved it."""
+
+    class Reached(Exception):
+        """Training has come to the step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_savepoint(self, trainer: Trainer) -> None:
+        if trainer.step >= self.step:
+            raise self.Reached
+
+
+def go_on_in_new_process(run: Path, step: int) -> None:
+    """Go on with `run` until `step` in a new process. RunError if it fails."""
+    command = [sys.executable, "-m", __name__, str(run), str(step)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own_package.environment())
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+        raise RunError(f"the resumed run failed: {last}")
+
+
+def main() -> None:
+    """Go on with a run in this process."""
+    parser = argparse.ArgumentParser(prog=f"python -m {__name__}")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("step", type=int)
+    options = parser.parse_args()
+    resumed = resume(options.run)
+    ready = resumed.ready
+    _train_until(resumed.trainer([*ready.callbacks(resumed.folder), StopAt(options.step)]), ready)
+
+
+def _train_until(trainer: Trainer, ready: PreparedRun) -> None:
+    """Train until a StopAt, or until the run has finished."""
+    assert ready.config.epochs is not None
+    with suppress(StopAt.Reached):
+        trainer.fit(ready.config.epochs - trainer.epoch)
+
+
+def _parts(folder: RunFolder, checkpoint: Checkpoint) -> list[Part]:
+    """All that is compared, those parts that there are."""
+    parts = []
+    for beginning, name in IN_WORDS.items():
+        arrays = [array for key, array in checkpoint.arrays.items() if key.startswith(f"{beginning}/")]
+        if arrays:
+            parts.append(_part(name, b"".join(array.tobytes() for array in arrays), len(arrays)))
+    parts += [_part(name, text.encode()) for name, text in _texts(checkpoint).items()]
+    return parts + [_part(name, content) for name in FILES if (content := _content(folder, name)) is not None]
+
+
+def _part(name: str, content: bytes, arrays: int | None = None) -> Part:
+    return Part(name, arrays, len(content), hashlib.sha256(content).hexdigest())
+
+
+def _texts(checkpoint: Checkpoint) -> dict[str, str]:
+    """The values of a state, as text, in three parts."""
+    values = dict(checkpoint.values)
+    history = values.pop("history")
+    schedule = {name: values.pop(name) for name in ("lr", "schedule")}
+    parts = {"learning rate, schedule": schedule, "metrics of finished epochs": history, "position, counters": values}
+    return {name: json.dumps(part) for name, part in parts.items()}
+
+
+def _content(folder: RunFolder, name: str) -> bytes | None:
+    path = folder.path / name
+    return path.read_bytes() if path.exists() else None
+
+
+def _array_differences(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> list[str]:
+    """What differs, array by array, weights first."""
+    beginnings = list(IN_WORDS)
+    names = sorted({*expected, *found}, key=lambda name: (beginnings.index(name.partition("/")[0]), name))
+    return [text for name in names if (text := _array_difference(name, expected.get(name), found.get(name)))]
+
+
+def _array_difference(name: str, expected: Any, found: Any) -> str:
+    """How two arrays differ; empty if they do not, to the bit: NaN is equal to itself, 0 is not to -0."""
+    if expected is None or found is None:
+        return f"{name} is missing in the {'resumed' if found is None else 'uninterrupted'} run"
+    if (expected.dtype, expected.shape) != (found.dtype, found.shape):
+        kinds = (f"{array.dtype} of shape {shape_text(array.shape)}" for array in (expected, found))
+        return f"{name} is {' in one go, and '.join(kinds)} resumed"
+    if expected.tobytes() == found.tobytes():
+        return ""
+    as_bytes = (np.frombuffer(array.tobytes(), np.uint8).reshape(-1, array.itemsize) for array in (expected, found))
+    places = np.flatnonzero(np.not_equal(*as_bytes).any(axis=1))
+    values = (repr(array.reshape(-1)[places[0]].item()) for array in (expected, found))
+    return f"{name} differs in {len(places):,} of {expected.size:,} elements: the first is {' in one go, and '.join(values)} resumed"
+
+
+if __name__ == "__main__":
+    main()

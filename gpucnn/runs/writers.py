@@ -1,0 +1,135 @@
+"""Callbacks that keep a run in its folder: model and metrics after each epoch, and checkpoints, also when the process is asked to end."""
+
+import signal
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from gpucnn.checks import as_count, is_int
+from gpucnn.errors import ArgumentError, Terminated
+from gpucnn.runs.folder import RunFolder
+from gpucnn.text import quoted, value_text
+from gpucnn.training.callback import Callback
+from gpucnn.training.trainer import Trainer
+
+NOTHING_SAVED = "no checkpoint was saved"
+
+
+class RunRecorder(Callback):
+    """Keeps a run in a folder: at the end of each epoch model and metrics, at that of the first its `config`, too.
+
+    `saved_epochs` tells of how many epochs the model there has learned, 0 before the first. A `CheckpointWriter` beside it
+    takes the same `folder` object. While training runs the folder is locked, see `RunLock`. Raises RunError at once if a run
+    cannot be written there, or if another process writes there.
+    """
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
+        self.folder, self.config = folder, config
+        folder.check_images(config)
+        self.saved_epochs = 0
+        self._held = ExitStack()
+        folder.prepare()
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._held.enter_context(self.folder.lock)
+        if trainer.step:
+            self.folder.go_on(trainer.step, trainer.history, self.config)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        with trainer.evaluation_weights():
+            self.folder.add_epoch(trainer.model, self.config, trainer.history, trainer.seconds)
+        self.saved_epochs = len(trainer.history)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self._held.close()
+
+
+class CheckpointWriter(Callback):
+    """Saves the trainer's state in a run folder, so that whatever ends the process, little is lost.
+
+    - `folder`: where the run is kept. `config`: what it was asked to do, JSON values, saved with each checkpoint.
+    - `every`: a checkpoint after so many steps, and at the end; 0 for one after every epoch.
+    - `keep`: so many checkpoints stay.
+
+    At SIGTERM and Ctrl-C a checkpoint is saved at the end of the running step, and training ends: with Terminated, or
+    KeyboardInterrupt, whose message says how to go on. A second Ctrl-C ends it at once. That holds while training runs in
+    the main thread, the only one that gets signals; one that the process ignores stays ignored.
+    Windows ends a process without asking: there it is Ctrl-C alone, and what is killed leaves its last checkpoint.
+
+    A state whose weights are not finite is not saved: the next step fails, and the last checkpoint is a good one. An error
+    that ends training gets a note of how to go on from it.
+    While training runs the folder is locked, see `RunLock`. Raises ArgumentError for numbers out of range, and RunError at
+    once if the folder cannot be written, or if another process writes there.
+    """
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any], every: int = 0, keep: int = 2) -> None:
+        if not is_int(every) or every < 0:
+            raise ArgumentError(
+                f"every, the steps from checkpoint to checkpoint, must be an int >= 0, got {value_text(every)}"
+            )
+        self.folder, self.config = folder, config
+        folder.check_images(config)
+        self.every, self.keep = int(every), as_count(keep, "keep")
+        self._asked: int | None = None
+        self._earlier_handlers: dict[int, Any] = {}
+        self._saved = NOTHING_SAVED
+        self._held = ExitStack()
+        folder.prepare()
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._held.enter_context(self.folder.lock)
+        self._asked, self._saved = None, NOTHING_SAVED
+        if trainer.step:
+            self.folder.go_on(trainer.step, trainer.history, self.config)
+            if self.folder.checkpoints.last is not None:
+                self._saved = self._tell(self.folder.checkpoints.last)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                earlier = signal.getsignal(number)
+                if earlier is not signal.SIG_IGN:
+                    self._earlier_handlers[number] = signal.signal(number, self._handle)
+
+    def on_savepoint(self, trainer: Trainer) -> None:
+        asked = self._asked  # looked at once: a signal that comes later is for the next step
+        if asked is not None or self._is_due(trainer):
+            arrays, values = trainer.state()
+            if all(np.isfinite(arrays[f"model/{path}"]).all() for path, _ in trainer.model.named_parameters()):
+                path = self.folder.add_checkpoint(trainer.step, arrays, values, self.config, self.keep)
+                self._saved = self._tell(path)
+        if asked is not None:
+            name, kind = ("SIGTERM", Terminated) if asked == signal.SIGTERM else ("Ctrl-C", KeyboardInterrupt)
+            raise kind(f"stopped by {name} after step {trainer.step}; {self._saved}")
+
+    def on_failure(self, trainer: Trainer) -> None:
+        last = self.folder.checkpoints.last
+        assert trainer.error is not None
+        if last is None or trainer.failed_step is None:
+            trainer.error.add_note(self._saved)
+        else:
+            trainer.error.add_note(
+                f"{last} is the last good checkpoint; gpucnn train --resume {quoted(self.folder.path)} goes on from "
+                f"there, and with the same settings leads here again"
+            )
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        for number, handler in self._earlier_handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._earlier_handlers = {}
+        self._held.close()
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if trainer.batch == 0:  # an epoch has ended
+            return self.every == 0 or trainer.finished
+        return self.every > 0 and trainer.step % self.every == 0
+
+    def _tell(self, path: Path) -> str:
+        return f"{path} is saved, go on with: gpucnn train --resume {quoted(self.folder.path)}"
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._asked is not None:
+            raise KeyboardInterrupt(f"stopped by Ctrl-C at once; {self._saved}")
+        self._asked = number

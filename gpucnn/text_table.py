@@ -1,0 +1,76 @@
+"""Tables of plain text: columns aligned, names that are too wide cut, control characters never printed."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from gpucnn.text import printed
+
+GAP = "  "
+WIDENS, JOINER = "\N{VARIATION SELECTOR-16}", "\N{ZERO WIDTH JOINER}"
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """The lines of a table: `header`, a rule, `rows`. `sides` has "l" for each column that is flush left, "r" for right."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(columns(line[place]) for line in lines) for place in range(len(header))]
+    text = [
+        GAP.join(padded(cell, width, side == "r") for cell, width, side in zip(line, widths, sides, strict=True))
+        for line in lines
+    ]
+    rule = "-" * (sum(widths) + len(GAP) * (len(widths) - 1))
+    return [line.rstrip() for line in (text[0], rule, *text[1:])]
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """`text` on one line of at most `most` columns: control characters as escapes, "..." for a middle that is too much."""
+    text = printed(text)
+    if columns(text) <= most:
+        return text
+    room = most - len("...")
+    return f"{_start(text, room - room // 2)}...{_end(text, room // 2)}"
+
+
+def padded(text: str, width: int, right: bool = False) -> str:
+    """`text` in `width` columns of a terminal, flush left or flush `right`."""
+    space = " " * (width - columns(text))
+    return space + text if right else text + space
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal `text` takes: two for a wide letter or an emoji, none for a mark on another."""
+    if text.isascii():
+        return len(text)
+    total, last, is_joined = 0, 0, False
+    for letter in unicodedata.normalize("NFC", text):
+        width = 0 if is_joined else _columns_of(letter)
+        if letter == WIDENS and last == 1:  # what came before is shown as an emoji
+            width, last = 1, 2
+        is_joined = letter == JOINER and last == 2  # the next is part of the same emoji
+        total += width
+        last = last if width == 0 or letter == WIDENS else width
+    return total
+
+
+def _columns_of(letter: str) -> int:
+    if (
+        unicodedata.category(letter) in ("Mn", "Me", "Cf")
+        or "\N{EMOJI MODIFIER FITZPATRICK TYPE-1-2}" <= letter <= "\N{EMOJI MODIFIER FITZPATRICK TYPE-6}"
+    ):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _start(text: str, room: int) -> str:
+    """As much of the beginning of `text` as fits into `room` columns."""
+    end = 0
+    while end < len(text) and columns(text[: end + 1]) <= room:
+        end += 1
+    return text[:end]
+
+
+def _end(text: str, room: int) -> str:
+    """As much of the end of `text` as fits into `room` columns."""
+    start = len(text)
+    while start > 0 and columns(text[start - 1 :]) <= room:
+        start -= 1
+    return text[start:]
