@@ -14,9 +14,9 @@ from gpucnn.files.checkpoint_file import load_checkpoint
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.text import quoted
-from gpucnn.training import trainer_state
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
+from gpucnn.training.trainer_state import restore_layers
 
 BATCH = ("images", "labels", "indices")
 """Arrays of the batch, called "batch/images" ... in the file."""
@@ -54,7 +54,7 @@ class FailureRecorder(Callback):
         failed, error = trainer.failed_step, trainer.error
         if failed is None or error is None:
             return
-        arrays, values = trainer_state.snapshot(trainer)
+        arrays, values = trainer.snapshot()
         batch = {name: np.array(to_host(getattr(failed, name)), order="C") for name in BATCH}
         arrays |= {f"batch/{name}": array for name, array in batch.items()}
         values["diagnosis"] = failed.diagnosis
@@ -88,7 +88,7 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
         model = models.create(**checkpoint.config["create"], seed=config.seed).to(chosen.device)
         weights = {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}
         model.load_state_dict(weights, finite=False)  # what failed is looked at as it was
-        trainer_state.restore_layers(model, values["layers"])
+        restore_layers(model, values["layers"])
         there = (to_device(images, chosen.device), to_device(labels, chosen.device))
         checked = run_checked(model, *there, config.label_smoothing or 0.0)
     except ConfigError as error:

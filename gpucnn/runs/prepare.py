@@ -21,9 +21,9 @@ from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
 from gpucnn.training.callback import Callback
+from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
-from gpucnn.training.last_batch import check_last_batch
 from gpucnn.training.trainer import Trainer
 
 EVALUATION_BATCH = 256

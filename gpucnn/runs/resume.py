@@ -41,7 +41,7 @@ class ResumedRun(NamedTuple):
         """
         trainer = self.ready.trainer(callbacks)
         try:
-            check_weights(trainer, self.checkpoint.arrays)
+            check_weights(trainer.model, self.checkpoint.arrays)
         except StateError as error:
             raise RunError(f"{self.checkpoint.path}: {error}") from None
         try:

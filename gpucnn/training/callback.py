@@ -3,12 +3,9 @@
 import difflib
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpucnn.errors import ArgumentError
-
-if TYPE_CHECKING:
-    from gpucnn.training.trainer import Trainer
 
 HOOKS = (
     "on_train_begin",
@@ -22,7 +19,7 @@ HOOKS = (
 
 
 class Callback:
-    """Subclass it and write the hooks you need; each gets the trainer, whose attributes tell where training stands.
+    """Subclass it and write the hooks you need; each gets the `Trainer`, whose attributes tell where training stands.
 
     What a hook changes is not repeated when steps are, to find one that was not finite, see `FiniteGuard`.
 
@@ -30,31 +27,31 @@ class Callback:
     callback has learned on the way, and shall know again when a run is resumed, goes through `state_dict`.
     """
 
-    def on_train_begin(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Any) -> None:
         """Before anything else. In a resumed run `trainer.step` is above 0, and the callback's state is back already."""
 
-    def on_epoch_begin(self, trainer: "Trainer") -> None:
+    def on_epoch_begin(self, trainer: Any) -> None:
         """Before the first batch of an epoch, or of what is left of it: `trainer.batch` of them came before."""
 
-    def on_batch_end(self, trainer: "Trainer") -> None:
+    def on_batch_end(self, trainer: Any) -> None:
         """After a batch, and after the optimizer's step, if it was the last of those whose gradients make one."""
 
-    def on_epoch_end(self, trainer: "Trainer") -> None:
+    def on_epoch_end(self, trainer: Any) -> None:
         """After the evaluation at the end of an epoch, whose row is `trainer.history[-1]`."""
 
-    def on_savepoint(self, trainer: "Trainer") -> None:
+    def on_savepoint(self, trainer: Any) -> None:
         """Where `trainer.state()` can be saved: after the hooks of an optimizer's step, and of an epoch.
 
         After an epoch it counts as finished: `trainer.epoch` is the next one, and `trainer.batch` is 0.
         """
 
-    def on_failure(self, trainer: "Trainer") -> None:
+    def on_failure(self, trainer: Any) -> None:
         """When an error ends training: `trainer.error`. Notes added to it (`add_note`) are printed with it.
 
         Of a step whose loss or gradient was not finite, `trainer.failed_step` tells more.
         """
 
-    def on_train_end(self, trainer: "Trainer") -> None:
+    def on_train_end(self, trainer: Any) -> None:
         """At the end, also when training was stopped by an error or by Ctrl-C."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def evaluate(
     confusion: ConfusionMatrix | None = None
     top_5: Array = 0
     samples: list[tuple[Array, ...]] = []
-    device = next((parameter.device for parameter in model.parameters()), Device())
+    device = device_of_model(model)
     with evaluating(model), no_grad():
         for images, labels in loader.batches(0):
             logits = Tensor(in_parts(model, images, device))
@@ -91,6 +91,11 @@ def evaluate(
     return Evaluation(
         scores.loss, scores.correct, scores.total, int(top_5), confusion, _worst(samples, loader, worst) if worst else ()
     )  # fmt: skip
+
+
+def device_of_model(model: Layer) -> Device:
+    """Where the parameters of `model` are; the CPU, of one that has none."""
+    return next((parameter.device for parameter in model.parameters()), Device())
 
 
 def _names(class_names: Sequence[str] | None, classes: int) -> Sequence[str]:

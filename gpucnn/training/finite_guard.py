@@ -1,20 +1,18 @@
 """No loss, and no gradient, that is not finite goes into the weights unseen."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, current, device_of
 from gpucnn.diagnosis.checked_step import CheckedStep, Fault, run_checked, sample_text
-from gpucnn.errors import TrainingError
-from gpucnn.layers.forward_state import ForwardState
-from gpucnn.training import trainer_state
-
-if TYPE_CHECKING:
-    from gpucnn.training.trainer import Trainer
+from gpucnn.layers import Layer
+from gpucnn.optim import Optimizer
+from gpucnn.training.trainer_state import SavedState
 
 SHARE = 0.01
 """Of the time on a GPU, what keeping states may take."""
@@ -32,49 +30,45 @@ class FailedStep(NamedTuple):
 
 
 class FiniteGuard:
-    """Stops `trainer` at the first step whose loss or gradient is not finite, before the optimizer spoils the weights.
+    """Finds the first step whose loss or gradient is not finite, before the optimizer spoils the weights.
 
     On a CPU both are looked at before each step of the optimizer.
 
     On a GPU nobody waits for them: a flag on the device gathers what it finds. From time to time, and before the state is
     saved, the flag is read, and the state kept in host memory, which takes about one hundredth of the time. If the flag is
-    set, the trainer goes back to the state kept last, and repeats its steps, to the bit, looking at each. What callbacks
-    have changed is not repeated, so that a failure of their making may not be found again; training ends in any case.
+    set, training goes back to the state kept last, and repeats its steps, to the bit, looking at each.
 
-    The step that fails is computed once more with every layer looked at, see `run_checked`, and TrainingError tells what
-    was found; `trainer.failed_step` has all of it.
+    - `collect`: gives the state of training. `repeat`: goes back to such a state, repeats the steps since then, and raises
+      TrainingError at the one that fails, or for want of one.
     """
 
-    def __init__(self, trainer: "Trainer") -> None:
-        self._trainer = trainer
-        self._in_epoch = False
-        self._kept: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
+    def __init__(self, collect: Callable[[], SavedState], repeat: Callable[[SavedState], None]) -> None:
+        self._collect, self._repeat = collect, repeat
+        self.is_watching = False
+        self._kept: SavedState | None = None
         self._finite: Array | None = None
         self._due = 0.0
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Inside, the batches of an epoch, or of what is left of it, come from the trainer's loader."""
-        self._in_epoch, self._finite = True, None
-        self._keep()
+    def watching(self, on_gpu: bool) -> Iterator[None]:
+        """Inside, batches of an epoch come from the loader, so that steps can be repeated: on a GPU they are looked at late."""
+        self.is_watching, self._finite = True, None
+        if on_gpu:
+            self._keep()
         try:
             yield
             self.look()
         finally:
-            self._in_epoch, self._kept = False, None
+            self.is_watching, self._kept = False, None
 
-    def check(self, images: Array, labels: Array, before: ForwardState) -> None:
-        """After the backward pass of a batch, `before` which the model's forward state was so. Raises TrainingError."""
-        loss = self._trainer.loss
-        assert loss is not None
+    def passes(self, loss: Tensor, optimizer: Optimizer) -> bool:
+        """Whether loss and gradients are finite, as far as is known: on a GPU a flag gathers it, and `look` finds out."""
         with current(device_of(loss.data)):
-            finite = loss.device.xp.isfinite(loss.data) & self._trainer.optimizer.gradients_are_finite()
-            if self._kept is not None:
-                self._finite = finite if self._finite is None else self._finite & finite
-                return
-        if not finite:
-            before.restore()
-            raise self._failure(images, labels, loss.item())
+            finite = loss.device.xp.isfinite(loss.data) & optimizer.gradients_are_finite()
+            if self._kept is None:
+                return bool(finite)
+            self._finite = finite if self._finite is None else self._finite & finite
+        return True
 
     def look_if_due(self) -> None:
         """After a step: `look`, if it is time to, and keep the state."""
@@ -87,46 +81,29 @@ class FiniteGuard:
         finite, self._finite = self._finite, None
         if finite is None or finite:
             return
-        trainer, kept = self._trainer, self._kept
+        kept, self._kept = self._kept, None
         assert kept is not None
-        self._kept = None
-        last_batch, last_step = trainer.batch, trainer.step
-        trainer_state.restore(trainer, *kept)
-        first_step = trainer.step + 1
-        trainer.model.train()
-        for images, labels in trainer.train_loader.batches(trainer.epoch, trainer.batch):
-            trainer.train_batch(images, labels)
-            if trainer.batch == last_batch:
-                break
-        raise TrainingError(
-            f"the loss or a gradient was not finite in one of the steps {first_step} to {last_step} on {trainer.device}, but "
-            f"is when they are repeated: a callback has changed the model or the learning rate, or the GPU errs"
-        )
+        self._repeat(kept)
 
     def _keep(self) -> None:
-        if self._trainer.device.kind == "cpu":
-            return
         start = time.perf_counter()
-        self._kept = trainer_state.collect(self._trainer)
+        self._kept = self._collect()
         now = time.perf_counter()
         self._due = now + (now - start) / SHARE
 
-    def _failure(self, images: Array, labels: Array, loss: float) -> TrainingError:
-        trainer = self._trainer
-        checked = run_checked(trainer.model, images, labels, trainer.label_smoothing)
-        trainer.optimizer.zero_grad()
-        count = len(labels)
-        indices = trainer.train_loader.indices(trainer.epoch, trainer.batch) if self._in_epoch else np.arange(count)
-        place = f"step {trainer.step + 1} (epoch {trainer.epoch + 1}, batch {trainer.batch + 1})"
-        fault = checked.fault()
-        if fault is None:
-            text = (
-                f"{place}: the loss was {loss} or a gradient not finite, but both are when the step is computed again"
-            )
-        else:
-            text = f"{place}: {describe(fault, checked, indices)}; the learning rate was {trainer.optimizer.lr:.3g}"
-        trainer.failed_step = FailedStep(images, labels, indices, checked, text)
-        return TrainingError(text)
+
+def failed_step(
+    place: str, loss: float, model: Layer, label_smoothing: float, batch: tuple[Array, Array, np.ndarray], lr: float
+) -> FailedStep:
+    """A step at `place`, computed once more with every layer looked at, see `run_checked`. `batch`: images, labels, indices."""
+    images, labels, indices = batch
+    checked = run_checked(model, images, labels, label_smoothing)
+    fault = checked.fault()
+    if fault is None:
+        text = f"{place}: the loss was {loss} or a gradient not finite, but both are when the step is computed again"
+    else:
+        text = f"{place}: {describe(fault, checked, indices)}; the learning rate was {lr:.3g}"
+    return FailedStep(images, labels, indices, checked, text)
 
 
 def describe(fault: Fault, checked: CheckedStep, indices: np.ndarray) -> str:

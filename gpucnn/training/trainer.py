@@ -13,7 +13,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
 from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.data import DataLoader
-from gpucnn.errors import ArgumentError, TrainingError
+from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.undeclared import telling_of_undeclared_state
@@ -26,14 +26,14 @@ from gpucnn.optim import (
     clip_gradient_value,
 )
 from gpucnn.text import value_text
-from gpucnn.training import trainer_state
 from gpucnn.training.callback import Callback, check_callback
-from gpucnn.training.evaluate import evaluate
-from gpucnn.training.finite_guard import FailedStep, FiniteGuard
+from gpucnn.training.can_train import check_can_train, check_last_batch
+from gpucnn.training.evaluate import device_of_model, evaluate
+from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
 from gpucnn.training.gradient_mean import GradientMean
-from gpucnn.training.last_batch import check_last_batch
 from gpucnn.training.metrics import Metrics
 from gpucnn.training.out_of_memory import with_retry
+from gpucnn.training.trainer_state import SavedState, TrainerState, check_weights
 
 
 class Trainer:
@@ -104,7 +104,7 @@ class Trainer:
         self.error: Exception | None = None
         self.failed_step: FailedStep | None = None
         self.gradient_mean = GradientMean(optimizer.parameters.values())
-        self._guard = FiniteGuard(self)
+        self._guard = FiniteGuard(self._between_steps, self._repeat)
         self._looked_at_state = False
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
@@ -118,11 +118,7 @@ class Trainer:
         soon. And after an epoch whose test loss is not finite.
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
-        self._check_modes()
-        if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            raise ArgumentError(
-                f"{self.model.label}: all parameters are frozen; requires_grad_(True) on what shall learn"
-            )
+        check_can_train(self.model)
         check_last_batch(self.model, self.train_loader)
         self.error, self.failed_step = None, None
         if self.batch == 0:  # else a callback has, in the epoch that goes on, asked for its end to be the last
@@ -158,13 +154,9 @@ class Trainer:
     def run_epoch(self) -> dict[str, float]:
         """What is left of one pass over the training set, and an evaluation: a row of the history."""
         start = time.perf_counter()
-        self._check_modes()
-        if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            raise ArgumentError(
-                f"{self.model.label}: all parameters are frozen; requires_grad_(True) on what shall learn"
-            )
+        check_can_train(self.model)
         self.model.train()
-        with self._guard.watching():
+        with self._guard.watching(self.device.kind != "cpu"):
             for images, labels in self.train_loader.batches(self.epoch, self.batch):
                 step = self.step
                 self.train_batch(images, labels)
@@ -210,7 +202,10 @@ class Trainer:
         """
         before = ForwardState(self.model)
         logits = with_retry(self._forward_and_backward, images, labels, self.device)
-        self._guard.check(images, labels, before)
+        assert self.loss is not None
+        if not self._guard.passes(self.loss, self.optimizer):
+            before.restore()
+            raise self._failure(images, labels, self.loss.item())
         self.batch += 1
         if self.accumulate > 1:
             self.gradient_mean.add(len(labels))
@@ -221,13 +216,13 @@ class Trainer:
     @property
     def device(self) -> Device:
         """Where the model is."""
-        return next((parameter.device for parameter in self.model.parameters()), Device())
+        return device_of_model(self.model)
 
     def evaluation_weights(self) -> AbstractContextManager[None]:
         """Inside, the model has the weights that evaluations are made with: their average, if there is one."""
         return nullcontext() if self.average is None else self.average.applied()
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def state(self) -> SavedState:
         """All that training depends on and changes: copies as numpy arrays by name, and JSON values.
 
         Two runs alike have equal states at equal steps, to the bit; no times are in it. `restore` goes on from there. Raises
@@ -235,7 +230,11 @@ class Trainer:
         And TrainingError, as `fit` does, if a step before was not finite: no state has gone through one.
         """
         self._guard.look()
-        return trainer_state.collect(self)
+        return self._between_steps()
+
+    def snapshot(self) -> SavedState:
+        """What `state` gives, at any moment: without the gradients that accumulate between the batches of one step."""
+        return self._state().saved()
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
         """Go on, to the bit, where the trainer stood whose `state` this is; the next `fit` begins in the middle of its epoch.
@@ -244,8 +243,57 @@ class Trainer:
         Raises StateError if the state does not fit; the trainer is then of no more use. And at once if its weights are not
         finite.
         """
-        trainer_state.check_weights(self, arrays)
-        trainer_state.restore(self, arrays, values)
+        check_weights(self.model, arrays)
+        self._restore(arrays, values)
+
+    def _state(self) -> TrainerState:
+        return TrainerState(
+            self.model, self.optimizer, self.schedule, self.average, self.metrics, self.callbacks, self.train_loader,
+            self.accumulate, self.epoch, self.batch, self.step, self.stop_reason, self.history,
+        )  # fmt: skip
+
+    def _restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
+        there = self._state().restored(arrays, values)
+        self.epoch, self.batch, self.step = there.epoch, there.batch, there.step
+        self.stop_reason, self.history = there.stop_reason, there.history
+
+    def _between_steps(self) -> SavedState:
+        if self.gradient_mean.images:
+            raise StateError(
+                f"batch {self.batch} of epoch {self.epoch + 1} is not the last of the {self.accumulate} that make one step of "
+                f"the optimizer; save the state in the hook on_savepoint"
+            )
+        return self.snapshot()
+
+    def _repeat(self, kept: SavedState) -> None:
+        """Make the steps since a state once more, which raises TrainingError at the one that is not finite.
+
+        What callbacks have changed is not repeated, so that a failure of their making may not be found again; TrainingError
+        in any case.
+        """
+        last_batch, last_step = self.batch, self.step
+        self._restore(*kept)
+        first_step = self.step + 1
+        self.model.train()
+        for images, labels in self.train_loader.batches(self.epoch, self.batch):
+            self.train_batch(images, labels)
+            if self.batch == last_batch:
+                break
+        raise TrainingError(
+            f"the loss or a gradient was not finite in one of the steps {first_step} to {last_step} on {self.device}, but "
+            f"is when they are repeated: a callback has changed the model or the learning rate, or the GPU errs"
+        )
+
+    def _failure(self, images: Array, labels: Array, loss: float) -> TrainingError:
+        """The error of a step that is not finite; `failed_step` has all that was found of it."""
+        indices = (
+            self.train_loader.indices(self.epoch, self.batch) if self._guard.is_watching else np.arange(len(labels))
+        )
+        place = f"step {self.step + 1} (epoch {self.epoch + 1}, batch {self.batch + 1})"
+        batch = images, labels, indices
+        self.failed_step = failed_step(place, loss, self.model, self.label_smoothing, batch, self.optimizer.lr)
+        self.optimizer.zero_grad()
+        return TrainingError(self.failed_step.diagnosis)
 
     def _forward_and_backward(self, images: Array, labels: Array) -> Tensor:
         """The logits; `loss` and the gradients are left behind. After a failure dropouts and buffers are as before."""
@@ -279,17 +327,6 @@ class Trainer:
         if self.average is not None:
             self.average.update()
         self.step += 1
-
-    def _check_modes(self) -> None:
-        """ArgumentError if part of a model in training is in evaluation mode, which would be switched to training, too."""
-        if not self.model.training:
-            return
-        for _, layer in self.model.named_layers():
-            if not layer.training and not layer.is_frozen:
-                raise ArgumentError(
-                    f"{layer.label} is in evaluation mode, and training would switch it back; to keep it so, freeze it with "
-                    f"requires_grad_(False), or a batch norm's statistics alone with frozen=True; else call model.train() first"
-                )
 
     def _notify(self, hook: str) -> None:
         for callback in self.callbacks:

@@ -2,88 +2,104 @@
 
 import json
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from gpucnn.checks import is_int
+from gpucnn.data import DataLoader
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.layers import Layer
 from gpucnn.layers.finite import refuse_not_finite
-from gpucnn.optim import ReduceOnPlateau
+from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
 from gpucnn.text import value_text
 from gpucnn.training.callback import Callback
-
-if TYPE_CHECKING:
-    from gpucnn.training.trainer import Trainer
+from gpucnn.training.evaluate import device_of_model
+from gpucnn.training.metrics import Metrics
 
 PARTS = ("model", "optimizer", "average", "metrics")
 """Arrays are called "model/conv1.weight", "optimizer/conv1.weight/momentum", ..."""
 
+SavedState: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]
+"""Copies as numpy arrays by name, and JSON values."""
 
-def collect(trainer: "Trainer") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays, values) of `trainer`, see `Trainer.state`. StateError between the batches of one step."""
-    if trainer.gradient_mean.images:
-        raise StateError(
-            f"batch {trainer.batch} of epoch {trainer.epoch + 1} is not the last of the {trainer.accumulate} that make one "
-            f"step of the optimizer; save the state in the hook on_savepoint"
+
+class TrainerState(NamedTuple):
+    """All that training depends on and changes: the objects that have a state of their own, and where training stands."""
+
+    model: Layer
+    optimizer: Optimizer
+    schedule: Schedule | None
+    average: WeightAverage | None
+    metrics: Metrics
+    callbacks: Sequence[Callback]
+    loader: DataLoader
+    accumulate: int
+    epoch: int
+    batch: int
+    step: int
+    stop_reason: str
+    history: list[dict[str, float]]
+
+    def saved(self) -> SavedState:
+        """Arrays and values, without the gradients that accumulate between the batches of one step."""
+        states = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": {} if self.average is None else self.average.state_dict(),
+            "metrics": self.metrics.state_dict(),
+        }
+        arrays = {f"{part}/{name}": array for part in PARTS for name, array in states[part].items()}
+        return arrays, {
+            "fits": _fits(self),
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "lr": float(self.optimizer.lr),
+            "weight_decay": float(self.optimizer.weight_decay),
+            "stop_reason": self.stop_reason,
+            "layers": {
+                path: state
+                for path, layer in self.model.named_layers()
+                if (state := _state_of(layer)) or layer.declares_forward_state
+            },
+            "schedule": _schedule_state(self.schedule),
+            "callbacks": [callback.state_dict() for callback in _with_state(self.callbacks)],
+            "history": [dict(row) for row in self.history],
+        }
+
+    def restored(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> "TrainerState":
+        """Put the objects where those stood whose state was saved, and return where training stood.
+
+        Weights may be spoilt, see `check_weights`. StateError if the state does not fit.
+        """
+        _check_values(self, values)
+        states: dict[str, dict[str, np.ndarray]] = {part: {} for part in PARTS}
+        for key, array in arrays.items():
+            part, _, name = key.partition("/")
+            if part not in states:
+                raise StateError(f"{key!r} is no array of a trainer's state; their names begin with {', '.join(PARTS)}")
+            states[part][name] = array
+        self.model.load_state_dict(states["model"], finite=False)
+        self.optimizer.load_state_dict(states["optimizer"])
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.load_state_dict(states["average"])
+        self.metrics.load_state_dict(states["metrics"], device_of_model(self.model))
+        if isinstance(self.schedule, ReduceOnPlateau):
+            self.schedule.load_state_dict(values["schedule"])
+        for callback, state in zip(_with_state(self.callbacks), values["callbacks"], strict=True):
+            _restore_callback(callback, state)
+        restore_layers(self.model, values["layers"])
+        self.optimizer.lr, self.optimizer.weight_decay = values["lr"], values["weight_decay"]
+        return self._replace(
+            epoch=values["epoch"],
+            batch=values["batch"],
+            step=values["step"],
+            stop_reason=values["stop_reason"],
+            history=[dict(row) for row in values["history"]],
         )
-    return snapshot(trainer)
-
-
-def snapshot(trainer: "Trainer") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What `collect` gives, at any moment: without the gradients that accumulate between the batches of one step."""
-    states = {
-        "model": trainer.model.state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
-        "average": {} if trainer.average is None else trainer.average.state_dict(),
-        "metrics": trainer.metrics.state_dict(),
-    }
-    arrays = {f"{part}/{name}": array for part in PARTS for name, array in states[part].items()}
-    return arrays, {
-        "fits": _fits(trainer),
-        "epoch": trainer.epoch,
-        "batch": trainer.batch,
-        "step": trainer.step,
-        "lr": float(trainer.optimizer.lr),
-        "weight_decay": float(trainer.optimizer.weight_decay),
-        "stop_reason": trainer.stop_reason,
-        "layers": {
-            path: state
-            for path, layer in trainer.model.named_layers()
-            if (state := _state_of(layer)) or layer.declares_forward_state
-        },
-        "schedule": _schedule_state(trainer),
-        "callbacks": [callback.state_dict() for callback in _with_state(trainer)],
-        "history": [dict(row) for row in trainer.history],
-    }
-
-
-def restore(trainer: "Trainer", arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
-    """Put `trainer` where the one stood whose state this is, see `Trainer.restore`, also if its weights are spoilt."""
-    _check_values(trainer, values)
-    states: dict[str, dict[str, np.ndarray]] = {part: {} for part in PARTS}
-    for key, array in arrays.items():
-        part, _, name = key.partition("/")
-        if part not in states:
-            raise StateError(f"{key!r} is no array of a trainer's state; their names begin with {', '.join(PARTS)}")
-        states[part][name] = array
-    trainer.model.load_state_dict(states["model"], finite=False)
-    trainer.optimizer.load_state_dict(states["optimizer"])
-    trainer.optimizer.zero_grad()
-    if trainer.average is not None:
-        trainer.average.load_state_dict(states["average"])
-    trainer.metrics.load_state_dict(states["metrics"], trainer.device)
-    if isinstance(trainer.schedule, ReduceOnPlateau):
-        trainer.schedule.load_state_dict(values["schedule"])
-    for callback, state in zip(_with_state(trainer), values["callbacks"], strict=True):
-        _restore_callback(callback, state)
-    restore_layers(trainer.model, values["layers"])
-    trainer.optimizer.lr, trainer.optimizer.weight_decay = values["lr"], values["weight_decay"]
-    trainer.epoch, trainer.batch, trainer.step = values["epoch"], values["batch"], values["step"]
-    trainer.stop_reason = values["stop_reason"]
-    trainer.history = [dict(row) for row in values["history"]]
 
 
 def restore_layers(model: Layer, states: Mapping[str, Any]) -> None:
@@ -103,15 +119,15 @@ def restore_layers(model: Layer, states: Mapping[str, Any]) -> None:
             raise StateError(f"the state is not one that {layer.label} takes ({reason})") from error
 
 
-def check_weights(trainer: "Trainer", arrays: Mapping[str, np.ndarray]) -> None:
+def check_weights(model: Layer, arrays: Mapping[str, np.ndarray]) -> None:
     """StateError unless the parameters and their averages are finite, and nothing else of the state is NaN.
 
     That is what a state must be to be saved: a second moment, or a running variance, may have become infinite.
     """
-    parameters = [path for path, _ in trainer.model.named_parameters()]
+    parameters = [path for path, _ in model.named_parameters()]
     weights = {f"{part}/{path}" for part in ("model", "average") for path in parameters}
     refuse_not_finite(
-        type(trainer.model).__name__,
+        type(model).__name__,
         {
             name.removeprefix("model/"): array
             for name, array in arrays.items()
@@ -135,24 +151,24 @@ def _state_of(layer: Layer) -> dict[str, Any]:
     return copied
 
 
-def _fits(trainer: "Trainer") -> dict[str, Any]:
+def _fits(state: TrainerState) -> dict[str, Any]:
     """What two trainers must have in common for the state of one to be of use to the other."""
     return {
-        "optimizer": type(trainer.optimizer).__name__,
-        "schedule with a state": None if _schedule_state(trainer) is None else type(trainer.schedule).__name__,
-        "average": trainer.average is not None,
-        "images an epoch": len(trainer.train_loader.dataset),
-        "batches an epoch": len(trainer.train_loader),
-        "batches a step": trainer.accumulate,
-        "callbacks with a state": [type(callback).__name__ for callback in _with_state(trainer)],
-        "layers with a state": _with_forward_state(trainer),
+        "optimizer": type(state.optimizer).__name__,
+        "schedule with a state": None if _schedule_state(state.schedule) is None else type(state.schedule).__name__,
+        "average": state.average is not None,
+        "images an epoch": len(state.loader.dataset),
+        "batches an epoch": len(state.loader),
+        "batches a step": state.accumulate,
+        "callbacks with a state": [type(callback).__name__ for callback in _with_state(state.callbacks)],
+        "layers with a state": _with_forward_state(state.model),
     }
 
 
-def _check_values(trainer: "Trainer", values: Mapping[str, Any]) -> None:
+def _check_values(state: TrainerState, values: Mapping[str, Any]) -> None:
     """StateError unless `values` are of the right kinds, and of a trainer like this one."""
     fits = _entry(values, "fits", dict)
-    for name, own in _fits(trainer).items():
+    for name, own in _fits(state).items():
         if name not in fits or fits[name] != own:
             raise StateError(
                 f"the state is of another trainer: {name} was {value_text(fits.get(name))}, is {own!r} here; build the trainer as it "
@@ -165,15 +181,15 @@ def _check_values(trainer: "Trainer", values: Mapping[str, Any]) -> None:
     _entry(values, "stop_reason", str)
     whole = (
         all(is_int(count) and count >= 0 for count in counts.values())
-        and counts["batch"] <= len(trainer.train_loader)
+        and counts["batch"] <= len(state.loader)
         and all(rate >= 0 and math.isfinite(rate) for rate in rates)
-        and all(isinstance(state, dict) for state in layers.values())
-        and all(path in layers for path in _with_forward_state(trainer))
+        and all(isinstance(layer, dict) for layer in layers.values())
+        and all(path in layers for path in _with_forward_state(state.model))
         and len(history) == counts["epoch"]
         and all(isinstance(row, dict) for row in history)
-        and len(states) == len(_with_state(trainer))
-        and all(isinstance(state, dict) for state in states)
-        and isinstance(values.get("schedule"), dict) == (_schedule_state(trainer) is not None)
+        and len(states) == len(_with_state(state.callbacks))
+        and all(isinstance(callback, dict) for callback in states)
+        and isinstance(values.get("schedule"), dict) == (_schedule_state(state.schedule) is not None)
     )
     if not whole:
         raise StateError(
@@ -201,14 +217,14 @@ def _restore_callback(callback: Callback, state: dict[str, Any]) -> None:
         raise StateError(f"the state is not one that the callback {name} takes ({reason})") from error
 
 
-def _with_forward_state(trainer: "Trainer") -> list[str]:
+def _with_forward_state(model: Layer) -> list[str]:
     """The paths of the layers that declare what a forward pass changes in them."""
-    return [path for path, layer in trainer.model.named_layers() if layer.declares_forward_state]
+    return [path for path, layer in model.named_layers() if layer.declares_forward_state]
 
 
-def _with_state(trainer: "Trainer") -> list[Callback]:
-    return [callback for callback in trainer.callbacks if callback.state_dict()]
+def _with_state(callbacks: Sequence[Callback]) -> list[Callback]:
+    return [callback for callback in callbacks if callback.state_dict()]
 
 
-def _schedule_state(trainer: "Trainer") -> dict[str, Any] | None:
-    return trainer.schedule.state_dict() if isinstance(trainer.schedule, ReduceOnPlateau) else None
+def _schedule_state(schedule: Schedule | None) -> dict[str, Any] | None:
+    return schedule.state_dict() if isinstance(schedule, ReduceOnPlateau) else None

@@ -167,7 +167,9 @@ def _ctrl_c_at_first(folder: Path) -> None:
 
 def _light_version(folder: Path) -> None:
     assert not {
-        name for name in loaded("--version") if name.startswith(("numpy", "gpucnn.training", "gpucnn.runs", "PIL", "safetensors"))
+        name
+        for name in loaded("--version")
+        if name.startswith(("numpy", "gpucnn.training", "gpucnn.runs", "PIL", "safetensors"))
     }
 
 

@@ -14,7 +14,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.cli.main import main
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.training import RunConfig, Trainer, load_checkpoint, prepare, resume
-from gpucnn.training.last_batch import check_last_batch
+from gpucnn.training.can_train import check_last_batch
 from tests.backends import Backend
 from tests.layers.own_layers import Noise
 from tests.runs.tiny_run import TINY, Tiny, contents, go_on, tiny_names, train

@@ -1,4 +1,4 @@
-"""The last batch of an epoch, seen before the first: a single image may be one too few."""
+"""What is checked before the first step: that a model can learn, and that it takes the last batch of an epoch."""
 
 import numpy as np
 
@@ -11,11 +11,26 @@ from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.observe import unobserved
 
 
+def check_can_train(model: Layer) -> None:
+    """ArgumentError if nothing of `model` learns, or if part of a model in training is in evaluation mode.
+
+    Training would switch that part to training, too.
+    """
+    for _, layer in model.named_layers() if model.training else ():
+        if not layer.training and not layer.is_frozen:
+            raise ArgumentError(
+                f"{layer.label} is in evaluation mode, and training would switch it back; to keep it so, freeze it with "
+                f"requires_grad_(False), or a batch norm's statistics alone with frozen=True; else call model.train() first"
+            )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ArgumentError(f"{model.label}: all parameters are frozen; requires_grad_(True) on what shall learn")
+
+
 def check_last_batch(model: Layer, loader: DataLoader) -> None:
     """See that `model` takes a batch of one image in training, if an epoch of `loader` has one.
 
-    It is tried, on one image and on two; the model is left as it was. Nets that end in batch norms of a single position
-    do not take one. Raises ArgumentError, with a batch size that fits, if two are taken and one is not.
+    It is tried, on one image and on two; the model is left as it was. A single image may be too few: nets that end in batch
+    norms of a single position do not take one. Raises ArgumentError, with a batch size that fits, if two are taken and one is not.
     """
     count, size = len(loader.dataset), loader.batch_size
     rest = count % size
