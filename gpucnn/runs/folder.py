@@ -15,7 +15,8 @@ gpucnn.lock           which process writes here at this moment, see `RunLock`
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ class RunFolder:
     An earlier run there stays until the first model or checkpoint of a new one is written, and so is only replaced by
     something better than nothing; `go_on` makes the earlier run the one that is added to.
 
-    Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. `images` are the files that the run which
-    is written learns from, which its config's entry "images" names; None if its images are no files.
+    Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. They share one RunFolder, which makes
+    the folder ready once for all of them. `images` are the files that the run which is written learns from, which its
+    config's entry "images" names; None if its images are no files.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -60,7 +62,8 @@ class RunFolder:
         self.summary_file = self.path / "summary.json"
         self.lock = RunLock(self.path)
         self.images: ImageList | None = None
-        self._is_ours = False
+        self._is_ready = self._is_ours = False
+        self._writers = 0
 
     @classmethod
     def next_in(cls, parent: Path, name: str) -> "RunFolder":
@@ -83,8 +86,11 @@ class RunFolder:
     def prepare(self) -> None:
         """Make the folder, and see that a run can be written there. What a killed process left half written is removed.
 
-        Raises RunError if the folder cannot be written, is in use, or holds files that are no run of gpucnn.
+        Once: later calls do nothing. Raises RunError if the folder cannot be written, is in use, or holds files that are no
+        run of gpucnn.
         """
+        if self._is_ready:
+            return
         try:
             with self.lock:
                 if any(LOCK not in path.name for path in self.path.iterdir()) and not self.checkpoints.files():
@@ -95,6 +101,19 @@ class RunFolder:
                 (self.path / ".writable").unlink()
         except OSError as error:
             raise RunError(_no_place(self.path, error.strerror)) from None
+        self._is_ready = True
+
+    @contextmanager
+    def writing(self, step: int, history: Sequence[Mapping[str, float]], config: dict[str, Any]) -> Iterator[None]:
+        """Inside, the folder is locked. The first of several that are inside at a time has `go_on` called, if `step` is above 0."""
+        with self.lock:
+            if step and not self._writers:
+                self.go_on(step, history, config)
+            self._writers += 1
+            try:
+                yield
+            finally:
+                self._writers -= 1
 
     def check_begun(self) -> None:
         """RunError unless there is a run, of which there may be no more than a checkpoint."""
@@ -102,7 +121,7 @@ class RunFolder:
             self.read_config()
 
     def go_on(self, step: int, history: Sequence[Mapping[str, float]], config: dict[str, Any]) -> None:
-        """Add to the run that is there, from a state with so many steps and this history; what came later is dropped."""
+        """Add to the run that is there, from its state after `step` steps, with this history; what came later is dropped."""
         self._is_ours = True
         self.checkpoints.go_on(step)
         self.summary_file.unlink(missing_ok=True)

@@ -19,7 +19,23 @@ from gpucnn.training.trainer import Trainer
 NOTHING_SAVED = "no checkpoint was saved"
 
 
-class RunRecorder(Callback):
+class _Writer(Callback):
+    """What writes to a run's folder, which it makes ready, and locks while training runs."""
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
+        self.folder, self.config = folder, config
+        self._held = ExitStack()
+        folder.check_images(config)
+        folder.prepare()
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._held.enter_context(self.folder.writing(trainer.step, trainer.history, self.config))
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self._held.close()
+
+
+class RunRecorder(_Writer):
     """Keeps a run in a folder: at the end of each epoch model and metrics, at that of the first its `config`, too.
 
     `saved_epochs` tells of how many epochs the model there has learned, 0 before the first. A `CheckpointWriter` beside it
@@ -27,28 +43,15 @@ class RunRecorder(Callback):
     cannot be written there, or if another process writes there.
     """
 
-    def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
-        self.folder, self.config = folder, config
-        folder.check_images(config)
-        self.saved_epochs = 0
-        self._held = ExitStack()
-        folder.prepare()
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        self._held.enter_context(self.folder.lock)
-        if trainer.step:
-            self.folder.go_on(trainer.step, trainer.history, self.config)
+    saved_epochs = 0
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         with trainer.evaluation_weights():
             self.folder.add_epoch(trainer.model, self.config, trainer.history, trainer.seconds)
         self.saved_epochs = len(trainer.history)
 
-    def on_train_end(self, trainer: Trainer) -> None:
-        self._held.close()
 
-
-class CheckpointWriter(Callback):
+class CheckpointWriter(_Writer):
     """Saves the trainer's state in a run folder, so that whatever ends the process, little is lost.
 
     - `folder`: where the run is kept. `config`: what it was asked to do, JSON values, saved with each checkpoint.
@@ -71,22 +74,17 @@ class CheckpointWriter(Callback):
             raise ArgumentError(
                 f"every, the steps from checkpoint to checkpoint, must be an int >= 0, got {value_text(every)}"
             )
-        self.folder, self.config = folder, config
-        folder.check_images(config)
         self.every, self.keep = int(every), as_count(keep, "keep")
         self._asked: int | None = None
         self._earlier_handlers: dict[int, Any] = {}
         self._saved = NOTHING_SAVED
-        self._held = ExitStack()
-        folder.prepare()
+        super().__init__(folder, config)
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._held.enter_context(self.folder.lock)
+        super().on_train_begin(trainer)
         self._asked, self._saved = None, NOTHING_SAVED
-        if trainer.step:
-            self.folder.go_on(trainer.step, trainer.history, self.config)
-            if self.folder.checkpoints.last is not None:
-                self._saved = self._tell(self.folder.checkpoints.last)
+        if trainer.step and self.folder.checkpoints.last is not None:
+            self._saved = self._tell(self.folder.checkpoints.last)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 earlier = signal.getsignal(number)
@@ -119,7 +117,7 @@ class CheckpointWriter(Callback):
         for number, handler in self._earlier_handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._earlier_handlers = {}
-        self._held.close()
+        super().on_train_end(trainer)
 
     def _is_due(self, trainer: Trainer) -> bool:
         if trainer.batch == 0:  # an epoch has ended

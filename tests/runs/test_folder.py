@@ -3,7 +3,9 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from gpucnn import layers, models
 from gpucnn.errors import RunError
 from gpucnn.files.atomic_file import write_atomically
 from gpucnn.files.model_file import load_model, save_model
+from gpucnn.runs import folder as folder_module
 from gpucnn.training import Callback, CheckpointWriter, RunFolder, RunRecorder, Trainer, load_checkpoint
 from tests.training.small_run import assert_same, small_trainer
 
@@ -199,6 +202,41 @@ def test_rows_after_the_restored_step_are_dropped_at_once(tmp_path: Path) -> Non
     assert [json.loads(line)["epoch"] for line in folder.metrics_file.read_text().splitlines()] == [1]
     assert list(folder.read_times()) == [1]
     assert not folder.summary_file.exists()
+
+
+def test_the_folder_is_made_ready_once_and_a_resumed_run_is_cut_back_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes there, and however many they are."""
+    done: list[str] = []
+    for name in ("remove_parts", "write_atomically"):
+        monkeypatch.setattr(folder_module, name, noting(done, getattr(folder_module, name)))
+    _, trainer = recorded(tmp_path)
+    assert done == ["remove_parts", ".writable"]
+    trainer.fit(1)
+    done.clear()
+    folder, resumed = recorded(tmp_path, KillAfter(1))
+    assert done == ["remove_parts", ".writable"]
+    checkpoint = folder.checkpoints.load()
+    resumed.restore(checkpoint.arrays, checkpoint.values)
+    done.clear()
+    with pytest.raises(Killed):
+        resumed.fit(1)
+    assert done == ["config.json", "metrics.jsonl", "times.jsonl"]
+    assert folder.lock.owner() is None
+    done.clear()
+    resumed.fit(1)  # which begins to write anew, in the middle of the epoch
+    assert done[:3] == ["config.json", "metrics.jsonl", "times.jsonl"]
+
+
+def noting(done: list[str], function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which also puts the name of the file, or its own for a folder, into `done`."""
+
+    def noted(path: Path, *more: Any) -> Any:
+        done.append(function.__name__ if path.is_dir() else path.name)
+        return function(path, *more)
+
+    return noted
 
 
 def test_the_models_kept_are_those_that_were_measured(tmp_path: Path) -> None:
