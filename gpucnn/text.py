@@ -42,8 +42,8 @@ def value_text(value: object) -> str:
             return f"an array {shape_text(shape)} of {dtype}"
         text = " ".join(_SHORT.repr(value).split())
         return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    except Exception:  # a repr that fails, or an int of more digits than Python prints
-        return f"a value of type {type(value).__name__}"
+    except Exception:  # a repr that fails
+        return "a very large number" if isinstance(value, int) else f"a value of type {type(value).__name__}"
 
 
 def is_printed(letter: str) -> bool:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def device(text: str) -> str:
-    """The name of a device to compare: "auto" is none, as it could be the other one."""
+    """The name of a device to compare: not "auto", which could be the other one."""
     if re.fullmatch(r"cpu|cuda(:\d+)?|emulated", text):
         return text
     raise argparse.ArgumentTypeError(f"unknown device {text!r}, expected cpu, cuda, cuda:N or emulated")

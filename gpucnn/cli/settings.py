@@ -8,7 +8,7 @@ from typing import Any
 from gpucnn.cli.arguments import argument
 from gpucnn.errors import ArgumentError
 from gpucnn.runs.config import RunConfig, settings
-from gpucnn.runs.value_kind import Kind, Optional, Several, Truth
+from gpucnn.runs.value_kind import Kind, OrNone, Several, Truth
 
 
 class _Words(argparse.Action):
@@ -42,7 +42,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     for name, setting in settings().items():
         group = groups.get(setting.group) or groups.setdefault(setting.group, parser.add_argument_group(setting.group))
         kind = setting.kind
-        inner = kind.kind if isinstance(kind, Optional) else kind
+        inner = kind.kind if isinstance(kind, OrNone) else kind
         options: dict[str, Any] = {"metavar": setting.placeholder, "type": argument(kind)}
         if isinstance(inner, Truth):
             options = {"action": argparse.BooleanOptionalAction}
@@ -58,7 +58,7 @@ def option(name: str) -> str:
 
 
 def chosen_config(options: argparse.Namespace) -> RunConfig:
-    """What the command line and its --config ask for. ConfigError for a file that is none, and for what cannot be."""
+    """What the command line and its --config ask for. ConfigError for a file that is not TOML, and for values that cannot be."""
     config = RunConfig() if options.config is None else RunConfig.from_toml(options.config)
     return dataclasses.replace(config, **given_settings(options))
 

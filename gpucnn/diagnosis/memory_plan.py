@@ -61,7 +61,7 @@ class Moment(NamedTuple):
     per_image: int
 
     def at(self, batch: int) -> int:
-        """The bytes with a batch of so many images."""
+        """The bytes with a batch of this size."""
         return self.constant + self.per_image * batch
 
 
@@ -125,7 +125,7 @@ class MemoryPlan(NamedTuple):
 
 
 GAPS = 1.125
-"""Columns and products have gaps between rows, see `kernels.flat_images`: for images of 8x8 about so many."""
+"""Columns and products have gaps between rows, see `kernels.flat_images`: for images of 8x8 about this factor."""
 
 KEPT_SHARE = 0.06
 """Measured: steps of LeNet-5, VGG-mini and ResNet-20 took 6 to 16 % more memory of the system than their arrays."""
@@ -186,7 +186,7 @@ def memory_plan(
 
 
 def _tile_bytes(columns: int, multiply_adds: int, batch: int) -> int:
-    """What the tiles of a convolution take with so many bytes of columns and products an image: whole images, if any fits the cap.
+    """What the tiles of a convolution take, given the bytes of columns and products of an image: whole images, if any fits the cap.
 
     Each thread that works on a part of the batch has a tile of its own.
     """

@@ -58,7 +58,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file, which needs no GPU. RunError, with the reason, if it is none, is damaged, or is too new."""
+    """The checkpoint in a file, which needs no GPU. RunError, with the reason, if it is of another kind, damaged, or too new."""
     path = as_path(path, "load_checkpoint: path")
     try:
         arrays, metadata = read_tensors(path, _KEY, _KIND)

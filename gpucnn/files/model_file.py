@@ -25,7 +25,7 @@ def save_model(path: Path, model: Layer, description: dict[str, Any]) -> None:
 def load_model(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(parameters by path, description) from a file that `save_model` wrote.
 
-    RunError, naming it, if it is none, or if a parameter has NaN or infinite values.
+    RunError, which names the file, if it is of another kind, or if a parameter has NaN or infinite values.
     """
     description = read_description(path)
     parameters, _ = read_tensors(path, _KEY, "model")

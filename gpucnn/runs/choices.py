@@ -18,7 +18,7 @@ from gpucnn.runs.value_kind import Name
 from gpucnn.training.callback import Callback
 
 
-class Pace(NamedTuple):
+class RunLength(NamedTuple):
     """How long a run is; a user's schedule is written in epochs, a function of the step is made of it."""
 
     epochs: int
@@ -34,32 +34,32 @@ def _constant(peak: float) -> optim.Schedule:
     return optim.constant(peak)
 
 
-def _step_decay(peak: float, pace: Pace, every: int, factor: float = 0.1) -> optim.Schedule:
-    return optim.step_decay(peak, every * pace.steps_per_epoch, factor)
+def _step_decay(peak: float, length: RunLength, every: int, factor: float = 0.1) -> optim.Schedule:
+    return optim.step_decay(peak, every * length.steps_per_epoch, factor)
 
 
-def _multi_step(peak: float, pace: Pace, milestones: tuple[int, ...], factor: float = 0.1) -> optim.Schedule:
-    return optim.multi_step(peak, [epoch * pace.steps_per_epoch for epoch in milestones], factor)
+def _multi_step(peak: float, length: RunLength, milestones: tuple[int, ...], factor: float = 0.1) -> optim.Schedule:
+    return optim.multi_step(peak, [epoch * length.steps_per_epoch for epoch in milestones], factor)
 
 
-def _exponential(peak: float, pace: Pace, factor: float) -> optim.Schedule:
-    return optim.exponential(peak, as_number(factor, "factor", below=1) ** (1 / pace.steps_per_epoch))
+def _exponential(peak: float, length: RunLength, factor: float) -> optim.Schedule:
+    return optim.exponential(peak, as_number(factor, "factor", below=1) ** (1 / length.steps_per_epoch))
 
 
-def _cosine(peak: float, pace: Pace, end: float = 0.0) -> optim.Schedule:
-    return optim.cosine(peak, pace.steps, end)
+def _cosine(peak: float, length: RunLength, end: float = 0.0) -> optim.Schedule:
+    return optim.cosine(peak, length.steps, end)
 
 
-def _cosine_restarts(peak: float, pace: Pace, period: int, growth: int = 1, end: float = 0.0) -> optim.Schedule:
-    return optim.cosine_restarts(peak, period * pace.steps_per_epoch, growth, end)
+def _cosine_restarts(peak: float, length: RunLength, period: int, growth: int = 1, end: float = 0.0) -> optim.Schedule:
+    return optim.cosine_restarts(peak, period * length.steps_per_epoch, growth, end)
 
 
-def _one_cycle(peak: float, pace: Pace, warmup: float = 0.3) -> optim.Schedule:
-    return optim.one_cycle(peak, pace.steps, warmup)
+def _one_cycle(peak: float, length: RunLength, warmup: float = 0.3) -> optim.Schedule:
+    return optim.one_cycle(peak, length.steps, warmup)
 
 
-def _polynomial(peak: float, pace: Pace, power: float = 1.0, end: float = 0.0) -> optim.Schedule:
-    return optim.polynomial(peak, pace.steps, power, end)
+def _polynomial(peak: float, length: RunLength, power: float = 1.0, end: float = 0.0) -> optim.Schedule:
+    return optim.polynomial(peak, length.steps, power, end)
 
 
 def _plateau(
@@ -98,7 +98,7 @@ SCHEDULES: Choices[optim.Schedule] = Choices(
         "polynomial": _polynomial,
         "plateau": _plateau,
     },
-    trial={"peak": 1e300, "pace": Pace(epochs=1, steps_per_epoch=1)},
+    trial={"peak": 1e300, "length": RunLength(epochs=1, steps_per_epoch=1)},
 )
 """Made of the run's learning rate and its length."""
 
@@ -123,19 +123,19 @@ LOGS: dict[str, Callable[[RunFolder], Callback]] = {
 """Made of the folder of the run."""
 
 
-def make_schedule(written: str, warmup: float, peak: float, pace: Pace) -> optim.Schedule:
+def make_schedule(written: str, warmup: float, peak: float, length: RunLength) -> optim.Schedule:
     """The schedule that is `written`, with a rise over `warmup` epochs before it, if that is above 0.
 
     Raises ArgumentError for what cannot be.
     """
-    schedule = SCHEDULES.make(written, peak=peak, pace=pace)
+    schedule = SCHEDULES.make(written, peak=peak, length=length)
     if not warmup:
         return schedule
     if isinstance(schedule, optim.ReduceOnPlateau):
         raise ArgumentError(
             f"it has no warm-up, as it is no function of the step; choose another, or warmup 0, got {warmup:g}"
         )
-    return optim.warm_up(schedule, max(1, round(warmup * pace.steps_per_epoch)))
+    return optim.warm_up(schedule, max(1, round(warmup * length.steps_per_epoch)))
 
 
 class Classifier(Name):

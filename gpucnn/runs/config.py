@@ -19,7 +19,7 @@ from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.regular_file import open_regular
 from gpucnn.runs import recipe
-from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, Pace, make_schedule
+from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, RunLength, make_schedule
 from gpucnn.runs.image_list import ENTRY
 from gpucnn.runs.notation import Choice
 from gpucnn.runs.value_kind import (
@@ -32,12 +32,12 @@ from gpucnn.runs.value_kind import (
     SHARE,
     Kind,
     Name,
-    Optional,
+    OrNone,
     Several,
     Text,
     Truth,
-    shown,
 )  # fmt: skip
+from gpucnn.text import value_text
 
 LARGEST_FILE = 1 << 20
 """Bytes of a configuration; a file that has more is something else."""
@@ -75,16 +75,16 @@ class RunConfig:
     model: str = _setting("lenet5", Classifier(), "model and data", "NAME", "the network (default: lenet5)")
     data: str = _setting("digits", Name(data.names), "model and data", "NAME", "the data set (default: digits)")
     data_dir: str | None = _setting(
-        None, Optional(Text(), "default"), "model and data", "DIR",
+        None, OrNone(Text(), "default"), "model and data", "DIR",
         "the folder of the data set's files (default: data/NAME); of data folder: train/CLASS and test/CLASS with image "
         "files, and perhaps val/CLASS, on which every epoch is then measured; or just CLASS, and a fifth of the images is for testing",
     )  # fmt: skip
     image_size: int | None = _setting(
-        None, Optional(COUNT, "default"), "model and data", "N",
+        None, OrNone(COUNT, "default"), "model and data", "N",
         "height and width of images, to which smaller ones, and all of a folder, are fitted (default: by model and data set)",
     )  # fmt: skip
     mode: str | None = _setting(
-        None, Optional(Name(lambda: list(CHANNELS)), "default"), "model and data", "NAME",
+        None, OrNone(Name(lambda: list(CHANNELS)), "default"), "model and data", "NAME",
         "what the images of data folder are turned to (default: rgb)",
     )  # fmt: skip
     background: str = _setting(
@@ -93,11 +93,11 @@ class RunConfig:
         "dark, else black (default: auto)",
     )  # fmt: skip
     augment: tuple[str, ...] | None = _setting(
-        None, Optional(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
+        None, OrNone(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
         "random changes of training images, one after the other, or none (default: by data set)",
     )  # fmt: skip
     mix: str | None = _setting(
-        None, Optional(Choice(MIXES), "none"), "model and data", "NAME",
+        None, OrNone(Choice(MIXES), "none"), "model and data", "NAME",
         "what blends the training images of a batch, and their labels, or none (default: none)",
     )  # fmt: skip
     normalize: bool = _setting(
@@ -114,7 +114,7 @@ class RunConfig:
         "0 for the test set every epoch (default: 0)",
     )  # fmt: skip
     batch_size: int | None = _setting(
-        None, Optional(COUNT, "default"), "model and data", "B", "images a step (default: by data set)"
+        None, OrNone(COUNT, "default"), "model and data", "B", "images a step (default: by data set)"
     )
 
     drop_last: bool = _setting(
@@ -123,14 +123,14 @@ class RunConfig:
     )  # fmt: skip
 
     epochs: int | None = _setting(
-        None, Optional(COUNT, "default"), "learning", "N", "passes over the training set (default: by data set)"
+        None, OrNone(COUNT, "default"), "learning", "N", "passes over the training set (default: by data set)"
     )
     optimizer: str = _setting("adam", Choice(OPTIMIZERS), "learning", "NAME", "the update rule (default: adam)")
     lr: float | None = _setting(
-        None, Optional(POSITIVE, "default"), "learning", "X", "peak learning rate (default: by optimizer)"
+        None, OrNone(POSITIVE, "default"), "learning", "X", "peak learning rate (default: by optimizer)"
     )
     weight_decay: float | None = _setting(
-        None, Optional(POSITIVE_OR_ZERO, "default"), "learning", "X",
+        None, OrNone(POSITIVE_OR_ZERO, "default"), "learning", "X",
         "how strongly parameters are drawn to zero (default: by optimizer)",
     )  # fmt: skip
     decay_vectors: bool = _setting(
@@ -144,20 +144,20 @@ class RunConfig:
         0.0, POSITIVE_OR_ZERO, "learning", "X", "epochs in which the learning rate first rises from 0 (default: 0)"
     )
     label_smoothing: float | None = _setting(
-        None, Optional(SHARE, "default"), "learning", "X",
+        None, OrNone(SHARE, "default"), "learning", "X",
         "share of the target that all classes have together (default: by data set)",
     )  # fmt: skip
     clip_norm: float | None = _setting(
-        None, Optional(POSITIVE, "none"), "learning", "X",
+        None, OrNone(POSITIVE, "none"), "learning", "X",
         "the most that the norm of all gradients may be, or none (default: none)",
     )  # fmt: skip
     clip_value: float | None = _setting(
-        None, Optional(POSITIVE, "none"), "learning", "X",
+        None, OrNone(POSITIVE, "none"), "learning", "X",
         "the most that an element of a gradient may be, or none (default: none)",
     )  # fmt: skip
     accumulate: int = _setting(1, COUNT, "learning", "N", "batches whose mean gradient makes one step (default: 1)")
     average: float | None = _setting(
-        None, Optional(BETWEEN_0_AND_1, "none"), "learning", "X",
+        None, OrNone(BETWEEN_0_AND_1, "none"), "learning", "X",
         "evaluate and keep a moving average of the weights, of which this share stays at each step, e.g. 0.999 "
         "(default: none)",
     )  # fmt: skip
@@ -172,8 +172,8 @@ class RunConfig:
         0, COUNT_OR_ZERO, "the run", "N", "steps from checkpoint to checkpoint, 0 for one an epoch (default: 0)"
     )
     early_stopping: int | None = _setting(
-        None, Optional(COUNT, "none"), "the run", "N",
-        "end after so many epochs in a row without a lower loss, or none (default: none)",
+        None, OrNone(COUNT, "none"), "the run", "N",
+        "end after this number of epochs in a row without a lower loss, or none (default: none)",
     )  # fmt: skip
     logs: tuple[str, ...] = _setting(
         (), Several(Name(lambda: list(LOGS)), "a list of logs"), "the run", "NAME",
@@ -200,7 +200,7 @@ class RunConfig:
             )
         whole = {**self.to_json(), **self._suggestions()}
         try:
-            make_schedule(self.schedule, self.warmup, whole["lr"], Pace(whole["epochs"], steps_per_epoch=1))
+            make_schedule(self.schedule, self.warmup, whole["lr"], RunLength(whole["epochs"], steps_per_epoch=1))
         except ArgumentError as error:
             raise ConfigError(f"schedule {self.schedule}: {error}") from None
 
@@ -244,7 +244,7 @@ class RunConfig:
                 like = nearest(name, settings())
                 hint = f"did you mean {like}?" if like else f"expected one of {', '.join(settings())}"
                 flat = "; settings stand in no [table]" if isinstance(value, dict) else ""
-                raise ConfigError(f"{source}: unknown setting {shown(name)}; {hint}{flat}")
+                raise ConfigError(f"{source}: unknown setting {value_text(name)}; {hint}{flat}")
         try:
             return cls(**values)
         except ConfigError as error:

@@ -69,8 +69,8 @@ class FailureRecorder(Callback):
 def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     """Compute the step in a file that `FailureRecorder` wrote once more, with every layer looked at.
 
-    Neither the data set nor the run is needed, nor the device that it failed on. Raises RunError, with the reason, if the
-    file is none, is damaged, or does not fit the model that it names; DeviceError if the device does not work.
+    Neither the data set nor the run is needed, nor the device that it failed on. Raises RunError, with the reason, for a file
+    of another kind, a damaged one, or one that does not fit the model that it names; DeviceError if the device does not work.
     """
     checkpoint = load_checkpoint(as_path(path, "path"))
     arrays, values = checkpoint.arrays, checkpoint.values

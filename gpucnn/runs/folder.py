@@ -185,7 +185,7 @@ class RunFolder:
             _write_json(self.summary_file, summary)
 
     def read_config(self) -> dict[str, Any]:
-        """The config of the run. RunError if the folder is no run."""
+        """The config of the run. RunError if the folder holds no run."""
         try:
             config = json.loads(read_regular(self.config_file).decode())
         except FileNotFoundError:

@@ -23,10 +23,10 @@ LEARNED = ("train", "validation")
 
 ALL = (*LEARNED, "test")
 ENTRY = "images"
-"""In a run's config, which file has its list; there is none unless its images are files."""
+"""In a run's config, which file has its list; only if its images are files."""
 
 NAMED = 3
-"""So many files are named in a message."""
+"""How many files are named in a message."""
 
 
 class ImageFile(NamedTuple):

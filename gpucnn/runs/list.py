@@ -35,7 +35,7 @@ class RunEntry(NamedTuple):
 def list_runs(folder: str | os.PathLike[str]) -> list[RunEntry]:
     """The runs in `folder`, or that in `folder` itself, by name, numbers in the order of their values.
 
-    A folder without any of a run's files is none, and is left out. Raises RunError if `folder` cannot be read.
+    Folders without any of a run's files are left out. Raises RunError if `folder` cannot be read.
     """
     path = as_path(folder, "folder")
     try:

@@ -24,7 +24,7 @@ NAME = "gpucnn.lock"
 """What the names of all files of a lock contain."""
 
 TRIES = 100
-"""So often a folder is made that others remove."""
+"""How often a folder is made that others remove."""
 
 PATIENCE = 1.0
 """Seconds in which a file that another process has begun must have its content."""
@@ -49,7 +49,7 @@ class Owner(NamedTuple):
         return (self.host, self.namespace) == (socket.gethostname(), namespace())
 
     def has_ended(self) -> bool:
-        """Whether it certainly runs no more: there is none with its number, or another one has it now."""
+        """Whether it has certainly ended: no process has its number, or another one has it now."""
         if not self.is_here():
             return False
         start = start_of(self.pid)
@@ -168,7 +168,7 @@ def _as_text(own: Owner) -> str:
 
 
 def _read(path: Path) -> Owner | None:
-    """What a lock's file tells; None if there is none. Of one that tells nothing, which a crash can leave, a process that ended."""
+    """What a lock's file tells; None if there is no file. Of one that tells nothing, which a crash can leave: a process that has ended."""
     until = time.monotonic() + PATIENCE
     while True:
         try:

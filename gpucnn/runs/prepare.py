@@ -14,7 +14,7 @@ from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
 from gpucnn.files.versions import versions_on
 from gpucnn.layers import Layer
-from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, Pace, make_schedule
+from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
 from gpucnn.runs.folder import RunFolder
@@ -28,7 +28,7 @@ from gpucnn.training.trainer import Trainer
 
 EVALUATION_BATCH = 256
 DATA_SHARE = 4
-"""A data set may take one part in so many of a GPU's free memory."""
+"""A data set may take one part in four of a GPU's free memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class PreparedRun:
     splits: data.Splits
     model: Layer
     optimizer: optim.Optimizer
-    pace: Pace
+    length: RunLength
     schedule: optim.Schedule
     average: optim.WeightAverage | None
     train_loader: data.DataLoader
@@ -54,7 +54,7 @@ class PreparedRun:
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
-        """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback that is none."""
+        """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
         assert self.config.label_smoothing is not None
         return Trainer(
             self.model,
@@ -220,12 +220,23 @@ def _build(config: RunConfig, division: Division) -> PreparedRun:
         weight_decay=config.weight_decay,
         decay_vectors=config.decay_vectors,
     )
-    pace = Pace(config.epochs, steps_per_epoch=-(-len(train_loader) // config.accumulate))
-    schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, pace)
+    length = RunLength(config.epochs, steps_per_epoch=-(-len(train_loader) // config.accumulate))
+    schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, length)
     average = None if config.average is None else optim.WeightAverage(model, config.average)
     test_loader = data.DataLoader(test_set, EVALUATION_BATCH, workers=config.workers)
     return PreparedRun(
-        config, str(chosen), create, splits, model, optimizer, pace, schedule, average, train_loader, test_loader, None
+        config,
+        str(chosen),
+        create,
+        splits,
+        model,
+        optimizer,
+        length,
+        schedule,
+        average,
+        train_loader,
+        test_loader,
+        None,
     )
 
 

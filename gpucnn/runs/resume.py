@@ -66,10 +66,10 @@ def resume(path: str | os.PathLike[str] | RunFolder, **changes: Any) -> ResumedR
     atomics, and matrix products come from cuBLAS, which promises the same bits for the same version on GPUs of one
     architecture with as many multiprocessors, as long as one stream is used.
 
-    A larger `epochs` is taken where that run is, to the bit, the one of so many epochs from the beginning. It is not where
-    the schedule had given other rates already, as one that is laid out for the whole run mostly does.
+    A larger `epochs` is taken where the run then is, to the bit, one that was asked for them from the beginning. It is refused
+    where the schedule would have given other rates already, as one that is laid out for the whole run mostly does.
 
-    Raises RunError if there is no run, no checkpoint that is whole, or one that does not fit, and if another process is going
+    Raises RunError if there is no run, no whole checkpoint, or one that does not fit, and if another process is going
     on with the run; ConfigError for changes that would make another run, DeviceError if the device does not work, DataError
     if the data set's files are missing. Images that have come into a folder since the run began are left out; RunError if
     some of the run's are gone or have changed.
@@ -125,7 +125,7 @@ def _are_alike(now: list[str], then: Any) -> bool:
 
 
 def _check_epochs(epochs: int, config: RunConfig, ready: PreparedRun, checkpoint: Checkpoint) -> None:
-    """ConfigError unless the run, asked for so many `epochs` from the beginning, would stand where it stands."""
+    """ConfigError unless the run, asked for `epochs` from the beginning, would stand where it stands."""
     assert config.epochs is not None
     if epochs < config.epochs:
         raise ConfigError(
@@ -146,8 +146,8 @@ def _other_rate(ready: PreparedRun, epochs: int, steps: int) -> int | None:
     config = ready.config
     assert config.lr is not None
     own, other = (
-        make_schedule(config.schedule, config.warmup, config.lr, pace)
-        for pace in (ready.pace, ready.pace._replace(epochs=epochs))
+        make_schedule(config.schedule, config.warmup, config.lr, length)
+        for length in (ready.length, ready.length._replace(epochs=epochs))
     )
     return next((step for step in range(steps) if own(step) != other(step)), None)
 

@@ -8,9 +8,7 @@ from typing import Any
 
 from gpucnn.checks import is_int, matching, nearest
 from gpucnn.errors import ArgumentError
-
-LONGEST_SHOWN = 60
-"""Characters of a wrong value in a message."""
+from gpucnn.text import value_text
 
 
 class Kind(ABC):
@@ -21,7 +19,7 @@ class Kind(ABC):
 
     @abstractmethod
     def check(self, value: object) -> Any:
-        """`value` as it is kept, a plain JSON value. ArgumentError if it is none of this kind."""
+        """`value` as it is kept, a plain JSON value. ArgumentError for a value of another kind."""
 
     def usages(self) -> list[str]:
         """How the values can be written, if there are few."""
@@ -32,7 +30,7 @@ class Kind(ABC):
         return text
 
     def parse(self, text: str) -> Any:
-        """The value that is written as `text`. ArgumentError if there is none of this kind."""
+        """The value that is written as `text`. ArgumentError if it is of another kind."""
         try:
             return self.check(self.read(text))
         except ValueError:
@@ -40,12 +38,12 @@ class Kind(ABC):
 
     def refusal(self, value: object) -> ArgumentError:
         """What to raise for a wrong `value`."""
-        return ArgumentError(f"expected {self.expected}, got {shown(value)}")
+        return ArgumentError(f"expected {self.expected}, got {value_text(value)}")
 
 
 @dataclass(frozen=True)
 class Whole(Kind):
-    """A whole number of 64 bits at most; a bool is none."""
+    """A whole number of 64 bits at most, and not a bool."""
 
     expected: str
     valid: Callable[[int], bool]
@@ -61,7 +59,7 @@ class Whole(Kind):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A number, kept as a float; a bool is none."""
+    """A number, and not a bool, kept as a float."""
 
     expected: str
     valid: Callable[[float], bool]
@@ -125,7 +123,7 @@ class Name(Kind):
 
 
 @dataclass(frozen=True)
-class Optional(Kind):
+class OrNone(Kind):
     """A value of `kind`, or None, which is also written as the word `without`."""
 
     kind: Kind
@@ -181,22 +179,11 @@ BETWEEN_0_AND_1 = Number("a number between 0 and 1", lambda value: 0 < value < 1
 def known(name: str, names: Sequence[str], what: str) -> str:
     """That of `names` which is `name` but for capitals, hyphens and underscores.
 
-    ArgumentError, which calls it a `what` and suggests the nearest, if there is none.
+    ArgumentError, which calls it a `what` and suggests the nearest, for an unknown one.
     """
     found = matching(name, names)
     if found is not None:
         return found
     like = nearest(name, names)
     hint = f"; did you mean {like}?" if like else ""
-    raise ArgumentError(f"unknown {what} {shown(name)}, expected one of {', '.join(names)}{hint}")
-
-
-def shown(value: object) -> str:
-    """`value` as a message shows it, in few characters."""
-    if isinstance(value, dict):
-        return "a table"
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no int of more than 4,300 digits
-        return "a very large number"
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+    raise ArgumentError(f"unknown {what} {value_text(name)}, expected one of {', '.join(names)}{hint}")

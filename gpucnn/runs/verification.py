@@ -72,10 +72,10 @@ def verify_resume(config: RunConfig, steps: int) -> Verification:
     """
     as_count(steps, "steps")
     ready = prepare(dataclasses.replace(config, checkpoint_every=steps, keep=1))
-    if 2 * steps > ready.pace.steps:
+    if 2 * steps > ready.length.steps:
         raise ArgumentError(
-            f"steps is {steps}, but twice as many are more than the {ready.pace.steps} of the run; give at most "
-            f"{ready.pace.steps // 2}, or more epochs"
+            f"steps is {steps}, but twice as many are more than the {ready.length.steps} of the run; give at most "
+            f"{ready.length.steps // 2}, or more epochs"
         )
     with tempfile.TemporaryDirectory(prefix="gpucnn-verify-resume-") as place:
         whole, halves = RunFolder(Path(place, "whole")), RunFolder(Path(place, "halves"))

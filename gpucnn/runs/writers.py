@@ -55,8 +55,8 @@ class CheckpointWriter(_Writer):
     """Saves the trainer's state in a run folder, so that whatever ends the process, little is lost.
 
     - `folder`: where the run is kept. `config`: what it was asked to do, JSON values, saved with each checkpoint.
-    - `every`: a checkpoint after so many steps, and at the end; 0 for one after every epoch.
-    - `keep`: so many checkpoints stay.
+    - `every`: steps from checkpoint to checkpoint, with one more at the end; 0 for one after every epoch.
+    - `keep`: how many checkpoints stay.
 
     At SIGTERM and Ctrl-C a checkpoint is saved at the end of the running step, and training ends: with Terminated, or
     KeyboardInterrupt, whose message says how to go on. A second Ctrl-C ends it at once. That holds while training runs in

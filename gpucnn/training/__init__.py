@@ -33,20 +33,10 @@ if TYPE_CHECKING:
     from gpucnn.runs.writers import RunRecorder as RunRecorder
 
 _IN_RUNS = {
-    "CSVLog": "logs",
-    "CheckpointWriter": "writers",
-    "FailureRecorder": "failure_file",
-    "PreparedRun": "prepare",
-    "ResumedRun": "resume",
-    "RunConfig": "config",
-    "RunFolder": "folder",
-    "RunRecorder": "writers",
-    "TensorBoardLog": "logs",
-    "list_runs": "list",
-    "prepare": "prepare",
-    "replay": "failure_file",
-    "resume": "resume",
-}
+    "RunConfig": "config", "PreparedRun": "prepare", "prepare": "prepare", "RunFolder": "folder", "list_runs": "list",
+    "RunRecorder": "writers", "CheckpointWriter": "writers", "CSVLog": "logs", "TensorBoardLog": "logs",
+    "ResumedRun": "resume", "resume": "resume", "FailureRecorder": "failure_file", "replay": "failure_file",
+}  # fmt: skip
 """Names of `gpucnn.runs`, which is built on this package and so can be imported only when one of them is asked for."""
 
 

@@ -35,7 +35,7 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True)
 class MacroScores:
-    """Means of `ClassScores` over the classes that are a label or an answer at all; NaN if there is none."""
+    """Means of `ClassScores` over the classes that occur, as label or answer; NaN if no class does."""
 
     precision: float
     recall: float

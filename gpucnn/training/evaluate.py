@@ -64,7 +64,7 @@ def evaluate(
     """What `model` answers over the first epoch of `loader`, in evaluation mode; every layer's mode is put back.
 
     - `class_names`: for the confusion matrix; by default the classes' numbers.
-    - `worst`: so many of the images with the highest loss are told; a NaN counts as the highest of all.
+    - `worst`: how many of the images with the highest loss are told; a NaN counts as the highest of all.
 
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
     Raises ArgumentError if `class_names` are not as many as the model's classes.

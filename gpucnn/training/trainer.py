@@ -46,7 +46,7 @@ class Trainer:
       epoch's test loss; without a test loader, of its training loss.
     - `callbacks`: see `Callback`.
     - `label_smoothing`: of the training loss, see `F.cross_entropy`; the test loss is without.
-    - `accumulate`: so many batches make one step of the optimizer, with the mean gradient of all their images: that of one
+    - `accumulate`: how many batches make one step of the optimizer, with the mean gradient of all their images: that of one
       large batch, but for batch norms, which see the small ones. The last batches of an epoch make a step, however few.
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
@@ -166,25 +166,19 @@ class Trainer:
                     self._notify("on_savepoint")
         train = self.metrics.scores()
         row = {"epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy}
-        losses = [train.loss]
         if self.test_loader is not None:
             with self.evaluation_weights():
                 test = evaluate(self.model, self.test_loader)
-            losses.append(test.loss)
-            row |= {
-                "test_loss": test.loss,
-                "test_accuracy": test.accuracy,
-                "test_correct": test.correct,
-                "test_total": test.total,
-            }
-        if not math.isfinite(losses[-1]):
+            row |= {f"test_{name}": getattr(test, name) for name in ("loss", "accuracy", "correct", "total")}
+        last = row.get("test_loss", train.loss)
+        if not math.isfinite(last):
             raise TrainingError(
-                f"the {'training' if self.test_loader is None else 'test'} loss became {losses[-1]} in epoch {self.epoch + 1}, in which all steps were finite; lower the "
-                f"learning rate, if the weights have become too large, or look for images with NaN"
+                f"the {'training' if self.test_loader is None else 'test'} loss became {last} in epoch {self.epoch + 1}, in which "
+                f"all steps were finite; lower the learning rate, if the weights have become too large, or look for images with NaN"
             )
         row["lr"] = self.optimizer.lr
         if isinstance(self.schedule, ReduceOnPlateau):
-            self.schedule.observe(losses[-1])
+            self.schedule.observe(last)
         self.seconds = time.perf_counter() - start
         return row
 

@@ -103,7 +103,7 @@ class TrainerState(NamedTuple):
 
 
 def restore_layers(model: Layer, states: Mapping[str, Any]) -> None:
-    """Give each layer within `model` its forward state, by path. StateError for one that is none of its own."""
+    """Give each layer within `model` its forward state, by path. StateError for the path of a layer that it lacks."""
     layers = dict(model.named_layers())
     if unknown := [path for path in states if path not in layers]:
         raise StateError(f"the state is of another model: there is no layer {unknown[0]!r} here")

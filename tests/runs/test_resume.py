@@ -84,7 +84,7 @@ def test_a_resumed_run_is_the_one_that_never_stopped(row: Row, backend: Backend,
     settings: dict[str, Any] = {"device": backend.device_name}
     for values, number in zip(FACTORS.values(), row, strict=True):
         settings |= values[number]
-    steps = prepare(RunConfig(**{**TINY, **settings})).pace.steps
+    steps = prepare(RunConfig(**{**TINY, **settings})).length.steps
     stop = 1 + sum(place * number for place, number in enumerate(row, 2)) % (steps - 1)
     settings["checkpoint_every"] = stop
     whole = train(tmp_path / "whole", **settings)

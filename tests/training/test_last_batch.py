@@ -199,7 +199,7 @@ def test_a_run_that_drops_its_last_batch_resumes_to_the_bit(tmp_path: Path) -> N
     with tiny_names():
         config = RunConfig(**TINY, drop_last=True)
         ready = prepare(config)
-        assert (len(ready.train_loader), ready.pace.steps_per_epoch) == (5, 5), (
+        assert (len(ready.train_loader), ready.length.steps_per_epoch) == (5, 5), (
             "42 images: five of eight, and two left out"
         )
         assert len(ready.test_loader) == 1, "what is measured is all of it"
