@@ -138,9 +138,7 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
     ready, folder = resumed.ready, resumed.folder
     _tell([*resumed.notes, *ready.splits.notes])
     trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)])
-    epochs = ready.config.epochs
-    assert epochs is not None
-    if trainer.batch == 0 and (trainer.epoch >= epochs or trainer.stop_reason):
+    if trainer.batch == 0 and (trainer.epoch >= ready.length.epochs or trainer.stop_reason):
         scores = ready.final_scores(trainer)
         print(_finished_line(resumed, trainer, scores))
         if not folder.summary_file.exists():  # it was killed on the last inch
@@ -154,8 +152,7 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
 
 def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer) -> None:
     """Train what is left of the run, and tell how it ended."""
-    assert ready.config.epochs is not None
-    trainer.fit(ready.config.epochs - trainer.epoch)
+    trainer.fit(ready.length.epochs - trainer.epoch)
     scores = ready.final_scores(trainer)
     _write_summary(ready, folder, trainer, scores)
     print(_result(scores))

@@ -17,7 +17,7 @@ from gpucnn.layers.forward_state import ForwardState
 from gpucnn.text_table import shortened, text_table
 
 NAMED_SAMPLES = 8
-"""So many samples are named in a message."""
+"""How many samples are named in a message."""
 LARGE = 1e6
 """Numbers below are not on their way to overflow."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from gpucnn import __version__
 from gpucnn.checks import as_count, as_path
 from gpucnn.errors import RunError
-from gpucnn.files.atomic_file import cannot_be_written, discard, remove_parts
+from gpucnn.files.atomic_file import cannot_be_written, discard
 from gpucnn.files.tensor_file import read_tensors, write_tensors
 from gpucnn.files.versions import versions
 from gpucnn.layers.finite import MOST_NAMED, not_finite
@@ -106,10 +106,6 @@ class CheckpointFolder:
         found = self.path.iterdir() if self.path.is_dir() else iter(())
         numbers = {path: int(match[1]) for path in found if (match := _NAME.fullmatch(path.name))}
         return sorted(numbers, key=lambda path: numbers[path])
-
-    def clean(self) -> None:
-        """Remove what a killed process left of files that it was writing."""
-        remove_parts(self.path)
 
     @property
     def last(self) -> Path | None:

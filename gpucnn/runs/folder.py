@@ -96,7 +96,7 @@ class RunFolder:
                 if any(LOCK not in path.name for path in self.path.iterdir()) and not self.checkpoints.files():
                     self._check_that_it_is_a_run()
                 remove_parts(self.path)
-                self.checkpoints.clean()
+                remove_parts(self.checkpoints.path)
                 write_atomically(self.path / ".writable", b"")
                 (self.path / ".writable").unlink()
         except OSError as error:

@@ -57,18 +57,9 @@ class PreparedRun:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
         assert self.config.label_smoothing is not None
         return Trainer(
-            self.model,
-            self.optimizer,
-            self.train_loader,
-            self.test_loader,
-            self.schedule,
-            callbacks,
-            self.config.label_smoothing,
-            self.config.accumulate,
-            self.config.clip_norm,
-            self.config.clip_value,
-            self.average,
-        )
+            self.model, self.optimizer, self.train_loader, self.test_loader, self.schedule, callbacks,
+            self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value, self.average,
+        )  # fmt: skip
 
     def callbacks(self, folder: RunFolder) -> list[Callback]:
         """What keeps the run in `folder`, and may end it early, as it is configured.

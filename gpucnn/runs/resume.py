@@ -52,8 +52,7 @@ class ResumedRun(NamedTuple):
 
     def can_be_longer(self) -> bool:
         """Whether the run can go on for more epochs than it was asked for, see `resume`."""
-        assert self.ready.config.epochs is not None
-        return _other_rate(self.ready, self.ready.config.epochs + 1, _steps(self.checkpoint)) is None
+        return _other_rate(self.ready, self.ready.length.epochs + 1, _steps(self.checkpoint)) is None
 
 
 def resume(path: str | os.PathLike[str] | RunFolder, **changes: Any) -> ResumedRun:
@@ -91,10 +90,8 @@ def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
     images = folder.read_images(checkpoint.config)
     ready = _prepared(dataclasses.replace(config, **changes), config.device, images)
     _check_description(ready, checkpoint)
-    assert ready.config.epochs is not None
-    assert config.epochs is not None
-    if ready.config.epochs != config.epochs:
-        _check_epochs(ready.config.epochs, config, ready, checkpoint)
+    if ready.length.epochs != config.epochs:
+        _check_epochs(ready.length.epochs, config, ready, checkpoint)
     return ResumedRun(ready, folder, checkpoint, tuple(_notes(ready, config, checkpoint)))
 
 

@@ -4,7 +4,6 @@ As a program, `python -m gpucnn.runs.verification RUN STEP` goes on with a run u
 process that knows nothing of the first.
 """
 
-import argparse
 import dataclasses
 import hashlib
 import json
@@ -67,8 +66,8 @@ def verify_resume(config: RunConfig, steps: int) -> Verification:
     """Train 2 * `steps` steps of the run that `config` asks for, and compare.
 
     One run makes them in one go; another makes `steps`, is saved, and resumed in a new process. Both are kept in a temporary
-    folder, with checkpoints at these steps, whatever `config` says of them. Raises ArgumentError if the run has fewer steps, or ends early, RunError if the new process fails, and what
-    `prepare` does.
+    folder, with checkpoints at these steps, whatever `config` says of them. Raises ArgumentError if the run has fewer steps,
+    or ends early, RunError if the new process fails, and what `prepare` does.
     """
     as_count(steps, "steps")
     ready = prepare(dataclasses.replace(config, checkpoint_every=steps, keep=1))
@@ -130,20 +129,16 @@ def go_on_in_new_process(run: Path, step: int) -> None:
 
 def main() -> None:
     """Go on with a run in this process."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__name__}")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("step", type=int)
-    options = parser.parse_args()
-    resumed = resume(options.run)
+    run, step = sys.argv[1:]
+    resumed = resume(run)
     ready = resumed.ready
-    _train_until(resumed.trainer([*ready.callbacks(resumed.folder), StopAt(options.step)]), ready)
+    _train_until(resumed.trainer([*ready.callbacks(resumed.folder), StopAt(int(step))]), ready)
 
 
 def _train_until(trainer: Trainer, ready: PreparedRun) -> None:
     """Train until a StopAt, or until the run has finished."""
-    assert ready.config.epochs is not None
     with suppress(StopAt.Reached):
-        trainer.fit(ready.config.epochs - trainer.epoch)
+        trainer.fit(ready.length.epochs - trainer.epoch)
 
 
 def _parts(folder: RunFolder, checkpoint: Checkpoint) -> list[Part]:

@@ -7,16 +7,6 @@ from typing import Any
 
 from gpucnn.errors import ArgumentError
 
-HOOKS = (
-    "on_train_begin",
-    "on_epoch_begin",
-    "on_batch_end",
-    "on_epoch_end",
-    "on_savepoint",
-    "on_failure",
-    "on_train_end",
-)
-
 
 class Callback:
     """Subclass it and write the hooks you need; each gets the `Trainer`, whose attributes tell where training stands.
@@ -60,6 +50,9 @@ class Callback:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave. StateError if it is something else."""
+
+
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
 def check_callback(callback: Callback) -> None:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ LISTED = 20
 """Confusions, and classes, that are listed where there are too many for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClassScores:
+class ClassScores(NamedTuple):
     """How well the classes are told apart; each is an array (classes,) of float64.
 
     A ratio of nothing is 0: the precision of a class that was never answered, the recall of one without images.
@@ -33,8 +32,7 @@ class ClassScores:
     """The harmonic mean of both; 0 where both are 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class MacroScores:
+class MacroScores(NamedTuple):
     """Means of `ClassScores` over the classes that occur, as label or answer; NaN if no class does."""
 
     precision: float
@@ -87,8 +85,6 @@ class ConfusionMatrix:
     def counts(self) -> np.ndarray:
         """int64 (classes, classes): in row i and column j the images with label i that were answered with j."""
         size = len(self.class_names)
-        if size > MOST_CLASSES:
-            raise ArgumentError(f"ConfusionMatrix: at most {MOST_CLASSES:,} classes have a matrix, got {size:,}")
         while self._waiting:
             answers, labels = (to_host(array).astype(np.int64) for array in self._waiting[0])
             for what, values in (("answer", answers), ("label", labels)):
@@ -123,12 +119,7 @@ class ConfusionMatrix:
         """The means over the classes, every class for as much as any other, whatever its support."""
         counts, scores = self.counts, self.scores()
         there = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
-        if not there.any():
-            return MacroScores(float("nan"), float("nan"), float("nan"))
-        precision, recall, f1 = (
-            float(values[there].mean()) for values in (scores.precision, scores.recall, scores.f1)
-        )  # fmt: skip
-        return MacroScores(precision, recall, f1)
+        return MacroScores(*(float(values[there].mean()) if there.any() else float("nan") for values in scores))
 
     def class_lines(self, all_classes: bool = False) -> list[str]:
         """A table with a line a class, and the macro averages.

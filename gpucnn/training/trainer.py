@@ -104,7 +104,7 @@ class Trainer:
         self.error: Exception | None = None
         self.failed_step: FailedStep | None = None
         self.gradient_mean = GradientMean(optimizer.parameters.values())
-        self._guard = FiniteGuard(self._between_steps, self._repeat)
+        self._guard = FiniteGuard(self.state, self._repeat)
         self._looked_at_state = False
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
@@ -224,7 +224,12 @@ class Trainer:
         And TrainingError, as `fit` does, if a step before was not finite: no state has gone through one.
         """
         self._guard.look()
-        return self._between_steps()
+        if self.gradient_mean.images:
+            raise StateError(
+                f"batch {self.batch} of epoch {self.epoch + 1} is not the last of the {self.accumulate} that make one step of "
+                f"the optimizer; save the state in the hook on_savepoint"
+            )
+        return self.snapshot()
 
     def snapshot(self) -> SavedState:
         """What `state` gives, at any moment: without the gradients that accumulate between the batches of one step."""
@@ -250,14 +255,6 @@ class Trainer:
         there = self._state().restored(arrays, values)
         self.epoch, self.batch, self.step = there.epoch, there.batch, there.step
         self.stop_reason, self.history = there.stop_reason, there.history
-
-    def _between_steps(self) -> SavedState:
-        if self.gradient_mean.images:
-            raise StateError(
-                f"batch {self.batch} of epoch {self.epoch + 1} is not the last of the {self.accumulate} that make one step of "
-                f"the optimizer; save the state in the hook on_savepoint"
-            )
-        return self.snapshot()
 
     def _repeat(self, kept: SavedState) -> None:
         """Make the steps since a state once more, which raises TrainingError at the one that is not finite.

@@ -93,12 +93,9 @@ class TrainerState(NamedTuple):
             _restore_callback(callback, state)
         restore_layers(self.model, values["layers"])
         self.optimizer.lr, self.optimizer.weight_decay = values["lr"], values["weight_decay"]
+        history = [dict(row) for row in values["history"]]
         return self._replace(
-            epoch=values["epoch"],
-            batch=values["batch"],
-            step=values["step"],
-            stop_reason=values["stop_reason"],
-            history=[dict(row) for row in values["history"]],
+            **{name: values[name] for name in ("epoch", "batch", "step", "stop_reason")}, history=history
         )
 
 

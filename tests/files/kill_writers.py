@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn.errors import RunError
+from gpucnn.files.atomic_file import remove_parts
 from gpucnn.files.checkpoint_file import Checkpoint, CheckpointFolder
 
 SIZE = 100_000
@@ -39,7 +40,7 @@ def kill_one(path: Path, step: int, wait: float) -> tuple[int, bool]:
     """Let a process go on from `step` and kill it: the last step there is now, and whether it was writing just then."""
     told_to, told = os.pipe()
     folder = CheckpointFolder(path)
-    folder.clean()
+    remove_parts(folder.path)
     folder.go_on(step)
     process = os.fork()
     if process == 0:
@@ -68,7 +69,7 @@ def main() -> None:
         except RunError as error:
             sys.exit(f"after step {step}: {error}")
         while_writing += writing
-    CheckpointFolder(path).clean()
+    remove_parts(path)
     print(
         f"{kills} kills, {while_writing} of them while a checkpoint was written; {len(list(path.iterdir()))} files; step {step}"
     )

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from gpucnn import layers
 from gpucnn.errors import ArgumentError, RunError
+from gpucnn.files.atomic_file import remove_parts
 from gpucnn.files.checkpoint_file import CheckpointFolder
 from gpucnn.files.model_file import save_model
 from gpucnn.training import load_checkpoint, save_checkpoint
@@ -219,7 +220,7 @@ def test_other_files_are_left_alone_and_parts_are_removed(tmp_path: Path) -> Non
     for name in ("notes.txt", "step-1.safetensors", ".hidden", ".step-000000001.safetensors.77.part"):
         (tmp_path / name).write_text("x")
     folder = CheckpointFolder(tmp_path)
-    folder.clean()
+    remove_parts(folder.path)
     save(folder, 3)
     assert {path.name for path in tmp_path.iterdir()} == {
         "notes.txt", "step-1.safetensors", ".hidden", "step-000000003.safetensors",
