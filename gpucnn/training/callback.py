@@ -65,7 +65,7 @@ def check_callback(callback: Callback) -> None:
             continue
         if name not in HOOKS:
             nearest = difflib.get_close_matches(name, HOOKS, 1, cutoff=0)[0]
-            raise ArgumentError(f"{kind}.{name} is no hook and would never run; did you mean {nearest}?")
+            raise ArgumentError(f"{kind}.{name} is an unknown hook and would never run; did you mean {nearest}?")
         parameters = inspect.signature(getattr(callback, name)).parameters
         if len(parameters) != 1:
             raise ArgumentError(f"{kind}.{name} must take (self, trainer), it takes (self, {', '.join(parameters)})")

@@ -412,7 +412,7 @@ def test_callbacks_are_checked() -> None:
             pass
 
     with pytest.raises(
-        ArgumentError, match=r"Misspelt.on_epoch_finish is no hook and would never run; did you mean on_ep"
+        ArgumentError, match=r"Misspelt.on_epoch_finish is an unknown hook and would never run; did you mean on_ep"
     ):
         small_trainer(Misspelt())
     with pytest.raises(ArgumentError, match=r"Wrong.on_epoch_end must take \(self, trainer\)"):
