@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on, in one file that is whole, and known to be."""
+"""Checkpoints: all that a run needs to go on, in one file with a checksum."""
 
 import hashlib
 import json
@@ -50,7 +50,7 @@ def save_checkpoint(
         "config": config,
         "versions": versions(),
     }
-    text = json.dumps(content)  # in their order, which the metrics of a resumed run shall have, too
+    text = json.dumps(content)  # in their order, which the metrics of a resumed run keep
     try:
         write_tensors(path, arrays, _KEY, f"{_checksum(arrays, text)} {text}")
     except OSError as error:

@@ -26,7 +26,7 @@ def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], key: str, text: 
 def read_tensors(path: Path, key: str, kind: str) -> tuple[dict[str, np.ndarray], str]:
     """(arrays, text) from a file that `write_tensors` wrote.
 
-    Raises FileNotFoundError, and RunError, which names the file and its `kind`, if it is no such file.
+    Raises FileNotFoundError, and RunError, which names the file and the expected `kind`, if it is another kind of file.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -30,42 +30,32 @@ class RunLength(NamedTuple):
         return self.epochs * self.steps_per_epoch
 
 
-def _constant(peak: float) -> optim.Schedule:
-    return optim.constant(peak)
+def _step_decay(lr: float, length: RunLength, every: int, factor: float = 0.1) -> optim.Schedule:
+    return optim.step_decay(lr, every * length.steps_per_epoch, factor)
 
 
-def _step_decay(peak: float, length: RunLength, every: int, factor: float = 0.1) -> optim.Schedule:
-    return optim.step_decay(peak, every * length.steps_per_epoch, factor)
+def _multi_step(lr: float, length: RunLength, milestones: tuple[int, ...], factor: float = 0.1) -> optim.Schedule:
+    return optim.multi_step(lr, [epoch * length.steps_per_epoch for epoch in milestones], factor)
 
 
-def _multi_step(peak: float, length: RunLength, milestones: tuple[int, ...], factor: float = 0.1) -> optim.Schedule:
-    return optim.multi_step(peak, [epoch * length.steps_per_epoch for epoch in milestones], factor)
+def _exponential(lr: float, length: RunLength, factor: float) -> optim.Schedule:
+    return optim.exponential(lr, as_number(factor, "factor", below=1) ** (1 / length.steps_per_epoch))
 
 
-def _exponential(peak: float, length: RunLength, factor: float) -> optim.Schedule:
-    return optim.exponential(peak, as_number(factor, "factor", below=1) ** (1 / length.steps_per_epoch))
+def _cosine(lr: float, length: RunLength, end: float = 0.0) -> optim.Schedule:
+    return optim.cosine(lr, length.steps, end)
 
 
-def _cosine(peak: float, length: RunLength, end: float = 0.0) -> optim.Schedule:
-    return optim.cosine(peak, length.steps, end)
+def _cosine_restarts(lr: float, length: RunLength, period: int, growth: int = 1, end: float = 0.0) -> optim.Schedule:
+    return optim.cosine_restarts(lr, period * length.steps_per_epoch, growth, end)
 
 
-def _cosine_restarts(peak: float, length: RunLength, period: int, growth: int = 1, end: float = 0.0) -> optim.Schedule:
-    return optim.cosine_restarts(peak, period * length.steps_per_epoch, growth, end)
+def _one_cycle(lr: float, length: RunLength, warmup: float = 0.3) -> optim.Schedule:
+    return optim.one_cycle(lr, length.steps, warmup)
 
 
-def _one_cycle(peak: float, length: RunLength, warmup: float = 0.3) -> optim.Schedule:
-    return optim.one_cycle(peak, length.steps, warmup)
-
-
-def _polynomial(peak: float, length: RunLength, power: float = 1.0, end: float = 0.0) -> optim.Schedule:
-    return optim.polynomial(peak, length.steps, power, end)
-
-
-def _plateau(
-    peak: float, factor: float = 0.1, patience: int = 10, threshold: float = 1e-4, cooldown: int = 0, least: float = 0.0
-) -> optim.Schedule:
-    return optim.ReduceOnPlateau(peak, factor, patience, threshold, cooldown, least)
+def _polynomial(lr: float, length: RunLength, power: float = 1.0, end: float = 0.0) -> optim.Schedule:
+    return optim.polynomial(lr, length.steps, power, end)
 
 
 OPTIMIZERS: Choices[optim.Optimizer] = Choices(
@@ -88,7 +78,7 @@ OPTIMIZERS: Choices[optim.Optimizer] = Choices(
 
 SCHEDULES: Choices[optim.Schedule] = Choices(
     {
-        "constant": _constant,
+        "constant": optim.constant,
         "step_decay": _step_decay,
         "multi_step": _multi_step,
         "exponential": _exponential,
@@ -96,9 +86,9 @@ SCHEDULES: Choices[optim.Schedule] = Choices(
         "cosine_restarts": _cosine_restarts,
         "one_cycle": _one_cycle,
         "polynomial": _polynomial,
-        "plateau": _plateau,
+        "plateau": optim.ReduceOnPlateau,
     },
-    trial={"peak": 1e300, "length": RunLength(epochs=1, steps_per_epoch=1)},
+    trial={"lr": 1e300, "length": RunLength(epochs=1, steps_per_epoch=1)},
 )
 """Made of the run's learning rate and its length."""
 
@@ -123,12 +113,12 @@ LOGS: dict[str, Callable[[RunFolder], Callback]] = {
 """Made of the folder of the run."""
 
 
-def make_schedule(written: str, warmup: float, peak: float, length: RunLength) -> optim.Schedule:
+def make_schedule(written: str, warmup: float, lr: float, length: RunLength) -> optim.Schedule:
     """The schedule that is `written`, with a rise over `warmup` epochs before it, if that is above 0.
 
     Raises ArgumentError for what cannot be.
     """
-    schedule = SCHEDULES.make(written, peak=peak, length=length)
+    schedule = SCHEDULES.make(written, lr=lr, length=length)
     if not warmup:
         return schedule
     if isinstance(schedule, optim.ReduceOnPlateau):

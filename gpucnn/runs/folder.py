@@ -43,8 +43,8 @@ LONGEST = 300
 class RunFolder:
     """One run's files under `path`.
 
-    An earlier run there stays until the first model or checkpoint of a new one is written, and so is only replaced by
-    something better than nothing; `go_on` makes the earlier run the one that is added to.
+    An earlier run there stays until the first model or checkpoint of a new one is written; `go_on` adds to the earlier run
+    instead.
 
     Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. They share one RunFolder, which makes
     the folder ready once for all of them. `images` are the files that the run which is written learns from, which its
@@ -105,7 +105,7 @@ class RunFolder:
 
     @contextmanager
     def writing(self, step: int, history: Sequence[Mapping[str, float]], config: dict[str, Any]) -> Iterator[None]:
-        """Inside, the folder is locked. The first of several that are inside at a time has `go_on` called, if `step` is above 0."""
+        """Inside, the folder is locked. The first of several writers at one time also calls `go_on`, if `step` is above 0."""
         with self.lock:
             if step and not self._writers:
                 self.go_on(step, history, config)

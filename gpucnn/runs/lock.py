@@ -57,10 +57,11 @@ class Owner(NamedTuple):
 
 
 class RunLock:
-    """The lock of the run in `folder`, which is made if it is not there. As a context manager it is had inside.
+    """The lock of the run in `folder`, which is made if it is not there; also a context manager.
 
-    Who has it can acquire it again, and has to release it as often. It is one object's: another one, of the same process,
-    too, is refused. Raises RunError, which names the process that has it and what to do, or the reason why there can be none.
+    Its owner can acquire it again, and must release it once for each time. The owner is one object: another one is refused,
+    also in the same process. Raises RunError, which names the process that has it and what to do, or why the lock cannot be
+    made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,7 +95,7 @@ class RunLock:
         raise FileNotFoundError(errno.ENOENT, "the folder goes again and again")
 
     def release(self) -> None:
-        """Give it back. Nothing happens where it is not had."""
+        """Give it back; nothing happens if this object does not have it."""
         self._times = max(self._times - 1, 0)
         if self._times or self._own is None:
             return

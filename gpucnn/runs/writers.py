@@ -20,7 +20,7 @@ NOTHING_SAVED = "no checkpoint was saved"
 
 
 class _Writer(Callback):
-    """What writes to a run's folder, which it makes ready, and locks while training runs."""
+    """A callback that writes to a run's folder: makes it ready, and locks it while training runs."""
 
     def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
         self.folder, self.config = folder, config

@@ -11,10 +11,10 @@ from gpucnn.errors import ArgumentError
 class Callback:
     """Subclass it and write the hooks you need; each gets the `Trainer`, whose attributes tell where training stands.
 
-    What a hook changes is not repeated when steps are, to find one that was not finite, see `FiniteGuard`.
+    When steps are repeated to find one that was not finite, see `FiniteGuard`, what hooks have changed is not repeated.
 
     `trainer.stop(reason)` ends training after the running epoch; an error that a hook raises ends it at once. What a
-    callback has learned on the way, and shall know again when a run is resumed, goes through `state_dict`.
+    callback must still know in a resumed run goes through `state_dict`.
     """
 
     def on_train_begin(self, trainer: Any) -> None:
@@ -45,7 +45,7 @@ class Callback:
         """At the end, also when training was stopped by an error or by Ctrl-C."""
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON values that `load_state_dict` needs to go on alike. None by default."""
+        """JSON values, from which `load_state_dict` goes on alike. Empty by default."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

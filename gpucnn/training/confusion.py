@@ -21,7 +21,7 @@ LISTED = 20
 class ClassScores(NamedTuple):
     """How well the classes are told apart; each is an array (classes,) of float64.
 
-    A ratio of nothing is 0: the precision of a class that was never answered, the recall of one without images.
+    0 / 0 is 0: the precision of a class that was never answered, the recall of a class without images.
     """
 
     precision: np.ndarray
@@ -116,7 +116,7 @@ class ConfusionMatrix:
         return ClassScores(_ratio(right, answered), _ratio(right, support), _ratio(2 * right, answered + support))
 
     def macro(self) -> MacroScores:
-        """The means over the classes, every class for as much as any other, whatever its support."""
+        """The means over the classes; each counts the same, whatever its support."""
         counts, scores = self.counts, self.scores()
         there = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
         return MacroScores(*(float(values[there].mean()) if there.any() else float("nan") for values in scores))

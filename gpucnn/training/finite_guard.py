@@ -1,4 +1,4 @@
-"""No loss, and no gradient, that is not finite goes into the weights unseen."""
+"""A loss or a gradient that is not finite never reaches the weights unnoticed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from gpucnn.optim import Optimizer
 from gpucnn.training.trainer_state import SavedState
 
 SHARE = 0.01
-"""Of the time on a GPU, what keeping states may take."""
+"""The share of the time on a GPU that keeping states may take."""
 
 
 class FailedStep(NamedTuple):

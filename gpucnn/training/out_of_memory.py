@@ -13,7 +13,7 @@ Attempt: TypeAlias = Callable[[Array, Array], Tensor]
 
 
 def with_retry(attempt: Attempt, images: Array, labels: Array, device: Device) -> Tensor:
-    """`attempt(images, labels)`; on a GPU without enough memory once more, after all that is unused was given back.
+    """`attempt(images, labels)`; where a GPU's memory does not suffice, once more after freeing all that is unused.
 
     Raises OutOfMemoryError if that fails too: it names the layer, the bytes that it asked for, those that are free, and a
     batch size that fits, found by trying.

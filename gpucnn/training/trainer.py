@@ -110,7 +110,7 @@ class Trainer:
     def fit(self, epochs: int) -> list[dict[str, float]]:
         """Train for `epochs` epochs, of which a restored trainer may have begun the first, and return the history.
 
-        All layers train but those that are frozen, see `Layer.requires_grad_`.
+        All layers train except frozen ones, see `Layer.requires_grad_`.
 
         Raises ArgumentError unless `epochs` is an int >= 1, before the first step if the model does not take a last batch of
         one image, see `check_last_batch`, and if part of it was put into evaluation mode. TrainingError at a step whose loss,

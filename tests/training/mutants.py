@@ -178,4 +178,6 @@ MUTANTS = [
     Mutant("runs/lock.py", "if not found.has_ended():", "if False:"),
     Mutant("runs/lock.py", "return start is None or", "return start is not None and"),
     Mutant("runs/lock.py", "own.pid == os.getpid() and", ""),
+    Mutant("runs/folder.py", "        if self._is_ready:\n            return\n", ""),
+    Mutant("runs/folder.py", "if step and not self._writers:", "if step:"),
 ]  # fmt: skip
