@@ -46,7 +46,7 @@ def _tile_of_six(folder: Path) -> None:
 def _without_avx512(folder: Path) -> None:
     _needs_compiled_loops()
     script = (
-        "from gpucnn.benchmark import machine; from gpucnn.kernels import jit; "
+        "from gpucnn.benchmark import machine; from gpucnn.kernels.compiler import processor; "
         "machine.without_avx512(); print(processor.processor().lanes)"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
