@@ -27,10 +27,10 @@ class Loop(NamedTuple):
     stack_stores: list[str]
 
 
-def machine_named(processor: str) -> Any:
+def machine_named(name: str) -> Any:
     """One of PROCESSORS, as kernels are written for it."""
-    triple, features, lanes = PROCESSORS[processor]
-    return processor.Processor(triple, processor, features, lanes)
+    triple, features, lanes = PROCESSORS[name]
+    return processor.Processor(triple, name, features, lanes)
 
 
 def target(machine: Any) -> Any:
