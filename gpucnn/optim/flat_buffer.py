@@ -1,22 +1,13 @@
 """Parameters in one flat array, so that an update is one loop, or one launch, for all of them."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, overwrite, to_device
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Rates
-
-
-class Run(NamedTuple):
-    """Neighbours in a flat buffer that are updated together: those from `start` to below `stop`."""
-
-    start: int
-    stop: int
-    steps: int
-    """How many updates each of them has seen, this one included."""
 
 
 class FlatBuffer:
@@ -34,7 +25,7 @@ class FlatBuffer:
         self.names, self.parameters = list(parameters), list(parameters.values())
         self.device, self.dtype, self.rates, self.initial = device, dtype, rates, initial
         self.steps = [0] * len(self.parameters)
-        """How many updates each parameter has seen."""
+        """How many steps each parameter has taken."""
         sizes = [parameter.size for parameter in self.parameters]
         self.offsets = [sum(sizes[:position]) for position in range(len(sizes) + 1)]
         with current(device):
@@ -80,29 +71,21 @@ class FlatBuffer:
                     gradient_home[...] = to_device(parameter.grad, self.device)
                     parameter.grad = gradient_home
 
-    def finite(self) -> Array:
-        """Whether all gradients are, a bool array () on the device. A parameter without one does not count."""
-        filled = [parameter.grad is not None for parameter in self.parameters]
-        with current(self.device):
-            if all(filled):
-                return self.device.xp.isfinite(self.gradient).all()
-            found = self.device.xp.ones((), bool)
-            for position, there in enumerate(filled):
-                if there:
-                    found = found & self.device.xp.isfinite(self.part(self.gradient, position)).all()
-            return found
-
-    def runs(self) -> Iterator[Run]:
-        """Count a step for every parameter that has a gradient; the runs of neighbours that have seen equally many."""
-        start = stop = steps = 0
+    def runs(self) -> Iterator[tuple[slice, int]]:
+        """Count a step for every parameter that has a gradient. Where neighbours lie that have taken equally many, and how many."""
         for position, parameter in enumerate(self.parameters):
-            if parameter.grad is None:
-                continue
-            self.steps[position] += 1
-            if self.offsets[position] != stop or self.steps[position] != steps:
-                if stop > start:
-                    yield Run(start, stop, steps)
-                start, steps = self.offsets[position], self.steps[position]
-            stop = self.offsets[position + 1]
-        if stop > start:
-            yield Run(start, stop, steps)
+            self.steps[position] += parameter.grad is not None
+        return self._runs(self.steps)
+
+    def gradients(self) -> list[Array]:
+        """All gradients that there are, in as few flat arrays as can be."""
+        return [self.gradient[run] for run, _ in self._runs([0] * len(self.parameters))]
+
+    def _runs(self, keys: Sequence[int]) -> Iterator[tuple[slice, int]]:
+        """Where neighbours lie that have gradients and equal keys, and the key."""
+        present = [None if parameter.grad is None else key for parameter, key in zip(self.parameters, keys, strict=True)]
+        start = stop = 0
+        for key, group in itertools.groupby(present):
+            start, stop = stop, stop + len(list(group))
+            if key is not None and self.offsets[start] < self.offsets[stop]:
+                yield slice(self.offsets[start], self.offsets[stop]), key

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
+from gpucnn.backend import Array, Device, current, device_of, to_device, to_host, xp_of
 from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.layers import Parameter
+from gpucnn.optim.clip import limit_norm
 from gpucnn.optim.flat_buffer import FlatBuffer
 from gpucnn.optim.group import Group, Rates, as_list, as_parameters
+from gpucnn.optim.joined import joined
 from gpucnn.optim.state import as_floats, as_steps
 
 
@@ -83,12 +85,23 @@ class Optimizer:
             for name in self.remembers:
                 buffer.remember(name)
 
+    def clip_norm(self, most: float) -> Array:
+        """Scale all gradients so that their norm is `most` at most, as `clip_gradient_norm` does, and wait for nothing.
+
+        Returns the norm before: an array () in float64 on the first gradient's device.
+        """
+        return limit_norm(self._gradients(), as_number(most, "most"))
+
     def gradients_are_finite(self) -> Array:
-        """Whether no gradient has a NaN or an infinity: a bool array () on the first parameter's device, not waited for."""
-        found = [buffer.finite() for buffer in self._gathered()]
-        device = device_of(found[0])
+        """Whether no gradient has a NaN or an infinity: a bool array () on the first parameter's device, not waited for.
+
+        A parameter without a gradient does not count.
+        """
+        found = [_is_finite(gradient) for (gradient,) in joined(self._gradients())]
+        device = self._buffers[0].device
         with current(device):
-            return functools.reduce(operator.and_, (to_device(one, device) for one in found))
+            finite = [to_device(one, device) for one in found]
+            return functools.reduce(operator.and_, finite) if finite else device.xp.ones((), bool)
 
     def step(self) -> None:
         """Change every parameter that has a gradient, in place."""
@@ -97,10 +110,10 @@ class Optimizer:
             lr = self.lr * buffer.rates.lr_factor
             weight_decay = self.weight_decay if buffer.rates.weight_decay is None else buffer.rates.weight_decay
             with current(buffer.device):
-                for start, stop, steps in buffer.runs():
-                    memory = {name: buffer.remember(name)[start:stop] for name in self.remembers}
+                for run, steps in buffer.runs():
+                    memory = {name: buffer.remember(name)[run] for name in self.remembers}
                     settings = buffer.hand_over(self.settings(steps, lr, weight_decay))
-                    self.update(buffer.data[start:stop], buffer.gradient[start:stop], memory, settings)
+                    self.update(buffer.data[run], buffer.gradient[run], memory, settings)
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
         """The numbers that `update` works with at a parameter's step number `steps`, counted from 1.
@@ -171,6 +184,9 @@ class Optimizer:
         if carried:
             self.load_state_dict(carried)
 
+    def _gradients(self) -> list[Array]:
+        return [gradient for buffer in self._gathered() for gradient in buffer.gradients()]
+
     def _gathered(self) -> list[FlatBuffer]:
         """The buffers, with all parameters in them, and what is remembered, also after a model has moved."""
         homes = {path: (buffer.device, buffer.dtype) for buffer in self._buffers for path in buffer.names}
@@ -186,3 +202,8 @@ class Optimizer:
         for buffer in self._buffers:
             buffer.gather()
         return self._buffers
+
+
+def _is_finite(array: Array) -> Array:
+    with current(device_of(array)):
+        return xp_of(array).isfinite(array).all()

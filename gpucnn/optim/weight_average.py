@@ -1,15 +1,16 @@
 """Exponential moving average of a model's weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, current, to_device, to_host
+from gpucnn.backend import Array, current, device_of, to_device, to_host
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer, Parameter
+from gpucnn.optim.joined import copied, joined
 from gpucnn.optim.state import as_floats, as_integers, as_steps
 from gpucnn.text import value_text
 
@@ -41,9 +42,10 @@ class WeightAverage:
             raise ArgumentError(f"WeightAverage: expected a model, got {value_text(model)}")
         self.decay = as_number(decay, "decay", below=1)
         self.updates = 0
-        """How many there have been."""
+        """How many updates there have been."""
         self._parameters, self._buffers = dict(model.named_parameters()), dict(model.named_buffers())
-        self._averages = {path: _copy(member) for path, member in self._members.items()}
+        self._averages = dict(zip(self._members, copied(self._weights()), strict=True))
+        self._followed: list[Array] = []
         self._applied = False
 
     def update(self) -> None:
@@ -51,15 +53,14 @@ class WeightAverage:
         if self._applied:
             raise TrainingError("WeightAverage.update was called inside applied(); update after a training step")
         fresh = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for path, member in self._members.items():
-            average = self._averages[path] = self._at_home(path)
-            with current(member.device):
-                if path in self._buffers:
-                    average[...] = member.data
-                else:
-                    difference = member.data - average
-                    difference *= fresh
-                    average += difference
+        averages, weights = self._laid_out()
+        for average, weight in joined(averages, weights):
+            with current(device_of(average)):
+                difference = weight - average
+                difference *= fresh
+                average += difference
+        latest = copied(buffer.data for buffer in self._buffers.values())
+        self._averages.update(zip(self._buffers, latest, strict=True))
         self.updates += 1
 
     @contextmanager
@@ -71,15 +72,13 @@ class WeightAverage:
         """
         if self._applied:
             raise TrainingError("WeightAverage.applied was called inside applied(); the averages are in place already")
-        own = {path: _copy(member) for path, member in self._members.items()}
+        own = copied(self._weights())
         self._applied = True
         try:
-            for path, member in self._members.items():
-                member.assign(self._at_home(path))
+            _overwrite(self._weights(), self._averages.values())
             yield
         finally:
-            for path, member in self._members.items():
-                member.assign(own[path])
+            _overwrite(self._weights(), own)
             self._applied = False
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -103,7 +102,7 @@ class WeightAverage:
             path: (as_floats if member.dtype.kind == "f" else as_integers)(path, state[path], member.shape)
             for path, member in self._members.items()
         }
-        self.updates = updates
+        self.updates, self._followed = updates, []
         for path, member in self._members.items():
             self._averages[path] = to_device(np.array(loaded[path], member.dtype, order="C"), member.device)
 
@@ -111,13 +110,23 @@ class WeightAverage:
     def _members(self) -> dict[str, Parameter]:
         return {**self._parameters, **self._buffers}
 
-    def _at_home(self, path: str) -> Array:
-        """The average, on the device and in the dtype that the model has now."""
-        member = self._members[path]
-        with current(member.device):
-            return to_device(self._averages[path], member.device).astype(member.dtype, copy=False)
+    def _weights(self) -> list[Array]:
+        return [member.data for member in self._members.values()]
+
+    def _laid_out(self) -> tuple[list[Array], list[Array]]:
+        """The averages of the parameters, which lie as these do, on their device and in their dtype, and the parameters."""
+        averages = [self._averages[path] for path in self._parameters]
+        weights = [parameter.data for parameter in self._parameters.values()]
+        if list(map(id, weights)) != list(map(id, self._followed)):
+            old, averages, self._followed = averages, copied(weights), weights
+            _overwrite(averages, old)
+            self._averages.update(zip(self._parameters, averages, strict=True))
+        return averages, weights
 
 
-def _copy(member: Parameter) -> Array:
-    with current(member.device):
-        return member.data.copy()
+def _overwrite(arrays: list[Array], values: Iterable[Array]) -> None:
+    """Put `values`, in any dtype and on any device, into arrays of their shapes."""
+    moved = [to_device(value, device_of(array)) for array, value in zip(arrays, values, strict=True)]
+    for array, value in joined(arrays, moved):
+        with current(device_of(array)):
+            array[...] = value

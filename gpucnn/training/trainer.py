@@ -22,7 +22,6 @@ from gpucnn.optim import (
     ReduceOnPlateau,
     Schedule,
     WeightAverage,
-    clip_gradient_norm,
     clip_gradient_value,
 )
 from gpucnn.text import value_text
@@ -311,7 +310,7 @@ class Trainer:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.step)
         if self.clip_norm is not None:
-            clip_gradient_norm(self.optimizer.parameters.values(), self.clip_norm)
+            self.optimizer.clip_norm(self.clip_norm)
         if self.clip_value is not None:
             clip_gradient_value(self.optimizer.parameters.values(), self.clip_value)
         self.optimizer.step()
