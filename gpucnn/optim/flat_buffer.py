@@ -1,7 +1,7 @@
 """Parameters in one flat array, so that an update is one loop, or one launch, for all of them."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -28,8 +28,7 @@ class FlatBuffer:
         """How many steps each parameter has taken."""
         sizes = [parameter.size for parameter in self.parameters]
         self.offsets = [sum(sizes[:position]) for position in range(len(sizes) + 1)]
-        with current(device):
-            self.data, self.gradient = device.xp.empty(sum(sizes), dtype), device.xp.zeros(sum(sizes), dtype)
+        self.data, self.gradient = self.full(0), self.full(0)
         self.memory: dict[str, Array] = {}
         self._settings: Array | None = None
         self._settings_on_host = np.empty(0)
@@ -44,9 +43,13 @@ class FlatBuffer:
     def remember(self, name: str) -> Array:
         """The flat array that is remembered under `name`; full of `initial` at first."""
         if name not in self.memory:
-            with current(self.device):
-                self.memory[name] = self.device.xp.full(self.data.size, self.initial, self.dtype)
+            self.memory[name] = self.full(self.initial)
         return self.memory[name]
+
+    def full(self, value: float) -> Array:
+        """A new flat array of the parameters' order, full of `value`."""
+        with current(self.device):
+            return self.device.xp.full(self.offsets[-1], value, self.dtype)
 
     def hand_over(self, settings: Sequence[float]) -> Array:
         """`settings` as an array on the parameters' device, in their dtype; always the same array on a GPU.
@@ -77,9 +80,15 @@ class FlatBuffer:
             self.steps[position] += parameter.grad is not None
         return self._runs(self.steps)
 
-    def gradients(self) -> list[Array]:
-        """All gradients that there are, in as few flat arrays as can be."""
-        return [self.gradient[run] for run, _ in self._runs([0] * len(self.parameters))]
+    def filled(self) -> list[slice]:
+        """Where neighbours lie that have gradients."""
+        return [run for run, _ in self._runs([0] * len(self.parameters))]
+
+    def fill(self, parameters: Container[Parameter]) -> None:
+        """Make what stands in `gradient` the gradient of those of `parameters` that live here."""
+        for parameter, home in zip(self.parameters, self._gradient_homes, strict=True):
+            if parameter in parameters:
+                parameter.grad = home
 
     def _runs(self, keys: Sequence[int]) -> Iterator[tuple[slice, int]]:
         """Where neighbours lie that have gradients and equal keys, and the key."""

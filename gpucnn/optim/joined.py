@@ -1,23 +1,22 @@
 """Arrays that lie side by side in memory, worked on as one."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from gpucnn.backend import Array, current, device_of
 
 TILE = 1 << 16
-"""Elements of a row on a CPU at most, so that three arrays of float32 fit its cache."""
+"""Elements of a flat array that a CPU works on at one time, so that a few such tiles fit its cache."""
 
 
 def joined(*columns: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
-    """Columns of arrays, with fewer rows: what lies side by side in all columns is taken together, as flat arrays.
+    """Columns of arrays in fewer rows: what lies side by side in all columns is taken together, as flat arrays.
 
-    A row's arrays are of one shape. What is done in place to every element of the result is done to the arrays given, on a
+    A row's arrays are of one shape. What is done in place to every element of the result is done to the arrays given: on a
     GPU in one launch for all the parameters that an optimizer keeps in one flat buffer, on a CPU in one loop over tiles of
-    it. An array without a neighbour stays as it is, unless it is flat. Which rows there are, and their order, depends on
-    the order of the arrays and on how they lie in flat arrays, not on where in memory those are.
+    it. An array without a neighbour stays as it is. The order depends on that of the arrays and on how they lie in flat
+    arrays, not on where in memory those are.
     """
     for _, arrays in _rows([list(column) for column in columns]):
         if isinstance(arrays[0], np.ndarray) and arrays[0].ndim == 1:
@@ -39,55 +38,36 @@ def copied(arrays: Iterable[Array]) -> list[Array]:
     return copies
 
 
-class _Place(NamedTuple):
-    """Where an array lies: in the flat array at the address `block`, from its element `start` to below `stop`."""
-
-    block: int
-    start: int
-    stop: int
-
-
 def _rows(columns: list[list[Array]]) -> Iterator[tuple[list[int], tuple[Array, ...]]]:
-    """What lies side by side in all columns: the numbers of the rows given, and what they are together."""
-    places = [_places(column) for column in columns]
+    """What lies side by side in all columns: the numbers of the rows given, and the arrays that they are together."""
+    places = [[_place(array) for array in column] for column in columns]
     seen: dict[int, int] = {}
+    order = [(seen.setdefault(block, row), start, stop, row) for row, (block, start, stop) in enumerate(places[0])]
     groups: list[list[int]] = []
-
-    def order(row: int) -> tuple[int, ...]:
-        place = places[0][row]
-        return (row,) if place is None else (seen.setdefault(place.block, row), place.start, place.stop)
-
-    for row in sorted(range(len(columns[0])), key=order):
-        if groups and all(_follows(column[groups[-1][-1]], column[row]) for column in places):
+    for *_, row in sorted(order):
+        if groups and all(column[groups[-1][-1]][::2] == column[row][:2] for column in places):
             groups[-1].append(row)
         else:
             groups.append([row])
     for rows in groups:
         first, last = rows[0], rows[-1]
         yield rows, tuple(
-            column[first] if first == last else column[first].base[place[first].start : place[last].stop]
+            column[first] if first == last else column[first].base[place[first][1] : place[last][2]]
             for column, place in zip(columns, places, strict=True)
         )
 
 
-def _follows(before: _Place | None, after: _Place | None) -> bool:
-    return before is not None and after is not None and before[0] == after[0] and before[2] == after[1]
+def _place(array: Array) -> tuple[int, int, int]:
+    """Where `array` lies: the address of a flat array, from which of its elements, and to below which.
 
-
-def _places(arrays: list[Array]) -> list[_Place | None]:
-    """Where each array lies; None for what is not a stretch of a flat array of its dtype."""
-    bases: dict[int, tuple[Array, int]] = {}  # by identity, and kept, so that no other array gets that identity
-    places: list[_Place | None] = []
-    for array in arrays:
-        base, place = array.base, None
-        if type(base) is type(array) and base.ndim == 1 and base.dtype == array.dtype and array.flags.c_contiguous:
-            if id(base) not in bases:
-                bases[id(base)] = base, _address(base)
-            block = bases[id(base)][1]
-            start = (_address(array) - block) // array.itemsize
-            place = _Place(block, start, start + array.size)
-        places.append(place)
-    return places
+    What is not a stretch of a flat array of its dtype has a place without neighbours.
+    """
+    base, address = array.base, _address(array)
+    if type(base) is not type(array) or base.ndim != 1 or base.dtype != array.dtype or not array.flags.c_contiguous:
+        return address, -2, -1
+    block = _address(base)
+    start = (address - block) // array.itemsize
+    return block, start, start + array.size
 
 
 def _address(array: Array) -> int:

@@ -81,7 +81,7 @@ class Optimizer:
 
         `step` does so by itself; done before, it shows whether all that fits into a GPU's memory.
         """
-        for buffer in self._gathered():
+        for buffer in self.flat_buffers():
             for name in self.remembers:
                 buffer.remember(name)
 
@@ -165,7 +165,7 @@ class Optimizer:
             if missing := set(names) - set(memory):
                 raise StateError(f"the state of {path!r} has no {', no '.join(sorted(missing))}")
         self._buffers = []
-        for buffer in self._gathered():
+        for buffer in self.flat_buffers():
             for position, path in enumerate(buffer.names):
                 memory = loaded.get(path, {})
                 buffer.steps[position] = int(memory.pop("steps", 1 if memory else 0))
@@ -184,10 +184,7 @@ class Optimizer:
         if carried:
             self.load_state_dict(carried)
 
-    def _gradients(self) -> list[Array]:
-        return [gradient for buffer in self._gathered() for gradient in buffer.gradients()]
-
-    def _gathered(self) -> list[FlatBuffer]:
+    def flat_buffers(self) -> list[FlatBuffer]:
         """The buffers, with all parameters in them, and what is remembered, also after a model has moved."""
         homes = {path: (buffer.device, buffer.dtype) for buffer in self._buffers for path in buffer.names}
         now = {path: (parameter.device, parameter.dtype) for path, parameter in self.parameters.items()}
@@ -202,6 +199,9 @@ class Optimizer:
         for buffer in self._buffers:
             buffer.gather()
         return self._buffers
+
+    def _gradients(self) -> list[Array]:
+        return [buffer.gradient[run] for buffer in self.flat_buffers() for run in buffer.filled()]
 
 
 def _is_finite(array: Array) -> Array:

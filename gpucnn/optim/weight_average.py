@@ -45,7 +45,8 @@ class WeightAverage:
         """How many updates there have been."""
         self._parameters, self._buffers = dict(model.named_parameters()), dict(model.named_buffers())
         self._averages = dict(zip(self._members, copied(self._weights()), strict=True))
-        self._followed: list[Array] = []
+        self._weights_laid_out: list[Array] = []
+        self._laid_out: list[tuple[Array, ...]] = []
         self._applied = False
 
     def update(self) -> None:
@@ -53,8 +54,7 @@ class WeightAverage:
         if self._applied:
             raise TrainingError("WeightAverage.update was called inside applied(); update after a training step")
         fresh = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages, weights = self._laid_out()
-        for average, weight in joined(averages, weights):
+        for average, weight in self._rows():
             with current(device_of(average)):
                 difference = weight - average
                 difference *= fresh
@@ -102,7 +102,7 @@ class WeightAverage:
             path: (as_floats if member.dtype.kind == "f" else as_integers)(path, state[path], member.shape)
             for path, member in self._members.items()
         }
-        self.updates, self._followed = updates, []
+        self.updates, self._weights_laid_out = updates, []
         for path, member in self._members.items():
             self._averages[path] = to_device(np.array(loaded[path], member.dtype, order="C"), member.device)
 
@@ -113,15 +113,19 @@ class WeightAverage:
     def _weights(self) -> list[Array]:
         return [member.data for member in self._members.values()]
 
-    def _laid_out(self) -> tuple[list[Array], list[Array]]:
-        """The averages of the parameters, which lie as these do, on their device and in their dtype, and the parameters."""
-        averages = [self._averages[path] for path in self._parameters]
+    def _rows(self) -> list[tuple[Array, ...]]:
+        """Averages and parameters as few flat arrays. Where a parameter's array is another one now, averages follow it."""
         weights = [parameter.data for parameter in self._parameters.values()]
-        if list(map(id, weights)) != list(map(id, self._followed)):
-            old, averages, self._followed = averages, copied(weights), weights
-            _overwrite(averages, old)
+        if list(map(id, weights)) != list(map(id, self._weights_laid_out)):
+            averages = copied(weights)
+            _overwrite(averages, [self._averages[path] for path in self._parameters])
             self._averages.update(zip(self._parameters, averages, strict=True))
-        return averages, weights
+            self._weights_laid_out, self._laid_out = weights, list(joined(averages, weights))
+        return self._laid_out
+
+    def __getstate__(self) -> dict[str, Any]:
+        # In a copy, what was flat is not any more.
+        return {**vars(self), "_weights_laid_out": [], "_laid_out": []}
 
 
 def _overwrite(arrays: list[Array], values: Iterable[Array]) -> None:

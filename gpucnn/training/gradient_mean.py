@@ -1,47 +1,44 @@
 """Gradient accumulation: one step of the optimizer for several batches."""
 
-from collections.abc import Iterable
-
-from gpucnn.backend import Array, current, device_of, xp_of
+from gpucnn.backend import Array, current
 from gpucnn.layers import Parameter
-from gpucnn.optim.joined import copied, joined
+from gpucnn.optim import Optimizer
+from gpucnn.optim.joined import joined
 
 
 class GradientMean:
     """The mean gradient of several batches, over all their images, as if they had been one batch.
 
-    A batch counts by its number of images, so that a smaller last one weighs less. A batch that must be computed anew has
-    spoiled nothing before it was added.
+    A batch counts by its number of images, so that a smaller last one weighs less. One that fails before it is added has
+    spoiled nothing.
 
-    - `parameters`: whose gradients.
+    - `optimizer`: of the parameters whose gradients these are.
     """
 
-    def __init__(self, parameters: Iterable[Parameter]) -> None:
+    def __init__(self, optimizer: Optimizer) -> None:
         self.images = 0
         """How many images the gradients so far are of."""
-        self._parameters = list(parameters)
-        self._sums: dict[Parameter, Array] = {}
+        self._optimizer = optimizer
+        self._sums: list[Array] = []  # one a flat buffer
+        self._parameters: set[Parameter] = set()
 
     def add(self, images: int) -> None:
         """Take in what the parameters have as `grad`: the mean over a batch of `images` images."""
+        buffers = self._optimizer.flat_buffers()
+        if not self.images:
+            self._sums = [buffer.full(0) for buffer in buffers]
         self.images += images
-        gradients = {parameter: parameter.grad for parameter in self._parameters if parameter.grad is not None}
-        known = [parameter for parameter in gradients if parameter in self._sums]
-        for total, gradient in joined((self._sums[p] for p in known), (gradients.pop(p) for p in known)):
-            with current(device_of(total)):
-                total += gradient * total.dtype.type(images)
-        sums = copied(gradients.values())
-        for (total,) in joined(sums):
-            with current(device_of(total)):
-                total *= total.dtype.type(images)
-        self._sums.update(zip(gradients, sums, strict=True))
+        for buffer, flat in zip(buffers, self._sums, strict=True):
+            runs = buffer.filled()
+            for total, gradient in joined([flat[run] for run in runs], [buffer.gradient[run] for run in runs]):
+                with current(buffer.device):
+                    total += gradient * buffer.dtype.type(images)
+            self._parameters.update(parameter for parameter in buffer.parameters if parameter.grad is not None)
 
     def hand_over(self) -> None:
         """Make the mean the parameters' `grad`, and begin anew."""
-        for parameter, total in self._sums.items():
-            if parameter.grad is None:
-                parameter.grad = total
-        for total, gradient in joined(self._sums.values(), (parameter.grad for parameter in self._sums)):
-            with current(device_of(total)):
-                xp_of(total).divide(total, total.dtype.type(self.images), out=gradient)
-        self.images, self._sums = 0, {}
+        for buffer, flat in zip(self._optimizer.flat_buffers(), self._sums, strict=True):
+            with current(buffer.device):
+                buffer.device.xp.divide(flat, buffer.dtype.type(self.images), out=buffer.gradient)
+            buffer.fill(self._parameters)
+        self.images, self._sums, self._parameters = 0, [], set()

@@ -102,7 +102,7 @@ class Trainer:
         self.stop_reason = ""
         self.error: Exception | None = None
         self.failed_step: FailedStep | None = None
-        self.gradient_mean = GradientMean(optimizer.parameters.values())
+        self.gradient_mean = GradientMean(optimizer)
         self._guard = FiniteGuard(self.state, self._repeat)
         self._looked_at_state = False
 

@@ -1,13 +1,17 @@
-"""What a GPU is waited for in a step: nothing but the norm that clipping returns."""
+"""What a GPU is asked for in a step: a launch or a few for each flat buffer, and no wait but for a norm that is returned."""
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gpucnn import layers, optim
+from gpucnn import data, layers, models, optim
 from gpucnn.backend.cuda import use_in_place_of_cupy
+from gpucnn.testing import emulated_gpu
 from gpucnn.testing.emulator import compiler
+from gpucnn.training import Trainer
 from tests.backends import emulated_cupy
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="emulated kernels need g++")
@@ -63,3 +67,55 @@ def test_clipping_and_averaging_wait_for_the_norm_alone() -> None:
                 pass
 
         assert waits(enter_and_leave) == []
+
+
+def last_batch(groups: bool = False, average: bool = False, **options: Any) -> Counter[str]:
+    """How many operations of each kind the fourth batch of LeNet-5's training takes."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.standard_normal((8, 1, 32, 32)).astype(np.float32), rng.integers(0, 10, 8)
+    with emulated_gpu("fast") as cupy:
+        model = models.LeNet5().to("cuda")
+        optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-3, decay_vectors=not groups)
+        loader = data.DataLoader(data.ArrayDataset(images, labels).to("cuda"), 2)
+        options["average"] = optim.WeightAverage(model) if average else None
+        trainer = Trainer(model, optimizer, loader, None, **options)
+        with trainer._guard.watching():
+            for number, batch in enumerate(loader):
+                with cupy.operation_log.recorded() as operations:
+                    trainer.train_batch(*batch)
+                if number == 3:
+                    break
+    return Counter(operation.kind for operation in operations)
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({"clip_norm": 0.1}, 8),
+        ({"clip_value": 0.1}, 1),
+        ({"average": True}, 3),
+        ({"accumulate": 2}, 3),
+        ({"clip_norm": 0.1, "average": True, "accumulate": 2}, 14),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, dict) else "",
+)
+@pytest.mark.parametrize("buffers", [1, 2])
+def test_what_is_done_to_all_gradients_takes_few_launches_and_no_wait(
+    options: dict[str, Any], most: int, buffers: int, report: Callable[[str], None]
+) -> None:
+    plain, found = last_batch(groups=buffers == 2), last_batch(groups=buffers == 2, **options)
+    report(f"a batch of LeNet-5 with {options}, {buffers} flat buffers: {found['launch']} launches, {plain['launch']} without")
+    assert found["launch"] - plain["launch"] <= most * buffers
+    assert found["download"] == found["synchronize"] == found["upload"] == 0
+    assert found["product"] == plain["product"]
+
+
+def test_clipping_the_norm_of_parameters_takes_few_launches_and_one_wait() -> None:
+    with use_in_place_of_cupy(emulated_cupy()):
+        model = model_with_gradients()
+        optim.SGD(model.parameters(), 0.1).gather()
+        with emulated_cupy().operation_log.recorded() as operations:
+            optim.clip_gradient_norm(model.parameters(), 1.0)
+    kinds = Counter(operation.kind for operation in operations)
+    assert kinds["launch"] <= 8
+    assert (kinds["download"], kinds["upload"], kinds["synchronize"]) == (1, 0, 0)

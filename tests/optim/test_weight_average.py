@@ -1,13 +1,17 @@
 """Averages of weights against plain floats; the model comes back whatever happens; state that goes round."""
 
 import copy
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
 
 from gpucnn import layers, optim
+from gpucnn.backend import Array
 from gpucnn.errors import ArgumentError, StateError, TrainingError
+from gpucnn.optim import weight_average
+from gpucnn.optim.joined import joined
 from tests.backends import Backend, host
 
 
@@ -92,15 +96,13 @@ def test_the_model_comes_back_if_an_average_cannot_be_put_in(backend: Backend, m
     average = optim.WeightAverage(model, 0.5)
     wander(model, range(3), average.update)
     own = model.state_dict()
-    original, calls = layers.Parameter.assign, []
 
-    def assign(self: layers.Parameter, values: object) -> None:
-        calls.append(self.path)
-        if len(calls) == 3:
-            raise MemoryError
-        original(self, values)
+    def failing(*columns: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
+        monkeypatch.undo()
+        yield from itertools.islice(joined(*columns), 2)
+        raise MemoryError
 
-    monkeypatch.setattr(layers.Parameter, "assign", assign)
+    monkeypatch.setattr(weight_average, "joined", failing)
     with pytest.raises(MemoryError), average.applied():
         pytest.fail("the averages are not all in place")
     for path, array in model.state_dict().items():
@@ -190,3 +192,28 @@ def test_what_is_refused() -> None:
             average.load_state_dict({path: array + 1 if path == "0.weight" else array for path, array in state.items()})
         assert str(raised.value) == message
         np.testing.assert_array_equal(average.state_dict()["0.weight"], good["0.weight"])
+
+
+def test_averages_follow_weights_that_change_places(backend: Backend) -> None:
+    """Into an optimizer's buffers, in another order, to new arrays, and in copies of the average."""
+    model, stays = model_on(backend), model_on(backend)
+    average, other = optim.WeightAverage(model, 0.9), optim.WeightAverage(stays, 0.9)
+
+    def steps(first: int) -> None:
+        wander(model, range(first, first + 2), average.update)
+        wander(stays, range(first, first + 2), other.update)
+        for path, array in other.state_dict().items():
+            np.testing.assert_array_equal(average.state_dict()[path], array)
+
+    steps(0)
+    optim.SGD(model.parameters(), 0.1).gather()
+    steps(2)
+    optim.SGD(model.parameters(), 0.1, decay_vectors=False).gather()
+    steps(4)
+    model[0].bias.data = backend.array(np.ones(4, np.float32))
+    steps(6)
+    average.load_state_dict(other.state_dict())
+    steps(8)
+    if backend.on_cpu:
+        model, average = copy.deepcopy((model, average))
+        steps(10)
