@@ -77,8 +77,7 @@ class AdamW(Adam):
 
 
 def as_betas(betas: tuple[float, float], owner: str) -> tuple[float, float]:
-    """`betas`, the shares that moment estimates keep at every step, as two floats; ArgumentError, which names `owner`,
-    unless they are two numbers from 0 to below 1."""
+    """`betas`, what two means keep of themselves at every step, as floats; ArgumentError, which names `owner`, unless 0 <= beta < 1."""
     if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise ArgumentError(f"{owner}: betas must be two numbers, got {value_text(betas)}")
     return as_number(betas[0], "betas[0]", below=1), as_number(betas[1], "betas[1]", below=1)

@@ -92,7 +92,8 @@ class FlatBuffer:
 
     def _runs(self, keys: Sequence[int]) -> Iterator[tuple[slice, int]]:
         """Where neighbours lie that have gradients and equal keys, and the key."""
-        present = [None if parameter.grad is None else key for parameter, key in zip(self.parameters, keys, strict=True)]
+        pairs = zip(self.parameters, keys, strict=True)
+        present = [None if parameter.grad is None else key for parameter, key in pairs]
         start = stop = 0
         for key, group in itertools.groupby(present):
             start, stop = stop, stop + len(list(group))

@@ -51,10 +51,11 @@ def _rows(columns: list[list[Array]]) -> Iterator[tuple[list[int], tuple[Array, 
             groups.append([row])
     for rows in groups:
         first, last = rows[0], rows[-1]
-        yield rows, tuple(
+        arrays = (
             column[first] if first == last else column[first].base[place[first][1] : place[last][2]]
             for column, place in zip(columns, places, strict=True)
         )
+        yield rows, tuple(arrays)
 
 
 def _place(array: Array) -> tuple[int, int, int]:

@@ -128,7 +128,9 @@ def gradients_of(optimizer: optim.Optimizer) -> dict[str, np.ndarray]:
     return {path: host(gradient).astype(np.float64) for path, gradient in present.items()}
 
 
-@pytest.mark.parametrize("without", [[], ["0.weight"], ["1.weight", "1.bias"], ["0.bias", "2.weight", "3.bias", "unused"]])
+@pytest.mark.parametrize(
+    "without", [[], ["0.weight"], ["1.weight", "1.bias"], ["0.bias", "2.weight", "3.bias", "unused"]]
+)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999, 1.001, 50.0])
 def test_an_optimizer_limits_the_norm_of_all_its_gradients(backend: Backend, without: list[str], share: float) -> None:
     optimizer = mixed_optimizer(backend)

@@ -104,7 +104,9 @@ def test_what_is_done_to_all_gradients_takes_few_launches_and_no_wait(
     options: dict[str, Any], most: int, buffers: int, report: Callable[[str], None]
 ) -> None:
     plain, found = last_batch(groups=buffers == 2), last_batch(groups=buffers == 2, **options)
-    report(f"a batch of LeNet-5 with {options}, {buffers} flat buffers: {found['launch']} launches, {plain['launch']} without")
+    report(
+        f"a batch of LeNet-5 with {options}, {buffers} flat buffers: {found['launch']} launches, {plain['launch']} without"
+    )
     assert found["launch"] - plain["launch"] <= most * buffers
     assert found["download"] == found["synchronize"] == found["upload"] == 0
     assert found["product"] == plain["product"]

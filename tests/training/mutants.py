@@ -168,7 +168,7 @@ MUTANTS = [
     Mutant("optim/optimizer.py", "part[...] = to_device(array.astype(buffer.dtype), buffer.device)", "part[...] = 0"),
     Mutant("optim/optimizer.py", "buffer.steps[position] = int(memory.pop(\"steps\", 1 if memory else 0))", "buffer.steps[position] = min(1, int(memory.pop(\"steps\", 1 if memory else 0)))"),
     Mutant("optim/weight_average.py", "self.updates, self._weights_laid_out = updates, []", "self._weights_laid_out = []"),
-    Mutant("optim/weight_average.py", "            _overwrite(self._weights(), own)\n", ""),
+    Mutant("optim/weight_average.py", "                member.assign(weight)", "                pass"),
     Mutant("optim/weight_average.py", "        self._averages.update(zip(self._buffers, latest, strict=True))\n", ""),
     Mutant("layers/normalization.py", "self.running_mean = Buffer(", "self.running_mean = Parameter("),
     Mutant("files/checkpoint_file.py", "reversed(self.files())", "self.files()"),
