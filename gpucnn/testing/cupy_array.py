@@ -98,7 +98,7 @@ class DeviceArray:
     @property
     def base(self) -> Self | None:
         owner = self._block.owner
-        return None if self._hidden is owner else self._wrap(owner, self._block)
+        return None if owner is None or self._hidden is owner else self._wrap(owner, self._block)
 
     @property
     def T(self) -> Self:
