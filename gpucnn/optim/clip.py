@@ -12,9 +12,6 @@ from gpucnn.layers import Parameter
 from gpucnn.optim.group import as_parameters
 from gpucnn.optim.joined import joined
 
-TILE = 1 << 20
-"""Elements that are squared at one time: their squares, in float64, take 8 MiB."""
-
 SMALLEST_NORM = 1e-6
 """Added to the norm before dividing by it, as PyTorch does."""
 
@@ -49,17 +46,17 @@ def clip_gradient_value(parameters: Iterable[Parameter], most: float) -> None:
 
 def limit_norm(gradients: Iterable[Array], most: float) -> Array:
     """`clip_gradient_norm` of gradients. The norm is an array () in float64 on the first one's device, not waited for."""
-    flats = [flat for (flat,) in joined(gradients) if flat.size]
-    if not flats:
+    tiles = [tile for (tile,) in joined(gradients)]
+    if not tiles:
         return np.zeros(())
-    first = device_of(flats[0])
-    squares = [to_device(_sum_of_squares(flat), first) for flat in flats]
+    first = device_of(tiles[0])
+    squares = [to_device(_sum_of_squares(tile), first) for tile in tiles]
     with current(first):
         norm: Array = first.xp.sqrt(functools.reduce(operator.add, squares))
         factor = first.xp.minimum(most / (norm + SMALLEST_NORM), 1.0)
-    for flat in flats:
-        with current(device_of(flat)):
-            flat *= to_device(factor, device_of(flat)).astype(flat.dtype)
+    for tile in tiles:
+        with current(device_of(tile)):
+            tile *= to_device(factor, device_of(tile)).astype(tile.dtype)
     return norm
 
 
@@ -71,7 +68,5 @@ def _gradients(parameters: Iterable[Parameter], owner: str) -> list[Array]:
 
 def _sum_of_squares(array: Array) -> Array:
     """An array () in float64, as the squares of large float32 numbers overflow in their own dtype."""
-    xp, flat = xp_of(array), array.reshape(-1)
     with current(device_of(array)):
-        tiles = (flat[start : start + TILE] for start in range(0, flat.size, TILE))
-        return functools.reduce(operator.add, (xp.multiply(tile, tile, dtype=np.float64).sum() for tile in tiles))
+        return xp_of(array).multiply(array, array, dtype=np.float64).sum()

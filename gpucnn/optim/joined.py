@@ -6,22 +6,23 @@ import numpy as np
 
 from gpucnn.backend import Array, current, device_of
 
-TILE = 1 << 16
-"""Elements of a flat array that a CPU works on at one time, so that a few such tiles fit its cache."""
+CPU_TILE, GPU_TILE = 1 << 16, 1 << 22
+"""Elements of a row at most: few enough for a CPU's cache; and so that what is computed of them takes little of a GPU's memory."""
 
 
 def joined(*columns: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
-    """Columns of arrays in fewer rows: what lies side by side in all columns is taken together, as flat arrays.
+    """Columns of arrays in other rows: what lies side by side in all columns is taken together, and cut into flat tiles.
 
-    A row's arrays are of one shape. What is done in place to every element of the result is done to the arrays given: on a
-    GPU in one launch for all the parameters that an optimizer keeps in one flat buffer, on a CPU in one loop over tiles of
-    it. An array without a neighbour stays as it is. The order depends on that of the arrays and on how they lie in flat
-    arrays, not on where in memory those are.
+    The arrays of a row given are of one shape. What is done in place to every element of the result is done to the arrays
+    given: in one launch, or few, for all the parameters that an optimizer keeps in one flat buffer. An array with strides
+    stays as it is. The order depends on that of the arrays and on how they lie in flat arrays, not on where those are.
     """
     for _, arrays in _rows([list(column) for column in columns]):
-        if isinstance(arrays[0], np.ndarray) and arrays[0].ndim == 1:
-            for start in range(0, arrays[0].size, TILE):
-                yield tuple(array[start : start + TILE] for array in arrays)
+        if all(array.flags.c_contiguous for array in arrays):
+            flats = [array.reshape(-1) for array in arrays]
+            tile = CPU_TILE if isinstance(flats[0], np.ndarray) else GPU_TILE
+            for start in range(0, flats[0].size, tile):
+                yield tuple(flat[start : start + tile] for flat in flats)
         else:
             yield arrays
 

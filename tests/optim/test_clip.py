@@ -8,7 +8,7 @@ import pytest
 from gpucnn import Tensor, layers, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError
-from gpucnn.optim import clip
+from gpucnn.optim import joined
 from tests.backends import Backend, host
 
 
@@ -69,10 +69,14 @@ def test_large_gradients_do_not_overflow(backend: Backend) -> None:
 
 
 def test_an_array_of_several_tiles_is_added_up_whole(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip, "TILE", 7)
-    model = model_with_gradients(backend)
-    norm = norm_of(gradients(model))
-    assert optim.clip_gradient_norm(model.parameters(), 1.0) == pytest.approx(norm, rel=1e-6)
+    monkeypatch.setattr(joined, "CPU_TILE", 7)
+    monkeypatch.setattr(joined, "GPU_TILE", 7)
+    for settled in (False, True):
+        model = model_with_gradients(backend, settled=settled)
+        before, norm = gradients(model), norm_of(gradients(model))
+        assert optim.clip_gradient_norm(model.parameters(), norm / 2) == pytest.approx(norm, rel=1e-14)
+        for array, old in zip(gradients(model), before, strict=True):
+            np.testing.assert_allclose(array, old / 2, rtol=1e-4)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

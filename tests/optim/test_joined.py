@@ -40,25 +40,25 @@ def test_neighbours_are_one_array_in_whatever_order_they_come(backend: Backend, 
     np.testing.assert_array_equal(host(first[4]), [[111 + 11, 112 + 12, 113 + 13, 114 + 14, 115 + 15]])
 
 
-def test_what_has_no_neighbour_stays_as_it_is(backend: Backend) -> None:
+def test_what_has_no_neighbour_is_a_row_of_its_own(backend: Backend) -> None:
     flat = flat_on(backend)
     first = parts(flat)
-    assert shapes([first[0], first[2]]) == [(2, 3), ()], "a gap"
-    assert shapes([first[0], first[0]]) == [(2, 3), (2, 3)], "one array twice"
-    assert shapes([backend.array(np.ones((2, 2))), backend.array(np.ones((1, 3)))]) == [(2, 2), (1, 3)], "no base"
+    assert shapes([first[0], first[2]]) == [(6,), (1,)], "a gap"
+    assert shapes([first[0], first[0]]) == [(6,), (6,)], "one array twice"
+    assert shapes([backend.array(np.ones((2, 2))), backend.array(np.ones((1, 3)))]) == [(4,), (3,)], "no base"
     matrix = backend.array(np.ones((4, 3), np.float32))
-    assert shapes([matrix[:2], matrix[2:]]) == [(2, 3), (2, 3)], "parts of what is not flat"
+    assert shapes([matrix[:2], matrix[2:]]) == [(6,), (6,)], "parts of what is not flat"
     assert shapes([first[0].T, first[1]]) == [(3, 2), (4,)], "other strides"
+    assert shapes([first[0], first[1]], [first[0].T.copy().T, first[1]]) == [(2, 3), (4,)], "strides in a column"
     doubles = flat_on(backend, dtype="float64")
-    assert shapes([doubles.view("float32")[:4].reshape(2, 2), doubles[2:]]) == [(2, 2), (14,)], "another dtype"
-    (row,) = joined([first[0].T])
-    assert row[0].shape == (3, 2)
+    assert shapes([doubles.view("float32")[:4].reshape(2, 2), doubles[2:]]) == [(4,), (14,)], "another dtype"
+    assert shapes([first[3]]) == [], "nothing"
 
 
 def test_columns_are_joined_where_all_of_them_have_neighbours(backend: Backend) -> None:
     first, second = parts(flat_on(backend)), parts(flat_on(backend, 100))
     apart = [*second[:2], *[backend.array(host(array)) for array in second[2:4]], second[4]]
-    found = [tuple(host(array).ravel().tolist() for array in row) for row in joined(first, apart) if row[0].size]
+    found = [tuple(host(array).ravel().tolist() for array in row) for row in joined(first, apart)]
     assert found == [
         ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], [100.0 + i for i in range(10)]),
         ([10.0], [110.0]),
@@ -74,9 +74,10 @@ def test_the_order_is_that_of_the_first_of_each_flat_array(backend: Backend) -> 
         assert [float(host(row)[0]) for (row,) in joined(halves)] == [100.0 * i for i in numbers]
 
 
-def test_a_cpu_gets_tiles_and_a_gpu_the_whole(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TILE", 7)
-    assert shapes(parts(flat_on(backend))) == ([(7,), (7,), (2,)] if backend.on_cpu else [(16,)])
+def test_rows_are_cut_into_tiles(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CPU_TILE" if backend.on_cpu else "GPU_TILE", 7)
+    assert shapes(parts(flat_on(backend))) == [(7,), (7,), (2,)]
+    assert shapes([backend.array(np.ones((3, 5)))]) == [(7,), (7,), (1,)]
     rows = list(joined(parts(flat_on(backend)), parts(flat_on(backend, 5))))
     assert all(one.shape == two.shape for one, two in rows)
     np.testing.assert_array_equal(np.concatenate([host(two) for _, two in rows]), np.arange(5, 21))
