@@ -74,15 +74,15 @@ class FlatBuffer:
                     gradient_home[...] = to_device(parameter.grad, self.device)
                     parameter.grad = gradient_home
 
-    def runs(self) -> Iterator[tuple[slice, int]]:
-        """Count a step for every parameter that has a gradient. Where neighbours lie that have taken equally many, and how many."""
+    def advance(self) -> Iterator[tuple[slice, int]]:
+        """Count a step for every parameter that has a gradient; stretches of those that have taken equally many, and how many."""
         for position, parameter in enumerate(self.parameters):
             self.steps[position] += parameter.grad is not None
-        return self._runs(self.steps)
+        return self._stretches(self.steps)
 
     def filled(self) -> list[slice]:
-        """Where neighbours lie that have gradients."""
-        return [run for run, _ in self._runs([0] * len(self.parameters))]
+        """The stretches of the parameters that have gradients."""
+        return [stretch for stretch, _ in self._stretches([0] * len(self.parameters))]
 
     def fill(self, parameters: Container[Parameter]) -> None:
         """Make what stands in `gradient` the gradient of those of `parameters` that live here."""
@@ -90,7 +90,7 @@ class FlatBuffer:
             if parameter in parameters:
                 parameter.grad = home
 
-    def _runs(self, keys: Sequence[int]) -> Iterator[tuple[slice, int]]:
+    def _stretches(self, keys: Sequence[int]) -> Iterator[tuple[slice, int]]:
         """Where neighbours lie that have gradients and equal keys, and the key."""
         pairs = zip(self.parameters, keys, strict=True)
         present = [None if parameter.grad is None else key for parameter, key in pairs]

@@ -110,10 +110,10 @@ class Optimizer:
             lr = self.lr * buffer.rates.lr_factor
             weight_decay = self.weight_decay if buffer.rates.weight_decay is None else buffer.rates.weight_decay
             with current(buffer.device):
-                for run, steps in buffer.runs():
-                    memory = {name: buffer.remember(name)[run] for name in self.remembers}
+                for stretch, steps in buffer.advance():
+                    memory = {name: buffer.remember(name)[stretch] for name in self.remembers}
                     settings = buffer.hand_over(self.settings(steps, lr, weight_decay))
-                    self.update(buffer.data[run], buffer.gradient[run], memory, settings)
+                    self.update(buffer.data[stretch], buffer.gradient[stretch], memory, settings)
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
         """The numbers that `update` works with at a parameter's step number `steps`, counted from 1.
@@ -201,7 +201,7 @@ class Optimizer:
         return self._buffers
 
     def _gradients(self) -> list[Array]:
-        return [buffer.gradient[run] for buffer in self.flat_buffers() for run in buffer.filled()]
+        return [buffer.gradient[stretch] for buffer in self.flat_buffers() for stretch in buffer.filled()]
 
 
 def _is_finite(array: Array) -> Array:

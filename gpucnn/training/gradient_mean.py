@@ -29,8 +29,8 @@ class GradientMean:
             self._sums = [buffer.full(0) for buffer in buffers]
         self.images += images
         for buffer, flat in zip(buffers, self._sums, strict=True):
-            runs = buffer.filled()
-            for total, gradient in joined([flat[run] for run in runs], [buffer.gradient[run] for run in runs]):
+            stretches = buffer.filled()
+            for total, gradient in joined([flat[s] for s in stretches], [buffer.gradient[s] for s in stretches]):
                 with current(buffer.device):
                     total += gradient * buffer.dtype.type(images)
             self._parameters.update(parameter for parameter in buffer.parameters if parameter.grad is not None)
