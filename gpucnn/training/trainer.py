@@ -252,6 +252,7 @@ class Trainer:
 
     def _restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
         there = self._state().restored(arrays, values)
+        self.gradient_mean = GradientMean(self.optimizer)  # what had accumulated is of another time
         self.epoch, self.batch, self.step = there.epoch, there.batch, there.step
         self.stop_reason, self.history = there.stop_reason, there.history
 
