@@ -2,7 +2,7 @@
 
 from gpucnn.optim.adagrad import Adagrad as Adagrad
 from gpucnn.optim.adam import Adam as Adam
-from gpucnn.optim.adamw import AdamW as AdamW
+from gpucnn.optim.adam import AdamW as AdamW
 from gpucnn.optim.clip import clip_gradient_norm as clip_gradient_norm
 from gpucnn.optim.clip import clip_gradient_value as clip_gradient_value
 from gpucnn.optim.group import Group as Group

@@ -44,12 +44,12 @@ class Adagrad(Optimizer):
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
         rate, eps, weight_decay = settings
-        slope = data * weight_decay
-        slope += gradient
-        root = slope * slope
+        direction = data * weight_decay
+        direction += gradient
+        root = direction * direction
         memory["sum"] += root
         xp_of(data).sqrt(memory["sum"], out=root)
         root += eps
-        slope /= root
-        slope *= rate
-        data -= slope
+        direction /= root
+        direction *= rate
+        data -= direction

@@ -1,14 +1,15 @@
-"""Adam."""
+"""Adam and AdamW."""
 
 from collections.abc import Iterable
 
 from gpucnn.backend import Array
 from gpucnn.checks import as_number
+from gpucnn.errors import ArgumentError
 from gpucnn.kernels.update.adam import adam
 from gpucnn.layers import Parameter
-from gpucnn.optim.betas import as_betas
 from gpucnn.optim.group import Group
 from gpucnn.optim.optimizer import Optimizer
+from gpucnn.text import value_text
 
 
 class Adam(Optimizer):
@@ -45,3 +46,38 @@ class Adam(Optimizer):
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
         adam(data, gradient, memory["mean"], memory["square"], settings)
+
+
+class AdamW(Adam):
+    """Adam with a weight decay that is not part of the gradient, and so not divided by its size, as PyTorch defines it.
+
+        parameter *= 1 - lr * weight_decay,  then the step of Adam
+
+    `decay_vectors`: see `Optimizer`. Raises ArgumentError for numbers out of range.
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter | Group],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        decay_vectors: bool = True,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay, decay_vectors)
+
+    def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
+        return *super().settings(steps, lr, 0.0), 1 - lr * weight_decay
+
+    def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
+        data *= settings[-1]
+        super().update(data, gradient, memory, settings[:-1])
+
+
+def as_betas(betas: tuple[float, float], owner: str) -> tuple[float, float]:
+    """`betas`, what two means keep of themselves at every step, as floats; ArgumentError, which names `owner`, unless 0 <= beta < 1."""
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise ArgumentError(f"{owner}: betas must be two numbers, got {value_text(betas)}")
+    return as_number(betas[0], "betas[0]", below=1), as_number(betas[1], "betas[1]", below=1)

@@ -1,16 +1,16 @@
 """Gradient clipping: large gradients are made smaller before an optimizer's step."""
 
+import functools
+import operator
 from collections.abc import Iterable
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, device_of, to_device, xp_of
+from gpucnn.backend import Array, current, device_of, to_device, xp_of
 from gpucnn.checks import as_number
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import as_parameters
-
-TILE = 1 << 20
-"""So many elements are squared at once: their squares, in float64, take 8 MiB."""
+from gpucnn.optim.joined import joined
 
 SMALLEST_NORM = 1e-6
 """Added to the norm before dividing by it, as PyTorch does."""
@@ -20,35 +20,17 @@ def clip_gradient_norm(parameters: Iterable[Parameter], most: float) -> float:
     """Scale all gradients by one factor, so that their norm, as that of one long vector, is `most` at most.
 
     The factor is min(1, most / (norm + 1e-6)), PyTorch's rule. Gradients are changed in place; parameters without one are
-    passed over. The norm, added up in float64, is returned as it was before, 0.0 without gradients. If it is not finite
+    passed over. The norm, added up in float64, is returned as it was before, 0.0 without gradients. If it is not finite,
     some gradients become NaN and the others 0 or NaN: look at what is returned.
 
-    On a GPU the factor is computed and used there; only the number that is returned is waited for, once all is under way.
-    Gradients of several devices add up on the first one's.
+    The norm that is returned is waited for on a GPU; `Optimizer.clip_norm` does the same and waits for nothing. Gradients
+    of several devices add up on the first one's.
 
     Raises ArgumentError for anything but parameters, and unless `most` is a number >= 0.
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013.
     """
-    as_number(most, "most")
-    gradients = _gradients(parameters, "clip_gradient_norm")
-    if not gradients:
-        return 0.0
-    sums: dict[Device, Array] = {}
-    for gradient in gradients:
-        device = device_of(gradient)
-        with current(device):
-            total = _sum_of_squares(gradient)
-            sums[device] = sums[device] + total if device in sums else total
-    first = next(iter(sums))
-    with current(first):
-        norm = first.xp.sqrt(sum(to_device(total, first) for total in sums.values()))
-        factor = first.xp.minimum(most / (norm + SMALLEST_NORM), 1.0)
-    factors = {device: to_device(factor, device) for device in sums}
-    for gradient in gradients:
-        device = device_of(gradient)
-        with current(device):
-            gradient *= factors[device].astype(gradient.dtype)
-    return float(norm)
+    most = as_number(most, "most")
+    return float(limit_norm(_gradients(parameters, "clip_gradient_norm"), most))
 
 
 def clip_gradient_value(parameters: Iterable[Parameter], most: float) -> None:
@@ -57,9 +39,25 @@ def clip_gradient_value(parameters: Iterable[Parameter], most: float) -> None:
     Nothing is waited for on a GPU. Raises ArgumentError for anything but parameters, and unless `most` is a number >= 0.
     """
     most = as_number(most, "most")
-    for gradient in _gradients(parameters, "clip_gradient_value"):
+    for (gradient,) in joined(_gradients(parameters, "clip_gradient_value")):
         with current(device_of(gradient)):
             xp_of(gradient).clip(gradient, -most, most, out=gradient)
+
+
+def limit_norm(gradients: Iterable[Array], most: float) -> Array:
+    """`clip_gradient_norm` of gradients. The norm is an array () in float64 on the first one's device, not waited for."""
+    tiles = [tile for (tile,) in joined(gradients)]
+    if not tiles:
+        return np.zeros(())
+    first = device_of(tiles[0])
+    squares = [to_device(_sum_of_squares(tile), first) for tile in tiles]
+    with current(first):
+        norm: Array = first.xp.sqrt(functools.reduce(operator.add, squares))
+        factor = first.xp.minimum(most / (norm + SMALLEST_NORM), 1.0)
+    for tile in tiles:
+        with current(device_of(tile)):
+            tile *= to_device(factor, device_of(tile)).astype(tile.dtype)
+    return norm
 
 
 def _gradients(parameters: Iterable[Parameter], owner: str) -> list[Array]:
@@ -69,10 +67,6 @@ def _gradients(parameters: Iterable[Parameter], owner: str) -> list[Array]:
 
 
 def _sum_of_squares(array: Array) -> Array:
-    """In float64, a 0-d array on the device, as squares of large float32 numbers overflow in their own dtype."""
-    xp, flat = xp_of(array), array.reshape(-1)
-    total = xp.zeros((), np.float64)
-    for start in range(0, flat.size, TILE):
-        tile = flat[start : start + TILE]
-        total += xp.multiply(tile, tile, dtype=np.float64).sum()
-    return total
+    """An array () in float64, as the squares of large float32 numbers overflow in their own dtype."""
+    with current(device_of(array)):
+        return xp_of(array).multiply(array, array, dtype=np.float64).sum()

@@ -1,22 +1,13 @@
 """Parameters in one flat array, so that an update is one loop, or one launch, for all of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+import itertools
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, overwrite, to_device
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Rates
-
-
-class Run(NamedTuple):
-    """Neighbours in a flat buffer that are updated together: those from `start` to below `stop`."""
-
-    start: int
-    stop: int
-    steps: int
-    """How many updates each of them has seen, this one included."""
 
 
 class FlatBuffer:
@@ -34,11 +25,10 @@ class FlatBuffer:
         self.names, self.parameters = list(parameters), list(parameters.values())
         self.device, self.dtype, self.rates, self.initial = device, dtype, rates, initial
         self.steps = [0] * len(self.parameters)
-        """How many updates each parameter has seen."""
+        """How many steps each parameter has taken."""
         sizes = [parameter.size for parameter in self.parameters]
         self.offsets = [sum(sizes[:position]) for position in range(len(sizes) + 1)]
-        with current(device):
-            self.data, self.gradient = device.xp.empty(sum(sizes), dtype), device.xp.zeros(sum(sizes), dtype)
+        self.data, self.gradient = self.full(0), self.full(0)
         self.memory: dict[str, Array] = {}
         self._settings: Array | None = None
         self._settings_on_host = np.empty(0)
@@ -53,9 +43,13 @@ class FlatBuffer:
     def remember(self, name: str) -> Array:
         """The flat array that is remembered under `name`; full of `initial` at first."""
         if name not in self.memory:
-            with current(self.device):
-                self.memory[name] = self.device.xp.full(self.data.size, self.initial, self.dtype)
+            self.memory[name] = self.full(self.initial)
         return self.memory[name]
+
+    def full(self, value: float) -> Array:
+        """A new flat array of the parameters' order, full of `value`."""
+        with current(self.device):
+            return self.device.xp.full(self.offsets[-1], value, self.dtype)
 
     def hand_over(self, settings: Sequence[float]) -> Array:
         """`settings` as an array on the parameters' device, in their dtype; always the same array on a GPU.
@@ -80,29 +74,28 @@ class FlatBuffer:
                     gradient_home[...] = to_device(parameter.grad, self.device)
                     parameter.grad = gradient_home
 
-    def finite(self) -> Array:
-        """Whether all gradients are, a bool array () on the device. A parameter without one does not count."""
-        filled = [parameter.grad is not None for parameter in self.parameters]
-        with current(self.device):
-            if all(filled):
-                return self.device.xp.isfinite(self.gradient).all()
-            found = self.device.xp.ones((), bool)
-            for position, there in enumerate(filled):
-                if there:
-                    found = found & self.device.xp.isfinite(self.part(self.gradient, position)).all()
-            return found
-
-    def runs(self) -> Iterator[Run]:
-        """Count a step for every parameter that has a gradient; the runs of neighbours that have seen equally many."""
-        start = stop = steps = 0
+    def advance(self) -> Iterator[tuple[slice, int]]:
+        """Count a step for every parameter that has a gradient; stretches of those that have taken equally many, and how many."""
         for position, parameter in enumerate(self.parameters):
-            if parameter.grad is None:
-                continue
-            self.steps[position] += 1
-            if self.offsets[position] != stop or self.steps[position] != steps:
-                if stop > start:
-                    yield Run(start, stop, steps)
-                start, steps = self.offsets[position], self.steps[position]
-            stop = self.offsets[position + 1]
-        if stop > start:
-            yield Run(start, stop, steps)
+            self.steps[position] += parameter.grad is not None
+        return self._stretches(self.steps)
+
+    def filled(self) -> list[slice]:
+        """The stretches of the parameters that have gradients."""
+        return [stretch for stretch, _ in self._stretches([0] * len(self.parameters))]
+
+    def fill(self, parameters: Container[Parameter]) -> None:
+        """Make what stands in `gradient` the gradient of those of `parameters` that live here."""
+        for parameter, home in zip(self.parameters, self._gradient_homes, strict=True):
+            if parameter in parameters:
+                parameter.grad = home
+
+    def _stretches(self, keys: Sequence[int]) -> Iterator[tuple[slice, int]]:
+        """Where neighbours lie that have gradients and equal keys, and the key."""
+        pairs = zip(self.parameters, keys, strict=True)
+        present = [None if parameter.grad is None else key for parameter, key in pairs]
+        start = stop = 0
+        for key, group in itertools.groupby(present):
+            start, stop = stop, stop + len(list(group))
+            if key is not None and self.offsets[start] < self.offsets[stop]:
+                yield slice(self.offsets[start], self.offsets[stop]), key

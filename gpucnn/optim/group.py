@@ -36,7 +36,7 @@ class Group:
 
 
 def as_list(items: Any) -> list[Any]:
-    """`items` as a list; what holds none is the only one."""
+    """`items` as a list; what cannot be iterated over is its only item."""
     return list(items) if isinstance(items, Iterable) and getattr(items, "shape", None) != () else [items]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.layers import Parameter
-from gpucnn.optim.betas import as_betas
+from gpucnn.optim.adam import as_betas
 from gpucnn.optim.group import Group
 from gpucnn.optim.optimizer import Optimizer
 
@@ -16,7 +16,7 @@ class Lion(Optimizer):
         parameter -= lr * sign(beta1 * momentum + (1 - beta1) * gradient)
         momentum = beta2 * momentum + (1 - beta2) * gradient
 
-    Good learning rates are 3 to 10 times smaller than AdamW's, and weight decays as many times larger. `decay_vectors`: see
+    Good learning rates are 3 to 10 times smaller than AdamW's, and weight decays larger by the same factor. `decay_vectors`: see
     `Optimizer`. Raises ArgumentError for numbers out of range.
     Source: Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023.
     """

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
+from gpucnn.backend import Array, Device, current, device_of, to_device, to_host, xp_of
 from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.layers import Parameter
+from gpucnn.optim.clip import limit_norm
 from gpucnn.optim.flat_buffer import FlatBuffer
 from gpucnn.optim.group import Group, Rates, as_list, as_parameters
+from gpucnn.optim.joined import joined
 from gpucnn.optim.state import as_floats, as_steps
 
 
@@ -79,16 +81,27 @@ class Optimizer:
 
         `step` does so by itself; done before, it shows whether all that fits into a GPU's memory.
         """
-        for buffer in self._gathered():
+        for buffer in self.flat_buffers():
             for name in self.remembers:
                 buffer.remember(name)
 
+    def clip_norm(self, most: float) -> Array:
+        """Scale all gradients so that their norm is `most` at most, as `clip_gradient_norm` does, and wait for nothing.
+
+        Returns the norm before: an array () in float64 on the first gradient's device.
+        """
+        return limit_norm(self._gradients(), as_number(most, "most"))
+
     def gradients_are_finite(self) -> Array:
-        """Whether no gradient has a NaN or an infinity: a bool array () on the first parameter's device, not waited for."""
-        found = [buffer.finite() for buffer in self._gathered()]
-        device = device_of(found[0])
+        """Whether no gradient has a NaN or an infinity: a bool array () on the first parameter's device, not waited for.
+
+        A parameter without a gradient does not count.
+        """
+        found = [_is_finite(gradient) for (gradient,) in joined(self._gradients())]
+        device = self._buffers[0].device
         with current(device):
-            return functools.reduce(operator.and_, (to_device(one, device) for one in found))
+            finite = [to_device(one, device) for one in found]
+            return functools.reduce(operator.and_, finite) if finite else device.xp.ones((), bool)
 
     def step(self) -> None:
         """Change every parameter that has a gradient, in place."""
@@ -97,10 +110,10 @@ class Optimizer:
             lr = self.lr * buffer.rates.lr_factor
             weight_decay = self.weight_decay if buffer.rates.weight_decay is None else buffer.rates.weight_decay
             with current(buffer.device):
-                for start, stop, steps in buffer.runs():
-                    memory = {name: buffer.remember(name)[start:stop] for name in self.remembers}
+                for stretch, steps in buffer.advance():
+                    memory = {name: buffer.remember(name)[stretch] for name in self.remembers}
                     settings = buffer.hand_over(self.settings(steps, lr, weight_decay))
-                    self.update(buffer.data[start:stop], buffer.gradient[start:stop], memory, settings)
+                    self.update(buffer.data[stretch], buffer.gradient[stretch], memory, settings)
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
         """The numbers that `update` works with at a parameter's step number `steps`, counted from 1.
@@ -152,7 +165,7 @@ class Optimizer:
             if missing := set(names) - set(memory):
                 raise StateError(f"the state of {path!r} has no {', no '.join(sorted(missing))}")
         self._buffers = []
-        for buffer in self._gathered():
+        for buffer in self.flat_buffers():
             for position, path in enumerate(buffer.names):
                 memory = loaded.get(path, {})
                 buffer.steps[position] = int(memory.pop("steps", 1 if memory else 0))
@@ -171,7 +184,7 @@ class Optimizer:
         if carried:
             self.load_state_dict(carried)
 
-    def _gathered(self) -> list[FlatBuffer]:
+    def flat_buffers(self) -> list[FlatBuffer]:
         """The buffers, with all parameters in them, and what is remembered, also after a model has moved."""
         homes = {path: (buffer.device, buffer.dtype) for buffer in self._buffers for path in buffer.names}
         now = {path: (parameter.device, parameter.dtype) for path, parameter in self.parameters.items()}
@@ -186,3 +199,11 @@ class Optimizer:
         for buffer in self._buffers:
             buffer.gather()
         return self._buffers
+
+    def _gradients(self) -> list[Array]:
+        return [buffer.gradient[stretch] for buffer in self.flat_buffers() for stretch in buffer.filled()]
+
+
+def _is_finite(array: Array) -> Array:
+    with current(device_of(array)):
+        return xp_of(array).isfinite(array).all()

@@ -17,10 +17,10 @@ class ReduceOnPlateau:
     seen alone. PyTorch's ReduceLROnPlateau with a relative threshold, but that every reduction counts, however small.
 
     - `lr`: the first rate. `least`: it falls no lower. `factor`: from 0 to below 1.
-    - `patience`: so many such epochs are borne.
+    - `patience`: how many such epochs in a row change nothing.
     - `threshold`: a loss is better if it is below the best one by more than this share of it. NaN and
       infinity never are.
-    - `cooldown`: so many epochs after a reduction are not counted as such.
+    - `cooldown`: how many epochs after a reduction do not count as such.
 
     Raises ArgumentError for numbers out of range.
     """
@@ -45,16 +45,16 @@ class ReduceOnPlateau:
         self.best = math.inf
         """The lowest loss so far."""
         self.bad_epochs = 0
-        """How many epochs in a row were no better, outside cooldowns."""
+        """How many epochs in a row were not better, outside cooldowns."""
         self.cooldown_left = 0
-        """How many epochs are still not counted."""
+        """How many epochs more do not count."""
 
     def __call__(self, step: int) -> float:
         """The rate of now, whatever the step."""
         return self.lr
 
     def observe(self, loss: float) -> None:
-        """Take note of an epoch's loss. Raises ArgumentError if it is no number."""
+        """Take note of an epoch's loss. Raises ArgumentError if it is not a number."""
         if not isinstance(loss, Real) or isinstance(loss, bool):
             raise ArgumentError(f"loss must be a number, got {value_text(loss)}")
         # A share of the best loss's size, so that a negative loss must fall, too.

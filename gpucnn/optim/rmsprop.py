@@ -46,15 +46,15 @@ class RMSprop(Optimizer):
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
         lr, alpha, fresh, eps, momentum, weight_decay = settings
         xp, square = xp_of(data), memory["square"]
-        slope = data * weight_decay
-        slope += gradient
-        root = slope * slope
+        direction = data * weight_decay
+        direction += gradient
+        root = direction * direction
         root *= fresh
         square *= alpha
         square += root
         if self.centered:
             mean = memory["mean"]
-            xp.multiply(slope, fresh, out=root)
+            xp.multiply(direction, fresh, out=root)
             mean *= alpha
             mean += root
             xp.multiply(mean, mean, out=root)
@@ -64,12 +64,12 @@ class RMSprop(Optimizer):
         else:
             xp.sqrt(square, out=root)
         root += eps
-        slope /= root
+        direction /= root
         if self.momentum:
             velocity = memory["momentum"]
             velocity *= momentum
-            velocity += slope
-            xp.multiply(velocity, lr, out=slope)
+            velocity += direction
+            xp.multiply(velocity, lr, out=direction)
         else:
-            slope *= lr
-        data -= slope
+            direction *= lr
+        data -= direction

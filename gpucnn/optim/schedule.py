@@ -24,7 +24,7 @@ def constant(lr: float) -> Schedule:
 
 
 def step_decay(peak: float, every: int, factor: float = 0.1) -> Schedule:
-    """`peak`, multiplied by `factor`, a number from 0 to below 1, after `every` steps, and again after each so many.
+    """`peak`, multiplied by `factor`, a number from 0 to below 1, after every `every` steps.
 
     PyTorch's StepLR.
     """

@@ -17,8 +17,8 @@ class SGD(Optimizer):
         velocity = momentum * velocity + (gradient + weight_decay * parameter)
         parameter -= lr * velocity
 
-    With `nesterov` the step looks ahead: lr * (gradient + momentum * velocity). `decay_vectors`: see `Optimizer`. Raises ArgumentError for numbers out of
-    range, and for Nesterov without momentum.
+    With `nesterov` the step looks ahead: lr * (gradient + momentum * velocity). `decay_vectors`: see `Optimizer`.
+    Raises ArgumentError for numbers out of range, and for Nesterov without momentum.
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
     """
 

@@ -16,11 +16,6 @@ def as_floats(key: str, value: Any, shape: Shape) -> np.ndarray:
     return _checked(key, value, shape, "f", "floats")
 
 
-def as_integers(key: str, value: Any, shape: Shape) -> np.ndarray:
-    """`value` as integers of `shape` on the host; StateError, which names `key`, if it is something else."""
-    return _checked(key, value, shape, "i", "integers")
-
-
 def as_steps(key: str, value: Any, least: int) -> int:
     """`value`, an array () of an integer, as an int; StateError, which names `key`, unless it is at least `least`."""
     steps = int(_checked(key, value, (), "i", "integers"))

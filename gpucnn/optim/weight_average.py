@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, current, to_device, to_host
+from gpucnn.backend import Array, current, device_of, to_device, to_host
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError, StateError, TrainingError
-from gpucnn.layers import Layer, Parameter
-from gpucnn.optim.state import as_floats, as_integers, as_steps
+from gpucnn.layers import Layer
+from gpucnn.layers.fitting_state import fitting_arrays
+from gpucnn.optim.joined import copied, joined
+from gpucnn.optim.state import as_steps
 from gpucnn.text import value_text
 
 UPDATES = "average/updates"
@@ -41,9 +43,12 @@ class WeightAverage:
             raise ArgumentError(f"WeightAverage: expected a model, got {value_text(model)}")
         self.decay = as_number(decay, "decay", below=1)
         self.updates = 0
-        """How many there have been."""
+        """How many updates there have been."""
         self._parameters, self._buffers = dict(model.named_parameters()), dict(model.named_buffers())
-        self._averages = {path: _copy(member) for path, member in self._members.items()}
+        self._members = {**self._parameters, **self._buffers}
+        self._averages = dict(zip(self._members, copied(member.data for member in self._members.values()), strict=True))
+        self._weights_laid_out: list[Array] = []
+        self._laid_out: list[tuple[Array, ...]] = []
         self._applied = False
 
     def update(self) -> None:
@@ -51,15 +56,13 @@ class WeightAverage:
         if self._applied:
             raise TrainingError("WeightAverage.update was called inside applied(); update after a training step")
         fresh = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for path, member in self._members.items():
-            average = self._averages[path] = self._at_home(path)
-            with current(member.device):
-                if path in self._buffers:
-                    average[...] = member.data
-                else:
-                    difference = member.data - average
-                    difference *= fresh
-                    average += difference
+        for average, weight in self._rows():
+            with current(device_of(average)):
+                difference = weight - average
+                difference *= fresh
+                average += difference
+        latest = copied(buffer.data for buffer in self._buffers.values())
+        self._averages.update(zip(self._buffers, latest, strict=True))
         self.updates += 1
 
     @contextmanager
@@ -71,15 +74,15 @@ class WeightAverage:
         """
         if self._applied:
             raise TrainingError("WeightAverage.applied was called inside applied(); the averages are in place already")
-        own = {path: _copy(member) for path, member in self._members.items()}
+        own = copied(member.data for member in self._members.values())
         self._applied = True
         try:
             for path, member in self._members.items():
-                member.assign(self._at_home(path))
+                member.assign(self._averages[path])
             yield
         finally:
-            for path, member in self._members.items():
-                member.assign(own[path])
+            for member, weight in zip(self._members.values(), own, strict=True):
+                member.assign(weight)
             self._applied = False
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -89,35 +92,27 @@ class WeightAverage:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave. StateError, and no change, if it does not fit the model."""
-        names = {*self._averages, UPDATES}
-        problems = [f"{path} is missing" for path in (*self._averages, UPDATES) if path not in state]
-        problems += [f"{key} is unknown" for key in state if key not in names]
-        if problems:
-            raise StateError(
-                f"this state does not fit the averaged model: {'; '.join(problems[:4])}"
-                f"{f'; and {len(problems) - 4} more' if len(problems) > 4 else ''}; load the state of an average of an "
-                f"equal model"
-            )
+        if UPDATES not in state:
+            raise StateError(f"{UPDATES!r} is missing; load what state_dict of a WeightAverage gave")
         updates = as_steps(UPDATES, state[UPDATES], least=0)
-        loaded = {
-            path: (as_floats if member.dtype.kind == "f" else as_integers)(path, state[path], member.shape)
-            for path, member in self._members.items()
-        }
-        self.updates = updates
+        arrays = {str(path): array for path, array in state.items() if path != UPDATES}
+        fitting = fitting_arrays("the averaged model", self._members, arrays)
+        self.updates, self._weights_laid_out = updates, []
         for path, member in self._members.items():
-            self._averages[path] = to_device(np.array(loaded[path], member.dtype, order="C"), member.device)
+            self._averages[path] = to_device(np.array(to_host(fitting[path]), order="C"), member.device)
 
-    @property
-    def _members(self) -> dict[str, Parameter]:
-        return {**self._parameters, **self._buffers}
+    def _rows(self) -> list[tuple[Array, ...]]:
+        """Averages and parameters as few flat arrays. Where a parameter's array is another one now, averages follow it."""
+        weights = [parameter.data for parameter in self._parameters.values()]
+        if list(map(id, weights)) != list(map(id, self._weights_laid_out)):
+            averages = copied(weights)
+            for path, average in zip(self._parameters, averages, strict=True):
+                with current(device_of(average)):
+                    average[...] = to_device(self._averages[path], device_of(average))
+                self._averages[path] = average
+            self._weights_laid_out, self._laid_out = weights, list(joined(averages, weights))
+        return self._laid_out
 
-    def _at_home(self, path: str) -> Array:
-        """The average, on the device and in the dtype that the model has now."""
-        member = self._members[path]
-        with current(member.device):
-            return to_device(self._averages[path], member.device).astype(member.dtype, copy=False)
-
-
-def _copy(member: Parameter) -> Array:
-    with current(member.device):
-        return member.data.copy()
+    def __getstate__(self) -> dict[str, Any]:
+        # In a copy, what was flat is not any more.
+        return {**vars(self), "_weights_laid_out": [], "_laid_out": []}

@@ -13,7 +13,7 @@ class Recipe(NamedTuple):
     mode: str | None = None
 
 
-class Pull(NamedTuple):
+class OptimizerDefaults(NamedTuple):
     """What suits an optimizer: its peak learning rate, and its weight decay."""
 
     lr: float
@@ -37,12 +37,12 @@ DATA_SETS = {
     "folder": Recipe(20, 32, augment=("flip", "shift:4"), mode="rgb"),
 }
 OPTIMIZERS = {
-    "adam": Pull(0.003),
-    "adamw": Pull(0.003, weight_decay=0.01),
-    "sgd": Pull(0.03),
-    "rmsprop": Pull(0.001),
-    "adagrad": Pull(0.03),
-    "lion": Pull(0.0003),
+    "adam": OptimizerDefaults(0.003),
+    "adamw": OptimizerDefaults(0.003, weight_decay=0.01),
+    "sgd": OptimizerDefaults(0.03),
+    "rmsprop": OptimizerDefaults(0.001),
+    "adagrad": OptimizerDefaults(0.03),
+    "lion": OptimizerDefaults(0.0003),
 }
 
 

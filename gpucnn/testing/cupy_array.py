@@ -96,6 +96,11 @@ class DeviceArray:
         return MemoryPointer(_address(self._hidden), self._block.device)
 
     @property
+    def base(self) -> Self | None:
+        owner = self._block.owner
+        return None if owner is None or self._hidden is owner else self._wrap(owner, self._block)
+
+    @property
     def T(self) -> Self:
         return self._view(self._hidden.T)
 

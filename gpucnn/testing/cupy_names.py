@@ -282,13 +282,13 @@ METHODS = _table("""
 """The methods of `cupy.ndarray` that NumPy's arrays have, too, each with the names of its parameters in order."""
 
 ATTRIBUTES = _words("""
-    T data device dtype fill flags get item itemsize nbytes ndim set shape size strides tolist
+    T base data device dtype fill flags get item itemsize nbytes ndim set shape size strides tolist
 """)
 """What else the stand-in's `ndarray` has."""
 
 METHODS_NOT_MODELLED = _words("""
     argpartition byteswap choose cstruct dump dumps flat mdspan partition ptp reduced_view scatter_add
-    scatter_max scatter_min searchsorted toDlpack tofile base imag mT real tobytes
+    scatter_max scatter_min searchsorted toDlpack tofile imag mT real tobytes
 """)
 """`cupy.ndarray` has these, the stand-in's has not."""
 

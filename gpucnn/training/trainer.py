@@ -22,7 +22,6 @@ from gpucnn.optim import (
     ReduceOnPlateau,
     Schedule,
     WeightAverage,
-    clip_gradient_norm,
     clip_gradient_value,
 )
 from gpucnn.text import value_text
@@ -103,7 +102,7 @@ class Trainer:
         self.stop_reason = ""
         self.error: Exception | None = None
         self.failed_step: FailedStep | None = None
-        self.gradient_mean = GradientMean(optimizer.parameters.values())
+        self.gradient_mean = GradientMean(optimizer)
         self._guard = FiniteGuard(self.state, self._repeat)
         self._looked_at_state = False
 
@@ -253,6 +252,7 @@ class Trainer:
 
     def _restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
         there = self._state().restored(arrays, values)
+        self.gradient_mean = GradientMean(self.optimizer)  # what had accumulated is of another time
         self.epoch, self.batch, self.step = there.epoch, there.batch, there.step
         self.stop_reason, self.history = there.stop_reason, there.history
 
@@ -311,7 +311,7 @@ class Trainer:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.step)
         if self.clip_norm is not None:
-            clip_gradient_norm(self.optimizer.parameters.values(), self.clip_norm)
+            self.optimizer.clip_norm(self.clip_norm)
         if self.clip_value is not None:
             clip_gradient_value(self.optimizer.parameters.values(), self.clip_value)
         self.optimizer.step()

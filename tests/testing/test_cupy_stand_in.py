@@ -422,6 +422,9 @@ def test_attributes(cupy: CupyStandIn, array: Any) -> None:
     assert array[:, 1].flags.c_contiguous is False
     assert array[1].data.ptr == array.data.ptr + 48
     assert array.data.device_id == 0
+    assert array.base is None
+    assert array[1].T.base.shape == (2, 3, 4)
+    assert array[1].base.data.ptr == array.data.ptr
     for call, text in ((len, "len() of unsized object"), (iter, "iteration over a 0-d array")):
         with refused(TypeError, text):
             call(array.sum())

@@ -262,3 +262,13 @@ def test_long_values_are_cut_in_messages() -> None:
         with pytest.raises(StateError) as raised:
             small_trainer().restore(arrays, {**values, entry: other})
         assert len(str(raised.value)) < 400
+
+
+def test_restoring_forgets_what_had_accumulated() -> None:
+    trainer, other = (small_trainer(accumulate=2) for _ in range(2))
+    state = trainer.state()
+    trainer.train_step(*next(iter(trainer.train_loader)))  # half a step
+    trainer.restore(*state)
+    trainer.fit(1)
+    other.fit(1)
+    assert_same(trainer.state(), other.state())

@@ -1,0 +1,77 @@
+"""Arrays that lie side by side in memory, worked on as one."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from gpucnn.backend import Array, current, device_of
+
+CPU_TILE, GPU_TILE = 1 << 16, 1 << 22
+"""Elements of a row at most: few enough for a CPU's cache; and so that what is computed of them takes little of a GPU's memory."""
+
+
+def joined(*columns: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
+    """Columns of arrays in other rows: what lies side by side in all columns is taken together, and cut into flat tiles.
+
+    The arrays of a row given are of one shape. What is done in place to every element of the result is done to the arrays
+    given: in one launch, or few, for all the parameters that an optimizer keeps in one flat buffer. An array with strides
+    stays as it is. The order depends on that of the arrays and on how they lie in flat arrays, not on where those are.
+    """
+    for _, arrays in _rows([list(column) for column in columns]):
+        if all(array.flags.c_contiguous for array in arrays):
+            flats = [array.reshape(-1) for array in arrays]
+            tile = CPU_TILE if isinstance(flats[0], np.ndarray) else GPU_TILE
+            for start in range(0, flats[0].size, tile):
+                yield tuple(flat[start : start + tile] for flat in flats)
+        else:
+            yield arrays
+
+
+def copied(arrays: Iterable[Array]) -> list[Array]:
+    """A copy of each array. Copies lie side by side where the arrays do."""
+    copies = list(arrays)
+    for numbers, (whole,) in _rows([list(copies)]):
+        with current(device_of(whole)):
+            rest = whole.copy().reshape(-1)
+            for number in numbers:
+                size, shape = copies[number].size, copies[number].shape
+                copies[number], rest = rest[:size].reshape(shape), rest[size:]
+    return copies
+
+
+def _rows(columns: list[list[Array]]) -> Iterator[tuple[list[int], tuple[Array, ...]]]:
+    """What lies side by side in all columns: the numbers of the rows given, and the arrays that they are together."""
+    places = [[_place(array) for array in column] for column in columns]
+    seen: dict[int, int] = {}
+    order = [(seen.setdefault(block, row), start, stop, row) for row, (block, start, stop) in enumerate(places[0])]
+    groups: list[list[int]] = []
+    for *_, row in sorted(order):
+        if groups and all(column[groups[-1][-1]][::2] == column[row][:2] for column in places):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    for rows in groups:
+        first, last = rows[0], rows[-1]
+        arrays = (
+            column[first] if first == last else column[first].base[place[first][1] : place[last][2]]
+            for column, place in zip(columns, places, strict=True)
+        )
+        yield rows, tuple(arrays)
+
+
+def _place(array: Array) -> tuple[int, int, int]:
+    """Where `array` lies: the address of a flat array, from which of its elements, and to below which.
+
+    What is not a stretch of a flat array of its dtype has a place without neighbours.
+    """
+    base, address = array.base, _address(array)
+    if type(base) is not type(array) or base.ndim != 1 or base.dtype != array.dtype or not array.flags.c_contiguous:
+        return address, -2, -1
+    block = _address(base)
+    start = (address - block) // array.itemsize
+    return block, start, start + array.size
+
+
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data.ptr
+    return address
