@@ -3,7 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
-from gpucnn.kernels.compiler import builder
+from gpucnn.kernels.compiler import builder, processor
 
 LINUX, DARWIN = "unknown-linux-gnu", "apple-darwin"
 PROCESSORS = {
