@@ -60,6 +60,15 @@ def as_choice(value: str, name: str, choices: Iterable[str]) -> str:
     return value
 
 
+def check_activation(owner: str, activation: str | None) -> bool:
+    """Whether `activation` is "relu" (None is none); ArgumentError, which names `owner`, for anything else."""
+    if activation is not None and not (isinstance(activation, str) and activation == "relu"):
+        raise ArgumentError(
+            f'{owner}: activation must be None or "relu", got {value_text(activation)}; apply others after it'
+        )
+    return activation == "relu"
+
+
 def as_function(value: Callable[..., Any], name: str, use: str) -> Callable[..., Any]:
     """`value` itself; ArgumentError, which calls it `name` and tells its `use`, if it cannot be called."""
     if not callable(value):
@@ -122,13 +131,17 @@ def as_pair(value: IntOrPair, name: str, minimum: int) -> Pair:
         return value, value
     items = as_items(value)
     pair = (value, value) if items is None else items
-    if len(pair) != 2 or any(not is_int(item) or item < minimum for item in pair):
-        raise ArgumentError(
-            f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value_text(value)}"
-        )
-    if max(pair) >= LARGEST:
-        raise ArgumentError(f"{name} must be below 2^31, got {value_text(value)}")
+    if len(pair) != 2 or not all(is_int(item) and minimum <= item < LARGEST for item in pair):
+        raise _no_pair(value, name, minimum, pair)
     return int(pair[0]), int(pair[1])
+
+
+def _no_pair(value: IntOrPair, name: str, minimum: int, items: Sequence[Any]) -> ArgumentError:
+    if len(items) == 2 and all(is_int(item) and item >= minimum for item in items):
+        return ArgumentError(f"{name} must be below 2^31, got {value_text(value)}")
+    return ArgumentError(
+        f"{name} must be an int >= {minimum} or a (height, width) pair of them, got {value_text(value)}"
+    )
 
 
 def is_real(value: object) -> bool:

@@ -52,13 +52,12 @@ class Window(NamedTuple):
         `padding` may also be ((top, bottom), (left, right)), "valid" for none, or "same", which for stride 1 keeps the
         image's size and, where the two sides cannot be equal, pads the end by one more, as PyTorch does.
         """
-        window = cls(
-            as_pair(kernel_size, "kernel_size", 1),
-            as_pair(stride, "stride", 1),
-            ((0, 0), (0, 0)),
-            as_pair(dilation, "dilation", 1),
-            as_flag(ceil_mode, "ceil_mode"),
-        )
+        kernel, steps = as_pair(kernel_size, "kernel_size", 1), as_pair(stride, "stride", 1)
+        spacing, ceil = as_pair(dilation, "dilation", 1), as_flag(ceil_mode, "ceil_mode")
+        if type(padding) is int:  # the usual case, at once
+            side = as_pair(padding, "padding", 0)
+            return cls(kernel, steps, (side, side), spacing, ceil)
+        window = cls(kernel, steps, ((0, 0), (0, 0)), spacing, ceil)
         return window._replace(padding=window._sides(padding))
 
     def _sides(self, padding: Padding) -> tuple[Pair, Pair]:
@@ -82,10 +81,7 @@ class Window(NamedTuple):
     @property
     def extent(self) -> Pair:
         """The (height, width) that the window spans, gaps of the dilation included."""
-        return (
-            self.dilation[0] * (self.kernel[0] - 1) + 1,
-            self.dilation[1] * (self.kernel[1] - 1) + 1,
-        )
+        return self.dilation[0] * (self.kernel[0] - 1) + 1, self.dilation[1] * (self.kernel[1] - 1) + 1
 
     @property
     def overlaps(self) -> bool:
@@ -113,21 +109,21 @@ class Window(NamedTuple):
         Raises ShapeError, which names `owner`, if the window is larger than the padded image; in ceil mode, as in PyTorch,
         only if it is so by a whole stride.
         """
-        sizes = []
-        for axis, size in enumerate(image_size):
-            before, after = self.padding[axis]
-            room = size + before + after - self.extent[axis]
-            steps = -(-room // self.stride[axis]) if self.ceil_mode else room // self.stride[axis]
-            if self.ceil_mode and steps * self.stride[axis] >= size + before:
-                steps -= 1
-            if steps < 0:
-                raise ShapeError(
-                    f"{owner}: a window of {self.extent[0]}x{self.extent[1]} does not fit into an image of "
-                    f"{image_size[0]}x{image_size[1]} with padding {_padding_text(self.padding)}; "
-                    f"use a smaller kernel_size or dilation, more padding, or larger images"
-                )
-            sizes.append(steps + 1)
-        return sizes[0], sizes[1]
+        rows, columns = (self._steps(axis, size) for axis, size in enumerate(image_size))
+        if rows < 0 or columns < 0:
+            raise ShapeError(
+                f"{owner}: a window of {self.extent[0]}x{self.extent[1]} does not fit into an image of "
+                f"{image_size[0]}x{image_size[1]} with padding {_padding_text(self.padding)}; "
+                f"use a smaller kernel_size or dilation, more padding, or larger images"
+            )
+        return rows + 1, columns + 1
+
+    def _steps(self, axis: int, size: int) -> int:
+        """How many strides the window makes along an axis; below 0 if it does not fit."""
+        before, after = self.padding[axis]
+        room = size + before + after - self.extent[axis]
+        steps = -(-room // self.stride[axis]) if self.ceil_mode else room // self.stride[axis]
+        return steps - 1 if self.ceil_mode and steps * self.stride[axis] >= size + before else steps
 
     def taps(self, image_size: Pair, output_size: Pair) -> Iterator[Tap]:
         """The taps, row by row, each with the slices of output and image where it lies inside the image."""
@@ -205,9 +201,12 @@ def images_fix(shape: Shape, channels: int) -> str:
 
 def check_images(owner: str, shape: Shape, channels: int, size: int | None = None) -> None:
     """ShapeError, which names `owner`, unless `shape` is (N, channels, H, W), with a `size` (N, channels, size, size)."""
+    if len(shape) != 4 or shape[1] != channels or (size is not None and shape[2:] != (size, size)):
+        raise _other_images(owner, shape, channels, size)
+
+
+def _other_images(owner: str, shape: Shape, channels: int, size: int | None) -> ShapeError:
     what, sides = ("input", ("H", "W")) if size is None else ("images", (size, size))
-    if len(shape) == 4 and shape[1] == channels and (size is None or shape[2:] == sides):
-        return
     fix = images_fix(shape, channels)
     if not fix and len(shape) != 4:
         fix = "images need a batch and a channel axis: add them with images[:, None] or images[None, None]"
@@ -215,7 +214,7 @@ def check_images(owner: str, shape: Shape, channels: int, size: int | None = Non
         fix = f"give it {channels} channels or build it with in_channels={shape[1]}"
     elif not fix:
         fix = f"pad or resize the images to {size}x{size}"
-    raise ShapeError(f"{owner}: expected {what} {shape_text(('N', channels, *sides))}, got {shape_text(shape)}; {fix}")
+    return ShapeError(f"{owner}: expected {what} {shape_text(('N', channels, *sides))}, got {shape_text(shape)}; {fix}")
 
 
 def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:

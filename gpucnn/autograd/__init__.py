@@ -1,16 +1,16 @@
 """Automatic differentiation: tensors, the tape that remembers how they came to be, and a check of gradients."""
 
-from gpucnn.autograd.grad_mode import enable_grad as enable_grad
-from gpucnn.autograd.grad_mode import grad_enabled as grad_enabled
-from gpucnn.autograd.grad_mode import no_grad as no_grad
 from gpucnn.autograd.gradcheck import gradcheck as gradcheck
-from gpucnn.autograd.operands import as_operand as as_operand
-from gpucnn.autograd.operands import as_operands as as_operands
-from gpucnn.autograd.operands import as_tensor as as_tensor
-from gpucnn.autograd.operands import check_float as check_float
+from gpucnn.autograd.operation import as_operand as as_operand
+from gpucnn.autograd.operation import as_operands as as_operands
+from gpucnn.autograd.operation import as_tensor as as_tensor
+from gpucnn.autograd.operation import check_float as check_float
+from gpucnn.autograd.operation import on_their_device as on_their_device
 from gpucnn.autograd.operation import operation as operation
-from gpucnn.autograd.placement import on_their_device as on_their_device
-from gpucnn.autograd.record import record as record
+from gpucnn.autograd.operation import record as record
 from gpucnn.autograd.tape import backward_number as backward_number
+from gpucnn.autograd.tape import enable_grad as enable_grad
+from gpucnn.autograd.tape import grad_enabled as grad_enabled
+from gpucnn.autograd.tape import no_grad as no_grad
 from gpucnn.autograd.tensor import Operand as Operand
 from gpucnn.autograd.tensor import Tensor as Tensor

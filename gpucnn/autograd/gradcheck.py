@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gpucnn.autograd.grad_mode import no_grad
-from gpucnn.autograd.placement import on_their_device
+from gpucnn.autograd.operation import on_their_device
+from gpucnn.autograd.tape import no_grad
 from gpucnn.autograd.tensor import Tensor
 from gpucnn.backend import Array, generator, to_host, xp_of
 from gpucnn.errors import ArgumentError, DTypeError, GradientError

@@ -1,11 +1,15 @@
-"""What every public function on tensors has in common."""
+"""What every public function on tensors has in common: how its operands meet, where it computes, and how the tape gets to know it."""
 
 import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
-from gpucnn.autograd.placement import on_their_device
-from gpucnn.backend import cuda, memory
+import numpy as np
+
+from gpucnn.autograd.tape import BackwardFunction, Node, grad_enabled
+from gpucnn.autograd.tensor import Operand, Tensor
+from gpucnn.backend import Array, are_together, arrays, as_array, beside, converted, memory, to_device, to_host
+from gpucnn.errors import DeviceError, DTypeError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -18,8 +22,127 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     @functools.wraps(function)
     def called(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
         try:
-            return function(*args, **options) if cuda.loaded() is None else placed(*args, **options)
+            return function(*args, **options) if arrays.loaded() is None else placed(*args, **options)
         except MemoryError as error:
             raise memory.named(function.__name__, error) from error.__cause__ or error
 
     return called
+
+
+def record(name: str, output: Array, inputs: Sequence[Tensor], backward: BackwardFunction) -> Tensor:
+    """The tensor of an operation's `output`, on the tape if gradients are enabled and an input needs one.
+
+    `backward` gets the gradient of `output` and returns one per input. It should hold no more arrays than it needs:
+    they stay alive until the backward pass has used them.
+    """
+    result = Tensor(output)
+    if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+        result.requires_grad = True
+        result.node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
+    return result
+
+
+def as_tensor(value: "Operand") -> Tensor:
+    """`value` itself if it is a tensor, else a tensor of it."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def as_operand(value: "Operand", like: Tensor) -> Tensor:
+    """`value` as a partner for the tensor `like`, e.g. images for a layer's weight.
+
+    Plain arrays and numbers take on its dtype and device, and tensors without history its device. Where that would
+    lose something it is refused: DTypeError for a tensor of another dtype, and for floats that meet integers;
+    DeviceError for a tensor with history on another device.
+    """
+    if not isinstance(value, Tensor):
+        return _plain_operand(value, like)
+    if value.dtype != like.dtype:
+        raise _dtypes_met(value.dtype, like.dtype)
+    return value if are_together(value.data, like.data) else _moved(value, like)
+
+
+def as_operands(*values: "Operand") -> list[Tensor]:
+    """`values` as tensors of one dtype and device: those of the first that needs a gradient, else of the first tensor.
+
+    Plain arrays and numbers alone take on the common dtype of the floats among them.
+    """
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        return _plain_operands(values)
+    like = next((tensor for tensor in tensors if tensor.requires_grad), tensors[0])
+    return [value if value is like else as_operand(value, like) for value in values]
+
+
+def _plain_operand(value: Any, like: Tensor) -> Tensor:
+    array = as_array(value, like.dtype)
+    if array.dtype.kind == "f" and like.dtype.kind != "f":
+        raise _dtypes_met(array.dtype, like.dtype)
+    there = converted(to_device(array, like.device), like.dtype)
+    if like.dtype.kind != "f" and isinstance(array, np.ndarray) and (to_host(there) != array).any():
+        raise DTypeError(f"{array.dtype} values that {like.dtype} cannot hold met it; convert with array.astype")
+    return Tensor(there)
+
+
+def _plain_operands(values: Iterable[Any]) -> list[Tensor]:
+    plain = [as_array(value) for value in values]
+    floats = [array.dtype for array in plain if array.dtype.kind == "f"]
+    dtype = np.result_type(*(floats or [array.dtype for array in plain]))
+    return [Tensor(array.astype(dtype, copy=False)) for array in plain]
+
+
+def _moved(tensor: Tensor, like: Tensor) -> Tensor:
+    if tensor.requires_grad:
+        raise DeviceError(
+            f"tensors on {tensor.device} and {like.device} met in one operation; "
+            f"move the model and the images to one device"
+        )
+    return Tensor(to_device(tensor.data, like.device))
+
+
+def check_float(owner: str, tensor: Tensor) -> None:
+    """DTypeError, which names `owner`, unless the tensor's dtype is a float."""
+    if tensor.dtype.kind != "f":
+        raise DTypeError(f"{owner}: expected floats, got {tensor.dtype}; convert with array.astype('float32')")
+
+
+def _dtypes_met(a: np.dtype, b: np.dtype) -> DTypeError:
+    wide, narrow = sorted((a, b), key=lambda dtype: (dtype.kind == "f", dtype.itemsize), reverse=True)
+    fix = f"array.astype('{wide}')"
+    if narrow.kind == "f":
+        fix = f"array.astype('{narrow}') or model.astype('{wide}')"
+    return DTypeError(f"{wide} and {narrow} met in one operation; make them one dtype, e.g. {fix}")
+
+
+def on_their_device(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """`function`, computed on the device of the tensors, or arrays, that it is given, alone or in lists."""
+
+    @functools.wraps(function)
+    def computed_there(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
+        array = None if arrays.loaded() is None else _deciding_array([*args, *options.values()])
+        if array is None:
+            return function(*args, **options)
+        with beside(array):
+            return function(*args, **options)
+
+    return computed_there
+
+
+def _deciding_array(values: Iterable[Any]) -> Array | None:
+    """The array whose device the others come to (see `as_operands`): of the first tensor that needs a gradient, or else the
+    first tensor's, or else the first one of CuPy's.
+    """
+    found: list[Any] = []
+    _collect(values, found)
+    tensors = [value for value in found if isinstance(value, Tensor)]
+    if tensors:
+        return next((tensor for tensor in tensors if tensor.requires_grad), tensors[0]).data
+    return found[0] if found else None
+
+
+def _collect(values: Iterable[Any], found: list[Any]) -> None:
+    array = getattr(arrays.loaded(), "ndarray", np.ndarray)
+    for value in values:
+        if isinstance(value, Tensor | array):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            _collect(value, found)

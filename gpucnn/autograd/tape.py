@@ -1,4 +1,4 @@
-"""The tape: one `Node` per recorded operation, and the walk back over them.
+"""The tape: whether operations are recorded, one `Node` for each that is, and the walk back over them.
 
 A node knows the nodes that its inputs came from, not the inputs themselves, so an array lives on only where a backward
 function needs it. Nodes are numbered as they are made; an operation is always younger than its inputs, so going back
@@ -7,9 +7,10 @@ from the youngest to the oldest is a topological order.
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from gpucnn.backend import Array, beside, memory
 from gpucnn.checks import Shape
@@ -22,9 +23,38 @@ BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
 current_owner: ContextVar[str] = ContextVar("current_owner", default="")
 """The innermost layer that computes now, as messages name it; empty outside of layers."""
 
+_enabled = ContextVar("grad_enabled", default=True)
 _numbers = itertools.count()
 _backward = itertools.count(1)
 _current_backward = 0
+
+
+def grad_enabled() -> bool:
+    """Whether operations of this thread are recorded now."""
+    return _enabled.get()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside `with no_grad():` (or a function decorated with it) nothing is recorded: less memory, no `backward`."""
+    with _set(False):
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Inside, operations are recorded, even where it stands within `no_grad`."""
+    with _set(True):
+        yield
+
+
+@contextmanager
+def _set(enabled: bool) -> Iterator[None]:
+    token = _enabled.set(enabled)
+    try:
+        yield
+    finally:
+        _enabled.reset(token)
 
 
 def backward_number() -> int:
@@ -33,32 +63,24 @@ def backward_number() -> int:
 
 
 class Node:
-    """One recorded operation, or a leaf: a node without inputs, whose backward function keeps the gradient."""
+    """One recorded operation, or a leaf: a node without inputs, whose backward function keeps the gradient.
+
+    - `owner`: the layer that made it, as messages name it; empty if none did. `shape`: the output's.
+    - `inputs`: where those tensors came from. `backward`: None as soon as a backward pass has used what it saved.
+    """
 
     __slots__ = ("backward", "inputs", "name", "number", "owner", "shape")
+    backward: BackwardFunction | None
 
-    def __init__(
-        self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()
-    ) -> None:
-        self.name = name
-        self.owner = current_owner.get()
-        """The layer that made it, as messages name it; empty if none did."""
-        self.shape = shape
-        """The output's."""
-        self.number = next(_numbers)
-        self.inputs = inputs
-        self.backward: BackwardFunction | None = backward
-
-    def release(self) -> None:
-        """Let go of the saved arrays."""
-        self.backward = None
-        self.inputs = ()
+    def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()):
+        self.name, self.inputs, self.backward, self.shape = name, inputs, backward, shape
+        self.owner, self.number = current_owner.get(), next(_numbers)
 
 
 def run_backward(start: Node, gradient: Array) -> None:
-    """Carry `gradient` of what `start` made back to the leaves, and release every node on the way.
+    """Carry `gradient` of what `start` made back to the leaves, and let go of what every node on the way has saved.
 
-    Raises GradientError at a node that an earlier backward pass has released.
+    Raises GradientError at a node that an earlier backward pass has used.
     """
     global _current_backward
     _current_backward = next(_backward)
@@ -66,23 +88,11 @@ def run_backward(start: Node, gradient: Array) -> None:
     queue = [(-start.number, start)]
     while queue:
         _, node = heapq.heappop(queue)
-        if node.backward is None:
-            raise GradientError(
-                f"backward() reached {node.name}, whose saved arrays an earlier backward() has released; "
-                f"run the forward pass again before each backward()"
-            )
         try:
             with beside(gradients[node]):
-                input_gradients = node.backward(gradients.pop(node))
+                input_gradients = (node.backward or _used(node))(gradients.pop(node))
         except Exception as error:
-            failure: Exception = (
-                memory.named(f"gradient of {node.name}", error) if isinstance(error, MemoryError) else error
-            )
-            if memory.is_out_of_memory(failure):
-                failure.add_note(f"in the gradient of {node.owner or node.name}")
-            if failure is error:
-                raise
-            raise failure from error
+            _raise_named(node, error)
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
             if source is None or input_gradient is None:
                 continue
@@ -92,4 +102,21 @@ def run_backward(start: Node, gradient: Array) -> None:
             else:
                 gradients[source] = input_gradient
                 heapq.heappush(queue, (-source.number, source))
-        node.release()
+        node.backward, node.inputs = None, ()
+
+
+def _used(node: Node) -> NoReturn:
+    raise GradientError(
+        f"backward() reached {node.name}, whose saved arrays an earlier backward() has released; "
+        f"run the forward pass again before each backward()"
+    )
+
+
+def _raise_named(node: Node, error: Exception) -> NoReturn:
+    """Raise `error`, which `node` and its layer are named in if memory did not suffice."""
+    failure = memory.named(f"gradient of {node.name}", error) if isinstance(error, MemoryError) else error
+    if memory.is_out_of_memory(failure):
+        failure.add_note(f"in the gradient of {node.owner or node.name}")
+    if failure is error:
+        raise error
+    raise failure from error

@@ -5,11 +5,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd.grad_mode import grad_enabled
-from gpucnn.autograd.tape import Node, run_backward
+from gpucnn.autograd.tape import Node, grad_enabled, run_backward
 from gpucnn.backend import (
     Array,
     Device,
+    are_together,
     as_array,
     beside,
     choose_device,
@@ -56,8 +56,7 @@ class Tensor:
 
     @property
     def shape(self) -> Shape:
-        shape: Shape = self.data.shape
-        return shape
+        return tuple(self.data.shape)
 
     @property
     def ndim(self) -> int:
@@ -118,21 +117,26 @@ class Tensor:
                 "backward() on a tensor that no gradient leads to; "
                 "compute it, outside of no_grad(), from tensors with requires_grad=True"
             )
-        if grad is None:
-            if self.size != 1:
-                raise ShapeError(
-                    f"backward() without grad needs a single element, got shape {shape_text(self.shape)}; "
-                    f"reduce it to a loss (e.g. with .sum()) or give grad"
-                )
-            with beside(self.data):
-                grad = xp_of(self.data).ones(self.shape, self.dtype)
-        array = as_array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
-        gradient = converted(to_device(array, self.device), self.dtype)
+        run_backward(origin, self._ones() if grad is None else self._seed(grad))
+
+    def _ones(self) -> Array:
+        if self.size != 1:
+            raise ShapeError(
+                f"backward() without grad needs a single element, got shape {shape_text(self.shape)}; "
+                f"reduce it to a loss (e.g. with .sum()) or give grad"
+            )
+        with beside(self.data):
+            return xp_of(self.data).ones(self.shape, self.dtype)
+
+    def _seed(self, grad: Any) -> Array:
+        gradient = as_array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+        if gradient.dtype != self.dtype or not are_together(gradient, self.data):
+            gradient = converted(to_device(gradient, self.device), self.dtype)
         if gradient.shape != self.shape:
             raise ShapeError(
                 f"grad must have the tensor's shape {shape_text(self.shape)}, got {shape_text(gradient.shape)}"
             )
-        run_backward(origin, gradient)
+        return gradient
 
     def origin(self) -> Node | None:
         """Where a gradient of this tensor goes: the operation that made it, its own `grad` if a leaf, or nowhere."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gpucnn.backend.array_module import Array, xp_of
+from gpucnn.backend.arrays import Array, xp_of
 
 _FUNCTIONS = {
     "openblas": [

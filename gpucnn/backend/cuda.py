@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from gpucnn.backend import arrays
 from gpucnn.errors import DeviceError
 
 _INSTALL = 'pip install "gpucnn[cuda13]" (or "gpucnn[cuda12]" for a CUDA 12 driver)'
@@ -27,30 +28,21 @@ class Problem(NamedTuple):
     fix: str
 
 
-_in_place_of_cupy: ModuleType | None = None
-
-
 @contextmanager
 def use_in_place_of_cupy(module: ModuleType) -> Iterator[None]:
     """Inside, `module` is taken for CuPy: for stand-ins without a GPU, see `gpucnn.testing`."""
-    global _in_place_of_cupy
-    before, _in_place_of_cupy = _in_place_of_cupy, module
+    before, arrays.stand_in = arrays.stand_in, module
     find_problem.cache_clear()
     try:
         yield
     finally:
-        _in_place_of_cupy = before
+        arrays.stand_in = before
         find_problem.cache_clear()
-
-
-def loaded() -> ModuleType | None:
-    """The cupy module if something has imported it, else None: then no array can be one of its own."""
-    return _in_place_of_cupy or sys.modules.get("cupy")
 
 
 def cupy() -> ModuleType:
     """The cupy module. Raises DeviceError, with cause and fix, if it cannot be imported."""
-    module, problem = (_in_place_of_cupy, None) if _in_place_of_cupy else _import_cupy()
+    module, problem = (arrays.stand_in, None) if arrays.stand_in else _import_cupy()
     if module is None:
         assert problem is not None
         raise DeviceError(f"{problem.cause}; fix: {problem.fix}")
@@ -60,7 +52,7 @@ def cupy() -> ModuleType:
 @functools.cache
 def find_problem() -> Problem | None:
     """None if a CUDA device computes through CuPy, else what is wrong."""
-    module, problem = (_in_place_of_cupy, None) if _in_place_of_cupy else _import_cupy()
+    module, problem = (arrays.stand_in, None) if arrays.stand_in else _import_cupy()
     return problem if module is None else _probe(module)
 
 

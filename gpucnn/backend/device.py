@@ -1,4 +1,4 @@
-"""Devices by name: "cpu", "cuda", "cuda:1", and "auto", which says what it took and why."""
+"""Devices by name: "cpu", "cuda", "cuda:1", and "auto", which says what it took and why; and arrays that go from one to another."""
 
 import re
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend import cuda
+from gpucnn.backend.arrays import Array, beside, xp_of
 from gpucnn.errors import ArgumentError, DeviceError
 from gpucnn.text import value_text
 
@@ -40,20 +41,11 @@ class Choice(NamedTuple):
 
 
 CPU = Device()
-_HERE = nullcontext()
 
 
 def current(device: Device) -> AbstractContextManager[Any]:
     """Inside, new arrays of `device.xp` are made on `device`, and work is done there; afterwards CuPy's current device is as before."""
     return nullcontext() if device.kind == "cpu" else cuda.cupy().cuda.Device(device.index)
-
-
-def beside(array: Any) -> AbstractContextManager[Any]:
-    """`current` for the device of an array, numpy's or cupy's. Costs next to nothing where that is current already."""
-    if isinstance(array, np.ndarray | np.generic):
-        return _HERE
-    index, cupy_cuda = array.data.device_id, cuda.cupy().cuda
-    return _HERE if cupy_cuda.runtime.getDevice() == index else cupy_cuda.Device(index)
 
 
 def choose_device(name: "str | Device" = "auto") -> Choice:
@@ -85,3 +77,36 @@ def choose_device(name: "str | Device" = "auto") -> Choice:
     if index >= count:
         raise DeviceError(f'device "{text}" is not there: {count} GPU(s) present; fix: use "cuda:{count - 1}" or lower')
     return Choice(Device("cuda", index), "asked for")
+
+
+def device_of(array: Array) -> Device:
+    """The device on which `array` lives."""
+    return CPU if xp_of(array) is np else Device("cuda", int(array.device.id))
+
+
+def to_device(array: Array, device: Device) -> Array:
+    """`array` on `device`: itself if it is there, else a copy."""
+    if device_of(array) == device:
+        return array
+    if device.kind == "cpu":
+        return to_host(array)
+    with current(device):
+        return device.xp.asarray(to_host(array))  # from one GPU to another by way of the host
+
+
+def overwrite(array: Array, values: np.ndarray) -> None:
+    """Put host `values`, of the same shape and dtype, into an array on any device. Does not wait for the device."""
+    if xp_of(array) is np:
+        array[...] = values
+    else:
+        with beside(array):
+            array.set(values)
+
+
+def to_host(array: Array) -> np.ndarray:
+    """`array` as a numpy.ndarray. Waits for the device if it lives on one."""
+    if xp_of(array) is np:
+        return np.asarray(array)
+    with beside(array):
+        host: np.ndarray = array.get()
+    return host

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from gpucnn.backend.array_module import Array, xp_of
+from gpucnn.backend.arrays import Array, xp_of
 from gpucnn.checks import Shape
 
 LEAST_BYTES = 128 << 10

@@ -168,15 +168,6 @@ def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     return record("softmax", output, (x,), backward)
 
 
-def check_activation(owner: str, activation: str | None) -> bool:
-    """Whether `activation` is "relu" (None is none); ArgumentError, which names `owner`, for anything else."""
-    if activation is not None and not (isinstance(activation, str) and activation == "relu"):
-        raise ArgumentError(
-            f'{owner}: activation must be None or "relu", got {value_text(activation)}; apply others after it'
-        )
-    return activation == "relu"
-
-
 def as_finite(value: float, name: str, above: float = -math.inf) -> float:
     """`value` as a float; ArgumentError, which calls it `name`, unless it is a finite number > `above`."""
     if not is_finite(value) or not value > above:

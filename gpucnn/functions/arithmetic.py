@@ -12,9 +12,8 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, blas, to_device, xp_of
-from gpucnn.checks import LARGEST, is_int, is_real
+from gpucnn.checks import LARGEST, check_activation, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
-from gpucnn.functions.activation import check_activation
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
 from gpucnn.kernels.elementwise import addition as kernel
 from gpucnn.kernels.elementwise.bias_relu import relu_gradient

@@ -3,9 +3,8 @@
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_beside
-from gpucnn.checks import IntOrPair, Pair, Shape, as_pair
+from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, check_activation
 from gpucnn.errors import ShapeError
-from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import Padding, Window, as_groups, conv2d_shape, conv_transpose2d_shape
 from gpucnn.kernels import convolution as kernel
 from gpucnn.kernels.channel_sums import channel_sums

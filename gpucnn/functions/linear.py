@@ -4,8 +4,8 @@ import math
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
 from gpucnn.backend import Array
+from gpucnn.checks import check_activation
 from gpucnn.errors import ShapeError
-from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import linear_shape
 from gpucnn.kernels import linear as kernel
 from gpucnn.text import shape_text

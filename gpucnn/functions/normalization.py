@@ -12,9 +12,9 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, xp_of
-from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, is_finite, is_int
+from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, check_activation, is_finite, is_int
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
-from gpucnn.functions.activation import as_finite, check_activation
+from gpucnn.functions.activation import as_finite
 from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
 from gpucnn.kernels.pooling.avg_pool import wide

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpucnn.backend import Array, beside, cuda, own_package
+from gpucnn.backend import Array, arrays, beside, cuda, own_package
 from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
 
@@ -194,7 +194,7 @@ def _parse(text: str) -> Parameter:
 def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[np.dtype | None, Array | None]:
     """Hold the arrays against the pointers, all on one device. Returns the dtype of T, None if no array tells, and an array."""
     dtype, first, device, array = None, "", None, None
-    gpu_array = getattr(cuda.loaded(), "ndarray", ())
+    gpu_array = getattr(arrays.loaded(), "ndarray", ())
     for parameter, argument in zip(kernel.parameters, arguments, strict=True):
         if not parameter.pointer or (argument is None and parameter.nullable):
             continue

@@ -5,9 +5,8 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import IntOrPair, Shape, as_count, as_flag, as_kept, as_pair
+from gpucnn.checks import IntOrPair, Shape, as_count, as_flag, as_kept, as_pair, check_activation
 from gpucnn.errors import ArgumentError
-from gpucnn.functions.activation import check_activation
 from gpucnn.geometry import Padding, Window, as_groups, conv2d_shape, conv_transpose2d_shape
 from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer

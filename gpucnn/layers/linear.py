@@ -5,8 +5,7 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count, as_flag
-from gpucnn.functions.activation import check_activation
+from gpucnn.checks import Shape, as_count, as_flag, check_activation
 from gpucnn.geometry import linear_shape
 from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpucnn import Tensor
-from gpucnn.backend import cuda
+from gpucnn.backend import arrays, cuda
 from gpucnn.errors import KernelError, LaunchError
 from gpucnn.kernels import launch
 from gpucnn.kernels.launch import CupyRunner, Kernel, Runner, use_runner
@@ -266,7 +266,7 @@ def test_no_array_tells_what_T_is(recorder: Recorder) -> None:
 
 
 def test_no_array_is_a_gpu_array_where_cupy_is_not_loaded(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "loaded", lambda: None)
+    monkeypatch.setattr(arrays, "loaded", lambda: None)
     with pytest.raises(LaunchError, match=r"^step: x must be a GPU array, got a numpy\.ndarray of float32; "):
         launch.launch(step("T* x"), 1, np.zeros(1, np.float32))
 
