@@ -11,7 +11,6 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device, generator, to_host
 from gpucnn.checks import Shape, as_count
 from gpucnn.layers import Layer
-from gpucnn.layers.observe import observe
 from gpucnn.optim import SGD
 
 LEARNING_RATE, MOMENTUM = 0.05, 0.9
@@ -59,13 +58,16 @@ def step_on(
     def note(name: str, array: Array) -> None:
         found[name] = np.array(to_host(array))  # a copy: what follows may write over the array
 
-    def note_output(layer: Layer, output: Tensor) -> None:
+    def note_output(layer: Layer, _: tuple[Tensor, ...], output: Tensor) -> None:
         label = layer.path or layer.label
         calls[label] += 1
         note(f"{label} output" if calls[label] == 1 else f"{label} output {calls[label]}", output.data)
 
-    with observe(note_output):
-        logits = model(Tensor(images).to(device))
+    innermost = {layer for _, layer in model.named_layers() if layer.is_innermost}
+    hooks = [layer.register_forward_hook(note_output) for layer in innermost]
+    logits = model(Tensor(images).to(device))
+    for hook in hooks:  # before the backward pass, in which checkpointed layers compute once more
+        hook.remove()
     loss = F.cross_entropy(logits, labels)
     note("loss", loss.data)
     loss.backward()

@@ -15,7 +15,7 @@ from gpucnn.errors import RunError
 from gpucnn.files.atomic_file import cannot_be_written, discard
 from gpucnn.files.tensor_file import read_tensors, write_tensors
 from gpucnn.files.versions import versions
-from gpucnn.layers.finite import MOST_NAMED, not_finite
+from gpucnn.layers.saved_arrays import MOST_NAMED, not_finite
 
 _KEY, _KIND, _FORMAT = "gpucnn checkpoint", "checkpoint", 2
 _READ = (1, _FORMAT)

@@ -9,7 +9,7 @@ import numpy as np
 from gpucnn.errors import RunError, StateError
 from gpucnn.files.tensor_file import read_tensors, read_text, write_tensors
 from gpucnn.layers import Layer
-from gpucnn.layers.finite import refuse_not_finite
+from gpucnn.layers.saved_arrays import refuse_not_finite
 
 _KEY = "gpucnn"
 

@@ -7,9 +7,7 @@ from gpucnn.autograd import Tensor, enable_grad, grad_enabled, no_grad, record
 from gpucnn.backend import Array
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.forward_state import ForwardState
-from gpucnn.layers.layer import Layer
-from gpucnn.layers.observe import unobserved
-from gpucnn.layers.trace import current_calls
+from gpucnn.layers.layer import Layer, current_calls
 from gpucnn.layers.undeclared import telling_of_undeclared_state
 from gpucnn.text import value_text
 
@@ -20,7 +18,7 @@ class Checkpoint(Layer):
     - `block`: any layer of one or more inputs. Its path is "block".
 
     Values and gradients are those of the block alone, bit for bit: the second pass draws the same dropout masks and leaves
-    running statistics, `calls` and any other `forward_state` as they are. Forward hooks within are called in both passes, observers in the first alone.
+    running statistics, `calls` and any other `forward_state` as they are. Forward hooks within are called in both passes.
     What needs a gradient must be an input, or a parameter of the block: to what a function or hook within has from elsewhere
     the gradient may not lead.
     Raises ArgumentError if `block` is no layer.
@@ -52,7 +50,7 @@ class Checkpoint(Layer):
             now = ForwardState(self.block)
             try:
                 before.restore()
-                with enable_grad(), unobserved():
+                with enable_grad():
                     again = self.block(*leaves)
                 if again.requires_grad:
                     again.backward(gradient)  # the parameters' gradients are added to theirs here

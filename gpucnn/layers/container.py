@@ -8,11 +8,9 @@ from gpucnn.autograd import Tensor, as_tensor
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers.activation import ReLU
 from gpucnn.layers.conv import Conv2d
-from gpucnn.layers.layer import Layer
+from gpucnn.layers.layer import Layer, current_calls
 from gpucnn.layers.linear import Linear
 from gpucnn.layers.normalization import BatchNorm2d
-from gpucnn.layers.observe import current_observers
-from gpucnn.layers.trace import current_calls
 from gpucnn.text import shape_text, value_text
 
 TAKE_RELU = (Conv2d.forward, Linear.forward, BatchNorm2d.forward)
@@ -171,9 +169,9 @@ def _checked(owner: str, name: str, layer: Any) -> Layer:
 
 
 def _takes_relu(layer: Layer, following: Layer) -> bool:
-    """Whether both can be computed in one. Not where somebody looks at each layer: in a trace, an observer, a hook."""
+    """Whether both can be computed in one. Not where somebody looks at each layer: in a trace, or by a hook."""
     if type(layer).forward not in TAKE_RELU or type(following) is not ReLU:
         return False
     if getattr(layer, "activation", None) is not None or layer.has_forward_hooks or following.has_forward_hooks:
         return False
-    return current_calls.get() is None and not current_observers.get()
+    return current_calls.get() is None

@@ -1,4 +1,4 @@
-"""Convolution layers."""
+"""Convolution layers: of images, transposed, and depthwise separable."""
 
 import math
 from typing import Any
@@ -13,7 +13,59 @@ from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Initializer, Parameter
 
 
-class Conv2d(Layer):
+class WindowedLayer(Layer):
+    """What convolutions share: channels in groups, and a weight and a bias that slide over the input with a window."""
+
+    transposed = False
+    """Whether the weight is (in_channels, out_channels / groups, ...), and not the other way round."""
+    axes = 2
+
+    kernel_size: Any
+    stride: Any
+    padding: Any
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        window: Window,
+        groups: int,
+        bias: bool,
+        initialize: "str | Initializer",
+    ) -> None:
+        kind = type(self).__name__
+        self.in_channels = as_count(in_channels, f"{kind}: in_channels")
+        self.out_channels = as_count(out_channels, f"{kind}: out_channels")
+        first, parted = (in_channels, "out") if self.transposed else (out_channels, "in")
+        channels = out_channels if self.transposed else in_channels
+        self.window, self.groups = window, as_groups(kind, groups, first)
+        if channels % self.groups:
+            raise ArgumentError(
+                f"{kind}: groups must divide {parted}_channels, got groups {self.groups} for {channels} channels"
+            )
+        kernel = window.kernel[2 - self.axes :]
+        self.weight = Parameter((first, channels // self.groups, *kernel), initializer(initialize))
+        self.bias = Parameter((out_channels,), zeros) if as_flag(bias, f"{kind}: bias") else None
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        return self._positions(input_shapes) * self.weight.size
+
+    def im2col_bytes(self, *input_shapes: Shape) -> int:
+        channels = self.out_channels if self.transposed else self.in_channels
+        column = channels * math.prod(self.window.kernel)
+        return self._positions(input_shapes) * column * self.weight.dtype.itemsize
+
+    def _positions(self, input_shapes: tuple[Shape, ...]) -> int:
+        """How often the filters are laid on the input, or, where it is transposed, on the output."""
+        batch, _, *sizes = input_shapes[0] if self.transposed else self.output_shape(*input_shapes)
+        return batch * math.prod(sizes)
+
+    def describe(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        return f"{text}, stride={self.stride}, padding={self.padding!r}"
+
+
+class Conv2d(WindowedLayer):
     """Convolution of images (N, in_channels, H, W) with learned filters: (N, out_channels, OH, OW).
 
     - `kernel_size`, `stride`, `dilation`: an int or (height, width). `padding` (zeros): the same, or
@@ -41,20 +93,11 @@ class Conv2d(Layer):
         activation: str | None = None,
         initialize: "str | Initializer" = "he_normal",
     ) -> None:
-        self.in_channels = as_count(in_channels, "Conv2d: in_channels")
-        self.out_channels = as_count(out_channels, "Conv2d: out_channels")
         self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
-        self.dilation = as_kept(dilation)
-        self.window = Window.of(kernel_size, stride, padding, dilation)
-        groups = as_groups("Conv2d", groups, out_channels)
-        if in_channels % groups:
-            raise ArgumentError(
-                f"Conv2d: groups must divide in_channels, got groups {groups} for {in_channels} channels"
-            )
-        self.groups, self.activation = groups, activation
+        self.dilation, self.activation = as_kept(dilation), activation
         check_activation("Conv2d", activation)
-        self.weight = Parameter((out_channels, in_channels // groups, *self.window.kernel), initializer(initialize))
-        self.bias = Parameter((out_channels,), zeros) if as_flag(bias, "Conv2d: bias") else None
+        window = Window.of(kernel_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, window, groups, bias, initialize)
 
     def forward(self, x: Any, activation: str | None = None) -> Tensor:
         """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW)."""
@@ -64,21 +107,12 @@ class Conv2d(Layer):
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return conv2d_shape(self.label, input_shapes[0], self.weight.shape, self.window, self.groups)
 
-    def multiply_adds(self, *input_shapes: Shape) -> int:
-        batch, _, rows, columns = self.output_shape(*input_shapes)
-        return batch * rows * columns * self.weight.size
-
-    def im2col_bytes(self, *input_shapes: Shape) -> int:
-        batch, _, rows, columns = self.output_shape(*input_shapes)
-        return batch * rows * columns * self.in_channels * math.prod(self.window.kernel) * self.weight.dtype.itemsize
-
     def describe(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        text = f"{text}, stride={self.stride}, padding={self.padding}"
+        text = super().describe()
         return text if self.activation is None else f"{text}, activation={self.activation!r}"
 
 
-class ConvTranspose2d(Layer):
+class ConvTranspose2d(WindowedLayer):
     """Transposed convolution of images (N, in_channels, H, W): (N, out_channels, OH, OW). See `F.conv_transpose2d`.
 
     - `weight`: (in_channels, out_channels / groups, KH, KW). `bias`: (out_channels,), zeros at the start; None if
@@ -87,6 +121,8 @@ class ConvTranspose2d(Layer):
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
     """
+
+    transposed = True
 
     def __init__(
         self,
@@ -101,18 +137,10 @@ class ConvTranspose2d(Layer):
         dilation: IntOrPair = 1,
         initialize: "str | Initializer" = "he_normal",
     ) -> None:
-        self.in_channels = as_count(in_channels, "ConvTranspose2d: in_channels")
-        self.out_channels = as_count(out_channels, "ConvTranspose2d: out_channels")
         self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
-        self.dilation, self.output_padding, self.groups = as_kept(dilation), as_kept(output_padding), groups
-        self.window = Window.of(kernel_size, stride, as_pair(padding, "padding", 0), dilation)
-        groups = as_groups("ConvTranspose2d", groups, in_channels)
-        if out_channels % groups:
-            raise ArgumentError(
-                f"ConvTranspose2d: groups must divide out_channels, got groups {groups} for {out_channels} channels"
-            )
-        self.weight = Parameter((in_channels, out_channels // groups, *self.window.kernel), initializer(initialize))
-        self.bias = Parameter((out_channels,), zeros) if as_flag(bias, "ConvTranspose2d: bias") else None
+        self.dilation, self.output_padding = as_kept(dilation), as_kept(output_padding)
+        window = Window.of(kernel_size, stride, as_pair(padding, "padding", 0), dilation)
+        super().__init__(in_channels, out_channels, window, groups, bias, initialize)
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, H, W) to (N, out_channels, OH, OW)."""
@@ -125,17 +153,40 @@ class ConvTranspose2d(Layer):
             self.label, input_shapes[0], weight_shape, self.window, self.output_padding, self.groups
         )
 
-    def multiply_adds(self, *input_shapes: Shape) -> int:
-        batch, _, rows, columns = input_shapes[0]
-        return batch * rows * columns * self.weight.size
 
-    def im2col_bytes(self, *input_shapes: Shape) -> int:
-        batch, _, rows, columns = input_shapes[0]
-        return batch * rows * columns * self.out_channels * math.prod(self.window.kernel) * self.weight.dtype.itemsize
+class SeparableConv2d(Layer):
+    """A convolution within each channel, then one of 1x1 across channels: (N, in_channels, H, W) to (N, out_channels, OH, OW).
 
-    def describe(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        return f"{text}, stride={self.stride}, padding={self.padding}"
+    - `kernel_size`, `stride`, `padding`, `dilation`: those of the first, see `Conv2d`.
+    - `depth_multiplier`: how many maps the first makes of each channel.
+    - `bias`: whether the second has one; the first has none, as nothing lies between them.
+
+    Their paths are "depthwise" and "pointwise". Raises ArgumentError for arguments out of range, ShapeError for input that
+    does not fit. Source: Chollet, "Xception: deep learning with depthwise separable convolutions", CVPR 2017; Keras calls it
+    SeparableConv2D.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: Padding = 0,
+        dilation: IntOrPair = 1,
+        depth_multiplier: int = 1,
+        bias: bool = True,
+    ) -> None:
+        maps = as_count(in_channels, "SeparableConv2d: in_channels") * as_count(
+            depth_multiplier, "SeparableConv2d: depth_multiplier"
+        )
+        as_count(out_channels, "SeparableConv2d: out_channels")
+        self.depthwise = Conv2d(in_channels, maps, kernel_size, stride, padding, dilation, in_channels, bias=False)
+        self.pointwise = Conv2d(maps, out_channels, 1, bias=bias)
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW)."""
+        return self.pointwise(self.depthwise(x))
 
 
 ConvLayer = Conv2d

@@ -3,41 +3,16 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from gpucnn.backend import Array, current
-from gpucnn.layers.buffer import Buffer
-
-if TYPE_CHECKING:
-    from gpucnn.layers.layer import Layer
-
-PLAIN = (int, float, str, np.integer, np.floating, np.bool_, type(None))
-"""What an attribute must be for its value to be saved by itself; a bool is an int."""
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a value can be saved by itself: one of PLAIN, or a tuple of such."""
-    return isinstance(value, PLAIN) or (isinstance(value, tuple) and all(map(is_plain, value)))
-
-
-def as_json(value: Any) -> Any:
-    """A plain value as JSON has it: tuples as lists."""
-    if isinstance(value, tuple):
-        return [as_json(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def from_json(value: Any) -> Any:
-    """What `as_json` was given, but for the types of NumPy's numbers."""
-    return tuple(map(from_json, value)) if isinstance(value, list) else value
+from gpucnn.layers.members import Members
+from gpucnn.layers.parameter import Buffer
 
 
 class ForwardState:
     """A layer's modes, what it declares in `forward_state`, and its buffers, as they are now, of all within, too."""
 
-    def __init__(self, layer: "Layer") -> None:
+    def __init__(self, layer: Members) -> None:
         inner = [member for _, member in layer._layers("")]
         # Which attributes a forward pass assigns is known after the first one: all are kept, by reference.
         self._attributes = [(member, vars(member).copy()) for member in inner]
@@ -69,7 +44,7 @@ class ForwardState:
 
 
 @contextmanager
-def evaluating(layer: "Layer") -> Iterator[None]:
+def evaluating(layer: Members) -> Iterator[None]:
     """Inside, the layer is in evaluation mode; after it all within are in the modes that they had."""
     modes = [(member, member._training) for _, member in layer._layers("")]
     layer.eval()
@@ -80,7 +55,7 @@ def evaluating(layer: "Layer") -> Iterator[None]:
             member.training = training
 
 
-def _kept(owner: "Layer", buffer: Buffer) -> Array:
+def _kept(owner: Members, buffer: Buffer) -> Array:
     """The buffer's array, or a copy where a forward pass may write into it."""
     if owner.replaces_buffers:
         return buffer.data

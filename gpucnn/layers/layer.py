@@ -1,37 +1,63 @@
-"""Layer: what every layer and model is made of."""
+"""Layer: what every layer and model is made of. How it is called, and what a call does to shapes."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from types import MappingProxyType
-from typing import Any, Self
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
-from gpucnn.backend import Array, Device, beside, choose_device, to_host
+from gpucnn.backend import Array, beside
 from gpucnn.backend.memory import is_out_of_memory
-from gpucnn.checks import Shape, as_dtype, as_flag, check_shape, is_int
-from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
-from gpucnn.layers.buffer import Buffer
-from gpucnn.layers.finite import not_finite, refuse_not_finite
-from gpucnn.layers.fitting_state import fitting_arrays
-from gpucnn.layers.forward_state import ForwardState, as_json, from_json, is_plain
-from gpucnn.layers.hooks import ForwardHook, HookHandle
-from gpucnn.layers.observe import current_observers
-from gpucnn.layers.parameter import Parameter
-from gpucnn.layers.trace import LayerCall, Trace, current_calls
-from gpucnn.layers.unregistered import first_unregistered
+from gpucnn.checks import Shape, check_shape, is_int
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.layers.forward_state import ForwardState
+from gpucnn.layers.members import Members
+from gpucnn.layers.parameter import Buffer
 from gpucnn.text import value_text
 
 BYTES_FIX = "divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
 
-OWN_ATTRIBUTES = ("path", "seed", "training")
-"""Attributes of every layer that are no part of its forward state."""
+ForwardHook: TypeAlias = "Callable[[Layer, tuple[Tensor, ...], Tensor], Tensor | None]"
+"""From a layer, its inputs and its output to None, or to a tensor that takes the output's place."""
+
+current_calls: "ContextVar[list[LayerCall] | None]" = ContextVar("current_calls", default=None)
+"""Where calls are noted while a trace runs; None while layers compute."""
 
 
-class Layer:
+class LayerCall(NamedTuple):
+    """One call of an innermost layer, for a batch of one."""
+
+    path: str
+    kind: str
+    input_shape: Shape
+    output_shape: Shape
+    parameters: int
+    multiply_adds: int
+
+
+class Trace(NamedTuple):
+    """All calls in their order, and the shape that comes out at the end."""
+
+    calls: list[LayerCall]
+    output_shape: Shape
+
+
+class HookHandle:
+    """What `register_forward_hook` returns: `remove()` takes the hook away; once more does nothing."""
+
+    def __init__(self, hooks: dict["HookHandle", ForwardHook]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """Call the hook no more."""
+        self._hooks.pop(self, None)
+
+
+class Layer(Members):
     """Parameters and a function of them.
 
     Subclass it, assign parameters and other layers as attributes (no `super().__init__()` is needed), and write
@@ -44,18 +70,7 @@ class Layer:
       the layer and all within; else it is that of the layer around, 0 at the outermost.
     """
 
-    path: str = ""
-    seed: int = 0
-    replaces_buffers: bool = False
-    """Whether `forward` puts new arrays in its buffers' place, and never writes into one: then nobody needs a copy of it."""
-
-    _training: bool = True
-    _frozen: bool = False
-    _own_seed: bool = False
     _forward_hooks: dict[HookHandle, ForwardHook] | None = None
-    _changed_by_forward: Mapping[str, Any] = MappingProxyType({})
-    """What each attribute was before a forward pass first assigned it; ... if it was not there."""
-
     _looked_at_lists: bool = False
     _looked_at_bytes: bool = False
     _told_of_state: bool = False
@@ -73,18 +88,15 @@ class Layer:
             return self._called(tensors, options)
 
     def _called(self, tensors: list[Tensor], options: dict[str, Any]) -> Tensor:
-        """The output of a call, seen by hooks and observers; while shapes are traced, one of that shape."""
+        """The output of a call, seen by hooks; while shapes are traced, one of that shape."""
         calls = current_calls.get()
-        if not self._knows_its_shape:
+        if not self.is_innermost:
             output = self._owning(tensors, options)
             return output if calls is not None else self._after_hooks(tensors, output)
         shapes = [x.shape for x in tensors]
         shape = self.output_shape(*shapes)
         if calls is None:
-            output = self._compute(tensors, options)
-            for tell in current_observers.get():
-                tell(self, output)
-            return self._after_hooks(tensors, output)
+            return self._after_hooks(tensors, self._compute(tensors, options))
         cost = self.multiply_adds(*shapes)
         calls.append(LayerCall(self.path, type(self).__name__, shapes[0], shape, self.parameter_count(), cost))
         dtype = next((parameter.dtype for parameter in self.parameters()), tensors[0].dtype)
@@ -151,6 +163,10 @@ class Layer:
         hooks[handle] = hook
         return handle
 
+    def named_layers(self) -> "Iterator[tuple[str, Layer]]":
+        """(path, layer) of this layer, as "", and of all within, in the order of definition."""
+        return super().named_layers()
+
     def output_shape(self, *input_shapes: Shape) -> Shape:
         """The shape that comes out for inputs of `input_shapes` (batch axis included), found without computing.
 
@@ -161,13 +177,13 @@ class Layer:
 
     def multiply_adds(self, *input_shapes: Shape) -> int:
         """How many multiplications with addition inputs of `input_shapes` take. Layers without weights count as 0."""
-        if self._knows_its_shape:
+        if self.is_innermost:
             return 0
         return sum(call.multiply_adds for call in self.trace(*input_shapes).calls) * input_shapes[0][0]
 
     def im2col_bytes(self, *input_shapes: Shape) -> int:
         """How many bytes the columns of all its convolutions would take for inputs of `input_shapes`, made at once."""
-        if self._knows_its_shape:
+        if self.is_innermost:
             return 0
         layers = {layer.path: layer for _, layer in self.named_layers()}
         calls = self.trace(*input_shapes).calls
@@ -200,219 +216,6 @@ class Layer:
             current_calls.reset(token)
             before.restore()
 
-    def forward_state(self) -> dict[str, Any]:
-        """What a forward pass changes in this layer itself, beside its buffers: JSON values by name, e.g. {"calls": 3}.
-
-        `Checkpoint`, a step that is made again, `replay` and saved trainers hold it, and give it to `set_forward_state`.
-        A layer that counts its draws, as `Dropout` does, declares its counter here. Without that it is the numbers, truth
-        values and texts that `forward` was seen to assign to attributes, but for those that are as before the first pass. What
-        changes otherwise (the elements of a list, the state of a generator) is known only where it is declared; arrays belong
-        in a `Buffer`.
-        """
-        found = {}
-        for name, first in self._changed_by_forward.items():
-            value = vars(self).get(name, ...)
-            if is_plain(value) and not (type(value) is type(first) and value == first):
-                found[name] = as_json(value)
-        return found
-
-    @property
-    def declares_forward_state(self) -> bool:
-        """Whether the class has a `forward_state` of its own."""
-        return type(self).forward_state is not Layer.forward_state
-
-    def set_forward_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `forward_state` gave: the next forward pass is then the one that came next there.
-
-        What it gives of a layer that has not computed yet is an empty one. Raises StateError for the state of another layer.
-        """
-        for name, first in self._changed_by_forward.items():
-            if name not in state and first is not ...:
-                object.__setattr__(self, name, first)
-            elif name not in state:
-                vars(self).pop(name, None)
-        for name, value in state.items():
-            own, value = getattr(self, name, ...), from_json(value)
-            known = is_plain(own) or (self._names_in_its_code(name) and not isinstance(own, Layer | Parameter))
-            fits = is_plain(value) and (own is None or own is ... or isinstance(own, tuple) == isinstance(value, tuple))
-            if name in OWN_ATTRIBUTES or callable(own) or not known or not fits:
-                raise StateError(
-                    f"{self.label}: there is no number or text self.{name} that could take {value!r}; build the layer as it "
-                    f"was when the state was saved"
-                )
-            self._note_change(name)
-            object.__setattr__(self, name, type(own)(value) if isinstance(own, np.generic) else value)
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(path, parameter) of this layer and all within, in the order of definition; a shared one once."""
-        for path, member in self._named_state():
-            if not isinstance(member, Buffer):
-                yield path, member
-
-    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """(path, buffer) of this layer and all within, in the order of definition; a shared one once."""
-        for path, member in self._named_state():
-            if isinstance(member, Buffer):
-                yield path, member
-
-    def named_layers(self) -> "Iterator[tuple[str, Layer]]":
-        """(path, layer) of this layer, as "", and of all within, in the order of definition."""
-        yield from self._layers("")
-        self._refuse_unregistered()
-
-    def parameters(self) -> Iterator[Parameter]:
-        """The parameters of this layer and all within, in the order of definition."""
-        for _, parameter in self.named_parameters():
-            yield parameter
-
-    def _named_state(self) -> Iterator[tuple[str, Parameter]]:
-        """Parameters and buffers, in the order of definition; a shared one once.
-
-        At their end ArgumentError, if there are more in lists, which nobody would train: whoever wants all is told.
-        """
-        seen: set[int] = set()
-        for path, member in self._walk(""):
-            if id(member) not in seen:
-                seen.add(id(member))
-                yield path, member
-        self._refuse_unregistered()
-
-    def parameter_count(self) -> int:
-        """How many numbers this layer and all within learn. No memory is taken for them."""
-        return sum(parameter.size for parameter in self.parameters())
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as numpy arrays, by path. Device and model stay as they are."""
-        return {path: np.array(to_host(member.data), order="C") for path, member in self._named_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any], finite: bool = True) -> None:
-        """Take over parameters and buffers by path, on this model's device and in its dtype.
-
-        Entries of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes
-        nothing, if a parameter is missing, unknown, or of another shape, or has NaN or infinite values: with
-        `finite=False` these are taken, too, for a look at a model that is spoilt. A buffer that has such values in this model
-        already, as a mask of -inf, may have them.
-        """
-        if not isinstance(state, Mapping):
-            raise StateError(
-                f"{self.label}: expected arrays by path, as state_dict() gives them, got {value_text(state)}"
-            )
-        if odd := [path for path in state if not isinstance(path, str)]:
-            raise StateError(f"{self.label}: the paths of arrays are texts, got {value_text(odd[0])}")
-        own = dict(self._named_state())
-        arrays = fitting_arrays(type(self).__name__, own, state)
-        if finite:
-            masks = {path for path, one in own.items() if isinstance(one, Buffer) and not_finite({path: one.data})}
-            refuse_not_finite(type(self).__name__, {path: arrays[path] for path in own if path not in masks})
-        for path, parameter in own.items():
-            parameter.assign(arrays[path])
-
-    @property
-    def training(self) -> bool:
-        """Whether the layer is in training mode; never while it is frozen, see `requires_grad_`."""
-        return self._training and not self.is_frozen
-
-    @training.setter
-    def training(self, training: bool) -> None:
-        object.__setattr__(self, "_training", training)
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether this layer has parameters, itself or within, and none of them learns; one without goes by `requires_grad_`."""
-        frozen = self._frozen
-        for _, member in self._walk(""):
-            if member.requires_grad:
-                return False
-            frozen = frozen or not isinstance(member, Buffer)
-        return frozen
-
-    def train(self) -> Self:
-        """Switch to training, in this layer and all within but those that are frozen. Returns the layer."""
-        return self._set_training(True)
-
-    def eval(self) -> Self:
-        """Switch to evaluation (no dropout), in this layer and all within. Returns the layer."""
-        return self._set_training(False)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Whether this layer, and all within, learn; False freezes them, True ends that. Returns the layer.
-
-        What is frozen stays as in evaluation, whatever `train()` and `Trainer.fit` switch: its parameters get no gradient,
-        cost no time for it, and no optimizer changes them; batch norms use their running statistics and leave them as they
-        are; dropout lets everything through. A gradient that is there is forgotten.
-
-        Parameters whose own `requires_grad` is False freeze the layers all of whose parameters they are; of layers that have
-        none, such as dropout, that says nothing. A batch norm built with `frozen=True` freezes its statistics alone.
-        """
-        requires_grad = as_flag(requires_grad, f"{self.label}: requires_grad")
-        for _, layer in self.named_layers():
-            object.__setattr__(layer, "_frozen", not requires_grad)
-        for parameter in self.parameters():
-            parameter.requires_grad = requires_grad
-            if not requires_grad:
-                parameter.grad = None
-        return self
-
-    def to(self, device: str | Device) -> Self:
-        """Move all parameters and buffers to `device`, in place. Returns the layer. DeviceError if the device does not work."""
-        chosen = choose_device(device).device
-        for _, member in self._named_state():
-            member.move(chosen)
-        return self
-
-    def astype(self, dtype: Any) -> Self:
-        """Convert all parameters and float buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
-        dtype = as_dtype(dtype, "a model's dtype")
-        for _, member in self._named_state():
-            if member.dtype.kind == "f":  # a counter stays one
-                member.convert(dtype)
-        return self
-
-    @property
-    def label(self) -> str:
-        """How messages name this layer: its path in the model and its class."""
-        return f"{self.path} ({type(self).__name__})" if self.path else type(self).__name__
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, list | tuple | dict):
-            items = value.values() if isinstance(value, dict) else value
-            if any(isinstance(item, Layer | Parameter) for item in items):
-                raise ArgumentError(
-                    f"{self.label}: layers in a plain {type(value).__name__} would not be trained; "
-                    f"use self.{name} = layers.Sequential(*layers), layers.LayerList(*layers) or one attribute a layer"
-                )
-        replaced = isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter)
-        trainable = isinstance(value, Tensor) and value.requires_grad and not isinstance(value, Parameter)
-        if trainable or (replaced and value is not None):
-            raise ArgumentError(
-                f"{self.label}: self.{name} would not be trained or saved as a {type(value).__name__}; "
-                f"make it a layers.Parameter, or put values into one with self.{name}.assign(values)"
-            )
-        changes_places = isinstance(value, Layer | Parameter) or isinstance(vars(self).get(name), Layer | Parameter)
-        if current_owner.get() and not changes_places:
-            if name == "seed" and value != self.seed:
-                raise ArgumentError(
-                    f"{self.label}: seed is no counter, and a forward pass changes it; count draws in an attribute of its own, "
-                    f"and draw from (self.seed, purpose, counter), as layers.Dropout does"
-                )
-            self._note_change(name)
-        object.__setattr__(self, name, value)
-        if name == "seed":
-            object.__setattr__(self, "_own_seed", True)
-        if name == "seed" or changes_places:
-            _place(self, self.path, self.seed, set())
-
-    def __repr__(self) -> str:
-        lines = [f"{type(self).__name__}({self.describe()})"]
-        for name, member in self._members():
-            if isinstance(member, Layer):
-                lines.append(f"  {name}: " + repr(member).replace("\n", "\n  "))
-        return "\n".join(lines)
-
-    def describe(self) -> str:
-        """The layer's arguments, for `repr` and messages."""
-        return ""
-
     def _take(self, x: Any) -> Tensor:
         if isinstance(x, Tensor):
             return x
@@ -438,19 +241,6 @@ class Layer:
                 stacklevel=4,  # who called the layer
             )
 
-    def _names_in_its_code(self, name: str) -> bool:
-        """Whether a method of this layer's class names the attribute, which its forward pass may then be the first to make."""
-        methods = (
-            method for kind in type(self).__mro__[: type(self).__mro__.index(Layer)] for method in vars(kind).values()
-        )
-        return any(name in getattr(getattr(method, "__code__", None), "co_names", ()) for method in methods)
-
-    def _note_change(self, name: str) -> None:
-        """Remember that a forward pass changes the attribute called `name`, and what it is before that."""
-        if name not in self._changed_by_forward and name not in OWN_ATTRIBUTES:
-            first = vars(self).get(name, ...)
-            object.__setattr__(self, "_changed_by_forward", {**self._changed_by_forward, name: first})
-
     def _look_at_lists(self) -> None:
         """At the first call: see that all layers within are known, in the outermost layer for all."""
         if current_owner.get():
@@ -458,60 +248,7 @@ class Layer:
         for _, layer in self.named_layers():
             object.__setattr__(layer, "_looked_at_lists", True)
 
-    def _refuse_unregistered(self) -> None:
-        """ArgumentError for a layer or parameter that is kept in a list or the like, and in no attribute."""
-        if self.path:  # of a part nothing can be told: the whole may have the rest
-            return
-        found = first_unregistered([layer for _, layer in self._layers("")], Layer)
-        if found is None:
-            return
-        raise ArgumentError(found.message())
-
-    def _layers(self, prefix: str) -> "Iterator[tuple[str, Layer]]":
-        """This layer and all within, by their paths behind `prefix`."""
-        yield prefix.removesuffix("."), self
-        for name, member in self._members():
-            if isinstance(member, Layer):
-                yield from member._layers(f"{prefix}{name}.")
-
     @property
-    def _knows_its_shape(self) -> bool:
+    def is_innermost(self) -> bool:
+        """Whether the layer tells its own shape, and is one call of a trace; containers and models are not."""
         return type(self).output_shape is not Layer.output_shape
-
-    @property
-    def _dtype(self) -> np.dtype:
-        return next(
-            (member.dtype for _, member in self._walk("") if not isinstance(member, Buffer)), np.dtype(np.float32)
-        )
-
-    def _members(self) -> "Iterator[tuple[str, Layer | Parameter]]":
-        for name, value in vars(self).items():
-            if isinstance(value, Layer | Parameter):
-                yield name, value
-
-    def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
-        for name, member in self._members():
-            if isinstance(member, Parameter):
-                yield prefix + name, member
-            else:
-                yield from member._walk(f"{prefix}{name}.")
-
-    def _set_training(self, training: bool) -> Self:
-        for _, layer in self.named_layers():
-            layer.training = training
-        return self
-
-
-def _place(member: Layer | Parameter, path: str, seed: int, seen: set[int]) -> None:
-    """Tell `member`, and all within, where it now stands and which seed holds there. A shared one keeps its first."""
-    if id(member) in seen:
-        return
-    seen.add(id(member))
-    object.__setattr__(member, "path", path)
-    if isinstance(member, Parameter):
-        member.seed = seed
-        return
-    if not member._own_seed:
-        object.__setattr__(member, "seed", seed)
-    for name, inner in member._members():
-        _place(inner, f"{path}.{name}" if path else name, member.seed, seen)

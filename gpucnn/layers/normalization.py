@@ -9,10 +9,9 @@ from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.normalization import as_eps
 from gpucnn.geometry import images_fix
-from gpucnn.layers.buffer import Buffer
 from gpucnn.layers.initialization import ones, zeros
 from gpucnn.layers.layer import Layer
-from gpucnn.layers.parameter import Parameter
+from gpucnn.layers.parameter import Buffer, Parameter
 from gpucnn.text import shape_text
 
 

@@ -1,4 +1,4 @@
-"""Parameter: a tensor that a layer learns."""
+"""Parameter: a tensor that a layer learns; and Buffer, one that it keeps but does not learn."""
 
 import math
 from collections.abc import Callable
@@ -180,3 +180,18 @@ class Parameter(Tensor):
             expected, got = shape_text(self._shape), shape_text(array.shape)
             raise ShapeError(f"{self.path or 'parameter'}: expected an array {expected}, got {got}")
         return array
+
+
+class Buffer(Parameter):
+    """A tensor that belongs to a layer's state, e.g. a running mean: saved, loaded and moved like a parameter.
+
+    It is none of `parameters()`, needs no gradient, and no optimizer changes it.
+    """
+
+    __slots__ = ()
+
+    kinds = "fiub"
+
+    def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
+        super().__init__(shape, initialize, dtype)
+        self.requires_grad = False

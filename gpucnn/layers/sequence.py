@@ -4,16 +4,15 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count, as_flag, as_kept
-from gpucnn.errors import ArgumentError
+from gpucnn.checks import Shape, as_kept
 from gpucnn.functions.sequence import Ends, Size, adaptive1d_shape, adaptive_length, pool1d_window, sequence_window
-from gpucnn.geometry import as_groups, conv1d_shape, pool1d_shape
-from gpucnn.layers.initialization import initializer, zeros
+from gpucnn.geometry import conv1d_shape, pool1d_shape
+from gpucnn.layers.conv import WindowedLayer
 from gpucnn.layers.layer import Layer
-from gpucnn.layers.parameter import Initializer, Parameter
+from gpucnn.layers.parameter import Initializer
 
 
-class Conv1d(Layer):
+class Conv1d(WindowedLayer):
     """Convolution of sequences (N, in_channels, L) with learned filters: (N, out_channels, OL). See `F.conv1d`.
 
     - `weight`: (out_channels, in_channels / groups, K). `bias`: (out_channels,), zeros at the start; None if `bias=False`.
@@ -21,6 +20,8 @@ class Conv1d(Layer):
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
     """
+
+    axes = 1
 
     def __init__(
         self,
@@ -34,19 +35,10 @@ class Conv1d(Layer):
         bias: bool = True,
         initialize: "str | Initializer" = "he_normal",
     ) -> None:
-        self.in_channels = as_count(in_channels, "Conv1d: in_channels")
-        self.out_channels = as_count(out_channels, "Conv1d: out_channels")
         self.kernel_size, self.stride, self.padding = as_kept(kernel_size), as_kept(stride), as_kept(padding)
         self.dilation = as_kept(dilation)
-        self.window = sequence_window("Conv1d", kernel_size, stride, padding, dilation)
-        groups = as_groups("Conv1d", groups, out_channels)
-        if in_channels % groups:
-            raise ArgumentError(
-                f"Conv1d: groups must divide in_channels, got groups {groups} for {in_channels} channels"
-            )
-        self.groups = groups
-        self.weight = Parameter((out_channels, in_channels // groups, self.window.kernel[1]), initializer(initialize))
-        self.bias = Parameter((out_channels,), zeros) if as_flag(bias, "Conv1d: bias") else None
+        window = sequence_window("Conv1d", kernel_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, window, groups, bias, initialize)
 
     def forward(self, x: Any) -> Tensor:
         """Sequences (N, in_channels, L) to (N, out_channels, OL)."""
@@ -54,14 +46,6 @@ class Conv1d(Layer):
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return conv1d_shape(self.label, input_shapes[0], self.weight.shape, self.window, self.groups)
-
-    def multiply_adds(self, *input_shapes: Shape) -> int:
-        batch, _, length = self.output_shape(*input_shapes)
-        return batch * length * self.weight.size
-
-    def describe(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        return f"{text}, stride={self.stride}, padding={self.padding!r}"
 
 
 class _Pool1d(Layer):

@@ -14,9 +14,9 @@ import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import to_host
-from gpucnn.layers.forward_state import PLAIN, is_plain
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
+from gpucnn.layers.plain_state import PLAIN, is_plain
 from gpucnn.layers.unregistered import NOT_LOOKED_INTO
 
 UNCHANGING = (

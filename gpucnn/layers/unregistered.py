@@ -4,16 +4,13 @@ import functools
 from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.geometry import Window
 from gpucnn.layers.parameter import Parameter
-
-if TYPE_CHECKING:
-    from gpucnn.layers.layer import Layer
 
 HOLD_NOTHING = frozenset((int, float, bool, str, bytes, type(None), Window))
 """Types that are passed over at once."""
@@ -29,12 +26,13 @@ NOT_LOOKED_INTO = ("_forward_hooks", "_changed_by_forward")
 class Unregistered(NamedTuple):
     """Something that would not be trained, saved or moved."""
 
-    owner: "Layer"
+    owner: Any
+    """The layer."""
     name: str
     """The attribute."""
     place: str
     """Where it is, e.g. "self.blocks[0]"."""
-    item: "Layer | Parameter"
+    item: Any
     container: str
     """What it is in, e.g. "in a plain list"."""
 
@@ -51,10 +49,10 @@ class Unregistered(NamedTuple):
         )
 
 
-def first_unregistered(layers: "Sequence[Layer]", kind: "type[Layer]") -> Unregistered | None:
+def first_unregistered(layers: Sequence[Any], kind: type) -> Unregistered | None:
     """The first layer or parameter that one of `layers` holds in a list or the like, and none in an attribute.
 
-    `layers` are all of a model, itself the first; `kind` is the class Layer. Looked into are lists and dicts of any depth,
+    `layers` are all of a model, itself the first; `kind` is the class of layers. Looked into are lists and dicts of any depth,
     arrays of objects, objects that are no layers, functions (what they are bound to, and what they close over), and the
     classes themselves. What is frozen may be there: it is not to be trained.
     """
@@ -69,7 +67,7 @@ def first_unregistered(layers: "Sequence[Layer]", kind: "type[Layer]") -> Unregi
     return None
 
 
-def _held_by(layer: "Layer", kind: "type[Layer]") -> Iterator[Unregistered]:
+def _held_by(layer: Any, kind: type) -> Iterator[Unregistered]:
     """What the layer itself holds in no attribute of its own."""
     kinds = (kind, Parameter)
     for name, value in vars(layer).items():
@@ -88,8 +86,8 @@ def _held_by(layer: "Layer", kind: "type[Layer]") -> Iterator[Unregistered]:
 
 
 def _held(
-    place: str, value: Any, kinds: "tuple[type[Layer], type[Parameter]]", seen: set[int], into_objects: bool
-) -> "Iterator[tuple[str, Layer | Parameter, str]]":
+    place: str, value: Any, kinds: tuple[type, ...], seen: set[int], into_objects: bool
+) -> Iterator[tuple[str, Any, str]]:
     """(place, layer or parameter, type of what it is in), of all that `value` holds."""
     if id(value) in seen:
         return

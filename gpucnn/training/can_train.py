@@ -8,7 +8,6 @@ from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
-from gpucnn.layers.observe import unobserved
 
 
 def check_can_train(model: Layer) -> None:
@@ -60,7 +59,7 @@ def _refusal(model: Layer, images: Array) -> str | None:
     before = ForwardState(model)
     try:
         model.train()
-        with no_grad(), unobserved(), np.errstate(all="ignore"):
+        with no_grad(), np.errstate(all="ignore"):
             model(images)
     except ShapeError as error:
         return str(error).partition(";")[0]

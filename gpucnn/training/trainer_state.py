@@ -11,7 +11,7 @@ from gpucnn.checks import is_int
 from gpucnn.data import DataLoader
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.layers import Layer
-from gpucnn.layers.finite import refuse_not_finite
+from gpucnn.layers.saved_arrays import refuse_not_finite
 from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
 from gpucnn.text import value_text
 from gpucnn.training.callback import Callback
