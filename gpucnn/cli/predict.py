@@ -20,9 +20,8 @@ from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import TrainedRun, load_run
 from gpucnn.data import read_image
 from gpucnn.data.catalog import is_light_on_dark
-from gpucnn.data.image_file import AUTO, BACKGROUNDS
+from gpucnn.data.image_file import AUTO, BACKGROUNDS, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images
-from gpucnn.data.ink import is_dark_on_light
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import printed

@@ -20,8 +20,8 @@ from gpucnn.data.idx import read_idx as read_idx
 from gpucnn.data.image_file import read_image as read_image
 from gpucnn.data.image_folder import ImageFolder as ImageFolder
 from gpucnn.data.loader import DataLoader as DataLoader
+from gpucnn.data.normalization import channel_statistics as channel_statistics
 from gpucnn.data.preprocess import Preprocess as Preprocess
 from gpucnn.data.sampling import class_weights as class_weights
 from gpucnn.data.split import split as split
-from gpucnn.data.statistics import channel_statistics as channel_statistics
 from gpucnn.data.subset import Subset as Subset

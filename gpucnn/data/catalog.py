@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from gpucnn.checks import as_path, matching, nearest
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
-from gpucnn.data.augment import Augment, Compose, RandomFlip, RandomShift
 from gpucnn.data.folder_notes import notes_on_parts, notes_on_split, notes_on_whole
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, check_background
@@ -38,8 +37,6 @@ class Splits(NamedTuple):
     test: Part
     class_names: tuple[str, ...]
     preprocess: Preprocess
-    augment: Augment | None
-    """The random changes that help on this data set in training; None where plain images do."""
     notes: tuple[str, ...] = ()
     """What whoever uses the images should know: files that were left out, classes without images in a part."""
     validation: Part | None = None
@@ -71,7 +68,6 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     read: Callable[[Path], tuple[Any, ...]]
     """Of the folder of its files: an `Arrays`, or the four arrays that one begins with."""
-    augment: Augment | None = None
     is_light_on_dark: bool = False
 
 
@@ -79,20 +75,16 @@ _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 _SOURCES = {
     "digits": Source(
         1, digits.IMAGE_SIZE, digits.FULL_SCALE, "resize", _DIGIT_NAMES, lambda _: digits.read_digits(),
-        RandomShift(2), is_light_on_dark=True,
+        is_light_on_dark=True,
     ),
     "mnist": Source(1, mnist.IMAGE_SIZE, 255, "pad", _DIGIT_NAMES, mnist.find_mnist, is_light_on_dark=True),
     "fashion-mnist": Source(
         1, mnist.IMAGE_SIZE, 255, "pad", mnist.FASHION_NAMES, mnist.find_fashion_mnist, is_light_on_dark=True
     ),
-    "cifar10": Source(
-        3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, cifar.read_cifar10,
-        Compose(RandomFlip(), RandomShift(4)),
-    ),
+    "cifar10": Source(3, cifar.IMAGE_SIZE, 255, "pad", cifar.CLASS_NAMES, cifar.read_cifar10),
     **{
         name: Source(
-            3, cifar.IMAGE_SIZE, 255, "pad", cifar.NAMES[labels], functools.partial(cifar.read_cifar100, labels=labels),
-            Compose(RandomFlip(), RandomShift(4)),
+            3, cifar.IMAGE_SIZE, 255, "pad", cifar.NAMES[labels], functools.partial(cifar.read_cifar100, labels=labels)
         )
         for name, labels in (("cifar100", "fine"), ("cifar100-coarse", "coarse"))
     },
@@ -166,7 +158,6 @@ def load(
         ArrayDataset(arrays.test_images, arrays.test_labels, preprocess, len(class_names)),
         class_names,
         preprocess,
-        known.augment,
         arrays.notes,
     )
 
@@ -211,9 +202,8 @@ def _load_folder(folder: Path, image_size: int | None, mode: str, background: st
             raise DataError(
                 f"{where}: no images in it to {'learn from' if part is train else 'measure with'}; add some"
             )
-    augment = Compose(RandomFlip(), RandomShift(4)) if mode == "rgb" else None
     assert isinstance(known.preprocess, Preprocess), "its own, as none was given"
-    return Splits(train, test, known.class_names, known.preprocess, augment, notes, validation)
+    return Splits(train, test, known.class_names, known.preprocess, notes, validation)
 
 
 def load_to_measure(

@@ -1,4 +1,4 @@
-"""Images from files: decoded, and in the raw format that a `Preprocess` takes."""
+"""Images from files: decoded, in the raw format that a `Preprocess` takes; and whether what is drawn in them is dark or light."""
 
 import contextlib
 import io
@@ -13,7 +13,6 @@ import numpy as np
 from gpucnn.checks import as_path
 from gpucnn.data.image_kind import reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
-from gpucnn.data.ink import has_dark_ink
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import ArgumentError, DataError
@@ -212,3 +211,20 @@ def _without_transparency(image: "Image.Image", background: str) -> "Image.Image
     opaque = Image.new("RGBA", image.size, "white" if is_white else "black")
     opaque.alpha_composite(ink)
     return opaque
+
+
+def has_dark_ink(image: "Image.Image") -> bool:
+    """Whether most of what is to be seen in an RGBA image is dark, each pixel counted as much as it covers."""
+    light, cover = (np.asarray(band) for band in image.convert("LA").split())
+    return 2 * int(cover[light < 128].sum(dtype=np.int64)) > int(cover.sum(dtype=np.int64))
+
+
+def is_dark_on_light(raw: np.ndarray) -> bool:
+    """Whether a raw image (1, C, S, S) is light as a whole, and at its edge: ink on paper, not chalk on a board.
+
+    Light is what is nearer to its lightest pixel than to its darkest, as paper may be grey.
+    """
+    grey = raw.mean(axis=(0, 1))
+    middle = (grey.min() + grey.max()) / 2
+    edge = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
+    return bool(grey.mean() > middle and np.median(edge) > middle)

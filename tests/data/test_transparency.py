@@ -8,7 +8,7 @@ from PIL import Image
 
 from gpucnn import data
 from gpucnn.data import ImageFolder, Preprocess, read_image
-from gpucnn.data.ink import has_dark_ink, is_dark_on_light
+from gpucnn.data.image_file import has_dark_ink, is_dark_on_light
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.training import RunConfig
 

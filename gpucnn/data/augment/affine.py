@@ -8,8 +8,7 @@ import numpy as np
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number, is_finite
-from gpucnn.data.augment.draws import between, check_floats, draws
-from gpucnn.data.augment.places import flat_places
+from gpucnn.data.augment.augment import between, check_floats, draws, flat_places
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 

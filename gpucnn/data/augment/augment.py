@@ -1,4 +1,4 @@
-"""What an augmentation is, and several as one."""
+"""What an augmentation is, several as one, and what all share: their draws, and where in a batch the pixels are."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -6,8 +6,10 @@ from typing import TypeAlias
 import numpy as np
 
 from gpucnn.autograd import on_their_device
-from gpucnn.backend import Array, generator
+from gpucnn.backend import Array, generator, uniforms, xp_of
 from gpucnn.checks import as_function
+from gpucnn.errors import DTypeError, ShapeError
+from gpucnn.text import shape_text
 
 Augment: TypeAlias = Callable[[Array, np.ndarray, int, int], Array]
 """From images (B, C, H, W) on any device, their indices (B,) in the data set, seed and epoch to changed images.
@@ -37,3 +39,60 @@ class Compose:
             own = int(generator(seed, "Compose", repeat).integers(1 << 63)) if repeat else seed
             images = augment(images, indices, own, epoch)
         return images
+
+
+def draws(owner: str, images: Array, indices: np.ndarray, seed: int, epoch: int, count: int) -> np.ndarray:
+    """`count` numbers in [0, 1) for each image, a function of (seed, `owner`, epoch, its index): float64 (B, count).
+
+    Raises ShapeError, which names `owner`, unless there are images (B, C, H, W), of a pixel at least, and as many
+    indices.
+    """
+    if images.ndim != 4 or 0 in images.shape[1:] or np.shape(indices) != images.shape[:1]:
+        raise ShapeError(
+            f"{owner}: expected images (B, C, H, W) and indices (B,), got {shape_text(images.shape)} and "
+            f"{shape_text(np.shape(indices))}"
+        )
+    return uniforms(seed, owner, epoch, indices, count)
+
+
+def whole(draws: np.ndarray, below: int | tuple[int, ...]) -> np.ndarray:
+    """Draws in [0, 1) as integers from 0 to `below` - 1, each as probable: int64. A tuple has one limit a column."""
+    return np.floor(draws * below).astype(np.int64)
+
+
+def between(draws: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+    """Draws in [0, 1) as numbers from `low` to `high`. Arrays have one limit a column."""
+    return low + draws * (high - low)
+
+
+def check_floats(owner: str, images: Array) -> None:
+    """DTypeError, which names `owner`, unless `images` are floats."""
+    if images.dtype.kind != "f":
+        raise DTypeError(f"{owner}: images must be floats, got {images.dtype}; make them so with a Preprocess")
+
+
+def flat_places(images: Array, rows: Array, columns: Array) -> Array:
+    """Where the pixels at `rows` and `columns` of each image stand in `images.reshape(-1)`.
+
+    - `images`: (B, C, H, W).
+    - `rows`, `columns`: integers within the images, (B, P, Q) when broadcast together.
+
+    Returns integers (B, C, P, Q). One gather from flat memory takes a third of the time of one by four indices.
+    """
+    xp = xp_of(images)
+    batch, channels, height, width = images.shape
+    planes = xp.arange(batch * channels).reshape(batch, channels, 1, 1) * (height * width)
+    return planes + (rows * width + columns)[:, None]
+
+
+def boxes(centres: np.ndarray, sizes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows and columns of images of `shape` (height, width) a box in each of them has, cut off at the edges.
+
+    `centres` and `sizes` are integers (B, 2), (row, column) and (height, width). Returns bools (B, height), (B, width).
+    """
+    first = centres - sizes // 2
+    rows, columns = (
+        (np.arange(length) >= first[:, axis, None]) & (np.arange(length) < (first + sizes)[:, axis, None])
+        for axis, length in enumerate(shape)
+    )
+    return rows, columns

@@ -5,7 +5,7 @@ import numpy as np
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number
-from gpucnn.data.augment.draws import between, check_floats, draws
+from gpucnn.data.augment.augment import between, check_floats, draws
 from gpucnn.data.normalization import as_normalization, denormalize, normalize
 from gpucnn.errors import ShapeError
 from gpucnn.text import shape_text

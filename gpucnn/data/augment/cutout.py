@@ -5,8 +5,7 @@ import numpy as np
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count
-from gpucnn.data.augment.draws import draws, whole
-from gpucnn.data.augment.places import boxes
+from gpucnn.data.augment.augment import boxes, draws, whole
 
 
 class Cutout:

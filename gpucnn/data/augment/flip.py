@@ -5,7 +5,7 @@ import numpy as np
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number
-from gpucnn.data.augment.draws import draws
+from gpucnn.data.augment.augment import draws
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 

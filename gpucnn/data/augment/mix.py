@@ -1,12 +1,14 @@
-"""What a mix is, and what all mixes share: a partner in the batch, a share that is drawn, labels in these shares."""
+"""Mixes of the images of a batch: blended in pairs, or each with a box of another one, and their labels in these shares."""
 
 from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 
+from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count, as_number, labels_fix
+from gpucnn.data.augment.augment import boxes, check_floats, draws, whole
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.text import shape_text, value_text
 
@@ -16,6 +18,72 @@ of classes to mixed images and soft labels, float32 (B, classes).
 
 Which place in the batch a sample's partner has, and the share of each, are functions of (seed, epoch, its index).
 """
+
+
+class Mixup:
+    """Blend each image, and its label, with another of its batch: share * one + (1 - share) * other.
+
+    The share is a draw of Beta(alpha, alpha): near 0 or 1 for a small alpha, near a half for a large one. Each sample has
+    its own share and partner, which may be itself, functions of (seed, epoch, its index) and the size of the batch.
+    Raises ArgumentError unless alpha > 0.
+
+    Source: Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018.
+    """
+
+    def __init__(self, alpha: float = 0.2) -> None:
+        self.alpha = as_alpha(alpha, "Mixup")
+
+    @on_their_device
+    def __call__(
+        self, images: Array, labels: Array, indices: np.ndarray, seed: int, epoch: int, num_classes: int
+    ) -> tuple[Array, Array]:
+        """Float images (B, C, H, W) and labels (B,) to mixed images and soft labels, float32 (B, num_classes).
+
+        Raises ShapeError, DTypeError, and ArgumentError for labels out of range.
+        """
+        check_floats("Mixup", images)
+        drawn = draws("Mixup", images, indices, seed, epoch, 3)
+        xp = xp_of(images, labels)
+        shares = symmetric_beta(drawn[:, :2], self.alpha)
+        partners = xp.asarray(whole(drawn[:, 2], len(images)))
+        soft = mixed_labels("Mixup", labels, partners, shares, num_classes)
+        own = xp.asarray(shares.astype(images.dtype)[:, None, None, None])
+        return images * own + images[partners] * (1 - own), soft
+
+
+class CutMix:
+    """Replace a box of each image by the same box of another of its batch, and mix their labels by area.
+
+    The box has the image's proportions and 1 - share of its area, with share a draw of Beta(alpha, alpha). Its centre is
+    any pixel; what lies outside is cut off, and labels are mixed by the pixels that are left. Each sample has its own box
+    and partner, which may be itself, functions of (seed, epoch, its index) and the size of the batch. Raises
+    ArgumentError unless alpha > 0.
+
+    Source: Yun et al., "CutMix: regularization strategy to train strong classifiers with localizable features", ICCV 2019.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = as_alpha(alpha, "CutMix")
+
+    @on_their_device
+    def __call__(
+        self, images: Array, labels: Array, indices: np.ndarray, seed: int, epoch: int, num_classes: int
+    ) -> tuple[Array, Array]:
+        """Images (B, C, H, W) and labels (B,) to mixed images and soft labels, float32 (B, num_classes).
+
+        Raises ShapeError, DTypeError, and ArgumentError for labels out of range.
+        """
+        drawn = draws("CutMix", images, indices, seed, epoch, 5)
+        xp = xp_of(images, labels)
+        shape = images.shape[2:]
+        sides = np.sqrt(1 - symmetric_beta(drawn[:, :2], self.alpha))
+        sizes = np.rint(sides[:, None] * shape).astype(np.int64)
+        rows, columns = boxes(whole(drawn[:, 3:], shape), sizes, shape)
+        shares = 1 - rows.sum(1) * columns.sum(1) / (shape[0] * shape[1])
+        partners = xp.asarray(whole(drawn[:, 2], len(images)))
+        soft = mixed_labels("CutMix", labels, partners, shares, num_classes)
+        box = xp.asarray(rows)[:, None, :, None] & xp.asarray(columns)[:, None, None]
+        return xp.where(box, images[partners], images), soft
 
 
 def as_alpha(alpha: float, owner: str) -> float:

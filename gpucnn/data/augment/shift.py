@@ -5,8 +5,7 @@ import numpy as np
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import LARGEST, check_shape, is_int
-from gpucnn.data.augment.draws import draws, whole
-from gpucnn.data.augment.places import flat_places
+from gpucnn.data.augment.augment import draws, flat_places, whole
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
