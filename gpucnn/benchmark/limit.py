@@ -1,4 +1,4 @@
-"""The physical limit: the time that some work takes at the speeds which this machine was seen to reach."""
+"""The physical limit: what work a computation takes at the least, and its time at the speeds that this machine was seen to reach."""
 
 import math
 import time
@@ -11,12 +11,50 @@ from gpucnn.backend.threads import parallel, thread_count
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.stopwatch import Run, Stopwatch, stopwatch
 from gpucnn.benchmark.ways import GPUCNN, PYTORCH, Way
-from gpucnn.benchmark.work import ITEM, Work
+from gpucnn.checks import Shape
+from gpucnn.layers import Layer
+
+ITEM = 4
+"""Bytes of a float32."""
+
+PARAMETER_PASSES = 8
+"""Forward and backward pass read a parameter; its gradient is written, and an update with momentum reads all three and
+writes two."""
 
 MATRIX_SIZES = {"cpu": 1024, "cuda": 8192}
 SMALLEST_COPY, LARGEST_COPY = 1 << 20, 1 << 29
 """Bytes read and written: less cannot be measured, and more would be no slower."""
 BYTES_A_PASS = 1 << 26
+
+
+class Work(NamedTuple):
+    """The multiply-adds of one call, and the bytes that it moves to and from memory."""
+
+    multiply_adds: int
+    nbytes: int
+
+
+def training_step_work(model: Layer, input_shape: Shape, batch: int) -> Work:
+    """The work of a training step with SGD and momentum on `batch` images of `input_shape` (C, H, W), in float32.
+
+    Multiply-adds: a convolution or linear layer has as many in its forward pass as for each of its two gradients; the
+    first one needs none for the images. Bytes: a convolution, linear or normalisation layer reads its input and writes its
+    output, and on the way back reads the output's gradient and its input again and writes the input's gradient; a pooling
+    layer need not read its input again. Activations, additions and reshapes are counted as free: a program may make them
+    where it reads or writes anyway.
+    """
+    multiply_adds = elements = 0
+    first = True
+    for call in model.trace((1, *input_shape)).calls:
+        before, after = math.prod(call.input_shape), math.prod(call.output_shape)
+        multiply_adds += call.multiply_adds * (2 if first else 3)
+        if call.parameters:
+            elements += 3 * before + 2 * after - (before if first else 0)
+        elif before != after:
+            elements += 2 * before + 2 * after
+        first = first and not call.multiply_adds
+    parameters = PARAMETER_PASSES * model.parameter_count()
+    return Work(batch * multiply_adds, ITEM * (batch * elements + parameters))
 
 
 class Limit(NamedTuple):

@@ -1,5 +1,6 @@
-"""The machine that was measured, and the software on it."""
+"""The machine that was measured, the software on it, and the terms on which both compute."""
 
+import ctypes
 import importlib.metadata
 import os
 import platform
@@ -13,7 +14,7 @@ from gpucnn import __version__
 from gpucnn.backend import Device
 from gpucnn.backend.threads import thread_count
 from gpucnn.benchmark import pytorch
-from gpucnn.errors import BenchmarkError
+from gpucnn.errors import ArgumentError, BenchmarkError
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import processor
 
@@ -24,6 +25,9 @@ WITHOUT_AVX512 = {
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
 }
 """Environment variables: ours, and those of PyTorch and the libraries that it computes with."""
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
+"""glibc's names of two of its settings, see `man mallopt`."""
 
 
 def describe(device: Device) -> dict[str, str]:
@@ -52,6 +56,20 @@ def without_avx512() -> None:
         early.append("gpucnn")
     if early:
         raise BenchmarkError(f"--avx2 comes too late for {' and '.join(early)}: ask for it in a new process")
+
+
+def keep_freed_memory() -> None:
+    """From now on freed memory stays with this process: new arrays, whoever makes them, cost no page faults.
+
+    What a program then takes is arithmetic alone, where by default it may mostly be the system's making of pages. It cannot
+    be taken back: set once, glibc no longer adapts by itself. Raises ArgumentError where the C library is another one.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # macOS; musl has one that does nothing; Windows wants a name
+        mallopt = None
+    if mallopt is None or not (mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1)):
+        raise ArgumentError("freed memory can only be kept with glibc (Linux); measure without --keep-memory")
 
 
 def _processor() -> str:

@@ -11,8 +11,8 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Device, generator, to_device, to_host
 from gpucnn.benchmark import pytorch
+from gpucnn.benchmark.limit import ITEM, Work
 from gpucnn.benchmark.ways import CHANNELS_LAST, Way, computing
-from gpucnn.benchmark.work import ITEM, Work
 from gpucnn.checks import Shape
 from gpucnn.layers import Parameter
 from gpucnn.layers.initialization import zeros

@@ -1,4 +1,4 @@
-"""All that is measured, in its order."""
+"""All that is measured, in its order, and only where contestants compute the same: a benchmark of wrong results is worth nothing."""
 
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,15 +9,19 @@ import numpy as np
 
 from gpucnn import models
 from gpucnn.backend import Device
-from gpucnn.benchmark.agreement import largest_difference, losses
-from gpucnn.benchmark.limit import Limit, Speeds
+from gpucnn.benchmark.limit import Limit, Speeds, Work, training_step_work
 from gpucnn.benchmark.operations import operations, prepare, sgd_step, sgd_work
 from gpucnn.benchmark.peak_memory import peak_bytes
 from gpucnn.benchmark.stopwatch import Run, stopwatch
 from gpucnn.benchmark.timing import Contestant, Timing, measure
-from gpucnn.benchmark.training_step import CLASSES, Workload, training_step
+from gpucnn.benchmark.training_step import CLASSES, Step, Workload, training_step
 from gpucnn.benchmark.ways import Way
-from gpucnn.benchmark.work import Work, training_step_work
+from gpucnn.diagnosis.agreement import compare, scientific
+from gpucnn.errors import BenchmarkError
+
+STEPS = 5
+"""Of which the losses are compared."""
+TOLERANCE = 1e-4
 
 SPEED_SHARE = 0.1
 """Of the time for a line: what measuring one of the machine's speeds may take."""
@@ -99,3 +103,26 @@ class Suite:
         contestants = {way: Contestant(run, stopwatch(way, self.device)) for way, run in runs.items()}
         timings = measure(contestants, self.seconds)
         return Result(workload, timings, speeds.limit(work), difference, memory or {})
+
+
+def losses(step: Step) -> dict[str, np.ndarray]:
+    """The losses of the first STEPS steps, by name."""
+    return {f"loss of step {number}": np.array(step().item(), np.float32) for number in range(1, STEPS + 1)}
+
+
+def largest_difference(workload: str, results: Mapping[Way, Mapping[str, np.ndarray]]) -> float:
+    """The largest relative difference between results of the reference, the first of PyTorch's or else of all, and others'.
+
+    Raises BenchmarkError if it is beyond TOLERANCE; it names what differs.
+    """
+    reference = next((way for way in results if not way.ours), next(iter(results)))
+    largest = 0.0
+    for way, found in results.items():
+        for row in compare(results[reference], found):
+            if not row.relative <= TOLERANCE:
+                raise BenchmarkError(
+                    f"{workload}: {way} and {reference} differ in the {row.name} by {row.relative:.1e} of its largest value, "
+                    f"expected at most {scientific(TOLERANCE)}; wrong results are not timed, gpucnn agree shows where they begin"
+                )
+            largest = max(largest, row.relative)
+    return largest

@@ -6,17 +6,26 @@ four, and are taken care of:
 - Thread pools spin. After a call, the other threads of OpenBLAS or OpenMP wait actively for some 25 ms, and take the cores
   from whoever comes next. Each block so begins with a pause, and with calls that are not timed.
 - New memory costs page faults, which may take longer than the arithmetic. C libraries adapt to what a program frees, so
-  the first calls are not timed, and the page faults of the others are counted. See `malloc` for a run without them.
+  the first calls are not timed, and the page faults of the others are counted. See `machine.keep_freed_memory` for a run without them.
 - Other processes disturb. A block during which they had more than a small share of a core does not count.
 """
 
 import math
+import os
 import statistics
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from gpucnn.benchmark.stopwatch import Run, Stopwatch
-from gpucnn.benchmark.surroundings import Surroundings
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+STAT = Path("/proc/stat")
 
 PAUSE = 0.04
 BLOCK = 0.1
@@ -29,6 +38,37 @@ DISTURBED_SHARE = 0.06
 """Of one core, while a block ran."""
 
 Key = TypeVar("Key")
+
+
+class Surroundings:
+    """The clock, other processes, and the operating system's work for this one. Tests have others."""
+
+    tick: float = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
+    """The seconds that processor time of other processes is counted in."""
+
+    def now(self) -> float:
+        """Seconds, from some beginning."""
+        return time.perf_counter()
+
+    def sleep(self, seconds: float) -> None:
+        """Do nothing for that long."""
+        time.sleep(seconds)
+
+    def others(self) -> float | None:
+        """Seconds of processor time that others than this process have had, of all cores, from some beginning.
+
+        Those that a virtual machine's host took away count, too. None where the system does not tell (only Linux does).
+        """
+        try:
+            fields = STAT.read_text().split("\n", 1)[0].split()[1:9]
+        except OSError:
+            return None
+        user, nice, system, _, _, irq, softirq, steal = map(int, fields)
+        return (user + nice + system + irq + softirq + steal) * self.tick - time.process_time()
+
+    def page_faults(self) -> int:
+        """How many pages this process has been given so far; 0 where the system does not tell."""
+        return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 class Contestant(NamedTuple):

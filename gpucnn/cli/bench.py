@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from gpucnn.backend import choose_device
-from gpucnn.benchmark import malloc, report
-from gpucnn.benchmark.machine import describe, without_avx512
+from gpucnn.benchmark import report
+from gpucnn.benchmark.machine import describe, keep_freed_memory, without_avx512
 from gpucnn.benchmark.suite import Suite
 from gpucnn.benchmark.training_step import MODELS
 from gpucnn.benchmark.ways import ways
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         Path(options.json).touch()  # what cannot be written should fail now
     if options.keep_memory:
-        malloc.keep_freed_memory()
+        keep_freed_memory()
     machine = describe(device)
     print("\n".join(report.machine_lines(machine)), flush=True)
     suite = Suite(device, contestants, options.models, options.batch_sizes, options.seconds)

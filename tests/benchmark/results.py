@@ -1,10 +1,9 @@
 """Results of a benchmark that never ran."""
 
-from gpucnn.benchmark.limit import Limit
+from gpucnn.benchmark.limit import Limit, Work
 from gpucnn.benchmark.suite import Result
 from gpucnn.benchmark.timing import Block, Timing
 from gpucnn.benchmark.ways import Way
-from gpucnn.benchmark.work import Work
 
 NUMPY, JIT = Way("gpucnn", "numpy"), Way("gpucnn", "jit")
 EAGER, CHANNELS_LAST = Way("PyTorch", "eager"), Way("PyTorch", "channels_last")

@@ -4,12 +4,12 @@ import pytest
 
 from gpucnn.backend import choose_device
 from gpucnn.benchmark import limit, pytorch
-from gpucnn.benchmark.agreement import largest_difference, losses
 from gpucnn.benchmark.limit import Speeds
 from gpucnn.benchmark.machine import describe
 from gpucnn.benchmark.operations import operations, prepare
 from gpucnn.benchmark.peak_memory import growth
 from gpucnn.benchmark.stopwatch import stopwatch
+from gpucnn.benchmark.suite import largest_difference, losses
 from gpucnn.benchmark.training_step import Workload, training_step
 from gpucnn.benchmark.ways import Way, ways
 from tests.backends import Backend

@@ -4,8 +4,7 @@ import pytest
 
 from gpucnn.backend import Device
 from gpucnn.benchmark import limit, pytorch
-from gpucnn.benchmark.limit import Speeds
-from gpucnn.benchmark.work import Work
+from gpucnn.benchmark.limit import Speeds, Work
 
 
 @pytest.fixture(autouse=True)

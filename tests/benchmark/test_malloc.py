@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from gpucnn.benchmark.malloc import keep_freed_memory
+from gpucnn.benchmark.machine import keep_freed_memory
 from gpucnn.errors import ArgumentError
 
 CODE = """
 import numpy as np
-from gpucnn.benchmark.malloc import keep_freed_memory
-from gpucnn.benchmark.surroundings import Surroundings
+from gpucnn.benchmark.machine import keep_freed_memory
+from gpucnn.benchmark.timing import Surroundings
 
 def faults():
     before = Surroundings().page_faults()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gpucnn.backend import Device
-from gpucnn.benchmark.agreement import largest_difference
 from gpucnn.benchmark.operations import Operation, operations, prepare, sgd_step
+from gpucnn.benchmark.suite import largest_difference
 from gpucnn.benchmark.ways import Way
 from gpucnn.kernels import ways
 

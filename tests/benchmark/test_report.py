@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gpucnn.benchmark import report
-from gpucnn.benchmark.work import Work
+from gpucnn.benchmark.limit import Work
 from tests.benchmark.results import CHANNELS_LAST, EAGER, JIT, NUMPY, result, timing
 
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gpucnn.benchmark import timing
-from gpucnn.benchmark.surroundings import Surroundings
-from gpucnn.benchmark.timing import Block, Contestant, Timing, measure
+from gpucnn.benchmark.timing import Block, Contestant, Surroundings, Timing, measure
 
 
 class FakeMachine(Surroundings):

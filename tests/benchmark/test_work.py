@@ -1,8 +1,8 @@
 """The least work of a training step, counted by hand."""
 
 from gpucnn import models
+from gpucnn.benchmark.limit import Work, training_step_work
 from gpucnn.benchmark.operations import operations, sgd_work
-from gpucnn.benchmark.work import Work, training_step_work
 from gpucnn.layers import BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
 
 

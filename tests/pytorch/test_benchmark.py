@@ -7,9 +7,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is only in the nox session 
 
 from gpucnn import layers, models  # noqa: E402
 from gpucnn.backend import Device  # noqa: E402
-from gpucnn.benchmark.agreement import largest_difference, losses  # noqa: E402
 from gpucnn.benchmark.counterpart import counterpart  # noqa: E402
 from gpucnn.benchmark.operations import Operation, operations, prepare  # noqa: E402
+from gpucnn.benchmark.suite import largest_difference, losses  # noqa: E402
 from gpucnn.benchmark.training_step import MODELS, Workload, training_step  # noqa: E402
 from gpucnn.benchmark.ways import Way, ways  # noqa: E402
 from gpucnn.errors import ArgumentError  # noqa: E402

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpucnn.backend import Device
-from gpucnn.benchmark.agreement import largest_difference, losses
+from gpucnn.benchmark.suite import largest_difference, losses
 from gpucnn.benchmark.training_step import Workload, training_step
 from gpucnn.benchmark.ways import Way
 from gpucnn.errors import BenchmarkError
