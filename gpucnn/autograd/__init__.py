@@ -1,6 +1,7 @@
 """Automatic differentiation: tensors, the tape that remembers how they came to be, and a check of gradients."""
 
 from gpucnn.autograd.gradcheck import gradcheck as gradcheck
+from gpucnn.autograd.operation import as_float_tensor as as_float_tensor
 from gpucnn.autograd.operation import as_operand as as_operand
 from gpucnn.autograd.operation import as_operands as as_operands
 from gpucnn.autograd.operation import as_tensor as as_tensor

@@ -105,6 +105,13 @@ def check_float(owner: str, tensor: Tensor) -> None:
         raise DTypeError(f"{owner}: expected floats, got {tensor.dtype}; convert with array.astype('float32')")
 
 
+def as_float_tensor(owner: str, value: "Operand") -> Tensor:
+    """`value` as a tensor of floats; DTypeError, which names `owner`, if it has another dtype."""
+    tensor = as_tensor(value)
+    check_float(owner, tensor)
+    return tensor
+
+
 def _dtypes_met(a: np.dtype, b: np.dtype) -> DTypeError:
     wide, narrow = sorted((a, b), key=lambda dtype: (dtype.kind == "f", dtype.itemsize), reverse=True)
     fix = f"array.astype('{wide}')"

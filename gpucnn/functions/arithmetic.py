@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, blas, to_device, xp_of
 from gpucnn.checks import LARGEST, check_activation, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -81,27 +81,25 @@ def divide(a: Operand, b: Operand) -> Tensor:
 @operation
 def maximum(a: Operand, b: Operand) -> Tensor:
     """The larger of a and b, element by element. Equal ones get half of the gradient each, as in PyTorch."""
-    a, b = broadcastable("maximum", a, b)
-    x, y = a.data, b.data
-
-    def backward(gradient: Array) -> tuple[Array, Array]:
-        half = 0.5 * gradient * (x == y)
-        return sum_to(gradient * ~(x < y) - half, x.shape), sum_to(gradient * ~(x > y) - half, y.shape)
-
-    return record("maximum", xp_of(x).maximum(x, y), (a, b), backward)
+    return _extreme("maximum", a, b)
 
 
 @operation
 def minimum(a: Operand, b: Operand) -> Tensor:
     """The smaller of a and b, element by element. Equal ones get half of the gradient each, as in PyTorch."""
-    a, b = broadcastable("minimum", a, b)
+    return _extreme("minimum", a, b)
+
+
+def _extreme(name: str, a: Operand, b: Operand) -> Tensor:
+    a, b = broadcastable(name, a, b)
     x, y = a.data, b.data
 
     def backward(gradient: Array) -> tuple[Array, Array]:
+        x_loses, y_loses = (x < y, x > y) if name == "maximum" else (x > y, x < y)
         half = 0.5 * gradient * (x == y)
-        return sum_to(gradient * ~(x > y) - half, x.shape), sum_to(gradient * ~(x < y) - half, y.shape)
+        return sum_to(gradient * ~x_loses - half, x.shape), sum_to(gradient * ~y_loses - half, y.shape)
 
-    return record("minimum", xp_of(x).minimum(x, y), (a, b), backward)
+    return record(name, getattr(xp_of(x), name)(x, y), (a, b), backward)
 
 
 @operation
@@ -153,8 +151,7 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
 
 
 def _clip_by_numbers(owner: str, x: Operand, low: Any, high: Any) -> Tensor:
-    x = as_tensor(x)
-    check_float(owner, x)
+    x = as_float_tensor(owner, x)
     for limit in (low, high):
         if limit is not None and (not is_real(limit) or limit != limit):
             raise ArgumentError(f"{owner}: low and high must be numbers, tensors or None, got {value_text(limit)}")
@@ -235,8 +232,7 @@ def _power_of_number(x: Operand, exponent: Any) -> Tensor:
 @operation
 def sqrt(x: Operand) -> Tensor:
     """The square root of x. The gradient at 0 is infinite."""
-    x = as_tensor(x)
-    check_float("sqrt", x)
+    x = as_float_tensor("sqrt", x)
     output = xp_of(x.data).sqrt(x.data)
     return record("sqrt", output, (x,), lambda gradient: (gradient / (2 * output),))
 
@@ -244,8 +240,7 @@ def sqrt(x: Operand) -> Tensor:
 @operation
 def exp(x: Operand) -> Tensor:
     """e ** x."""
-    x = as_tensor(x)
-    check_float("exp", x)
+    x = as_float_tensor("exp", x)
     output = xp_of(x.data).exp(x.data)
     return record("exp", output, (x,), lambda gradient: (gradient * output,))
 
@@ -253,8 +248,7 @@ def exp(x: Operand) -> Tensor:
 @operation
 def log(x: Operand) -> Tensor:
     """The natural logarithm of x."""
-    x = as_tensor(x)
-    check_float("log", x)
+    x = as_float_tensor("log", x)
     values = x.data
     return record("log", xp_of(values).log(values), (x,), lambda gradient: (gradient / values,))
 

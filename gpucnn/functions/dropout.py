@@ -1,6 +1,6 @@
 """Dropout, with masks that every device draws alike."""
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_flag, as_number
 from gpucnn.errors import ShapeError
@@ -19,8 +19,7 @@ def dropout(
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
     p = as_number(p, "dropout: p, the share of elements to drop,", below=1)
-    x = as_tensor(x)
-    check_float("dropout", x)
+    x = as_float_tensor("dropout", x)
     if not as_flag(training, "dropout: training") or p == 0:
         return x
 
@@ -44,9 +43,8 @@ def dropout2d(
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(f"dropout2d: expected input (N, C, ...), got {shape_text(x.shape)}")
-    return _drop_as_one(
-        "dropout2d", x, x.shape[:2], p if as_flag(training, "dropout2d: training") else 0, seed, purpose, counter
-    )
+    p = p if as_flag(training, "dropout2d: training") else 0
+    return _drop_as_one("dropout2d", x, x.shape[:2], p, seed, purpose, counter)
 
 
 @operation
@@ -63,15 +61,8 @@ def stochastic_depth(
     x = as_tensor(x)
     if x.ndim < 1:
         raise ShapeError("stochastic_depth: expected input (N, ...), got ()")
-    return _drop_as_one(
-        "stochastic_depth",
-        x,
-        x.shape[:1],
-        p if as_flag(training, "stochastic_depth: training") else 0,
-        seed,
-        purpose,
-        counter,
-    )
+    p = p if as_flag(training, "stochastic_depth: training") else 0
+    return _drop_as_one("stochastic_depth", x, x.shape[:1], p, seed, purpose, counter)
 
 
 def _drop_as_one(name: str, x: Tensor, leading: Shape, p: float, seed: int, purpose: str, counter: int) -> Tensor:

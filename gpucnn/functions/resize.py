@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, operation, record
 from gpucnn.backend import Array
 from gpucnn.checks import LARGEST, Shape, as_count, as_flag, as_items, as_pair, is_finite
 from gpucnn.errors import ArgumentError, ShapeError
@@ -47,8 +47,7 @@ def interpolate(
     Gradients are sums over the elements that an input went to, always in one order. Raises ArgumentError for other
     arguments, ShapeError for input that does not go with the mode, or sizes of 0.
     """
-    x = as_tensor(x)
-    check_float("interpolate", x)
+    x = as_float_tensor("interpolate", x)
     align_corners, recompute_scale_factor, antialias = (
         as_flag(False if flag is None else flag, f"interpolate: {name}")
         for name, flag in (

@@ -6,7 +6,7 @@ Sizes are ints, or sequences of one, as PyTorch takes them; padding is an int fo
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, as_tensor, check_float, operation
 from gpucnn.backend import as_array
 from gpucnn.checks import LARGEST, Shape, as_count, as_flag, as_items, is_int
 from gpucnn.errors import ArgumentError, ShapeError
@@ -103,8 +103,7 @@ def max_unpool1d(
 
     Errors are those of `max_unpool2d`.
     """
-    x = as_tensor(x)
-    check_float("max_unpool1d", x)
+    x = as_float_tensor("max_unpool1d", x)
     window = pool1d_window("max_unpool1d", kernel_size, stride, padding, 1, False)
     places = indices if isinstance(indices, Tensor) else Tensor(as_array(indices))
     if x.ndim != 3 or places.shape != x.shape:

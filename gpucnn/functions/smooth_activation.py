@@ -6,7 +6,7 @@ All are safe for values of any size: no exponential overflows, and where x times
 
 import math
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.errors import ArgumentError
 from gpucnn.functions.activation import as_finite
@@ -30,8 +30,7 @@ NORMAL_TAIL = 40.0
 @operation
 def sigmoid(x: Operand) -> Tensor:
     """1 / (1 + exp(-x)), element by element."""
-    x = as_tensor(x)
-    check_float("sigmoid", x)
+    x = as_float_tensor("sigmoid", x)
     output = _sigmoid(x.data)
     return record("sigmoid", output, (x,), lambda gradient: (gradient * output * (1 - output),))
 
@@ -39,8 +38,7 @@ def sigmoid(x: Operand) -> Tensor:
 @operation
 def tanh(x: Operand) -> Tensor:
     """The hyperbolic tangent, element by element."""
-    x = as_tensor(x)
-    check_float("tanh", x)
+    x = as_float_tensor("tanh", x)
     output = xp_of(x.data).tanh(x.data)
     return record("tanh", output, (x,), lambda gradient: (gradient * (1 - output * output),))
 
@@ -52,8 +50,7 @@ def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     Raises ArgumentError unless `beta` is a finite number > 0 and `threshold` a finite number. Source: Dugas et al.,
     "Incorporating second-order functional knowledge for better option pricing", NIPS 2000.
     """
-    x = as_tensor(x)
-    check_float("softplus", x)
+    x = as_float_tensor("softplus", x)
     beta = as_finite(beta, "softplus: beta", above=0)
     threshold = as_finite(threshold, "softplus: threshold")
     values = x.data
@@ -93,8 +90,7 @@ def gelu(x: Operand, approximate: str = "none") -> Tensor:
     With `approximate="tanh"` that is 0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), as in GPT-2. Raises
     ArgumentError for another `approximate`. Source: Hendrycks and Gimpel, "Gaussian error linear units (GELUs)", 2016.
     """
-    x = as_tensor(x)
-    check_float("gelu", x)
+    x = as_float_tensor("gelu", x)
     check_approximate("gelu", approximate)
     xp, values = xp_of(x.data), x.data
     clipped = xp.minimum(xp.maximum(values, -NORMAL_TAIL), NORMAL_TAIL)
@@ -123,8 +119,7 @@ def silu(x: Operand) -> Tensor:
     Source: Elfwing et al., "Sigmoid-weighted linear units for neural network function approximation in reinforcement
     learning", 2017.
     """
-    x = as_tensor(x)
-    check_float("silu", x)
+    x = as_float_tensor("silu", x)
     values = x.data
     gate = _sigmoid(values)
 
@@ -144,8 +139,7 @@ def silu(x: Operand) -> Tensor:
 @operation
 def mish(x: Operand) -> Tensor:
     """x * tanh(softplus(x)), element by element. Source: Misra, "Mish: a self regularized activation function", 2019."""
-    x = as_tensor(x)
-    check_float("mish", x)
+    x = as_float_tensor("mish", x)
     values = x.data
     gate = xp_of(values).tanh(_softplus(values))
 
@@ -162,8 +156,7 @@ def check_approximate(owner: str, approximate: str) -> None:
 
 
 def _elu(name: str, x: Operand, alpha: float, scale: float) -> Tensor:
-    x = as_tensor(x)
-    check_float(name, x)
+    x = as_float_tensor(name, x)
     xp, values = xp_of(x.data), x.data
 
     def backward(gradient: Array) -> tuple[Array]:

@@ -7,7 +7,7 @@ its input's dtype. Raises ShapeError for an axis that there is not, and DTypeErr
 import math
 from collections.abc import Sequence
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_flag, is_real
 from gpucnn.errors import ArgumentError, ShapeError
@@ -33,8 +33,7 @@ def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 @operation
 def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The mean over `axis` (an int, several, or None for all)."""
-    x = as_tensor(x)
-    check_float("mean", x)
+    x = as_float_tensor("mean", x)
     axes, keepdims = as_axes("mean", x.ndim, axis), as_flag(keepdims, "mean: keepdims")
     shape, count = x.shape, math.prod(x.shape[axis] for axis in axes)
 
@@ -52,8 +51,7 @@ def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float =
     A correction of 1 is Bessel's, for a sample; 0 gives the variance of the elements themselves. Raises ArgumentError
     unless it is a number >= 0, ShapeError unless there are more elements than that.
     """
-    x = as_tensor(x)
-    check_float("var", x)
+    x = as_float_tensor("var", x)
     axes, keepdims = as_axes("var", x.ndim, axis), as_flag(keepdims, "var: keepdims")
     if not is_real(correction) or not correction >= 0:
         raise ArgumentError(f"var: correction must be a number >= 0, got {value_text(correction)}")

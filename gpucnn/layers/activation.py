@@ -1,6 +1,6 @@
 """Activation layers: the functions of `functions.activation` and `functions.smooth_activation`, with their arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,37 +15,44 @@ from gpucnn.layers.parameter import Parameter
 
 
 class Activation(Layer):
-    """What all of them have in common: input of any shape to output of the same shape. Subclasses write `forward`."""
+    """What all of them have in common: input of any shape to output of the same shape.
+
+    A subclass names its `function`, and the attributes that are its `arguments`; or it writes a `forward` of its own.
+    """
+
+    function: Callable[..., Tensor]
+    arguments: tuple[str, ...] = ()
+
+    def forward(self, x: Any) -> Tensor:
+        return self.function(x, *(getattr(self, name) for name in self.arguments))
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return input_shapes[0]
+
+    def describe(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.arguments)
 
 
 class ReLU(Activation):
     """max(0, x), element by element."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.relu(x)
+    function = staticmethod(F.relu)
 
 
 class ReLU6(Activation):
     """min(max(0, x), 6), element by element."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.relu6(x)
+    function = staticmethod(F.relu6)
 
 
 class LeakyReLU(Activation):
     """x above zero and negative_slope * x elsewhere. ArgumentError unless `negative_slope` is a finite number."""
 
+    function = staticmethod(F.leaky_relu)
+    arguments = ("negative_slope",)
+
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = as_finite(negative_slope, "LeakyReLU: negative_slope")
-
-    def forward(self, x: Any) -> Tensor:
-        return F.leaky_relu(x, self.negative_slope)
-
-    def describe(self) -> str:
-        return f"negative_slope={self.negative_slope}"
 
 
 class PReLU(Activation):
@@ -77,29 +84,25 @@ class PReLU(Activation):
 class Hardsigmoid(Activation):
     """relu6(x + 3) / 6, element by element."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.hardsigmoid(x)
+    function = staticmethod(F.hardsigmoid)
 
 
 class Hardswish(Activation):
     """x * relu6(x + 3) / 6, element by element."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.hardswish(x)
+    function = staticmethod(F.hardswish)
 
 
 class Sigmoid(Activation):
     """1 / (1 + exp(-x)), element by element."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.sigmoid(x)
+    function = staticmethod(F.sigmoid)
 
 
 class Tanh(Activation):
     """The hyperbolic tangent, element by element."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.tanh(x)
+    function = staticmethod(F.tanh)
 
 
 class Softplus(Activation):
@@ -108,35 +111,31 @@ class Softplus(Activation):
     Raises ArgumentError unless `beta` is a finite number > 0 and `threshold` a finite number.
     """
 
+    function = staticmethod(F.softplus)
+    arguments = (
+        "beta",
+        "threshold",
+    )
+
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         self.beta = as_finite(beta, "Softplus: beta", above=0)
         self.threshold = as_finite(threshold, "Softplus: threshold")
-
-    def forward(self, x: Any) -> Tensor:
-        return F.softplus(x, self.beta, self.threshold)
-
-    def describe(self) -> str:
-        return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class ELU(Activation):
     """x above zero and alpha * (exp(x) - 1) elsewhere. ArgumentError unless `alpha` is a finite number."""
 
+    function = staticmethod(F.elu)
+    arguments = ("alpha",)
+
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = as_finite(alpha, "ELU: alpha")
-
-    def forward(self, x: Any) -> Tensor:
-        return F.elu(x, self.alpha)
-
-    def describe(self) -> str:
-        return f"alpha={self.alpha}"
 
 
 class SELU(Activation):
     """1.0507 * elu(x, 1.6733), element by element: keeps mean 0 and variance 1 from layer to layer."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.selu(x)
+    function = staticmethod(F.selu)
 
 
 class GELU(Activation):
@@ -145,29 +144,24 @@ class GELU(Activation):
     Raises ArgumentError unless `approximate` is "none" or "tanh".
     """
 
+    function = staticmethod(F.gelu)
+    arguments = ("approximate",)
+
     def __init__(self, approximate: str = "none") -> None:
         check_approximate("GELU", approximate)
         self.approximate = approximate
-
-    def forward(self, x: Any) -> Tensor:
-        return F.gelu(x, self.approximate)
-
-    def describe(self) -> str:
-        return f"approximate={self.approximate!r}"
 
 
 class SiLU(Activation):
     """x * sigmoid(x), element by element; also known as swish."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.silu(x)
+    function = staticmethod(F.silu)
 
 
 class Mish(Activation):
     """x * tanh(softplus(x)), element by element."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.mish(x)
+    function = staticmethod(F.mish)
 
 
 class Softmax(Activation):
@@ -176,15 +170,12 @@ class Softmax(Activation):
     Not for training with F.cross_entropy, which takes the logits themselves.
     """
 
+    function = staticmethod(F.softmax)
+    arguments = ("axis",)
+
     def __init__(self, axis: int | Sequence[int] | None = 1) -> None:
         self.axis = axis
-
-    def forward(self, x: Any) -> Tensor:
-        return F.softmax(x, self.axis)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         softmax_axes(self.label, input_shapes[0], self.axis)
         return input_shapes[0]
-
-    def describe(self) -> str:
-        return f"axis={self.axis}"

@@ -37,14 +37,12 @@ class _BatchNorm(Layer):
         self.num_features = as_count(num_features, f"{kind}: num_features")
         self.eps = as_eps(kind, eps)
         self.momentum = None if momentum is None else as_number(momentum, f"{kind}: momentum")
-        affine, bias = as_flag(affine, f"{kind}: affine"), as_flag(bias, f"{kind}: bias")
         frozen = as_flag(frozen, f"{kind}: frozen")
         track_running_stats = as_flag(track_running_stats, f"{kind}: track_running_stats")
         if frozen and not track_running_stats:
             raise ArgumentError(f"{kind}: frozen=True uses running statistics; leave track_running_stats=True")
         self.frozen = frozen
-        self.weight = Parameter((num_features,), ones) if affine else None
-        self.bias = Parameter((num_features,), zeros) if affine and bias else None
+        self.weight, self.bias = _affine(kind, (num_features,), affine, bias)
         self.running_mean = Buffer((num_features,), zeros) if track_running_stats else None
         self.running_var = Buffer((num_features,), ones) if track_running_stats else None
         self.num_batches_tracked = Buffer((), zeros) if track_running_stats and momentum is None else None
@@ -124,9 +122,7 @@ class LayerNorm(Layer):
             as_count(size, "LayerNorm: normalized_shape") for size in ((normalized_shape,) if sizes is None else sizes)
         )
         self.eps = as_eps("LayerNorm", eps)
-        affine, bias = as_flag(affine, "LayerNorm: affine"), as_flag(bias, "LayerNorm: bias")
-        self.weight = Parameter(self.normalized_shape, ones) if affine else None
-        self.bias = Parameter(self.normalized_shape, zeros) if affine and bias else None
+        self.weight, self.bias = _affine("LayerNorm", self.normalized_shape, affine, bias)
 
     def forward(self, x: Any) -> Tensor:
         """Input (..., *normalized_shape) to output of the same shape."""
@@ -158,11 +154,9 @@ class GroupNorm(Layer):
         self.num_groups = as_count(num_groups, f"{kind}: num_groups")
         self.num_channels = as_count(num_channels, f"{kind}: num_channels")
         self.eps = as_eps(kind, eps)
-        affine, bias = as_flag(affine, f"{kind}: affine"), as_flag(bias, f"{kind}: bias")
         if num_channels % num_groups:
             raise ArgumentError(f"{kind}: num_groups must divide num_channels, got {num_groups} for {num_channels}")
-        self.weight = Parameter((num_channels,), ones) if affine else None
-        self.bias = Parameter((num_channels,), zeros) if affine and bias else None
+        self.weight, self.bias = _affine(kind, (num_channels,), affine, bias)
 
     def forward(self, x: Any) -> Tensor:
         """Input (N, num_channels, ...) to output of the same shape."""
@@ -216,3 +210,9 @@ class LocalResponseNorm(Layer):
 
     def describe(self) -> str:
         return str(self.size)
+
+
+def _affine(kind: str, shape: Shape, affine: bool, bias: bool) -> tuple[Parameter | None, Parameter | None]:
+    """The weight, ones at the start, and the bias, zeros, of a layer that has them."""
+    affine, bias = as_flag(affine, f"{kind}: affine"), as_flag(bias, f"{kind}: bias")
+    return Parameter(shape, ones) if affine else None, Parameter(shape, zeros) if affine and bias else None
