@@ -53,7 +53,7 @@ def as_flag(value: bool, name: str) -> bool:
 
 
 def as_choice(value: str, name: str, choices: Iterable[str]) -> str:
-    """`value` itself; ArgumentError, which calls it `name`, if it is none of the `choices`."""
+    """`value` itself; ArgumentError, which calls it `name`, if it is not one of the `choices`."""
     if not isinstance(value, str) or value not in choices:
         expected = ", ".join(f'"{choice}"' for choice in choices)
         raise ArgumentError(f"{name} must be one of {expected}, got {value_text(value)}")
@@ -61,7 +61,7 @@ def as_choice(value: str, name: str, choices: Iterable[str]) -> str:
 
 
 def check_activation(owner: str, activation: str | None) -> bool:
-    """Whether `activation` is "relu" (None is none); ArgumentError, which names `owner`, for anything else."""
+    """Whether `activation` is "relu" (None is not); ArgumentError, which names `owner`, for anything else."""
     if activation is not None and not (isinstance(activation, str) and activation == "relu"):
         raise ArgumentError(
             f'{owner}: activation must be None or "relu", got {value_text(activation)}; apply others after it'
@@ -86,7 +86,7 @@ def as_path(value: str | os.PathLike[str], name: str) -> Path:
 def as_dtype(value: Any, owner: str, kinds: str = "f") -> np.dtype:
     """`value`, e.g. "float64", as a dtype of floats of at most 64 bits, or of other `kinds`, as NumPy calls them.
 
-    DTypeError, which names `owner`, if it is none.
+    DTypeError, which names `owner`, if it is not one.
     """
     try:
         dtype: np.dtype = np.dtype(value)
@@ -98,7 +98,7 @@ def as_dtype(value: Any, owner: str, kinds: str = "f") -> np.dtype:
 
 
 def as_count(value: int, name: str) -> int:
-    """`value` as an int >= 1, below 2^31; ArgumentError, which calls it `name`, if it is none."""
+    """`value` as an int >= 1, below 2^31; ArgumentError, which calls it `name`, if it is not."""
     if is_int(value) and value >= LARGEST:
         raise ArgumentError(f"{name} must be below 2^31, got {value_text(value)}")
     if not is_int(value) or value < 1:

@@ -2,7 +2,7 @@
 
 Each message says what was given, what was expected and what to do about it. All of them are `GpucnnError`, so one
 `except` clause suffices; each is also the built-in exception that a caller would expect in its place. What ends a
-program from outside is none of them, but a KeyboardInterrupt.
+program from outside is not one of them, but a KeyboardInterrupt.
 """
 
 
@@ -43,7 +43,7 @@ class TrainingError(GpucnnError, RuntimeError):
 
 
 class ConfigError(GpucnnError, ValueError):
-    """A configuration of a run that is none: a file that cannot be read, an unknown setting, a wrong value."""
+    """A configuration that no run can have: a file that cannot be read, an unknown setting, a wrong value."""
 
 
 class RunError(GpucnnError, ValueError):

@@ -17,7 +17,7 @@ CHUNK = 1 << 24
 """Bytes that are asked for at once."""
 
 AT_ONCE = 8
-"""So many files are read at once: to wait for another thread takes longer than to read a small file."""
+"""Files read at once: to wait for another thread takes longer than to read a small file."""
 
 KINDS = {
     stat.S_IFIFO: "named pipe",

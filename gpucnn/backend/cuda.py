@@ -84,7 +84,9 @@ def _way_problem() -> Problem | None:
     if place is None:
         return None
     if place.is_dir() and not (place / "__init__.py").exists():
-        return Problem(f"CuPy is not installed, and the folder {place}, which Python takes for it, is none", _INSTALL)
+        return Problem(
+            f"CuPy is not installed, and the folder {place}, which Python takes for it, is not CuPy", _INSTALL
+        )
     return Problem(
         f"{place} is in the way of CuPy: Python finds it first",
         "give it another name, or start Python in another folder",

@@ -79,7 +79,7 @@ def _distributions(installed: Installation) -> Iterator[Finding]:
     value = ", ".join(f"{name} {version}" for name, version in installed.distributions.items())
     if not installed.has_cupy:
         place = cuda.in_the_way()
-        beside = "" if place is None else f"; the folder {place}, which Python takes for it, is none"
+        beside = "" if place is None else f"; the folder {place}, which Python takes for it, is not CuPy"
         yield Finding("CuPy", f"not installed{beside}", fix=installed.install)
     elif len(installed.distributions) > 1:
         yield Finding("CuPy", value, "each overwrites files of the other", installed.reinstall)

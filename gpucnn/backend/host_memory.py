@@ -30,7 +30,7 @@ LEAST_REGION = 2 << 20
 """Bytes of a huge page, which costs one fault instead of 512."""
 
 UNUSED_AFTER = 4096
-"""A region that so many later blocks were handed out without is given back to the system."""
+"""A region is given back to the system once this number of blocks was handed out without it."""
 
 
 def empty(shape: Shape, dtype: Any) -> np.ndarray:

@@ -64,7 +64,7 @@ def _divide(task: Callable[[int], object], count: int) -> None:
 
 @contextmanager
 def pool(size: int) -> "Iterator[list[Worker]]":
-    """So many workers, for this thread alone; none if they are at work for another thread, or this is one of them."""
+    """`size` workers for this thread alone; no workers if they are busy for another thread, or if this thread is one of them."""
     if size < 1 or getattr(_here, "working", False) or not _pool.lock.acquire(blocking=False):
         yield []
         return
@@ -92,7 +92,7 @@ class Parts(tuple[slice, ...]):
 
 @functools.lru_cache(4096)
 def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> Parts:
-    """`count` items, each of so much `work`, cut into parts of about equal size: one of them where there is little to do.
+    """`count` items of `work` multiply-adds each, cut into parts of about equal size: one of them where there is little to do.
 
     Parts begin at multiples of `step`. Neither the machine nor its threads matter, so that sums over parts are always the
     same.
@@ -142,7 +142,7 @@ class _Job:
         self.finished: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def work(self) -> None:
-        """Do one number after the other, until there are none or one has failed."""
+        """Do one number after the other, until no number is left or one has failed."""
         try:
             while (number := next(self.numbers)) < self.count and not self.failures:
                 self.task(number)

@@ -131,7 +131,7 @@ def _pytorch_product(device: Device, size: int) -> tuple[Run, Stopwatch]:
 
 
 def _copy(device: Device, nbytes: int, repeats: int) -> tuple[Run, Stopwatch]:
-    """A function that copies `nbytes` so many times; on a CPU every thread has its own part, and comes back to it."""
+    """A function that copies `nbytes` `repeats` times; on a CPU every thread has its own part, and comes back to it."""
     xp, parts = device.xp, thread_count() if device.kind == "cpu" else 1
     with current(device):
         source, target = (xp.ones((parts, nbytes // ITEM // parts), np.float32) for _ in range(2))

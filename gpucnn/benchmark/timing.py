@@ -33,7 +33,7 @@ BLOCK = 0.1
 MOST_CALLS = 1000
 WARM_UP_CALLS = 2
 ROUNDS, FEWEST_ROUNDS = 9, 2
-"""Undisturbed blocks of each contestant: as many if there is time, so many in any case unless it is three times over."""
+"""Undisturbed blocks of each contestant: the first number if there is time, the second unless the time is three times over."""
 DISTURBED_SHARE = 0.06
 """Of one core, while a block ran."""
 

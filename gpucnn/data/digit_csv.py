@@ -11,7 +11,7 @@ from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 
 LONGEST_HEADER = 1 << 16
-"""Characters in the first line of a table; one that has more is none."""
+"""Characters in the first line of a table; a longer one is refused."""
 
 
 def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.ndarray, np.ndarray]:
@@ -86,5 +86,5 @@ def _first_line(path: Path) -> tuple[list[str], bool]:
 
 
 def _names_columns(line: str) -> bool:
-    """Whether a line is none of numbers."""
+    """Whether a line does not begin with a number."""
     return not line.strip('\ufeff" \t')[:1].isdecimal()

@@ -48,6 +48,6 @@ def notes_on_split(images: ImageFolder, train: Dataset, test: Dataset) -> tuple[
 
 
 def _of_count(count: int, images: Dataset, class_names: Sequence[str]) -> str:
-    """The classes with so many images."""
+    """The classes with `count` images."""
     counts = np.bincount(to_host(images.labels), minlength=len(class_names))
     return names_text([name for name, images_of_it in zip(class_names, counts, strict=True) if images_of_it == count])

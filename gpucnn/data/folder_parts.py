@@ -36,7 +36,7 @@ class Parts(NamedTuple):
     test: Path
     validation: Path | None
     folders_beside: list[str]
-    """The names of folders that are none of them."""
+    """The names of the other folders."""
     files_beside: Counter[str]
     """The files beside them, by kind."""
 

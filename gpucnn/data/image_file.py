@@ -34,7 +34,7 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess, background:
     It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the
     square, or cut out of the middle. An array is (H, W), (C, H, W) or (H, W, C), of bytes from 0 to 255 or floats from 0
     to 1. `background`: "auto", "white" or "black", what is behind transparent parts. Raises DataError, which names the
-    file, if it is none of these.
+    file, if it is something else.
     """
     from PIL import Image
 
@@ -139,7 +139,7 @@ def _loaded(content: bytes) -> "Image.Image":
 
 
 def _check_pixel_count(image: "Image.Image") -> None:
-    """Refuse an image of so many pixels that its memory would be no image's: some 1.5 GB.
+    """Refuse an image with more pixels than an image has: its memory would be some 1.5 GB.
 
     Pillow only warns up to twice its MAX_IMAGE_PIXELS, 89 million, and phones take photos of 108. Beyond, it refuses, too.
     """
@@ -194,7 +194,7 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
 
 
 def check_background(background: str) -> str:
-    """`background`; ArgumentError if it is none of BACKGROUNDS."""
+    """`background`; ArgumentError if it is not one of BACKGROUNDS."""
     if not isinstance(background, str) or background not in BACKGROUNDS:
         raise ArgumentError(f'background must be "auto", "white" or "black", got {value_text(background)}')
     return background

@@ -234,7 +234,7 @@ def names_of(dataset: Dataset) -> tuple[str, ...] | None:
 
 
 def whole_of(dataset: Dataset) -> Dataset:
-    """The data set of which `dataset` is a part, or a part of a part; itself if it is none."""
+    """The data set of which `dataset` is a part, or a part of a part; itself if it is no part."""
     while isinstance(dataset, Subset):
         dataset = dataset.parent
     return dataset

@@ -61,7 +61,7 @@ def reads_heif() -> bool:
 
 
 def kind_of(content: bytes) -> str | None:
-    """The kind that a file's content begins like, e.g. "JPEG", whatever its name; None if it is none that is known."""
+    """The kind that a file's content begins like, e.g. "JPEG", whatever its name; None if no known kind does."""
     return next((kind for beginning, kind in BEGINNINGS.items() if re.match(beginning, content, re.DOTALL)), None)
 
 

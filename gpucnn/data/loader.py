@@ -17,7 +17,7 @@ from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
 NAMED_SAMPLES = 16
-"""So many samples of a batch are named in the note to an error."""
+"""Samples of a batch that the note to an error names."""
 
 
 class DataLoader:

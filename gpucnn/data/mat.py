@@ -92,7 +92,7 @@ def _array_name(inside: bytes, size: int) -> str:
     if (flag_kind, size_kind, name_kind) != (6, 5, 1) or len(flags) != 8 or not 8 <= len(sizes) <= 4 * _MOST_AXES:
         raise ValueError("the description of an array is damaged")
     if flags[0] not in _BYTES_OF_CLASS or flags[1] & 0b1100:  # complex, global
-        raise ValueError(f"an array of MATLAB's class {flags[0]}, which is none of real numbers")
+        raise ValueError(f"an array of MATLAB's class {flags[0]}, which has no real numbers")
     shape = struct.unpack(f"<{len(sizes) // 4}i", sizes[: len(sizes) // 4 * 4])
     kind, length, begin, _ = _element(inside, place)
     if (

@@ -18,7 +18,7 @@ AHEAD = 2
 
 
 def prefetch(make: Callable[[int], Product], numbers: Iterable[int], workers: int) -> Generator[Product, None, None]:
-    """make(number) of one number after the other, made by so many threads, at most `AHEAD` a worker in advance.
+    """make(number) of one number after the other, made by `workers` threads, at most `AHEAD` a worker in advance.
 
     Without workers each is made when it is asked for. `make` runs in the context of the consumer, e.g. under its
     `numpy.errstate`. What it raises is raised here, in its turn and with its traceback. When the iterator ends, is

@@ -24,8 +24,8 @@ class Preprocess:
     - `mean`, `std`: None, or one number a channel: pixels in [0, 1] then become (pixel - mean) / std at the end.
       `channel_statistics` has those of a data set.
 
-    It can be written to JSON (`dataclasses.asdict`) and so travels with a trained model. Raises ArgumentError for sizes
-    that are none, for an image size below the native, for another `fit` or one that they rule out, and for mean and std that do not fit.
+    It can be written to JSON (`dataclasses.asdict`) and so travels with a trained model. Raises ArgumentError for what is no
+    size, an image size below the native, another `fit` or one that the sizes rule out, and for mean and std that do not fit.
     """
 
     channels: int

@@ -126,7 +126,7 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
     """x, but at least `low` and at most `high`: numbers, or tensors and arrays that broadcast with x; one may be None.
 
     The gradient passes where x is within the limits or on one of them, and at NaN; else it goes to the limit that was
-    taken. Where two limits cross, `high` is taken. Raises ArgumentError for numbers that cross, or are none.
+    taken. Where two limits cross, `high` is taken. Raises ArgumentError for limits that cross, or are no numbers.
     """
     owner = "clip"
     if (low is None or isinstance(low, Real)) and (high is None or isinstance(high, Real)):

@@ -58,7 +58,7 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
 @operation
 def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """x cut along `axis`, as numpy.split does: into so many equal parts, or before each of the given positions.
+    """x cut along `axis`, as numpy.split does: into that number of equal parts, or before each of the given positions.
 
     Raises ShapeError if the parts would not be equal, ArgumentError for sections that are no ints.
     """

@@ -19,7 +19,7 @@ CROPS_FIRST = ("constant", "circular")
 def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", value: float = 0) -> Tensor:
     """x with borders; `padding` gives ((before, after), ...), one pair of ints for each axis of x, as in NumPy.
 
-    A negative one cuts off so many elements instead. `mode` is "constant", a border of `value`; "reflect", the elements
+    A negative one cuts elements off instead. `mode` is "constant", a border of `value`; "reflect", the elements
     mirrored at the outermost, which is not repeated; "replicate", the outermost repeated; or "circular", those of the other
     end. Gradients of repeated elements add up. Raises ArgumentError for another mode, for padding that is no ints and for a
     value that is no number, ShapeError where there is not one pair to an axis, more to cut off than there is, or too few
@@ -58,7 +58,7 @@ def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", va
 
 
 def _crop(x: Array, cut: list[Pair]) -> Array:
-    """x without so many elements before and after, axis by axis."""
+    """x without the elements that `cut` tells before and after, axis by axis."""
     return x[tuple(slice(before, size - after) for (before, after), size in zip(cut, x.shape, strict=True))]
 
 

@@ -196,7 +196,7 @@ def pool1d_window(
 
 
 def adaptive_length(owner: str, output_size: Size | None) -> int | None:
-    """`output_size` as an int, None where the length is kept. ArgumentError, which names `owner`, if it is none."""
+    """`output_size` as an int, None where the length is kept. ArgumentError, which names `owner`, if it is no size."""
     size = _single(output_size)
     return None if size is None else as_count(size, f"{owner}: output_size")
 

@@ -113,7 +113,7 @@ class Residual(Layer):
 class Branches(Layer):
     """Layers side by side: each gets the same input, and their outputs are concatenated along the channels.
 
-    Their paths are "0", "1", and so on. Raises ArgumentError for no layers or an argument that is none, ShapeError if the
+    Their paths are "0", "1", and so on. Raises ArgumentError for no layers or an argument that is no layer, ShapeError if the
     outputs differ in more than their channels. Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015.
     """
 

@@ -70,7 +70,7 @@ class Conv2d(WindowedLayer):
 
     - `kernel_size`, `stride`, `dilation`: an int or (height, width). `padding` (zeros): the same, or
       ((top, bottom), (left, right)), "same" or "valid", see `F.conv2d`.
-    - `groups`: channels and filters are cut into so many parts that do not see each other.
+    - `groups`: channels and filters are cut into that number of groups, which do not see each other.
     - `weight`: (out_channels, in_channels / groups, KH, KW). `bias`: (out_channels,), zeros at the start; None if
       `bias=False`.
     - `activation`: None, or "relu", which then costs no pass of its own.

@@ -79,7 +79,7 @@ def zero_model(create: Callable[[], Layer]) -> Layer:
 
 
 def zero_images(model: Layer, batch: int, input_shape: Shape) -> np.ndarray:
-    """So many images of `input_shape` (C, H, W), all zeros, in the model's dtype."""
+    """`batch` images of `input_shape` (C, H, W), all zeros, in the model's dtype."""
     return np.zeros((batch, *input_shape), next((one.dtype for one in model.parameters()), np.dtype(np.float32)))
 
 

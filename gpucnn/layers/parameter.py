@@ -185,7 +185,7 @@ class Parameter(Tensor):
 class Buffer(Parameter):
     """A tensor that belongs to a layer's state, e.g. a running mean: saved, loaded and moved like a parameter.
 
-    It is none of `parameters()`, needs no gradient, and no optimizer changes it.
+    It is not among `parameters()`, needs no gradient, and no optimizer changes it.
     """
 
     __slots__ = ()

@@ -118,14 +118,14 @@ def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, lab
 def gradient(function: Callable[..., Array], inputs: list[Array], position: int, weights: Array) -> Array:
     """d sum(function(*inputs) * weights) / d inputs[position], by central differences in float64."""
     moved = [np.array(value, dtype=np.float64) for value in inputs]
-    slopes = np.zeros(moved[position].shape)
+    gradients = np.zeros(moved[position].shape)
     step = 1e-6
-    for index in np.ndindex(slopes.shape):
+    for index in np.ndindex(gradients.shape):
         value = moved[position][index]
         sides = []
         for side in (value + step, value - step):
             moved[position][index] = side
             sides.append(float((function(*moved) * weights).sum()))
         moved[position][index] = value
-        slopes[index] = (sides[0] - sides[1]) / (2 * step)
-    return slopes
+        gradients[index] = (sides[0] - sides[1]) / (2 * step)
+    return gradients

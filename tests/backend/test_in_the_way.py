@@ -38,12 +38,12 @@ def cupy_findings() -> dict[str, Finding]:
 @pytest.mark.skipif(HAS_CUPY, reason="the installed CuPy goes before a folder without a module")
 def test_a_folder_without_a_module_is_no_cupy(here: Path) -> None:
     (here / "cupy").mkdir()
-    with pytest.raises(DeviceError, match='device "cuda" cannot be used: CuPy is not installed, and the folder .*cupy, which Python takes for it, is none; fix: pip install'):  # fmt: skip
+    with pytest.raises(DeviceError, match='device "cuda" cannot be used: CuPy is not installed, and the folder .*cupy, which Python takes for it, is not CuPy; fix: pip install'):  # fmt: skip
         choose_device("cuda")
-    assert choose_device("auto").reason.endswith("/cupy, which Python takes for it, is none")
+    assert choose_device("auto").reason.endswith("/cupy, which Python takes for it, is not CuPy")
     found = cupy_findings()
     assert list(found) == ["CuPy"]
-    assert found["CuPy"].value == f"not installed; the folder {here / 'cupy'}, which Python takes for it, is none"
+    assert found["CuPy"].value == f"not installed; the folder {here / 'cupy'}, which Python takes for it, is not CuPy"
     assert (found["CuPy"].problem, (found["CuPy"].fix or "")[:19]) == (None, 'pip install "gpucnn')
 
 

@@ -16,7 +16,7 @@ Range: TypeAlias = tuple[float, float]
 """From the first to the second."""
 
 _CACHED_PIXELS = 8192
-"""So many pixels are made at a time on a CPU, that all that belongs to them stays in its cache."""
+"""Pixels made at a time on a CPU: few enough that all that belongs to them stays in its cache."""
 
 
 class RandomAffine:
