@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gpucnn import data
-from gpucnn.testing.emulator.function import ORDERS
+from gpucnn.testing.emulator.module import ORDERS
 from tests.backends import NAMES, ON_CPU, Backend, emulated_cupy
 
 # The same examples every time, and no limit on how long a slow or busy machine takes for one. A backend is the same

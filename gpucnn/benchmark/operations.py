@@ -25,7 +25,7 @@ UPDATED = 524_288
 Arrays: TypeAlias = dict[str, np.ndarray]
 
 
-class Operation(NamedTuple):
+class TimedOperation(NamedTuple):
     """A differentiable function of some arrays of random numbers."""
 
     name: str
@@ -83,22 +83,24 @@ CONVOLUTIONS = (
 """The shapes of LeNet-5, the chapter's networks, VGG-mini and ResNet-20."""
 
 
-def operations(batch: int) -> list[Operation]:
+def operations(batch: int) -> list[TimedOperation]:
     """The operations that are measured, on `batch` images."""
     found = [_convolution(batch, one) for one in CONVOLUTIONS]
     maps = (batch, 32, 32, 32)
     size = math.prod(maps)
     found.append(
-        Operation(
+        TimedOperation(
             f"max pool 2x2 @32 {batch}", [maps], lambda x: F.max_pool2d(x, 2), _torch_function("max_pool2d", 2), size // 4,
             needs_inputs=False,
         )
     )  # fmt: skip
-    found.append(Operation(f"relu 32 @32 {batch}", [maps], F.relu, _torch_function("relu"), size, needs_inputs=False))
+    found.append(
+        TimedOperation(f"relu 32 @32 {batch}", [maps], F.relu, _torch_function("relu"), size, needs_inputs=False)
+    )
     for channels, side in ((16, 32), (64, 8)):
         shape = (batch, channels, side, side)
         found.append(
-            Operation(
+            TimedOperation(
                 f"batch norm {channels} @{side} {batch}", [shape, (channels,), (channels,)],
                 lambda x, weight, bias: F.batch_norm(x, None, None, weight, bias, training=True),
                 lambda x, weight, bias: pytorch.torch().nn.functional.batch_norm(x, None, None, weight, bias, training=True),
@@ -107,21 +109,21 @@ def operations(batch: int) -> list[Operation]:
         )  # fmt: skip
     inputs, outputs = 4096, 128
     found.append(
-        Operation(
+        TimedOperation(
             f"linear {inputs}>{outputs} {batch}", [(batch, inputs), (outputs, inputs), (outputs,)], F.linear,
             _torch_function("linear"), batch * outputs, batch * inputs * outputs,
         )
     )  # fmt: skip
     logits = (batch, CLASSES)
     found.append(
-        Operation(
+        TimedOperation(
             f"cross-entropy {CLASSES} {batch}", [logits], F.cross_entropy, _torch_function("cross_entropy"), 1, labelled=True
         )
     )  # fmt: skip
     return found
 
 
-def prepare(way: Way, operation: Operation, device: Device) -> Prepared:
+def prepare(way: Way, operation: TimedOperation, device: Device) -> Prepared:
     """The operation on `device`, the way `way` says, always on the same numbers."""
     arrays = [
         generator(0, f"benchmark argument {number}").standard_normal(shape, np.float32)
@@ -153,12 +155,12 @@ def sgd_work() -> Work:
     return Work(0, 5 * ITEM * UPDATED)
 
 
-def _convolution(batch: int, shape: _Convolution) -> Operation:
+def _convolution(batch: int, shape: _Convolution) -> TimedOperation:
     inputs, outputs, kernel, size, padding, stride = shape
     output = (size + 2 * padding - kernel) // stride + 1
     weight = (outputs, inputs, kernel, kernel)
     name = f"conv {inputs}>{outputs} {kernel}x{kernel}{f'/{stride}' if stride > 1 else ''} @{size} {batch}"
-    return Operation(
+    return TimedOperation(
         name,
         [(batch, inputs, size, size), weight, (outputs,)],
         functools.partial(F.conv2d, stride=stride, padding=padding),
@@ -179,7 +181,7 @@ def _torch_function(name: str, *arguments: Any, **options: Any) -> Callable[...,
 
 
 def _prepare_ours(
-    way: Way, operation: Operation, device: Device, arrays: Sequence[np.ndarray], labels: np.ndarray | None
+    way: Way, operation: TimedOperation, device: Device, arrays: Sequence[np.ndarray], labels: np.ndarray | None
 ) -> Prepared:
     tensors = [
         Tensor(to_device(array, device), number > 0 or not operation.first_layer) for number, array in enumerate(arrays)
@@ -200,7 +202,7 @@ def _prepare_ours(
 
 
 def _prepare_theirs(
-    way: Way, operation: Operation, device: Device, arrays: Sequence[np.ndarray], labels: np.ndarray | None
+    way: Way, operation: TimedOperation, device: Device, arrays: Sequence[np.ndarray], labels: np.ndarray | None
 ) -> Prepared:
     torch = pytorch.torch()
     tensors = [pytorch.on_device(array, device) for array in arrays]

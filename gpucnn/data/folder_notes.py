@@ -6,13 +6,13 @@ import numpy as np
 
 from gpucnn.backend import to_host
 from gpucnn.data.dataset import Dataset
-from gpucnn.data.folder_parts import Parts, part_of
+from gpucnn.data.folder_parts import FolderParts, part_of
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_listing import left_out_text
 from gpucnn.text import names_text
 
 
-def notes_on_parts(parts: Parts, images: Sequence[ImageFolder]) -> tuple[str, ...]:
+def notes_on_parts(parts: FolderParts, images: Sequence[ImageFolder]) -> tuple[str, ...]:
     """The lines about a folder with parts, whose images these are, those to train on first."""
     names = [one.folder.name for one in images]
     lines = [left_out_text(sum((one.left_out for one in images), parts.files_beside))]

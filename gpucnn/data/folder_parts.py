@@ -29,7 +29,7 @@ LAYOUTS = (
 )
 
 
-class Parts(NamedTuple):
+class FolderParts(NamedTuple):
     """Where the parts are. Without a folder `test`, `test` is that of the validation images, and `validation` None."""
 
     train: Path
@@ -58,7 +58,7 @@ def parts_among(names: Sequence[str]) -> list[str]:
     return [name for name in names if found[name]] if len(parts) > 1 else []
 
 
-def find_parts(folder: Path) -> Parts | None:
+def find_parts(folder: Path) -> FolderParts | None:
     """The parts in `folder`; None if its folders are classes.
 
     Raises DataError for a part without the other, which is no class, for two folders of one part, and if `folder` cannot
@@ -77,7 +77,7 @@ def find_parts(folder: Path) -> Parts | None:
         if train is not None and measured:
             beside = [entry.name for entry in folders if entry.path not in (train, *measured)]
             files = Counter(BESIDE if entry.is_image else entry.label for entry in inside if not entry.is_folder)
-            return Parts(train, measured[0], measured[1] if len(measured) > 1 else None, beside, files)
+            return FolderParts(train, measured[0], measured[1] if len(measured) > 1 else None, beside, files)
         for alone in measured if train is None else [train]:
             if alone.name.casefold() in RATHER_CLASSES and len(folders) > 1:
                 continue

@@ -11,17 +11,17 @@ import numpy as np
 from gpucnn.testing.cupy_memory import OutOfMemoryError
 
 
-class EmulatedModule(Protocol):
+class LoadedSource(Protocol):
     """CUDA source, compiled."""
 
     def function(self, name: str) -> Callable[..., None]:
         """The kernel called `name`: `kernel(grid, block, arguments, shared_mem=0)` on NumPy arrays and scalars."""
 
 
-class Emulator(Protocol):
+class SourceLoader(Protocol):
     """What compiles and runs CUDA source on the CPU."""
 
-    def module(self, source: str, options: Sequence[str], *, name_expressions: Sequence[str] = ()) -> EmulatedModule:
+    def module(self, source: str, options: Sequence[str], *, name_expressions: Sequence[str] = ()) -> LoadedSource:
         """Compile `source`."""
 
 
@@ -38,8 +38,8 @@ class RawModule:
         self._cupy, self._code, self._options, self._name_expressions = cupy, code, options, name_expressions
 
     @functools.cached_property
-    def _emulated(self) -> EmulatedModule:
-        module: EmulatedModule = self._cupy.emulator.module(
+    def _emulated(self) -> LoadedSource:
+        module: LoadedSource = self._cupy.emulator.module(
             self._code, self._options, name_expressions=self._name_expressions
         )
         return module

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.testing.cupy_array import NUMBERS, DeviceArray, Function, owner_of, poison
-from gpucnn.testing.cupy_cuda import Emulator, RawKernel, RawModule, make_cuda, make_module
+from gpucnn.testing.cupy_cuda import RawKernel, RawModule, SourceLoader, make_cuda, make_module
 from gpucnn.testing.cupy_memory import NO_LIMIT, CurrentDevice, MemoryPool
 from gpucnn.testing.cupy_names import (
     CONSTANTS,
@@ -62,7 +62,7 @@ class CupyStandIn(ModuleType):
     `operation_log` has what the GPUs were asked to do.
     """
 
-    def __init__(self, emulator: Emulator, devices: int = 2, memory_bytes: int | None = None) -> None:
+    def __init__(self, emulator: SourceLoader, devices: int = 2, memory_bytes: int | None = None) -> None:
         super().__init__("cupy")
         self.__version__ = "14.2.0"
         self.emulator = emulator

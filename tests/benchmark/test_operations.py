@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gpucnn.backend import Device
-from gpucnn.benchmark.operations import Operation, operations, prepare, sgd_step
+from gpucnn.benchmark.operations import TimedOperation, operations, prepare, sgd_step
 from gpucnn.benchmark.suite import largest_difference
 from gpucnn.benchmark.ways import Way
 from gpucnn.kernels import ways
@@ -13,7 +13,7 @@ OURS = [Way("gpucnn", mode) for mode in ways.MODES[: 1 if ways.missing() else 2]
 
 
 @pytest.mark.parametrize("operation", operations(2), ids=lambda one: one.name)
-def test_results_are_there_and_repeat(operation: Operation) -> None:
+def test_results_are_there_and_repeat(operation: TimedOperation) -> None:
     found = {way: prepare(way, operation, Device()) for way in OURS}
     for one in found.values():
         gradients = {f"gradient of argument {number}" for number in range(len(operation.shapes))}

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is only in the nox session 
 from gpucnn import layers, models  # noqa: E402
 from gpucnn.backend import Device  # noqa: E402
 from gpucnn.benchmark.counterpart import counterpart  # noqa: E402
-from gpucnn.benchmark.operations import Operation, operations, prepare  # noqa: E402
+from gpucnn.benchmark.operations import TimedOperation, operations, prepare  # noqa: E402
 from gpucnn.benchmark.suite import largest_difference, losses  # noqa: E402
 from gpucnn.benchmark.training_step import MODELS, Workload, training_step  # noqa: E402
 from gpucnn.benchmark.ways import Way, ways  # noqa: E402
@@ -33,7 +33,7 @@ def test_losses_agree(model: str) -> None:
 
 
 @pytest.mark.parametrize("operation", operations(2), ids=lambda one: one.name)
-def test_operations_agree(operation: Operation) -> None:
+def test_operations_agree(operation: TimedOperation) -> None:
     found = {way: prepare(way, operation, CPU).results for way in ways(CPU)}
     assert largest_difference(operation.name, found) <= 1e-4
 

@@ -17,5 +17,5 @@ kernel sees of CUDA is in device/.
 from gpucnn.testing.emulator.compiler import compiler as compiler
 from gpucnn.testing.emulator.coverage import line_coverage as line_coverage
 from gpucnn.testing.emulator.emulator import Emulator as Emulator
-from gpucnn.testing.emulator.function import EmulatedFunction as EmulatedFunction
+from gpucnn.testing.emulator.module import EmulatedFunction as EmulatedFunction
 from gpucnn.testing.emulator.module import EmulatedModule as EmulatedModule

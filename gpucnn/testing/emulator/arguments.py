@@ -49,7 +49,7 @@ _SPELLINGS = {
 _LONG_SPELLING = re.compile(r"\b(?:short|long)(?: (?:long|unsigned))* int\b")
 
 
-class Parameter(NamedTuple):
+class KernelParameter(NamedTuple):
     """One parameter of a kernel."""
 
     name: str
@@ -62,7 +62,7 @@ class Parameter(NamedTuple):
     """Of the number or of what the pointer points to; None for structs and void: those take any."""
 
     @classmethod
-    def from_compiler(cls, name: str, described: str, size: int) -> "Parameter":
+    def from_compiler(cls, name: str, described: str, size: int) -> "KernelParameter":
         """From the text that device/kernel_table.h gives, which holds "[with Type = const float*]"."""
         text = described.partition("Type = ")[2].removesuffix("]")
         text = _LONG_SPELLING.sub(lambda match: _SPELLINGS[match[0]], text)
@@ -94,7 +94,7 @@ class BoundArguments(NamedTuple):
     memory: list[MemoryRange]
 
 
-def bind(kernel: str, parameters: Sequence[Parameter], arguments: Sequence[Any]) -> BoundArguments:
+def bind(kernel: str, parameters: Sequence[KernelParameter], arguments: Sequence[Any]) -> BoundArguments:
     """Checks the arguments; LaunchError, which names the kernel and the argument, if one does not fit."""
     if len(arguments) != len(parameters):
         names = ", ".join(parameter.name for parameter in parameters)
@@ -154,7 +154,7 @@ def _three_sizes(kernel: str, name: str, sizes: tuple[int, ...], limits: tuple[i
     return x, y, z
 
 
-def _pointer_problem(parameter: Parameter, argument: Any) -> str | None:
+def _pointer_problem(parameter: KernelParameter, argument: Any) -> str | None:
     if argument is None:
         return None
     if not isinstance(argument, np.ndarray):
@@ -171,7 +171,7 @@ def _pointer_problem(parameter: Parameter, argument: Any) -> str | None:
     return None
 
 
-def _scalar_problem(parameter: Parameter, argument: Any) -> str | None:
+def _scalar_problem(parameter: KernelParameter, argument: Any) -> str | None:
     expected = parameter.dtype
     if expected is None:
         if isinstance(argument, np.generic) and argument.nbytes == parameter.size:
@@ -193,7 +193,7 @@ def _describe(argument: Any) -> str:
     return f"np.{argument.dtype}" if isinstance(argument, np.generic) else type(argument).__name__
 
 
-def _memory_range(parameter: Parameter, array: Any, address: int) -> MemoryRange:
+def _memory_range(parameter: KernelParameter, array: Any, address: int) -> MemoryRange:
     name = f"{parameter.name} {array.dtype}{list(array.shape)}"
     return MemoryRange(name, address, array.nbytes, array.itemsize, parameter.is_const)
 

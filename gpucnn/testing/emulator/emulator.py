@@ -6,8 +6,7 @@ from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError
 from gpucnn.testing.emulator.build import CudaSource, load
 from gpucnn.testing.emulator.compiler import MODES
-from gpucnn.testing.emulator.function import ORDERS, Schedule
-from gpucnn.testing.emulator.module import EmulatedModule
+from gpucnn.testing.emulator.module import ORDERS, EmulatedModule, Schedule
 from gpucnn.testing.emulator.source import split_filename
 
 
