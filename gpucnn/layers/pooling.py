@@ -1,37 +1,21 @@
 """Pooling layers."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import IntOrPair, Shape, as_kept
 from gpucnn.functions.pooling import AdaptiveSize, adaptive_shape, adaptive_size, pooling_window
-from gpucnn.geometry import Padding, pool2d_shape
+from gpucnn.geometry import Padding, Window, pool2d_shape
 from gpucnn.layers.layer import Layer
 
 
-class _Pool2d(Layer):
-    """What pooling layers share: a window that slides over images (N, C, H, W)."""
+class Pool(Layer):
+    """What pooling layers share: a window that slides over images (N, C, H, W), or over sequences (N, C, L)."""
 
-    def __init__(
-        self, kernel_size: IntOrPair, stride: IntOrPair | None, padding: Padding, dilation: IntOrPair, ceil_mode: bool
-    ) -> None:
-        self.kernel_size, self.padding, self.dilation = map(as_kept, (kernel_size, padding, dilation))
-        self.stride, self.ceil_mode = self.kernel_size if stride is None else as_kept(stride), ceil_mode
-        self.window = pooling_window(type(self).__name__, kernel_size, stride, padding, dilation, ceil_mode)
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        return pool2d_shape(self.label, input_shapes[0], self.window)
-
-    def describe(self) -> str:
-        return f"{self.kernel_size}, stride={self.stride}"
-
-
-class MaxPool2d(_Pool2d):
-    """The maximum of every window of images (N, C, H, W): (N, C, OH, OW). Arguments are those of `F.max_pool2d`.
-
-    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
-    """
+    window_of: Callable[..., Window] = staticmethod(pooling_window)
+    shape_of: Callable[[str, Shape, Window], Shape] = staticmethod(pool2d_shape)
 
     def __init__(
         self,
@@ -41,7 +25,22 @@ class MaxPool2d(_Pool2d):
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
     ) -> None:
-        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+        self.kernel_size, self.padding, self.dilation = map(as_kept, (kernel_size, padding, dilation))
+        self.stride, self.ceil_mode = self.kernel_size if stride is None else as_kept(stride), ceil_mode
+        self.window = self.window_of(type(self).__name__, kernel_size, stride, padding, dilation, ceil_mode)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return self.shape_of(self.label, input_shapes[0], self.window)
+
+    def describe(self) -> str:
+        return f"{self.kernel_size}, stride={self.stride}"
+
+
+class MaxPool2d(Pool):
+    """The maximum of every window of images (N, C, H, W): (N, C, OH, OW). Arguments are those of `F.max_pool2d`.
+
+    Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
+    """
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) to their windows' maxima (N, C, OH, OW)."""
@@ -56,7 +55,7 @@ class MaxPoolLayer(MaxPool2d):
         super().__init__(pool_size, stride)
 
 
-class AvgPool2d(_Pool2d):
+class AvgPool2d(Pool):
     """The mean of every window of images (N, C, H, W): (N, C, OH, OW). Arguments are those of `F.avg_pool2d`.
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.

@@ -10,6 +10,7 @@ from gpucnn.geometry import conv1d_shape, pool1d_shape
 from gpucnn.layers.conv import WindowedLayer
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Initializer
+from gpucnn.layers.pooling import Pool
 
 
 class Conv1d(WindowedLayer):
@@ -48,19 +49,11 @@ class Conv1d(WindowedLayer):
         return conv1d_shape(self.label, input_shapes[0], self.weight.shape, self.window, self.groups)
 
 
-class _Pool1d(Layer):
-    """What pooling layers share: a window that slides over sequences (N, C, L)."""
+class _Pool1d(Pool):
+    """What pooling layers of sequences (N, C, L) share."""
 
-    def __init__(self, kernel_size: Size, stride: Size | None, padding: Ends, dilation: Size, ceil_mode: bool) -> None:
-        self.kernel_size, self.padding, self.dilation = map(as_kept, (kernel_size, padding, dilation))
-        self.stride, self.ceil_mode = self.kernel_size if stride is None else as_kept(stride), ceil_mode
-        self.window = pool1d_window(type(self).__name__, kernel_size, stride, padding, dilation, ceil_mode)
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        return pool1d_shape(self.label, input_shapes[0], self.window)
-
-    def describe(self) -> str:
-        return f"{self.kernel_size}, stride={self.stride}"
+    window_of = staticmethod(pool1d_window)
+    shape_of = staticmethod(pool1d_shape)
 
 
 class MaxPool1d(_Pool1d):
@@ -68,16 +61,6 @@ class MaxPool1d(_Pool1d):
 
     Raises ArgumentError for arguments out of range, ShapeError for input that does not fit.
     """
-
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Ends = 0,
-        dilation: Size = 1,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
     def forward(self, x: Any) -> Tensor:
         """Sequences (N, C, L) to their windows' maxima (N, C, OL)."""
