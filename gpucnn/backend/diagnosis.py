@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.backend import cuda, driver
+from gpucnn.backend import cuda, installation
 from gpucnn.backend.installation import Installation
 from gpucnn.errors import DeviceError
 
@@ -66,10 +66,10 @@ def _driver(installed: Installation) -> Iterator[Finding]:
     problem = fix = None
     if not newest:
         value = "none found"
-        if driver.device_on_bus():
+        if installation.device_on_bus():
             problem, fix = "an NVIDIA device is on the PCI bus, but no driver for it", "install the NVIDIA driver"
     else:
-        value = f"{driver.version() or 'nvidia-smi does not tell'}, for CUDA up to {driver.cuda_text(newest)}"
+        value = f"{installation.driver_version() or 'nvidia-smi does not tell'}, for CUDA up to {installation.cuda_text(newest)}"
         if newest < 12000:
             problem, fix = "CuPy needs a driver for CUDA 12 or newer", "install the NVIDIA driver 580 or newer"
     yield Finding("NVIDIA driver", value, problem, fix)
@@ -84,7 +84,7 @@ def _distributions(installed: Installation) -> Iterator[Finding]:
     elif len(installed.distributions) > 1:
         yield Finding("CuPy", value, "each overwrites files of the other", installed.reinstall)
     elif 0 < installed.driver_cuda // 1000 < installed.wheel_cuda:
-        its = driver.cuda_text(installed.driver_cuda)
+        its = installation.cuda_text(installed.driver_cuda)
         problem = f"it needs a driver for CUDA {installed.wheel_cuda}, this one is for up to {its}"
         yield Finding("CuPy", value, problem, installed.reinstall)
     else:

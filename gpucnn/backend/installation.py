@@ -1,12 +1,15 @@
-"""Which CuPy is installed, found without importing it, and the commands that mend it: for `gpucnn doctor`."""
+"""What is installed for a GPU, asked without CuPy: NVIDIA's driver, which CuPy, and the commands that mend it; for `gpucnn doctor`."""
 
+import ctypes
 import functools
 import importlib.metadata
 import importlib.util
+import os
 import re
+import subprocess
+from pathlib import Path
 
-from gpucnn.backend import driver
-
+_NVIDIA = "0x10de"
 _DISTRIBUTION = re.compile(r"cupy|cupy-cuda(\d\d)\w*|cupy-rocm[\w-]*|amd-cupy")
 
 
@@ -15,8 +18,8 @@ class Installation:
 
     @functools.cached_property
     def driver_cuda(self) -> int:
-        """See `driver.newest_cuda`."""
-        return driver.newest_cuda()
+        """See `newest_cuda`."""
+        return newest_cuda()
 
     @functools.cached_property
     def distributions(self) -> dict[str, str]:
@@ -56,3 +59,34 @@ class Installation:
         if not self.wheel_cuda:
             return "install the CUDA toolkit that this CuPy was built for"
         return f'pip install "{next(iter(self.distributions))}[ctk]"'
+
+
+def newest_cuda() -> int:
+    """The newest CUDA that the driver runs, e.g. 12040 for 12.4; 0 if its library cannot be loaded."""
+    version = ctypes.c_int(0)
+    try:
+        library = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        library.cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return 0
+    return version.value
+
+
+def driver_version() -> str | None:
+    """The driver's own version, e.g. 580.159.03, from nvidia-smi; None if that does not answer."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(answer.stdout.split()), None)
+
+
+def device_on_bus() -> bool:
+    """Whether Linux lists a PCI device made by NVIDIA; False where there is no such list."""
+    return any(file.read_text().strip() == _NVIDIA for file in Path("/sys/bus/pci/devices").glob("*/vendor"))
+
+
+def cuda_text(version: int) -> str:
+    """12040 as 12.4."""
+    return f"{version // 1000}.{version % 1000 // 10}"

@@ -40,7 +40,7 @@ class Prediction(NamedTuple):
     answers: tuple[tuple[str, float], ...] = ()
     error: str | None = None
     is_dark_on_light: bool = False
-    """As ink on paper, see `ink.is_dark_on_light`."""
+    """As ink on paper, see `image_file.is_dark_on_light`."""
 
 
 class Shown(NamedTuple):

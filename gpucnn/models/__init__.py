@@ -1,4 +1,4 @@
-"""Models, one file each, and their creation by name."""
+"""Models, one family a file, and their creation by name."""
 
 from typing import Any
 
@@ -18,6 +18,7 @@ from gpucnn.models.resnet import ResNet50 as ResNet50
 from gpucnn.models.resnet_cifar import ResNet20 as ResNet20
 from gpucnn.models.resnet_cifar import ResNet32 as ResNet32
 from gpucnn.models.resnet_cifar import ResNet56 as ResNet56
+from gpucnn.models.resnet_cifar import WideResNet16x4 as WideResNet16x4
 from gpucnn.models.simple_cnn import SimpleCNN as SimpleCNN
 from gpucnn.models.simple_cnn import TwoStageCNN as TwoStageCNN
 from gpucnn.models.squeezenet import SqueezeNet as SqueezeNet
@@ -28,8 +29,7 @@ from gpucnn.models.vgg import VGG13 as VGG13
 from gpucnn.models.vgg import VGG13BN as VGG13BN
 from gpucnn.models.vgg import VGG16 as VGG16
 from gpucnn.models.vgg import VGG16BN as VGG16BN
-from gpucnn.models.vgg_mini import VGGMini as VGGMini
-from gpucnn.models.wide_resnet import WideResNet16x4 as WideResNet16x4
+from gpucnn.models.vgg import VGGMini as VGGMini
 from gpucnn.text import value_text
 
 _BY_NAME: dict[str, Any] = {

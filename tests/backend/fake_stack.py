@@ -52,11 +52,11 @@ class cuda:
 
 PRELUDE = """
 import functools, importlib.metadata, os, sys, warnings
-from gpucnn.backend import driver
+from gpucnn.backend import installation
 
-driver.newest_cuda = lambda: int(os.environ["FAKE_CUDA"])
-driver.version = lambda: "999.88"
-driver.device_on_bus = lambda: bool(os.environ.get("FAKE_BUS"))
+installation.newest_cuda = lambda: int(os.environ["FAKE_CUDA"])
+installation.driver_version = lambda: "999.88"
+installation.device_on_bus = lambda: bool(os.environ.get("FAKE_BUS"))
 modules = os.environ["FAKE_MODULES"]
 importlib.metadata.distributions = functools.partial(importlib.metadata.distributions, path=[modules])
 if not os.path.exists(modules + "/cupy.py"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpucnn.backend import driver
+from gpucnn.backend import installation
 from gpucnn.backend.diagnosis import Finding
 from tests.backend.fake_stack import WORKING_CUPY, run_with
 
@@ -187,28 +187,28 @@ def test_the_driver_library_tells_its_cuda(monkeypatch: pytest.MonkeyPatch) -> N
             return 0
 
     monkeypatch.setattr(ctypes, "CDLL", Library)
-    assert driver.newest_cuda() == 13010
-    assert driver.cuda_text(13010) == "13.1"
+    assert installation.newest_cuda() == 13010
+    assert installation.cuda_text(13010) == "13.1"
 
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert driver.newest_cuda() == 0
+    assert installation.newest_cuda() == 0
 
 
 def test_nvidia_smi_tells_the_driver_s_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert driver.version() is None
+    assert installation.driver_version() is None
     program = tmp_path / "nvidia-smi"
     program.write_text('#!/bin/sh\n[ "$1" = --query-gpu=driver_version ] && echo 580.159.03 && echo 580.159.03\n')
     program.chmod(0o755)
-    assert driver.version() == "580.159.03"
+    assert installation.driver_version() == "580.159.03"
     program.write_text("#!/bin/sh\necho NVIDIA-SMI has failed; exit 9\n")
-    assert driver.version() is None
+    assert installation.driver_version() is None
 
     def hang(*arguments: Any, timeout: float, **options: Any) -> None:
         raise subprocess.TimeoutExpired("nvidia-smi", timeout)
 
     monkeypatch.setattr(subprocess, "run", hang)
-    assert driver.version() is None
+    assert installation.driver_version() is None
