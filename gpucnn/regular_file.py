@@ -19,12 +19,7 @@ CHUNK = 1 << 24
 AT_ONCE = 8
 """Files read at once: to wait for another thread takes longer than to read a small file."""
 
-KINDS = {
-    stat.S_IFIFO: "named pipe",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-}
+KINDS = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 """What a file can be that is neither regular nor a folder."""
 
 T = TypeVar("T")

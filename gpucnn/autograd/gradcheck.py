@@ -14,11 +14,7 @@ from gpucnn.text import value_text
 
 @on_their_device
 def gradcheck(
-    function: Callable[..., Tensor],
-    *inputs: Tensor,
-    step: float = 1e-6,
-    relative: float = 1e-5,
-    absolute: float = 1e-7,
+    function: Callable[..., Tensor], *inputs: Tensor, step: float = 1e-6, relative: float = 1e-5, absolute: float = 1e-7
 ) -> None:
     """Check the gradient of `function(*inputs)` with respect to every input that requires one.
 

@@ -107,8 +107,7 @@ def _import_cupy() -> tuple[ModuleType | None, Problem | None]:
         return None, Problem("CuPy is not installed", _INSTALL)
     except BaseException as error:  # a broken CuPy has raised AttributeError, OSError, even SystemExit
         return None, _way_problem() or Problem(
-            f"import cupy raised {_quote(error)}",
-            f"pip uninstall -y cupy cupy-cuda12x cupy-cuda13x, then {_INSTALL}",
+            f"import cupy raised {_quote(error)}", f"pip uninstall -y cupy cupy-cuda12x cupy-cuda13x, then {_INSTALL}"
         )
 
 

@@ -17,11 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn verify-resume`."""
     parser.epilog = "Exit status: 0 if every byte is the same, 1 if not. Nothing is kept."
     parser.add_argument(
-        "--steps",
-        type=count,
-        default=STEPS,
-        metavar="K",
-        help=f"steps until the stop, and after it (default: {STEPS})",
+        "--steps", type=count, default=STEPS, metavar="K", help=f"steps until the stop, and after it (default: {STEPS})"
     )
     add_settings(parser)
 

@@ -11,13 +11,7 @@ from gpucnn.backend import as_array
 from gpucnn.checks import LARGEST, Shape, as_count, as_flag, as_items, is_int
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.conv import conv2d
-from gpucnn.functions.pooling import (
-    adaptive_avg_pool2d,
-    adaptive_max_pool2d,
-    avg_pool2d,
-    max_pool2d,
-    max_unpool2d,
-)
+from gpucnn.functions.pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d, max_unpool2d
 from gpucnn.functions.shape import expand_dims, squeeze
 from gpucnn.geometry import Window, as_groups, conv1d_shape, pool1d_shape
 from gpucnn.text import shape_text, value_text

@@ -112,10 +112,7 @@ class Softplus(Activation):
     """
 
     function = staticmethod(F.softplus)
-    arguments = (
-        "beta",
-        "threshold",
-    )
+    arguments = ("beta", "threshold")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         self.beta = as_finite(beta, "Softplus: beta", above=0)

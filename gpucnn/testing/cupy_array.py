@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
-from gpucnn.testing.cupy_memory import Block
+from gpucnn.testing.cupy_memory import Allocation
 from gpucnn.testing.cupy_names import METHODS, METHODS_NOT_MODELLED
 
 Function: TypeAlias = Callable[..., Any]
@@ -45,7 +45,7 @@ class DeviceArray:
 
     _cupy: ClassVar[Any]  # the CupyStandIn that it belongs to
     _hidden: np.ndarray
-    _block: Block
+    _block: Allocation
 
     def __init__(self, shape: int | Sequence[int], dtype: Any = float, *, order: Any = "C") -> None:
         dtype = np.dtype(dtype)
@@ -110,7 +110,7 @@ class DeviceArray:
         raise AttributeError(f"'ndarray' object has no attribute {name!r}")
 
     @classmethod
-    def _wrap(cls, hidden: np.ndarray, block: Block) -> Self:
+    def _wrap(cls, hidden: np.ndarray, block: Allocation) -> Self:
         array = cls.__new__(cls)
         array._hidden, array._block = hidden, block
         return array

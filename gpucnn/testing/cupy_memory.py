@@ -54,7 +54,7 @@ class MemoryPool:
         """Give back to the device what no array takes."""
         self._held[self._current.index] = self._used[self._current.index]
 
-    def _allocate(self, size: int) -> "Block":
+    def _allocate(self, size: int) -> "Allocation":
         """Memory of the current device. Raises OutOfMemoryError if it has too little."""
         device = self._current.index
         size = -(-size // _UNIT) * _UNIT
@@ -65,9 +65,9 @@ class MemoryPool:
                 raise OutOfMemoryError(size, self._held[device])
         self._used[device] += size
         self._held[device] = max(self._held[device], self._used[device])
-        return Block(self, size, device)
+        return Allocation(self, size, device)
 
-    def _release(self, block: "Block") -> None:
+    def _release(self, block: "Allocation") -> None:
         self._used[block.device] -= block.size
 
     def _device_memory(self) -> tuple[int, int]:
@@ -75,7 +75,7 @@ class MemoryPool:
         return self._capacity - self.total_bytes(), self._capacity
 
 
-class Block:
+class Allocation:
     """One allocation. An array and its views share it, so that it is given back when the last of them goes.
 
     `owner` is the host array whose memory it stands for.

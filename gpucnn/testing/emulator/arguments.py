@@ -68,12 +68,7 @@ class KernelParameter(NamedTuple):
         text = _LONG_SPELLING.sub(lambda match: _SPELLINGS[match[0]], text)
         value = text.removesuffix("*")
         return cls(
-            name,
-            text,
-            size,
-            text.endswith("*"),
-            value.startswith("const "),
-            _DTYPES.get(value.removeprefix("const ")),
+            name, text, size, text.endswith("*"), value.startswith("const "), _DTYPES.get(value.removeprefix("const "))
         )
 
 
