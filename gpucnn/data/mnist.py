@@ -1,12 +1,10 @@
 """MNIST, and Fashion-MNIST, which comes in files of the same names: IDX files, Keras's mnist.npz, or tables of Kaggle's."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from gpucnn.checks import as_path
 from gpucnn.data.digit_csv import has_labels, read_digit_csv
 from gpucnn.data.idx import idx_names, read_idx
 from gpucnn.data.layout import Arrays, Form, find_file, read_first
@@ -24,18 +22,8 @@ TEST_SHARE = 0.2
 """Of a table without another that has labels, too."""
 
 
-def read_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(training images, training labels, test images, test labels) from the four files in `folder`.
-
-    Images are uint8 (N, 1, 28, 28), labels uint8 (N,). Each file may be plain or end in .gz. Raises DataError if files
-    are missing (it says which four belong where), damaged, or do not go together.
-    """
-    found = read_four(as_path(folder, "folder"), FILES, CLASSES)
-    return found.train_images, found.train_labels, found.test_images, found.test_labels
-
-
 def find_mnist(folder: Path) -> Arrays:
-    """MNIST in whatever form it has in `folder`, or below it. Raises DataError as `read_mnist` does."""
+    """MNIST in whatever form it has in `folder`, or below it. Raises DataError if files are missing, damaged, or do not go together."""
     forms = (
         _IDX,
         Form((("mnist.npz",),), "mnist.npz of Keras", lambda place: _read_npz(place / "mnist.npz")),
@@ -47,7 +35,7 @@ def find_mnist(folder: Path) -> Arrays:
 
 
 def find_fashion_mnist(folder: Path) -> Arrays:
-    """Fashion-MNIST in whatever form it has in `folder`, or below it. Raises DataError as `read_mnist` does."""
+    """Fashion-MNIST in whatever form it has in `folder`, or below it. Raises DataError as `find_mnist` does."""
     names = "fashion-mnist_train.csv", "fashion-mnist_test.csv"
     forms = (_IDX, *_tables("fashion-mnist_train.csv and fashion-mnist_test.csv of Kaggle", *names))
     origin = "torchvision.datasets.FashionMNIST and keras.datasets.fashion_mnist download the four"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpucnn.data import load, read_idx
-from gpucnn.data.mnist import FILES, read_mnist
+from gpucnn.data.mnist import FILES, find_mnist
 from gpucnn.errors import DataError
 from tests.data.idx_files import idx, write_mnist
 
@@ -97,7 +97,7 @@ ARRAYS = [IMAGES, LABELS, IMAGES[:2], LABELS[:2]]
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_mnist_folder(tmp_path: Path, suffix: str) -> None:
     write_mnist(tmp_path, ARRAYS, suffix)
-    train_images, train_labels, test_images, test_labels = read_mnist(tmp_path)
+    train_images, train_labels, test_images, test_labels = find_mnist(tmp_path)[:4]
     np.testing.assert_array_equal(train_images, IMAGES[:, None])
     np.testing.assert_array_equal(train_labels, LABELS)
     assert (test_images.shape, test_labels.shape) == ((2, 1, 28, 28), (2,))
@@ -107,7 +107,7 @@ def test_dots_in_names_are_read_too(tmp_path: Path) -> None:
     write_mnist(tmp_path, ARRAYS)
     for path in list(tmp_path.iterdir()):
         path.rename(tmp_path / path.name.replace("-idx", ".idx"))
-    assert len(read_mnist(tmp_path)[0]) == 6
+    assert len(find_mnist(tmp_path)[0]) == 6
 
 
 def test_missing_files_are_listed_with_their_place(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_missing_files_are_listed_with_their_place(tmp_path: Path) -> None:
 def test_files_that_do_not_go_together(tmp_path: Path, changed: dict[int, np.ndarray], message: str) -> None:
     write_mnist(tmp_path, [changed.get(place, array) for place, array in enumerate(ARRAYS)])
     with pytest.raises(DataError, match=message):
-        read_mnist(tmp_path)
+        find_mnist(tmp_path)
 
 
 def test_the_real_mnist(image_folder: Path) -> None:
