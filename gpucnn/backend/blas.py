@@ -8,8 +8,7 @@ import ctypes
 import functools
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,8 +29,7 @@ _FUNCTIONS = {
 """The functions that read and set the number of threads, by threadpoolctl's name of the library."""
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> AbstractContextManager[None]:
     """Inside, NumPy's matrix products stay on the thread that asks for them; afterwards they are as before.
 
     A BLAS of two threads keeps the second one spinning for some milliseconds after a product, at the cost of whatever
@@ -39,12 +37,7 @@ def one_blas_thread() -> Iterator[None]:
     one puts it back; where each thread has its own, each does so for itself. A number that somebody else sets meanwhile
     stays. Without threadpoolctl, or with a library that has no such number (Apple's Accelerate), nothing is changed.
     """
-    limit = _limit
-    limit.enter()
-    try:
-        yield
-    finally:
-        limit.leave()
+    return _limit
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -94,7 +87,7 @@ class _Here(threading.local):
         self.before: dict[_Library, int] = {}
 
 
-class _Limit:
+class _Limit(AbstractContextManager[None]):
     """One thread for BLAS as long as anybody is inside."""
 
     def __init__(self) -> None:
@@ -103,19 +96,20 @@ class _Limit:
         self._inside = 0
         self._before: dict[_Library, int] = {}
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         here = self._here
         if here.depth == 0:
             with self.lock:
                 for library in _libraries():
                     threads = library.get_num_threads()
                     if threads > 1:
-                        shared = _set_to_one(library)
+                        shared = _is_shared[library] if library in _is_shared else _find_out_if_shared(library)
+                        library.set_num_threads(1)
                         (self._before if shared else here.before)[library] = threads
                 self._inside += 1
         here.depth += 1
 
-    def leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         here = self._here
         here.depth -= 1
         if here.depth == 0:
@@ -131,21 +125,19 @@ class _Limit:
         _put_back(self._before)
 
 
-def _set_to_one(library: _Library) -> bool:
-    """One thread for `library`, which has more; whether that goes for the whole process.
+def _find_out_if_shared(library: _Library) -> bool:
+    """Whether the number of threads, which is above one, goes for the whole process.
 
-    The first time a second thread does it: if this thread then has one, too, they share the number.
+    A second thread sets it to one: if this thread then has one, too, they share the number.
     """
-    if library not in _is_shared:
-        try:
-            second = threading.Thread(target=library.set_num_threads, args=(1,), daemon=True)
-            second.start()
-            second.join()
-            _is_shared[library] = library.get_num_threads() == 1
-        except RuntimeError:  # no more threads: the interpreter is about to end
-            pass
-    library.set_num_threads(1)
-    return _is_shared.get(library, True)
+    try:
+        second = threading.Thread(target=library.set_num_threads, args=(1,), daemon=True)
+        second.start()
+        second.join()
+    except RuntimeError:  # no more threads: the interpreter is about to end
+        return True
+    _is_shared[library] = library.get_num_threads() == 1
+    return _is_shared[library]
 
 
 def _put_back(numbers: dict[_Library, int]) -> None:

@@ -49,17 +49,12 @@ def parallel(task: Callable[[int], object], count: int) -> None:
     What a task raises is raised here, the first of them; the other tasks that have begun are finished. A task that calls
     `parallel` itself, and a second thread that calls it at the same time, get their loops done without the pool.
     """
-    with one_blas_thread():
-        _divide(task, count)
-
-
-def _divide(task: Callable[[int], object], count: int) -> None:
-    with pool(min(thread_count(), count) - 1 if count > 1 else 0) as helpers:
+    with one_blas_thread(), pool(min(thread_count(), count) - 1 if count > 1 else 0) as helpers:
         if helpers:
             _share(task, count, helpers)
-            return
-    for number in range(count):
-        task(number)
+        else:
+            for number in range(count):
+                task(number)
 
 
 @contextmanager
