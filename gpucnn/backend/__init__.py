@@ -6,7 +6,7 @@ from gpucnn.backend.arrays import as_array as as_array
 from gpucnn.backend.arrays import beside as beside
 from gpucnn.backend.arrays import converted as converted
 from gpucnn.backend.arrays import xp_of as xp_of
-from gpucnn.backend.device import Choice as Choice
+from gpucnn.backend.device import ChosenDevice as ChosenDevice
 from gpucnn.backend.device import Device as Device
 from gpucnn.backend.device import choose_device as choose_device
 from gpucnn.backend.device import current as current

@@ -30,7 +30,7 @@ class Device:
         return np if self.kind == "cpu" else cuda.cupy()
 
 
-class Choice(NamedTuple):
+class ChosenDevice(NamedTuple):
     """A device that works, and why it was taken."""
 
     device: Device
@@ -48,7 +48,7 @@ def current(device: Device) -> AbstractContextManager[Any]:
     return nullcontext() if device.kind == "cpu" else cuda.cupy().cuda.Device(device.index)
 
 
-def choose_device(name: "str | Device" = "auto") -> Choice:
+def choose_device(name: "str | Device" = "auto") -> ChosenDevice:
     """The device called `name`, with the reason for the choice. Which device is current in CuPy stays as it is.
 
     - "cpu": the host.
@@ -61,12 +61,12 @@ def choose_device(name: "str | Device" = "auto") -> Choice:
         raise ArgumentError(f'a device is "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1", got {value_text(name)}')
     text = str(name)
     if text == "cpu":
-        return Choice(CPU, "asked for")
+        return ChosenDevice(CPU, "asked for")
     if text == "auto":
         problem = cuda.find_problem()
         if problem is not None:
-            return Choice(CPU, f"no GPU: {problem.cause}")
-        return Choice(Device("cuda", 0), "a GPU that works was found")
+            return ChosenDevice(CPU, f"no GPU: {problem.cause}")
+        return ChosenDevice(Device("cuda", 0), "a GPU that works was found")
     match = re.fullmatch(r"cuda(?::(\d+))?", text)
     if match is None:
         raise ArgumentError(f'unknown device {text!r}; expected "auto", "cpu", "cuda" or "cuda:N", e.g. "cuda:1"')
@@ -76,7 +76,7 @@ def choose_device(name: "str | Device" = "auto") -> Choice:
     index, count = int(match[1] or 0), cuda.device_count()
     if index >= count:
         raise DeviceError(f'device "{text}" is not there: {count} GPU(s) present; fix: use "cuda:{count - 1}" or lower')
-    return Choice(Device("cuda", index), "asked for")
+    return ChosenDevice(Device("cuda", index), "asked for")
 
 
 def device_of(array: Array) -> Device:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpucnn import functions as F
 from gpucnn.autograd import no_grad
-from gpucnn.backend import Choice, choose_device, to_host
+from gpucnn.backend import ChosenDevice, choose_device, to_host
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.cli.trained_run import TrainedRun, load_run
@@ -139,7 +139,7 @@ def _found(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Counter[str
 
 
 def predictions(
-    trained: TrainedRun, chosen: Choice, files: Sequence[str], top: int, shown: Shown, problems: Mapping[str, str]
+    trained: TrainedRun, chosen: ChosenDevice, files: Sequence[str], top: int, shown: Shown, problems: Mapping[str, str]
 ) -> Iterator[Prediction]:
     """What the model sees in each of `files`, in their order, computed in batches; `chosen` is told before the first.
 
@@ -214,7 +214,9 @@ def _no_images(folder: str, left_out: Mapping[str, int]) -> str:
     return "; ".join(text for text in (wrong, left_out_text(left_out)) if text)
 
 
-def _answers(trained: TrainedRun, chosen: Choice, raw: np.ndarray, top: int) -> list[tuple[tuple[str, float], ...]]:
+def _answers(
+    trained: TrainedRun, chosen: ChosenDevice, raw: np.ndarray, top: int
+) -> list[tuple[tuple[str, float], ...]]:
     """The `top` classes with their probabilities, the best first, for each of the raw images (N, C, H, W)."""
     with no_grad():
         images = trained.preprocess(raw)

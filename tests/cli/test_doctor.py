@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpucnn import testing
-from gpucnn.backend import Choice, Device
+from gpucnn.backend import ChosenDevice, Device
 from gpucnn.backend.diagnosis import Finding
 from gpucnn.cli import agree, doctor
 from gpucnn.cli.main import main
@@ -95,7 +95,9 @@ def test_the_gpu_that_is_compared_computes(monkeypatch: pytest.MonkeyPatch, caps
 def gpu_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "diagnose", lambda: [Finding("GPU 0", "Fake H100")])
     monkeypatch.setattr(doctor, "_first_uses", lambda: "measured elsewhere")
-    monkeypatch.setattr(doctor, "choose_device", lambda name: Choice(Device("cuda"), "a GPU that works was found"))
+    monkeypatch.setattr(
+        doctor, "choose_device", lambda name: ChosenDevice(Device("cuda"), "a GPU that works was found")
+    )
 
 
 @pytest.mark.usefixtures("gpu_that_works")
