@@ -7,6 +7,7 @@ from typing import Any
 from gpucnn.benchmark.suite import Result
 from gpucnn.benchmark.timing import Timing
 from gpucnn.benchmark.ways import PYTORCH, Way
+from gpucnn.text_table import text_table
 
 MARK = "~"
 LEGEND = (
@@ -102,16 +103,7 @@ def _timing(way: Way, result: Result) -> dict[str, Any]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [["", *header], *rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(
-            [cell.ljust(width) if not column else cell.rjust(width)
-             for column, (cell, width) in enumerate(zip(line, widths, strict=True))]
-        ).rstrip()
-        for line in cells
-    ]  # fmt: skip
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+    return text_table(["", *header], rows, "l" + "r" * len(header))
 
 
 def _time(timing: Timing) -> str:

@@ -12,6 +12,7 @@ from gpucnn.errors import ArgumentError
 from gpucnn.kernels.convolution.tiles import HOST_COLUMN_BYTES
 from gpucnn.layers.costs import Cost, costs
 from gpucnn.text import shape_text
+from gpucnn.text_table import text_table
 
 HELP = "Show a model's operations with output shape, parameters, multiply-adds and memory, and the batch that fits."
 LEGEND = (
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
 
 def table(rows: Sequence[Cost], input_shape: Shape, parameters: int) -> list[str]:
     """The lines of the summary of a model for images of `input_shape` (C, H, W); the batch axis is shown as N."""
-    cells: list[Sequence[str]] = [HEADER, ("input", "", shape_text(("N", *input_shape)), "", "", "", "")]
+    cells: list[Sequence[str]] = [("input", "", shape_text(("N", *input_shape)), "", "", "", "")]
     for row in rows:
         rows_per_image, *sizes = row.output_shape
         shape = shape_text(("N" if rows_per_image == 1 else f"{rows_per_image} * N", *sizes))
@@ -81,14 +82,8 @@ def table(rows: Sequence[Cost], input_shape: Shape, parameters: int) -> list[str
         sum(row.im2col_bytes for row in rows),
     )
     cells.append(("total", "", "", *(f"{number:,}" for number in totals)))
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
-    lines = [
-        "  ".join(cell.ljust(width) if column < 3 else cell.rjust(width)
-                  for column, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
-        for line in cells
-    ]  # fmt: skip
-    rule = "-" * len(lines[0])
-    return [lines[0], rule, *lines[1:-1], rule, lines[-1], *LEGEND]
+    lines = text_table(HEADER, cells, "lllrrrr")
+    return [*lines[:-1], lines[1], lines[-1], *LEGEND]
 
 
 def memory_lines(plan: MemoryPlan, batch: int, optimizer: str) -> list[str]:
