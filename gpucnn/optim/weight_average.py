@@ -10,7 +10,7 @@ from gpucnn.backend import Array, current, device_of, to_device, to_host
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
-from gpucnn.layers.fitting_state import fitting_arrays
+from gpucnn.layers.saved_arrays import fitting_arrays
 from gpucnn.optim.joined import copied, joined
 from gpucnn.optim.state import as_steps
 from gpucnn.text import value_text
