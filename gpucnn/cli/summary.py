@@ -9,7 +9,7 @@ from gpucnn.checks import Shape
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
 from gpucnn.diagnosis.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 from gpucnn.errors import ArgumentError
-from gpucnn.kernels.convolution.tiles import HOST_COLUMN_BYTES
+from gpucnn.kernels.convolution.numpy_way import HOST_COLUMN_BYTES
 from gpucnn.layers.costs import Cost, costs
 from gpucnn.text import shape_text
 from gpucnn.text_table import text_table

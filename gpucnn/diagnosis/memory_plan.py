@@ -30,7 +30,7 @@ from gpucnn.backend.threads import thread_count
 from gpucnn.checks import Shape, as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.kernels import ways
-from gpucnn.kernels.convolution.tiles import HOST_COLUMN_BYTES, batch_parts
+from gpucnn.kernels.convolution.numpy_way import HOST_COLUMN_BYTES, batch_parts
 from gpucnn.kernels.workspace import LARGEST_KEPT, workspace
 from gpucnn.layers import Layer, Parameter
 from gpucnn.layers.costs import BATCHES, Cost, plainly_allocated, zero_images, zero_model

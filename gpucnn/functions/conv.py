@@ -34,37 +34,25 @@ def conv2d(
     shapes do not go together, ArgumentError for a stride, padding, dilation, group count or activation that is none.
     Source: chapter 5, "The Convolution Operation" and "Gradient Flow Through Convolution".
     """
-    inputs = as_operands(x, weight) if bias is None else as_operands(x, weight, bias)
-    x, weight = inputs[:2]
-    check_float("conv2d", weight)
-    if weight.ndim != 4 or 0 in weight.shape:
-        raise ShapeError(f"conv2d: expected weight (O, C / groups, KH, KW), no size 0, got {shape_text(weight.shape)}")
-    out_channels, _, *kernel_size = weight.shape
+    inputs = _operands("conv2d", "(O, C / groups, KH, KW)", x, weight, bias)
+    out_channels, _, *kernel_size = inputs[1].shape
     window = Window.of(kernel_size, stride, padding, dilation)
     groups = as_groups("conv2d", groups, out_channels)
-    conv2d_shape("conv2d", x.shape, weight.shape, window, groups)
-    offsets = None if bias is None else inputs[2].data
-    if offsets is not None and offsets.shape != (out_channels,):
-        raise ShapeError(f"conv2d: expected bias ({out_channels},), one per filter, got {shape_text(offsets.shape)}")
+    image_shape, weight_shape = inputs[0].shape, inputs[1].shape
+    shape = conv2d_shape("conv2d", image_shape, weight_shape, window, groups)
+    _check_bias("conv2d", inputs, out_channels, "filter")
     relu = check_activation("conv2d", activation)
-    output = kernel.conv2d(x.data, weight.data, offsets, window, groups, relu)
-    filters, image_shape, needs_images = weight.data, x.shape, x.requires_grad
-    images = x.data if weight.requires_grad else None
-    relu_output = output if relu else None
-    learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
+    task = kernel.Convolution(image_shape, weight_shape, shape, window, groups, relu)
+    images, filters = inputs[0].data, inputs[1].data
+    output = kernel.conv2d(task, images, filters, None if bias is None else inputs[2].data)
+    needs_images, learning = inputs[0].requires_grad, _learning(inputs)
+    kept_images, kept_output = images if learning[0] is not None else None, output if relu else None
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         images_gradient = empty_beside(gradient, image_shape) if needs_images else None
-        own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
-        if 0 in image_shape[2:]:  # all that the windows see is padding
-            for own, tensor in zip(own_gradients, inputs[1:], strict=True):
-                if own is not None:
-                    own[...] = gradient.sum(axis=(0, 2, 3)) if tensor is not weight else 0
-            return (images_gradient, *own_gradients)
-        kernel.conv2d_gradients(
-            gradient, images, filters, image_shape, window, groups, relu_output, images_gradient, *own_gradients
-        )
-        return (images_gradient, *own_gradients)
+        found = kernel.Gradients(images_gradient, *_buffers(learning))
+        kernel.conv2d_gradients(task, gradient, kept_images, filters, kept_output, found)
+        return found[: 1 + len(learning)]
 
     return record("conv2d", output, inputs, backward)
 
@@ -90,43 +78,59 @@ def conv_transpose2d(
     the shapes do not go together, ArgumentError for arguments out of range.
     Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", chapter 4.
     """
-    inputs = as_operands(x, weight) if bias is None else as_operands(x, weight, bias)
-    x, weight = inputs[:2]
-    check_float("conv_transpose2d", weight)
-    if weight.ndim != 4 or 0 in weight.shape:
-        raise ShapeError(
-            f"conv_transpose2d: expected weight (I, O / groups, KH, KW), no size 0, got {shape_text(weight.shape)}"
-        )
-    in_channels, per_group, *kernel_size = weight.shape
+    inputs = _operands("conv_transpose2d", "(I, O / groups, KH, KW)", x, weight, bias)
+    in_channels, per_group, *kernel_size = inputs[1].shape
     groups = as_groups("conv_transpose2d", groups, in_channels)
     window = Window.of(kernel_size, stride, as_pair(padding, "padding", 0), dilation)
-    shape = conv_transpose2d_shape("conv_transpose2d", x.shape, weight.shape, window, output_padding, groups)
-    if bias is not None and inputs[2].shape != shape[1:2]:
-        raise ShapeError(
-            f"conv_transpose2d: expected bias ({per_group * groups},), one per output channel, got {shape_text(inputs[2].shape)}"
-        )
+    image_shape, weight_shape = inputs[0].shape, inputs[1].shape
+    shape = conv_transpose2d_shape("conv_transpose2d", image_shape, weight_shape, window, output_padding, groups)
+    _check_bias("conv_transpose2d", inputs, per_group * groups, "output channel")
     window, reached = _turned_round(window, shape, as_pair(output_padding, "output_padding", 0))
-    output = empty_beside(x.data, reached)
-    kernel.conv2d_gradients(x.data, None, weight.data, reached, window, groups, images_gradient=output)
+    task = kernel.Convolution(reached, weight_shape, image_shape, window, groups)
+    images, filters = inputs[0].data, inputs[1].data
+    output = empty_beside(images, reached)
+    kernel.conv2d_gradients(task, images, None, filters, None, kernel.Gradients(output))
     if reached != shape:
-        output, inner = xp_of(output).zeros(shape, x.dtype), output
+        output, inner = xp_of(output).zeros(shape, output.dtype), output
         output[:, :, : reached[2], : reached[3]] = inner
     if bias is not None:
         output += inputs[2].data[:, None, None]
-    images, filters = x.data, weight.data
-    needs_images, *learning = [tensor if tensor.requires_grad else None for tensor in inputs]
+    needs_images, learning = inputs[0].requires_grad, _learning(inputs)
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         inner = gradient[:, :, : reached[2], : reached[3]]
-        x_gradient = None if needs_images is None else kernel.conv2d(inner, filters, None, window, groups)
-        own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
-        kernel.conv2d_gradients(images, inner, filters, reached, window, groups, weight_gradient=own_gradients[0])
-        if bias is not None and own_gradients[1] is not None:
+        images_gradient = kernel.conv2d(task, inner, filters, None) if needs_images else None
+        own = _buffers(learning)
+        kernel.conv2d_gradients(task, images, inner, filters, None, kernel.Gradients(weight=own[0]))
+        if len(own) > 1 and own[1] is not None:
             flat = xp_of(gradient).ascontiguousarray(gradient).reshape(*shape[:2], shape[2] * shape[3])
-            channel_sums(flat, out=own_gradients[1])
-        return (x_gradient, *own_gradients)
+            channel_sums(flat, out=own[1])
+        return (images_gradient, *own)
 
     return record("conv_transpose2d", output, inputs, backward)
+
+
+def _operands(owner: str, weight_axes: str, x: Operand, weight: Operand, bias: Operand | None) -> list[Tensor]:
+    """Images, weight and, if there is one, bias as tensors of one float dtype; ShapeError unless the weight has four axes."""
+    inputs = as_operands(x, weight) if bias is None else as_operands(x, weight, bias)
+    check_float(owner, inputs[1])
+    if inputs[1].ndim != 4 or 0 in inputs[1].shape:
+        raise ShapeError(f"{owner}: expected weight {weight_axes}, no size 0, got {shape_text(inputs[1].shape)}")
+    return inputs
+
+
+def _check_bias(owner: str, inputs: list[Tensor], channels: int, each: str) -> None:
+    if len(inputs) > 2 and inputs[2].shape != (channels,):
+        raise ShapeError(f"{owner}: expected bias ({channels},), one per {each}, got {shape_text(inputs[2].shape)}")
+
+
+def _learning(inputs: list[Tensor]) -> list[Tensor | None]:
+    """Weight and bias, each None unless it needs a gradient."""
+    return [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
+
+
+def _buffers(learning: list[Tensor | None]) -> list[Array | None]:
+    return [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
 
 
 def _turned_round(window: Window, shape: Shape, extra: Pair) -> tuple[Window, Shape]:

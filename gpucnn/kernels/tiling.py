@@ -1,6 +1,9 @@
-"""A part of a batch in tiles, for what NumPy does in several calls: all of them find a tile in the cache."""
+"""A batch, or the output of a convolution, in tiles: so much of it that what is made of a tile fits a cache, or a memory."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
+
+from gpucnn.checks import Shape
 
 PASS_BYTES = 2 << 20
 """What NumPy's passes over an array take at a time: less stays in the cache, but makes calls so short that threads spend
@@ -10,13 +13,51 @@ PASS_PARTS = 4
 """Parts of a batch that threads have NumPy's passes over, for the same reason."""
 
 
-def pieces(length: int, piece: int) -> Iterator[slice]:
-    """Cut `length` into slices of `piece` each, of which the last may be shorter."""
-    for start in range(0, length, piece):
-        yield slice(start, min(start + piece, length))
+class Tile(NamedTuple):
+    """A box of output positions."""
+
+    images: slice
+    rows: slice
+    columns: slice
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """How many (images, rows, columns) it holds."""
+        images, rows, columns = (part.stop - part.start for part in self)
+        return images, rows, columns
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """Where it is among all outputs (N, C, H, W)."""
+        return self.images, slice(None), self.rows, self.columns
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no other tile comes before it."""
+        return self.images.start == self.rows.start == self.columns.start == 0
+
+
+def tiles(batch: int, output_size: Shape, bytes_per_position: int, byte_cap: int) -> Iterator[Tile]:
+    """Cut `batch` outputs of `output_size` into tiles of at most `byte_cap` bytes each.
+
+    Whole images where they fit, else whole rows of one image, else some positions of one row; at the least one position.
+    """
+    rows, columns = output_size
+    positions = max(1, byte_cap // bytes_per_position)
+    rows_per_tile = min(rows, max(1, positions // max(1, columns)))
+    for images in slices(batch, max(1, positions // max(1, rows * columns))):
+        for some_rows in slices(rows, rows_per_tile):
+            for some_columns in slices(columns, min(columns, positions)):
+                yield Tile(images, some_rows, some_columns)
+
+
+def slices(length: int, size: int) -> Iterator[slice]:
+    """Cut `length` into slices of `size` each, of which the last may be shorter."""
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
 
 
 def passes(part: slice, bytes_per_item: int) -> Iterator[slice]:
     """Cut a part of a batch into slices of at most `PASS_BYTES`, or of one item."""
-    for piece in pieces(part.stop - part.start, max(1, PASS_BYTES // max(1, bytes_per_item))):
-        yield slice(part.start + piece.start, part.start + piece.stop)
+    for some in slices(part.stop - part.start, max(1, PASS_BYTES // max(1, bytes_per_item))):
+        yield slice(part.start + some.start, part.start + some.stop)

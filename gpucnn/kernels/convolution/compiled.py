@@ -1,25 +1,28 @@
-"""Convolution and its gradients by compiled loops, without columns. See `compiled_by_rows`.
+"""Convolution and its gradients by compiled loops, without columns. See `compiled_by_rows` and `compiled_by_images`.
 
 The gradient of the images is a convolution, too: of the output's gradient, with filters that are turned round and have
-channels and filters exchanged. With a stride, each of its *phases*, every so many rows and columns, is one, with the taps
-that reach it.
+channels and filters exchanged. With a stride, each of its *phases*, every stride-th row and column from one start, is one, with
+the taps that reach it.
 """
 
 import itertools
 import math
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty, empty_like
-from gpucnn.backend.threads import ELEMENT, MOST_PARTS, cut
+from gpucnn.backend.threads import ELEMENT, MOST_PARTS, Parts, cut
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
-from gpucnn.kernels import ways
-from gpucnn.kernels.compiler import loop, padded_plane, processor
+from gpucnn.kernels.compiler import loop, processor
+from gpucnn.kernels.compiler.padded_plane import PaddedPlane
+from gpucnn.kernels.compiler.processor import Processor
 from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, compiled_strides
+from gpucnn.kernels.convolution.compiled_by_rows import LoopSizes, WeightLayout
+from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.elementwise import relu_loops
 from gpucnn.kernels.workspace import LARGEST_KEPT
 
@@ -36,158 +39,164 @@ LARGEST_PARTIAL_SUMS = 4 << 20
 """Bytes for sums of the weight's gradient, one for each part of the batch."""
 
 
-def suits(like: Array, weight: Array, image_shape: Shape, window: Window) -> bool:
-    """Whether compiled loops do this convolution of images (N, C, H, W) well, and its gradients, on arrays like these."""
-    return ways.compiles(like, weight) and _shapes_suit(image_shape, weight.shape, window)
-
-
 @lru_cache(4096)
-def _shapes_suit(image_shape: Shape, weight_shape: Shape, window: Window) -> bool:
-    if 0 in image_shape or 0 in weight_shape:
-        return False
-    rows, columns = window.output_size((image_shape[2], image_shape[3]))
-    channels = max(weight_shape[0], weight_shape[1])
+def suits(task: Convolution) -> bool:
+    """Whether compiled loops do a convolution well, and its gradients."""
+    window, (rows, columns) = task.window, task.output_shape[2:]
+    channels = max(task.weight_shape[:2])
     padded = (rows * window.stride[0] + window.extent[0]) * (columns * window.stride[1] + window.extent[1])
     row = columns * window.kernel[0] * window.kernel[1] + max(window.stride) ** 2
     return columns >= LEAST_WIDTH and channels * padded * 4 <= LARGEST_KEPT and row <= LARGEST_ROW
 
 
-def conv2d(images: Array, weight: Array, bias: Array | None, window: Window, groups: int, relu: bool) -> Array:
-    """`kernels.conv2d.conv2d`, directly."""
-    output_size = window.output_size((images.shape[2], images.shape[3]), "conv2d")
-    sizes = _sizes(images.shape, weight.shape, window, groups, output_size)
-    output = empty((len(images), len(weight), *output_size), images.dtype)
-    layout = compiled_by_rows.WeightLayout.plain(sizes)
-    _convolve(images, np.ascontiguousarray(weight).reshape(-1), sizes, layout, bias, relu, output)
+def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
+    """`plain.conv2d`."""
+    output = empty(task.output_shape, images.dtype)
+    arrays = [np.ascontiguousarray(images), np.ascontiguousarray(weight).reshape(-1), output]
+    if bias is not None:
+        arrays.append(np.ascontiguousarray(bias))
+    code, parts = _forward(task, bias is not None, processor.processor())
+    loop.run(code, len(images), arrays, parts)
     return output
 
 
 def conv2d_gradients(
-    gradient: Array,
-    images: Array | None,
-    weight: Array,
-    window: Window,
-    groups: int,
-    relu_output: Array | None,
-    images_gradient: Array | None,
-    weight_gradient: Array | None,
-    bias_gradient: Array | None,
+    task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
-    """`kernels.conv2d.conv2d_gradients`, directly."""
-    slopes = _of_rows(np.ascontiguousarray(gradient), relu_output, bias_gradient)
-    if weight_gradient is not None and images is not None:
-        _weight_gradient(slopes, np.ascontiguousarray(images), window, groups, weight_gradient)
-    if images_gradient is not None:
-        _images_gradient(slopes, weight, window, groups, images_gradient)
+    """`plain.conv2d_gradients`."""
+    rows = _before_relu(np.ascontiguousarray(gradient), output, found.bias)
+    if found.weight is not None and images is not None:
+        code, parts = _weight_gradient(task, processor.processor())
+        partial = empty((len(parts), *task.weight_shape), rows.dtype)
+        loop.run(code, len(rows), [np.ascontiguousarray(images), rows, partial], parts)
+        partial.sum(axis=0, out=found.weight)
+    if found.images is not None:
+        _find_images_gradient(task, rows, np.ascontiguousarray(weight).reshape(-1), found.images)
 
 
-def _convolve(
-    images: Array, weight: Array, sizes: Any, layout: Any, bias: Array | None, relu: bool, output: Array
-) -> None:
-    batch, machine = len(images), processor.processor()
-    together = compiled_by_images.pays(sizes, batch, False, machine)
-    module = compiled_by_images if together else compiled_by_rows
-    kernel = module.forward(sizes, layout, bias is not None, relu, machine)
-    arrays = [np.ascontiguousarray(images), weight[: layout.size], output]
-    if bias is not None:
-        arrays.append(np.ascontiguousarray(bias))
-    work = output.size // batch * sizes.channels * len(sizes.taps)
-    loop.run(kernel, batch, arrays, cut(batch, work, step=machine.lanes if together else 1))
-
-
-def _sizes(image_shape: Shape, weight_shape: Shape, window: Window, groups: int, output_size: Pair) -> Any:
-    plane = padded_plane.PaddedPlane((image_shape[2], image_shape[3]), window, output_size)
-    return compiled_by_rows.Convolution(groups, weight_shape[1], weight_shape[0] // groups, plane)
-
-
-def _of_rows(gradient: Array, relu_output: Array | None, bias_gradient: Array | None) -> Array:
+def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | None) -> Array:
     """The gradient before ReLU, where there is one; the bias's gradient is filled in on the way."""
     batch, filters, height, width = gradient.shape
-    if relu_output is None and bias_gradient is None:
+    if output is None and bias_gradient is None:
         return gradient
     planes, positions = batch * filters, height * width
     sums = np.empty(planes, gradient.dtype)
     arrays, rows = [gradient.reshape(planes, positions), sums], gradient
-    if relu_output is not None:
+    if output is not None:
         rows = empty_like(gradient)
-        arrays += [np.ascontiguousarray(relu_output).reshape(planes, positions), rows.reshape(planes, positions)]
-    kernel = relu_loops.plane_sums(positions, relu_output is not None)
-    loop.run(kernel, planes, arrays, cut(planes, ELEMENT * positions))
+        arrays += [np.ascontiguousarray(output).reshape(planes, positions), rows.reshape(planes, positions)]
+    code = relu_loops.plane_sums(positions, output is not None)
+    loop.run(code, planes, arrays, cut(planes, ELEMENT * positions))
     if bias_gradient is not None:
         sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
     return rows
 
 
-def _weight_gradient(gradient: Array, images: Array, window: Window, groups: int, weight_gradient: Array) -> None:
-    batch, _, rows, columns = gradient.shape
-    sizes = _sizes(images.shape, weight_gradient.shape, window, groups, (rows, columns))
-    machine = processor.processor()
-    together = compiled_by_images.pays(sizes, batch, True, machine)
-    module, step = (compiled_by_images, machine.lanes) if together else (compiled_by_rows, 1)
-    most = max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // weight_gradient.nbytes))
-    parts = cut(batch, rows * columns * weight_gradient.size, most, step)
-    partial = empty((len(parts), *weight_gradient.shape), gradient.dtype)
-    loop.run(module.weight_gradient(sizes, machine), batch, [images, gradient, partial], parts)
-    partial.sum(axis=0, out=weight_gradient)
-
-
-def _images_gradient(gradient: Array, weight: Array, window: Window, groups: int, images_gradient: Array) -> None:
-    weight, size = np.ascontiguousarray(weight), (gradient.shape[2], gradient.shape[3])
-    batch, channels, height, width = images_gradient.shape
-    if window.stride == (1, 1):
-        sizes, layout, first = _phase_convolution(weight.shape, size, (height, width), window, groups, (0, 0))
-        _convolve(gradient, weight.reshape(-1)[first:], sizes, layout, None, False, images_gradient)
+def _find_images_gradient(task: Convolution, gradient: Array, weight: Array, images_gradient: Array) -> None:
+    phases = _phases(task, processor.processor())
+    places = [images_gradient] if task.window.stride == (1, 1) else [empty(one.shape, gradient.dtype) for one in phases]
+    for one, place in zip(phases, places, strict=True):
+        loop.run(one.code, len(gradient), [gradient, weight[one.weights], place], one.parts)
+    if task.window.stride == (1, 1):
         return
-    places = {}
-    for phase in itertools.product(_phases_reached(window, 0, height), _phases_reached(window, 1, width)):
-        phase_size = compiled_strides.phase_size((height, width), window.stride, phase)
-        sizes, layout, first = _phase_convolution(weight.shape, size, phase_size, window, groups, phase)
-        place = empty((batch, channels, *phase_size), images_gradient.dtype)
-        _convolve(gradient, weight.reshape(-1)[first:], sizes, layout, None, False, place)
-        places[phase] = place.reshape(-1, *phase_size)
-    planes = images_gradient.reshape(-1, height, width)
-    if math.prod(window.stride) > MOST_INTERLEAVED:
+    size, stride = (task.image_shape[2], task.image_shape[3]), task.window.stride
+    planes = images_gradient.reshape(-1, *size)
+    places = [place.reshape(-1, *place.shape[2:]) for place in places]
+    if math.prod(stride) > MOST_INTERLEAVED:
         planes[...] = 0
-        for (row, column), place in places.items():
-            planes[:, row :: window.stride[0], column :: window.stride[1]] = place
+        for (row, column), place in zip((one.start for one in phases), places, strict=True):
+            planes[:, row :: stride[0], column :: stride[1]] = place
         return
-    kernel = compiled_strides.interleave((height, width), window.stride, tuple(places))
-    parts = cut(len(planes), ELEMENT * height * width)
-    loop.run(kernel, len(planes), [*places.values(), planes], parts)
-
-
-def _phases_reached(window: Window, axis: int, size: int) -> list[int]:
-    """The phases of an axis of an image that any tap reaches."""
-    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
-    phases = {(tap * dilation - before) % stride for tap in range(window.kernel[axis])}
-    return sorted(phase for phase in phases if phase < size)
+    code = compiled_strides.interleave(size, stride, tuple(one.start for one in phases))
+    loop.run(code, len(planes), [*places, planes], cut(len(planes), ELEMENT * math.prod(size)))
 
 
 @lru_cache(4096)
-def _phase_convolution(
-    weight_shape: Shape, gradient_size: Pair, phase_size: Pair, window: Window, groups: int, phase: Pair
-) -> Any:
-    """The convolution of the output's gradient that gives the gradient of every stride-th row and column from `phase` on.
+def _forward(task: Convolution, bias: bool, machine: Processor) -> tuple[loop.Loop, Parts]:
+    """The loop that convolves, and the parts of the batch."""
+    sizes = _sizes(task)
+    return _convolution(sizes, WeightLayout.plain(sizes), task.image_shape[0], bias, task.relu, machine)
+
+
+@lru_cache(4096)
+def _weight_gradient(task: Convolution, machine: Processor) -> tuple[loop.Loop, Parts]:
+    """The loop for the gradient of the weight, and the parts of the batch."""
+    batch, sizes = task.image_shape[0], _sizes(task)
+    together = compiled_by_images.pays(sizes, batch, True, machine)
+    module, step = (compiled_by_images, machine.lanes) if together else (compiled_by_rows, 1)
+    most = max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // (4 * math.prod(task.weight_shape))))
+    return module.weight_gradient(sizes, machine), cut(batch, task.work, most, step)
+
+
+class _Phase(NamedTuple):
+    """The images' gradient at every stride-th row and column: from where on, its shape, and how it is found."""
+
+    start: Pair
+    shape: Shape
+    weights: slice
+    """The weights that are read."""
+    code: loop.Loop
+    parts: Parts
+
+
+@lru_cache(4096)
+def _phases(task: Convolution, machine: Processor) -> list[_Phase]:
+    """The phases of the images that any tap reaches; with stride 1 there is one."""
+    batch, channels, height, width = task.image_shape
+    found, starts = [], (_starts(task.window, axis, size) for axis, size in enumerate((height, width)))
+    for start in itertools.product(*starts):
+        size = compiled_strides.phase_size((height, width), task.window.stride, (start[0], start[1]))
+        sizes, layout, first = _phase_convolution(task, (start[0], start[1]), size)
+        code, parts = _convolution(sizes, layout, batch, False, False, machine)
+        weights = slice(first, first + layout.size)
+        found.append(_Phase((start[0], start[1]), (batch, channels, *size), weights, code, parts))
+    return found
+
+
+def _starts(window: Window, axis: int, size: int) -> list[int]:
+    """Where the phases of an axis begin that any tap reaches."""
+    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
+    starts = {(tap * dilation - before) % stride for tap in range(window.kernel[axis])}
+    return sorted(start for start in starts if start < size)
+
+
+def _sizes(task: Convolution) -> LoopSizes:
+    plane = PaddedPlane((task.image_shape[2], task.image_shape[3]), task.window, task.output_shape[2:])
+    return LoopSizes(task.groups, task.weight_shape[1], task.weight_shape[0] // task.groups, plane)
+
+
+def _convolution(
+    sizes: LoopSizes, layout: WeightLayout, batch: int, bias: bool, relu: bool, machine: Processor
+) -> tuple[loop.Loop, Parts]:
+    together = compiled_by_images.pays(sizes, batch, False, machine)
+    module, step = (compiled_by_images, machine.lanes) if together else (compiled_by_rows, 1)
+    work = sizes.groups * sizes.filters * math.prod(sizes.plane.output_size) * sizes.channels * len(sizes.taps)
+    return module.forward(sizes, layout, bias, relu, machine), cut(batch, work, step=step)
+
+
+def _phase_convolution(task: Convolution, start: Pair, phase_size: Pair) -> tuple[LoopSizes, WeightLayout, int]:
+    """The convolution of the output's gradient that gives the gradient of every stride-th row and column from `start` on.
 
     Its sizes, the layout of its weights, and the first of them that it reads: phases with equally many taps are alike.
     """
-    filters, channels, rows, columns = weight_shape
-    down, across = (_reach(window, axis, phase[axis], gradient_size[axis], phase_size[axis]) for axis in (0, 1))
+    filters, channels, rows, columns = task.weight_shape
+    gradient_size = task.output_shape[2], task.output_shape[3]
+    down, across = (_reach(task.window, axis, start[axis], gradient_size[axis], phase_size[axis]) for axis in (0, 1))
     padding = (down.padding, across.padding)
     inner = Window((down.taps, across.taps), (1, 1), padding, (down.dilation, across.dilation))
-    plane = padded_plane.PaddedPlane(gradient_size, inner, phase_size)
+    plane = PaddedPlane(gradient_size, inner, phase_size)
     of_filter = channels * rows * columns
     lowest, highest = down.first * columns + across.first, down.last * columns + across.last
-    layout = compiled_by_rows.WeightLayout(
+    layout = WeightLayout(
         size=filters * of_filter - rows * columns + highest - lowest + 1,
-        group=filters // groups * of_filter,
+        group=filters // task.groups * of_filter,
         filter=rows * columns,
         channel=of_filter,
         row=-down.step * columns,
         column=-across.step,
         first=highest - lowest,
     )
-    return compiled_by_rows.Convolution(groups, filters // groups, channels, plane), layout, lowest
+    return LoopSizes(task.groups, filters // task.groups, channels, plane), layout, lowest
 
 
 class _Reach(NamedTuple):
@@ -201,10 +210,10 @@ class _Reach(NamedTuple):
     dilation: int
 
 
-def _reach(window: Window, axis: int, phase: int, gradient_size: int, phase_size: int) -> _Reach:
+def _reach(window: Window, axis: int, start: int, gradient_size: int, phase_size: int) -> _Reach:
     stride, dilation = window.stride[axis], window.dilation[axis]
-    corner = phase + window.padding[axis][0]
-    # Tap t reaches this phase if corner - t * dilation is divisible by the stride.
+    corner = start + window.padding[axis][0]
+    # Tap t reaches the phase if corner - t * dilation is divisible by the stride.
     reaching = [tap for tap in range(window.kernel[axis]) if (corner - tap * dilation) % stride == 0]
     first, last = reaching[0], reaching[-1]
     step = reaching[1] - reaching[0] if len(reaching) > 1 else stride

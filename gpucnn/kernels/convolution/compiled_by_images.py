@@ -1,6 +1,6 @@
 """Convolution of as many images at once as a vector has numbers: each has a place in every vector.
 
-Rows that are no multiple of a vector leave places empty in `convolution`; here none is, however small the images. That
+Rows that are no multiple of a vector leave places empty in `compiled_by_rows`; here none is, however small the images. That
 takes images and gradients turned over in scratch memory, so that the same pixel of all images is a vector:
 
     images (N, C, H, W)    a0 a1 a2 ...            turned over    a0 b0 c0 ...
@@ -21,10 +21,10 @@ from gpucnn.kernels.compiler.loop import Loop, cached
 from gpucnn.kernels.compiler.padded_plane import PaddedPlane, fill, row_vectors
 from gpucnn.kernels.compiler.processor import Processor
 from gpucnn.kernels.convolution.compiled_by_rows import (
-    Convolution,
+    LoopSizes,
     WeightLayout,
     add_products,
-    filter_blocks,
+    filter_tiles,
     forward_arguments,
     gradient_arguments,
 )
@@ -39,31 +39,31 @@ TAPS_AT_ONCE = 5
 """Taps of a row that are written out one by one: of more, LLVM would mix up what they need."""
 
 LARGEST_SCRATCH = 8 << 20
-"""Bytes that a thread may need: with more, `convolution` takes less memory and little more time."""
+"""Bytes that a thread may need: with more, `compiled_by_rows` takes less memory and little more time."""
 
 
-def works(sizes: Convolution, machine: Processor) -> bool:
+def works(sizes: LoopSizes, machine: Processor) -> bool:
     """Whether this module can do a convolution: whole vectors must fit an image and the output, and its memory be small."""
     (rows, columns), (height, width) = sizes.plane.output_size, sizes.plane.image_size
     image_floats, output_floats = sizes.channels * height * width, sizes.filters * rows * columns
-    smallest_block = min(count for _, count, _ in filter_blocks(sizes.filters, machine.filters_per_tile))
+    smallest_tile = min(count for _, count, _ in filter_tiles(sizes.filters, machine.filters_per_tile))
     return (
-        min(image_floats, smallest_block * rows * columns) >= machine.lanes
+        min(image_floats, smallest_tile * rows * columns) >= machine.lanes
         and (image_floats + output_floats) * machine.lanes * 4 <= LARGEST_SCRATCH
     )
 
 
-def written_out(sizes: Convolution, gradient: bool, machine: Processor) -> int:
+def written_out(sizes: LoopSizes, gradient: bool, machine: Processor) -> int:
     """About how many instructions `forward` is, or `weight_gradient`.
 
     Each tile of a row is written out, but those whose taps all lie within the images, which share theirs.
     """
     plane, columns, lanes = sizes.plane, sizes.plane.window.kernel[1], machine.lanes
     most = machine.filters_per_gradient_tile(columns) if gradient else machine.filters_per_tile
-    blocks = filter_blocks(sizes.filters, most)
+    tiles = filter_tiles(sizes.filters, most)
     at_once = machine.positions_at_once(columns)
-    total = 2 * (len(blocks) + 1) * lanes * (lanes.bit_length() + 3)  # to turn over and back
-    for _, count, _ in blocks:
+    total = 2 * (len(tiles) + 1) * lanes * (lanes.bit_length() + 3)  # to turn over and back
+    for _, count, _ in tiles:
         total += 24 * count * columns if gradient else 0  # to add up the numbers of the sums
         for x, places, _ in row_tiles(plane, at_once if gradient else machine.positions_per_tile(count)):
             within = plane.reads_within(1, range(x, x + places))
@@ -73,8 +73,8 @@ def written_out(sizes: Convolution, gradient: bool, machine: Processor) -> int:
 
 
 @lru_cache(4096)
-def pays(sizes: Convolution, batch: int, gradient: bool, machine: Processor) -> bool:
-    """Whether this module's way is faster for so many images than that of `convolution`.
+def pays(sizes: LoopSizes, batch: int, gradient: bool, machine: Processor) -> bool:
+    """Whether this module's way is faster for so many images than that of `compiled_by_rows`.
 
     `gradient`: for the gradient of the weights. What counts are multiply-adds of vectors, and what must be laid out.
     """
@@ -91,12 +91,12 @@ def pays(sizes: Convolution, batch: int, gradient: bool, machine: Processor) -> 
     laid_out = sizes.channels * plane.floats + (output_floats if gradient else 0)
     by_rows = sizes.channels * sizes.filters * len(sizes.taps) * vectors + LAYING_OUT * laid_out
     within = plane.reads_within(0, range(rows)) * plane.reads_within(1, range(columns))
-    in_lockstep = sizes.channels * sizes.filters * within / lanes + LAYING_OUT * (image_floats + output_floats)
-    return in_lockstep * -(-batch // lanes) * lanes < by_rows * batch
+    by_images = sizes.channels * sizes.filters * within / lanes + LAYING_OUT * (image_floats + output_floats)
+    return by_images * -(-batch // lanes) * lanes < by_rows * batch
 
 
 @cached
-def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, machine: Processor) -> Loop:
+def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, machine: Processor) -> Loop:
     """images (N, G * C, H, W), weights laid out like that, bias (G * K,) -> output (N, G * K, OH, OW).
 
     A tile of the output, some filters times some positions of a row, stays in registers while all channels and taps are
@@ -118,7 +118,7 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
 
     def write(b: Builder) -> None:
         images, weight, output = b.pointer("images"), b.pointer("weight"), b.pointer("output")
-        offsets = b.pointer("bias") if bias else None
+        bias_of_all = b.pointer("bias") if bias else None
         turned = b.pointer("scratch")
         result = turned + image_floats * lanes
         first, last = b.index("first"), b.index("last")
@@ -131,21 +131,21 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
 
         def one_group(numbers: list[Size], group: Size) -> None:
             turn_over(b, [images + (n * groups + group) * image_floats for n in numbers], turned, image_floats)
-            for start, count, blocks in filter_blocks(filters, machine.filters_per_tile):
+            for start, count, tiles in filter_tiles(filters, machine.filters_per_tile):
 
-                def block_at(block: Size, start: int = start, count: int = count) -> None:
-                    one_block(numbers, group, block * count + start, count)
+                def tile_at(number: Size, start: int = start, count: int = count) -> None:
+                    one_tile(numbers, group, number * count + start, count)
 
-                b.each(0, blocks, 1, block_at)
+                b.each(0, tiles, 1, tile_at)
 
-        def one_block(numbers: list[Size], group: Size, skipped: Size, count: int) -> None:
+        def one_tile(numbers: list[Size], group: Size, skipped: Size, count: int) -> None:
             weights = weight + (group * layout.group + skipped * layout.filter + layout.first)
-            shifts = None if offsets is None else offsets + (group * filters + skipped)
-            b.each(0, rows, 1, lambda y: one_row(y, weights, shifts, count))
+            biases = None if bias_of_all is None else bias_of_all + (group * filters + skipped)
+            b.each(0, rows, 1, lambda y: one_row(y, weights, biases, count))
             places = [output + ((n * groups + group) * filters + skipped) * positions for n in numbers]
             turn_back(b, result, places, count * positions)
 
-        def one_row(y: Size, weights: Pointer, shifts: Pointer | None, count: int) -> None:
+        def one_row(y: Size, weights: Pointer, biases: Pointer | None, count: int) -> None:
             # Tap row r reads row corner + r * dilation of the images.
             corner = y * row_stride - top
             r_first = b.steps(0 - corner, dilation[0])
@@ -155,7 +155,7 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
 
                 def tile_at(further: Size, x: int = x, places: int = places) -> None:
                     pixels = line + further * (column_stride * lanes)
-                    sums = tile(pixels, weights, shifts, range(x, x + places), count, r_first, r_last)
+                    sums = tile(pixels, weights, biases, range(x, x + places), count, r_first, r_last)
                     for k in range(count):
                         for j in range(places):
                             value = sums[k * places + j]
@@ -166,7 +166,7 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
                 b.each(0, tiles * places, places, tile_at)
 
         def tile(
-            line: Pointer, weights: Pointer, shifts: Pointer | None, xs: range, count: int, r_first: Size, r_last: Size
+            line: Pointer, weights: Pointer, biases: Pointer | None, xs: range, count: int, r_first: Size, r_last: Size
         ) -> list[Vector]:
             def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
                 pixels, factors = line + c * (height * width * lanes), weights + c * layout.channel
@@ -196,19 +196,19 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
                             sums[k * len(xs) + j] = b.fma(vector, factor, sums[k * len(xs) + j])
                 return sums
 
-            starts = [zero if shifts is None else shifts.spread(k) for k in range(count)]
+            starts = [zero if biases is None else biases.spread(k) for k in range(count)]
             return b.fold(b.known_late(0), channels, 1, [start for start in starts for _ in xs], add_channel)
 
         b.each(first, last, lanes, some_images)
 
     scratch = (image_floats + min(filters, machine.filters_per_tile) * positions) * lanes
     return Loop(
-        "lockstep_conv2d_forward", (*sizes, layout, bias, relu), forward_arguments(sizes, layout, bias), write, scratch
+        "conv2d_forward_by_images", (*sizes, layout, bias, relu), forward_arguments(sizes, layout, bias), write, scratch
     )
 
 
 @cached
-def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
+def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
     """images (N, G * C, H, W), gradient (N, G * K, OH, OW) -> partial (parts, G * K, C, R, S): a sum for each part.
 
     The sums of some filters and one row of taps, each a vector of images, stay in registers over all positions:
@@ -229,7 +229,7 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
 
     def write(b: Builder) -> None:
         images, gradient, turned = b.pointer("images"), b.pointer("gradient"), b.pointer("scratch")
-        slopes = turned + image_floats * lanes
+        gradients = turned + image_floats * lanes
         total = b.pointer("partial") + b.index("part") * (groups * filters * channels * taps)
         first, last = b.index("first"), b.index("last")
         zero = b.splat(0.0)
@@ -245,17 +245,17 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
             places = [images + (n * groups + group) * image_floats for n in numbers]
             turn_over(b, places, turned, image_floats, there)
             places = [gradient + (n * groups + group) * gradient_floats for n in numbers]
-            turn_over(b, places, slopes, gradient_floats, there)
-            for start, count, blocks in filter_blocks(filters, machine.filters_per_gradient_tile(kernel_columns)):
+            turn_over(b, places, gradients, gradient_floats, there)
+            for start, count, tiles in filter_tiles(filters, machine.filters_per_gradient_tile(kernel_columns)):
 
-                def block_at(block: Size, start: int = start, count: int = count) -> None:
-                    one_block(group, block * count + start, count)
+                def tile_at(number: Size, start: int = start, count: int = count) -> None:
+                    one_tile(group, number * count + start, count)
 
-                b.each(0, blocks, 1, block_at)
+                b.each(0, tiles, 1, tile_at)
 
-        def one_block(group: Size, skipped: Size, count: int) -> None:
+        def one_tile(group: Size, skipped: Size, count: int) -> None:
             weights = total + (group * filters + skipped) * (channels * taps)
-            of_filters = slopes + skipped * (positions * lanes)
+            of_filters = gradients + skipped * (positions * lanes)
             b.each(0, channels, 1, lambda c: b.each(0, kernel_rows, 1, lambda r: one_tap_row(
                 turned + c * (height * width * lanes), r, of_filters, weights + (c * taps + r * kernel_columns), count
             )))  # fmt: skip
@@ -265,18 +265,18 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
 
             def add_row(y: Size, sums: list[Vector]) -> list[Vector]:
                 line = channel + (y * row_stride + (r * dilation[0] - top)) * (width * lanes)
-                slope_line = of_filters + y * (columns * lanes)
+                gradient_line = of_filters + y * (columns * lanes)
                 for x, places, tiles in row_tiles(sizes.plane, machine.positions_at_once(kernel_columns)):
 
                     def add_tile(further: Size, sums: list[Vector], xs: range = range(x, x + places)) -> list[Vector]:
                         return add(
-                            line + further * (column_stride * lanes), slope_line + further * lanes, xs, list(sums)
+                            line + further * (column_stride * lanes), gradient_line + further * lanes, xs, list(sums)
                         )
 
                     sums = b.fold(0, tiles * places, places, sums, add_tile)
                 return sums
 
-            def add(pixels: Pointer, slope_line: Pointer, xs: range, sums: list[Vector]) -> list[Vector]:
+            def add(pixels: Pointer, gradient_line: Pointer, xs: range, sums: list[Vector]) -> list[Vector]:
                 loaded: dict[int, Vector] = {}
                 for x in xs:
                     b.fence()
@@ -288,10 +288,10 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
                     def pixel(s: int, reads: list[int] = reads, loaded: dict[int, Vector] = loaded) -> Vector:
                         return loaded.get(reads[s]) or pixels.load(reads[s] * lanes)
 
-                    def slope(k: int, x: int = x) -> Vector:
-                        return slope_line.load((k * positions + x) * lanes)
+                    def gradient_at(k: int, x: int = x) -> Vector:
+                        return gradient_line.load((k * positions + x) * lanes)
 
-                    add_products(b, sums, count, kernel_columns, taps, slope, pixel, hold_pixels)
+                    add_products(b, sums, kernel_columns, taps, gradient_at, pixel, hold_pixels)
                 return sums
 
             # For output row y, tap row r reads row y * row_stride + shift of the images.
@@ -306,7 +306,7 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
         b.each(first, last, lanes, some_images)
 
     scratch = (image_floats + gradient_floats) * lanes
-    return Loop("lockstep_conv2d_weight_gradient", tuple(sizes), gradient_arguments(sizes), write, scratch)
+    return Loop("conv2d_weight_gradient_by_images", tuple(sizes), gradient_arguments(sizes), write, scratch)
 
 
 def load_columns(pixels: Pointer, columns: list[int], width: int, loaded: dict[int, Vector]) -> dict[int, Vector]:

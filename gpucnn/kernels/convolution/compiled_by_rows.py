@@ -1,6 +1,6 @@
-"""Direct convolution: no columns, no matrix product.
+"""Convolution by compiled loops, row by row: no columns, no matrix product.
 
-An image is copied once into scratch memory, with its padding (see `padded`). A tile of the output, some filters times some
+An image is copied once into scratch memory, with its padding (see `padded_plane`). A tile of the output, some filters times some
 vectors of positions, then stays in registers while all channels and taps are added up:
 
                  positions ->
@@ -32,8 +32,8 @@ FEW_SUMS, FEW_TAPS = 8, 9
 are few, too, their rows are a loop."""
 
 
-class Convolution(NamedTuple):
-    """The sizes of a convolution: `groups` groups, each of so many channels and filters."""
+class LoopSizes(NamedTuple):
+    """The sizes of a convolution: `groups` groups, each of `channels` channels and `filters` filters."""
 
     groups: int
     channels: int
@@ -73,7 +73,7 @@ class WeightLayout(NamedTuple):
     first: int = 0
 
     @classmethod
-    def plain(cls, sizes: Convolution) -> WeightLayout:
+    def plain(cls, sizes: LoopSizes) -> WeightLayout:
         """Weights (G * K, C, R, S), as a layer has them."""
         rows, columns = sizes.plane.window.kernel
         of_filter = sizes.channels * rows * columns
@@ -81,8 +81,8 @@ class WeightLayout(NamedTuple):
         return cls(sizes.groups * of_group, of_group, of_filter, rows * columns, columns, 1)
 
 
-def forward_arguments(sizes: Convolution, layout: WeightLayout, bias: bool) -> tuple[Argument, ...]:
-    """What `forward` works on, here and in `lockstep`."""
+def forward_arguments(sizes: LoopSizes, layout: WeightLayout, bias: bool) -> tuple[Argument, ...]:
+    """What `forward` works on, here and in `compiled_by_images`."""
     groups, channels, filters, plane = sizes
     arguments = (
         Argument("images", (EACH, groups * channels, *plane.image_size)),
@@ -92,8 +92,8 @@ def forward_arguments(sizes: Convolution, layout: WeightLayout, bias: bool) -> t
     return (*arguments, Argument("bias", (groups * filters,))) if bias else arguments
 
 
-def gradient_arguments(sizes: Convolution) -> tuple[Argument, ...]:
-    """What `weight_gradient` works on, here and in `lockstep`."""
+def gradient_arguments(sizes: LoopSizes) -> tuple[Argument, ...]:
+    """What `weight_gradient` works on, here and in `compiled_by_images`."""
     groups, channels, filters, plane = sizes
     return (
         Argument("images", (EACH, groups * channels, *plane.image_size)),
@@ -103,7 +103,7 @@ def gradient_arguments(sizes: Convolution) -> tuple[Argument, ...]:
 
 
 @cached
-def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, machine: Processor) -> Loop:
+def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, machine: Processor) -> Loop:
     """images (N, G * C, H, W), weights laid out like that, bias (G * K,) -> output (N, G * K, OH, OW)."""
     height, width = sizes.plane.image_size
     groups, channels, filters = sizes.groups, sizes.channels, sizes.filters
@@ -111,7 +111,7 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
 
     def write(b: Builder) -> None:
         images, weight, output = b.pointer("images"), b.pointer("weight"), b.pointer("output")
-        offsets = b.pointer("bias") if bias else None
+        bias_of_all = b.pointer("bias") if bias else None
         padded = b.pointer("scratch")
 
         def one_image(n: Size) -> None:
@@ -119,16 +119,16 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
 
         def one_group(n: Size, group: Size) -> None:
             sizes.pad(b, images + (n * groups + group) * (channels * height * width), padded)
-            for first, count, blocks in filter_blocks(filters, machine.filters_per_tile):
+            for first, count, tiles in filter_tiles(filters, machine.filters_per_tile):
 
-                def one_block(block: Size, first: int = first, count: int = count) -> None:
-                    skipped = block * count + first
+                def one_tile(number: Size, first: int = first, count: int = count) -> None:
+                    skipped = number * count + first
                     weights = weight + (group * layout.group + skipped * layout.filter)
-                    shifts = None if offsets is None else offsets + (group * filters + skipped)
+                    biases = None if bias_of_all is None else bias_of_all + (group * filters + skipped)
                     place = output + ((n * groups + group) * filters + skipped) * positions
-                    convolve_block(b, sizes, layout, padded, weights, shifts, place, count, relu)
+                    convolve_filters(b, sizes, layout, relu, FilterTile(padded, weights, biases, place, count))
 
-                b.each(0, blocks, 1, one_block)
+                b.each(0, tiles, 1, one_tile)
 
         b.each(b.index("first"), b.index("last"), 1, one_image)
 
@@ -136,37 +136,39 @@ def forward(sizes: Convolution, layout: WeightLayout, bias: bool, relu: bool, ma
     return Loop("conv2d_forward", (*sizes, layout, bias, relu), forward_arguments(sizes, layout, bias), write, scratch)
 
 
-def filter_blocks(filters: int, most: int) -> list[tuple[int, int, int]]:
+def filter_tiles(filters: int, most: int) -> list[tuple[int, int, int]]:
     """Filters cut into tiles of `most` or fewer, as equal as can be: (first filter, filters of a tile, tiles), and the rest."""
     filters_per_tile = -(-filters // -(-filters // most))
     whole, rest = divmod(filters, filters_per_tile)
-    blocks = [(0, filters_per_tile, whole)]
-    return [*blocks, (filters - rest, rest, 1)] if rest else blocks
+    tiles = [(0, filters_per_tile, whole)]
+    return [*tiles, (filters - rest, rest, 1)] if rest else tiles
 
 
-def convolve_block(
-    b: Builder,
-    sizes: Convolution,
-    layout: WeightLayout,
-    padded: Pointer,
-    weight: Pointer,
-    bias: Pointer | None,
-    output: Pointer,
-    filters: int,
-    relu: bool,
-) -> None:
-    """All positions of so many filters: tile by tile, of some vectors of a row, or of rows that are one vector wide."""
+class FilterTile(NamedTuple):
+    """What a tile of filters reads, a padded image, weights and biases, and its output."""
+
+    padded: Pointer
+    weight: Pointer
+    bias: Pointer | None
+    output: Pointer
+    filters: int
+
+
+def convolve_filters(b: Builder, sizes: LoopSizes, layout: WeightLayout, relu: bool, tile: FilterTile) -> None:
+    """All positions of some filters: tile by tile, of some vectors of a row, or of rows that are one vector wide."""
+    padded, weight, bias, output, filters = tile
     rows, columns = sizes.plane.output_size
     width, starts = row_vectors(columns, b.lanes)
     rows_per_tile = max(1, VECTORS_PER_TILE // len(starts))
-
     tile_width = VECTORS_PER_TILE * width
     tiles = columns // tile_width
+    row_stride, channel_size = sizes.plane.output_row_floats, sizes.plane.floats
+    kernel_rows, kernel_columns = sizes.plane.window.kernel
+    zero = b.splat(0.0, width)
 
     def tile_row(y: Size, row_count: int) -> None:
         def tile_at(x: Size, starts: list[int]) -> None:
-            places = [(row, start) for row in range(row_count) for start in starts]
-            convolve_tile(b, sizes, layout, padded, weight, bias, output, filters, relu, y, x, places, width)
+            convolve_tile(y, x, [(row, start) for row in range(row_count) for start in starts])
 
         def whole_tile(x: Size, _: list[Vector]) -> list[Vector]:
             tile_at(x, starts[:VECTORS_PER_TILE])
@@ -176,66 +178,47 @@ def convolve_block(
         if rest := starts[tiles * VECTORS_PER_TILE :]:
             tile_at(0, rest)
 
+    def convolve_tile(y: Size, x: Size, places: list[Pair]) -> None:
+        """The tile of the picture above, from row `y` and column `x` on: vectors at `places` (row, column)."""
+        corner = padded + (y * row_stride + x)
+
+        def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
+            channel, weights = corner + c * channel_size, weight + c * layout.channel
+
+            def add_tap(r: Size, s: Size, sums: list[Vector]) -> list[Vector]:
+                offset, place = sizes.plane.tap_offset(r, s), r * layout.row + s * layout.column + layout.first
+                b.fence()
+                pixels = [channel.load(row * row_stride + further + offset, width) for row, further in places]
+                for k in range(filters):
+                    b.fence()
+                    factor = weights.spread(place + k * layout.filter, width)
+                    for j, vector in enumerate(pixels):
+                        sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
+                return sums
+
+            if len(sums) > FEW_SUMS or len(sizes.taps) <= FEW_TAPS:
+                return each_tap(b, (kernel_rows, kernel_columns), sums, add_tap)
+            return b.fold(0, kernel_rows, 1, sums, lambda r, sums: each_tap(
+                b, (1, kernel_columns), sums, lambda _, s, sums: add_tap(r, s, sums)
+            ))  # fmt: skip
+
+        biases = [zero if bias is None else bias.spread(k, width) for k in range(filters)]
+        sums = b.fold(b.known_late(0), sizes.channels, 1, [one for one in biases for _ in places], add_channel)
+        for k in range(filters):
+            for j, (row, further) in enumerate(places):
+                value = sums[k * len(places) + j]
+                if relu:
+                    value = (value < zero).select(zero, value)
+                output.store(value, (y * columns + x) + (k * rows * columns + row * columns + further))
+
     whole = rows // rows_per_tile * rows_per_tile
     b.each(0, whole, rows_per_tile, lambda y: tile_row(y, rows_per_tile))
     if whole < rows:
         tile_row(whole, rows - whole)
 
 
-def convolve_tile(
-    b: Builder,
-    sizes: Convolution,
-    layout: WeightLayout,
-    padded: Pointer,
-    weight: Pointer,
-    bias: Pointer | None,
-    output: Pointer,
-    filters: int,
-    relu: bool,
-    y: Size,
-    x: Size,
-    places: list[Pair],
-    width: int,
-) -> None:
-    """The tile of the picture above, from row `y` and column `x` on: vectors at `places` (row, column) of so many filters."""
-    rows, columns = sizes.plane.output_size
-    row_stride, channel_size = sizes.plane.output_row_floats, sizes.plane.floats
-    corner = padded + (y * row_stride + x)
-    zero = b.splat(0.0, width)
-    kernel_rows, kernel_columns = sizes.plane.window.kernel
-
-    def add_channel(c: Size, sums: list[Vector]) -> list[Vector]:
-        channel, weights = corner + c * channel_size, weight + c * layout.channel
-
-        def add_tap(r: Size, s: Size, sums: list[Vector]) -> list[Vector]:
-            offset, place = sizes.plane.tap_offset(r, s), r * layout.row + s * layout.column + layout.first
-            b.fence()
-            pixels = [channel.load(row * row_stride + further + offset, width) for row, further in places]
-            for k in range(filters):
-                b.fence()
-                factor = weights.spread(place + k * layout.filter, width)
-                for j, vector in enumerate(pixels):
-                    sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
-            return sums
-
-        if len(sums) > FEW_SUMS or len(sizes.taps) <= FEW_TAPS:
-            return each_tap(b, (kernel_rows, kernel_columns), sums, add_tap)
-        return b.fold(0, kernel_rows, 1, sums, lambda r, sums: each_tap(
-            b, (1, kernel_columns), sums, lambda _, s, sums: add_tap(r, s, sums)
-        ))  # fmt: skip
-
-    starts = [zero if bias is None else bias.spread(k, width) for k in range(filters)]
-    sums = b.fold(b.known_late(0), sizes.channels, 1, [start for start in starts for _ in places], add_channel)
-    for k in range(filters):
-        for j, (row, further) in enumerate(places):
-            value = sums[k * len(places) + j]
-            if relu:
-                value = (value < zero).select(zero, value)
-            output.store(value, (y * columns + x) + (k * rows * columns + row * columns + further))
-
-
 @cached
-def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
+def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
     """images (N, G * C, H, W), gradient (N, G * K, OH, OW) -> partial (parts, G * K, C, R, S): a sum for each part.
 
     The sums of some filters and one row of taps stay in registers over all positions of some images:
@@ -285,23 +268,29 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
                 b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
 
             b.each(0, count, 1, lay_out)
-            for first_filter, tile, blocks in filter_blocks(filters, filters_per_tile):
+            for first_filter, tile, tiles in filter_tiles(filters, filters_per_tile):
 
-                def one_block(block: Size, first: int = first_filter, tile: int = tile) -> None:
-                    skipped = block * tile + first
+                def one_tile(number: Size, first: int = first_filter, tile: int = tile) -> None:
+                    skipped = number * tile + first
                     weights = total + (skipped + group * filters) * (channels * taps)
-                    slopes = laid_out + skipped * (rows * row.floats)
-                    b.each(0, channels, 1, lambda c: one_channel(c, slopes, weights, tile, count))
+                    gradients = laid_out + skipped * (rows * row.floats)
+                    b.each(0, channels, 1, lambda c: one_channel(c, gradients, weights, tile, count))
 
-                b.each(0, blocks, 1, one_block)
+                b.each(0, tiles, 1, one_tile)
 
-        def one_channel(c: Size, slopes: Pointer, weights: Pointer, tile: int, count: Size) -> None:
+        def one_channel(c: Size, gradients: Pointer, weights: Pointer, tile: int, count: Size) -> None:
             channel, of_channel = padded + c * sizes.plane.floats, weights + c * taps
 
             def one_row(r: Size) -> None:
                 def some(s: Size, taps_here: int) -> None:
                     some_taps(
-                        channel + r * tap_row_floats, slopes, of_channel + r * kernel_columns, s, taps_here, tile, count
+                        channel + r * tap_row_floats,
+                        gradients,
+                        of_channel + r * kernel_columns,
+                        s,
+                        taps_here,
+                        tile,
+                        count,
                     )
 
                 b.each(0, many, MOST_WRITTEN_OUT, lambda s: some(s, MOST_WRITTEN_OUT))
@@ -317,12 +306,18 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
         zero = b.splat(0.0, row.width)
 
         def some_taps(
-            pixels: Pointer, slopes: Pointer, weights: Pointer, first_tap: Size, taps_here: int, tile: int, count: Size
+            pixels: Pointer,
+            gradients: Pointer,
+            weights: Pointer,
+            first_tap: Size,
+            taps_here: int,
+            tile: int,
+            count: Size,
         ) -> None:
-            """The sums of so many taps of a row, from `first_tap` on."""
+            """The sums of some taps of a row, from `first_tap` on."""
             offsets = [sizes.plane.tap_offset(0, first_tap + s) for s in range(taps_here)]
 
-            def add(line: Pointer, slope_line: Pointer, x: Size, width: int, sums: list[Vector]) -> list[Vector]:
+            def add(line: Pointer, gradient_line: Pointer, x: Size, width: int, sums: list[Vector]) -> list[Vector]:
                 def pixel(s: int) -> Vector:
                     vector = line.load(offsets[s] + x, row.width)
                     if width == row.width:
@@ -330,25 +325,25 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
                     # What lies beyond may be infinite, which times 0 is NaN.
                     return b.within(b.count_up(0, 1, row.width), width).select(vector, zero)
 
-                def slope(k: int) -> Vector:
-                    return slope_line.load(x + k * rows * row.floats, row.width)
+                def gradient_at(k: int) -> Vector:
+                    return gradient_line.load(x + k * rows * row.floats, row.width)
 
                 b.fence()
                 hold_pixels = machine.holds((tile + 1) * taps_here + masks)
-                add_products(b, sums, tile, taps_here, range(taps_here), slope, pixel, hold_pixels)
+                add_products(b, sums, taps_here, range(taps_here), gradient_at, pixel, hold_pixels)
                 return sums
 
-            def add_row(line: Pointer, slope_line: Pointer, sums: list[Vector]) -> list[Vector]:
+            def add_row(line: Pointer, gradient_line: Pointer, sums: list[Vector]) -> list[Vector]:
                 sums = b.unroll(whole, row.width, sums, lambda x, sums: add(
-                    line, slope_line, x, row.width, sums
+                    line, gradient_line, x, row.width, sums
                 ), taps_here)  # fmt: skip
-                return sums if whole == columns else add(line, slope_line, whole, columns - whole, sums)
+                return sums if whole == columns else add(line, gradient_line, whole, columns - whole, sums)
 
             def add_image(i: Size, sums: list[Vector]) -> list[Vector]:
-                image, slopes_of_image = pixels + i * image_floats, slopes + i * gradient_floats
+                image, gradient_of_image = pixels + i * image_floats, gradients + i * gradient_floats
                 row_stride = sizes.plane.output_row_floats
                 return b.fold(0, rows, 1, sums, lambda y, sums: add_row(
-                    image + y * row_stride, slopes_of_image + y * row.floats, list(sums)
+                    image + y * row_stride, gradient_of_image + y * row.floats, list(sums)
                 ))  # fmt: skip
 
             sums = b.fold(0, count, 1, [zero] * (tile * taps_here), add_image)
@@ -366,31 +361,31 @@ def weight_gradient(sizes: Convolution, machine: Processor) -> Loop:
 def add_products(
     b: Builder,
     sums: list[Vector],
-    filters: int,
     columns: int,
     taps: Sequence[int],
-    slope: Callable[[int], Vector],
+    gradient_at: Callable[[int], Vector],
     pixel: Callable[[int], Vector],
     hold_pixels: bool,
 ) -> None:
-    """sums[filter, tap] += slope(filter) * pixel(tap), of a row of so many columns of taps.
+    """sums[filter, tap] += gradient_at(filter) * pixel(tap), of a row of `columns` columns of taps.
 
-    Either the pixels are loaded first and the slopes in passing, or, if pixels of so many taps do not fit the registers, the
+    Either the pixels are loaded first and the gradients in passing, or, if pixels of so many taps do not fit the registers, the
     other way round.
     """
+    filters = len(sums) // columns
     if hold_pixels:
         pixels = {s: pixel(s) for s in taps}
         for k in range(filters):
             b.fence()
-            one = slope(k)
+            one = gradient_at(k)
             for s, vector in pixels.items():
                 sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
         return
-    slopes = [slope(k) for k in range(filters)]
+    gradients = [gradient_at(k) for k in range(filters)]
     for s in taps:
         b.fence()
         vector = pixel(s)
-        for k, one in enumerate(slopes):
+        for k, one in enumerate(gradients):
             sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
 
 

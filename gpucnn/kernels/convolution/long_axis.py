@@ -1,6 +1,6 @@
 """Images on one long axis, where a tap of a window is a fixed offset.
 
-Channel by channel the first rows of a piece's images stand one after the other, then the second rows, and so on. Zeros
+Channel by channel the first rows of a tile's images stand one after the other, then the second rows, and so on. Zeros
 stand above and below, and after each row, where the next one shares them. Two images of 2x3, padding 1:
 
     a channel    0 0 0 0 0 0 0 0 0 a b c 0 g h i 0 d e f 0 j k l 0 0 0 0 0 0 0 0 0
@@ -23,7 +23,7 @@ import numpy as np
 from gpucnn.backend import Array
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
-from gpucnn.kernels.convolution.tiles import tiles
+from gpucnn.kernels.tiling import tiles
 
 SMALL_PRODUCT = 1_000_000
 """Up to so many multiply-adds OpenBLAS takes matrices as they lie; larger ones it rearranges first, in up to twice the time."""
@@ -41,8 +41,8 @@ MOST_LENGTH = 1500
 """Longer ones are no faster."""
 
 
-class Piece(NamedTuple):
-    """Some of the positions of a sliding window, on one long axis, cut into parts of one product each."""
+class AxisTile(NamedTuple):
+    """Some of the positions of a window, on one long axis, as many products of equally many positions."""
 
     images: slice
     first: Pair
@@ -93,8 +93,8 @@ class Piece(NamedTuple):
         return matrix.reshape(groups, len(matrix) // groups, self.products, self.length).transpose(2, 0, 1, 3)
 
 
-class Sliding(NamedTuple):
-    """A window on its way from `before` rows and columns in front of an image on, over positions of `size`."""
+class LongAxis(NamedTuple):
+    """How images lie on long axes for a window that starts `before` rows and columns in front of them, at positions of `size`."""
 
     kernel: Pair
     stride: Pair
@@ -105,64 +105,63 @@ class Sliding(NamedTuple):
     """Rows and columns from the first to the last tap, within their phases."""
 
     @classmethod
-    def of(cls, window: Window, size: Pair) -> "Sliding":
+    def of(cls, window: Window, size: Shape) -> "LongAxis":
         """That of a window and its output size."""
         rows, columns = ((window.kernel[axis] - 1) * window.dilation[axis] // window.stride[axis] for axis in (0, 1))
         (top, _), (left, _) = window.padding
-        return cls(window.kernel, window.stride, window.dilation, (top, left), size, (rows, columns))
+        return cls(window.kernel, window.stride, window.dilation, (top, left), (size[0], size[1]), (rows, columns))
 
     @property
     def phases(self) -> int:
         """How many long axes a channel has."""
         return len(self._phases_along(0)) * len(self._phases_along(1))
 
-    def pieces(self, image_shape: Shape, values: int, itemsize: int, work: int, byte_cap: int) -> Iterator[Piece]:
-        """The positions over images of `image_shape` (N, C, H, W), in pieces.
+    def tiles(self, image_shape: Shape, bytes_per_position: int, work: int, byte_cap: int) -> Iterator[AxisTile]:
+        """The positions over images of `image_shape` (N, C, H, W), in tiles that stay under `byte_cap`, but for a single position.
 
-        `values`, of `itemsize` bytes, is what there is in memory for a position; together they stay under `byte_cap`, but
-        for a single position. `work`: multiply-adds a position in a product.
+        `work`: multiply-adds a position in a product.
         """
-        value, whole = values * itemsize, self._pitch(image_shape[3], 0, self.size[1])
-        a_position = -(-value * whole // max(1, self.size[1]))
+        whole = self._pitch(image_shape[3], 0, self.size[1])
+        a_position = -(-bytes_per_position * whole // max(1, self.size[1]))
         for tile in tiles(image_shape[0], self.size, a_position, byte_cap):
             count, rows, columns = tile.shape
             first = (tile.rows.start, tile.columns.start)
             pitch = whole if columns == self.size[1] else self._pitch(image_shape[3], first[1], columns)
             positions = (rows * count - 1) * pitch + columns
             products = -(-positions // _length(work))
-            yield Piece(tile.images, first, (rows, columns), pitch, products, -(-positions // products))
+            yield AxisTile(tile.images, first, (rows, columns), pitch, products, -(-positions // products))
 
-    def width(self, piece: Piece) -> int:
-        """How long the axes are that the columns of a piece are made from."""
-        return piece.positions + self.reach[0] * piece.row_step + self.reach[1]
+    def width(self, tile: AxisTile) -> int:
+        """How long the axes are that the columns of a tile are made from."""
+        return tile.positions + self.reach[0] * tile.row_step + self.reach[1]
 
-    def fill(self, axes: Array, piece: Piece, images: Array) -> None:
-        """Put what is seen of a piece's images (N, C, H, W) into its long axes (C * phases, width), zeros elsewhere."""
+    def fill(self, axes: Array, tile: AxisTile, images: Array) -> None:
+        """Put what is seen of a tile's images (N, C, H, W) into its long axes (C * phases, width), zeros elsewhere."""
         axes[...] = 0
-        for seen, place in self._seen(axes, piece, images):
+        for seen, place in self._seen(axes, tile, images):
             copy_rows(seen, place)
 
-    def add(self, axes: Array, piece: Piece, images: Array) -> None:
-        """The transpose of `fill`: add long axes to a piece's images."""
-        for seen, place in self._seen(axes, piece, images):
+    def add(self, axes: Array, tile: AxisTile, images: Array) -> None:
+        """The transpose of `fill`: add long axes to a tile's images."""
+        for seen, place in self._seen(axes, tile, images):
             seen += place
 
-    def fill_columns(self, columns: Array, piece: Piece, axes: Array) -> None:
+    def fill_columns(self, columns: Array, tile: AxisTile, axes: Array) -> None:
         """Columns (products, C, KH, KW, length) from long axes."""
-        width, row_step = axes.shape[1], piece.row_step
+        width, row_step = axes.shape[1], tile.row_step
         if self.stride == (1, 1):
             steps = (self.dilation[0] * row_step, self.dilation[1])
-            columns[...] = _view(axes, 0, columns.shape, (piece.length, width, *steps, 1))
+            columns[...] = _view(axes, 0, columns.shape, (tile.length, width, *steps, 1))
             return
-        shape, strides = (piece.products, columns.shape[1], piece.length), (piece.length, self.phases * width, 1)
+        shape, strides = (tile.products, columns.shape[1], tile.length), (tile.length, self.phases * width, 1)
         for row, column, offset in self._offsets(width, row_step):
             columns[:, :, row, column] = _view(axes, offset, shape, strides)
 
-    def add_columns(self, columns: Array, piece: Piece, axes: Array) -> None:
+    def add_columns(self, columns: Array, tile: AxisTile, axes: Array) -> None:
         """Add columns (C, KH, KW, products, length) to long axes: the transpose of `fill_columns`, but for the order."""
         width = axes.shape[1]
-        shape, strides = (len(columns), piece.products, piece.length), (self.phases * width, piece.length, 1)
-        for row, column, offset in self._offsets(width, piece.row_step):
+        shape, strides = (len(columns), tile.products, tile.length), (self.phases * width, tile.length, 1)
+        for row, column, offset in self._offsets(width, tile.row_step):
             target = _view(axes, offset, shape, strides)
             target += columns[:, row, column]
 
@@ -175,12 +174,12 @@ class Sliding(NamedTuple):
             phase = rows.index(row_phase) * len(columns) + columns.index(column_phase)
             yield row, column, phase * width + down * row_step + right
 
-    def _seen(self, axes: Array, piece: Piece, images: Array) -> Iterator[tuple[Array, Array]]:
+    def _seen(self, axes: Array, tile: AxisTile, images: Array) -> Iterator[tuple[Array, Array]]:
         """Phase by phase what is seen of images (N, C, H, W), and where it stands on the long axes: two views."""
-        width, row_step = axes.shape[1], piece.row_step
-        strides = (piece.pitch, self.phases * width, row_step, 1)
+        width, row_step = axes.shape[1], tile.row_step
+        strides = (tile.pitch, self.phases * width, row_step, 1)
         rows, columns = (
-            self._seen_along(axis, images.shape[2 + axis], piece.first[axis], piece.size[axis]) for axis in (0, 1)
+            self._seen_along(axis, images.shape[2 + axis], tile.first[axis], tile.size[axis]) for axis in (0, 1)
         )
         for phase, ((rows_seen, row), (columns_seen, column)) in enumerate(itertools.product(rows, columns)):
             seen = images[:, :, rows_seen, columns_seen]

@@ -1,6 +1,6 @@
 """Convolution and its gradients on a CPU, by few and large products with columns of images on one long axis.
 
-See `flat_images` for the layout. There are three ways to the gradients:
+See `long_axis` for the layout. There are three ways to the gradients:
 
 - Turned round: the gradient of the images is a convolution of the output's gradient, with filters that are turned round and
   have channels and filters exchanged. Its columns, times the images, are the gradient of the weight, too.
@@ -9,7 +9,7 @@ See `flat_images` for the layout. There are three ways to the gradients:
 - Added up: the columns of the images, times the output's gradient, are the gradient of the weight. Those of the images'
   gradient are the filters times the output's gradient, and are added up (`col2im`).
 
-With a stride only the third is there. Else that of the first two is taken which moves less in memory.
+With a stride only the third is there. Else that of the first two is taken which moves less in memory. 1x1 filters need none.
 """
 
 import functools
@@ -21,19 +21,31 @@ import numpy as np
 
 from gpucnn.backend import Array
 from gpucnn.backend.blas import matmul
+from gpucnn.backend.host_memory import empty
+from gpucnn.backend.threads import MOST_PARTS, cut, parallel
 from gpucnn.checks import Shape
-from gpucnn.geometry import Window
-from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.convolution.long_axis import SMALL_PRODUCT, Piece, Sliding, copy_rows
+from gpucnn.kernels.convolution import one_by_one
+from gpucnn.kernels.convolution.long_axis import SMALL_PRODUCT, AxisTile, LongAxis, copy_rows
+from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.elementwise.bias_relu import rectify, relu_gradient
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.kernels.workspace import workspace
+
+HOST_COLUMN_BYTES = 3 << 20
+"""Columns should stay in the cache. Measured on a 2-core AMD EPYC: 2 to 4 MiB is best; with less, threads spend their time
+on waiting for Python's lock, with more, on waiting for memory."""
+
+LARGEST_PARTIAL_SUMS = 16 << 20
+"""Bytes for sums of the weight's gradient, one for each part of the batch."""
+
+COLUMN_SHARE = 8
+"""The batch is cut into parts of so many times the work of compiled ones: Python takes its time for each."""
 
 SMALL_SUMS = 1200
 """Up to so many elements of a product with a transposed matrix OpenBLAS takes it as it lies; it rearranges a larger one."""
 
 LEAST_ROWS = 16
-"""Of a block, so that elsewhere, too, it costs little that the other matrix is read once for each."""
+"""Of some rows of a matrix, so that elsewhere, too, it costs little that the other matrix is read once for each."""
 
 MOST_CHANNELS = 32
 """Rows of a transposed matrix that is taken as it lies: where more are far apart, memory cannot follow."""
@@ -42,228 +54,234 @@ ADDITION = 4
 """To add up a row of a product, and to make the row that it is multiplied with, takes so many times as long as a copy."""
 
 
-def conv2d(
-    images: Array,
-    weight: Array,
-    bias: Array | None,
-    window: Window,
-    groups: int,
-    relu: bool,
-    byte_cap: int,
-    output: Array,
-) -> None:
-    """`kernels.conv2d.conv2d` of some images (numpy.ndarray), into their `output`."""
-    window, seen = _without_idle_taps(window, images.shape, output.shape)
-    weight = weight[seen]
-    product = _Product(weight, groups, Sliding.of(window, (output.shape[2], output.shape[3])))
-    for piece in product.pieces(images.shape, byte_cap):
-        columns, axes, matrix, _ = product.room(piece)
-        product.fill_columns(columns, axes, piece, images)
-        matmul(product.filters, columns, out=piece.factors(matrix, groups))
-        # Not on the way to the output, where rows are short.
-        if bias is not None:
-            matrix += bias[:, None]
-        if relu:
-            rectify(matrix, matrix)
-        copy_rows(piece.as_images(matrix), output[piece.place])
+def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
+    """`plain.conv2d`."""
+    output = empty(task.output_shape, images.dtype)
+    parts = batch_parts(len(images), task.work)
+    convolve = _convolve_one_by_one if one_by_one.suits(task) else _convolve
+    parallel(lambda number: convolve(task, images[parts[number]], weight, bias, output[parts[number]]), len(parts))
+    return output
 
 
 def conv2d_gradients(
-    gradient: Array,
-    images: Array | None,
-    weight: Array,
-    image_shape: Shape,
-    window: Window,
-    groups: int,
-    relu_output: Array | None,
-    images_gradient: Array | None,
-    weight_gradient: Array | None,
-    bias_gradient: Array | None,
-    byte_cap: int,
+    task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
-    """`kernels.conv2d.conv2d_gradients` of some images (numpy.ndarray)."""
-    slopes = gradient if relu_output is None else relu_gradient(gradient, relu_output)
-    if bias_gradient is not None:
-        batch, channels, height, width = slopes.shape
-        channel_sums(slopes.reshape(batch, channels, height * width), out=bias_gradient)
-    wanted = None if images is None else weight_gradient
-    window, seen = _without_idle_taps(window, image_shape, gradient.shape)
-    if window.kernel != weight.shape[2:]:
-        weight = weight[seen]
-        if wanted is not None:
-            own = np.empty_like(weight)
-            conv2d_gradients(
-                slopes, images, weight, image_shape, window, groups, None, images_gradient, own, None, byte_cap
-            )
-            wanted[...] = 0
-            wanted[seen] = own
-            return
-    if images_gradient is not None and window.stride == (1, 1):
-        way = _turn_round if _is_shorter_turned(weight.shape, slopes.shape[2], image_shape[2]) else _row_by_row
-        way(slopes, images, weight, window, groups, images_gradient, wanted, byte_cap)
-    elif images_gradient is not None or wanted is not None:
-        _add_up(slopes, images, weight, image_shape, window, groups, images_gradient, wanted, byte_cap)
+    """`plain.conv2d_gradients`."""
+    most = MOST_PARTS if found.weight is None else max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // weight.nbytes))
+    parts = batch_parts(len(gradient), task.work, most)
+    sums = [found, *(Gradients(None, *map(_empty_like, found[1:])) for _ in parts[1:])]
+
+    def find_part(number: int) -> None:
+        part = parts[number]
+        rows = gradient[part] if output is None else relu_gradient(gradient[part], output[part])
+        own = sums[number]._replace(images=None if found.images is None else found.images[part])
+        find = _find_one_by_one if one_by_one.suits(task) else _find_gradients
+        find(task, rows, None if images is None else images[part], weight, own)
+
+    parallel(find_part, len(parts))
+    for more in sums[1:]:
+        for total, addend in zip(found[1:], more[1:], strict=True):
+            if total is not None:
+                total += addend
 
 
-def _without_idle_taps(window: Window, image_shape: Shape, output_shape: Shape) -> tuple[Window, tuple[slice, ...]]:
-    """The window without its outer taps that see nothing but padding, and where those that stay are in weights.
+def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> tuple[slice, ...]:
+    """A batch in parts for the threads that convolve it, where an image takes so many multiply-adds.
+
+    Their number is a power of 2, so that two or four threads have equally many.
+    """
+    number = len(cut(batch, work // COLUMN_SHARE, most))
+    return cut(batch, work // COLUMN_SHARE, 1 << (number.bit_length() - 1))
+
+
+def _empty_like(array: Array | None) -> Array | None:
+    return None if array is None else np.empty_like(array)
+
+
+def _convolve(task: Convolution, images: Array, weight: Array, bias: Array | None, output: Array) -> None:
+    """`conv2d` of some images, into their `output`."""
+    task, seen = _without_idle_taps(task)
+    product = _Product(weight[seen], task.groups, LongAxis.of(task.window, task.output_shape[2:]))
+    for tile in product.tiles(images.shape):
+        columns, axes, matrix, _ = product.room(tile)
+        product.fill_columns(columns, axes, tile, images)
+        matmul(product.filters, columns, out=tile.factors(matrix, task.groups))
+        # Not on the way to the output, where rows are short.
+        if bias is not None:
+            matrix += bias[:, None]
+        if task.relu:
+            rectify(matrix, matrix)
+        copy_rows(tile.as_images(matrix), output[tile.place])
+
+
+def _convolve_one_by_one(task: Convolution, images: Array, weight: Array, bias: Array | None, output: Array) -> None:
+    for tile in one_by_one.convolve(task, images, weight, output, HOST_COLUMN_BYTES):
+        if bias is not None:
+            output[tile] += bias[:, None, None]
+        if task.relu:
+            rectify(output[tile], output[tile])
+
+
+def _find_one_by_one(task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients) -> None:
+    def as_rows(images: Array) -> Array:
+        batch, channels, height, width = images.shape
+        return images.reshape(batch, channels, height * width)
+
+    one_by_one.find_gradients(task, gradient, images, weight, found, HOST_COLUMN_BYTES, as_rows)
+
+
+def _find_gradients(task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients) -> None:
+    """`conv2d_gradients` of some images, from the gradient before ReLU."""
+    if found.bias is not None:
+        batch, channels, height, width = gradient.shape
+        gradient.reshape(batch, channels, height * width).sum(axis=2).sum(axis=0, out=found.bias)
+    smaller, seen = _without_idle_taps(task)
+    own = found._replace(bias=None)
+    if smaller is not task and found.weight is not None:
+        own = own._replace(weight=np.empty(smaller.weight_shape, weight.dtype))
+    if found.images is not None and task.window.stride == (1, 1):
+        _turn_round(smaller, gradient, images, weight[seen], own, _is_row_by_row_shorter(smaller))
+    elif found.images is not None or found.weight is not None:
+        _add_up(smaller, gradient, images, weight[seen], own)
+    if smaller is not task and found.weight is not None:
+        found.weight[...] = 0
+        found.weight[seen] = own.weight
+
+
+def _without_idle_taps(task: Convolution) -> tuple[Convolution, tuple[slice, ...]]:
+    """The convolution without the outer taps that see nothing but padding, and where those that stay are in weights.
 
     Only if the taps are farther apart than the image is large: then the long axes would be nearly all zeros.
     """
-    kernel, padding, seen = list(window.kernel), list(window.padding), [slice(None)] * 4
+    window, seen = task.window, [slice(None)] * 4
+    if window.dilation[0] < task.image_shape[2] and window.dilation[1] < task.image_shape[3]:
+        return task, tuple(seen)
+    kernel, padding = list(window.kernel), list(window.padding)
     for axis in (0, 1):
-        if window.dilation[axis] >= image_shape[2 + axis]:
-            taps = window.taps_within(axis, image_shape[2 + axis], output_shape[2 + axis])
+        if window.dilation[axis] >= task.image_shape[2 + axis]:
+            taps = window.taps_within(axis, task.image_shape[2 + axis], task.output_shape[2 + axis])
             skipped = taps.start * window.dilation[axis]
             kernel[axis], seen[2 + axis] = len(taps), slice(taps.start, taps.stop)
             padding[axis] = (padding[axis][0] - skipped, padding[axis][1])
-    return window._replace(kernel=(kernel[0], kernel[1]), padding=(padding[0], padding[1])), tuple(seen)
+    window = window._replace(kernel=(kernel[0], kernel[1]), padding=(padding[0], padding[1]))
+    return task._replace(window=window, weight_shape=(*task.weight_shape[:2], *window.kernel)), tuple(seen)
 
 
-def _is_shorter_turned(weight_shape: Shape, output_height: int, image_height: int) -> bool:
-    filters, channels, rows, columns = weight_shape
-    return filters * rows * columns * image_height <= (filters * columns + ADDITION * channels * rows) * output_height
+def _is_row_by_row_shorter(task: Convolution) -> bool:
+    filters, channels, rows, columns = task.weight_shape
+    image_height, output_height = task.image_shape[2], task.output_shape[2]
+    return filters * rows * columns * image_height > (filters * columns + ADDITION * channels * rows) * output_height
 
 
 def _turn_round(
-    gradient: Array,
-    images: Array | None,
-    weight: Array,
-    window: Window,
-    groups: int,
-    images_gradient: Array,
-    weight_gradient: Array | None,
-    byte_cap: int,
+    task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients, row_by_row: bool
 ) -> None:
-    """The gradients of the images and, if it is given, of the weight, from columns of the output's gradient."""
-    sliding = Sliding.of(window, (images_gradient.shape[2], images_gradient.shape[3]))
-    (down, right), (top, left) = sliding.reach, sliding.before
-    sliding = sliding._replace(before=(down - top, right - left))
-    by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
-    turned = by_group[..., ::-1, ::-1].swapaxes(1, 2)
-    product = _Product(turned.reshape(-1, *turned.shape[2:]), groups, sliding)
+    """The gradients of the images and, if it is wanted, of the weight, from columns of the output's gradient.
+
+    Row by row these have one row of taps, and there are as many rows of the images as there are others.
+    """
+    groups, (height, width), (rows, columns) = task.groups, task.image_shape[2:], task.window.kernel
+    axis = LongAxis.of(task.window, (task.output_shape[2] if row_by_row else height, width))
+    (down, right), (top, left) = axis.reach, axis.before
+    along = None
+    if row_by_row:
+        along = axis._replace(kernel=(rows, 1), before=(top, 0), reach=(down, 0))
+        axis = axis._replace(kernel=(1, columns), before=(0, right - left), reach=(0, right))
+    else:
+        axis = axis._replace(before=(down - top, right - left))
+
+    def turned(weight: Array) -> Array:
+        by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
+        if row_by_row:
+            return by_group[..., ::-1].transpose(0, 2, 3, 1, 4)
+        return by_group[..., ::-1, ::-1].swapaxes(1, 2)
+
+    filters = turned(weight)
+    product = _Product(filters.reshape(-1, len(weight) // groups, *axis.kernel), groups, axis, along)
     total = np.zeros_like(product.filters)
-    for piece in product.pieces(gradient.shape, byte_cap):
-        columns, axes, matrix, _ = product.room(piece)
-        product.fill_columns(columns, axes, piece, gradient)
-        factors = piece.factors(matrix, groups)
-        if weight_gradient is not None and images is not None:
-            piece.fill(matrix, images[piece.place])
-            _add_products(total, columns, factors, piece)
-        matmul(product.filters, columns, out=factors)
-        copy_rows(piece.as_images(matrix), images_gradient[piece.place])
-    if weight_gradient is None:
+    if along is not None:
+        found.images[...] = 0
+    for tile in product.tiles(gradient.shape):
+        place, axes, matrix, image_axes = product.room(tile)
+        product.fill_columns(place, axes, tile, gradient)
+        factors = tile.factors(matrix, groups)
+        by_row = matrix.reshape(-1, len(matrix) // task.image_shape[1], 1, tile.products, tile.length)
+        if found.weight is not None and images is not None:
+            if along is None:
+                tile.fill(matrix, images[tile.place])
+            else:
+                along.fill(image_axes, tile, images[tile.images])
+                along.fill_columns(by_row.transpose(3, 0, 1, 2, 4), tile, image_axes)
+            _add_products(total, place, factors, tile)
+        matmul(product.filters, place, out=factors)
+        if along is None:
+            copy_rows(tile.as_images(matrix), found.images[tile.place])
+        else:
+            image_axes[...] = 0
+            along.add_columns(by_row, tile, image_axes)
+            along.add(image_axes, tile, found.images[tile.images])
+    if found.weight is None:
         return
     if np.isfinite(total).all():
-        back = total.reshape(turned.shape).swapaxes(1, 2)[..., ::-1, ::-1]
-        weight_gradient.reshape(by_group.shape)[...] = back
+        turned(found.weight)[...] = total.reshape(filters.shape)
     else:
         # An infinity at the border of an image has met zeros around the gradient: on the third way there are no such pairs.
-        _add_up(gradient, images, weight, images_gradient.shape, window, groups, None, weight_gradient, byte_cap)
+        _add_up(task, gradient, images, weight, found._replace(images=None))
 
 
-def _row_by_row(
-    gradient: Array,
-    images: Array | None,
-    weight: Array,
-    window: Window,
-    groups: int,
-    images_gradient: Array,
-    weight_gradient: Array | None,
-    byte_cap: int,
-) -> None:
-    """`_turn_round` with columns of the output's gradient for one row of taps, and rows of the images for the others."""
-    channels, width, (rows, columns) = images_gradient.shape[1], images_gradient.shape[3], window.kernel
-    sliding = Sliding.of(window, (gradient.shape[2], width))
-    (down, right), (top, left) = sliding.reach, sliding.before
-    across = sliding._replace(kernel=(1, columns), before=(0, right - left), reach=(0, right))
-    along = sliding._replace(kernel=(rows, 1), before=(top, 0), reach=(down, 0))
-    by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
-    turned = by_group[..., ::-1].transpose(0, 2, 3, 1, 4)
-    product = _Product(turned.reshape(channels * rows, -1, 1, columns), groups, across, channels)
+def _add_up(task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients) -> None:
+    """The gradients that are wanted, from columns of the images, and with columns of their gradient."""
+    axis = LongAxis.of(task.window, task.output_shape[2:])
+    product = _Product(weight, task.groups, axis)
     total = np.zeros_like(product.filters)
-    images_gradient[...] = 0
-    for piece in product.pieces(gradient.shape, byte_cap):
-        place, axes, matrix, image_axes = product.room(piece, along.width(piece))
-        product.fill_columns(place, axes, piece, gradient)
-        factors, by_row = piece.factors(matrix, groups), matrix.reshape(channels, rows, 1, piece.products, piece.length)
-        if weight_gradient is not None and images is not None:
-            along.fill(image_axes, piece, images[piece.images])
-            along.fill_columns(by_row.transpose(3, 0, 1, 2, 4), piece, image_axes)
-            _add_products(total, place, factors, piece)
-        matmul(product.filters, place, out=factors)
-        image_axes[...] = 0
-        along.add_columns(by_row, piece, image_axes)
-        along.add(image_axes, piece, images_gradient[piece.images])
-    if weight_gradient is None:
-        return
-    if np.isfinite(total).all():
-        weight_gradient.reshape(by_group.shape)[...] = total.reshape(turned.shape).transpose(0, 3, 1, 2, 4)[..., ::-1]
-    else:  # as in `_turn_round`
-        _add_up(gradient, images, weight, images_gradient.shape, window, groups, None, weight_gradient, byte_cap)
-
-
-def _add_up(
-    gradient: Array,
-    images: Array | None,
-    weight: Array,
-    image_shape: Shape,
-    window: Window,
-    groups: int,
-    images_gradient: Array | None,
-    weight_gradient: Array | None,
-    byte_cap: int,
-) -> None:
-    """The gradients that are given, from columns of the images, and with columns of their gradient."""
-    sliding = Sliding.of(window, (gradient.shape[2], gradient.shape[3]))
-    product = _Product(weight, groups, sliding)
-    total = np.zeros_like(product.filters)
-    if images_gradient is not None:
-        images_gradient[...] = 0
-    for piece in product.pieces(image_shape, byte_cap):
-        columns, axes, matrix, _ = product.room(piece)
-        piece.fill(matrix, gradient[piece.place])
-        factors = piece.factors(matrix, groups)
-        if weight_gradient is not None and images is not None:
-            product.fill_columns(columns, axes, piece, images)
-            _add_products(total, columns, factors, piece)
-        if images_gradient is not None:
-            back = columns.reshape(-1, piece.positions)
-            matmul(product.filters.swapaxes(1, 2), factors, out=piece.factors(back, groups))
+    if found.images is not None:
+        found.images[...] = 0
+    for tile in product.tiles((len(gradient), *task.image_shape[1:])):
+        columns, axes, matrix, _ = product.room(tile)
+        tile.fill(matrix, gradient[tile.place])
+        factors = tile.factors(matrix, task.groups)
+        if found.weight is not None and images is not None:
+            product.fill_columns(columns, axes, tile, images)
+            _add_products(total, columns, factors, tile)
+        if found.images is not None:
+            back = columns.reshape(-1, tile.positions)
+            matmul(product.filters.swapaxes(1, 2), factors, out=tile.factors(back, task.groups))
             axes[...] = 0
-            by_tap = back.reshape(-1, *window.kernel, piece.products, piece.length)
-            sliding.add_columns(by_tap, piece, axes)
-            sliding.add(axes, piece, images_gradient[piece.images])
-    if weight_gradient is not None:
-        weight_gradient[...] = total.reshape(weight.shape)
+            axis.add_columns(back.reshape(-1, *axis.kernel, tile.products, tile.length), tile, axes)
+            axis.add(axes, tile, found.images[tile.images])
+    if found.weight is not None:
+        found.weight[...] = total.reshape(weight.shape)
 
 
 class _Product:
-    """The product of weight (O, C / groups, KH, KW) and the columns of images on their way under a window."""
+    """The product of weight (O, C / groups, KH, KW) and the columns of images on long axes.
 
-    def __init__(self, weight: Array, groups: int, sliding: Sliding, more_channels: int = 0) -> None:
+    `along`: other long axes, of as many channels as the product has outputs for each of its taps.
+    """
+
+    def __init__(self, weight: Array, groups: int, axis: LongAxis, along: LongAxis | None = None) -> None:
         self.filters = weight.reshape(groups, len(weight) // groups, -1)
         """(groups, rows, height)"""
-        self.sliding, self.channels = sliding, groups * weight.shape[1]
-        self.more_channels = more_channels
-        """Those of other long axes that there is to be room for."""
+        self.axis, self.channels = axis, groups * weight.shape[1]
+        self.along, self.more_channels = along, 0 if along is None else len(weight) // along.kernel[0]
 
-    def pieces(self, image_shape: Shape, byte_cap: int) -> Iterator[Piece]:
-        """Pieces of which all that is in `room` takes no more than `byte_cap` bytes, but for a single position."""
+    def tiles(self, image_shape: Shape) -> Iterator[AxisTile]:
+        """Tiles of which all that is in `room` takes no more than HOST_COLUMN_BYTES, but for a single position."""
         groups, rows, height = self.filters.shape
-        values = groups * (rows + height) + self.channels * self.sliding.phases + self.more_channels
-        return self.sliding.pieces(image_shape, values, self.filters.itemsize, rows * height, byte_cap)
+        values = groups * (rows + height) + self.channels * self.axis.phases + self.more_channels
+        bytes_per_position = values * self.filters.itemsize
+        return self.axis.tiles(image_shape, bytes_per_position, rows * height, HOST_COLUMN_BYTES)
 
-    def room(self, piece: Piece, more_width: int = 0) -> list[Array]:
+    def room(self, tile: AxisTile) -> list[Array]:
         """Memory for columns (products, groups, height, length), long axes (C * phases, width), products (O, positions),
-        and other long axes (more_channels, more_width).
+        and the other long axes (more_channels, their width).
         """
         groups, rows, height = self.filters.shape
         shapes = [
-            (piece.products, groups, height, piece.length),
-            (self.channels * self.sliding.phases, self.sliding.width(piece)),
-            (groups * rows, piece.positions),
-            (self.more_channels, more_width),
+            (tile.products, groups, height, tile.length),
+            (self.channels * self.axis.phases, self.axis.width(tile)),
+            (groups * rows, tile.positions),
+            (self.more_channels, 0 if self.along is None else self.along.width(tile)),
         ]
         sizes = [math.prod(shape) for shape in shapes]
         memory, stops = workspace((sum(sizes),), self.filters), itertools.accumulate(sizes)
@@ -271,20 +289,20 @@ class _Product:
             memory[stop - size : stop].reshape(shape) for shape, size, stop in zip(shapes, sizes, stops, strict=True)
         ]
 
-    def fill_columns(self, columns: Array, axes: Array, piece: Piece, images: Array) -> None:
-        """Make a piece's columns from `images` (N, C, H, W), by way of the long axes."""
-        self.sliding.fill(axes, piece, images[piece.images])
-        by_tap = columns.reshape(piece.products, self.channels, *self.sliding.kernel, piece.length)
-        self.sliding.fill_columns(by_tap, piece, axes)
+    def fill_columns(self, columns: Array, axes: Array, tile: AxisTile, images: Array) -> None:
+        """Make a tile's columns from `images` (N, C, H, W), by way of the long axes."""
+        self.axis.fill(axes, tile, images[tile.images])
+        by_tap = columns.reshape(tile.products, self.channels, *self.axis.kernel, tile.length)
+        self.axis.fill_columns(by_tap, tile, axes)
 
 
-def _add_products(total: Array, columns: Array, factors: Array, piece: Piece) -> None:
-    """Add the products of factors (products, groups, rows, length) and a piece's columns to `total` (groups, rows, height)."""
+def _add_products(total: Array, columns: Array, factors: Array, tile: AxisTile) -> None:
+    """Add the products of factors (products, groups, rows, length) and a tile's columns to `total` (groups, rows, height)."""
     with np.errstate(invalid="ignore"):  # zeros that mean nothing may meet infinities
         found = _products(columns, factors)
         if not np.isfinite(found).all():
             # Where a column means nothing the factor is 0, but that makes NaN of an infinity.
-            columns[...] = masked(columns, np.broadcast_to(piece.has_meaning(), columns.shape))
+            columns[...] = masked(columns, np.broadcast_to(tile.has_meaning(), columns.shape))
             found = _products(columns, factors)
     total += found.swapaxes(1, 2)
 
@@ -292,22 +310,22 @@ def _add_products(total: Array, columns: Array, factors: Array, piece: Piece) ->
 def _products(columns: Array, factors: Array) -> Array:
     """The sums over positions of columns times factors, (groups, height, rows).
 
-    The larger matrix comes first, in blocks of some rows: so OpenBLAS is up to twice as fast.
+    The larger matrix comes first, some rows at a time: so OpenBLAS is up to twice as fast.
     """
     products, groups, height, length = columns.shape
     rows = factors.shape[2]
-    blocks = _blocks(height, rows, length) if rows <= MOST_CHANNELS else 1
-    by_block = columns.reshape(products, groups, blocks, height // blocks, length)
-    found = matmul(by_block, factors[:, :, None].swapaxes(3, 4)).reshape(products, groups, height, rows)
+    tiles = _row_tiles(height, rows, length) if rows <= MOST_CHANNELS else 1
+    by_tile = columns.reshape(products, groups, tiles, height // tiles, length)
+    found = matmul(by_tile, factors[:, :, None].swapaxes(3, 4)).reshape(products, groups, height, rows)
     sums: Array = found[0] if products == 1 else found.sum(axis=0)
     return sums
 
 
 @functools.lru_cache(1024)
-def _blocks(height: int, rows: int, length: int) -> int:
-    """In how many equal blocks a matrix of so much height is to be multiplied with the transpose of `rows` of `length`."""
-    for blocks in range(1, height // LEAST_ROWS + 1):
-        sums = height // blocks * rows
-        if height % blocks == 0 and sums <= SMALL_SUMS and sums * length <= SMALL_PRODUCT:
-            return blocks
+def _row_tiles(height: int, rows: int, length: int) -> int:
+    """Into how many equal tiles to cut a matrix of `height` rows that is multiplied with the transpose of `rows` of `length`."""
+    for tiles in range(1, height // LEAST_ROWS + 1):
+        sums = height // tiles * rows
+        if height % tiles == 0 and sums <= SMALL_SUMS and sums * length <= SMALL_PRODUCT:
+            return tiles
     return 1

@@ -4,81 +4,67 @@ With stride 1 an image's channels (C, H * W) are the columns that im2col would m
 the output as layers want it; with a larger stride a slice of the image is. On a GPU that is one product of a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels.channel_sums import channel_sums
+from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.convolution.stacked_product import add_products, by_group, product
-from gpucnn.kernels.convolution.tiles import column_byte_cap
-from gpucnn.kernels.elementwise.bias_relu import add_channel_bias, images_to_rows, relu_gradient
-from gpucnn.kernels.tiling import pieces
+from gpucnn.kernels.tiling import slices
 
 
-def is_pointwise(window: Window) -> bool:
-    """Whether a convolution with this window reads one pixel for each of its output positions, and no padding."""
-    return window.kernel == (1, 1) and window.padding == ((0, 0), (0, 0))
+def suits(task: Convolution) -> bool:
+    """Whether a convolution reads one pixel for each of its output positions, and no padding."""
+    return task.window.kernel == (1, 1) and task.window.padding == ((0, 0), (0, 0))
 
 
-def pointwise_conv2d(
-    images: Array,
-    weight: Array,
-    bias: Array | None,
-    window: Window,
-    groups: int,
-    relu: bool,
-    byte_cap: int | None,
-    output: Array,
-) -> None:
-    """`conv2d` of images (N, C, H, W) with weight (O, C / groups, 1, 1), into `output` (N, O, OH, OW)."""
-    out_channels = weight.shape[0]
-    filters = weight.reshape(groups, out_channels // groups, -1)
-    for part in _parts(images, images.shape, output.shape, byte_cap):
-        product(filters, _matrices(_seen(images[part], window), groups), out=_matrices(output[part], groups))
-        add_channel_bias(output[part], bias, relu)
+def convolve(task: Convolution, images: Array, weight: Array, output: Array, byte_cap: int) -> Iterator[slice]:
+    """`conv2d` without bias and ReLU, into `output`; yields each tile of the batch as soon as it is there.
+
+    Images and outputs of a tile stay under `byte_cap` bytes together, but for a single image.
+    """
+    filters = weight.reshape(task.groups, len(weight) // task.groups, -1)
+    for tile in _tiles(task, output, byte_cap):
+        seen = _seen(images[tile], task.window)
+        product(filters, _matrices(seen, task.groups), out=_matrices(output[tile], task.groups))
+        yield tile
 
 
-def pointwise_conv2d_gradients(
+def find_gradients(
+    task: Convolution,
     gradient: Array,
     images: Array | None,
     weight: Array,
-    image_shape: Shape,
-    window: Window,
-    groups: int,
-    relu_output: Array | None,
-    images_gradient: Array | None,
-    weight_gradient: Array | None,
-    bias_gradient: Array | None,
-    byte_cap: int | None,
+    found: Gradients,
+    byte_cap: int,
+    as_rows: Callable[[Array], Array],
 ) -> None:
-    """`conv2d_gradients` for weight (O, C / groups, 1, 1)."""
-    xp = xp_of(gradient)
-    out_channels = weight.shape[0]
-    filters = weight.reshape(groups, out_channels // groups, -1).swapaxes(1, 2)
-    for part in _parts(gradient, image_shape, gradient.shape, byte_cap, weight.nbytes):
-        passed = xp.ascontiguousarray(gradient[part])
-        if relu_output is not None:
-            passed = relu_gradient(passed, relu_output[part])
-        if bias_gradient is not None:
-            sums = channel_sums(_matrices(passed, 1)[:, 0], out=None if part.start else bias_gradient)
-            if part.start:
-                bias_gradient += sums
-        if weight_gradient is not None and images is not None:
-            rows, columns = images_to_rows(passed, None), images_to_rows(_seen(images[part], window), None)
-            total = weight_gradient.reshape(groups, out_channels // groups, -1)
-            add_products(by_group(rows, groups), by_group(columns, groups).swapaxes(2, 3), total, part.start == 0)
-        if images_gradient is not None:
-            _fill(images_gradient[part], filters, _matrices(passed, groups), window)
+    """`conv2d_gradients`, from the gradient before ReLU.
+
+    `as_rows` lays images (N, C, H, W) out as a stack of matrices (S, C, positions), as the device likes them.
+    """
+    filters = weight.reshape(task.groups, len(weight) // task.groups, -1).swapaxes(1, 2)
+    for tile in _tiles(task, gradient, byte_cap, weight.nbytes):
+        passed = xp_of(gradient).ascontiguousarray(gradient[tile])
+        if found.bias is not None:
+            sums = channel_sums(_matrices(passed, 1)[:, 0], out=None if tile.start else found.bias)
+            if tile.start:
+                found.bias += sums
+        if found.weight is not None and images is not None:
+            rows, columns = as_rows(passed), as_rows(_seen(images[tile], task.window))
+            total = found.weight.reshape(task.groups, len(weight) // task.groups, -1)
+            columns = by_group(columns, task.groups).swapaxes(2, 3)
+            add_products(by_group(rows, task.groups), columns, total, tile.start == 0)
+        if found.images is not None:
+            _fill(found.images[tile], filters, _matrices(passed, task.groups), task.window)
 
 
-def _parts(
-    like: Array, image_shape: Shape, output_shape: Shape, byte_cap: int | None, bytes_per_image: int = 1
-) -> Iterator[slice]:
-    """Slices of the batch whose images and outputs stay under the cap together; at the least one image."""
-    values_per_image = (image_shape[1] + output_shape[1]) * output_shape[2] * output_shape[3]
-    cap = column_byte_cap(like) if byte_cap is None else byte_cap
-    return pieces(image_shape[0], max(1, cap // max(bytes_per_image, values_per_image * like.itemsize)))
+def _tiles(task: Convolution, output: Array, byte_cap: int, bytes_per_image: int = 1) -> Iterator[slice]:
+    """Tiles of the batch that `output` is of, or its gradient."""
+    _, channels, height, width = output.shape
+    values_per_image = (task.image_shape[1] + channels) * height * width
+    return slices(len(output), max(1, byte_cap // max(bytes_per_image, values_per_image * output.itemsize)))
 
 
 def _seen(images: Array, window: Window) -> Array:
