@@ -88,6 +88,11 @@ class Window(NamedTuple):
         """Whether neighbouring windows share positions of the image, or may."""
         return self.extent[0] > self.stride[0] or self.extent[1] > self.stride[1]
 
+    @property
+    def is_pixel(self) -> bool:
+        """Whether the window reads one pixel at each output position, and no padding."""
+        return self.kernel == (1, 1) and self.padding == ((0, 0), (0, 0))
+
     def sizes(self, image_size: Pair, output_size: Pair) -> tuple[int, ...]:
         """All that a kernel needs to slide the window: twelve ints, in the order of `kernels.launch.WINDOW`."""
         (top, _), (left, _) = self.padding

@@ -94,20 +94,26 @@ def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | N
 
 def _find_images_gradient(task: Convolution, gradient: Array, weight: Array, images_gradient: Array) -> None:
     phases = _phases(task, processor.processor())
-    places = [images_gradient] if task.window.stride == (1, 1) else [empty(one.shape, gradient.dtype) for one in phases]
+    whole = task.window.stride == (1, 1)
+    places = [images_gradient if whole else empty(one.shape, gradient.dtype) for one in phases]
     for one, place in zip(phases, places, strict=True):
         loop.run(one.code, len(gradient), [gradient, weight[one.weights], place], one.parts)
-    if task.window.stride == (1, 1):
-        return
-    size, stride = (task.image_shape[2], task.image_shape[3]), task.window.stride
-    planes = images_gradient.reshape(-1, *size)
+    if not whole:
+        starts = tuple(one.start for one in phases)
+        _put_together(starts, places, task.window.stride, images_gradient)
+
+
+def _put_together(starts: tuple[Pair, ...], places: list[Array], stride: Pair, images: Array) -> None:
+    """Fill images from their phases, which begin at `starts`; what belongs to others becomes 0."""
+    size = images.shape[2], images.shape[3]
+    planes = images.reshape(-1, *size)
     places = [place.reshape(-1, *place.shape[2:]) for place in places]
     if math.prod(stride) > MOST_INTERLEAVED:
         planes[...] = 0
-        for (row, column), place in zip((one.start for one in phases), places, strict=True):
+        for (row, column), place in zip(starts, places, strict=True):
             planes[:, row :: stride[0], column :: stride[1]] = place
         return
-    code = compiled_strides.interleave(size, stride, tuple(one.start for one in phases))
+    code = compiled_strides.interleave(size, stride, starts)
     loop.run(code, len(planes), [*places, planes], cut(len(planes), ELEMENT * math.prod(size)))
 
 

@@ -38,7 +38,7 @@ DEVICE_COLUMN_BYTES = 256 << 20
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """`plain.conv2d`."""
     output = xp_of(images).empty(task.output_shape, images.dtype)
-    if one_by_one.suits(task):
+    if task.window.is_pixel:
         for part in one_by_one.convolve(task, images, weight, output, DEVICE_COLUMN_BYTES):
             add_channel_bias(output[part], bias, task.relu)
         return output
@@ -55,7 +55,7 @@ def conv2d_gradients(
     task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
     """`plain.conv2d_gradients`."""
-    if one_by_one.suits(task):
+    if task.window.is_pixel:
         if output is not None:
             gradient = relu_gradient(gradient, output)
         one_by_one.find_gradients(

@@ -15,7 +15,7 @@ With a stride only the third is there. Else that of the first two is taken which
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,9 +56,8 @@ ADDITION = 4
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """`plain.conv2d`."""
-    output = empty(task.output_shape, images.dtype)
-    parts = batch_parts(len(images), task.work)
-    convolve = _convolve_one_by_one if one_by_one.suits(task) else _convolve
+    output, parts = empty(task.output_shape, images.dtype), batch_parts(len(images), task.work)
+    convolve = _convolve_one_by_one if task.window.is_pixel else _convolve
     parallel(lambda number: convolve(task, images[parts[number]], weight, bias, output[parts[number]]), len(parts))
     return output
 
@@ -70,12 +69,12 @@ def conv2d_gradients(
     most = MOST_PARTS if found.weight is None else max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // weight.nbytes))
     parts = batch_parts(len(gradient), task.work, most)
     sums = [found, *(Gradients(None, *map(_empty_like, found[1:])) for _ in parts[1:])]
+    find = _find_one_by_one if task.window.is_pixel else _find_gradients
 
     def find_part(number: int) -> None:
         part = parts[number]
         rows = gradient[part] if output is None else relu_gradient(gradient[part], output[part])
         own = sums[number]._replace(images=None if found.images is None else found.images[part])
-        find = _find_one_by_one if one_by_one.suits(task) else _find_gradients
         find(task, rows, None if images is None else images[part], weight, own)
 
     parallel(find_part, len(parts))
@@ -101,11 +100,12 @@ def _empty_like(array: Array | None) -> Array | None:
 def _convolve(task: Convolution, images: Array, weight: Array, bias: Array | None, output: Array) -> None:
     """`conv2d` of some images, into their `output`."""
     task, seen = _without_idle_taps(task)
-    product = _Product(weight[seen], task.groups, LongAxis.of(task.window, task.output_shape[2:]))
-    for tile in product.tiles(images.shape):
-        columns, axes, matrix, _ = product.room(tile)
-        product.fill_columns(columns, axes, tile, images)
-        matmul(product.filters, columns, out=tile.factors(matrix, task.groups))
+    plan = _plan(task, len(images), images.itemsize, HOST_COLUMN_BYTES)
+    filters = weight[seen].reshape(plan.shape)
+    for tile in plan.tiles:
+        columns, axes, matrix, _ = plan.room(tile, filters)
+        plan.fill_columns(columns, axes, tile, images)
+        matmul(filters, columns, out=tile.factors(matrix, task.groups))
         # Not on the way to the output, where rows are short.
         if bias is not None:
             matrix += bias[:, None]
@@ -137,25 +137,89 @@ def _find_gradients(task: Convolution, gradient: Array, images: Array | None, we
         gradient.reshape(batch, channels, height * width).sum(axis=2).sum(axis=0, out=found.bias)
     smaller, seen = _without_idle_taps(task)
     own = found._replace(bias=None)
-    if smaller is not task and found.weight is not None:
+    if smaller.window != task.window and found.weight is not None:
         own = own._replace(weight=np.empty(smaller.weight_shape, weight.dtype))
     if found.images is not None and task.window.stride == (1, 1):
         _turn_round(smaller, gradient, images, weight[seen], own, _is_row_by_row_shorter(smaller))
     elif found.images is not None or found.weight is not None:
         _add_up(smaller, gradient, images, weight[seen], own)
-    if smaller is not task and found.weight is not None:
+    if own.weight is not found.weight:
         found.weight[...] = 0
         found.weight[seen] = own.weight
 
 
+def _turn_round(
+    task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients, row_by_row: bool
+) -> None:
+    """The gradients of the images and, if it is wanted, of the weight, from columns of the output's gradient.
+
+    Row by row these have one row of taps, and there are as many rows of the images as there are others.
+    """
+    plan = _plan_back(task, len(gradient), gradient.itemsize, row_by_row, HOST_COLUMN_BYTES)
+    filters = _turned(weight, task.groups, row_by_row).reshape(plan.shape)
+    total, along = np.zeros_like(filters), plan.along
+    if along is not None:
+        found.images[...] = 0
+    for tile in plan.tiles:
+        columns, axes, matrix, image_axes = plan.room(tile, filters)
+        plan.fill_columns(columns, axes, tile, gradient)
+        factors = tile.factors(matrix, task.groups)
+        by_row = matrix.reshape(task.image_shape[1], -1, 1, tile.products, tile.length)
+        if found.weight is not None and images is not None:
+            if along is None:
+                tile.fill(matrix, images[tile.place])
+            else:
+                along.fill(image_axes, tile, images[tile.images])
+                along.fill_columns(by_row.transpose(3, 0, 1, 2, 4), tile, image_axes)
+            _add_products(total, columns, factors, tile)
+        matmul(filters, columns, out=factors)
+        if along is None:
+            copy_rows(tile.as_images(matrix), found.images[tile.place])
+        else:
+            image_axes[...] = 0
+            along.add_columns(by_row, tile, image_axes)
+            along.add(image_axes, tile, found.images[tile.images])
+    if found.weight is None:
+        return
+    if np.isfinite(total).all():
+        place = _turned(found.weight, task.groups, row_by_row)
+        place[...] = total.reshape(place.shape)
+    else:
+        # An infinity at the border of an image has met zeros around the gradient: on the third way there are no such pairs.
+        _add_up(task, gradient, images, weight, found._replace(images=None))
+
+
+def _add_up(task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients) -> None:
+    """The gradients that are wanted, from columns of the images, and with columns of their gradient."""
+    plan = _plan(task, len(gradient), gradient.itemsize, HOST_COLUMN_BYTES)
+    filters = weight.reshape(plan.shape)
+    total = np.zeros_like(filters)
+    if found.images is not None:
+        found.images[...] = 0
+    for tile in plan.tiles:
+        columns, axes, matrix, _ = plan.room(tile, filters)
+        tile.fill(matrix, gradient[tile.place])
+        factors = tile.factors(matrix, task.groups)
+        if found.weight is not None and images is not None:
+            plan.fill_columns(columns, axes, tile, images)
+            _add_products(total, columns, factors, tile)
+        if found.images is not None:
+            back = columns.reshape(-1, tile.positions)
+            matmul(filters.swapaxes(1, 2), factors, out=tile.factors(back, task.groups))
+            axes[...] = 0
+            plan.axis.add_columns(back.reshape(-1, *plan.axis.kernel, tile.products, tile.length), tile, axes)
+            plan.axis.add(axes, tile, found.images[tile.images])
+    if found.weight is not None:
+        found.weight[...] = total.reshape(weight.shape)
+
+
+@functools.lru_cache(1024)
 def _without_idle_taps(task: Convolution) -> tuple[Convolution, tuple[slice, ...]]:
     """The convolution without the outer taps that see nothing but padding, and where those that stay are in weights.
 
     Only if the taps are farther apart than the image is large: then the long axes would be nearly all zeros.
     """
     window, seen = task.window, [slice(None)] * 4
-    if window.dilation[0] < task.image_shape[2] and window.dilation[1] < task.image_shape[3]:
-        return task, tuple(seen)
     kernel, padding = list(window.kernel), list(window.padding)
     for axis in (0, 1):
         if window.dilation[axis] >= task.image_shape[2 + axis]:
@@ -173,110 +237,29 @@ def _is_row_by_row_shorter(task: Convolution) -> bool:
     return filters * rows * columns * image_height > (filters * columns + ADDITION * channels * rows) * output_height
 
 
-def _turn_round(
-    task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients, row_by_row: bool
-) -> None:
-    """The gradients of the images and, if it is wanted, of the weight, from columns of the output's gradient.
-
-    Row by row these have one row of taps, and there are as many rows of the images as there are others.
-    """
-    groups, (height, width), (rows, columns) = task.groups, task.image_shape[2:], task.window.kernel
-    axis = LongAxis.of(task.window, (task.output_shape[2] if row_by_row else height, width))
-    (down, right), (top, left) = axis.reach, axis.before
-    along = None
-    if row_by_row:
-        along = axis._replace(kernel=(rows, 1), before=(top, 0), reach=(down, 0))
-        axis = axis._replace(kernel=(1, columns), before=(0, right - left), reach=(0, right))
-    else:
-        axis = axis._replace(before=(down - top, right - left))
-
-    def turned(weight: Array) -> Array:
-        by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
-        if row_by_row:
-            return by_group[..., ::-1].transpose(0, 2, 3, 1, 4)
-        return by_group[..., ::-1, ::-1].swapaxes(1, 2)
-
-    filters = turned(weight)
-    product = _Product(filters.reshape(-1, len(weight) // groups, *axis.kernel), groups, axis, along)
-    total = np.zeros_like(product.filters)
-    if along is not None:
-        found.images[...] = 0
-    for tile in product.tiles(gradient.shape):
-        place, axes, matrix, image_axes = product.room(tile)
-        product.fill_columns(place, axes, tile, gradient)
-        factors = tile.factors(matrix, groups)
-        by_row = matrix.reshape(-1, len(matrix) // task.image_shape[1], 1, tile.products, tile.length)
-        if found.weight is not None and images is not None:
-            if along is None:
-                tile.fill(matrix, images[tile.place])
-            else:
-                along.fill(image_axes, tile, images[tile.images])
-                along.fill_columns(by_row.transpose(3, 0, 1, 2, 4), tile, image_axes)
-            _add_products(total, place, factors, tile)
-        matmul(product.filters, place, out=factors)
-        if along is None:
-            copy_rows(tile.as_images(matrix), found.images[tile.place])
-        else:
-            image_axes[...] = 0
-            along.add_columns(by_row, tile, image_axes)
-            along.add(image_axes, tile, found.images[tile.images])
-    if found.weight is None:
-        return
-    if np.isfinite(total).all():
-        turned(found.weight)[...] = total.reshape(filters.shape)
-    else:
-        # An infinity at the border of an image has met zeros around the gradient: on the third way there are no such pairs.
-        _add_up(task, gradient, images, weight, found._replace(images=None))
+def _turned(weight: Array, groups: int, row_by_row: bool) -> Array:
+    """Weight turned round, with channels before filters: (groups, C / groups, O / groups, KH, KW), or KH before filters, too."""
+    by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
+    return by_group[..., ::-1].transpose(0, 2, 3, 1, 4) if row_by_row else by_group[..., ::-1, ::-1].swapaxes(1, 2)
 
 
-def _add_up(task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients) -> None:
-    """The gradients that are wanted, from columns of the images, and with columns of their gradient."""
-    axis = LongAxis.of(task.window, task.output_shape[2:])
-    product = _Product(weight, task.groups, axis)
-    total = np.zeros_like(product.filters)
-    if found.images is not None:
-        found.images[...] = 0
-    for tile in product.tiles((len(gradient), *task.image_shape[1:])):
-        columns, axes, matrix, _ = product.room(tile)
-        tile.fill(matrix, gradient[tile.place])
-        factors = tile.factors(matrix, task.groups)
-        if found.weight is not None and images is not None:
-            product.fill_columns(columns, axes, tile, images)
-            _add_products(total, columns, factors, tile)
-        if found.images is not None:
-            back = columns.reshape(-1, tile.positions)
-            matmul(product.filters.swapaxes(1, 2), factors, out=tile.factors(back, task.groups))
-            axes[...] = 0
-            axis.add_columns(back.reshape(-1, *axis.kernel, tile.products, tile.length), tile, axes)
-            axis.add(axes, tile, found.images[tile.images])
-    if found.weight is not None:
-        found.weight[...] = total.reshape(weight.shape)
+class _Plan(NamedTuple):
+    """How the products of filters and columns are found, for images of one shape."""
 
+    axis: LongAxis
+    channels: int
+    shape: tuple[int, int, int]
+    """Of the filters as matrices: (groups, rows, height)."""
+    tiles: tuple[AxisTile, ...]
+    along: LongAxis | None = None
+    """Other long axes, of `more_channels`."""
+    more_channels: int = 0
 
-class _Product:
-    """The product of weight (O, C / groups, KH, KW) and the columns of images on long axes.
-
-    `along`: other long axes, of as many channels as the product has outputs for each of its taps.
-    """
-
-    def __init__(self, weight: Array, groups: int, axis: LongAxis, along: LongAxis | None = None) -> None:
-        self.filters = weight.reshape(groups, len(weight) // groups, -1)
-        """(groups, rows, height)"""
-        self.axis, self.channels = axis, groups * weight.shape[1]
-        self.along, self.more_channels = along, 0 if along is None else len(weight) // along.kernel[0]
-
-    def tiles(self, image_shape: Shape) -> Iterator[AxisTile]:
-        """Tiles of which all that is in `room` takes no more than HOST_COLUMN_BYTES, but for a single position."""
-        groups, rows, height = self.filters.shape
-        values = groups * (rows + height) + self.channels * self.axis.phases + self.more_channels
-        bytes_per_position = values * self.filters.itemsize
-        return self.axis.tiles(image_shape, bytes_per_position, rows * height, HOST_COLUMN_BYTES)
-
-    def room(self, tile: AxisTile) -> list[Array]:
+    def room(self, tile: AxisTile, like: Array) -> list[Array]:
         """Memory for columns (products, groups, height, length), long axes (C * phases, width), products (O, positions),
         and the other long axes (more_channels, their width).
         """
-        groups, rows, height = self.filters.shape
+        groups, rows, height = self.shape
         shapes = [
             (tile.products, groups, height, tile.length),
             (self.channels * self.axis.phases, self.axis.width(tile)),
@@ -284,7 +267,7 @@ class _Product:
             (self.more_channels, 0 if self.along is None else self.along.width(tile)),
         ]
         sizes = [math.prod(shape) for shape in shapes]
-        memory, stops = workspace((sum(sizes),), self.filters), itertools.accumulate(sizes)
+        memory, stops = workspace((sum(sizes),), like), itertools.accumulate(sizes)
         return [
             memory[stop - size : stop].reshape(shape) for shape, size, stop in zip(shapes, sizes, stops, strict=True)
         ]
@@ -294,6 +277,41 @@ class _Product:
         self.axis.fill(axes, tile, images[tile.images])
         by_tap = columns.reshape(tile.products, self.channels, *self.axis.kernel, tile.length)
         self.axis.fill_columns(by_tap, tile, axes)
+
+    def cut(self, image_shape: Shape, itemsize: int, byte_cap: int) -> "_Plan":
+        """The plan with tiles of which all that is in `room` takes no more than `byte_cap` bytes, but for a single position."""
+        groups, rows, height = self.shape
+        values = groups * (rows + height) + self.channels * self.axis.phases + self.more_channels
+        tiles = self.axis.tiles(image_shape, values * itemsize, rows * height, byte_cap)
+        return self._replace(tiles=tuple(tiles))
+
+
+@functools.lru_cache(1024)
+def _plan(task: Convolution, batch: int, itemsize: int, byte_cap: int) -> _Plan:
+    """For columns of `batch` images."""
+    filters, channels, rows, columns = task.weight_shape
+    axis = LongAxis.of(task.window, task.output_shape[2:])
+    shape = task.groups, filters // task.groups, channels * rows * columns
+    plan = _Plan(axis, task.image_shape[1], shape, ())
+    return plan.cut((batch, *task.image_shape[1:]), itemsize, byte_cap)
+
+
+@functools.lru_cache(1024)
+def _plan_back(task: Convolution, batch: int, itemsize: int, row_by_row: bool, byte_cap: int) -> _Plan:
+    """For columns of the output's gradient of `batch` images."""
+    filters, channels, rows, columns = task.weight_shape
+    axis = LongAxis.of(task.window, (task.output_shape[2] if row_by_row else task.image_shape[2], task.image_shape[3]))
+    (down, right), (top, left) = axis.reach, axis.before
+    per_group = filters // task.groups
+    if row_by_row:
+        across = axis._replace(kernel=(1, columns), before=(0, right - left), reach=(0, right))
+        along = axis._replace(kernel=(rows, 1), before=(top, 0), reach=(down, 0))
+        shape = task.groups, channels * rows, per_group * columns
+        plan = _Plan(across, filters, shape, (), along, task.image_shape[1])
+    else:
+        turned = axis._replace(before=(down - top, right - left))
+        plan = _Plan(turned, filters, (task.groups, channels, per_group * rows * columns), ())
+    return plan.cut((batch, *task.output_shape[1:]), itemsize, byte_cap)
 
 
 def _add_products(total: Array, columns: Array, factors: Array, tile: AxisTile) -> None:

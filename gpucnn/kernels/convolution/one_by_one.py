@@ -14,11 +14,6 @@ from gpucnn.kernels.convolution.stacked_product import add_products, by_group, p
 from gpucnn.kernels.tiling import slices
 
 
-def suits(task: Convolution) -> bool:
-    """Whether a convolution reads one pixel for each of its output positions, and no padding."""
-    return task.window.kernel == (1, 1) and task.window.padding == ((0, 0), (0, 0))
-
-
 def convolve(task: Convolution, images: Array, weight: Array, output: Array, byte_cap: int) -> Iterator[slice]:
     """`conv2d` without bias and ReLU, into `output`; yields each tile of the batch as soon as it is there.
 
