@@ -11,7 +11,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "tests", "emulated", "compile", "examples"]
 
-ON_ARM = ("exponential", "kernel", "lockstep", "builder", "code_size")
+ON_ARM = ("exponential", "kernel", "by_images", "builder", "code_size")
 """Tests of compiled loops that an emulated processor runs in minutes."""
 
 ASK_ARM = "import platform; from gpucnn.kernels import ways; print(platform.machine(), ways.describe())"

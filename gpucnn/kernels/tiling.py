@@ -34,7 +34,7 @@ class Tile(NamedTuple):
     @property
     def is_first(self) -> bool:
         """Whether no other tile comes before it."""
-        return self.images.start == self.rows.start == self.columns.start == 0
+        return (self.images.start, self.rows.start, self.columns.start) == (0, 0, 0)
 
 
 def tiles(batch: int, output_size: Shape, bytes_per_position: int, byte_cap: int) -> Iterator[Tile]:

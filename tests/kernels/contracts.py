@@ -18,8 +18,7 @@ from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.convolution.col2im import col2im
-from gpucnn.kernels.convolution.im2col import im2col
+from gpucnn.kernels.convolution import cuda, plain
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.dropout import dropout
 from gpucnn.kernels.elementwise.bias_relu import (
@@ -36,6 +35,7 @@ from gpucnn.kernels.update.adam import adam
 from gpucnn.kernels.update.sgd import sgd
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
+from tests.kernels.tasks import convolution
 
 Array = np.ndarray
 
@@ -84,28 +84,26 @@ def columns_by_loops(images: Array, case: tuple) -> Array:
     return stacked.swapaxes(0, 1).reshape(stacked.shape[1], -1)
 
 
-def side_by_side(columns: Array) -> Array:
-    """A stack of columns (S, K, W) as one matrix (K, S * W)."""
+def im2col(backend: Backend, images: Array, window: Window) -> Array:
+    """Images as columns (C * KH * KW, N * OH * OW), of a GPU's way or of the plain one."""
+    if not backend.on_cpu:
+        return host(cuda.im2col(backend.array(images), window))
+    task = convolution(images, np.empty((1, images.shape[1], *window.kernel)), window)
+    columns = plain.im2col(task, images)[:, 0]
     return columns.swapaxes(0, 1).reshape(columns.shape[1], -1)
 
 
 def check_im2col(backend: Backend, dtype: type) -> None:
     for case, batch in itertools.product(WINDOWS, (1, 3)):
         images = draw(dtype, batch, 2, *case[4])
-        window = Window.of(*case[:4])
         with few_blocks(1 if batch == 3 else 50):
-            found = im2col(backend.array(images), window)
-        close(side_by_side(host(found)), columns_by_loops(images, case), dtype)
-    assert im2col(backend.array(draw(dtype, 0, 2, 5, 5)), Window.of(3)).size == 0
+            found = im2col(backend, images, Window.of(*case[:4]))
+        close(found, columns_by_loops(images, case), dtype)
     large = draw(dtype, 3, 3, 17, 19)
     case = ((3, 3), (1, 2), (1, 1), (1, 1), (17, 19))
     for blocks in (2, 100):
         with few_blocks(blocks):
-            close(
-                side_by_side(host(im2col(backend.array(large), Window.of(*case[:4])))),
-                columns_by_loops(large, case),
-                dtype,
-            )
+            close(im2col(backend, large, Window.of(*case[:4])), columns_by_loops(large, case), dtype)
 
 
 def check_col2im(backend: Backend, dtype: type) -> None:
@@ -116,11 +114,15 @@ def check_col2im(backend: Backend, dtype: type) -> None:
         columns = draw(dtype, *read_from.shape)
         expected = np.zeros(places.size + 1)
         np.add.at(expected, read_from, columns.astype(np.float64))
-        stack = columns.reshape(len(columns), batch, -1)
-        layout = columns[None] if not backend.on_cpu else np.ascontiguousarray(stack.swapaxes(0, 1))
         for blocks in (1, 50):
             with few_blocks(blocks):
-                found = col2im(backend.array(layout), places.shape, window)
+                if backend.on_cpu:
+                    found = np.empty(places.shape, dtype)
+                    task = convolution(places, np.empty((1, 2, *window.kernel)), window)
+                    stack = columns.reshape(len(columns), batch, -1)
+                    plain.col2im(task, np.ascontiguousarray(stack.swapaxes(0, 1)), found)
+                else:
+                    found = cuda.col2im(backend.array(columns), places.shape, window)
             close(found, expected[1:].reshape(places.shape), dtype)
 
 

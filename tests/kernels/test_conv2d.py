@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,16 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpucnn.geometry import Window
-from gpucnn.kernels import convolution as module
-from gpucnn.kernels.convolution import conv2d, conv2d_gradients
-from gpucnn.kernels.convolution import numpy_way as flat_conv2d
-from gpucnn.kernels.convolution.col2im import col2im
-from gpucnn.kernels.convolution.im2col import im2col
-from gpucnn.kernels.convolution.tiles import tiles
+from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients, cuda, numpy_way, plain
+from gpucnn.kernels.tiling import tiles
 from gpucnn.kernels.workspace import workspace
 from gpucnn.testing import emulated_gpu, oracles
 from gpucnn.testing.windows import WindowCase, window_cases
 from tests.backends import Backend, host
+from tests.kernels.tasks import convolution
+
+
+def cap_columns(monkeypatch: pytest.MonkeyPatch, byte_cap: int | None) -> None:
+    """Bound the bytes of columns that exist at one time."""
+    if byte_cap is not None:
+        monkeypatch.setattr(numpy_way, "HOST_COLUMN_BYTES", byte_cap)
+        monkeypatch.setattr(cuda, "DEVICE_COLUMN_BYTES", byte_cap)
 
 
 @settings(max_examples=40)
@@ -28,13 +33,17 @@ def test_im2col_lays_out_every_window(backend: Backend, case: WindowCase, batch:
     found = oracles.windows(oracles.pad(images, *case.padding, 0.0), case.kernel, case.stride, case.dilation)
     taps = case.kernel[0] * case.kernel[1]
     expected = np.stack([values.reshape(batch, 2 * taps) for _, _, values in found], axis=-1)
-    if not backend.on_cpu:  # all images side by side in one matrix
-        expected = expected.swapaxes(0, 1).reshape(1, 2 * taps, -1)
-    columns = im2col(backend.array(images), case.window)
+    task = convolution(images, np.empty((4, 1, *case.kernel)), case.window, groups=2)
+    columns = plain.im2col(task, backend.array(images))
     assert columns.dtype == np.float32
+    np.testing.assert_array_equal(host(columns), expected.reshape(columns.shape))
+    if backend.on_cpu:
+        return
+    expected = expected.swapaxes(0, 1).reshape(2 * taps, -1)  # all images side by side in one matrix
+    columns = cuda.im2col(backend.array(images), case.window)
     np.testing.assert_array_equal(host(columns), expected)
     dirty = backend.empty(columns.shape, np.float32)
-    assert im2col(backend.array(images), case.window, out=dirty) is dirty
+    assert cuda.im2col(backend.array(images), case.window, out=dirty) is dirty
     np.testing.assert_array_equal(host(dirty), expected)
 
 
@@ -44,12 +53,19 @@ def test_col2im_is_the_transpose_of_im2col(backend: Backend, case: WindowCase) -
     rng = np.random.default_rng(1)
     # Small integers, so that the two inner products are exact: <im2col(x), c> = <x, col2im(c)> for all x and c.
     images = rng.integers(-8, 9, (2, 3, *case.image_size)).astype(np.float64)
-    laid_out = host(im2col(backend.array(images), case.window))
+    task = convolution(images, np.empty((1, 3, *case.kernel)), case.window)
+    laid_out = host(plain.im2col(task, backend.array(images)))
     columns = rng.integers(-8, 9, laid_out.shape).astype(np.float64)
     out = backend.empty(images.shape, np.float64)
-    assert col2im(backend.array(columns), images.shape, case.window, out=out) is out
+    plain.col2im(task, backend.array(columns), out)
     assert (laid_out * columns).sum() == (images * host(out)).sum()
-    np.testing.assert_array_equal(host(col2im(backend.array(columns), images.shape, case.window)), host(out))
+    if backend.on_cpu:
+        return
+    side_by_side = backend.array(columns[:, 0].swapaxes(0, 1).reshape(columns.shape[2], -1))
+    dirty = backend.empty(images.shape, np.float64)
+    assert cuda.col2im(side_by_side, images.shape, case.window, out=dirty) is dirty
+    np.testing.assert_array_equal(host(dirty), host(out))
+    np.testing.assert_array_equal(host(cuda.col2im(side_by_side, images.shape, case.window)), host(out))
 
 
 @settings(max_examples=40)
@@ -70,16 +86,17 @@ def test_conv2d_and_its_gradients_whatever_the_tiles(
     expected = oracles.conv2d(images, weight, bias, *options)
     mask = expected > 0 if relu else np.ones(expected.shape)
     on_device = [backend.array(array) for array in (images, weight, bias)]
-    output = conv2d(*on_device, case.window, groups, relu, byte_cap)
-    np.testing.assert_allclose(host(output), expected * mask, atol=1e-12)
+    task = convolution(images, weight, case.window, groups, relu)
     # Convolution is linear in images and in weight: its gradients are the transposes, <conv(x), g> = <x, grad(g)>.
     gradient = rng.standard_normal(expected.shape)
     total = (oracles.conv2d(images, weight, None, *options) * gradient * mask).sum()
     filled = [backend.empty(array.shape, np.float64) for array in (images, weight, bias)]
-    conv2d_gradients(
-        backend.array(gradient), on_device[0], on_device[1], images.shape, case.window, groups,
-        output if relu else None, *filled, byte_cap=byte_cap,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cap_columns(monkeypatch, byte_cap)
+        output = conv2d(task, *on_device)
+        back = backend.array(gradient), on_device[0], on_device[1], output if relu else None
+        conv2d_gradients(task, *back, Gradients(*filled))
+    np.testing.assert_allclose(host(output), expected * mask, atol=1e-12)
     np.testing.assert_allclose((host(filled[0]) * images).sum(), total, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose((host(filled[1]) * weight).sum(), total, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(host(filled[2]), (gradient * mask).sum(axis=(0, 2, 3)), rtol=1e-9, atol=1e-9)
@@ -111,17 +128,18 @@ def test_windows_and_taps_that_are_far_apart(backend: Backend, name: str, groups
     options = (window.stride, padding, window.dilation, groups)
     expected = oracles.conv2d(images, weight, None, *options)
     on_device = backend.array(images), backend.array(weight)
-    np.testing.assert_array_equal(host(conv2d(*on_device, None, window, groups)), expected)
+    task = convolution(images, weight, window, groups)
+    np.testing.assert_array_equal(host(conv2d(task, *on_device, None)), expected)
     gradient = rng.integers(-4, 5, expected.shape).astype(np.float32)
     others = [rng.integers(-4, 5, array.shape).astype(np.float32) for array in (images, weight)]
     filled = [backend.empty(array.shape, np.float32) for array in (images, weight)]
-    back = backend.array(gradient), on_device[0], on_device[1], images.shape, window, groups
-    conv2d_gradients(*back, None, *filled)
+    back = task, backend.array(gradient), *on_device, None
+    conv2d_gradients(*back, Gradients(*filled))
     in_images, in_weight = (host(array).astype(float) for array in filled)
     assert (in_images * others[0]).sum() == (oracles.conv2d(others[0], weight, None, *options) * gradient).sum()
     assert (in_weight * others[1]).sum() == (oracles.conv2d(images, others[1], None, *options) * gradient).sum()
     alone = backend.empty(weight.shape, np.float32)
-    conv2d_gradients(*back, None, None, alone)
+    conv2d_gradients(*back, Gradients(weight=alone))
     np.testing.assert_array_equal(host(alone), host(filled[1]))
 
 
@@ -140,22 +158,29 @@ def test_memory_does_not_grow_with_what_lies_between_windows_and_taps(on_cpu: st
     if missing := backend.missing():
         pytest.skip(missing)
     images, weight = np.ones((2, 3, 6, 6), np.float32), np.ones((4, 3, *window.kernel), np.float32)
-    filled = np.empty_like(images), np.empty_like(weight)
+    filled = Gradients(np.empty_like(images), np.empty_like(weight))
+    task = convolution(images, weight, window)
     with backend.active():
         tracemalloc.start()
-        output = conv2d(images, weight, None, window)
-        conv2d_gradients(output, images, weight, images.shape, window, 1, None, *filled)
+        output = conv2d(task, images, weight, None)
+        conv2d_gradients(task, output, images, weight, None, filled)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 100_000
 
 
-WAYS = [flat_conv2d._turn_round, flat_conv2d._row_by_row]
+WAYS = [partial(numpy_way._turn_round, row_by_row=row_by_row) for row_by_row in (False, True)]
 
 
 @settings(max_examples=40)
 @given(case=window_cases(), groups=st.sampled_from([1, 2]), byte_cap=st.sampled_from([1, 700, 3000, 1 << 20]))
 def test_both_ways_back_through_numpys_convolution(case: WindowCase, groups: int, byte_cap: int) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cap_columns(monkeypatch, byte_cap)
+        _both_ways_back(case, groups)
+
+
+def _both_ways_back(case: WindowCase, groups: int) -> None:
     rng = np.random.default_rng(4)
     window = case.window._replace(stride=(1, 1))
     # Small integers, so that sums are exact in any order.
@@ -167,12 +192,13 @@ def test_both_ways_back_through_numpys_convolution(case: WindowCase, groups: int
     others = rng.integers(-4, 5, weight.shape).astype(float), rng.integers(-4, 5, images.shape).astype(float)
     for way in WAYS:
         filled = np.full_like(images, np.nan), np.full_like(weight, np.nan)
-        way(gradient, images, weight, window, groups, *filled, byte_cap)
+        task = convolution(images, weight, window, groups)
+        way(task, gradient, images, weight, Gradients(*filled))
         assert (filled[0] * images).sum() == (filled[1] * weight).sum() == (output * gradient).sum()
         assert (filled[0] * others[1]).sum() == (oracles.conv2d(others[1], weight, None, *options) * gradient).sum()
         assert (filled[1] * others[0]).sum() == (oracles.conv2d(images, others[0], None, *options) * gradient).sum()
         alone = np.full_like(images, np.nan)
-        way(gradient, None, weight, window, groups, alone, None, byte_cap)
+        way(task, gradient, None, weight, Gradients(alone))
         np.testing.assert_array_equal(alone, filled[0])
 
 
@@ -182,22 +208,22 @@ def test_an_infinity_at_the_border_meets_no_zeros_around_the_gradient(way: Calla
     images[1, 0, 3, 4] = np.inf  # which only the last tap reads
     weight, gradient = np.ones((1, 1, 3, 3), np.float32), np.ones((2, 1, 2, 3), np.float32)
     filled = np.empty_like(images), np.empty_like(weight)
-    way(gradient, images, weight, Window.of(3), 1, *filled, 1 << 20)
+    way(convolution(images, weight, Window.of(3)), gradient, images, weight, Gradients(*filled))
     np.testing.assert_array_equal(filled[1][0, 0], [[12, 12, 12], [12, 12, 12], [12, 12, np.inf]])
     np.testing.assert_array_equal(filled[0][0], filled[0][1])
 
 
 def test_the_way_back_that_moves_less_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[str] = []
-    for way in WAYS:
-        monkeypatch.setattr(flat_conv2d, way.__name__, lambda *_, name=way.__name__: taken.append(name))
+    taken: list[bool] = []
+    monkeypatch.setattr(numpy_way, "_turn_round", lambda *arguments: taken.append(arguments[-1]))
     for channels, filters, kernel, padding in ((6, 16, 5, 0), (64, 64, 3, 1)):  # of LeNet-5 and of VGG
-        weight, window = np.ones((filters, channels, kernel, kernel), np.float32), Window.of(kernel, 1, padding)
         images = np.ones((1, channels, 14, 14), np.float32)
-        output = conv2d(images, weight, None, window, byte_cap=1 << 20)
-        filled = np.empty_like(images), np.empty_like(weight), None
-        conv2d_gradients(output, images, weight, images.shape, window, 1, None, *filled, byte_cap=1 << 20)
-    assert taken == ["_row_by_row", "_turn_round"]
+        weight = np.ones((filters, channels, kernel, kernel), np.float32)
+        task = convolution(images, weight, Window.of(kernel, 1, padding))
+        output = numpy_way.conv2d(task, images, weight, None)
+        found = Gradients(np.empty_like(images), np.empty_like(weight))
+        numpy_way.conv2d_gradients(task, output, images, weight, None, found)
+    assert taken == [True, False], "row by row, and turned round as a whole"
 
 
 @settings(max_examples=60)
@@ -211,7 +237,7 @@ def test_the_way_back_that_moves_less_is_taken(monkeypatch: pytest.MonkeyPatch) 
     relu=st.booleans(),
     layout=st.sampled_from(["array", "strided", "fortran"]),
 )
-def test_pointwise_convolution_without_columns(
+def test_one_by_one_convolution_without_columns(
     backend: Backend, size: tuple[int, int], stride: tuple[int, int], batch: int, groups: int, byte_cap: int | None,
     bias: bool, relu: bool, layout: str,
 ) -> None:  # fmt: skip
@@ -228,51 +254,51 @@ def test_pointwise_convolution_without_columns(
     mask = expected > 0 if relu else np.ones(expected.shape, bool)
     laid_out = getattr(backend, layout)
     on_device = laid_out(images), backend.array(weight)
-    output = conv2d(*on_device, None if offsets is None else backend.array(offsets), window, groups, relu, byte_cap)
-    np.testing.assert_allclose(host(output), expected * mask, atol=1e-12)
-
+    task = convolution(images, weight, window, groups, relu)
     gradient = rng.standard_normal(expected.shape)
     passed = (gradient * mask).reshape(batch, groups, 2, *seen.shape[2:])
-    slopes = np.zeros(images.shape)
+    of_images = np.zeros(images.shape)
     back = np.einsum("goc,ngoyx->ngcyx", matrices, passed).reshape(seen.shape)
-    slopes[:, :, :: stride[0], :: stride[1]] = back
+    of_images[:, :, :: stride[0], :: stride[1]] = back
     filled = [backend.empty(shape, np.float64) for shape in (images.shape, weight.shape, (2 * groups,))]
-    conv2d_gradients(
-        laid_out(gradient), *on_device, images.shape, window, groups, output if relu else None, *filled,
-        byte_cap=byte_cap,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cap_columns(monkeypatch, byte_cap)
+        output = conv2d(task, *on_device, None if offsets is None else backend.array(offsets))
+        kept = output if relu else None
+        conv2d_gradients(task, laid_out(gradient), *on_device, kept, Gradients(*filled))
+    np.testing.assert_allclose(host(output), expected * mask, atol=1e-12)
     of_weight = np.einsum("ngoyx,ngcyx->goc", passed, seen.reshape(batch, groups, 3, *seen.shape[2:]))
     for found, wanted in zip(
-        filled, (slopes, of_weight.reshape(weight.shape), passed.sum(axis=(0, 3, 4)).ravel()), strict=True
+        filled, (of_images, of_weight.reshape(weight.shape), passed.sum(axis=(0, 3, 4)).ravel()), strict=True
     ):
         np.testing.assert_allclose(host(found), wanted, atol=1e-11)
 
 
-def test_a_pointwise_convolution_makes_no_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_one_by_one_convolution_makes_no_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("there should be no columns")
 
-    monkeypatch.setattr(module, "im2col", refused)
-    monkeypatch.setattr(module, "col2im", refused)
-    monkeypatch.setattr(flat_conv2d, "workspace", refused)
+    monkeypatch.setattr(numpy_way, "workspace", refused)
     images, weight = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 3, 1, 1), np.float32)
     for stride in (1, 2):
-        window = Window.of(1, stride)
-        output = conv2d(images, weight, None, window)
-        filled = [np.empty_like(images), np.empty_like(weight), np.empty(2, np.float32)]
-        conv2d_gradients(output, images, weight, images.shape, window, 1, None, *filled)
-        assert filled[2][0] == output[:, 0].sum() > 0
+        task = convolution(images, weight, Window.of(1, stride))
+        output = numpy_way.conv2d(task, images, weight, None)
+        found = Gradients(np.empty_like(images), np.empty_like(weight), np.empty(2, np.float32))
+        numpy_way.conv2d_gradients(task, output, images, weight, None, found)
+        assert found.bias is not None
+        assert found.bias[0] == output[:, 0].sum() > 0
 
 
-def test_a_pointwise_convolution_is_one_product_of_a_batch_on_the_gpu() -> None:
+def test_a_one_by_one_convolution_is_one_product_of_a_batch_on_the_gpu() -> None:
     if missing := Backend("emulated").missing():
         pytest.skip(missing)
     with emulated_gpu("fast") as cupy:
         images, weight = cupy.ones((4, 3, 5, 6), np.float32), cupy.ones((2, 3, 1, 1), np.float32)
         bias = cupy.ones(2, np.float32)
         for offsets, expected in ((None, ["matmul"]), (bias, ["matmul", "bias_relu"])):
+            task = convolution(images, weight, Window.of(1), relu=offsets is not None)
             with cupy.operation_log.recorded() as operations:
-                conv2d(images, weight, offsets, Window.of(1), relu=offsets is not None)
+                conv2d(task, images, weight, offsets)
             names = [operation.name for operation in operations]
             assert [name for name in names if name != "mat_ptrs"] == expected
             assert names.count("mat_ptrs") == 3, "CuPy's own table of the matrices, as the filters serve all images"
@@ -298,29 +324,56 @@ def test_columns_and_what_is_made_of_them_never_take_more_than_the_cap(monkeypat
         taken.append(room.nbytes)
         return room
 
-    monkeypatch.setattr(flat_conv2d, "workspace", watched)
+    monkeypatch.setattr(numpy_way, "workspace", watched)
     images = np.ones((3, 4, 40, 50), np.float32)
     weight = np.ones((2, 4, 3, 3), np.float32)
-    window = Window.of(3, 1, 1)
+    task = convolution(images, weight, Window.of(3, 1, 1))
     gradient = np.ones((3, 2, 40, 50), np.float32)
     filled = [np.empty_like(images), np.empty_like(weight), np.empty(2, np.float32)]
     for cap in (5_000, 100_000, 1_000_000):
+        cap_columns(monkeypatch, cap)
         for images_gradient in (filled[0], None):
             taken.clear()
-            conv2d(images, weight, None, window, byte_cap=cap)
-            conv2d_gradients(
-                gradient, images, weight, images.shape, window, 1, None, images_gradient, *filled[1:], byte_cap=cap
-            )
-            # The zeros around a piece come on top: they are many around a small one.
+            numpy_way.conv2d(task, images, weight, None)
+            numpy_way.conv2d_gradients(task, gradient, images, weight, None, Gradients(images_gradient, *filled[1:]))
+            # The zeros around a tile come on top: they are many around a small one.
             assert cap / 8 < max(taken) <= (1.1 * cap if cap > 5_000 else 2 * cap)
 
 
-def test_the_gradients_stay_under_the_cap_too() -> None:
+def test_the_gradients_stay_under_the_cap_too(monkeypatch: pytest.MonkeyPatch) -> None:
     images, gradient = np.ones((64, 64, 3, 3), np.float32), np.ones((64, 64, 3, 3), np.float32)
     weight = np.ones((64, 64, 3, 3), np.float32)
     filled = [np.empty_like(images), np.empty_like(weight), np.empty(64, np.float32)]
+    cap_columns(monkeypatch, 500_000)
     tracemalloc.start()
-    conv2d_gradients(gradient, images, weight, images.shape, Window.of(3, 1, 1), 1, None, *filled, byte_cap=500_000)
+    task = convolution(images, weight, Window.of(3, 1, 1))
+    numpy_way.conv2d_gradients(task, gradient, images, weight, None, Gradients(*filled))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4_000_000, "64 images' products of 147 kB each would be 9 MB"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@settings(max_examples=25)
+@given(case=window_cases(), groups=st.sampled_from([1, 2]), batch=st.integers(0, 3), relu=st.booleans())
+def test_every_way_gives_what_the_plain_one_gives(
+    backend: Backend, dtype: type, case: WindowCase, groups: int, batch: int, relu: bool
+) -> None:
+    rng = np.random.default_rng(6)
+    images = rng.standard_normal((batch, 2 * groups, *case.image_size)).astype(dtype)
+    weight = rng.standard_normal((3 * groups, 2, *case.kernel)).astype(dtype)
+    bias = rng.standard_normal(3 * groups).astype(dtype)
+    task = convolution(images, weight, case.window, groups, relu)
+    gradient = rng.standard_normal(task.output_shape).astype(dtype)
+    inputs = [backend.array(array) for array in (images, weight, bias)]
+    output = conv2d(task, *inputs)
+    tolerance = {np.float16: 0.05, np.float32: 1e-4, np.float64: 1e-11}[dtype]
+    np.testing.assert_allclose(host(output), plain.conv2d(task, images, weight, bias), tolerance, tolerance)
+    found, expected = (
+        Gradients(*(empty(array.shape, dtype) for array in (images, weight, bias)))
+        for empty in (backend.empty, np.empty)
+    )
+    conv2d_gradients(task, backend.array(gradient), *inputs[:2], output if relu else None, found)
+    plain.conv2d_gradients(task, gradient, images, weight, host(output) if relu else None, expected)
+    for ours, plainly in zip(found, expected, strict=True):
+        np.testing.assert_allclose(host(ours), plainly, tolerance, tolerance)

@@ -47,7 +47,7 @@ class Processor(NamedTuple):
         return max(fitting, default=1)
 
     def positions_at_once(self, kernel_columns: int) -> int:
-        """How many positions the weights' gradient in lockstep should write out one by one: LLVM mixes up what they need."""
+        """How many positions the weights' gradient by images should write out one by one: LLVM mixes up what they need."""
         return 4 if self._registers == 32 and kernel_columns <= 5 else 2
 
     @property

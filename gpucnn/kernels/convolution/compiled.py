@@ -167,7 +167,9 @@ def _starts(window: Window, axis: int, size: int) -> list[int]:
 
 
 def _sizes(task: Convolution) -> LoopSizes:
-    plane = PaddedPlane((task.image_shape[2], task.image_shape[3]), task.window, task.output_shape[2:])
+    plane = PaddedPlane(
+        (task.image_shape[2], task.image_shape[3]), task.window, (task.output_shape[2], task.output_shape[3])
+    )
     return LoopSizes(task.groups, task.weight_shape[1], task.weight_shape[0] // task.groups, plane)
 
 

@@ -63,16 +63,16 @@ def conv2d_gradients(
         )
         return
     filters = _by_group(weight.reshape(len(weight), -1), task.groups).swapaxes(1, 2)
-    height = task.image_shape[1] * prod(task.window.kernel)
+    height, bias_gradient = task.image_shape[1] * prod(task.window.kernel), found.bias
     for tile in _tiles(task, gradient.itemsize):
         first, (region, window) = tile.is_first, _seen_by(tile, task)
         rows = images_to_rows(gradient[tile.place], None if output is None else output[tile.place])
         rows_by_group = _by_group(rows[0], task.groups)
         columns = xp_of(gradient).empty((height, prod(tile.shape)), gradient.dtype)
-        if found.bias is not None:
-            sums = channel_sums(rows, out=found.bias if first else None)
+        if bias_gradient is not None:
+            sums = channel_sums(rows, out=bias_gradient if first else None)
             if not first:
-                found.bias += sums
+                bias_gradient += sums
         if found.weight is not None and images is not None:
             im2col(images[tile.images, :, *region], window, columns)
             total = _by_group(found.weight.reshape(len(weight), -1), task.groups)

@@ -143,7 +143,7 @@ def _find_gradients(task: Convolution, gradient: Array, images: Array | None, we
         _turn_round(smaller, gradient, images, weight[seen], own, _is_row_by_row_shorter(smaller))
     elif found.images is not None or found.weight is not None:
         _add_up(smaller, gradient, images, weight[seen], own)
-    if own.weight is not found.weight:
+    if own.weight is not found.weight and found.weight is not None:
         found.weight[...] = 0
         found.weight[seen] = own.weight
 
@@ -157,9 +157,10 @@ def _turn_round(
     """
     plan = _plan_back(task, len(gradient), gradient.itemsize, row_by_row, HOST_COLUMN_BYTES)
     filters = _turned(weight, task.groups, row_by_row).reshape(plan.shape)
-    total, along = np.zeros_like(filters), plan.along
+    total, along, images_gradient = np.zeros_like(filters), plan.along, found.images
+    assert images_gradient is not None
     if along is not None:
-        found.images[...] = 0
+        images_gradient[...] = 0
     for tile in plan.tiles:
         columns, axes, matrix, image_axes = plan.room(tile, filters)
         plan.fill_columns(columns, axes, tile, gradient)
@@ -174,11 +175,11 @@ def _turn_round(
             _add_products(total, columns, factors, tile)
         matmul(filters, columns, out=factors)
         if along is None:
-            copy_rows(tile.as_images(matrix), found.images[tile.place])
+            copy_rows(tile.as_images(matrix), images_gradient[tile.place])
         else:
             image_axes[...] = 0
             along.add_columns(by_row, tile, image_axes)
-            along.add(image_axes, tile, found.images[tile.images])
+            along.add(image_axes, tile, images_gradient[tile.images])
     if found.weight is None:
         return
     if np.isfinite(total).all():

@@ -39,13 +39,13 @@ def find_gradients(
 
     `as_rows` lays images (N, C, H, W) out as a stack of matrices (S, C, positions), as the device likes them.
     """
-    filters = weight.reshape(task.groups, len(weight) // task.groups, -1).swapaxes(1, 2)
+    filters, bias_gradient = weight.reshape(task.groups, len(weight) // task.groups, -1).swapaxes(1, 2), found.bias
     for tile in _tiles(task, gradient, byte_cap, weight.nbytes):
         passed = xp_of(gradient).ascontiguousarray(gradient[tile])
-        if found.bias is not None:
-            sums = channel_sums(_matrices(passed, 1)[:, 0], out=None if tile.start else found.bias)
+        if bias_gradient is not None:
+            sums = channel_sums(_matrices(passed, 1)[:, 0], out=None if tile.start else bias_gradient)
             if tile.start:
-                found.bias += sums
+                bias_gradient += sums
         if found.weight is not None and images is not None:
             rows, columns = as_rows(passed), as_rows(_seen(images[tile], task.window))
             total = found.weight.reshape(task.groups, len(weight) // task.groups, -1)

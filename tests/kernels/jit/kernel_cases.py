@@ -145,17 +145,17 @@ def _reads(plane: Any, axis: int) -> np.ndarray:
 
 
 def convolution(rng: np.random.Generator, machine: Any) -> Case:
-    sizes = compiled_by_rows.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+    sizes = compiled_by_rows.LoopSizes(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
     return _convolution(rng, machine, compiled_by_rows, sizes, number(rng, 1, 3))
 
 
-def lockstep_convolution(rng: np.random.Generator, machine: Any) -> Case:
-    return _convolution(rng, machine, compiled_by_images, _lockstep_sizes(rng, machine), number(rng, 1, 40))
+def convolution_by_images(rng: np.random.Generator, machine: Any) -> Case:
+    return _convolution(rng, machine, compiled_by_images, _sizes_by_images(rng, machine), number(rng, 1, 40))
 
 
-def _lockstep_sizes(rng: np.random.Generator, machine: Any) -> Any:
+def _sizes_by_images(rng: np.random.Generator, machine: Any) -> Any:
     while True:
-        sizes = compiled_by_rows.Convolution(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+        sizes = compiled_by_rows.LoopSizes(number(rng, 1, 3), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
         if compiled_by_images.works(sizes, machine) and sizes.plane.output_size[1] <= 20:
             return sizes
 
@@ -197,12 +197,12 @@ def _laid_out(rng: np.random.Generator, weight: np.ndarray) -> tuple[np.ndarray,
 
 
 def convolution_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
-    sizes = compiled_by_rows.Convolution(number(rng, 1, 2), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
+    sizes = compiled_by_rows.LoopSizes(number(rng, 1, 2), number(rng, 1, 3), number(rng, 1, 19), planes(rng))
     return _weight_gradient(rng, machine, compiled_by_rows, sizes, number(rng, 1, 19))
 
 
-def lockstep_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
-    return _weight_gradient(rng, machine, compiled_by_images, _lockstep_sizes(rng, machine), number(rng, 1, 40))
+def weight_gradient_by_images(rng: np.random.Generator, machine: Any) -> Case:
+    return _weight_gradient(rng, machine, compiled_by_images, _sizes_by_images(rng, machine), number(rng, 1, 40))
 
 
 def _weight_gradient(rng: np.random.Generator, machine: Any, module: Any, sizes: Any, count: int) -> Case:
@@ -210,9 +210,9 @@ def _weight_gradient(rng: np.random.Generator, machine: Any, module: Any, sizes:
     images = integers(rng, count, groups * channels, *plane.image_size)
     gradient = integers(rng, count, groups * filters, *plane.output_size)
     values, _ = seen_by(plane, images.reshape(count, groups, channels, *plane.image_size), 0.0)
-    slopes = gradient.reshape(count, groups, filters, *plane.output_size)
+    of_groups = gradient.reshape(count, groups, filters, *plane.output_size)
     parts = ragged(rng, count)
-    partial = [np.einsum("ngcyxrs,ngkyx->gkcrs", values[part], slopes[part], optimize=True) for part in parts]
+    partial = [np.einsum("ngcyxrs,ngkyx->gkcrs", values[part], of_groups[part], optimize=True) for part in parts]
     shape = (len(parts), groups * filters, channels, *plane.window.kernel)
     given = {"images": images, "gradient": gradient}
     kernel = module.weight_gradient(sizes, machine)
@@ -505,8 +505,8 @@ def cross_entropy_gradient(rng: np.random.Generator, machine: Any) -> Case:
 DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     convolution: 60,
     convolution_weight_gradient: 45,
-    lockstep_convolution: 36,
-    lockstep_weight_gradient: 36,
+    convolution_by_images: 36,
+    weight_gradient_by_images: 36,
     max_pool: 60,
     max_pool_in_place: 18,
     max_pool_gradient: 45,

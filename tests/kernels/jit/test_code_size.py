@@ -13,7 +13,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
 from gpucnn.kernels.compiler import builder, loop, padded_plane, processor
-from gpucnn.kernels.convolution import compiled_by_rows, conv2d, conv2d_gradients
+from gpucnn.kernels.convolution import Gradients, compiled, compiled_by_rows, conv2d, conv2d_gradients
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.elementwise import bias_relu
 from gpucnn.kernels.linear import linear, linear_gradients
@@ -21,6 +21,7 @@ from gpucnn.kernels.pooling import max_pool, max_pool_loops
 from gpucnn.kernels.pooling.max_pool import max_pool_gradient
 from gpucnn.kernels.update import sgd
 from gpucnn.kernels.update.adam import adam
+from tests.kernels import tasks
 from tests.kernels.jit import kernel_cases
 from tests.kernels.jit.guarded_memory import Borders
 from tests.kernels.jit.kernel_cases import LANES, cases, machine_of, run_in
@@ -92,18 +93,12 @@ def convolution(rng: np.random.Generator) -> None:
     channels, filters = size(rng, min(room, 40)), size(rng, min(room, 300))
     batch = int(rng.choice([1, 16, 64])) if room > 64 * max(channels, filters) else 1
     images, weight = zeros(batch, channels, *image_size), zeros(filters, channels, *window.kernel)
-    if not jit_suits(images, weight, window):
+    task = tasks.convolution(images, weight, window, relu=True)
+    if not compiled.suits(task):  # what is left to NumPy needs no code
         return
-    output = conv2d(images, weight, zeros(filters), window, relu=True)
+    output = conv2d(task, images, weight, zeros(filters))
     gradients = [np.empty_like(array) for array in (images, weight, zeros(filters))]
-    conv2d_gradients(output, images, weight, images.shape, window, 1, output, *gradients)
-
-
-def jit_suits(images: np.ndarray, weight: np.ndarray, window: Window) -> bool:
-    """What is left to NumPy needs no code."""
-    from gpucnn.kernels.convolution import compiled as direct_conv2d
-
-    return direct_conv2d.suits(images, weight, images.shape, window)
+    conv2d_gradients(task, output, images, weight, output, Gradients(*gradients))
 
 
 def pooling(rng: np.random.Generator) -> None:

@@ -11,13 +11,14 @@ from gpucnn import functions as F
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.geometry import Window
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
-from gpucnn.kernels.convolution import conv2d, conv2d_gradients
+from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients
 from gpucnn.kernels.elementwise.bias_relu import relu, relu_gradient
 from gpucnn.kernels.pooling.max_pool import max_pool_gradient, max_pool_with_argmax
 from gpucnn.kernels.update.adam import adam
 from gpucnn.kernels.update.sgd import sgd
 from gpucnn.models.resnet_cifar import ResNet20
 from tests.backends import ON_CPU, Backend
+from tests.kernels.tasks import convolution
 
 
 @pytest.fixture(params=ON_CPU)
@@ -53,9 +54,10 @@ def test_convolution(
     gradient = normal(rng, batch, 24, 24 // stride, 24 // stride)
 
     def compute() -> list[np.ndarray]:
-        output = conv2d(images, weight, bias, window, groups, relu=True)
+        task = convolution(images, weight, window, groups, relu=True)
+        output = conv2d(task, images, weight, bias)
         gradients = [np.empty_like(array) for array in (images, weight, bias)]
-        conv2d_gradients(gradient, images, weight, images.shape, window, groups, output, *gradients)
+        conv2d_gradients(task, gradient, images, weight, output, Gradients(*gradients))
         return [output, *gradients]
 
     assert_same_bits(monkeypatch, compute)

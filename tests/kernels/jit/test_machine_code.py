@@ -12,9 +12,10 @@ import pytest
 from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, processor
-from gpucnn.kernels.convolution import conv2d, conv2d_gradients
+from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients
 from gpucnn.kernels.linear import loops as linear_loops
 from tests.kernels.jit.machine_code import PROCESSORS, innermost_loops, machine_named, target
+from tests.kernels.tasks import convolution
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
@@ -40,10 +41,10 @@ def kernels_of(channels: int, filters: int, size: int, window: Window, machine: 
         np.zeros((filters, channels, *window.kernel), np.float32),
     )
     gradient = np.zeros((64, filters, *window.output_size((size, size))), np.float32)
-    found: list[Any] = []
+    called: list[Any] = []
 
     def run(kernel: Any, count: int, arrays: list[np.ndarray], parts: Any) -> None:
-        found.append(kernel)
+        called.append(kernel)
         for argument, array in zip(kernel.arguments, arrays, strict=True):
             if argument.written:
                 array[...] = 0
@@ -53,10 +54,11 @@ def kernels_of(channels: int, filters: int, size: int, window: Window, machine: 
         mock.patch.object(processor, "processor", return_value=machine),
         mock.patch.object(loop, "run", run),
     ):
-        conv2d(images, weight, None, window, 1)
-        gradients = (np.empty_like(images) if channels > 3 else None, np.empty_like(weight), None)
-        conv2d_gradients(gradient, images, weight, images.shape, window, 1, None, *gradients)
-    return [kernel for kernel in found if "conv2d" in kernel.name]
+        task = convolution(images, weight, window)
+        conv2d(task, images, weight, None)
+        found = Gradients(np.empty_like(images) if channels > 3 else None, np.empty_like(weight))
+        conv2d_gradients(task, gradient, images, weight, None, found)
+    return [kernel for kernel in called if "conv2d" in kernel.name]
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)

@@ -1,4 +1,4 @@
-"""Which convolutions are done in lockstep, and that those which are give what NumPy's give."""
+"""Which convolutions are done for a vector of images at once, and that those which are give what NumPy's give."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,17 @@ import pytest
 from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, padded_plane, processor
-from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, conv2d, conv2d_gradients
+from gpucnn.kernels.convolution import Gradients, compiled_by_images, conv2d, conv2d_gradients
+from gpucnn.kernels.convolution.compiled_by_rows import LoopSizes
 from tests.kernels.jit.kernel_cases import machine_of
+from tests.kernels.tasks import convolution
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
 
-def sizes(channels: int, filters: int, size: int, window: Window) -> compiled_by_rows.Convolution:
+def sizes(channels: int, filters: int, size: int, window: Window) -> LoopSizes:
     plane = padded_plane.PaddedPlane((size, size), window, window.output_size((size, size)))
-    return compiled_by_rows.Convolution(1, channels, filters, plane)
+    return LoopSizes(1, channels, filters, plane)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +38,13 @@ def sizes(channels: int, filters: int, size: int, window: Window) -> compiled_by
         pytest.param(4, 8, 26, Window.of(25, 1, 12), 64, False, True, id="too much code there, but not back"),
     ],
 )
-def test_what_is_done_in_lockstep(
+def test_what_is_done_by_images(
     channels: int, filters: int, size: int, window: Window, batch: int, forward: bool, gradient: bool
 ) -> None:
-    convolution = sizes(channels, filters, size, window)
+    loop_sizes = sizes(channels, filters, size, window)
     machine = machine_of(16)
-    assert compiled_by_images.pays(convolution, batch, False, machine) == forward
-    assert compiled_by_images.pays(convolution, batch, True, machine) == gradient
+    assert compiled_by_images.pays(loop_sizes, batch, False, machine) == forward
+    assert compiled_by_images.pays(loop_sizes, batch, True, machine) == gradient
 
 
 @pytest.mark.parametrize("batch", [64, 40])
@@ -59,7 +61,7 @@ def test_what_is_done_in_lockstep(
         Window.of((2, 11), 1, (0, 5)),
     ],
 )
-def test_batches_in_lockstep_give_what_numpy_gives(
+def test_batches_done_by_images_give_what_numpy_gives(
     rng: np.random.Generator, window: Window, groups: int, batch: int
 ) -> None:
     """Small integers, whose sums are exact: with strides the gradient of the images consists of phases."""
@@ -69,12 +71,12 @@ def test_batches_in_lockstep_give_what_numpy_gives(
 
     images, weight, bias = integers(batch, 6, 14, 14), integers(10, 6 // groups, *window.kernel), integers(10)
     gradient = integers(batch, 10, *window.output_size((14, 14)))
-    results = []
+    task, results = convolution(images, weight, window, groups, relu=True), []
     for mode in ("jit", "numpy"):
         with ways.use(mode):
-            output = conv2d(images, weight, bias, window, groups, relu=True)
+            output = conv2d(task, images, weight, bias)
             gradients = [np.empty_like(array) for array in (images, weight, bias)]
-            conv2d_gradients(gradient, images, weight, images.shape, window, groups, output, *gradients)
+            conv2d_gradients(task, gradient, images, weight, output, Gradients(*gradients))
             results.append([output, *gradients])
     for ours, numpys in zip(*results, strict=True):
         np.testing.assert_array_equal(ours, numpys)
