@@ -27,26 +27,25 @@ def conv2d(
     - `x`: images (N, C, H, W). `weight`: filters (O, C / groups, KH, KW). `bias`: (O,) or None.
     - `stride`, `dilation`: an int or (height, width). `padding` (zeros): the same, or ((top, bottom), (left, right)), "valid"
       for none, or "same" for an output of the images' size, with stride 1.
-    - `groups`: channels and filters are cut into so many parts that do not see each other.
+    - `groups`: channels and filters are cut into `groups` parts that do not see each other.
     - `activation`: None, or "relu", which gives relu(conv2d(...)) in fewer passes over memory.
 
     OH = floor((H + 2 * padding - dilation * (KH - 1) - 1) / stride) + 1, and OW likewise. Raises ShapeError where the
-    shapes do not go together, ArgumentError for a stride, padding, dilation, group count or activation that is none.
+    shapes do not go together, ArgumentError for an invalid stride, padding, dilation, group count or activation.
     Source: chapter 5, "The Convolution Operation" and "Gradient Flow Through Convolution".
     """
     inputs = _operands("conv2d", "(O, C / groups, KH, KW)", x, weight, bias)
-    out_channels, _, *kernel_size = inputs[1].shape
-    window = Window.of(kernel_size, stride, padding, dilation)
-    groups = as_groups("conv2d", groups, out_channels)
     image_shape, weight_shape = inputs[0].shape, inputs[1].shape
+    window = Window.of(weight_shape[2:], stride, padding, dilation)
+    groups = as_groups("conv2d", groups, weight_shape[0])
     shape = conv2d_shape("conv2d", image_shape, weight_shape, window, groups)
-    _check_bias("conv2d", inputs, out_channels, "filter")
-    relu = check_activation("conv2d", activation)
-    task = kernel.Convolution(image_shape, weight_shape, shape, window, groups, relu)
+    _check_bias("conv2d", inputs, weight_shape[0], "filter")
+    task = kernel.Convolution(image_shape, weight_shape, shape, window, groups, check_activation("conv2d", activation))
     images, filters = inputs[0].data, inputs[1].data
     output = kernel.conv2d(task, images, filters, None if bias is None else inputs[2].data)
-    needs_images, learning = inputs[0].requires_grad, _learning(inputs)
-    kept_images, kept_output = images if learning[0] is not None else None, output if relu else None
+    needs_images = inputs[0].requires_grad
+    learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
+    kept_images, kept_output = images if learning[0] is not None else None, output if task.relu else None
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         images_gradient = empty_beside(gradient, image_shape) if needs_images else None
@@ -79,12 +78,11 @@ def conv_transpose2d(
     Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", chapter 4.
     """
     inputs = _operands("conv_transpose2d", "(I, O / groups, KH, KW)", x, weight, bias)
-    in_channels, per_group, *kernel_size = inputs[1].shape
-    groups = as_groups("conv_transpose2d", groups, in_channels)
-    window = Window.of(kernel_size, stride, as_pair(padding, "padding", 0), dilation)
     image_shape, weight_shape = inputs[0].shape, inputs[1].shape
+    groups = as_groups("conv_transpose2d", groups, weight_shape[0])
+    window = Window.of(weight_shape[2:], stride, as_pair(padding, "padding", 0), dilation)
     shape = conv_transpose2d_shape("conv_transpose2d", image_shape, weight_shape, window, output_padding, groups)
-    _check_bias("conv_transpose2d", inputs, per_group * groups, "output channel")
+    _check_bias("conv_transpose2d", inputs, shape[1], "output channel")
     window, reached = _turned_round(window, shape, as_pair(output_padding, "output_padding", 0))
     task = kernel.Convolution(reached, weight_shape, image_shape, window, groups)
     images, filters = inputs[0].data, inputs[1].data
@@ -95,7 +93,8 @@ def conv_transpose2d(
         output[:, :, : reached[2], : reached[3]] = inner
     if bias is not None:
         output += inputs[2].data[:, None, None]
-    needs_images, learning = inputs[0].requires_grad, _learning(inputs)
+    needs_images = inputs[0].requires_grad
+    learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         inner = gradient[:, :, : reached[2], : reached[3]]
@@ -122,11 +121,6 @@ def _operands(owner: str, weight_axes: str, x: Operand, weight: Operand, bias: O
 def _check_bias(owner: str, inputs: list[Tensor], channels: int, each: str) -> None:
     if len(inputs) > 2 and inputs[2].shape != (channels,):
         raise ShapeError(f"{owner}: expected bias ({channels},), one per {each}, got {shape_text(inputs[2].shape)}")
-
-
-def _learning(inputs: list[Tensor]) -> list[Tensor | None]:
-    """Weight and bias, each None unless it needs a gradient."""
-    return [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
 
 
 def _buffers(learning: list[Tensor | None]) -> list[Array | None]:

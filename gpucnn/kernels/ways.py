@@ -58,7 +58,7 @@ def way_of(*arrays: Array | None) -> Way:
             return Way.CUDA if array.dtype in TYPE_NAMES else Way.PLAIN
         if type(array) is not np.ndarray or array.dtype != _FLOAT32:
             found = Way.NUMPY
-    wanted = mode()
+    wanted = _chosen or mode()
     return Way.PLAIN if wanted == "plain" else Way.NUMPY if wanted == "numpy" else found
 
 

@@ -76,17 +76,16 @@ def conv2d_gradients(
 
 def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | None) -> Array:
     """The gradient before ReLU, where there is one; the bias's gradient is filled in on the way."""
-    batch, filters, height, width = gradient.shape
     if output is None and bias_gradient is None:
         return gradient
+    batch, filters, height, width = gradient.shape
     planes, positions = batch * filters, height * width
-    sums = np.empty(planes, gradient.dtype)
-    arrays, rows = [gradient.reshape(planes, positions), sums], gradient
+    sums, rows = np.empty(planes, gradient.dtype), gradient
+    arrays = [gradient.reshape(planes, positions), sums]
     if output is not None:
         rows = empty_like(gradient)
         arrays += [np.ascontiguousarray(output).reshape(planes, positions), rows.reshape(planes, positions)]
-    code = relu_loops.plane_sums(positions, output is not None)
-    loop.run(code, planes, arrays, cut(planes, ELEMENT * positions))
+    loop.run(relu_loops.plane_sums(positions, output is not None), planes, arrays, cut(planes, ELEMENT * positions))
     if bias_gradient is not None:
         sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
     return rows
@@ -99,13 +98,12 @@ def _find_images_gradient(task: Convolution, gradient: Array, weight: Array, ima
     for one, place in zip(phases, places, strict=True):
         loop.run(one.code, len(gradient), [gradient, weight[one.weights], place], one.parts)
     if not whole:
-        starts = tuple(one.start for one in phases)
-        _put_together(starts, places, task.window.stride, images_gradient)
+        _put_together(phases, places, task.window.stride, images_gradient)
 
 
-def _put_together(starts: tuple[Pair, ...], places: list[Array], stride: Pair, images: Array) -> None:
-    """Fill images from their phases, which begin at `starts`; what belongs to others becomes 0."""
-    size = images.shape[2], images.shape[3]
+def _put_together(phases: "list[_Phase]", places: list[Array], stride: Pair, images: Array) -> None:
+    """Fill images from what stands in the `places` of their phases; what belongs to others becomes 0."""
+    starts, size = tuple(phase.start for phase in phases), (images.shape[2], images.shape[3])
     planes = images.reshape(-1, *size)
     places = [place.reshape(-1, *place.shape[2:]) for place in places]
     if math.prod(stride) > MOST_INTERLEAVED:

@@ -15,6 +15,7 @@ those have one that a tap reads: the others could take more memory than the imag
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -103,18 +104,19 @@ class LongAxis(NamedTuple):
     size: Pair
     reach: Pair
     """Rows and columns from the first to the last tap, within their phases."""
+    phases: int
+    """How many long axes a channel has."""
 
     @classmethod
     def of(cls, window: Window, size: Shape) -> "LongAxis":
         """That of a window and its output size."""
         rows, columns = ((window.kernel[axis] - 1) * window.dilation[axis] // window.stride[axis] for axis in (0, 1))
         (top, _), (left, _) = window.padding
-        return cls(window.kernel, window.stride, window.dilation, (top, left), (size[0], size[1]), (rows, columns))
-
-    @property
-    def phases(self) -> int:
-        """How many long axes a channel has."""
-        return len(self._phases_along(0)) * len(self._phases_along(1))
+        phases = (_phases_read(window.kernel[axis], window.stride[axis], window.dilation[axis]) for axis in (0, 1))
+        count = math.prod(map(len, phases))
+        return cls(
+            window.kernel, window.stride, window.dilation, (top, left), (size[0], size[1]), (rows, columns), count
+        )
 
     def tiles(self, image_shape: Shape, bytes_per_position: int, work: int, byte_cap: int) -> Iterator[AxisTile]:
         """The positions over images of `image_shape` (N, C, H, W), in tiles that stay under `byte_cap`, but for a single position.
@@ -178,17 +180,21 @@ class LongAxis(NamedTuple):
         """Phase by phase what is seen of images (N, C, H, W), and where it stands on the long axes: two views."""
         width, row_step = axes.shape[1], tile.row_step
         strides = (tile.pitch, self.phases * width, row_step, 1)
-        rows, columns = (
-            self._seen_along(axis, images.shape[2 + axis], tile.first[axis], tile.size[axis]) for axis in (0, 1)
-        )
-        for phase, ((rows_seen, row), (columns_seen, column)) in enumerate(itertools.product(rows, columns)):
-            seen = images[:, :, rows_seen, columns_seen]
-            if seen.size:
-                yield seen, _view(axes, phase * width + row * row_step + column, seen.shape, strides)
+        for phase, rows, columns, row, column in _seen_by_phase(self, tile.first, tile.size, images.shape[2:]):
+            seen = images[:, :, rows, columns]
+            yield seen, _view(axes, phase * width + row * row_step + column, seen.shape, strides)
 
     def _seen_along(self, axis: int, size: int, first: int, positions: int) -> "list[tuple[slice, int]]":
+        """For each phase along an axis what is seen of an image's `size`, and where the first of it stands."""
         stride, before = self.stride[axis], self.before[axis] - first * self.stride[axis]
-        return _seen_along(stride, self._phases_along(axis), before, positions + self.reach[axis], size)
+        seen, end = [], positions + self.reach[axis]
+        for phase in self._phases_along(axis):
+            # Element y stands at (y + before) / stride, with the phase for a remainder.
+            start = max(0, -((phase - before) // stride))
+            stop = max(start, min(end, (size - 1 + before - phase) // stride + 1))
+            offset = phase - before
+            seen.append((slice(start * stride + offset, stop * stride + offset, stride), start))
+        return seen
 
     def _phases_along(self, axis: int) -> tuple[int, ...]:
         return _phases_read(self.kernel[axis], self.stride[axis], self.dilation[axis])
@@ -220,17 +226,17 @@ def _phases_read(kernel: int, stride: int, dilation: int) -> tuple[int, ...]:
     return tuple(sorted({tap * dilation % stride for tap in range(kernel)}))
 
 
-@functools.lru_cache(4096)
-def _seen_along(stride: int, phases: tuple[int, ...], before: int, end: int, size: int) -> list[tuple[slice, int]]:
-    """For each of some phases along an axis what is seen of an image's `size`, and where the first of it stands."""
-    seen = []
-    for phase in phases:
-        # Element y stands at (y + before) / stride, with the phase for a remainder.
-        start = max(0, -((phase - before) // stride))
-        stop = max(start, min(end, (size - 1 + before - phase) // stride + 1))
-        offset = phase - before
-        seen.append((slice(start * stride + offset, stop * stride + offset, stride), start))
-    return seen
+@functools.lru_cache(1024)
+def _seen_by_phase(
+    axis: LongAxis, first: Pair, positions: Pair, size: Shape
+) -> list[tuple[int, slice, slice, int, int]]:
+    """Each phase of which an image of `size` has anything: its rows and columns, and where the first of both stands."""
+    along = (axis._seen_along(side, size[side], first[side], positions[side]) for side in (0, 1))
+    return [
+        (phase, rows, columns, row, column)
+        for phase, ((rows, row), (columns, column)) in enumerate(itertools.product(*along))
+        if rows.start < rows.stop and columns.start < columns.stop
+    ]
 
 
 def _view(matrix: Array, offset: int, shape: Shape, strides: Shape) -> Array:

@@ -15,6 +15,7 @@ With a stride only the third is there. Else that of the first two is taken which
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +85,7 @@ def conv2d_gradients(
                 total += addend
 
 
+@functools.lru_cache(1024)
 def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> tuple[slice, ...]:
     """A batch in parts for the threads that convolve it, where an image takes so many multiply-adds.
 
@@ -102,8 +104,8 @@ def _convolve(task: Convolution, images: Array, weight: Array, bias: Array | Non
     task, seen = _without_idle_taps(task)
     plan = _plan(task, len(images), images.itemsize, HOST_COLUMN_BYTES)
     filters = weight[seen].reshape(plan.shape)
-    for tile in plan.tiles:
-        columns, axes, matrix, _ = plan.room(tile, filters)
+    for tile, shapes in plan.tiles:
+        columns, axes, matrix, _ = _room(shapes, filters)
         plan.fill_columns(columns, axes, tile, images)
         matmul(filters, columns, out=tile.factors(matrix, task.groups))
         # Not on the way to the output, where rows are short.
@@ -116,10 +118,11 @@ def _convolve(task: Convolution, images: Array, weight: Array, bias: Array | Non
 
 def _convolve_one_by_one(task: Convolution, images: Array, weight: Array, bias: Array | None, output: Array) -> None:
     for tile in one_by_one.convolve(task, images, weight, output, HOST_COLUMN_BYTES):
+        part = output[tile]
         if bias is not None:
-            output[tile] += bias[:, None, None]
+            part += bias[:, None, None]
         if task.relu:
-            rectify(output[tile], output[tile])
+            rectify(part, part)
 
 
 def _find_one_by_one(task: Convolution, gradient: Array, images: Array | None, weight: Array, found: Gradients) -> None:
@@ -161,8 +164,8 @@ def _turn_round(
     assert images_gradient is not None
     if along is not None:
         images_gradient[...] = 0
-    for tile in plan.tiles:
-        columns, axes, matrix, image_axes = plan.room(tile, filters)
+    for tile, shapes in plan.tiles:
+        columns, axes, matrix, image_axes = _room(shapes, filters)
         plan.fill_columns(columns, axes, tile, gradient)
         factors = tile.factors(matrix, task.groups)
         by_row = matrix.reshape(task.image_shape[1], -1, 1, tile.products, tile.length)
@@ -197,8 +200,8 @@ def _add_up(task: Convolution, gradient: Array, images: Array | None, weight: Ar
     total = np.zeros_like(filters)
     if found.images is not None:
         found.images[...] = 0
-    for tile in plan.tiles:
-        columns, axes, matrix, _ = plan.room(tile, filters)
+    for tile, shapes in plan.tiles:
+        columns, axes, matrix, _ = _room(shapes, filters)
         tile.fill(matrix, gradient[tile.place])
         factors = tile.factors(matrix, task.groups)
         if found.weight is not None and images is not None:
@@ -251,27 +254,10 @@ class _Plan(NamedTuple):
     channels: int
     shape: tuple[int, int, int]
     """Of the filters as matrices: (groups, rows, height)."""
-    tiles: tuple[AxisTile, ...]
+    tiles: tuple["_Tile", ...] = ()
     along: LongAxis | None = None
     """Other long axes, of `more_channels`."""
     more_channels: int = 0
-
-    def room(self, tile: AxisTile, like: Array) -> list[Array]:
-        """Memory for columns (products, groups, height, length), long axes (C * phases, width), products (O, positions),
-        and the other long axes (more_channels, their width).
-        """
-        groups, rows, height = self.shape
-        shapes = [
-            (tile.products, groups, height, tile.length),
-            (self.channels * self.axis.phases, self.axis.width(tile)),
-            (groups * rows, tile.positions),
-            (self.more_channels, 0 if self.along is None else self.along.width(tile)),
-        ]
-        sizes = [math.prod(shape) for shape in shapes]
-        memory, stops = workspace((sum(sizes),), like), itertools.accumulate(sizes)
-        return [
-            memory[stop - size : stop].reshape(shape) for shape, size, stop in zip(shapes, sizes, stops, strict=True)
-        ]
 
     def fill_columns(self, columns: Array, axes: Array, tile: AxisTile, images: Array) -> None:
         """Make a tile's columns from `images` (N, C, H, W), by way of the long axes."""
@@ -280,11 +266,36 @@ class _Plan(NamedTuple):
         self.axis.fill_columns(by_tap, tile, axes)
 
     def cut(self, image_shape: Shape, itemsize: int, byte_cap: int) -> "_Plan":
-        """The plan with tiles of which all that is in `room` takes no more than `byte_cap` bytes, but for a single position."""
+        """The plan with tiles whose shapes take no more than `byte_cap` bytes, but for a single position."""
         groups, rows, height = self.shape
         values = groups * (rows + height) + self.channels * self.axis.phases + self.more_channels
         tiles = self.axis.tiles(image_shape, values * itemsize, rows * height, byte_cap)
-        return self._replace(tiles=tuple(tiles))
+        return self._replace(tiles=tuple(_Tile(tile, self._shapes(tile)) for tile in tiles))
+
+    def _shapes(self, tile: AxisTile) -> tuple[Shape, ...]:
+        groups, rows, height = self.shape
+        return (
+            (tile.products, groups, height, tile.length),
+            (self.channels * self.axis.phases, self.axis.width(tile)),
+            (groups * rows, tile.positions),
+            (self.more_channels, 0 if self.along is None else self.along.width(tile)),
+        )
+
+
+class _Tile(NamedTuple):
+    """A tile, and the shapes of what it needs memory for: columns (products, groups, height, length), long axes
+    (C * phases, width), products (O, positions), and the other long axes (more_channels, their width).
+    """
+
+    on_axis: AxisTile
+    shapes: tuple[Shape, ...]
+
+
+def _room(shapes: Sequence[Shape], like: Array) -> list[Array]:
+    """Arrays of these shapes, one after the other in one workspace."""
+    sizes = [math.prod(shape) for shape in shapes]
+    memory, stops = workspace((sum(sizes),), like), itertools.accumulate(sizes)
+    return [memory[stop - size : stop].reshape(shape) for shape, size, stop in zip(shapes, sizes, stops, strict=True)]
 
 
 @functools.lru_cache(1024)
@@ -293,7 +304,7 @@ def _plan(task: Convolution, batch: int, itemsize: int, byte_cap: int) -> _Plan:
     filters, channels, rows, columns = task.weight_shape
     axis = LongAxis.of(task.window, task.output_shape[2:])
     shape = task.groups, filters // task.groups, channels * rows * columns
-    plan = _Plan(axis, task.image_shape[1], shape, ())
+    plan = _Plan(axis, task.image_shape[1], shape)
     return plan.cut((batch, *task.image_shape[1:]), itemsize, byte_cap)
 
 
@@ -308,10 +319,10 @@ def _plan_back(task: Convolution, batch: int, itemsize: int, row_by_row: bool, b
         across = axis._replace(kernel=(1, columns), before=(0, right - left), reach=(0, right))
         along = axis._replace(kernel=(rows, 1), before=(top, 0), reach=(down, 0))
         shape = task.groups, channels * rows, per_group * columns
-        plan = _Plan(across, filters, shape, (), along, task.image_shape[1])
+        plan = _Plan(across, filters, shape, along=along, more_channels=task.image_shape[1])
     else:
         turned = axis._replace(before=(down - top, right - left))
-        plan = _Plan(turned, filters, (task.groups, channels, per_group * rows * columns), ())
+        plan = _Plan(turned, filters, (task.groups, channels, per_group * rows * columns))
     return plan.cut((batch, *task.output_shape[1:]), itemsize, byte_cap)
 
 
