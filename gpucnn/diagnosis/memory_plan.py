@@ -5,7 +5,7 @@ A step is a forward pass, cross-entropy, a backward pass and an update. What it 
     parameters, their gradients, what the optimizer remembers of them       whatever the batch
     images, and activations kept for the backward pass                      for each image; see `layers.costs`
     gradients and temporaries on top of them, at the worst moment           a straight line in the number of images
-    columns of a tile of a convolution, on every thread                     up to a cap, see `kernels.tiling`
+    columns of a tile of a convolution, on every thread                     up to a cap, HOST_COLUMN_BYTES
 
 The third is measured: two steps with different, small batches run, and after every operation of the backward pass the
 memory is looked at. Each of these moments gives a straight line, and at a given batch the highest one counts: with few
@@ -125,7 +125,7 @@ class MemoryPlan(NamedTuple):
 
 
 GAPS = 1.125
-"""Columns and products have gaps between rows, see `kernels.flat_images`: for images of 8x8 about this factor."""
+"""Columns and products have gaps between rows, see `kernels.convolution.long_axis`: for images of 8x8 about this factor."""
 
 KEPT_SHARE = 0.06
 """Measured: steps of LeNet-5, VGG-mini and ResNet-20 took 6 to 16 % more memory of the system than their arrays."""

@@ -1,4 +1,4 @@
-"""A batch, or the output of a convolution, in tiles: so much of it that what is made of a tile fits a cache, or a memory."""
+"""A batch, or the output of a convolution, in tiles: what is made of one fits a cache, or a memory."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -43,7 +43,7 @@ LARGEST_SCRATCH = 8 << 20
 
 
 def works(sizes: LoopSizes, machine: Processor) -> bool:
-    """Whether this module can do a convolution: whole vectors must fit an image and the output, and its memory be small."""
+    """Whether these loops can do a convolution: whole vectors must fit an image and the output, and their memory be small."""
     (rows, columns), (height, width) = sizes.plane.output_size, sizes.plane.image_size
     image_floats, output_floats = sizes.channels * height * width, sizes.filters * rows * columns
     smallest_tile = min(count for _, count, _ in filter_tiles(sizes.filters, machine.filters_per_tile))
@@ -74,7 +74,7 @@ def written_out(sizes: LoopSizes, gradient: bool, machine: Processor) -> int:
 
 @lru_cache(4096)
 def pays(sizes: LoopSizes, batch: int, gradient: bool, machine: Processor) -> bool:
-    """Whether this module's way is faster for so many images than that of `compiled_by_rows`.
+    """Whether these loops are faster for a batch of this size than those of `compiled_by_rows`.
 
     `gradient`: for the gradient of the weights. What counts are multiply-adds of vectors, and what must be laid out.
     """

@@ -369,8 +369,8 @@ def add_products(
 ) -> None:
     """sums[filter, tap] += gradient_at(filter) * pixel(tap), of a row of `columns` columns of taps.
 
-    Either the pixels are loaded first and the gradients in passing, or, if pixels of so many taps do not fit the registers, the
-    other way round.
+    Either the pixels are loaded first and the gradients in passing, or, if the pixels of all taps do not fit the registers,
+    the other way round.
     """
     filters = len(sums) // columns
     if hold_pixels:

@@ -1,4 +1,4 @@
-"""Planes put together from their phases: every so many rows and columns, from each first row and column on."""
+"""Planes put together from their phases: the rows and columns of a stride, every stride-th from one start."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.tiling import tiles
 
 SMALL_PRODUCT = 1_000_000
-"""Up to so many multiply-adds OpenBLAS takes matrices as they lie; larger ones it rearranges first, in up to twice the time."""
+"""Multiply-adds up to which OpenBLAS takes matrices as they lie; larger ones it rearranges first, in up to twice the time."""
 
 LEAST_LENGTH = 96
 """Products of fewer positions leave vectors and registers empty, small or not."""
@@ -246,6 +246,6 @@ def _view(matrix: Array, offset: int, shape: Shape, strides: Shape) -> Array:
 
 
 def _length(work: int) -> int:
-    """How many positions a product should have, of so much work each."""
+    """How many positions a product should have, of `work` multiply-adds each."""
     small = SMALL_PRODUCT // work
     return min(small, MOST_LENGTH) if small >= LEAST_LENGTH else LENGTH

@@ -7,9 +7,10 @@ See `long_axis` for the layout. There are three ways to the gradients:
 - Row by row: the same with columns that have but one row of the filters' taps. Times the filters they give a row for each
   row of taps, and these are added up; times rows of the images they give the gradient of the weight.
 - Added up: the columns of the images, times the output's gradient, are the gradient of the weight. Those of the images'
-  gradient are the filters times the output's gradient, and are added up (`col2im`).
+  gradient are the filters times the output's gradient, and are added up (see `plain.col2im`).
 
 With a stride only the third is there. Else that of the first two is taken which moves less in memory. 1x1 filters need none.
+`gpucnn bench --operations` shows what the constants here and in `long_axis` are worth.
 """
 
 import functools
@@ -40,10 +41,10 @@ LARGEST_PARTIAL_SUMS = 16 << 20
 """Bytes for sums of the weight's gradient, one for each part of the batch."""
 
 COLUMN_SHARE = 8
-"""The batch is cut into parts of so many times the work of compiled ones: Python takes its time for each."""
+"""A part of the batch has this many times the work of a compiled one: Python takes its time for each."""
 
 SMALL_SUMS = 1200
-"""Up to so many elements of a product with a transposed matrix OpenBLAS takes it as it lies; it rearranges a larger one."""
+"""Elements of a product up to which OpenBLAS takes a transposed matrix as it lies; for a larger one it rearranges it."""
 
 LEAST_ROWS = 16
 """Of some rows of a matrix, so that elsewhere, too, it costs little that the other matrix is read once for each."""
@@ -52,7 +53,7 @@ MOST_CHANNELS = 32
 """Rows of a transposed matrix that is taken as it lies: where more are far apart, memory cannot follow."""
 
 ADDITION = 4
-"""To add up a row of a product, and to make the row that it is multiplied with, takes so many times as long as a copy."""
+"""How many times as long as a copy it takes to add up a row of a product, and to make the row that it is multiplied with."""
 
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
@@ -87,7 +88,7 @@ def conv2d_gradients(
 
 @functools.lru_cache(1024)
 def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> tuple[slice, ...]:
-    """A batch in parts for the threads that convolve it, where an image takes so many multiply-adds.
+    """A batch in parts for the threads that convolve it, where an image takes `work` multiply-adds.
 
     Their number is a power of 2, so that two or four threads have equally many.
     """
