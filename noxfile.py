@@ -84,15 +84,7 @@ def emulated(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Do changed kernels, and changed training, turn the tests red? Not in the default list: it takes some minutes."""
     session.install("-e", ".[dev]")
-    session.run(
-        "pytest",
-        "tests/kernels/test_mutants.py",
-        "tests/kernels/jit/test_jit_mutants.py",
-        "tests/training/test_mutants.py",
-        "--mutants",
-        "--every-mutant",
-        *session.posargs,
-    )
+    session.run("pytest", "tests/test_mutants.py", "--mutants", "--every-mutant", *session.posargs)
 
 
 @nox.session

@@ -26,9 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where no GPU works")
     group.addoption("--require-emulator", action="store_true", help="fail, instead of skipping, where g++ is missing")
     group.addoption("--require-jit", action="store_true", help="fail, instead of skipping, where llvmlite is missing")
-    group.addoption(
-        "--mutants", action="store_true", help="see whether changed kernels, and training, turn tests red (minutes)"
-    )
+    group.addoption("--mutants", action="store_true", help="see whether changed source turns tests red (minutes)")
     group.addoption(
         "--every-mutant", action="store_true", help="with --mutants: all those of compiled loops, not a sample"
     )
@@ -100,7 +98,7 @@ counts: Counter[tuple[str, str]] = Counter()
 reports: list[str] = []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report() -> Callable[[str], None]:
     """Call it to have a line printed at the end of the run."""
     return reports.append

@@ -1,29 +1,8 @@
-"""Small changes to the kernels that their contracts must notice. `python -m tests.kernels.mutants N` tries one of them."""
+"""Small changes to the kernels that their contracts must notice."""
 
-import sys
 from pathlib import Path
-from typing import NamedTuple
-from unittest import mock
 
-import numpy as np
-
-from gpucnn.errors import KernelError
-from gpucnn.kernels import launch
-from gpucnn.testing import emulated_gpu
-from tests.backends import Backend
-from tests.kernels.contracts import CONTRACTS
-
-
-class Mutant(NamedTuple):
-    """One change: `old`, which stands in the file once or as often as `times` says, becomes `new`."""
-
-    file_name: str
-    old: str
-    new: str
-    times: int = 1
-    equivalent: str = ""
-    """Why no test can notice it; empty if one must."""
-
+from tests.mutation import Mutant, Table
 
 BACK_ROW = "from_top / stride_height >= output_height"
 MUTANTS = [
@@ -137,27 +116,15 @@ MUTANTS = [
     Mutant("dropout.cu", "block += threads", "block += threads + 1"),
 ]  # fmt: skip
 
-
-def noticed(mutant: Mutant) -> str | None:
-    """What the contract says of the changed kernel; None if it says nothing."""
-    original = launch.source_text
-
-    def changed(source: Path, dtype: np.dtype) -> str:
-        text = original(source, dtype)
-        if source.name != mutant.file_name:
-            return text
-        return text.replace(mutant.old, mutant.new)
-
-    for dtype in (np.float32, np.float64):
-        with emulated_gpu("check"), mock.patch.object(launch, "source_text", changed), np.errstate(all="ignore"):
-            try:
-                CONTRACTS[mutant.file_name](Backend("emulated"), dtype)
-            except (AssertionError, KernelError) as error:
-                return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-    return None
-
-
-if __name__ == "__main__":
-    said = noticed(MUTANTS[int(sys.argv[1])])
-    print(said or "nothing")
-    sys.exit(0 if said else 3)
+CONTRACT = "tests/kernels/test_contracts.py::test_contract[emulated-forward-{}-{}]"
+TABLE = Table(
+    "kernels",
+    Path("kernels"),
+    MUTANTS,
+    {
+        name: [CONTRACT.format(name, dtype) for dtype in ("float32", "float64")]
+        for name in dict.fromkeys(mutant.file_name for mutant in MUTANTS)
+    },
+    ("--require-emulator",),
+    least=5,
+)

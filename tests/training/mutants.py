@@ -1,15 +1,8 @@
 """Small changes to what feeds and steers training that tests must notice: a run would still learn, and be wrong."""
 
-from typing import NamedTuple
+from pathlib import Path
 
-
-class Mutant(NamedTuple):
-    """One change: `old`, which stands in the file once, becomes `new`."""
-
-    file_name: str
-    old: str
-    new: str
-
+from tests.mutation import Mutant, Table
 
 LOADER = "tests/data/test_loader.py"
 SUBSET = "tests/data/test_subset.py"
@@ -188,3 +181,11 @@ MUTANTS = [
     Mutant("runs/folder.py", "        if self._is_ready:\n            return\n", ""),
     Mutant("runs/folder.py", "if step and not self._writers:", "if step:"),
 ]  # fmt: skip
+
+TABLE = Table(
+    "data and training",
+    Path(),
+    MUTANTS,
+    TESTS_OF,
+    options=("--backend", "numpy"),
+)

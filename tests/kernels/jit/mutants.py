@@ -1,18 +1,8 @@
 """Small changes to the source of compiled kernels that tests must notice, and the tests that should."""
 
-from typing import NamedTuple
+from pathlib import Path
 
-
-class Mutant(NamedTuple):
-    """One change: `old`, which stands in the file once or as often as `times` says, becomes `new`."""
-
-    file_name: str
-    old: str
-    new: str
-    times: int = 1
-    equivalent: str = ""
-    """Why no test can notice it; empty if one must."""
-
+from tests.mutation import Mutant, Table
 
 GUARDS = "tests/kernels/jit/test_guards.py"
 WRITE = f"{GUARDS}::test_kernels_write_their_results_and_nothing_else"
@@ -582,3 +572,13 @@ MUTANTS = [
     Mutant("compiler/machine_code.py", "        with suppress(OSError):\n            os.unlink(name)\n", "        pass\n"),
     Mutant("compiler/machine_code.py", "    except RuntimeError:", "    except KeyError:"),
 ]  # fmt: skip
+
+TABLE = Table(
+    "compiled loops",
+    Path("kernels"),
+    MUTANTS,
+    TESTS_OF,
+    options=("--require-jit",),
+    least=5,
+    sample=6,  # all of them take ten minutes
+)
