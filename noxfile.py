@@ -138,7 +138,7 @@ def oracle(session: nox.Session) -> None:
     """Functions, layers, optimizers and training against PyTorch. Not in the default list: PyTorch is large."""
     session.install("torch==2.13.0", "expecttest")
     session.install("-e", ".[dev]")
-    session.run("pytest", "tests/pytorch", *session.posargs)
+    session.run("pytest", "tests/pytorch", "--oracle", *session.posargs)
 
 
 @nox.session

@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--every-mutant", action="store_true", help="with --mutants: all those of compiled loops, not a sample"
     )
+    group.addoption("--oracle", action="store_true", help="collect tests/pytorch, too, which compares with PyTorch")
     group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
     group.addoption(
         "--kills", type=int, default=50, metavar="N", help="kill processes that write checkpoints so often (50)"
@@ -42,6 +44,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--run-kills", type=int, default=4, metavar="N", help="kill and resume training so often (4)")
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
+
+
+ORACLE = Path(__file__).parent / "pytorch"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    wanted = config.getoption("--oracle")
+    if wanted and importlib.util.find_spec("torch") is None:
+        raise pytest.UsageError("--oracle needs PyTorch: pip install torch, or run nox -s oracle")
+    given = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    if not wanted and any(path.is_relative_to(ORACLE) for path in given):
+        raise pytest.UsageError("tests/pytorch is collected with --oracle alone: give that, or run nox -s oracle")
+    if not wanted and any(ORACLE.is_relative_to(path) for path in given):
+        reports.append("tests/pytorch was not collected: give --oracle where PyTorch is, or run nox -s oracle")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if collection_path == ORACLE and not config.getoption("--oracle") else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
