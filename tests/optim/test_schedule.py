@@ -14,29 +14,32 @@ def rates(schedule: optim.Schedule, steps: int) -> list[float]:
     return [schedule(step) for step in range(steps)]
 
 
+HALF = (1 + math.sqrt(0.5)) / 2
+LITERAL: list[tuple[optim.Schedule, list[float]]] = [
+    (optim.constant(0.3), [0.3, 0.3, 0.3]),
+    (optim.step_decay(1.0, 2), [1, 1, 0.1, 0.1, 0.01]),
+    (optim.step_decay(1.0, 1, 0.5), [1, 0.5, 0.25]),
+    (optim.multi_step(1.0, [1, 3]), [1, 0.1, 0.1, 0.01, 0.01]),
+    (optim.multi_step(1.0, (), 0.5), [1, 1, 1]),
+    (optim.exponential(8.0, 0.5), [8, 4, 2, 1]),
+    (optim.cosine(1.0, 4), [1, HALF, 0.5, 1 - HALF, 0, 0, 0]),
+    (optim.cosine(3.0, 2, end=1.0), [3, 2, 1, 1]),
+    (optim.cosine_restarts(1.0, 2), [1, 0.5, 1, 0.5, 1]),
+    (optim.cosine_restarts(1.0, 1, growth=2), [1, 1, 0.5, 1, HALF, 0.5, 1 - HALF, 1]),
+    (optim.cosine_restarts(3.0, 2, end=1.0), [3, 2, 3, 2]),
+    (optim.one_cycle(1.0, 5, 0.6), [0.04, 0.52, 1, 0.500002, 4e-6, 4e-6]),
+    (optim.polynomial(1.0, 4), [1, 0.75, 0.5, 0.25, 0, 0]),
+    (optim.polynomial(1.0, 2, power=2.0), [1, 0.25, 0]),
+    (optim.polynomial(3.0, 2, end=1.0), [3, 2, 1, 1]),
+    (optim.polynomial(3.0, 2, power=0.0), [3, 3, 0]),
+    (optim.warm_up(optim.constant(1.0), 4), [0, 0.25, 0.5, 0.75, 1, 1]),
+    (optim.warm_up(optim.constant(1.0), 2, start=0.5), [0.5, 0.75, 1, 1]),
+    (optim.warm_up(optim.polynomial(1.0, 4), 2), [0, 0.375, 0.5, 0.25, 0]),
+]
+
+
 def test_literal_rates() -> None:
-    half = (1 + math.sqrt(0.5)) / 2
-    literal: list[tuple[optim.Schedule, list[float]]] = [
-        (optim.constant(0.3), [0.3, 0.3, 0.3]),
-        (optim.step_decay(1.0, 2), [1, 1, 0.1, 0.1, 0.01]),
-        (optim.step_decay(1.0, 1, 0.5), [1, 0.5, 0.25]),
-        (optim.multi_step(1.0, [1, 3]), [1, 0.1, 0.1, 0.01, 0.01]),
-        (optim.multi_step(1.0, (), 0.5), [1, 1, 1]),
-        (optim.exponential(8.0, 0.5), [8, 4, 2, 1]),
-        (optim.cosine(1.0, 4), [1, half, 0.5, 1 - half, 0, 0, 0]),
-        (optim.cosine(3.0, 2, end=1.0), [3, 2, 1, 1]),
-        (optim.cosine_restarts(1.0, 2), [1, 0.5, 1, 0.5, 1]),
-        (optim.cosine_restarts(1.0, 1, growth=2), [1, 1, 0.5, 1, half, 0.5, 1 - half, 1]),
-        (optim.cosine_restarts(3.0, 2, end=1.0), [3, 2, 3, 2]),
-        (optim.polynomial(1.0, 4), [1, 0.75, 0.5, 0.25, 0, 0]),
-        (optim.polynomial(1.0, 2, power=2.0), [1, 0.25, 0]),
-        (optim.polynomial(3.0, 2, end=1.0), [3, 2, 1, 1]),
-        (optim.polynomial(3.0, 2, power=0.0), [3, 3, 0]),
-        (optim.warm_up(optim.constant(1.0), 4), [0, 0.25, 0.5, 0.75, 1, 1]),
-        (optim.warm_up(optim.constant(1.0), 2, start=0.5), [0.5, 0.75, 1, 1]),
-        (optim.warm_up(optim.polynomial(1.0, 4), 2), [0, 0.375, 0.5, 0.25, 0]),
-    ]
-    for schedule, expected in literal:
+    for schedule, expected in LITERAL:
         assert rates(schedule, len(expected)) == pytest.approx(expected, abs=1e-15)
 
 
