@@ -71,7 +71,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if "order" not in metafunc.fixturenames:
             metafunc.parametrize("backend", names, indirect=True)
             return
-        rows = [(name, order) for name in names for order in (ORDERS if name == "emulated" else ORDERS[:1])]
+        rows = [(name, order) for name in names if name == "emulated" for order in ORDERS[1:]]
         metafunc.parametrize(("backend", "order"), rows, indirect=True)
 
 
@@ -100,12 +100,10 @@ def gpu(backend: Backend) -> Backend:
 
 @pytest.fixture
 def order(request: pytest.FixtureRequest, backend: Backend) -> Iterator[str]:
-    """The order in which the emulator runs blocks and threads; the other backends have but one."""
-    if backend.name == "emulated":
-        emulated_cupy().emulator.order = request.param
+    """An order in which the emulator runs blocks and threads, other than that of all other tests."""
+    emulated_cupy().emulator.order = request.param
     yield request.param
-    if backend.name == "emulated":
-        emulated_cupy().emulator.order = ORDERS[0]
+    emulated_cupy().emulator.order = ORDERS[0]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -116,7 +116,7 @@ MUTANTS = [
     Mutant("dropout.cu", "block += threads", "block += threads + 1"),
 ]  # fmt: skip
 
-CONTRACT = "tests/kernels/test_contracts.py::test_contract[emulated-forward-{}-{}]"
+CONTRACT = "tests/kernels/test_contracts.py::test_contract[emulated-{}-{}]"
 TABLE = Table(
     "kernels",
     Path("kernels"),
