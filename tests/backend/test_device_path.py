@@ -17,6 +17,7 @@ from gpucnn.testing import emulated_gpu
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.training import RunFolder, finite_guard
 from tests.backends import Backend, host
+from tests.training.tiny_run import tiny_names
 
 
 @pytest.fixture
@@ -118,15 +119,16 @@ def test_an_epoch_waits_for_the_gpu_at_its_end_alone(
 
 
 def test_by_command(gpu: Backend, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for device in ("cpu", "cuda"):
-        arguments = ["train", "--model", "mlp", "--epochs", "1", "--out", device, "--device", device]
-        assert main(arguments) == 0
-    assert "device: cuda:0 (asked for)" in capsys.readouterr().out
-    states = [RunFolder(in_tmp_path / device).load_model().state_dict() for device in ("cuda", "cpu")]
-    for path, array in states[0].items():
-        np.testing.assert_allclose(array, states[1][path], rtol=1e-2, atol=1e-3)
-    assert main(["evaluate", "cuda"]) == 0
-    assert capsys.readouterr().out.startswith("device: cuda:0 (a GPU that works was found)\n")
+    with tiny_names():
+        for device in ("cpu", "cuda"):
+            settings = "--model tiny --image-size 8 --batch-size 8 --epochs 2 --optimizer sgd"
+            assert main(["train", *settings.split(), "--out", device, "--device", device]) == 0
+        assert "device: cuda:0 (asked for)" in capsys.readouterr().out
+        states = [RunFolder(in_tmp_path / device).load_model().state_dict() for device in ("cuda", "cpu")]
+        for path, array in states[0].items():
+            np.testing.assert_allclose(array, states[1][path], rtol=1e-2, atol=1e-3)
+        assert main(["evaluate", "cuda"]) == 0
+        assert capsys.readouterr().out.startswith("device: cuda:0 (a GPU that works was found)\n")
 
 
 class Hungry(layers.Layer):

@@ -150,8 +150,7 @@ def test_what_is_no_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_command_that_a_signal_tells_of_works(number: signal.Signals, status: int) -> None:
+def test_the_command_that_a_signal_tells_of_works() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     gpucnn = [sys.executable, "-c", COMMAND]
     options = ["train", "--model", "mlp", "--epochs", "6", "--device", "cpu", "--checkpoint-every", "7"]
@@ -162,9 +161,9 @@ def test_the_command_that_a_signal_tells_of_works(number: signal.Signals, status
     assert process.stdout is not None
     while process.stdout.readline().split()[:1] != ["1/6"]:
         assert process.poll() is None
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
+    assert process.returncode == 130
     command = shlex.split(errors.rpartition("go on with: ")[2])
     assert command[:3] == ["gpucnn", "train", "--resume"]
     done = subprocess.run([*gpucnn, *command[1:]], env=environment, capture_output=True, text=True, check=True)

@@ -68,7 +68,7 @@ def test_train_mnist_learns_the_real_one(
 
 
 def test_mlp_versus_cnn_shows_what_it_says() -> None:
-    results = load("mlp_versus_cnn").compare(data.load("digits", image_size=28), epochs=7)
+    results = load("mlp_versus_cnn").compare(data.load("digits", image_size=28), epochs=5)
     mlp, lenet, moved_mlp, moved_lenet = results
     assert lenet.parameters == 61_706 < mlp.parameters == 79_510
     assert 0.9 < mlp.accuracy < lenet.accuracy
