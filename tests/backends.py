@@ -13,12 +13,14 @@ from gpucnn.kernels import ways
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator, compiler
 
-NAMES = ("numpy", "jit", "emulated", "cupy")
-ON_CPU = ("numpy", "jit")
+ON_CPU = ("plain", "numpy", "jit")
+NAMES = (*ON_CPU, "emulated", "cupy")
 
 
 class Backend:
-    """One way to compute: "numpy" on the CPU, "jit" there in compiled loops, "cupy" on a GPU, "emulated" its way on a CPU."""
+    """One way to compute: "plain" on the CPU, as it is written to be read, "numpy" there in fast ways, "jit" in compiled loops;
+    "cupy" on a GPU, "emulated" its way on a CPU.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
