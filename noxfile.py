@@ -1,5 +1,8 @@
 """Checks in fresh environments: `nox` runs what a laptop can, `nox -s NAME` one of them."""
 
+import os
+import shutil
+import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +12,26 @@ from packaging.requirements import Requirement
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "tests", "emulated", "compile", "examples"]
+
+LEFT_OUT = {
+    "bounds": "it takes as long as the test suite, and Python 3.11",
+    "mutants": "it takes an hour",
+    "fuzz": "it takes some minutes",
+    "oracle": "it installs PyTorch, which is large",
+    "bench": "it installs PyTorch, and wants a machine that does nothing else",
+    "arm": "it needs Debian's qemu-user",
+    "gpu": "it needs a GPU",
+}
+"""What `nox` alone does not run, and why; `nox -s NAME` does."""
+if shutil.which(os.environ.get("CXX") or "g++") is None:
+    LEFT_OUT["emulated"] = "it needs g++, which is not here"
+if sys.platform == "darwin":
+    LEFT_OUT["compile"] = "NVIDIA has no NVRTC for macOS"
+EVERY_SESSION = (
+    *("lint", "types", "plain", "numpy", "jit", "emulated", "compile", "examples"),
+    *("bounds", "mutants", "fuzz", "oracle", "bench", "arm", "gpu"),
+)
+nox.options.sessions = [*(name for name in EVERY_SESSION if name not in LEFT_OUT), "left_out"]
 
 ON_ARM = ("exponential", "kernel", "by_images", "builder", "code_size")
 """Tests of compiled loops that an emulated processor runs in minutes."""
@@ -32,31 +54,46 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session
+def plain(session: nox.Session) -> None:
+    """The plain way, which is written to be read: its row of the test matrix."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "-m", "plain", *session.posargs)
+
+
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
-def tests(session: nox.Session) -> None:
+def numpy(session: nox.Session) -> None:
     """The test suite on NumPy, on every Python there is."""
     session.install("-e", ".[dev]")
     session.run("pytest", "--backend", "numpy", *session.posargs)
 
 
-@nox.session(python="3.11")
-def lowest(session: nox.Session) -> None:
-    """The test suite on the lowest versions that pyproject.toml allows, of Python and of every package."""
-    session.install(*lower_bounds(["fast", "plot", "tensorboard", "dev"]))
-    session.install("--no-deps", "-e", ".")
-    session.run("pytest", "--backend", "numpy", "--backend", "jit", *session.posargs)
+@nox.session
+def jit(session: nox.Session) -> None:
+    """Compiled loops: their row of the test matrix, and what only they have."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "-m", "jit", "--require-jit", *session.posargs)
+    session.run("pytest", "tests/kernels/jit", "--backend", "numpy", "--require-jit", *session.posargs)
 
 
 @nox.session
-@nox.parametrize("version", ["lowest", "newest"])
-def blas(session: nox.Session, version: str) -> None:
-    """The limits of NumPy's threads, with the lowest and the newest threadpoolctl that pyproject.toml allows."""
+def emulated(session: nox.Session) -> None:
+    """The GPU path on the CPU: every kernel with all checks in three thread orders, and the lines of the `.cu` files that ran."""
     session.install("-e", ".[dev]")
-    if version == "lowest":
-        session.install(*(bound for bound in lower_bounds([]) if bound.startswith("threadpoolctl")))
-    else:
-        session.install("--upgrade", "threadpoolctl")
-    session.run("pytest", "tests/backend/test_blas.py", "tests/backend/test_threads.py", *session.posargs)
+    session.run("pytest", "--backend", "emulated", "--require-emulator", "--kernel-coverage", *session.posargs)
+
+
+@nox.session(python="3.11")
+def bounds(session: nox.Session) -> None:
+    """What pyproject.toml allows: the test suite with the lowest versions of all, the limits of threads with each threadpoolctl."""
+    session.install(*lower_bounds(["fast", "plot", "tensorboard", "dev"]))
+    session.install("--no-deps", "-e", ".")
+    session.run("pytest", "--backend", "numpy", "--backend", "jit", *session.posargs)
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
+    lowest = [bound for bound in lower_bounds([]) if bound.startswith("threadpoolctl")]
+    for version in (lowest, ["--upgrade", "threadpoolctl"]):
+        session.install(*version)
+        session.run("pytest", "tests/backend/test_blas.py", "tests/backend/test_threads.py", *session.posargs)
 
 
 def lower_bounds(extras: Iterable[str]) -> list[str]:
@@ -74,15 +111,8 @@ def lower_bounds(extras: Iterable[str]) -> list[str]:
 
 
 @nox.session
-def emulated(session: nox.Session) -> None:
-    """The GPU path on the CPU: every kernel with all checks in three thread orders, and the lines of the `.cu` files that ran."""
-    session.install("-e", ".[dev]")
-    session.run("pytest", "--backend", "emulated", "--require-emulator", "--kernel-coverage", *session.posargs)
-
-
-@nox.session
 def mutants(session: nox.Session) -> None:
-    """Do changed kernels, and changed training, turn the tests red? Not in the default list: it takes some minutes."""
+    """Do changes of kernels, compiled loops and training turn the tests red? An hour; `-- -k FILE` tries those of one file."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/test_mutants.py", "--mutants", "--every-mutant", *session.posargs)
 
@@ -135,7 +165,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def oracle(session: nox.Session) -> None:
-    """Functions, layers, optimizers and training against PyTorch. Not in the default list: PyTorch is large."""
+    """Functions, layers, optimizers and training against PyTorch."""
     session.install("torch==2.13.0", "expecttest")
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/pytorch", "--oracle", *session.posargs)
@@ -147,3 +177,10 @@ def bench(session: nox.Session) -> None:
     session.install("torch==2.13.0")
     session.install("-e", ".[fast]")
     session.run("gpucnn", "bench", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def left_out(session: nox.Session) -> None:
+    """What `nox` alone did not run, and why."""
+    for name, reason in LEFT_OUT.items():
+        session.log(f"{name} was left out: {reason}; nox -s {name}")

@@ -50,6 +50,8 @@ ORACLE = Path(__file__).parent / "pytorch"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in NAMES:
+        config.addinivalue_line("markers", f"{name}: a row of the test matrix, on this backend; choose with -m {name}")
     wanted = config.getoption("--oracle")
     if wanted and importlib.util.find_spec("torch") is None:
         raise pytest.UsageError("--oracle needs PyTorch: pip install torch, or run nox -s oracle")
@@ -69,7 +71,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = metafunc.config.getoption("--backend") or NAMES
         names = [name for name in wanted if name not in ON_CPU or "gpu" not in metafunc.fixturenames]
         if "order" not in metafunc.fixturenames:
-            metafunc.parametrize("backend", names, indirect=True)
+            rows_of_one = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in names]
+            metafunc.parametrize("backend", rows_of_one, indirect=True)
             return
         rows = [(name, order) for name in names if name == "emulated" for order in ORDERS[1:]]
         metafunc.parametrize(("backend", "order"), rows, indirect=True)

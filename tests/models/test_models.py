@@ -247,8 +247,8 @@ def test_a_step_lowers_the_loss_and_the_state_goes_round(name: str, rng: np.rand
 def test_every_backend_gives_the_same_output_and_gives_the_state_back(
     backend: Backend, name: str, rng: np.random.Generator
 ) -> None:
-    if backend.name == "emulated" and name in LONGER:
-        pytest.skip("the emulator runs one model of each kind")
+    if backend.name in ("plain", "emulated") and name in LONGER:
+        pytest.skip("one model of each kind is enough where steps are slow")
     model = build(name)
     images = rng.standard_normal(small_input(name, batch=2)).astype(np.float32)
     state = model.state_dict()

@@ -282,6 +282,6 @@ def test_other_versions_are_told(tmp_path: Path) -> None:
 
 def test_a_run_tells_what_it_was_computed_with(backend: Backend, tmp_path: Path) -> None:
     found = train(tmp_path, 1, device=backend.device_name, checkpoint_every=1).read_config()["versions"]
-    own = {"numpy": {"cpu"}, "jit": {"cpu", "llvmlite"}}.get(backend.name, {"gpu", "cupy"})
+    own = {"plain": {"cpu"}, "numpy": {"cpu"}, "jit": {"cpu", "llvmlite"}}.get(backend.name, {"gpu", "cupy"})
     assert found.keys() == {"gpucnn", "numpy", "python", *own}
     assert all(isinstance(value, str) and value for value in found.values())
