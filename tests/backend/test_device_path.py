@@ -17,7 +17,7 @@ from gpucnn.testing import emulated_gpu
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.training import RunFolder, finite_guard
 from tests.backends import Backend, host
-from tests.training.tiny_run import tiny_names
+from tests.runs.tiny_run import tiny_names
 
 
 @pytest.fixture
