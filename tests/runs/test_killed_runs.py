@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.skipif(not hasattr(os, "kill"), reason="needs SIGKILL")
 def test_killed_runs_end_as_if_nothing_had_been(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """4 kills; `pytest --run-kills 20` for more."""
+    """2 kills; `pytest --run-kills 20` for more."""
     kills = int(pytestconfig.getoption("--run-kills"))
     result = subprocess.run(
         [sys.executable, "-m", "tests.runs.kill_runs", str(tmp_path), str(kills)],
