@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 import gpucnn
 
 ROOT = Path(gpucnn.__file__).parent
@@ -145,8 +143,6 @@ def circle_through(start: str, graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-# Until layers/ and training/ have their new layout: each has circles for annotations.
-@pytest.mark.xfail
 def test_no_circles() -> None:
     """Imports for annotations alone, under TYPE_CHECKING, included."""
     graph = {name: {found.module for found in imports} & set(FILES) for name, imports in IMPORTS.items()}
