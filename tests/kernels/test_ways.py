@@ -47,7 +47,7 @@ TABLES = tables()
 
 @pytest.mark.parametrize("name", TABLES)
 def test_all_ways_of_an_operation_are_called_alike(name: str) -> None:
-    signatures = {way: inspect.signature(function, eval_str=False) for way, function in TABLES[name].items()}
+    signatures = {way: inspect.signature(function, eval_str=True) for way, function in TABLES[name].items()}
     plain = signatures[Way.PLAIN]
     for way, signature in signatures.items():
         assert str(signature) == str(plain), f"{name}: {way} takes {signature}, the plain way {plain}"

@@ -20,7 +20,7 @@ from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, com
 from gpucnn.kernels.cross_entropy import loops as cross_entropy_loops
 from gpucnn.kernels.elementwise import addition_loops, relu_loops
 from gpucnn.kernels.linear import loops as linear_loops
-from gpucnn.kernels.pooling import max_pool_loops
+from gpucnn.kernels.pooling import compiled as compiled_pooling
 from gpucnn.kernels.update import loops as update_loops
 from tests.kernels.jit.guarded_memory import Guarded
 
@@ -247,7 +247,7 @@ def pooled(rng: np.random.Generator, machine: Any, plane: Any) -> Case:
         if output[index] == -np.inf:  # a window in which nothing wins: see `forward`
             padded = plane.window.padding != ((0, 0), (0, 0))
             argmax[index] = -1 if padded else places[index[1:]].ravel()[0]
-    kernel = max_pool_loops.forward(plane)
+    kernel = compiled_pooling.max_pool_loop(plane)
     expected = {"output": output, "argmax": argmax}
     return Case(kernel, machine, count, ragged(rng, count), {"images": images}, expected)
 
@@ -264,7 +264,7 @@ def max_pool_gradient(rng: np.random.Generator, machine: Any) -> Case:
             images[index[0], argmax[index]] += gradient[index]
     given = {"gradient": gradient, "argmax": argmax.astype(np.float64)}
     expected = {"images": images.reshape(count, height, width)}
-    return Case(max_pool_loops.gradient(plane), machine, count, ragged(rng, count), given, expected)
+    return Case(compiled_pooling.max_pool_gradient_loop(plane), machine, count, ragged(rng, count), given, expected)
 
 
 def relu(rng: np.random.Generator, machine: Any) -> Case:
