@@ -19,7 +19,7 @@ from gpucnn.kernels.compiler import loop, machine_code, padded_plane, processor
 from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, compiled_strides
 from gpucnn.kernels.cross_entropy import loops as cross_entropy_loops
 from gpucnn.kernels.elementwise import addition_loops, relu_loops
-from gpucnn.kernels.linear import loops as linear_loops
+from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import compiled as compiled_pooling
 from gpucnn.kernels.update import loops as update_loops
 from tests.kernels.jit.guarded_memory import Guarded
@@ -426,7 +426,7 @@ def linear_forward(rng: np.random.Generator, machine: Any) -> Case:
         output = np.einsum("ni,oi->no", vectors, weight) + (offsets if bias else 0)
     given = {"vectors": vectors, "weight": weight, "bias": offsets}
     expected = {"output": np.where(output < 0, 0, output) if relu else output}
-    kernel = linear_loops.forward(inputs, outputs, bias, relu, machine)
+    kernel = compiled_linear.linear_loop(inputs, outputs, bias, relu, machine)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
@@ -437,7 +437,7 @@ def linear_vectors_gradient(rng: np.random.Generator, machine: Any) -> Case:
     output[rng.random(output.shape) < 0.1] = np.nan
     passed = np.where(output == 0, 0, gradient) if relu else gradient
     expected = {"vectors_gradient": np.einsum("no,oi->ni", passed, weight), "passed": passed}
-    kernel = linear_loops.vectors_gradient(inputs, outputs, relu, machine)
+    kernel = compiled_linear.vectors_gradient_loop(inputs, outputs, relu, machine)
     given = {"gradient": gradient, "weight": weight, "output": output}
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
@@ -446,7 +446,7 @@ def linear_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
     batch, inputs, outputs, bias = number(rng, 0, 21), matrix_size(rng), number(rng, 1, 40), bool(rng.integers(2))
     gradient, vectors = integers(rng, batch, outputs), integers(rng, batch, inputs)
     expected = {"weight_gradient": np.einsum("no,ni->oi", gradient, vectors), "bias_gradient": gradient.sum(axis=0)}
-    kernel = linear_loops.weight_gradient(inputs, outputs, bias, machine)
+    kernel = compiled_linear.weight_gradient_loop(inputs, outputs, bias, machine)
     given = {"gradient": gradient, "vectors": vectors}
     return Case(kernel, machine, outputs, ragged(rng, outputs), given, expected)
 

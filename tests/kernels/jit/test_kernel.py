@@ -14,7 +14,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, processor
 from gpucnn.kernels.elementwise import relu_loops
-from gpucnn.kernels.linear import loops as linear_loops
+from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import Pooling, max_pool, max_pool_gradient
 from gpucnn.kernels.workspace import LARGEST_KEPT
 from tests.backends import Backend, host
@@ -104,7 +104,7 @@ def test_too_few_and_too_many_arrays_are_refused(arrays: dict[str, np.ndarray], 
 
 
 def test_sizes_that_are_free_must_be_the_same() -> None:
-    kernel = linear_loops.weight_gradient(5, 3, False, processor.processor())
+    kernel = compiled_linear.weight_gradient_loop(5, 3, False, processor.processor())
     gradient, vectors, out = (np.ones(shape, np.float32) for shape in ((4, 3), (4, 5), (3, 5)))
     loop.run(kernel, 3, [gradient, vectors, out])
     assert (out == 4).all()
