@@ -37,7 +37,7 @@ def tables() -> dict[str, dict[Way, Callable[..., Any]]]:
             continue
         for name, value in vars(importlib.import_module(module_info.name)).items():
             is_table = isinstance(value, dict) and value and all(isinstance(key, Way) for key in value)
-            if is_table and all(inspect.isfunction(function) for function in value.values()):
+            if is_table and name != "SUITS" and all(inspect.isfunction(function) for function in value.values()):
                 found[f"{module_info.name}.{name}"] = value
     return found
 

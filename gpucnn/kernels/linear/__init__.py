@@ -13,7 +13,6 @@ LINEAR = {
     Way.PLAIN: plain.linear,
 }
 VECTORS_GRADIENT = {
-    Way.CUDA: cuda.vectors_gradient,
     Way.COMPILED: compiled.vectors_gradient,
     Way.NUMPY: numpy_way.vectors_gradient,
     Way.PLAIN: plain.vectors_gradient,

@@ -1,4 +1,4 @@
-"""On a GPU: cuBLAS makes the products; bias with ReLU, and the sums of the gradient, are a kernel each."""
+"""On a GPU: cuBLAS makes the products; bias with ReLU, and the bias's gradient, are a kernel each."""
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.channel_sums import channel_sums
@@ -8,11 +8,6 @@ from gpucnn.kernels.elementwise.bias_relu import add_bias
 def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
     """A product, and a launch for bias and ReLU."""
     return add_bias(xp_of(vectors, weight).matmul(vectors, weight.T), bias, relu)
-
-
-def vectors_gradient(gradient: Array, weight: Array, relu_output: Array | None) -> tuple[Array, Array]:
-    """A product."""
-    return xp_of(gradient, weight).matmul(gradient, weight), gradient
 
 
 def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bias_gradient: Array | None) -> None:

@@ -17,7 +17,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.batch_norm import loops as batch_norm_loops
 from gpucnn.kernels.compiler import loop, machine_code, padded_plane, processor
 from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, compiled_strides
-from gpucnn.kernels.cross_entropy import loops as cross_entropy_loops
+from gpucnn.kernels.cross_entropy import compiled as compiled_cross_entropy
 from gpucnn.kernels.elementwise import addition_loops, relu_loops
 from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import compiled as compiled_pooling
@@ -488,7 +488,7 @@ def cross_entropy(rng: np.random.Generator, machine: Any) -> Case:
     even = smoothing * z.mean(axis=1) if smoothing else 0
     expected = {"probabilities": np.exp(z) / sums[:, None], "sums": sums, "targeted": even + (1 - smoothing) * z[own]}
     given = {"logits": logits, "labels": labels.astype(np.float64), "smoothing": np.array([smoothing])}
-    kernel, count = cross_entropy_loops.forward(logits.shape[1]), len(logits)
+    kernel, count = compiled_cross_entropy.cross_entropy_loop(logits.shape[1]), len(logits)
     return Case(kernel, machine, count, ragged(rng, count), given, expected, 1e-6)
 
 
@@ -498,7 +498,7 @@ def cross_entropy_gradient(rng: np.random.Generator, machine: Any) -> Case:
     gradient = probabilities * settings[0] - settings[1]
     gradient[np.arange(len(gradient)), labels] -= settings[2]
     given = {"probabilities": probabilities, "labels": labels.astype(np.float64), "settings": settings}
-    kernel, count = cross_entropy_loops.gradient(probabilities.shape[1]), len(probabilities)
+    kernel, count = compiled_cross_entropy.cross_entropy_gradient_loop(probabilities.shape[1]), len(probabilities)
     return Case(kernel, machine, count, ragged(rng, count), given, {"gradient": gradient})
 
 
