@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Array | None]:
     """Maxima and places in one loop over the image."""
-    plane, planes = _planes(task)
     output = empty(task.output_shape, images.dtype)
     argmax = empty(output.shape, np.int32)
+    plane, planes = _planes(task, output)
     arrays = [array.reshape(planes, *array.shape[2:]) for array in (np.ascontiguousarray(images), output, argmax)]
     work = math.prod(plane.output_size) * math.prod(task.window.kernel) * ELEMENT
     run(max_pool_loop(plane), planes, arrays, cut(planes, work))
@@ -40,7 +40,7 @@ def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Ar
 
 def max_pool_gradient(task: Pooling, gradient: Array, argmax: Array) -> Array:
     """Element by element where windows do not overlap, else window by window."""
-    plane, planes = _planes(task)
+    plane, planes = _planes(task, gradient)
     images = empty(task.image_shape, gradient.dtype)
     arrays = [np.ascontiguousarray(gradient), np.ascontiguousarray(argmax), images]
     by_plane = [array.reshape(planes, *array.shape[2:]) for array in arrays]
@@ -48,9 +48,9 @@ def max_pool_gradient(task: Pooling, gradient: Array, argmax: Array) -> Array:
     return images
 
 
-def _planes(task: Pooling) -> tuple[PaddedPlane, int]:
+def _planes(task: Pooling, output: Array) -> tuple[PaddedPlane, int]:
     """How the window lies on a plane, and how many planes there are."""
-    batch, channels, *output_size = task.output_shape
+    batch, channels, *output_size = output.shape
     return PaddedPlane(task.image_size, task.window, (output_size[0], output_size[1])), batch * channels
 
 
