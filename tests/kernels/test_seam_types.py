@@ -49,7 +49,7 @@ def makers() -> dict[str, list[str]]:
     """The functions that make loops, by module."""
     found: dict[str, list[str]] = {}
     for module_info in pkgutil.walk_packages(kernels.__path__, "gpucnn.kernels."):
-        if module_info.name.endswith((".builder", ".dispatch")):  # these need llvmlite
+        if module_info.name.endswith((".builder", ".values", ".dispatch")):  # these need llvmlite
             continue
         for name, value in vars(importlib.import_module(module_info.name)).items():
             made = getattr(value, "__wrapped__", None)

@@ -33,11 +33,11 @@ def tables() -> dict[str, dict[Way, Callable[..., Any]]]:
     """Every table from way to function in gpucnn.kernels, by its module and name."""
     found = {}
     for module_info in pkgutil.walk_packages(kernels.__path__, "gpucnn.kernels."):
-        if module_info.name.endswith((".builder", ".dispatch")):  # these need llvmlite
+        if module_info.name.endswith((".builder", ".values", ".dispatch")):  # these need llvmlite
             continue
         for name, value in vars(importlib.import_module(module_info.name)).items():
-            is_table = isinstance(value, dict) and value and all(isinstance(key, Way) for key in value)
-            if is_table and name != "SUITS" and all(inspect.isfunction(function) for function in value.values()):
+            is_table = isinstance(value, dict) and Way.PLAIN in value
+            if is_table and all(inspect.isfunction(function) for function in value.values()):
                 found[f"{module_info.name}.{name}"] = value
     return found
 
