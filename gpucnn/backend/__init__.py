@@ -5,6 +5,7 @@ from gpucnn.backend.arrays import are_together as are_together
 from gpucnn.backend.arrays import as_array as as_array
 from gpucnn.backend.arrays import beside as beside
 from gpucnn.backend.arrays import converted as converted
+from gpucnn.backend.arrays import wide as wide
 from gpucnn.backend.arrays import xp_of as xp_of
 from gpucnn.backend.device import ChosenDevice as ChosenDevice
 from gpucnn.backend.device import Device as Device

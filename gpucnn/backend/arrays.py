@@ -62,6 +62,11 @@ def _common_module(arrays: tuple[Array, ...]) -> ModuleType:
     return module
 
 
+def wide(dtype: np.dtype) -> np.dtype:
+    """The dtype to add up numbers of `dtype` in: float16 overflows at 65,504, and has 11 bits."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
 def _foreign_module(array: Array) -> ModuleType:
     module = loaded()
     if module is None or not isinstance(array, getattr(module, "ndarray", ())):

@@ -7,7 +7,7 @@ from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_items, is_finite, is_int
 from gpucnn.errors import ArgumentError, ShapeError
-from gpucnn.kernels.cross_entropy.log_softmax import log_softmax as log_softmax_of
+from gpucnn.kernels.cross_entropy import log_softmax as log_softmax_of
 from gpucnn.kernels.elementwise import bias_relu
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.text import shape_text, value_text

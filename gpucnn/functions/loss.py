@@ -132,7 +132,7 @@ def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target:
             return -each * probabilities, None
         if log_target:
             return -each * probabilities, each * probabilities * (excess + 1)
-        with np.errstate(divide="ignore"):  # at 0 the slope is minus infinity
+        with np.errstate(divide="ignore"):  # at 0 the gradient is minus infinity
             return -each * probabilities, each * (xp.log(probabilities) - input_data + 1)
 
     return record(owner, reduced, (input, target), backward)

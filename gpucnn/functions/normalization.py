@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
-from gpucnn.backend import Array, as_array, device_of, xp_of
+from gpucnn.backend import Array, as_array, device_of, wide, xp_of
 from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, check_activation, is_finite, is_int
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.functions.activation import as_finite
 from gpucnn.functions.activation import relu as rectified
 from gpucnn.kernels import batch_norm as kernel
-from gpucnn.kernels.pooling.avg_pool import wide
 from gpucnn.text import MOST_AXES, shape_text, value_text
 
 

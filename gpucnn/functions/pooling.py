@@ -10,13 +10,15 @@ from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, IntOrPair, Pair, Shape, as_flag, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.geometry import Padding, Window, pool2d_shape
-from gpucnn.kernels.pooling import avg_pool, max_pool
+from gpucnn.kernels import pooling as kernel
+from gpucnn.kernels.pooling import Pooling
 from gpucnn.text import shape_text, value_text
 
 MOST_CELLS = 1 << 22
 """Of adaptive pooling, which takes them one by one."""
 
 LARGEST_PLANE = 1 << 31
+"""Pixels of images whose maxima have int32 indices: fewer than so many."""
 
 AdaptiveSize: TypeAlias = int | Sequence[int | None] | None
 """An int, or (height, width); None keeps the images' own."""
@@ -44,23 +46,14 @@ def max_pool2d(
     the winner alone. Raises ShapeError if the window does not fit, ArgumentError for padding of more than half a kernel.
     Source: chapter 5, "Max Pooling" and "Pooling Gradient".
     """
-    x = as_tensor(x)
     window = pooling_window("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
-    _check_images("max_pool2d", x, window)
-    window = window.within((x.shape[2], x.shape[3]))
+    x, task = _pooling("max_pool2d", x, window)
     return_indices = as_flag(return_indices, "max_pool2d: return_indices")
-    _check_countable("max_pool2d", x.shape)
-    if not (x.requires_grad and grad_enabled()) and not return_indices:
-        return Tensor(max_pool.max_pool(x.data, window))
-    output, argmax = max_pool.max_pool_with_argmax(x.data, window)
-    shape = x.shape
-
-    def backward(gradient: Array) -> tuple[Array]:
-        if 0 in shape:
-            return (xp_of(gradient).zeros(shape, gradient.dtype),)
-        return (max_pool.max_pool_gradient(gradient, argmax, shape, window),)
-
-    maxima = record("max_pool2d", output, (x,), backward)
+    if x.shape[2] * x.shape[3] >= LARGEST_PLANE:
+        raise _uncountable("max_pool2d", x.shape)
+    learns = x.requires_grad and grad_enabled()
+    output, argmax = kernel.max_pool(task, x.data, learns or return_indices)
+    maxima = record("max_pool2d", output, (x,), lambda gradient: (kernel.max_pool_gradient(task, gradient, argmax),))
     return (maxima, Tensor(argmax)) if return_indices else maxima
 
 
@@ -135,32 +128,19 @@ def avg_pool2d(
     over the elements of the image alone. With `divisor_override`, an int that is not 0, windows' sums are divided by that.
     The gradient is shared out evenly. Source: chapter 5, "Average Pooling".
     """
-    x = as_tensor(x)
-    window = pooling_window("avg_pool2d", kernel_size, stride, padding, 1, ceil_mode)
-    _check_images("avg_pool2d", x, window)
-    window = window.within((x.shape[2], x.shape[3]))
-    count_include_pad = as_flag(count_include_pad, "avg_pool2d: count_include_pad")
-    shape = x.shape
-    if divisor_override is not None:
-        if not is_int(divisor_override) or divisor_override == 0 or not -LARGEST < divisor_override < LARGEST:
-            raise ArgumentError(
-                f"avg_pool2d: divisor_override must be an int, and not 0, got {value_text(divisor_override)}"
-            )
-        image_size = (shape[2], shape[3])
-        sizes = (image_size, window.output_size(image_size))
-        scale = avg_pool.counts(xp_of(x.data), *sizes, window, True, x.dtype) / divisor_override
-        mean = avg_pool.avg_pool(x.data, window)
-        return record(
-            "avg_pool2d",
-            mean * scale,
-            (x,),
-            lambda gradient: (avg_pool.avg_pool_gradient(gradient * scale, shape, window),),
+    x, task = _pooling("avg_pool2d", x, pooling_window("avg_pool2d", kernel_size, stride, padding, 1, ceil_mode))
+    include = as_flag(count_include_pad, "avg_pool2d: count_include_pad")
+    if divisor_override is None:
+        task = task._replace(count_include_pad=include)
+        mean = kernel.avg_pool(task, x.data)
+        return record("avg_pool2d", mean, (x,), lambda gradient: (kernel.avg_pool_gradient(task, gradient),))
+    if not is_int(divisor_override) or divisor_override == 0 or not -LARGEST < divisor_override < LARGEST:
+        raise ArgumentError(
+            f"avg_pool2d: divisor_override must be an int, and not 0, got {value_text(divisor_override)}"
         )
-
-    def backward(gradient: Array) -> tuple[Array]:
-        return (avg_pool.avg_pool_gradient(gradient, shape, window, count_include_pad),)
-
-    return record("avg_pool2d", avg_pool.avg_pool(x.data, window, count_include_pad), (x,), backward)
+    scale = kernel.counts(task, xp_of(x.data), x.dtype) / divisor_override
+    mean = kernel.avg_pool(task, x.data) * scale
+    return record("avg_pool2d", mean, (x,), lambda gradient: (kernel.avg_pool_gradient(task, gradient * scale),))
 
 
 @operation
@@ -220,7 +200,8 @@ def adaptive_max_pool2d(x: Operand, output_size: AdaptiveSize, return_indices: b
     maxima = record("adaptive_max_pool2d", output, (x,), backward)
     if not return_indices:
         return maxima
-    _check_countable("adaptive_max_pool2d", shape)
+    if shape[2] * shape[3] >= LARGEST_PLANE:
+        raise _uncountable("adaptive_max_pool2d", shape)
     indices = xp.empty(output.shape, xp.int32)
     for place, (rows, columns) in cells:
         won, width = winners((rows, columns)), columns.stop - columns.start
@@ -278,30 +259,23 @@ def adaptive_shape(owner: str, shape: Shape, size: tuple[int | None, int | None]
 
 
 def pooling_window(
-    owner: str,
-    kernel_size: IntOrPair,
-    stride: IntOrPair | None,
-    padding: Padding,
-    dilation: IntOrPair,
-    ceil_mode: bool,
+    owner: str, kernel_size: IntOrPair, stride: IntOrPair | None, padding: Padding, dilation: IntOrPair, ceil_mode: bool
 ) -> Window:
     """The window of a pooling operation. ArgumentError, which names `owner`, for padding of more than half a kernel."""
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation, ceil_mode)
-    for axis in (0, 1):
-        if 2 * max(window.padding[axis]) > window.kernel[axis]:
-            raise ArgumentError(
-                f"{owner}: padding must be at most half of kernel_size, got padding {value_text(padding)} for a kernel of "
-                f"{window.kernel[0]}x{window.kernel[1]}: some windows would see no image at all"
-            )
+    if any(2 * max(window.padding[axis]) > window.kernel[axis] for axis in (0, 1)):
+        raise ArgumentError(
+            f"{owner}: padding must be at most half of kernel_size, got padding {value_text(padding)} for a kernel of "
+            f"{window.kernel[0]}x{window.kernel[1]}: some windows would see no image at all"
+        )
     return window
 
 
-def _check_countable(owner: str, shape: Shape) -> None:
-    if shape[2] * shape[3] >= LARGEST_PLANE:
-        raise ShapeError(
-            f"{owner}: images must have fewer than 2^31 pixels, which its indices count, got {shape_text(shape)}; "
-            f"cut them into pieces"
-        )
+def _uncountable(owner: str, shape: Shape) -> ShapeError:
+    return ShapeError(
+        f"{owner}: images must have fewer than 2^31 pixels, which its indices count, got {shape_text(shape)}; "
+        f"cut them into pieces"
+    )
 
 
 def _check_indices(indices: Array, size: Sequence[int]) -> None:
@@ -314,6 +288,9 @@ def _check_indices(indices: Array, size: Sequence[int]) -> None:
         )
 
 
-def _check_images(owner: str, x: Tensor, window: Window) -> None:
+def _pooling(owner: str, x: Operand, window: Window) -> tuple[Tensor, Pooling]:
+    """Images as a tensor, and how to pool them; ShapeError or DTypeError, which name `owner`, for what cannot be pooled."""
+    x = as_tensor(x)
     pool2d_shape(owner, x.shape, window)
     check_float(owner, x)
+    return x, Pooling(x.shape, window.within((x.shape[2], x.shape[3])))

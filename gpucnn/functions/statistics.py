@@ -8,12 +8,11 @@ import math
 from collections.abc import Sequence
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_tensor, operation, record
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array, wide, xp_of
 from gpucnn.checks import as_flag, is_real
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
 from gpucnn.kernels.elementwise.masked import masked
-from gpucnn.kernels.pooling.avg_pool import wide
 from gpucnn.text import shape_text, value_text
 
 

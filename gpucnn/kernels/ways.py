@@ -35,6 +35,8 @@ class Way(Enum):
     NUMPY = "numpy"
     PLAIN = "plain"
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and is called five times for an operation
+
 
 ASKED_IN_TURN = {
     Way.CUDA: (Way.CUDA, Way.PLAIN),
@@ -52,12 +54,11 @@ def way_of(*arrays: Array | None) -> Way:
     """The fastest way that works on these arrays; None among them does no harm. NumPy's and CuPy's do not mix."""
     found = Way.COMPILED
     for array in arrays:
-        if array is None:
+        if array is None or (type(array) is np.ndarray and array.dtype == _FLOAT32):  # the usual case, at once
             continue
         if not isinstance(array, np.ndarray | np.generic):
             return Way.CUDA if array.dtype in TYPE_NAMES else Way.PLAIN
-        if type(array) is not np.ndarray or array.dtype != _FLOAT32:
-            found = Way.NUMPY
+        found = Way.NUMPY
     wanted = _chosen or mode()
     return Way.PLAIN if wanted == "plain" else Way.NUMPY if wanted == "numpy" else found
 

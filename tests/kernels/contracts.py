@@ -30,8 +30,7 @@ from gpucnn.kernels.elementwise.bias_relu import (
     relu_gradient,
     rows_to_images,
 )
-from gpucnn.kernels.pooling.avg_pool import avg_pool, avg_pool_gradient
-from gpucnn.kernels.pooling.max_pool import max_pool, max_pool_gradient, max_pool_with_argmax
+from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
 from gpucnn.kernels.update.adam import adam
 from gpucnn.kernels.update.sgd import sgd
 from gpucnn.testing import oracles
@@ -154,9 +153,11 @@ def check_max_pool(backend: Backend, dtype: type) -> None:
                 firsts = nans or [index for value, index in candidates if value == best]
                 winners[image, channel, row, column] = firsts[0]
         with few_blocks(1):
-            values, argmax = max_pool_with_argmax(backend.array(images), window)
+            values, argmax = max_pool(Pooling(images.shape, window), backend.array(images), True)
         np.testing.assert_array_equal(host(values), expected)
-        np.testing.assert_array_equal(host(max_pool(backend.array(images), window)), expected)
+        np.testing.assert_array_equal(
+            host(max_pool(Pooling(images.shape, window), backend.array(images), False)[0]), expected
+        )
         assert host(argmax).dtype == np.int32
         np.testing.assert_array_equal(host(argmax), winners)
 
@@ -166,13 +167,13 @@ def check_max_pool(backend: Backend, dtype: type) -> None:
             slopes[(*index[:2], winners[index])] += gradient[index]
         for blocks in (1, 50):
             with few_blocks(blocks):
-                found = max_pool_gradient(backend.array(gradient), argmax, images.shape, window)
+                found = max_pool_gradient(Pooling(images.shape, window), backend.array(gradient), argmax)
             close(found, slopes.reshape(images.shape), dtype)
     # Windows that lie in gaps of the dilation alone have no winner, and the gradient nowhere to go.
     gaps, one = Window.of(2, 1, 2, dilation=4), backend.array(np.ones((1, 1, 1, 1), dtype))
-    values, argmax = max_pool_with_argmax(one, gaps)
+    values, argmax = max_pool(Pooling(one.shape, gaps), one, True)
     assert (host(values).item(), host(argmax).item()) == (-math.inf, -1)
-    assert host(max_pool_gradient(one, argmax, (1, 1, 1, 1), gaps)).item() == 0
+    assert host(max_pool_gradient(Pooling(one.shape, gaps), one, argmax)).item() == 0
 
 
 def check_avg_pool(backend: Backend, dtype: type) -> None:
@@ -186,26 +187,27 @@ def check_avg_pool(backend: Backend, dtype: type) -> None:
         gradient = draw(dtype, *expected.shape)
         slopes = avg_pool_slopes(kernel, stride, padding, size, include, dtype)
         with few_blocks(1 if batch == 3 else 50):
-            close(avg_pool(backend.array(images), window, include), expected, dtype)
-            found = host(avg_pool_gradient(backend.array(gradient), images.shape, window, include))
+            close(avg_pool(Pooling(images.shape, window, include), backend.array(images)), expected, dtype)
+            found = host(avg_pool_gradient(Pooling(images.shape, window, include), backend.array(gradient)))
         np.testing.assert_allclose(found[:1, :1], slopes, rtol=1e-4, atol=1e-5)
         # The transpose: <avg(x), g> = <x, avg'(g)>, over all images and channels.
         np.testing.assert_allclose((expected * gradient).sum(), (found.astype(np.float64) * images).sum(), rtol=2e-4)
     # In ceil mode the last windows reach past the image, and, off centre, past the padding, which never counts.
     images = backend.array(np.arange(25, dtype=dtype).reshape(1, 1, 5, 5))
     close(
-        avg_pool(images, Window.of(2, ceil_mode=True, stride=2))[0, 0],
+        avg_pool(Pooling(images.shape, Window.of(2, ceil_mode=True, stride=2)), images)[0, 0],
         [[3, 5, 6.5], [13, 15, 16.5], [20.5, 22.5, 24]],
         dtype,
     )
     lopsided = Window((2, 2), (2, 2), ((0, 1), (1, 0)))
     ones = backend.array(np.ones((1, 1, 3, 3), dtype))
-    close(avg_pool(ones, lopsided, True)[0, 0], [[0.5, 1], [0.25, 0.5]], dtype)
-    close(avg_pool(ones, lopsided, False)[0, 0], [[1, 1], [1, 1]], dtype)
-    back = avg_pool_gradient(backend.array(np.full((1, 1, 2, 2), 4, dtype)), (1, 1, 3, 3), lopsided, True)
+    close(avg_pool(Pooling(ones.shape, lopsided), ones)[0, 0], [[0.5, 1], [0.25, 0.5]], dtype)
+    close(avg_pool(Pooling(ones.shape, lopsided, False), ones)[0, 0], [[1, 1], [1, 1]], dtype)
+    back = avg_pool_gradient(Pooling((1, 1, 3, 3), lopsided), backend.array(np.full((1, 1, 2, 2), 4, dtype)))
     close(back[0, 0], [[1, 1, 1], [1, 1, 1], [1, 1, 1]], dtype)
     gap = Window.of(2, 1, 1, dilation=2)  # over one pixel every tap falls beside it
-    close(avg_pool(backend.array(np.ones((1, 1, 1, 1), dtype)), gap, False), np.zeros((1, 1, 1, 1)), dtype)
+    one = backend.array(np.ones((1, 1, 1, 1), dtype))
+    close(avg_pool(Pooling(one.shape, gap, False), one), np.zeros((1, 1, 1, 1)), dtype)
 
 
 @functools.cache

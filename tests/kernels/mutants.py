@@ -91,7 +91,7 @@ MUTANTS = [
     Mutant("cross_entropy.cu", "saved[images + image] - target", "saved[image] - target"),
     Mutant("cross_entropy.cu", "/ divisor * (A)upstream[0]", "/ divisor"),
     Mutant("cross_entropy.cu", "image < images; image += warps", "image <= images; image += warps"),
-    Mutant("cross_entropy.cu", "label >= 0 && label < classes ? slope", "label >= 0 && label <= classes ? slope"),
+    Mutant("cross_entropy.cu", "label >= 0 && label < classes ? value", "label >= 0 && label <= classes ? value"),
     Mutant("sgd.cu", "momentum * (A)velocities[i] + slope", "momentum * (A)velocities[i] - slope"),
     Mutant("sgd.cu", "nesterov ? slope + momentum * velocity", "nesterov ? slope + velocity"),
     Mutant("sgd.cu", "slope += weight_decay", "slope -= weight_decay"),

@@ -75,7 +75,7 @@ extern "C" __global__ void cross_entropy_gradient(
         const A divisor = normalizer ? (A)normalizer[0] : (A)images;
         const A probability = exp((A)logits[i] - (A)saved[image]);
         const A target = target_of((int)(i % classes), label, class_weights, classes, (A)smoothing);
-        const A slope = (probability * (A)saved[images + image] - target) / divisor * (A)upstream[0];
-        gradient[i] = (T)(label >= 0 && label < classes ? slope : (A)__int_as_float(0x7fffffff));
+        const A value = (probability * (A)saved[images + image] - target) / divisor * (A)upstream[0];
+        gradient[i] = (T)(label >= 0 && label < classes ? value : (A)__int_as_float(0x7fffffff));
     }
 }

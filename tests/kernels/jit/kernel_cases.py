@@ -17,10 +17,10 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.batch_norm import loops as batch_norm_loops
 from gpucnn.kernels.compiler import loop, machine_code, padded_plane, processor
 from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, compiled_strides
-from gpucnn.kernels.cross_entropy import loops as cross_entropy_loops
+from gpucnn.kernels.cross_entropy import compiled as compiled_cross_entropy
 from gpucnn.kernels.elementwise import addition_loops, relu_loops
-from gpucnn.kernels.linear import loops as linear_loops
-from gpucnn.kernels.pooling import max_pool_loops
+from gpucnn.kernels.linear import compiled as compiled_linear
+from gpucnn.kernels.pooling import compiled as compiled_pooling
 from gpucnn.kernels.update import loops as update_loops
 from tests.kernels.jit.guarded_memory import Guarded
 
@@ -247,7 +247,7 @@ def pooled(rng: np.random.Generator, machine: Any, plane: Any) -> Case:
         if output[index] == -np.inf:  # a window in which nothing wins: see `forward`
             padded = plane.window.padding != ((0, 0), (0, 0))
             argmax[index] = -1 if padded else places[index[1:]].ravel()[0]
-    kernel = max_pool_loops.forward(plane)
+    kernel = compiled_pooling.max_pool_loop(plane)
     expected = {"output": output, "argmax": argmax}
     return Case(kernel, machine, count, ragged(rng, count), {"images": images}, expected)
 
@@ -264,7 +264,7 @@ def max_pool_gradient(rng: np.random.Generator, machine: Any) -> Case:
             images[index[0], argmax[index]] += gradient[index]
     given = {"gradient": gradient, "argmax": argmax.astype(np.float64)}
     expected = {"images": images.reshape(count, height, width)}
-    return Case(max_pool_loops.gradient(plane), machine, count, ragged(rng, count), given, expected)
+    return Case(compiled_pooling.max_pool_gradient_loop(plane), machine, count, ragged(rng, count), given, expected)
 
 
 def relu(rng: np.random.Generator, machine: Any) -> Case:
@@ -426,7 +426,7 @@ def linear_forward(rng: np.random.Generator, machine: Any) -> Case:
         output = np.einsum("ni,oi->no", vectors, weight) + (offsets if bias else 0)
     given = {"vectors": vectors, "weight": weight, "bias": offsets}
     expected = {"output": np.where(output < 0, 0, output) if relu else output}
-    kernel = linear_loops.forward(inputs, outputs, bias, relu, machine)
+    kernel = compiled_linear.linear_loop(inputs, outputs, bias, relu, machine)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
@@ -437,7 +437,7 @@ def linear_vectors_gradient(rng: np.random.Generator, machine: Any) -> Case:
     output[rng.random(output.shape) < 0.1] = np.nan
     passed = np.where(output == 0, 0, gradient) if relu else gradient
     expected = {"vectors_gradient": np.einsum("no,oi->ni", passed, weight), "passed": passed}
-    kernel = linear_loops.vectors_gradient(inputs, outputs, relu, machine)
+    kernel = compiled_linear.vectors_gradient_loop(inputs, outputs, relu, machine)
     given = {"gradient": gradient, "weight": weight, "output": output}
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
@@ -446,7 +446,7 @@ def linear_weight_gradient(rng: np.random.Generator, machine: Any) -> Case:
     batch, inputs, outputs, bias = number(rng, 0, 21), matrix_size(rng), number(rng, 1, 40), bool(rng.integers(2))
     gradient, vectors = integers(rng, batch, outputs), integers(rng, batch, inputs)
     expected = {"weight_gradient": np.einsum("no,ni->oi", gradient, vectors), "bias_gradient": gradient.sum(axis=0)}
-    kernel = linear_loops.weight_gradient(inputs, outputs, bias, machine)
+    kernel = compiled_linear.weight_gradient_loop(inputs, outputs, bias, machine)
     given = {"gradient": gradient, "vectors": vectors}
     return Case(kernel, machine, outputs, ragged(rng, outputs), given, expected)
 
@@ -488,7 +488,7 @@ def cross_entropy(rng: np.random.Generator, machine: Any) -> Case:
     even = smoothing * z.mean(axis=1) if smoothing else 0
     expected = {"probabilities": np.exp(z) / sums[:, None], "sums": sums, "targeted": even + (1 - smoothing) * z[own]}
     given = {"logits": logits, "labels": labels.astype(np.float64), "smoothing": np.array([smoothing])}
-    kernel, count = cross_entropy_loops.forward(logits.shape[1]), len(logits)
+    kernel, count = compiled_cross_entropy.cross_entropy_loop(logits.shape[1]), len(logits)
     return Case(kernel, machine, count, ragged(rng, count), given, expected, 1e-6)
 
 
@@ -498,7 +498,7 @@ def cross_entropy_gradient(rng: np.random.Generator, machine: Any) -> Case:
     gradient = probabilities * settings[0] - settings[1]
     gradient[np.arange(len(gradient)), labels] -= settings[2]
     given = {"probabilities": probabilities, "labels": labels.astype(np.float64), "settings": settings}
-    kernel, count = cross_entropy_loops.gradient(probabilities.shape[1]), len(probabilities)
+    kernel, count = compiled_cross_entropy.cross_entropy_gradient_loop(probabilities.shape[1]), len(probabilities)
     return Case(kernel, machine, count, ragged(rng, count), given, {"gradient": gradient})
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gpucnn.errors import LaunchError
 from gpucnn.kernels.compiler import builder, loop, processor
-from gpucnn.kernels.linear import loops as linear_loops
+from gpucnn.kernels.linear import compiled as compiled_linear
 from tests.kernels.jit.guarded_memory import Borders
 from tests.kernels.jit.kernel_cases import for_machine, machine_of
 
@@ -225,7 +225,7 @@ def test_a_tile_of_six_filters_never_runs_linear(monkeypatch: pytest.MonkeyPatch
     """The segmentation fault that it was: `kernel.run` raises before there is any code."""
     monkeypatch.setattr(processor.Processor, "filters_per_tile", 6)
     machine = processor.processor()
-    kernel = linear_loops.weight_gradient.__wrapped__(40, 30, True, machine)
+    kernel = compiled_linear.weight_gradient_loop.__wrapped__(40, 30, True, machine)
     arrays = [np.ones(shape, np.float32) for shape in ((64, 30), (64, 40), (30, 40), (30,))]
     with pytest.raises(LaunchError, match="^linear_weight_gradient: blocks must be of a power of two, got 6"):
         loop.run(kernel, 30, arrays)

@@ -17,8 +17,8 @@ from gpucnn.kernels.convolution import Gradients, compiled, compiled_by_rows, co
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.elementwise import bias_relu
 from gpucnn.kernels.linear import linear, linear_gradients
-from gpucnn.kernels.pooling import max_pool, max_pool_loops
-from gpucnn.kernels.pooling.max_pool import max_pool_gradient
+from gpucnn.kernels.pooling import Pooling
+from gpucnn.kernels.pooling import compiled as compiled_pooling
 from gpucnn.kernels.update import sgd
 from gpucnn.kernels.update.adam import adam
 from tests.kernels import tasks
@@ -104,17 +104,19 @@ def convolution(rng: np.random.Generator) -> None:
 def pooling(rng: np.random.Generator) -> None:
     window, image_size, output_size = window_on_image(rng, pooling=True)
     images = zeros(1, 1, *image_size)
-    output, argmax = max_pool._compiled_max_pool(images, window)
+    task = Pooling(images.shape, window)
+    output, argmax = compiled_pooling.max_pool(task, images, False)
     assert output.shape == argmax.shape == (1, 1, *output_size)
-    max_pool_gradient(output, argmax, images.shape, window)
+    compiled_pooling.max_pool_gradient(task, output, argmax)
 
 
 def pooling_side_by_side(rng: np.random.Generator) -> None:
     image_size = size(rng, 900), size(rng, 900)
     kernel = tuple(size(rng, length) for length in image_size)
     window = Window.of((kernel[0], kernel[1]), (kernel[0], kernel[1]), (kernel[0] // 2, kernel[1] // 2))
-    output, argmax = max_pool._compiled_max_pool(zeros(1, 1, *image_size), window)
-    max_pool_gradient(output, argmax, (1, 1, *image_size), window)
+    task = Pooling((1, 1, *image_size), window)
+    output, argmax = compiled_pooling.max_pool(task, zeros(1, 1, *image_size), False)
+    compiled_pooling.max_pool_gradient(task, output, argmax)
 
 
 def fully_connected(rng: np.random.Generator) -> None:
@@ -176,15 +178,15 @@ def nothing_written_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     """All that may be a loop at run time is one, as with large sizes."""
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path))  # its keys do not know of this
     monkeypatch.setattr(kernel_cases, "_compiled", {})
-    for module in (builder, compiled_by_rows, max_pool_loops):
+    for module in (builder, compiled_by_rows, compiled_pooling):
         monkeypatch.setattr(module, "MOST_WRITTEN_OUT", 1)
-    for module in (padded_plane, max_pool_loops):
+    for module in (padded_plane, compiled_pooling):
         monkeypatch.setattr(module, "WIDEST_STRIDE", 1)
     factories = (
         compiled_by_rows.forward,
         compiled_by_rows.weight_gradient,
-        max_pool_loops.forward,
-        max_pool_loops.gradient,
+        compiled_pooling.max_pool_loop,
+        compiled_pooling.max_pool_gradient_loop,
     )
     for factory in factories:
         factory.cache_clear()

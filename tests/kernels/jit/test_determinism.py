@@ -13,7 +13,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
 from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients
 from gpucnn.kernels.elementwise.bias_relu import relu, relu_gradient
-from gpucnn.kernels.pooling.max_pool import max_pool_gradient, max_pool_with_argmax
+from gpucnn.kernels.pooling import Pooling, max_pool, max_pool_gradient
 from gpucnn.kernels.update.adam import adam
 from gpucnn.kernels.update.sgd import sgd
 from gpucnn.models.resnet_cifar import ResNet20
@@ -76,19 +76,20 @@ def test_batch_norm(on_cpu: Backend, monkeypatch: pytest.MonkeyPatch, rng: np.ra
 
 
 def test_pooling_relu_and_updates(on_cpu: Backend, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    images, window = normal(rng, 19, 16, 40, 40), Window.of(3, 2, 1)
+    images = normal(rng, 19, 16, 40, 40)
+    task = Pooling(images.shape, Window.of(3, 2, 1))
     size = 300_007
     values, slopes, means, squares = (normal(rng, size) for _ in range(4))
     settings = np.array([0.01, 0.9, 0.1, 0.999, 0.001, 0.5, 1e-8, 1e-4], np.float32)
 
     def compute() -> list[np.ndarray]:
-        output, argmax = max_pool_with_argmax(images, window)
+        output, argmax = max_pool(task, images, True)
         positive = relu(images)
         buffers = [array.copy() for array in (values, means, np.abs(squares), values, means)]
         adam(buffers[0], slopes, buffers[1], buffers[2], settings)
         sgd(buffers[3], slopes, buffers[4], settings[:3], nesterov=True)
         passed = relu_gradient(images, positive)
-        return [output, argmax, max_pool_gradient(output, argmax, images.shape, window), positive, passed, *buffers]
+        return [output, argmax, max_pool_gradient(task, output, argmax), positive, passed, *buffers]
 
     assert_same_bits(monkeypatch, compute)
 

@@ -14,8 +14,8 @@ from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, processor
 from gpucnn.kernels.elementwise import relu_loops
-from gpucnn.kernels.linear import loops as linear_loops
-from gpucnn.kernels.pooling.max_pool import max_pool_gradient, max_pool_with_argmax
+from gpucnn.kernels.linear import compiled as compiled_linear
+from gpucnn.kernels.pooling import Pooling, max_pool, max_pool_gradient
 from gpucnn.kernels.workspace import LARGEST_KEPT
 from tests.backends import Backend, host
 
@@ -104,7 +104,7 @@ def test_too_few_and_too_many_arrays_are_refused(arrays: dict[str, np.ndarray], 
 
 
 def test_sizes_that_are_free_must_be_the_same() -> None:
-    kernel = linear_loops.weight_gradient(5, 3, False, processor.processor())
+    kernel = compiled_linear.weight_gradient_loop(5, 3, False, processor.processor())
     gradient, vectors, out = (np.ones(shape, np.float32) for shape in ((4, 3), (4, 5), (3, 5)))
     loop.run(kernel, 3, [gradient, vectors, out])
     assert (out == 4).all()
@@ -137,11 +137,11 @@ def test_scratch_memory_that_no_thread_keeps(monkeypatch: pytest.MonkeyPatch, th
     monkeypatch.setenv("GPUCNN_NUM_THREADS", threads)
     rng = np.random.default_rng(4)
     images = rng.integers(0, 200, (1, 3, 1100, 1000)).astype(np.float32)
-    window = Window.of(2, 2, 1)
+    task = Pooling(images.shape, Window.of(2, 2, 1))
     assert images[0, 0].nbytes > LARGEST_KEPT
     with ways.use("jit"):
-        output, argmax = max_pool_with_argmax(images, window)
-        back = max_pool_gradient(output, argmax, images.shape, window)
+        output, argmax = max_pool(task, images, True)
+        back = max_pool_gradient(task, output, argmax)
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
     expected = padded.reshape(1, 3, 551, 2, 501, 2).max(axis=(3, 5))
     np.testing.assert_array_equal(output, expected)

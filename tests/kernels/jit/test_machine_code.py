@@ -13,7 +13,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, processor
 from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients
-from gpucnn.kernels.linear import loops as linear_loops
+from gpucnn.kernels.linear import compiled as compiled_linear
 from tests.kernels.jit.machine_code import PROCESSORS, innermost_loops, machine_named, target
 from tests.kernels.tasks import convolution
 
@@ -67,9 +67,9 @@ def test_hot_loops_keep_their_sums_in_registers(processor: str) -> None:
     needs_target(machine)
     kernels = [(name, kernel) for name, layer in LAYERS.items() for kernel in kernels_of(*layer, machine)]
     kernels += [
-        ("linear", linear_loops.forward(4096, 128, True, True, machine)),
-        ("linear", linear_loops.vectors_gradient(4096, 128, True, machine)),
-        ("linear", linear_loops.weight_gradient(4096, 128, True, machine)),
+        ("linear", compiled_linear.linear_loop(4096, 128, True, True, machine)),
+        ("linear", compiled_linear.vectors_gradient_loop(4096, 128, True, machine)),
+        ("linear", compiled_linear.weight_gradient_loop(4096, 128, True, machine)),
     ]
     spilled = {}
     for layer, kernel in kernels:

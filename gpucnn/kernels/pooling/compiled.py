@@ -1,7 +1,4 @@
-"""Max pooling and its gradient, plane by plane.
-
-The first maximum of a window wins, and the first NaN wins over all numbers, as everywhere in gpucnn.
-"""
+"""Max pooling and its gradient in compiled loops, plane by plane."""
 
 from __future__ import annotations
 
@@ -9,10 +6,17 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
+from gpucnn.backend import Array
+from gpucnn.backend.host_memory import empty
+from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.checks import Pair
 from gpucnn.kernels.compiler import MOST_WRITTEN_OUT
-from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached
+from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached, run
 from gpucnn.kernels.compiler.padded_plane import WIDEST_STRIDE, PaddedPlane, each_tap, fill, row_vectors
+from gpucnn.kernels.pooling import numpy_way
+from gpucnn.kernels.pooling.plain import Pooling
 
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Pointer, Size, Vector
@@ -21,8 +25,37 @@ if TYPE_CHECKING:
     """What a tap (row, column) reads for some neighbouring windows."""
 
 
+def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Array | None]:
+    """Maxima and places in one loop over the image."""
+    output = empty(task.output_shape, images.dtype)
+    argmax = empty(output.shape, np.int32)
+    plane, planes = _planes(task, output)
+    arrays = [array.reshape(planes, *array.shape[2:]) for array in (np.ascontiguousarray(images), output, argmax)]
+    work = math.prod(plane.output_size) * math.prod(task.window.kernel) * ELEMENT
+    run(max_pool_loop(plane), planes, arrays, cut(planes, work))
+    if with_argmax and task.window.padding != ((0, 0), (0, 0)) and argmax.min() < 0:
+        return numpy_way.max_pool(task, images, with_argmax)  # which tells minus infinity in the image from padding
+    return output, argmax
+
+
+def max_pool_gradient(task: Pooling, gradient: Array, argmax: Array) -> Array:
+    """Element by element where windows do not overlap, else window by window."""
+    plane, planes = _planes(task, gradient)
+    images = empty(task.image_shape, gradient.dtype)
+    arrays = [np.ascontiguousarray(gradient), np.ascontiguousarray(argmax), images]
+    by_plane = [array.reshape(planes, *array.shape[2:]) for array in arrays]
+    run(max_pool_gradient_loop(plane), planes, by_plane, cut(planes, math.prod(plane.image_size) * ELEMENT))
+    return images
+
+
+def _planes(task: Pooling, output: Array) -> tuple[PaddedPlane, int]:
+    """How the window lies on a plane, and how many planes there are."""
+    batch, channels, *output_size = output.shape
+    return PaddedPlane(task.image_size, task.window, (output_size[0], output_size[1])), batch * channels
+
+
 @cached
-def forward(plane: PaddedPlane) -> Loop:
+def max_pool_loop(plane: PaddedPlane) -> Loop:
     """planes (P, H, W) -> output (P, OH, OW) and argmax (P, OH, OW), where each maximum was in its plane.
 
     The argmax of a window of nothing but minus infinity in padded planes is -1. Windows that reach beyond the image read
@@ -126,19 +159,19 @@ def _maximum(b: Builder, plane: PaddedPlane, tap: Taps, width: int, padding: boo
 
 
 @cached
-def gradient(plane: PaddedPlane) -> Loop:
+def max_pool_gradient_loop(plane: PaddedPlane) -> Loop:
     """gradient (P, OH, OW), argmax (P, OH, OW) -> images (P, H, W): each window's gradient goes to where its maximum was."""
     (height, width), (rows, columns) = plane.image_size, plane.output_size
 
     def write(b: Builder) -> None:
-        slopes, argmax, images = b.pointer("gradient"), b.pointer("argmax", b.INT32), b.pointer("images")
+        gradient, argmax, images = b.pointer("gradient"), b.pointer("argmax", b.INT32), b.pointer("images")
 
         def one_plane(p: Size) -> None:
             windows, target = p * (rows * columns), images + p * (height * width)
             if plane.window.overlaps or not _is_written_out(plane, b.lanes):
-                _go_to_winners(b, plane, slopes + windows, argmax + windows, target)
+                _go_to_winners(b, plane, gradient + windows, argmax + windows, target)
             else:
-                _give_to_winners(b, plane, slopes + windows, argmax + windows, target)
+                _give_to_winners(b, plane, gradient + windows, argmax + windows, target)
 
         b.each(b.index("first"), b.index("last"), 1, one_plane)
 
@@ -150,7 +183,7 @@ def gradient(plane: PaddedPlane) -> Loop:
     return Loop("max_pool_gradient", tuple(plane), arguments, write)
 
 
-def _go_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Pointer, target: Pointer) -> None:
+def _go_to_winners(b: Builder, plane: PaddedPlane, gradient: Pointer, argmax: Pointer, target: Pointer) -> None:
     """Window by window: where they overlap, one element may have won several."""
     size = math.prod(plane.image_size)
 
@@ -158,8 +191,8 @@ def _go_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Poin
         index = argmax.load(i, 1)
         inside = b.within(index, size)  # a window of padding alone has no winner
         winner = target + b.as_index(inside.select(index, b.splat(0, 1, b.INT32)))
-        before, slope = winner.load(0, 1), slopes.load(i, 1)
-        winner.store(inside.select(before + slope if plane.window.overlaps else slope, before))
+        before, own = winner.load(0, 1), gradient.load(i, 1)
+        winner.store(inside.select(before + own if plane.window.overlaps else own, before))
 
     fill(b, target, 0, size)
     b.each(0, math.prod(plane.output_size), 1, one_window)
@@ -179,7 +212,7 @@ def _whole_rows_of_windows(plane: PaddedPlane) -> Pair:
     return -(-top // down), min(plane.output_size[0], (plane.image_size[0] + top) // down)
 
 
-def _give_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Pointer, target: Pointer) -> None:
+def _give_to_winners(b: Builder, plane: PaddedPlane, gradient: Pointer, argmax: Pointer, target: Pointer) -> None:
     """Element by element: without overlaps each one is in one window at most, and gets its gradient or 0.
 
         argmax and gradient of two windows, 2x2    6 3        a b
@@ -200,12 +233,12 @@ def _give_to_winners(b: Builder, plane: PaddedPlane, slopes: Pointer, argmax: Po
             seen = [min((x + i + left) // across, columns - 1) for i in range(vector)]
             first, count = seen[0], seen[-1] - seen[0] + 1
             places = [window - first for window in seen]
-            slope, winner = (b.chosen(array.load(y * columns + first, count), places) for array in (slopes, argmax))
+            given, winner = (b.chosen(array.load(y * columns + first, count), places) for array in (gradient, argmax))
             winner += b.count_up(y * (-down * width), 0, vector)  # counted from the first of these rows
             for row in inside:
                 start = (row - top) * width + x
                 won = winner.equals(b.count_up(start, 1, vector))
-                target.store(won.select(slope, b.splat(0.0, vector)), y * (down * width) + start)
+                target.store(won.select(given, b.splat(0.0, vector)), y * (down * width) + start)
 
     first, last = _whole_rows_of_windows(plane)
     for y in range(rows):

@@ -1,19 +1,62 @@
-"""Softmax and cross-entropy together, a row of logits an image. See `kernels.cross_entropy` for the target."""
+"""Compiled softmax and cross-entropy together, a row of logits an image, without class weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached
+import numpy as np
+
+from gpucnn.backend import Array
+from gpucnn.backend.threads import ELEMENT, cut
+from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached, run
 from gpucnn.kernels.cross_entropy.exponential import exp
+from gpucnn.kernels.cross_entropy.plain import Targets
 
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Size, Vector
 
 
+WORK = 4 * ELEMENT
+"""What a logit takes: its exponential is like four passes."""
+
+
+def suits(targets: Targets) -> bool:
+    """Whether loops take these targets: those without class weights."""
+    return targets.class_weights is None
+
+
+def cross_entropy(logits: Array, targets: Targets) -> tuple[Array, tuple[Array, ...]]:
+    """The loss; probabilities are kept."""
+    count, classes = logits.shape
+    probabilities = np.empty(logits.shape, logits.dtype)
+    sums, targeted = np.empty((2, count), logits.dtype)
+    arrays = [np.ascontiguousarray(logits), _contiguous(targets), np.array([targets.smoothing], logits.dtype)]
+    parts = cut(count, classes * WORK)
+    run(cross_entropy_loop(classes), count, [*arrays, probabilities, sums, targeted], parts)
+    losses = np.log(sums, out=sums)
+    losses -= targeted
+    return losses.mean(), (probabilities,)
+
+
+def cross_entropy_gradient(upstream: Array, targets: Targets, kept: tuple[Array, ...]) -> Array:
+    """Probabilities less targets, times the gradient of the mean."""
+    (probabilities,) = kept
+    count, classes = probabilities.shape
+    scale, smoothing = float(upstream) / count, targets.smoothing
+    settings = np.array([scale, scale * (smoothing / classes), scale * (1 - smoothing)], probabilities.dtype)
+    gradient = np.empty(probabilities.shape, probabilities.dtype)
+    arrays = [probabilities, _contiguous(targets), settings, gradient]
+    run(cross_entropy_gradient_loop(classes), count, arrays, cut(count, classes * ELEMENT))
+    return gradient
+
+
+def _contiguous(targets: Targets) -> Array:
+    return np.ascontiguousarray(targets.labels, np.int32)
+
+
 @cached
-def forward(classes: int) -> Loop:
+def cross_entropy_loop(classes: int) -> Loop:
     """logits (N, classes), labels (N,), smoothing (1,) -> probabilities (N, classes), sums (N,) and targeted (N,).
 
     With z the logits less the largest of their row: the sums of exp(z), and the sums of target times z. The loss of an
@@ -58,7 +101,7 @@ def forward(classes: int) -> Loop:
 
 
 @cached
-def gradient(classes: int) -> Loop:
+def cross_entropy_gradient_loop(classes: int) -> Loop:
     """probabilities (N, classes), labels (N,), settings (3,) -> gradient (N, classes): scale * (probability - target).
 
     `settings`: the scale, and the target of every class and what the label's own has more, both times the scale.

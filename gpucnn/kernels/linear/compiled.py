@@ -1,14 +1,20 @@
-"""The fully connected layer: products of a matrix of vectors, a row an image, with a small matrix of weights.
+"""Compiled products of a matrix of vectors, a row an image, with a small matrix of weights.
 
 Every product goes tile by tile, some rows times some columns of what comes out, whose sums stay in registers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
+import numpy as np
+
+from gpucnn.backend import Array
+from gpucnn.backend.host_memory import empty
+from gpucnn.backend.threads import Parts, cut
+from gpucnn.kernels.compiler import processor
+from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached, run
 from gpucnn.kernels.compiler.processor import Processor
 
 if TYPE_CHECKING:
@@ -16,9 +22,63 @@ if TYPE_CHECKING:
 
 OUTPUTS_PER_TILE = 4
 
+MOST_PARTS = 4
+"""Each part goes through the whole smaller matrix. This and what follows is measured by `gpucnn bench --operations`."""
+
+ROWS_TOGETHER = 8
+"""Parts are cut at multiples of so many rows, the most of a tile."""
+
+LARGEST_MATRIX = 4 << 20
+"""Bytes of a matrix that is read again for each part; of more, a BLAS makes better use of the cache."""
+
+
+def suits(matrices: Sequence[Array | None]) -> bool:
+    """Whether loops make the product of some of these matrices: they are small, and not empty."""
+    return all(0 < matrix.nbytes <= LARGEST_MATRIX for matrix in matrices if matrix is not None)
+
+
+def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
+    """A product, with bias and ReLU while its sums are in registers."""
+    outputs, inputs = weight.shape
+    output = empty((len(vectors), outputs), vectors.dtype)
+    arrays = [np.ascontiguousarray(vectors), np.ascontiguousarray(weight), output]
+    if bias is not None:
+        arrays.append(np.ascontiguousarray(bias))
+    loop = linear_loop(inputs, outputs, bias is not None, relu, processor.processor())
+    run(loop, len(vectors), arrays, _row_parts(len(vectors), weight.size))
+    return output
+
+
+def vectors_gradient(gradient: Array, weight: Array, relu_output: Array | None) -> tuple[Array, Array]:
+    """ReLU's gradient, and a product of what has passed it while that is in the cache."""
+    outputs, inputs = weight.shape
+    result = empty((len(gradient), inputs), gradient.dtype)
+    arrays = [np.ascontiguousarray(gradient), np.ascontiguousarray(weight), result]
+    if relu_output is not None:
+        gradient = empty(gradient.shape, gradient.dtype)
+        arrays += [np.ascontiguousarray(relu_output), gradient]
+    loop = vectors_gradient_loop(inputs, outputs, relu_output is not None, processor.processor())
+    run(loop, len(gradient), arrays, _row_parts(len(gradient), weight.size))
+    return result, gradient
+
+
+def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bias_gradient: Array | None) -> None:
+    """A product, with the sums over images for the bias."""
+    outputs, inputs = weight_gradient.shape
+    arrays = [np.ascontiguousarray(gradient), np.ascontiguousarray(vectors), weight_gradient]
+    if bias_gradient is not None:
+        arrays.append(bias_gradient)
+    loop = weight_gradient_loop(inputs, outputs, bias_gradient is not None, processor.processor())
+    run(loop, outputs, arrays, _row_parts(outputs, vectors.size))
+
+
+def _row_parts(rows: int, work: int) -> Parts:
+    """`rows`, each of so much work, in parts that are whole tiles."""
+    return cut(rows, work, MOST_PARTS, ROWS_TOGETHER)
+
 
 @cached
-def forward(inputs: int, outputs: int, bias: bool, relu: bool, machine: Processor) -> Loop:
+def linear_loop(inputs: int, outputs: int, bias: bool, relu: bool, machine: Processor) -> Loop:
     """vectors (N, I), weight (O, I), bias (O,) -> output (N, O).
 
     Both matrices are read along their rows:
@@ -86,7 +146,7 @@ def forward(inputs: int, outputs: int, bias: bool, relu: bool, machine: Processo
 
 
 @cached
-def vectors_gradient(inputs: int, outputs: int, relu: bool, machine: Processor) -> Loop:
+def vectors_gradient_loop(inputs: int, outputs: int, relu: bool, machine: Processor) -> Loop:
     """gradient (N, O), weight (O, I) -> vectors_gradient (N, I).
 
     With `relu` the gradient is that of ReLU's `output` (N, O); what passes, where that is not 0, is left in `passed` (N, O).
@@ -94,9 +154,9 @@ def vectors_gradient(inputs: int, outputs: int, relu: bool, machine: Processor) 
 
     def write(b: Builder) -> None:
         weight, result = b.pointer("weight"), b.pointer("vectors_gradient")
-        slopes = _pass_on(b, outputs) if relu else b.pointer("gradient")
+        gradient = _pass_on(b, outputs) if relu else b.pointer("gradient")
         tile = machine.filters_per_tile
-        _add_rows(b, inputs, outputs, tile, weight, lambda n, o: slopes + (n * outputs + o), outputs, result)
+        _add_rows(b, inputs, outputs, tile, weight, lambda n, o: gradient + (n * outputs + o), outputs, result)
 
     arguments = [
         Argument("gradient", (EACH, outputs)),
@@ -122,7 +182,7 @@ def _pass_on(b: Builder, outputs: int) -> Pointer:
 
 
 @cached
-def weight_gradient(inputs: int, outputs: int, bias: bool, machine: Processor) -> Loop:
+def weight_gradient_loop(inputs: int, outputs: int, bias: bool, machine: Processor) -> Loop:
     """gradient (N, O), vectors (N, I) -> weight_gradient (O, I) and bias_gradient (O,); the items are rows of weights."""
 
     def write(b: Builder) -> None:

@@ -1,0 +1,24 @@
+"""The plain way: three matrix products."""
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.backend.blas import matmul
+
+
+def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
+    """vectors @ weight^T + bias: (N, O)."""
+    output = matmul(vectors, weight.T)
+    if bias is not None:
+        output += bias
+    return xp_of(output).maximum(output, 0) if relu else output
+
+
+def vectors_gradient(gradient: Array, weight: Array, relu_output: Array | None) -> tuple[Array, Array]:
+    """gradient @ weight: (N, I), and the gradient that it was made of."""
+    return matmul(gradient, weight), gradient
+
+
+def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bias_gradient: Array | None) -> None:
+    """gradient^T @ vectors: (O, I), and the sums of the gradient over images."""
+    matmul(gradient.T, vectors, out=weight_gradient)
+    if bias_gradient is not None:
+        gradient.sum(axis=0, out=bias_gradient)
