@@ -34,69 +34,54 @@ def batch_norm(
 ) -> Tensor:
     """Normalise every channel over the batch and all positions: (N, C, ...) to the same shape.
 
-    - `weight`, `bias`: (C,), the scale and shift afterwards, or None.
-    - `running_mean`, `running_var`: (C,), tensors or plain arrays, or None.
+    - `running_mean`, `running_var`: (C,), tensors or plain arrays, or None. `weight`, `bias`: (C,), the scale and shift
+      afterwards, or None. `eps`: a number > 0, beside the variance.
     - `training`: use the batch's own mean and biased variance, and move the running ones, where given, towards its mean and
       unbiased variance by the share `momentum`, a number or a tensor (). A tensor gets a new array then, and a plain array
       of floats new values. Else use the running ones as they are.
-    - `eps`: a number > 0, beside the variance.
     - `activation`: None, or "relu", which gives relu(batch_norm(...)) in fewer passes over memory.
 
     Raises ShapeError for input without channels, for statistics and weights of another length, and in training for a
     single value per channel, whose variance is 0. ArgumentError without running statistics outside of training, or for an
-    eps that is none, DTypeError for statistics or weights of another dtype, or that are to move and no floats.
+    invalid eps, DTypeError for statistics or weights of another dtype, or statistics that are to move but are not floats.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015.
     """
-    relu = check_activation("batch_norm", activation)
-    x = as_tensor(x)
+    relu, x = check_activation("batch_norm", activation), as_tensor(x)
     check_float("batch_norm", x)
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
-    channels = x.shape[1]
     scale, shift = _per_channel("batch_norm", "weight", weight, x), _per_channel("batch_norm", "bias", bias, x)
     eps = as_eps("batch_norm", eps, x.dtype)
-    running = [
-        _running("batch_norm", name, statistics, x, training)
-        for name, statistics in (("running_mean", running_mean), ("running_var", running_var))
-    ]
+    running = [_running("running_mean", running_mean, x, training), _running("running_var", running_var, x, training)]
     if not as_flag(training, "batch_norm: training"):
         mean, variance = (as_operand(statistics, x).data for statistics in running)
         output = _with_statistics(x, mean, variance, scale, shift, eps)
         return rectified(output) if relu else output
-    share = (
-        as_operand(momentum, x).data if isinstance(momentum, Tensor) else as_number(momentum, "batch_norm: momentum")
-    )
-    if isinstance(momentum, Tensor) and momentum.size != 1:
-        raise ShapeError(f"batch_norm: expected momentum (), a single number, got {shape_text(momentum.shape)}")
-    count = math.prod(x.shape) // max(channels, 1)
+    share = _share(momentum, x) if isinstance(momentum, Tensor) else as_number(momentum, "batch_norm: momentum")
+    count = math.prod(x.shape) // max(x.shape[1], 1)
     if count == 1:
         raise ShapeError(
             f"batch_norm: a single value per channel has no variance to learn from, got input {shape_text(x.shape)}; "
             f"use a batch of two or more, or model.eval()"
         )
-    values = xp_of(x.data).ascontiguousarray(x.data).reshape(x.shape[0], channels, math.prod(x.shape[2:]))
+    values = xp_of(x.data).ascontiguousarray(x.data).reshape(*x.shape[:2], math.prod(x.shape[2:]))
     factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
-    result, found = kernel.batch_norm(values, factors, shifts, eps, relu)
-    for statistics, fresh in zip(running, (found.mean, found.variance * (count / max(count - 1, 1))), strict=True):
-        if isinstance(statistics, Tensor) and count:
-            # A new array: whoever holds the old one can go back to it.
-            statistics.data = (1 - share) * statistics.data + share * fresh.astype(statistics.dtype)
-        elif statistics is not None and count:
-            statistics[...] = (1 - share) * statistics + share * fresh.astype(statistics.dtype)
-    relu_output = result if relu else None
-    shape, affine = x.shape, [tensor for tensor in (scale, shift) if tensor is not None]
+    output, found = kernel.batch_norm(values, factors, shifts, eps, relu)
+    if count:
+        _move(running[0], found.mean, share)
+        _move(running[1], found.variance * (count / (count - 1)), share)
+    relu_output, shape = output if relu else None, x.shape
+    affine = [tensor for tensor in (scale, shift) if tensor is not None]
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         flat = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
-        own_gradients = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
-        x_gradient = kernel.batch_norm_gradients(
-            flat, values, factors, found, own_gradients[0], own_gradients[1], relu_output
-        ).reshape(shape)
-        given = (own for own, tensor in zip(own_gradients, (scale, shift), strict=True) if tensor is not None)
-        return (x_gradient, *given)
+        own = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
+        x_gradient = kernel.batch_norm_gradients(flat, values, factors, found, own[0], own[1], relu_output)
+        given = (total for total, tensor in zip(own, (scale, shift), strict=True) if tensor is not None)
+        return (x_gradient.reshape(shape), *given)
 
-    return record("batch_norm", result.reshape(shape), [x, *affine], backward)
+    return record("batch_norm", output.reshape(shape), [x, *affine], backward)
 
 
 @operation
@@ -198,38 +183,54 @@ def as_eps(owner: str, eps: float, dtype: Any = np.float64) -> float:
     return float(eps)
 
 
-def _running(owner: str, name: str, statistics: Operand | None, x: Tensor, moves: bool) -> Any:
+def _running(name: str, statistics: Operand | None, x: Tensor, moves: bool) -> Any:
     """Running statistics that fit `x`, a tensor or array, as they are; with `moves` they can be written to."""
     if statistics is None:
         if not moves:
-            raise ArgumentError(f"{owner}: {name} is None, which only training=True can do without")
+            raise ArgumentError(f"batch_norm: {name} is None, which only training=True can do without")
         return None
     shape = statistics.shape if isinstance(statistics, Tensor) else as_array(statistics, x.dtype).shape
     if shape != x.shape[1:2]:
-        raise ShapeError(f"{owner}: expected {name} {shape_text(x.shape[1:2])}, got {shape_text(shape)}")
+        raise ShapeError(f"batch_norm: expected {name} {shape_text(x.shape[1:2])}, got {shape_text(shape)}")
     if isinstance(statistics, Tensor):
         as_operand(statistics, x)  # refuses another dtype
     elif moves:
-        _check_moves(owner, name, statistics, x)
+        _check_moves(name, statistics, x)
     return statistics
 
 
-def _check_moves(owner: str, name: str, statistics: Any, x: Tensor) -> None:
-    """DTypeError, DeviceError or ArgumentError, which name `owner`, unless a plain array can take new values of `x`."""
+def _share(momentum: Tensor, x: Tensor) -> Array:
+    """The momentum's one number, an array; ShapeError if there are more, or none."""
+    share = as_operand(momentum, x).data
+    if momentum.size != 1:
+        raise ShapeError(f"batch_norm: expected momentum (), a single number, got {shape_text(momentum.shape)}")
+    return share
+
+
+def _move(running: Any, fresh: Array, share: Any) -> None:
+    """Move running statistics, if there are any, towards those of a batch, by a share of the way."""
+    if isinstance(running, Tensor):  # a new array: whoever holds the old one can go back to it
+        running.data = (1 - share) * running.data + share * fresh.astype(running.dtype)
+    elif running is not None:
+        running[...] = (1 - share) * running + share * fresh.astype(running.dtype)
+
+
+def _check_moves(name: str, statistics: Any, x: Tensor) -> None:
+    """DTypeError, DeviceError or ArgumentError unless a plain array can take new values of `x`."""
     is_array = hasattr(statistics, "dtype") and not isinstance(statistics, np.generic)
     if not is_array or statistics.dtype.kind != "f":
         kind = f"an array of {statistics.dtype}" if hasattr(statistics, "dtype") else f"a {type(statistics).__name__}"
         raise DTypeError(
-            f"{owner}: {name} moves in training, so it must be a tensor or an array of floats, got {kind}; "
+            f"batch_norm: {name} moves in training, so it must be a tensor or an array of floats, got {kind}; "
             f"give an array of {x.dtype}, or None"
         )
     if device_of(statistics) != x.device:
         raise DeviceError(
-            f"{owner}: {name} is on {device_of(statistics)}, the input on {x.device}; training moves it where it is: "
+            f"batch_norm: {name} is on {device_of(statistics)}, the input on {x.device}; training moves it where it is: "
             f"give an array of that device, or a tensor"
         )
     if isinstance(statistics, np.ndarray) and not statistics.flags.writeable:
-        raise ArgumentError(f"{owner}: {name} moves in training, and cannot be written to; give a copy of it")
+        raise ArgumentError(f"batch_norm: {name} moves in training, and cannot be written to; give a copy of it")
 
 
 def _standardize(

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpucnn.backend import Array, arrays, beside, cuda, own_package
+from gpucnn.backend import Array, arrays, beside, cuda, own_package, xp_of
 from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
 
@@ -145,6 +145,11 @@ def use_runner(runner: Runner) -> Iterator[None]:
 def accepts(array: Array) -> bool:
     """Whether kernels can be launched on `array`: it lives on a GPU and has a dtype they are compiled for."""
     return not isinstance(array, np.ndarray | np.generic) and array.dtype in TYPE_NAMES
+
+
+def contiguous(array: Array | None) -> Array | None:
+    """The array in C order, as a kernel takes it; None stays None."""
+    return None if array is None else xp_of(array).ascontiguousarray(array)
 
 
 def launch(kernel: Kernel, size: int, *arguments: Any) -> None:

@@ -14,10 +14,10 @@ from unittest import mock
 import numpy as np
 
 from gpucnn.geometry import Window
-from gpucnn.kernels import batch_norm as batch_norm_module
 from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
+from gpucnn.kernels.batch_norm import cuda as batch_norm_cuda
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import cuda, plain
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
@@ -291,9 +291,9 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
         for elements, parts, blocks in (
             grids if values.size < 100 else grids[:2]
         ):  # the emulator is slow with many parts
-            work = {"ELEMENTS_PER_BLOCK": elements, "MOST_PARTS": parts}
+            work = {"ELEMENTS_PER_BLOCK": elements, "MOST_BLOCKS_PER_CHANNEL": parts}
             own = [backend.empty((shape[1],), dtype) if affine else None for _ in range(2)]
-            with mock.patch.multiple(batch_norm_module, **work), few_blocks(blocks):
+            with mock.patch.multiple(batch_norm_cuda, **work), few_blocks(blocks):
                 output, statistics = batch_norm(backend.array(values), *on_device, 1e-3)
                 slopes = batch_norm_gradients(
                     backend.array(gradient), backend.array(values), on_device[0], statistics, *own
@@ -306,7 +306,7 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
     far = far.astype(dtype)
     gradient = draw(dtype, *far.shape, seed=1)
     expected = batch_norm_by_channels(far, gradient, None, None)
-    with mock.patch.object(batch_norm_module, "ELEMENTS_PER_BLOCK", 400):
+    with mock.patch.object(batch_norm_cuda, "ELEMENTS_PER_BLOCK", 400):
         output, statistics = batch_norm(backend.array(far), None, None, 1e-3)
         slopes = batch_norm_gradients(backend.array(gradient), backend.array(far), None, statistics)
     precision = 1e-3 if dtype is np.float32 else 1e-10

@@ -5,9 +5,8 @@ import pytest
 
 from gpucnn import Tensor
 from gpucnn import functions as F
-from gpucnn.kernels import batch_norm as module
-from gpucnn.kernels import tiling
-from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
+from gpucnn.kernels import tiling, ways
+from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients, numpy_way, plain
 from gpucnn.testing import emulated_gpu
 from tests.backends import Backend, host
 
@@ -33,10 +32,29 @@ def test_a_host_works_on_as_many_images_as_fit_its_cache(monkeypatch: pytest.Mon
     at_once, statistics = batch_norm(x, weight, bias, 1e-5)
     slopes = batch_norm_gradients(gradient, x, weight, statistics)
     monkeypatch.setattr(tiling, "PASS_BYTES", 3 * x[0].nbytes)
-    monkeypatch.setattr(module, "LONGEST_SPREAD", 5)
+    monkeypatch.setattr(numpy_way, "LONGEST_SPREAD", 5)
     in_parts, statistics = batch_norm(x, weight, bias, 1e-5)
     np.testing.assert_allclose(in_parts, at_once, atol=1e-13)
     np.testing.assert_allclose(batch_norm_gradients(gradient, x, weight, statistics), slopes, atol=1e-13)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", [(2, 1, 1), (7, 3, 1), (3, 2, 70), (1, 4, 500)])
+def test_the_plain_way_on_any_array_module(backend: Backend, shape: tuple[int, int, int], relu: bool) -> None:
+    rng = np.random.default_rng(0)
+    values, gradient = rng.normal(100, 2, shape), rng.standard_normal(shape)
+    for weight, bias in ((None, None), tuple(rng.standard_normal((2, shape[1])))):
+        own, wanted = ([np.full(shape[1], np.nan) for _ in range(2)] for _ in range(2))
+        with ways.use("numpy"):
+            output, statistics = batch_norm(values, weight, bias, 1e-5, relu)
+            expected = batch_norm_gradients(gradient, values, weight, statistics, *wanted, output if relu else None)
+        x, scale, shift, given = (None if a is None else backend.array(a) for a in (values, weight, bias, gradient))
+        sums = [backend.array(array) for array in own]
+        found, known = plain.batch_norm(x, scale, shift, 1e-5, relu)
+        result = plain.batch_norm_gradients(given, x, scale, known, *sums, found if relu else None)
+        pairs = zip((found, *known[:3], result, *sums), (output, *statistics[:3], expected, *wanted), strict=True)
+        for array, right in pairs:
+            np.testing.assert_allclose(host(array), right, rtol=1e-9, atol=1e-9)
 
 
 def test_half_precision_is_computed_in_single(backend: Backend) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.geometry import Window
-from gpucnn.kernels.batch_norm import loops as batch_norm_loops
+from gpucnn.kernels.batch_norm import compiled as batch_norm_loops
 from gpucnn.kernels.compiler import loop, machine_code, padded_plane, processor
 from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, compiled_strides
 from gpucnn.kernels.cross_entropy import compiled as compiled_cross_entropy
@@ -306,7 +306,7 @@ def moments(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     means = values.mean(axis=2)
     squares = np.square(values - means[..., None]).sum(axis=2)
-    kernel, count = batch_norm_loops.moments(*values.shape[1:]), len(values)
+    kernel, count = batch_norm_loops.moments_loop(*values.shape[1:]), len(values)
     expected = {"moments": np.stack((means, squares), axis=1)}
     return Case(kernel, machine, count, ragged(rng, count), {"values": values}, expected, 1e-5)
 
@@ -323,7 +323,7 @@ def statistics(rng: np.random.Generator, machine: Any) -> Case:
     shift = (mean.astype(np.float32) - mean) * factor + (affine["bias"] if use[1] else 0)
     given = {"moments": np.stack((means, squares), axis=1), **affine}
     expected = {"statistics": np.stack((mean, variance, 1 / np.sqrt(variance + eps), factor, shift))}
-    kernel = batch_norm_loops.statistics(channels, positions, *use, eps)
+    kernel = batch_norm_loops.statistics_loop(channels, positions, *use, eps)
     return Case(kernel, machine, channels, ragged(rng, channels), given, expected, 1e-5)
 
 
@@ -333,7 +333,7 @@ def normalize(rng: np.random.Generator, machine: Any) -> Case:
     mean, _, _, factor, shift = numbers[..., None]
     output, relu = (values - mean) * factor + shift, bool(rng.integers(2))
     expected = {"output": output.clip(0) if relu else output}
-    kernel, count = batch_norm_loops.normalize(*values.shape[1:], relu), len(values)
+    kernel, count = batch_norm_loops.normalize_loop(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), {"values": values, "statistics": numbers}, expected)
 
 
@@ -343,7 +343,7 @@ def products(rng: np.random.Generator, machine: Any) -> Case:
     passed, centred = passed_and_centred(rng, gradient, values, numbers, relu)
     sums = passed.sum(axis=2), (passed * centred).sum(axis=2)
     given = {"gradient": gradient, "values": values, "statistics": numbers}
-    kernel, count = batch_norm_loops.products(*values.shape[1:], relu), len(values)
+    kernel, count = batch_norm_loops.products_loop(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, {"sums": np.stack(sums, axis=1)})
 
 
@@ -367,7 +367,7 @@ def coefficients(rng: np.random.Generator, machine: Any) -> Case:
     numbers = factor, -factor * inverse * product / (batch * positions), -factor * total / (batch * positions)
     given = {"sums": sums, "statistics": known, "weight": weight}
     expected = {"coefficients": np.stack(numbers), "weight_gradient": product, "bias_gradient": total}
-    kernel = batch_norm_loops.coefficients(channels, positions, use)
+    kernel = batch_norm_loops.coefficients_loop(channels, positions, use)
     return Case(kernel, machine, channels, ragged(rng, channels), given, expected, 1e-6)
 
 
@@ -379,7 +379,7 @@ def batch_norm_gradient(rng: np.random.Generator, machine: Any) -> Case:
     factor, of_centred, shift = numbers[..., None]
     given = {"gradient": gradient, "values": values, "statistics": known, "coefficients": numbers}
     expected = {"result": passed * factor + centred * of_centred + shift}
-    kernel, count = batch_norm_loops.gradient(*values.shape[1:], relu), len(values)
+    kernel, count = batch_norm_loops.gradient_loop(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 

@@ -1,6 +1,6 @@
-"""Batch norm in four passes: moments of every plane, normalisation; sums for the gradient, gradient.
+"""Batch normalisation in compiled loops, four passes: moments of every plane, normalisation; sums for the gradient, gradient.
 
-Between them stand a few numbers a plane, which are combined in float64, channel by channel.
+Between them stand a few numbers a plane, which are combined in float64, channel by channel. ReLU takes no pass of its own.
 """
 
 from __future__ import annotations
@@ -8,19 +8,75 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from gpucnn.backend import Array
+from gpucnn.backend.host_memory import empty_like
+from gpucnn.backend.threads import ELEMENT, cut
+from gpucnn.kernels.batch_norm.plain import Statistics
+from gpucnn.kernels.compiler import loop
 from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
 from gpucnn.kernels.compiler.sums import add_up
+from gpucnn.kernels.ways import Way
 
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Pointer, Size, Vector
+
+LEAST_POSITIONS = 16
+"""Planes of fewer positions leave vectors empty; NumPy's own loops are faster."""
 
 MEAN, VARIANCE, INVERSE, FACTOR, SHIFT = range(5)
 """What stands in which row of `statistics`: of every channel mean, biased variance, and 1 / sqrt(variance + eps); the output
 is (values - mean) * factor + shift."""
 
 
+def suits(values: Array) -> bool:
+    """Whether loops over its planes make good use of vectors."""
+    return bool(values.shape[2] >= LEAST_POSITIONS)
+
+
+def batch_norm(
+    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
+) -> tuple[Array, Statistics]:
+    """See `batch_norm` of this folder."""
+    batch, channels, positions = values.shape
+    parts = cut(batch, channels * positions * ELEMENT)
+    moments, table = np.empty((batch, 2, channels), values.dtype), np.empty((5, channels), values.dtype)
+    loop.run(moments_loop(channels, positions), batch, [values, moments], parts)
+    affine = [np.ascontiguousarray(array) for array in (weight, bias) if array is not None]
+    combine = statistics_loop(channels, positions, weight is not None, bias is not None, eps)
+    loop.run(combine, channels, [moments, *affine, table])
+    output = empty_like(values)
+    loop.run(normalize_loop(channels, positions, relu), batch, [values, table, output], parts)
+    mean, variance, inverse = table[:3]
+    return output, Statistics(mean, variance, inverse, Way.COMPILED, table)
+
+
+def batch_norm_gradients(
+    gradient: Array,
+    values: Array,
+    weight: Array | None,
+    statistics: Statistics,
+    weight_gradient: Array | None,
+    bias_gradient: Array | None,
+    relu_output: Array | None,
+) -> Array:
+    """See `batch_norm_gradients` of this folder."""
+    batch, channels, positions = values.shape
+    parts, relu, table = cut(batch, channels * positions * ELEMENT), relu_output is not None, statistics.table
+    sums, numbers = np.empty((batch, 2, channels), values.dtype), np.empty((3, channels), values.dtype)
+    loop.run(products_loop(channels, positions, relu), batch, [gradient, values, table, sums], parts)
+    own = [np.empty(channels, values.dtype) if array is None else array for array in (weight_gradient, bias_gradient)]
+    scale = [] if weight is None else [np.ascontiguousarray(weight)]
+    combine = coefficients_loop(channels, positions, weight is not None)
+    loop.run(combine, channels, [sums, table, *scale, numbers, *own])
+    result = empty_like(values)
+    loop.run(gradient_loop(channels, positions, relu), batch, [gradient, values, table, numbers, result], parts)
+    return result
+
+
 @cached
-def moments(channels: int, positions: int) -> Loop:
+def moments_loop(channels: int, positions: int) -> Loop:
     """values (N, C, P) -> moments (N, 2, C): means, and sums of the squares of what differs from those means."""
 
     def write(b: Builder) -> None:
@@ -48,7 +104,7 @@ def moments(channels: int, positions: int) -> Loop:
 
 
 @cached
-def statistics(channels: int, positions: int, weight: bool, bias: bool, eps: float) -> Loop:
+def statistics_loop(channels: int, positions: int, weight: bool, bias: bool, eps: float) -> Loop:
     """moments (N, 2, C), and weight, bias (C,) -> statistics (5, C), see MEAN; the items are channels.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
@@ -93,7 +149,7 @@ def statistics(channels: int, positions: int, weight: bool, bias: bool, eps: flo
 
 
 @cached
-def normalize(channels: int, positions: int, relu: bool) -> Loop:
+def normalize_loop(channels: int, positions: int, relu: bool) -> Loop:
     """values (N, C, P) and statistics (5, C) -> output (N, C, P): (values - mean) * factor + shift, or its ReLU."""
 
     def write(b: Builder) -> None:
@@ -123,7 +179,7 @@ def normalize(channels: int, positions: int, relu: bool) -> Loop:
 
 
 @cached
-def products(channels: int, positions: int, relu: bool) -> Loop:
+def products_loop(channels: int, positions: int, relu: bool) -> Loop:
     """gradient, values (N, C, P), statistics (5, C) -> sums (N, 2, C).
 
     They are those of the gradient, and of its products with (values - mean). With `relu` the gradient is that of ReLU's
@@ -134,11 +190,11 @@ def products(channels: int, positions: int, relu: bool) -> Loop:
         sums = b.pointer("sums")
 
         def one_plane(n: Size, c: Size) -> None:
-            centred_and_slope = _plane(b, channels, positions, relu, n, c)
+            centred_and_gradient = _plane(b, channels, positions, relu, n, c)
 
             def terms(i: Size, width: int) -> list[Vector]:
-                centred, slope = centred_and_slope(i, width)
-                return [slope, slope * centred]
+                centred, passed = centred_and_gradient(i, width)
+                return [passed, passed * centred]
 
             for row, total in enumerate(add_up(b, positions, 2, terms)):
                 sums.store(total, (n * 2 + row) * channels + c)
@@ -155,10 +211,10 @@ def products(channels: int, positions: int, relu: bool) -> Loop:
 
 
 @cached
-def coefficients(channels: int, positions: int, weight: bool) -> Loop:
+def coefficients_loop(channels: int, positions: int, weight: bool) -> Loop:
     """sums (N, 2, C), statistics (5, C), weight (C,) -> coefficients (3, C), and the gradients of weight and bias (C,).
 
-    The result of `gradient` is gradient * coefficients[0] + (values - mean) * coefficients[1] + coefficients[2]. The items
+    The result of `gradient_loop` is gradient * coefficients[0] + (values - mean) * coefficients[1] + coefficients[2]. The items
     are channels.
     """
 
@@ -193,23 +249,23 @@ def coefficients(channels: int, positions: int, weight: bool) -> Loop:
 
 
 @cached
-def gradient(channels: int, positions: int, relu: bool) -> Loop:
+def gradient_loop(channels: int, positions: int, relu: bool) -> Loop:
     """gradient, values (N, C, P), statistics (5, C), coefficients (3, C) -> result (N, C, P), the gradient of the values.
 
-    See `coefficients` for what it is, and `products` for `relu`.
+    See `coefficients_loop` for what it is, and `products_loop` for `relu`.
     """
 
     def write(b: Builder) -> None:
         numbers, result = b.pointer("coefficients"), b.pointer("result")
 
         def one_plane(n: Size, c: Size) -> None:
-            centred_and_slope = _plane(b, channels, positions, relu, n, c)
+            centred_and_gradient = _plane(b, channels, positions, relu, n, c)
             factor, of_centred, shift = (spread(b, numbers, c + row * channels) for row in range(3))
 
             def one(i: Size, width: int) -> None:
-                centred, slope = centred_and_slope(i, width)
+                centred, passed = centred_and_gradient(i, width)
                 rest = b.fma(centred, of_centred[width], shift[width])
-                result.store(b.fma(slope, factor[width], rest), (n * channels + c) * positions + i)
+                result.store(b.fma(passed, factor[width], rest), (n * channels + c) * positions + i)
 
             b.sweep(0, positions, one)
 
@@ -230,20 +286,20 @@ def _plane(
 ) -> Callable[[Size, int], tuple[Vector, Vector]]:
     """Of a plane of the values what differs from the mean, and its gradient, place by place.
 
-    What ReLU stopped is computed again, as `normalize` did: that is faster than to read its output.
+    What ReLU stopped is computed again, as `normalize_loop` did: that is faster than to read its output.
     """
     plane, numbers = (n * channels + c) * positions, b.pointer("statistics")
-    values, slopes = b.pointer("values") + plane, b.pointer("gradient") + plane
+    values, gradients = b.pointer("values") + plane, b.pointer("gradient") + plane
     mean, factor, shift = (spread(b, numbers, c + row * channels) for row in (MEAN, FACTOR, SHIFT))
 
-    def centred_and_slope(i: Size, width: int) -> tuple[Vector, Vector]:
-        centred, slope = values.load(i, width) - mean[width], slopes.load(i, width)
+    def centred_and_gradient(i: Size, width: int) -> tuple[Vector, Vector]:
+        centred, passed = values.load(i, width) - mean[width], gradients.load(i, width)
         if relu:
             zero = b.splat(0.0, width)
-            slope = b.fma(centred, factor[width], shift[width]).exceeds_or_nan(zero).select(slope, zero)
-        return centred, slope
+            passed = b.fma(centred, factor[width], shift[width]).exceeds_or_nan(zero).select(passed, zero)
+        return centred, passed
 
-    return centred_and_slope
+    return centred_and_gradient
 
 
 def each_plane(b: Builder, channels: int, body: Callable[[Size, Size], None]) -> None:
