@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gpucnn.backend import Array
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
-from gpucnn.kernels.update.adam import adam
+from gpucnn.kernels.update import AdamSettings, adam
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Group
 from gpucnn.optim.optimizer import Optimizer
@@ -41,8 +41,16 @@ class Adam(Optimizer):
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
         beta1, beta2 = self.betas
-        moments = (beta1, 1 - beta1, beta2, 1 - beta2)
-        return lr / (1 - beta1**steps), *moments, 1 - beta2**steps, self.eps, weight_decay
+        return AdamSettings(
+            rate=lr / (1 - beta1**steps),
+            beta1=beta1,
+            fresh1=1 - beta1,
+            beta2=beta2,
+            fresh2=1 - beta2,
+            correction2=1 - beta2**steps,
+            eps=self.eps,
+            weight_decay=weight_decay,
+        )
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
         adam(data, gradient, memory["mean"], memory["square"], settings)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gpucnn.backend import Array
 from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError
-from gpucnn.kernels.update.sgd import sgd
+from gpucnn.kernels.update import SgdSettings, sgd
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Group
 from gpucnn.optim.optimizer import Optimizer
@@ -39,7 +39,7 @@ class SGD(Optimizer):
             raise ArgumentError("SGD: nesterov=True needs momentum > 0, got 0")
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
-        return lr, self.momentum, weight_decay
+        return SgdSettings(lr, self.momentum, weight_decay)
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
         sgd(data, gradient, memory.get("momentum"), settings, self.nesterov)

@@ -31,8 +31,7 @@ from gpucnn.kernels.elementwise.bias_relu import (
     rows_to_images,
 )
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
-from gpucnn.kernels.update.adam import adam
-from gpucnn.kernels.update.sgd import sgd
+from gpucnn.kernels.update import AdamSettings, SgdSettings, adam, sgd
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
 from tests.kernels.tasks import convolution
@@ -386,7 +385,7 @@ def check_sgd(backend: Backend, dtype: type) -> None:
     for momentum, decay, nesterov, blocks in itertools.product((0.0, 0.9), (0.0, 0.1), (False, True), (1, 50)):
         values, slopes, speeds = (draw(dtype, size, seed=seed).astype(np.float64) for seed in range(3))
         arrays = [backend.array(array.astype(dtype)) for array in (values, slopes, speeds)]
-        settings = backend.array(np.array([0.3, momentum, decay], dtype))
+        settings = backend.array(np.array(SgdSettings(0.3, momentum, decay), dtype))
         expected, speed = values.copy(), speeds.copy()
         for _ in range(2):
             slope = slopes + decay * expected
@@ -398,7 +397,7 @@ def check_sgd(backend: Backend, dtype: type) -> None:
         close(arrays[0], expected, dtype, scale=10)
         close(arrays[1], slopes, dtype)
         close(arrays[2], speed if momentum else speeds, dtype, scale=10)
-    ones, settings = backend.array(np.ones(2, dtype)), backend.array(np.array([0.3, 0, 0], dtype))
+    ones, settings = backend.array(np.ones(2, dtype)), backend.array(np.array(SgdSettings(0.3, 0, 0), dtype))
     check_no_decay_of_infinity(lambda parameters: sgd(parameters, ones, None, settings, False), backend, dtype)
 
 
@@ -419,7 +418,9 @@ def check_adam(backend: Backend, dtype: type) -> None:
             slope = slopes + decay * values
             mean, square = beta1 * mean + (1 - beta1) * slope, beta2 * square + (1 - beta2) * slope**2
             values = values - 0.1 * (mean / (1 - beta1**step)) / (np.sqrt(square / (1 - beta2**step)) + eps)
-            numbers = (0.1 / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2**step, eps, decay)
+            numbers = AdamSettings(
+                0.1 / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2**step, eps, decay
+            )
             with few_blocks(blocks):
                 adam(*arrays, backend.array(np.array(numbers, dtype)))
         for array, expected in zip(arrays, (values, slopes, mean, square), strict=True):

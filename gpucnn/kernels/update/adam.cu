@@ -1,4 +1,4 @@
-// Adam over one flat buffer. settings: lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2^t, eps, weight decay.
+// Adam over one flat buffer. settings: see AdamSettings in plain.py.
 
 extern "C" __global__ void adam(
     T* parameters, const T* gradients, T* means, T* squares, const T* settings, long long size)
@@ -7,10 +7,10 @@ extern "C" __global__ void adam(
     const A fresh2 = (A)settings[4], correction2 = (A)settings[5], eps = (A)settings[6], weight_decay = (A)settings[7];
     const long long threads = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
-        A slope = (A)gradients[i];
-        if (weight_decay != 0) slope += weight_decay * (A)parameters[i];  // else infinity would become NaN
-        const A mean = beta1 * (A)means[i] + fresh1 * slope;
-        const A square = beta2 * (A)squares[i] + fresh2 * (slope * slope);
+        A gradient = (A)gradients[i];
+        if (weight_decay != 0) gradient += weight_decay * (A)parameters[i];  // else infinity would become NaN
+        const A mean = beta1 * (A)means[i] + fresh1 * gradient;
+        const A square = beta2 * (A)squares[i] + fresh2 * (gradient * gradient);
         means[i] = (T)mean;
         squares[i] = (T)square;
         parameters[i] = (T)((A)parameters[i] - rate * mean / (sqrt(square / correction2) + eps));

@@ -21,7 +21,7 @@ from gpucnn.kernels.cross_entropy import compiled as compiled_cross_entropy
 from gpucnn.kernels.elementwise import addition_loops, relu_loops
 from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import compiled as compiled_pooling
-from gpucnn.kernels.update import loops as update_loops
+from gpucnn.kernels.update import compiled as update_loops
 from tests.kernels.jit.guarded_memory import Guarded
 
 LANES = (16, 8, 4)
@@ -394,7 +394,7 @@ def sgd(rng: np.random.Generator, machine: Any) -> Case:
         velocity = beta * velocity + slope
         slope = slope + beta * velocity if nesterov else velocity
     expected = {"parameters": value - lr * slope, "velocities": velocity}
-    return Case(update_loops.sgd(momentum, nesterov), machine, size, ragged(rng, size), given, expected)
+    return Case(update_loops.sgd_loop(momentum, nesterov), machine, size, ragged(rng, size), given, expected)
 
 
 def adam(rng: np.random.Generator, machine: Any) -> Case:
@@ -408,7 +408,7 @@ def adam(rng: np.random.Generator, machine: Any) -> Case:
     mean, square = 0.75 * mean + 0.25 * slope, 0.875 * square + 0.125 * slope**2
     changed = value - 0.5 * mean / (np.sqrt(square / 0.625) + 0.0625)
     expected = {"parameters": changed, "means": mean, "squares": square}
-    return Case(update_loops.adam(), machine, size, ragged(rng, size), given, expected, 1e-6)
+    return Case(update_loops.adam_loop(), machine, size, ragged(rng, size), given, expected, 1e-6)
 
 
 def matrix_size(rng: np.random.Generator) -> int:

@@ -19,8 +19,7 @@ from gpucnn.kernels.elementwise import bias_relu
 from gpucnn.kernels.linear import linear, linear_gradients
 from gpucnn.kernels.pooling import Pooling
 from gpucnn.kernels.pooling import compiled as compiled_pooling
-from gpucnn.kernels.update import sgd
-from gpucnn.kernels.update.adam import adam
+from gpucnn.kernels.update import adam, sgd
 from tests.kernels import tasks
 from tests.kernels.jit import kernel_cases
 from tests.kernels.jit.guarded_memory import Borders
@@ -146,7 +145,7 @@ def elements(rng: np.random.Generator) -> None:
     x, settings = zeros(size(rng, LARGEST_ARRAY)), zeros(8)
     bias_relu.relu_gradient(x, bias_relu.relu(x))
     adam(x, x, x, x, settings)
-    sgd.sgd(x, x, x, settings[:3], nesterov=True)
+    sgd(x, x, x, settings[:3], nesterov=True)
 
 
 @pytest.mark.parametrize(
