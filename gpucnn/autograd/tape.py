@@ -15,7 +15,7 @@ from typing import NoReturn, TypeAlias
 from gpucnn.backend import Array, beside, memory
 from gpucnn.checks import Shape
 from gpucnn.errors import GradientError
-from gpucnn.kernels.elementwise.addition import add
+from gpucnn.kernels.elementwise import add
 
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
 """From the gradient of an operation's output to those of its inputs, in order; None for one that needs none."""

@@ -7,8 +7,8 @@ from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_items, is_finite, is_int
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.kernels import elementwise
 from gpucnn.kernels.cross_entropy import log_softmax as log_softmax_of
-from gpucnn.kernels.elementwise import bias_relu
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.text import shape_text, value_text
 
@@ -18,8 +18,8 @@ def relu(x: Operand) -> Tensor:
     """max(0, x), element by element. The gradient at 0 is 0; at NaN it passes, so that it stays in sight."""
     x = as_tensor(x)
     check_float("relu", x)
-    output = bias_relu.relu(x.data)
-    return record("relu", output, (x,), lambda gradient: (bias_relu.relu_gradient(gradient, output),))
+    output = elementwise.relu(x.data)
+    return record("relu", output, (x,), lambda gradient: (elementwise.relu_gradient(gradient, output),))
 
 
 @operation

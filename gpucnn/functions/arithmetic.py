@@ -15,8 +15,7 @@ from gpucnn.backend import Array, as_array, blas, to_device, xp_of
 from gpucnn.checks import LARGEST, check_activation, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
-from gpucnn.kernels.elementwise import addition as kernel
-from gpucnn.kernels.elementwise.bias_relu import relu_gradient
+from gpucnn.kernels import elementwise as kernel
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.text import shape_text, value_text
 
@@ -33,7 +32,7 @@ def add(a: Operand, b: Operand, activation: str | None = None) -> Tensor:
 
     def backward(gradient: Array) -> tuple[Array, Array]:
         if relu_output is not None:
-            gradient = relu_gradient(gradient, relu_output)
+            gradient = kernel.relu_gradient(gradient, relu_output)
         return sum_to(gradient, a_shape), sum_to(gradient, b_shape)
 
     a_shape, b_shape = a.shape, b.shape

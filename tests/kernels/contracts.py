@@ -22,14 +22,8 @@ from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import cuda, plain
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.dropout import dropout
-from gpucnn.kernels.elementwise.bias_relu import (
-    add_bias,
-    add_channel_bias,
-    images_to_rows,
-    relu,
-    relu_gradient,
-    rows_to_images,
-)
+from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
+from gpucnn.kernels.elementwise.rows import images_to_rows, rows_to_images
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
 from gpucnn.kernels.update import AdamSettings, SgdSettings, adam, sgd
 from gpucnn.testing import oracles
@@ -239,7 +233,7 @@ def check_bias_relu(backend: Backend, dtype: type) -> None:
             rows_to_images(backend.array(rows_of(values)), backend.array(bias) if with_bias else None, with_relu, out)
             flat = add_bias(backend.array(values[:, :, 0, 0]), backend.array(bias) if with_bias else None, with_relu)
             in_place = backend.array(values)
-            add_channel_bias(in_place, backend.array(bias) if with_bias else None, with_relu)
+            add_bias(in_place, backend.array(bias) if with_bias else None, with_relu)
         np.testing.assert_array_equal(host(out), expected)
         np.testing.assert_array_equal(host(flat), expected[:, :, 0, 0])
         np.testing.assert_array_equal(host(in_place), expected)

@@ -5,7 +5,7 @@ import pytest
 
 from gpucnn import Tensor
 from gpucnn import functions as F
-from gpucnn.kernels import tiling, ways
+from gpucnn.kernels import elementwise, tiling, ways
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients, numpy_way, plain
 from gpucnn.testing import emulated_gpu
 from tests.backends import Backend, host
@@ -51,7 +51,8 @@ def test_the_plain_way_on_any_array_module(backend: Backend, shape: tuple[int, i
         x, scale, shift, given = (None if a is None else backend.array(a) for a in (values, weight, bias, gradient))
         sums = [backend.array(array) for array in own]
         found, known = plain.batch_norm(x, scale, shift, 1e-5, relu)
-        result = plain.batch_norm_gradients(given, x, scale, known, *sums, found if relu else None)
+        given = elementwise.relu_gradient(given, found) if relu else given
+        result = plain.batch_norm_gradients(given, x, scale, known, *sums, None)
         pairs = zip((found, *known[:3], result, *sums), (output, *statistics[:3], expected, *wanted), strict=True)
         for array, right in pairs:
             np.testing.assert_allclose(host(array), right, rtol=1e-9, atol=1e-9)

@@ -8,8 +8,8 @@ import numpy as np
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.batch_norm import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.batch_norm.plain import Statistics
-from gpucnn.kernels.elementwise.bias_relu import relu as rectified
-from gpucnn.kernels.elementwise.bias_relu import relu_gradient
+from gpucnn.kernels.elementwise import relu as rectified
+from gpucnn.kernels.elementwise import relu_gradient
 from gpucnn.kernels.ways import Way, choose
 
 BATCH_NORM = {
@@ -24,6 +24,9 @@ GRADIENTS = {
     Way.NUMPY: numpy_way.batch_norm_gradients,
     Way.PLAIN: plain.batch_norm_gradients,
 }
+FUSES_RELU = {Way.COMPILED, Way.NUMPY}
+"""The others get a gradient that has passed ReLU already."""
+
 SUITS = {Way.COMPILED: compiled.suits}
 
 
@@ -61,9 +64,9 @@ def batch_norm_gradients(
     `bias_gradient`: contiguous arrays (C,) that are overwritten with theirs; None for one that nobody needs.
     """
     own = (weight_gradient, bias_gradient)
+    if relu_output is not None and (statistics.way not in FUSES_RELU or values.dtype == np.float16):
+        gradient, relu_output = relu_gradient(gradient, relu_output), None
     if values.dtype == np.float16:
-        if relu_output is not None:
-            gradient = relu_gradient(gradient, relu_output)
         found = [None if total is None else xp_of(total).empty(total.shape, np.float32) for total in own]
         wide_gradient, wide_values, wide_weight = (_widened(array) for array in (gradient, values, weight))
         result = batch_norm_gradients(wide_gradient, wide_values, wide_weight, statistics, *found)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.batch_norm.plain import Statistics
-from gpucnn.kernels.elementwise.bias_relu import relu as rectified
-from gpucnn.kernels.elementwise.bias_relu import relu_gradient
+from gpucnn.kernels.elementwise.cuda import relu as rectified
 from gpucnn.kernels.launch import Kernel, contiguous, launch
 from gpucnn.kernels.ways import Way
 
@@ -62,8 +61,6 @@ def batch_norm_gradients(
     relu_output: Array | None,
 ) -> Array:
     """See `batch_norm_gradients` of this folder."""
-    if relu_output is not None:
-        gradient = relu_gradient(gradient, relu_output)
     xp, dtype = xp_of(values), values.dtype
     result, (threads, parts, sizes) = xp.empty(values.shape, dtype), _work(values)
     sums, products = (xp.empty(parts, dtype) for _ in range(2))

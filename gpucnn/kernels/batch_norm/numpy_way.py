@@ -11,8 +11,8 @@ from gpucnn.backend.blas import matmul
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels.batch_norm.plain import Statistics
-from gpucnn.kernels.elementwise.bias_relu import rectify
-from gpucnn.kernels.elementwise.masked import masked
+from gpucnn.kernels.elementwise.masked import mask_into
+from gpucnn.kernels.elementwise.numpy_way import rectify
 from gpucnn.kernels.tiling import PASS_PARTS, passes
 from gpucnn.kernels.ways import Way
 from gpucnn.kernels.workspace import workspace
@@ -71,7 +71,7 @@ def batch_norm_gradients(
 
     def add_up(tile: slice) -> Array:
         if relu_output is not None:
-            masked(gradient[tile], relu_output[tile] != 0, out=passed[tile])
+            mask_into(gradient[tile], relu_output[tile] != 0, passed[tile])
         centred = np.subtract(values[tile], means, out=workspace(values[tile].shape, values))
         return np.stack((_channel_sums(passed[tile]), _channel_products(passed[tile], centred)))
 

@@ -44,8 +44,6 @@ def batch_norm_gradients(
     relu_output: Array | None,
 ) -> Array:
     """See `batch_norm_gradients` of this folder. A value also moves its channel's mean and variance."""
-    if relu_output is not None:
-        gradient = xp_of(gradient).where(relu_output != 0, gradient, 0)
     count, inverse = values.shape[0] * values.shape[2], statistics.inverse[:, None]
     normalized = (values - statistics.mean[:, None]) * inverse
     total, product = gradient.sum(axis=(0, 2)), (gradient * normalized).sum(axis=(0, 2))

@@ -3,22 +3,38 @@
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.backend.host_memory import empty
+from gpucnn.backend.host_memory import empty_like
+from gpucnn.kernels.ways import Way, choose
 
 
-def masked(values: Array, condition: Array, out: Array | None = None) -> Array:
+def masked(values: Array, condition: Array) -> Array:
     """`values`, of a float dtype, broadcast with `condition`, where `condition` holds, and 0 elsewhere, even in place of infinities.
 
     The bits are masked: a product with the condition would make NaN of infinity times 0, and NumPy's `where` takes some
-    fifteen times as long. `out`, for NumPy arrays of one shape: an array of that shape and dtype that is overwritten, and
-    shares no memory with `values`.
+    fifteen times as long.
     """
+    return MASKED[choose(MASKED, values)](values, condition)
+
+
+def mask_into(values: np.ndarray, condition: np.ndarray, out: np.ndarray) -> None:
+    """The same, for arrays of one shape, in `out`, of the values' dtype, which shares no memory with them."""
+    bits = out.view(f"i{values.itemsize}")
+    bits[...] = np.negative(condition.view(np.int8))  # -1 has all bits set, in every integer type
+    np.bitwise_and(values.view(bits.dtype), bits, out=bits)
+
+
+def _with_numpy(values: Array, condition: Array) -> Array:
+    if values.shape != condition.shape:
+        return _plainly(values, condition)
+    result = empty_like(values)
+    mask_into(values, condition, result)
+    return result
+
+
+def _plainly(values: Array, condition: Array) -> Array:
     integer = np.dtype(f"i{values.itemsize}")
-    if isinstance(values, np.ndarray) and values.shape == condition.shape:
-        result = empty(values.shape, values.dtype) if out is None else out
-        bits = result.view(integer)
-        bits[...] = np.negative(condition.view(np.int8))  # -1 has all bits set, in every integer type
-        np.bitwise_and(values.view(integer), bits, out=bits)
-        return result
     kept: Array = values.view(integer) & xp_of(condition).negative(condition, dtype=integer)
     return kept.view(values.dtype)
+
+
+MASKED = {Way.NUMPY: _with_numpy, Way.PLAIN: _plainly}

@@ -18,7 +18,7 @@ from gpucnn.kernels.batch_norm import compiled as batch_norm_loops
 from gpucnn.kernels.compiler import loop, machine_code, padded_plane, processor
 from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, compiled_strides
 from gpucnn.kernels.cross_entropy import compiled as compiled_cross_entropy
-from gpucnn.kernels.elementwise import addition_loops, relu_loops
+from gpucnn.kernels.elementwise import compiled as elementwise_loops
 from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import compiled as compiled_pooling
 from gpucnn.kernels.update import compiled as update_loops
@@ -271,7 +271,7 @@ def relu(rng: np.random.Generator, machine: Any) -> Case:
     x = integers(rng, number(rng, 1, 150))
     x[rng.random(x.size) < 0.1] = np.nan
     expected = {"output": np.where(x < 0, 0, x)}
-    return Case(relu_loops.relu(), machine, x.size, ragged(rng, x.size), {"x": x}, expected)
+    return Case(elementwise_loops.relu_loop(), machine, x.size, ragged(rng, x.size), {"x": x}, expected)
 
 
 def relu_gradient(rng: np.random.Generator, machine: Any) -> Case:
@@ -280,7 +280,9 @@ def relu_gradient(rng: np.random.Generator, machine: Any) -> Case:
     output[rng.random(output.size) < 0.1] = np.nan
     expected = {"rows": np.where(output == 0, 0, gradient)}
     given = {"gradient": gradient, "output": output}
-    return Case(relu_loops.relu_gradient(), machine, gradient.size, ragged(rng, gradient.size), given, expected)
+    return Case(
+        elementwise_loops.relu_gradient_loop(), machine, gradient.size, ragged(rng, gradient.size), given, expected
+    )
 
 
 def plane_sums(rng: np.random.Generator, machine: Any) -> Case:
@@ -289,7 +291,7 @@ def plane_sums(rng: np.random.Generator, machine: Any) -> Case:
     output = integers(rng, *gradient.shape).clip(0)
     rows = np.where(output == 0, 0, gradient) if through_relu else gradient
     given, expected = {"gradient": gradient, "output": output}, {"sums": rows.sum(axis=1), "rows": rows}
-    kernel, count = relu_loops.plane_sums(gradient.shape[1], through_relu), len(gradient)
+    kernel, count = elementwise_loops.plane_sums_loop(gradient.shape[1], through_relu), len(gradient)
     return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
@@ -456,7 +458,9 @@ def add(rng: np.random.Generator, machine: Any) -> Case:
     b = integers(rng, a.size)
     a[rng.random(a.size) < 0.1] = np.nan
     total = np.where(a + b < 0, 0, a + b) if relu else a + b
-    return Case(addition_loops.add(relu), machine, a.size, ragged(rng, a.size), {"a": a, "b": b}, {"total": total})
+    return Case(
+        elementwise_loops.add_loop(relu), machine, a.size, ragged(rng, a.size), {"a": a, "b": b}, {"total": total}
+    )
 
 
 def interleave(rng: np.random.Generator, machine: Any) -> Case:

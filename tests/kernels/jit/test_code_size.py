@@ -10,12 +10,11 @@ import pytest
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.errors import ShapeError
 from gpucnn.geometry import Window
-from gpucnn.kernels import ways
+from gpucnn.kernels import elementwise, ways
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
 from gpucnn.kernels.compiler import builder, loop, padded_plane, processor
 from gpucnn.kernels.convolution import Gradients, compiled, compiled_by_rows, conv2d, conv2d_gradients
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
-from gpucnn.kernels.elementwise import bias_relu
 from gpucnn.kernels.linear import linear, linear_gradients
 from gpucnn.kernels.pooling import Pooling
 from gpucnn.kernels.pooling import compiled as compiled_pooling
@@ -143,7 +142,7 @@ def normalization(rng: np.random.Generator) -> None:
 
 def elements(rng: np.random.Generator) -> None:
     x, settings = zeros(size(rng, LARGEST_ARRAY)), zeros(8)
-    bias_relu.relu_gradient(x, bias_relu.relu(x))
+    elementwise.relu_gradient(x, elementwise.relu(x))
     adam(x, x, x, x, settings)
     sgd(x, x, x, settings[:3], nesterov=True)
 

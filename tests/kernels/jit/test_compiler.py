@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gpucnn.kernels.compiler import builder, loop, machine_code, processor
-from gpucnn.kernels.elementwise import relu_loops
+from gpucnn.kernels.elementwise import compiled as elementwise_loops
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
@@ -25,13 +25,13 @@ from gpucnn.kernels.compiler import builder
 from gpucnn.kernels.compiler import loop
 from gpucnn.kernels.compiler import machine_code
 from gpucnn.kernels.compiler import processor
-from gpucnn.kernels.elementwise import relu_loops
+from gpucnn.kernels.elementwise import compiled as elementwise_loops
 made = []
 original = machine_code._machine_code
 machine_code._machine_code = lambda text: made.append(text) or original(text)
 for positions in (5, 40):
     sums = np.zeros(3, np.float32)
-    loop.run(relu_loops.plane_sums(positions, False), 3, [np.ones((3, positions), np.float32), sums])
+    loop.run(elementwise_loops.plane_sums_loop(positions, False), 3, [np.ones((3, positions), np.float32), sums])
     assert sums.tolist() == [positions] * 3
 print(len(made))
 """
@@ -259,7 +259,7 @@ def test_arm_has_vectors_though_llvm_may_not_know(monkeypatch: pytest.MonkeyPatc
 
 def test_code_loaded_once_serves_every_call() -> None:
     sums = np.zeros(1, np.float32)
-    kernel = relu_loops.plane_sums(3, False)
+    kernel = elementwise_loops.plane_sums_loop(3, False)
     loop.run(kernel, 1, [np.ones((1, 3), np.float32), sums])
     with mock.patch.object(machine_code, "_load", side_effect=AssertionError):
         loop.run(kernel, 1, [np.full((1, 3), 2, np.float32), sums])

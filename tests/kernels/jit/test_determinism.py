@@ -12,7 +12,7 @@ from gpucnn.backend.threads import VARIABLE
 from gpucnn.geometry import Window
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
 from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients
-from gpucnn.kernels.elementwise.bias_relu import relu, relu_gradient
+from gpucnn.kernels.elementwise import relu, relu_gradient
 from gpucnn.kernels.pooling import Pooling, max_pool, max_pool_gradient
 from gpucnn.kernels.update import adam, sgd
 from gpucnn.models.resnet_cifar import ResNet20

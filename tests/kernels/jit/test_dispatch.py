@@ -9,7 +9,7 @@ import pytest
 
 from gpucnn.backend.threads import VARIABLE, parallel
 from gpucnn.kernels.compiler import loop, processor
-from gpucnn.kernels.elementwise import relu_loops
+from gpucnn.kernels.elementwise import compiled as elementwise_loops
 from tests.kernels.jit.kernel_cases import ragged
 
 
@@ -25,11 +25,11 @@ def launch(rng: np.random.Generator) -> None:
     parts = [*ragged(rng, planes), slice(planes, planes)]
     if rng.random() < 0.5:
         sums = np.full(planes, np.nan, np.float32)
-        loop.run(relu_loops.plane_sums(positions, False), planes, [values, sums], parts)
+        loop.run(elementwise_loops.plane_sums_loop(positions, False), planes, [values, sums], parts)
         np.testing.assert_array_equal(sums, values.sum(axis=1))
     else:
         output, flat = np.full(values.size, np.nan, np.float32), values.reshape(-1)
-        loop.run(relu_loops.relu(), flat.size, [flat, output], [*ragged(rng, flat.size), slice(0, 0)])
+        loop.run(elementwise_loops.relu_loop(), flat.size, [flat, output], [*ragged(rng, flat.size), slice(0, 0)])
         np.testing.assert_array_equal(output, flat.clip(0))
 
 
@@ -80,7 +80,7 @@ def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("gpucnn.kernels.compiler.dispatch.time.sleep", interrupted)
     values, output = np.ones(64, np.float32), np.zeros(64, np.float32)
     with pytest.raises(KeyboardInterrupt):
-        loop.run(relu_loops.relu(), 64, [values, output], [slice(0, 20), slice(20, 64)])
+        loop.run(elementwise_loops.relu_loop(), 64, [values, output], [slice(0, 20), slice(20, 64)])
     np.testing.assert_array_equal(output, values)
     monkeypatch.undo()
     launch(np.random.default_rng(1))

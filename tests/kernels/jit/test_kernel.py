@@ -13,7 +13,7 @@ from gpucnn.errors import LaunchError
 from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, processor
-from gpucnn.kernels.elementwise import relu_loops
+from gpucnn.kernels.elementwise import compiled as elementwise_loops
 from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import Pooling, max_pool, max_pool_gradient
 from gpucnn.kernels.workspace import LARGEST_KEPT
@@ -38,7 +38,7 @@ def arrays() -> Iterator[dict[str, np.ndarray]]:
 
 def refusal(arrays: dict[str, Any], count: int = 3, parts: list[slice] | None = None) -> str:
     with pytest.raises(LaunchError) as caught:
-        loop.run(relu_loops.plane_sums(5, True), count, list(arrays.values()), parts)
+        loop.run(elementwise_loops.plane_sums_loop(5, True), count, list(arrays.values()), parts)
     return str(caught.value)
 
 
@@ -99,7 +99,7 @@ def test_a_count_below_zero_is_refused(arrays: dict[str, np.ndarray]) -> None:
 def test_too_few_and_too_many_arrays_are_refused(arrays: dict[str, np.ndarray], given: int) -> None:
     values = [*arrays.values(), arrays["rows"]][:given]
     with pytest.raises(LaunchError) as caught:
-        loop.run(relu_loops.plane_sums(5, True), 3, values)
+        loop.run(elementwise_loops.plane_sums_loop(5, True), 3, values)
     assert str(caught.value) == f"plane_sums: takes 4 arrays (gradient, sums, output, rows), got {given}"
 
 
@@ -119,15 +119,15 @@ def test_sizes_that_are_free_must_be_the_same() -> None:
 def test_an_input_may_be_read_only() -> None:
     gradient, sums = np.ones((3, 5), np.float32), np.zeros(3, np.float32)
     gradient.flags.writeable = False
-    loop.run(relu_loops.plane_sums(5, False), 3, [gradient, sums])
+    loop.run(elementwise_loops.plane_sums_loop(5, False), 3, [gradient, sums])
     assert sums.tolist() == [5, 5, 5]
 
 
 def test_items_outside_the_parts_are_left_alone() -> None:
     gradient, sums = np.ones((9, 5), np.float32), np.full(9, -7, np.float32)
-    loop.run(relu_loops.plane_sums(5, False), 9, [gradient, sums], [slice(1, 3), slice(4, 4), slice(6, 9)])
+    loop.run(elementwise_loops.plane_sums_loop(5, False), 9, [gradient, sums], [slice(1, 3), slice(4, 4), slice(6, 9)])
     assert sums.tolist() == [-7, 5, 5, -7, -7, -7, 5, 5, 5]
-    loop.run(relu_loops.plane_sums(5, False), 9, [gradient, sums + 0], [])
+    loop.run(elementwise_loops.plane_sums_loop(5, False), 9, [gradient, sums + 0], [])
     assert sums.tolist() == [-7, 5, 5, -7, -7, -7, 5, 5, 5]
 
 
@@ -166,12 +166,12 @@ def test_scratch_memory_lives_while_the_kernel_runs(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(loop, "workspace", workspace)
     monkeypatch.setattr(loop, "_function", lambda kernel: (0, function))
-    loop.run(relu_loops.relu()._replace(scratch=100), 2, [np.zeros(2, np.float32), np.zeros(2, np.float32)])
+    loop.run(elementwise_loops.relu_loop()._replace(scratch=100), 2, [np.zeros(2, np.float32), np.zeros(2, np.float32)])
     assert len(lent) == 1
 
 
 def test_relu_of_a_scalar_keeps_its_shape(backend: Backend) -> None:
-    from gpucnn.kernels.elementwise.bias_relu import relu, relu_gradient
+    from gpucnn.kernels.elementwise import relu, relu_gradient
 
     x = backend.array(np.array(2, np.float32))
     assert host(relu(x)).shape == ()
@@ -193,7 +193,7 @@ def test_two_threads_ask_for_one_new_kernel(monkeypatch: pytest.MonkeyPatch) -> 
 
     def work(number: int) -> None:
         together.wait(10)
-        loop.run(relu_loops.plane_sums(11, False), 3, [np.ones((3, 11), np.float32), totals[number]])
+        loop.run(elementwise_loops.plane_sums_loop(11, False), 3, [np.ones((3, 11), np.float32), totals[number]])
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -212,7 +212,7 @@ def test_a_child_forked_while_another_thread_compiles(monkeypatch: pytest.Monkey
         child = os.fork()
         if child == 0:
             sums = np.zeros(3, np.float32)
-            arguments = relu_loops.plane_sums(5, False), 3, [np.ones((3, 5), np.float32), sums]
+            arguments = elementwise_loops.plane_sums_loop(5, False), 3, [np.ones((3, 5), np.float32), sums]
             worker = threading.Thread(target=loop.run, args=arguments, daemon=True)
             worker.start()
             worker.join(20)

@@ -1,0 +1,44 @@
+"""On a GPU: one launch each, of the kernels in bias_relu.cu."""
+
+from pathlib import Path
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.kernels.launch import Kernel, contiguous, launch
+
+SOURCE = Path(__file__).with_name("bias_relu.cu")
+BIAS_RELU = Kernel(
+    SOURCE,
+    "bias_relu",
+    "const T* rows, const T* bias = null, T* images, long long size, int channels, long long positions, "
+    "long long image_stride, long long channel_stride, int relu",
+)
+BIAS_RELU_GRADIENT = Kernel(
+    SOURCE,
+    "bias_relu_gradient",
+    "const T* gradient, const T* output = null, T* rows, long long size, int channels, long long positions, "
+    "long long image_stride, long long channel_stride",
+)
+
+
+def relu(x: Array) -> Array:
+    """See `relu` of this folder, as for the functions below. All elements are one image of one channel."""
+    output, size = xp_of(x).empty(x.shape, x.dtype), x.size
+    launch(BIAS_RELU, size, contiguous(x), None, output, size, 1, max(size, 1), 0, 0, 1)
+    return output
+
+
+def relu_gradient(gradient: Array, output: Array) -> Array:
+    """One image of one channel, too."""
+    passed, size = xp_of(gradient, output).empty(gradient.shape, gradient.dtype), gradient.size
+    arrays = (contiguous(gradient), contiguous(output), passed)
+    launch(BIAS_RELU_GRADIENT, size, *arrays, size, 1, max(size, 1), 0, 0)
+    return passed
+
+
+def add_bias(values: Array, bias: Array | None, relu: bool) -> Array:
+    """In place."""
+    batch, channels = values.shape[:2]
+    positions = values.size // max(1, batch * channels)
+    sizes = (values.size, channels, positions, channels * positions, positions)
+    launch(BIAS_RELU, values.size, values, contiguous(bias), values, *sizes, int(relu))
+    return values
