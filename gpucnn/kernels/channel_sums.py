@@ -3,24 +3,26 @@
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.launch import Kernel, accepts, launch
+from gpucnn.kernels.launch import Kernel, launch
+from gpucnn.kernels.ways import Way, choose
 
-CHANNEL_SUMS = Kernel(
+KERNEL = Kernel(
     Path(__file__).with_suffix(".cu"),
     "channel_sums",
     "const T* values, T* sums, int batch, int channels, long long positions, int parts",
 )
 
 ELEMENTS_PER_BLOCK = 16_384
-"""Above so many elements a channel's sum is cut into parts, one a block, as one block alone would keep the GPU waiting."""
+"""A channel of more elements is cut into parts, one a block, as one block alone would keep the GPU waiting."""
 
 
 def channel_sums(values: Array, out: Array | None = None) -> Array:
     """Sum values (N, C, P), contiguous, over N and P: (C,), in their dtype. `out` of that shape is overwritten."""
-    xp = xp_of(values)
-    batch, channels, positions = values.shape
-    if not accepts(values):
-        return values.sum(axis=2).sum(axis=0, out=out) if positions > 1 else values.sum(axis=(0, 2), out=out)
+    return WAYS[choose(WAYS, values)](values, out)
+
+
+def _on_a_gpu(values: Array, out: Array | None) -> Array:
+    xp, (batch, channels, positions) = xp_of(values), values.shape
     sums = xp.empty(channels, values.dtype) if out is None else out
     if values.size == 0:
         sums[...] = 0
@@ -34,7 +36,15 @@ def channel_sums(values: Array, out: Array | None = None) -> Array:
     return sums
 
 
+def _plainly(values: Array, out: Array | None) -> Array:
+    if values.shape[2] == 1:
+        return values.sum(axis=(0, 2), out=out)
+    return values.sum(axis=2).sum(axis=0, out=out)
+
+
 def _launch(values: Array, sums: Array, parts: int) -> None:
     batch, channels, positions = values.shape
-    threads = channels * parts * CHANNEL_SUMS.block
-    launch(CHANNEL_SUMS, threads, values, sums, batch, channels, positions, parts)
+    launch(KERNEL, channels * parts * KERNEL.block, values, sums, batch, channels, positions, parts)
+
+
+WAYS = {Way.CUDA: _on_a_gpu, Way.PLAIN: _plainly}

@@ -19,7 +19,7 @@ def rows_to_images(rows: Array, bias: Array | None, relu: bool, out: Array) -> N
     batch, channels, height, width = out.shape
     if accepts(rows):
         positions = height * width
-        images = out if out.flags.ccontiguous else xp.empty(out.shape, out.dtype)
+        images = out if out.flags.c_contiguous else xp.empty(out.shape, out.dtype)
         strides = (positions, batch * positions)
         launch(
             BIAS_RELU,
