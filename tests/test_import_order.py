@@ -36,7 +36,7 @@ OPTIONAL = {
     "threadpoolctl",
     "tqdm",
 }
-LOADED_AT_FIRST_USE = ("kernels/compiler/builder.py", "kernels/compiler/dispatch.py")
+LOADED_AT_FIRST_USE = tuple(f"kernels/compiler/{name}.py" for name in ("builder", "dispatch", "values"))
 HOMES = {
     "cupy": ("backend/", "kernels/launch.py"),
     "llvmlite": ("kernels/compiler/",),

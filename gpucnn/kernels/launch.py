@@ -153,7 +153,7 @@ def contiguous(array: Array | None) -> Array | None:
 
 
 def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
-    """Run `kernel` with `size` threads, or fewer that do the work of so many. Nothing happens for a size of 0.
+    """Run `kernel` with `size` threads, or with fewer that share their work. Nothing happens for a size of 0.
 
     Arrays must be C-contiguous, of the dtype that the parameter's type says, and all on one device, where it runs. Integers
     are taken as Python or NumPy ints and cast to the parameter's type. A float must be a NumPy scalar of the exact

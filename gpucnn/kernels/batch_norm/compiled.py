@@ -16,7 +16,6 @@ from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels.batch_norm.plain import Statistics
 from gpucnn.kernels.compiler import loop
 from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
-from gpucnn.kernels.compiler.sums import add_up
 from gpucnn.kernels.ways import Way
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def moments_loop(channels: int, positions: int) -> Loop:
 
         def one_plane(n: Size, c: Size) -> None:
             plane, means = values + (n * channels + c) * positions, found + n * (2 * channels)
-            (total,) = add_up(b, positions, 1, lambda i, width: [plane.load(i, width)])
+            (total,) = b.add_up(positions, 1, lambda i, width: [plane.load(i, width)])
             means.store(total * b.splat(1.0 / positions, 1), c)
             mean = spread(b, means, c)
 
@@ -92,7 +91,7 @@ def moments_loop(channels: int, positions: int) -> Loop:
                 centred = plane.load(i, width) - mean[width]
                 return [centred * centred]
 
-            means.store(add_up(b, positions, 1, square)[0], c + channels)
+            means.store(b.add_up(positions, 1, square)[0], c + channels)
 
         each_plane(b, channels, one_plane)
 
@@ -196,7 +195,7 @@ def products_loop(channels: int, positions: int, relu: bool) -> Loop:
                 centred, passed = centred_and_gradient(i, width)
                 return [passed, passed * centred]
 
-            for row, total in enumerate(add_up(b, positions, 2, terms)):
+            for row, total in enumerate(b.add_up(positions, 2, terms)):
                 sums.store(total, (n * 2 + row) * channels + c)
 
         each_plane(b, channels, one_plane)

@@ -1,4 +1,4 @@
-"""Machine code in the words of a kernel: loops, loads of vectors, fused multiply-adds.
+"""Machine code in the words of a loop: turns, loads of vectors, fused multiply-adds.
 
 A `Builder` writes one function, instruction by instruction, for LLVM to turn into machine code. What a Python `for` loop
 emits is unrolled; what must be a loop at run time is a `fold` or an `each`, and an `unroll` is the one or the other: what
@@ -13,155 +13,21 @@ compile. Sizes that are Python ints are compiled in.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from llvmlite import ir
 
 from gpucnn.errors import LaunchError
 from gpucnn.kernels.compiler import MOST_WRITTEN_OUT
+from gpucnn.kernels.compiler.values import DOUBLE, FLOAT, INT32, INT64, Index, Pointer, Size, Vector, integer, repeated
 
-FLOAT, DOUBLE, INT64, INT32, BIT = ir.FloatType(), ir.DoubleType(), ir.IntType(64), ir.IntType(32), ir.IntType(1)
+__all__ = ["PARAMETERS", "Builder", "Index", "Pointer", "Size", "Vector"]
+
 PARAMETERS = ("first", "last", "part", "arrays", "scratch")
 """What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
 
-ALIGNMENT = 4
-
-
-class Index:
-    """An integer known at run time, of 64 bits. With ints it adds, subtracts and multiplies; if it is none below 0, it
-    is divided by them, too.
-    """
-
-    __slots__ = ("instructions", "value")
-
-    def __init__(self, instructions: ir.IRBuilder, value: ir.Value) -> None:
-        self.instructions, self.value = instructions, value
-
-    def __add__(self, other: "Size") -> "Index":
-        if isinstance(other, int) and other == 0:
-            return self
-        return Index(self.instructions, self.instructions.add(self.value, _integer(other)))
-
-    def __sub__(self, other: "Size") -> "Index":
-        return Index(self.instructions, self.instructions.sub(self.value, _integer(other)))
-
-    def __mul__(self, other: "Size") -> "Index":
-        if isinstance(other, int) and other == 1:
-            return self
-        return Index(self.instructions, self.instructions.mul(self.value, _integer(other)))
-
-    def __floordiv__(self, other: int) -> "Index":
-        return self if other == 1 else Index(self.instructions, self.instructions.udiv(self.value, INT64(other)))
-
-    def __mod__(self, other: int) -> "Index":
-        return Index(self.instructions, self.instructions.urem(self.value, INT64(other)))
-
-    def __rsub__(self, other: int) -> "Index":
-        return Index(self.instructions, self.instructions.sub(INT64(other), self.value))
-
-    __radd__, __rmul__ = __add__, __mul__
-
-
-Size: TypeAlias = int | Index
-
-
-class Vector:
-    """So many numbers of one type, which are worked on together. Adds, subtracts, multiplies and compares like NumPy's."""
-
-    __slots__ = ("instructions", "value")
-
-    def __init__(self, instructions: ir.IRBuilder, value: ir.Value) -> None:
-        self.instructions, self.value = instructions, value
-
-    @property
-    def width(self) -> int:
-        """How many numbers it holds."""
-        return int(self.value.type.count)
-
-    def __add__(self, other: "Vector") -> "Vector":
-        add = self.instructions.fadd if self.value.type.element in (FLOAT, DOUBLE) else self.instructions.add
-        return Vector(self.instructions, add(self.value, other.value))
-
-    def __sub__(self, other: "Vector") -> "Vector":
-        return Vector(self.instructions, self.instructions.fsub(self.value, other.value))
-
-    def __mul__(self, other: "Vector") -> "Vector":
-        return Vector(self.instructions, self.instructions.fmul(self.value, other.value))
-
-    def __truediv__(self, other: "Vector") -> "Vector":
-        return Vector(self.instructions, self.instructions.fdiv(self.value, other.value))
-
-    def __lt__(self, other: "Vector") -> "Vector":
-        """Where it is less; nowhere where one of both is NaN. A vector of bits."""
-        return Vector(self.instructions, self.instructions.fcmp_ordered("<", self.value, other.value))
-
-    def __and__(self, other: "Vector") -> "Vector":
-        return Vector(self.instructions, self.instructions.and_(self.value, other.value))
-
-    def __or__(self, other: "Vector") -> "Vector":
-        return Vector(self.instructions, self.instructions.or_(self.value, other.value))
-
-    def differs(self, other: "Vector") -> "Vector":
-        """Where it is another number, or one of both is NaN. A vector of bits."""
-        return Vector(self.instructions, self.instructions.fcmp_unordered("!=", self.value, other.value))
-
-    def exceeds_or_nan(self, other: "Vector") -> "Vector":
-        """Where it is greater, or one of both is NaN. A vector of bits."""
-        return Vector(self.instructions, self.instructions.fcmp_unordered(">", self.value, other.value))
-
-    def equals(self, other: "Vector") -> "Vector":
-        """Where integers are the same. A vector of bits."""
-        return Vector(self.instructions, self.instructions.icmp_signed("==", self.value, other.value))
-
-    def is_nan(self) -> "Vector":
-        """Where it is NaN. A vector of bits."""
-        return Vector(self.instructions, self.instructions.fcmp_unordered("uno", self.value, self.value))
-
-    def is_number(self) -> "Vector":
-        """Where it is not NaN. A vector of bits."""
-        return Vector(self.instructions, self.instructions.fcmp_ordered("ord", self.value, self.value))
-
-    def widened(self) -> "Vector":
-        """Floats as doubles."""
-        return Vector(self.instructions, self.instructions.fpext(self.value, ir.VectorType(DOUBLE, self.width)))
-
-    def narrowed(self) -> "Vector":
-        """Doubles as the nearest floats."""
-        return Vector(self.instructions, self.instructions.fptrunc(self.value, ir.VectorType(FLOAT, self.width)))
-
-    def select(self, yes: "Vector", no: "Vector") -> "Vector":
-        """Of a vector of bits: `yes` where they are set, `no` elsewhere."""
-        return Vector(self.instructions, self.instructions.select(self.value, yes.value, no.value))
-
-
-class Pointer:
-    """A place in an array of one element type. `pointer + n` lies n elements further."""
-
-    __slots__ = ("element", "instructions", "lanes", "value")
-
-    def __init__(self, instructions: ir.IRBuilder, value: ir.Value, element: ir.Type, lanes: int) -> None:
-        self.instructions, self.value, self.element, self.lanes = instructions, value, element, lanes
-
-    def __add__(self, elements: Size) -> "Pointer":
-        if isinstance(elements, int) and elements == 0:
-            return self
-        value = self.instructions.gep(self.value, [_integer(elements)], source_etype=self.element)
-        return Pointer(self.instructions, value, self.element, self.lanes)
-
-    def load(self, offset: Size = 0, width: int | None = None) -> Vector:
-        """The `width` elements from `offset` on, by default as many as the host's vectors hold."""
-        kind = ir.VectorType(self.element, self.lanes if width is None else width)
-        loaded = self.instructions.load((self + offset).value, typ=kind, align=ALIGNMENT)
-        return Vector(self.instructions, loaded)
-
-    def store(self, vector: Vector, offset: Size = 0) -> None:
-        """Put the elements of `vector` from `offset` on."""
-        self.instructions.store(vector.value, (self + offset).value, align=ALIGNMENT)
-
-    def spread(self, offset: Size = 0, width: int | None = None) -> Vector:
-        """The one element at `offset`, in all places of a vector."""
-        scalar = self.instructions.load((self + offset).value, typ=self.element, align=ALIGNMENT)
-        return Vector(self.instructions, _splat(self.instructions, scalar, self.lanes if width is None else width))
+IN_TURN = 4
+"""Vectors that `add_up` has side by side, as each addition waits for the one before."""
 
 
 class Builder:
@@ -218,12 +84,12 @@ class Builder:
             return Vector(self._instructions, ir.Constant(kind, [start + step * i for i in range(width)]))
         first = self._instructions.trunc(start.value, INT32)
         steps = ir.Constant(kind, [step * i for i in range(width)])
-        return Vector(self._instructions, self._instructions.add(_splat(self._instructions, first, width), steps))
+        return Vector(self._instructions, self._instructions.add(repeated(self._instructions, first, width), steps))
 
     def number(self, size: Size, width: int) -> Vector:
         """An integer as a vector of doubles."""
-        scalar = self._instructions.sitofp(_integer(size), DOUBLE)
-        return Vector(self._instructions, _splat(self._instructions, scalar, width))
+        scalar = self._instructions.sitofp(integer(size), DOUBLE)
+        return Vector(self._instructions, repeated(self._instructions, scalar, width))
 
     def within(self, a: Vector, stop: int) -> Vector:
         """Where a 32-bit integer is at least 0 and below `stop`. A vector of bits."""
@@ -232,7 +98,7 @@ class Builder:
 
     def below(self, stop: Size) -> Vector:
         """Which places of a vector have numbers below `stop`. A vector of bits."""
-        limit = _splat(self._instructions, self._instructions.trunc(_integer(stop), INT32), self.lanes)
+        limit = repeated(self._instructions, self._instructions.trunc(integer(stop), INT32), self.lanes)
         places = self.count_up(0, 1, self.lanes)
         return Vector(self._instructions, self._instructions.icmp_signed("<", places.value, limit))
 
@@ -360,11 +226,11 @@ class Builder:
         if known_to_run:
             ins.branch(loop)
         else:
-            ins.cbranch(ins.icmp_signed("<", _integer(start), _integer(stop)), loop, after)
+            ins.cbranch(ins.icmp_signed("<", integer(start), integer(stop)), loop, after)
         ins.position_at_end(loop)
         counter = ins.phi(INT64)
         carried = [ins.phi(vector.value.type) for vector in initial]
-        counter.add_incoming(_integer(start), before)
+        counter.add_incoming(integer(start), before)
         for phi, vector in zip(carried, initial, strict=True):
             phi.add_incoming(vector.value, before)
         values = body(Index(ins, counter), [Vector(ins, phi) for phi in carried])
@@ -373,7 +239,7 @@ class Builder:
         counter.add_incoming(following, end)
         for phi, vector in zip(carried, values, strict=True):
             phi.add_incoming(vector.value, end)
-        ins.cbranch(ins.icmp_signed("<", following, _integer(stop)), loop, after)
+        ins.cbranch(ins.icmp_signed("<", following, integer(stop)), loop, after)
         ins.position_at_end(after)
         results = [ins.phi(vector.value.type) for vector in initial]
         for phi, first, last in zip(results, initial, values, strict=True):
@@ -390,7 +256,7 @@ class Builder:
         body: Callable[[Size, list[Vector]], Sequence[Vector]],
         inner: int = 1,
     ) -> list[Vector]:
-        """A `fold` from 0 on whose turns, each with so many `inner` ones, are written out one by one if they are few."""
+        """A `fold` from 0 on. Its turns, each with `inner` turns of its own, are written out one by one if they are few."""
         if len(range(0, stop, step)) * inner > MOST_WRITTEN_OUT:
             return self.fold(0, stop, step, initial, body)
         values = list(initial)
@@ -423,14 +289,37 @@ class Builder:
             self.each(start, whole, most, functools.partial(lambda count, i: body(i, count), most))
             start, most = whole, most // 2
 
+    def add_up(self, size: int, count: int, terms: Callable[[Size, int], Sequence[Vector]]) -> list[Vector]:
+        """The sums of the `count` vectors terms(i, width) over all elements i below `size`, each a vector of one.
+
+        They are always added up in the same order.
+        """
+        step = IN_TURN * self.lanes
+        turns, whole = size // step * step, size // self.lanes * self.lanes
+
+        def add_turn(i: Size, totals: list[Vector]) -> list[Vector]:
+            fresh = [term for turn in range(IN_TURN) for term in terms(i + turn * self.lanes, self.lanes)]
+            return [total + term for total, term in zip(totals, fresh, strict=True)]
+
+        def add(width: int) -> Callable[[Size, list[Vector]], list[Vector]]:
+            return lambda i, totals: [total + term for total, term in zip(totals, terms(i, width), strict=True)]
+
+        vectors = self.fold(0, turns, step, [self.splat(0.0)] * (IN_TURN * count), add_turn)
+        totals = [
+            (vectors[k] + vectors[k + count]) + (vectors[k + 2 * count] + vectors[k + 3 * count]) for k in range(count)
+        ]
+        totals = self.fold(turns, whole, self.lanes, totals, add(self.lanes))
+        rest = self.fold(whole, size, 1, [self.splat(0.0, 1)] * count, add(1))
+        return [self.sum(total) + one for total, one in zip(totals, rest, strict=True)]
+
     def _whole(self, start: Size, stop: Size, step: int) -> Size:
         """The end of the last whole step, of a power of two, between `start` and `stop`."""
         if isinstance(start, int) and isinstance(stop, int):
             return start + max(0, stop - start) // step * step
         ins = self._instructions
-        count = ins.sub(_integer(stop), _integer(start))
+        count = ins.sub(integer(stop), integer(start))
         count = ins.select(ins.icmp_signed("<", count, INT64(0)), INT64(0), count)
-        return Index(ins, ins.add(_integer(start), ins.and_(count, INT64(-step))))
+        return Index(ins, ins.add(integer(start), ins.and_(count, INT64(-step))))
 
     def fence(self) -> None:
         """Nothing that follows is loaded before this place. It is no instruction of the processor's.
@@ -449,7 +338,7 @@ class Builder:
         if isinstance(a, int) and isinstance(b, int):
             return min(a, b)
         ins = self._instructions
-        return Index(ins, ins.select(ins.icmp_signed("<", _integer(a), _integer(b)), _integer(a), _integer(b)))
+        return Index(ins, ins.select(ins.icmp_signed("<", integer(a), integer(b)), integer(a), integer(b)))
 
     def steps(self, distance: Size, step: int) -> Size:
         """How many steps it takes to go a distance, or beyond it; none for one that is negative."""
@@ -466,14 +355,3 @@ class Builder:
         if function is None:
             function = ir.Function(self.module, ir.FunctionType(kind, [kind] * len(operands)), full_name)
         return Vector(self._instructions, self._instructions.call(function, [operand.value for operand in operands]))
-
-
-def _integer(size: Size) -> ir.Value:
-    return INT64(size) if isinstance(size, int) else size.value
-
-
-def _splat(instructions: ir.IRBuilder, scalar: ir.Value, width: int) -> ir.Value:
-    kind = ir.VectorType(scalar.type, width)
-    one = instructions.insert_element(ir.Constant(kind, ir.Undefined), scalar, INT32(0))
-    zeros = ir.Constant(ir.VectorType(INT32, width), [0] * width)
-    return instructions.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)

@@ -1,6 +1,6 @@
-"""Handing the parts of a kernel to threads, in machine code: waking a thread through Python costs more than a small kernel.
+"""Handing the parts of a loop to threads, in machine code: waking a thread through Python costs more than a small loop.
 
-A helper thread *serves*: for a while after each kernel it looks again and again whether the next one is there. Then it goes
+A helper thread *serves*: for a while after each loop it looks again and again whether the next one is there. Then it goes
 back to Python and sleeps. Leader and helpers share an array of integers:
 
     leader                                   helper
@@ -25,9 +25,9 @@ import numpy as np
 from llvmlite import ir
 
 from gpucnn.backend.threads import call_back_helpers, pool, thread_count
-from gpucnn.kernels.compiler.builder import BIT, INT32, INT64
 from gpucnn.kernels.compiler.machine_code import compiled
 from gpucnn.kernels.compiler.processor import Processor
+from gpucnn.kernels.compiler.values import BIT, INT32, INT64
 
 LINE = 16
 """Integers from one shared place to the next: two threads that write into one line of the cache slow each other down."""
@@ -35,7 +35,7 @@ LINE = 16
 OPEN, NEXT, DONE, ACTIVE, LEAVE, FUNCTION, ARGUMENTS, PARTS, COUNT, SCRATCH = (LINE * place for place in range(10))
 
 SERVING_SPINS = 20_000
-"""Looks of a helper for the next kernel before it sleeps: some hundred microseconds."""
+"""Looks of a helper for the next loop before it sleeps: some hundred microseconds."""
 
 WAITING_SPINS = 1_000_000
 """Looks of the leader for the last part before it lets other threads run: the helper's core may be somebody else's."""
@@ -55,11 +55,10 @@ class Dispatcher:
         call_back_helpers.append(self.leave)
 
     def run(self, function: int, arguments: "array[int]", bounds: "array[int]", scratch: int) -> bool:
-        """Call `function` for all parts, with a table of addresses and so many floats of scratch memory.
+        """Call `function` for all parts, with a table of addresses, and `scratch` floats of memory for each thread.
 
-        `bounds` has where each part begins and where it ends.
-
-        False, and nothing is done, if the pool's threads are at work for somebody else, or there are none.
+        `bounds` has where each part begins and where it ends. False, and nothing is done, if the pool's threads are at
+        work for somebody else, or the pool has none.
         """
         count = len(bounds) // 2
         with pool(min(thread_count(), count, MOST_THREADS) - 1) as helpers:
@@ -166,7 +165,7 @@ class _Writer:
         return self.module
 
     def take_parts(self, thread: ir.Value) -> None:
-        """Take parts, and call the kernel for each, until there are none."""
+        """Take parts, and call the function for each, until none is left."""
         b = self.b
         take, call, end = (b.append_basic_block(name) for name in ("take", "call", "no_more"))
         b.branch(take)
@@ -180,8 +179,8 @@ class _Writer:
             for side in (0, 1)
         )
         scratch = b.load(b.gep(self.place(SCRATCH), [thread], source_etype=INT64), typ=INT64)
-        kernel = b.inttoptr(self.read(FUNCTION), ir.FunctionType(ir.VoidType(), [INT64] * 5).as_pointer())
-        b.call(kernel, [first, last, part, self.read(ARGUMENTS), scratch])
+        loop = b.inttoptr(self.read(FUNCTION), ir.FunctionType(ir.VoidType(), [INT64] * 5).as_pointer())
+        b.call(loop, [first, last, part, self.read(ARGUMENTS), scratch])
         self.add(DONE, 1)
         b.branch(take)
         b.position_at_end(end)

@@ -32,7 +32,7 @@ PARAMETERS = 5
 
 
 class Argument(NamedTuple):
-    """An array that a kernel works on: contiguous, of just this shape and dtype; see EACH for its first size."""
+    """An array that a loop works on: contiguous, of just this shape and dtype; see EACH for its first size."""
 
     name: str
     shape: Shape
@@ -54,10 +54,10 @@ class Loop(NamedTuple):
     scratch: int = 0
 
 
-def run(kernel: Loop, count: int, arrays: Sequence[np.ndarray | None], parts: Sequence[slice] | None = None) -> None:
-    """Call `kernel` for `count` items, in `parts`, on the threads there are; by default the kernel runs once for all.
+def run(loop: Loop, count: int, arrays: Sequence[np.ndarray | None], parts: Sequence[slice] | None = None) -> None:
+    """Call `loop` for `count` items, in `parts`, on the threads there are; by default it runs once for all.
 
-    Raises LaunchError, which names kernel and argument, for arrays that are not what the kernel was made for: nothing
+    Raises LaunchError, which names loop and argument, for arrays that are not what the loop was made for: nothing
     would stop it from writing past their ends.
     """
     if parts is None:
@@ -65,18 +65,18 @@ def run(kernel: Loop, count: int, arrays: Sequence[np.ndarray | None], parts: Se
     elif not isinstance(parts, Parts):
         parts = Parts(parts)
     if not 0 <= parts.stop <= count:
-        raise LaunchError(f"{kernel.name}: the parts {list(parts)} are not within {count} items")
-    if len(arrays) != len(kernel.arguments):
-        names = ", ".join(argument.name for argument in kernel.arguments)
-        raise LaunchError(f"{kernel.name}: takes {len(kernel.arguments)} arrays ({names}), got {len(arrays)}")
+        raise LaunchError(f"{loop.name}: the parts {list(parts)} are not within {count} items")
+    if len(arrays) != len(loop.arguments):
+        names = ", ".join(argument.name for argument in loop.arguments)
+        raise LaunchError(f"{loop.name}: takes {len(loop.arguments)} arrays ({names}), got {len(arrays)}")
     sizes = {EACH: count, PARTS: len(parts)}
-    table = machine_array("q", [_address(kernel, *pair, sizes) for pair in zip(kernel.arguments, arrays, strict=True)])
+    table = machine_array("q", [_address(loop, *pair, sizes) for pair in zip(loop.arguments, arrays, strict=True)])
     table.append(sizes.get(FREE, 0))
-    address, function = _function(kernel)
-    if len(parts) > 1 and _dispatcher().run(address, table, parts.bounds, kernel.scratch):
+    address, function = _function(loop)
+    if len(parts) > 1 and _dispatcher().run(address, table, parts.bounds, loop.scratch):
         return
     # `scratch` is held here, as nobody else keeps a large one.
-    scratch = workspace((kernel.scratch,), _FLOATS) if kernel.scratch else _FLOATS
+    scratch = workspace((loop.scratch,), _FLOATS) if loop.scratch else _FLOATS
     places = table.buffer_info()[0], ctypes.addressof(_from_buffer(scratch))
     for number, part in enumerate(parts):
         function(part.start, part.stop, number, *places)
@@ -98,7 +98,7 @@ _from_buffer: Any = ctypes.c_char.from_buffer
 _DTYPES = {name: (np.dtype(name), np.dtype(name).itemsize) for name in ("float32", "int32")}
 
 
-def _address(kernel: Loop, argument: Argument, array: np.ndarray | None, sizes: dict[int, int]) -> int:
+def _address(loop: Loop, argument: Argument, array: np.ndarray | None, sizes: dict[int, int]) -> int:
     shape, kind = argument.shape, argument.dtype
     if shape and shape[0] < 0:
         if shape[0] == FREE:
@@ -107,19 +107,19 @@ def _address(kernel: Loop, argument: Argument, array: np.ndarray | None, sizes: 
     dtype, itemsize = _DTYPES[kind]
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         got = f"{array.dtype} {shape_text(array.shape)}" if isinstance(array, np.ndarray) else repr(array)
-        raise LaunchError(f"{kernel.name}: {argument.name} must be a {kind} array {shape_text(shape)}, got {got}")
+        raise LaunchError(f"{loop.name}: {argument.name} must be a {kind} array {shape_text(shape)}, got {got}")
     try:  # refuses what is not contiguous, and takes a quarter of the time of asking `array.flags`, and `array.ctypes`
         address = ctypes.addressof(_from_buffer(array))
     except (TypeError, ValueError):  # or is empty, or must not be written
-        return _readable_address(kernel, argument, array)
-    return address if address % itemsize == 0 else _readable_address(kernel, argument, array)
+        return _readable_address(loop, argument, array)
+    return address if address % itemsize == 0 else _readable_address(loop, argument, array)
 
 
-def _readable_address(kernel: Loop, argument: Argument, array: np.ndarray) -> int:
+def _readable_address(loop: Loop, argument: Argument, array: np.ndarray) -> int:
     flags = array.flags
     if not flags.c_contiguous or not flags.aligned or (argument.written and not flags.writeable):
         needed = "contiguous and writeable" if argument.written else "contiguous"
-        raise LaunchError(f"{kernel.name}: {argument.name} must be {needed}; copy it with numpy.ascontiguousarray")
+        raise LaunchError(f"{loop.name}: {argument.name} must be {needed}; copy it with numpy.ascontiguousarray")
     return int(array.ctypes.data)
 
 
@@ -127,36 +127,36 @@ _functions: dict[tuple[str, tuple[Any, ...]], tuple[int, Callable[..., None]]] =
 _compiling = threading.Lock()
 
 
-def _function(kernel: Loop) -> tuple[int, Callable[..., None]]:
+def _function(loop: Loop) -> tuple[int, Callable[..., None]]:
     """The compiled function: its address, and a way to call it, without Python's lock."""
-    key = kernel.name, kernel.sizes
+    key = loop.name, loop.sizes
     if key not in _functions:
         with _compiling:
             if key not in _functions:
-                names = [argument.name for argument in kernel.arguments]
+                names = [argument.name for argument in loop.arguments]
 
                 def write(machine: Processor) -> Any:
                     from gpucnn.kernels.compiler.builder import Builder
 
-                    builder = Builder(kernel.name, names, machine.lanes)
-                    kernel.write(builder)
+                    builder = Builder(loop.name, names, machine.lanes)
+                    loop.write(builder)
                     return builder.finish()
 
-                address = compiled(kernel.name, kernel.sizes, write)
+                address = compiled(loop.name, loop.sizes, write)
                 _functions[key] = address, ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * PARAMETERS)(address)
     return _functions[key]
 
 
 def loaded() -> int:
-    """How many kernels this process has compiled, or read from the cache."""
+    """How many loops this process has compiled, or read from the cache."""
     return len(_functions)
 
 
-def _begin_anew() -> None:
+def _new_lock_in_child() -> None:
     """In a forked child, where the thread that may have been compiling is gone."""
     global _compiling
     _compiling = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_new_lock_in_child)

@@ -1,7 +1,7 @@
-"""From kernels to machine code, which is kept in files for the next process.
+"""From loops to machine code, which is kept in files for the next process.
 
 A file's name is a hash of all that the code depends on: processor, llvmlite's version, the source of this package, the
-kernel and its sizes. Its first bytes are a checksum of the rest; a file that does not match is made anew.
+loop and its sizes. Its first bytes are a checksum of the rest; a file that does not match is made anew.
 """
 
 import functools

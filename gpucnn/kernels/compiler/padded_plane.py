@@ -146,7 +146,7 @@ def each_tap(
 
 
 def row_vectors(width: int, lanes: int) -> tuple[int, list[int]]:
-    """How to cover a row of so many positions: the vectors' width, and where each starts.
+    """How to cover a row of `width` positions: the vectors' width, and where each starts.
 
     The last one overlaps the one before it where it would stick out. Of the widths that fit, the one is taken that computes
     the least, and of those the widest.

@@ -30,18 +30,18 @@ class Processor(NamedTuple):
         return 4 if self._registers == 16 else 8
 
     def holds(self, vectors: int) -> bool:
-        """Whether so many vectors fit the registers, with some to spare for what sums are multiplied by in passing."""
+        """Whether this number of vectors fits the registers, with some to spare for the factors of products."""
         return vectors <= self._registers - self._registers // 16
 
     def positions_per_tile(self, filters: int) -> int:
-        """How many positions a tile of so many filters should have, with a sum for each of both, and pixels to multiply."""
+        """How many positions a tile of `filters` filters should have: a sum for each pair of them, and pixels to multiply."""
         most = self._registers * 3 // 4 // filters
         return max((p for p in range(1, most + 1) if self.holds(p * filters + p)), default=1)
 
     def filters_per_gradient_tile(self, kernel_columns: int, others: int = 0) -> int:
         """How many filters a tile of the weights' gradient should have, with a sum for each of them and each column of taps.
 
-        Beside the sums it must hold a vector of each filter or of each column, and so many others.
+        Beside the sums it must hold a vector of each filter or of each column, and `others`.
         """
         fitting = (f for f in range(1, 9) if self.holds(f * kernel_columns + min(f, kernel_columns) + others))
         return max(fitting, default=1)

@@ -11,7 +11,6 @@ from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels.compiler import loop
 from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached
-from gpucnn.kernels.compiler.sums import add_up
 
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Size, Vector
@@ -107,7 +106,7 @@ def plane_sums_loop(positions: int, relu: bool) -> Loop:
             return passed
 
         def one_plane(p: Size) -> None:
-            sums.store(add_up(b, positions, 1, lambda i, width: [passing(p * positions + i, width)])[0], p)
+            sums.store(b.add_up(positions, 1, lambda i, width: [passing(p * positions + i, width)])[0], p)
 
         b.each(b.index("first"), b.index("last"), 1, one_plane)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gpucnn.errors import LaunchError
-from gpucnn.kernels.compiler import builder, loop, processor
+from gpucnn.kernels.compiler import loop, processor
+from gpucnn.kernels.compiler.values import DOUBLE, INT32
 from gpucnn.kernels.linear import compiled as compiled_linear
 from tests.kernels.jit.guarded_memory import Borders
 from tests.kernels.jit.kernel_cases import for_machine, machine_of
@@ -63,7 +64,7 @@ def test_a_fold_carries_vectors_through_all_iterations(start: int, stop: int, st
     """The iterations, in binary, of a loop whose bounds are known when it is compiled, or only when it runs."""
 
     def write(b: Any) -> None:
-        seen, bounds = b.pointer("seen"), b.pointer("bounds", builder.INT32)
+        seen, bounds = b.pointer("seen"), b.pointer("bounds", INT32)
         ends = [start, stop]
         for place, kept in enumerate(("start", "stop")):
             if compiled_in not in ("both", kept):
@@ -72,12 +73,12 @@ def test_a_fold_carries_vectors_through_all_iterations(start: int, stop: int, st
         def note(i: Any, carried: list[Any]) -> list[Any]:
             total, count = carried
             seen.store(b.splat(1.0, 1), 4 + i)
-            return [total + total + b.splat(1.0, 1), count + b.splat(1, 1, builder.INT32)]
+            return [total + total + b.splat(1.0, 1), count + b.splat(1, 1, INT32)]
 
-        first = [b.splat(5.0, 1), b.splat(0, 1, builder.INT32)]
+        first = [b.splat(5.0, 1), b.splat(0, 1, INT32)]
         total, count = b.fold(ends[0], ends[1], step, first, note)
         b.pointer("total").store(total)
-        b.pointer("turns", builder.INT32).store(count)
+        b.pointer("turns", INT32).store(count)
 
     integers = {"bounds": np.array([start, stop], np.int32), "turns": np.full(1, -1, np.int32)}
     found = run(write, 0, seen=np.zeros(20, np.float32), total=nothing(1), **integers)
@@ -116,11 +117,11 @@ def test_integers_that_are_not_negative_are_divided(divisor: int) -> None:
     numbers = [0, 1, 6, 7, 99, 12345, 2**31 - 1]
 
     def write(b: Any) -> None:
-        given = b.pointer("given", builder.INT32)
+        given = b.pointer("given", INT32)
         for place in range(len(numbers)):
             number = b.as_index(given.load(place, 1))
             for name, result in (("quotients", number // divisor), ("rests", number % divisor)):
-                b.pointer(name, builder.INT32).store(b.count_up(result, 0, 1), place)
+                b.pointer(name, INT32).store(b.count_up(result, 0, 1), place)
 
     found = run(write, 0, given=np.array(numbers, np.int32), **{
         name: np.full(len(numbers), -1, np.int32) for name in ("quotients", "rests")
@@ -133,7 +134,7 @@ def test_integers_that_are_not_negative_are_divided(divisor: int) -> None:
 @pytest.mark.parametrize("compiled_in", [True, False])
 def test_loops_in_loops(sizes: tuple[int, int, int], compiled_in: bool) -> None:
     def write(b: Any) -> None:
-        seen, bounds = b.pointer("seen"), b.pointer("bounds", builder.INT32)
+        seen, bounds = b.pointer("seen"), b.pointer("bounds", INT32)
         stops = [size if compiled_in else b.as_index(bounds.load(k, 1)) for k, size in enumerate(sizes)]
 
         def innermost(i: Any, j: Any, k: Any) -> None:
@@ -190,7 +191,7 @@ def test_blocks_get_smaller_until_all_is_done(known: bool) -> None:
     """Which numbers are visited, and how many at a time."""
 
     def write(b: Any) -> None:
-        widths, bounds = b.pointer("widths"), b.pointer("bounds", builder.INT32)
+        widths, bounds = b.pointer("widths"), b.pointer("bounds", INT32)
         first, last = (3, 18) if known else (b.as_index(bounds.load(k, 1)) for k in (0, 1))
         b.in_blocks(first, last, 8, lambda i, count: widths.store(
             widths.load(i, count) + b.splat(float(count), count), i
@@ -285,7 +286,7 @@ def test_a_sweep_covers_every_size_known_at_run_time(lanes: int) -> None:
 
 def test_a_sweep_that_ends_before_it_starts_does_nothing(lanes: int) -> None:
     def write(b: Any) -> None:
-        target, bounds = b.pointer("target"), b.pointer("bounds", builder.INT32)
+        target, bounds = b.pointer("target"), b.pointer("bounds", INT32)
         start, stop = (b.as_index(bounds.load(place, 1)) for place in (0, 1))
         for ends in ((start, stop), (start, 3), (3 * lanes, stop), (3 * lanes, 3)):
             b.sweep(*ends, lambda i, width: target.store(b.splat(1.0, width), i))
@@ -319,8 +320,8 @@ def test_loads_stores_and_spreads_of_every_width(lanes: int) -> None:
 
 def test_integers_are_loaded_added_and_stored() -> None:
     def write(b: Any) -> None:
-        values = b.pointer("integers", builder.INT32)
-        values.store(values.load(1, 5) + b.splat(3, 5, builder.INT32), 2)
+        values = b.pointer("integers", INT32)
+        values.store(values.load(1, 5) + b.splat(3, 5, INT32), 2)
 
     found = run(write, 0, integers=np.arange(9, dtype=np.int32))
     assert found["integers"].tolist() == [0, 1, 4, 5, 6, 7, 8, 7, 8]
@@ -415,7 +416,7 @@ def test_doubles_keep_what_floats_round_away(lanes: int) -> None:
     small = (floats(lanes) * np.float32(2.0**-30)).astype(np.float32)
 
     def write(b: Any) -> None:
-        x, one = b.pointer("x").load().widened(), b.splat(1.0, lanes, builder.DOUBLE)
+        x, one = b.pointer("x").load().widened(), b.splat(1.0, lanes, DOUBLE)
         numbers = b.number(b.index("last") * -3, lanes)
         for row, result in enumerate([one + x - one, b.sqrt(one + x + x) - one, numbers, one / numbers * numbers]):
             b.pointer("found").store(result.narrowed(), row * lanes)
@@ -427,15 +428,15 @@ def test_doubles_keep_what_floats_round_away(lanes: int) -> None:
 
 def test_integers_that_count_up_and_lie_within(lanes: int) -> None:
     def write(b: Any) -> None:
-        numbers, inside = b.pointer("numbers", builder.INT32), b.pointer("inside", builder.INT32)
+        numbers, inside = b.pointer("numbers", INT32), b.pointer("inside", INT32)
         rows = [(start, step) for start in (0, -3, b.index("last")) for step in (0, 1, 3)]
         for row, (start, step) in enumerate(rows):
             counted = b.count_up(start, step, lanes)
-            one, zero = (b.splat(flag, lanes, builder.INT32) for flag in (1, 0))
+            one, zero = (b.splat(flag, lanes, INT32) for flag in (1, 0))
             numbers.store(counted, row * lanes)
             inside.store(b.within(counted, 7).select(one, zero), row * lanes)
-            same = counted.equals(b.splat(5, lanes, builder.INT32))
-            b.pointer("same", builder.INT32).store(same.select(one, zero), row * lanes)
+            same = counted.equals(b.splat(5, lanes, INT32))
+            b.pointer("same", INT32).store(same.select(one, zero), row * lanes)
 
     empty = np.full((9, lanes), -77, np.int32)
     found = run(write, 5, numbers=empty, inside=empty, same=empty)
@@ -447,8 +448,8 @@ def test_integers_that_count_up_and_lie_within(lanes: int) -> None:
 
 def test_indices_add_subtract_multiply_and_compare() -> None:
     def write(b: Any) -> None:
-        n, minus = b.index("last"), b.as_index(b.splat(-4, 1, builder.INT32))
-        found = b.pointer("found", builder.INT32)
+        n, minus = b.index("last"), b.as_index(b.splat(-4, 1, INT32))
+        found = b.pointer("found", INT32)
         results = [
             n + 0, n + 3, 3 + n, n + minus, n - 2, n - minus, n * 1, n * 6, 6 * n, n * minus,
             b.smaller(n, 7), b.smaller(7, n), b.smaller(n, 4), b.smaller(4, n), b.smaller(n, minus), b.smaller(n, n),
@@ -487,7 +488,7 @@ def test_steps_to_go_a_distance(distance: int) -> None:
     for step, expected in ((1, max(0, distance)), (3, max(0, math.ceil(distance / 3)))):
 
         def write(b: Any, step: int = step) -> None:
-            y = b.pointer("y", builder.INT32)
+            y = b.pointer("y", INT32)
             known_later = b.index("last") - (100 - distance)
             y.store(b.count_up(b.steps(known_later, step), 1, 1), 0)
             y.store(b.count_up(b.steps(distance, step), 1, 1), 1)
