@@ -39,9 +39,7 @@ def batch_norm(
     from the mean, so that a large mean does not swallow it; float16 is computed in float32.
     """
     if values.dtype == np.float16:
-        output, statistics = batch_norm(values.astype(np.float32), _widened(weight), _widened(bias), eps)
-        output = output.astype(np.float16)
-        return rectified(output) if relu else output, statistics
+        return _in_float32(values, weight, bias, eps, relu)
     if values.size == 0:
         nothing = xp_of(values).zeros(values.shape[1], values.dtype)
         return values.copy(), Statistics(nothing, nothing, nothing, Way.PLAIN)
@@ -63,23 +61,38 @@ def batch_norm_gradients(
     `values`, `weight` and `statistics` are those of `batch_norm`, `relu_output` its output with ReLU. `weight_gradient`,
     `bias_gradient`: contiguous arrays (C,) that are overwritten with theirs; None for one that nobody needs.
     """
-    own = (weight_gradient, bias_gradient)
     if relu_output is not None and (statistics.way not in FUSES_RELU or values.dtype == np.float16):
         gradient, relu_output = relu_gradient(gradient, relu_output), None
+    own = (weight_gradient, bias_gradient)
     if values.dtype == np.float16:
-        found = [None if total is None else xp_of(total).empty(total.shape, np.float32) for total in own]
-        wide_gradient, wide_values, wide_weight = (_widened(array) for array in (gradient, values, weight))
-        result = batch_norm_gradients(wide_gradient, wide_values, wide_weight, statistics, *found)
-        for total, wide_total in zip(own, found, strict=True):
-            if total is not None:
-                total[...] = wide_total
-        return result.astype(np.float16)
+        return _gradients_in_float32(gradient, values, weight, statistics, own)
     if values.size == 0:
         for total in own:
             if total is not None:
                 total[...] = 0
         return gradient.copy()
     return GRADIENTS[statistics.way](gradient, values, weight, statistics, *own, relu_output)
+
+
+def _in_float32(
+    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
+) -> tuple[Array, Statistics]:
+    output, statistics = batch_norm(values.astype(np.float32), _widened(weight), _widened(bias), eps)
+    output = output.astype(np.float16)
+    return rectified(output) if relu else output, statistics
+
+
+def _gradients_in_float32(
+    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, own: tuple[Array | None, Array | None]
+) -> Array:
+    xp = xp_of(values)
+    wide = [None if total is None else xp.empty(total.shape, np.float32) for total in own]
+    gradient, values = gradient.astype(np.float32), values.astype(np.float32)
+    result = batch_norm_gradients(gradient, values, _widened(weight), statistics, *wide)
+    for total, found in zip(own, wide, strict=True):
+        if total is not None:
+            total[...] = found
+    return result.astype(np.float16)
 
 
 def _widened(array: Array | None) -> Array | None:

@@ -1,6 +1,6 @@
-"""Batch normalisation in compiled loops, four passes: moments of every plane, normalisation; sums for the gradient, gradient.
+"""Batch normalisation in four compiled loops: moments of every plane, normalisation; sums for the gradient, gradient.
 
-Between them stand a few numbers a plane, which are combined in float64, channel by channel. ReLU takes no pass of its own.
+Between them stand a few numbers a plane, which are combined in float64, channel by channel. ReLU takes no loop of its own.
 """
 
 from __future__ import annotations
