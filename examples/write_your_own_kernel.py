@@ -14,7 +14,8 @@ from gpucnn import functions as F
 from gpucnn.autograd import Operand, as_tensor, check_float, record
 from gpucnn.backend import Array, choose_device, xp_of
 from gpucnn.errors import KernelError
-from gpucnn.kernels.launch import Kernel, accepts, launch
+from gpucnn.kernels.launch import Kernel, contiguous, launch
+from gpucnn.kernels.ways import Way, choose
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.emulator import compiler
 
@@ -24,29 +25,43 @@ FORWARD = Kernel(SOURCE, "swish", "const T* x, T* output, long long size, T beta
 GRADIENT = Kernel(SOURCE, "swish_gradient", "const T* gradient, const T* x, T* x_gradient, long long size, T beta")
 
 
-# 2. From array to array in two ways, of which `accepts` chooses one: NumPy's, which anyone can check by reading, and the
-#    kernel's. A kernel knows no strides, so its arrays are contiguous; beta has the very type that the kernel reads.
+# 2. From array to array in two ways, of which `choose` takes one by the arrays: the plain one, which anyone can check by
+#    reading, and the kernel. A kernel knows no strides, so its arrays are contiguous; beta has the very type that it reads.
 def sigmoid(z: Array) -> Array:
     return 0.5 * (1 + xp_of(z).tanh(0.5 * z))
 
 
-def swish_forward(x: Array, beta: float) -> Array:
-    if not accepts(x):
-        return x * sigmoid(beta * x)
-    xp = xp_of(x)
-    output = xp.empty(x.shape, x.dtype)
-    launch(FORWARD, x.size, xp.ascontiguousarray(x), output, x.size, x.dtype.type(beta))
+def plain_swish(x: Array, beta: float) -> Array:
+    return x * sigmoid(beta * x)
+
+
+def plain_gradient(gradient: Array, x: Array, beta: float) -> Array:
+    z, s = beta * x, sigmoid(beta * x)
+    return gradient * (s + z * s * (1 - s))
+
+
+def cuda_swish(x: Array, beta: float) -> Array:
+    output = xp_of(x).empty(x.shape, x.dtype)
+    launch(FORWARD, x.size, contiguous(x), output, x.size, x.dtype.type(beta))
     return output
 
 
-def swish_gradient(gradient: Array, x: Array, beta: float) -> Array:
-    if not accepts(x):
-        z, s = beta * x, sigmoid(beta * x)
-        return gradient * (s + z * s * (1 - s))
-    xp = xp_of(gradient, x)
-    gradient, x, x_gradient = xp.ascontiguousarray(gradient), xp.ascontiguousarray(x), xp.empty(x.shape, x.dtype)
-    launch(GRADIENT, x.size, gradient, x, x_gradient, x.size, x.dtype.type(beta))
+def cuda_gradient(gradient: Array, x: Array, beta: float) -> Array:
+    x_gradient = xp_of(gradient, x).empty(x.shape, x.dtype)
+    launch(GRADIENT, x.size, contiguous(gradient), contiguous(x), x_gradient, x.size, x.dtype.type(beta))
     return x_gradient
+
+
+SWISH = {Way.CUDA: cuda_swish, Way.PLAIN: plain_swish}
+SWISH_GRADIENT = {Way.CUDA: cuda_gradient, Way.PLAIN: plain_gradient}
+
+
+def swish_forward(x: Array, beta: float) -> Array:
+    return SWISH[choose(SWISH, x)](x, beta)
+
+
+def swish_gradient(gradient: Array, x: Array, beta: float) -> Array:
+    return SWISH_GRADIENT[choose(SWISH_GRADIENT, gradient, x)](gradient, x, beta)
 
 
 # 3. The differentiable function puts the operation on the tape, and a layer makes it a part of models.

@@ -184,7 +184,7 @@ def _go_on() -> None:
     _limit.lock.release()
 
 
-def _begin_anew() -> None:
+def _new_limit_in_child() -> None:
     """In a forked child."""
     global _limit
     ended, _limit = _limit, _Limit()
@@ -192,4 +192,4 @@ def _begin_anew() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_still, after_in_parent=_go_on, after_in_child=_begin_anew)
+    os.register_at_fork(before=_hold_still, after_in_parent=_go_on, after_in_child=_new_limit_in_child)

@@ -183,11 +183,11 @@ _here = threading.local()
 _pool = _Pool()
 
 
-def _begin_anew() -> None:
+def _forget_threads() -> None:
     """In a forked child, where the threads are gone."""
     global _pool
     _pool = _Pool()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_forget_threads)

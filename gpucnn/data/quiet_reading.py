@@ -39,7 +39,7 @@ def quiet_reading() -> Iterator[None]:
                 _outside = None
 
 
-def _begin_anew() -> None:
+def _forget_readers() -> None:
     """In a forked child, where the threads that read are gone."""
     global _readers, _outside
     if _outside is not None:
@@ -49,4 +49,4 @@ def _begin_anew() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_begin_anew)
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget_readers)

@@ -142,11 +142,6 @@ def use_runner(runner: Runner) -> Iterator[None]:
         _runner = before
 
 
-def accepts(array: Array) -> bool:
-    """Whether kernels can be launched on `array`: it lives on a GPU and has a dtype they are compiled for."""
-    return not isinstance(array, np.ndarray | np.generic) and array.dtype in TYPE_NAMES
-
-
 def contiguous(array: Array | None) -> Array | None:
     """The array in C order, as a kernel takes it; None stays None."""
     return None if array is None else xp_of(array).ascontiguousarray(array)

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from gpucnn.checks import Shape
 
-PASS_BYTES = 2 << 20
-"""What NumPy's passes over an array take at a time: less stays in the cache, but makes calls so short that threads spend
-their time on waiting for Python's lock."""
+TILE_BYTES = 2 << 20
+"""Of an array that NumPy goes over in several calls, at a time: less stays in the cache, but makes calls so short that threads
+wait for Python's lock most of the time. Measured by `gpucnn bench --operations`."""
 
-PASS_PARTS = 4
-"""Parts of a batch that threads have NumPy's passes over, for the same reason."""
+TILED_PARTS = 4
+"""Parts of a batch that is gone over tile by tile, at most, for the same reason."""
 
 
 class Tile(NamedTuple):
@@ -57,7 +57,7 @@ def slices(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
-def passes(part: slice, bytes_per_item: int) -> Iterator[slice]:
-    """Cut a part of a batch into slices of at most `PASS_BYTES`, or of one item."""
-    for some in slices(part.stop - part.start, max(1, PASS_BYTES // max(1, bytes_per_item))):
+def tiles_of(part: slice, bytes_per_item: int) -> Iterator[slice]:
+    """Cut a part of a batch into slices of at most `TILE_BYTES`, or of one item."""
+    for some in slices(part.stop - part.start, max(1, TILE_BYTES // max(1, bytes_per_item))):
         yield slice(part.start + some.start, part.start + some.stop)

@@ -131,8 +131,3 @@ def use(name: str) -> Iterator[None]:
         yield
     finally:
         _chosen = before
-
-
-def compiles(*arrays: Array | None) -> bool:
-    """Whether compiled loops work on these arrays: NumPy's, of float32, where they are in use. None does no harm."""
-    return way_of(*arrays) is Way.COMPILED

@@ -31,7 +31,7 @@ def test_a_host_works_on_as_many_images_as_fit_its_cache(monkeypatch: pytest.Mon
     weight, bias = (rng.standard_normal(3) for _ in range(2))
     at_once, statistics = batch_norm(x, weight, bias, 1e-5)
     slopes = batch_norm_gradients(gradient, x, weight, statistics)
-    monkeypatch.setattr(tiling, "PASS_BYTES", 3 * x[0].nbytes)
+    monkeypatch.setattr(tiling, "TILE_BYTES", 3 * x[0].nbytes)
     monkeypatch.setattr(numpy_way, "LONGEST_SPREAD", 5)
     in_parts, statistics = batch_norm(x, weight, bias, 1e-5)
     np.testing.assert_allclose(in_parts, at_once, atol=1e-13)

@@ -334,14 +334,6 @@ def test_parameters() -> None:
     assert launch.KERNELS["step"] is kernel
 
 
-def test_accepts(gpu: Any) -> None:
-    assert [launch.accepts(gpu.zeros(1, dtype)) for dtype in ("float32", "float64", "float16", "int32")] == [
-        True, True, False, False,
-    ]  # fmt: skip
-    assert not launch.accepts(np.zeros(1, np.float32))
-    assert not launch.accepts(np.float32(0))
-
-
 # Runners.
 
 

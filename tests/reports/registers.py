@@ -36,7 +36,7 @@ def _tile_of_six(folder: Path) -> None:
     _needs_compiled_loops()
 
     def write(b: object) -> None:
-        b.in_blocks(b.index("first"), b.index("last"), 6, lambda i, count: None)  # type: ignore[attr-defined]
+        b.in_tiles(b.index("first"), b.index("last"), 6, lambda i, count: None)  # type: ignore[attr-defined]
 
     kernel = loop.Loop("six", (), (loop.Argument("x", (8,)),), write)
     with pytest.raises(LaunchError, match="power of two, got 6"):

@@ -13,7 +13,7 @@ from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels.batch_norm.plain import Statistics
 from gpucnn.kernels.elementwise.masked import mask_into
 from gpucnn.kernels.elementwise.numpy_way import rectify
-from gpucnn.kernels.tiling import PASS_PARTS, passes
+from gpucnn.kernels.tiling import TILED_PARTS, tiles_of
 from gpucnn.kernels.ways import Way
 from gpucnn.kernels.workspace import workspace
 
@@ -101,7 +101,7 @@ def _for_tiles(values: Array, task: Callable[[slice], object]) -> None:
     parts = _parts(values)
 
     def work(number: int) -> None:
-        for tile in passes(parts[number], values[0].nbytes):
+        for tile in tiles_of(parts[number], values[0].nbytes):
             task(tile)
 
     parallel(work, len(parts))
@@ -113,14 +113,14 @@ def _sum_over_tiles(values: Array, task: Callable[[slice], Array]) -> Array:
     found: list[Any] = [None] * len(parts)
 
     def work(number: int) -> None:
-        found[number] = functools.reduce(np.add, map(task, passes(parts[number], values[0].nbytes)))
+        found[number] = functools.reduce(np.add, map(task, tiles_of(parts[number], values[0].nbytes)))
 
     parallel(work, len(parts))
     return functools.reduce(np.add, found)
 
 
 def _parts(values: Array) -> tuple[slice, ...]:
-    return cut(len(values), values[0].size * ELEMENT, PASS_PARTS)
+    return cut(len(values), values[0].size * ELEMENT, TILED_PARTS)
 
 
 def _channel_sums(values: Array) -> Array:

@@ -275,15 +275,15 @@ class Builder:
 
     def sweep(self, start: Size, stop: Size, body: Callable[[Size, int], Any]) -> None:
         """body(i, width) over all elements from `start` to below `stop`: in whole vectors, then in smaller ones."""
-        self.in_blocks(start, stop, self.lanes, body)
+        self.in_tiles(start, stop, self.lanes, body)
 
-    def in_blocks(self, start: Size, stop: Size, most: int, body: Callable[[Size, int], Any]) -> None:
+    def in_tiles(self, start: Size, stop: Size, most: int, body: Callable[[Size, int], Any]) -> None:
         """body(i, count) over all i from `start` to below `stop`, `most` of them at a time, then half as many, down to 1.
 
         Raises LaunchError unless `most` is a power of two: others would lead beyond `stop`.
         """
         if most < 1 or most & (most - 1):
-            raise LaunchError(f"{self.module.name}: blocks must be of a power of two, got {most}; take 1, 2, 4 or 8")
+            raise LaunchError(f"{self.module.name}: tiles must be of a power of two, got {most}; take 1, 2, 4 or 8")
         while most:
             whole = self._whole(start, stop, most)
             self.each(start, whole, most, functools.partial(lambda count, i: body(i, count), most))

@@ -23,7 +23,7 @@ from gpucnn.kernels.compiler.processor import Processor
 from gpucnn.kernels.convolution import compiled_by_images, compiled_by_rows, compiled_strides
 from gpucnn.kernels.convolution.compiled_by_rows import LoopSizes, WeightLayout
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.elementwise import relu_loops
+from gpucnn.kernels.elementwise import compiled as elementwise_loops
 from gpucnn.kernels.workspace import LARGEST_KEPT
 
 LEAST_WIDTH = 4
@@ -85,7 +85,12 @@ def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | N
     if output is not None:
         rows = empty_like(gradient)
         arrays += [np.ascontiguousarray(output).reshape(planes, positions), rows.reshape(planes, positions)]
-    loop.run(relu_loops.plane_sums(positions, output is not None), planes, arrays, cut(planes, ELEMENT * positions))
+    loop.run(
+        elementwise_loops.plane_sums_loop(positions, output is not None),
+        planes,
+        arrays,
+        cut(planes, ELEMENT * positions),
+    )
     if bias_gradient is not None:
         sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
     return rows

@@ -16,7 +16,8 @@ from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import one_by_one
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.convolution.stacked_product import product
-from gpucnn.kernels.elementwise.bias_relu import add_channel_bias, images_to_rows, relu_gradient, rows_to_images
+from gpucnn.kernels.elementwise import add_bias, relu_gradient
+from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.launch import WINDOW, Kernel, launch
 from gpucnn.kernels.tiling import Tile, tiles
 
@@ -40,7 +41,7 @@ def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) 
     output = xp_of(images).empty(task.output_shape, images.dtype)
     if task.window.is_pixel:
         for part in one_by_one.convolve(task, images, weight, output, DEVICE_COLUMN_BYTES):
-            add_channel_bias(output[part], bias, task.relu)
+            add_bias(output[part], bias, task.relu)
         return output
     filters = _by_group(weight.reshape(len(weight), -1), task.groups)
     for tile in _tiles(task, images.itemsize):

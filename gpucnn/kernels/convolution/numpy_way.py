@@ -29,8 +29,9 @@ from gpucnn.checks import Shape
 from gpucnn.kernels.convolution import one_by_one
 from gpucnn.kernels.convolution.long_axis import SMALL_PRODUCT, AxisTile, LongAxis, copy_rows
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.elementwise.bias_relu import rectify, relu_gradient
+from gpucnn.kernels.elementwise import relu_gradient
 from gpucnn.kernels.elementwise.masked import masked
+from gpucnn.kernels.elementwise.numpy_way import rectify
 from gpucnn.kernels.workspace import workspace
 
 HOST_COLUMN_BYTES = 3 << 20

@@ -159,13 +159,13 @@ def _reduce(
         nonlocal results
         results = [merge(one, b.merged(term, merge)) for one, term in zip(results, terms(i, width), strict=True)]
 
-    b.in_blocks(whole, size, b.lanes, add_rest)
+    b.in_tiles(whole, size, b.lanes, add_rest)
     return results
 
 
 def _visit(b: Builder, size: int, body: Callable[[Size, int], None]) -> None:
     """body(i, width) over all elements below `size`, in vectors and then in smaller ones."""
-    b.in_blocks(0, size, b.lanes, body)
+    b.in_tiles(0, size, b.lanes, body)
 
 
 def _larger(a: Vector, b: Vector) -> Vector:

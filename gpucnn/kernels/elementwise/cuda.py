@@ -1,4 +1,8 @@
-"""On a GPU: one launch each, of the kernels in bias_relu.cu."""
+"""On a GPU: one launch each, of the kernels in bias_relu.cu.
+
+A convolution's product has *rows* there, all images side by side: (1, C, N * P), for N images of P positions. Layers take and
+give *images*, (N, C, H, W). The kernels go from one layout to the other on the way.
+"""
 
 from pathlib import Path
 
@@ -42,3 +46,24 @@ def add_bias(values: Array, bias: Array | None, relu: bool) -> Array:
     sizes = (values.size, channels, positions, channels * positions, positions)
     launch(BIAS_RELU, values.size, values, contiguous(bias), values, *sizes, int(relu))
     return values
+
+
+def rows_to_images(rows: Array, bias: Array | None, relu: bool, out: Array) -> None:
+    """Write rows to `out`, images, with `bias` (C,) added, if there is one, and ReLU applied if asked to."""
+    batch, channels, height, width = out.shape
+    images = out if out.flags.c_contiguous else xp_of(out).empty(out.shape, out.dtype)
+    positions = height * width
+    sizes = (out.size, channels, positions, positions, batch * positions)
+    launch(BIAS_RELU, out.size, rows, contiguous(bias), images, *sizes, int(relu))
+    if images is not out:
+        out[...] = images
+
+
+def images_to_rows(gradient: Array, output: Array | None) -> Array:
+    """The gradient of rows from that of images, and of ReLU if its `output` is given."""
+    batch, channels, height, width = gradient.shape
+    positions = height * width
+    rows = xp_of(gradient).empty((1, channels, batch * positions), gradient.dtype)
+    sizes = (rows.size, channels, positions, positions, batch * positions)
+    launch(BIAS_RELU_GRADIENT, rows.size, contiguous(gradient), contiguous(output), rows, *sizes)
+    return rows

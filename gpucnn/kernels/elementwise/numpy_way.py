@@ -8,7 +8,7 @@ from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels.elementwise.masked import mask_into
-from gpucnn.kernels.tiling import PASS_PARTS, passes
+from gpucnn.kernels.tiling import TILED_PARTS, tiles_of
 
 
 def relu(x: Array) -> Array:
@@ -24,10 +24,10 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
     """Tile after tile, so that the mask stays in the cache."""
     passed = empty_like(gradient)
     flat = [np.ascontiguousarray(array).reshape(-1) for array in (gradient, output)]
-    result, parts = passed.reshape(-1), cut(gradient.size, ELEMENT, PASS_PARTS)
+    result, parts = passed.reshape(-1), cut(gradient.size, ELEMENT, TILED_PARTS)
 
     def mask_part(number: int) -> None:
-        for tile in passes(parts[number], gradient.itemsize):
+        for tile in tiles_of(parts[number], gradient.itemsize):
             values, kept = (array[tile] for array in flat)
             mask_into(values, kept != 0, result[tile])
 

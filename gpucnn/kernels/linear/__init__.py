@@ -2,7 +2,7 @@
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.elementwise.bias_relu import relu_gradient
+from gpucnn.kernels.elementwise import relu_gradient
 from gpucnn.kernels.linear import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.ways import Way, choose
 

@@ -101,7 +101,7 @@ def linear_loop(inputs: int, outputs: int, bias: bool, relu: bool, machine: Proc
         zero = b.splat(0.0, width)
 
         def some_outputs(o: Size) -> None:
-            b.in_blocks(
+            b.in_tiles(
                 b.index("first"), b.index("last"), machine.filters_per_tile // 2, lambda n, rows: tile(n, o, rows)
             )
 
@@ -200,7 +200,7 @@ def weight_gradient_loop(inputs: int, outputs: int, bias: bool, machine: Process
 
                 total.store(b.fold(0, batch, 1, [b.splat(0.0, width)], add)[0], o)
 
-            b.in_blocks(b.index("first"), b.index("last"), b.lanes, some_sums)
+            b.in_tiles(b.index("first"), b.index("last"), b.lanes, some_sums)
 
     arguments = [
         Argument("gradient", (FREE, outputs)),
@@ -236,7 +236,7 @@ def _add_rows(
     width = _power_of_two(min(columns, b.lanes))
 
     def some_columns(places: list[Size]) -> None:
-        b.in_blocks(b.index("first"), b.index("last"), rows_per_tile, lambda row, rows: tile(row, rows, places))
+        b.in_tiles(b.index("first"), b.index("last"), rows_per_tile, lambda row, rows: tile(row, rows, places))
 
     def tile(row: Size, rows: int, places: list[Size]) -> None:
         def add(i: Size, sums: list[Vector]) -> list[Vector]:

@@ -2,7 +2,7 @@
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.elementwise.bias_relu import add_bias
+from gpucnn.kernels.elementwise import add_bias
 
 
 def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:

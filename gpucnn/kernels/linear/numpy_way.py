@@ -7,7 +7,7 @@ from gpucnn.backend.blas import matmul
 from gpucnn.backend.host_memory import empty
 from gpucnn.backend.threads import cut, parallel
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.elementwise.bias_relu import add_bias
+from gpucnn.kernels.elementwise import add_bias
 
 MOST_PARTS = 4
 """Each part goes through the whole smaller matrix, and a BLAS rearranges it anew. Measured, as is SHARE, by `gpucnn bench --operations`."""

@@ -10,7 +10,7 @@ from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.geometry import Tap
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.kernels.pooling.plain import Pooling
-from gpucnn.kernels.tiling import PASS_PARTS, passes
+from gpucnn.kernels.tiling import TILED_PARTS, tiles_of
 from gpucnn.kernels.workspace import workspace
 
 MOST_COPIES = 8
@@ -24,10 +24,10 @@ def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Ar
         _fill_maxima(task, images, output)
         return output, None
     argmax = empty(output.shape, np.int32)
-    parts = cut(len(images), output[:1].size * math.prod(task.window.kernel) * ELEMENT // 2, PASS_PARTS)
+    parts = cut(len(images), output[:1].size * math.prod(task.window.kernel) * ELEMENT // 2, TILED_PARTS)
 
     def find_part(number: int) -> None:
-        for tile in passes(parts[number], images[:1].nbytes):
+        for tile in tiles_of(parts[number], images[:1].nbytes):
             _find_maxima(task, images[tile], output[tile], argmax[tile])
 
     parallel(find_part, len(parts))
@@ -37,10 +37,10 @@ def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Ar
 def max_pool_gradient(task: Pooling, gradient: Array, argmax: Array) -> Array:
     """Tap by tap where windows overlap, else all winners at once."""
     images = empty(task.image_shape, gradient.dtype)
-    parts = cut(len(images), gradient[:1].size * math.prod(task.window.kernel) * ELEMENT // 2, PASS_PARTS)
+    parts = cut(len(images), gradient[:1].size * math.prod(task.window.kernel) * ELEMENT // 2, TILED_PARTS)
 
     def fill_part(number: int) -> None:
-        for tile in passes(parts[number], images[:1].nbytes):
+        for tile in tiles_of(parts[number], images[:1].nbytes):
             images[tile] = 0
             if task.window.overlaps:
                 _add_to_winners(task, gradient[tile], argmax[tile], images[tile])

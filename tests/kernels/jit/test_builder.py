@@ -193,7 +193,7 @@ def test_blocks_get_smaller_until_all_is_done(known: bool) -> None:
     def write(b: Any) -> None:
         widths, bounds = b.pointer("widths"), b.pointer("bounds", INT32)
         first, last = (3, 18) if known else (b.as_index(bounds.load(k, 1)) for k in (0, 1))
-        b.in_blocks(first, last, 8, lambda i, count: widths.store(
+        b.in_tiles(first, last, 8, lambda i, count: widths.store(
             widths.load(i, count) + b.splat(float(count), count), i
         ))  # fmt: skip
 
@@ -216,9 +216,9 @@ def test_blocks_of_no_power_of_two_are_refused(most: int) -> None:
     """They would lead beyond the last number, and into memory that is nobody's."""
 
     def write(b: Any) -> None:
-        b.in_blocks(b.index("first"), b.index("last"), most, lambda i, count: None)
+        b.in_tiles(b.index("first"), b.index("last"), most, lambda i, count: None)
 
-    with pytest.raises(LaunchError, match=f": blocks must be of a power of two, got {most}; take 1, 2, 4 or 8$"):
+    with pytest.raises(LaunchError, match=f": tiles must be of a power of two, got {most}; take 1, 2, 4 or 8$"):
         run(write, 20)
 
 
@@ -228,7 +228,7 @@ def test_a_tile_of_six_filters_never_runs_linear(monkeypatch: pytest.MonkeyPatch
     machine = processor.processor()
     kernel = compiled_linear.weight_gradient_loop.__wrapped__(40, 30, True, machine)
     arrays = [np.ones(shape, np.float32) for shape in ((64, 30), (64, 40), (30, 40), (30,))]
-    with pytest.raises(LaunchError, match="^linear_weight_gradient: blocks must be of a power of two, got 6"):
+    with pytest.raises(LaunchError, match="^linear_weight_gradient: tiles must be of a power of two, got 6"):
         loop.run(kernel, 30, arrays)
 
 
