@@ -54,7 +54,7 @@ def batch_norm(
     eps = as_eps("batch_norm", eps, x.dtype)
     running = [_running("running_mean", running_mean, x, training), _running("running_var", running_var, x, training)]
     if not as_flag(training, "batch_norm: training"):
-        mean, variance = (as_operand(statistics, x).data for statistics in running)
+        mean, variance = (as_operand(array, x).data for array in running)
         output = _with_statistics(x, mean, variance, scale, shift, eps)
         return rectified(output) if relu else output
     share = _share(momentum, x) if isinstance(momentum, Tensor) else as_number(momentum, "batch_norm: momentum")
@@ -66,18 +66,18 @@ def batch_norm(
         )
     values = xp_of(x.data).ascontiguousarray(x.data).reshape(*x.shape[:2], math.prod(x.shape[2:]))
     factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
-    output, found = kernel.batch_norm(values, factors, shifts, eps, relu)
+    output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu)
     if count:
-        _move(running[0], found.mean, share)
-        _move(running[1], found.variance * (count / (count - 1)), share)
+        _move(running[0], statistics.mean, share)
+        _move(running[1], statistics.variance * (count / (count - 1)), share)
     relu_output, shape = output if relu else None, x.shape
     affine = [tensor for tensor in (scale, shift) if tensor is not None]
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         flat = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
-        own = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
-        x_gradient = kernel.batch_norm_gradients(flat, values, factors, found, own[0], own[1], relu_output)
+        own = kernel.Gradients(*(None if tensor is None else tensor.gradient_buffer() for tensor in learning))
+        x_gradient = kernel.batch_norm_gradients(flat, values, factors, statistics, own, relu_output)
         given = (total for total, tensor in zip(own, (scale, shift), strict=True) if tensor is not None)
         return (x_gradient.reshape(shape), *given)
 

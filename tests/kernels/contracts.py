@@ -16,7 +16,7 @@ import numpy as np
 from gpucnn.geometry import Window
 from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
-from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
+from gpucnn.kernels.batch_norm import Gradients, batch_norm, batch_norm_gradients
 from gpucnn.kernels.batch_norm import cuda as batch_norm_cuda
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import cuda, plain
@@ -296,7 +296,7 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
             with mock.patch.multiple(batch_norm_cuda, **work), few_blocks(blocks):
                 output, statistics = batch_norm(backend.array(values), *on_device, 1e-3)
                 slopes = batch_norm_gradients(
-                    backend.array(gradient), backend.array(values), on_device[0], statistics, *own
+                    backend.array(gradient), backend.array(values), on_device[0], statistics, Gradients(*own)
                 )
             found = (output, *statistics[:3], slopes, *(own if affine else ()))
             for array, wanted in zip(found, expected, strict=False):
@@ -308,7 +308,7 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
     expected = batch_norm_by_channels(far, gradient, None, None)
     with mock.patch.object(batch_norm_cuda, "ELEMENTS_PER_BLOCK", 400):
         output, statistics = batch_norm(backend.array(far), None, None, 1e-3)
-        slopes = batch_norm_gradients(backend.array(gradient), backend.array(far), None, statistics)
+        slopes = batch_norm_gradients(backend.array(gradient), backend.array(far), None, statistics, Gradients())
     precision = 1e-3 if dtype is np.float32 else 1e-10
     for array, wanted in zip((output, *statistics[:3], slopes), expected, strict=False):
         np.testing.assert_allclose(host(array), wanted, rtol=precision, atol=precision)
@@ -317,7 +317,7 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
     for nothing in ((0, 4, 7), (3, 4, 0), (3, 0, 7)):
         empty, own = backend.array(np.ones(nothing, dtype)), backend.empty((nothing[1],), dtype)
         output, statistics = batch_norm(empty, None, None, 1e-3)
-        assert batch_norm_gradients(empty, empty, None, statistics, own, None).shape == output.shape == nothing
+        assert batch_norm_gradients(empty, empty, None, statistics, Gradients(own)).shape == output.shape == nothing
         np.testing.assert_array_equal(host(own), 0)
 
 

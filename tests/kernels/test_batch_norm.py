@@ -6,7 +6,7 @@ import pytest
 from gpucnn import Tensor
 from gpucnn import functions as F
 from gpucnn.kernels import elementwise, tiling, ways
-from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients, numpy_way, plain
+from gpucnn.kernels.batch_norm import Gradients, batch_norm, batch_norm_gradients, numpy_way, plain
 from gpucnn.testing import emulated_gpu
 from tests.backends import Backend, host
 
@@ -19,7 +19,7 @@ def test_two_launches_each_way() -> None:
         own = [cupy.empty(3, np.float32) for _ in range(2)]
         with cupy.operation_log.recorded() as operations:
             output, statistics = batch_norm(x, weight, bias, 1e-5)
-            batch_norm_gradients(output, x, weight, statistics, *own)
+            batch_norm_gradients(output, x, weight, statistics, Gradients(*own))
         names = ["batch_norm_statistics", "batch_norm", "batch_norm_sums", "batch_norm_gradient"]
         assert [(operation.kind, operation.name) for operation in operations] == [("launch", name) for name in names]
 
@@ -30,12 +30,12 @@ def test_a_host_works_on_as_many_images_as_fit_its_cache(monkeypatch: pytest.Mon
     x, gradient = (rng.standard_normal((7, 3, positions)) for _ in range(2))
     weight, bias = (rng.standard_normal(3) for _ in range(2))
     at_once, statistics = batch_norm(x, weight, bias, 1e-5)
-    slopes = batch_norm_gradients(gradient, x, weight, statistics)
+    slopes = batch_norm_gradients(gradient, x, weight, statistics, Gradients())
     monkeypatch.setattr(tiling, "TILE_BYTES", 3 * x[0].nbytes)
     monkeypatch.setattr(numpy_way, "LONGEST_SPREAD", 5)
     in_parts, statistics = batch_norm(x, weight, bias, 1e-5)
     np.testing.assert_allclose(in_parts, at_once, atol=1e-13)
-    np.testing.assert_allclose(batch_norm_gradients(gradient, x, weight, statistics), slopes, atol=1e-13)
+    np.testing.assert_allclose(batch_norm_gradients(gradient, x, weight, statistics, Gradients()), slopes, atol=1e-13)
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -47,12 +47,14 @@ def test_the_plain_way_on_any_array_module(backend: Backend, shape: tuple[int, i
         own, wanted = ([np.full(shape[1], np.nan) for _ in range(2)] for _ in range(2))
         with ways.use("numpy"):
             output, statistics = batch_norm(values, weight, bias, 1e-5, relu)
-            expected = batch_norm_gradients(gradient, values, weight, statistics, *wanted, output if relu else None)
+            expected = batch_norm_gradients(
+                gradient, values, weight, statistics, Gradients(*wanted), output if relu else None
+            )
         x, scale, shift, given = (None if a is None else backend.array(a) for a in (values, weight, bias, gradient))
         sums = [backend.array(array) for array in own]
         found, known = plain.batch_norm(x, scale, shift, 1e-5, relu)
         given = elementwise.relu_gradient(given, found) if relu else given
-        result = plain.batch_norm_gradients(given, x, scale, known, *sums, None)
+        result = plain.batch_norm_gradients(given, x, scale, known, Gradients(*sums), None)
         pairs = zip((found, *known[:3], result, *sums), (output, *statistics[:3], expected, *wanted), strict=True)
         for array, right in pairs:
             np.testing.assert_allclose(host(array), right, rtol=1e-9, atol=1e-9)

@@ -7,7 +7,8 @@ import numpy as np
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.batch_norm import compiled, cuda, numpy_way, plain
-from gpucnn.kernels.batch_norm.plain import Statistics
+from gpucnn.kernels.batch_norm.plain import Gradients as Gradients
+from gpucnn.kernels.batch_norm.plain import Statistics as Statistics
 from gpucnn.kernels.elementwise import relu as rectified
 from gpucnn.kernels.elementwise import relu_gradient
 from gpucnn.kernels.ways import Way, choose
@@ -52,26 +53,23 @@ def batch_norm_gradients(
     values: Array,
     weight: Array | None,
     statistics: Statistics,
-    weight_gradient: Array | None = None,
-    bias_gradient: Array | None = None,
-    relu_output: Array | None = None,
+    found: Gradients,
+    output: Array | None = None,
 ) -> Array:
-    """The gradient of the values (N, C, P), from that of the output, contiguous.
+    """The gradient of the values (N, C, P), from that of the output, contiguous; those of weight and bias go into `found`.
 
-    `values`, `weight` and `statistics` are those of `batch_norm`, `relu_output` its output with ReLU. `weight_gradient`,
-    `bias_gradient`: contiguous arrays (C,) that are overwritten with theirs; None for one that nobody needs.
+    `values`, `weight` and `statistics` are those of `batch_norm`; `output` is what it gave with ReLU, None without.
     """
-    if relu_output is not None and (statistics.way not in FUSES_RELU or values.dtype == np.float16):
-        gradient, relu_output = relu_gradient(gradient, relu_output), None
-    own = (weight_gradient, bias_gradient)
+    if output is not None and (statistics.way not in FUSES_RELU or values.dtype == np.float16):
+        gradient, output = relu_gradient(gradient, output), None
     if values.dtype == np.float16:
-        return _gradients_in_float32(gradient, values, weight, statistics, own)
+        return _gradients_in_float32(gradient, values, weight, statistics, found)
     if values.size == 0:
-        for total in own:
+        for total in found:
             if total is not None:
                 total[...] = 0
         return gradient.copy()
-    return GRADIENTS[statistics.way](gradient, values, weight, statistics, *own, relu_output)
+    return GRADIENTS[statistics.way](gradient, values, weight, statistics, found, output)
 
 
 def _in_float32(
@@ -83,15 +81,15 @@ def _in_float32(
 
 
 def _gradients_in_float32(
-    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, own: tuple[Array | None, Array | None]
+    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients
 ) -> Array:
     xp = xp_of(values)
-    wide = [None if total is None else xp.empty(total.shape, np.float32) for total in own]
+    wide = Gradients(*(None if total is None else xp.empty(total.shape, np.float32) for total in found))
     gradient, values = gradient.astype(np.float32), values.astype(np.float32)
-    result = batch_norm_gradients(gradient, values, _widened(weight), statistics, *wide)
-    for total, found in zip(own, wide, strict=True):
+    result = batch_norm_gradients(gradient, values, _widened(weight), statistics, wide)
+    for total, wide_total in zip(found, wide, strict=True):
         if total is not None:
-            total[...] = found
+            total[...] = wide_total
     return result.astype(np.float16)
 
 

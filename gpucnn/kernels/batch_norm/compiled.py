@@ -13,7 +13,7 @@ import numpy as np
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut
-from gpucnn.kernels.batch_norm.plain import Statistics
+from gpucnn.kernels.batch_norm.plain import Gradients, Statistics
 from gpucnn.kernels.compiler import loop
 from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
 from gpucnn.kernels.ways import Way
@@ -52,20 +52,14 @@ def batch_norm(
 
 
 def batch_norm_gradients(
-    gradient: Array,
-    values: Array,
-    weight: Array | None,
-    statistics: Statistics,
-    weight_gradient: Array | None,
-    bias_gradient: Array | None,
-    relu_output: Array | None,
+    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients, output: Array | None
 ) -> Array:
     """See `batch_norm_gradients` of this folder."""
     batch, channels, positions = values.shape
-    parts, relu, table = cut(batch, channels * positions * ELEMENT), relu_output is not None, statistics.table
+    parts, relu, table = cut(batch, channels * positions * ELEMENT), output is not None, statistics.table
     sums, numbers = np.empty((batch, 2, channels), values.dtype), np.empty((3, channels), values.dtype)
     loop.run(products_loop(channels, positions, relu), batch, [gradient, values, table, sums], parts)
-    own = [np.empty(channels, values.dtype) if array is None else array for array in (weight_gradient, bias_gradient)]
+    own = [np.empty(channels, values.dtype) if array is None else array for array in found]
     scale = [] if weight is None else [np.ascontiguousarray(weight)]
     combine = coefficients_loop(channels, positions, weight is not None)
     loop.run(combine, channels, [sums, table, *scale, numbers, *own])

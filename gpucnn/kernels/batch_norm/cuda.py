@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.batch_norm.plain import Statistics
+from gpucnn.kernels.batch_norm.plain import Gradients, Statistics
 from gpucnn.kernels.elementwise.cuda import relu as rectified
 from gpucnn.kernels.launch import Kernel, contiguous, launch
 from gpucnn.kernels.ways import Way
@@ -44,21 +44,15 @@ def batch_norm(
     output, (threads, parts, sizes) = xp.empty(values.shape, dtype), _work(values)
     means, squares = (xp.empty(parts, dtype) for _ in range(2))
     launch(STATISTICS, threads, values, means, squares, *sizes)
-    found = [xp.empty(values.shape[1], dtype) for _ in range(3)]
+    numbers = [xp.empty(values.shape[1], dtype) for _ in range(3)]
     affine = (contiguous(weight), contiguous(bias))
-    launch(NORMALIZE, threads, values, means, squares, *affine, output, *found, *sizes, dtype.type(eps))
-    mean, variance, inverse = found
+    launch(NORMALIZE, threads, values, means, squares, *affine, output, *numbers, *sizes, dtype.type(eps))
+    mean, variance, inverse = numbers
     return rectified(output) if relu else output, Statistics(mean, variance, inverse, Way.CUDA)
 
 
 def batch_norm_gradients(
-    gradient: Array,
-    values: Array,
-    weight: Array | None,
-    statistics: Statistics,
-    weight_gradient: Array | None,
-    bias_gradient: Array | None,
-    relu_output: Array | None,
+    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients, output: Array | None
 ) -> Array:
     """See `batch_norm_gradients` of this folder."""
     xp, dtype = xp_of(values), values.dtype
@@ -66,8 +60,7 @@ def batch_norm_gradients(
     sums, products = (xp.empty(parts, dtype) for _ in range(2))
     known = (gradient, values, statistics.mean, statistics.inverse)
     launch(SUMS, threads, *known, sums, products, *sizes)
-    own = (result, weight_gradient, bias_gradient)
-    launch(GRADIENT, threads, *known, contiguous(weight), sums, products, *own, *sizes)
+    launch(GRADIENT, threads, *known, contiguous(weight), sums, products, result, *found, *sizes)
     return result
 
 

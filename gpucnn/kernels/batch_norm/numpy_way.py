@@ -10,7 +10,7 @@ from gpucnn.backend import Array
 from gpucnn.backend.blas import matmul
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
-from gpucnn.kernels.batch_norm.plain import Statistics
+from gpucnn.kernels.batch_norm.plain import Gradients, Statistics
 from gpucnn.kernels.elementwise.masked import mask_into
 from gpucnn.kernels.elementwise.numpy_way import rectify
 from gpucnn.kernels.tiling import TILED_PARTS, tiles_of
@@ -55,32 +55,26 @@ def batch_norm(
 
 
 def batch_norm_gradients(
-    gradient: Array,
-    values: Array,
-    weight: Array | None,
-    statistics: Statistics,
-    weight_gradient: Array | None,
-    bias_gradient: Array | None,
-    relu_output: Array | None,
+    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients, output: Array | None
 ) -> Array:
     """See `batch_norm_gradients` of this folder."""
     batch, _, positions = values.shape
     count, dtype, inverse = batch * positions, values.dtype, statistics.inverse
     result, means = empty_like(values), _spread(statistics.mean, positions)
-    passed = gradient if relu_output is None else result
+    passed = gradient if output is None else result
 
     def add_up(tile: slice) -> Array:
-        if relu_output is not None:
-            mask_into(gradient[tile], relu_output[tile] != 0, passed[tile])
+        if output is not None:
+            mask_into(gradient[tile], output[tile] != 0, passed[tile])
         centred = np.subtract(values[tile], means, out=workspace(values[tile].shape, values))
         return np.stack((_channel_sums(passed[tile]), _channel_products(passed[tile], centred)))
 
     sums, products = _sum_over_tiles(values, add_up)
     products *= inverse
-    if weight_gradient is not None:
-        weight_gradient[...] = products
-    if bias_gradient is not None:
-        bias_gradient[...] = sums
+    if found.weight is not None:
+        found.weight[...] = products
+    if found.bias is not None:
+        found.bias[...] = sums
     factor = inverse if weight is None else inverse * weight
     of_centred, shift = -factor * inverse * products / count, -factor * sums / count
     factors, of_centred, shifts = (_spread(v.astype(dtype), positions) for v in (factor, of_centred, shift))
@@ -110,13 +104,13 @@ def _for_tiles(values: Array, task: Callable[[slice], object]) -> None:
 def _sum_over_tiles(values: Array, task: Callable[[slice], Array]) -> Array:
     """The sum of what `task` finds for slices of the batch that cover it, the same for any number of threads."""
     parts = _parts(values)
-    found: list[Any] = [None] * len(parts)
+    sums: list[Any] = [None] * len(parts)
 
     def work(number: int) -> None:
-        found[number] = functools.reduce(np.add, map(task, tiles_of(parts[number], values[0].nbytes)))
+        sums[number] = functools.reduce(np.add, map(task, tiles_of(parts[number], values[0].nbytes)))
 
     parallel(work, len(parts))
-    return functools.reduce(np.add, found)
+    return functools.reduce(np.add, sums)
 
 
 def _parts(values: Array) -> tuple[slice, ...]:

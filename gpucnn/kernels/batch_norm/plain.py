@@ -18,6 +18,13 @@ class Statistics(NamedTuple):
     """These and two more, (5, C), where compiled loops found them."""
 
 
+class Gradients(NamedTuple):
+    """Contiguous arrays (C,) to be overwritten with the gradients of weight and bias; None for one that nobody needs."""
+
+    weight: Array | None = None
+    bias: Array | None = None
+
+
 def batch_norm(
     values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
 ) -> tuple[Array, Statistics]:
@@ -35,22 +42,16 @@ def batch_norm(
 
 
 def batch_norm_gradients(
-    gradient: Array,
-    values: Array,
-    weight: Array | None,
-    statistics: Statistics,
-    weight_gradient: Array | None,
-    bias_gradient: Array | None,
-    relu_output: Array | None,
+    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients, output: Array | None
 ) -> Array:
     """See `batch_norm_gradients` of this folder. A value also moves its channel's mean and variance."""
     count, inverse = values.shape[0] * values.shape[2], statistics.inverse[:, None]
     normalized = (values - statistics.mean[:, None]) * inverse
     total, product = gradient.sum(axis=(0, 2)), (gradient * normalized).sum(axis=(0, 2))
-    if weight_gradient is not None:
-        weight_gradient[...] = product
-    if bias_gradient is not None:
-        bias_gradient[...] = total
+    if found.weight is not None:
+        found.weight[...] = product
+    if found.bias is not None:
+        found.bias[...] = total
     through_statistics = (total[:, None] + product[:, None] * normalized) / count
     result: Array = (gradient - through_statistics) * (inverse if weight is None else inverse * weight[:, None])
     return result

@@ -11,6 +11,7 @@ from gpucnn.backend.threads import VARIABLE
 from gpucnn.errors import ShapeError
 from gpucnn.geometry import Window
 from gpucnn.kernels import elementwise, ways
+from gpucnn.kernels.batch_norm import Gradients as BatchNormGradients
 from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
 from gpucnn.kernels.compiler import builder, loop, padded_plane, processor
 from gpucnn.kernels.convolution import Gradients, compiled, compiled_by_rows, conv2d, conv2d_gradients
@@ -137,7 +138,7 @@ def normalization(rng: np.random.Generator) -> None:
     values = zeros(size(rng, 3), size(rng, 100), size(rng, 1000))
     weight = zeros(values.shape[1])
     output, statistics = batch_norm(values, weight, weight, 1e-5, relu=True)
-    batch_norm_gradients(output, values, weight, statistics, weight, weight, output)
+    batch_norm_gradients(output, values, weight, statistics, BatchNormGradients(weight, weight), output)
 
 
 def elements(rng: np.random.Generator) -> None:

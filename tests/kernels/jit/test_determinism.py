@@ -10,7 +10,7 @@ from gpucnn import Tensor, models, optim
 from gpucnn import functions as F
 from gpucnn.backend.threads import VARIABLE
 from gpucnn.geometry import Window
-from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
+from gpucnn.kernels import batch_norm
 from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients
 from gpucnn.kernels.elementwise import relu, relu_gradient
 from gpucnn.kernels.pooling import Pooling, max_pool, max_pool_gradient
@@ -67,9 +67,11 @@ def test_batch_norm(on_cpu: Backend, monkeypatch: pytest.MonkeyPatch, rng: np.ra
     weight, bias = normal(rng, 40), normal(rng, 40)
 
     def compute() -> list[np.ndarray]:
-        output, statistics = batch_norm(values, weight, bias, 1e-5)
+        output, statistics = batch_norm.batch_norm(values, weight, bias, 1e-5)
         own = [np.empty(40, np.float32) for _ in range(2)]
-        return [output, *statistics[:3], batch_norm_gradients(gradient, values, weight, statistics, *own), *own]
+        found = batch_norm.Gradients(*own)
+        result = batch_norm.batch_norm_gradients(gradient, values, weight, statistics, found)
+        return [output, *statistics[:3], result, *own]
 
     assert_same_bits(monkeypatch, compute)
 

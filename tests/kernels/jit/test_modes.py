@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpucnn.kernels import ways
-from gpucnn.kernels.batch_norm import batch_norm, batch_norm_gradients
+from gpucnn.kernels.batch_norm import Gradients, batch_norm, batch_norm_gradients
 
 ROOT = Path(__file__).parents[3]
 COMPUTE = """
@@ -131,7 +131,7 @@ def test_the_way_back_goes_with_either_way_there(rng: np.random.Generator, relu:
         with ways.use(there):
             output, statistics = batch_norm(x, weight, bias, 1e-5, relu)
         with ways.use(back):
-            slopes = batch_norm_gradients(gradient, x, weight, statistics, *own, output if relu else None)
+            slopes = batch_norm_gradients(gradient, x, weight, statistics, Gradients(*own), output if relu else None)
         found.append([output, *statistics[:3], slopes, *own])
     for other in found[1:]:
         for one, same in zip(found[0], other, strict=True):
