@@ -58,7 +58,7 @@ def _set(enabled: bool) -> Iterator[None]:
 
 
 def backward_number() -> int:
-    """The number of the backward pass that runs, or ran last: what belongs to one can so be told from another's."""
+    """The number of the backward pass that runs, or ran last. Parameters tell by it what this pass has written."""
     return _current_backward
 
 

@@ -51,7 +51,7 @@ def conv2d(
         images_gradient = empty_beside(gradient, image_shape) if needs_images else None
         found = kernel.Gradients(images_gradient, *_buffers(learning))
         kernel.conv2d_gradients(task, gradient, kept_images, filters, kept_output, found)
-        return found[: 1 + len(learning)]
+        return found[: 1 + len(learning)]  # two without a bias
 
     return record("conv2d", output, inputs, backward)
 

@@ -1,5 +1,5 @@
 """The hot loops, from arrays to arrays: no tensors, no layers, no gradients' bookkeeping.
 
-One operation a file. Each is written once, on the array module of its arguments, so NumPy and CuPy arrays pass through
-the same lines; a faster way for one backend stands beside it in the same file.
+Each operation is a folder, with a file for each way to compute it. Begin with its `plain.py`, which takes arrays of NumPy
+and of CuPy alike; `README.md` beside this file says how a way is chosen.
 """

@@ -5,8 +5,8 @@
     NUMPY       NumPy on all threads
     PLAIN       the text to read, on any array module: what the other ways must equal
 
-Each operation has a folder, with a file for each of its ways, and a table WAYS of them. All ways of an operation have the
-same functions, with the same parameters. A way may decline a task that it does badly: then the next one is asked.
+Each operation has a folder, with a file for each of its ways, and for each of its functions a table from way to function.
+All functions in a table have the same parameters. A way may decline a task that it does badly: then the next one is asked.
 """
 
 import importlib.util

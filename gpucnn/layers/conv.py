@@ -100,7 +100,7 @@ class Conv2d(WindowedLayer):
         super().__init__(in_channels, out_channels, window, groups, bias, initialize)
 
     def forward(self, x: Any, activation: str | None = None) -> Tensor:
-        """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW)."""
+        """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW). A `Sequential` gives `activation`."""
         options = (self.stride, self.padding, self.dilation, self.groups, activation or self.activation)
         return F.conv2d(x, self.weight, self.bias, *options)
 

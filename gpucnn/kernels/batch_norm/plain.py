@@ -44,7 +44,7 @@ def batch_norm(
 def batch_norm_gradients(
     gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients, output: Array | None
 ) -> Array:
-    """See `batch_norm_gradients` of this folder. A value also moves its channel's mean and variance."""
+    """See `batch_norm_gradients` of this folder; `output` is None. A value also moves its channel's mean and variance."""
     count, inverse = values.shape[0] * values.shape[2], statistics.inverse[:, None]
     normalized = (values - statistics.mean[:, None]) * inverse
     total, product = gradient.sum(axis=(0, 2)), (gradient * normalized).sum(axis=(0, 2))

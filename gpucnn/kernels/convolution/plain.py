@@ -1,4 +1,4 @@
-"""Convolution as the chapter tells it, on any array module: windows as columns, and three matrix products.
+"""Convolution in the plain way: the chapter's loops over windows as three matrix products. A dash marks a gradient.
 
     forward             rows     = weight @ columns
     gradient of weight  weight'  = rows' @ columns^T

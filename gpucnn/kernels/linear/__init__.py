@@ -1,4 +1,4 @@
-"""The fully connected layer, vectors @ weight^T + bias, and its gradients: a row of vectors an image."""
+"""The fully connected layer, vectors @ weight^T + bias, and its gradients. Each row of `vectors` is one image."""
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.channel_sums import channel_sums
@@ -17,7 +17,7 @@ VECTORS_GRADIENT = {
     Way.NUMPY: numpy_way.vectors_gradient,
     Way.PLAIN: plain.vectors_gradient,
 }
-"""The gradient of the vectors, and what of that of the output has passed ReLU; only ways in FUSES_RELU are given its output."""
+"""Each gives the gradient of the vectors, and the output's past ReLU, which ways that are not in FUSES_RELU are given."""
 
 WEIGHT_GRADIENT = {
     Way.CUDA: cuda.weight_gradient,

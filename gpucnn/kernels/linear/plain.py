@@ -13,7 +13,7 @@ def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Arr
 
 
 def vectors_gradient(gradient: Array, weight: Array, relu_output: Array | None) -> tuple[Array, Array]:
-    """gradient @ weight: (N, I), and the gradient that it was made of."""
+    """gradient @ weight: (N, I), and the gradient itself. `relu_output` is None, as this way does not fuse ReLU."""
     return matmul(gradient, weight), gradient
 
 

@@ -13,7 +13,7 @@ namespace emulator {
 
 enum RegionKind { WRITABLE, READ_ONLY, SHARED };
 
-// A range of memory that the kernel may access. function.py has the same fields.
+// A range of memory that the kernel may access. module.py has the same fields.
 struct Region {
     const char* name;
     char* begin;
@@ -24,7 +24,7 @@ struct Region {
 
 enum Order { FORWARD, REVERSE, RANDOM };
 
-// function.py has the same fields.
+// module.py has the same fields.
 struct Launch {
     const Kernel* kernel;
     void** arguments;
