@@ -1,6 +1,6 @@
 """Convolution and its gradients on a CPU, by few and large products with columns of images on one long axis.
 
-See `long_axis` for the layout. There are three ways to the gradients:
+See `long_axis` for the layout. There are three routes to the gradients:
 
 - Turned round: the gradient of the images is a convolution of the output's gradient, with filters that are turned round and
   have channels and filters exchanged. Its columns, times the images, are the gradient of the weight, too.
@@ -110,7 +110,7 @@ def _convolve(task: Convolution, images: Array, weight: Array, bias: Array | Non
         columns, axes, matrix, _ = _room(shapes, filters)
         plan.fill_columns(columns, axes, tile, images)
         matmul(filters, columns, out=tile.factors(matrix, task.groups))
-        # Not on the way to the output, where rows are short.
+        # Here, and not while copying to the output, where rows are short.
         if bias is not None:
             matrix += bias[:, None]
         if task.relu:
@@ -191,7 +191,7 @@ def _turn_round(
         place = _turned(found.weight, task.groups, row_by_row)
         place[...] = total.reshape(place.shape)
     else:
-        # An infinity at the border of an image has met zeros around the gradient: on the third way there are no such pairs.
+        # An infinity at the border of an image has met zeros around the gradient: on the third route there are no such pairs.
         _add_up(task, gradient, images, weight, found._replace(images=None))
 
 
