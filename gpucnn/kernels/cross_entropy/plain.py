@@ -25,7 +25,7 @@ def log_softmax(logits: Array, axis: int | tuple[int, ...]) -> Array:
 
 
 def cross_entropy(logits: Array, targets: Targets) -> tuple[Array, tuple[Array, ...]]:
-    """The loss; log-probabilities and the shares of classes in it are kept."""
+    """The loss; kept are the log-probabilities, and the targets as shares in the mean."""
     xp, (count, classes) = xp_of(logits), logits.shape
     labels, class_weights, smoothing = targets
     shares = xp.full((count, classes), smoothing / classes, logits.dtype)
@@ -42,6 +42,6 @@ def cross_entropy(logits: Array, targets: Targets) -> tuple[Array, tuple[Array, 
 
 
 def cross_entropy_gradient(upstream: Array, targets: Targets, kept: tuple[Array, ...]) -> Array:
-    """Probabilities less targets, each image's as large as its share in the loss."""
+    """The gradient of the logits: probability less target, each image weighted as in the loss."""
     log_probabilities, shares = kept
     return upstream * (xp_of(upstream).exp(log_probabilities) * shares.sum(axis=1, keepdims=True) - shares)

@@ -9,7 +9,7 @@ def relu(x: Array) -> Array:
 
 
 def relu_gradient(gradient: Array, output: Array) -> Array:
-    """The gradient where the output is not 0; even an infinite one is 0 elsewhere, which no product would make it."""
+    """The gradient where the output is not 0, and 0 elsewhere: a product with a mask would make infinity times 0 a NaN."""
     return xp_of(gradient, output).where(output != 0, gradient, 0)
 
 
