@@ -197,7 +197,7 @@ def as_json(prediction: Prediction) -> dict[str, object]:
 
 
 def write_csv(path: str, found: Sequence[Prediction], top: int) -> None:
-    """Write a line a file: its name, class and probability of each of the `top` answers, and why there are none."""
+    """Write one line per file: its name, class and probability of each of the `top` answers, and why there are none."""
     numbers = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     names = [f"{name}{number}" for number in numbers for name in ("class", "probability")]
     # File names need not be text: surrogates become the bytes that they stand for.

@@ -1,4 +1,4 @@
-"""Tables of small grey images as Kaggle has them: a row an image, its label first and then its pixels."""
+"""Tables of small grey images as Kaggle has them: one row per image, its label first and then its pixels."""
 
 import csv
 import os

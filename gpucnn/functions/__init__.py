@@ -1,4 +1,4 @@
-"""Differentiable operations, one family a file, under the names and argument orders of torch.nn.functional.
+"""Differentiable operations, one family per file, under the names and argument orders of torch.nn.functional.
 
 Where NumPy and PyTorch differ in a word, NumPy's stands: `axis`, not `dim`.
 """

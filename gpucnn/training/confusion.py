@@ -122,7 +122,7 @@ class ConfusionMatrix:
         return MacroScores(*(float(values[there].mean()) if there.any() else float("nan") for values in scores))
 
     def class_lines(self, all_classes: bool = False) -> list[str]:
-        """A table with a line a class, and the macro averages.
+        """A table with one line per class, and the macro averages.
 
         Of more than 20 classes it has those of the lowest F1, the lowest first, unless `all_classes`.
         """
@@ -143,7 +143,7 @@ class ConfusionMatrix:
         return [*lines[:-1], *note, lines[1], lines[-1]]
 
     def matrix_lines(self, width: int = 80) -> list[str]:
-        """The matrix, a row a label and a column an answer, zeros as dots; if wider than `width`, the largest confusions."""
+        """The matrix, one row per label and one column per answer, zeros as dots; if wider than `width`, the largest confusions."""
         counts = self.counts
         names = [shortened(name, NAME_WIDTH) for name in self.class_names]
         cells = [[f"{count:,}" if count else "." for count in row] for row in counts]
@@ -154,7 +154,7 @@ class ConfusionMatrix:
         return self._confusion_lines(counts, names)
 
     def csv(self) -> str:
-        """The matrix as CSV: a header of the answers' names, and a row a label with its name first."""
+        """The matrix as CSV: a header of the answers' names, and one row per label with its name first."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["label \\ answer", *self.class_names])

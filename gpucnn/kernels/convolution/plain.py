@@ -90,6 +90,6 @@ def col2im(task: Convolution, columns: Array, images: Array) -> None:
 
 
 def _filters(task: Convolution, weight: Array) -> Array:
-    """Weight (O, C / groups, KH, KW) as matrices with a row a filter: (groups, O / groups, C / groups * KH * KW)."""
+    """Weight (O, C / groups, KH, KW) as matrices with one row per filter: (groups, O / groups, C / groups * KH * KW)."""
     filters = task.weight_shape[0]
     return weight.reshape(task.groups, filters // task.groups, prod(task.weight_shape[1:]))

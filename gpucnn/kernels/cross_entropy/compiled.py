@@ -1,4 +1,4 @@
-"""Compiled softmax and cross-entropy together, a row of logits an image, without class weights."""
+"""Compiled softmax and cross-entropy together, one row of logits per image, without class weights."""
 
 from __future__ import annotations
 

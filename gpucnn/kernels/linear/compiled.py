@@ -1,4 +1,4 @@
-"""Compiled products of a matrix of vectors, a row an image, with a small matrix of weights.
+"""Compiled products of a matrix of vectors, one per image, with a small matrix of weights.
 
 Every product goes tile by tile, some rows times some columns of what comes out, whose sums stay in registers.
 """
