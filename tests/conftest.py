@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 ORACLE = Path(__file__).parent / "pytorch"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole suite is run by as many processes as there are cores, if pytest-xdist is there; `-n 0` for one alone."""
+    if not config.pluginmanager.hasplugin("xdist") or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    alone = config.option.file_or_dir or any(
+        config.getoption(name) for name in ("mutants", "kernel_coverage", "usepdb")
+    )
+    if config.option.numprocesses is None and not alone:
+        config.option.numprocesses, config.option.dist = min(MOST_PROCESSES, os.cpu_count() or 1), "worksteal"
+
+
+MOST_PROCESSES = 4
+"""Each has threads of its own."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -123,6 +140,17 @@ reports: list[str] = []
 def report() -> Callable[[str], None]:
     """Call it to have a line printed at the end of the run."""
     return reports.append
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of the processes of pytest-xdist
+        session.config.workeroutput["reports"] = reports
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a process of pytest-xdist has to say, but for what they all say."""
+    reports.extend(line for line in node.workeroutput["reports"] if line not in reports)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
