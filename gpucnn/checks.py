@@ -55,8 +55,8 @@ def as_flag(value: bool, name: str) -> bool:
 def as_choice(value: str, name: str, choices: Iterable[str]) -> str:
     """`value` itself; ArgumentError, which calls it `name`, if it is not one of the `choices`."""
     if not isinstance(value, str) or value not in choices:
-        expected = ", ".join(f'"{choice}"' for choice in choices)
-        raise ArgumentError(f"{name} must be one of {expected}, got {value_text(value)}")
+        *others, last = [f'"{choice}"' for choice in choices]
+        raise ArgumentError(f"{name} must be {', '.join(others)} or {last}, got {value_text(value)}")
     return value
 
 
@@ -196,6 +196,17 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     begun = [bare for bare in by_bare if wanted and bare.startswith(wanted)]
     found = begun or difflib.get_close_matches(wanted, by_bare, 1)
     return by_bare[found[0]] if found else None
+
+
+def known_name(name: str, names: Iterable[str], what: str) -> str:
+    """That of `names` which `matching` finds; ArgumentError, which calls it a `what` and suggests the nearest, if none is."""
+    text = name if isinstance(name, str) else ""
+    found = matching(text, names)
+    if found is None:
+        like = nearest(text, names)
+        hint = f"; did you mean {like}?" if like else ""
+        raise ArgumentError(f"unknown {what} {value_text(name)}, expected one of {', '.join(names)}{hint}")
+    return found
 
 
 def _bare(name: str) -> str:

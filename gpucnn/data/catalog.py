@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from gpucnn.checks import as_path, matching, nearest
+from gpucnn.checks import as_choice, as_path, known_name, matching
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.folder_notes import notes_on_parts, notes_on_split, notes_on_whole
 from gpucnn.data.folder_parts import find_parts
-from gpucnn.data.image_file import AUTO, check_background
+from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
@@ -109,7 +109,7 @@ def native_size(name: str) -> int | None:
 
     ArgumentError for an unknown name.
     """
-    name = _known(name)
+    name = known_name(name, names(), "data set")
     return None if name == FOLDER else _SOURCES[name].native_size
 
 
@@ -138,14 +138,14 @@ def load(
     Raises ArgumentError for an unknown name, a size smaller than the images, or a mode or background where there is none;
     DataError if files are missing or damaged.
     """
-    name = _known(name)
+    name = known_name(name, names(), "data set")
     place = folder_of(name, folder)
     if name == FOLDER:
         return _load_folder(place, image_size, mode or "rgb", background)
     known = _SOURCES[name]
     if mode is not None:
         raise ArgumentError(f'{name}: mode is {value_text(mode)}, but only the data set "folder" has one; leave it out')
-    if check_background(background) != AUTO:
+    if as_choice(background, "background", BACKGROUNDS) != AUTO:
         raise ArgumentError(
             f'{name}: background is {value_text(background)}, but only the data set "folder" has transparent images; leave it out'
         )
@@ -160,17 +160,6 @@ def load(
         preprocess,
         arrays.notes,
     )
-
-
-def _known(name: str) -> str:
-    """The name as `names` has it."""
-    text = name if isinstance(name, str) else ""
-    found = matching(text, names())
-    if found is None:
-        like = nearest(text, names())
-        hint = f"; did you mean {like}?" if like else ""
-        raise ArgumentError(f"unknown data set {value_text(name)}; expected one of {', '.join(names())}{hint}")
-    return found
 
 
 def folder_of(name: str, folder: str | os.PathLike[str] | None) -> Path:

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.checks import as_path
+from gpucnn.checks import as_choice, as_path
 from gpucnn.data.layout import Arrays, Form, read_first
 from gpucnn.data.plain_pickle import read_pickle
-from gpucnn.errors import ArgumentError, DataError
-from gpucnn.text import value_text
+from gpucnn.errors import DataError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FINE_NAMES = (
@@ -65,8 +64,7 @@ def read_cifar100(folder: str | os.PathLike[str], labels: str = "fine") -> Array
     Images are uint8 (N, 3, 32, 32), labels uint8 (N,). Class names are those in fine_label_names.txt, or in Python's meta,
     if the folder has it. Raises what `read_cifar10` raises, ArgumentError for other labels.
     """
-    if not isinstance(labels, str) or labels not in NAMES:
-        raise ArgumentError(f'labels must be "fine" or "coarse", got {value_text(labels)}')
+    as_choice(labels, "labels", NAMES)
     forms = (
         Form((("train.bin",), ("test.bin",)), "", lambda place: _binary_100(place, labels)),
         Form((("train",), ("test",)), "train and test of the Python version", lambda place: _python_100(place, labels)),

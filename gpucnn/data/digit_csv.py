@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn.checks import as_path
-from gpucnn.data.quiet_reading import quiet_reading
+from gpucnn.data.quiet_reading import reading
 from gpucnn.errors import DataError
 
 LONGEST_HEADER = 1 << 16
@@ -40,15 +40,11 @@ def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.nda
         raise DataError(
             f"{path}: its pixels do not stand in their order, which is pixel0, pixel1, ...; sort the columns"
         )
-    try:
-        with quiet_reading():
-            rows = np.loadtxt(
-                path, np.int16, comments=None, delimiter=",", skiprows=int(has_header), quotechar='"', ndmin=2,
-                encoding="utf-8-sig",
-            )  # fmt: skip
-    except Exception as error:  # NumPy raises many kinds for damaged tables
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path}: not a table of whole numbers that can be read ({reason})") from None
+    with reading(path, "not a table of whole numbers that can be read ({})"):
+        rows = np.loadtxt(
+            path, np.int16, comments=None, delimiter=",", skiprows=int(has_header), quotechar='"', ndmin=2,
+            encoding="utf-8-sig",
+        )  # fmt: skip
     if rows.shape[1] != 1 + width:
         raise DataError(f"{path}: images of {rows.shape[1] - 1} pixels; expected {width}")
     if rows.min() < 0 or rows.max() > 255:
@@ -72,16 +68,14 @@ def has_labels(path: Path, size: int = 28) -> bool:
 
 def _first_line(path: Path) -> tuple[list[str], bool]:
     """The cells of the first line, and whether they name the columns."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline(LONGEST_HEADER)
-            if not (line.strip() and (not _names_columns(line) or any(row.strip() for row in file))):
-                raise DataError(f"{path}: no images in it; expected label, then the pixels of an image, in each row")
+    with (
+        reading(path, "not a table of text ({})"),
+        path.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        line = file.readline(LONGEST_HEADER)
+        if not (line.strip() and (not _names_columns(line) or any(row.strip() for row in file))):
+            raise DataError(f"{path}: no images in it; expected label, then the pixels of an image, in each row")
         cells = [cell.strip() for cell in next(csv.reader([line]), [""])]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a table of text ({error})") from None
     return cells, _names_columns(line)
 
 

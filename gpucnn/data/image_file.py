@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpucnn.checks import as_path
+from gpucnn.checks import as_choice, as_path
 from gpucnn.data.image_kind import reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
+from gpucnn.data.npz import read_npy
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import ArgumentError, DataError
@@ -40,7 +40,7 @@ def read_image(path: str | os.PathLike[str], preprocess: Preprocess, background:
 
     if not isinstance(preprocess, Preprocess):
         raise ArgumentError(f"read_image: preprocess must be a data.Preprocess, got {value_text(preprocess)}")
-    check_background(background)
+    as_choice(background, "background", BACKGROUNDS)
     image, size = decode_image(path, preprocess.channels, background=background), preprocess.native_size
     if preprocess.fit == "crop":
         pixels = centre_crop(image, size)
@@ -66,7 +66,8 @@ def decode_image(
         # From memory: Pillow reads many small pieces, and as many bytes as a damaged header promises.
         content = read(path)
         if path.suffix.lower() == ".npy":
-            image = Image.fromarray(_bytes_of(path, _array_in(path, content)))
+            array = read_npy(io.BytesIO(content), len(content), str(path))
+            image = Image.fromarray(_bytes_of(path, array))
         else:
             image = _opened(content)
             if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
@@ -94,25 +95,6 @@ def _planes(image: "Image.Image") -> np.ndarray:
     """A grey or RGB image as bytes (C, H, W)."""
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _array_in(path: Path, content: bytes) -> np.ndarray:
-    """The array in a .npy file. DataError if its header promises more than the file has, before memory is taken for it."""
-    file = io.BytesIO(content)
-    with quiet_reading():
-        version = np.lib.format.read_magic(file)
-        # Later versions are for dtypes that take pages to describe, and their headers have any length.
-        if version != (1, 0):
-            raise ValueError(f".npy format {version[0]}.{version[1]}, which no image needs")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        promised, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
-        if not 0 <= promised <= there:
-            raise DataError(
-                f"{path}: the header promises {shape_text(shape)} of {dtype}, {promised:,} bytes, the file has {there:,}; it "
-                f"is truncated or its header is damaged"
-            )
-        file.seek(0)
-        return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _opened(content: bytes) -> "Image.Image":
@@ -191,13 +173,6 @@ def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
     scaled = np.multiply(array, 255 / top, dtype=precision, order="C")
     pixels: np.ndarray = np.rint(scaled, out=scaled).astype(np.uint8)
     return pixels
-
-
-def check_background(background: str) -> str:
-    """`background`; ArgumentError if it is not one of BACKGROUNDS."""
-    if not isinstance(background, str) or background not in BACKGROUNDS:
-        raise ArgumentError(f'background must be "auto", "white" or "black", got {value_text(background)}')
-    return background
 
 
 def _without_transparency(image: "Image.Image", background: str) -> "Image.Image":

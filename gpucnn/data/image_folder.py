@@ -11,11 +11,11 @@ from typing import Any, Self
 import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, to_device, to_host
-from gpucnn.checks import as_count, as_function, as_path, is_int
+from gpucnn.checks import as_choice, as_count, as_function, as_path, is_int
 from gpucnn.data.class_folders import class_folders
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.folder_parts import LAYOUTS, parts_among
-from gpucnn.data.image_file import AUTO, centre_crop, check_background, decode_image
+from gpucnn.data.image_file import AUTO, BACKGROUNDS, centre_crop, decode_image
 from gpucnn.data.image_kind import suffixes
 from gpucnn.data.image_listing import BESIDE, cannot_be_listed, entries, left_out_text, list_images
 from gpucnn.data.preprocess import Preprocess
@@ -66,15 +66,13 @@ class ImageFolder:
         cache_bytes: int = CACHE_BYTES,
         background: str = AUTO,
     ) -> None:
-        if not isinstance(mode, str) or mode not in CHANNELS:
-            raise ArgumentError(f'mode must be "rgb" or "grey", got {value_text(mode)}')
         if not is_int(cache_bytes) or cache_bytes < 0:
             raise ArgumentError(f"cache_bytes must be an int >= 0, got {value_text(cache_bytes)}")
         if preprocess is not None:
             as_function(preprocess, "ImageFolder: preprocess", "from raw images to images, or None")
         if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
             raise ArgumentError(f"ImageFolder: class_names must be a list of names, got {value_text(class_names)}")
-        channels, size = CHANNELS[mode], as_count(image_size, "image_size")
+        channels, size = CHANNELS[as_choice(mode, "mode", CHANNELS)], as_count(image_size, "image_size")
         self.folder = as_path(folder, "folder")
         self.left_out: Counter[str] = Counter()
         files = self._find(class_names)
@@ -82,7 +80,7 @@ class ImageFolder:
         self.paths = tuple(path for paths in files.values() for path in paths)
         self.labels: Array = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
         self.preprocess = preprocess or Preprocess(channels, size, size, 255, "crop")
-        self.background = check_background(background)
+        self.background = as_choice(background, "background", BACKGROUNDS)
         self._device = Device()
         self._shape = (channels, size, size)
         # Always the same images: a cache that lets the oldest go would have none left when its turn comes again.

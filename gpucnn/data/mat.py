@@ -11,8 +11,8 @@ import numpy as np
 
 from gpucnn.checks import as_path
 from gpucnn.data.idx import LARGEST_DEFLATE_RATIO
-from gpucnn.data.quiet_reading import quiet_reading
-from gpucnn.errors import DataError, LibraryError
+from gpucnn.data.quiet_reading import reading
+from gpucnn.errors import LibraryError
 from gpucnn.text import shape_text
 
 _HEADER, _TAG = 128, 8
@@ -39,21 +39,15 @@ def read_mat(path: str | os.PathLike[str], names: Sequence[str]) -> list[np.ndar
         raise LibraryError(
             f'{path}: .mat files are read by SciPy, which is not installed; pip install "gpucnn[svhn]"'
         ) from None
-    try:
+    with reading(path, "not a .mat file that can be read ({}); download it again"):
         content = path.read_bytes()
         there = _checked(content)
         if missing := [name for name in names if name not in there]:
             raise ValueError(
                 f"no array {', no '.join(missing)} in it; its arrays are {', '.join(there)[:80] or 'none'}"
             )
-        with quiet_reading():
-            found = loadmat(io.BytesIO(content), variable_names=list(names))
+        found = loadmat(io.BytesIO(content), variable_names=list(names))
         return [np.asarray(found[name]) for name in names]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # SciPy raises many kinds for damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path}: not a .mat file that can be read ({reason}); download it again") from None
 
 
 def _checked(content: bytes) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpucnn.checks import as_path
 from gpucnn.data.idx import LARGEST_DEFLATE_RATIO
-from gpucnn.data.quiet_reading import quiet_reading
+from gpucnn.data.quiet_reading import quiet_reading, reading
 from gpucnn.errors import DataError
 from gpucnn.text import shape_text
 
@@ -52,21 +52,16 @@ def read_npz(path: str | os.PathLike[str], names: Sequence[str]) -> list[np.ndar
     file can hold, which is found out before memory is taken.
     """
     path = as_path(path, "path")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            inside = archive.namelist()
-            missing = [name for name in names if f"{name}.npy" not in inside]
-            if missing:
-                there = ", ".join(sorted(name.removesuffix(".npy")[:20] for name in inside)[:10]) or "none"
-                raise DataError(f"{path}: no array {', no '.join(missing)} in it; its arrays are {there}")
-            return [_read_member(path, archive, name) for name in names]
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # zipfile and NumPy raise many kinds for damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path}: not a .npz file that can be read ({reason}); download it again") from None
+    with (
+        reading(path, "not a .npz file that can be read ({}); download it again"),
+        zipfile.ZipFile(path) as archive,
+    ):
+        inside = archive.namelist()
+        missing = [name for name in names if f"{name}.npy" not in inside]
+        if missing:
+            there = ", ".join(sorted(name.removesuffix(".npy")[:20] for name in inside)[:10]) or "none"
+            raise DataError(f"{path}: no array {', no '.join(missing)} in it; its arrays are {there}")
+        return [_read_member(path, archive, name) for name in names]
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.checks import as_path
-from gpucnn.data.quiet_reading import quiet_reading
-from gpucnn.errors import DataError
+from gpucnn.data.quiet_reading import reading
 
 MOST_OPCODES = 1_000_000
 """Of a file; CIFAR-100's 50,000 training images take some 200,000."""
@@ -86,16 +85,8 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     the file: what it names, say os.system, is told, and not called. The same for a damaged file.
     """
     path = as_path(path, "path")
-    try:
-        with quiet_reading():
-            return _unwrapped(_value_of(path.read_bytes()))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # pickletools raises many kinds for damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(
-            f"{path}: not a pickle of plain values and byte arrays ({reason}); nothing of it was run; download it again"
-        ) from None
+    with reading(path, "not a pickle of plain values and byte arrays ({}); nothing of it was run; download it again"):
+        return _unwrapped(_value_of(path.read_bytes()))
 
 
 def _value_of(content: bytes) -> Any:

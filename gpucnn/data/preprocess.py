@@ -7,7 +7,7 @@ import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_count
+from gpucnn.checks import as_choice, as_count
 from gpucnn.data.normalization import as_normalization, normalize
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.geometry import images_fix
@@ -41,8 +41,7 @@ class Preprocess:
             as_count(getattr(self, name), name)
         if self.full_scale > 255:
             raise ArgumentError(f"full_scale must be at most 255, as raw images are bytes, got {self.full_scale}")
-        if not isinstance(self.fit, str) or self.fit not in ("pad", "resize", "crop"):
-            raise ArgumentError(f'fit must be "pad", "resize" or "crop", got {value_text(self.fit)}')
+        as_choice(self.fit, "fit", ("pad", "resize", "crop"))
         if self.image_size < self.native_size:
             raise ArgumentError(
                 f"images of {self.native_size}x{self.native_size} cannot be fitted into {self.image_size}x"

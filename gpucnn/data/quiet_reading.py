@@ -6,12 +6,34 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from gpucnn.errors import DataError
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where nobody asked for logs
 
 _lock = threading.Lock()
 _readers = 0
 _outside: "warnings.catch_warnings[None] | None" = None
+
+
+@contextmanager
+def reading(path: Path, unreadable: str) -> Iterator[None]:
+    """Inside, `path` is read: quietly, and what goes wrong is a DataError that names it.
+
+    `unreadable` says what it is not, and what to do, around the reason {}, for the many kinds of errors that libraries
+    raise for damaged files.
+    """
+    try:
+        with quiet_reading():
+            yield
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path}: {unreadable.format(reason)}") from None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import LARGEST, Pair, Shape, is_int, is_real
+from gpucnn.checks import LARGEST, Pair, Shape, as_choice, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.text import shape_text, value_text
 
@@ -26,9 +26,7 @@ def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", va
     elements to repeat, and DTypeError for a float value beside integers.
     """
     x = as_tensor(x)
-    if not isinstance(mode, str) or mode not in MODES:
-        names = ", ".join(f'"{name}"' for name in MODES)
-        raise ArgumentError(f"pad: mode must be one of {names}, got {value_text(mode)}")
+    as_choice(mode, "pad: mode", MODES)
     if not is_real(value):
         raise ArgumentError(f"pad: value must be a plain number, got {value_text(value)}")
     if x.dtype.kind != "f" and not is_int(value):

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, operation, record
 from gpucnn.backend import Array
-from gpucnn.checks import LARGEST, Shape, as_count, as_flag, as_items, as_pair, is_finite
+from gpucnn.checks import LARGEST, Shape, as_choice, as_count, as_flag, as_items, as_pair, is_finite
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions import resampling
 from gpucnn.functions.resampling import Taps
@@ -105,9 +105,7 @@ def interpolate(
 
 
 def _check_mode(mode: str, align_corners: bool, antialias: bool) -> None:
-    if not isinstance(mode, str) or mode not in AXES:
-        names = ", ".join(f'"{name}"' for name in AXES)
-        raise ArgumentError(f"interpolate: mode must be one of {names}, got {value_text(mode)}")
+    as_choice(mode, "interpolate: mode", AXES)
     for name, given, allowed in (
         ("align_corners", align_corners, WITH_CORNERS),
         ("antialias", antialias, WITH_ANTIALIAS),

@@ -8,11 +8,10 @@ import math
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.errors import ArgumentError
+from gpucnn.checks import as_choice
 from gpucnn.functions.activation import as_finite
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.kernels.erf import erf
-from gpucnn.text import value_text
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -91,7 +90,7 @@ def gelu(x: Operand, approximate: str = "none") -> Tensor:
     ArgumentError for another `approximate`. Source: Hendrycks and Gimpel, "Gaussian error linear units (GELUs)", 2016.
     """
     x = as_float_tensor("gelu", x)
-    check_approximate("gelu", approximate)
+    as_choice(approximate, "gelu: approximate", GELU_FORMS)
     xp, values = xp_of(x.data), x.data
     clipped = xp.minimum(xp.maximum(values, -NORMAL_TAIL), NORMAL_TAIL)
     if approximate == "none":
@@ -147,12 +146,6 @@ def mish(x: Operand) -> Tensor:
         return (gradient * (gate + _within_tails(values) * _sigmoid(values) * (1 - gate * gate)),)
 
     return record("mish", _above_tail(values) * gate, (x,), backward)
-
-
-def check_approximate(owner: str, approximate: str) -> None:
-    """ArgumentError, which names `owner`, unless `approximate` is a form of gelu."""
-    if not isinstance(approximate, str) or approximate not in GELU_FORMS:
-        raise ArgumentError(f'{owner}: approximate must be "none" or "tanh", got {value_text(approximate)}')
 
 
 def _elu(name: str, x: Operand, alpha: float, scale: float) -> Tensor:

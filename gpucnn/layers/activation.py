@@ -7,9 +7,9 @@ import numpy as np
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.checks import Shape, as_count
+from gpucnn.checks import Shape, as_choice, as_count
 from gpucnn.functions.activation import as_finite, prelu_weight_shape, softmax_axes
-from gpucnn.functions.smooth_activation import check_approximate
+from gpucnn.functions.smooth_activation import GELU_FORMS
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
 
@@ -145,8 +145,7 @@ class GELU(Activation):
     arguments = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
-        check_approximate("GELU", approximate)
-        self.approximate = approximate
+        self.approximate = as_choice(approximate, "GELU: approximate", GELU_FORMS)
 
 
 class SiLU(Activation):

@@ -6,15 +6,14 @@ are counted as PyTorch counts them: strides and groups change neither. ShapeErro
 a fan is needed.
 """
 
-import difflib
 import math
 
 import numpy as np
 
-from gpucnn.checks import Shape
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.checks import Shape, known_name
+from gpucnn.errors import ShapeError
 from gpucnn.layers.parameter import Initializer
-from gpucnn.text import shape_text, value_text
+from gpucnn.text import shape_text
 
 TRUNCATED_STANDARD_DEVIATION = 0.02
 TRUNCATED_AT = 2.0
@@ -99,17 +98,11 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def initializer(name: "str | Initializer") -> Initializer:
-    """The initializer of this name; a function is one itself.
+    """The initializer of this name, in whatever capitals; a function is one itself.
 
     ArgumentError for an unknown name, with the names there are and the nearest.
     """
-    if callable(name):
-        return name
-    if isinstance(name, str) and name in INITIALIZERS:
-        return INITIALIZERS[name]
-    nearest = difflib.get_close_matches(name if isinstance(name, str) else "", INITIALIZERS, 1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise ArgumentError(f"unknown initializer {value_text(name)}, expected one of {', '.join(INITIALIZERS)}{hint}")
+    return name if callable(name) else INITIALIZERS[known_name(name, INITIALIZERS, "initializer")]
 
 
 def _fans(shape: Shape) -> tuple[int, int]:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from gpucnn.checks import Shape, as_count, matching, nearest
-from gpucnn.errors import ArgumentError
+from gpucnn.checks import Shape, as_count, known_name
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
 from gpucnn.models.densenet import DenseNet40 as DenseNet40
@@ -30,7 +29,6 @@ from gpucnn.models.vgg import VGG13BN as VGG13BN
 from gpucnn.models.vgg import VGG16 as VGG16
 from gpucnn.models.vgg import VGG16BN as VGG16BN
 from gpucnn.models.vgg import VGGMini as VGGMini
-from gpucnn.text import value_text
 
 _BY_NAME: dict[str, Any] = {
     "lenet5": LeNet5,
@@ -104,10 +102,4 @@ def image_size_for(name: str, native_size: int) -> int:
 
 
 def _find(name: str) -> Any:
-    text = name if isinstance(name, str) else ""
-    known = matching(text, _BY_NAME)
-    if known is not None:
-        return _BY_NAME[known]
-    like = nearest(text, _BY_NAME)
-    hint = f"; did you mean {like}?" if like else ""
-    raise ArgumentError(f"unknown model {value_text(name)}; expected one of {', '.join(_BY_NAME)}{hint}")
+    return _BY_NAME[known_name(name, _BY_NAME, "model")]

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
+from gpucnn.checks import known_name
 from gpucnn.errors import ArgumentError
-from gpucnn.runs.value_kind import Kind, Number, Text, Truth, Whole, known
+from gpucnn.runs.value_kind import Kind, Number, Text, Truth, Whole
 
 Made = TypeVar("Made")
 
@@ -41,7 +42,7 @@ class Choices(Generic[Made]):
 
     def name(self, written: str) -> str:
         """The name in "name:settings". ArgumentError, with the nearest one, if it is unknown."""
-        return known(written.partition(":")[0].strip(), self.names(), "name")
+        return known_name(written.partition(":")[0].strip(), self.names(), "name")
 
     def make(self, written: str, **given: Any) -> Made:
         """What is `written`, made with its settings and the arguments `given`, those of `trial`.
@@ -83,7 +84,7 @@ class Choices(Generic[Made]):
                 if position >= len(parameters):
                     raise ArgumentError(f"{name} takes {_several(list(parameters))}, got {text!r}")
                 key = list(parameters)[position]
-            key = known(key, list(parameters), f"setting of {name}")
+            key = known_name(key, list(parameters), f"setting of {name}")
             if key in found:
                 raise ArgumentError(f"{name}: {key} is given twice in {text!r}")
             found[key] = _read(f"{name}: {key}", value, parameters[key].annotation)

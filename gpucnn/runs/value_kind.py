@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from gpucnn.checks import is_int, matching, nearest
+from gpucnn.checks import is_int, known_name
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
@@ -113,7 +113,7 @@ class Name(Kind):
     def check(self, value: object) -> str:
         if not isinstance(value, str):
             raise self.refusal(value)
-        return known(value, self.names(), "name")
+        return known_name(value, self.names(), "name")
 
     def usages(self) -> list[str]:
         return list(self.names())
@@ -174,16 +174,3 @@ POSITIVE = Number("a number > 0", lambda value: 0 < value < float("inf"))
 POSITIVE_OR_ZERO = Number("a number >= 0", lambda value: 0 <= value < float("inf"))
 SHARE = Number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 BETWEEN_0_AND_1 = Number("a number between 0 and 1", lambda value: 0 < value < 1)
-
-
-def known(name: str, names: Sequence[str], what: str) -> str:
-    """That of `names` which is `name` but for capitals, hyphens and underscores.
-
-    ArgumentError, which calls it a `what` and suggests the nearest, for an unknown one.
-    """
-    found = matching(name, names)
-    if found is not None:
-        return found
-    like = nearest(name, names)
-    hint = f"; did you mean {like}?" if like else ""
-    raise ArgumentError(f"unknown {what} {value_text(name)}, expected one of {', '.join(names)}{hint}")

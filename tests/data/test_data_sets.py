@@ -60,7 +60,7 @@ def test_preprocess_refuses_what_does_not_fit() -> None:
         Preprocess(1, 28, 32, 65535, "pad")
     with pytest.raises(ArgumentError, match="image_size must be an int >= 1, got '32'"):
         data.load("digits", image_size="32")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="unknown data set 'coco'; expected one of digits, mnist"):
+    with pytest.raises(ArgumentError, match="unknown data set 'coco', expected one of digits, mnist"):
         data.load("coco")
     with pytest.raises(ArgumentError, match="cannot be fitted into 4x4"):
         data.load("digits", image_size=4)

@@ -372,7 +372,7 @@ def test_no_two_names_are_one_but_for_capitals() -> None:
     for names in (data.names(), models.names()):
         bare = [name.replace("-", "").replace("_", "").lower() for name in names]
         assert len(set(bare)) == len(names)
-    with pytest.raises(ArgumentError, match="unknown data set 'emnist'; expected .*; did you mean emnist-byclass?"):
+    with pytest.raises(ArgumentError, match="unknown data set 'emnist', expected .*; did you mean emnist-byclass?"):
         data.load("emnist")
-    with pytest.raises(ArgumentError, match="unknown data set 'cifar-20'; .*; did you mean cifar10?"):
+    with pytest.raises(ArgumentError, match="unknown data set 'cifar-20', .*; did you mean cifar10?"):
         data.load("cifar-20")

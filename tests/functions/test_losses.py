@@ -210,9 +210,12 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
         (
             lambda loss=loss: loss(ones(2, 3), ones(2, 3), reduction="avg"),
             ArgumentError,
-            f'{loss.__name__}: reduction must be one of "mean", "sum", "none"{more}, got \'avg\'',
+            f"{loss.__name__}: reduction must be {names}, got 'avg'",
         )
-        for loss, more in [(F.mse_loss, ""), (F.cross_entropy, ""), (F.focal_loss, ""), (F.kl_div, ', "batchmean"')]
+        for loss, names in [
+            *((loss, '"mean", "sum" or "none"') for loss in (F.mse_loss, F.cross_entropy, F.focal_loss)),
+            (F.kl_div, '"mean", "sum", "none" or "batchmean"'),
+        ]
     ],
     *[
         (

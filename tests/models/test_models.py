@@ -277,7 +277,7 @@ def test_models_are_created_by_name() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest(call: Callable[[str], Any]) -> None:
     with pytest.raises(ArgumentError) as raised:
         call("resnet1")
-    expected = f"unknown model 'resnet1'; expected one of {', '.join(models.names())}; did you mean resnet18?"
+    expected = f"unknown model 'resnet1', expected one of {', '.join(models.names())}; did you mean resnet18?"
     assert str(raised.value) == expected
     with pytest.raises(ArgumentError, match="convnext_tiny, unet$"):
         call("transformer")

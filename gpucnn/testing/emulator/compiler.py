@@ -1,18 +1,17 @@
 """The C++ compiler: which one it is, what it is told in each mode, how it is called."""
 
-import atexit
 import functools
 import importlib.resources
 import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from gpucnn.errors import DeviceError, KernelError
+from gpucnn.testing.emulator.cache import temporary_folder
 
 MODES = ("fast", "check", "coverage")
 
@@ -46,8 +45,7 @@ def sources_folder() -> Path:
     packed = importlib.resources.files(__package__)
     if isinstance(packed, Path):
         return packed
-    place = Path(tempfile.mkdtemp(prefix="gpucnn-emulator-"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    place = temporary_folder()
     _unpack(packed, place)
     return place
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpucnn.checks import is_int
+from gpucnn.checks import as_choice, is_int
 from gpucnn.errors import ArgumentError
 from gpucnn.testing.emulator.build import CudaSource, load
 from gpucnn.testing.emulator.compiler import MODES
@@ -40,7 +40,7 @@ class Emulator:
 
     @mode.setter
     def mode(self, mode: str) -> None:
-        self._mode = _one_of(mode, MODES, "mode")
+        self._mode = as_choice(mode, "mode", MODES)
 
     @property
     def order(self) -> str:
@@ -48,7 +48,7 @@ class Emulator:
 
     @order.setter
     def order(self, order: str) -> None:
-        self._order = _one_of(order, ORDERS, "order")
+        self._order = as_choice(order, "order", ORDERS)
 
     @property
     def seed(self) -> int:
@@ -96,9 +96,3 @@ class Emulator:
 
     def _schedule(self) -> Schedule:
         return Schedule(self.order, self.seed)
-
-
-def _one_of(value: str, allowed: tuple[str, ...], name: str) -> str:
-    if value not in allowed:
-        raise ArgumentError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-    return value

@@ -140,9 +140,9 @@ def test_standard_headers_are_refused() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="^mode must be one of 'fast', 'check', 'coverage', got 'slow'$"):
+    with pytest.raises(ArgumentError, match=r"^mode must be \"fast\", \"check\" or \"coverage\", got 'slow'$"):
         Emulator("slow")
-    with pytest.raises(ArgumentError, match="^order must be one of 'forward', 'reverse', 'random', got 'sideways'$"):
+    with pytest.raises(ArgumentError, match=r"^order must be \"forward\", \"reverse\" or \"random\", got 'sideways'$"):
         Emulator(order="sideways")
     with pytest.raises(ArgumentError, match=r"^seed must be an int, got 0\.5$"):
         Emulator(seed=0.5)  # type: ignore[arg-type]
