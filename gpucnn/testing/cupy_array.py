@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
@@ -44,6 +45,9 @@ class DeviceArray:
     __hash__ = None  # type: ignore[assignment]
 
     _cupy: ClassVar[Any]  # the CupyStandIn that it belongs to
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    ndim: int
     _hidden: np.ndarray
     _block: Allocation
 
@@ -53,34 +57,6 @@ class DeviceArray:
         # Before the host's memory is touched: what does not fit the device may not fit the host.
         self._block = self._cupy._pool._allocate(size)
         self._hidden = self._block.owner = np.full(shape, poison(dtype), dtype, order)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._hidden.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._hidden.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self._hidden.ndim
-
-    @property
-    def size(self) -> int:
-        return self._hidden.size
-
-    @property
-    def nbytes(self) -> int:
-        return self._hidden.nbytes
-
-    @property
-    def itemsize(self) -> int:
-        return self._hidden.itemsize
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        return self._hidden.strides
 
     @property
     def flags(self) -> Flags:
@@ -151,21 +127,6 @@ class DeviceArray:
     def _download(self, name: str) -> np.ndarray:
         self._cupy._log("download", name, self.shape)
         return self._hidden
-
-    def __float__(self) -> float:
-        return float(self._download("float"))
-
-    def __int__(self) -> int:
-        return int(self._download("int"))
-
-    def __bool__(self) -> bool:
-        return bool(self._download("bool"))
-
-    def __repr__(self) -> str:
-        return repr(self._download("repr"))
-
-    def __str__(self) -> str:
-        return str(self._download("str"))
 
     def __format__(self, specification: str) -> str:
         return format(self._download("format"), specification)
@@ -253,12 +214,12 @@ class DeviceArray:
 
 
 def _operator(ufunc: np.ufunc, reflected: bool = False) -> Function:
-    def operator(self: DeviceArray, other: Any) -> Any:
+    def apply(self: DeviceArray, other: Any) -> Any:
         if _takes_over(other):
             return NotImplemented
         return self._cupy._apply(ufunc, (other, self) if reflected else (self, other))
 
-    return operator
+    return apply
 
 
 _OPERANDS = (DeviceArray, *NUMBERS)
@@ -278,6 +239,10 @@ def _in_place_operator(ufunc: np.ufunc) -> Function:
 
 def _unary_operator(ufunc: np.ufunc) -> Function:
     return lambda self: self._cupy._apply(ufunc, (self,))
+
+
+def _conversion(function: Function) -> Function:
+    return lambda self: function(self._download(function.__name__))
 
 
 def _method(name: str, parameters: tuple[str, ...]) -> Function:
@@ -302,6 +267,10 @@ for _name, _ufunc in zip(("lt", "le", "eq", "ne", "gt", "ge"), _COMPARISONS, str
     setattr(DeviceArray, f"__{_name}__", _operator(_ufunc))
 for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
     setattr(DeviceArray, f"__{_name}__", _unary_operator(_ufunc))
+for _function in (float, int, bool, repr, str):
+    setattr(DeviceArray, f"__{_function.__name__}__", _conversion(_function))
+for _name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides"):
+    setattr(DeviceArray, _name, property(operator.attrgetter(f"_hidden.{_name}")))
 for _name, _parameters in METHODS.items():
     setattr(DeviceArray, _name, _method(_name, _parameters))
 
@@ -331,6 +300,18 @@ def owner_of(array: Any) -> Any:
 def _address(array: np.ndarray) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def stride_tricks() -> dict[str, Function]:
+    """The functions of `cupy.lib.stride_tricks`."""
+
+    def as_strided(x: DeviceArray, shape: Any = None, strides: Any = None) -> DeviceArray:
+        return x._view(np.lib.stride_tricks.as_strided(x._hidden, shape, strides))
+
+    def sliding_window_view(x: DeviceArray, window_shape: Any, axis: Any = None) -> DeviceArray:
+        return x._view(np.lib.stride_tricks.sliding_window_view(x._hidden, window_shape, axis))
+
+    return {"as_strided": as_strided, "sliding_window_view": sliding_window_view}
 
 
 def _is_same_memory(first: np.ndarray, second: np.ndarray) -> bool:

@@ -219,9 +219,6 @@ TYPES = _words("""
 
 CONSTANTS = _words("e euler_gamma inf nan pi newaxis")
 
-CUPY_ONLY = _words("RawKernel RawModule asnumpy cuda get_array_module get_default_memory_pool is_available lib ndarray")
-"""What the stand-in has beside NumPy's functions."""
-
 NOT_MODELLED = _words("""
     AxisError ComplexWarning DataSource ElementwiseKernel Inf Infinity ModuleDeprecationWarning NAN NINF NZERO
     NaN PINF PZERO RankWarning ReductionKernel TooHardError VisibleDeprecationWarning alltrue apply_along_axis
@@ -280,11 +277,6 @@ METHODS = _table("""
     view: dtype type
 """)
 """The methods of `cupy.ndarray` that NumPy's arrays have, too, each with the names of its parameters in order."""
-
-ATTRIBUTES = _words("""
-    T base data device dtype fill flags get item itemsize nbytes ndim set shape size strides tolist
-""")
-"""What else the stand-in's `ndarray` has."""
 
 METHODS_NOT_MODELLED = _words("""
     argpartition byteswap choose cstruct dump dumps flat mdspan partition ptp reduced_view scatter_add

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.testing.cupy_array import NUMBERS, DeviceArray, Function, owner_of, poison
+from gpucnn.testing.cupy_array import NUMBERS, DeviceArray, Function, owner_of, poison, stride_tricks
 from gpucnn.testing.cupy_cuda import RawKernel, RawModule, SourceLoader, make_cuda, make_module
 from gpucnn.testing.cupy_memory import NO_LIMIT, CurrentDevice, MemoryPool
 from gpucnn.testing.cupy_names import (
@@ -72,7 +72,7 @@ class CupyStandIn(ModuleType):
         bound = {"_cupy": self, "__slots__": (), "__module__": "cupy"}
         self.ndarray: Any = type("ndarray", (DeviceArray,), bound)
         self.cuda = make_cuda(self, devices)
-        self.lib = make_module("cupy.lib", stride_tricks=_stride_tricks())
+        self.lib = make_module("cupy.lib", stride_tricks=make_module("cupy.lib.stride_tricks", **stride_tricks()))
 
     def __getattr__(self, name: str) -> Any:
         # Only what is not found otherwise comes here, and only once.
@@ -386,22 +386,12 @@ class CupyStandIn(ModuleType):
         else:
             self._log("launch", "copy" if name in VIEWS or name in COPIES else name, shape)
 
-    def _log_join(self, name: str, pieces: Sequence[np.ndarray], shape: tuple[int, ...]) -> None:
-        # Many small pieces are copied by one kernel, which finds their addresses in a table.
-        alike = len({piece.dtype for piece in pieces}) == 1
-        if len(pieces) > 8 and alike and sum(piece.nbytes for piece in pieces) < len(pieces) << 21:
-            self.operation_log.add("upload", name, (len(pieces),))
+    def _log_join(self, name: str, arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> None:
+        # Many small arrays are copied by one kernel, which finds their addresses in a table.
+        alike = len({array.dtype for array in arrays}) == 1
+        if len(arrays) > 8 and alike and sum(array.nbytes for array in arrays) < len(arrays) << 21:
+            self.operation_log.add("upload", name, (len(arrays),))
             self._log("launch", name, shape)
         else:
-            for piece in pieces:
-                self._log("launch", name, piece.shape)
-
-
-def _stride_tricks() -> ModuleType:
-    def as_strided(x: DeviceArray, shape: Any = None, strides: Any = None) -> DeviceArray:
-        return x._view(np.lib.stride_tricks.as_strided(x._hidden, shape, strides))
-
-    def sliding_window_view(x: DeviceArray, window_shape: Any, axis: Any = None) -> DeviceArray:
-        return x._view(np.lib.stride_tricks.sliding_window_view(x._hidden, window_shape, axis))
-
-    return make_module("cupy.lib.stride_tricks", as_strided=as_strided, sliding_window_view=sliding_window_view)
+            for array in arrays:
+                self._log("launch", name, array.shape)
