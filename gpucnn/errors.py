@@ -55,7 +55,7 @@ class LibraryError(GpucnnError, ImportError):
 
 
 class BenchmarkError(GpucnnError, RuntimeError):
-    """Contestants of a benchmark that do not compute the same, or one that cannot be measured."""
+    """Rivals in a benchmark that do not compute the same, or one that cannot be measured."""
 
 
 class LaunchError(GpucnnError, TypeError):

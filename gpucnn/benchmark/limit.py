@@ -9,8 +9,8 @@ import numpy as np
 from gpucnn.backend import Device, current
 from gpucnn.backend.threads import parallel, thread_count
 from gpucnn.benchmark import pytorch
+from gpucnn.benchmark.rivals import GPUCNN, PYTORCH, Rival
 from gpucnn.benchmark.stopwatch import Run, Stopwatch, stopwatch
-from gpucnn.benchmark.ways import GPUCNN, PYTORCH, Way
 from gpucnn.checks import Shape
 from gpucnn.layers import Layer
 
@@ -122,12 +122,12 @@ def _product(device: Device, size: int) -> tuple[Run, Stopwatch]:
         with current(device):
             device.xp.matmul(a, a, out=out)
 
-    return run, stopwatch(Way(GPUCNN, device.kind), device)
+    return run, stopwatch(Rival(GPUCNN, device.kind), device)
 
 
 def _pytorch_product(device: Device, size: int) -> tuple[Run, Stopwatch]:
     a: Any = pytorch.on_device(np.ones((size, size), np.float32), device)
-    return (lambda: a @ a), stopwatch(Way(PYTORCH, "eager"), device)
+    return (lambda: a @ a), stopwatch(Rival(PYTORCH, "eager"), device)
 
 
 def _copy(device: Device, nbytes: int, repeats: int) -> tuple[Run, Stopwatch]:
@@ -147,4 +147,4 @@ def _copy(device: Device, nbytes: int, repeats: int) -> tuple[Run, Stopwatch]:
             with current(device):
                 copy(0)
 
-    return run, stopwatch(Way(GPUCNN, device.kind), device)
+    return run, stopwatch(Rival(GPUCNN, device.kind), device)

@@ -12,7 +12,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Device, generator, to_device, to_host
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.limit import ITEM, Work
-from gpucnn.benchmark.ways import CHANNELS_LAST, Way, computing
+from gpucnn.benchmark.rivals import CHANNELS_LAST, Rival, computing
 from gpucnn.checks import Shape
 from gpucnn.layers import Parameter
 from gpucnn.layers.initialization import zeros
@@ -123,31 +123,31 @@ def operations(batch: int) -> list[TimedOperation]:
     return found
 
 
-def prepare(way: Way, operation: TimedOperation, device: Device) -> Prepared:
-    """The operation on `device`, the way `way` says, always on the same numbers."""
+def prepare(rival: Rival, operation: TimedOperation, device: Device) -> Prepared:
+    """The operation on `device`, as `rival` computes it, always on the same numbers."""
     arrays = [
         generator(0, f"benchmark argument {number}").standard_normal(shape, np.float32)
         / (1 if number == 0 else math.sqrt(math.prod(shape[1:])))
         for number, shape in enumerate(operation.shapes)
     ]
     labels = generator(0, "benchmark labels").integers(0, CLASSES, len(arrays[0])) if operation.labelled else None
-    return (_prepare_ours if way.ours else _prepare_theirs)(way, operation, device, arrays, labels)
+    return (_prepare_ours if rival.ours else _prepare_theirs)(rival, operation, device, arrays, labels)
 
 
-def sgd_step(way: Way, device: Device) -> Callable[[], object]:
+def sgd_step(rival: Rival, device: Device) -> Callable[[], object]:
     """A step of SGD with momentum on UPDATED parameters."""
     values, gradient = (generator(0, f"benchmark {name}").standard_normal(UPDATED, np.float32) for name in "vg")
-    if not way.ours:
+    if not rival.ours:
         torch = pytorch.torch()
         tensor = pytorch.on_device(values, device).requires_grad_()
         tensor.grad = pytorch.on_device(gradient, device)
-        step: Callable[[], object] = torch.optim.SGD([tensor], 1e-6, 0.9, fused=way.variant == CHANNELS_LAST).step
+        step: Callable[[], object] = torch.optim.SGD([tensor], 1e-6, 0.9, fused=rival.variant == CHANNELS_LAST).step
         return step
     parameter = Parameter((UPDATED,), zeros)
     parameter.data = values
     parameter.move(device)
     parameter.grad = to_device(gradient, device)
-    return computing(way, SGD([parameter], 1e-6, 0.9).step)
+    return computing(rival, SGD([parameter], 1e-6, 0.9).step)
 
 
 def sgd_work() -> Work:
@@ -181,19 +181,19 @@ def _torch_function(name: str, *arguments: Any, **options: Any) -> Callable[...,
 
 
 def _prepare_ours(
-    way: Way, operation: TimedOperation, device: Device, arrays: Sequence[np.ndarray], labels: np.ndarray | None
+    rival: Rival, operation: TimedOperation, device: Device, arrays: Sequence[np.ndarray], labels: np.ndarray | None
 ) -> Prepared:
     tensors = [
         Tensor(to_device(array, device), number > 0 or not operation.first_layer) for number, array in enumerate(arrays)
     ]
     extra = [] if labels is None else [to_device(labels, device)]
-    forward = computing(way, lambda: operation.ours(*tensors, *extra))
+    forward = computing(rival, lambda: operation.ours(*tensors, *extra))
     output = forward()
     incoming = to_device(_incoming(output.shape), device)
     node = output.node
     assert node is not None
     assert node.backward is not None
-    backward = computing(way, functools.partial(node.backward, incoming))
+    backward = computing(rival, functools.partial(node.backward, incoming))
     results = {"output": to_host(output.data)}
     for number, gradient in enumerate(backward()):
         if gradient is not None:
@@ -202,11 +202,11 @@ def _prepare_ours(
 
 
 def _prepare_theirs(
-    way: Way, operation: TimedOperation, device: Device, arrays: Sequence[np.ndarray], labels: np.ndarray | None
+    rival: Rival, operation: TimedOperation, device: Device, arrays: Sequence[np.ndarray], labels: np.ndarray | None
 ) -> Prepared:
     torch = pytorch.torch()
     tensors = [pytorch.on_device(array, device) for array in arrays]
-    if way.variant == CHANNELS_LAST:
+    if rival.variant == CHANNELS_LAST:
         last = torch.channels_last
         tensors = [one.contiguous(memory_format=last) if one.ndim == 4 else one for one in tensors]
     numbers = range(1 if operation.first_layer else 0, len(tensors))
@@ -218,7 +218,7 @@ def _prepare_theirs(
 
     output = forward()
     incoming = pytorch.on_device(_incoming(tuple(output.shape)), device)
-    if way.variant == CHANNELS_LAST and incoming.ndim == 4:
+    if rival.variant == CHANNELS_LAST and incoming.ndim == 4:
         incoming = incoming.contiguous(memory_format=torch.channels_last)
 
     def backward() -> Any:

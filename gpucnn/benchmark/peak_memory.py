@@ -13,52 +13,52 @@ from pathlib import Path
 
 from gpucnn.backend import Device, choose_device, current, own_package
 from gpucnn.benchmark import pytorch
+from gpucnn.benchmark.rivals import Rival
 from gpucnn.benchmark.training_step import Workload, training_step
-from gpucnn.benchmark.ways import Way
 from gpucnn.errors import BenchmarkError
 
 STEPS, SMALL_BATCH = 3, 2
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_bytes(way: Way, workload: Workload, device: Device) -> int | None:
+def peak_bytes(rival: Rival, workload: Workload, device: Device) -> int | None:
     """The bytes that training steps take at their peak, measured in a new process. None where the system does not tell.
 
     Raises BenchmarkError if the process fails.
     """
     if device.kind == "cpu" and not STATUS.exists():
         return None
-    command = [sys.executable, "-m", __name__, str(way), workload.model, str(workload.batch_size), str(device)]
+    command = [sys.executable, "-m", __name__, str(rival), workload.model, str(workload.batch_size), str(device)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=own_package.environment())
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-        raise BenchmarkError(f"the memory of {way} on {workload} could not be measured: {last}")
+        raise BenchmarkError(f"the memory of {rival} on {workload} could not be measured: {last}")
     return int(done.stdout)
 
 
-def growth(way: Way, workload: Workload, device: Device) -> int:
+def growth(rival: Rival, workload: Workload, device: Device) -> int:
     """What `peak_bytes` measures, in this process."""
-    _run(way, workload._replace(batch_size=SMALL_BATCH), device)
+    _run(rival, workload._replace(batch_size=SMALL_BATCH), device)
     gc.collect()
     if device.kind == "cpu":
-        return _resident_growth(way, workload, device)
-    _run(way, workload, device)
-    if way.ours:
+        return _resident_growth(rival, workload, device)
+    _run(rival, workload, device)
+    if rival.ours:
         with current(device):
             return int(device.xp.get_default_memory_pool().total_bytes())
     return int(pytorch.torch().cuda.max_memory_reserved(device.index))
 
 
-def _resident_growth(way: Way, workload: Workload, device: Device) -> int:
+def _resident_growth(rival: Rival, workload: Workload, device: Device) -> int:
     # Not ru_maxrss: that of a new process begins with the peak of the process that started it.
     before = _status("VmRSS")
     CLEAR_REFS.write_text("5")  # the peak is the present from here on, see proc_pid_clear_refs(5)
-    _run(way, workload, device)
+    _run(rival, workload, device)
     return max(0, _status("VmHWM") - before)
 
 
-def _run(way: Way, workload: Workload, device: Device) -> None:
-    step = training_step(way, workload, device)
+def _run(rival: Rival, workload: Workload, device: Device) -> None:
+    step = training_step(rival, workload, device)
     for _ in range(STEPS):
         step().item()
 
@@ -72,13 +72,13 @@ def _status(name: str) -> int:
 def main() -> None:
     """Measure in this process, and print the bytes."""
     parser = argparse.ArgumentParser(prog=f"python -m {__name__}")
-    parser.add_argument("way", type=Way.of)
+    parser.add_argument("rival", type=Rival.of)
     parser.add_argument("model")
     parser.add_argument("batch_size", type=int)
     parser.add_argument("device")
     options = parser.parse_args()
     workload = Workload(options.model, options.batch_size)
-    print(growth(options.way, workload, choose_device(options.device).device))
+    print(growth(options.rival, workload, choose_device(options.device).device))
 
 
 if __name__ == "__main__":

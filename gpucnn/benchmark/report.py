@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gpucnn.benchmark.rivals import PYTORCH, Rival
 from gpucnn.benchmark.suite import Result
 from gpucnn.benchmark.timing import Timing
-from gpucnn.benchmark.ways import PYTORCH, Way
 from gpucnn.text_table import text_table
 
 MARK = "~"
@@ -24,27 +24,27 @@ def machine_lines(machine: Mapping[str, str]) -> list[str]:
 
 
 def result_lines(title: str, results: Sequence[Result]) -> list[str]:
-    """Tables of the results, all of them of the same ways: times, ratios, page faults, and memory if it was measured."""
-    ways = list(results[0].timings)
-    times = [[result.workload, *(_time(result.timings[way]) for way in ways), f"{result.limit.seconds * 1e3:.3f}",
-              *(f"{result.timings[way].median / result.limit.seconds:.1f}" for way in ways if way.ours)]
+    """Tables of the results, all of them of the same rivals: times, ratios, page faults, and memory if it was measured."""
+    rivals = list(results[0].timings)
+    times = [[result.workload, *(_time(result.timings[rival]) for rival in rivals), f"{result.limit.seconds * 1e3:.3f}",
+              *(f"{result.timings[rival].median / result.limit.seconds:.1f}" for rival in rivals if rival.ours)]
              for result in results]  # fmt: skip
-    header = [*map(str, ways), "limit", *(f"{way.variant}/limit" for way in ways if way.ours)]
+    header = [*map(str, rivals), "limit", *(f"{rival.variant}/limit" for rival in rivals if rival.ours)]
     lines = [f"{title}: milliseconds", *_table(header, times), *LEGEND, ""]
 
-    pairs = [(way, baseline) for way in ways if way.ours for baseline in ways if not baseline.ours]
+    pairs = [(rival, baseline) for rival in rivals if rival.ours for baseline in rivals if not baseline.ours]
     if pairs:
         ratios = [[result.workload, *(_ratio(result, *pair) for pair in pairs)] for result in results]
-        names = [f"{way.variant}/{baseline.variant}" for way, baseline in pairs]
+        names = [f"{rival.variant}/{baseline.variant}" for rival, baseline in pairs]
         lines += [f"{title}: ratios to {PYTORCH}", *_table(names, ratios), RATIO_LEGEND, ""]
 
-    rows = [[result.workload, *(f"{result.timings[way].page_faults:,.0f}" for way in ways)] for result in results]
-    lines += [f"{title}: page faults of a call", *_table(list(map(str, ways)), rows), ""]
+    rows = [[result.workload, *(f"{result.timings[rival].page_faults:,.0f}" for rival in rivals)] for result in results]
+    lines += [f"{title}: page faults of a call", *_table(list(map(str, rivals)), rows), ""]
 
     if any(result.peak_bytes for result in results):
-        rows = [[result.workload, *(_megabytes(result.peak_bytes[way]) for way in ways)] for result in results]
+        rows = [[result.workload, *(_megabytes(result.peak_bytes[rival]) for rival in rivals)] for result in results]
         lines += [f"{title}: peak memory in MB, over a process that has made a small step",
-                  *_table(list(map(str, ways)), rows), ""]  # fmt: skip
+                  *_table(list(map(str, rivals)), rows), ""]  # fmt: skip
 
     largest = max(results, key=lambda result: result.difference)
     blocks = [timing.blocks for result in results for timing in result.timings.values()]
@@ -66,7 +66,7 @@ def as_json(
 
 
 def _result(result: Result) -> dict[str, Any]:
-    ways = result.timings
+    rivals = result.timings
     return {
         "workload": result.workload,
         "largest_difference": result.difference,
@@ -77,19 +77,19 @@ def _result(result: Result) -> dict[str, Any]:
             "multiply_adds_per_second": result.limit.multiply_adds_per_second,
             "bytes_per_second": result.limit.bytes_per_second,
         },
-        "contestants": {str(way): _timing(way, result) for way in ways},
+        "contestants": {str(rival): _timing(rival, result) for rival in rivals},
         "ratios": {
-            f"{way} / {baseline}": result.ratio(way, baseline)
-            for way in ways
-            if way.ours
-            for baseline in ways
+            f"{rival} / {baseline}": result.ratio(rival, baseline)
+            for rival in rivals
+            if rival.ours
+            for baseline in rivals
             if not baseline.ours
         },
     }
 
 
-def _timing(way: Way, result: Result) -> dict[str, Any]:
-    timing = result.timings[way]
+def _timing(rival: Rival, result: Result) -> dict[str, Any]:
+    timing = result.timings[rival]
     seconds = [block.seconds for block in timing.counted]
     return {
         "median_seconds": timing.median,
@@ -97,7 +97,7 @@ def _timing(way: Way, result: Result) -> dict[str, Any]:
         "spread_seconds": statistics.pstdev(seconds),
         "undisturbed_blocks": len(timing.undisturbed),
         "page_faults": timing.page_faults,
-        "peak_bytes": result.peak_bytes.get(way),
+        "peak_bytes": result.peak_bytes.get(rival),
         "blocks": [block._asdict() for block in timing.blocks],
     }
 
@@ -110,9 +110,9 @@ def _time(timing: Timing) -> str:
     return f"{'' if timing.undisturbed else MARK}{timing.median * 1e3:.3f}"
 
 
-def _ratio(result: Result, way: Way, baseline: Way) -> str:
-    certain = result.timings[way].undisturbed and result.timings[baseline].undisturbed
-    return f"{'' if certain else MARK}{result.ratio(way, baseline):.2f}"
+def _ratio(result: Result, rival: Rival, baseline: Rival) -> str:
+    certain = result.timings[rival].undisturbed and result.timings[baseline].undisturbed
+    return f"{'' if certain else MARK}{result.ratio(rival, baseline):.2f}"
 
 
 def _megabytes(nbytes: int | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from gpucnn.backend import Device, current
 from gpucnn.benchmark import pytorch
-from gpucnn.benchmark.ways import Way
+from gpucnn.benchmark.rivals import Rival
 
 Run: TypeAlias = Callable[[], object]
 
@@ -14,11 +14,11 @@ Stopwatch: TypeAlias = Callable[[Run, int], float]
 """From a function, and how often to call it, to the seconds that a call takes."""
 
 
-def stopwatch(way: Way, device: Device) -> Stopwatch:
-    """What measures calls of `way` on `device`."""
+def stopwatch(rival: Rival, device: Device) -> Stopwatch:
+    """What measures calls of `rival` on `device`."""
     if device.kind == "cpu":
         return host
-    return _cupy_events(device) if way.ours else _pytorch_events(device)
+    return _cupy_events(device) if rival.ours else _pytorch_events(device)
 
 
 def host(run: Run, calls: int) -> float:

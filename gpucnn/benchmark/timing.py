@@ -1,4 +1,4 @@
-"""Timing contestants side by side, so that what the machine does meanwhile does them equal harm, or none.
+"""Timing rivals side by side, so that what the machine does meanwhile does them equal harm, or none.
 
 They take turns, in blocks: A B C, C B A, and so on. Three things have falsified such measurements by factors of two to
 four, and are taken care of:
@@ -33,7 +33,7 @@ BLOCK = 0.1
 MOST_CALLS = 1000
 WARM_UP_CALLS = 2
 ROUNDS, FEWEST_ROUNDS = 9, 2
-"""Undisturbed blocks of each contestant: the first number if there is time, the second unless the time is three times over."""
+"""Undisturbed blocks of each rival: the first number if there is time, the second unless the time is three times over."""
 DISTURBED_SHARE = 0.06
 """Of one core, while a block ran."""
 
@@ -71,7 +71,7 @@ class Surroundings:
         return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-class Contestant(NamedTuple):
+class Timed(NamedTuple):
     """What to call, and what measures it."""
 
     run: Run
@@ -95,7 +95,7 @@ class Block(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """All blocks of a contestant."""
+    """All blocks of one rival."""
 
     blocks: list[Block]
 
@@ -120,36 +120,34 @@ class Timing(NamedTuple):
         return statistics.median(block.page_faults for block in self.counted)
 
 
-def measure(
-    contestants: Mapping[Key, Contestant], budget: float, surroundings: Surroundings | None = None
-) -> dict[Key, Timing]:
-    """Time the contestants in turns until each has ROUNDS undisturbed blocks, or until `budget` seconds are over."""
+def measure(rivals: Mapping[Key, Timed], budget: float, surroundings: Surroundings | None = None) -> dict[Key, Timing]:
+    """Time the rivals in turns until each has ROUNDS undisturbed blocks, or until `budget` seconds are over."""
     around = surroundings or Surroundings()
-    calls = {key: _calls_in_a_block(one) for key, one in contestants.items()}
-    timings = {key: Timing([]) for key in contestants}
-    start, turns = around.now(), list(contestants)
+    calls = {key: _calls_in_a_block(one) for key, one in rivals.items()}
+    timings = {key: Timing([]) for key in rivals}
+    start, turns = around.now(), list(rivals)
     while True:
         for key in turns:
             if len(timings[key].undisturbed) < ROUNDS:
-                timings[key].blocks.append(_block(contestants[key], calls[key], around))
+                timings[key].blocks.append(_block(rivals[key], calls[key], around))
         turns.reverse()
         elapsed, fewest = around.now() - start, min(len(timing.undisturbed) for timing in timings.values())
         if fewest == ROUNDS or (elapsed > budget and fewest >= FEWEST_ROUNDS) or elapsed > 3 * budget:
             return timings
 
 
-def _calls_in_a_block(contestant: Contestant) -> int:
+def _calls_in_a_block(timed: Timed) -> int:
     for _ in range(WARM_UP_CALLS):
-        contestant.run()
-    seconds = contestant.stopwatch(contestant.run, 1)
+        timed.run()
+    seconds = timed.stopwatch(timed.run, 1)
     return MOST_CALLS if seconds * MOST_CALLS < BLOCK else math.ceil(BLOCK / seconds)
 
 
-def _block(contestant: Contestant, calls: int, around: Surroundings) -> Block:
+def _block(timed: Timed, calls: int, around: Surroundings) -> Block:
     around.sleep(PAUSE)
-    contestant.run()
+    timed.run()
     others, faults, start = around.others(), around.page_faults(), around.now()
-    seconds = contestant.stopwatch(contestant.run, calls)
+    seconds = timed.stopwatch(timed.run, calls)
     elapsed, faults, others_after = around.now() - start, around.page_faults() - faults, around.others()
     disturbance = 0.0
     if others is not None and others_after is not None and elapsed > 0:

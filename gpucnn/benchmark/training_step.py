@@ -11,7 +11,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Device, generator, to_device
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.counterpart import counterpart
-from gpucnn.benchmark.ways import CHANNELS_LAST, Way, computing
+from gpucnn.benchmark.rivals import CHANNELS_LAST, Rival, computing
 from gpucnn.checks import as_count
 from gpucnn.optim import SGD
 
@@ -47,13 +47,13 @@ class Workload(NamedTuple):
         return images, generator(0, "benchmark labels").integers(0, CLASSES, self.batch_size)
 
 
-def training_step(way: Way, workload: Workload, device: Device) -> Step:
-    """A function that makes one training step, the way `way` says, with every call, and gives the loss before it.
+def training_step(rival: Rival, workload: Workload, device: Device) -> Step:
+    """A function that makes one training step, as `rival` does, with every call, and gives the loss before it.
 
-    Model and batch lie on `device`, and begin equal for every way. Raises ArgumentError for a model that is not in MODELS
-    if the way is PyTorch's.
+    Model and batch lie on `device`, and begin equal for every rival. Raises ArgumentError for a model that is not in MODELS
+    if the rival is PyTorch's.
     """
-    return computing(way, _ours(workload, device)) if way.ours else _theirs(workload, device, way.variant)
+    return computing(rival, _ours(workload, device)) if rival.ours else _theirs(workload, device, rival.variant)
 
 
 def _ours(workload: Workload, device: Device) -> Step:

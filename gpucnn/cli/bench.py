@@ -8,9 +8,9 @@ from pathlib import Path
 from gpucnn.backend import choose_device
 from gpucnn.benchmark import report
 from gpucnn.benchmark.machine import describe, keep_freed_memory, without_avx512
+from gpucnn.benchmark.rivals import rivals
 from gpucnn.benchmark.suite import Suite
 from gpucnn.benchmark.training_step import MODELS
-from gpucnn.benchmark.ways import ways
 from gpucnn.cli.arguments import choice, count, rate
 from gpucnn.kernels.ways import MODES
 
@@ -61,14 +61,14 @@ def run(options: argparse.Namespace) -> None:
     if options.avx2:
         without_avx512()
     device = choose_device(options.device).device
-    contestants = ways(device, options.cpu)
+    chosen = rivals(device, options.cpu)
     if options.json:
         Path(options.json).touch()  # what cannot be written should fail now
     if options.keep_memory:
         keep_freed_memory()
     machine = describe(device)
     print("\n".join(report.machine_lines(machine)), flush=True)
-    suite = Suite(device, contestants, options.models, options.batch_sizes, options.seconds)
+    suite = Suite(device, chosen, options.models, options.batch_sizes, options.seconds)
     tables = {"steps": list(suite.steps(_tell))}
     print("\n" + "\n".join(report.result_lines("training step", tables["steps"])), flush=True)
     if options.operations:

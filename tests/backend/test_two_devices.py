@@ -21,9 +21,9 @@ from gpucnn.backend import cuda, device_of, to_device, to_host, xp_of
 from gpucnn.backend.cuda import device_count
 from gpucnn.backend.device import Device, choose_device
 from gpucnn.benchmark import peak_memory
+from gpucnn.benchmark.rivals import Rival
 from gpucnn.benchmark.stopwatch import stopwatch
 from gpucnn.benchmark.training_step import Workload
-from gpucnn.benchmark.ways import Way
 from gpucnn.cli.main import main
 from gpucnn.errors import DeviceError, TrainingError
 from gpucnn.layers import Layer
@@ -283,9 +283,9 @@ def test_the_memory_and_the_time_of_the_device_that_is_asked_for(gpus: Any) -> N
         pool.free_all_blocks()
         before = pool.total_bytes()
     workload = Workload("lenet5", 1)
-    assert peak_memory.growth(Way.of("gpucnn cuda"), workload, Device("cuda", 1)) > before
+    assert peak_memory.growth(Rival.of("gpucnn cuda"), workload, Device("cuda", 1)) > before
     seen = []
-    watch = stopwatch(Way.of("gpucnn cuda"), Device("cuda", 1))
+    watch = stopwatch(Rival.of("gpucnn cuda"), Device("cuda", 1))
     assert watch(lambda: seen.append(gpus.cuda.runtime.getDevice()), 2) >= 0
     assert seen == [1, 1]
 

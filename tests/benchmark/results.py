@@ -1,12 +1,12 @@
 """Results of a benchmark that never ran."""
 
 from gpucnn.benchmark.limit import Limit, Work
+from gpucnn.benchmark.rivals import Rival
 from gpucnn.benchmark.suite import Result
 from gpucnn.benchmark.timing import Block, Timing
-from gpucnn.benchmark.ways import Way
 
-NUMPY, JIT = Way("gpucnn", "numpy"), Way("gpucnn", "jit")
-EAGER, CHANNELS_LAST = Way("PyTorch", "eager"), Way("PyTorch", "channels_last")
+NUMPY, JIT = Rival("gpucnn", "numpy"), Rival("gpucnn", "jit")
+EAGER, CHANNELS_LAST = Rival("PyTorch", "eager"), Rival("PyTorch", "channels_last")
 
 
 def timing(*seconds: float, disturbance: float = 0.0, page_faults: float = 0.0) -> Timing:

@@ -8,14 +8,14 @@ from gpucnn.benchmark.limit import Speeds
 from gpucnn.benchmark.machine import describe
 from gpucnn.benchmark.operations import operations, prepare
 from gpucnn.benchmark.peak_memory import growth
+from gpucnn.benchmark.rivals import Rival, rivals
 from gpucnn.benchmark.stopwatch import stopwatch
 from gpucnn.benchmark.suite import largest_difference, losses
 from gpucnn.benchmark.training_step import Workload, training_step
-from gpucnn.benchmark.ways import Way, ways
 from tests.backends import Backend
 from tests.benchmark.results import NUMPY
 
-CUDA = Way("gpucnn", "cuda")
+CUDA = Rival("gpucnn", "cuda")
 WORKLOAD = Workload("simplecnn", 2)
 
 
@@ -26,7 +26,7 @@ def without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_steps_agree_and_are_timed(backend: Backend, gpu: Backend) -> None:
     device = choose_device("cuda").device
-    assert ways(device) == [CUDA]
+    assert rivals(device) == [CUDA]
     step = training_step(CUDA, WORKLOAD, device)
     on_cpu = losses(training_step(NUMPY, WORKLOAD, choose_device("cpu").device))
     assert largest_difference("simplecnn", {NUMPY: on_cpu, CUDA: losses(step)}) <= 1e-4

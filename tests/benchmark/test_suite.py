@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gpucnn.backend import Device
+from gpucnn.benchmark.rivals import Rival
 from gpucnn.benchmark.suite import largest_difference, losses
 from gpucnn.benchmark.training_step import Workload, training_step
-from gpucnn.benchmark.ways import Way
 from gpucnn.errors import BenchmarkError
 from gpucnn.kernels import ways
 from tests.benchmark.results import EAGER, JIT, NUMPY
@@ -45,9 +45,9 @@ def test_another_loss_is_refused(loss: float, text: str) -> None:
 
 
 def test_our_ways_agree() -> None:
-    modes = ways.MODES[: 1 if ways.missing() else 2]
-    found = {mode: losses(training_step(Way("gpucnn", mode), Workload("simplecnn", 4), Device())) for mode in modes}
+    modes = ways.MODES[1 : 2 if ways.missing() else 3]
+    found = {mode: losses(training_step(Rival("gpucnn", mode), Workload("simplecnn", 4), Device())) for mode in modes}
     values = [float(value) for value in found["numpy"].values()]
     assert values == sorted(values, reverse=True), "nothing was learned"
     assert values[0] - values[-1] > 0.01
-    largest_difference("simplecnn", {Way("gpucnn", mode): one for mode, one in found.items()})
+    largest_difference("simplecnn", {Rival("gpucnn", mode): one for mode, one in found.items()})

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gpucnn.benchmark import timing
-from gpucnn.benchmark.timing import Block, Contestant, Surroundings, Timing, measure
+from gpucnn.benchmark.timing import Block, Surroundings, Timed, Timing, measure
 
 
 class FakeMachine(Surroundings):
@@ -31,7 +31,7 @@ class FakeMachine(Surroundings):
     def page_faults(self) -> int:
         return self.faults
 
-    def contestant(self, name: str, seconds: float, faults: int = 0) -> Contestant:
+    def timed(self, name: str, seconds: float, faults: int = 0) -> Timed:
         def run() -> None:
             self.clock += seconds
             self.faults += faults
@@ -46,13 +46,13 @@ class FakeMachine(Surroundings):
             self.other_work += self.share(self.blocks) * (self.clock - start)
             return (self.clock - start) / calls
 
-        return Contestant(run, stopwatch)
+        return Timed(run, stopwatch)
 
 
 def test_blocks_take_turns_and_begin_with_a_pause_and_an_untimed_call() -> None:
     machine = FakeMachine()
-    contestants = {"a": machine.contestant("a", 0.025), "b": machine.contestant("b", 0.2)}
-    measure(contestants, 1000, machine)
+    rivals = {"a": machine.timed("a", 0.025), "b": machine.timed("b", 0.2)}
+    measure(rivals, 1000, machine)
     warm_up = ["a", "a", "1 x a", "b", "b", "1 x b"]
     a, b = ["sleep 0.04", "a", "4 x a"], ["sleep 0.04", "b", "1 x b"]
     assert machine.log[: len(warm_up)] == warm_up
@@ -61,7 +61,7 @@ def test_blocks_take_turns_and_begin_with_a_pause_and_an_untimed_call() -> None:
 
 def test_times_and_page_faults_are_those_of_a_call() -> None:
     machine = FakeMachine()
-    found = measure({"a": machine.contestant("a", 0.01, faults=7), "b": machine.contestant("b", 1e-6)}, 1000, machine)
+    found = measure({"a": machine.timed("a", 0.01, faults=7), "b": machine.timed("b", 1e-6)}, 1000, machine)
     assert len(found["a"].blocks) == timing.ROUNDS
     assert found["a"].median == pytest.approx(0.01)
     assert found["a"].page_faults == pytest.approx(7)
@@ -71,7 +71,7 @@ def test_times_and_page_faults_are_those_of_a_call() -> None:
 
 def test_disturbed_blocks_are_made_again() -> None:
     machine = FakeMachine(lambda block: 0.5 if block % 2 else 0.0)  # of blocks that take 0.1 s each
-    found = measure({"a": machine.contestant("a", 0.1)}, 1000, machine)["a"]
+    found = measure({"a": machine.timed("a", 0.1)}, 1000, machine)["a"]
     assert len(found.undisturbed) == timing.ROUNDS
     assert [block.disturbed for block in found.blocks] == [False, True] * 8 + [False]
     assert found.blocks[1].disturbance == pytest.approx(0.4)  # one tick is doubtful
@@ -79,16 +79,16 @@ def test_disturbed_blocks_are_made_again() -> None:
 
 def test_what_the_clock_cannot_tell_is_no_disturbance() -> None:
     machine = FakeMachine(lambda block: 0.15)  # 15 ms of 100, 10 of them a tick
-    assert not any(block.disturbed for block in measure({"a": machine.contestant("a", 0.1)}, 1000, machine)["a"].blocks)
+    assert not any(block.disturbed for block in measure({"a": machine.timed("a", 0.1)}, 1000, machine)["a"].blocks)
     machine = FakeMachine(lambda block: 0.17)
-    assert all(block.disturbed for block in measure({"a": machine.contestant("a", 0.1)}, 1, machine)["a"].blocks)
+    assert all(block.disturbed for block in measure({"a": machine.timed("a", 0.1)}, 1, machine)["a"].blocks)
 
 
 def test_it_ends_when_the_time_is_over_and_two_blocks_are_good() -> None:
     machine = FakeMachine()
-    assert len(measure({"a": machine.contestant("a", 1)}, 2, machine)["a"].blocks) == 2
+    assert len(measure({"a": machine.timed("a", 1)}, 2, machine)["a"].blocks) == 2
     machine = FakeMachine(lambda block: 1.0)
-    found = measure({"a": machine.contestant("a", 1)}, 4, machine)["a"]
+    found = measure({"a": machine.timed("a", 1)}, 4, machine)["a"]
     assert len(found.blocks) == 6  # of some 2 s each: no good one in three times the budget
     assert found.undisturbed == []
 
@@ -96,7 +96,7 @@ def test_it_ends_when_the_time_is_over_and_two_blocks_are_good() -> None:
 def test_a_machine_that_does_not_tell_disturbs_nothing() -> None:
     machine = FakeMachine(lambda block: 1.0)
     machine.others = lambda: None  # type: ignore[method-assign]
-    assert len(measure({"a": machine.contestant("a", 0.1)}, 1000, machine)["a"].undisturbed) == timing.ROUNDS
+    assert len(measure({"a": machine.timed("a", 0.1)}, 1000, machine)["a"].undisturbed) == timing.ROUNDS
 
 
 def test_medians_are_of_undisturbed_blocks_or_of_the_least_disturbed() -> None:

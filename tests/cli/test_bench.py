@@ -64,7 +64,7 @@ def test_operations_are_measured_when_asked_for(
 @pytest.mark.usefixtures("without_pytorch")
 def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     values = iter([1.0, 1.5])
-    monkeypatch.setattr("gpucnn.benchmark.ways.missing", lambda: "")
+    monkeypatch.setattr("gpucnn.benchmark.rivals.missing", lambda: "")
     monkeypatch.setattr(suite, "peak_bytes", lambda *rest: None)
     monkeypatch.setattr(suite, "training_step", lambda *rest: None)
     monkeypatch.setattr(suite, "losses", lambda step: {"loss of step 1": np.array(next(values))})
@@ -106,6 +106,6 @@ def test_wrong_usage_is_one_line(command: str, status: int, message: str, capsys
 
 
 def test_jit_that_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("gpucnn.benchmark.ways.missing", lambda: "llvmlite is not installed")
+    monkeypatch.setattr("gpucnn.benchmark.rivals.missing", lambda: "llvmlite is not installed")
     assert main(["bench", "--cpu", "jit"]) == 1
     assert capsys.readouterr().err == "gpucnn bench: jit was asked for, but llvmlite is not installed\n"

@@ -1,4 +1,4 @@
-"""The benchmark's contestants compute the same: five training steps of every model, and every operation."""
+"""The benchmark's rivals compute the same: five training steps of every model, and every operation."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from gpucnn import layers, models  # noqa: E402
 from gpucnn.backend import Device  # noqa: E402
 from gpucnn.benchmark.counterpart import counterpart  # noqa: E402
 from gpucnn.benchmark.operations import TimedOperation, operations, prepare  # noqa: E402
+from gpucnn.benchmark.rivals import Rival, rivals  # noqa: E402
 from gpucnn.benchmark.suite import largest_difference, losses  # noqa: E402
 from gpucnn.benchmark.training_step import MODELS, Workload, training_step  # noqa: E402
-from gpucnn.benchmark.ways import Way, ways  # noqa: E402
 from gpucnn.errors import ArgumentError  # noqa: E402
 
 CPU = Device()
@@ -24,17 +24,17 @@ def one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_losses_agree(model: str) -> None:
-    contestants = ways(CPU)
-    assert {"PyTorch eager", "PyTorch channels_last"} < set(map(str, contestants))
-    found = {way: losses(training_step(way, Workload(model, 8), CPU)) for way in contestants}
+    chosen = rivals(CPU)
+    assert {"PyTorch eager", "PyTorch channels_last"} < set(map(str, chosen))
+    found = {rival: losses(training_step(rival, Workload(model, 8), CPU)) for rival in chosen}
     assert largest_difference(model, found) <= 1e-4
-    values = np.array(list(found[Way("PyTorch", "eager")].values()))
+    values = np.array(list(found[Rival("PyTorch", "eager")].values()))
     assert np.ptp(values) > 1e-3, "nothing was learned, so nothing was compared"
 
 
 @pytest.mark.parametrize("operation", operations(2), ids=lambda one: one.name)
 def test_operations_agree(operation: TimedOperation) -> None:
-    found = {way: prepare(way, operation, CPU).results for way in ways(CPU)}
+    found = {rival: prepare(rival, operation, CPU).results for rival in rivals(CPU)}
     assert largest_difference(operation.name, found) <= 1e-4
 
 

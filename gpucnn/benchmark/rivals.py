@@ -1,4 +1,4 @@
-"""The ways to compute that a benchmark sets side by side."""
+"""What a benchmark sets side by side: gpucnn and PyTorch, each as it can be used."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -15,7 +15,7 @@ GPUCNN, PYTORCH = "gpucnn", "PyTorch"
 CHANNELS_LAST = "channels_last"
 
 
-class Way(NamedTuple):
+class Rival(NamedTuple):
     """A library, and how it is used.
 
     gpucnn's are "numpy" and "jit" on a CPU and "cuda" on a GPU. PyTorch's are "eager", as most people write it, and
@@ -34,14 +34,14 @@ class Way(NamedTuple):
         return self.library == GPUCNN
 
     @classmethod
-    def of(cls, text: str) -> "Way":
-        """The way that `str` gave `text` of."""
+    def of(cls, text: str) -> "Rival":
+        """The rival whose `str` is `text`."""
         library, _, variant = text.partition(" ")
         return cls(library, variant)
 
 
-def ways(device: Device, cpu_modes: Sequence[str] = ()) -> list[Way]:
-    """All ways to compute on `device`: ours, and PyTorch's where it works there.
+def rivals(device: Device, cpu_modes: Sequence[str] = ()) -> list[Rival]:
+    """All rivals on `device`: ours, and PyTorch's where it works there.
 
     `cpu_modes`: which of "numpy" and "jit" to take on a CPU; empty for all that work. Raises ArgumentError for "jit" where
     loops cannot be compiled.
@@ -53,19 +53,19 @@ def ways(device: Device, cpu_modes: Sequence[str] = ()) -> list[Way]:
         modes: Sequence[str] = cpu_modes or ([mode for mode in MODES[1:] if mode == "numpy" or not problem])
     else:
         modes = ["cuda"]
-    ours = [Way(GPUCNN, mode) for mode in dict.fromkeys(modes)]
+    ours = [Rival(GPUCNN, mode) for mode in dict.fromkeys(modes)]
     if pytorch.missing(device):
         return ours
-    return [*ours, Way(PYTORCH, "eager"), Way(PYTORCH, CHANNELS_LAST)]
+    return [*ours, Rival(PYTORCH, "eager"), Rival(PYTORCH, CHANNELS_LAST)]
 
 
-def computing(way: Way, function: Callable[P, T]) -> Callable[P, T]:
-    """`function`, which computes on the CPU the way that `way` says."""
-    if way.variant not in MODES:
+def computing(rival: Rival, function: Callable[P, T]) -> Callable[P, T]:
+    """`function`, which computes on the CPU as `rival` does."""
+    if rival.variant not in MODES:
         return function
 
     def run(*arguments: P.args, **options: P.kwargs) -> T:
-        with use(way.variant):
+        with use(rival.variant):
             return function(*arguments, **options)
 
     return run

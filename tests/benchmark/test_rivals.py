@@ -1,4 +1,4 @@
-"""Which ways to compute there are, and that each computes its own way."""
+"""Which rivals there are, and that each computes its own way."""
 
 import builtins
 import importlib
@@ -11,7 +11,7 @@ import pytest
 
 from gpucnn.backend import Device
 from gpucnn.benchmark import pytorch
-from gpucnn.benchmark.ways import Way, computing, ways
+from gpucnn.benchmark.rivals import Rival, computing, rivals
 from gpucnn.errors import ArgumentError, DeviceError
 from gpucnn.kernels.ways import MODES, mode
 
@@ -52,8 +52,8 @@ def torch_is(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> SimpleNamespace:
 
 def test_without_pytorch_ours_remain(monkeypatch: pytest.MonkeyPatch) -> None:
     import_raises(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
-    monkeypatch.setattr("gpucnn.benchmark.ways.missing", lambda: "")
-    assert list(map(str, ways(CPU))) == ["gpucnn numpy", "gpucnn jit"]
+    monkeypatch.setattr("gpucnn.benchmark.rivals.missing", lambda: "")
+    assert list(map(str, rivals(CPU))) == ["gpucnn numpy", "gpucnn jit"]
     assert pytorch.missing(CPU) == "PyTorch is not installed: pip install torch"
     with pytest.raises(DeviceError, match="PyTorch is not installed: pip install torch"):
         pytorch.torch()
@@ -70,7 +70,7 @@ def test_a_broken_pytorch_is_named(error: Exception, monkeypatch: pytest.MonkeyP
 def test_with_pytorch_there_are_two_baselines_with_our_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUCNN_NUM_THREADS", "3")
     module = torch_is(monkeypatch, gpu=False)
-    assert list(map(str, ways(CPU, ["numpy"]))) == ["gpucnn numpy", "PyTorch eager", "PyTorch channels_last"]
+    assert list(map(str, rivals(CPU, ["numpy"]))) == ["gpucnn numpy", "PyTorch eager", "PyTorch channels_last"]
     assert pytorch.torch() is module
     assert module.threads == [7, 3]
     assert module.backends.cudnn.allow_tf32 is module.backends.cuda.matmul.allow_tf32 is False
@@ -78,33 +78,33 @@ def test_with_pytorch_there_are_two_baselines_with_our_threads(monkeypatch: pyte
 
 def test_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_is(monkeypatch, gpu=False)
-    assert list(map(str, ways(GPU))) == ["gpucnn cuda"]
+    assert list(map(str, rivals(GPU))) == ["gpucnn cuda"]
     assert pytorch.missing(GPU) == "PyTorch 9.9 sees no GPU: install its CUDA build, see https://pytorch.org"
     pytorch._import.cache_clear()
     torch_is(monkeypatch, gpu=True)
-    assert list(map(str, ways(GPU))) == ["gpucnn cuda", "PyTorch eager", "PyTorch channels_last"]
+    assert list(map(str, rivals(GPU))) == ["gpucnn cuda", "PyTorch eager", "PyTorch channels_last"]
 
 
 def test_jit_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     import_raises(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
     monkeypatch.setattr(
-        "gpucnn.benchmark.ways.missing", lambda: 'llvmlite is not installed: pip install "gpucnn[fast]"'
+        "gpucnn.benchmark.rivals.missing", lambda: 'llvmlite is not installed: pip install "gpucnn[fast]"'
     )
-    assert list(map(str, ways(CPU))) == ["gpucnn numpy"]
+    assert list(map(str, rivals(CPU))) == ["gpucnn numpy"]
     with pytest.raises(ArgumentError) as raised:
-        ways(CPU, ["numpy", "jit"])
+        rivals(CPU, ["numpy", "jit"])
     assert str(raised.value) == 'jit was asked for, but llvmlite is not installed: pip install "gpucnn[fast]"'
 
 
 @pytest.mark.parametrize("way", MODES)
 def test_each_computes_its_own_way(way: str) -> None:
     before = mode()
-    assert computing(Way("gpucnn", way), lambda word: f"{word} {mode()}")("in") == f"in {way}"
+    assert computing(Rival("gpucnn", way), lambda word: f"{word} {mode()}")("in") == f"in {way}"
     assert mode() == before
 
 
 def test_names() -> None:
-    way = Way("PyTorch", "channels_last")
-    assert Way.of(str(way)) == way
-    assert not way.ours
-    assert computing(way, builtins.len) is len
+    rival = Rival("PyTorch", "channels_last")
+    assert Rival.of(str(rival)) == rival
+    assert not rival.ours
+    assert computing(rival, builtins.len) is len
