@@ -31,22 +31,13 @@ def counterpart(layer: Layer) -> Any:
     """
     convert = _CONVERSIONS.get(type(layer))
     if convert is None:
-        raise ArgumentError(
-            f"{layer.label}: no counterpart in PyTorch is known; take one of {', '.join(sorted(_names()))}"
-        )
+        names = sorted(kind.__name__ for kind in _CONVERSIONS)
+        raise ArgumentError(f"{layer.label}: no counterpart in PyTorch is known; take one of {', '.join(names)}")
     return convert(layer)
-
-
-def _names() -> list[str]:
-    return [kind.__name__ for kind in _CONVERSIONS]
 
 
 def _relu(_: Layer | None = None) -> Any:
     return pytorch.torch().nn.ReLU(inplace=True)
-
-
-def _flatten(_: Layer) -> Any:
-    return pytorch.torch().nn.Flatten()
 
 
 def _even_padding(layer: Conv2d | MaxPool2d) -> tuple[int, int]:
@@ -155,7 +146,7 @@ _CONVERSIONS: dict[type, Callable[[Any], Any]] = {
     MaxPool2d: _max_pool,
     MaxPoolLayer: _max_pool,
     ReLU: _relu,
-    Flatten: _flatten,
+    Flatten: lambda _: pytorch.torch().nn.Flatten(),
     Sequential: _in_order,
     LeNet5: _in_order,
     SimpleCNN: _in_order,

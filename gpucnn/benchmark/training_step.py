@@ -60,15 +60,7 @@ def _ours(workload: Workload, device: Device) -> Step:
     images, labels = (to_device(array, device) for array in workload.batch())
     model = models.create(workload.model, CLASSES, seed=0).to(device)
     optimizer = SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
-
-    def step() -> Tensor:
-        loss = F.cross_entropy(model(Tensor(images)), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
+    return _step(lambda: F.cross_entropy(model(Tensor(images)), labels), optimizer)
 
 
 def _theirs(workload: Workload, device: Device, variant: str) -> Step:
@@ -79,9 +71,14 @@ def _theirs(workload: Workload, device: Device, variant: str) -> Step:
     if best:
         module, images = (one.to(memory_format=torch.channels_last) for one in (module, images))
     optimizer = torch.optim.SGD(module.parameters(), LEARNING_RATE, MOMENTUM, fused=best)
+    return _step(lambda: torch.nn.functional.cross_entropy(module(images), labels), optimizer)
+
+
+def _step(forward: Callable[[], Any], optimizer: Any) -> Step:
+    """What both libraries do with a loss and an optimizer."""
 
     def step() -> Any:
-        loss = torch.nn.functional.cross_entropy(module(images), labels)
+        loss = forward()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -9,7 +9,7 @@ import numpy as np
 from gpucnn import models, testing
 from gpucnn.checks import Shape
 from gpucnn.cli.arguments import choice, classifier, count, image_shape, rate
-from gpucnn.diagnosis.agreement import Agreement, compare, first_beyond, scientific, step_on, table
+from gpucnn.diagnosis.agreement import compare, first_beyond, scientific, step_on, table
 from gpucnn.errors import ArgumentError, DeviceError
 
 HELP = "Compare one training step on two devices, array by array: cpu, cuda, or the GPU path emulated on the CPU."
@@ -71,7 +71,8 @@ def show(
             f"{devices[1]} does not agree with {devices[0]}: {beyond.name} is the first to be beyond the tolerance "
             f"{scientific(tolerance)}, with a relative difference of {beyond.relative:.1e}"
         )
-    print(_verdict(rows, tolerance))
+    worst = max(rows, key=lambda row: row.relative)
+    print(f"largest relative difference {worst.relative:.1e} at {worst.name}: within {scientific(tolerance)}")
 
 
 def _step(device: str, model: str, input_shape: Shape, batch_size: int, dtype: str) -> dict[str, np.ndarray]:
@@ -89,8 +90,3 @@ def _step(device: str, model: str, input_shape: Shape, batch_size: int, dtype: s
         return step(device)
     with testing.emulated_gpu():
         return step("cuda")
-
-
-def _verdict(rows: Sequence[Agreement], tolerance: float) -> str:
-    worst = max(rows, key=lambda row: row.relative)
-    return f"largest relative difference {worst.relative:.1e} at {worst.name}: within {scientific(tolerance)}"

@@ -12,12 +12,12 @@ from gpucnn import data
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
-from gpucnn.cli.trained_run import TrainedRun, load_run
 from gpucnn.data import Preprocess
 from gpucnn.data.catalog import FOLDER, folder_of, load_to_measure
 from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, RunError
+from gpucnn.runs.folder import TrainedRun
 from gpucnn.runs.measured_images import Measured, images_by_place, other_images, own_images, relabelled
 from gpucnn.text_table import shortened, text_table
 from gpucnn.training import RunFolder, evaluate
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn evaluate`."""
     device = choose_device(options.device)
-    trained = load_run(options.run_folder, device.device)
+    trained = RunFolder(options.run_folder).load(device.device)
     measured, place = _measured(options, trained)
     check_writable(options.csv, options.json)
     print(device, flush=True)

@@ -17,13 +17,13 @@ from gpucnn.autograd import no_grad
 from gpucnn.backend import ChosenDevice, choose_device, to_host
 from gpucnn.cli.arguments import choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
-from gpucnn.cli.trained_run import TrainedRun, load_run
 from gpucnn.data import read_image
 from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_file import AUTO, BACKGROUNDS, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
+from gpucnn.runs.folder import RunFolder, TrainedRun
 from gpucnn.text import printed
 from gpucnn.text_table import columns, padded
 from gpucnn.training.out_of_memory import in_parts
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     chosen = choose_device(options.device)
-    trained = load_run(options.run_folder, chosen.device)
+    trained = RunFolder(options.run_folder).load(chosen.device)
     check_writable(options.csv, options.json)
     files, problems, left_out = _found(options.images)
     top = min(options.top, len(trained.class_names))

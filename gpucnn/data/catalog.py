@@ -44,18 +44,19 @@ class Splits(NamedTuple):
 
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
         """The same images, fed with `preprocess`, for example one that normalises."""
-        train, test = (_fed(part, preprocess) for part in (self.train, self.test))
-        validation = None if self.validation is None else _fed(self.validation, preprocess)
+        train, test = (changed(part, preprocess=preprocess) for part in (self.train, self.test))
+        validation = None if self.validation is None else changed(self.validation, preprocess=preprocess)
         return self._replace(train=train, test=test, validation=validation, preprocess=preprocess)
 
 
-def _fed(part: Part, preprocess: Preprocess) -> Part:
+def changed(part: Part, **attributes: Any) -> Part:
+    """The same images, with other `attributes` of the whole data set that they are of."""
     if isinstance(part, Subset):
         assert isinstance(part.parent, Part)
-        return Subset(_fed(part.parent, preprocess), part.indices)
-    fed = copy.copy(part)
-    fed.preprocess = preprocess
-    return fed
+        return Subset(changed(part.parent, **attributes), part.indices)
+    other = copy.copy(part)
+    vars(other).update(attributes)
+    return other
 
 
 class Source(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.checks import as_choice, as_path
-from gpucnn.data.layout import Arrays, Form, read_first
+from gpucnn.data.layout import Arrays, Form, files_missing, read_first
 from gpucnn.data.plain_pickle import read_pickle
 from gpucnn.errors import DataError
 
@@ -78,10 +78,8 @@ def _binary_10(folder: Path) -> Arrays:
     test = folder / "test_batch.bin"
     if not training or not test.is_file():
         missing = "data_batch_1.bin" if not training else "test_batch.bin"
-        raise DataError(
-            f"no {missing} in {folder}; put data_batch_1.bin to data_batch_5.bin and test_batch.bin of the binary "
-            f"version of CIFAR-10 there, or name their folder with --data-dir"
-        )
+        wanted = "data_batch_1.bin to data_batch_5.bin and test_batch.bin of the binary version of CIFAR-10"
+        raise files_missing(folder, [missing], wanted)
     batches = [_read_records(path, 1, 0, len(CLASS_NAMES)) for path in training]
     return Arrays(*_joined(batches), *_read_records(test, 1, 0, len(CLASS_NAMES)))
 
@@ -126,10 +124,7 @@ def _python_100(folder: Path, labels: str) -> Arrays:
 def _both(folder: Path, train: str, test: str, version: str) -> list[Path]:
     missing = [name for name in (train, test) if not (folder / name).is_file()]
     if missing:
-        raise DataError(
-            f"no {', no '.join(missing)} in {folder}; put {train} and {test} of the {version} of CIFAR-100 there, or name "
-            f"their folder with --data-dir"
-        )
+        raise files_missing(folder, missing, f"{train} and {test} of the {version} of CIFAR-100")
     return [folder / train, folder / test]
 
 

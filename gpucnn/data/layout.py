@@ -42,6 +42,11 @@ def find_file(folder: Path, names: Sequence[str]) -> Path | None:
     return next((path for name in names for path in sorted(folder.glob(name)) if path.is_file()), None)
 
 
+def files_missing(folder: Path, names: Sequence[str], wanted: str) -> DataError:
+    """The error for `names` that are not in `folder`; `wanted` tells of all files that should be there."""
+    return DataError(f"no {', no '.join(names)} in {folder}; put {wanted} there, or name their folder with --data-dir")
+
+
 def read_first(folder: Path, below: Sequence[str], forms: Sequence[Form], origin: str) -> Arrays:
     """The data set in `folder`, or in the first of the folders `below` it, in the first of `forms` that is there.
 

@@ -8,13 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import current, generator, to_device
-from gpucnn.checks import LARGEST, as_count, as_flag, as_function, is_int
+from gpucnn.checks import as_count, as_flag, as_function
 from gpucnn.data.augment import Augment, Mix
 from gpucnn.data.dataset import Batch, Dataset, check_dataset
 from gpucnn.data.prefetch import prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.errors import ArgumentError
-from gpucnn.text import value_text
 
 NAMED_SAMPLES = 16
 """Samples of a batch that the note to an error names."""
@@ -65,7 +64,7 @@ class DataLoader:
         if mix is not None:
             as_function(mix, "DataLoader: mix", "of images and labels, e.g. Mixup(0.2), or None")
         self.augment, self.mix = augment, mix
-        self.workers = _from_zero(workers, "workers")
+        self.workers = as_count(workers, "workers", 0)
         self.epoch = 0
         self.waited = 0.0
         if len(self) == 0:
@@ -89,13 +88,13 @@ class DataLoader:
 
         Close the iterator, or drop it, to end its threads early. Raises ArgumentError for numbers below 0.
         """
-        return self._produce(_from_zero(epoch, "epoch"), range(_from_zero(first, "first"), len(self)))
+        return self._produce(as_count(epoch, "epoch", 0), range(as_count(first, "first", 0), len(self)))
 
     def indices(self, epoch: int, batch: int) -> np.ndarray:
         """Which samples of the data set make up a batch: int64 (B,). ArgumentError if there is no such batch."""
-        if _from_zero(batch, "batch") >= len(self):
+        if as_count(batch, "batch", 0) >= len(self):
             raise ArgumentError(f"batch must be below {len(self)}, the number of batches, got {batch}")
-        return self._order(_from_zero(epoch, "epoch")).samples[self._places(batch)]
+        return self._order(as_count(epoch, "epoch", 0)).samples[self._places(batch)]
 
     def _produce(self, epoch: int, numbers: range) -> Iterator[Batch]:
         self.waited, start = 0.0, time.perf_counter()
@@ -148,12 +147,6 @@ class _Order(NamedTuple):
 
     samples: np.ndarray
     keys: np.ndarray
-
-
-def _from_zero(value: int, name: str) -> int:
-    if not is_int(value) or not 0 <= value < LARGEST:
-        raise ArgumentError(f"{name} must be an int >= 0, got {value_text(value)}")
-    return int(value)
 
 
 def _place_text(epoch: int, batch: int, samples: np.ndarray) -> str:

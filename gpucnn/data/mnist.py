@@ -7,7 +7,7 @@ import numpy as np
 
 from gpucnn.data.digit_csv import has_labels, read_digit_csv
 from gpucnn.data.idx import idx_names, read_idx
-from gpucnn.data.layout import Arrays, Form, find_file, read_first
+from gpucnn.data.layout import Arrays, Form, files_missing, find_file, read_first
 from gpucnn.data.npz import read_npz
 from gpucnn.data.subset import stratified_choice
 from gpucnn.errors import DataError
@@ -50,10 +50,7 @@ def read_four(folder: Path, names: Sequence[str], classes: int, first: int = 0) 
     paths = [find_file(folder, idx_names(name)) for name in names]
     missing = [name for name, path in zip(names, paths, strict=True) if path is None]
     if missing:
-        raise DataError(
-            f"no {', no '.join(missing)} in {folder}; put the four files {', '.join(names)} "
-            f"(plain or .gz) there, or name their folder with --data-dir"
-        )
+        raise files_missing(folder, missing, f"the four files {', '.join(names)} (plain or .gz)")
     found = [path for path in paths if path is not None]
     train, test = (
         _pair(read_idx(images, 3), read_idx(labels, 1), str(images), str(labels), classes, first)

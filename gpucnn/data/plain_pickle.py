@@ -50,10 +50,6 @@ class _Array:
         self.content = flat.reshape(shape, order="F" if is_fortran is True else "C")
 
 
-def _array(*_: Any) -> _Array:
-    return _Array()
-
-
 def _array_of_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     made = _Array()
     made.fill(shape, dtype, order == "F", content)
@@ -72,7 +68,7 @@ _MAKERS: dict[str, Callable[..., Any] | None] = {
     "_codecs encode": _encoded,
     "__builtin__ bytes": lambda: b"",
     "builtins bytes": lambda: b"",
-    **{f"numpy.{core}.multiarray _reconstruct": _array for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray _reconstruct": lambda *_: _Array() for core in ("core", "_core")},
     **{f"numpy.{core}.numeric _frombuffer": _array_of_buffer for core in ("core", "_core")},
 }
 """By module and name, what stands for it; nothing else is taken, and NumPy's own is never called."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpucnn.data.layout import Arrays, Form, read_first
+from gpucnn.data.layout import Arrays, Form, files_missing, read_first
 from gpucnn.data.mat import read_mat
 from gpucnn.errors import DataError
 from gpucnn.text import shape_text
@@ -31,9 +31,7 @@ def read_svhn(folder: Path) -> Arrays:
 def _read_both(folder: Path) -> Arrays:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise DataError(
-            f"no {', no '.join(missing)} in {folder}; put {' and '.join(FILES)} there, or name their folder with --data-dir"
-        )
+        raise files_missing(folder, missing, " and ".join(FILES))
     train, test = (_read(folder / name) for name in FILES)
     return Arrays(*train, *test)
 

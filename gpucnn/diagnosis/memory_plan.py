@@ -16,7 +16,8 @@ Not counted is what Python, NumPy and BLAS take themselves, some 50 MB, and the 
 
 import math
 import tracemalloc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,7 +44,7 @@ ELIDED = 512 << 10
 """NumPy reuses temporaries of some 256 KiB and more where it can: arrays are to be as large while they are measured."""
 
 LARGEST_SAMPLE = 1 << 18
-"""So many parameters at most are there to try an optimizer's step on, as its temporaries take a multiple of them."""
+"""Parameters, at most, that an optimizer's step is tried on, as its temporaries take a multiple of them."""
 
 
 class Part(NamedTuple):
@@ -198,25 +199,17 @@ def _tile_bytes(columns: int, multiply_adds: int, batch: int) -> int:
 def _moments(model: Layer, input_shape: Shape, batch: int) -> list[tuple[str, int]]:
     """Where a step is, and what is then held beside parameters and their gradients; always the same moments in order."""
     found: list[tuple[str, int]] = []
-    traced_before = tracemalloc.is_tracing()
-    tracemalloc.start()
-    start, _ = tracemalloc.get_traced_memory()
 
     def note(place: str, nbytes: int) -> None:
         found.append((place, nbytes - start))
         tracemalloc.reset_peak()
 
-    try:
-        tracemalloc.reset_peak()
-        with np.errstate(all="ignore"), plainly_allocated():  # zeros may be divided by zeros
-            loss = _loss(model(Tensor(zero_images(model, batch, input_shape))))
-            note("in the forward pass", tracemalloc.get_traced_memory()[1])
-            for node in operations(loss):
-                _watch(node, note)
-            loss.backward()
-    finally:
-        if not traced_before:
-            tracemalloc.stop()
+    with _traced() as start, np.errstate(all="ignore"), plainly_allocated():  # zeros may be divided by zeros
+        loss = _loss(model(Tensor(zero_images(model, batch, input_shape))))
+        note("in the forward pass", tracemalloc.get_traced_memory()[1])
+        for node in operations(loss):
+            _watch(node, note)
+        loss.backward()
     for parameter in model.parameters():
         parameter.grad = None
     return found
@@ -253,14 +246,21 @@ def _temporaries(create_optimizer: CreateOptimizer, count: int) -> float:
     parameter.grad = np.zeros(count, parameter.dtype)
     optimizer.gather()
     optimizer.step()  # what only a first use allocates, such as a compiler's memory, is not the step's
+    with _traced() as start:
+        with plainly_allocated():
+            optimizer.step()
+        return (tracemalloc.get_traced_memory()[1] - start) / (count * parameter.dtype.itemsize)
+
+
+@contextmanager
+def _traced() -> Iterator[int]:
+    """Inside, `tracemalloc` looks on, its peak reset; gives the bytes that are held at the beginning."""
     traced_before = tracemalloc.is_tracing()
     tracemalloc.start()
     try:
         start, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        with plainly_allocated():
-            optimizer.step()
-        return (tracemalloc.get_traced_memory()[1] - start) / (count * parameter.dtype.itemsize)
+        yield start
     finally:
         if not traced_before:
             tracemalloc.stop()

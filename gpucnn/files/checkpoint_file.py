@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,6 @@ from gpucnn.checks import as_count, as_path
 from gpucnn.errors import RunError
 from gpucnn.files.atomic_file import cannot_be_written, discard
 from gpucnn.files.tensor_file import read_tensors, write_tensors
-from gpucnn.files.versions import versions
 from gpucnn.layers.saved_arrays import MOST_NAMED, not_finite
 
 _KEY, _KIND, _FORMAT = "gpucnn checkpoint", "checkpoint", 2
@@ -44,17 +44,17 @@ def save_checkpoint(
 
     The file appears whole or not at all, and on the disk before this returns. Raises RunError if it cannot be written.
     """
-    content = {
-        "format": _FORMAT,
-        "values": values,
-        "config": config,
-        "versions": versions(),
-    }
+    content = {"format": _FORMAT, "values": values, "config": config, "versions": versions()}
     text = json.dumps(content)  # in their order, which the metrics of a resumed run keep
     try:
         write_tensors(path, arrays, _KEY, f"{_checksum(arrays, text)} {text}")
     except OSError as error:
         raise RunError(f"{path}: the checkpoint {cannot_be_written(error)}") from None
+
+
+def versions() -> dict[str, str]:
+    """Of gpucnn, NumPy and Python."""
+    return {"gpucnn": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

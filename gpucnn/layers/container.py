@@ -110,7 +110,7 @@ class Residual(Layer):
         return output + kept
 
 
-class Branches(Layer):
+class Branches(LayerList):
     """Layers side by side: each gets the same input, and their outputs are concatenated along the channels.
 
     Their paths are "0", "1", and so on. Raises ArgumentError for no layers or an argument that is no layer, ShapeError if the
@@ -120,13 +120,12 @@ class Branches(Layer):
     def __init__(self, *layers: Layer) -> None:
         if not layers:
             raise ArgumentError("Branches: got no layers; pass them one by one, a list as Branches(*layers)")
-        for position, layer in enumerate(layers):
-            setattr(self, str(position), _checked("Branches", f"argument {position}", layer))
+        super().__init__(*layers)
 
     def forward(self, x: Any) -> Tensor:
         """Input (N, C, ...) to (N, sum of the branches' channels, ...)."""
         x = as_tensor(x)
-        outputs = [layer(x) for _, layer in self._members() if isinstance(layer, Layer)]
+        outputs = [layer(x) for layer in self]
         shapes = [output.shape for output in outputs]
         if any(len(shape) < 2 or (shape[0], *shape[2:]) != (shapes[0][0], *shapes[0][2:]) for shape in shapes):
             raise ShapeError(

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.members import Members
 from gpucnn.layers.parameter import Buffer
 from gpucnn.text import value_text
+
+T = TypeVar("T")
 
 BYTES_FIX = "divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
 
@@ -91,7 +93,7 @@ class Layer(Members):
         """The output of a call, seen by hooks; while shapes are traced, one of that shape."""
         calls = current_calls.get()
         if not self.is_innermost:
-            output = self._owning(tensors, options)
+            output = self._owning(self.forward, *tensors, **options)
             return output if calls is not None else self._after_hooks(tensors, output)
         shapes = [x.shape for x in tensors]
         shape = self.output_shape(*shapes)
@@ -105,7 +107,7 @@ class Layer(Members):
     def _compute(self, inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
         """`forward` of an innermost layer, which errors of the memory, here and on the way back, then name."""
         try:
-            return self._owning(inputs, options)
+            return self._owning(self.forward, *inputs, **options)
         except DTypeError as error:
             integers = [str(x.dtype) for x in inputs if x.dtype.kind in "iub"]
             fix = f"; if these are raw images, {BYTES_FIX}" if integers else ""
@@ -116,22 +118,18 @@ class Layer(Members):
                 error.add_note(f"in {self.label}")
             raise
 
-    def _owning(self, inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
-        """`forward`, as the owner of what it puts on the tape."""
+    def _owning(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """What `function` gives, `forward` or a hook, with this layer as the owner of what it puts on the tape."""
         token = current_owner.set(self.label)
         try:
-            return self.forward(*inputs, **options)
+            return function(*arguments, **options)
         finally:
             current_owner.reset(token)
 
     def _after_hooks(self, inputs: list[Tensor], output: Tensor) -> Tensor:
         """The output, or what the hooks put in its place. What a hook changes in a layer belongs to the forward pass."""
         for hook in list((self._forward_hooks or {}).values()):
-            token = current_owner.set(self.label)
-            try:
-                replacement = hook(self, tuple(inputs), output)
-            finally:
-                current_owner.reset(token)
+            replacement = self._owning(hook, self, tuple(inputs), output)
             if replacement is None:
                 continue
             if not isinstance(replacement, Tensor):

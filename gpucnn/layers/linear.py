@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""The fully connected layer, and Flatten, which makes its input of feature maps."""
 
 import math
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import Shape, as_count, as_flag, check_activation
+from gpucnn.errors import ShapeError
 from gpucnn.geometry import linear_shape
 from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Initializer, Parameter
+from gpucnn.text import shape_text
 
 
 class Linear(Layer):
@@ -50,3 +52,20 @@ class Linear(Layer):
     def describe(self) -> str:
         text = f"{self.in_features}, {self.out_features}"
         return text if self.activation is None else f"{text}, activation={self.activation!r}"
+
+
+class Flatten(Layer):
+    """All axes but the first as one: (N, C, H, W) to (N, C * H * W). ShapeError for input of a single axis, or of none."""
+
+    def forward(self, x: Any) -> Tensor:
+        """Input (N, ...) to (N, product of the other sizes)."""
+        return F.flatten(x)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        shape = input_shapes[0]
+        if len(shape) < 2:
+            raise ShapeError(
+                f"{self.label}: expected input (N, ...) of two axes or more, got {shape_text(shape)}; "
+                f"give single samples a batch axis with x[None]"
+            )
+        return shape[0], math.prod(shape[1:])

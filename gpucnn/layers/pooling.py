@@ -79,20 +79,23 @@ class AvgPool2d(Pool):
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, *options)
 
 
-class _AdaptivePool2d(Layer):
-    """What adaptive pooling layers share: a fixed output size for images of any."""
+class AdaptivePool(Layer):
+    """What adaptive pooling layers share: a fixed output size for images, or sequences, of any."""
+
+    size_of: Callable[..., Any] = staticmethod(adaptive_size)
+    shape_of: Callable[..., Shape] = staticmethod(adaptive_shape)
 
     def __init__(self, output_size: AdaptiveSize) -> None:
-        self.output_size = adaptive_size(type(self).__name__, output_size)
+        self.output_size = self.size_of(type(self).__name__, output_size)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
-        return adaptive_shape(self.label, input_shapes[0], self.output_size)
+        return self.shape_of(self.label, input_shapes[0], self.output_size)
 
     def describe(self) -> str:
         return f"{self.output_size[0] or 'H'}x{self.output_size[1] or 'W'}"
 
 
-class AdaptiveAvgPool2d(_AdaptivePool2d):
+class AdaptiveAvgPool2d(AdaptivePool):
     """`F.adaptive_avg_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size). With 1, global average pooling.
 
     `output_size` is an int or (height, width), of which None keeps the images' size. Raises ArgumentError for another,
@@ -104,7 +107,7 @@ class AdaptiveAvgPool2d(_AdaptivePool2d):
         return F.adaptive_avg_pool2d(x, self.output_size)
 
 
-class AdaptiveMaxPool2d(_AdaptivePool2d):
+class AdaptiveMaxPool2d(AdaptivePool):
     """`F.adaptive_max_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size), as for AdaptiveAvgPool2d."""
 
     def forward(self, x: Any) -> Tensor:

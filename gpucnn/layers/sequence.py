@@ -8,9 +8,8 @@ from gpucnn.checks import Shape, as_kept
 from gpucnn.functions.sequence import Ends, Size, adaptive1d_shape, adaptive_length, pool1d_window, sequence_window
 from gpucnn.geometry import conv1d_shape, pool1d_shape
 from gpucnn.layers.conv import WindowedLayer
-from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Initializer
-from gpucnn.layers.pooling import Pool
+from gpucnn.layers.pooling import AdaptivePool, Pool
 
 
 class Conv1d(WindowedLayer):
@@ -90,14 +89,11 @@ class AvgPool1d(_Pool1d):
         return F.avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
-class _AdaptivePool1d(Layer):
-    """What adaptive pooling layers share: a fixed length for sequences of any, or None for their own."""
+class _AdaptivePool1d(AdaptivePool):
+    """What adaptive pooling layers of sequences (N, C, L) share; a size of None keeps the length."""
 
-    def __init__(self, output_size: Size | None) -> None:
-        self.output_size = adaptive_length(type(self).__name__, output_size)
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        return adaptive1d_shape(self.label, input_shapes[0], self.output_size)
+    size_of = staticmethod(adaptive_length)
+    shape_of = staticmethod(adaptive1d_shape)
 
     def describe(self) -> str:
         return str(self.output_size or "L")

@@ -42,20 +42,13 @@ def telling_of_undeclared_state(layer: Layer) -> Iterator[None]:
     after, now = _contents(layer), _global_generators()
     for (owner, name), content in before.items():
         if after.get((owner, name), content) != content and not owner._told_of_state:
-            object.__setattr__(owner, "_told_of_state", True)
-            _warn(
-                f"{owner.label}: a forward pass changes self.{name}, a {content[0]}, which is not saved with the layer: {FIX}"
-            )
+            _warn(owner, f"changes self.{name}, a {content[0]}, which is not saved with the layer")
     for owner, name in _left_undeclared(layer):
-        object.__setattr__(owner, "_told_of_state", True)
-        _warn(
-            f"{owner.label}: a forward pass changes self.{name}, and forward_state(), which {type(owner).__name__} declares, gives "
-            f"neither that name nor its value: {FIX}"
-        )
+        declared = f"forward_state(), which {type(owner).__name__} declares, gives neither that name nor its value"
+        _warn(owner, f"changes self.{name}, and {declared}")
     for name, state in drawn_from.items():
         if now[name] != state and not layer._told_of_state:
-            object.__setattr__(layer, "_told_of_state", True)
-            _warn(f"{layer.label}: a forward pass draws from {name}, whose state is not saved: {FIX}")
+            _warn(layer, f"draws from {name}, whose state is not saved")
 
 
 def _left_undeclared(layer: Layer) -> Iterator[tuple[Layer, str]]:
@@ -71,8 +64,10 @@ def _left_undeclared(layer: Layer) -> Iterator[tuple[Layer, str]]:
                 break
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=4)  # who called the forward pass
+def _warn(layer: Layer, what: str) -> None:
+    """Tell, once a layer, `what` a forward pass does."""
+    object.__setattr__(layer, "_told_of_state", True)
+    warnings.warn(f"{layer.label}: a forward pass {what}: {FIX}", stacklevel=4)  # who called the forward pass
 
 
 def _global_generators() -> dict[str, bytes]:

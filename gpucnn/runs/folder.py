@@ -18,11 +18,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpucnn import models
+from gpucnn.backend import Device
 from gpucnn.checks import as_path
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
@@ -38,6 +39,15 @@ from gpucnn.text_table import shortened
 
 LONGEST = 300
 """Columns of what is said of an entry of a file, which may be of any length."""
+
+
+class TrainedRun(NamedTuple):
+    """The model of a run, in evaluation mode, and what belongs to it."""
+
+    model: Layer
+    preprocess: Preprocess
+    class_names: tuple[str, ...]
+    config: dict[str, Any]
 
 
 class RunFolder:
@@ -261,6 +271,19 @@ class RunFolder:
             raise RunError(
                 f"{self.config_file}: no valid entry 'preprocess' ({shortened(str(error), LONGEST)})"
             ) from None
+
+    def load(self, device: Device) -> TrainedRun:
+        """The run as it was trained, its model on `device`. RunError if it cannot be read."""
+        config = self.read_config()
+        model, preprocess = self.load_model().to(device), self.load_preprocess()
+        class_names = tuple(str(name) for name in config["class_names"])
+        try:
+            outputs = model.output_shape((1, preprocess.channels, preprocess.image_size, preprocess.image_size))[1]
+        except ValueError as error:  # a ShapeError, or what NumPy says of sizes beyond all measure
+            raise RunError(f"{self.config_file}: its preprocess does not fit the model ({error})") from None
+        if len(class_names) != outputs:
+            raise RunError(f"{self.config_file}: {len(class_names)} class_names, but the model has {outputs} outputs")
+        return TrainedRun(model, preprocess, class_names, config)
 
     def _check_that_it_is_a_run(self) -> None:
         try:

@@ -1,6 +1,5 @@
 """Which images a trained run is measured on: never one that it was trained on."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.data import Dataset, ImageFolder, Splits, Subset
-from gpucnn.data.catalog import Part
+from gpucnn.data.catalog import changed
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.errors import RunError
@@ -129,18 +128,11 @@ def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
         fix = f"; rename or remove {names_text(unknown)}" if unknown else ""
         raise RunError(f"{run}: trained on the classes {classes[0]}; the images are of {classes[1]}{fix}")
     numbers = np.array([known[comparable(name)] for name in splits.class_names])
-    train, test = (_relabelled(part, numbers, class_names) for part in (splits.train, splits.test))
+    train, test = (
+        changed(part, labels=numbers[whole_of(part).labels], class_names=tuple(class_names))
+        for part in (splits.train, splits.test)
+    )
     return splits._replace(train=train, test=test, class_names=tuple(class_names))
-
-
-def _relabelled(part: Part, numbers: np.ndarray, class_names: Sequence[str]) -> Part:
-    if isinstance(part, Subset):
-        assert isinstance(part.parent, Part)
-        return Subset(_relabelled(part.parent, numbers, class_names), part.indices)
-    assert isinstance(part, ImageFolder), "it was asked before"
-    other = copy.copy(part)
-    other.labels, other.class_names = numbers[part.labels], tuple(class_names)
-    return other
 
 
 def _known(names: set[str], files: dict[str, Path], digests: set[str]) -> set[str]:

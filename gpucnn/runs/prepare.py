@@ -1,6 +1,7 @@
 """From a configuration to all that trains: the one place where a run is built, so that it is built alike every time."""
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from gpucnn.data.catalog import TEST_SHARE, Part, folder_of
 from gpucnn.data.image_folder import whole_of
 from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
-from gpucnn.files.versions import versions_on
+from gpucnn.files.checkpoint_file import versions
+from gpucnn.kernels import ways
 from gpucnn.layers import Layer
 from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
@@ -107,7 +109,7 @@ class PreparedRun:
             "class_names": self.splits.class_names,
             **self.config.to_json(),
             **({} if self.images is None else {ENTRY: self.images.file_name}),
-            "versions": versions_on(backend.choose_device(self.config.device).device),
+            "versions": _versions_on(backend.choose_device(self.config.device).device),
         }
 
 
@@ -247,6 +249,15 @@ def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augm
     if not written:
         return None
     return data.Compose(*(AUGMENTATIONS.make(one, mean=preprocess.mean, std=preprocess.std) for one in written))
+
+
+def _versions_on(device: backend.Device) -> dict[str, str]:
+    """What bits depend on beside config and data: versions, and which GPU, or which processor and compiler, computes."""
+    if device.kind == "cuda":
+        properties = device.xp.cuda.runtime.getDeviceProperties(device.index)
+        return {**versions(), "gpu": properties["name"].decode(), "cupy": str(device.xp.__version__)}
+    compiler = {"llvmlite": importlib.metadata.version("llvmlite")} if ways.mode() == "jit" else {}
+    return {**versions(), "cpu": ways.describe(), **compiler}
 
 
 def _near(part: Part, device: backend.Device) -> Part:

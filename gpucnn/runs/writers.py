@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.checks import as_count, is_int
-from gpucnn.errors import ArgumentError, Terminated
+from gpucnn.checks import as_count
+from gpucnn.errors import Terminated
 from gpucnn.runs.folder import RunFolder
-from gpucnn.text import quoted, value_text
+from gpucnn.text import quoted
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
 
@@ -70,11 +70,8 @@ class CheckpointWriter(_Writer):
     """
 
     def __init__(self, folder: RunFolder, config: dict[str, Any], every: int = 0, keep: int = 2) -> None:
-        if not is_int(every) or every < 0:
-            raise ArgumentError(
-                f"every, the steps from checkpoint to checkpoint, must be an int >= 0, got {value_text(every)}"
-            )
-        self.every, self.keep = int(every), as_count(keep, "keep")
+        self.every = as_count(every, "every, the steps from checkpoint to checkpoint,", 0)
+        self.keep = as_count(keep, "keep")
         self._asked: int | None = None
         self._earlier_handlers: dict[int, Any] = {}
         self._saved = NOTHING_SAVED

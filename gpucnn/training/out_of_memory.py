@@ -20,20 +20,15 @@ def with_retry(attempt: Attempt, images: Array, labels: Array, device: Device) -
     """
     if device.kind == "cpu":
         return attempt(images, labels)
-    try:
-        return attempt(images, labels)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-    release(device)  # only now, as the error's traceback held arrays
-    try:
-        return attempt(images, labels)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        place = ", ".join(getattr(error, "__notes__", [])[:1]) or "in the model"
-        asked = bytes_asked(error)
-    release(device)
+    for _ in range(2):  # as it is, and after freeing
+        try:
+            return attempt(images, labels)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            place = ", ".join(getattr(error, "__notes__", [])[:1]) or "in the model"
+            asked = bytes_asked(error)
+        release(device)  # only now, as the error's traceback held arrays
     free = free_bytes(device)
     size = _size_that_fits(attempt, images, labels, device)
     fix = (

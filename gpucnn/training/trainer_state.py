@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -90,7 +90,7 @@ class TrainerState(NamedTuple):
         if isinstance(self.schedule, ReduceOnPlateau):
             self.schedule.load_state_dict(values["schedule"])
         for callback, state in zip(_with_state(self.callbacks), values["callbacks"], strict=True):
-            _restore_callback(callback, state)
+            _give(callback.load_state_dict, state, f"the callback {type(callback).__name__}")
         restore_layers(self.model, values["layers"])
         self.optimizer.lr, self.optimizer.weight_decay = values["lr"], values["weight_decay"]
         history = [dict(row) for row in values["history"]]
@@ -107,13 +107,7 @@ def restore_layers(model: Layer, states: Mapping[str, Any]) -> None:
     for path, layer in layers.items():
         if path not in states and layer.declares_forward_state:
             continue
-        try:
-            layer.set_forward_state(states.get(path, {}))
-        except GpucnnError:
-            raise
-        except Exception as error:  # of whoever wrote the layer
-            reason = f"{type(error).__name__}: {error}"
-            raise StateError(f"the state is not one that {layer.label} takes ({reason})") from error
+        _give(layer.set_forward_state, states.get(path, {}), layer.label)
 
 
 def check_weights(model: Layer, arrays: Mapping[str, np.ndarray]) -> None:
@@ -204,14 +198,15 @@ def _entry(values: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def _restore_callback(callback: Callback, state: dict[str, Any]) -> None:
+def _give(take: Callable[[Any], object], state: Any, owner: str) -> None:
+    """Have a state taken; an error that is not ours, of whoever wrote the `owner`, becomes a StateError."""
     try:
-        callback.load_state_dict(state)
+        take(state)
     except GpucnnError:
         raise
-    except Exception as error:  # of whoever wrote the callback
-        name, reason = type(callback).__name__, f"{type(error).__name__}: {error}"
-        raise StateError(f"the state is not one that the callback {name} takes ({reason})") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StateError(f"the state is not one that {owner} takes ({reason})") from error
 
 
 def _with_forward_state(model: Layer) -> list[str]:

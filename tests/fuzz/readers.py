@@ -19,7 +19,6 @@ from scipy.io import savemat
 from gpucnn import models
 from gpucnn.backend import Device
 from gpucnn.cli.runs import as_json, lines
-from gpucnn.cli.trained_run import load_run
 from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
 from gpucnn.data.cifar import read_cifar100
 from gpucnn.data.mnist import find_mnist
@@ -667,7 +666,7 @@ class RunConfigFile(RunFile):
     def read(self) -> None:
         """What `gpucnn evaluate`, `gpucnn predict` and a resumed run do with it, and `gpucnn runs`."""
         super().read()
-        trained = load_run(self.folder, Device())
+        trained = RunFolder(self.folder).load(Device())
         image = np.zeros((1, trained.preprocess.channels, *[trained.preprocess.native_size] * 2), np.uint8)
         assert trained.model(trained.preprocess(image)).shape == (1, len(trained.class_names))
         RunConfig.from_run(trained.config, str(self.path))

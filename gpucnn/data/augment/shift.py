@@ -4,10 +4,8 @@ import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import LARGEST, as_choice, check_shape, is_int
+from gpucnn.checks import as_choice, as_count, check_shape
 from gpucnn.data.augment.augment import draws, flat_places, whole
-from gpucnn.errors import ArgumentError
-from gpucnn.text import value_text
 
 
 class RandomShift:
@@ -23,9 +21,8 @@ class RandomShift:
     """
 
     def __init__(self, max_shift: int, fill: str = "zero") -> None:
-        if not is_int(max_shift) or not 0 <= max_shift < LARGEST:
-            raise ArgumentError(f"max_shift must be an int >= 0, got {value_text(max_shift)}")
-        self.max_shift, self.fill = max_shift, as_choice(fill, "fill", ("zero", "reflect"))
+        self.max_shift = as_count(max_shift, "max_shift", 0)
+        self.fill = as_choice(fill, "fill", ("zero", "reflect"))
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
