@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
 ANSWER_SECONDS = 60.0
-"""The operating system may take so long for an answer. Of a network drive that has gone it would never give one."""
+"""Seconds that the operating system may take for an answer. Of a network drive that has gone it would never give one."""
 
 CHUNK = 1 << 24
 """Bytes that are asked for at once."""

@@ -103,6 +103,6 @@ def _with_notes(message: str, error: Exception) -> str:
 
 
 def _fail(command: str, message: str, status: int) -> int:
-    # In one piece, so that lines of processes that end together do not mix.
+    # Written at once, so that lines of processes that end together do not mix.
     print(f"gpucnn {command}: {' '.join(message.split())}\n", end="", file=sys.stderr)
     return status

@@ -1,4 +1,4 @@
-"""`gpucnn doctor`: what there is of a GPU on this machine, what is wrong with it, and what mends it."""
+"""`gpucnn doctor`: what there is of a GPU on this machine, what is wrong with it, and how to mend it."""
 
 import argparse
 import subprocess

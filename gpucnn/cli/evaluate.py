@@ -124,7 +124,7 @@ def lines(found: Evaluation, split: str, files: Sequence[Path] | None = None) ->
 
 
 def as_json(found: Evaluation, files: Sequence[Path] | None = None) -> dict[str, Any]:
-    """An evaluation as JSON values; null for what is no finite number. `files`, if there are any, name the images."""
+    """An evaluation as JSON values; null for NaN and infinity. `files`, if there are any, name the images."""
     confusion, scores, macro = found.confusion, found.confusion.scores(), found.confusion.macro()
     names = confusion.class_names
     rows = zip(names, scores.precision, scores.recall, scores.f1, confusion.support, strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check_writable(*paths: str | None) -> None:
-    """Raise OSError for a path that cannot be written: before the work, not after it. None is no path."""
+    """Raise OSError for a path that cannot be written: before the work, not after it. None is passed over."""
     for path in paths:
         if path is not None:
             open(path, "ab").close()

@@ -127,7 +127,7 @@ def load(
     mode: str | None = None,
     background: str = AUTO,
 ) -> Splits:
-    """The data set called `name`, in whatever capitals, its images fitted to `image_size` (by default their own).
+    """The data set called `name`, in upper or lower case, its images fitted to `image_size` (by default their own).
 
     `folder` holds its files, or those below it where torchvision or an archive puts them, in any form that is read; it is
     by default data/NAME, and the digits need none. That of the data set "folder" holds a folder of
@@ -203,7 +203,7 @@ def load_to_measure(
 
     Of a folder with parts, see `load`, those of `part`, "train" or "test". Classes may lack images or not be there.
 
-    Raises DataError for folders that are no class, and if there are no images.
+    Raises DataError for folders that are not classes, and if there are no images.
     """
     parts = find_parts(folder)
     place = folder if parts is None else parts.train if part == "train" else parts.test

@@ -37,7 +37,7 @@ def class_folders(
     unknown = [path.name for path in found if comparable(path.name) not in known]
     if unknown:
         raise DataError(
-            f"{folder}: has folders that are no classes of the training images: {names_text(unknown)}; rename or remove them; "
+            f"{folder}: has folders that are not classes of the training images: {names_text(unknown)}; rename or remove them; "
             f"the classes are {names_text(expected)}"
         )
     if len(missing) == len(expected):

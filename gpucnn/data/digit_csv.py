@@ -18,7 +18,7 @@ def read_digit_csv(path: str | os.PathLike[str], size: int = 28) -> tuple[np.nda
     """(images, labels) in a table: bytes (N, 1, size, size) and labels int64 (N,).
 
     Its first line may name the columns: label, pixel0, pixel1, ... Raises DataError, which names the file, for a table
-    without labels, of another width, and for what is no whole number from 0 to 255.
+    without labels, of another width, and for anything but whole numbers from 0 to 255.
     """
     path = as_path(path, "path")
     width = size * size

@@ -61,7 +61,7 @@ def parts_among(names: Sequence[str]) -> list[str]:
 def find_parts(folder: Path) -> FolderParts | None:
     """The parts in `folder`; None if its folders are classes.
 
-    Raises DataError for a part without the other, which is no class, for two folders of one part, and if `folder` cannot
+    Raises DataError for a part without the other, unless it is a class, for two folders of one part, and if `folder` cannot
     be listed.
     """
     with TimedCalls() as timed:

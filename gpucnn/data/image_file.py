@@ -63,7 +63,7 @@ def decode_image(
     path, mode = as_path(path, "path"), "L" if channels == 1 else "RGB"
     content = b""
     try:
-        # From memory: Pillow reads many small pieces, and as many bytes as a damaged header promises.
+        # From memory: Pillow reads a few bytes at a time, and as many bytes as a damaged header promises.
         content = read(path)
         if path.suffix.lower() == ".npy":
             array = read_npy(io.BytesIO(content), len(content), str(path))

@@ -48,7 +48,7 @@ class ImageFolder:
     `paths` has the files, those in folders within a class folder, too, sorted within each class; `labels` int64 (N,) has
     their classes. `dataset[5]` is one (image, label), `dataset[indices]` a batch of them. Left out are hidden files, those
     without the suffix of an image that Pillow reads here (PNG, JPEG, GIF, BMP, WebP, TIFF, PPM, PGM, PBM, AVIF and, with
-    pillow-heif, HEIC) or of a .npy array, what is no regular file, and what is beside the class folders: `left_out` counts
+    pillow-heif, HEIC) or of a .npy array, what is not a regular file, and what is beside the class folders: `left_out` counts
     them by kind. Class names may be in any script, but must be seen and do nothing else to a terminal.
 
     Raises DataError if there is no folder, fewer than two classes, a class without images where no `class_names` are given,
@@ -232,7 +232,7 @@ def names_of(dataset: Dataset) -> tuple[str, ...] | None:
 
 
 def whole_of(dataset: Dataset) -> Dataset:
-    """The data set of which `dataset` is a part, or a part of a part; itself if it is no part."""
+    """The data set of which `dataset` is a part, or a part of a part; itself if it is not a part."""
     while isinstance(dataset, Subset):
         dataset = dataset.parent
     return dataset

@@ -50,8 +50,8 @@ def files_missing(folder: Path, names: Sequence[str], wanted: str) -> DataError:
 def read_first(folder: Path, below: Sequence[str], forms: Sequence[Form], origin: str) -> Arrays:
     """The data set in `folder`, or in the first of the folders `below` it, in the first of `forms` that is there.
 
-    One that is whole goes before one that lacks a file. Raises DataError, which tells all that was looked for and the
-    `origin` of such files, if there is none.
+    One that is whole goes before one that lacks a file. If no form is there, raises DataError, which tells all that was
+    looked for and the `origin` of such files.
     """
     if folder.is_file():
         raise DataError(f"{folder}: is a file; give the folder that holds it, {folder.parent}")

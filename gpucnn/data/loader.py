@@ -58,7 +58,7 @@ class DataLoader:
         self.batch_size = as_count(batch_size, "batch_size")
         self.shuffle, self.drop_last = as_flag(shuffle, "shuffle"), as_flag(drop_last, "drop_last")
         self.seed = seed
-        generator(seed, "shuffle")  # refuses what is no seed
+        generator(seed, "shuffle")  # refuses what cannot be a seed
         if augment is not None:
             as_function(augment, "DataLoader: augment", "of (images, indices, seed, epoch), e.g. RandomFlip(), or None")
         if mix is not None:

@@ -51,7 +51,7 @@ def read_mat(path: str | os.PathLike[str], names: Sequence[str]) -> list[np.ndar
 
 
 def _checked(content: bytes) -> list[str]:
-    """The names of all arrays in a file, after a look at each. ValueError for what is no array, or promises too much."""
+    """The names of all arrays in a file, after a look at each. ValueError for anything but arrays, and for one that promises too much."""
     if content[:6] != b"MATLAB" or len(content) < _HEADER:
         raise ValueError("it does not begin as a .mat file")
     if content[126:128] != b"IM" or content[124:126] != b"\0\1":

@@ -76,7 +76,7 @@ def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float
     for start in range(0, len(dataset), IMAGES_AT_A_TIME):
         try:
             images = to_host(dataset[np.arange(start, min(start + IMAGES_AT_A_TIME, len(dataset)))][0])
-        except TypeError:  # of what has a length and is no data set
+        except TypeError:  # of what has a length and is not a data set
             images = np.zeros(())
         if images.ndim < 3 or 0 in images.shape:
             raise DataError(

@@ -20,7 +20,7 @@ from gpucnn.text import shape_text
 def read_npy(stream: BinaryIO, most_bytes: int, name: str) -> np.ndarray:
     """The array in `stream`, a .npy file of `most_bytes` at most; no object is made but an array of plain elements.
 
-    Raises DataError, which starts with `name`, if its header promises more; ValueError if it is no such file.
+    Raises DataError, which starts with `name`, if its header promises more; ValueError if it is not such a file.
     """
     with quiet_reading():
         version = np.lib.format.read_magic(stream)

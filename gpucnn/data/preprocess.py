@@ -89,7 +89,7 @@ class Preprocess:
 
 
 def _no_bytes(images: Array, full_scale: int) -> str:
-    """What is wrong with raw images that are no bytes, and what to do, by their dtype and their range."""
+    """What is wrong with raw images that are not bytes, and what to do, by their dtype and their range."""
     kind = images.dtype.kind
     low, high = (float(images.min()), float(images.max())) if images.size and kind in "fiub" else (0.0, 0.0)
     if kind == "f" and low >= 0 and high <= 1:

@@ -1,4 +1,4 @@
-"""What libraries warn of while they read a damaged file is for whoever reads it to tell, once and in its own words."""
+"""Reading files that may be damaged: no warnings of libraries, but one error, in our own words."""
 
 import logging
 import os

@@ -13,7 +13,7 @@ class Subset:
     """The samples of `parent` at `indices`, integers (n,) or a mask, in that order. No image is copied.
 
     Raises IndexError for an index that the parent does not have, ArgumentError for indices of another shape
-    or dtype, and for what is no data set.
+    or dtype, and for anything but a data set.
     """
 
     def __init__(self, parent: Dataset, indices: np.ndarray) -> None:

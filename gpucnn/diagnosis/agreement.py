@@ -45,7 +45,7 @@ def step_on(
     The step is forward pass, cross-entropy, backward pass and SGD with momentum, in `dtype`, on `batch_size` images of
     `input_shape` (C, H, W). Images and labels (below `classes`) are functions of `seed`; `create` must give the same
     model at every call. The names are "conv1 output" (of every innermost layer), "loss", "conv1.weight gradient" and
-    "conv1.weight after the step". Raises DeviceError if the device does not work, DTypeError if `dtype` is no float.
+    "conv1.weight after the step". Raises DeviceError if the device does not work, DTypeError if `dtype` is not a float.
     """
     shape = (as_count(batch_size, "batch_size"), *input_shape)
     images = generator(seed, "agreement images").standard_normal(shape).astype(dtype)

@@ -125,7 +125,7 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
     """x, but at least `low` and at most `high`: numbers, or tensors and arrays that broadcast with x; one may be None.
 
     The gradient passes where x is within the limits or on one of them, and at NaN; else it goes to the limit that was
-    taken. Where two limits cross, `high` is taken. Raises ArgumentError for limits that cross, or are no numbers.
+    taken. Where two limits cross, `high` is taken. Raises ArgumentError for limits that cross, or are not numbers.
     """
     owner = "clip"
     if (low is None or isinstance(low, Real)) and (high is None or isinstance(high, Real)):
@@ -205,9 +205,9 @@ def power(x: Operand, exponent: Operand) -> Tensor:
 
     def backward(gradient: Array) -> tuple[Array, Array]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            slope = xp.where(exponents == 0, 0, exponents * base ** (exponents - 1))
-            rate = xp.where((base == 0) & (exponents >= 0), 0, output * xp.log(base))
-        return sum_to(gradient * slope, base.shape), sum_to(gradient * rate, exponents.shape)
+            by_base = xp.where(exponents == 0, 0, exponents * base ** (exponents - 1))
+            by_exponent = xp.where((base == 0) & (exponents >= 0), 0, output * xp.log(base))
+        return sum_to(gradient * by_base, base.shape), sum_to(gradient * by_exponent, exponents.shape)
 
     return record("power", output, (a, b), backward)
 

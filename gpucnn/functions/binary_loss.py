@@ -70,18 +70,18 @@ def focal_loss(
     entropy = y * answer.yes_loss + (1 - y) * answer.no_loss
     miss = y * answer.no + (1 - y) * answer.yes  # 1 - p, without the cancellation
     focus = miss**gamma
-    weights, weights_slope = (1.0, 0.0) if alpha == -1 else (alpha * y + (1 - alpha) * (1 - y), 2 * alpha - 1)
+    weights, weights_by_target = (1.0, 0.0) if alpha == -1 else (alpha * y + (1 - alpha) * (1 - y), 2 * alpha - 1)
     reduced, spread = reduce_losses(weights * focus * entropy, reduction)
 
     def backward(gradient: Array) -> tuple[Array, Array | None]:
         each = spread(gradient)
         # focus' = gamma * focus / miss * miss'; where the exponentials have underflowed to no miss at all, it is 0.
-        focus_slope = gamma * entropy * focus / xp.where(miss == 0, 1, miss)
-        logit_slope = focus * (answer.yes - y) + focus_slope * answer.yes * answer.no * (1 - 2 * y)
+        focus_by_miss = gamma * entropy * focus / xp.where(miss == 0, 1, miss)
+        by_logit = focus * (answer.yes - y) + focus_by_miss * answer.yes * answer.no * (1 - 2 * y)
         if not targets_learn:
-            return each * weights * logit_slope, None
-        target_slope = focus * (answer.yes_loss - answer.no_loss) + focus_slope * (answer.no - answer.yes)
-        return each * weights * logit_slope, each * (weights * target_slope + weights_slope * focus * entropy)
+            return each * weights * by_logit, None
+        by_target = focus * (answer.yes_loss - answer.no_loss) + focus_by_miss * (answer.no - answer.yes)
+        return each * weights * by_logit, each * (weights * by_target + weights_by_target * focus * entropy)
 
     return record(owner, reduced, (inputs, targets), backward)
 

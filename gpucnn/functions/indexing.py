@@ -172,5 +172,5 @@ def _sum_rows(rows: Array, positions: Array, count: int) -> Array:
     is_first = xp.ones(len(positions), bool)
     is_first[1:] = positions[1:] != positions[:-1]
     total = xp.zeros((count + 1, rows.shape[1]), rows.dtype)
-    total[xp.where(is_first, positions, count)] = sums  # what is no first goes to a row that is dropped
+    total[xp.where(is_first, positions, count)] = sums  # all but the first go to a row that is dropped
     return total[:-1]

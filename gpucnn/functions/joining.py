@@ -60,7 +60,7 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 def split(x: Operand, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """x cut along `axis`, as numpy.split does: into that number of equal parts, or before each of the given positions.
 
-    Raises ShapeError if the parts would not be equal, ArgumentError for sections that are no ints.
+    Raises ShapeError if the parts would not be equal, ArgumentError for sections that are not ints.
     """
     x = as_tensor(x)
     (axis,) = as_axes("split", x.ndim, [axis])

@@ -21,8 +21,8 @@ def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", va
 
     A negative one cuts elements off instead. `mode` is "constant", a border of `value`; "reflect", the elements
     mirrored at the outermost, which is not repeated; "replicate", the outermost repeated; or "circular", those of the other
-    end. Gradients of repeated elements add up. Raises ArgumentError for another mode, for padding that is no ints and for a
-    value that is no number, ShapeError where there is not one pair to an axis, more to cut off than there is, or too few
+    end. Gradients of repeated elements add up. Raises ArgumentError for another mode, for padding that is not ints and for a
+    value that is not a number, ShapeError where there is not one pair to an axis, more to cut off than there is, or too few
     elements to repeat, and DTypeError for a float value beside integers.
     """
     x = as_tensor(x)

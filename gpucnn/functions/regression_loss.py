@@ -36,10 +36,10 @@ def huber_loss(input: Operand, target: Operand, reduction: str = "mean", delta: 
     if delta == 0:
         raise ArgumentError("huber_loss: delta must be above 0, got 0; the loss would be 0 everywhere")
 
-    def slope(error: Array) -> Array:
+    def derivative(error: Array) -> Array:
         return xp_of(error).clip(error, -delta, delta)
 
-    return _difference_loss("huber_loss", input, target, reduction, lambda error: _huber(error, delta), slope)
+    return _difference_loss("huber_loss", input, target, reduction, lambda error: _huber(error, delta), derivative)
 
 
 @operation
@@ -53,10 +53,10 @@ def smooth_l1_loss(input: Operand, target: Operand, reduction: str = "mean", bet
     def loss(error: Array) -> Array:
         return _huber(error, beta) / beta if beta else abs(error)
 
-    def slope(error: Array) -> Array:
+    def derivative(error: Array) -> Array:
         return xp_of(error).clip(error, -beta, beta) / beta if beta else xp_of(error).sign(error)
 
-    return _difference_loss("smooth_l1_loss", input, target, reduction, loss, slope)
+    return _difference_loss("smooth_l1_loss", input, target, reduction, loss, derivative)
 
 
 def _huber(error: Array, delta: float) -> Array:
@@ -71,9 +71,9 @@ def _difference_loss(
     target: Operand,
     reduction: str,
     loss: Callable[[Array], Array],
-    slope: Callable[[Array], Array],
+    derivative: Callable[[Array], Array],
 ) -> Tensor:
-    """The reduced `loss` of input - target; `slope` is its derivative."""
+    """The reduced `loss` of input - target, whose `derivative` is given."""
     check_reduction(owner, reduction)
     input, target = loss_pair(owner, input, target, ("input", "target"))
     check_elements(owner, input, reduction)
@@ -82,7 +82,7 @@ def _difference_loss(
     reduced, spread = reduce_losses(loss(error), reduction)
 
     def backward(gradient: Array) -> tuple[Array, Array | None]:
-        error_gradient = spread(gradient) * slope(error)
+        error_gradient = spread(gradient) * derivative(error)
         return error_gradient, -error_gradient if target_learns else None
 
     return record(owner, reduced, (input, target), backward)

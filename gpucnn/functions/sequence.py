@@ -137,7 +137,7 @@ def avg_pool1d(
 def adaptive_avg_pool1d(x: Operand, output_size: Size | None) -> Tensor:
     """The means of sequences (N, C, L) over `output_size` cells that cover them evenly. `adaptive_avg_pool2d` in one dimension.
 
-    None keeps the length. Raises ShapeError for input that is no sequence or empty, ArgumentError for sizes below 1.
+    None keeps the length. Raises ShapeError for input that is not sequences, or empty, ArgumentError for sizes below 1.
     """
     x = as_tensor(x)
     size = adaptive_length("adaptive_avg_pool1d", output_size)
@@ -157,7 +157,7 @@ def adaptive_max_pool1d(x: Operand, output_size: Size | None, return_indices: bo
 
 
 def sequence_window(owner: str, kernel_size: Size, stride: Size, padding: Ends, dilation: Size) -> Window:
-    """A window one row high. ArgumentError, which names `owner`, for arguments that are no sizes."""
+    """A window one row high. ArgumentError, which names `owner`, for arguments that are not sizes."""
     kernel, step, spacing = (
         as_count(_single(value), f"{owner}: {name}")
         for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
@@ -190,7 +190,7 @@ def pool1d_window(
 
 
 def adaptive_length(owner: str, output_size: Size | None) -> int | None:
-    """`output_size` as an int, None where the length is kept. ArgumentError, which names `owner`, if it is no size."""
+    """`output_size` as an int, None where the length is kept. ArgumentError, which names `owner`, if it is not a size."""
     size = _single(output_size)
     return None if size is None else as_count(size, f"{owner}: output_size")
 

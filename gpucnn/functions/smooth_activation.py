@@ -104,8 +104,8 @@ def gelu(x: Operand, approximate: str = "none") -> Tensor:
         if approximate == "none":
             density = xp.exp(-0.5 * clipped * clipped) * (1 / math.sqrt(2 * math.pi))
         else:  # of 0.5 * (1 + tanh(u)) it is below * (1 - below) * 2 u'
-            slope = math.sqrt(8 / math.pi) * (1 + 3 * GELU_CUBIC * clipped * clipped)
-            density = below * (1 - below) * slope
+            growth = math.sqrt(8 / math.pi) * (1 + 3 * GELU_CUBIC * clipped * clipped)
+            density = below * (1 - below) * growth
         return (gradient * (below + clipped * density),)
 
     return record("gelu", xp.maximum(values, -NORMAL_TAIL) * below, (x,), backward)
@@ -123,12 +123,12 @@ def silu(x: Operand) -> Tensor:
     gate = _sigmoid(values)
 
     def backward(gradient: Array) -> tuple[Array]:
-        slope = 1 - gate
-        slope *= _within_tails(values)
-        slope += 1
-        slope *= gate
-        slope *= gradient
-        return (slope,)
+        x_gradient = 1 - gate
+        x_gradient *= _within_tails(values)
+        x_gradient += 1
+        x_gradient *= gate
+        x_gradient *= gradient
+        return (x_gradient,)
 
     output = _above_tail(values)
     output *= gate

@@ -21,7 +21,7 @@ class Checkpoint(Layer):
     running statistics, `calls` and any other `forward_state` as they are. Forward hooks within are called in both passes.
     What needs a gradient must be an input, or a parameter of the block: to what a function or hook within has from elsewhere
     the gradient may not lead.
-    Raises ArgumentError if `block` is no layer.
+    Raises ArgumentError if `block` is not a layer.
     Source: Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174.
     """
 
@@ -30,7 +30,7 @@ class Checkpoint(Layer):
     def __init__(self, block: Layer) -> None:
         if not isinstance(block, Layer):
             raise ArgumentError(
-                f"Checkpoint: block is no layer but {value_text(block)}; wrap several in layers.Sequential"
+                f"Checkpoint: block must be a layer, got {value_text(block)}; wrap several in layers.Sequential"
             )
         self.block = block
 

@@ -21,7 +21,7 @@ class LayerList(Layer):
     """Layers in a list, for a `forward` that calls them as it likes. Their paths are "0", "1", and so on.
 
     It is made of layers one by one, a list as LayerList(*layers), or empty: `append` puts one at the end, indices and
-    slices take some out, and `for` goes through all. Raises ArgumentError for what is no layer.
+    slices take some out, and `for` goes through all. Raises ArgumentError for anything but a layer.
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -63,7 +63,7 @@ class Sequential(LayerList):
 
     A ReLU that follows a Conv2d, Linear or batch norm is computed with it, in fewer passes over memory; the values are the same.
 
-    Raises ArgumentError if an argument is no layer.
+    Raises ArgumentError if an argument is not a layer.
     """
 
     def __init__(self, *layers: Layer, seed: int | None = None) -> None:
@@ -90,7 +90,7 @@ class Residual(Layer):
     - `block`: a layer. `shortcut`: None, or a layer that brings x to the shape of the block's output, e.g. a 1x1
       convolution. Their paths are "block" and "shortcut".
 
-    Raises ArgumentError if an argument is no layer, ShapeError if the two shapes differ: nothing is broadcast.
+    Raises ArgumentError if an argument is not a layer, ShapeError if the two shapes differ: nothing is broadcast.
     Source: He et al., "Deep residual learning for image recognition", CVPR 2016.
     """
 
@@ -113,7 +113,7 @@ class Residual(Layer):
 class Branches(LayerList):
     """Layers side by side: each gets the same input, and their outputs are concatenated along the channels.
 
-    Their paths are "0", "1", and so on. Raises ArgumentError for no layers or an argument that is no layer, ShapeError if the
+    Their paths are "0", "1", and so on. Raises ArgumentError without layers, or for an argument that is not one, ShapeError if the
     outputs differ in more than their channels. Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015.
     """
 
@@ -161,7 +161,7 @@ class Lambda(Layer):
 def _checked(owner: str, name: str, layer: Any) -> Layer:
     if not isinstance(layer, Layer):
         raise ArgumentError(
-            f"{owner}: {name} is no layer but {value_text(layer)}; pass layers one by one (a list as {owner}(*layers)) and "
+            f"{owner}: {name} must be a layer, got {value_text(layer)}; pass layers one by one (a list as {owner}(*layers)) and "
             f"functions as layers, e.g. layers.ReLU() or layers.Lambda(function)"
         )
     return layer

@@ -98,7 +98,7 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def initializer(name: "str | Initializer") -> Initializer:
-    """The initializer of this name, in whatever capitals; a function is one itself.
+    """The initializer of this name, in upper or lower case; a function is one itself.
 
     ArgumentError for an unknown name, with the names there are and the nearest.
     """

@@ -170,7 +170,7 @@ class Layer(Members):
 
         Raises ShapeError, which names the layer's path, if the input does not fit.
         """
-        traced = self.trace(*input_shapes)  # first, as it refuses what is no shape
+        traced = self.trace(*input_shapes)  # first, as it refuses what cannot be a shape
         return (input_shapes[0][0], *traced.output_shape[1:])
 
     def multiply_adds(self, *input_shapes: Shape) -> int:

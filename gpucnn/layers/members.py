@@ -147,7 +147,7 @@ class Members(PlainState):
         return self
 
     def astype(self, dtype: Any) -> Self:
-        """Convert all parameters and float buffers to a float dtype, in place. Returns the layer. DTypeError if it is no float."""
+        """Convert all parameters and float buffers to a float dtype, in place. Returns the layer. DTypeError if it is not a float."""
         dtype = as_dtype(dtype, "a model's dtype")
         for _, member in self._named_state():
             if member.dtype.kind == "f":  # a counter stays one

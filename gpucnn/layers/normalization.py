@@ -111,7 +111,7 @@ class LayerNorm(Layer):
     """`F.layer_norm` over the last axes, of `normalized_shape` (an int or several).
 
     `weight`, `bias`: of that shape, ones and zeros at the start; None with `affine=False`, the latter with `bias=False`.
-    Raises ShapeError for input that does not end in it, ArgumentError for an eps that is no number > 0.
+    Raises ShapeError for input that does not end in it, ArgumentError for an eps that is not a number > 0.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class GroupNorm(Layer):
     """`F.group_norm` of (N, num_channels, ...) in `num_groups` groups of channels.
 
     `weight`, `bias`: (num_channels,), ones and zeros at the start; None with `affine=False`, the latter with `bias=False`.
-    Raises ArgumentError if the groups do not divide the channels, or for an eps that is no number > 0, ShapeError for input
+    Raises ArgumentError if the groups do not divide the channels, or for an eps that is not a number > 0, ShapeError for input
     that does not fit.
     """
 

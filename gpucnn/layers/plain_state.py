@@ -32,7 +32,7 @@ def from_json(value: Any) -> Any:
 
 
 OWN_ATTRIBUTES = ("path", "seed", "training")
-"""Attributes of every layer that are no part of its forward state."""
+"""Attributes of every layer that do not belong to its forward state."""
 
 BASE = f"{__package__}.layer"
 """The module of Layer itself: classes of one's own come before it."""

@@ -99,7 +99,7 @@ class AdaptiveAvgPool2d(AdaptivePool):
     """`F.adaptive_avg_pool2d`: images (N, C, H, W) of any size to (N, C, *output_size). With 1, global average pooling.
 
     `output_size` is an int or (height, width), of which None keeps the images' size. Raises ArgumentError for another,
-    ShapeError for input that is no image.
+    ShapeError for input that is not images.
     """
 
     def forward(self, x: Any) -> Tensor:

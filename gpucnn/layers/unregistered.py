@@ -53,7 +53,7 @@ def first_unregistered(layers: Sequence[Any], kind: type) -> Unregistered | None
     """The first layer or parameter that one of `layers` holds in a list or the like, and none in an attribute.
 
     `layers` are all of a model, itself the first; `kind` is the class of layers. Looked into are lists and dicts of any depth,
-    arrays of objects, objects that are no layers, functions (what they are bound to, and what they close over), and the
+    arrays of objects, objects that are not layers, functions (what they are bound to, and what they close over), and the
     classes themselves. What is frozen may be there: it is not to be trained.
     """
     known: set[int] | None = None

@@ -75,7 +75,7 @@ def create(
     image_size: int | None = None,
     seed: int | None = None,
 ) -> ImageModel:
-    """The model called `name`, in whatever capitals, for images (N, in_channels, image_size, image_size).
+    """The model called `name`, in upper or lower case, for images (N, in_channels, image_size, image_size).
 
     `in_channels` and `image_size` are by default what the model was made for. Raises ArgumentError for an unknown name or a
     size that the model cannot take.

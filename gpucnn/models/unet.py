@@ -24,7 +24,7 @@ class UNet(ImageModel):
 
     Takes (N, in_channels, H, W), gives logits (N, num_classes, H, W), one class a pixel, for `F.cross_entropy` with labels
     (N, H, W). Each level has two 3x3 convolutions; 2x2 max pooling leads down, a transposed 2x2 convolution up. Raises
-    ArgumentError for an `image_size` and ShapeError for images whose size is no multiple of 8.
+    ArgumentError for an `image_size` and ShapeError for images whose size is not a multiple of 8.
     """
 
     image_size = 128

@@ -208,7 +208,7 @@ class RunConfig:
     def from_toml(cls, path: str | os.PathLike[str]) -> "RunConfig":
         """The configuration in a TOML file.
 
-        Raises ConfigError, which names the file, if it cannot be read, is no TOML (with line and column), or has an unknown
+        Raises ConfigError, which names the file, if it cannot be read, is not TOML (with line and column), or has an unknown
         setting (with the nearest known one) or a wrong value.
         """
         path = as_path(path, "path")

@@ -58,7 +58,7 @@ class RunFolder:
 
     Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. They share one RunFolder, which makes
     the folder ready once for all of them. `images` are the files that the run which is written learns from, which its
-    config's entry "images" names; None if its images are no files.
+    config's entry "images" names; None if its images are not files.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -186,7 +186,7 @@ class RunFolder:
                 row = json.loads(line)
                 times[int(row["epoch"])] = float(row["seconds"])
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            pass  # no run is lost for want of its times
+            pass  # a run can do without its times
         return times
 
     def finish(self, summary: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ class ImageList:
 
     @classmethod
     def of(cls, parts: Mapping[str, Dataset], folder: Path) -> "ImageList | None":
-        """The list of the images of `parts`, which lie in `folder`; None if their images are no files.
+        """The list of the images of `parts`, which lie in `folder`; None if their images are not files.
 
         All files are read. Raises DataError if one cannot be.
         """
@@ -145,7 +145,7 @@ class ImageList:
 
 
 def files_in(splits: Splits, folder: Path) -> dict[str, Path]:
-    """All image files of a data set in `folder`, by name; none if its images are no files."""
+    """All image files of a data set in `folder`, by name; empty if its images are not files."""
     found: dict[str, Path] = {}
     for part in (splits.train, splits.validation, splits.test):
         paths = () if part is None else paths_of(whole_of(part)) or ()

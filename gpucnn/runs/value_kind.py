@@ -105,7 +105,7 @@ class Text(Kind):
 
 @dataclass(frozen=True)
 class Name(Kind):
-    """One of the names that `names` gives, in whatever capitals; a wrong one is answered with the nearest."""
+    """One of the names that `names` gives, in upper or lower case; a wrong one is answered with the nearest."""
 
     names: Callable[[], Sequence[str]]
     expected: str = "a name"

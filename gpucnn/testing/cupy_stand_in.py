@@ -11,7 +11,7 @@ a mistake shows:
 
 - NumPy's functions do not take device arrays (CuPy has them dispatched; what means the device must say so).
 - `empty` gives NaN or large negative integers.
-- Host arrays are no indices, and an index out of bounds is an error.
+- Host arrays cannot be indices, and an index out of bounds is an error.
 
 It writes down what a GPU would have had to do, in `operation_log`. A function that CuPy puts together from several
 kernels (`var`, `allclose`, `pad` ...) counts as one. It has one stream, and says nothing about speed or about the last

@@ -15,7 +15,7 @@ def emulated_gpu(
     """Inside, "cuda" works: arrays there are the stand-in's, and kernels run on the emulator. Gives the stand-in.
 
     - `mode`, `order`: how the emulator runs kernels, see `Emulator`. `devices`: how many GPUs there seem to be.
-    - `memory_bytes`: the memory of each; None is no limit.
+    - `memory_bytes`: the memory of each, without limit if None.
 
     Raises KernelError where a kernel does what a GPU does not forgive, DeviceError, at the first launch, without g++.
     """

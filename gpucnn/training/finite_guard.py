@@ -39,7 +39,7 @@ class FiniteGuard:
     set, training goes back to the state kept last, and repeats its steps, to the bit, looking at each.
 
     - `collect`: gives the state of training. `repeat`: goes back to such a state, repeats the steps since then, and raises
-      TrainingError at the one that fails, or for want of one.
+      TrainingError at the one that fails, or if none does.
     """
 
     def __init__(self, collect: Callable[[], SavedState], repeat: Callable[[SavedState], None]) -> None:

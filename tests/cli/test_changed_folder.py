@@ -167,7 +167,7 @@ def test_classes_of_another_folder(place: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main([*EVALUATE, "--data-dir", "other"]) == 1
     assert capsys.readouterr().err == (
-        "gpucnn evaluate: other: has folders that are no classes of the training images: bird; rename or remove them; the "
+        "gpucnn evaluate: other: has folders that are not classes of the training images: bird; rename or remove them; the "
         "classes are cat, dog\n"
     )
 

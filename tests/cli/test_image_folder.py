@@ -72,7 +72,7 @@ def test_other_images_and_other_classes(
     (tmp_path / "more" / "light").rename(tmp_path / "more" / "bright")
     capsys.readouterr()
     assert main(["evaluate", str(run), "--device", "cpu", "--data-dir", str(tmp_path / "more")]) == 1
-    said = "has folders that are no classes of the training images: bright; rename or remove them; the classes are dark, light"
+    said = "has folders that are not classes of the training images: bright; rename or remove them; the classes are dark, light"
     assert capsys.readouterr().err == f"gpucnn evaluate: {tmp_path / 'more'}: {said}\n"
 
 

@@ -347,7 +347,7 @@ def test_a_test_part_may_lack_a_class(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "test" / "light", ignore_errors=True)
     (tmp_path / "test" / "dark").rename(tmp_path / "test" / "grey")
     with pytest.raises(
-        DataError, match=r"test: has folders that are no classes of the training images: grey; rename or remove"
+        DataError, match=r"test: has folders that are not classes of the training images: grey; rename or remove"
     ):
         data.load("folder", tmp_path, 8)
     shutil.rmtree(tmp_path / "test" / "grey")

@@ -239,7 +239,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="cache_bytes must be an int >= 0, got 1.5"):
         ImageFolder(tmp_path, 8, cache_bytes=1.5)  # type: ignore[arg-type]
     with pytest.raises(
-        DataError, match="has folders that are no classes of the training images: light; rename or remove them"
+        DataError, match="has folders that are not classes of the training images: light; rename or remove them"
     ):
         ImageFolder(tmp_path, 8, class_names=["dark", "grey"])
     with pytest.raises(DataError, match="class_names has a name twice: dark, light, dark; give each class one name"):
@@ -308,7 +308,7 @@ def test_a_folder_with_both_parts(tmp_path: Path) -> None:
     assert {path.parents[1].name for path in paths_of(splits.test) or ()} == {"test"}
     (tmp_path / "test" / "light").rename(tmp_path / "test" / "bright")
     with pytest.raises(
-        DataError, match=r"test: has folders that are no classes of the training images: bright; rename"
+        DataError, match=r"test: has folders that are not classes of the training images: bright; rename"
     ):
         data.load("folder", tmp_path, 16)
 

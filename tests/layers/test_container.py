@@ -58,14 +58,14 @@ def test_containers_tell_their_inner_layers_to_a_trace() -> None:
 
 
 WRONG = [
-    (lambda: layers.Residual(F.relu), ArgumentError, "Residual: block is no layer but <function relu at"),
-    (lambda: layers.Residual(layers.ReLU(), 3), ArgumentError, "Residual: shortcut is no layer but 3; pass layers one by one (a list as Residual(*layers)) and functions as layers, e.g. layers.ReLU() or layers.Lambda(function)"),
+    (lambda: layers.Residual(F.relu), ArgumentError, "Residual: block must be a layer, got <function relu at"),
+    (lambda: layers.Residual(layers.ReLU(), 3), ArgumentError, "Residual: shortcut must be a layer, got 3; pass layers one by one (a list as Residual(*layers)) and functions as layers, e.g. layers.ReLU() or layers.Lambda(function)"),
     (lambda: layers.Branches(), ArgumentError, "Branches: got no layers; pass them one by one, a list as Branches(*layers)"),
-    (lambda: layers.Branches(layers.ReLU(), [layers.ReLU()]), ArgumentError, "Branches: argument 1 is no layer but [ReLU()]"),
+    (lambda: layers.Branches(layers.ReLU(), [layers.ReLU()]), ArgumentError, "Branches: argument 1 must be a layer, got [ReLU()]"),
     (lambda: layers.Lambda(layers.ReLU()), ArgumentError, "Lambda: expected a function of one tensor, got ReLU()"),
     (lambda: layers.Lambda("relu"), ArgumentError, "Lambda: expected a function of one tensor, got 'relu'"),
     (lambda: layers.Sequential(layers.Lambda(lambda x: x.data))(IMAGES), ArgumentError, "0 (Lambda): the function must return a tensor, got ndarray"),
-    (lambda: layers.Checkpoint(F.relu), ArgumentError, "Checkpoint: block is no layer but <function relu at"),
+    (lambda: layers.Checkpoint(F.relu), ArgumentError, "Checkpoint: block must be a layer, got <function relu at"),
     (
         lambda: layers.Sequential(layers.Residual(layers.Conv2d(3, 1, 1)))(IMAGES),
         ShapeError,

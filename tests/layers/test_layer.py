@@ -289,7 +289,7 @@ def test_plain_arrays_reach_layers_without_weights_in_the_model_s_dtype() -> Non
 
 
 def test_sequential_takes_layers_only() -> None:
-    with pytest.raises(ArgumentError, match="argument 1 is no layer but <function relu"):
+    with pytest.raises(ArgumentError, match="argument 1 must be a layer, got <function relu"):
         layers.Sequential(layers.ReLU(), F.relu)  # type: ignore[arg-type]
 
 

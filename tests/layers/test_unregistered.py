@@ -274,7 +274,7 @@ def test_a_layer_list_is_trained_saved_moved_and_indexed() -> None:
     ):
         net.blocks(np.ones((1, 2)))
     with pytest.raises(
-        ArgumentError, match=r"LayerList: argument 0 is no layer but \[Linear.*a list as LayerList\(\*layers"
+        ArgumentError, match=r"LayerList: argument 0 must be a layer, got \[Linear.*a list as LayerList\(\*layers"
     ):
         layers.LayerList([linear()])  # type: ignore[arg-type]
     assert len(layers.Sequential(linear()).append(linear())) == 2

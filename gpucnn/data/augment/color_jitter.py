@@ -24,7 +24,7 @@ class ColorJitter:
       before that.
 
     No factor is below 0, and pixels stay from 0 to 1. A sample's factors are a function of (seed, epoch, its index).
-    Raises ArgumentError for amounts that are no numbers >= 0, and for mean and std that do not go together.
+    Raises ArgumentError for amounts that are not numbers >= 0, and for mean and std that do not go together.
     """
 
     def __init__(
