@@ -5,7 +5,6 @@ Libraries and their threads are there before: a step with a small batch has run.
 memory has taken from the driver.
 """
 
-import argparse
 import gc
 import subprocess
 import sys
@@ -71,14 +70,8 @@ def _status(name: str) -> int:
 
 def main() -> None:
     """Measure in this process, and print the bytes."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__name__}")
-    parser.add_argument("rival", type=Rival.of)
-    parser.add_argument("model")
-    parser.add_argument("batch_size", type=int)
-    parser.add_argument("device")
-    options = parser.parse_args()
-    workload = Workload(options.model, options.batch_size)
-    print(growth(options.rival, workload, choose_device(options.device).device))
+    rival, model, batch_size, device = sys.argv[1:]
+    print(growth(Rival.of(rival), Workload(model, int(batch_size)), choose_device(device).device))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def result_lines(title: str, results: Sequence[Result]) -> list[str]:
     header = [*map(str, rivals), "limit", *(f"{rival.variant}/limit" for rival in rivals if rival.ours)]
     lines = [f"{title}: milliseconds", *_table(header, times), *LEGEND, ""]
 
-    pairs = [(rival, baseline) for rival in rivals if rival.ours for baseline in rivals if not baseline.ours]
+    pairs = _pairs(rivals)
     if pairs:
         ratios = [[result.workload, *(_ratio(result, *pair) for pair in pairs)] for result in results]
         names = [f"{rival.variant}/{baseline.variant}" for rival, baseline in pairs]
@@ -78,14 +78,13 @@ def _result(result: Result) -> dict[str, Any]:
             "bytes_per_second": result.limit.bytes_per_second,
         },
         "contestants": {str(rival): _timing(rival, result) for rival in rivals},
-        "ratios": {
-            f"{rival} / {baseline}": result.ratio(rival, baseline)
-            for rival in rivals
-            if rival.ours
-            for baseline in rivals
-            if not baseline.ours
-        },
+        "ratios": {f"{rival} / {baseline}": result.ratio(rival, baseline) for rival, baseline in _pairs(rivals)},
     }
+
+
+def _pairs(rivals: Iterable[Rival]) -> list[tuple[Rival, Rival]]:
+    """Each of ours with each of PyTorch's."""
+    return [(ours, theirs) for ours in rivals if ours.ours for theirs in rivals if not theirs.ours]
 
 
 def _timing(rival: Rival, result: Result) -> dict[str, Any]:

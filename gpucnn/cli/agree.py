@@ -1,8 +1,10 @@
 """`gpucnn agree`: whether two devices compute the same training step."""
 
 import argparse
+import functools
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -76,17 +78,8 @@ def show(
 
 
 def _step(device: str, model: str, input_shape: Shape, batch_size: int, dtype: str) -> dict[str, np.ndarray]:
-    def step(place: str) -> dict[str, np.ndarray]:
-        return step_on(
-            place,
-            lambda: models.create(model, CLASSES, input_shape[0], input_shape[1]),
-            input_shape,
-            CLASSES,
-            batch_size,
-            dtype=dtype,
-        )
-
-    if device != "emulated":
-        return step(device)
-    with testing.emulated_gpu():
-        return step("cuda")
+    create = functools.partial(models.create, model, CLASSES, input_shape[0], input_shape[1])
+    is_emulated = device == "emulated"
+    with testing.emulated_gpu() if is_emulated else nullcontext():
+        place = "cuda" if is_emulated else device
+        return step_on(place, create, input_shape, CLASSES, batch_size, dtype=dtype)

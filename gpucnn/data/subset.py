@@ -24,11 +24,8 @@ class Subset:
             chosen = chosen.astype(np.int64) if chosen.size == 0 else chosen
         except ValueError:
             chosen = np.zeros((), object)  # rows of uneven length
-        if (
-            chosen.ndim != 1
-            or chosen.dtype.kind not in "iub"
-            or (chosen.dtype.kind == "b" and len(chosen) != len(parent))
-        ):
+        kind = chosen.dtype.kind
+        if chosen.ndim != 1 or kind not in "iub" or (kind == "b" and len(chosen) != len(parent)):
             raise ArgumentError(
                 f"Subset: expected indices (n,), integers or a mask ({len(parent)},), got {value_text(indices)}"
             )

@@ -86,10 +86,8 @@ def _as_part(part: Any) -> Any:
     if is_int(part):
         return int(part)
     if isinstance(part, slice):
-        if (
-            any(bound is not None and not is_int(bound) for bound in (part.start, part.stop, part.step))
-            or part.step == 0
-        ):
+        bounds = (part.start, part.stop, part.step)
+        if any(bound is not None and not is_int(bound) for bound in bounds) or part.step == 0:
             raise ArgumentError(f"getitem: a slice takes ints, and no step of 0, got {part}")
         return part
     if isinstance(part, Tensor):

@@ -22,10 +22,9 @@ def concatenate(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     operands = _as_several("concatenate", tensors)
     shape = operands[0].shape
     (axis,) = as_axes("concatenate", len(shape), [axis])
+    others = shape[:axis] + shape[axis + 1 :]
     for tensor in operands[1:]:
-        if tensor.ndim != len(shape) or any(
-            a != b for i, (a, b) in enumerate(zip(tensor.shape, shape, strict=True)) if i != axis
-        ):
+        if tensor.ndim != len(shape) or tensor.shape[:axis] + tensor.shape[axis + 1 :] != others:
             raise ShapeError(
                 f"concatenate: shapes must be equal but for axis {axis}, "
                 f"got {shape_text(shape)} and {shape_text(tensor.shape)}"

@@ -62,16 +62,14 @@ class Taps(NamedTuple):
         return total
 
 
-def nearest(old: int, new: int, ratio: float, dtype: np.dtype) -> Taps:
-    """One element each: that at floor(i * ratio), as `dtype` has it, so that it is PyTorch's also where that is an edge."""
-    source = (np.arange(new).astype(dtype) * dtype.type(ratio)).astype(np.float32)
-    return _single(source, old)
+def nearest(old: int, new: int, ratio: float, dtype: np.dtype, exact: bool) -> Taps:
+    """One element each: that at floor(i * ratio), or, if `exact`, that in which the new one's centre lies, (i + 1/2) * ratio.
 
-
-def nearest_exact(old: int, new: int, ratio: float, dtype: np.dtype) -> Taps:
-    """One element each: that at floor((i + 1/2) * ratio), as `dtype` has it: the one in which the new one's centre lies."""
-    source = ((np.arange(new).astype(dtype) + dtype.type(0.5)) * dtype.type(ratio)).astype(np.float32)
-    return _single(source, old)
+    Positions are computed in `dtype`, so that the element is PyTorch's also where they are an edge.
+    """
+    positions = (np.arange(new).astype(dtype) + dtype.type(0.5 if exact else 0)) * dtype.type(ratio)
+    source = np.minimum(np.floor(positions.astype(np.float32)).astype(np.int64), old - 1)
+    return Taps.of(source[None], np.ones((1, new)))
 
 
 def area(old: int, new: int) -> Taps:
@@ -118,11 +116,6 @@ def antialiased(old: int, new: int, ratio: float, align_corners: bool, is_cubic:
         return tent
 
     return _windows(starts, ends, kernel, old)
-
-
-def _single(position: np.ndarray, old: int) -> Taps:
-    source = np.minimum(np.floor(position).astype(np.int64), old - 1)
-    return Taps.of(source[None], np.ones((1, len(source))))
 
 
 def _windows(starts: np.ndarray, ends: np.ndarray, kernel: Callable[[np.ndarray], np.ndarray], old: int) -> Taps:

@@ -135,9 +135,9 @@ def _taps(mode: str, align_corners: bool, antialias: bool, old: int, new: int, r
     if mode == "area":
         return resampling.area(old, new)
     if mode in WITH_CORNERS:
-        way = resampling.cubic if mode == "bicubic" else resampling.linear
-        return way(old, new, ratio, align_corners)
-    return (resampling.nearest if mode == "nearest" else resampling.nearest_exact)(old, new, ratio, dtype)
+        taps = resampling.cubic if mode == "bicubic" else resampling.linear
+        return taps(old, new, ratio, align_corners)
+    return resampling.nearest(old, new, ratio, dtype, exact=mode == "nearest-exact")
 
 
 def _as_sizes(size: Any, axes: int) -> tuple[int, ...]:

@@ -194,11 +194,8 @@ class Layer(Members):
         forward pass changes is put back.
         """
         for shape in input_shapes:
-            if (
-                not isinstance(shape, tuple | list)
-                or not shape
-                or not all(is_int(size) and size >= 0 for size in shape)
-            ):
+            are_sizes = isinstance(shape, tuple | list) and all(is_int(size) and size >= 0 for size in shape)
+            if not are_sizes or not shape:
                 raise ShapeError(
                     f"{self.label}: an input's shape is a tuple (N, ...) of ints >= 0, got {value_text(shape)}"
                 )

@@ -48,8 +48,7 @@ class Members(PlainState):
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters of this layer and all within, in the order of definition."""
-        for _, parameter in self.named_parameters():
-            yield parameter
+        yield from (parameter for _, parameter in self.named_parameters())
 
     def _named_state(self) -> Iterator[tuple[str, Parameter]]:
         """Parameters and buffers, in the order of definition; a shared one once.

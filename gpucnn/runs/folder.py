@@ -263,11 +263,10 @@ class RunFolder:
 
     def load_preprocess(self) -> Preprocess:
         """How raw images become the model's input. RunError if config.json does not say."""
+        written = self.read_config()["preprocess"]
         try:
-            return Preprocess(**self.read_config()["preprocess"])
+            return Preprocess(**written)
         except (TypeError, GpucnnError) as error:
-            if isinstance(error, RunError):
-                raise
             raise RunError(
                 f"{self.config_file}: no valid entry 'preprocess' ({shortened(str(error), LONGEST)})"
             ) from None

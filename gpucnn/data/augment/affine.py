@@ -52,15 +52,15 @@ class RandomAffine:
         drawn = draws("RandomAffine", images, indices, seed, epoch, 5)
         xp = xp_of(images)
         batch, _, height, width = images.shape
-        ways = xp.asarray(self._ways_back(drawn, height, width))[..., None, None]
+        inverse = xp.asarray(self._inverse(drawn, height, width))[..., None, None]
         changed = xp.empty(images.shape, images.dtype)
         at_a_time = max(1, batch if xp is not np else _CACHED_PIXELS // (height * width))
         for start in range(0, batch, at_a_time):
             part = slice(start, start + at_a_time)
-            changed[part] = _interpolated(images[part], ways[:, :, part])
+            changed[part] = _interpolated(images[part], inverse[:, :, part])
         return changed
 
-    def _ways_back(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
+    def _inverse(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
         """How a pixel's source follows from its row and column: (2, 3, B), the factors of both and a constant.
 
         In float64 and on the host, as the same bits are wanted on every device.
@@ -76,12 +76,12 @@ class RandomAffine:
         return np.concatenate([factors, constants[:, None]], axis=1)
 
 
-def _interpolated(images: Array, ways: Array) -> Array:
-    """Images (B, C, H, W) seen through ways back (2, 3, B, 1, 1): bilinear, 0 outside."""
+def _interpolated(images: Array, inverse: Array) -> Array:
+    """Images (B, C, H, W) seen through transforms whose inverses are (2, 3, B, 1, 1): bilinear, 0 outside."""
     xp = xp_of(images)
     batch, channels, height, width = images.shape
     down, right = xp.arange(height)[:, None], xp.arange(width)
-    rows, columns = (way[0] * down + way[1] * right + way[2] for way in ways)
+    rows, columns = (one[0] * down + one[1] * right + one[2] for one in inverse)
     # A border of zeros, of one before and two behind, lets all four neighbours of every pixel be read.
     padded = xp.zeros((batch, channels, height + 3, width + 3), images.dtype)
     padded[:, :, 1 : height + 1, 1 : width + 1] = images

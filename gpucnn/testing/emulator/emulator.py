@@ -1,6 +1,7 @@
 """The emulator: from CUDA source to modules, and how their kernels run."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from gpucnn.checks import as_choice, is_int
 from gpucnn.errors import ArgumentError
@@ -8,6 +9,8 @@ from gpucnn.testing.emulator.build import CudaSource, load
 from gpucnn.testing.emulator.compiler import MODES
 from gpucnn.testing.emulator.module import ORDERS, EmulatedModule, Schedule
 from gpucnn.testing.emulator.source import split_filename
+
+CHOICES = {"mode": MODES, "order": ORDERS}
 
 
 class Emulator:
@@ -34,31 +37,12 @@ class Emulator:
         self.seed = seed
         self._modules: dict[tuple[str, CudaSource], EmulatedModule] = {}
 
-    @property
-    def mode(self) -> str:
-        return self._mode
-
-    @mode.setter
-    def mode(self, mode: str) -> None:
-        self._mode = as_choice(mode, "mode", MODES)
-
-    @property
-    def order(self) -> str:
-        return self._order
-
-    @order.setter
-    def order(self, order: str) -> None:
-        self._order = as_choice(order, "order", ORDERS)
-
-    @property
-    def seed(self) -> int:
-        return self._seed
-
-    @seed.setter
-    def seed(self, seed: int) -> None:
-        if not is_int(seed):
-            raise ArgumentError(f"seed must be an int, got {seed!r}")
-        self._seed = int(seed)
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in CHOICES:
+            as_choice(value, name, CHOICES[name])
+        if name == "seed" and not is_int(value):
+            raise ArgumentError(f"seed must be an int, got {value!r}")
+        super().__setattr__(name, value)
 
     def module(
         self,
