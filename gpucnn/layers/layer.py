@@ -118,7 +118,7 @@ class Layer(Members):
                 error.add_note(f"in {self.label}")
             raise
 
-    def _owning(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    def _owning(self, function: Callable[..., T], /, *arguments: Any, **options: Any) -> T:
         """What `function` gives, `forward` or a hook, with this layer as the owner of what it puts on the tape."""
         token = current_owner.set(self.label)
         try:

@@ -79,7 +79,7 @@ class Choices(Generic[Made]):
         parameters = self._parameters(name)
         found: dict[str, Any] = {}
         for position, part in enumerate(text.split(",") if text.strip() else ()):
-            key, equals, value = (text.strip() for text in part.rpartition("="))
+            key, equals, value = (word.strip() for word in part.rpartition("="))
             if not equals:
                 if position >= len(parameters):
                     raise ArgumentError(f"{name} takes {_several(list(parameters))}, got {text!r}")

@@ -199,7 +199,7 @@ def _entry(values: Mapping[str, Any], name: str, kind: type) -> Any:
 
 
 def _give(take: Callable[[Any], object], state: Any, owner: str) -> None:
-    """Have a state taken; an error that is not ours, of whoever wrote the `owner`, becomes a StateError."""
+    """Have a state taken. An error of its owner's code, which may be anyone's, becomes a StateError that names `owner`."""
     try:
         take(state)
     except GpucnnError:
