@@ -60,7 +60,7 @@ class CNBlock(Layer):
     """
 
     def __init__(self, channels: int, drop: float) -> None:
-        self.layer_scale = Parameter((channels, 1, 1), lambda _, shape: np.full(shape, FIRST_SCALE))
+        self.layer_scale = Parameter((channels, 1, 1), _first_scale)
         self.block = Sequential(
             Conv2d(channels, channels, 7, padding=3, groups=channels),
             PixelRows(),
@@ -109,3 +109,7 @@ class ConvNeXtTiny(ImageModel):
     def forward(self, x: Any) -> Tensor:
         """Images (N, in_channels, H, W) to logits (N, num_classes)."""
         return self.classifier(self.features(x).mean(axis=(2, 3), keepdims=True))
+
+
+def _first_scale(generator: "np.random.Generator", shape: Shape) -> np.ndarray:
+    return np.full(shape, FIRST_SCALE)
