@@ -28,7 +28,7 @@ from gpucnn.text import printed
 from gpucnn.text_table import columns, padded
 from gpucnn.training.out_of_memory import in_parts
 
-HELP = "Classify image files (PNG, JPEG, .npy) and folders of them: one line an image, with class and probability."
+HELP = "Classify image files (PNG, JPEG, .npy) and folders of them: one line per image, with class and probability."
 
 BATCH = 64
 

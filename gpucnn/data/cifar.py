@@ -115,7 +115,7 @@ def _python_100(folder: Path, labels: str) -> Arrays:
         key = f"{labels}_label_names"
         listed = _entry(meta, read_pickle(meta), key)
         if not isinstance(listed, list) or not all(isinstance(name, bytes | str) for name in listed):
-            raise DataError(f"{meta}: {key} is no list of names")
+            raise DataError(f"{meta}: {key} is not a list of names")
         names = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in listed)
         names = _checked_names(meta, names, len(NAMES[labels]))
     return Arrays(*train, *test, class_names=names)
@@ -158,7 +158,7 @@ def _read_batch(path: Path, key: str, classes: int) -> tuple[np.ndarray, np.ndar
     known = isinstance(listed, list) and all(type(label) is int and 0 <= label < 256 for label in listed)
     if not known or len(listed) != len(pixels) or not len(pixels):
         raise DataError(
-            f"{path}: {key} is no list of {len(pixels)} labels, one an image, each a whole number below 256"
+            f"{path}: {key} is not a list of {len(pixels)} labels, one per image, each a whole number below 256"
         )
     labels = np.array(listed, np.uint8)
     _check_labels(path, "image", labels, classes)
@@ -182,7 +182,7 @@ def _check_labels(path: Path, what: str, labels: np.ndarray, classes: int) -> No
 
 
 def _names_in(path: Path, classes: int) -> tuple[str, ...]:
-    """The names in a file of one a line; none if there is no such file."""
+    """The names in a file of one per line; empty if there is no such file."""
     if not path.is_file():
         return ()
     try:

@@ -25,13 +25,13 @@ class DataLoader:
     Batches are made on the data set's device. Each is a function of the arguments, the epoch and its number: neither
     `workers` nor where one begins changes a bit.
 
-    - `batch_size`: images a batch. The last batch has what is left over; `drop_last` leaves it out.
+    - `batch_size`: images per batch. The last batch has what is left over; `drop_last` leaves it out.
     - `shuffle`: a new order every epoch, a function of (`seed`, epoch).
     - `augment`: None, or random changes of the images, e.g. `RandomShift(2)`, a function of (`seed`, epoch, sample).
     - `mix`: None, or what blends the images of a batch and their labels, e.g. `Mixup(0.2)`; labels are then soft.
     - `workers`: how many threads make batches ahead of the consumer; 0 leaves it to the consumer's own. Batches of a
       data set on a GPU are queued there by the consumer in any case.
-    - `weights`: None, or numbers >= 0, one a class or one a sample (one a class, if there are as many of both): an epoch
+    - `weights`: None, or numbers >= 0, one per class or one per sample (one per class, if there are as many of both): an epoch
       is then as many draws with replacement, by weight, as there are samples, a function of (`seed`, epoch), with or
       without `shuffle`. A sample that is drawn again is augmented anew. See `class_weights`.
     - `epoch`: the number of the epoch that comes next; set it to go on from there.

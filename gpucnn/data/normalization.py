@@ -56,7 +56,7 @@ def _numbers(values: Sequence[float], name: str, count: int | None) -> tuple[flo
     known = isinstance(values, tuple | list) and values and all(map(is_finite, values))
     if not known or (count is not None and len(values) != count):
         many = "finite numbers" if count is None else f"{count} finite number{'' if count == 1 else 's'}"
-        raise ArgumentError(f"{name} must be a tuple of {many}, one a channel, got {value_text(values)}")
+        raise ArgumentError(f"{name} must be a tuple of {many}, one per channel, got {value_text(values)}")
     return tuple(map(float, values))
 
 

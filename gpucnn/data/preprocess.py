@@ -21,7 +21,7 @@ class Preprocess:
     - `full_scale`: the raw value of full brightness; pixels are divided by it.
     - `fit`: how native becomes image size: "pad" with dark pixels on all sides, or "resize" bilinearly. Or "crop": the
       two are the same, and image files of any size are cut to it, see `centre_crop`.
-    - `mean`, `std`: None, or one number a channel: pixels in [0, 1] then become (pixel - mean) / std at the end.
+    - `mean`, `std`: None, or one number per channel: pixels in [0, 1] then become (pixel - mean) / std at the end.
       `channel_statistics` has those of a data set.
 
     It can be written to JSON (`dataclasses.asdict`) and so travels with a trained model. Raises ArgumentError for what is no

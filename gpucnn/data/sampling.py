@@ -29,7 +29,7 @@ def class_weights(labels: Array, num_classes: int | None = None) -> np.ndarray:
 
 
 def sample_weights(weights: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """`weights` float64 (N,), one a sample, from one a class or one a sample. ArgumentError if they are neither."""
+    """`weights` float64 (N,), one per sample, from one per class or one per sample. ArgumentError if they are neither."""
     given = to_host(weights if isinstance(weights, np.ndarray) else as_array(weights, np.dtype(np.float64)))
     if given.dtype.kind not in "fiu":
         raise ArgumentError(f"weights must be numbers, got an array of {given.dtype}")
@@ -38,7 +38,7 @@ def sample_weights(weights: np.ndarray, dataset: Dataset) -> np.ndarray:
         given = given[to_host(dataset.labels)]
     elif given.shape != (len(dataset),):
         raise ArgumentError(
-            f"weights must be one a class, ({dataset.num_classes},), or one an image, ({len(dataset)},), "
+            f"weights must be one per class, ({dataset.num_classes},), or one per image, ({len(dataset)},), "
             f"got {shape_text(given.shape)}"
         )
     if not np.isfinite(given).all() or given.min() < 0 or given.max() == 0:

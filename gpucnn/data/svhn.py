@@ -24,7 +24,9 @@ def read_svhn(folder: Path) -> Arrays:
     Raises DataError if files are missing, damaged or hold something else, LibraryError without SciPy.
     """
     forms = (Form(tuple((name,) for name in FILES), "", _read_both),)
-    origin = '"Format 2: Cropped Digits" of the SVHN page has them, and torchvision.datasets.SVHN downloads one a split'
+    origin = (
+        '"Format 2: Cropped Digits" of the SVHN page has them, and torchvision.datasets.SVHN downloads one per split'
+    )
     return read_first(folder, ("SVHN", "svhn"), forms, origin)
 
 
@@ -43,7 +45,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     count = images.shape[3]
     if labels.shape not in ((count, 1), (1, count)) or labels.dtype.kind not in "iuf" or not count:
         raise DataError(
-            f"{path}: y is {labels.dtype} {shape_text(labels.shape)}, expected labels ({count}, 1), one an image"
+            f"{path}: y is {labels.dtype} {shape_text(labels.shape)}, expected labels ({count}, 1), one per image"
         )
     flat = labels.ravel()
     if not np.isin(flat, range(1, 11)).all():

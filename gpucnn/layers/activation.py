@@ -58,7 +58,7 @@ class LeakyReLU(Activation):
 class PReLU(Activation):
     """x above zero and weight * x elsewhere, for input of any shape, or (N, num_parameters, ...).
 
-    - `weight`: (num_parameters,), `init` at the start: one slope for all, or one a channel. Weight decay pulls it to
+    - `weight`: (num_parameters,), `init` at the start: one slope for all, or one per channel. Weight decay pulls it to
       zero, so one that is learnt wants none.
 
     Raises ArgumentError unless `num_parameters` is an int >= 1 and `init` a finite number, ShapeError for input with

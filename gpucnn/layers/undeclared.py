@@ -52,7 +52,7 @@ def telling_of_undeclared_state(layer: Layer) -> Iterator[None]:
 
 
 def _left_undeclared(layer: Layer) -> Iterator[tuple[Layer, str]]:
-    """Attributes that a forward pass changed in layers whose `forward_state` tells of others alone; one a layer."""
+    """Attributes that a forward pass changed in layers whose `forward_state` tells of others alone; one per layer."""
     for _, one in layer._layers(""):
         if not one.declares_forward_state or one._told_of_state:
             continue

@@ -13,7 +13,7 @@ class ImageModel(Layer):
     - `in_channels`, `image_size`: the images of its paper, and the constructor's defaults.
     - `least_size`: the smallest image size at which something is left for every layer.
     - `training_size`: the smallest image size that is worth training at; smaller images are enlarged to it.
-    - `classifies`: whether it gives logits (N, num_classes), one row an image. If not, it labels every pixel.
+    - `classifies`: whether it gives logits (N, num_classes), one row per image. If not, it labels every pixel.
 
     Raises ArgumentError unless `image_size` is an int of `least_size` or more.
     """

@@ -114,7 +114,7 @@ class RunConfig:
         "0 for the test set every epoch (default: 0)",
     )  # fmt: skip
     batch_size: int | None = _setting(
-        None, OrNone(COUNT, "default"), "model and data", "B", "images a step (default: by data set)"
+        None, OrNone(COUNT, "default"), "model and data", "B", "images per step (default: by data set)"
     )
 
     drop_last: bool = _setting(

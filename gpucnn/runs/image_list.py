@@ -96,7 +96,7 @@ class ImageList:
         return cls(files)
 
     def text(self) -> str:
-        """Lines of JSON, one a file."""
+        """Lines of JSON, one per file."""
         rows = (
             {"part": part, "file": name, "bytes": size, "blake2b": digest} for part, name, size, digest in self.files
         )

@@ -227,7 +227,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"workers": 1.5}, "workers must be an int >= 0, got 1.5"),
     ({"workers": True}, "workers must be an int >= 0, got True"),
     ({"workers": "2"}, "workers must be an int >= 0, got '2'"),
-    ({"weights": np.ones(4)}, r"weights must be one a class, \(5,\), or one an image, \(53,\), got \(4,\)"),
+    ({"weights": np.ones(4)}, r"weights must be one per class, \(5,\), or one per image, \(53,\), got \(4,\)"),
     ({"weights": np.ones((53, 1))}, r"got \(53, 1\)"),
     ({"weights": np.float64(1)}, r"got \(\)"),
     ({"weights": np.array(list("abcde"))}, "weights must be numbers, got an array of <U1"),

@@ -49,8 +49,8 @@ def test_what_earlier_versions_wrote_is_read() -> None:
     [
         (MEAN, None, r"mean and std go together, got mean=\(0.4, 0.5, 0.25\) and std=None; give both or neither"),
         (None, STD, r"mean and std go together, got mean=None and std=\(0.2, 0.1, 0.3\)"),
-        ((0.5,), STD, r"mean must be a tuple of 3 finite numbers, one a channel, got \(0.5,\)"),
-        (MEAN, (1, 2), r"std must be a tuple of 3 finite numbers, one a channel, got \(1, 2\)"),
+        ((0.5,), STD, r"mean must be a tuple of 3 finite numbers, one per channel, got \(0.5,\)"),
+        (MEAN, (1, 2), r"std must be a tuple of 3 finite numbers, one per channel, got \(1, 2\)"),
         (
             MEAN,
             (1, 0, 1),
@@ -60,8 +60,8 @@ def test_what_earlier_versions_wrote_is_read() -> None:
         (MEAN, (1, float("nan"), 1), "std must be a tuple of 3 finite numbers"),
         ((1, float("inf"), 1), STD, "mean must be a tuple of 3 finite numbers"),
         ((1, True, 1), STD, "mean must be a tuple of 3 finite numbers"),
-        ("abc", STD, "mean must be a tuple of 3 finite numbers, one a channel, got 'abc'"),
-        (0.5, 0.5, "mean must be a tuple of 3 finite numbers, one a channel, got 0.5"),
+        ("abc", STD, "mean must be a tuple of 3 finite numbers, one per channel, got 'abc'"),
+        (0.5, 0.5, "mean must be a tuple of 3 finite numbers, one per channel, got 0.5"),
         ({}, STD, "mean must be a tuple of 3 finite numbers"),
     ],
 )

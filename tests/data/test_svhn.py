@@ -59,7 +59,7 @@ def test_without_scipy_the_line_that_installs_it_is_told(
         ({"X": X}, "no array y in it; its arrays are X"),
         ({"X": X.astype(float), "y": Y}, r"X is float64 \(32, 32, 3, 4\), expected bytes \(32, 32, 3, N\)"),
         ({"X": X[:31], "y": Y}, r"X is uint8 \(31, 32, 3, 4\), expected bytes"),
-        ({"X": X, "y": Y[:3]}, r"y is uint8 \(3, 1\), expected labels \(4, 1\), one an image"),
+        ({"X": X, "y": Y[:3]}, r"y is uint8 \(3, 1\), expected labels \(4, 1\), one per image"),
         ({"X": X, "y": Y + 1}, "label 11 found, expected 1 to 9, and 10 for the digit 0"),
         ({"X": X, "y": Y * 0}, "label 0 found, expected 1 to 9, and 10 for the digit 0"),
         ({"X": X, "y": Y + 0.5}, "label 1.5 found"),

@@ -20,7 +20,7 @@ class ColorJitter:
     - `brightness`: its factor multiplies the pixels.
     - `contrast`: its factor multiplies their distance to the mean brightness of the image.
     - `saturation`: its factor multiplies their distance to grey of their own brightness; grey images stay as they are.
-    - `mean`, `std`: None, or what the images were normalised with, one number a channel: light is changed as it was
+    - `mean`, `std`: None, or what the images were normalised with, one number per channel: light is changed as it was
       before that.
 
     No factor is below 0, and pixels stay from 0 to 1. A sample's factors are a function of (seed, epoch, its index).
