@@ -148,12 +148,8 @@ def _counted(label: str, count: int) -> str:
 
 def _identity(folder: Path, timed: TimedCalls) -> tuple[int, int]:
     """What two ways to the same folder have in common."""
-
-    def found() -> tuple[int, int]:
-        status = os.stat(folder)
-        return status.st_dev, status.st_ino
-
-    return timed(folder, found)
+    status = timed(folder, lambda: os.stat(folder))
+    return status.st_dev, status.st_ino
 
 
 def _entry(folder: Path, entry: os.DirEntry[str]) -> Entry:

@@ -89,12 +89,8 @@ def _array_name(inside: bytes, size: int) -> str:
         raise ValueError(f"an array of MATLAB's class {flags[0]}, which has no real numbers")
     shape = struct.unpack(f"<{len(sizes) // 4}i", sizes[: len(sizes) // 4 * 4])
     kind, length, begin, _ = _element(inside, place)
-    if (
-        min(shape) < 0
-        or kind not in _BYTES_OF_TYPE
-        or math.prod(shape) * _BYTES_OF_TYPE[kind] != length
-        or begin + length > size
-    ):
+    stored = math.prod(shape) * _BYTES_OF_TYPE.get(kind, 0)
+    if min(shape) < 0 or kind not in _BYTES_OF_TYPE or stored != length or begin + length > size:
         raise ValueError(
             f"an array {shape_text(shape)} with {length:,} bytes of type {kind} in an element of {size:,} bytes"
         )

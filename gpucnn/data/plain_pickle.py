@@ -169,9 +169,8 @@ def _contain(name: str, stack: list[Any]) -> None:
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
     keys = items[::2]
-    if not all(
-        type(key) in (bytes, str, int) for key in keys
-    ):  # of tuples in tuples in ... the hash needs no end of memory
+    # Of tuples in tuples in ... the hash needs no end of memory.
+    if not all(type(key) in (bytes, str, int) for key in keys):
         raise ValueError("a dict has keys that are neither text nor numbers")
     return dict(zip(keys, items[1::2], strict=True))
 

@@ -175,11 +175,8 @@ def _read(path: Path) -> Owner | None:
         try:
             told = json.loads(read_regular(path))
             owner = Owner(*(told.get(field, "") for field in Owner._fields))  # another gpucnn may tell more, or less
-            if (
-                is_int(owner.pid)
-                and all(isinstance(value, str) for value in owner[1:])
-                and (owner.token or "none").isalnum()
-            ):
+            are_texts = all(isinstance(value, str) for value in owner[1:])
+            if is_int(owner.pid) and are_texts and (owner.token or "none").isalnum():
                 return owner
         except FileNotFoundError:
             return None
