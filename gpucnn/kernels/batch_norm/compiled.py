@@ -154,10 +154,7 @@ def normalize_loop(channels: int, positions: int, relu: bool) -> Loop:
 
             def one(i: Size, width: int) -> None:
                 value = b.fma(values.load(plane + i, width) - mean[width], factor[width], shift[width])
-                if relu:
-                    zero = b.splat(0.0, width)
-                    value = (value < zero).select(zero, value)
-                output.store(value, plane + i)
+                output.store(value.rectified() if relu else value, plane + i)
 
             b.sweep(0, positions, one)
 

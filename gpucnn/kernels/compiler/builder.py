@@ -145,14 +145,7 @@ class Builder:
 
     def sum(self, a: Vector) -> Vector:
         """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
-        while a.width > 1:
-            half = a.width // 2
-            total = self.chosen(a, range(half)) + self.chosen(a, range(half, 2 * half))
-            if a.width % 2:
-                rest = self.chosen(a, [2 * half])
-                total = total + rest if half == 1 else self.sum(total) + rest
-            a = total
-        return a
+        return self.merged(a, lambda low, high: low + high)
 
     def sums(self, vectors: Sequence[Vector]) -> Vector:
         """The sum of each of some vectors, whose number and width are powers of two, side by side. Adds as `sum` does.

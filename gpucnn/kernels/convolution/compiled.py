@@ -85,12 +85,8 @@ def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | N
     if output is not None:
         rows = empty_like(gradient)
         arrays += [np.ascontiguousarray(output).reshape(planes, positions), rows.reshape(planes, positions)]
-    loop.run(
-        elementwise_loops.plane_sums_loop(positions, output is not None),
-        planes,
-        arrays,
-        cut(planes, ELEMENT * positions),
-    )
+    code = elementwise_loops.plane_sums_loop(positions, output is not None)
+    loop.run(code, planes, arrays, cut(planes, ELEMENT * positions))
     if bias_gradient is not None:
         sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
     return rows

@@ -24,6 +24,7 @@ from gpucnn.kernels.convolution.compiled_by_rows import (
     LoopSizes,
     WeightLayout,
     add_products,
+    each_filter_tile,
     filter_tiles,
     forward_arguments,
     gradient_arguments,
@@ -131,12 +132,7 @@ def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, mach
 
         def one_group(numbers: list[Size], group: Size) -> None:
             turn_over(b, [images + (n * groups + group) * image_floats for n in numbers], turned, image_floats)
-            for start, count, tiles in filter_tiles(filters, machine.filters_per_tile):
-
-                def tile_at(number: Size, start: int = start, count: int = count) -> None:
-                    one_tile(numbers, group, number * count + start, count)
-
-                b.each(0, tiles, 1, tile_at)
+            each_filter_tile(b, filters, machine.filters_per_tile, partial(one_tile, numbers, group))
 
         def one_tile(numbers: list[Size], group: Size, skipped: Size, count: int) -> None:
             weights = weight + (group * layout.group + skipped * layout.filter + layout.first)
@@ -158,9 +154,7 @@ def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, mach
                     sums = tile(pixels, weights, biases, range(x, x + places), count, r_first, r_last)
                     for k in range(count):
                         for j in range(places):
-                            value = sums[k * places + j]
-                            if relu:
-                                value = (value < zero).select(zero, value)
+                            value = sums[k * places + j].rectified() if relu else sums[k * places + j]
                             (result_line + further * lanes).store(value, (k * positions + x + j) * lanes)
 
                 b.each(0, tiles * places, places, tile_at)
@@ -246,12 +240,7 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
             turn_over(b, places, turned, image_floats, there)
             places = [gradient + (n * groups + group) * gradient_floats for n in numbers]
             turn_over(b, places, gradients, gradient_floats, there)
-            for start, count, tiles in filter_tiles(filters, machine.filters_per_gradient_tile(kernel_columns)):
-
-                def tile_at(number: Size, start: int = start, count: int = count) -> None:
-                    one_tile(group, number * count + start, count)
-
-                b.each(0, tiles, 1, tile_at)
+            each_filter_tile(b, filters, machine.filters_per_gradient_tile(kernel_columns), partial(one_tile, group))
 
         def one_tile(group: Size, skipped: Size, count: int) -> None:
             weights = total + (group * filters + skipped) * (channels * taps)

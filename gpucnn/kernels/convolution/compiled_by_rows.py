@@ -14,6 +14,8 @@ vectors of positions, then stays in registers while all channels and taps are ad
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpucnn.checks import Pair
@@ -48,13 +50,8 @@ class LoopSizes(NamedTuple):
 
     def pad(self, b: Builder, image: Pointer, padded: Pointer) -> None:
         """Lay out one group's channels (C, H, W) in scratch memory."""
-        height, width = self.plane.image_size
-        b.each(
-            0,
-            self.channels,
-            1,
-            lambda c: self.plane.copy(b, image + c * (height * width), padded + c * self.plane.floats),
-        )
+        pixels = prod(self.plane.image_size)
+        b.each(0, self.channels, 1, lambda c: self.plane.copy(b, image + c * pixels, padded + c * self.plane.floats))
 
 
 class WeightLayout(NamedTuple):
@@ -119,16 +116,13 @@ def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, mach
 
         def one_group(n: Size, group: Size) -> None:
             sizes.pad(b, images + (n * groups + group) * (channels * height * width), padded)
-            for first, count, tiles in filter_tiles(filters, machine.filters_per_tile):
+            each_filter_tile(b, filters, machine.filters_per_tile, partial(one_tile, n, group))
 
-                def one_tile(number: Size, first: int = first, count: int = count) -> None:
-                    skipped = number * count + first
-                    weights = weight + (group * layout.group + skipped * layout.filter)
-                    biases = None if bias_of_all is None else bias_of_all + (group * filters + skipped)
-                    place = output + ((n * groups + group) * filters + skipped) * positions
-                    convolve_filters(b, sizes, layout, relu, FilterTile(padded, weights, biases, place, count))
-
-                b.each(0, tiles, 1, one_tile)
+        def one_tile(n: Size, group: Size, skipped: Size, count: int) -> None:
+            weights = weight + (group * layout.group + skipped * layout.filter)
+            biases = None if bias_of_all is None else bias_of_all + (group * filters + skipped)
+            place = output + ((n * groups + group) * filters + skipped) * positions
+            convolve_filters(b, sizes, layout, relu, FilterTile(padded, weights, biases, place, count))
 
         b.each(b.index("first"), b.index("last"), 1, one_image)
 
@@ -142,6 +136,12 @@ def filter_tiles(filters: int, most: int) -> list[tuple[int, int, int]]:
     whole, rest = divmod(filters, filters_per_tile)
     tiles = [(0, filters_per_tile, whole)]
     return [*tiles, (filters - rest, rest, 1)] if rest else tiles
+
+
+def each_filter_tile(b: Builder, filters: int, most: int, body: Callable[[Size, int], None]) -> None:
+    """body(first, count) for every tile of `filter_tiles`: `count` filters, from number `first` on."""
+    for start, count, tiles in filter_tiles(filters, most):
+        b.each(start, start + tiles * count, count, partial(lambda count, first: body(first, count), count))
 
 
 class FilterTile(NamedTuple):
@@ -206,9 +206,7 @@ def convolve_filters(b: Builder, sizes: LoopSizes, layout: WeightLayout, relu: b
         sums = b.fold(b.known_late(0), sizes.channels, 1, [one for one in biases for _ in places], add_channel)
         for k in range(filters):
             for j, (row, further) in enumerate(places):
-                value = sums[k * len(places) + j]
-                if relu:
-                    value = (value < zero).select(zero, value)
+                value = sums[k * len(places) + j].rectified() if relu else sums[k * len(places) + j]
                 output.store(value, (y * columns + x) + (k * rows * columns + row * columns + further))
 
     whole = rows // rows_per_tile * rows_per_tile
@@ -268,31 +266,19 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
                 b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
 
             b.each(0, count, 1, lay_out)
-            for first_filter, tile, tiles in filter_tiles(filters, filters_per_tile):
+            each_filter_tile(b, filters, filters_per_tile, partial(one_tile, group, count))
 
-                def one_tile(number: Size, first: int = first_filter, tile: int = tile) -> None:
-                    skipped = number * tile + first
-                    weights = total + (skipped + group * filters) * (channels * taps)
-                    gradients = laid_out + skipped * (rows * row.floats)
-                    b.each(0, channels, 1, lambda c: one_channel(c, gradients, weights, tile, count))
-
-                b.each(0, tiles, 1, one_tile)
+        def one_tile(group: Size, count: Size, skipped: Size, tile: int) -> None:
+            weights = total + (skipped + group * filters) * (channels * taps)
+            gradients = laid_out + skipped * (rows * row.floats)
+            b.each(0, channels, 1, lambda c: one_channel(c, gradients, weights, tile, count))
 
         def one_channel(c: Size, gradients: Pointer, weights: Pointer, tile: int, count: Size) -> None:
             channel, of_channel = padded + c * sizes.plane.floats, weights + c * taps
 
             def one_row(r: Size) -> None:
-                def some(s: Size, taps_here: int) -> None:
-                    some_taps(
-                        channel + r * tap_row_floats,
-                        gradients,
-                        of_channel + r * kernel_columns,
-                        s,
-                        taps_here,
-                        tile,
-                        count,
-                    )
-
+                pixels, of_row = channel + r * tap_row_floats, of_channel + r * kernel_columns
+                some = partial(some_taps, pixels, gradients, of_row, tile, count)
                 b.each(0, many, MOST_WRITTEN_OUT, lambda s: some(s, MOST_WRITTEN_OUT))
                 if many < kernel_columns:
                     some(many, kernel_columns - many)
@@ -309,10 +295,10 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
             pixels: Pointer,
             gradients: Pointer,
             weights: Pointer,
-            first_tap: Size,
-            taps_here: int,
             tile: int,
             count: Size,
+            first_tap: Size,
+            taps_here: int,
         ) -> None:
             """The sums of some taps of a row, from `first_tap` on."""
             offsets = [sizes.plane.tap_offset(0, first_tap + s) for s in range(taps_here)]

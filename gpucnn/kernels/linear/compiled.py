@@ -101,9 +101,8 @@ def linear_loop(inputs: int, outputs: int, bias: bool, relu: bool, machine: Proc
         zero = b.splat(0.0, width)
 
         def some_outputs(o: Size) -> None:
-            b.in_tiles(
-                b.index("first"), b.index("last"), machine.filters_per_tile // 2, lambda n, rows: tile(n, o, rows)
-            )
+            most = machine.filters_per_tile // 2
+            b.in_tiles(b.index("first"), b.index("last"), most, lambda n, rows: tile(n, o, rows))
 
         def tile(n: Size, o: Size, rows: int) -> None:
             lines = [vectors + (n + row) * inputs for row in range(rows)]
@@ -125,10 +124,7 @@ def linear_loop(inputs: int, outputs: int, bias: bool, relu: bool, machine: Proc
                 total = b.sums(sums[row * outputs_per_tile : (row + 1) * outputs_per_tile])
                 if offsets is not None:
                     total = total + offsets.load(o, outputs_per_tile)
-                if relu:
-                    none = b.splat(0.0, outputs_per_tile)
-                    total = (total < none).select(none, total)
-                output.store(total, (n + row) * outputs + o)
+                output.store(total.rectified() if relu else total, (n + row) * outputs + o)
 
         whole = outputs // outputs_per_tile * outputs_per_tile
         b.each(0, whole, outputs_per_tile, some_outputs)
@@ -174,8 +170,7 @@ def _pass_on(b: Builder, outputs: int) -> Pointer:
     gradient, output, passed = (b.pointer(name) for name in ("gradient", "output", "passed"))
 
     def one(i: Size, width: int) -> None:
-        zero = b.splat(0.0, width)
-        passed.store(output.load(i, width).differs(zero).select(gradient.load(i, width), zero), i)
+        passed.store(gradient.load(i, width).where_nonzero(output.load(i, width)), i)
 
     b.sweep(b.index("first") * outputs, b.index("last") * outputs, one)
     return passed
@@ -188,9 +183,8 @@ def weight_gradient_loop(inputs: int, outputs: int, bias: bool, machine: Process
     def write(b: Builder) -> None:
         gradient, vectors, result = b.pointer("gradient"), b.pointer("vectors"), b.pointer("weight_gradient")
         batch = b.free_size()
-        _add_rows(
-            b, inputs, batch, machine.filters_per_tile, vectors, lambda o, n: gradient + (n * outputs + o), 1, result
-        )
+        tile = machine.filters_per_tile
+        _add_rows(b, inputs, batch, tile, vectors, lambda o, n: gradient + (n * outputs + o), 1, result)
         if bias:
             total = b.pointer("bias_gradient")
 
@@ -200,7 +194,7 @@ def weight_gradient_loop(inputs: int, outputs: int, bias: bool, machine: Process
 
                 total.store(b.fold(0, batch, 1, [b.splat(0.0, width)], add)[0], o)
 
-            b.in_tiles(b.index("first"), b.index("last"), b.lanes, some_sums)
+            b.sweep(b.index("first"), b.index("last"), some_sums)
 
     arguments = [
         Argument("gradient", (FREE, outputs)),
