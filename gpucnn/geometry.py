@@ -178,10 +178,6 @@ def _padding_text(padding: tuple[Pair, Pair]) -> str:
     return f"({top}, {left})" if (top, left) == (bottom, right) else str(padding)
 
 
-def _ends_text(ends: Pair) -> str:
-    return str(ends[0] if ends[0] == ends[1] else ends)
-
-
 def as_groups(owner: str, groups: int, out_channels: int) -> int:
     """`groups` as an int; ArgumentError, which names `owner`, unless it is positive and divides the filters."""
     if not is_int(groups) or groups < 1 or out_channels % groups:
@@ -228,11 +224,9 @@ def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Wi
     `image_shape` is (N, C, H, W) and `weight_shape` (O, C / groups, KH, KW). Raises ShapeError, which names `owner`,
     if they do not go together.
     """
-    out_channels, channels_per_group = weight_shape[:2]
-    in_channels = channels_per_group * groups
-    check_images(owner, image_shape, in_channels)
+    check_images(owner, image_shape, weight_shape[1] * groups)
     output_size = window.output_size((image_shape[2], image_shape[3]), owner)
-    return check_shape(owner, (image_shape[0], out_channels, *output_size))
+    return check_shape(owner, (image_shape[0], weight_shape[0], *output_size))
 
 
 def conv1d_shape(owner: str, sequence_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
@@ -262,9 +256,10 @@ def _output_length(owner: str, window: Window, length: int) -> int:
     try:
         return window.output_size((1, length))[1]
     except ShapeError:
+        before, after = window.padding[1]
         raise ShapeError(
             f"{owner}: a window of {window.extent[1]} does not fit into a sequence of {length} with padding "
-            f"{_ends_text(window.padding[1])}; use a smaller kernel_size or dilation, more padding, or longer sequences"
+            f"{before if before == after else (before, after)}; use a smaller kernel_size or dilation, more padding, or longer sequences"
         ) from None
 
 
@@ -276,9 +271,8 @@ def conv_transpose2d_shape(
     Raises ShapeError, which names `owner`, if they do not go together or nothing would be left of an image, and
     ArgumentError for an output padding that the convolution could not have lost.
     """
-    in_channels, per_group = weight_shape[:2]
     extra = as_pair(output_padding, "output_padding", 0)
-    check_images(owner, image_shape, in_channels)
+    check_images(owner, image_shape, weight_shape[0])
     sizes = []
     for axis in (0, 1):
         if extra[axis] >= max(window.stride[axis], window.dilation[axis]):
@@ -292,7 +286,7 @@ def conv_transpose2d_shape(
         raise ShapeError(
             f"{owner}: images of {image_shape[2]}x{image_shape[3]} would give {sizes[0]}x{sizes[1]}; use less padding"
         )
-    return check_shape(owner, (image_shape[0], per_group * groups, *sizes))
+    return check_shape(owner, (image_shape[0], weight_shape[1] * groups, *sizes))
 
 
 def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:

@@ -175,15 +175,6 @@ _is_shared: dict[_Library, bool] = {}
 _limit = _Limit()
 
 
-def _hold_still() -> None:
-    """Before a fork: nobody is half-way through setting a number, which the child would never see the end of."""
-    _limit.lock.acquire()
-
-
-def _go_on() -> None:
-    _limit.lock.release()
-
-
 def _new_limit_in_child() -> None:
     """In a forked child."""
     global _limit
@@ -192,4 +183,8 @@ def _new_limit_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_still, after_in_parent=_go_on, after_in_child=_new_limit_in_child)
+    os.register_at_fork(
+        before=lambda: _limit.lock.acquire(),  # a child would never see the end of what is half-way through then
+        after_in_parent=lambda: _limit.lock.release(),
+        after_in_child=_new_limit_in_child,
+    )

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_tensor, check_float, grad_enabled, operation, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, IntOrPair, Pair, Shape, as_flag, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -76,8 +76,7 @@ def max_unpool2d(
     on a GPU are not looked at, as that would wait for it.
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
     """
-    x = as_tensor(x)
-    check_float("max_unpool2d", x)
+    x = as_float_tensor("max_unpool2d", x)
     places = to_device(indices.data if isinstance(indices, Tensor) else as_array(indices), x.device)
     window = pooling_window("max_unpool2d", kernel_size, stride, padding, 1, False)
     if x.ndim != 4 or places.shape != x.shape:
@@ -226,8 +225,7 @@ class _Cells:
 
 
 def _adaptive(owner: str, x: Operand, output_size: AdaptiveSize) -> tuple[Tensor, _Cells]:
-    x = as_tensor(x)
-    check_float(owner, x)
+    x = as_float_tensor(owner, x)
     size = adaptive_size(owner, output_size)
     shape = adaptive_shape(owner, x.shape, size)
     check_shape(owner, tuple(max(size, 1) for size in shape))

@@ -18,13 +18,10 @@ from typing import Any
 from llvmlite import ir
 
 from gpucnn.errors import LaunchError
-from gpucnn.kernels.compiler import MOST_WRITTEN_OUT
+from gpucnn.kernels.compiler import MOST_WRITTEN_OUT, PARAMETERS
 from gpucnn.kernels.compiler.values import DOUBLE, FLOAT, INT32, INT64, Index, Pointer, Size, Vector, integer, repeated
 
-__all__ = ["PARAMETERS", "Builder", "Index", "Pointer", "Size", "Vector"]
-
-PARAMETERS = ("first", "last", "part", "arrays", "scratch")
-"""What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
+__all__ = ["Builder", "Index", "Pointer", "Size", "Vector"]
 
 IN_TURN = 4
 """Vectors that `add_up` has side by side, as each addition waits for the one before."""
