@@ -156,7 +156,7 @@ class Window(NamedTuple):
     def part(self, image_size: Pair, rows: slice, columns: slice) -> tuple[tuple[slice, slice], "Window"]:
         """What one rectangle of output positions needs: the slices of the image it reads, and a window for them.
 
-        The window has the padding that the part still sees, so a large image can be worked on in pieces.
+        The window has the padding that the part still sees, so a large image can be worked on tile by tile.
         """
         row_slice, row_padding = self._part_of_axis(0, image_size[0], rows)
         column_slice, column_padding = self._part_of_axis(1, image_size[1], columns)

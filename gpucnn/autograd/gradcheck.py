@@ -19,7 +19,7 @@ def gradcheck(
     """Check the gradient of `function(*inputs)` with respect to every input that requires one.
 
     The output, of any shape, is weighed with fixed random numbers into one scalar; each element of each input is moved
-    by +-`step`, and the slope must agree within `absolute + relative * |slope|`. The inputs must be float64 (DTypeError
+    by +-`step`, and the difference must agree within `absolute + relative * |difference|`. The inputs must be float64 (DTypeError
     otherwise: float32 differences prove nothing), and the function smooth within a step of them and the same every time.
     Raises GradientError that names the input, the element and both values, or says that the function gives other values
     for the same inputs. The inputs' own `grad` stays untouched.
@@ -45,15 +45,15 @@ def gradcheck(
             continue
         computed = np.zeros(leaf.shape) if leaf.grad is None else to_host(leaf.grad)
         for index in np.ndindex(leaf.shape):
-            slope = _slope(function, leaves, leaf, index, weights, step)
-            if not abs(computed[index] - slope) <= absolute + relative * abs(slope):
+            expected = _central_difference(function, leaves, leaf, index, weights, step)
+            if not abs(computed[index] - expected) <= absolute + relative * abs(expected):
                 raise GradientError(
                     f"gradient of input {position} at {index} is {computed[index]:.9g}, "
-                    f"central differences give {slope:.9g}"
+                    f"central differences give {expected:.9g}"
                 )
 
 
-def _slope(
+def _central_difference(
     function: Callable[..., Tensor],
     leaves: list[Tensor],
     leaf: Tensor,

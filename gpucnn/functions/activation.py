@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, as_tensor, check_float, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_items, is_finite, is_int
 from gpucnn.errors import ArgumentError, ShapeError
@@ -137,9 +137,8 @@ def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
 
     Computed through log-sum-exp, so that large logits do not overflow.
     """
-    x = as_tensor(x)
+    x = as_float_tensor("log_softmax", x)
     xp = xp_of(x.data)
-    check_float("log_softmax", x)
     axes = softmax_axes("log_softmax", x.shape, axis)
     output = log_softmax_of(x.data, axes)
 

@@ -50,7 +50,7 @@ def batch_norm(
     check_float("batch_norm", x)
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
-    scale, shift = _per_channel("batch_norm", "weight", weight, x), _per_channel("batch_norm", "bias", bias, x)
+    scale, shift = _affine("batch_norm", weight, bias, x, x.shape[1:2])
     eps = as_eps("batch_norm", eps, x.dtype)
     running = [_running("running_mean", running_mean, x, training), _running("running_var", running_var, x, training)]
     if not as_flag(training, "batch_norm: training"):
@@ -75,9 +75,9 @@ def batch_norm(
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
-        flat = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
+        gradient = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
         own = kernel.Gradients(*(None if tensor is None else tensor.gradient_buffer() for tensor in learning))
-        x_gradient = kernel.batch_norm_gradients(flat, values, factors, statistics, own, relu_output)
+        x_gradient = kernel.batch_norm_gradients(gradient, values, factors, statistics, own, relu_output)
         given = (total for total, tensor in zip(own, (scale, shift), strict=True) if tensor is not None)
         return (x_gradient.reshape(shape), *given)
 
@@ -104,9 +104,7 @@ def layer_norm(
         raise ShapeError(
             f"layer_norm: expected input (..., {', '.join(map(value_text, ending[:MOST_AXES]))}), got {shape_text(x.shape)}"
         )
-    scale, shift = (
-        _shaped("layer_norm", name, value, x, ending) for name, value in (("weight", weight), ("bias", bias))
-    )
+    scale, shift = _affine("layer_norm", weight, bias, x, ending)
     axes = tuple(range(x.ndim - len(ending), x.ndim))
     normalized, back = _standardize(x.data, axes, eps)
     return _scaled("layer_norm", x, normalized, back, scale, shift, (1,) * (x.ndim - len(ending)) + ending)
@@ -297,7 +295,7 @@ def _group_norm(
     batch, channels = x.shape[:2]
     if as_count(num_groups, f"{owner}: num_groups") and channels % num_groups:
         raise ArgumentError(f"{owner}: num_groups must divide {channels} channels, got {num_groups}")
-    scale, shift = _per_channel(owner, "weight", weight, x), _per_channel(owner, "bias", bias, x)
+    scale, shift = _affine(owner, weight, bias, x, x.shape[1:2])
     eps = as_eps(owner, eps, x.dtype)
     grouped = (batch, num_groups, math.prod(x.shape[1:]) // num_groups)
     normalized, back = _standardize(x.data.reshape(grouped), (2,), eps)
@@ -326,14 +324,10 @@ def _along(x: Tensor) -> Shape:
     return 1, x.shape[1], *[1] * (x.ndim - 2)
 
 
-def _per_channel(owner: str, name: str, value: Operand | None, x: Tensor) -> Tensor | None:
-    return _shaped(owner, name, value, x, (x.shape[1],))
-
-
-def _shaped(owner: str, name: str, value: Operand | None, x: Tensor, shape: Sequence[Any]) -> Tensor | None:
-    if value is None:
-        return None
-    tensor = as_operand(value, x)
-    if tensor.shape != tuple(shape):
-        raise ShapeError(f"{owner}: expected {name} {shape_text(tuple(shape))}, got {shape_text(tensor.shape)}")
-    return tensor
+def _affine(owner: str, weight: Operand | None, bias: Operand | None, x: Tensor, shape: Shape) -> list[Tensor | None]:
+    """The scale and the shift that go with `x`; ShapeError, which names `owner`, unless they are of `shape`."""
+    found = [None if value is None else as_operand(value, x) for value in (weight, bias)]
+    for name, tensor in zip(("weight", "bias"), found, strict=True):
+        if tensor is not None and tensor.shape != shape:
+            raise ShapeError(f"{owner}: expected {name} {shape_text(shape)}, got {shape_text(tensor.shape)}")
+    return found

@@ -1,8 +1,9 @@
 """A batch, or the output of a convolution, in tiles: what is made of one fits a cache, or a memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from gpucnn.backend.threads import parallel
 from gpucnn.checks import Shape
 
 TILE_BYTES = 2 << 20
@@ -57,7 +58,17 @@ def slices(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
+def for_tiles(parts: Sequence[slice], bytes_per_item: int, task: Callable[[slice], object]) -> None:
+    """`task` for every tile of the parts of a batch, on all threads."""
+
+    def work(number: int) -> None:
+        for tile in tiles_of(parts[number], bytes_per_item):
+            task(tile)
+
+    parallel(work, len(parts))
+
+
 def tiles_of(part: slice, bytes_per_item: int) -> Iterator[slice]:
-    """Cut a part of a batch into slices of at most `TILE_BYTES`, or of one item."""
+    """Cut a part of a batch into tiles of at most `TILE_BYTES`, or of one item."""
     for some in slices(part.stop - part.start, max(1, TILE_BYTES // max(1, bytes_per_item))):
         yield slice(part.start + some.start, part.start + some.stop)

@@ -256,7 +256,8 @@ class _Plan(NamedTuple):
     channels: int
     shape: tuple[int, int, int]
     """Of the filters as matrices: (groups, rows, height)."""
-    tiles: tuple["_Tile", ...] = ()
+    tiles: tuple[tuple[AxisTile, tuple[Shape, ...]], ...] = ()
+    """Each with the shapes of what it needs memory for."""
     along: LongAxis | None = None
     """Other long axes, of `more_channels`."""
     more_channels: int = 0
@@ -272,9 +273,10 @@ class _Plan(NamedTuple):
         groups, rows, height = self.shape
         values = groups * (rows + height) + self.channels * self.axis.phases + self.more_channels
         tiles = self.axis.tiles(image_shape, values * itemsize, rows * height, byte_cap)
-        return self._replace(tiles=tuple(_Tile(tile, self._shapes(tile)) for tile in tiles))
+        return self._replace(tiles=tuple((tile, self._shapes(tile)) for tile in tiles))
 
     def _shapes(self, tile: AxisTile) -> tuple[Shape, ...]:
+        """Of columns, long axes, products, and the other long axes."""
         groups, rows, height = self.shape
         return (
             (tile.products, groups, height, tile.length),
@@ -282,15 +284,6 @@ class _Plan(NamedTuple):
             (groups * rows, tile.positions),
             (self.more_channels, 0 if self.along is None else self.along.width(tile)),
         )
-
-
-class _Tile(NamedTuple):
-    """A tile, and the shapes of what it needs memory for: columns (products, groups, height, length), long axes
-    (C * phases, width), products (O, positions), and the other long axes (more_channels, their width).
-    """
-
-    on_axis: AxisTile
-    shapes: tuple[Shape, ...]
 
 
 def _room(shapes: Sequence[Shape], like: Array) -> list[Array]:
