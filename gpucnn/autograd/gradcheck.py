@@ -19,8 +19,9 @@ def gradcheck(
     """Check the gradient of `function(*inputs)` with respect to every input that requires one.
 
     The output, of any shape, is weighed with fixed random numbers into one scalar; each element of each input is moved
-    by +-`step`, and the difference must agree within `absolute + relative * |difference|`. The inputs must be float64 (DTypeError
-    otherwise: float32 differences prove nothing), and the function smooth within a step of them and the same every time.
+    by +-`step`, and the gradient must be within `absolute + relative * |difference|` of the difference quotient. The inputs must be
+    float64 (DTypeError otherwise: float32 differences prove nothing), and the function smooth within a step of them and
+    the same every time.
     Raises GradientError that names the input, the element and both values, or says that the function gives other values
     for the same inputs. The inputs' own `grad` stays untouched.
     """

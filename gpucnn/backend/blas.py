@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -65,15 +65,8 @@ def blas_name() -> str:
         return ""
 
 
-class _Library(Protocol):
-    """A BLAS of this process."""
-
-    def get_num_threads(self) -> int: ...
-    def set_num_threads(self, threads: int, /) -> object: ...
-
-
-class _Functions:
-    """A BLAS, by two of its functions, which are too short to let other threads of Python run meanwhile."""
+class _Library:
+    """A BLAS of this process, by two of its functions, which are too short to let other threads of Python run meanwhile."""
 
     def __init__(self, get: Any, set: Any) -> None:
         self.get_num_threads, self.set_num_threads = get, set
@@ -167,7 +160,7 @@ def _functions_of(information: dict[str, Any]) -> _Library | None:
         return None
     for get, set in names:
         if hasattr(library, get) and hasattr(library, set):
-            return _Functions(getattr(library, get), getattr(library, set))
+            return _Library(getattr(library, get), getattr(library, set))
     return None
 
 

@@ -1,4 +1,4 @@
-"""Activation functions of straight pieces, ReLU and its kin, and softmax; `smooth_activation` has the curved ones."""
+"""Piecewise linear activation functions, ReLU and its kin, and softmax; `smooth_activation` has the curved ones."""
 
 import math
 from collections.abc import Sequence
@@ -115,13 +115,13 @@ def hardswish(x: Operand) -> Tensor:
     xp, values = xp_of(x.data), x.data
 
     def backward(gradient: Array) -> tuple[Array]:
-        sloped = _clip(values, -3, 3)
-        sloped /= 3
-        sloped += 0.5
-        sloped *= gradient
-        sloped = masked(sloped, ~((values <= -3) | (values >= 3)))
-        sloped += masked(gradient, values >= 3)
-        return (sloped,)
+        x_gradient = _clip(values, -3, 3)
+        x_gradient /= 3
+        x_gradient += 0.5
+        x_gradient *= gradient
+        x_gradient = masked(x_gradient, ~((values <= -3) | (values >= 3)))
+        x_gradient += masked(gradient, values >= 3)
+        return (x_gradient,)
 
     # Below -3 the second factor is 0 and the first one does not matter, unless it is infinite.
     output = xp.maximum(values, -3)

@@ -60,15 +60,10 @@ class Optimizer:
 
     def _add(self, parameter: Parameter, rates: Rates) -> None:
         known = self.parameters.get(parameter.path)
-        if known is parameter:
-            raise ArgumentError(
-                f"{type(self).__name__}: the parameter {parameter.path!r} is there twice; give each to one group"
-            )
         if known is not None:
-            raise ArgumentError(
-                f"{type(self).__name__}: two parameters have the path {parameter.path!r}; "
-                f"make their models attributes of one Layer, and pass its parameters()"
-            )
+            twice = f"the parameter {parameter.path!r} is there twice; give each to one group"
+            alike = f"two parameters have the path {parameter.path!r}; make their models attributes of one Layer, and pass its parameters()"
+            raise ArgumentError(f"{type(self).__name__}: {twice if known is parameter else alike}")
         self.parameters[parameter.path], self._rates[parameter.path] = parameter, rates
 
     def zero_grad(self) -> None:

@@ -53,9 +53,7 @@ class Builder:
         """Where an array of `element` starts: one of the arrays that the function works on, or "scratch"."""
         address = self._integers["scratch"]
         if array != "scratch":
-            table = self._instructions.inttoptr(self._integers["arrays"], ir.PointerType())
-            entry = self._instructions.gep(table, [INT64(self._places[array])], source_etype=INT64)
-            address = self._instructions.load(entry, typ=INT64)
+            address = self._entry(self._places[array])
         start = self._instructions.inttoptr(address, ir.PointerType())
         return Pointer(self._instructions, start, element, self.lanes)
 
@@ -65,9 +63,12 @@ class Builder:
 
     def free_size(self) -> Index:
         """The size that arguments have in common whose first size is FREE: it stands in the table after the addresses."""
+        return Index(self._instructions, self._entry(len(self._places)))
+
+    def _entry(self, place: int) -> ir.Value:
         table = self._instructions.inttoptr(self._integers["arrays"], ir.PointerType())
-        entry = self._instructions.gep(table, [INT64(len(self._places))], source_etype=INT64)
-        return Index(self._instructions, self._instructions.load(entry, typ=INT64))
+        entry = self._instructions.gep(table, [INT64(place)], source_etype=INT64)
+        return self._instructions.load(entry, typ=INT64)
 
     def splat(self, number: float, width: int | None = None, element: ir.Type = FLOAT) -> Vector:
         """A vector of one number."""

@@ -100,15 +100,7 @@ def pays(sizes: LoopSizes, batch: int, gradient: bool, machine: Processor) -> bo
 def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, machine: Processor) -> Loop:
     """images (N, G * C, H, W), weights laid out like that, bias (G * K,) -> output (N, G * K, OH, OW).
 
-    A tile of the output, some filters times some positions of a row, stays in registers while all channels and taps are
-    added up:
-
-                     positions ->
-                  +--------+--------+
-        filters   |  sums  |  sums  |     sums += weight[filter, channel, tap] (one number, spread)
-           |      +--------+--------+             * images[channel, position + tap] (a vector of images)
-           v      |  sums  |  sums  |
-                  +--------+--------+     for every channel, for every tap that is within the images
+    A tile is that of `compiled_by_rows`, but each of its sums is one position of a vector of images.
     """
     (height, width), (rows, columns) = sizes.plane.image_size, sizes.plane.output_size
     (kernel_rows, kernel_columns), (row_stride, column_stride), padding, dilation, _ = sizes.plane.window
@@ -205,14 +197,7 @@ def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, mach
 def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
     """images (N, G * C, H, W), gradient (N, G * K, OH, OW) -> partial (parts, G * K, C, R, S): a sum for each part.
 
-    The sums of some filters and one row of taps, each a vector of images, stay in registers over all positions:
-
-                    taps of a row ->
-                 +------+------+------+
-        filters  | sums | sums | sums |     sums += gradient[filter, position] (a vector of images)
-           |     +------+------+------+             * images[channel, position + tap] (a vector of images)
-           v     | sums | sums | sums |
-                 +------+------+------+     for every position whose tap is within the images
+    A tile is that of `compiled_by_rows`, but each of its sums adds up vectors of images, one position after the other.
     """
     (height, width), (rows, columns) = sizes.plane.image_size, sizes.plane.output_size
     (kernel_rows, kernel_columns), (row_stride, column_stride), padding, dilation, _ = sizes.plane.window

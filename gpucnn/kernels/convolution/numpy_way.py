@@ -107,7 +107,7 @@ def _convolve(task: Convolution, images: Array, weight: Array, bias: Array | Non
     plan = _plan(task, len(images), images.itemsize, HOST_COLUMN_BYTES)
     filters = weight[seen].reshape(plan.shape)
     for tile, shapes in plan.tiles:
-        columns, axes, matrix, _ = _room(shapes, filters)
+        columns, axes, matrix, _ = _in_workspace(shapes, filters)
         plan.fill_columns(columns, axes, tile, images)
         matmul(filters, columns, out=tile.factors(matrix, task.groups))
         # Here, and not while copying to the output, where rows are short.
@@ -167,7 +167,7 @@ def _turn_round(
     if along is not None:
         images_gradient[...] = 0
     for tile, shapes in plan.tiles:
-        columns, axes, matrix, image_axes = _room(shapes, filters)
+        columns, axes, matrix, image_axes = _in_workspace(shapes, filters)
         plan.fill_columns(columns, axes, tile, gradient)
         factors = tile.factors(matrix, task.groups)
         by_row = matrix.reshape(task.image_shape[1], -1, 1, tile.products, tile.length)
@@ -203,7 +203,7 @@ def _add_up(task: Convolution, gradient: Array, images: Array | None, weight: Ar
     if found.images is not None:
         found.images[...] = 0
     for tile, shapes in plan.tiles:
-        columns, axes, matrix, _ = _room(shapes, filters)
+        columns, axes, matrix, _ = _in_workspace(shapes, filters)
         tile.fill(matrix, gradient[tile.place])
         factors = tile.factors(matrix, task.groups)
         if found.weight is not None and images is not None:
@@ -286,7 +286,7 @@ class _Plan(NamedTuple):
         )
 
 
-def _room(shapes: Sequence[Shape], like: Array) -> list[Array]:
+def _in_workspace(shapes: Sequence[Shape], like: Array) -> list[Array]:
     """Arrays of these shapes, one after the other in one workspace."""
     sizes = [math.prod(shape) for shape in shapes]
     memory, stops = workspace((sum(sizes),), like), itertools.accumulate(sizes)

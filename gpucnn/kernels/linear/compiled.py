@@ -26,7 +26,7 @@ MOST_PARTS = 4
 """Each part goes through the whole smaller matrix. This and what follows is measured by `gpucnn bench --operations`."""
 
 ROWS_TOGETHER = 8
-"""Parts are cut at multiples of so many rows, the most of a tile."""
+"""The most rows of a tile; parts begin at multiples of it."""
 
 LARGEST_MATRIX = 4 << 20
 """Bytes of a matrix that is read again for each part; of more, a BLAS makes better use of the cache."""
@@ -73,7 +73,7 @@ def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bia
 
 
 def _row_parts(rows: int, work: int) -> Parts:
-    """`rows`, each of so much work, in parts that are whole tiles."""
+    """`rows` of `work` multiply-adds each, in parts that are whole tiles."""
     return cut(rows, work, MOST_PARTS, ROWS_TOGETHER)
 
 

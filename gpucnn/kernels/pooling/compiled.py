@@ -120,7 +120,7 @@ def _taps_of_padded(plane: PaddedPlane, corner: Pointer, width: int) -> Taps:
 
 
 def _taps_of_image(b: Builder, plane: PaddedPlane, corner: Pointer, width: int) -> Taps:
-    """The same in the image itself: every so many columns out of neighbours, which are loaded together.
+    """The same in the image itself: every `stride`-th column out of neighbours, which are loaded together.
 
         columns that two windows of 3 have, stride 2    a b c d e
         taps 0 and 1: of a b c d every second one       a c, b d

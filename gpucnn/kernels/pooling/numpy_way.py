@@ -98,7 +98,7 @@ def _find_nans(images: Array, taps: list[Tap], number: Array) -> None:
 
 
 def _first_taps(task: Pooling, output: Array) -> Array:
-    """The flat (H, W) index of the first tap at each output position, as if the padding were there, too."""
+    """The index into the (H, W) plane of the first tap at each output position, as if the padding were there, too."""
     rows, columns = (
         np.arange(size, dtype=np.int32) * step - before
         for size, step, (before, _) in zip(output.shape[2:], task.window.stride, task.window.padding, strict=True)
