@@ -142,7 +142,7 @@ class Builder:
         return a
 
     def sum(self, a: Vector) -> Vector:
-        """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
+        """The sum of all numbers, of a power of two, as a vector of one: halves are added to halves."""
         return self.merged(a, lambda low, high: low + high)
 
     def sums(self, vectors: Sequence[Vector]) -> Vector:
