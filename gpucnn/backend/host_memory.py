@@ -21,7 +21,7 @@ from gpucnn.backend.arrays import Array, xp_of
 from gpucnn.checks import Shape
 
 LEAST_BYTES = 128 << 10
-"""Smaller arrays come from the system's own allocator, which keeps them, too."""
+"""Smaller arrays come from the system's own allocator, which keeps them, too. Measured by `gpucnn bench`."""
 
 PAGE = 4096
 """Sizes are rounded up to whole pages."""

@@ -32,11 +32,6 @@ class Tile(NamedTuple):
         """Where it is among all outputs (N, C, H, W)."""
         return self.images, slice(None), self.rows, self.columns
 
-    @property
-    def is_first(self) -> bool:
-        """Whether no other tile comes before it."""
-        return (self.images.start, self.rows.start, self.columns.start) == (0, 0, 0)
-
 
 def tiles(batch: int, output_size: Shape, bytes_per_position: int, byte_cap: int) -> Iterator[Tile]:
     """Cut `batch` outputs of `output_size` into tiles of at most `byte_cap` bytes each.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Pointer, Size, Vector
 
 LEAST_POSITIONS = 16
-"""Planes of fewer positions leave vectors empty; NumPy's own loops are faster."""
+"""Planes of fewer positions leave vectors empty; NumPy's own loops are faster. Measured by `gpucnn bench --operations`."""
 
 MEAN, VARIANCE, INVERSE, FACTOR, SHIFT = range(5)
 """What stands in which row of `statistics`: of every channel mean, biased variance, and 1 / sqrt(variance + eps); the output

@@ -18,7 +18,7 @@ from gpucnn.kernels.ways import Way
 from gpucnn.kernels.workspace import workspace
 
 LONGEST_SPREAD = 4096
-"""Up to this many positions NumPy works faster on a channel's number if it stands at each of them."""
+"""Up to this many positions NumPy works faster on a channel's number if it stands at each of them. Measured by `gpucnn bench --operations`."""
 
 
 def batch_norm(

@@ -177,7 +177,7 @@ def _convolution(
 ) -> tuple[loop.Loop, Parts]:
     together = compiled_by_images.pays(sizes, batch, False, machine)
     module, step = (compiled_by_images, machine.lanes) if together else (compiled_by_rows, 1)
-    work = sizes.groups * sizes.filters * math.prod(sizes.plane.output_size) * sizes.channels * len(sizes.taps)
+    work = sizes.groups * sizes.filters * math.prod(sizes.plane.output_size) * sizes.channels * sizes.taps
     return module.forward(sizes, layout, bias, relu, machine), cut(batch, work, step=step)
 
 

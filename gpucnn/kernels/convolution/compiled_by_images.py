@@ -90,7 +90,7 @@ def pays(sizes: LoopSizes, batch: int, gradient: bool, machine: Processor) -> bo
     vector, starts = row_vectors(columns, lanes)
     vectors = rows * len(starts) * max(vector, lanes // 2) / lanes
     laid_out = sizes.channels * plane.floats + (output_floats if gradient else 0)
-    by_rows = sizes.channels * sizes.filters * len(sizes.taps) * vectors + LAYING_OUT * laid_out
+    by_rows = sizes.channels * sizes.filters * sizes.taps * vectors + LAYING_OUT * laid_out
     within = plane.reads_within(0, range(rows)) * plane.reads_within(1, range(columns))
     by_images = sizes.channels * sizes.filters * within / lanes + LAYING_OUT * (image_floats + output_floats)
     return by_images * -(-batch // lanes) * lanes < by_rows * batch

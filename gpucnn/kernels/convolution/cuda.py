@@ -65,23 +65,23 @@ def conv2d_gradients(
         return
     filters = by_group(weight.reshape(len(weight), -1), task.groups).swapaxes(1, 2)
     height, bias_gradient = task.image_shape[1] * prod(task.window.kernel), found.bias
-    for tile in _tiles(task, gradient.itemsize):
-        first, (region, window) = tile.is_first, _seen_by(tile, task)
+    for number, tile in enumerate(_tiles(task, gradient.itemsize)):
+        region, window = _seen_by(tile, task)
         rows = images_to_rows(gradient[tile.place], None if output is None else output[tile.place])
         rows_by_group = by_group(rows[0], task.groups)
         columns = xp_of(gradient).empty((height, prod(tile.shape)), gradient.dtype)
         if bias_gradient is not None:
-            sums = channel_sums(rows, out=bias_gradient if first else None)
-            if not first:
+            sums = channel_sums(rows, out=None if number else bias_gradient)
+            if number:
                 bias_gradient += sums
         if found.weight is not None and images is not None:
             im2col(images[tile.images, :, *region], window, columns)
             total = by_group(found.weight.reshape(len(weight), -1), task.groups)
             transposed = by_group(columns, task.groups).swapaxes(1, 2)
-            if first:
-                product(rows_by_group, transposed, out=total)
-            else:
+            if number:
                 total += product(rows_by_group, transposed)
+            else:
+                product(rows_by_group, transposed, out=total)
         if found.images is not None:
             product(filters, rows_by_group, out=by_group(columns, task.groups))
             target = found.images[tile.images, :, *region]

@@ -90,11 +90,10 @@ def max_pool_loop(plane: PaddedPlane) -> Loop:
                 maximum, where = _maximum(b, plane, taps, vector, padding)
                 corner = y * (plane.window.stride[0] * width) + (x * plane.window.stride[1] - top * width - left)
                 corners = b.count_up(corner, plane.window.stride[1], vector)
+                index = where + corners
                 if padding:
                     nowhere = b.splat(-1, vector, b.INT32)
-                    index = where.equals(nowhere).select(nowhere, where + corners)
-                else:
-                    index = where + corners
+                    index = where.equals(nowhere).select(nowhere, index)
                 output.store(maximum, place + x)
                 argmax.store(index, place + x)
                 return []
