@@ -99,9 +99,7 @@ class Window(NamedTuple):
         return (*image_size, *self.kernel, *self.stride, top, left, *self.dilation, *output_size)
 
     def within(self, image_size: Pair) -> "Window":
-        """The same window on images of this size, with strides that are no longer than helps: one that leaves the image is as
-        good as any longer one.
-        """
+        """The same window, its strides cut to the shortest that leave images of this size, as all longer ones do the same."""
         longest = [size + sum(sides) + 1 for size, sides in zip(image_size, self.padding, strict=True)]
         if self.stride[0] <= longest[0] and self.stride[1] <= longest[1]:
             return self
@@ -126,8 +124,8 @@ class Window(NamedTuple):
     def _steps(self, axis: int, size: int) -> int:
         """How many strides the window makes along an axis; below 0 if it does not fit."""
         before, after = self.padding[axis]
-        room = size + before + after - self.extent[axis]
-        steps = -(-room // self.stride[axis]) if self.ceil_mode else room // self.stride[axis]
+        spare = size + before + after - self.extent[axis]
+        steps = -(-spare // self.stride[axis]) if self.ceil_mode else spare // self.stride[axis]
         return steps - 1 if self.ceil_mode and steps * self.stride[axis] >= size + before else steps
 
     def taps(self, image_size: Pair, output_size: Pair) -> Iterator[Tap]:

@@ -34,7 +34,7 @@ UNUSED_AFTER = 4096
 
 
 def empty(shape: Shape, dtype: Any) -> np.ndarray:
-    """A new array (numpy.ndarray), contiguous, with anything in it. Like `numpy.empty`, but for where its memory is from."""
+    """A new array (numpy.ndarray), contiguous, with anything in it. Like `numpy.empty`, but its memory may be that of earlier arrays."""
     dtype = np.dtype(dtype)
     nbytes = int(math.prod(shape)) * dtype.itemsize
     if nbytes < LEAST_BYTES or not _pooled.get():
@@ -183,7 +183,7 @@ class _Pool:
             self._idle_since[region] = self._handed_out
 
     def _grow(self, size: int) -> _Span:
-        """A new region, for a span of `size` at least, after idle ones have made room for it."""
+        """A new region, for a span of `size` at least, after idle ones are given back to the system as far as needed."""
         size = max(size, LEAST_REGION)
         for number in self._idle_regions():
             if self._region_bytes + size <= self._most_used_bytes:

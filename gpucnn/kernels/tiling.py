@@ -36,7 +36,7 @@ class Tile(NamedTuple):
 def tiles(batch: int, output_size: Shape, bytes_per_position: int, byte_cap: int) -> Iterator[Tile]:
     """Cut `batch` outputs of `output_size` into tiles of at most `byte_cap` bytes each.
 
-    Whole images where they fit, else whole rows of one image, else some positions of one row; at the least one position.
+    Whole images where they fit, else whole rows of one image, else some positions of one row; at least one position.
     """
     rows, columns = output_size
     positions = max(1, byte_cap // bytes_per_position)

@@ -72,7 +72,7 @@ class Optimizer:
             parameter.grad = None
 
     def gather(self) -> None:
-        """Bring parameters and gradients together in flat buffers, and make room for what will be remembered.
+        """Bring parameters and gradients together in flat buffers, and allocate what will be remembered.
 
         `step` does so by itself; done before, it shows whether all that fits into a GPU's memory.
         """

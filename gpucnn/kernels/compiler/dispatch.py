@@ -119,11 +119,9 @@ class _Writer:
 
     def serve(self) -> ir.Module:
         b = self.b
-        before, look, check, enter, work, left, idle, end = (
-            b.append_basic_block(name) for name in ("before", "look", "check", "enter", "work", "left", "idle", "end")
-        )
-        b.branch(before)
-        b.position_at_end(before)
+        names = ("look", "check", "enter", "work", "left", "idle", "end")
+        look, check, enter, work, left, idle, end = (b.append_basic_block(name) for name in names)
+        before = b.block
         b.branch(look)
         b.position_at_end(look)
         spins = b.phi(INT64)

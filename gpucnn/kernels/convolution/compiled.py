@@ -149,12 +149,12 @@ def _phases(task: Convolution, machine: Processor) -> list[_Phase]:
     """The phases of the images that any tap reaches; with stride 1 there is one."""
     batch, channels, height, width = task.image_shape
     found, starts = [], (_starts(task.window, axis, size) for axis, size in enumerate((height, width)))
-    for start in itertools.product(*starts):
-        size = compiled_strides.phase_size((height, width), task.window.stride, (start[0], start[1]))
-        sizes, layout, first = _phase_convolution(task, (start[0], start[1]), size)
+    for row, column in itertools.product(*starts):
+        size = compiled_strides.phase_size((height, width), task.window.stride, (row, column))
+        sizes, layout, first = _phase_convolution(task, (row, column), size)
         code, parts = _convolution(sizes, layout, batch, False, False, machine)
         weights = slice(first, first + layout.size)
-        found.append(_Phase((start[0], start[1]), (batch, channels, *size), weights, code, parts))
+        found.append(_Phase((row, column), (batch, channels, *size), weights, code, parts))
     return found
 
 

@@ -1,7 +1,7 @@
 """Convolution of as many images at once as a vector has numbers: each has a place in every vector.
 
-Rows that are no multiple of a vector leave places empty in `compiled_by_rows`; here none is, however small the images. That
-takes images and gradients turned over in scratch memory, so that the same pixel of all images is a vector:
+In `compiled_by_rows` a row that is not a whole number of vectors leaves a vector partly empty; here none is, however small the
+images. They and their gradients are turned over in scratch memory, so that the same pixel of all images is a vector:
 
     images (N, C, H, W)    a0 a1 a2 ...            turned over    a0 b0 c0 ...
                            b0 b1 b2 ...                           a1 b1 c1 ...

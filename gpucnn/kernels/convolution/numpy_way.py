@@ -91,7 +91,7 @@ def conv2d_gradients(
 def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> tuple[slice, ...]:
     """A batch in parts for the threads that convolve it, where an image takes `work` multiply-adds.
 
-    Their number is a power of 2, so that two or four threads have equally many.
+    Their number is a power of 2, so that two or four threads share them evenly.
     """
     number = len(cut(batch, work // COLUMN_SHARE, most))
     return cut(batch, work // COLUMN_SHARE, 1 << (number.bit_length() - 1))
@@ -269,7 +269,7 @@ class _Plan(NamedTuple):
         self.axis.fill_columns(by_tap, tile, axes)
 
     def cut(self, image_shape: Shape, itemsize: int, byte_cap: int) -> "_Plan":
-        """The plan with tiles whose shapes take no more than `byte_cap` bytes, but for a single position."""
+        """The plan with tiles whose shapes take no more than `byte_cap` bytes, unless it is a single position."""
         groups, rows, height = self.shape
         values = groups * (rows + height) + self.channels * self.axis.phases + self.more_channels
         tiles = self.axis.tiles(image_shape, values * itemsize, rows * height, byte_cap)
