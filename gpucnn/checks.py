@@ -97,12 +97,12 @@ def as_dtype(value: Any, owner: str, kinds: str = "f") -> np.dtype:
     return dtype
 
 
-def as_count(value: int, name: str) -> int:
-    """`value` as an int >= 1, below 2^31; ArgumentError, which calls it `name`, if it is not."""
+def as_count(value: int, name: str, least: int = 1) -> int:
+    """`value` as an int >= `least`, below 2^31; ArgumentError, which calls it `name`, if it is not."""
     if is_int(value) and value >= LARGEST:
         raise ArgumentError(f"{name} must be below 2^31, got {value_text(value)}")
-    if not is_int(value) or value < 1:
-        raise ArgumentError(f"{name} must be an int >= 1, got {value_text(value)}")
+    if not is_int(value) or value < least:
+        raise ArgumentError(f"{name} must be an int >= {least}, got {value_text(value)}")
     return int(value)
 
 

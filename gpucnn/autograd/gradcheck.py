@@ -7,7 +7,7 @@ import numpy as np
 from gpucnn.autograd.operation import on_their_device
 from gpucnn.autograd.tape import no_grad
 from gpucnn.autograd.tensor import Tensor
-from gpucnn.backend import Array, generator, to_host, xp_of
+from gpucnn.backend import generator, to_host, xp_of
 from gpucnn.errors import ArgumentError, DTypeError, GradientError
 from gpucnn.text import value_text
 
@@ -41,12 +41,16 @@ def gradcheck(
         )
     weights = xp_of(output.data).asarray(generator(0, "gradcheck").uniform(0.5, 1.5, output.shape))
     output.backward(weights)
+
+    def weighed() -> float:
+        return float((function(*leaves).data * weights).sum())
+
     for position, leaf in enumerate(leaves):
         if not leaf.requires_grad:
             continue
         computed = np.zeros(leaf.shape) if leaf.grad is None else to_host(leaf.grad)
         for index in np.ndindex(leaf.shape):
-            expected = _central_difference(function, leaves, leaf, index, weights, step)
+            expected = _central_difference(weighed, leaf, index, step)
             if not abs(computed[index] - expected) <= absolute + relative * abs(expected):
                 raise GradientError(
                     f"gradient of input {position} at {index} is {computed[index]:.9g}, "
@@ -54,19 +58,11 @@ def gradcheck(
                 )
 
 
-def _central_difference(
-    function: Callable[..., Tensor],
-    leaves: list[Tensor],
-    leaf: Tensor,
-    index: tuple[int, ...],
-    weights: Array,
-    step: float,
-) -> float:
-    value = leaf.data[index].item()
-    sides = []
+def _central_difference(function: Callable[[], float], leaf: Tensor, index: tuple[int, ...], step: float) -> float:
+    value, sides = leaf.data[index].item(), []
     with no_grad():
         for moved in (value + step, value - step):
             leaf.data[index] = moved
-            sides.append(float((function(*leaves).data * weights).sum()))
+            sides.append(function())
     leaf.data[index] = value
     return (sides[0] - sides[1]) / (2 * step)
