@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached
 
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Size, Vector
+
+Formula: TypeAlias = Literal["relu", "relu_gradient", "add", "add_relu"]
 
 
 def relu(x: Array) -> Array:
@@ -32,7 +34,7 @@ def add(a: Array, b: Array, relu: bool) -> Array:
     return _computed("add_relu" if relu else "add", a, b)
 
 
-def _computed(formula: str, *inputs: np.ndarray) -> np.ndarray:
+def _computed(formula: Formula, *inputs: np.ndarray) -> np.ndarray:
     """What a formula makes of the elements of equally large arrays, in the shape of the first."""
     result, size = empty_like(inputs[0]), inputs[0].size
     arrays = [np.ascontiguousarray(array).reshape(size) for array in inputs]
@@ -40,7 +42,7 @@ def _computed(formula: str, *inputs: np.ndarray) -> np.ndarray:
     return result
 
 
-FORMULAS: dict[str, Callable[..., Vector]] = {
+FORMULAS: dict[Formula, Callable[..., Vector]] = {
     "relu": lambda x: x.rectified(),
     "relu_gradient": lambda gradient, output: gradient.where_nonzero(output),
     "add": lambda a, b: a + b,
@@ -49,7 +51,7 @@ FORMULAS: dict[str, Callable[..., Vector]] = {
 
 
 @cached
-def formula_loop(name: str) -> Loop:
+def formula_loop(name: Formula) -> Loop:
     """An array (size,) for each argument of the formula of that name -> result (size,)."""
     formula, inputs = FORMULAS[name], FORMULAS[name].__code__.co_varnames
 

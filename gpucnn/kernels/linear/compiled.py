@@ -152,7 +152,7 @@ def vectors_gradient_loop(inputs: int, outputs: int, relu: bool, machine: Proces
         weight, result = b.pointer("weight"), b.pointer("vectors_gradient")
         gradient = _pass_on(b, outputs) if relu else b.pointer("gradient")
         tile = machine.filters_per_tile
-        _add_rows(b, inputs, outputs, tile, weight, lambda n, o: gradient + (n * outputs + o), outputs, result)
+        _add_rows(b, inputs, outputs, tile, weight, lambda n, o, k: gradient + (n * outputs + o) + k * outputs, result)
 
     arguments = [
         Argument("gradient", (EACH, outputs)),
@@ -184,7 +184,7 @@ def weight_gradient_loop(inputs: int, outputs: int, bias: bool, machine: Process
         gradient, vectors, result = b.pointer("gradient"), b.pointer("vectors"), b.pointer("weight_gradient")
         batch = b.free_size()
         tile = machine.filters_per_tile
-        _add_rows(b, inputs, batch, tile, vectors, lambda o, n: gradient + (n * outputs + o), 1, result)
+        _add_rows(b, inputs, batch, tile, vectors, lambda o, n, k: gradient + (n * outputs + o) + k, result)
         if bias:
             total = b.pointer("bias_gradient")
 
@@ -212,20 +212,17 @@ def _add_rows(
     count: Size,
     rows_per_tile: int,
     matrix: Pointer,
-    factor: Callable[[Size, Size], Pointer],
-    factors_apart: int,
+    factor: Callable[[Size, Size, int], Pointer],
     output: Pointer,
 ) -> None:
-    """output[row] = the sum of factor(row, i) * matrix[i] over all i below `count`, for the rows from first to last.
+    """output[row + k] = the sum of factor(row, i, k) * matrix[i] over all i below `count`, for the rows from first to last.
 
-                          columns ->
-                     +--------+--------+
-        rows of the  |  sums  |  sums  |     sums += factor(row, i) (one number, spread) * matrix[i, columns] (a vector)
-        output       +--------+--------+
-           |         |  sums  |  sums  |     for every i
-           v         +--------+--------+
-
-    The factors of neighbouring rows lie `factors_apart` numbers from each other.
+                      columns ->
+                 +--------+--------+
+    rows of the  |  sums  |  sums  |     sums += factor (one number, spread) * matrix[i, columns] (a vector)
+    output       +--------+--------+
+       |         |  sums  |  sums  |     for every i
+       v         +--------+--------+
     """
     width = _power_of_two(min(columns, b.lanes))
 
@@ -235,7 +232,7 @@ def _add_rows(
     def tile(row: Size, rows: int, places: list[Size]) -> None:
         def add(i: Size, sums: list[Vector]) -> list[Vector]:
             vectors = [matrix.load(i * columns + x, width) for x in places]
-            numbers = [factor(row, i).spread(k * factors_apart, width) for k in range(rows)]
+            numbers = [factor(row, i, k).spread(0, width) for k in range(rows)]
             products = [(number, vector) for number in numbers for vector in vectors]
             return [b.fma(*product, total) for product, total in zip(products, sums, strict=True)]
 
