@@ -408,7 +408,7 @@ MUTANTS = [
     Mutant("batch_norm/compiled.py", "sums.store(total, (n * 2 + row) * channels + c)", "sums.store(total, (n * 2 + 1 - row) * channels + c)"),
     Mutant("batch_norm/compiled.py", "sums.store(total, (n * 2 + row) * channels + c)", "sums.store(total, (n * 2 + row) * channels)"),
     Mutant("batch_norm/compiled.py", "sums.load((n * 2 + row) * channels + c", "sums.load((n * 2 + row) * channels"),
-    Mutant("batch_norm/compiled.py", "product *= inverse\n", ""),
+    Mutant("batch_norm/compiled.py", "product *= inverse\n", "pass\n"),
     Mutant("batch_norm/compiled.py", "b.number(batch * -positions, width)", "b.number(batch * positions, width)"),
     Mutant("batch_norm/compiled.py", "b.number(batch * -positions, width)", "b.number(batch, width)"),
     Mutant("batch_norm/compiled.py", "share * inverse * product, share * total", "share * product, share * total"),
