@@ -184,13 +184,13 @@ def labels_fix(shape: Sequence[int], count: int | None = None) -> str:
 
 
 def matching(name: str, names: Iterable[str]) -> str | None:
-    """That of `names` which is `name` but for capitals, hyphens, underscores and spaces; None if there is none."""
+    """The one of `names` that is `name` apart from capitals, hyphens, underscores and spaces, or None."""
     wanted = _bare(name)
     return next((known for known in names if known == name or _bare(known) == wanted), None)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """That of `names` which begins with `name`, or is most like it; None if none is like it."""
+    """The one of `names` that begins with `name`, or is most like it; None if none is like it."""
     by_bare = {_bare(known): known for known in names}
     wanted = _bare(name)
     begun = [bare for bare in by_bare if wanted and bare.startswith(wanted)]

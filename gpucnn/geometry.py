@@ -99,9 +99,7 @@ class Window(NamedTuple):
         return (*image_size, *self.kernel, *self.stride, top, left, *self.dilation, *output_size)
 
     def within(self, image_size: Pair) -> "Window":
-        """The same window on images of this size, with strides that are no longer than helps: one that leaves the image is as
-        good as any longer one.
-        """
+        """The same window, its strides cut to the shortest that leave images of this size, as all longer ones do the same."""
         longest = [size + sum(sides) + 1 for size, sides in zip(image_size, self.padding, strict=True)]
         if self.stride[0] <= longest[0] and self.stride[1] <= longest[1]:
             return self
@@ -126,8 +124,8 @@ class Window(NamedTuple):
     def _steps(self, axis: int, size: int) -> int:
         """How many strides the window makes along an axis; below 0 if it does not fit."""
         before, after = self.padding[axis]
-        room = size + before + after - self.extent[axis]
-        steps = -(-room // self.stride[axis]) if self.ceil_mode else room // self.stride[axis]
+        spare = size + before + after - self.extent[axis]
+        steps = -(-spare // self.stride[axis]) if self.ceil_mode else spare // self.stride[axis]
         return steps - 1 if self.ceil_mode and steps * self.stride[axis] >= size + before else steps
 
     def taps(self, image_size: Pair, output_size: Pair) -> Iterator[Tap]:
@@ -156,7 +154,7 @@ class Window(NamedTuple):
     def part(self, image_size: Pair, rows: slice, columns: slice) -> tuple[tuple[slice, slice], "Window"]:
         """What one rectangle of output positions needs: the slices of the image it reads, and a window for them.
 
-        The window has the padding that the part still sees, so a large image can be worked on in pieces.
+        The window has the padding that the part still sees, so a large image can be worked on tile by tile.
         """
         row_slice, row_padding = self._part_of_axis(0, image_size[0], rows)
         column_slice, column_padding = self._part_of_axis(1, image_size[1], columns)
@@ -176,10 +174,6 @@ def _padding_text(padding: tuple[Pair, Pair]) -> str:
     if top == bottom == left == right:
         return str(top)
     return f"({top}, {left})" if (top, left) == (bottom, right) else str(padding)
-
-
-def _ends_text(ends: Pair) -> str:
-    return str(ends[0] if ends[0] == ends[1] else ends)
 
 
 def as_groups(owner: str, groups: int, out_channels: int) -> int:
@@ -228,11 +222,9 @@ def conv2d_shape(owner: str, image_shape: Shape, weight_shape: Shape, window: Wi
     `image_shape` is (N, C, H, W) and `weight_shape` (O, C / groups, KH, KW). Raises ShapeError, which names `owner`,
     if they do not go together.
     """
-    out_channels, channels_per_group = weight_shape[:2]
-    in_channels = channels_per_group * groups
-    check_images(owner, image_shape, in_channels)
+    check_images(owner, image_shape, weight_shape[1] * groups)
     output_size = window.output_size((image_shape[2], image_shape[3]), owner)
-    return check_shape(owner, (image_shape[0], out_channels, *output_size))
+    return check_shape(owner, (image_shape[0], weight_shape[0], *output_size))
 
 
 def conv1d_shape(owner: str, sequence_shape: Shape, weight_shape: Shape, window: Window, groups: int) -> Shape:
@@ -262,9 +254,10 @@ def _output_length(owner: str, window: Window, length: int) -> int:
     try:
         return window.output_size((1, length))[1]
     except ShapeError:
+        before, after = window.padding[1]
         raise ShapeError(
             f"{owner}: a window of {window.extent[1]} does not fit into a sequence of {length} with padding "
-            f"{_ends_text(window.padding[1])}; use a smaller kernel_size or dilation, more padding, or longer sequences"
+            f"{before if before == after else (before, after)}; use a smaller kernel_size or dilation, more padding, or longer sequences"
         ) from None
 
 
@@ -276,9 +269,8 @@ def conv_transpose2d_shape(
     Raises ShapeError, which names `owner`, if they do not go together or nothing would be left of an image, and
     ArgumentError for an output padding that the convolution could not have lost.
     """
-    in_channels, per_group = weight_shape[:2]
     extra = as_pair(output_padding, "output_padding", 0)
-    check_images(owner, image_shape, in_channels)
+    check_images(owner, image_shape, weight_shape[0])
     sizes = []
     for axis in (0, 1):
         if extra[axis] >= max(window.stride[axis], window.dilation[axis]):
@@ -292,7 +284,7 @@ def conv_transpose2d_shape(
         raise ShapeError(
             f"{owner}: images of {image_shape[2]}x{image_shape[3]} would give {sizes[0]}x{sizes[1]}; use less padding"
         )
-    return check_shape(owner, (image_shape[0], per_group * groups, *sizes))
+    return check_shape(owner, (image_shape[0], weight_shape[1] * groups, *sizes))
 
 
 def pool2d_shape(owner: str, image_shape: Shape, window: Window) -> Shape:

@@ -7,7 +7,7 @@ import numpy as np
 from gpucnn.autograd.operation import on_their_device
 from gpucnn.autograd.tape import no_grad
 from gpucnn.autograd.tensor import Tensor
-from gpucnn.backend import Array, generator, to_host, xp_of
+from gpucnn.backend import generator, to_host, xp_of
 from gpucnn.errors import ArgumentError, DTypeError, GradientError
 from gpucnn.text import value_text
 
@@ -19,8 +19,9 @@ def gradcheck(
     """Check the gradient of `function(*inputs)` with respect to every input that requires one.
 
     The output, of any shape, is weighed with fixed random numbers into one scalar; each element of each input is moved
-    by +-`step`, and the slope must agree within `absolute + relative * |slope|`. The inputs must be float64 (DTypeError
-    otherwise: float32 differences prove nothing), and the function smooth within a step of them and the same every time.
+    by +-`step`, and the gradient must be within `absolute + relative * |difference|` of the difference quotient. The inputs must be
+    float64 (DTypeError otherwise: float32 differences prove nothing), and the function smooth within a step of them and
+    the same every time.
     Raises GradientError that names the input, the element and both values, or says that the function gives other values
     for the same inputs. The inputs' own `grad` stays untouched.
     """
@@ -40,32 +41,28 @@ def gradcheck(
         )
     weights = xp_of(output.data).asarray(generator(0, "gradcheck").uniform(0.5, 1.5, output.shape))
     output.backward(weights)
+
+    def weighed() -> float:
+        return float((function(*leaves).data * weights).sum())
+
     for position, leaf in enumerate(leaves):
         if not leaf.requires_grad:
             continue
         computed = np.zeros(leaf.shape) if leaf.grad is None else to_host(leaf.grad)
         for index in np.ndindex(leaf.shape):
-            slope = _slope(function, leaves, leaf, index, weights, step)
-            if not abs(computed[index] - slope) <= absolute + relative * abs(slope):
+            expected = _central_difference(weighed, leaf, index, step)
+            if not abs(computed[index] - expected) <= absolute + relative * abs(expected):
                 raise GradientError(
                     f"gradient of input {position} at {index} is {computed[index]:.9g}, "
-                    f"central differences give {slope:.9g}"
+                    f"central differences give {expected:.9g}"
                 )
 
 
-def _slope(
-    function: Callable[..., Tensor],
-    leaves: list[Tensor],
-    leaf: Tensor,
-    index: tuple[int, ...],
-    weights: Array,
-    step: float,
-) -> float:
-    value = leaf.data[index].item()
-    sides = []
+def _central_difference(function: Callable[[], float], leaf: Tensor, index: tuple[int, ...], step: float) -> float:
+    value, sides = leaf.data[index].item(), []
     with no_grad():
         for moved in (value + step, value - step):
             leaf.data[index] = moved
-            sides.append(float((function(*leaves).data * weights).sum()))
+            sides.append(function())
     leaf.data[index] = value
     return (sides[0] - sides[1]) / (2 * step)

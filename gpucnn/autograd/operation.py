@@ -107,7 +107,7 @@ def check_float(owner: str, tensor: Tensor) -> None:
 
 def as_float_tensor(owner: str, value: "Operand") -> Tensor:
     """`value` as a tensor of floats; DTypeError, which names `owner`, if it has another dtype."""
-    tensor = as_tensor(value)
+    tensor = value if isinstance(value, Tensor) else Tensor(value)
     check_float(owner, tensor)
     return tensor
 

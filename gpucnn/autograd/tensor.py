@@ -34,7 +34,7 @@ class Tensor:
     - `requires_grad`: whether `backward` computes a gradient for it; then the dtype must be a float.
     - `grad`: None, or the gradient, an array of the same shape and dtype. `backward` adds to it.
 
-    Raises DTypeError for data that are no numbers, or for `requires_grad` with a dtype that is no float.
+    Raises DTypeError for data that are not numbers, or for `requires_grad` with a dtype that is not a float.
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")

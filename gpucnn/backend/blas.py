@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -65,15 +65,8 @@ def blas_name() -> str:
         return ""
 
 
-class _Library(Protocol):
-    """A BLAS of this process."""
-
-    def get_num_threads(self) -> int: ...
-    def set_num_threads(self, threads: int, /) -> object: ...
-
-
-class _Functions:
-    """A BLAS, by two of its functions, which are too short to let other threads of Python run meanwhile."""
+class _Library:
+    """A BLAS of this process, by two of its functions, which are too short to let other threads of Python run meanwhile."""
 
     def __init__(self, get: Any, set: Any) -> None:
         self.get_num_threads, self.set_num_threads = get, set
@@ -167,21 +160,12 @@ def _functions_of(information: dict[str, Any]) -> _Library | None:
         return None
     for get, set in names:
         if hasattr(library, get) and hasattr(library, set):
-            return _Functions(getattr(library, get), getattr(library, set))
+            return _Library(getattr(library, get), getattr(library, set))
     return None
 
 
 _is_shared: dict[_Library, bool] = {}
 _limit = _Limit()
-
-
-def _hold_still() -> None:
-    """Before a fork: nobody is half-way through setting a number, which the child would never see the end of."""
-    _limit.lock.acquire()
-
-
-def _go_on() -> None:
-    _limit.lock.release()
 
 
 def _new_limit_in_child() -> None:
@@ -192,4 +176,8 @@ def _new_limit_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_still, after_in_parent=_go_on, after_in_child=_new_limit_in_child)
+    os.register_at_fork(
+        before=lambda: _limit.lock.acquire(),  # a child would never see the end of what is half-way through then
+        after_in_parent=lambda: _limit.lock.release(),
+        after_in_child=_new_limit_in_child,
+    )

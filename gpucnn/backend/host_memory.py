@@ -1,6 +1,6 @@
 """Memory for arrays on the CPU that is used again: pages that are fresh from the system cost more than arithmetic on them.
 
-A block of memory goes back to the pool when the last array that looks at it is gone, so no array that anybody can still see
+A span of memory goes back to the pool when the last array that looks at it is gone, so no array that anybody can still see
 is ever overwritten.
 """
 
@@ -21,7 +21,7 @@ from gpucnn.backend.arrays import Array, xp_of
 from gpucnn.checks import Shape
 
 LEAST_BYTES = 128 << 10
-"""Smaller arrays come from the system's own allocator, which keeps them, too."""
+"""Smaller arrays come from the system's own allocator, which keeps them, too. Measured by `gpucnn bench`."""
 
 PAGE = 4096
 """Sizes are rounded up to whole pages."""
@@ -30,11 +30,11 @@ LEAST_REGION = 2 << 20
 """Bytes of a huge page, which costs one fault instead of 512."""
 
 UNUSED_AFTER = 4096
-"""A region is given back to the system once this number of blocks was handed out without it."""
+"""A region is given back to the system once this number of spans was handed out without it."""
 
 
 def empty(shape: Shape, dtype: Any) -> np.ndarray:
-    """A new array (numpy.ndarray), contiguous, with anything in it. Like `numpy.empty`, but for where its memory is from."""
+    """A new array (numpy.ndarray), contiguous, with anything in it. Like `numpy.empty`, but its memory may be that of earlier arrays."""
     dtype = np.dtype(dtype)
     nbytes = int(math.prod(shape)) * dtype.itemsize
     if nbytes < LEAST_BYTES or not _pooled.get():
@@ -72,39 +72,31 @@ _pooled = ContextVar("pooled", default=True)
 
 
 class _Lease:
-    """A block of memory while arrays look at it: they keep it alive, and with the last of them it ends."""
+    """A span of memory while arrays look at it: they keep it alive, and with the last of them it ends."""
 
-    __slots__ = ("__array_interface__", "_block", "_memory")
+    __slots__ = ("__array_interface__", "_memory", "_span")
 
-    def __init__(self, block: "_Block", memory: np.ndarray, interface: dict[str, Any]) -> None:
-        self._block, self._memory, self.__array_interface__ = block, memory, interface
+    def __init__(self, span: "_Span", memory: np.ndarray, interface: dict[str, Any]) -> None:
+        self._span, self._memory, self.__array_interface__ = span, memory, interface
 
     def __del__(self) -> None:
-        _pool.returned.append((self._block, self._memory, self.__array_interface__))
+        _pool.returned.append((self._span, self._memory, self.__array_interface__))
 
 
-_Parts: TypeAlias = "tuple[_Block, np.ndarray, dict[str, Any]]"
-"""What a lease is made of: the block, its memory, and how NumPy finds it."""
+_Parts: TypeAlias = "tuple[_Span, np.ndarray, dict[str, Any]]"
+"""What a lease is made of: the span, its memory, and how NumPy finds it."""
 
 
-class _Block(NamedTuple):
-    """A part of a region, free or handed out. Blocks sort by size."""
+class _Span(NamedTuple):
+    """A part of a region, free or handed out. Spans sort by size."""
 
     size: int
     region: int
     start: int
 
 
-class _Region:
-    """Memory from the system, and the number of the hand-out after which none of it was in use any more."""
-
-    def __init__(self, memory: np.ndarray) -> None:
-        self.memory = memory
-        self.idle_since = 0
-
-
 class _Pool:
-    """Regions of memory, cut into blocks. A block is taken from the smallest free one that holds it; neighbours are joined.
+    """Regions of memory, cut into spans. A span is taken from the smallest free one that holds it; neighbours are joined.
 
     Regions together take no more than was once in use at a time, as far as those go that are free as a whole: for a new
     one they go, the one first that is free the longest.
@@ -114,12 +106,14 @@ class _Pool:
         self.returned: deque[_Parts] = deque()
         """What leases that ended were made of. The collector of garbage may append some at any moment, also in `take`."""
         self._waiting: dict[int, list[_Parts]] = {}
-        """The same by size, since blocks were joined last."""
+        """The same by size, since spans were joined last."""
         self._lock = threading.Lock()
-        self._regions: dict[int, _Region] = {}
-        self._free: list[_Block] = []
-        self._by_start: dict[tuple[int, int], _Block] = {}
-        self._by_end: dict[tuple[int, int], _Block] = {}
+        self._regions: dict[int, np.ndarray] = {}
+        self._idle_since: dict[int, int] = {}
+        """The number of the hand-out after which nothing of a region was in use any more."""
+        self._free: list[_Span] = []
+        self._by_start: dict[tuple[int, int], _Span] = {}
+        self._by_end: dict[tuple[int, int], _Span] = {}
         self._handed_out = self._region_number = 0
         self._used_bytes = self._most_used_bytes = self._region_bytes = 0
 
@@ -139,9 +133,9 @@ class _Pool:
             free = self._free[place] if place < len(self._free) else self._grow(size)
             self._remove(free)
             if free.size > size:
-                self._insert(_Block(free.size - size, free.region, free.start + size))
-            memory = self._regions[free.region].memory[free.start : free.start + size]
-            return _Lease(_Block(size, free.region, free.start), memory, memory.__array_interface__)
+                self._insert(_Span(free.size - size, free.region, free.start + size))
+            memory = self._regions[free.region][free.start : free.start + size]
+            return _Lease(_Span(size, free.region, free.start), memory, memory.__array_interface__)
 
     def clear(self) -> None:
         """Give up all regions that are free as a whole."""
@@ -162,11 +156,11 @@ class _Pool:
         self._lock = threading.Lock()
 
     def _settle(self) -> None:
-        """Join blocks that came back with free neighbours."""
+        """Join spans that came back with free neighbours."""
         self._collect()
         for waiting in self._waiting.values():
-            for block, *_ in waiting:
-                self._join(block)
+            for span, *_ in waiting:
+                self._join(span)
         self._waiting.clear()
 
     def _collect(self) -> None:
@@ -174,8 +168,8 @@ class _Pool:
             parts = self.returned.popleft()
             self._waiting.setdefault(parts[0].size, []).append(parts)
 
-    def _join(self, block: _Block) -> None:
-        size, region, start = block
+    def _join(self, span: _Span) -> None:
+        size, region, start = span
         self._used_bytes -= size
         before, after = self._by_end.get((region, start)), self._by_start.get((region, start + size))
         if before is not None:
@@ -184,49 +178,50 @@ class _Pool:
         if after is not None:
             self._remove(after)
             size += after.size
-        self._insert(_Block(size, region, start))
-        if size == self._regions[region].memory.size:
-            self._regions[region].idle_since = self._handed_out
+        self._insert(_Span(size, region, start))
+        if size == self._regions[region].size:
+            self._idle_since[region] = self._handed_out
 
-    def _grow(self, size: int) -> _Block:
-        """A new region, for a block of `size` at least, after idle ones have made room for it."""
+    def _grow(self, size: int) -> _Span:
+        """A new region, for a span of `size` at least, after idle ones are given back to the system as far as needed."""
         size = max(size, LEAST_REGION)
         for number in self._idle_regions():
             if self._region_bytes + size <= self._most_used_bytes:
                 break
             self._drop(number)
         self._region_number += 1
-        self._regions[self._region_number] = _Region(_fresh(size))
+        self._regions[self._region_number], self._idle_since[self._region_number] = _fresh(size), 0
         self._region_bytes += size
-        block = _Block(size, self._region_number, 0)
-        self._insert(block)
-        return block
+        span = _Span(size, self._region_number, 0)
+        self._insert(span)
+        return span
 
     def _drop_unused(self) -> None:
         for number in self._idle_regions():
-            if self._regions[number].idle_since < self._handed_out - UNUSED_AFTER:
+            if self._idle_since[number] < self._handed_out - UNUSED_AFTER:
                 self._drop(number)
         self._most_used_bytes = self._used_bytes
 
     def _idle_regions(self) -> list[int]:
         """The regions that are free as a whole, those first that are so the longest."""
-        whole = [block.region for block in self._free if block.size == self._regions[block.region].memory.size]
-        return sorted(whole, key=lambda number: self._regions[number].idle_since)
+        whole = [span.region for span in self._free if span.size == self._regions[span.region].size]
+        return sorted(whole, key=self._idle_since.__getitem__)
 
     def _drop(self, number: int) -> None:
-        size = self._regions.pop(number).memory.size
+        size = self._regions.pop(number).size
+        del self._idle_since[number]
         self._region_bytes -= size
-        self._remove(_Block(size, number, 0))
+        self._remove(_Span(size, number, 0))
 
-    def _insert(self, block: _Block) -> None:
-        insort(self._free, block)
-        self._by_start[block.region, block.start] = block
-        self._by_end[block.region, block.start + block.size] = block
+    def _insert(self, span: _Span) -> None:
+        insort(self._free, span)
+        self._by_start[span.region, span.start] = span
+        self._by_end[span.region, span.start + span.size] = span
 
-    def _remove(self, block: _Block) -> None:
-        del self._free[bisect_left(self._free, block)]
-        del self._by_start[block.region, block.start]
-        del self._by_end[block.region, block.start + block.size]
+    def _remove(self, span: _Span) -> None:
+        del self._free[bisect_left(self._free, span)]
+        del self._by_start[span.region, span.start]
+        del self._by_end[span.region, span.start + span.size]
 
 
 def _fresh(size: int) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Activation functions of straight pieces, ReLU and its kin, and softmax; `smooth_activation` has the curved ones."""
+"""Piecewise linear activation functions, ReLU and its kin, and softmax; `smooth_activation` has the curved ones."""
 
 import math
 from collections.abc import Sequence
 
-from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, check_float, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, check_float, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_items, is_finite, is_int
 from gpucnn.errors import ArgumentError, ShapeError
@@ -16,8 +16,7 @@ from gpucnn.text import shape_text, value_text
 @operation
 def relu(x: Operand) -> Tensor:
     """max(0, x), element by element. The gradient at 0 is 0; at NaN it passes, so that it stays in sight."""
-    x = as_tensor(x)
-    check_float("relu", x)
+    x = as_float_tensor("relu", x)
     output = elementwise.relu(x.data)
     return record("relu", output, (x,), lambda gradient: (elementwise.relu_gradient(gradient, output),))
 
@@ -28,8 +27,7 @@ def relu6(x: Operand) -> Tensor:
 
     Source: Howard et al., "MobileNets", 2017.
     """
-    x = as_tensor(x)
-    check_float("relu6", x)
+    x = as_float_tensor("relu6", x)
     output = _clip(x.data, 0, 6)
     return record("relu6", output, (x,), lambda gradient: (masked(gradient, (output != 0) & (output != 6)),))
 
@@ -41,8 +39,7 @@ def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
     Raises ArgumentError unless `negative_slope` is a finite number. Source: Maas et al., "Rectifier nonlinearities
     improve neural network acoustic models", 2013.
     """
-    x = as_tensor(x)
-    check_float("leaky_relu", x)
+    x = as_float_tensor("leaky_relu", x)
     slope = as_finite(negative_slope, "leaky_relu: negative_slope")
     xp, values = xp_of(x.data), x.data
 
@@ -99,8 +96,7 @@ def hardsigmoid(x: Operand) -> Tensor:
 
     Source: Howard et al., "Searching for MobileNetV3", ICCV 2019.
     """
-    x = as_tensor(x)
-    check_float("hardsigmoid", x)
+    x = as_float_tensor("hardsigmoid", x)
     values = x.data
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -115,18 +111,17 @@ def hardswish(x: Operand) -> Tensor:
 
     Source: Howard et al., "Searching for MobileNetV3", ICCV 2019.
     """
-    x = as_tensor(x)
-    check_float("hardswish", x)
+    x = as_float_tensor("hardswish", x)
     xp, values = xp_of(x.data), x.data
 
     def backward(gradient: Array) -> tuple[Array]:
-        sloped = _clip(values, -3, 3)
-        sloped /= 3
-        sloped += 0.5
-        sloped *= gradient
-        sloped = masked(sloped, ~((values <= -3) | (values >= 3)))
-        sloped += masked(gradient, values >= 3)
-        return (sloped,)
+        x_gradient = _clip(values, -3, 3)
+        x_gradient /= 3
+        x_gradient += 0.5
+        x_gradient *= gradient
+        x_gradient = masked(x_gradient, ~((values <= -3) | (values >= 3)))
+        x_gradient += masked(gradient, values >= 3)
+        return (x_gradient,)
 
     # Below -3 the second factor is 0 and the first one does not matter, unless it is infinite.
     output = xp.maximum(values, -3)
@@ -142,9 +137,8 @@ def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
 
     Computed through log-sum-exp, so that large logits do not overflow.
     """
-    x = as_tensor(x)
+    x = as_float_tensor("log_softmax", x)
     xp = xp_of(x.data)
-    check_float("log_softmax", x)
     axes = softmax_axes("log_softmax", x.shape, axis)
     output = log_softmax_of(x.data, axes)
 
@@ -157,8 +151,7 @@ def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
 @operation
 def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis` (an int, several together, or None for all): logits to probabilities."""
-    x = as_tensor(x)
-    check_float("softmax", x)
+    x = as_float_tensor("softmax", x)
     axes = softmax_axes("softmax", x.shape, axis)
     output = xp_of(x.data).exp(log_softmax_of(x.data, axes))
 

@@ -102,8 +102,8 @@ def conv_transpose2d(
         own = _buffers(learning)
         kernel.conv2d_gradients(task, images, inner, filters, None, kernel.Gradients(weight=own[0]))
         if len(own) > 1 and own[1] is not None:
-            flat = xp_of(gradient).ascontiguousarray(gradient).reshape(*shape[:2], shape[2] * shape[3])
-            channel_sums(flat, out=own[1])
+            planes = xp_of(gradient).ascontiguousarray(gradient).reshape(*shape[:2], shape[2] * shape[3])
+            channel_sums(planes, out=own[1])
         return (images_gradient, *own)
 
     return record("conv_transpose2d", output, inputs, backward)

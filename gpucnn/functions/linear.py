@@ -29,10 +29,10 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
         raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(offsets.shape)}")
     relu = check_activation("linear", activation)
     rows = math.prod(shape[:-1])
-    flat = x.data if x.ndim == 2 else x.data.reshape(rows, weight.shape[1])
-    output = kernel.linear(flat, weight.data, offsets, relu)
+    images = x.data if x.ndim == 2 else x.data.reshape(rows, weight.shape[1])
+    output = kernel.linear(images, weight.data, offsets, relu)
     relu_output = output if relu else None
-    vectors = flat if weight.requires_grad else None
+    vectors = images if weight.requires_grad else None
     matrix = weight.data if x.requires_grad else None
     learned_bias = inputs[2] if bias is not None and inputs[2].requires_grad else None
 

@@ -49,7 +49,7 @@ def cross_entropy(
     owner = "cross_entropy"
     logits = _check_scores(owner, "logits", as_tensor(logits))
     given = labels.data if isinstance(labels, Tensor) else as_array(labels)
-    weights = None if weight is None else _class_weights(owner, weight, logits)
+    weights = _class_weights(owner, weight, logits)
     smoothing = as_number(label_smoothing, f"{owner}: label_smoothing", below=1)
     check_reduction(owner, reduction)
     if given.dtype.kind == "f" and given.ndim == logits.ndim:
@@ -57,8 +57,7 @@ def cross_entropy(
     indices, rows = _label_indices(owner, given, logits, "logits", ignore_index), _as_rows(logits)
     if reduction != "mean" or ignore_index is not None:
         shares, divisor = _shares(indices, rows, weights, smoothing, ignore_index)
-        losses = _expected_loss(owner, log_softmax(rows), Tensor(shares), reduction, divisor)
-        return losses if reduction != "none" else reshape(losses, given.shape)
+        return _expected_loss(owner, log_softmax(rows), Tensor(shares), reduction, divisor, given.shape)
     targets = Targets(indices, weights, smoothing)
     loss, saved = kernel.cross_entropy(rows.data, targets)
 
@@ -85,12 +84,11 @@ def nll_loss(
     scores = _check_scores(owner, "log_probabilities", as_tensor(log_probabilities))
     given = labels.data if isinstance(labels, Tensor) else as_array(labels)
     indices = _label_indices(owner, given, scores, "log_probabilities", ignore_index)
-    weights = None if weight is None else _class_weights(owner, weight, scores)
+    weights = _class_weights(owner, weight, scores)
     check_reduction(owner, reduction)
     rows = _as_rows(scores)
     shares, divisor = _shares(indices, rows, weights, 0.0, ignore_index)
-    losses = _expected_loss(owner, rows, Tensor(shares), reduction, divisor)
-    return losses if reduction != "none" else reshape(losses, given.shape)
+    return _expected_loss(owner, rows, Tensor(shares), reduction, divisor, given.shape)
 
 
 @operation
@@ -121,10 +119,8 @@ def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target:
         logs = xp.log(xp.where(probabilities == 0, 1, probabilities))
     # What has no probability does not count, even where a logarithm is minus infinity.
     excess = xp.where(probabilities == 0, 0, logs) - xp.where(probabilities == 0, 0, input_data)
-    if reduction == "batchmean":
-        reduced, spread = reduce_losses(probabilities * excess, "mean", input.shape[0])
-    else:
-        reduced, spread = reduce_losses(probabilities * excess, reduction)
+    by_batch = ("mean", input.shape[0]) if reduction == "batchmean" else (reduction,)
+    reduced, spread = reduce_losses(probabilities * excess, *by_batch)
 
     def backward(gradient: Array) -> tuple[Array, Array | None]:
         each = spread(gradient)
@@ -154,14 +150,13 @@ def _soft_cross_entropy(
     shares = targets * (1 - smoothing) + smoothing / rows.shape[1] if smoothing else targets
     if weights is not None:
         shares = shares * weights
-    losses = _expected_loss("cross_entropy", log_softmax(rows), shares, reduction, rows.shape[0])
-    return losses if reduction != "none" else reshape(losses, labels_shape)
+    return _expected_loss("cross_entropy", log_softmax(rows), shares, reduction, rows.shape[0], labels_shape)
 
 
 def _expected_loss(
-    owner: str, log_probabilities: Tensor, shares: Tensor, reduction: str, divisor: Array | int
+    owner: str, log_probabilities: Tensor, shares: Tensor, reduction: str, divisor: Array | int, shape: Shape
 ) -> Tensor:
-    """The reduced sums over classes of minus share times log-probability, both (N, classes)."""
+    """The reduced sums over classes of minus share times log-probability, both (N, classes); if not reduced, of `shape`."""
     values, targets = log_probabilities.data, shares.data
     shares_learn = shares.requires_grad
     # A class without a share does not count, even where its log-probability is minus infinity.
@@ -172,7 +167,8 @@ def _expected_loss(
         each = -spread(gradient)[:, None]
         return each * targets, each * values if shares_learn else None
 
-    return record(owner, reduced, (log_probabilities, shares), backward)
+    loss = record(owner, reduced, (log_probabilities, shares), backward)
+    return loss if reduction != "none" else reshape(loss, shape)
 
 
 def _shares(
@@ -244,7 +240,9 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
     return xp_of(there).ascontiguousarray(there).reshape(-1)
 
 
-def _class_weights(owner: str, weight: Any, scores: Tensor) -> Array:
+def _class_weights(owner: str, weight: Any, scores: Tensor) -> Array | None:
+    if weight is None:
+        return None
     array = as_operand(weight, scores).data
     if array.shape != (scores.shape[1],):
         raise ShapeError(f"{owner}: expected weight ({scores.shape[1]},), one per class, got {shape_text(array.shape)}")

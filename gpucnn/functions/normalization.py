@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, wide, xp_of
 from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, check_activation, is_finite, is_int
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -50,7 +50,7 @@ def batch_norm(
     check_float("batch_norm", x)
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
-    scale, shift = _per_channel("batch_norm", "weight", weight, x), _per_channel("batch_norm", "bias", bias, x)
+    scale, shift = _affine("batch_norm", weight, bias, x, x.shape[1:2])
     eps = as_eps("batch_norm", eps, x.dtype)
     running = [_running("running_mean", running_mean, x, training), _running("running_var", running_var, x, training)]
     if not as_flag(training, "batch_norm: training"):
@@ -75,9 +75,9 @@ def batch_norm(
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
-        flat = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
+        gradient = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
         own = kernel.Gradients(*(None if tensor is None else tensor.gradient_buffer() for tensor in learning))
-        x_gradient = kernel.batch_norm_gradients(flat, values, factors, statistics, own, relu_output)
+        x_gradient = kernel.batch_norm_gradients(gradient, values, factors, statistics, own, relu_output)
         given = (total for total, tensor in zip(own, (scale, shift), strict=True) if tensor is not None)
         return (x_gradient.reshape(shape), *given)
 
@@ -96,8 +96,7 @@ def layer_norm(
 
     Raises ShapeError if the input does not end in that shape. Source: Ba et al., "Layer normalization", 2016.
     """
-    x = as_tensor(x)
-    check_float("layer_norm", x)
+    x = as_float_tensor("layer_norm", x)
     sizes = as_items(normalized_shape)
     ending: tuple[Any, ...] = (normalized_shape,) if sizes is None else sizes
     eps = as_eps("layer_norm", eps, x.dtype)
@@ -105,11 +104,9 @@ def layer_norm(
         raise ShapeError(
             f"layer_norm: expected input (..., {', '.join(map(value_text, ending[:MOST_AXES]))}), got {shape_text(x.shape)}"
         )
-    scale, shift = (
-        _shaped("layer_norm", name, value, x, ending) for name, value in (("weight", weight), ("bias", bias))
-    )
+    scale, shift = _affine("layer_norm", weight, bias, x, ending)
     axes = tuple(range(x.ndim - len(ending), x.ndim))
-    normalized, _, _, back = _standardize(x.data, axes, eps)
+    normalized, back = _standardize(x.data, axes, eps)
     return _scaled("layer_norm", x, normalized, back, scale, shift, (1,) * (x.ndim - len(ending)) + ending)
 
 
@@ -148,8 +145,7 @@ def local_response_norm(x: Operand, size: int, alpha: float = 1e-4, beta: float 
     The mean counts neighbours outside of the channels as zeros, as in PyTorch. Raises ShapeError for input without
     channels. Source: Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", NeurIPS 2012.
     """
-    x = as_tensor(x)
-    check_float("local_response_norm", x)
+    x = as_float_tensor("local_response_norm", x)
     size = as_count(size, "local_response_norm: size")
     alpha, beta, k = (
         as_finite(value, f"local_response_norm: {name}") for name, value in (("alpha", alpha), ("beta", beta), ("k", k))
@@ -175,11 +171,10 @@ def as_eps(owner: str, eps: float, dtype: Any = np.float64) -> float:
             f"{owner}: eps must be a number > 0, got {value_text(eps)}; it is added to a variance that may be 0, take e.g. 1e-5"
         )
     with np.errstate(over="ignore"):
-        vanishes = not np.dtype(dtype).type(eps) > 0
-    if vanishes:
-        raise ArgumentError(
-            f"{owner}: eps {eps!r} is 0 in {np.dtype(dtype)}; it is added to a variance that may be 0, take e.g. 1e-5"
-        )
+        if not np.dtype(dtype).type(eps) > 0:
+            raise ArgumentError(
+                f"{owner}: eps {eps!r} is 0 in {np.dtype(dtype)}; it is added to a variance that may be 0, take e.g. 1e-5"
+            )
     return float(eps)
 
 
@@ -233,20 +228,16 @@ def _check_moves(name: str, statistics: Any, x: Tensor) -> None:
         raise ArgumentError(f"batch_norm: {name} moves in training, and cannot be written to; give a copy of it")
 
 
-def _standardize(
-    values: Array, axes: tuple[int, ...], eps: float
-) -> tuple[Array, Array, Array, Callable[[Array], Array]]:
-    """(values with mean 0 and variance 1 over `axes`, the mean, the biased variance, and the way back for gradients)."""
-    xp = xp_of(values)
+def _standardize(values: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Callable[[Array], Array]]:
+    """Values with mean 0 and variance 1 over `axes`, and the way back for gradients."""
     if values.size == 0:
-        nothing = xp.zeros([1 if axis in axes else size for axis, size in enumerate(values.shape)], values.dtype)
-        return values.copy(), nothing, nothing, lambda gradient: gradient
+        return values.copy(), lambda gradient: gradient
     dtype = values.dtype
     values = values.astype(wide(dtype), copy=False)
     mean = values.mean(axis=axes, keepdims=True)
     centred = values - mean
     variance = (centred * centred).mean(axis=axes, keepdims=True)
-    inverse = 1 / xp.sqrt(variance + eps)
+    inverse = 1 / xp_of(values).sqrt(variance + eps)
     normalized = centred * inverse
 
     def back(gradient: Array) -> Array:
@@ -255,7 +246,7 @@ def _standardize(
         through_variance = normalized * (gradient * normalized).mean(axis=axes, keepdims=True)
         return (inverse * (gradient - through_mean - through_variance)).astype(dtype, copy=False)
 
-    return normalized.astype(dtype, copy=False), mean, variance, back
+    return normalized.astype(dtype, copy=False), back
 
 
 def _scaled(
@@ -289,7 +280,7 @@ def _with_statistics(
     x: Tensor, mean: Array, variance: Array, scale: Tensor | None, shift: Tensor | None, eps: float
 ) -> Tensor:
     """Batch normalisation with given statistics (C,), which are constants."""
-    along = _along(1, x.ndim, x.shape[1])
+    along = _along(x)
     inverse = (1 / xp_of(x.data).sqrt(variance + eps)).reshape(along)
     normalized = (x.data - mean.reshape(along)) * inverse
     return _scaled("batch_norm", x, normalized, lambda gradient: gradient * inverse, scale, shift, along)
@@ -304,17 +295,16 @@ def _group_norm(
     batch, channels = x.shape[:2]
     if as_count(num_groups, f"{owner}: num_groups") and channels % num_groups:
         raise ArgumentError(f"{owner}: num_groups must divide {channels} channels, got {num_groups}")
-    scale, shift = _per_channel(owner, "weight", weight, x), _per_channel(owner, "bias", bias, x)
+    scale, shift = _affine(owner, weight, bias, x, x.shape[1:2])
     eps = as_eps(owner, eps, x.dtype)
     grouped = (batch, num_groups, math.prod(x.shape[1:]) // num_groups)
-    normalized, _, _, back = _standardize(x.data.reshape(grouped), (2,), eps)
+    normalized, back = _standardize(x.data.reshape(grouped), (2,), eps)
     shape = x.shape
 
     def back_in_groups(gradient: Array) -> Array:
         return back(gradient.reshape(grouped)).reshape(shape)
 
-    along = _along(1, x.ndim, channels)
-    return _scaled(owner, x, normalized.reshape(shape), back_in_groups, scale, shift, along)
+    return _scaled(owner, x, normalized.reshape(shape), back_in_groups, scale, shift, _along(x))
 
 
 def _sum_of_neighbours(values: Array, before: int, after: int) -> Array:
@@ -329,19 +319,15 @@ def _sum_of_neighbours(values: Array, before: int, after: int) -> Array:
     return total
 
 
-def _along(axis: int, ndim: int, size: int) -> Shape:
-    """The shape in which a vector of `size` lies along `axis` of an array of `ndim` axes."""
-    return tuple(size if place == axis else 1 for place in range(ndim))
+def _along(x: Tensor) -> Shape:
+    """The shape in which a vector (C,) meets x (N, C, ...)."""
+    return 1, x.shape[1], *[1] * (x.ndim - 2)
 
 
-def _per_channel(owner: str, name: str, value: Operand | None, x: Tensor) -> Tensor | None:
-    return _shaped(owner, name, value, x, (x.shape[1],))
-
-
-def _shaped(owner: str, name: str, value: Operand | None, x: Tensor, shape: Sequence[Any]) -> Tensor | None:
-    if value is None:
-        return None
-    tensor = as_operand(value, x)
-    if tensor.shape != tuple(shape):
-        raise ShapeError(f"{owner}: expected {name} {shape_text(tuple(shape))}, got {shape_text(tensor.shape)}")
-    return tensor
+def _affine(owner: str, weight: Operand | None, bias: Operand | None, x: Tensor, shape: Shape) -> list[Tensor | None]:
+    """The scale and the shift that go with `x`; ShapeError, which names `owner`, unless they are of `shape`."""
+    found = [None if value is None else as_operand(value, x) for value in (weight, bias)]
+    for name, tensor in zip(("weight", "bias"), found, strict=True):
+        if tensor is not None and tensor.shape != shape:
+            raise ShapeError(f"{owner}: expected {name} {shape_text(shape)}, got {shape_text(tensor.shape)}")
+    return found

@@ -1,11 +1,12 @@
 """Max and average pooling, over sliding windows or over a fixed number of cells, and unpooling."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd import Operand, Tensor, as_tensor, check_float, grad_enabled, operation, record
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, grad_enabled, operation, record
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, IntOrPair, Pair, Shape, as_flag, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -18,7 +19,7 @@ MOST_CELLS = 1 << 22
 """Of adaptive pooling, which takes them one by one."""
 
 LARGEST_PLANE = 1 << 31
-"""Pixels of images whose maxima have int32 indices: fewer than so many."""
+"""Images have fewer pixels than this, so that indices of maxima are int32."""
 
 AdaptiveSize: TypeAlias = int | Sequence[int | None] | None
 """An int, or (height, width); None keeps the images' own."""
@@ -39,7 +40,7 @@ def max_pool2d(
     - `kernel_size`, `stride` (by default `kernel_size`), `dilation`: an int or (height, width). `padding`: the same, or
       ((top, bottom), (left, right)), "same" or "valid", as for `conv2d`; none more than half a kernel.
     - `ceil_mode`: round the output size up, so that the last columns and rows are not dropped.
-    - `return_indices`: give (maxima, where they were), the latter an integer tensor of flat indices into the (H, W) plane,
+    - `return_indices`: give (maxima, where they were), the latter an integer tensor of indices into the (H, W) plane,
       -1 for a window in padding and gaps alone; see `max_unpool2d`.
 
     Padding is minus infinity and never wins, the first maximum wins a tie, a NaN wins its window; the gradient goes to
@@ -76,8 +77,7 @@ def max_unpool2d(
     on a GPU are not looked at, as that would wait for it.
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
     """
-    x = as_tensor(x)
-    check_float("max_unpool2d", x)
+    x = as_float_tensor("max_unpool2d", x)
     places = to_device(indices.data if isinstance(indices, Tensor) else as_array(indices), x.device)
     window = pooling_window("max_unpool2d", kernel_size, stride, padding, 1, False)
     if x.ndim != 4 or places.shape != x.shape:
@@ -152,15 +152,14 @@ def adaptive_avg_pool2d(x: Operand, output_size: AdaptiveSize) -> Tensor:
     ShapeError for input that is no image or empty, ArgumentError for sizes below 1. Source: Lin et al., "Network in
     network", ICLR 2014.
     """
-    x, cells = _adaptive("adaptive_avg_pool2d", x, output_size)
+    x, output, cells = _adaptive("adaptive_avg_pool2d", x, output_size)
     values, shape = x.data, x.shape
-    output = xp_of(values).empty((*shape[:2], *cells.size), x.dtype)
-    for place, part in cells:
+    for place, part in cells():
         output[:, :, *place] = values[:, :, *part].mean(axis=(2, 3))
 
     def backward(gradient: Array) -> tuple[Array]:
         images = xp_of(gradient).zeros(shape, gradient.dtype)
-        for place, (rows, columns) in cells:
+        for place, (rows, columns) in cells():
             count = (rows.stop - rows.start) * (columns.stop - columns.start)
             images[:, :, rows, columns] += (gradient[:, :, *place] / count)[:, :, None, None]
         return (images,)
@@ -175,12 +174,11 @@ def adaptive_max_pool2d(x: Operand, output_size: AdaptiveSize, return_indices: b
     The first maximum of a cell gets its gradient; a NaN wins. With `return_indices` it gives (maxima, where they were), as
     `max_pool2d` does. Errors are those of `adaptive_avg_pool2d`.
     """
-    x, cells = _adaptive("adaptive_max_pool2d", x, output_size)
+    x, output, cells = _adaptive("adaptive_max_pool2d", x, output_size)
     return_indices = as_flag(return_indices, "adaptive_max_pool2d: return_indices")
     values, shape = x.data, x.shape
     xp = xp_of(values)
-    output = xp.empty((*shape[:2], *cells.size), x.dtype)
-    for place, part in cells:
+    for place, part in cells():
         output[:, :, *place] = values[:, :, *part].max(axis=(2, 3))
 
     def winners(part: tuple[slice, slice]) -> Array:
@@ -191,7 +189,7 @@ def adaptive_max_pool2d(x: Operand, output_size: AdaptiveSize, return_indices: b
 
     def backward(gradient: Array) -> tuple[Array]:
         images = xp.zeros(shape, gradient.dtype)
-        for place, part in cells:
+        for place, part in cells():
             cell = images[:, :, *part]
             won = xp.arange(cell.shape[2] * cell.shape[3]) == winners(part)[:, :, None]
             cell += xp.where(won, gradient[:, :, *place][:, :, None], 0).reshape(cell.shape)
@@ -203,31 +201,26 @@ def adaptive_max_pool2d(x: Operand, output_size: AdaptiveSize, return_indices: b
     if shape[2] * shape[3] >= LARGEST_PLANE:
         raise _uncountable("adaptive_max_pool2d", shape)
     indices = xp.empty(output.shape, xp.int32)
-    for place, (rows, columns) in cells:
+    for place, (rows, columns) in cells():
         won, width = winners((rows, columns)), columns.stop - columns.start
         indices[:, :, *place] = (rows.start + won // width) * shape[3] + columns.start + won % width
     return maxima, Tensor(indices)
 
 
-class _Cells:
+def _cells(image_size: Pair, size: Pair) -> Iterator[Any]:
     """Cells that cover an image evenly, each as (its place in the output, the slices of the image)."""
-
-    def __init__(self, image_size: Pair, size: Pair) -> None:
-        self.image_size, self.size = image_size, size
-
-    def __iter__(self) -> Iterator[Any]:
-        rows, columns = (
-            [slice(i * full // count, -(-(i + 1) * full // count)) for i in range(count)]
-            for full, count in zip(self.image_size, self.size, strict=True)
-        )
-        for i, row in enumerate(rows):
-            for j, column in enumerate(columns):
-                yield (i, j), (row, column)
+    rows, columns = (
+        [slice(i * full // count, -(-(i + 1) * full // count)) for i in range(count)]
+        for full, count in zip(image_size, size, strict=True)
+    )
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            yield (i, j), (row, column)
 
 
-def _adaptive(owner: str, x: Operand, output_size: AdaptiveSize) -> tuple[Tensor, _Cells]:
-    x = as_tensor(x)
-    check_float(owner, x)
+def _adaptive(owner: str, x: Operand, output_size: AdaptiveSize) -> tuple[Tensor, Array, Callable[[], Iterator[Any]]]:
+    """Images as a tensor, an array for what each cell gives, and the cells, as often as they are asked for."""
+    x = as_float_tensor(owner, x)
     size = adaptive_size(owner, output_size)
     shape = adaptive_shape(owner, x.shape, size)
     check_shape(owner, tuple(max(size, 1) for size in shape))
@@ -235,11 +228,12 @@ def _adaptive(owner: str, x: Operand, output_size: AdaptiveSize) -> tuple[Tensor
         raise ShapeError(
             f"{owner}: {shape[2]}x{shape[3]} cells are more than {MOST_CELLS:,}; use F.interpolate for larger images"
         )
-    return x, _Cells((x.shape[2], x.shape[3]), (shape[2], shape[3]))
+    output = xp_of(x.data).empty(shape, x.dtype)
+    return x, output, partial(_cells, (x.shape[2], x.shape[3]), (shape[2], shape[3]))
 
 
 def adaptive_size(owner: str, output_size: AdaptiveSize) -> tuple[int | None, int | None]:
-    """`output_size` as (height, width), None where the images' own is kept. ArgumentError, which names `owner`, if it is none."""
+    """`output_size` as (height, width), None where the images' own is kept. ArgumentError, which names `owner`, for other values."""
     items = as_items(output_size)
     pair: Any = (output_size, output_size) if items is None else items
     if len(pair) != 2 or any(one is not None and (not is_int(one) or not 1 <= one < LARGEST) for one in pair):
@@ -274,7 +268,7 @@ def pooling_window(
 def _uncountable(owner: str, shape: Shape) -> ShapeError:
     return ShapeError(
         f"{owner}: images must have fewer than 2^31 pixels, which its indices count, got {shape_text(shape)}; "
-        f"cut them into pieces"
+        f"cut them into tiles"
     )
 
 
@@ -290,7 +284,6 @@ def _check_indices(indices: Array, size: Sequence[int]) -> None:
 
 def _pooling(owner: str, x: Operand, window: Window) -> tuple[Tensor, Pooling]:
     """Images as a tensor, and how to pool them; ShapeError or DTypeError, which name `owner`, for what cannot be pooled."""
-    x = as_tensor(x)
+    x = as_float_tensor(owner, x)
     pool2d_shape(owner, x.shape, window)
-    check_float(owner, x)
     return x, Pooling(x.shape, window.within((x.shape[2], x.shape[3])))

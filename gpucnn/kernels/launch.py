@@ -88,11 +88,6 @@ class Kernel:
                 )
         return parameters
 
-    @property
-    def dtypes(self) -> tuple[np.dtype, ...]:
-        """The dtypes of `T` that it is compiled for."""
-        return tuple(TYPE_NAMES)
-
 
 KERNELS: dict[str, Kernel] = {}
 """Every kernel by its name, as soon as the module that launches it has been imported."""

@@ -1,8 +1,9 @@
 """A batch, or the output of a convolution, in tiles: what is made of one fits a cache, or a memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from gpucnn.backend.threads import parallel
 from gpucnn.checks import Shape
 
 TILE_BYTES = 2 << 20
@@ -31,16 +32,11 @@ class Tile(NamedTuple):
         """Where it is among all outputs (N, C, H, W)."""
         return self.images, slice(None), self.rows, self.columns
 
-    @property
-    def is_first(self) -> bool:
-        """Whether no other tile comes before it."""
-        return (self.images.start, self.rows.start, self.columns.start) == (0, 0, 0)
-
 
 def tiles(batch: int, output_size: Shape, bytes_per_position: int, byte_cap: int) -> Iterator[Tile]:
     """Cut `batch` outputs of `output_size` into tiles of at most `byte_cap` bytes each.
 
-    Whole images where they fit, else whole rows of one image, else some positions of one row; at the least one position.
+    Whole images where they fit, else whole rows of one image, else some positions of one row; at least one position.
     """
     rows, columns = output_size
     positions = max(1, byte_cap // bytes_per_position)
@@ -57,7 +53,17 @@ def slices(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
+def for_tiles(parts: Sequence[slice], bytes_per_item: int, task: Callable[[slice], object]) -> None:
+    """`task` for every tile of the parts of a batch, on all threads."""
+
+    def work(number: int) -> None:
+        for tile in tiles_of(parts[number], bytes_per_item):
+            task(tile)
+
+    parallel(work, len(parts))
+
+
 def tiles_of(part: slice, bytes_per_item: int) -> Iterator[slice]:
-    """Cut a part of a batch into slices of at most `TILE_BYTES`, or of one item."""
+    """Cut a part of a batch into tiles of at most `TILE_BYTES`, or of one item."""
     for some in slices(part.stop - part.start, max(1, TILE_BYTES // max(1, bytes_per_item))):
         yield slice(part.start + some.start, part.start + some.stop)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from importlib.machinery import NamespaceLoader
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -46,6 +46,9 @@ ASKED_IN_TURN = {
 }
 """The ways to try on arrays for which each would be the fastest."""
 
+Suits: TypeAlias = Mapping[Way, Callable[[Any], bool]]
+"""Of each way that may decline a task whether it does it well."""
+
 _FLOAT32 = np.dtype(np.float32)
 _chosen: str | None = None
 
@@ -63,13 +66,8 @@ def way_of(*arrays: Array | None) -> Way:
     return Way.PLAIN if wanted == "plain" else Way.NUMPY if wanted == "numpy" else found
 
 
-def choose(
-    ways: Mapping[Way, Any],
-    *arrays: Array | None,
-    task: Any = None,
-    suits: Mapping[Way, Callable[[Any], bool]] | None = None,
-) -> Way:
-    """The first way in the table that works on these arrays and does not decline the task: `suits` says which ways may."""
+def choose(ways: Mapping[Way, Any], *arrays: Array | None, task: Any = None, suits: Suits | None = None) -> Way:
+    """The first way in the table that works on these arrays and does not decline the task."""
     for way in ASKED_IN_TURN[way_of(*arrays)]:
         if way in ways and (suits is None or way not in suits or suits[way](task)):
             return way
@@ -99,9 +97,8 @@ def mode() -> str:
 def missing() -> str:
     """Why loops cannot be compiled here, and what helps; empty where they can."""
     spec = importlib.util.find_spec("llvmlite")
-    if (
-        spec is None or spec.loader is None or isinstance(spec.loader, NamespaceLoader)
-    ):  # that of a folder of that name without a module
+    loader = None if spec is None else spec.loader
+    if loader is None or isinstance(loader, NamespaceLoader):  # that of a folder of that name without a module
         return 'llvmlite is not installed: pip install "gpucnn[fast]"'
     try:
         known = supported_processor()

@@ -75,7 +75,7 @@ class FlatBuffer:
                     parameter.grad = gradient_home
 
     def advance(self) -> Iterator[tuple[slice, int]]:
-        """Count a step for every parameter that has a gradient; stretches of those that have taken equally many, and how many."""
+        """Count a step for every parameter that has a gradient; stretches of those with the same count, and the count."""
         for position, parameter in enumerate(self.parameters):
             self.steps[position] += parameter.grad is not None
         return self._stretches(self.steps)

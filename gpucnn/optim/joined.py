@@ -43,7 +43,7 @@ def _rows(columns: list[list[Array]]) -> Iterator[tuple[list[int], tuple[Array, 
     """What lies side by side in all columns: the numbers of the rows given, and the arrays that they are together."""
     places = [[_place(array) for array in column] for column in columns]
     seen: dict[int, int] = {}
-    order = [(seen.setdefault(block, row), start, stop, row) for row, (block, start, stop) in enumerate(places[0])]
+    order = [(seen.setdefault(whole, row), start, stop, row) for row, (whole, start, stop) in enumerate(places[0])]
     groups: list[list[int]] = []
     for *_, row in sorted(order):
         if groups and all(column[groups[-1][-1]][::2] == column[row][:2] for column in places):
@@ -67,9 +67,9 @@ def _place(array: Array) -> tuple[int, int, int]:
     base, address = array.base, _address(array)
     if type(base) is not type(array) or base.ndim != 1 or base.dtype != array.dtype or not array.flags.c_contiguous:
         return address, -2, -1
-    block = _address(base)
-    start = (address - block) // array.itemsize
-    return block, start, start + array.size
+    whole = _address(base)
+    start = (address - whole) // array.itemsize
+    return whole, start, start + array.size
 
 
 def _address(array: Array) -> int:

@@ -60,15 +60,10 @@ class Optimizer:
 
     def _add(self, parameter: Parameter, rates: Rates) -> None:
         known = self.parameters.get(parameter.path)
-        if known is parameter:
-            raise ArgumentError(
-                f"{type(self).__name__}: the parameter {parameter.path!r} is there twice; give each to one group"
-            )
         if known is not None:
-            raise ArgumentError(
-                f"{type(self).__name__}: two parameters have the path {parameter.path!r}; "
-                f"make their models attributes of one Layer, and pass its parameters()"
-            )
+            twice = f"the parameter {parameter.path!r} is there twice; give each to one group"
+            alike = f"two parameters have the path {parameter.path!r}; make their models attributes of one Layer, and pass its parameters()"
+            raise ArgumentError(f"{type(self).__name__}: {twice if known is parameter else alike}")
         self.parameters[parameter.path], self._rates[parameter.path] = parameter, rates
 
     def zero_grad(self) -> None:
@@ -77,7 +72,7 @@ class Optimizer:
             parameter.grad = None
 
     def gather(self) -> None:
-        """Bring parameters and gradients together in flat buffers, and make room for what will be remembered.
+        """Bring parameters and gradients together in flat buffers, and allocate what will be remembered.
 
         `step` does so by itself; done before, it shows whether all that fits into a GPU's memory.
         """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from gpucnn.checks import as_number, is_finite, is_int
+from gpucnn.checks import as_count, as_number, is_finite
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.text import value_text
 
@@ -41,7 +41,7 @@ class ReduceOnPlateau:
             )
         self.factor = as_number(factor, "factor", below=1)
         self.threshold = as_number(threshold, "threshold", below=1)
-        self.patience, self.cooldown = _as_epochs(patience, "patience"), _as_epochs(cooldown, "cooldown")
+        self.patience, self.cooldown = as_count(patience, "patience", least=0), as_count(cooldown, "cooldown", least=0)
         self.best = math.inf
         """The lowest loss so far."""
         self.bad_epochs = 0
@@ -90,15 +90,9 @@ class ReduceOnPlateau:
             raise StateError(f"ReduceOnPlateau: best must be a finite number or None, got {value_text(best)}")
         try:
             lr = as_number(state["lr"], "lr")
-            bad_epochs = _as_epochs(state["bad_epochs"], "bad_epochs")
-            cooldown_left = _as_epochs(state["cooldown_left"], "cooldown_left")
+            bad_epochs = as_count(state["bad_epochs"], "bad_epochs", least=0)
+            cooldown_left = as_count(state["cooldown_left"], "cooldown_left", least=0)
         except ArgumentError as error:
             raise StateError(f"ReduceOnPlateau: {error}") from None
         self.lr, self.bad_epochs, self.cooldown_left = lr, bad_epochs, cooldown_left
         self.best = math.inf if best is None else float(best)
-
-
-def _as_epochs(value: int, name: str) -> int:
-    if not is_int(value) or value < 0:
-        raise ArgumentError(f"{name} must be an int >= 0, got {value_text(value)}")
-    return int(value)

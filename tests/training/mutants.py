@@ -116,7 +116,7 @@ MUTANTS = [
     Mutant("training/gradient_mean.py", "buffer.dtype.type(self.images)", "buffer.dtype.type(1)"),
     Mutant("training/gradient_mean.py", "gradient * buffer.dtype.type(images)", "gradient"),
     Mutant("optim/joined.py", "[::2] == column[row][:2]", "[0] == column[row][0]"),
-    Mutant("optim/joined.py", "seen.setdefault(block, row)", "0"),
+    Mutant("optim/joined.py", "seen.setdefault(whole, row)", "0"),
     Mutant("optim/joined.py", " or not array.flags.c_contiguous:", ":"),
     Mutant("optim/flat_buffer.py", "None if parameter.grad is None else key", "key"),
     Mutant("training/gradient_mean.py", "self.images, self._sums, self._parameters = 0, [], set()", "self.images, self._parameters = 1, set()"),

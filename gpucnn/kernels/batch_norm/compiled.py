@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Pointer, Size, Vector
 
 LEAST_POSITIONS = 16
-"""Planes of fewer positions leave vectors empty; NumPy's own loops are faster."""
+"""Planes of fewer positions leave vectors empty; NumPy's own loops are faster. Measured by `gpucnn bench --operations`."""
 
 MEAN, VARIANCE, INVERSE, FACTOR, SHIFT = range(5)
 """What stands in which row of `statistics`: of every channel mean, biased variance, and 1 / sqrt(variance + eps); the output
@@ -154,10 +154,7 @@ def normalize_loop(channels: int, positions: int, relu: bool) -> Loop:
 
             def one(i: Size, width: int) -> None:
                 value = b.fma(values.load(plane + i, width) - mean[width], factor[width], shift[width])
-                if relu:
-                    zero = b.splat(0.0, width)
-                    value = (value < zero).select(zero, value)
-                output.store(value, plane + i)
+                output.store(value.rectified() if relu else value, plane + i)
 
             b.sweep(0, positions, one)
 

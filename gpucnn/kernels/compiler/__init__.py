@@ -3,6 +3,9 @@
 Builder and dispatch import llvmlite, so they are loaded when the first loop is compiled.
 """
 
+PARAMETERS = ("first", "last", "part", "arrays", "scratch")
+"""What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
+
 MOST_WRITTEN_OUT = 50
 """Turns of a loop that an `unroll` writes out one by one, at most."""
 

@@ -18,13 +18,10 @@ from typing import Any
 from llvmlite import ir
 
 from gpucnn.errors import LaunchError
-from gpucnn.kernels.compiler import MOST_WRITTEN_OUT
+from gpucnn.kernels.compiler import MOST_WRITTEN_OUT, PARAMETERS
 from gpucnn.kernels.compiler.values import DOUBLE, FLOAT, INT32, INT64, Index, Pointer, Size, Vector, integer, repeated
 
-__all__ = ["PARAMETERS", "Builder", "Index", "Pointer", "Size", "Vector"]
-
-PARAMETERS = ("first", "last", "part", "arrays", "scratch")
-"""What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
+__all__ = ["Builder", "Index", "Pointer", "Size", "Vector"]
 
 IN_TURN = 4
 """Vectors that `add_up` has side by side, as each addition waits for the one before."""
@@ -56,9 +53,7 @@ class Builder:
         """Where an array of `element` starts: one of the arrays that the function works on, or "scratch"."""
         address = self._integers["scratch"]
         if array != "scratch":
-            table = self._instructions.inttoptr(self._integers["arrays"], ir.PointerType())
-            entry = self._instructions.gep(table, [INT64(self._places[array])], source_etype=INT64)
-            address = self._instructions.load(entry, typ=INT64)
+            address = self._entry(self._places[array])
         start = self._instructions.inttoptr(address, ir.PointerType())
         return Pointer(self._instructions, start, element, self.lanes)
 
@@ -68,9 +63,12 @@ class Builder:
 
     def free_size(self) -> Index:
         """The size that arguments have in common whose first size is FREE: it stands in the table after the addresses."""
+        return Index(self._instructions, self._entry(len(self._places)))
+
+    def _entry(self, place: int) -> ir.Value:
         table = self._instructions.inttoptr(self._integers["arrays"], ir.PointerType())
-        entry = self._instructions.gep(table, [INT64(len(self._places))], source_etype=INT64)
-        return Index(self._instructions, self._instructions.load(entry, typ=INT64))
+        entry = self._instructions.gep(table, [INT64(place)], source_etype=INT64)
+        return self._instructions.load(entry, typ=INT64)
 
     def splat(self, number: float, width: int | None = None, element: ir.Type = FLOAT) -> Vector:
         """A vector of one number."""
@@ -144,15 +142,8 @@ class Builder:
         return a
 
     def sum(self, a: Vector) -> Vector:
-        """The sum of all numbers, as a vector of one: halves are added to halves, always in the same order."""
-        while a.width > 1:
-            half = a.width // 2
-            total = self.chosen(a, range(half)) + self.chosen(a, range(half, 2 * half))
-            if a.width % 2:
-                rest = self.chosen(a, [2 * half])
-                total = total + rest if half == 1 else self.sum(total) + rest
-            a = total
-        return a
+        """The sum of all numbers, of a power of two, as a vector of one: halves are added to halves."""
+        return self.merged(a, lambda low, high: low + high)
 
     def sums(self, vectors: Sequence[Vector]) -> Vector:
         """The sum of each of some vectors, whose number and width are powers of two, side by side. Adds as `sum` does.

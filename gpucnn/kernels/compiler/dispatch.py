@@ -25,6 +25,7 @@ import numpy as np
 from llvmlite import ir
 
 from gpucnn.backend.threads import call_back_helpers, pool, thread_count
+from gpucnn.kernels.compiler import PARAMETERS
 from gpucnn.kernels.compiler.machine_code import compiled
 from gpucnn.kernels.compiler.processor import Processor
 from gpucnn.kernels.compiler.values import BIT, INT32, INT64
@@ -35,7 +36,7 @@ LINE = 16
 OPEN, NEXT, DONE, ACTIVE, LEAVE, FUNCTION, ARGUMENTS, PARTS, COUNT, SCRATCH = (LINE * place for place in range(10))
 
 SERVING_SPINS = 20_000
-"""Looks of a helper for the next loop before it sleeps: some hundred microseconds."""
+"""Looks of a helper for the next loop before it sleeps: some hundred microseconds. Measured by `gpucnn bench`."""
 
 WAITING_SPINS = 1_000_000
 """Looks of the leader for the last part before it lets other threads run: the helper's core may be somebody else's."""
@@ -118,11 +119,9 @@ class _Writer:
 
     def serve(self) -> ir.Module:
         b = self.b
-        before, look, check, enter, work, left, idle, end = (
-            b.append_basic_block(name) for name in ("before", "look", "check", "enter", "work", "left", "idle", "end")
-        )
-        b.branch(before)
-        b.position_at_end(before)
+        names = ("look", "check", "enter", "work", "left", "idle", "end")
+        look, check, enter, work, left, idle, end = (b.append_basic_block(name) for name in names)
+        before = b.block
         b.branch(look)
         b.position_at_end(look)
         spins = b.phi(INT64)
@@ -179,7 +178,7 @@ class _Writer:
             for side in (0, 1)
         )
         scratch = b.load(b.gep(self.place(SCRATCH), [thread], source_etype=INT64), typ=INT64)
-        loop = b.inttoptr(self.read(FUNCTION), ir.FunctionType(ir.VoidType(), [INT64] * 5).as_pointer())
+        loop = b.inttoptr(self.read(FUNCTION), ir.FunctionType(ir.VoidType(), [INT64] * len(PARAMETERS)).as_pointer())
         b.call(loop, [first, last, part, self.read(ARGUMENTS), scratch])
         self.add(DONE, 1)
         b.branch(take)
@@ -230,8 +229,7 @@ class _Writer:
 
     def pause(self) -> None:
         """Tell the core that this is waiting. Cores of ARM pass over `yield`, but wait for an `isb`, as Rust's spin loops do."""
-        name: str
-        operands: list[ir.Value] = []
+        operands = []
         if self.machine.triple.startswith(("x86_64", "i686")):
             name = "llvm.x86.sse2.pause"
         elif self.machine.triple.startswith(("aarch64", "arm64")):

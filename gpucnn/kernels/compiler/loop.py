@@ -13,6 +13,7 @@ import numpy as np
 from gpucnn.backend.threads import Parts, cut
 from gpucnn.checks import Shape
 from gpucnn.errors import LaunchError
+from gpucnn.kernels.compiler import PARAMETERS
 from gpucnn.kernels.compiler.machine_code import compiled
 from gpucnn.kernels.compiler.processor import Processor
 from gpucnn.kernels.workspace import workspace
@@ -26,9 +27,6 @@ Sizes = ParamSpec("Sizes")
 
 EACH, PARTS, FREE = -1, -2, -3
 """An argument's first size: as many as the call has items, or parts, or any, but the same in all arguments that have it."""
-
-PARAMETERS = 5
-"""What every compiled function gets: first and last item, the part's number, a table of addresses, and scratch memory."""
 
 
 class Argument(NamedTuple):
@@ -133,18 +131,20 @@ def _function(loop: Loop) -> tuple[int, Callable[..., None]]:
     if key not in _functions:
         with _compiling:
             if key not in _functions:
-                names = [argument.name for argument in loop.arguments]
-
-                def write(machine: Processor) -> Any:
-                    from gpucnn.kernels.compiler.builder import Builder
-
-                    builder = Builder(loop.name, names, machine.lanes)
-                    loop.write(builder)
-                    return builder.finish()
-
-                address = compiled(loop.name, loop.sizes, write)
-                _functions[key] = address, ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * PARAMETERS)(address)
+                _functions[key] = _compile(loop)
     return _functions[key]
+
+
+def _compile(loop: Loop) -> tuple[int, Callable[..., None]]:
+    def write(machine: Processor) -> Any:
+        from gpucnn.kernels.compiler.builder import Builder
+
+        builder = Builder(loop.name, [argument.name for argument in loop.arguments], machine.lanes)
+        loop.write(builder)
+        return builder.finish()
+
+    address = compiled(loop.name, loop.sizes, write)
+    return address, ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(PARAMETERS))(address)
 
 
 def loaded() -> int:

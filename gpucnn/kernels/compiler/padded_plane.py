@@ -90,12 +90,8 @@ class PaddedPlane(NamedTuple):
         first = max(0, -top)
         last = max(first, min(height, self.rows - top))  # the rows of the image that are read
         fill(b, target, 0, min(first + top, self.rows) * self.row_floats, padding)
-        b.each(
-            first,
-            last,
-            1,
-            lambda y: self._copy_row(b, image + y * width, target + (y + top) * self.row_floats, padding),
-        )
+        inner = target + top * self.row_floats
+        b.each(first, last, 1, lambda y: self._copy_row(b, image + y * width, inner + y * self.row_floats, padding))
         fill(b, target, (last + top) * self.row_floats, self.floats, padding)
 
     def _copy_row(self, b: Builder, source: Pointer, target: Pointer, padding: float) -> None:
@@ -131,10 +127,7 @@ def fill(b: Builder, target: Pointer, start: int, stop: int, number: float = 0.0
 
 
 def each_tap(
-    b: Builder,
-    kernel: Pair,
-    initial: Sequence[Vector],
-    body: Callable[[Size, Size, list[Vector]], Sequence[Vector]],
+    b: Builder, kernel: Pair, initial: Sequence[Vector], body: Callable[[Size, Size, list[Vector]], Sequence[Vector]]
 ) -> list[Vector]:
     """values = body(row, column, values) for every tap, row by row; returns the last values. Few taps are written out."""
     rows, columns = kernel

@@ -101,6 +101,19 @@ class Vector:
         """Where it is not NaN. A vector of bits."""
         return Vector(self.instructions, self.instructions.fcmp_ordered("ord", self.value, self.value))
 
+    def rectified(self) -> "Vector":
+        """max(0, x). A NaN stays one."""
+        zero = self._zeros()
+        return (self < zero).select(zero, self)
+
+    def where_nonzero(self, output: "Vector") -> "Vector":
+        """It where `output` is not 0, and 0 elsewhere: the gradient before ReLU, from the one after it, and its output."""
+        zero = self._zeros()
+        return output.differs(zero).select(self, zero)
+
+    def _zeros(self) -> "Vector":
+        return Vector(self.instructions, ir.Constant(self.value.type, [0.0] * self.width))
+
     def widened(self) -> "Vector":
         """Floats as doubles."""
         return Vector(self.instructions, self.instructions.fpext(self.value, ir.VectorType(DOUBLE, self.width)))

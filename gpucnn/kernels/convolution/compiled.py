@@ -85,12 +85,8 @@ def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | N
     if output is not None:
         rows = empty_like(gradient)
         arrays += [np.ascontiguousarray(output).reshape(planes, positions), rows.reshape(planes, positions)]
-    loop.run(
-        elementwise_loops.plane_sums_loop(positions, output is not None),
-        planes,
-        arrays,
-        cut(planes, ELEMENT * positions),
-    )
+    code = elementwise_loops.plane_sums_loop(positions, output is not None)
+    loop.run(code, planes, arrays, cut(planes, ELEMENT * positions))
     if bias_gradient is not None:
         sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
     return rows
@@ -153,12 +149,12 @@ def _phases(task: Convolution, machine: Processor) -> list[_Phase]:
     """The phases of the images that any tap reaches; with stride 1 there is one."""
     batch, channels, height, width = task.image_shape
     found, starts = [], (_starts(task.window, axis, size) for axis, size in enumerate((height, width)))
-    for start in itertools.product(*starts):
-        size = compiled_strides.phase_size((height, width), task.window.stride, (start[0], start[1]))
-        sizes, layout, first = _phase_convolution(task, (start[0], start[1]), size)
+    for row, column in itertools.product(*starts):
+        size = compiled_strides.phase_size((height, width), task.window.stride, (row, column))
+        sizes, layout, first = _phase_convolution(task, (row, column), size)
         code, parts = _convolution(sizes, layout, batch, False, False, machine)
         weights = slice(first, first + layout.size)
-        found.append(_Phase((start[0], start[1]), (batch, channels, *size), weights, code, parts))
+        found.append(_Phase((row, column), (batch, channels, *size), weights, code, parts))
     return found
 
 
@@ -181,7 +177,7 @@ def _convolution(
 ) -> tuple[loop.Loop, Parts]:
     together = compiled_by_images.pays(sizes, batch, False, machine)
     module, step = (compiled_by_images, machine.lanes) if together else (compiled_by_rows, 1)
-    work = sizes.groups * sizes.filters * math.prod(sizes.plane.output_size) * sizes.channels * len(sizes.taps)
+    work = sizes.groups * sizes.filters * math.prod(sizes.plane.output_size) * sizes.channels * sizes.taps
     return module.forward(sizes, layout, bias, relu, machine), cut(batch, work, step=step)
 
 

@@ -1,7 +1,7 @@
 """Convolution of as many images at once as a vector has numbers: each has a place in every vector.
 
-Rows that are no multiple of a vector leave places empty in `compiled_by_rows`; here none is, however small the images. That
-takes images and gradients turned over in scratch memory, so that the same pixel of all images is a vector:
+In `compiled_by_rows` a row that is not a whole number of vectors leaves a vector partly empty; here none is, however small the
+images. They and their gradients are turned over in scratch memory, so that the same pixel of all images is a vector:
 
     images (N, C, H, W)    a0 a1 a2 ...            turned over    a0 b0 c0 ...
                            b0 b1 b2 ...                           a1 b1 c1 ...
@@ -24,6 +24,7 @@ from gpucnn.kernels.convolution.compiled_by_rows import (
     LoopSizes,
     WeightLayout,
     add_products,
+    each_filter_tile,
     filter_tiles,
     forward_arguments,
     gradient_arguments,
@@ -89,7 +90,7 @@ def pays(sizes: LoopSizes, batch: int, gradient: bool, machine: Processor) -> bo
     vector, starts = row_vectors(columns, lanes)
     vectors = rows * len(starts) * max(vector, lanes // 2) / lanes
     laid_out = sizes.channels * plane.floats + (output_floats if gradient else 0)
-    by_rows = sizes.channels * sizes.filters * len(sizes.taps) * vectors + LAYING_OUT * laid_out
+    by_rows = sizes.channels * sizes.filters * sizes.taps * vectors + LAYING_OUT * laid_out
     within = plane.reads_within(0, range(rows)) * plane.reads_within(1, range(columns))
     by_images = sizes.channels * sizes.filters * within / lanes + LAYING_OUT * (image_floats + output_floats)
     return by_images * -(-batch // lanes) * lanes < by_rows * batch
@@ -99,15 +100,7 @@ def pays(sizes: LoopSizes, batch: int, gradient: bool, machine: Processor) -> bo
 def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, machine: Processor) -> Loop:
     """images (N, G * C, H, W), weights laid out like that, bias (G * K,) -> output (N, G * K, OH, OW).
 
-    A tile of the output, some filters times some positions of a row, stays in registers while all channels and taps are
-    added up:
-
-                     positions ->
-                  +--------+--------+
-        filters   |  sums  |  sums  |     sums += weight[filter, channel, tap] (one number, spread)
-           |      +--------+--------+             * images[channel, position + tap] (a vector of images)
-           v      |  sums  |  sums  |
-                  +--------+--------+     for every channel, for every tap that is within the images
+    A tile is that of `compiled_by_rows`, but each of its sums is one position of a vector of images.
     """
     (height, width), (rows, columns) = sizes.plane.image_size, sizes.plane.output_size
     (kernel_rows, kernel_columns), (row_stride, column_stride), padding, dilation, _ = sizes.plane.window
@@ -131,12 +124,7 @@ def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, mach
 
         def one_group(numbers: list[Size], group: Size) -> None:
             turn_over(b, [images + (n * groups + group) * image_floats for n in numbers], turned, image_floats)
-            for start, count, tiles in filter_tiles(filters, machine.filters_per_tile):
-
-                def tile_at(number: Size, start: int = start, count: int = count) -> None:
-                    one_tile(numbers, group, number * count + start, count)
-
-                b.each(0, tiles, 1, tile_at)
+            each_filter_tile(b, filters, machine.filters_per_tile, partial(one_tile, numbers, group))
 
         def one_tile(numbers: list[Size], group: Size, skipped: Size, count: int) -> None:
             weights = weight + (group * layout.group + skipped * layout.filter + layout.first)
@@ -158,9 +146,7 @@ def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, mach
                     sums = tile(pixels, weights, biases, range(x, x + places), count, r_first, r_last)
                     for k in range(count):
                         for j in range(places):
-                            value = sums[k * places + j]
-                            if relu:
-                                value = (value < zero).select(zero, value)
+                            value = sums[k * places + j].rectified() if relu else sums[k * places + j]
                             (result_line + further * lanes).store(value, (k * positions + x + j) * lanes)
 
                 b.each(0, tiles * places, places, tile_at)
@@ -211,14 +197,7 @@ def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, mach
 def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
     """images (N, G * C, H, W), gradient (N, G * K, OH, OW) -> partial (parts, G * K, C, R, S): a sum for each part.
 
-    The sums of some filters and one row of taps, each a vector of images, stay in registers over all positions:
-
-                    taps of a row ->
-                 +------+------+------+
-        filters  | sums | sums | sums |     sums += gradient[filter, position] (a vector of images)
-           |     +------+------+------+             * images[channel, position + tap] (a vector of images)
-           v     | sums | sums | sums |
-                 +------+------+------+     for every position whose tap is within the images
+    A tile is that of `compiled_by_rows`, but each of its sums adds up vectors of images, one position after the other.
     """
     (height, width), (rows, columns) = sizes.plane.image_size, sizes.plane.output_size
     (kernel_rows, kernel_columns), (row_stride, column_stride), padding, dilation, _ = sizes.plane.window
@@ -246,12 +225,7 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
             turn_over(b, places, turned, image_floats, there)
             places = [gradient + (n * groups + group) * gradient_floats for n in numbers]
             turn_over(b, places, gradients, gradient_floats, there)
-            for start, count, tiles in filter_tiles(filters, machine.filters_per_gradient_tile(kernel_columns)):
-
-                def tile_at(number: Size, start: int = start, count: int = count) -> None:
-                    one_tile(group, number * count + start, count)
-
-                b.each(0, tiles, 1, tile_at)
+            each_filter_tile(b, filters, machine.filters_per_gradient_tile(kernel_columns), partial(one_tile, group))
 
         def one_tile(group: Size, skipped: Size, count: int) -> None:
             weights = total + (group * filters + skipped) * (channels * taps)

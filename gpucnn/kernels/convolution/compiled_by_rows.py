@@ -14,6 +14,8 @@ vectors of positions, then stays in registers while all channels and taps are ad
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpucnn.checks import Pair
@@ -41,20 +43,14 @@ class LoopSizes(NamedTuple):
     plane: PaddedPlane
 
     @property
-    def taps(self) -> list[Pair]:
-        """The taps (row, column) of a filter."""
-        rows, columns = self.plane.window.kernel
-        return [(row, column) for row in range(rows) for column in range(columns)]
+    def taps(self) -> int:
+        """How many taps a filter has."""
+        return prod(self.plane.window.kernel)
 
     def pad(self, b: Builder, image: Pointer, padded: Pointer) -> None:
         """Lay out one group's channels (C, H, W) in scratch memory."""
-        height, width = self.plane.image_size
-        b.each(
-            0,
-            self.channels,
-            1,
-            lambda c: self.plane.copy(b, image + c * (height * width), padded + c * self.plane.floats),
-        )
+        pixels = prod(self.plane.image_size)
+        b.each(0, self.channels, 1, lambda c: self.plane.copy(b, image + c * pixels, padded + c * self.plane.floats))
 
 
 class WeightLayout(NamedTuple):
@@ -119,16 +115,13 @@ def forward(sizes: LoopSizes, layout: WeightLayout, bias: bool, relu: bool, mach
 
         def one_group(n: Size, group: Size) -> None:
             sizes.pad(b, images + (n * groups + group) * (channels * height * width), padded)
-            for first, count, tiles in filter_tiles(filters, machine.filters_per_tile):
+            each_filter_tile(b, filters, machine.filters_per_tile, partial(one_tile, n, group))
 
-                def one_tile(number: Size, first: int = first, count: int = count) -> None:
-                    skipped = number * count + first
-                    weights = weight + (group * layout.group + skipped * layout.filter)
-                    biases = None if bias_of_all is None else bias_of_all + (group * filters + skipped)
-                    place = output + ((n * groups + group) * filters + skipped) * positions
-                    convolve_filters(b, sizes, layout, relu, FilterTile(padded, weights, biases, place, count))
-
-                b.each(0, tiles, 1, one_tile)
+        def one_tile(n: Size, group: Size, skipped: Size, count: int) -> None:
+            weights = weight + (group * layout.group + skipped * layout.filter)
+            biases = None if bias_of_all is None else bias_of_all + (group * filters + skipped)
+            place = output + ((n * groups + group) * filters + skipped) * positions
+            convolve_filters(b, sizes, layout, relu, FilterTile(padded, weights, biases, place, count))
 
         b.each(b.index("first"), b.index("last"), 1, one_image)
 
@@ -142,6 +135,12 @@ def filter_tiles(filters: int, most: int) -> list[tuple[int, int, int]]:
     whole, rest = divmod(filters, filters_per_tile)
     tiles = [(0, filters_per_tile, whole)]
     return [*tiles, (filters - rest, rest, 1)] if rest else tiles
+
+
+def each_filter_tile(b: Builder, filters: int, most: int, body: Callable[[Size, int], None]) -> None:
+    """body(first, count) for every tile of `filter_tiles`: `count` filters, from number `first` on."""
+    for start, count, tiles in filter_tiles(filters, most):
+        b.each(start, start + tiles * count, count, partial(lambda count, first: body(first, count), count))
 
 
 class FilterTile(NamedTuple):
@@ -174,7 +173,7 @@ def convolve_filters(b: Builder, sizes: LoopSizes, layout: WeightLayout, relu: b
             tile_at(x, starts[:VECTORS_PER_TILE])
             return []
 
-        b.unroll(tiles * tile_width, tile_width, [], whole_tile, len(sizes.taps))
+        b.unroll(tiles * tile_width, tile_width, [], whole_tile, sizes.taps)
         if rest := starts[tiles * VECTORS_PER_TILE :]:
             tile_at(0, rest)
 
@@ -196,7 +195,7 @@ def convolve_filters(b: Builder, sizes: LoopSizes, layout: WeightLayout, relu: b
                         sums[k * len(places) + j] = b.fma(vector, factor, sums[k * len(places) + j])
                 return sums
 
-            if len(sums) > FEW_SUMS or len(sizes.taps) <= FEW_TAPS:
+            if len(sums) > FEW_SUMS or sizes.taps <= FEW_TAPS:
                 return each_tap(b, (kernel_rows, kernel_columns), sums, add_tap)
             return b.fold(0, kernel_rows, 1, sums, lambda r, sums: each_tap(
                 b, (1, kernel_columns), sums, lambda _, s, sums: add_tap(r, s, sums)
@@ -206,9 +205,7 @@ def convolve_filters(b: Builder, sizes: LoopSizes, layout: WeightLayout, relu: b
         sums = b.fold(b.known_late(0), sizes.channels, 1, [one for one in biases for _ in places], add_channel)
         for k in range(filters):
             for j, (row, further) in enumerate(places):
-                value = sums[k * len(places) + j]
-                if relu:
-                    value = (value < zero).select(zero, value)
+                value = sums[k * len(places) + j].rectified() if relu else sums[k * len(places) + j]
                 output.store(value, (y * columns + x) + (k * rows * columns + row * columns + further))
 
     whole = rows // rows_per_tile * rows_per_tile
@@ -237,15 +234,17 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
     rows, columns = sizes.plane.output_size
     kernel_rows, kernel_columns = sizes.plane.window.kernel
     taps = kernel_rows * kernel_columns
-    row = _GradientRow.of(columns, machine.lanes)
+    vector = vector_of_row(columns, machine.lanes)
+    row_floats = -(-columns // vector) * vector
     # What is read of the last image may reach beyond its end, into the gradients that follow in scratch memory.
     image_floats = sizes.channels * sizes.plane.floats
-    gradient_floats = filters * rows * row.floats
+    gradient_floats = filters * rows * row_floats
     tap_row_floats = sizes.plane.window.dilation[0] * sizes.plane.row_floats
-    at_once = images_at_once(rows * columns)
-    whole = columns // row.width * row.width
+    # Images are added up before a vector's numbers are: with few positions those would cost more than the rest.
+    at_once = 1 if rows * columns >= 784 else 4 if rows * columns >= 196 else 8
+    whole = columns // vector * vector
     many = kernel_columns // MOST_WRITTEN_OUT * MOST_WRITTEN_OUT
-    masks = int(row.floats > columns)
+    masks = int(row_floats > columns)
     filters_per_tile = machine.filters_per_gradient_tile(kernel_columns, masks)
 
     def write(b: Builder) -> None:
@@ -265,34 +264,22 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
                 place = padded + i * image_floats
                 sizes.pad(b, images + number * (channels * height * width), place)
                 source, target = gradient + number * (filters * rows * columns), laid_out + i * gradient_floats
-                b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row.floats))
+                b.each(0, filters * rows, 1, lambda y: widen(source + y * columns, target + y * row_floats))
 
             b.each(0, count, 1, lay_out)
-            for first_filter, tile, tiles in filter_tiles(filters, filters_per_tile):
+            each_filter_tile(b, filters, filters_per_tile, partial(one_tile, group, count))
 
-                def one_tile(number: Size, first: int = first_filter, tile: int = tile) -> None:
-                    skipped = number * tile + first
-                    weights = total + (skipped + group * filters) * (channels * taps)
-                    gradients = laid_out + skipped * (rows * row.floats)
-                    b.each(0, channels, 1, lambda c: one_channel(c, gradients, weights, tile, count))
-
-                b.each(0, tiles, 1, one_tile)
+        def one_tile(group: Size, count: Size, skipped: Size, tile: int) -> None:
+            weights = total + (skipped + group * filters) * (channels * taps)
+            gradients = laid_out + skipped * (rows * row_floats)
+            b.each(0, channels, 1, lambda c: one_channel(c, gradients, weights, tile, count))
 
         def one_channel(c: Size, gradients: Pointer, weights: Pointer, tile: int, count: Size) -> None:
             channel, of_channel = padded + c * sizes.plane.floats, weights + c * taps
 
             def one_row(r: Size) -> None:
-                def some(s: Size, taps_here: int) -> None:
-                    some_taps(
-                        channel + r * tap_row_floats,
-                        gradients,
-                        of_channel + r * kernel_columns,
-                        s,
-                        taps_here,
-                        tile,
-                        count,
-                    )
-
+                pixels, of_row = channel + r * tap_row_floats, of_channel + r * kernel_columns
+                some = partial(some_taps, pixels, gradients, of_row, tile, count)
                 b.each(0, many, MOST_WRITTEN_OUT, lambda s: some(s, MOST_WRITTEN_OUT))
                 if many < kernel_columns:
                     some(many, kernel_columns - many)
@@ -301,32 +288,32 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
 
         def widen(source: Pointer, target: Pointer) -> None:
             b.sweep(0, columns, lambda i, width: target.store(source.load(i, width), i))
-            fill(b, target, columns, row.floats)
+            fill(b, target, columns, row_floats)
 
-        zero = b.splat(0.0, row.width)
+        zero = b.splat(0.0, vector)
 
         def some_taps(
             pixels: Pointer,
             gradients: Pointer,
             weights: Pointer,
-            first_tap: Size,
-            taps_here: int,
             tile: int,
             count: Size,
+            first_tap: Size,
+            taps_here: int,
         ) -> None:
             """The sums of some taps of a row, from `first_tap` on."""
             offsets = [sizes.plane.tap_offset(0, first_tap + s) for s in range(taps_here)]
 
             def add(line: Pointer, gradient_line: Pointer, x: Size, width: int, sums: list[Vector]) -> list[Vector]:
                 def pixel(s: int) -> Vector:
-                    vector = line.load(offsets[s] + x, row.width)
-                    if width == row.width:
-                        return vector
+                    loaded = line.load(offsets[s] + x, vector)
+                    if width == vector:
+                        return loaded
                     # What lies beyond may be infinite, which times 0 is NaN.
-                    return b.within(b.count_up(0, 1, row.width), width).select(vector, zero)
+                    return b.within(b.count_up(0, 1, vector), width).select(loaded, zero)
 
                 def gradient_at(k: int) -> Vector:
-                    return gradient_line.load(x + k * rows * row.floats, row.width)
+                    return gradient_line.load(x + k * rows * row_floats, vector)
 
                 b.fence()
                 hold_pixels = machine.holds((tile + 1) * taps_here + masks)
@@ -334,8 +321,8 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
                 return sums
 
             def add_row(line: Pointer, gradient_line: Pointer, sums: list[Vector]) -> list[Vector]:
-                sums = b.unroll(whole, row.width, sums, lambda x, sums: add(
-                    line, gradient_line, x, row.width, sums
+                sums = b.unroll(whole, vector, sums, lambda x, sums: add(
+                    line, gradient_line, x, vector, sums
                 ), taps_here)  # fmt: skip
                 return sums if whole == columns else add(line, gradient_line, whole, columns - whole, sums)
 
@@ -343,7 +330,7 @@ def weight_gradient(sizes: LoopSizes, machine: Processor) -> Loop:
                 image, gradient_of_image = pixels + i * image_floats, gradients + i * gradient_floats
                 row_stride = sizes.plane.output_row_floats
                 return b.fold(0, rows, 1, sums, lambda y, sums: add_row(
-                    image + y * row_stride, gradient_of_image + y * row.floats, list(sums)
+                    image + y * row_stride, gradient_of_image + y * row_floats, list(sums)
                 ))  # fmt: skip
 
             sums = b.fold(0, count, 1, [zero] * (tile * taps_here), add_image)
@@ -389,19 +376,7 @@ def add_products(
             sums[k * columns + s] = b.fma(one, vector, sums[k * columns + s])
 
 
-class _GradientRow(NamedTuple):
-    """How a row of the output's gradient is laid out: in vectors of `width`, with zeros up to `floats`."""
-
-    width: int
-    floats: int
-
-    @classmethod
-    def of(cls, columns: int, lanes: int) -> _GradientRow:
-        widths = [lanes >> halvings for halvings in range(lanes.bit_length())]
-        width = min(widths, key=lambda w: (-(-columns // w) * max(w, lanes // 2), -w))
-        return cls(width, -(-columns // width) * width)
-
-
-def images_at_once(positions: int) -> int:
-    """How many images to add up before a vector's numbers are: with few positions that would cost more than the rest."""
-    return 1 if positions >= 784 else 4 if positions >= 196 else 8
+def vector_of_row(columns: int, lanes: int) -> int:
+    """The width of the vectors in which a row of the output's gradient is laid out, with zeros up to the end of the last."""
+    widths = [lanes >> halvings for halvings in range(lanes.bit_length())]
+    return min(widths, key=lambda w: (-(-columns // w) * max(w, lanes // 2), -w))

@@ -6,6 +6,7 @@ them costs less than the memory.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import one_by_one
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.convolution.stacked_product import product
+from gpucnn.kernels.convolution.stacked_product import by_group, product
 from gpucnn.kernels.elementwise import add_bias, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.launch import WINDOW, Kernel, launch
@@ -43,11 +44,11 @@ def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) 
         for part in one_by_one.convolve(task, images, weight, output, DEVICE_COLUMN_BYTES):
             add_bias(output[part], bias, task.relu)
         return output
-    filters = _by_group(weight.reshape(len(weight), -1), task.groups)
+    filters = by_group(weight.reshape(len(weight), -1), task.groups)
     for tile in _tiles(task, images.itemsize):
         region, window = _seen_by(tile, task)
         columns = im2col(images[tile.images, :, *region], window)
-        rows = product(filters, _by_group(columns, task.groups))
+        rows = product(filters, by_group(columns, task.groups))
         rows_to_images(rows, bias, task.relu, output[tile.place])
     return output
 
@@ -59,31 +60,30 @@ def conv2d_gradients(
     if task.window.is_pixel:
         if output is not None:
             gradient = relu_gradient(gradient, output)
-        one_by_one.find_gradients(
-            task, gradient, images, weight, found, DEVICE_COLUMN_BYTES, lambda images: images_to_rows(images, None)
-        )
+        as_rows = partial(images_to_rows, output=None)
+        one_by_one.find_gradients(task, gradient, images, weight, found, DEVICE_COLUMN_BYTES, as_rows)
         return
-    filters = _by_group(weight.reshape(len(weight), -1), task.groups).swapaxes(1, 2)
+    filters = by_group(weight.reshape(len(weight), -1), task.groups).swapaxes(1, 2)
     height, bias_gradient = task.image_shape[1] * prod(task.window.kernel), found.bias
-    for tile in _tiles(task, gradient.itemsize):
-        first, (region, window) = tile.is_first, _seen_by(tile, task)
+    for number, tile in enumerate(_tiles(task, gradient.itemsize)):
+        region, window = _seen_by(tile, task)
         rows = images_to_rows(gradient[tile.place], None if output is None else output[tile.place])
-        rows_by_group = _by_group(rows[0], task.groups)
+        rows_by_group = by_group(rows[0], task.groups)
         columns = xp_of(gradient).empty((height, prod(tile.shape)), gradient.dtype)
         if bias_gradient is not None:
-            sums = channel_sums(rows, out=bias_gradient if first else None)
-            if not first:
+            sums = channel_sums(rows, out=None if number else bias_gradient)
+            if number:
                 bias_gradient += sums
         if found.weight is not None and images is not None:
             im2col(images[tile.images, :, *region], window, columns)
-            total = _by_group(found.weight.reshape(len(weight), -1), task.groups)
-            transposed = _by_group(columns, task.groups).swapaxes(1, 2)
-            if first:
-                product(rows_by_group, transposed, out=total)
-            else:
+            total = by_group(found.weight.reshape(len(weight), -1), task.groups)
+            transposed = by_group(columns, task.groups).swapaxes(1, 2)
+            if number:
                 total += product(rows_by_group, transposed)
+            else:
+                product(rows_by_group, transposed, out=total)
         if found.images is not None:
-            product(filters, rows_by_group, out=_by_group(columns, task.groups))
+            product(filters, rows_by_group, out=by_group(columns, task.groups))
             target = found.images[tile.images, :, *region]
             if window is task.window:
                 col2im(columns, target.shape, window, target)
@@ -135,8 +135,3 @@ def _seen_by(tile: Tile, task: Convolution) -> tuple[tuple[slice, slice], Window
     if tile.shape[1:] == task.output_shape[2:]:
         return (slice(None), slice(None)), task.window
     return task.window.part((task.image_shape[2], task.image_shape[3]), tile.rows, tile.columns)
-
-
-def _by_group(matrix: Array, groups: int) -> Array:
-    """A matrix (groups * R, W) as a stack (groups, R, W)."""
-    return matrix.reshape(groups, len(matrix) // groups, matrix.shape[1])

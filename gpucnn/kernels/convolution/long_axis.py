@@ -43,7 +43,7 @@ MOST_LENGTH = 1500
 
 
 class AxisTile(NamedTuple):
-    """Some of the positions of a window, on one long axis, as many products of equally many positions."""
+    """Some of the positions of a window, on one long axis, as `products` products of `length` positions each."""
 
     images: slice
     first: Pair
@@ -119,7 +119,7 @@ class LongAxis(NamedTuple):
         )
 
     def tiles(self, image_shape: Shape, bytes_per_position: int, work: int, byte_cap: int) -> Iterator[AxisTile]:
-        """The positions over images of `image_shape` (N, C, H, W), in tiles that stay under `byte_cap`, but for a single position.
+        """The positions over images of `image_shape` (N, C, H, W), in tiles under `byte_cap`, or of a single position.
 
         `work`: multiply-adds a position in a product.
         """

@@ -91,7 +91,7 @@ def conv2d_gradients(
 def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> tuple[slice, ...]:
     """A batch in parts for the threads that convolve it, where an image takes `work` multiply-adds.
 
-    Their number is a power of 2, so that two or four threads have equally many.
+    Their number is a power of 2, so that two or four threads share them evenly.
     """
     number = len(cut(batch, work // COLUMN_SHARE, most))
     return cut(batch, work // COLUMN_SHARE, 1 << (number.bit_length() - 1))
@@ -107,7 +107,7 @@ def _convolve(task: Convolution, images: Array, weight: Array, bias: Array | Non
     plan = _plan(task, len(images), images.itemsize, HOST_COLUMN_BYTES)
     filters = weight[seen].reshape(plan.shape)
     for tile, shapes in plan.tiles:
-        columns, axes, matrix, _ = _room(shapes, filters)
+        columns, axes, matrix, _ = _in_workspace(shapes, filters)
         plan.fill_columns(columns, axes, tile, images)
         matmul(filters, columns, out=tile.factors(matrix, task.groups))
         # Here, and not while copying to the output, where rows are short.
@@ -167,7 +167,7 @@ def _turn_round(
     if along is not None:
         images_gradient[...] = 0
     for tile, shapes in plan.tiles:
-        columns, axes, matrix, image_axes = _room(shapes, filters)
+        columns, axes, matrix, image_axes = _in_workspace(shapes, filters)
         plan.fill_columns(columns, axes, tile, gradient)
         factors = tile.factors(matrix, task.groups)
         by_row = matrix.reshape(task.image_shape[1], -1, 1, tile.products, tile.length)
@@ -203,7 +203,7 @@ def _add_up(task: Convolution, gradient: Array, images: Array | None, weight: Ar
     if found.images is not None:
         found.images[...] = 0
     for tile, shapes in plan.tiles:
-        columns, axes, matrix, _ = _room(shapes, filters)
+        columns, axes, matrix, _ = _in_workspace(shapes, filters)
         tile.fill(matrix, gradient[tile.place])
         factors = tile.factors(matrix, task.groups)
         if found.weight is not None and images is not None:
@@ -256,7 +256,8 @@ class _Plan(NamedTuple):
     channels: int
     shape: tuple[int, int, int]
     """Of the filters as matrices: (groups, rows, height)."""
-    tiles: tuple["_Tile", ...] = ()
+    tiles: tuple[tuple[AxisTile, tuple[Shape, ...]], ...] = ()
+    """Each with the shapes of what it needs memory for."""
     along: LongAxis | None = None
     """Other long axes, of `more_channels`."""
     more_channels: int = 0
@@ -268,13 +269,14 @@ class _Plan(NamedTuple):
         self.axis.fill_columns(by_tap, tile, axes)
 
     def cut(self, image_shape: Shape, itemsize: int, byte_cap: int) -> "_Plan":
-        """The plan with tiles whose shapes take no more than `byte_cap` bytes, but for a single position."""
+        """The plan with tiles whose shapes take no more than `byte_cap` bytes, unless it is a single position."""
         groups, rows, height = self.shape
         values = groups * (rows + height) + self.channels * self.axis.phases + self.more_channels
         tiles = self.axis.tiles(image_shape, values * itemsize, rows * height, byte_cap)
-        return self._replace(tiles=tuple(_Tile(tile, self._shapes(tile)) for tile in tiles))
+        return self._replace(tiles=tuple((tile, self._shapes(tile)) for tile in tiles))
 
     def _shapes(self, tile: AxisTile) -> tuple[Shape, ...]:
+        """Of columns, long axes, products, and the other long axes."""
         groups, rows, height = self.shape
         return (
             (tile.products, groups, height, tile.length),
@@ -284,16 +286,7 @@ class _Plan(NamedTuple):
         )
 
 
-class _Tile(NamedTuple):
-    """A tile, and the shapes of what it needs memory for: columns (products, groups, height, length), long axes
-    (C * phases, width), products (O, positions), and the other long axes (more_channels, their width).
-    """
-
-    on_axis: AxisTile
-    shapes: tuple[Shape, ...]
-
-
-def _room(shapes: Sequence[Shape], like: Array) -> list[Array]:
+def _in_workspace(shapes: Sequence[Shape], like: Array) -> list[Array]:
     """Arrays of these shapes, one after the other in one workspace."""
     sizes = [math.prod(shape) for shape in shapes]
     memory, stops = workspace((sum(sizes),), like), itertools.accumulate(sizes)

@@ -17,7 +17,7 @@ from gpucnn.kernels.tiling import slices
 def convolve(task: Convolution, images: Array, weight: Array, output: Array, byte_cap: int) -> Iterator[slice]:
     """`conv2d` without bias and ReLU, into `output`; yields each tile of the batch as soon as it is there.
 
-    Images and outputs of a tile stay under `byte_cap` bytes together, but for a single image.
+    Images and outputs of a tile stay under `byte_cap` bytes together, unless it is a single image.
     """
     filters = weight.reshape(task.groups, len(weight) // task.groups, -1)
     for tile in _tiles(task, output, byte_cap):

@@ -5,8 +5,9 @@ from gpucnn.backend.blas import matmul
 
 
 def by_group(stack: Array, groups: int) -> Array:
-    """A stack of matrices (S, groups * R, W) as (S, groups, R, W)."""
-    return stack.reshape(len(stack), groups, stack.shape[1] // groups, stack.shape[2])
+    """A matrix (..., groups * R, W), or a stack of them, as (..., groups, R, W)."""
+    *stacked, rows, width = stack.shape
+    return stack.reshape(*stacked, groups, rows // groups, width)
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:

@@ -85,7 +85,7 @@ def cross_entropy_loop(classes: int) -> Loop:
             # Without smoothing the other classes have no target, and do not count even where z is minus infinity.
             spread_evenly = share.differs(b.splat(0.0, 1)).select(spread_evenly, b.splat(0.0, 1))
             targeted.store(b.fma(b.splat(1.0, 1) - share, z, spread_evenly), n)
-            _visit(b, classes, lambda i, width: result.store(result.load(i, width) / b.spread(total, width), i))
+            b.sweep(0, classes, lambda i, width: result.store(result.load(i, width) / b.spread(total, width), i))
 
         b.each(b.index("first"), b.index("last"), 1, one_image)
 
@@ -108,12 +108,8 @@ def cross_entropy_gradient_loop(classes: int) -> Loop:
     """
 
     def write(b: Builder) -> None:
-        probabilities, labels, settings = (
-            b.pointer("probabilities"),
-            b.pointer("labels", b.INT32),
-            b.pointer("settings"),
-        )
-        result = b.pointer("gradient")
+        probabilities, labels = b.pointer("probabilities"), b.pointer("labels", b.INT32)
+        settings, result = b.pointer("settings"), b.pointer("gradient")
 
         def one_image(n: Size) -> None:
             row, target = probabilities + n * classes, result + n * classes
@@ -122,7 +118,7 @@ def cross_entropy_gradient_loop(classes: int) -> Loop:
                 scale, every = (settings.spread(k, width) for k in (0, 1))
                 target.store(row.load(i, width) * scale - every, i)
 
-            _visit(b, classes, fill)
+            b.sweep(0, classes, fill)
             own = target + b.as_index(labels.load(n, 1))
             own.store(own.load(0, 1) - settings.load(2, 1))
 
@@ -159,13 +155,8 @@ def _reduce(
         nonlocal results
         results = [merge(one, b.merged(term, merge)) for one, term in zip(results, terms(i, width), strict=True)]
 
-    b.in_tiles(whole, size, b.lanes, add_rest)
+    b.sweep(whole, size, add_rest)
     return results
-
-
-def _visit(b: Builder, size: int, body: Callable[[Size, int], None]) -> None:
-    """body(i, width) over all elements below `size`, in vectors and then in smaller ones."""
-    b.in_tiles(0, size, b.lanes, body)
 
 
 def _larger(a: Vector, b: Vector) -> Vector:

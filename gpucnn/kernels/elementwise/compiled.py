@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,83 +16,63 @@ from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Size, Vector
 
+Formula: TypeAlias = Literal["relu", "relu_gradient", "add", "add_relu"]
+
 
 def relu(x: Array) -> Array:
     """See `relu` of this folder, as for the functions below."""
-    return _swept(relu_loop(), x)
+    return _computed("relu", x)
 
 
 def relu_gradient(gradient: Array, output: Array) -> Array:
     """One pass over memory."""
-    return _swept(relu_gradient_loop(), gradient, output)
+    return _computed("relu_gradient", gradient, output)
 
 
 def add(a: Array, b: Array, relu: bool) -> Array:
     """Of arrays that are alike."""
-    return _swept(add_loop(relu), a, b)
+    return _computed("add_relu" if relu else "add", a, b)
 
 
-def _swept(one: Loop, *inputs: np.ndarray) -> np.ndarray:
-    """What a loop makes of the elements of equally large arrays, in the shape of the first."""
+def _computed(formula: Formula, *inputs: np.ndarray) -> np.ndarray:
+    """What a formula makes of the elements of equally large arrays, in the shape of the first."""
     result, size = empty_like(inputs[0]), inputs[0].size
     arrays = [np.ascontiguousarray(array).reshape(size) for array in inputs]
-    loop.run(one, size, [*arrays, result.reshape(size)], cut(size, ELEMENT))
+    loop.run(formula_loop(formula), size, [*arrays, result.reshape(size)], cut(size, ELEMENT))
     return result
 
 
-@cached
-def relu_loop() -> Loop:
-    """x (size,) -> output (size,), max(0, x). A NaN stays one."""
-
-    def write(b: Builder) -> None:
-        x, output = b.pointer("x"), b.pointer("output")
-
-        def one(i: Size, width: int) -> None:
-            value, zero = x.load(i, width), b.splat(0.0, width)
-            output.store((value < zero).select(zero, value), i)
-
-        b.sweep(b.index("first"), b.index("last"), one)
-
-    return Loop("relu", (), (Argument("x", (EACH,)), Argument("output", (EACH,), written=True)), write)
+FORMULAS: dict[Formula, Callable[..., Vector]] = {
+    "relu": lambda x: x.rectified(),
+    "relu_gradient": lambda gradient, output: gradient.where_nonzero(output),
+    "add": lambda a, b: a + b,
+    "add_relu": lambda a, b: (a + b).rectified(),
+}
 
 
 @cached
-def relu_gradient_loop() -> Loop:
-    """gradient (size,), output (size,) -> rows (size,): the gradient where the output of ReLU is not 0."""
+def formula_loop(name: Formula) -> Loop:
+    """An array (size,) for each argument of the formula of that name -> result (size,)."""
+    formula, inputs = FORMULAS[name], FORMULAS[name].__code__.co_varnames
 
     def write(b: Builder) -> None:
-        gradient, output, rows = b.pointer("gradient"), b.pointer("output"), b.pointer("rows")
+        arrays, result = [b.pointer(array) for array in inputs], b.pointer("result")
 
         def one(i: Size, width: int) -> None:
-            zero = b.splat(0.0, width)
-            rows.store(output.load(i, width).differs(zero).select(gradient.load(i, width), zero), i)
+            result.store(formula(*(array.load(i, width) for array in arrays)), i)
 
         b.sweep(b.index("first"), b.index("last"), one)
 
-    arguments = (Argument("gradient", (EACH,)), Argument("output", (EACH,)), Argument("rows", (EACH,), written=True))
-    return Loop("relu_gradient", (), arguments, write)
-
-
-@cached
-def add_loop(relu: bool) -> Loop:
-    """a (size,), b (size,) -> total (size,): a + b, or with `relu` max(0, a + b). A NaN stays one."""
-
-    def write(b: Builder) -> None:
-        first, second, total = b.pointer("a"), b.pointer("b"), b.pointer("total")
-
-        def one(i: Size, width: int) -> None:
-            value, zero = first.load(i, width) + second.load(i, width), b.splat(0.0, width)
-            total.store((value < zero).select(zero, value) if relu else value, i)
-
-        b.sweep(b.index("first"), b.index("last"), one)
-
-    arguments = (Argument("a", (EACH,)), Argument("b", (EACH,)), Argument("total", (EACH,), written=True))
-    return Loop("add", (relu,), arguments, write)
+    arguments = [Argument(array, (EACH,)) for array in inputs]
+    return Loop(name, (), (*arguments, Argument("result", (EACH,), written=True)), write)
 
 
 @cached
 def plane_sums_loop(positions: int, relu: bool) -> Loop:
-    """gradient (P, positions) -> sums (P,), a number for each plane; with `relu` see `relu_gradient_loop`, too: -> rows."""
+    """gradient (P, positions) -> sums (P,), a number for each plane.
+
+    With `relu` they are those of the gradient before ReLU, which is left in `rows`; `output` is what ReLU gave.
+    """
 
     def write(b: Builder) -> None:
         gradient, sums = b.pointer("gradient"), b.pointer("sums")
@@ -100,8 +81,7 @@ def plane_sums_loop(positions: int, relu: bool) -> Loop:
         def passing(i: Size, width: int) -> Vector:
             passed = gradient.load(i, width)
             if output is not None and rows is not None:
-                zero = b.splat(0.0, width)
-                passed = output.load(i, width).differs(zero).select(passed, zero)
+                passed = passed.where_nonzero(output.load(i, width))
                 rows.store(passed, i)
             return passed
 

@@ -8,7 +8,7 @@ from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels.elementwise.masked import mask_into
-from gpucnn.kernels.tiling import TILED_PARTS, tiles_of
+from gpucnn.kernels.tiling import TILED_PARTS, for_tiles
 
 
 def relu(x: Array) -> Array:
@@ -23,15 +23,9 @@ def relu(x: Array) -> Array:
 def relu_gradient(gradient: Array, output: Array) -> Array:
     """Tile after tile, so that the mask stays in the cache."""
     passed = empty_like(gradient)
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in (gradient, output)]
+    values, kept = (np.ascontiguousarray(array).reshape(-1) for array in (gradient, output))
     result, parts = passed.reshape(-1), cut(gradient.size, ELEMENT, TILED_PARTS)
-
-    def mask_part(number: int) -> None:
-        for tile in tiles_of(parts[number], gradient.itemsize):
-            values, kept = (array[tile] for array in flat)
-            mask_into(values, kept != 0, result[tile])
-
-    parallel(mask_part, len(parts))
+    for_tiles(parts, gradient.itemsize, lambda tile: mask_into(values[tile], kept[tile] != 0, result[tile]))
     return passed
 
 
@@ -47,11 +41,11 @@ def add_bias(values: Array, bias: Array | None, relu: bool) -> Array:
 def add(a: Array, b: Array, relu: bool) -> Array:
     """Of arrays that are alike, and contiguous."""
     total = empty_like(a)
-    flat = [array.reshape(-1) for array in (a, b, total)]
+    arrays = [array.reshape(-1) for array in (a, b, total)]
     parts = cut(a.size, ELEMENT)
 
     def add_part(number: int) -> None:
-        first, second, sums = (array[parts[number]] for array in flat)
+        first, second, sums = (array[parts[number]] for array in arrays)
         np.add(first, second, out=sums)
         if relu:
             rectify(sums, sums)
@@ -68,11 +62,11 @@ def rectify(values: np.ndarray, out: np.ndarray) -> None:
     if not (values.flags.c_contiguous and out.flags.c_contiguous):
         np.maximum(values, 0, out=out)
         return
-    zeros, (flat, result) = _zeros(values.dtype), (values.reshape(-1), out.reshape(-1))
-    rows = flat.size // len(zeros)
+    zeros, (line, result) = _zeros(values.dtype), (values.reshape(-1), out.reshape(-1))
+    rows = line.size // len(zeros)
     whole = rows * len(zeros)
-    np.maximum(flat[:whole].reshape(rows, len(zeros)), zeros, out=result[:whole].reshape(rows, len(zeros)))
-    np.maximum(flat[whole:], zeros[: flat.size - whole], out=result[whole:])
+    np.maximum(line[:whole].reshape(rows, len(zeros)), zeros, out=result[:whole].reshape(rows, len(zeros)))
+    np.maximum(line[whole:], zeros[: line.size - whole], out=result[whole:])
 
 
 @functools.cache

@@ -26,7 +26,7 @@ MOST_PARTS = 4
 """Each part goes through the whole smaller matrix. This and what follows is measured by `gpucnn bench --operations`."""
 
 ROWS_TOGETHER = 8
-"""Parts are cut at multiples of so many rows, the most of a tile."""
+"""The most rows of a tile; parts begin at multiples of it."""
 
 LARGEST_MATRIX = 4 << 20
 """Bytes of a matrix that is read again for each part; of more, a BLAS makes better use of the cache."""
@@ -73,7 +73,7 @@ def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bia
 
 
 def _row_parts(rows: int, work: int) -> Parts:
-    """`rows`, each of so much work, in parts that are whole tiles."""
+    """`rows` of `work` multiply-adds each, in parts that are whole tiles."""
     return cut(rows, work, MOST_PARTS, ROWS_TOGETHER)
 
 
@@ -101,9 +101,8 @@ def linear_loop(inputs: int, outputs: int, bias: bool, relu: bool, machine: Proc
         zero = b.splat(0.0, width)
 
         def some_outputs(o: Size) -> None:
-            b.in_tiles(
-                b.index("first"), b.index("last"), machine.filters_per_tile // 2, lambda n, rows: tile(n, o, rows)
-            )
+            most = machine.filters_per_tile // 2
+            b.in_tiles(b.index("first"), b.index("last"), most, lambda n, rows: tile(n, o, rows))
 
         def tile(n: Size, o: Size, rows: int) -> None:
             lines = [vectors + (n + row) * inputs for row in range(rows)]
@@ -125,10 +124,7 @@ def linear_loop(inputs: int, outputs: int, bias: bool, relu: bool, machine: Proc
                 total = b.sums(sums[row * outputs_per_tile : (row + 1) * outputs_per_tile])
                 if offsets is not None:
                     total = total + offsets.load(o, outputs_per_tile)
-                if relu:
-                    none = b.splat(0.0, outputs_per_tile)
-                    total = (total < none).select(none, total)
-                output.store(total, (n + row) * outputs + o)
+                output.store(total.rectified() if relu else total, (n + row) * outputs + o)
 
         whole = outputs // outputs_per_tile * outputs_per_tile
         b.each(0, whole, outputs_per_tile, some_outputs)
@@ -156,7 +152,7 @@ def vectors_gradient_loop(inputs: int, outputs: int, relu: bool, machine: Proces
         weight, result = b.pointer("weight"), b.pointer("vectors_gradient")
         gradient = _pass_on(b, outputs) if relu else b.pointer("gradient")
         tile = machine.filters_per_tile
-        _add_rows(b, inputs, outputs, tile, weight, lambda n, o: gradient + (n * outputs + o), outputs, result)
+        _add_rows(b, inputs, outputs, tile, weight, lambda n, o, k: gradient + (n * outputs + o) + k * outputs, result)
 
     arguments = [
         Argument("gradient", (EACH, outputs)),
@@ -174,8 +170,7 @@ def _pass_on(b: Builder, outputs: int) -> Pointer:
     gradient, output, passed = (b.pointer(name) for name in ("gradient", "output", "passed"))
 
     def one(i: Size, width: int) -> None:
-        zero = b.splat(0.0, width)
-        passed.store(output.load(i, width).differs(zero).select(gradient.load(i, width), zero), i)
+        passed.store(gradient.load(i, width).where_nonzero(output.load(i, width)), i)
 
     b.sweep(b.index("first") * outputs, b.index("last") * outputs, one)
     return passed
@@ -188,9 +183,8 @@ def weight_gradient_loop(inputs: int, outputs: int, bias: bool, machine: Process
     def write(b: Builder) -> None:
         gradient, vectors, result = b.pointer("gradient"), b.pointer("vectors"), b.pointer("weight_gradient")
         batch = b.free_size()
-        _add_rows(
-            b, inputs, batch, machine.filters_per_tile, vectors, lambda o, n: gradient + (n * outputs + o), 1, result
-        )
+        tile = machine.filters_per_tile
+        _add_rows(b, inputs, batch, tile, vectors, lambda o, n, k: gradient + (n * outputs + o) + k, result)
         if bias:
             total = b.pointer("bias_gradient")
 
@@ -200,7 +194,7 @@ def weight_gradient_loop(inputs: int, outputs: int, bias: bool, machine: Process
 
                 total.store(b.fold(0, batch, 1, [b.splat(0.0, width)], add)[0], o)
 
-            b.in_tiles(b.index("first"), b.index("last"), b.lanes, some_sums)
+            b.sweep(b.index("first"), b.index("last"), some_sums)
 
     arguments = [
         Argument("gradient", (FREE, outputs)),
@@ -218,20 +212,17 @@ def _add_rows(
     count: Size,
     rows_per_tile: int,
     matrix: Pointer,
-    factor: Callable[[Size, Size], Pointer],
-    factors_apart: int,
+    factor: Callable[[Size, Size, int], Pointer],
     output: Pointer,
 ) -> None:
-    """output[row] = the sum of factor(row, i) * matrix[i] over all i below `count`, for the rows from first to last.
+    """output[row + k] = the sum of factor(row, i, k) * matrix[i] over all i below `count`, for the rows from first to last.
 
-                          columns ->
-                     +--------+--------+
-        rows of the  |  sums  |  sums  |     sums += factor(row, i) (one number, spread) * matrix[i, columns] (a vector)
-        output       +--------+--------+
-           |         |  sums  |  sums  |     for every i
-           v         +--------+--------+
-
-    The factors of neighbouring rows lie `factors_apart` numbers from each other.
+                      columns ->
+                 +--------+--------+
+    rows of the  |  sums  |  sums  |     sums += factor (one number, spread) * matrix[i, columns] (a vector)
+    output       +--------+--------+
+       |         |  sums  |  sums  |     for every i
+       v         +--------+--------+
     """
     width = _power_of_two(min(columns, b.lanes))
 
@@ -241,7 +232,7 @@ def _add_rows(
     def tile(row: Size, rows: int, places: list[Size]) -> None:
         def add(i: Size, sums: list[Vector]) -> list[Vector]:
             vectors = [matrix.load(i * columns + x, width) for x in places]
-            numbers = [factor(row, i).spread(k * factors_apart, width) for k in range(rows)]
+            numbers = [factor(row, i, k).spread(0, width) for k in range(rows)]
             products = [(number, vector) for number in numbers for vector in vectors]
             return [b.fma(*product, total) for product, total in zip(products, sums, strict=True)]
 

@@ -13,7 +13,7 @@ MOST_PARTS = 4
 """Each part goes through the whole smaller matrix, and a BLAS rearranges it anew. Measured, as is SHARE, by `gpucnn bench --operations`."""
 
 SHARE = 10
-"""A part of a BLAS's should have so many times the work of other kernels' parts."""
+"""A part for a BLAS has this many times the work of other kernels' parts."""
 
 
 def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:

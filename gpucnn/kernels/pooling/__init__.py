@@ -28,7 +28,7 @@ AVG_POOL_GRADIENT = {Way.CUDA: cuda.avg_pool_gradient, Way.PLAIN: plain.avg_pool
 def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Array | None]:
     """The maximum of every window: images (N, C, H, W) of a float dtype to (N, C, OH, OW), of that dtype.
 
-    Beside it where each one was: int32 indices (N, C, OH, OW) into the flat (H, W) plane, -1 for a window that lies wholly
+    Beside it where each one was: int32 indices (N, C, OH, OW) into the (H, W) plane, -1 for a window that lies wholly
     in padding or gaps. Without `with_argmax` nobody looks at them: a way may give None, or leave out the -1.
     """
     way = Way.PLAIN if 0 in task.image_shape else choose(MAX_POOL, images)

@@ -90,11 +90,10 @@ def max_pool_loop(plane: PaddedPlane) -> Loop:
                 maximum, where = _maximum(b, plane, taps, vector, padding)
                 corner = y * (plane.window.stride[0] * width) + (x * plane.window.stride[1] - top * width - left)
                 corners = b.count_up(corner, plane.window.stride[1], vector)
+                index = where + corners
                 if padding:
                     nowhere = b.splat(-1, vector, b.INT32)
-                    index = where.equals(nowhere).select(nowhere, where + corners)
-                else:
-                    index = where + corners
+                    index = where.equals(nowhere).select(nowhere, index)
                 output.store(maximum, place + x)
                 argmax.store(index, place + x)
                 return []
@@ -120,7 +119,7 @@ def _taps_of_padded(plane: PaddedPlane, corner: Pointer, width: int) -> Taps:
 
 
 def _taps_of_image(b: Builder, plane: PaddedPlane, corner: Pointer, width: int) -> Taps:
-    """The same in the image itself: every so many columns out of neighbours, which are loaded together.
+    """The same in the image itself: every `stride`-th column out of neighbours, which are loaded together.
 
         columns that two windows of 3 have, stride 2    a b c d e
         taps 0 and 1: of a b c d every second one       a c, b d

@@ -6,11 +6,11 @@ import numpy as np
 
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty
-from gpucnn.backend.threads import ELEMENT, cut, parallel
+from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.geometry import Tap
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.kernels.pooling.plain import Pooling
-from gpucnn.kernels.tiling import TILED_PARTS, tiles_of
+from gpucnn.kernels.tiling import TILED_PARTS, for_tiles
 from gpucnn.kernels.workspace import workspace
 
 MOST_COPIES = 8
@@ -25,12 +25,7 @@ def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Ar
         return output, None
     argmax = empty(output.shape, np.int32)
     parts = cut(len(images), output[:1].size * math.prod(task.window.kernel) * ELEMENT // 2, TILED_PARTS)
-
-    def find_part(number: int) -> None:
-        for tile in tiles_of(parts[number], images[:1].nbytes):
-            _find_maxima(task, images[tile], output[tile], argmax[tile])
-
-    parallel(find_part, len(parts))
+    for_tiles(parts, images[:1].nbytes, lambda tile: _find_maxima(task, images[tile], output[tile], argmax[tile]))
     return output, argmax
 
 
@@ -39,15 +34,14 @@ def max_pool_gradient(task: Pooling, gradient: Array, argmax: Array) -> Array:
     images = empty(task.image_shape, gradient.dtype)
     parts = cut(len(images), gradient[:1].size * math.prod(task.window.kernel) * ELEMENT // 2, TILED_PARTS)
 
-    def fill_part(number: int) -> None:
-        for tile in tiles_of(parts[number], images[:1].nbytes):
-            images[tile] = 0
-            if task.window.overlaps:
-                _add_to_winners(task, gradient[tile], argmax[tile], images[tile])
-            else:
-                _give_to_winners(gradient[tile], argmax[tile], images[tile])
+    def fill(tile: slice) -> None:
+        images[tile] = 0
+        if task.window.overlaps:
+            _add_to_winners(task, gradient[tile], argmax[tile], images[tile])
+        else:
+            _give_to_winners(gradient[tile], argmax[tile], images[tile])
 
-    parallel(fill_part, len(parts))
+    for_tiles(parts, images[:1].nbytes, fill)
     return images
 
 
@@ -104,7 +98,7 @@ def _find_nans(images: Array, taps: list[Tap], number: Array) -> None:
 
 
 def _first_taps(task: Pooling, output: Array) -> Array:
-    """The flat (H, W) index of the first tap at each output position, as if the padding were there, too."""
+    """The index into the (H, W) plane of the first tap at each output position, as if the padding were there, too."""
     rows, columns = (
         np.arange(size, dtype=np.int32) * step - before
         for size, step, (before, _) in zip(output.shape[2:], task.window.stride, task.window.padding, strict=True)

@@ -33,7 +33,7 @@ class Pooling(NamedTuple):
         return self.window.taps(self.image_size, self.window.output_size(self.image_size))
 
     def places(self, xp: ModuleType) -> Array:
-        """The flat index of every position of the (H, W) plane: int32, (H, W)."""
+        """The number of every position of the (H, W) plane, row by row: int32, (H, W)."""
         height, width = self.image_size
         return xp.arange(height * width, dtype=xp.int32).reshape(height, width)
 

@@ -270,19 +270,17 @@ def max_pool_gradient(rng: np.random.Generator, machine: Any) -> Case:
 def relu(rng: np.random.Generator, machine: Any) -> Case:
     x = integers(rng, number(rng, 1, 150))
     x[rng.random(x.size) < 0.1] = np.nan
-    expected = {"output": np.where(x < 0, 0, x)}
-    return Case(elementwise_loops.relu_loop(), machine, x.size, ragged(rng, x.size), {"x": x}, expected)
+    expected = {"result": np.where(x < 0, 0, x)}
+    return Case(elementwise_loops.formula_loop("relu"), machine, x.size, ragged(rng, x.size), {"x": x}, expected)
 
 
 def relu_gradient(rng: np.random.Generator, machine: Any) -> Case:
     gradient = integers(rng, number(rng, 1, 150))
     output = integers(rng, gradient.size).clip(0)
     output[rng.random(output.size) < 0.1] = np.nan
-    expected = {"rows": np.where(output == 0, 0, gradient)}
-    given = {"gradient": gradient, "output": output}
-    return Case(
-        elementwise_loops.relu_gradient_loop(), machine, gradient.size, ragged(rng, gradient.size), given, expected
-    )
+    expected = {"result": np.where(output == 0, 0, gradient)}
+    given, kernel = {"gradient": gradient, "output": output}, elementwise_loops.formula_loop("relu_gradient")
+    return Case(kernel, machine, gradient.size, ragged(rng, gradient.size), given, expected)
 
 
 def plane_sums(rng: np.random.Generator, machine: Any) -> Case:
@@ -458,9 +456,8 @@ def add(rng: np.random.Generator, machine: Any) -> Case:
     b = integers(rng, a.size)
     a[rng.random(a.size) < 0.1] = np.nan
     total = np.where(a + b < 0, 0, a + b) if relu else a + b
-    return Case(
-        elementwise_loops.add_loop(relu), machine, a.size, ragged(rng, a.size), {"a": a, "b": b}, {"total": total}
-    )
+    kernel = elementwise_loops.formula_loop("add_relu" if relu else "add")
+    return Case(kernel, machine, a.size, ragged(rng, a.size), {"a": a, "b": b}, {"result": total})
 
 
 def interleave(rng: np.random.Generator, machine: Any) -> Case:

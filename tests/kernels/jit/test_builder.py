@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -329,23 +329,20 @@ def test_integers_are_loaded_added_and_stored() -> None:
 
 @pytest.mark.parametrize("kind", ["integers", "rounded"])
 def test_sums_of_every_width(lanes: int, kind: str) -> None:
-    """Halves are added to halves; what an odd width leaves over comes last."""
-    widths = range(1, 2 * lanes + 1)
+    """Halves are added to halves."""
+    widths = [width for width in (1, 2, 4, 8, 16, 32) if width <= 2 * lanes]
     source = floats(2 * lanes) if kind == "integers" else np.float32(1) / floats(2 * lanes)
 
     def write(b: Any) -> None:
         for width in widths:
             b.pointer("sums").store(b.sum(b.pointer("source").load(0, width)), width)
 
-    def by_halves(values: Sequence[np.float32]) -> np.float32:
+    def by_halves(values: np.ndarray) -> np.float32:
         half = len(values) // 2
-        if half == 0:
-            return values[0]
-        total = by_halves([values[i] + values[half + i] for i in range(half)])
-        return total + values[-1] if len(values) % 2 else total
+        return by_halves(values[:half] + values[half:]) if half else values[0]
 
-    found = run(write, 0, source=source, sums=nothing(2 * lanes + 1))
-    assert found["sums"].tolist() == [-1, *(by_halves(list(source[:width])) for width in widths)]
+    sums = run(write, 0, source=source, sums=nothing(2 * lanes + 1))["sums"]
+    assert [sums[width] for width in widths] == [by_halves(source[:width]) for width in widths]
 
 
 SPECIAL = np.array([-math.inf, -1, -0.0, 0.0, 1, 2, math.inf, math.nan], np.float32)

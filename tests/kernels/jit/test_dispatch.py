@@ -29,7 +29,9 @@ def launch(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(sums, values.sum(axis=1))
     else:
         output, flat = np.full(values.size, np.nan, np.float32), values.reshape(-1)
-        loop.run(elementwise_loops.relu_loop(), flat.size, [flat, output], [*ragged(rng, flat.size), slice(0, 0)])
+        loop.run(
+            elementwise_loops.formula_loop("relu"), flat.size, [flat, output], [*ragged(rng, flat.size), slice(0, 0)]
+        )
         np.testing.assert_array_equal(output, flat.clip(0))
 
 
@@ -80,7 +82,7 @@ def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("gpucnn.kernels.compiler.dispatch.time.sleep", interrupted)
     values, output = np.ones(64, np.float32), np.zeros(64, np.float32)
     with pytest.raises(KeyboardInterrupt):
-        loop.run(elementwise_loops.relu_loop(), 64, [values, output], [slice(0, 20), slice(20, 64)])
+        loop.run(elementwise_loops.formula_loop("relu"), 64, [values, output], [slice(0, 20), slice(20, 64)])
     np.testing.assert_array_equal(output, values)
     monkeypatch.undo()
     launch(np.random.default_rng(1))

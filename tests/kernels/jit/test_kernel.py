@@ -166,7 +166,11 @@ def test_scratch_memory_lives_while_the_kernel_runs(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(loop, "workspace", workspace)
     monkeypatch.setattr(loop, "_function", lambda kernel: (0, function))
-    loop.run(elementwise_loops.relu_loop()._replace(scratch=100), 2, [np.zeros(2, np.float32), np.zeros(2, np.float32)])
+    loop.run(
+        elementwise_loops.formula_loop("relu")._replace(scratch=100),
+        2,
+        [np.zeros(2, np.float32), np.zeros(2, np.float32)],
+    )
     assert len(lent) == 1
 
 
