@@ -168,7 +168,7 @@ def test_models_by_name_and_size() -> None:
     assert models.create("simplecnn", 5, 3, 32).output_shape((2, 3, 32, 32)) == (2, 5)
     assert models.create("mlp", 10, 1, 28).parameter_count() == 79_510
     assert [models.image_size_for("lenet5", 28), models.image_size_for("mlp", 32)] == [32, 32]
-    with pytest.raises(ArgumentError, match="unknown model 'vgg'; expected one of lenet5, simplecnn, mlp"):
+    with pytest.raises(ArgumentError, match="unknown model 'vgg', expected one of lenet5, simplecnn, mlp"):
         models.create("vgg")
     with pytest.raises(ArgumentError, match="LeNet5 takes images of 32x32, got image_size=28"):
         models.create("lenet5", image_size=28)
