@@ -67,8 +67,8 @@ class PReLU(Activation):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         self.num_parameters = as_count(num_parameters, "PReLU: num_parameters")
-        self.init = slope = as_finite(init, "PReLU: init")
-        self.weight = Parameter((self.num_parameters,), lambda generator, shape: np.full(shape, slope))
+        self.init = as_finite(init, "PReLU: init")
+        self.weight = Parameter((self.num_parameters,), self._initial)
 
     def forward(self, x: Any) -> Tensor:
         return F.prelu(x, self.weight)
@@ -79,6 +79,9 @@ class PReLU(Activation):
 
     def describe(self) -> str:
         return f"{self.num_parameters}, init={self.init}"
+
+    def _initial(self, generator: np.random.Generator, shape: Shape) -> np.ndarray:
+        return np.full(shape, self.init)
 
 
 class Hardsigmoid(Activation):

@@ -1,5 +1,6 @@
 """Each layer computes its function, tells its shape, starts as documented, and refuses wrong arguments."""
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_shape_gradient_and_inputs(backend: Backend, build: Callable[[], layers.
         return layer(x)
 
     gradcheck(call, Tensor(x, requires_grad=True))
+
+
+@pytest.mark.parametrize(("build", "shape"), LAYERS, ids=lambda value: str(value) if isinstance(value, tuple) else None)
+def test_a_layer_can_be_pickled_before_its_parameters_are_drawn(
+    build: Callable[[], layers.Layer], shape: tuple[int, ...]
+) -> None:
+    layer = build()
+    if isinstance(layer, layers.Lambda):
+        pytest.skip("a lambda cannot be pickled, a function with a name can")
+    state = pickle.loads(pickle.dumps(layer)).state_dict()
+    assert list(state) == list(layer.state_dict())
+    for path, array in layer.state_dict().items():
+        np.testing.assert_array_equal(host(state[path]), host(array))
 
 
 def test_conv2d_is_convolution_with_its_weight(rng: np.random.Generator) -> None:

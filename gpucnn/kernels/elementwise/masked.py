@@ -10,8 +10,7 @@ from gpucnn.kernels.ways import Way, choose
 def masked(values: Array, condition: Array) -> Array:
     """`values`, of a float dtype, broadcast with `condition`, where `condition` holds, and 0 elsewhere, even in place of infinities.
 
-    The bits are masked: a product with the condition would make NaN of infinity times 0, and NumPy's `where` takes some
-    fifteen times as long.
+    A product with the condition would make NaN of infinity times 0.
     """
     return MASKED[choose(MASKED, values)](values, condition)
 
@@ -24,17 +23,18 @@ def mask_into(values: np.ndarray, condition: np.ndarray, out: np.ndarray) -> Non
 
 
 def _with_numpy(values: Array, condition: Array) -> Array:
-    if values.shape != condition.shape:
-        return _plainly(values, condition)
-    result = empty_like(values)
-    mask_into(values, condition, result)
-    return result
-
-
-def _plainly(values: Array, condition: Array) -> Array:
+    """Masks the bits, as NumPy's `where` takes some fifteen times as long."""
+    if values.shape == condition.shape:
+        result = empty_like(values)
+        mask_into(values, condition, result)
+        return result
     integer = np.dtype(f"i{values.itemsize}")
-    kept: Array = values.view(integer) & xp_of(condition).negative(condition, dtype=integer)
+    kept: Array = values.view(integer) & np.negative(condition, dtype=integer)
     return kept.view(values.dtype)
 
 
-MASKED = {Way.NUMPY: _with_numpy, Way.PLAIN: _plainly}
+def _plain(values: Array, condition: Array) -> Array:
+    return xp_of(values).where(condition, values, 0)
+
+
+MASKED = {Way.NUMPY: _with_numpy, Way.PLAIN: _plain}
