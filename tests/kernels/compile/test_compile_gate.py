@@ -13,8 +13,8 @@ from gpucnn.kernels.launch import KERNELS, TYPE_NAMES, Kernel, source_text
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 
-for module in Path(gpucnn.__file__).parent.glob("kernels/*.py"):  # each tells KERNELS of its own
-    importlib.import_module(f"gpucnn.kernels.{module.stem}")
+for package in ("functions", "optim"):  # which import all that tells KERNELS of its own
+    importlib.import_module(f"gpucnn.{package}")
 
 SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/**/*.cu"))
 LARGE_ARRAY = """
