@@ -17,6 +17,9 @@ if importlib.util.find_spec("expecttest") is None:
 
 from torch.testing._internal.common_methods_invocations import op_db  # noqa: E402 (it needs PyTorch and expecttest)
 
+# That import forbids, for the whole process, to set flags as a user would; the benchmark's tests do.
+torch.backends.flags_frozen.__globals__["__allow_nonbracketed_mutation_flag"] = True
+
 Call = Callable[..., Any]
 
 
