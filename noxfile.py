@@ -33,7 +33,7 @@ EVERY_SESSION = (
 )
 nox.options.sessions = [*(name for name in EVERY_SESSION if name not in LEFT_OUT), "left_out"]
 
-ON_ARM = ("exponential", "kernel", "by_images", "builder", "code_size")
+ON_ARM = ("exponential", "loop", "by_images", "builder", "code_size")
 """Tests of compiled loops that an emulated processor runs in minutes."""
 
 ASK_ARM = "import platform; from gpucnn.kernels import ways; print(platform.machine(), ways.describe())"
@@ -73,7 +73,7 @@ def jit(session: nox.Session) -> None:
     """Compiled loops: their row of the test matrix, and what only they have."""
     session.install("-e", ".[dev]")
     session.run("pytest", "-m", "jit", "--require-jit", *session.posargs)
-    session.run("pytest", "tests/kernels/jit", "--backend", "numpy", "--require-jit", *session.posargs)
+    session.run("pytest", "tests/kernels/compiled", "--backend", "numpy", "--require-jit", *session.posargs)
 
 
 @nox.session
@@ -129,12 +129,12 @@ def arm(session: nox.Session) -> None:
     """The compiled loops on an emulated 64-bit ARM processor, where they do not run by themselves. Some minutes.
 
     On Debian, with its package qemu-user (`apt-get install qemu-user`), without being root: what ARM needs, Debian's
-    packages and PyPI's wheels, goes into a folder, see `tests/kernels/jit/arm_machine.py`. After `--` other tests may be
+    packages and PyPI's wheels, goes into a folder, see `tests/kernels/compiled/arm_machine.py`. After `--` other tests may be
     named. Like macOS there, qemu leaves LLVM's map of the processor's features empty.
     """
     folder = session.cache_dir / "arm"
-    session.run("python", "tests/kernels/jit/arm_machine.py", str(folder))
-    tests = session.posargs or [f"tests/kernels/jit/test_{name}.py" for name in ON_ARM]
+    session.run("python", "tests/kernels/compiled/arm_machine.py", str(folder))
+    tests = session.posargs or [f"tests/kernels/compiled/test_{name}.py" for name in ON_ARM]
     for arguments in (["-c", ASK_ARM], ["-m", "pytest", "--backend", "jit", "--require-jit", *tests]):
         session.run(str(folder / "python"), *arguments, external=True, env={"GPUCNN_CACHE_DIR": str(folder / "code")})
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.kernels.jit.mutants import TABLE as COMPILED_LOOPS
+from tests.kernels.compiled.mutants import TABLE as COMPILED_LOOPS
 from tests.kernels.mutants import TABLE as KERNELS
 from tests.mutation import ROOT, Mutant, Table
 from tests.training.mutants import TABLE as TRAINING

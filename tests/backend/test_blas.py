@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpucnn import Tensor, layers, models, optim
 from gpucnn import functions as F
-from gpucnn import layers, models, optim
 from gpucnn.backend import blas
 from gpucnn.backend.blas import one_blas_thread
 from gpucnn.backend.threads import VARIABLE, parallel
+from gpucnn.kernels import ways
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -354,6 +355,21 @@ def test_products_are_quiet_where_accelerate_makes_them(monkeypatch: pytest.Monk
     for product in (blas.matmul(large, large), F.matmul(large, large).data, blas.matmul(large, large, out=place)):
         assert np.isinf(product).all()
     assert product is place
+
+
+@pytest.mark.parametrize("mode", ["plain", "numpy"])
+def test_convolutions_and_linear_layers_are_quiet_there_too(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "has_false_alarms", lambda: True)
+    images, filters = (
+        Tensor(np.full((2, 3, 4, 4), 1e30, np.float32), True),
+        Tensor(np.full((2, 3, 2, 2), 1e30, np.float32), True),
+    )
+    vectors, weight = Tensor(np.full((2, 3), 1e30, np.float32), True), Tensor(np.full((2, 3), 1e30, np.float32), True)
+    with ways.use(mode):
+        for output in (F.conv2d(images, filters), F.linear(vectors, weight)):
+            output.backward(np.full(output.shape, 1e30, np.float32))
+    for tensor in (images, filters, vectors, weight):
+        assert np.isinf(tensor.grad).all()
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ MODELS = {
 # A step of many layers on NumPy takes long where every allocation is traced.
 SLOW = [("numpy", "vgg_mini", "sgd"), ("numpy", "vgg_mini", "adam"), ("numpy", "resnet20", "adam")]
 STEPS = [row for row in itertools.product(("numpy", "jit"), MODELS, OPTIMIZERS) if row not in SLOW]
+STEPS += [("plain", "lenet5", "sgd"), ("plain", "simplecnn", "adam")]  # which makes all columns of a batch at once
 
 
 @pytest.mark.parametrize(("mode", "name", "optimizer"), STEPS)

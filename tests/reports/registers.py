@@ -12,8 +12,8 @@ from gpucnn.errors import LaunchError
 from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, processor
-from tests.kernels.jit.machine_code import innermost_loops, machine_named
-from tests.kernels.jit.test_machine_code import kernels_of, needs_target
+from tests.kernels.compiled.machine_code import innermost_loops, machine_named
+from tests.kernels.compiled.test_machine_code import kernels_of, needs_target
 from tests.reports.report import Report
 
 ROOT = Path(__file__).parents[2]

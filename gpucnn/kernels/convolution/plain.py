@@ -11,6 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.blas import matmul
 from gpucnn.checks import Shape
 from gpucnn.geometry import Window
 
@@ -41,11 +42,10 @@ class Gradients(NamedTuple):
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """Cross-correlate images with weight and add bias (O,); with `task.relu`, what is negative becomes 0."""
-    xp = xp_of(images)
-    output = xp.matmul(_filters(task, weight), im2col(task, images)).reshape(task.output_shape)
+    output = matmul(_filters(task, weight), im2col(task, images)).reshape(task.output_shape)
     if bias is not None:
         output += bias[:, None, None]
-    return xp.maximum(output, 0) if task.relu else output
+    return xp_of(output).maximum(output, 0) if task.relu else output
 
 
 def conv2d_gradients(
@@ -63,10 +63,10 @@ def conv2d_gradients(
     batch, filters, height, width = task.output_shape
     rows = xp.ascontiguousarray(gradient).reshape(batch, task.groups, filters // task.groups, height * width)
     if found.weight is not None and images is not None:
-        products = xp.matmul(rows, im2col(task, images).swapaxes(2, 3))
+        products = matmul(rows, im2col(task, images).swapaxes(2, 3))
         products.sum(axis=0, out=_filters(task, found.weight))
     if found.images is not None:
-        col2im(task, xp.matmul(_filters(task, weight).swapaxes(1, 2), rows), found.images)
+        col2im(task, matmul(_filters(task, weight).swapaxes(1, 2), rows), found.images)
 
 
 def im2col(task: Convolution, images: Array) -> Array:

@@ -33,8 +33,8 @@ def _with_numpy(values: Array, condition: Array) -> Array:
     return kept.view(values.dtype)
 
 
-def _plain(values: Array, condition: Array) -> Array:
+def _plainly(values: Array, condition: Array) -> Array:
     return xp_of(values).where(condition, values, 0)
 
 
-MASKED = {Way.NUMPY: _with_numpy, Way.PLAIN: _plain}
+MASKED = {Way.NUMPY: _with_numpy, Way.PLAIN: _plainly}

@@ -10,7 +10,7 @@ import pytest
 from gpucnn.backend.threads import VARIABLE, parallel
 from gpucnn.kernels.compiler import loop, processor
 from gpucnn.kernels.elementwise import compiled as elementwise_loops
-from tests.kernels.jit.kernel_cases import ragged
+from tests.kernels.compiled.kernel_cases import ragged
 
 
 @pytest.fixture(autouse=True)

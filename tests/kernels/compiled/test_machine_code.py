@@ -14,7 +14,7 @@ from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, processor
 from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients
 from gpucnn.kernels.linear import compiled as compiled_linear
-from tests.kernels.jit.machine_code import PROCESSORS, innermost_loops, machine_named, target
+from tests.kernels.compiled.machine_code import PROCESSORS, innermost_loops, machine_named, target
 from tests.kernels.tasks import convolution
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")

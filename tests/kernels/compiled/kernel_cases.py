@@ -22,7 +22,7 @@ from gpucnn.kernels.elementwise import compiled as elementwise_loops
 from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import compiled as compiled_pooling
 from gpucnn.kernels.update import compiled as update_loops
-from tests.kernels.jit.guarded_memory import Guarded
+from tests.kernels.compiled.guarded_memory import Guarded
 
 LANES = (16, 8, 4)
 

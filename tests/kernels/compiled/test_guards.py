@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gpucnn.kernels.compiler import padded_plane
-from tests.kernels.jit.guarded_memory import BORDER, Borders
-from tests.kernels.jit.kernel_cases import DRAWS, Case, cases, machine_of, max_pool, max_pool_gradient, run_in
+from tests.kernels.compiled.guarded_memory import BORDER, Borders
+from tests.kernels.compiled.kernel_cases import DRAWS, Case, cases, machine_of, max_pool, max_pool_gradient, run_in
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
@@ -26,7 +26,7 @@ def test_kernels_write_their_results_and_nothing_else(draw: Callable[[np.random.
 
 IN_PAGES = """
 import faulthandler, sys
-from tests.kernels.jit import guarded_memory, kernel_cases
+from tests.kernels.compiled import guarded_memory, kernel_cases
 faulthandler.enable()
 for draw in kernel_cases.DRAWS:
     for name, case in kernel_cases.cases(draw, 1, 4):
@@ -64,7 +64,7 @@ def test_borders_show_what_is_written_beside_an_array(place: int) -> None:
 def test_a_page_beyond_an_array_ends_the_process() -> None:
     script = (
         "import ctypes\n"
-        "from tests.kernels.jit.guarded_memory import Pages\n"
+        "from tests.kernels.compiled.guarded_memory import Pages\n"
         "array = Pages('end').place((5,), 'float32')\n"
         "print(ctypes.c_float.from_address(array.ctypes.data + 16).value, flush=True)\n"
         "print(ctypes.c_float.from_address(array.ctypes.data + 20).value, flush=True)\n"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from tests.mutation import Mutant, Table
 
-GUARDS = "tests/kernels/jit/test_guards.py"
+GUARDS = "tests/kernels/compiled/test_guards.py"
 WRITE = f"{GUARDS}::test_kernels_write_their_results_and_nothing_else"
 READ = f"{GUARDS}::test_kernels_read_nothing_beyond_their_arrays"
-LOOPS = "tests/kernels/jit/test_code_size.py::test_loops_at_run_time_write_their_results_and_nothing_else"
+LOOPS = "tests/kernels/compiled/test_code_size.py::test_loops_at_run_time_write_their_results_and_nothing_else"
 KERNELS_OF = {
     "convolution/compiled_by_rows.py": ("convolution", "convolution_weight_gradient"),
     "compiler/padded_plane.py": ("convolution", "convolution_weight_gradient", "max_pool", "max_pool_in_place"),
@@ -29,23 +29,23 @@ TESTS_OF = {
         f"{WRITE}[convolution_by_images]",
         f"{WRITE}[weight_gradient_by_images]",
         READ,
-        "tests/kernels/jit/test_by_images.py",
+        "tests/kernels/compiled/test_by_images.py",
     ],
     "compiler/builder.py": [
-        "tests/kernels/jit/test_builder.py",
-        "tests/kernels/jit/test_exponential.py",
+        "tests/kernels/compiled/test_builder.py",
+        "tests/kernels/compiled/test_exponential.py",
         f"{WRITE}[plane_sums]",
         f"{WRITE}[products]",
     ],
     "compiler/values.py": [
-        "tests/kernels/jit/test_builder.py",
-        "tests/kernels/jit/test_exponential.py",
+        "tests/kernels/compiled/test_builder.py",
+        "tests/kernels/compiled/test_exponential.py",
         f"{WRITE}[relu]",
         f"{WRITE}[relu_gradient]",
     ],
-    "cross_entropy/exponential.py": ["tests/kernels/jit/test_exponential.py"],
-    "compiler/loop.py": ["tests/kernels/jit/test_kernel.py"],
-    "compiler/machine_code.py": ["tests/kernels/jit/test_compiler.py"],
+    "cross_entropy/exponential.py": ["tests/kernels/compiled/test_exponential.py"],
+    "compiler/loop.py": ["tests/kernels/compiled/test_loop.py"],
+    "compiler/machine_code.py": ["tests/kernels/compiled/test_compiler.py"],
 }
 """What is run for a change in a file."""
 

@@ -13,8 +13,8 @@ from gpucnn.errors import LaunchError
 from gpucnn.kernels.compiler import loop, processor
 from gpucnn.kernels.compiler.values import DOUBLE, INT32
 from gpucnn.kernels.linear import compiled as compiled_linear
-from tests.kernels.jit.guarded_memory import Borders
-from tests.kernels.jit.kernel_cases import for_machine, machine_of
+from tests.kernels.compiled.guarded_memory import Borders
+from tests.kernels.compiled.kernel_cases import for_machine, machine_of
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 

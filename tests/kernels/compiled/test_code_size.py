@@ -21,9 +21,9 @@ from gpucnn.kernels.pooling import Pooling
 from gpucnn.kernels.pooling import compiled as compiled_pooling
 from gpucnn.kernels.update import adam, sgd
 from tests.kernels import tasks
-from tests.kernels.jit import kernel_cases
-from tests.kernels.jit.guarded_memory import Borders
-from tests.kernels.jit.kernel_cases import LANES, cases, machine_of, run_in
+from tests.kernels.compiled import kernel_cases
+from tests.kernels.compiled.guarded_memory import Borders
+from tests.kernels.compiled.kernel_cases import LANES, cases, machine_of, run_in
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 

@@ -8,7 +8,7 @@ from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, padded_plane, processor
 from gpucnn.kernels.convolution import Gradients, compiled_by_images, conv2d, conv2d_gradients
 from gpucnn.kernels.convolution.compiled_by_rows import LoopSizes
-from tests.kernels.jit.kernel_cases import machine_of
+from tests.kernels.compiled.kernel_cases import machine_of
 from tests.kernels.tasks import convolution
 
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
