@@ -62,6 +62,10 @@ class LaunchError(GpucnnError, TypeError):
     """Arguments that do not fit a CUDA kernel. CuPy itself would look at none of them."""
 
 
+class CaptureError(GpucnnError, RuntimeError):
+    """A training step cannot be recorded and replayed; the message names the layer, the operation and the fix."""
+
+
 class KernelError(GpucnnError, RuntimeError):
     """A CUDA kernel that does not compile, or did what a GPU does not forgive: an access out of bounds, a race."""
 
