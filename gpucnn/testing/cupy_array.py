@@ -55,8 +55,9 @@ class DeviceArray:
         dtype = np.dtype(dtype)
         size = math.prod((shape,) if isinstance(shape, int | np.integer) else shape) * dtype.itemsize
         # Before the host's memory is touched: what does not fit the device may not fit the host.
-        self._block = self._cupy._pool._allocate(size)
-        self._hidden = self._block.owner = np.full(shape, poison(dtype), dtype, order)
+        self._block = self._cupy._allocate(size)
+        self._hidden = np.full(shape, poison(dtype), dtype, order)
+        self._cupy._adopt(self._hidden, self._block)
 
     @property
     def flags(self) -> Flags:
@@ -116,7 +117,8 @@ class DeviceArray:
         if not (self._hidden.flags.c_contiguous or self._hidden.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         self._cupy._log("upload", "set", self.shape)
-        self._hidden[...] = arr
+        self._cupy._copies.begin(arr)
+        np.copyto(self._hidden, arr)
 
     def item(self) -> Any:
         return self._download("item").item()
@@ -166,11 +168,12 @@ class DeviceArray:
 
     def __getitem__(self, index: Any) -> Any:
         lowered, advanced, masked = self._cupy._lower_index(index)
-        result = self._hidden[lowered]
         if not advanced:
-            return self._view(result)
-        self._cupy._check_device(self)
-        array = self._cupy._own(result)
+            return self._view(self._hidden[lowered])
+        if masked:
+            self._cupy._refuse_waiting("getitem")
+        hidden = self._cupy._operand(self)
+        array = self._cupy._compute(lambda: hidden[lowered])
         self._cupy._log("launch", "take", array.shape)
         if masked:
             self._cupy._log("synchronize", "getitem", ())
@@ -181,22 +184,21 @@ class DeviceArray:
         lowered, advanced, masked = cupy._lower_index(index)
         if isinstance(value, np.ndarray) and value.ndim and not advanced:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        cupy._check_device(self)
-        source = cupy._operand(value)
+        hidden, source = cupy._operand(self), cupy._operand(value)
         is_number = source is value
         if advanced:
             if is_number:  # CuPy makes a device array of it
                 cupy._log("upload", "setitem", ())
             if masked:
+                cupy._refuse_waiting("setitem")
                 cupy._log("synchronize", "setitem", ())
-            name, target = "put", self._hidden
+            name, target = "put", hidden
         else:
-            name, target = "fill" if is_number else "copy", self._hidden[lowered]
+            name, target = "fill" if is_number else "copy", hidden[lowered]
             if not is_number and _is_same_memory(target, source):
                 return  # the second half of array[index] += ...
             lowered = (Ellipsis,)
-        with np.errstate(all="ignore"):
-            target[lowered] = source
+        cupy._write(lambda target: target.__setitem__(lowered, source), target)
         cupy._log("launch", name, target.shape)
 
     def __matmul__(self, other: Any) -> Any:

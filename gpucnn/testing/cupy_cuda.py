@@ -1,14 +1,15 @@
 """The stand-in's `cupy.cuda`, and the kernels of one's own: `cupy.RawModule` and `cupy.RawKernel`."""
 
 import functools
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from gpucnn.testing.cupy_memory import OutOfMemoryError
+from gpucnn.testing.cupy_graph import UNSUPPORTED, Event, Graph, Stream, elapsed_time
+from gpucnn.testing.cupy_memory import CUDARuntimeError, MemoryPool, OutOfMemoryError
 
 
 class LoadedSource(Protocol):
@@ -23,10 +24,6 @@ class SourceLoader(Protocol):
 
     def module(self, source: str, options: Sequence[str], *, name_expressions: Sequence[str] = ()) -> LoadedSource:
         """Compile `source`."""
-
-
-class CUDARuntimeError(RuntimeError):
-    """`cupy.cuda.runtime.CUDARuntimeError`."""
 
 
 class RawModule:
@@ -75,8 +72,8 @@ class RawKernel:
                 raise TypeError(f"Argument '{name}' has incorrect type (expected tuple, got {type(value).__name__})")
         arguments = tuple(map(self._lower, args))
         grid = tuple(max(1, size) for size in grid)  # CuPy launches one block where none is asked for
-        self._cupy.operation_log.add("launch", self.name, grid)
-        self._emulated(grid, block, arguments, shared_mem=shared_mem)
+        self._cupy._ask("launch", self.name, grid)
+        self._cupy._do(functools.partial(self._emulated, grid, block, arguments, shared_mem=shared_mem))
 
     def _lower(self, value: Any) -> Any:
         if value is None:
@@ -108,12 +105,12 @@ class Device:
         self._cupy._current.index = self._cupy._current.before.pop()
 
     def synchronize(self) -> None:
-        self._cupy.operation_log.add("synchronize", "Device.synchronize")
+        _wait_for_device(self._cupy, self.id, "Device.synchronize")
 
     @property
     def mem_info(self) -> tuple[int, int]:
         with self:
-            memory: tuple[int, int] = self._cupy._pool._device_memory()
+            memory: tuple[int, int] = self._cupy._memory.free_and_total()
         return memory
 
     @property
@@ -133,49 +130,6 @@ class Device:
         return f"<CUDA Device {self.id}>"
 
 
-class Event:
-    """`cupy.cuda.Event`."""
-
-    _cupy: ClassVar[Any]
-
-    def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
-        self._seconds: float | None = None
-        self._timed = not disable_timing
-        self._device = self._cupy._current.index
-
-    def record(self, stream: Any = None) -> None:
-        if self._device != self._cupy._current.index:  # a stream of another device, which CUDA refuses
-            raise CUDARuntimeError("cudaErrorInvalidResourceHandle: invalid resource handle")
-        self._seconds = time.perf_counter() if self._timed else None
-
-    def synchronize(self) -> None:
-        self._cupy.operation_log.add("synchronize", "Event.synchronize")
-
-
-def _elapsed_time(start_event: Event, end_event: Event) -> float:
-    if start_event._seconds is None or end_event._seconds is None:
-        raise CUDARuntimeError("cudaErrorInvalidResourceHandle: invalid resource handle")
-    return (end_event._seconds - start_event._seconds) * 1000
-
-
-class Stream:
-    """`cupy.cuda.Stream`, of which there is one: all work is done when a call returns."""
-
-    _cupy: ClassVar[Any]
-    null: ClassVar["Stream"]
-
-    def synchronize(self) -> None:
-        self._cupy.operation_log.add("synchronize", "Stream.synchronize")
-
-    def record(self, event: Event | None = None) -> Event:
-        event = self._cupy.cuda.Event() if event is None else event
-        event.record(self)
-        return event
-
-    def wait_event(self, event: Event) -> None:
-        """Nothing is left to wait for."""
-
-
 def make_cuda(cupy: Any, devices: int) -> ModuleType:
     """`cupy.cuda` for one stand-in."""
 
@@ -187,7 +141,7 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
     def properties(device: int) -> dict[str, Any]:
         return {
             "name": b"CuPy stand-in",
-            "totalGlobalMem": cupy._pool._capacity,
+            "totalGlobalMem": cupy._memory.capacity,
             "major": 9,
             "minor": 0,
             "multiProcessorCount": 132,
@@ -200,8 +154,19 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
     def bound(base: type) -> Any:
         return type(base.__name__, (base,), {"_cupy": cupy, "__module__": "cupy.cuda"})
 
+    @contextmanager
+    def using_allocator(allocator: Any = None) -> Iterator[None]:
+        before, cupy._current.allocator = cupy._current.allocator, allocator
+        try:
+            yield
+        finally:
+            cupy._current.allocator = before
+
+    def get_current_stream(device_id: int = -1) -> Any:
+        return cupy._current.streams.get(cupy._current.index if device_id == -1 else device_id, stream.null)
+
     stream = bound(Stream)
-    stream.null = stream()
+    stream.null = stream(null=True)
     return make_module(
         "cupy.cuda",
         is_available=lambda: True,
@@ -212,18 +177,30 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
             getDevice=lambda: cupy._current.index,
             setDevice=set_device,
             getDeviceProperties=properties,
-            memGetInfo=cupy._pool._device_memory,
+            memGetInfo=cupy._memory.free_and_total,
             driverGetVersion=lambda: 13000,
             runtimeGetVersion=lambda: 13000,
-            deviceSynchronize=lambda: cupy.operation_log.add("synchronize", "deviceSynchronize"),
+            deviceSynchronize=lambda: _wait_for_device(cupy, cupy._current.index, "deviceSynchronize"),
         ),
         memory=make_module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),
         Device=bound(Device),
         Event=bound(Event),
         Stream=stream,
-        get_current_stream=lambda: stream.null,
-        get_elapsed_time=_elapsed_time,
+        Graph=bound(Graph),
+        MemoryPool=type("MemoryPool", (MemoryPool,), {"_memory": cupy._memory, "__module__": "cupy.cuda"}),
+        alloc_pinned_memory=cupy._copies.allocate,
+        get_current_stream=get_current_stream,
+        get_elapsed_time=elapsed_time,
+        using_allocator=using_allocator,
     )
+
+
+def _wait_for_device(cupy: Any, device: int, name: str) -> None:
+    for capture in cupy._captures:
+        if capture.origin.device_id == device:
+            capture.fail(UNSUPPORTED)
+    cupy.operation_log.add("synchronize", name)
+    cupy._copies.arrived()
 
 
 def make_module(name: str, **contents: Any) -> ModuleType:

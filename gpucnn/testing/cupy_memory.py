@@ -2,6 +2,8 @@
 
 import gc
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +20,35 @@ class OutOfMemoryError(MemoryError):
         super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes).")
 
 
-class CurrentDevice(threading.local):
-    """The current device, of which each thread has its own, and those that `with` statements go back to."""
+class CUDARuntimeError(RuntimeError):
+    """`cupy.cuda.runtime.CUDARuntimeError`."""
+
+
+class Current(threading.local):
+    """What is current, of which each thread has its own: the device, by its index, a stream of each device, the allocator.
+
+    What `with` statements go back to is kept, too.
+    """
 
     index = 0
+    allocator: "Callable[[int], Allocation] | None" = None
 
     def __init__(self) -> None:
         self.before: list[int] = []
+        self.streams: dict[int, Any] = {}
+        self.streams_before: list[tuple[int, Any]] = []
+
+
+class DeviceMemory:
+    """The memory of each device, and how much of it pools have taken."""
+
+    def __init__(self, devices: int, capacity: int, current: Current) -> None:
+        self.capacity, self.current = capacity, current
+        self.taken = [0] * devices
+
+    def free_and_total(self) -> tuple[int, int]:
+        """The free and the total bytes of the current device, as its driver counts them."""
+        return self.capacity - self.taken[self.current.index], self.capacity
 
 
 class MemoryPool:
@@ -34,58 +58,87 @@ class MemoryPool:
     of 512 bytes. Unlike CuPy's it fits any array into any gap.
     """
 
-    def __init__(self, devices: int, capacity: int, current: CurrentDevice) -> None:
-        self._capacity, self._current = capacity, current
-        self._used, self._held = [0] * devices, [0] * devices
+    _memory: DeviceMemory
+
+    def __init__(self, allocator: None = None) -> None:
+        self._books = Books(self._memory)
+
+    def __del__(self) -> None:
+        self._books.close()
 
     def used_bytes(self) -> int:
         """What living arrays take."""
-        return self._used[self._current.index]
+        return self._books.used[self._memory.current.index]
 
     def total_bytes(self) -> int:
         """What the pool has taken from the device."""
-        return self._held[self._current.index]
+        return self._books.held[self._memory.current.index]
 
     def free_bytes(self) -> int:
         """What the pool could give without asking the device."""
         return self.total_bytes() - self.used_bytes()
 
-    def free_all_blocks(self) -> None:
+    def free_all_blocks(self, stream: Any = None) -> None:
         """Give back to the device what no array takes."""
-        self._held[self._current.index] = self._used[self._current.index]
+        self._books.hold(self._memory.current.index, self.used_bytes())
 
-    def _allocate(self, size: int) -> "Allocation":
+    def malloc(self, size: int) -> "Allocation":
         """Memory of the current device. Raises OutOfMemoryError if it has too little."""
-        device = self._current.index
-        size = -(-size // _UNIT) * _UNIT
-        if self._used[device] + size > self._capacity:
+        device, size = self._memory.current.index, -(-size // _UNIT) * _UNIT
+        if not self._books.take(device, size):
             gc.collect()
             self.free_all_blocks()
-            if self._used[device] + size > self._capacity:
-                raise OutOfMemoryError(size, self._held[device])
-        self._used[device] += size
-        self._held[device] = max(self._held[device], self._used[device])
-        return Allocation(self, size, device)
+            if not self._books.take(device, size):
+                raise OutOfMemoryError(size, self.total_bytes())
+        return Allocation(self._books, size, device)
 
-    def _release(self, block: "Allocation") -> None:
-        self._used[block.device] -= block.size
 
-    def _device_memory(self) -> tuple[int, int]:
-        """The free and the total bytes of the current device, as its driver counts them."""
-        return self._capacity - self.total_bytes(), self._capacity
+class Books:
+    """What a pool has given to arrays, and what it has taken from each device. They outlive it as long as an array does."""
+
+    def __init__(self, memory: DeviceMemory) -> None:
+        self._memory = memory
+        self.used, self.held = [0] * len(memory.taken), [0] * len(memory.taken)
+        self.closed = False
+
+    def take(self, device: int, size: int) -> bool:
+        """Whether there was room for an array of so many bytes; then it has them."""
+        held = max(self.held[device], self.used[device] + size)
+        if self._memory.taken[device] - self.held[device] + held > self._memory.capacity:
+            return False
+        self.used[device] += size
+        self.hold(device, held)
+        return True
+
+    def hold(self, device: int, size: int) -> None:
+        """From now on the pool has so many bytes of the device."""
+        self._memory.taken[device] += size - self.held[device]
+        self.held[device] = size
+
+    def release(self, device: int, size: int) -> None:
+        """An array is gone."""
+        self.used[device] -= size
+        if self.closed:
+            self.hold(device, self.used[device])
+
+    def close(self) -> None:
+        """The pool is gone: what no array takes is given back."""
+        self.closed = True
+        for device, used in enumerate(self.used):
+            self.hold(device, used)
 
 
 class Allocation:
     """One allocation. An array and its views share it, so that it is given back when the last of them goes.
 
-    `owner` is the host array whose memory it stands for.
+    `owner` is the host array whose memory it stands for, `books` those of the pool that it comes from.
     """
 
-    __slots__ = ("_pool", "device", "owner", "size")
+    __slots__ = ("__weakref__", "books", "device", "owner", "size")
 
-    def __init__(self, pool: MemoryPool, size: int, device: int) -> None:
-        self._pool, self.size, self.device = pool, size, device
+    def __init__(self, books: Books, size: int, device: int) -> None:
+        self.books, self.size, self.device = books, size, device
         self.owner: np.ndarray | None = None
 
     def __del__(self) -> None:
-        self._pool._release(self)
+        self.books.release(self.device, self.size)

@@ -314,3 +314,9 @@ SYNCHRONIZING = _words("""
 
 SYNCHRONIZING_WITH = {"average": "weights", "repeat": "repeats"}
 """They wait if this argument is an array."""
+
+SORTING = _words("""
+    argpartition argsort intersect1d lexsort setdiff1d setxor1d sort union1d unique unique_all unique_counts
+    unique_inverse unique_values
+""")
+"""They call Thrust, which waits for the device in a way that a capture does not take."""

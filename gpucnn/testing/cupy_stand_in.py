@@ -19,7 +19,7 @@ bits of a result.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +27,8 @@ import numpy as np
 
 from gpucnn.testing.cupy_array import NUMBERS, DeviceArray, Function, owner_of, poison, stride_tricks
 from gpucnn.testing.cupy_cuda import RawKernel, RawModule, SourceLoader, make_cuda, make_module
-from gpucnn.testing.cupy_memory import NO_LIMIT, CurrentDevice, MemoryPool
+from gpucnn.testing.cupy_graph import UNSUPPORTED, Capture, PinnedCopies, Stream
+from gpucnn.testing.cupy_memory import NO_LIMIT, Allocation, Current, DeviceMemory, MemoryPool
 from gpucnn.testing.cupy_names import (
     CONSTANTS,
     COPIES,
@@ -36,6 +37,7 @@ from gpucnn.testing.cupy_names import (
     NOT_MODELLED,
     PRODUCTS,
     QUERIES,
+    SORTING,
     SYNCHRONIZING,
     SYNCHRONIZING_WITH,
     TYPES,
@@ -67,11 +69,14 @@ class CupyStandIn(ModuleType):
         self.__version__ = "14.2.0"
         self.emulator = emulator
         self.operation_log = OperationLog()
-        self._current = CurrentDevice()
-        self._pool = MemoryPool(devices, NO_LIMIT if memory_bytes is None else memory_bytes, self._current)
+        self._current = Current()
+        self._memory = DeviceMemory(devices, NO_LIMIT if memory_bytes is None else memory_bytes, self._current)
+        self._captures: list[Capture] = []
+        self._copies = PinnedCopies()
         bound = {"_cupy": self, "__slots__": (), "__module__": "cupy"}
         self.ndarray: Any = type("ndarray", (DeviceArray,), bound)
         self.cuda = make_cuda(self, devices)
+        self._pool: MemoryPool = self.cuda.MemoryPool()
         self.lib = make_module("cupy.lib", stride_tricks=make_module("cupy.lib.stride_tricks", **stride_tricks()))
 
     def __getattr__(self, name: str) -> Any:
@@ -103,7 +108,9 @@ class CupyStandIn(ModuleType):
             elif copy is False:
                 raise ValueError("Unable to avoid copy while creating an array as requested.")
             else:
-                array = self._own(hidden.copy("K") if hidden is obj._hidden else hidden, any_order=True)
+                self._touch(obj)
+                work = functools.partial(obj._hidden.astype, dtype or obj.dtype, order=order or "K")
+                array = self._compute(work, any_order=True)
                 self._log("launch", "copy" if array.dtype == obj.dtype else "astype", array.shape)
         elif copy is False:
             raise ValueError("Unable to avoid copy while creating an array as requested.")
@@ -181,8 +188,8 @@ class CupyStandIn(ModuleType):
     def copyto(self, dst: Any, src: Any, casting: Any = "same_kind", where: Any = None) -> None:
         # Without a mask it copies from one device to another, as well.
         target, source = (self._operand(array, any_device=where is None) for array in (dst, src))
-        with np.errstate(all="ignore"):
-            np.copyto(target, source, casting, True if where is None else self._operand(where))
+        mask = True if where is None else self._operand(where)
+        self._write(lambda target: np.copyto(target, source, casting, mask), target)
         self._log("launch", "copy" if source is not src else "fill", dst.shape)
 
     def where(self, condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -193,7 +200,7 @@ class CupyStandIn(ModuleType):
         choice, first, second = (self._operand(operand) for operand in (condition, x, y))
         if condition.dtype != bool:
             self._log("launch", "astype", condition.shape)
-        array = self._own(np.where(choice, first, second))
+        array = self._compute(functools.partial(np.where, choice, first, second))
         self._log("launch", "where", array.shape)
         return array
 
@@ -217,6 +224,72 @@ class CupyStandIn(ModuleType):
     def RawKernel(self, code: str, name: str, options: tuple[str, ...] = (), backend: str = "nvrtc") -> Any:
         return RawKernel(self, RawModule(self, code, options, ()), name)
 
+    # The only ways in which something is done on a device: at once, or, in a capture, at each launch of the graph.
+
+    def _stream(self) -> Stream:
+        stream: Stream = self.cuda.get_current_stream()
+        return stream
+
+    def _ask(self, kind: Kind, name: str, shape: tuple[int, ...] = ()) -> None:
+        """Write down an operation. Raises what CuPy raises where it is refused in a capture."""
+        capture = self._stream()._asked()
+        if capture is None:
+            self.operation_log.add(kind, name, shape)
+        else:
+            capture.ask(kind, name)
+
+    def _refuse_waiting(self, name: str) -> None:
+        """In a capture the host cannot learn what an array holds: how many elements of a mask are true."""
+        capture = self._stream()._asked()
+        if capture is not None:
+            capture.ask("download", name)
+
+    def _do(self, work: Callable[[], object]) -> None:
+        """Do `work`, which has neither a result nor errors."""
+        stream = self._stream()
+        capture = stream._asked()
+        if capture is None:
+            work()
+        else:
+            capture.note(stream, work)
+
+    def _write(self, work: Callable[..., object], *targets: np.ndarray) -> None:
+        """Do `work(*targets)`, which writes to these hidden arrays. In a capture its errors are raised at once."""
+        if self._stream()._asked() is not None:
+            with np.errstate(all="ignore"):
+                work(*(target.copy("K") for target in targets))
+        with np.errstate(all="ignore"):
+            self._do(functools.partial(work, *targets))
+
+    def _compute(self, work: Callable[[], Any], any_order: bool = False) -> Any:
+        """New device arrays of what `work()` gives. In a capture it is done for their shapes, and they have no values yet."""
+        with np.errstate(all="ignore"):
+            result = work()
+        found = (
+            tuple(self._own(item, any_order) for item in result)
+            if isinstance(result, tuple)
+            else self._own(result, any_order)
+        )
+        if self._stream()._asked() is not None:
+            self._do(functools.partial(_again, work, found))
+        return found
+
+    def _allocate(self, size: int) -> Allocation:
+        return (self._current.allocator or self._pool.malloc)(size)
+
+    def _adopt(self, hidden: np.ndarray, block: Allocation) -> None:
+        """The memory of a new array."""
+        block.owner = hidden
+        capture = self._stream()._capture
+        if capture is not None:
+            capture.adopt(hidden, block.books)
+
+    def _touch(self, array: DeviceArray) -> None:
+        """Something will be done with the memory of this array."""
+        capture = self._stream()._capture
+        if capture is not None:
+            capture.touch(array._block)
+
     # From device arrays to hidden ones and back. Names with an underscore are the stand-in's, the others CuPy's.
 
     def _check_device(self, array: DeviceArray) -> None:
@@ -229,6 +302,7 @@ class CupyStandIn(ModuleType):
     def _operand(self, value: Any, any_device: bool = False) -> Any:
         """The hidden array of a device array, or a number itself."""
         if type(value) is self.ndarray:
+            self._touch(value)
             if not any_device:
                 self._check_device(value)
             return value._hidden
@@ -239,6 +313,7 @@ class CupyStandIn(ModuleType):
     def _lower(self, value: Any, sources: list[DeviceArray]) -> Any:
         """Any argument, with hidden arrays in place of device arrays, which are appended to `sources`."""
         if type(value) is self.ndarray:
+            self._touch(value)
             sources.append(value)
             return value._hidden
         if type(value) in (list, tuple):
@@ -259,7 +334,7 @@ class CupyStandIn(ModuleType):
                 hidden = self._operand(part)
             elif isinstance(part, (list, tuple, bool, np.bool_)):
                 hidden = np.asarray(part) if not isinstance(part, list | tuple) or part else np.zeros(0, np.int32)
-                self.operation_log.add("upload", "index", hidden.shape)
+                self._ask("upload", "index", hidden.shape)
             if hidden is not part:
                 advanced = True
                 masked = masked or hidden.dtype == bool
@@ -275,13 +350,13 @@ class CupyStandIn(ModuleType):
             hidden = hidden.copy("K" if any_order else "C")
         elif not any_order and not hidden.flags.c_contiguous:
             hidden = np.ascontiguousarray(hidden)
-        block = self._pool._allocate(hidden.nbytes)
-        block.owner = hidden
+        block = self._allocate(hidden.nbytes)
+        self._adopt(hidden, block)
         return self.ndarray._wrap(hidden, block)
 
     def _log(self, kind: Kind, name: str, shape: tuple[int, ...]) -> None:
         if 0 not in shape:  # CuPy launches nothing where there is nothing to do
-            self.operation_log.add(kind, name, shape)
+            self._ask(kind, name, shape)
 
     def _ufunc(self, ufunc: np.ufunc) -> Function:
         def function(*operands: Any, out: Any = None, **options: Any) -> Any:
@@ -297,16 +372,13 @@ class CupyStandIn(ModuleType):
         lowered = [self._operand(operand) for operand in operands]
         result: Any
         if out is None:
-            with np.errstate(all="ignore"):  # a GPU warns of nothing
-                result = ufunc(*lowered, **options)
-            result = tuple(map(self._own, result)) if ufunc.nout > 1 else self._own(result)
+            result = self._compute(functools.partial(ufunc, *lowered, **options))
         else:
             outs = out if isinstance(out, tuple) else (out,)
             for target in outs:
                 if not isinstance(target, self.ndarray):
                     raise TypeError(f"Unsupported type {type(target)}")
-            with np.errstate(all="ignore"):
-                ufunc(*lowered, out=tuple(map(self._operand, outs)), **options)
+            self._write(lambda *outs: ufunc(*lowered, out=outs, **options), *map(self._operand, outs))
             result = outs if ufunc.nout > 1 else outs[0]
         self._log("launch", ufunc.__name__, (result[0] if ufunc.nout > 1 else result).shape)
         return result
@@ -331,17 +403,32 @@ class CupyStandIn(ModuleType):
         if name not in VIEWS and name != "copy":  # which take arrays of any device
             for source in sources:
                 self._check_device(source)
-        with np.errstate(all="ignore"):
-            result = function(*lowered, **settings)
+        waits = name in SYNCHRONIZING or self._waits_for_argument(name, arguments, options)
+        capture = self._stream()._asked()
+        if capture is not None:
+            self._refuse_in_capture(capture, name, waits)
+        work = functools.partial(function, *lowered, **settings)
+        with np.errstate(all="ignore"):  # a GPU warns of nothing
+            result = work() if capture is None else _rehearsed(work, [source._hidden for source in sources])
         found, shape = self._raise(result, sources, name in _ANY_ORDER)
         if shape is not None:
+            if capture is not None:
+                self._do(functools.partial(_again, work, found))
             if name in VIEWS:
                 for source in sources:
                     self._check_device(source)
             self._log_call(name, lowered, settings, shape)
-        if name in SYNCHRONIZING or self._waits_for_argument(name, arguments, options):
-            self.operation_log.add("synchronize", name)
+        if waits:
+            self._ask("synchronize", name)
         return found
+
+    def _refuse_in_capture(self, capture: Capture, name: str, waits: bool) -> None:
+        if name in PRODUCTS:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+        if name in SORTING:
+            capture.fail(UNSUPPORTED)
+        if waits:
+            self._refuse_waiting(name)
 
     def _waits_for_argument(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> bool:
         if name not in SYNCHRONIZING_WITH:
@@ -390,8 +477,31 @@ class CupyStandIn(ModuleType):
         # Many small arrays are copied by one kernel, which finds their addresses in a table.
         alike = len({array.dtype for array in arrays}) == 1
         if len(arrays) > 8 and alike and sum(array.nbytes for array in arrays) < len(arrays) << 21:
-            self.operation_log.add("upload", name, (len(arrays),))
+            self._ask("upload", name, (len(arrays),))
             self._log("launch", name, shape)
         else:
             for array in arrays:
                 self._log("launch", name, array.shape)
+
+
+def _rehearsed(work: Callable[[], Any], operands: list[np.ndarray]) -> Any:
+    """The result of a function that may write to its operands: they stay as they were."""
+    before = [operand.copy() for operand in operands]
+    result = work()
+    for operand, values in zip(operands, before, strict=True):
+        if operand.flags.writeable:
+            operand[...] = values
+    return result
+
+
+def _again(work: Callable[[], Any], found: Any) -> None:
+    """Do once more what the arrays `found` come from, into their memory."""
+    _put(work(), found)
+
+
+def _put(result: Any, found: Any) -> None:
+    if isinstance(found, DeviceArray):
+        np.copyto(found._hidden, result)
+    elif found is not None:
+        for values, array in zip(result, found, strict=True):
+            _put(values, array)
