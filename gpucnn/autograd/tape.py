@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NoReturn, TypeAlias
 
-from gpucnn.backend import Array, beside, memory
+from gpucnn.backend import Array, beside, memory, recording
 from gpucnn.checks import Shape
 from gpucnn.errors import GradientError
 from gpucnn.kernels.elementwise import add
@@ -113,9 +113,9 @@ def _used(node: Node) -> NoReturn:
 
 
 def _raise_named(node: Node, error: Exception) -> NoReturn:
-    """Raise `error`, which `node` and its layer are named in if memory did not suffice."""
+    """Raise `error`, which `node` and its layer are named in if memory did not suffice, or a step is being recorded."""
     failure = memory.named(f"gradient of {node.name}", error) if isinstance(error, MemoryError) else error
-    if memory.is_out_of_memory(failure):
+    if memory.is_out_of_memory(failure) or recording():
         failure.add_note(f"in the gradient of {node.owner or node.name}")
     if failure is error:
         raise error

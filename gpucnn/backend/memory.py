@@ -2,10 +2,14 @@
 
 import gc
 import re
+from typing import Any
 
 from gpucnn.backend import cuda
 from gpucnn.backend.device import Device
 from gpucnn.errors import OutOfMemoryError
+
+_dropped: list[tuple[Any, Any]] = []
+"""Pools from which nobody allocates any more, and whose arrays are not all gone, each with CuPy's device."""
 
 _SAYS_SO = re.compile("out of memory|ErrorMemoryAllocation|ERROR_OUT_OF_MEMORY|STATUS_ALLOC_FAILED")
 
@@ -33,12 +37,31 @@ def free_bytes(device: Device) -> int:
 
 
 def release(device: Device) -> None:
-    """Give the driver back what CuPy's pool keeps for later, and what only reference cycles hold. Nothing on a CPU."""
+    """Give the driver back what CuPy's pools keep for later, and what only reference cycles hold. Nothing on a CPU."""
     gc.collect()
     if device.kind == "cuda":
         cupy = cuda.cupy()
         with cupy.cuda.Device(device.index):
             cupy.get_default_memory_pool().free_all_blocks()
+        _give_back()
+
+
+def drop(pool: Any, device: Device) -> None:
+    """Give the driver back the memory of a pool of one's own: now, or in a later `release` what living arrays take.
+
+    CuPy loses what a pool keeps for later if the pool itself goes.
+    """
+    _dropped.append((cuda.cupy().cuda.Device(device.index), pool))
+    _give_back()
+
+
+def _give_back() -> None:
+    for entry in list(_dropped):
+        there, pool = entry
+        with there:
+            pool.free_all_blocks()
+            if pool.total_bytes() == 0:
+                _dropped.remove(entry)
 
 
 def bytes_asked(error: Exception) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
 from gpucnn.autograd.tape import current_owner
-from gpucnn.backend import Array, beside
+from gpucnn.backend import Array, beside, recording
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -105,7 +105,7 @@ class Layer(Members):
         return Tensor(np.broadcast_to(dtype.type(0), shape))
 
     def _compute(self, inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
-        """`forward` of an innermost layer, which errors of the memory, here and on the way back, then name."""
+        """`forward` of an innermost layer, which errors of the memory, and of a step being recorded, name; on the way back, too."""
         try:
             return self._owning(self.forward, *inputs, **options)
         except DTypeError as error:
@@ -114,7 +114,7 @@ class Layer(Members):
             error.args = (f"{self.label}: {error}{fix}",)
             raise
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or recording():
                 error.add_note(f"in {self.label}")
             raise
 

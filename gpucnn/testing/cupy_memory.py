@@ -55,7 +55,7 @@ class MemoryPool:
     """`cupy.cuda.MemoryPool`, for all devices; the public methods are about the current one.
 
     Like CuPy's it keeps what arrays give back until memory runs out or `free_all_blocks` is called, and counts in units
-    of 512 bytes. Unlike CuPy's it fits any array into any gap.
+    of 512 bytes; and what it keeps when it goes itself is lost. Unlike CuPy's it fits any array into any gap.
     """
 
     _memory: DeviceMemory
@@ -64,7 +64,7 @@ class MemoryPool:
         self._books = Books(self._memory)
 
     def __del__(self) -> None:
-        self._books.close()
+        self._books.closed = True
 
     def used_bytes(self) -> int:
         """What living arrays take."""
@@ -94,7 +94,10 @@ class MemoryPool:
 
 
 class Books:
-    """What a pool has given to arrays, and what it has taken from each device. They outlive it as long as an array does."""
+    """What a pool has given to arrays, and what it has taken from each device. They outlive it as long as an array does.
+
+    `closed`: the pool is gone.
+    """
 
     def __init__(self, memory: DeviceMemory) -> None:
         self._memory = memory
@@ -119,13 +122,7 @@ class Books:
         """An array is gone."""
         self.used[device] -= size
         if self.closed:
-            self.hold(device, self.used[device])
-
-    def close(self) -> None:
-        """The pool is gone: what no array takes is given back."""
-        self.closed = True
-        for device, used in enumerate(self.used):
-            self.hold(device, used)
+            self.hold(device, self.held[device] - size)
 
 
 class Allocation:
