@@ -95,7 +95,7 @@ class Graph:
     def __init__(self, device: Device, captured: Any, pool: Any, feeds: "_Block", result: object) -> None:
         self.device, self._feeds, self._result = device, feeds, result
         self._kept = {"graph": captured, "pool": pool}
-        weakref.finalize(self, _drop, self._kept, feeds.copies, device)
+        weakref.finalize(self, _drop, self._kept, feeds.copies, cuda.cupy().cuda.Device(device.index))
 
     @classmethod
     def record(cls, step: Callable[[], T], device: Device) -> tuple[Self, T]:
@@ -115,7 +115,7 @@ class Graph:
                 with _captured(own, device) as found, cupy.cuda.using_allocator(pool.malloc), collecting(feeds):
                     result = step()
             except BaseException:
-                memory.drop(pool, device)
+                memory.drop(pool, cupy.cuda.Device(device.index))
                 raise
             finally:
                 if collects:
@@ -164,12 +164,12 @@ def _what_failed(error: RuntimeError, device: Device) -> str:
     )
 
 
-def _drop(kept: dict[str, Any], copies: "list[_PinnedCopy]", device: Device) -> None:
+def _drop(kept: dict[str, Any], copies: "list[_PinnedCopy]", there: Any) -> None:
     """Let go of a graph and then of the memory that it works on, once no copy to it is under way."""
     for copy in copies:
         copy.wait()
     del kept["graph"]
-    memory.drop(kept.pop("pool"), device)
+    memory.drop(kept.pop("pool"), there)
 
 
 class _PinnedCopy(NamedTuple):

@@ -46,12 +46,13 @@ def release(device: Device) -> None:
         _give_back()
 
 
-def drop(pool: Any, device: Device) -> None:
-    """Give the driver back the memory of a pool of one's own: now, or in a later `release` what living arrays take.
+def drop(pool: Any, there: Any) -> None:
+    """Give the driver back the memory of a pool of one's own on CuPy's device `there`: now, or in a later `release` what
+    living arrays take.
 
     CuPy loses what a pool keeps for later if the pool itself goes.
     """
-    _dropped.append((cuda.cupy().cuda.Device(device.index), pool))
+    _dropped.append((there, pool))
     _give_back()
 
 

@@ -187,10 +187,11 @@ class DeviceArray:
         hidden, source = cupy._operand(self), cupy._operand(value)
         is_number = source is value
         if advanced:
+            if masked:
+                cupy._refuse_waiting("setitem")
             if is_number:  # CuPy makes a device array of it
                 cupy._log("upload", "setitem", ())
             if masked:
-                cupy._refuse_waiting("setitem")
                 cupy._log("synchronize", "setitem", ())
             name, target = "put", hidden
         else:

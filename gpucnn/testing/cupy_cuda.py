@@ -155,7 +155,7 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
         return type(base.__name__, (base,), {"_cupy": cupy, "__module__": "cupy.cuda"})
 
     @contextmanager
-    def using_allocator(allocator: Any = None) -> Iterator[None]:
+    def using_allocator(allocator: Any) -> Iterator[None]:
         before, cupy._current.allocator = cupy._current.allocator, allocator
         try:
             yield
@@ -196,9 +196,11 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
 
 
 def _wait_for_device(cupy: Any, device: int, name: str) -> None:
-    for capture in cupy._captures:
-        if capture.origin.device_id == device:
-            capture.fail(UNSUPPORTED)
+    captures = [capture for capture in cupy._captures if capture.origin.device_id == device]
+    for capture in captures:
+        capture.valid = False
+    if captures:
+        raise CUDARuntimeError(UNSUPPORTED)
     cupy.operation_log.add("synchronize", name)
     cupy._copies.arrived()
 

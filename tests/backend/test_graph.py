@@ -35,17 +35,15 @@ from tests.backends import Backend, emulated_cupy
 
 
 @pytest.fixture
-def device(backend: Backend) -> Device:
-    """A GPU of each backend that has one."""
-    if backend.on_cpu:
-        pytest.skip("graphs are recorded on a GPU")
+def device(gpu: Backend) -> Device:
+    """The GPU of each backend that has one."""
     return choose_device("cuda").device
 
 
 @pytest.fixture
-def log(backend: Backend) -> Iterator[list[Operation]]:
+def log(gpu: Backend) -> Iterator[list[Operation]]:
     """What the stand-in is asked for."""
-    if backend.name != "emulated":
+    if gpu.name != "emulated":
         pytest.skip("the stand-in alone tells what it is asked for")
     with emulated_cupy().operation_log.recorded() as operations:
         yield operations
@@ -373,7 +371,7 @@ def test_the_graph_goes_before_its_memory(device: Device, monkeypatch: pytest.Mo
     monkeypatch.setattr(memory, "drop", lambda pool, own: gone.append((pool, own)))
     recorded = graph.Graph(device, Noted("graph"), "pool", graph._Block(device), None)
     del recorded
-    assert gone == ["graph", ("pool", device)]
+    assert gone == ["graph", ("pool", device.xp.cuda.Device(0))]
 
 
 def test_steps_before_and_after_are_in_order(device: Device) -> None:
@@ -427,6 +425,17 @@ def small() -> Iterator[CupyStandIn]:
     cupy = CupyStandIn(emulated_cupy().emulator, devices=1, memory_bytes=1 << 20)
     with use_in_place_of_cupy(cupy):
         yield cupy
+
+
+def test_a_recording_that_goes_after_its_device() -> None:
+    cupy = CupyStandIn(emulated_cupy().emulator)
+    with use_in_place_of_cupy(cupy):
+        ones = cupy.ones(2)
+        recorded, _ = graph.Graph.record(lambda: ones * 2 + 1, Device("cuda", 0))
+        recorded.replay()
+    taken = cupy.cuda.runtime.memGetInfo()[0]
+    del recorded
+    assert cupy.cuda.runtime.memGetInfo()[0] > taken
 
 
 def test_memory_that_runs_out_while_recording(small: CupyStandIn) -> None:
