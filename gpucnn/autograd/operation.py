@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn.autograd.tape import BackwardFunction, Node, grad_enabled
 from gpucnn.autograd.tensor import Operand, Tensor
-from gpucnn.backend import Array, are_together, arrays, as_array, beside, converted, memory, to_device, to_host
+from gpucnn.backend import Array, are_together, arrays, as_array, beside, converted, fed, memory, to_device, to_host
 from gpucnn.errors import DeviceError, DTypeError
 
 Arguments = ParamSpec("Arguments")
@@ -77,7 +77,8 @@ def _plain_operand(value: Any, like: Tensor) -> Tensor:
     array = as_array(value, like.dtype)
     if array.dtype.kind == "f" and like.dtype.kind != "f":
         raise _dtypes_met(array.dtype, like.dtype)
-    there = converted(to_device(array, like.device), like.dtype)
+    there = fed(lambda: array, like.device) if isinstance(array, np.ndarray) else to_device(array, like.device)
+    there = converted(there, like.dtype)
     if like.dtype.kind != "f" and isinstance(array, np.ndarray) and (to_host(there) != array).any():
         raise DTypeError(f"{array.dtype} values that {like.dtype} cannot hold met it; convert with array.astype")
     return Tensor(there)

@@ -26,9 +26,7 @@ ISOLATION = "cudaErrorStreamCaptureIsolation: dependency created on uncaptured w
 IMPLICIT = (
     "cudaErrorStreamCaptureImplicit: operation would make the legacy stream depend on a capturing blocking stream"
 )
-CAPTURED_EVENT = (
-    "cudaErrorCapturedEvent: operation not permitted on an event last recorded in a capturing stream"
-)
+CAPTURED_EVENT = "cudaErrorCapturedEvent: operation not permitted on an event last recorded in a capturing stream"
 
 _LAG = 2
 """So many launches of graphs later what a device was asked for is done, if nobody waits for it before."""

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -171,6 +172,15 @@ def test_a_feed_keeps_its_shape_and_dtype(device: Device) -> None:
         recorded.replay()
 
 
+def test_numbers_and_host_arrays_meet_tensors(device: Device) -> None:
+    images, factors = Tensor(to_device(np.ones((2, 3), np.float32), device)), np.arange(3)
+    recorded, result = graph.Graph.record(lambda: (images * 2 + factors).data, device)
+    for number in range(2):
+        factors[0] = number
+        recorded.replay()
+        np.testing.assert_array_equal(to_host(result), [[2 + number, 3, 4]] * 2)
+
+
 def test_a_step_is_fed_so_much(device: Device) -> None:
     with pytest.raises(CaptureError, match="can be fed 32,768 bytes, and it has 0 when 32,776 more are to come"):
         graph.Graph.record(lambda: fed(lambda: np.zeros(graph.MOST_WORDS + 1), device), device)
@@ -213,7 +223,10 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
     "set": (lambda a: a.set(np.ones(3)), "H2D transfers are disallowed"),
     "a mask": (lambda a: a[a > 0], "D2H transfers are disallowed"),
     "a list": (lambda a: a[[0, 2]], "H2D transfers are disallowed"),
-    "CuPy's own product": (lambda a: a.reshape(3, 1).dot(a.reshape(1, 3)), "calling cuBLAS API during stream capture is currently unsupported"),
+    "CuPy's own product": (
+        lambda a: a.reshape(3, 1).dot(a.reshape(1, 3)),
+        "calling cuBLAS API during stream capture is currently unsupported",
+    ),
 }
 
 
@@ -253,10 +266,8 @@ def test_waiting_cannot_be_recorded(device: Device) -> None:
 
 def test_a_refusal_that_was_caught_spoils_the_recording(device: Device) -> None:
     def step() -> None:
-        try:
+        with suppress(RuntimeError):
             device.xp.cuda.get_current_stream().synchronize()
-        except RuntimeError:
-            pass
 
     with pytest.raises(CaptureError, match="cudaErrorStreamCaptureInvalidated"):
         graph.Graph.record(step, device)
@@ -349,8 +360,14 @@ def test_memory_of_a_recording_that_failed_is_given_back(device: Device) -> None
 
 
 def test_feeds_that_know_the_recording_do_not_keep_it(device: Device) -> None:
-    holder = SimpleNamespace(rate=1.0)
-    holder.recorded, _ = graph.Graph.record(lambda: fed(lambda: np.array(holder.rate), device) + 1, device)
+    class Holder:
+        def __init__(self) -> None:
+            self.recorded, _ = graph.Graph.record(lambda: fed(self.values, device) + 1, device)
+
+        def values(self) -> np.ndarray:
+            return np.array(1.0)
+
+    holder = Holder()
     holder.recorded.replay()
     seen = weakref.ref(holder.recorded)
     del holder
@@ -393,6 +410,27 @@ def test_steps_before_and_after_are_in_order(device: Device) -> None:
     with pytest.raises(ZeroDivisionError), graph.stream(device):
         raise ZeroDivisionError
     assert cupy.cuda.get_current_stream() == outer
+
+
+def test_each_stream_waits_for_the_other(device: Device, log: list[Operation], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, event = device.xp.cuda.Stream, device.xp.cuda.Event
+    said: list[tuple[Any, ...]] = []
+    record, wait = event.record, stream.wait_event
+    monkeypatch.setattr(event, "record", lambda self, own: (said.append(("record", own, self)), record(self, own)))
+    monkeypatch.setattr(stream, "wait_event", lambda self, what: (said.append(("wait", self, what)), wait(self, what)))
+    for _ in range(2):
+        with graph.stream(device):
+            own = device.xp.cuda.get_current_stream()
+            said.append(("inside",))
+        (*_, event_of_the_first), (*_, event_of_the_second) = said[0], said[3]
+        assert said == [
+            ("record", stream.null, event_of_the_first),
+            ("wait", own, event_of_the_first),
+            ("inside",),
+            ("record", own, event_of_the_second),
+            ("wait", stream.null, event_of_the_second),
+        ]
+        said.clear()
 
 
 def test_feeds_of_another_device_are_refused(device: Device) -> None:

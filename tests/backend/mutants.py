@@ -1,0 +1,57 @@
+"""Small changes to recorded steps, and to the stand-in that shows their mistakes, which tests must notice."""
+
+from pathlib import Path
+
+from tests.mutation import Mutant, Table
+
+EMULATED = ["--backend", "emulated"]
+GRAPH = "tests/backend/test_graph.py"
+TESTS_OF = {
+    "backend/graph.py": [GRAPH],
+    "backend/memory.py": [GRAPH],
+    "testing/cupy_graph.py": ["tests/testing/test_capture.py", GRAPH],
+    "testing/cupy_stand_in.py": ["tests/testing/test_capture.py", GRAPH],
+}
+MUTANTS = [
+    # A recording's memory.
+    Mutant("backend/graph.py", '"pool": pool}', '"pool": cuda.cupy().cuda.MemoryPool()}'),
+    Mutant("backend/graph.py", "cupy.cuda.using_allocator(pool.malloc), ", ""),
+    Mutant("backend/graph.py", '    del kept["graph"]\n', ""),
+    Mutant("backend/graph.py", "memory.release(device)  #", "#"),
+    Mutant("backend/graph.py", "                memory.drop(pool, cupy.cuda.Device(device.index))\n", ""),
+    Mutant("backend/memory.py", "            pool.free_all_blocks()\n", ""),
+    Mutant("backend/memory.py", "if pool.total_bytes() == 0:", "if True:"),
+    # Feeds.
+    Mutant("backend/graph.py", "            self._feeds.refresh()\n", ""),
+    Mutant("backend/graph.py", "self._words += words", "self._words = words"),
+    Mutant("backend/graph.py", "_COPIES = 3", "_COPIES = 1"),
+    Mutant("backend/graph.py", "        copy.arrived.record()\n", ""),
+    Mutant("backend/graph.py", "        copy.wait()\n        copy.words", "        copy.words"),
+    Mutant("backend/graph.py", "        self.copies.append(self.copies.pop(0))\n", ""),
+    Mutant("backend/graph.py", "np.array_equal(fresh, self._latest)", "False"),
+    Mutant("backend/graph.py", "        self._latest = fresh\n", ""),
+    Mutant("backend/graph.py", "if (host.dtype, host.shape) != (dtype, shape)", "if False"),
+    # Its stream.
+    Mutant("backend/graph.py", "        own.wait_event(outer.record(event))\n", ""),
+    Mutant("backend/graph.py", "            outer.wait_event(own.record(event))\n", "            pass\n"),
+    Mutant("backend/graph.py", "Stream(non_blocking=True)", "Stream()"),
+    Mutant("backend/graph.py", "                own.end_capture()\n", "                pass\n"),
+    Mutant("backend/graph.py", "            gc.disable()", "            pass"),
+    Mutant("backend/graph.py", "                    gc.enable()", "                    pass"),
+    # The stand-in.
+    Mutant(
+        "testing/cupy_graph.py",
+        "            hidden.fill(poison(hidden.dtype))\n        with",
+        "            pass\n        with",
+    ),
+    Mutant("testing/cupy_graph.py", "        hidden.fill(0)\n", ""),
+    Mutant("testing/cupy_graph.py", "any(books.closed for", "any(False for"),
+    Mutant("testing/cupy_graph.py", "any(block() is None for", "any(False for"),
+    Mutant("testing/cupy_graph.py", "        self.valid = False\n", ""),
+    Mutant("testing/cupy_graph.py", "self.unjoined[stream] = len(self.work)", "pass"),
+    Mutant("testing/cupy_graph.py", "if source.tobytes() != before.tobytes():", "if False:"),
+    Mutant("testing/cupy_stand_in.py", "        operand[...] = values\n", "        pass\n"),
+    Mutant("testing/cupy_stand_in.py", "            capture.touch(array._block)\n", "            pass\n"),
+]
+
+TABLE = Table("graphs", Path(), MUTANTS, TESTS_OF, EMULATED)
