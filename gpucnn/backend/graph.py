@@ -92,8 +92,8 @@ def stream(device: Device) -> Iterator[None]:
 class Graph:
     """A step that was recorded on one GPU. It keeps alive what it works on, but for arrays from before it was recorded."""
 
-    def __init__(self, device: Device, captured: Any, pool: Any, feeds: "_Block", result: object) -> None:
-        self.device, self._feeds, self._result = device, feeds, result
+    def __init__(self, device: Device, captured: Any, pool: Any, feeds: "_Block") -> None:
+        self.device, self._feeds = device, feeds
         self._kept = {"graph": captured, "pool": pool}
         weakref.finalize(self, _drop, self._kept, feeds.copies, cuda.cupy().cuda.Device(device.index))
 
@@ -120,7 +120,7 @@ class Graph:
             finally:
                 if collects:
                     gc.enable()
-        return cls(device, found[0], pool, feeds, result), result
+        return cls(device, found[0], pool, feeds), result
 
     def replay(self) -> None:
         """Do the step once more, on what its inputs hold now, with what it is fed now. Does not wait for the GPU."""

@@ -14,8 +14,8 @@ a mistake shows:
 - Host arrays cannot be indices, and an index out of bounds is an error.
 
 It writes down what a GPU would have had to do, in `operation_log`. A function that CuPy puts together from several
-kernels (`var`, `allclose`, `pad` ...) counts as one. It has one stream, and says nothing about speed or about the last
-bits of a result.
+kernels (`var`, `allclose`, `pad` ...) counts as one. Streams do their work at once, one after another; in a capture it
+is noted, see `cupy_graph.py`. Nothing is said about speed or about the last bits of a result.
 """
 
 import functools

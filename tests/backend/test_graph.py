@@ -386,7 +386,7 @@ def test_the_graph_goes_before_its_memory(device: Device, monkeypatch: pytest.Mo
             gone.append(self.name)
 
     monkeypatch.setattr(memory, "drop", lambda pool, own: gone.append((pool, own)))
-    recorded = graph.Graph(device, Noted("graph"), "pool", graph._Block(device), None)
+    recorded = graph.Graph(device, Noted("graph"), "pool", graph._Block(device))
     del recorded
     assert gone == ["graph", ("pool", device.xp.cuda.Device(0))]
 
