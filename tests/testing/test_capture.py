@@ -147,6 +147,32 @@ def test_operations_are_done_at_each_launch_and_not_before(cupy: Any, kind: str)
         assert result.strides == eager.strides
 
 
+WRITING: dict[str, Callable[[Any, Any], Any]] = {
+    "in place": lambda xp, a: xp.add(a, 1, out=a),
+    "out": lambda xp, a: xp.sum(xp.ones((2, 3, 3)), axis=0, out=a),
+    "the fourth argument": lambda xp, a: xp.sum(xp.ones((2, 3, 3)), 0, None, a),
+    "diagonal": lambda xp, a: xp.fill_diagonal(a, 5),
+    "slice": lambda xp, a: written(a, slice(2), 3),
+    "index": lambda xp, a: written(a, xp.zeros(2, int), xp.ones(3)),
+    "copyto": lambda xp, a: xp.copyto(a, xp.ones(3)),
+    "fill": lambda xp, a: a.fill(3),
+}
+"""What writes to an array (3, 3) from before the capture."""
+
+
+@pytest.mark.parametrize("kind", WRITING)
+def test_arrays_from_before_stay_as_they_were(cupy: Any, kind: str) -> None:
+    values = cupy.zeros((3, 3))
+    with capture(cupy) as captured:
+        WRITING[kind](cupy, values)
+    np.testing.assert_array_equal(to_host(values), 0)
+    captured.launch()
+    eager = cupy.zeros((3, 3))
+    WRITING[kind](cupy, eager)
+    np.testing.assert_array_equal(to_host(values), to_host(eager))
+    assert to_host(values).any()
+
+
 def test_numbers_are_those_of_the_capture(cupy: Any) -> None:
     values, rate = cupy.ones(3), 2.0
     with capture(cupy) as captured:
