@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array
 from gpucnn.checks import as_number
+from gpucnn.kernels.update import AdagradSettings, adagrad
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Group
 from gpucnn.optim.optimizer import Optimizer
@@ -40,16 +41,7 @@ class Adagrad(Optimizer):
         self.eps = as_number(eps, "eps")
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
-        return lr / (1 + (steps - 1) * self.lr_decay), self.eps, weight_decay
+        return AdagradSettings(lr / (1 + (steps - 1) * self.lr_decay), self.eps, weight_decay)
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
-        rate, eps, weight_decay = settings
-        direction = data * weight_decay
-        direction += gradient
-        root = direction * direction
-        memory["sum"] += root
-        xp_of(data).sqrt(memory["sum"], out=root)
-        root += eps
-        direction /= root
-        direction *= rate
-        data -= direction
+        adagrad(data, gradient, memory["sum"], settings)

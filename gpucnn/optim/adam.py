@@ -39,7 +39,7 @@ class Adam(Optimizer):
         self.betas = as_betas(betas, type(self).__name__)
         self.eps = as_number(eps, "eps")
 
-    def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
+    def settings(self, steps: int, lr: float, weight_decay: float) -> AdamSettings:
         beta1, beta2 = self.betas
         return AdamSettings(
             rate=lr / (1 - beta1**steps),
@@ -76,12 +76,8 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay, decay_vectors)
 
-    def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
-        return *super().settings(steps, lr, 0.0), 1 - lr * weight_decay
-
-    def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
-        data *= settings[-1]
-        super().update(data, gradient, memory, settings[:-1])
+    def settings(self, steps: int, lr: float, weight_decay: float) -> AdamSettings:
+        return super().settings(steps, lr, 0.0)._replace(kept=1 - lr * weight_decay)
 
 
 def as_betas(betas: tuple[float, float], owner: str) -> tuple[float, float]:

@@ -1,11 +1,11 @@
 """Parameters in one flat array, so that an update is one loop, or one launch, for all of them."""
 
 import itertools
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, overwrite, to_device
+from gpucnn.backend import Array, Device, current, fed, recording, to_device
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Rates
 
@@ -51,17 +51,20 @@ class FlatBuffer:
         with current(self.device):
             return self.device.xp.full(self.offsets[-1], value, self.dtype)
 
-    def hand_over(self, settings: Sequence[float]) -> Array:
-        """`settings` as an array on the parameters' device, in their dtype; always the same array on a GPU.
+    def hand_over(self, settings: Callable[[], Sequence[float]]) -> Array:
+        """`settings()` as an array on the parameters' device, in their dtype; in a step that is recorded asked for in each replay.
 
-        A kernel so finds what changes from step to step in one place, and is launched with the same arguments.
+        What they were in the last step is there already, and is not sent again.
         """
-        values = np.array(settings, self.dtype)
-        if self._settings is None:
-            self._settings = to_device(values, self.device)
-        elif not np.array_equal(values, self._settings_on_host):
-            overwrite(self._settings, values)
-        self._settings_on_host = values  # kept alive, as the copy to the GPU may still be under way
+
+        def values() -> np.ndarray:
+            return np.array(settings(), self.dtype)
+
+        if recording():
+            return fed(values, self.device)
+        fresh = values()
+        if self._settings is None or not np.array_equal(fresh, self._settings_on_host):
+            self._settings, self._settings_on_host = fed(lambda: fresh, self.device), fresh
         return self._settings
 
     def gather(self) -> None:
@@ -74,11 +77,14 @@ class FlatBuffer:
                     gradient_home[...] = to_device(parameter.grad, self.device)
                     parameter.grad = gradient_home
 
-    def advance(self) -> Iterator[tuple[slice, int]]:
-        """Count a step for every parameter that has a gradient; stretches of those with the same count, and the count."""
+    def advance(self) -> None:
+        """Count a step for every parameter that has a gradient."""
         for position, parameter in enumerate(self.parameters):
             self.steps[position] += parameter.grad is not None
-        return self._stretches(self.steps)
+
+    def alike(self) -> list[tuple[slice, int]]:
+        """The stretches of neighbours that have gradients and the same count of steps, and the position of the first."""
+        return list(self._stretches(self.steps))
 
     def filled(self) -> list[slice]:
         """The stretches of the parameters that have gradients."""
@@ -91,11 +97,11 @@ class FlatBuffer:
                 parameter.grad = home
 
     def _stretches(self, keys: Sequence[int]) -> Iterator[tuple[slice, int]]:
-        """Where neighbours lie that have gradients and equal keys, and the key."""
+        """Where neighbours lie that have gradients and equal keys, and the position of the first."""
         pairs = zip(self.parameters, keys, strict=True)
         present = [None if parameter.grad is None else key for parameter, key in pairs]
         start = stop = 0
         for key, group in itertools.groupby(present):
             start, stop = stop, stop + len(list(group))
             if key is not None and self.offsets[start] < self.offsets[stop]:
-                yield slice(self.offsets[start], self.offsets[stop]), key
+                yield slice(self.offsets[start], self.offsets[stop]), start

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array
+from gpucnn.kernels.update import LionSettings, lion
 from gpucnn.layers import Parameter
 from gpucnn.optim.adam import as_betas
 from gpucnn.optim.group import Group
@@ -36,17 +37,7 @@ class Lion(Optimizer):
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
         beta1, beta2 = self.betas
-        return lr, beta1, 1 - beta1, beta2, 1 - beta2, 1 - lr * weight_decay
+        return LionSettings(lr, beta1, 1 - beta1, beta2, 1 - beta2, 1 - lr * weight_decay)
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
-        lr, beta1, fresh1, beta2, fresh2, kept = settings
-        xp, momentum = xp_of(data), memory["momentum"]
-        direction, share = momentum * beta1, gradient * fresh1
-        direction += share
-        xp.sign(direction, out=direction)
-        direction *= lr
-        data *= kept
-        data -= direction
-        xp.multiply(gradient, fresh2, out=share)
-        momentum *= beta2
-        momentum += share
+        lion(data, gradient, memory["momentum"], settings)

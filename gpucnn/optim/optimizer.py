@@ -26,6 +26,9 @@ class Optimizer:
     - `weight_decay`: how fast parameters shrink, a number >= 0; it may be set anew, too.
     - `decay_vectors`: False leaves parameters of one axis (biases, and the scales of norms) without decay, in all groups.
 
+    A step is two things, of which a step that is recorded, see `gpucnn.backend.graph`, has the second in its recording: `advance`
+    counts it, before each replay; `apply` changes the parameters.
+
     Subclasses write `update` and `settings`, and name in `remembers` the arrays of the parameter's shape that they keep.
     Raises ArgumentError if there are no parameters, something else is among them, one is there twice, or two have one path
     (their models then belong into one outer layer).
@@ -80,6 +83,54 @@ class Optimizer:
             for name in self.remembers:
                 buffer.remember(name)
 
+    def step(self) -> None:
+        """Change every parameter that has a gradient, in place: `advance`, then `apply`."""
+        self.advance()
+        self.apply()
+
+    def advance(self) -> None:
+        """Count a step for every parameter that has a gradient. The device does nothing for it."""
+        self.gather()  # what finds no room for its memory is not counted
+        for buffer in self._buffers:
+            buffer.advance()
+
+    def apply(self) -> None:
+        """Change every parameter that has a gradient, in place, in the step that `advance` has counted.
+
+        A recorded one finds `lr`, `weight_decay` and the counts of each replay's own time.
+        """
+        self.gather()
+        for buffer in self._buffers:
+            with current(buffer.device):
+                for stretch, first in buffer.alike():
+                    memory = {name: buffer.remember(name)[stretch] for name in self.remembers}
+                    settings = buffer.hand_over(functools.partial(self._settings_of, buffer, first))
+                    self.update(buffer.data[stretch], buffer.gradient[stretch], memory, settings)
+
+    def _settings_of(self, buffer: FlatBuffer, position: int) -> tuple[float, ...]:
+        """The numbers for the parameter at `position`, and those that have taken as many steps, as things are now."""
+        rates = buffer.rates
+        weight_decay = self.weight_decay if rates.weight_decay is None else rates.weight_decay
+        # A recording may be made before the first step is counted.
+        return self.settings(max(buffer.steps[position], 1), self.lr * rates.lr_factor, weight_decay)
+
+    def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
+        """The numbers that `update` works with at a parameter's step number `steps`, counted from 1.
+
+        `lr` and `weight_decay` are those of the parameter's group.
+        """
+        raise TypeError(f"the class {type(self).__name__} needs a method settings(self, steps, lr, weight_decay)")
+
+    def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
+        """Change `data`, a flat array of parameters, and `memory` in place, element by element: bind no new arrays.
+
+        `memory` has the arrays of `remembers`, full of `initial` before the first step; `settings`, on the same device and
+        in the same dtype, what the method of that name gave.
+        """
+        raise TypeError(
+            f"the class {type(self).__name__} needs a method update(self, data, gradient, memory, settings)"
+        )
+
     def clip_norm(self, most: float) -> Array:
         """Scale all gradients so that their norm is `most` at most, as `clip_gradient_norm` does, and wait for nothing.
 
@@ -97,35 +148,6 @@ class Optimizer:
         with current(device):
             finite = [to_device(one, device) for one in found]
             return functools.reduce(operator.and_, finite) if finite else device.xp.ones((), bool)
-
-    def step(self) -> None:
-        """Change every parameter that has a gradient, in place."""
-        self.gather()
-        for buffer in self._buffers:
-            lr = self.lr * buffer.rates.lr_factor
-            weight_decay = self.weight_decay if buffer.rates.weight_decay is None else buffer.rates.weight_decay
-            with current(buffer.device):
-                for stretch, steps in buffer.advance():
-                    memory = {name: buffer.remember(name)[stretch] for name in self.remembers}
-                    settings = buffer.hand_over(self.settings(steps, lr, weight_decay))
-                    self.update(buffer.data[stretch], buffer.gradient[stretch], memory, settings)
-
-    def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
-        """The numbers that `update` works with at a parameter's step number `steps`, counted from 1.
-
-        `lr` and `weight_decay` are those of the parameter's group.
-        """
-        raise TypeError(f"the class {type(self).__name__} needs a method settings(self, steps, lr, weight_decay)")
-
-    def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
-        """Change `data`, a flat array of parameters, in place, element by element.
-
-        `memory` has the arrays of `remembers`, full of `initial` before the first step; `settings`, on the same device and
-        in the same dtype, what the method of that name gave.
-        """
-        raise TypeError(
-            f"the class {type(self).__name__} needs a method update(self, data, gradient, memory, settings)"
-        )
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all that is remembered, as numpy arrays by "path/name", e.g. "conv1.weight/momentum"."""

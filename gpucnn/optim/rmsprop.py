@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array
 from gpucnn.checks import as_flag, as_number
+from gpucnn.kernels.update import RmspropSettings, rmsprop
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Group
 from gpucnn.optim.optimizer import Optimizer
@@ -41,35 +42,7 @@ class RMSprop(Optimizer):
         self.remembers = ("square", *(("mean",) if centered else ()), *(("momentum",) if momentum else ()))
 
     def settings(self, steps: int, lr: float, weight_decay: float) -> tuple[float, ...]:
-        return lr, self.alpha, 1 - self.alpha, self.eps, self.momentum, weight_decay
+        return RmspropSettings(lr, self.alpha, 1 - self.alpha, self.eps, self.momentum, weight_decay)
 
     def update(self, data: Array, gradient: Array, memory: dict[str, Array], settings: Array) -> None:
-        lr, alpha, fresh, eps, momentum, weight_decay = settings
-        xp, square = xp_of(data), memory["square"]
-        direction = data * weight_decay
-        direction += gradient
-        root = direction * direction
-        root *= fresh
-        square *= alpha
-        square += root
-        if self.centered:
-            mean = memory["mean"]
-            xp.multiply(direction, fresh, out=root)
-            mean *= alpha
-            mean += root
-            xp.multiply(mean, mean, out=root)
-            xp.subtract(square, root, out=root)
-            xp.maximum(root, 0, out=root)
-            xp.sqrt(root, out=root)
-        else:
-            xp.sqrt(square, out=root)
-        root += eps
-        direction /= root
-        if self.momentum:
-            velocity = memory["momentum"]
-            velocity *= momentum
-            velocity += direction
-            xp.multiply(velocity, lr, out=direction)
-        else:
-            direction *= lr
-        data -= direction
+        rmsprop(data, gradient, memory["square"], memory.get("mean"), memory.get("momentum"), settings)

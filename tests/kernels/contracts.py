@@ -25,7 +25,18 @@ from gpucnn.kernels.dropout import dropout
 from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
-from gpucnn.kernels.update import AdamSettings, SgdSettings, adam, sgd
+from gpucnn.kernels.update import (
+    AdagradSettings,
+    AdamSettings,
+    LionSettings,
+    RmspropSettings,
+    SgdSettings,
+    adagrad,
+    adam,
+    lion,
+    rmsprop,
+    sgd,
+)
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
 from tests.kernels.tasks import convolution
@@ -411,25 +422,87 @@ def check_no_decay_of_infinity(update: Callable[[Array], None], backend: Backend
 
 def check_adam(backend: Backend, dtype: type) -> None:
     size, beta1, beta2, eps = 613, 0.8, 0.95, 1e-2
-    for decay, blocks in itertools.product((0.0, 0.1), (1, 50)):
+    for decay, kept, blocks in itertools.product((0.0, 0.1), (1.0, 0.9), (1, 50)):
         values, slopes = (draw(dtype, size, seed=seed).astype(np.float64) for seed in range(2))
         arrays = [backend.array(array.astype(dtype)) for array in (values, slopes, np.zeros(size), np.zeros(size))]
         mean, square = np.zeros(size), np.zeros(size)
         for step in (1, 2, 3):
+            values = kept * values
             slope = slopes + decay * values
             mean, square = beta1 * mean + (1 - beta1) * slope, beta2 * square + (1 - beta2) * slope**2
             values = values - 0.1 * (mean / (1 - beta1**step)) / (np.sqrt(square / (1 - beta2**step)) + eps)
             numbers = AdamSettings(
-                0.1 / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2**step, eps, decay
+                0.1 / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2**step, eps, decay, kept
             )
             with few_blocks(blocks):
                 adam(*arrays, backend.array(np.array(numbers, dtype)))
         for array, expected in zip(arrays, (values, slopes, mean, square), strict=True):
             close(array, expected, dtype, scale=10)
-    ones, numbers = backend.array(np.ones(2, dtype)), (0.1, beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2, eps, 0)
+    ones, numbers = backend.array(np.ones(2, dtype)), (0.1, beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta2, eps, 0, 1)
     memory = [backend.array(np.zeros(2, dtype)) for _ in range(2)]
     settings = backend.array(np.array(numbers, dtype))
     check_no_decay_of_infinity(lambda parameters: adam(parameters, ones, *memory, settings), backend, dtype)
+
+
+def check_adagrad(backend: Backend, dtype: type) -> None:
+    for size, decay, blocks in itertools.product((0, 1, 613), (0.0, 0.1), (1, 50)):
+        values, slopes = (draw(dtype, size, seed=seed).astype(np.float64) for seed in range(2))
+        arrays = [backend.array(array.astype(dtype)) for array in (values, slopes, np.full(size, 0.5))]
+        total = np.full(size, 0.5)
+        for rate in (0.3, 0.2):
+            slope = slopes + decay * values
+            total = total + slope**2
+            values = values - rate * slope / (np.sqrt(total) + 1e-2)
+            with few_blocks(blocks):
+                adagrad(*arrays, backend.array(np.array(AdagradSettings(rate, 1e-2, decay), dtype)))
+        for array, expected in zip(arrays, (values, slopes, total), strict=True):
+            close(array, expected, dtype, scale=10)
+
+
+def check_rmsprop(backend: Backend, dtype: type) -> None:
+    cases = itertools.product((1, 613), (0.0, 0.1), (False, True), (0.0, 0.9), (1, 50))
+    for size, decay, centered, momentum, blocks in cases:
+        values, slopes = (draw(dtype, size, seed=seed).astype(np.float64) for seed in range(2))
+        arrays = [backend.array(array.astype(dtype)) for array in (values, slopes, *[np.zeros(size)] * 3)]
+        square, mean, speed = np.zeros(size), np.zeros(size), np.zeros(size)
+        for _ in range(3):
+            slope = slopes + decay * values
+            square, mean = 0.7 * square + 0.3 * slope**2, 0.7 * mean + 0.3 * slope
+            speed = momentum * speed + slope / (np.sqrt(square - mean**2 if centered else square) + 0.1)
+            values = values - 0.2 * speed
+            memory = (arrays[2], arrays[3] if centered else None, arrays[4] if momentum else None)
+            numbers = np.array(RmspropSettings(0.2, 0.7, 0.3, 0.1, momentum, decay), dtype)
+            with few_blocks(blocks):
+                rmsprop(*arrays[:2], *memory, backend.array(numbers))
+        nothing = np.zeros(size)
+        expected = (values, slopes, square, mean if centered else nothing, speed if momentum else nothing)
+        for array, wanted in zip(arrays, expected, strict=True):
+            close(array, wanted, dtype, scale=10)
+    # A variance that rounding makes negative is none; one that is no number stays so.
+    square, mean = np.array([1, 1, np.nan], dtype), np.array([2, 0, 0], dtype)
+    arrays = [backend.array(array) for array in (np.zeros(3, dtype), np.zeros(3, dtype), square, mean)]
+    rmsprop(*arrays, None, backend.array(np.array(RmspropSettings(1, 1, 0, 0.5, 0, 0), dtype)))
+    np.testing.assert_array_equal(host(arrays[0]), [0, 0, np.nan])
+
+
+def check_lion(backend: Backend, dtype: type) -> None:
+    for size, kept, blocks in itertools.product((1, 613), (1.0, 0.9), (1, 50)):
+        values, momentum = draw(dtype, size).astype(np.float64), np.zeros(size)
+        arrays = [backend.array(array.astype(dtype)) for array in (values, momentum, momentum)]
+        for step in (1, 2, 3):
+            slopes = draw(dtype, size, seed=step).astype(np.float64)
+            slopes[-1] = 0  # the sign of nothing is 0
+            arrays[1] = backend.array(slopes.astype(dtype))
+            values = kept * values - 0.1 * np.sign(0.8 * momentum + 0.2 * slopes)
+            momentum = 0.6 * momentum + 0.4 * slopes
+            with few_blocks(blocks):
+                lion(*arrays, backend.array(np.array(LionSettings(0.1, 0.8, 0.2, 0.6, 0.4, kept), dtype)))
+        for array, expected in zip(arrays, (values, slopes, momentum), strict=True):
+            close(array, expected, dtype, scale=10)
+    hostile = [backend.array(np.array(numbers, dtype)) for numbers in ([1, 1, 1], [np.nan, np.inf, -np.inf], [0, 0, 0])]
+    lion(*hostile, backend.array(np.array(LionSettings(0.5, 0.8, 0.2, 0.6, 0.4, 1), dtype)))
+    np.testing.assert_array_equal(host(hostile[0]), [np.nan, 0.5, 1.5])
+    np.testing.assert_array_equal(host(hostile[2]), [np.nan, np.inf, -np.inf])
 
 
 def check_dropout(backend: Backend, dtype: type) -> None:
@@ -450,6 +523,7 @@ def check_dropout(backend: Backend, dtype: type) -> None:
 
 
 CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
+    "adagrad.cu": check_adagrad,
     "adam.cu": check_adam,
     "avg_pool.cu": check_avg_pool,
     "batch_norm.cu": check_batch_norm,
@@ -459,6 +533,8 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "cross_entropy.cu": check_cross_entropy,
     "dropout.cu": check_dropout,
     "im2col.cu": check_im2col,
+    "lion.cu": check_lion,
     "max_pool.cu": check_max_pool,
+    "rmsprop.cu": check_rmsprop,
     "sgd.cu": check_sgd,
 }

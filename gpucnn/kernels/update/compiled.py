@@ -72,10 +72,10 @@ def adam_loop() -> Loop:
         means, squares = b.pointer("means"), b.pointer("squares")
 
         def one(i: Size, width: int) -> None:
-            rate, beta1, fresh1, beta2, fresh2, correction2, eps, decay = (
+            rate, beta1, fresh1, beta2, fresh2, correction2, eps, decay, kept = (
                 settings.spread(k, width) for k in range(ADAM_NUMBERS)
             )
-            value = parameters.load(i, width)
+            value = parameters.load(i, width) * kept
             gradient = _decayed(b, decay, value, gradients.load(i, width))
             mean = b.fma(beta1, means.load(i, width), fresh1 * gradient)
             square = b.fma(beta2, squares.load(i, width), fresh2 * (gradient * gradient))

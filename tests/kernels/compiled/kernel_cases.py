@@ -402,8 +402,10 @@ def adam(rng: np.random.Generator, machine: Any) -> Case:
     value, slope, mean = (integers(rng, size) for _ in range(3))
     square, decay = np.abs(integers(rng, size)), float(rng.choice([0.0, 0.25]))
     value[rng.random(size) < 0.1] = 0.0 if decay else np.inf
-    settings = np.array([0.5, 0.75, 0.25, 0.875, 0.125, 0.625, 0.0625, decay])
+    kept = float(rng.choice([1.0, 0.75]))
+    settings = np.array([0.5, 0.75, 0.25, 0.875, 0.125, 0.625, 0.0625, decay, kept])
     given = {"parameters": value, "gradients": slope, "means": mean, "squares": square, "settings": settings}
+    value = kept * value
     slope = slope + decay * value if decay else slope
     mean, square = 0.75 * mean + 0.25 * slope, 0.875 * square + 0.125 * slope**2
     changed = value - 0.5 * mean / (np.sqrt(square / 0.625) + 0.0625)

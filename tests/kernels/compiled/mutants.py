@@ -441,6 +441,7 @@ MUTANTS = [
     Mutant("update/compiled.py", "means.store(mean, i)", "pass"),
     Mutant("update/compiled.py", "squares.store(square, i)", "pass"),
     Mutant("update/compiled.py", "value - rate * mean", "value + rate * mean"),
+    Mutant("update/compiled.py", "parameters.load(i, width) * kept", "parameters.load(i, width)"),
     # The fully connected layer.
     Mutant("linear/compiled.py", "vectors + (n + row) * inputs", "vectors + n * inputs"),
     Mutant("linear/compiled.py", "weight + (o + k) * inputs", "weight + o * inputs"),

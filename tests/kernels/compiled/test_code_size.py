@@ -142,7 +142,7 @@ def normalization(rng: np.random.Generator) -> None:
 
 
 def elements(rng: np.random.Generator) -> None:
-    x, settings = zeros(size(rng, LARGEST_ARRAY)), zeros(8)
+    x, settings = zeros(size(rng, LARGEST_ARRAY)), zeros(9)
     elementwise.relu_gradient(x, elementwise.relu(x))
     adam(x, x, x, x, settings)
     sgd(x, x, x, settings[:3], nesterov=True)

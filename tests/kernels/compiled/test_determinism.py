@@ -81,7 +81,7 @@ def test_pooling_relu_and_updates(on_cpu: Backend, monkeypatch: pytest.MonkeyPat
     task = Pooling(images.shape, Window.of(3, 2, 1))
     size = 300_007
     values, slopes, means, squares = (normal(rng, size) for _ in range(4))
-    settings = np.array([0.01, 0.9, 0.1, 0.999, 0.001, 0.5, 1e-8, 1e-4], np.float32)
+    settings = np.array([0.01, 0.9, 0.1, 0.999, 0.001, 0.5, 1e-8, 1e-4, 0.99], np.float32)
 
     def compute() -> list[np.ndarray]:
         output, argmax = max_pool(task, images, True)
