@@ -15,9 +15,11 @@ from gpucnn.backend.device import device_of as device_of
 from gpucnn.backend.device import overwrite as overwrite
 from gpucnn.backend.device import to_device as to_device
 from gpucnn.backend.device import to_host as to_host
+from gpucnn.backend.feeds import current_feeds as current_feeds
 from gpucnn.backend.feeds import fed as fed
 from gpucnn.backend.feeds import recording as recording
 from gpucnn.backend.random import generator as generator
 from gpucnn.backend.random import random_stream as random_stream
 from gpucnn.backend.random import random_words as random_words
+from gpucnn.backend.random import stream_words as stream_words
 from gpucnn.backend.random import uniforms as uniforms

@@ -44,6 +44,11 @@ def recording() -> bool:
     return _here.feeds is not None
 
 
+def current_feeds() -> Feeds | None:
+    """What the step is fed that is being recorded; None if none is."""
+    return _here.feeds
+
+
 def fed(values: Callable[[], np.ndarray], device: Device) -> Array:
     """`values()` as an array on `device`: copied there now, or, in a step that is recorded, before every replay."""
     return to_device(values(), device) if _here.feeds is None else _here.feeds.add(values, device)

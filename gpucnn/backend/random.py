@@ -28,13 +28,18 @@ def generator(seed: int, purpose: str, *counters: int) -> "np.random.Generator":
 
 def random_words(seed: int, purpose: str, *counters: int, count: int) -> np.ndarray:
     """`count` independent uint32 words, of the stream that `generator` with the same arguments draws from."""
-    pairs = _philox(seed, purpose, counters).random_raw((count + 1) // 2)
-    return pairs.astype("<u8", copy=False).view("<u4")[:count]
+    return stream_words(random_stream(seed, purpose, *counters), count)
 
 
 def random_stream(seed: int, purpose: str, *counters: int) -> np.ndarray:
     """Where the stream of `random_words` starts, for code that draws it elsewhere: uint64 (6,), Philox's key and counter."""
     return np.concatenate(_key_and_counter(seed, purpose, counters))
+
+
+def stream_words(stream: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` uint32 words of a stream that starts as `random_stream` says."""
+    pairs = np.random.Philox(key=stream[:2], counter=stream[2:]).random_raw((count + 1) // 2)
+    return pairs.astype("<u8", copy=False).view("<u4")[:count]
 
 
 def uniforms(seed: int, purpose: str, epoch: int, indices: np.ndarray, count: int) -> np.ndarray:

@@ -1,21 +1,29 @@
 """Dropout, with masks that every device draws alike."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_tensor, check_float, operation, record
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array, fed, random_stream
 from gpucnn.checks import Shape, as_flag, as_number
 from gpucnn.errors import ShapeError
 from gpucnn.kernels.dropout import dropout as drop
+from gpucnn.kernels.dropout import dropout_factors
 from gpucnn.text import shape_text
+
+Counter: TypeAlias = int | Callable[[], int]
+"""A number, or a function that gives it: in a step that is recorded, anew before each replay."""
 
 
 @operation
 def dropout(
-    x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: int = 0
+    x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: Counter = 0
 ) -> Tensor:
     """Set each element to zero with probability `p` and scale the others by 1 / (1 - p); nothing if not `training`.
 
     The mask is a function of (`seed`, `purpose`, `counter`) alone: element i is dropped if the i-th 32-bit word of that
-    Philox stream is below p * 2^32. Count `counter` up to draw anew. Raises ArgumentError unless 0 <= p < 1.
+    Philox stream is below p * 2^32. Count `counter` up to draw anew; a function that gives it is called once, and, where a
+    step is recorded, before each replay. Raises ArgumentError unless 0 <= p < 1.
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
     p = as_number(p, "dropout: p, the share of elements to drop,", below=1)
@@ -23,15 +31,13 @@ def dropout(
     if not as_flag(training, "dropout: training") or p == 0:
         return x
 
-    def backward(gradient: Array) -> tuple[Array]:
-        return (drop(gradient, p, seed, purpose, counter),)
-
-    return record("dropout", drop(x.data, p, seed, purpose, counter), (x,), backward)
+    stream = _stream(x, seed, purpose, counter)
+    return record("dropout", drop(x.data, p, stream), (x,), lambda gradient: (drop(gradient, p, stream),))
 
 
 @operation
 def dropout2d(
-    x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: int = 0
+    x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: Counter = 0
 ) -> Tensor:
     """Dropout of whole channels: of input (N, C, ...) each (sample, channel) is kept or set to zero as one.
 
@@ -49,7 +55,7 @@ def dropout2d(
 
 @operation
 def stochastic_depth(
-    x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: int = 0
+    x: Operand, p: float = 0.5, training: bool = True, *, seed: int = 0, purpose: str = "dropout", counter: Counter = 0
 ) -> Tensor:
     """Dropout of whole samples: of input (N, ...) each sample is kept, and scaled by 1 / (1 - p), or set to zero as one.
 
@@ -65,11 +71,16 @@ def stochastic_depth(
     return _drop_as_one("stochastic_depth", x, x.shape[:1], p, seed, purpose, counter)
 
 
-def _drop_as_one(name: str, x: Tensor, leading: Shape, p: float, seed: int, purpose: str, counter: int) -> Tensor:
+def _drop_as_one(name: str, x: Tensor, leading: Shape, p: float, seed: int, purpose: str, counter: Counter) -> Tensor:
     """Dropout with one draw for all elements that share their place on the first axes, of the sizes `leading`."""
     check_float(name, x)
     if p == 0:
         return x
-    factors = drop(xp_of(x.data).ones(leading, x.dtype), p, seed, purpose, counter)
+    factors = dropout_factors(x.data, leading, p, _stream(x, seed, purpose, counter))
     factors = factors.reshape(*leading, *[1] * (x.ndim - len(leading)))
     return record(name, x.data * factors, (x,), lambda gradient: (gradient * factors,))
+
+
+def _stream(x: Tensor, seed: int, purpose: str, counter: Counter) -> Array:
+    """Where a mask's words start, on the device of `x`, for the way there and back."""
+    return fed(lambda: random_stream(seed, purpose, counter() if callable(counter) else counter), x.device)

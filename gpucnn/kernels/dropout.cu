@@ -2,7 +2,7 @@
 //
 // stream (6): the key (2 words) and the counter (4 words) before the first block. Element i is dropped if the i-th 32-bit
 // word is below the threshold. A block of the stream has eight such words; a thread makes one block. The same call
-// on the gradient is the way back: no mask is kept.
+// on the gradient is the way back: no mask is kept. Without x, the numbers are drawn that elements are multiplied by: 0 or `scale`.
 // Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
 #define WORDS 8
@@ -30,7 +30,7 @@ extern "C" __global__ void dropout(
         for (int k = 0; k < WORDS; ++k) {
             const long long i = block * WORDS + k;
             const unsigned long long word = k % 2 ? words[k / 2] >> 32 : words[k / 2] & 0xffffffffull;
-            if (i < size) output[i] = word < threshold ? (T)0 : (T)((A)x[i] * (A)scale);
+            if (i < size) output[i] = word < threshold ? (T)0 : x ? (T)((A)x[i] * (A)scale) : scale;
         }
     }
 }

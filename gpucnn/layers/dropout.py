@@ -1,21 +1,30 @@
 """Dropout as a layer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
+from gpucnn.backend import current_feeds, recording
+from gpucnn.backend.feeds import Feeds
 from gpucnn.checks import Shape, as_number, is_int
 from gpucnn.errors import StateError
 from gpucnn.layers.layer import Layer
 from gpucnn.text import value_text
+
+_counts: "WeakKeyDictionary[Feeds, dict[Layer, int]]" = WeakKeyDictionary()
+"""Of each step that is recorded now, or is replayed later, the `calls` to which its dropouts have come."""
 
 
 class Dropout(Layer):
     """In training, set elements to zero with probability `p` and scale the others by 1 / (1 - p); else nothing.
 
     The mask is a function of the model's seed, of the layer's path, and of `calls`, the number of masks drawn so far:
-    set `calls` back to draw the same mask again. Raises ArgumentError unless 0 <= p < 1.
+    set `calls` back to draw the same mask again. With `p` 0 none is drawn. Raises ArgumentError unless 0 <= p < 1.
+
+    In a step that is recorded each replay counts `calls` up, and draws as the step itself would. Recording alone counts, too:
+    whoever records puts the state from before back, see `ForwardState`.
     """
 
     _drop = staticmethod(F.dropout)
@@ -29,8 +38,28 @@ class Dropout(Layer):
         """Input to output of the same shape."""
         if not self.training:
             return as_tensor(x)
-        counter, self.calls = self.calls, self.calls + 1
+        counter = self._next() if self.p else 0
         return self._drop(x, self.p, seed=self.seed, purpose=f"dropout {self.path}", counter=counter)
+
+    def _next(self) -> int | Callable[[], int]:
+        """The counter of the next mask; in a step that is recorded a function that gives each replay's."""
+        feeds, counter = current_feeds(), self.calls
+        self.calls += 1
+        if feeds is None:
+            return counter
+        counts = _counts.setdefault(feeds, {})
+        # A `Checkpoint` sets `calls` back, and draws again what was drawn: it is as many masks behind in each replay.
+        behind = max(0, counts.get(self, counter) - counter)
+        counts[self] = max(counts.get(self, 0), self.calls)
+
+        def count() -> int:
+            if recording():
+                return counter
+            if behind == 0:
+                self.calls += 1
+            return self.calls - max(behind, 1)
+
+        return count
 
     def forward_state(self) -> dict[str, Any]:
         return {"calls": self.calls}

@@ -21,7 +21,7 @@ from gpucnn.kernels.batch_norm import cuda as batch_norm_cuda
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import cuda, plain
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
-from gpucnn.kernels.dropout import dropout
+from gpucnn.kernels.dropout import dropout, dropout_factors
 from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
@@ -515,11 +515,14 @@ def check_dropout(backend: Backend, dtype: type) -> None:
         )
         words = philox.random_raw(size // 2 + 1).astype("<u8").view("<u4")[:size]
         x = draw(dtype, size) + dtype(5)
+        stream = backend.array(np.array([seed, purpose, 0, counter, 0, 0], np.uint64))
         for p in (0.25, 0.9, float(words[-1]) / 2**32):  # the last: a word that is the threshold itself is kept
             expected = np.where(words >= np.uint64(round(p * 2**32)), x.astype(np.float64) / (1 - p), 0)
             with few_blocks(blocks):
-                close(dropout(backend.array(x), p, seed, "here", counter), expected, dtype)
-    assert dropout(backend.array(np.ones((0, 3), dtype)), 0.5, 0, "here", 0).shape == (0, 3)
+                close(dropout(backend.array(x), p, stream), expected, dtype)
+                factors = dropout_factors(backend.array(x), (size, 1), p, stream)
+            close(factors[:, 0], np.where(expected == 0, 0, 1 / (1 - p)), dtype)
+    assert dropout(backend.array(np.ones((0, 3), dtype)), 0.5, stream).shape == (0, 3)
 
 
 CONTRACTS: dict[str, Callable[[Backend, type], None]] = {

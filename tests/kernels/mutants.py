@@ -135,6 +135,7 @@ MUTANTS = [
     Mutant("dropout.cu", "if (i < size)", ""),
     Mutant("dropout.cu", "k % 2 ?", "k % 2 == 0 ?"),
     Mutant("dropout.cu", "(size + WORDS - 1) / WORDS", "size / WORDS"),
+    Mutant("dropout.cu", ": scale;", ": (T)1;"),
     Mutant("dropout.cu", "block += threads", "block += threads + 1"),
 ]  # fmt: skip
 

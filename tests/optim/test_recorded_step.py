@@ -9,7 +9,7 @@ from gpucnn import layers, optim
 from gpucnn.backend import recording
 from gpucnn.testing import emulated_gpu
 from tests.backends import Backend
-from tests.optim.recording import Recording
+from tests.recording import Recording
 
 OPTIMIZERS = {
     "SGD": lambda p: optim.SGD(p, 0.1, 0.9, weight_decay=0.1, nesterov=True),
