@@ -109,7 +109,7 @@ def test_one_upload_serves_both_ways_and_the_mask_is_one_launch(
             y = layer(0.5)(x)
         seed = gpu.ones(y.shape, np.float32)
         with gpu.operation_log.recorded() as backward:
-            y.backward(seed)
+            y.node.backward(seed)
     kinds = [[operation.kind for operation in operations] for operations in (forward, backward)]
     assert (kinds[0].count("launch"), kinds[1].count("launch")) == expected
     assert (kinds[0].count("upload"), kinds[1].count("upload")) == (1, 0)
