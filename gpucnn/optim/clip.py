@@ -1,19 +1,15 @@
 """Gradient clipping: large gradients are made smaller before an optimizer's step."""
 
-import functools
-import operator
 from collections.abc import Iterable
 
 import numpy as np
 
-from gpucnn.backend import Array, current, device_of, to_device, xp_of
+from gpucnn.backend import Array, current, device_of, xp_of
 from gpucnn.checks import as_number
+from gpucnn.kernels import gradients as kernel
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import as_parameters
 from gpucnn.optim.joined import joined
-
-SMALLEST_NORM = 1e-6
-"""Added to the norm before dividing by it, as PyTorch does."""
 
 
 def clip_gradient_norm(parameters: Iterable[Parameter], most: float) -> float:
@@ -49,24 +45,11 @@ def limit_norm(gradients: Iterable[Array], most: float) -> Array:
     tiles = [tile for (tile,) in joined(gradients)]
     if not tiles:
         return np.zeros(())
-    first = device_of(tiles[0])
-    squares = [to_device(_sum_of_squares(tile), first) for tile in tiles]
-    with current(first):
-        norm: Array = first.xp.sqrt(functools.reduce(operator.add, squares))
-        factor = first.xp.minimum(most / (norm + SMALLEST_NORM), 1.0)
-    for tile in tiles:
-        with current(device_of(tile)):
-            tile *= to_device(factor, device_of(tile)).astype(tile.dtype)
-    return norm
+    with current(device_of(tiles[0])):
+        return kernel.limit_norm(tiles, most)
 
 
 def _gradients(parameters: Iterable[Parameter], owner: str) -> list[Array]:
     """The gradients of those parameters that have one; of a parameter that is there twice once."""
     unique = {id(parameter): parameter for parameter in as_parameters(parameters, owner)}
     return [parameter.grad for parameter in unique.values() if parameter.grad is not None]
-
-
-def _sum_of_squares(array: Array) -> Array:
-    """An array () in float64, as the squares of large float32 numbers overflow in their own dtype."""
-    with current(device_of(array)):
-        return xp_of(array).multiply(array, array, dtype=np.float64).sum()

@@ -1,13 +1,14 @@
 """Parameters in one flat array, so that an update is one loop, or one launch, for all of them."""
 
 import itertools
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, fed, recording, to_device
+from gpucnn.backend import Array, Device, current, to_device
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Rates
+from gpucnn.optim.numbers import Numbers
 
 
 class FlatBuffer:
@@ -30,8 +31,8 @@ class FlatBuffer:
         self.offsets = [sum(sizes[:position]) for position in range(len(sizes) + 1)]
         self.data, self.gradient = self.full(0), self.full(0)
         self.memory: dict[str, Array] = {}
-        self._settings: Array | None = None
-        self._settings_on_host = np.empty(0)
+        self.numbers = Numbers(device, dtype)
+        """Brings an update's settings there."""
         self._homes = [self.part(self.data, position) for position in range(len(sizes))]
         self._gradient_homes = [self.part(self.gradient, position) for position in range(len(sizes))]
 
@@ -50,22 +51,6 @@ class FlatBuffer:
         """A new flat array of the parameters' order, full of `value`."""
         with current(self.device):
             return self.device.xp.full(self.offsets[-1], value, self.dtype)
-
-    def hand_over(self, settings: Callable[[], Sequence[float]]) -> Array:
-        """`settings()` as an array on the parameters' device, in their dtype; in a step that is recorded asked for in each replay.
-
-        What they were in the last step is there already, and is not sent again.
-        """
-
-        def values() -> np.ndarray:
-            return np.array(settings(), self.dtype)
-
-        if recording():
-            return fed(values, self.device)
-        fresh = values()
-        if self._settings is None or not np.array_equal(fresh, self._settings_on_host):
-            self._settings, self._settings_on_host = fed(lambda: fresh, self.device), fresh
-        return self._settings
 
     def gather(self) -> None:
         """See that parameters, and gradients, stand in the buffer: they leave it when arrays are put in their place."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from gpucnn.backend import Array, current, device_of
+from gpucnn.kernels.ways import Way, way_of
 
 CPU_TILE, GPU_TILE = 1 << 16, 1 << 22
 """Elements of a row at most: few enough for a CPU's cache; and so that what is computed of them takes little of a GPU's memory."""
@@ -20,8 +21,11 @@ def joined(*columns: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
     for _, arrays in _rows([list(column) for column in columns]):
         if all(array.flags.c_contiguous for array in arrays):
             flats = [array.reshape(-1) for array in arrays]
+            size = flats[0].size
             tile = CPU_TILE if isinstance(flats[0], np.ndarray) else GPU_TILE
-            for start in range(0, flats[0].size, tile):
+            if way_of(*flats) is Way.CUDA:  # kernels of our own make no arrays on their way
+                tile = max(size, 1)
+            for start in range(0, size, tile):
                 yield tuple(flat[start : start + tile] for flat in flats)
         else:
             yield arrays

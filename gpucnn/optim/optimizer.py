@@ -1,15 +1,15 @@
 """Optimizer: what all update rules share."""
 
 import functools
-import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, device_of, to_device, to_host, xp_of
+from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
 from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError, StateError
+from gpucnn.kernels.gradients import clear_unless_finite
 from gpucnn.layers import Parameter
 from gpucnn.optim.clip import limit_norm
 from gpucnn.optim.flat_buffer import FlatBuffer
@@ -104,7 +104,7 @@ class Optimizer:
             with current(buffer.device):
                 for stretch, first in buffer.alike():
                     memory = {name: buffer.remember(name)[stretch] for name in self.remembers}
-                    settings = buffer.hand_over(functools.partial(self._settings_of, buffer, first))
+                    settings = buffer.numbers(functools.partial(self._settings_of, buffer, first))
                     self.update(buffer.data[stretch], buffer.gradient[stretch], memory, settings)
 
     def _settings_of(self, buffer: FlatBuffer, position: int) -> tuple[float, ...]:
@@ -143,11 +143,29 @@ class Optimizer:
 
         A parameter without a gradient does not count.
         """
-        found = [_is_finite(gradient) for (gradient,) in joined(self._gradients())]
-        device = self._buffers[0].device
+        device = self.flat_buffers()[0].device
         with current(device):
-            finite = [to_device(one, device) for one in found]
-            return functools.reduce(operator.and_, finite) if finite else device.xp.ones((), bool)
+            flag = device.xp.ones((), np.int32)
+            self.clear_unless_finite(flag)
+            return flag != 0
+
+    def clear_unless_finite(self, flag: Array, loss: Array | None = None) -> None:
+        """Set `flag`, int32 () on any device, to 0, in place, if a gradient, or `loss` () beside it, is not finite.
+
+        One launch for each flat buffer on a GPU, and nothing is waited for.
+        """
+        device = device_of(flag)
+        for (gradient,) in joined(self._gradients()):
+            with current(device_of(gradient)):
+                if device_of(gradient) == device:
+                    clear_unless_finite(flag, gradient, loss)
+                    loss = None
+                else:
+                    own = device_of(gradient).xp.ones((), np.int32)
+                    clear_unless_finite(own, gradient, None)
+                    flag &= to_device(own, device)
+        if loss is not None:
+            clear_unless_finite(flag, loss, None)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all that is remembered, as numpy arrays by "path/name", e.g. "conv1.weight/momentum"."""
@@ -219,8 +237,3 @@ class Optimizer:
 
     def _gradients(self) -> list[Array]:
         return [buffer.gradient[stretch] for buffer in self.flat_buffers() for stretch in buffer.filled()]
-
-
-def _is_finite(array: Array) -> Array:
-    with current(device_of(array)):
-        return xp_of(array).isfinite(array).all()

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, current, device_of, to_device, to_host
+from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError, StateError, TrainingError
+from gpucnn.kernels.update import average as follow
 from gpucnn.layers import Layer
 from gpucnn.layers.saved_arrays import fitting_arrays
 from gpucnn.optim.joined import copied, joined
+from gpucnn.optim.numbers import Numbers
 from gpucnn.optim.state import as_steps
 from gpucnn.text import value_text
 
@@ -47,23 +49,38 @@ class WeightAverage:
         self._parameters, self._buffers = dict(model.named_parameters()), dict(model.named_buffers())
         self._members = {**self._parameters, **self._buffers}
         self._averages = dict(zip(self._members, copied(member.data for member in self._members.values()), strict=True))
-        self._weights_laid_out: list[Array] = []
-        self._laid_out: list[tuple[Array, ...]] = []
+        self._laid_out: list[Array] = []
+        self._weights: list[tuple[Array, ...]] = []
+        self._copies: list[tuple[Array, ...]] = []
+        self._numbers: dict[tuple[Device, np.dtype], Numbers] = {}
         self._applied = False
 
     def update(self) -> None:
         """Let the averages follow the model. TrainingError inside `applied`, where they are the model's own weights."""
         if self._applied:
             raise TrainingError("WeightAverage.update was called inside applied(); update after a training step")
-        fresh = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for average, weight in self._rows():
-            with current(device_of(average)):
-                difference = weight - average
-                difference *= fresh
-                average += difference
-        latest = copied(buffer.data for buffer in self._buffers.values())
-        self._averages.update(zip(self._buffers, latest, strict=True))
+        self._lay_out()
+        self.advance()
+        self.apply()
+
+    def advance(self) -> None:
+        """Count an update: the host's part of it, before each replay of a step that is recorded."""
         self.updates += 1
+
+    def apply(self) -> None:
+        """Let the averages follow the model in the update that `advance` has counted: the device's part, all in place."""
+        self._lay_out()
+        for average, weight in self._weights:
+            with current(device_of(average)):
+                follow(average, weight, self._numbers_for(average)(self._share))
+        for average, buffer in self._copies:
+            with current(device_of(average)):
+                average[...] = buffer
+
+    def _share(self) -> tuple[float]:
+        """What the averages take of the difference to the weights."""
+        looks = max(self.updates - 1, 0)  # a recording may be made before the first update is counted
+        return (1 - min(self.decay, (1 + looks) / (10 + looks)),)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -97,22 +114,32 @@ class WeightAverage:
         updates = as_steps(UPDATES, state[UPDATES], least=0)
         arrays = {str(path): array for path, array in state.items() if path != UPDATES}
         fitting = fitting_arrays("the averaged model", self._members, arrays)
-        self.updates, self._weights_laid_out = updates, []
+        self.updates, self._laid_out = updates, []
         for path, member in self._members.items():
             self._averages[path] = to_device(np.array(to_host(fitting[path]), order="C"), member.device)
 
-    def _rows(self) -> list[tuple[Array, ...]]:
-        """Averages and parameters as few flat arrays. Where a parameter's array is another one now, averages follow it."""
-        weights = [parameter.data for parameter in self._parameters.values()]
-        if list(map(id, weights)) != list(map(id, self._weights_laid_out)):
-            averages = copied(weights)
-            for path, average in zip(self._parameters, averages, strict=True):
-                with current(device_of(average)):
-                    average[...] = to_device(self._averages[path], device_of(average))
-                self._averages[path] = average
-            self._weights_laid_out, self._laid_out = weights, list(joined(averages, weights))
-        return self._laid_out
+    def _lay_out(self) -> None:
+        """See averages and members as few flat arrays. Where a member's array is another one now, its average follows it."""
+        arrays = [member.data for member in self._members.values()]
+        if list(map(id, arrays)) == list(map(id, self._laid_out)):
+            return
+        averages = copied(arrays)
+        for path, average in zip(self._members, averages, strict=True):
+            with current(device_of(average)):
+                average[...] = to_device(self._averages[path], device_of(average))
+            self._averages[path] = average
+        learned = len(self._parameters)
+        self._weights = list(joined(averages[:learned], arrays[:learned]))
+        self._copies = list(joined(averages[learned:], arrays[learned:]))
+        self._laid_out = arrays
+
+    def _numbers_for(self, average: Array) -> Numbers:
+        """What brings the share to the device of `average`, in its dtype."""
+        key = device_of(average), average.dtype
+        if key not in self._numbers:
+            self._numbers[key] = Numbers(*key)
+        return self._numbers[key]
 
     def __getstate__(self) -> dict[str, Any]:
         # In a copy, what was flat is not any more.
-        return {**vars(self), "_weights_laid_out": [], "_laid_out": []}
+        return {**vars(self), "_laid_out": [], "_weights": [], "_copies": [], "_numbers": {}}

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, current, device_of
+from gpucnn.backend import Array, Device, current, device_of, recording
 from gpucnn.diagnosis.checked_step import CheckedStep, Fault, run_checked, sample_text
+from gpucnn.errors import CaptureError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer
 from gpucnn.training.trainer_state import SavedState
@@ -36,7 +37,8 @@ class FiniteGuard:
 
     On a GPU nobody waits for them: a flag on the device gathers what it finds. From time to time, and before the state is
     saved, the flag is read, and the state kept in host memory, which takes about one hundredth of the time. If the flag is
-    set, training goes back to the state kept last, and repeats its steps, to the bit, looking at each.
+    set, training goes back to the state kept last, and repeats its steps, to the bit, looking at each. The flag is always the
+    same array, written in place, so that a step that is recorded can have its look in the recording.
 
     - `collect`: gives the state of training. `repeat`: goes back to such a state, repeats the steps since then, and raises
       TrainingError at the one that fails, or if none does.
@@ -46,13 +48,13 @@ class FiniteGuard:
         self._collect, self._repeat = collect, repeat
         self.is_watching = False
         self._kept: SavedState | None = None
-        self._finite: Array | None = None
+        self._flag: Array | None = None  # int32 (): 1 as long as all was finite
         self._due = 0.0
 
     @contextmanager
     def watching(self, on_gpu: bool) -> Iterator[None]:
         """Inside, batches of an epoch come from the loader, so that steps can be repeated: on a GPU they are looked at late."""
-        self.is_watching, self._finite = True, None
+        self.is_watching = True
         if on_gpu:
             self._keep()
         try:
@@ -64,11 +66,17 @@ class FiniteGuard:
     def passes(self, loss: Tensor, optimizer: Optimizer) -> bool:
         """Whether loss and gradients are finite, as far as is known: on a GPU a flag gathers it, and `look` finds out."""
         with current(device_of(loss.data)):
-            finite = loss.device.xp.isfinite(loss.data) & optimizer.gradients_are_finite()
             if self._kept is None:
-                return bool(finite)
-            self._finite = finite if self._finite is None else self._finite & finite
+                return bool(loss.device.xp.isfinite(loss.data) & optimizer.gradients_are_finite())
+            optimizer.clear_unless_finite(self._flag_on(loss.device), loss.data)
         return True
+
+    def _flag_on(self, device: Device) -> Array:
+        if self._flag is None or device_of(self._flag) != device:
+            if recording():
+                raise CaptureError("FiniteGuard: has no flag yet; make a step before one is recorded")
+            self._flag = device.xp.ones((), np.int32)
+        return self._flag
 
     def look_if_due(self) -> None:
         """After a step: `look`, if it is time to, and keep the state."""
@@ -78,9 +86,9 @@ class FiniteGuard:
 
     def look(self) -> None:
         """Wait for the GPU, and see whether all has been finite since a state was kept; else raise TrainingError."""
-        finite, self._finite = self._finite, None
-        if finite is None or finite:
+        if self._flag is None or self._flag:
             return
+        self._flag[...] = 1
         kept, self._kept = self._kept, None
         assert kept is not None
         self._repeat(kept)

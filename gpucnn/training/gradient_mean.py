@@ -1,9 +1,13 @@
 """Gradient accumulation: one step of the optimizer for several batches."""
 
-from gpucnn.backend import Array, current
+from gpucnn.backend import Array, current, recording
+from gpucnn.errors import CaptureError
+from gpucnn.kernels.gradients import add_batch, take_mean
 from gpucnn.layers import Parameter
 from gpucnn.optim import Optimizer
+from gpucnn.optim.flat_buffer import FlatBuffer
 from gpucnn.optim.joined import joined
+from gpucnn.optim.numbers import Numbers
 
 
 class GradientMean:
@@ -12,6 +16,10 @@ class GradientMean:
     A batch counts by its number of images, so that a smaller last one weighs less. One that fails before it is added has
     spoiled nothing.
 
+    Sums stand in the same arrays from the first batch on, so that both steps can be recorded: `add` is `count`, on the host,
+    before each replay, and `add_gradients`, in the recording; `hand_over` is `take_mean`, in the recording, and `forget`,
+    after each replay.
+
     - `optimizer`: of the parameters whose gradients these are.
     """
 
@@ -19,26 +27,59 @@ class GradientMean:
         self.images = 0
         """How many images the gradients so far are of."""
         self._optimizer = optimizer
-        self._sums: list[Array] = []  # one a flat buffer
+        self._sums: list[tuple[FlatBuffer, Array, Numbers]] = []
         self._parameters: set[Parameter] = set()
 
     def add(self, images: int) -> None:
         """Take in what the parameters have as `grad`: the mean over a batch of `images` images."""
-        buffers = self._optimizer.flat_buffers()
-        if not self.images:
-            self._sums = [buffer.full(0) for buffer in buffers]
+        self.count(images)
+        self.add_gradients(images)
+
+    def count(self, images: int) -> None:
+        """Count the images of a batch, and note which parameters it has gradients of."""
         self.images += images
-        for buffer, flat in zip(buffers, self._sums, strict=True):
+        for parameter in self._optimizer.parameters.values():
+            if parameter.grad is not None:
+                self._parameters.add(parameter)
+
+    def add_gradients(self, images: int) -> None:
+        """Add the parameters' `grad`, times `images`."""
+        for buffer, total, _ in self._laid_out():
             stretches = buffer.filled()
-            for total, gradient in joined([flat[s] for s in stretches], [buffer.gradient[s] for s in stretches]):
+            for flat, gradient in joined([total[s] for s in stretches], [buffer.gradient[s] for s in stretches]):
                 with current(buffer.device):
-                    total += gradient * buffer.dtype.type(images)
-            self._parameters.update(parameter for parameter in buffer.parameters if parameter.grad is not None)
+                    add_batch(flat, gradient, images)
 
     def hand_over(self) -> None:
         """Make the mean the parameters' `grad`, and begin anew."""
-        for buffer, flat in zip(self._optimizer.flat_buffers(), self._sums, strict=True):
+        self.take_mean()
+        self.forget()
+
+    def take_mean(self) -> None:
+        """Make the mean the parameters' `grad`, and the sums zero."""
+        for buffer, total, numbers in self._laid_out():
             with current(buffer.device):
-                buffer.device.xp.divide(flat, buffer.dtype.type(self.images), out=buffer.gradient)
+                images = numbers(lambda: [self.images])
+                for flat, gradient in joined([total], [buffer.gradient]):
+                    take_mean(flat, gradient, images)
             buffer.fill(self._parameters)
-        self.images, self._sums, self._parameters = 0, [], set()
+
+    def forget(self) -> None:
+        """Begin anew, after `take_mean`."""
+        self.images, self._parameters = 0, set()
+
+    def reset(self) -> None:
+        """Begin anew, and leave out what has been added, in the same arrays."""
+        self.forget()
+        for buffer, total, _ in self._sums:
+            with current(buffer.device):
+                total[...] = 0
+
+    def _laid_out(self) -> list[tuple[FlatBuffer, Array, Numbers]]:
+        """The optimizer's buffers, their sums, zero for a buffer that is new, and what brings the number of images there."""
+        buffers = self._optimizer.flat_buffers()
+        if buffers != [buffer for buffer, _, _ in self._sums]:
+            if recording():
+                raise CaptureError("GradientMean: has no sums yet; add a batch before a step is recorded")
+            self._sums = [(buffer, buffer.full(0), Numbers(buffer.device, buffer.dtype)) for buffer in buffers]
+        return self._sums

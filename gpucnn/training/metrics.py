@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.autograd import Tensor, on_their_device
-from gpucnn.backend import Array, Device, as_array, device_of, to_device, to_host, xp_of
+from gpucnn.backend import Array, Device, as_array, beside, device_of, overwrite, recording, to_device, to_host, xp_of
 from gpucnn.checks import as_count, labels_fix
-from gpucnn.errors import ArgumentError, DTypeError, ShapeError, StateError
+from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError, StateError
+from gpucnn.kernels.scores import Counts, count_scores
 from gpucnn.text import shape_text
 
 
@@ -26,14 +27,16 @@ class Scores(NamedTuple):
 
 
 class Metrics:
-    """Adds up loss and correct answers batch by batch, on the model's device; only `scores` waits for it."""
+    """Adds up loss and correct answers batch by batch, on the model's device; only `scores` waits for it.
+
+    The sums stand in the same arrays from the first batch on, also after `reset` and `load_state_dict`, so that `update` can
+    be part of a step that is recorded: it is `count`, on the host, before each replay, and `add`, in the recording.
+    """
 
     def __init__(self) -> None:
         self.total = 0
-        self._loss_sum: Array = 0.0
-        self._correct: Array = 0
+        self._counts: Counts | None = None
 
-    @on_their_device
     def update(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
         """Count one batch: its mean loss (), its logits (N, classes) and labels (N,).
 
@@ -41,6 +44,16 @@ class Metrics:
         logits (N, classes, d1, ...) and labels (N, d1, ...) every position counts. Raises ShapeError for labels of another
         shape.
         """
+        self.add(loss, logits, labels)
+        self.count(logits)
+
+    def count(self, logits: Tensor) -> None:
+        """Count the images, or positions, of logits: the host's part of `update`."""
+        self.total += logits.size // logits.shape[1]
+
+    @on_their_device
+    def add(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
+        """Add loss and correct answers: the device's part of `update`. One kernel on a GPU for logits (N, classes)."""
         expected = (logits.shape[0], *logits.shape[2:])
         if labels.shape not in (logits.shape, expected):
             fix = labels_fix(labels.shape, logits.shape[0]) if logits.ndim == 2 else ""
@@ -50,36 +63,53 @@ class Metrics:
             )
         if labels.ndim == logits.ndim:
             labels = labels.argmax(axis=1)
-        answers = logits.data.argmax(axis=1)
-        count = int(answers.size)
-        self.total += count
-        self._loss_sum = self._loss_sum + loss.data * float(count)
-        self._correct = self._correct + (answers == to_device(labels, device_of(answers))).sum()
+        counts = self._counts_on(logits.device, loss.dtype)
+        count_scores(counts, loss.data, logits.data, to_device(labels, logits.device))
+
+    def _counts_on(self, device: Device, dtype: np.dtype) -> Counts:
+        """The arrays to count in; new ones for the first batch, and where the model has moved."""
+        if self._counts is None or device_of(self._counts.correct) != device:
+            if recording():
+                raise CaptureError("Metrics: nothing was counted yet; count a batch before a step is recorded")
+            before = self._counts or Counts(np.zeros((), dtype), np.zeros((), np.int64))
+            self._counts = Counts(*(to_device(array, device) for array in before))
+        return self._counts
+
+    def reset(self) -> None:
+        """Begin anew, in the same arrays. Not within a step that is recorded."""
+        self.total = 0
+        for array in self._counts or ():
+            with beside(array):
+                array[...] = 0
 
     def scores(self) -> Scores:
         """The figures over everything counted so far."""
-        loss = float(self._loss_sum) / self.total if self.total else float("nan")
-        return Scores(loss, int(self._correct), self.total)
+        if self._counts is None or not self.total:
+            return Scores(float("nan"), 0, 0)
+        return Scores(float(self._counts.loss_sum) / self.total, int(self._counts.correct), self.total)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """What was counted so far, in numpy arrays of shape (). Waits for the device."""
-        if not self.total:
+        if self._counts is None or not self.total:
             return {}
-        sums = {"loss_sum": self._loss_sum, "correct": self._correct}
-        return {"total": np.array(self.total), **{name: np.array(to_host(array)) for name, array in sums.items()}}
+        sums = {name: np.array(to_host(array)) for name, array in self._counts._asdict().items()}
+        return {"total": np.array(self.total), **sums}
 
     def load_state_dict(self, state: Mapping[str, Any], device: Device) -> None:
         """Take over what `state_dict` gave, to count on on `device`. StateError if it is something else."""
         kinds = {"total": "i", "loss_sum": "f", "correct": "i"}
         if not state:
-            self.total, self._loss_sum, self._correct = 0, 0.0, 0
+            self.reset()
             return
         if {name: (array.dtype.kind, array.shape) for name, array in state.items()} != {
             name: (kind, ()) for name, kind in kinds.items()
         }:
             raise StateError(f"Metrics: expected single numbers {', '.join(kinds)}, got {', '.join(state)}")
         self.total = int(state["total"])
-        self._loss_sum, self._correct = (to_device(state[name], device) for name in ("loss_sum", "correct"))
+        for array, values in zip(
+            self._counts_on(device, state["loss_sum"].dtype), (state["loss_sum"], state["correct"]), strict=True
+        ):
+            overwrite(array, values.astype(array.dtype))
 
 
 @on_their_device

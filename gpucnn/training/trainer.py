@@ -133,7 +133,8 @@ class Trainer:
                     self._notify("on_epoch_begin")
                     self.history.append(self.run_epoch())
                     self._notify("on_epoch_end")
-                    self.epoch, self.batch, self.metrics = self.epoch + 1, 0, Metrics()
+                    self.epoch, self.batch = self.epoch + 1, 0
+                    self.metrics.reset()
                     self._notify("on_savepoint")
             except Exception as error:
                 self.error = error
@@ -252,7 +253,7 @@ class Trainer:
 
     def _restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
         there = self._state().restored(arrays, values)
-        self.gradient_mean = GradientMean(self.optimizer)  # what had accumulated is of another time
+        self.gradient_mean.reset()  # what had accumulated is of another time
         self.epoch, self.batch, self.step = there.epoch, there.batch, there.step
         self.stop_reason, self.history = there.stop_reason, there.history
 

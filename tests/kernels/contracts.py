@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from unittest import mock
 
 import numpy as np
+import pytest
 
 from gpucnn.geometry import Window
 from gpucnn.kernels import channel_sums as channel_sums_module
@@ -24,7 +25,10 @@ from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_g
 from gpucnn.kernels.dropout import dropout, dropout_factors
 from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
+from gpucnn.kernels.gradients import add_batch, clear_unless_finite, limit_norm, take_mean
+from gpucnn.kernels.gradients import cuda as gradients_cuda
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
+from gpucnn.kernels.scores import Counts, count_scores
 from gpucnn.kernels.update import (
     AdagradSettings,
     AdamSettings,
@@ -33,6 +37,7 @@ from gpucnn.kernels.update import (
     SgdSettings,
     adagrad,
     adam,
+    average,
     lion,
     rmsprop,
     sgd,
@@ -505,6 +510,120 @@ def check_lion(backend: Backend, dtype: type) -> None:
     np.testing.assert_array_equal(host(hostile[2]), [np.nan, np.inf, -np.inf])
 
 
+def check_average(backend: Backend, dtype: type) -> None:
+    for size, blocks in itertools.product((0, 1, 613), (1, 50)):
+        averages, weights = draw(dtype, size), draw(dtype, size, seed=1)
+        found, given = backend.array(averages), backend.array(weights)
+        with few_blocks(blocks):
+            average(found, given, backend.array(np.array([0.3], dtype)))
+        close(found, averages.astype(np.float64) * 0.7 + weights.astype(np.float64) * 0.3, dtype)
+        close(given, weights, dtype)
+
+
+def check_finite(backend: Backend, dtype: type) -> None:
+    def stays(values: Array, loss: Array | None, before: int = 1) -> int:
+        flag = backend.array(np.array(before, np.int32))
+        with few_blocks(2):
+            clear_unless_finite(flag, backend.array(values), None if loss is None else backend.array(loss))
+        assert host(flag).dtype == np.int32
+        return int(host(flag))
+
+    fine = np.array(np.finfo(dtype).max, dtype)
+    for size in (0, 1, 613, 1500):
+        values = draw(dtype, size)
+        assert [stays(values, loss) for loss in (None, fine)] == [1, 1]
+        assert stays(values, fine, before=0) == 0, "what was found before stays"
+        for bad in (np.nan, np.inf, -np.inf):
+            assert stays(values, np.array(bad, dtype)) == 0
+            other = np.float32 if dtype is np.float64 else np.float64
+            assert stays(values, np.array(bad, other)) == 0, "a loss of another dtype"
+            for place in {0, size // 2, size - 1} if size else ():
+                spoiled = values.copy()
+                spoiled[place] = bad
+                assert [stays(spoiled, loss) for loss in (None, fine)] == [0, 0]
+    assert stays(values, np.array(0, np.float16)) == 1
+
+
+def check_norm(backend: Backend, dtype: type) -> None:
+    cases = itertools.product(((1,), (613,), (5000, 3), (0, 257)), (4096, 100), (1, 50))
+    for sizes, elements, blocks in cases:
+        arrays = [draw(dtype, size, seed=seed) for seed, size in enumerate(sizes)]
+        norm = math.sqrt(math.fsum(float(value) ** 2 for array in arrays for value in array))
+        for most in (0.5 * norm, 2 * norm):
+            found = [backend.array(array) for array in arrays]
+            with mock.patch.object(gradients_cuda, "ELEMENTS_PER_BLOCK", elements), few_blocks(blocks):
+                close(limit_norm(found, most), norm, np.float64)
+            for array, before in zip(found, arrays, strict=True):
+                close(array, before.astype(np.float64) * min(1, most / (norm + 1e-6)), dtype)
+    large = backend.array(np.full(3, 1e30, dtype))  # whose squares float32 does not hold
+    assert float(limit_norm([large], 1.0)) == float(np.sqrt(3 * np.float64(dtype(1e30)) ** 2))
+    close(large, np.full(3, 3**-0.5), dtype)
+    for bad, others in ((np.nan, np.nan), (np.inf, 0.0)):
+        spoiled = backend.array(np.array([1, bad, -2], dtype))
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_equal(float(limit_norm([spoiled], 1.0)), bad)
+        np.testing.assert_array_equal(host(spoiled), [others, np.nan, others])
+    nothing = backend.array(np.zeros(0, dtype))
+    assert float(limit_norm([nothing], 1.0)) == 0
+    # What kernels do not take: strides.
+    strided = backend.strided(draw(dtype, 4, 5))
+    before = host(strided).copy()
+    assert float(limit_norm([strided], 0.0)) == pytest.approx(np.sqrt((before.astype(np.float64) ** 2).sum()))
+    np.testing.assert_array_equal(host(strided), 0)
+
+
+def check_mean(backend: Backend, dtype: type) -> None:
+    for size, blocks in itertools.product((0, 1, 613), (1, 50)):
+        gradients = [draw(dtype, size, seed=seed) for seed in range(2)]
+        total, found = backend.array(np.zeros(size, dtype)), backend.empty((size,), dtype)
+        with few_blocks(blocks):
+            for gradient, images in zip(gradients, (8, 3), strict=True):
+                add_batch(total, backend.array(gradient), images)
+            close(total, 8.0 * gradients[0].astype(np.float64) + 3.0 * gradients[1], dtype, scale=10)
+            take_mean(total, found, backend.array(np.array([11], dtype)))
+        close(found, (8.0 * gradients[0].astype(np.float64) + 3.0 * gradients[1]) / 11, dtype)
+        np.testing.assert_array_equal(host(total), 0)
+
+
+def check_scores(backend: Backend, dtype: type) -> None:
+    for images, classes, blocks in itertools.product((1, 300), (1, 10, 33, 70), (1, 50)):
+        rng = np.random.default_rng(classes)
+        logits = rng.integers(-3, 3, (images, classes)).astype(dtype)  # of equal ones the first
+        logits[rng.random(logits.shape) < 0.1] = np.nan  # the first of those before all numbers
+        logits[rng.random(logits.shape) < 0.1] = -np.inf
+        answers = [int(np.argmax(row)) for row in logits]
+        labels = np.where(rng.random(images) < 0.6, answers, rng.integers(0, classes, images))
+        right = sum(int(answer == label) for answer, label in zip(answers, labels, strict=True))
+        counts = Counts(backend.array(np.array(0.5, dtype)), backend.array(np.array(1 << 40)))
+        for number, kind in enumerate((np.int64, np.int32, np.uint8), 1):
+            with few_blocks(blocks):
+                count_scores(
+                    counts,
+                    backend.array(np.array(2.5, dtype)),
+                    backend.array(logits),
+                    backend.array(labels.astype(kind)),
+                )
+            assert int(host(counts.correct)) == (1 << 40) + number * right
+            close(counts.loss_sum, 0.5 + number * 2.5 * images, dtype)
+    # Maps have an answer at each position, and a batch may be empty, or its logits lie with strides.
+    maps = draw(dtype, 2, 3, 4, 5)
+    labels = rng.integers(0, 3, (2, 4, 5))
+    counts = Counts(backend.array(np.array(0, dtype)), backend.array(np.array(0)))
+    count_scores(counts, backend.array(np.array(1, dtype)), backend.array(maps), backend.array(labels))
+    assert int(host(counts.correct)) == int((maps.argmax(1) == labels).sum())
+    assert float(host(counts.loss_sum)) == 40
+    count_scores(
+        counts, backend.array(np.array(1, dtype)), backend.array(maps[:0, :, 0, 0]), backend.array(labels[:0, 0, 0])
+    )
+    count_scores(
+        counts, backend.array(np.array(0, dtype)), backend.strided(maps[:, :, 0, 0]), backend.array(labels)[:, 0, 0]
+    )
+    assert int(host(counts.correct)) == int(
+        (maps.argmax(1) == labels).sum() + (maps.argmax(1) == labels)[:, 0, 0].sum()
+    )
+    assert float(host(counts.loss_sum)) == 40
+
+
 def check_dropout(backend: Backend, dtype: type) -> None:
     import hashlib
 
@@ -528,6 +647,7 @@ def check_dropout(backend: Backend, dtype: type) -> None:
 CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "adagrad.cu": check_adagrad,
     "adam.cu": check_adam,
+    "average.cu": check_average,
     "avg_pool.cu": check_avg_pool,
     "batch_norm.cu": check_batch_norm,
     "bias_relu.cu": check_bias_relu,
@@ -535,9 +655,13 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "col2im.cu": check_col2im,
     "cross_entropy.cu": check_cross_entropy,
     "dropout.cu": check_dropout,
+    "finite.cu": check_finite,
     "im2col.cu": check_im2col,
     "lion.cu": check_lion,
     "max_pool.cu": check_max_pool,
+    "mean.cu": check_mean,
+    "norm.cu": check_norm,
     "rmsprop.cu": check_rmsprop,
+    "scores.cu": check_scores,
     "sgd.cu": check_sgd,
 }

@@ -76,8 +76,9 @@ def test_the_order_is_that_of_the_first_of_each_flat_array(backend: Backend) -> 
 
 def test_rows_are_cut_into_tiles(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CPU_TILE" if backend.on_cpu else "GPU_TILE", 7)
-    assert shapes(parts(flat_on(backend))) == [(7,), (7,), (2,)]
-    assert shapes([backend.array(np.ones((3, 5)))]) == [(7,), (7,), (1,)]
+    assert shapes(parts(flat_on(backend, dtype="float16"))) == [(7,), (7,), (2,)]
+    assert shapes(parts(flat_on(backend))) == ([(7,), (7,), (2,)] if backend.on_cpu else [(16,)])
+    assert shapes([backend.array(np.ones((3, 5), np.float16))]) == [(7,), (7,), (1,)]
     rows = list(joined(parts(flat_on(backend)), parts(flat_on(backend, 5))))
     assert all(one.shape == two.shape for one, two in rows)
     np.testing.assert_array_equal(np.concatenate([host(two) for _, two in rows]), np.arange(5, 21))

@@ -107,12 +107,12 @@ ALL = {"clip_norm": 0.1, "average": True, "accumulate": 2}
 @pytest.mark.parametrize(
     ("buffers", "options", "most"),
     [
-        (1, {"clip_norm": 0.1}, 8),
+        (1, {"clip_norm": 0.1}, 3),
         (1, {"clip_value": 0.1}, 1),
-        (1, {"average": True}, 3),
-        (1, {"accumulate": 2}, 3),
-        (1, ALL, 14),
-        (2, ALL, 25),
+        (1, {"average": True}, 1),
+        (1, {"accumulate": 2}, 2),
+        (1, ALL, 6),
+        (2, ALL, 11),
     ],
     ids=["norm", "value", "average", "accumulate", "all", "all, two buffers"],
 )
@@ -126,7 +126,8 @@ def test_what_is_done_to_all_gradients_takes_few_launches_and_no_wait(
     )
     assert found["launch"] - plain["launch"] <= most
     assert found["download"] == found["synchronize"] == 0
-    assert (found["product"], found["upload"]) == (plain["product"], plain["upload"])
+    assert found["product"] == plain["product"]
+    assert found["upload"] - plain["upload"] == ("average" in options), "its share changes"
 
 
 def test_clipping_the_norm_of_parameters_takes_few_launches_and_one_wait() -> None:
@@ -136,5 +137,5 @@ def test_clipping_the_norm_of_parameters_takes_few_launches_and_one_wait() -> No
         with emulated_cupy().operation_log.recorded() as operations:
             optim.clip_gradient_norm(model.parameters(), 1.0)
     kinds = Counter(operation.kind for operation in operations)
-    assert kinds["launch"] <= 8
+    assert kinds["launch"] == 3
     assert (kinds["download"], kinds["upload"], kinds["synchronize"]) == (1, 0, 0)

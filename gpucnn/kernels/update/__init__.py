@@ -1,7 +1,7 @@
-"""The updates of the optimizers over one flat buffer: on a GPU a launch for all parameters.
+"""The updates of the optimizers, and of an average, over one flat buffer: on a GPU a launch for all parameters.
 
 Their numbers come in an array, `settings`, in the parameters' dtype and on their device, in the order of `SgdSettings`,
-`AdamSettings` and so on: what changes from step to step must not be an argument of a launch. `FlatBuffer.hand_over` makes it.
+`AdamSettings` and so on: what changes from step to step must not be an argument of a launch. `optim.numbers.Numbers` makes it.
 """
 
 from gpucnn.backend import Array
@@ -17,6 +17,7 @@ __all__ = [
     "SgdSettings",
     "adagrad",
     "adam",
+    "average",
     "lion",
     "rmsprop",
     "sgd",
@@ -27,6 +28,7 @@ ADAM = {Way.CUDA: cuda.adam, Way.COMPILED: compiled.adam, Way.PLAIN: plain.adam}
 ADAGRAD = {Way.CUDA: cuda.adagrad, Way.PLAIN: plain.adagrad}
 RMSPROP = {Way.CUDA: cuda.rmsprop, Way.PLAIN: plain.rmsprop}
 LION = {Way.CUDA: cuda.lion, Way.PLAIN: plain.lion}
+AVERAGE = {Way.CUDA: cuda.average, Way.PLAIN: plain.average}
 
 
 def sgd(parameters: Array, gradients: Array, velocities: Array | None, settings: Array, nesterov: bool) -> None:
@@ -74,3 +76,8 @@ def lion(parameters: Array, gradients: Array, momenta: Array, settings: Array) -
     """
     way = choose(LION, parameters, gradients, momenta, settings)
     LION[way](parameters, gradients, momenta, settings)
+
+
+def average(averages: Array, weights: Array, share: Array) -> None:
+    """Move `averages` towards `weights`, contiguous and of one shape, in place, by `share`, (1,) in their dtype."""
+    AVERAGE[choose(AVERAGE, averages, weights, share)](averages, weights, share)

@@ -30,6 +30,11 @@ LION = Kernel(
     "lion",
     "T* parameters, const T* gradients, T* momenta, const T* settings, long long size",
 )
+AVERAGE = Kernel(
+    Path(__file__).with_name("average.cu"),
+    "average",
+    "T* averages, const T* weights, const T* share, long long size",
+)
 
 
 def sgd(parameters: Array, gradients: Array, velocities: Array | None, settings: Array, nesterov: bool) -> None:
@@ -57,3 +62,8 @@ def rmsprop(
 def lion(parameters: Array, gradients: Array, momenta: Array, settings: Array) -> None:
     """See `lion` of this folder."""
     launch(LION, parameters.size, parameters, gradients, momenta, settings, parameters.size)
+
+
+def average(averages: Array, weights: Array, share: Array) -> None:
+    """See `average` of this folder."""
+    launch(AVERAGE, averages.size, averages, weights, share, averages.size)

@@ -151,6 +151,13 @@ def lion(parameters: Array, gradients: Array, momenta: Array, settings: Array) -
     momenta += share
 
 
+def average(averages: Array, weights: Array, share: Array) -> None:
+    """See `average` of this folder."""
+    difference = weights - averages
+    difference *= share
+    averages += difference
+
+
 def _decayed(parameters: Array, gradients: Array, weight_decay: float) -> Array:
     """The gradients with that of the decay; without decay they alone, also where a parameter is infinite."""
     return gradients + weight_decay * parameters if weight_decay else gradients

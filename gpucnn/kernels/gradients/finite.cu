@@ -1,0 +1,11 @@
+// Whether all is finite: clears `flag`, which stays as it is otherwise. `loss`, if it is there, is one element more.
+
+extern "C" __global__ void finite(const T* values, const T* loss, int* flag, long long size)
+{
+    const long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    bool all = true;
+    for (long long i = first; i < size; i += threads) all = all && isfinite(values[i]);
+    if (first == 0 && loss) all = all && isfinite(loss[0]);
+    if (!all) atomicExch(flag, 0);  // whoever comes first, the flag is the same
+}
