@@ -15,6 +15,7 @@ from gpucnn.backend import (
     choose_device,
     converted,
     device_of,
+    recording,
     to_device,
     to_host,
     xp_of,
@@ -25,6 +26,10 @@ from gpucnn.text import shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.operators`, which lies above this package, fills it."""
+
+_kept_ones: dict[tuple[Any, ...], Array] = {}
+"""Of each GPU, by shape and dtype: the gradients that losses begin with."""
+_MOST_KEPT = 64
 
 
 class Tensor:
@@ -126,7 +131,7 @@ class Tensor:
                 f"reduce it to a loss (e.g. with .sum()) or give grad"
             )
         with beside(self.data):
-            return xp_of(self.data).ones(self.shape, self.dtype)
+            return _ones(self.data)
 
     def _seed(self, grad: Any) -> Array:
         gradient = as_array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
@@ -268,3 +273,17 @@ class Tensor:
 
 Operand: TypeAlias = Tensor | Array | float | Sequence[float]
 """What an operation takes beside tensors: plain arrays and numbers, which have no gradient."""
+
+
+def _ones(array: Array) -> Array:
+    """Ones like `array`, of one element. On a GPU they are made once: backward functions leave what they are given as it is."""
+    xp = xp_of(array)
+    key = xp, device_of(array), array.shape, array.dtype
+    ones: Array | None = _kept_ones.get(key)
+    if ones is None:
+        ones = xp.ones(array.shape, array.dtype)
+        if xp is not np and not recording():  # what a recording makes lives no longer than it does
+            if len(_kept_ones) >= _MOST_KEPT:
+                _kept_ones.clear()
+            _kept_ones[key] = ones
+    return ones

@@ -9,6 +9,7 @@ import numpy as np
 from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device
 from gpucnn.checks import as_count, as_function, labels_fix
 from gpucnn.data.dataset import Batch
+from gpucnn.data.preprocess import Preprocess
 from gpucnn.errors import DataError
 from gpucnn.text import shape_text, value_text
 
@@ -70,7 +71,11 @@ class ArrayDataset:
         DeviceError if the device does not work.
         """
         moved, chosen = copy.copy(self), choose_device(device).device
-        moved.images, moved.labels = to_device(self.images, chosen), to_device(self.labels, chosen)
+        moved.images = to_device(self.images, chosen)
+        # As batches have them, so that none needs to be converted there.
+        moved.labels = to_device(
+            self.labels if chosen.kind == "cpu" else self.labels.astype(np.int64, copy=False), chosen
+        )
         return moved
 
     def __getitem__(self, indices: int | slice | Array) -> Batch:
@@ -79,9 +84,13 @@ class ArrayDataset:
         if isinstance(chosen, list | np.ndarray):
             chosen = to_device(self._checked(np.asarray(chosen)), self.device)
         with current(self.device):
-            images, labels = self.images[chosen], self.labels[chosen].astype(np.int64)
-            if self.preprocess is not None:
-                images = self.preprocess(images)
+            # What indices choose is a copy already; of a slice it would be a view.
+            labels = self.labels[chosen].astype(np.int64, copy=isinstance(chosen, slice))
+            if isinstance(self.preprocess, Preprocess):
+                images = self.preprocess.chosen(self.images, chosen)
+            else:
+                images = self.images[chosen]
+                images = images if self.preprocess is None else self.preprocess(images)
             return (images[0], labels[0]) if single else (images, labels)
 
     def _checked(self, indices: np.ndarray) -> np.ndarray:

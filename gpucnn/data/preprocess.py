@@ -6,11 +6,12 @@ from typing import Literal
 import numpy as np
 
 from gpucnn.autograd import on_their_device
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array
 from gpucnn.checks import as_choice, as_count
-from gpucnn.data.normalization import as_normalization, normalize
+from gpucnn.data.normalization import as_normalization
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.geometry import images_fix
+from gpucnn.kernels.preprocess import Preparation, preprocess
 from gpucnn.text import shape_text, value_text
 
 
@@ -62,7 +63,7 @@ class Preprocess:
 
         DataError for images of another dtype, which tells how to come by bytes or do without, and of other channels or size.
         """
-        expected = (self.channels, self.native_size, self.native_size)
+        expected = self._raw_shape()
         if not hasattr(images, "dtype"):
             raise DataError(f"expected raw images {shape_text(('N', *expected))}, an array, got {value_text(images)}")
         if images.ndim != 4 or images.shape[1:] != expected:
@@ -72,20 +73,19 @@ class Preprocess:
             )
         if images.dtype != np.uint8:
             raise DataError(_no_bytes(images, self.full_scale))
-        fitted = self._fitted(xp_of(images).divide(images, np.float32(self.full_scale), dtype=np.float32))
-        return fitted if self.mean is None or self.std is None else normalize(fitted, self.mean, self.std)
+        return preprocess(images, None, self._preparation())
 
-    def _fitted(self, images: Array) -> Array:
-        """Images of native size at image size."""
-        margin = self.image_size - self.native_size
-        if margin == 0:
-            return images
-        if self.fit == "resize":
-            return _resize(images, self.image_size)
-        padded = xp_of(images).zeros((len(images), self.channels, self.image_size, self.image_size), np.float32)
-        inner = slice(margin // 2, margin // 2 + self.native_size)
-        padded[:, :, inner, inner] = images
-        return padded
+    def chosen(self, images: Array, indices: Array | slice) -> Array:
+        """`self(images[indices])`, for raw images that a data set has, in one launch on a GPU."""
+        if not isinstance(indices, slice) and images.dtype == np.uint8 and images.shape[1:] == self._raw_shape():
+            return preprocess(images, indices, self._preparation())
+        return self(images[indices])
+
+    def _raw_shape(self) -> tuple[int, int, int]:
+        return self.channels, self.native_size, self.native_size
+
+    def _preparation(self) -> Preparation:
+        return Preparation(self.image_size, self.full_scale, self.fit == "resize", self.mean, self.std)
 
 
 def _no_bytes(images: Array, full_scale: int) -> str:
@@ -108,19 +108,3 @@ def _no_bytes(images: Array, full_scale: int) -> str:
             f"Preprocess: data.ArrayDataset(images, labels)"
         )
     return f"expected raw images of bytes (uint8) from 0 to {full_scale}, got {images.dtype} from {low:g} to {high:g}; {fix}"
-
-
-def _resize(images: Array, new_size: int) -> Array:
-    """Images (N, C, S, S) at (N, C, new_size, new_size), bilinearly: pixel centres on pixel centres, edges repeated.
-
-    Element by element, without a matrix product, so that an image comes out the same in whatever batch it is.
-    """
-    xp = xp_of(images)
-    size = images.shape[-1]
-    centres = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
-    low = np.floor(centres).astype(int)
-    to_high = (centres - low).astype(images.dtype)
-    high, low = (xp.asarray(place) for place in (np.minimum(low + 1, size - 1), low))
-    to_low, to_high = (xp.asarray(weight) for weight in (1 - to_high, to_high))
-    rows = images[:, :, low] * to_low[:, None] + images[:, :, high] * to_high[:, None]
-    return rows[:, :, :, low] * to_low + rows[:, :, :, high] * to_high

@@ -215,7 +215,7 @@ def _check_scores(owner: str, name: str, scores: Tensor) -> Tensor:
 
 
 def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_index: int | None) -> Array:
-    """The labels, row by row, as int32 on the device of `scores`, looked at if that costs no wait."""
+    """The labels, row by row, on the device of `scores`, looked at if that costs no wait. In int32, but for int64 on a GPU."""
     expected, classes = _labels_shape(scores), scores.shape[1]
     fix = labels_fix(labels.shape, expected[0]) if scores.ndim == 2 else ""
     if labels.dtype.kind not in "iu":
@@ -236,7 +236,9 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
                 f"{owner}: labels must be from 0 to {classes - 1}, got {counted.min()} to {counted.max()}; "
                 f"the model needs as many outputs as there are classes"
             )
-    there = to_device(converted(labels, np.dtype(np.int32)), device_of(scores.data))
+    if labels.dtype != np.int64 or xp_of(labels) is np or xp_of(scores.data) is np:
+        labels = converted(labels, np.dtype(np.int32))
+    there = to_device(labels, device_of(scores.data))
     return xp_of(there).ascontiguousarray(there).reshape(-1)
 
 

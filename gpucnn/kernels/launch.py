@@ -30,6 +30,7 @@ TYPE_NAMES: dict[np.dtype, tuple[str, str]] = {
 """How `T` and `A` are called for arrays of each dtype that the kernels are compiled for."""
 
 SCALARS: dict[str, np.dtype] = {
+    "unsigned char": np.dtype(np.uint8),
     "int": np.dtype(np.int32),
     "long long": np.dtype(np.int64),
     "unsigned long long": np.dtype(np.uint64),

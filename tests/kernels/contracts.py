@@ -28,6 +28,7 @@ from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.gradients import add_batch, clear_unless_finite, limit_norm, take_mean
 from gpucnn.kernels.gradients import cuda as gradients_cuda
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
+from gpucnn.kernels.preprocess import Preparation, preprocess
 from gpucnn.kernels.scores import Counts, count_scores
 from gpucnn.kernels.update import (
     AdagradSettings,
@@ -358,14 +359,15 @@ def batch_norm_by_channels(
 
 
 def check_cross_entropy(backend: Backend, dtype: type) -> None:
-    for images, classes in ((1, 2), (5, 10), (9, 33), (19, 70)):
+    for images, classes in ((1, 2), (5, 10), (9, 33), (19, 70), (300, 3)):
         rng = np.random.default_rng(classes)
         logits = (3 * rng.standard_normal((images, classes))).astype(dtype)
         labels = rng.integers(0, classes, images)
         weights = rng.uniform(0.2, 2.0, classes).astype(dtype)
         for class_weights, smoothing, blocks in itertools.product((None, weights), (0.0, 0.25), (1, 50)):
+            wide = blocks == 1 and not backend.on_cpu  # where labels may have 64 bits
             targets = Targets(
-                backend.array(labels.astype(np.int32)),
+                backend.array(labels.astype(np.int64 if wide else np.int32)),
                 None if class_weights is None else backend.array(weights),
                 smoothing,
             )
@@ -388,8 +390,9 @@ def check_cross_entropy(backend: Backend, dtype: type) -> None:
     close(gradient, np.array([[0, 0, 0], [1 / 3, -2 / 3, 1 / 3]]) / 2, dtype)
     if backend.on_cpu:
         return  # there the labels have been looked at before
-    for label in (-1, 3):
-        targets = Targets(backend.array(np.array([label, 1], np.int32)), None, 0.0)
+    for label in (-1, 3, (1 << 32) + 1):
+        dtype_of_labels = np.int64 if label > 3 else np.int32
+        targets = Targets(backend.array(np.array([label, 1], dtype_of_labels)), None, 0.0)
         loss, saved = cross_entropy(backend.array(np.ones((2, 3), dtype)), targets)
         gradient = host(cross_entropy_gradient(backend.array(np.array(1, dtype)), targets, saved))
         assert np.isnan(host(loss))
@@ -624,6 +627,57 @@ def check_scores(backend: Backend, dtype: type) -> None:
     assert float(host(counts.loss_sum)) == 40
 
 
+def check_preprocess(backend: Backend, dtype: type) -> None:
+    """Bit for bit what the formulas give, one pixel at a time, of whatever is chosen."""
+    del dtype  # bytes become float32
+    source = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), np.uint8)
+    cases = itertools.product((4, 9), (None, np.array([4, 0, -1, -5])), ((True, 1), (False, 50)))
+    for size, order, (normalizes, blocks) in cases:
+        mean, std = ((0.25, 0.5, 0.1), (0.3, 1.7, 0.9)) if normalizes else (None, None)
+        for resizes in (True, False):
+            preparation = Preparation(size, 200, resizes, mean, std)
+            given = None if order is None else backend.array(order)
+            with few_blocks(blocks):
+                found = preprocess(backend.array(source), given, preparation)
+            chosen = source if order is None else source[order]
+            wanted = np.zeros((len(chosen), 3, size, size), np.float32)
+            scaled = chosen.astype(np.float32) / np.float32(200)
+            low, shares = zip(*[neighbours(place, 4, size) for place in range(size)], strict=True)
+            for row, column in itertools.product(range(size), repeat=2):
+                if resizes and size > 4:
+                    sides = [
+                        scaled[:, :, low[row], at] * (1 - shares[row])
+                        + scaled[:, :, min(low[row] + 1, 3), at] * shares[row]
+                        for at in (low[column], min(low[column] + 1, 3))
+                    ]
+                    wanted[:, :, row, column] = sides[0] * (1 - shares[column]) + sides[1] * shares[column]
+                else:
+                    y, x = row - (size - 4) // 2, column - (size - 4) // 2
+                    if 0 <= y < 4 and 0 <= x < 4:
+                        wanted[:, :, row, column] = scaled[:, :, y, x]
+            if normalizes:
+                mean_there, std_there = (np.array(values, np.float32)[:, None, None] for values in (mean, std))
+                wanted = (wanted - mean_there) / std_there
+            np.testing.assert_array_equal(host(found), wanted)
+            assert host(found).dtype == np.float32
+    task = Preparation(4, 255, False)
+    np.testing.assert_array_equal(  # of strides, a slice, a mask, and nothing
+        host(preprocess(backend.array(source)[:, :, ::-1], slice(1, 3), task)), source[1:3, :, ::-1] / np.float32(255)
+    )
+    mask = backend.array(np.array([True, False, False, True, False]))
+    np.testing.assert_array_equal(host(preprocess(backend.array(source), mask, task)), source[[0, 3]] / np.float32(255))
+    assert preprocess(backend.array(source), backend.array(np.zeros(0, np.int64)), task).shape == (0, 3, 4, 4)
+    if not backend.on_cpu:  # where nobody looks at indices: no memory beyond the images is read
+        far = preprocess(backend.array(source), backend.array(np.array([99, -99, 1 << 40])), task)
+        np.testing.assert_array_equal(host(far), source[[4, 0, 4]] / np.float32(255))
+
+
+def neighbours(place: int, native: int, size: int) -> tuple[int, np.float32]:
+    """The pixel to the left of one at `place` of `size`, and the share of the next, where `native` are resized."""
+    centre = min(max((place + 0.5) * native / size - 0.5, 0), native - 1)
+    return int(centre), np.float32(centre - int(centre))
+
+
 def check_dropout(backend: Backend, dtype: type) -> None:
     import hashlib
 
@@ -661,6 +715,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "max_pool.cu": check_max_pool,
     "mean.cu": check_mean,
     "norm.cu": check_norm,
+    "preprocess.cu": check_preprocess,
     "rmsprop.cu": check_rmsprop,
     "scores.cu": check_scores,
     "sgd.cu": check_sgd,

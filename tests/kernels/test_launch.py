@@ -253,7 +253,7 @@ def test_unknown_type_in_a_signature(parameter: str) -> None:
         launch.launch(step(f"T* y, {parameter}"), 1, None, None)
     assert str(raised.value) == (
         f'step: "{parameter or " "}" has a type that launch does not know; '
-        "it knows T, int, long long, unsigned long long, float, double, and A for what is no pointer"
+        "it knows T, unsigned char, int, long long, unsigned long long, float, double, and A for what is no pointer"
     )
 
 

@@ -4,6 +4,7 @@
 // class j is weight[j] * (smoothing / classes + (1 - smoothing) * [j is the label]), over the normalizer: the sum of
 // the labels' weights, or the number of images.
 
+#define BLOCK 1024
 #define EVERY_LANE 0xffffffffu
 
 __device__ A warp_maximum(A value)
@@ -27,17 +28,26 @@ __device__ A target_of(int j, int label, const T* class_weights, int classes, A 
     return class_weights ? (A)class_weights[j] * share : share;
 }
 
+// The label of an image, from whichever of the arrays is there.
+__device__ int label_of(const int* labels, const long long* wide_labels, long long image)
+{
+    if (labels) return labels[image];
+    const long long label = wide_labels[image];
+    return label >= 0 && label <= 0x7fffffff ? (int)label : -1;
+}
+
 // `losses` (images) gets each image's part of the mean. `saved` (2, images) keeps the logarithm of each image's sum of
-// exponentials and the sum of its targets. A label that is no class makes its loss a NaN.
-extern "C" __global__ void cross_entropy(
-    const T* logits, const int* labels, const T* class_weights, const T* normalizer, T* losses, T* saved,
-    long long images, int classes, T smoothing)
+// exponentials and the sum of its targets. A label that is no class makes its loss a NaN. `total`, if it is there, gets the
+// mean: then there is one block.
+extern "C" __global__ void __launch_bounds__(BLOCK) cross_entropy(
+    const T* logits, const int* labels, const long long* wide_labels, const T* class_weights, const T* normalizer,
+    T* losses, T* saved, T* total, long long images, int classes, T smoothing)
 {
     const int lane = threadIdx.x % 32;
     const long long warps = (long long)gridDim.x * (blockDim.x / 32);
     for (long long image = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; image < images; image += warps) {
         const T* row = logits + image * classes;
-        const int label = labels[image];
+        const int label = label_of(labels, wide_labels, image);
         A largest = (A)row[0];
         for (int j = lane; j < classes; j += 32) largest = (A)row[j] > largest ? (A)row[j] : largest;
         largest = warp_maximum(largest);
@@ -61,17 +71,29 @@ extern "C" __global__ void cross_entropy(
             saved[images + image] = (T)targets;
         }
     }
+    if (!total) return;
+    __shared__ A partial[BLOCK];
+    __syncthreads();  // until all losses are there
+    A sum = 0;
+    for (long long image = threadIdx.x; image < images; image += BLOCK) sum += (A)losses[image];
+    partial[threadIdx.x] = sum;
+    __syncthreads();
+    for (int half = BLOCK / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) total[0] = (T)partial[0];
 }
 
 // The gradient of the logits, from that of the loss, `upstream` (1).
 extern "C" __global__ void cross_entropy_gradient(
-    const T* logits, const int* labels, const T* class_weights, const T* normalizer, const T* saved, const T* upstream,
-    T* gradient, long long images, int classes, T smoothing)
+    const T* logits, const int* labels, const long long* wide_labels, const T* class_weights, const T* normalizer,
+    const T* saved, const T* upstream, T* gradient, long long images, int classes, T smoothing)
 {
     const long long threads = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < images * classes; i += threads) {
         const long long image = i / classes;
-        const int label = labels[image];
+        const int label = label_of(labels, wide_labels, image);
         const A divisor = normalizer ? (A)normalizer[0] : (A)images;
         const A probability = exp((A)logits[i] - (A)saved[image]);
         const A target = target_of((int)(i % classes), label, class_weights, classes, (A)smoothing);

@@ -6,7 +6,7 @@ from gpucnn.backend import Array, xp_of
 
 
 class Targets(NamedTuple):
-    """What the logits (N, classes) should be: int32 labels (N,), class weights (classes,) or None, and smoothing."""
+    """What the logits (N, classes) should be: labels (N,), int32, or on a GPU int64, class weights (classes,) or None, and smoothing."""
 
     labels: Array
     class_weights: Array | None
