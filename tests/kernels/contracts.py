@@ -27,6 +27,7 @@ from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.gradients import add_batch, clear_unless_finite, limit_norm, take_mean
 from gpucnn.kernels.gradients import cuda as gradients_cuda
+from gpucnn.kernels.linear import linear_gradients
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
 from gpucnn.kernels.preprocess import Preparation, preprocess
 from gpucnn.kernels.scores import Counts, count_scores
@@ -627,6 +628,21 @@ def check_scores(backend: Backend, dtype: type) -> None:
     assert float(host(counts.loss_sum)) == 40
 
 
+def check_relu_sums(backend: Backend, dtype: type) -> None:
+    for rows, columns, blocks in itertools.product((1, 3, 37), (1, 32, 75), (1, 50)):
+        gradient, output = draw(dtype, rows, columns), np.maximum(draw(dtype, rows, columns, seed=1), 0)
+        gradient[0, 0] = np.inf if output[0, 0] == 0 else 1  # which must not become NaN
+        weight, vectors = draw(dtype, columns, 2, seed=2), draw(dtype, rows, 2, seed=3)
+        own = backend.empty((columns, 2), dtype), backend.empty((columns,), dtype)
+        given = [backend.array(array) for array in (gradient, vectors, weight, output)]
+        with few_blocks(blocks):
+            found = linear_gradients(*given, *own)
+        passed = np.where(output != 0, gradient, 0).astype(np.float64)
+        close(found, passed @ weight, dtype, scale=10)
+        close(own[0], passed.T @ vectors, dtype, scale=20)
+        close(own[1], passed.sum(0), dtype, scale=10)
+
+
 def check_preprocess(backend: Backend, dtype: type) -> None:
     """Bit for bit what the formulas give, one pixel at a time, of whatever is chosen."""
     del dtype  # bytes become float32
@@ -716,6 +732,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "mean.cu": check_mean,
     "norm.cu": check_norm,
     "preprocess.cu": check_preprocess,
+    "relu_sums.cu": check_relu_sums,
     "rmsprop.cu": check_rmsprop,
     "scores.cu": check_scores,
     "sgd.cu": check_sgd,

@@ -4,7 +4,7 @@
 // class j is weight[j] * (smoothing / classes + (1 - smoothing) * [j is the label]), over the normalizer: the sum of
 // the labels' weights, or the number of images.
 
-#define BLOCK 1024
+#define BLOCK 512
 #define EVERY_LANE 0xffffffffu
 
 __device__ A warp_maximum(A value)

@@ -15,7 +15,7 @@ CROSS_ENTROPY = Kernel(
     SOURCE,
     "cross_entropy",
     f"const T* logits, {_TARGETS}, T* losses, T* saved, T* total = null, long long images, int classes, T smoothing",
-    block=1024,
+    block=512,
 )
 CROSS_ENTROPY_GRADIENT = Kernel(
     SOURCE,

@@ -2,7 +2,6 @@
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.elementwise import relu_gradient
 from gpucnn.kernels.linear import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.ways import Way, choose
 
@@ -25,7 +24,11 @@ WEIGHT_GRADIENT = {
     Way.NUMPY: numpy_way.weight_gradient,
     Way.PLAIN: plain.weight_gradient,
 }
+PAST_RELU = {Way.CUDA: cuda.past_relu, Way.PLAIN: plain.past_relu}
+"""Each gives the output's gradient past ReLU, and the gradient of the bias if it has still to be made."""
+
 SUITS = {Way.COMPILED: compiled.suits}
+SUITS_PAST_RELU = {Way.CUDA: cuda.suits_past_relu}
 FUSES_RELU = {Way.COMPILED}
 
 
@@ -52,7 +55,8 @@ def linear_gradients(
     matrices = (gradient, weight, relu_output)
     way = None if weight is None else choose(VECTORS_GRADIENT, *matrices, task=matrices, suits=SUITS)
     if relu_output is not None and way not in FUSES_RELU:
-        gradient, relu_output = relu_gradient(gradient, relu_output), None
+        past = choose(PAST_RELU, gradient, relu_output, task=gradient.shape, suits=SUITS_PAST_RELU)
+        (gradient, bias_gradient), relu_output = PAST_RELU[past](gradient, relu_output, bias_gradient), None
     vectors_gradient = None
     if way is not None:
         vectors_gradient, gradient = VECTORS_GRADIENT[way](gradient, weight, relu_output)

@@ -2,6 +2,7 @@
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.blas import matmul
+from gpucnn.kernels.elementwise import relu_gradient
 
 
 def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
@@ -15,6 +16,11 @@ def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Arr
 def vectors_gradient(gradient: Array, weight: Array, relu_output: Array | None) -> tuple[Array, Array]:
     """gradient @ weight: (N, I), and the gradient itself. `relu_output` is None, as this way does not fuse ReLU."""
     return matmul(gradient, weight), gradient
+
+
+def past_relu(gradient: Array, relu_output: Array, bias_gradient: Array | None) -> tuple[Array, Array | None]:
+    """The gradient where the output was positive; that of the bias comes with the weight's."""
+    return relu_gradient(gradient, relu_output), bias_gradient
 
 
 def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bias_gradient: Array | None) -> None:
