@@ -84,13 +84,13 @@ class ArrayDataset:
         if isinstance(chosen, list | np.ndarray):
             chosen = to_device(self._checked(np.asarray(chosen)), self.device)
         with current(self.device):
-            # What indices choose is a copy already; of a slice it would be a view.
-            labels = self.labels[chosen].astype(np.int64, copy=isinstance(chosen, slice))
-            if isinstance(self.preprocess, Preprocess):
-                images = self.preprocess.chosen(self.images, chosen)
+            if isinstance(self.preprocess, Preprocess) and not isinstance(chosen, slice):
+                images, labels = self.preprocess.batch(self.images, self.labels, chosen)
             else:
-                images = self.images[chosen]
+                images, labels = self.images[chosen], self.labels[chosen]
                 images = images if self.preprocess is None else self.preprocess(images)
+            # What indices choose is a copy already; of a slice it would be a view.
+            labels = labels.astype(np.int64, copy=isinstance(chosen, slice))
             return (images[0], labels[0]) if single else (images, labels)
 
     def _checked(self, indices: np.ndarray) -> np.ndarray:

@@ -73,13 +73,16 @@ class Preprocess:
             )
         if images.dtype != np.uint8:
             raise DataError(_no_bytes(images, self.full_scale))
-        return preprocess(images, None, self._preparation())
+        return preprocess(images, None, None, self._preparation())[0]
 
-    def chosen(self, images: Array, indices: Array | slice) -> Array:
-        """`self(images[indices])`, for raw images that a data set has, in one launch on a GPU."""
-        if not isinstance(indices, slice) and images.dtype == np.uint8 and images.shape[1:] == self._raw_shape():
-            return preprocess(images, indices, self._preparation())
-        return self(images[indices])
+    @on_their_device
+    def batch(self, images: Array, labels: Array, indices: Array) -> tuple[Array, Array]:
+        """`self(images[indices])` and `labels[indices]`, of a data set's arrays on one device: one launch on a GPU."""
+        if images.dtype != np.uint8 or images.shape[1:] != self._raw_shape():
+            return self(images[indices]), labels[indices]
+        found, chosen = preprocess(images, labels, indices, self._preparation())
+        assert chosen is not None
+        return found, chosen
 
     def _raw_shape(self) -> tuple[int, int, int]:
         return self.channels, self.native_size, self.native_size

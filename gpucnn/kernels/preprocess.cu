@@ -3,6 +3,15 @@
 // source (count, channels, native, native), of which `order` (images) chooses some, or the first if it is not there ->
 // output (images, channels, size, size). With `low` and `shares` (size) pixels are mixed of those at low and low + 1, the
 // second with that share; else there is a margin of zeros. Then `means` are taken off, and what is left is over `deviations`.
+// The images' labels, if they are there, are gathered, too.
+
+// The image that is number `i` of those chosen: one out of range reads nobody's memory.
+__device__ long long chosen_image(const long long* order, long long i, int count)
+{
+    if (!order) return i;
+    const long long image = order[i];
+    return min(max(image < 0 ? image + count : image, 0ll), count - 1ll);
+}
 
 __device__ float mixed(float first, float second, float share)
 {
@@ -10,18 +19,14 @@ __device__ float mixed(float first, float second, float share)
 }
 
 extern "C" __global__ void preprocess(
-    const unsigned char* source, const long long* order, const int* low, const float* shares, const float* means,
-    const float* deviations, float* output, int count, int images, int channels, int native, int size, int margin,
+    const unsigned char* source, const long long* labels, const long long* order, const int* low, const float* shares, const float* means,
+    const float* deviations, float* output, long long* chosen_labels, int count, int images, int channels, int native, int size, int margin,
     float full_scale)
 {
     const unsigned elements = (unsigned)images * channels * size * size, threads = gridDim.x * blockDim.x;
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < elements; i += threads) {
         const int column = i % size, row = i / size % size, channel = i / size / size % channels;
-        long long image = i / size / size / channels;
-        if (order) {
-            image = order[image];
-            image = min(max(image < 0 ? image + count : image, 0ll), count - 1ll);  // one out of range reads nobody's memory
-        }
+        const long long image = chosen_image(order, i / size / size / channels, count);
         const unsigned char* plane = source + (image * channels + channel) * native * native;
         float value = 0;
         if (low) {
@@ -37,5 +42,6 @@ extern "C" __global__ void preprocess(
         }
         if (means) value = __fdiv_rn(__fsub_rn(value, means[channel]), deviations[channel]);
         output[i] = value;
+        if (labels && i < (unsigned)images) chosen_labels[i] = labels[chosen_image(order, i, count)];
     }
 }

@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from gpucnn.kernels.ways import Way, choose
 KERNEL = Kernel(
     Path(__file__).with_suffix(".cu"),
     "preprocess",
-    "const unsigned char* source, const long long* order = null, const int* low = null, const float* shares = null, "
-    "const float* means = null, const float* deviations = null, float* output, int count, int images, int channels, "
+    "const unsigned char* source, const long long* labels = null, const long long* order = null, const int* low = null, const float* shares = null, "
+    "const float* means = null, const float* deviations = null, float* output, long long* chosen_labels = null, int count, int images, int channels, "
     "int native, int size, int margin, float full_scale",
 )
 
@@ -30,53 +30,53 @@ class Preparation(NamedTuple):
     std: tuple[float, ...] | None = None
 
 
-class _Task(NamedTuple):
-    source: Array
-    order: Array | None
-    elements: int
+Batch: TypeAlias = tuple[Array, Array | None]
+"""Images and labels."""
 
 
-def preprocess(source: Array, order: Array | slice | None, preparation: Preparation) -> Array:
+def preprocess(source: Array, labels: Array | None, order: Array | None, preparation: Preparation) -> Batch:
     """`source`, bytes (count, channels, native, native), or what `order` chooses of it, as float32 (N, channels, size, size).
 
-    `order` is what an array takes as an index; integers (N,) on the device of `source` cost no launch of their own there.
+    And what it chooses of `labels` (count,), if they are there. `order` is an array that another takes as an index, on their
+    device; int64 (N,), with labels of int64, is all one launch on a GPU.
     """
-    if order is not None and not _are_places(order):
-        source, order = source[order], None
+    if order is not None and not (order.ndim == 1 and order.dtype == np.int64):
+        source, labels, order = source[order], None if labels is None else labels[order], None
     images = len(source if order is None else order)
-    task = _Task(source, order, images * source.shape[1] * preparation.size**2)
+    task = [images * source.shape[1] * preparation.size**2, source, labels, order]
     # What comes out is of a dtype that there are kernels for; bytes are not.
     way = choose(PREPROCESS, xp_of(source).empty(0, np.float32), task=task, suits=SUITS)
-    return PREPROCESS[way](source, order, preparation)
+    return PREPROCESS[way](source, labels, order, preparation)
 
 
-def _are_places(order: Array | slice) -> bool:
-    return getattr(order, "ndim", 0) == 1 and order.dtype == np.int64
-
-
-def _on_a_gpu(source: Array, order: Array | None, preparation: Preparation) -> Array:
+def _on_a_gpu(source: Array, labels: Array | None, order: Array | None, preparation: Preparation) -> Batch:
     size, full_scale, resizes, mean, std = preparation
     xp, (count, channels, native, _) = xp_of(source), source.shape
     images, device = count if order is None else len(order), device_of(source)
     output = xp.empty((images, channels, size, size), np.float32)
+    chosen = None if labels is None else xp.empty(images, np.int64)
     places = _resizing_there(xp, device, native, size) if resizes else (None, None)
     numbers = (None, None) if mean is None or std is None else _normalization_there(xp, device, mean, std)
     sizes = (count, images, channels, native, size, 0 if resizes else (size - native) // 2)
-    launch(KERNEL, output.size, source, order, *places, *numbers, output, *sizes, np.float32(full_scale))
-    return output
+    launch(
+        KERNEL, output.size, source, labels, order, *places, *numbers, output, chosen, *sizes, np.float32(full_scale)
+    )
+    return output, chosen
 
 
-def _suits_a_gpu(task: _Task) -> bool:
-    """Whether arrays have no strides, and pixels can be counted in 32 bits."""
-    together = [task.source] if task.order is None else [task.source, task.order]
-    return all(array.flags.c_contiguous for array in together) and 0 < task.elements < 1 << 31
+def _suits_a_gpu(task: list[Any]) -> bool:
+    """Whether arrays have no strides, labels are of int64, and pixels can be counted in 32 bits."""
+    elements, source, *places = task
+    fit = all(one is None or (one.flags.c_contiguous and one.dtype == np.int64) for one in places)
+    return bool(fit and source.flags.c_contiguous and 0 < elements < 1 << 31)
 
 
-def _plainly(source: Array, order: Array | None, preparation: Preparation) -> Array:
+def _plainly(source: Array, labels: Array | None, order: Array | None, preparation: Preparation) -> Batch:
     size, full_scale, resizes, mean, std = preparation
     xp = xp_of(source)
-    chosen = source if order is None else source[order]
-    images = xp.divide(chosen, np.float32(full_scale), dtype=np.float32)
+    if order is not None:
+        source, labels = source[order], None if labels is None else labels[order]
+    images = xp.divide(source, np.float32(full_scale), dtype=np.float32)
     margin = size - images.shape[-1]
     if resizes and margin:
         images = _resized(images, size)
@@ -86,9 +86,9 @@ def _plainly(source: Array, order: Array | None, preparation: Preparation) -> Ar
         padded[:, :, inner, inner] = images
         images = padded
     if mean is None or std is None:
-        return images
+        return images, labels
     means, deviations = (xp.asarray(np.array(values, np.float32)[:, None, None]) for values in (mean, std))
-    return (images - means) / deviations
+    return (images - means) / deviations, labels
 
 
 def _resized(images: Array, size: int) -> Array:

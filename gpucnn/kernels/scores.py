@@ -47,7 +47,7 @@ def _on_a_gpu(counts: Counts, loss: Array, logits: Array, labels: Array) -> None
 def _suits_a_gpu(task: tuple[Counts, Array, Array]) -> bool:
     """Whether there is one answer an image, and one dtype."""
     counts, loss, logits = task
-    return logits.ndim == 2 and logits.shape[1] > 0 and loss.dtype == logits.dtype == counts.loss_sum.dtype
+    return bool(logits.ndim == 2 and logits.shape[1] > 0 and loss.dtype == logits.dtype == counts.loss_sum.dtype)
 
 
 def _plainly(counts: Counts, loss: Array, logits: Array, labels: Array) -> None:

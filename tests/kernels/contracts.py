@@ -654,7 +654,8 @@ def check_preprocess(backend: Backend, dtype: type) -> None:
             preparation = Preparation(size, 200, resizes, mean, std)
             given = None if order is None else backend.array(order)
             with few_blocks(blocks):
-                found = preprocess(backend.array(source), given, preparation)
+                found, labels = preprocess(backend.array(source), backend.array(np.arange(5) + 7), given, preparation)
+            np.testing.assert_array_equal(host(labels), np.arange(5) + 7 if order is None else order % 5 + 7)
             chosen = source if order is None else source[order]
             wanted = np.zeros((len(chosen), 3, size, size), np.float32)
             scaled = chosen.astype(np.float32) / np.float32(200)
@@ -677,14 +678,19 @@ def check_preprocess(backend: Backend, dtype: type) -> None:
             np.testing.assert_array_equal(host(found), wanted)
             assert host(found).dtype == np.float32
     task = Preparation(4, 255, False)
-    np.testing.assert_array_equal(  # of strides, a slice, a mask, and nothing
-        host(preprocess(backend.array(source)[:, :, ::-1], slice(1, 3), task)), source[1:3, :, ::-1] / np.float32(255)
+    np.testing.assert_array_equal(  # of strides, a mask, and nothing
+        host(preprocess(backend.array(source)[1:3, :, ::-1], None, None, task)[0]),
+        source[1:3, :, ::-1] / np.float32(255),
     )
     mask = backend.array(np.array([True, False, False, True, False]))
-    np.testing.assert_array_equal(host(preprocess(backend.array(source), mask, task)), source[[0, 3]] / np.float32(255))
-    assert preprocess(backend.array(source), backend.array(np.zeros(0, np.int64)), task).shape == (0, 3, 4, 4)
+    few = np.array([7, 8, 9, 10, 11], np.uint8)
+    found, labels = preprocess(backend.array(source), backend.array(few), mask, task)
+    np.testing.assert_array_equal(host(found), source[[0, 3]] / np.float32(255))
+    np.testing.assert_array_equal(host(labels), [7, 10])
+    found, labels = preprocess(backend.array(source), backend.array(few), backend.array(np.zeros(0, np.int64)), task)
+    assert (found.shape, labels.shape) == ((0, 3, 4, 4), (0,))
     if not backend.on_cpu:  # where nobody looks at indices: no memory beyond the images is read
-        far = preprocess(backend.array(source), backend.array(np.array([99, -99, 1 << 40])), task)
+        far, _ = preprocess(backend.array(source), None, backend.array(np.array([99, -99, 1 << 40])), task)
         np.testing.assert_array_equal(host(far), source[[4, 0, 4]] / np.float32(255))
 
 

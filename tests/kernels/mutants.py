@@ -103,6 +103,7 @@ MUTANTS = [
     Mutant("relu_sums.cu", "first += gridDim.x * COLUMNS", "first += columns"),
     Mutant("relu_sums.cu", "        __syncthreads();\n        if", "        if"),
     Mutant("relu_sums.cu", "        __syncthreads();  // before the next columns' sums\n", ""),
+    Mutant("preprocess.cu", "labels[chosen_image(order, i, count)]", "labels[i]"),
     Mutant("preprocess.cu", "image < 0 ? image + count : image", "image"),
     Mutant("preprocess.cu", "__fsub_rn(1, share)", "share"),
     Mutant("preprocess.cu", "min(low[row] + 1, native - 1) * native", "(low[row] + 1) * native"),

@@ -86,7 +86,7 @@ MUTANTS = [
     Mutant("data/split.py", "seed, \"split by name\", depth", "0, \"split by name\", depth"),
     Mutant("data/split.py", "max(most, 1)", "most"),
     Mutant("data/subset.py", "chosen[members[order[:number]]] = True", "chosen[members[:number]] = True"),
-    Mutant("data/preprocess.py", "normalize(fitted, self.mean, self.std)", "normalize(fitted, self.mean, self.mean)"),
+    Mutant("data/preprocess.py", "self.fit == \"resize\", self.mean, self.std", "self.fit == \"resize\", self.mean, self.mean"),
     Mutant("data/emnist.py", "part.swapaxes(2, 3).copy()", "part.copy()"),
     Mutant("data/emnist.py", "{\"letters\": 1}", "{}"),
     Mutant("data/emnist.py", "range(0, len(images), CHUNK)", "range(0, len(images) - 1, CHUNK)"),

@@ -1,0 +1,84 @@
+"""What a step of the Trainer asks a GPU for, by name, with the data set there: bookkeeping is a launch each, or none."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gpucnn import data, models, optim, training
+from gpucnn.testing import emulated_gpu
+from gpucnn.testing.emulator import compiler
+from gpucnn.testing.operation_log import Operation
+from gpucnn.training import finite_guard
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="emulated kernels need g++")
+
+MOST = 42
+"""Launches and products of a step of LeNet-5."""
+
+BOOKKEEPING = {"preprocess": 1, "cross_entropy": 1, "cross_entropy_gradient": 1, "finite": 1, "sgd": 1, "scores": 1}
+"""What is neither a layer nor its gradient."""
+
+LAYERS = {
+    "im2col", "col2im", "bias_relu", "bias_relu_gradient", "relu_sums", "channel_sums", "max_pool", "max_pool_scatter"
+}  # fmt: skip
+
+
+def operations_of_a_step(monkeypatch: pytest.MonkeyPatch, preprocess: Any = None, **options: Any) -> list[Operation]:
+    """Those of the second batch of an epoch, and of fetching it; the rate changes in each step."""
+    monkeypatch.setattr(finite_guard, "SHARE", 1e-9)  # so that the state is kept before the first batch alone
+    with emulated_gpu("fast") as gpu:
+        splits = data.load("digits", image_size=32)
+        part = data.ArrayDataset(
+            splits.train.images[:128], splits.train.labels[:128], preprocess or splits.preprocess
+        ).to("cuda")
+        model = models.LeNet5().to("cuda")
+        optimizer = optim.SGD(model.parameters(), 0.03, 0.9)
+        marks: list[int] = []
+
+        class Mark(training.Callback):
+            def on_batch_end(self, trainer: training.Trainer) -> None:
+                marks.append(len(gpu.operation_log))
+
+        if options.pop("average", False):
+            options["average"] = optim.WeightAverage(model)
+        loader = data.DataLoader(part, 64, shuffle=True, mix=options.pop("mix", None))
+        trainer = training.Trainer(
+            model, optimizer, loader, None, schedule=lambda step: 0.03 / (1 + step), callbacks=[Mark()], **options
+        )
+        trainer.fit(1)
+        return list(gpu.operation_log[marks[0] : marks[1]])
+
+
+def kinds(operations: list[Operation]) -> Counter[str]:
+    return Counter(operation.kind for operation in operations)
+
+
+def test_a_step_of_lenet(monkeypatch: pytest.MonkeyPatch, report: Callable[[str], None]) -> None:
+    operations = operations_of_a_step(monkeypatch)
+    counts, names = kinds(operations), Counter(one.name for one in operations if one.kind == "launch")
+    report(f"a Trainer step of LeNet-5: {counts['launch']} launches, {counts['product']} products, 1 upload")
+    assert {name: count for name, count in names.items() if name not in LAYERS} == BOOKKEEPING
+    assert counts["launch"] + counts["product"] <= MOST
+    assert (counts["upload"], counts["download"], counts["synchronize"]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "launches", "uploads"),
+    [
+        ({"clip_norm": 0.1}, {"squares": 1, "norm": 1, "scale": 1}, 0),
+        ({"clip_value": 0.1}, {"clip": 1}, 0),
+        ({"average": True}, {"average": 1}, 1),
+        ({"preprocess": data.Preprocess(1, 8, 32, 16, "pad", (0.3,), (0.2,))}, {}, 0),
+    ],
+    ids=["clip_norm", "clip_value", "average", "pad and normalise"],
+)
+def test_what_options_add(
+    options: dict[str, Any], launches: dict[str, int], uploads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, found = operations_of_a_step(monkeypatch), operations_of_a_step(monkeypatch, **options)
+    names = [Counter(one.name for one in operations if one.kind == "launch") for operations in (plain, found)]
+    assert names[1] - names[0] == launches
+    assert kinds(found)["upload"] - kinds(plain)["upload"] == uploads
+    assert kinds(found)["download"] == kinds(found)["synchronize"] == 0
