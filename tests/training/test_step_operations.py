@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="emulated kernels nee
 MOST = 42
 """Launches and products of a step of LeNet-5."""
 
-BOOKKEEPING = {"preprocess": 1, "cross_entropy": 1, "cross_entropy_gradient": 1, "finite": 1, "sgd": 1, "scores": 1}
+BOOKKEEPING = {"preprocess": 1, "cross_entropy": 1, "cross_entropy_gradient": 1, "all_finite": 1, "sgd": 1, "scores": 1}
 """What is neither a layer nor its gradient."""
 
 LAYERS = {
@@ -67,7 +67,7 @@ def test_a_step_of_lenet(monkeypatch: pytest.MonkeyPatch, report: Callable[[str]
 @pytest.mark.parametrize(
     ("options", "launches", "uploads"),
     [
-        ({"clip_norm": 0.1}, {"squares": 1, "norm": 1, "scale": 1}, 0),
+        ({"clip_norm": 0.1}, {"squares": 1, "gradient_norm": 1, "scale_gradients": 1}, 0),
         ({"clip_value": 0.1}, {"clip": 1}, 0),
         ({"average": True}, {"average": 1}, 1),
         ({"preprocess": data.Preprocess(1, 8, 32, 16, "pad", (0.3,), (0.2,))}, {}, 0),

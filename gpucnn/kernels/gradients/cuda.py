@@ -10,17 +10,19 @@ from gpucnn.kernels.gradients.plain import SMALLEST_NORM
 from gpucnn.kernels.launch import TYPE_NAMES, Kernel, launch
 
 FINITE = Kernel(
-    Path(__file__).with_name("finite.cu"), "finite", "const T* values, const T* loss = null, int* flag, long long size"
+    Path(__file__).with_name("finite.cu"),
+    "all_finite",
+    "const T* values, const T* loss = null, int* flag, long long size",
 )
 SQUARES = Kernel(
     Path(__file__).with_name("norm.cu"), "squares", "const T* values, double* sums, long long size, int parts"
 )
 NORM = Kernel(
     Path(__file__).with_name("norm.cu"),
-    "norm",
+    "gradient_norm",
     "const double* sums, double* found, int parts, double most, double smallest",
 )
-SCALE = Kernel(Path(__file__).with_name("norm.cu"), "scale", "T* values, const double* found, long long size")
+SCALE = Kernel(Path(__file__).with_name("norm.cu"), "scale_gradients", "T* values, const double* found, long long size")
 ADD_BATCH = Kernel(
     Path(__file__).with_name("mean.cu"), "add_batch", "T* total, const T* gradient, long long size, T images"
 )

@@ -1,6 +1,6 @@
 // Whether all is finite: clears `flag`, which stays as it is otherwise. `loss`, if it is there, is one element more.
 
-extern "C" __global__ void finite(const T* values, const T* loss, int* flag, long long size)
+extern "C" __global__ void all_finite(const T* values, const T* loss, int* flag, long long size)
 {
     const long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     const long long threads = (long long)gridDim.x * blockDim.x;

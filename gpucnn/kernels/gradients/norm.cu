@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) squares(const T* values, dou
     }
 }
 
-extern "C" __global__ void __launch_bounds__(BLOCK) norm(
+extern "C" __global__ void __launch_bounds__(BLOCK) gradient_norm(
     const double* sums, double* found, int parts, double most, double smallest)
 {
     if (blockIdx.x > 0) return;
@@ -45,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) norm(
     }
 }
 
-extern "C" __global__ void scale(T* values, const double* found, long long size)
+extern "C" __global__ void scale_gradients(T* values, const double* found, long long size)
 {
     const T factor = (T)found[1];
     const long long threads = (long long)gridDim.x * blockDim.x;
