@@ -1,7 +1,7 @@
 """The plain way: three matrix products."""
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.backend.blas import matmul
+from gpucnn.kernels.gemm import matmul
 
 
 def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
