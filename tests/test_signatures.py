@@ -20,6 +20,8 @@ AS_IN_PYTORCH = {
     "optim/rmsprop.py: RMSprop.__init__",
 }
 """Signatures that users know from PyTorch, or that follow from them."""
+AS_IN_C = {"testing/cublas_stand_in.py: CublasStandIn.cublasGemmStridedBatchedEx"}
+"""What stands for a function of a library."""
 OWN = {"training/trainer.py: Trainer.__init__"}
 """What users write with names: a value object would be one more thing to know."""
 
@@ -45,5 +47,5 @@ def test_no_function_has_many_parameters() -> None:
         for name, count in functions(ast.parse(path.read_text()))
         if count > MOST
     }
-    assert sorted(long - AS_IN_PYTORCH - OWN) == []
+    assert sorted(long - AS_IN_PYTORCH - AS_IN_C - OWN) == []
     assert sorted((AS_IN_PYTORCH | OWN) - long) == []

@@ -7,6 +7,10 @@ from gpucnn.backend.arrays import beside as beside
 from gpucnn.backend.arrays import converted as converted
 from gpucnn.backend.arrays import wide as wide
 from gpucnn.backend.arrays import xp_of as xp_of
+from gpucnn.backend.cublas import PRECISIONS as PRECISIONS
+from gpucnn.backend.cublas import as_precision as as_precision
+from gpucnn.backend.cublas import chosen_precision as chosen_precision
+from gpucnn.backend.cublas import precision as precision
 from gpucnn.backend.device import ChosenDevice as ChosenDevice
 from gpucnn.backend.device import Device as Device
 from gpucnn.backend.device import choose_device as choose_device

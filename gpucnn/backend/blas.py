@@ -1,4 +1,4 @@
-"""NumPy's matrix products: on how many threads, and with which warnings.
+"""The BLAS of NumPy's matrix products: on how many threads, and with which warnings.
 
 threadpoolctl finds the libraries; their numbers are set here, by the libraries' own functions: threadpoolctl 3.8 obeys
 only the thread that set a limit first, and in any other does nothing, without a word.
@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-
-from gpucnn.backend.arrays import Array, xp_of
 
 _FUNCTIONS = {
     "openblas": [
@@ -38,15 +36,6 @@ def one_blas_thread() -> AbstractContextManager[None]:
     stays. Without threadpoolctl, or with a library that has no such number (Apple's Accelerate), nothing is changed.
     """
     return _limit
-
-
-def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """a @ b, in `out` if it is given, without the warnings that Apple's Accelerate causes in products of finite numbers."""
-    xp = xp_of(a, b)
-    if xp is not np or not has_false_alarms():
-        return xp.matmul(a, b, out=out)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        return np.matmul(a, b, out=out)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from gpucnn.backend import arrays
+from gpucnn.backend import arrays, cublas
 from gpucnn.errors import DeviceError
 
 _INSTALL = 'pip install "gpucnn[cuda13]" (or "gpucnn[cuda12]" for a CUDA 12 driver)'
@@ -125,7 +125,10 @@ def _probe(module: Any) -> Problem | None:
         )
     try:
         ones = module.ones((2, 2), dtype="float32")
-        product = float((ones @ ones).sum())
+        product = float(_product(ones).sum())
+    except DeviceError as error:
+        cause, _, fix = str(error).partition("; fix: ")
+        return Problem(f"CuPy sees {count} GPU(s) but matrices cannot be multiplied ({cause})", fix)
     except Exception as error:
         return Problem(
             f"CuPy sees {count} GPU(s) but cannot compute ({_quote(error)})",
@@ -136,6 +139,15 @@ def _probe(module: Any) -> Problem | None:
             f"the GPU multiplied wrongly: the sum should be 8, it is {product}", "check the GPU and its driver"
         )
     return None
+
+
+def _product(ones: Any) -> Any:
+    """A small matrix times itself, by cuBLAS."""
+    found, size = ones.copy(), len(ones)
+    matrix, result = (cublas.Matrix(number, 0, False, size, 0) for number in (0, 1))
+    product = cublas.Product(matrix, matrix, result, 1, size, size, size)
+    cublas.prepare().multiply(product, (ones.data.ptr, found.data.ptr), ones.dtype)
+    return found
 
 
 def _quote(error: BaseException) -> str:

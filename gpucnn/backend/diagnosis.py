@@ -129,7 +129,7 @@ def _devices(installed: Installation, cupy: Any) -> Iterator[Finding]:
     yield _attempt("kernel", functools.partial(_time_kernel, cupy), installed.add_libraries)
     problem = cuda.find_problem()
     if problem is None:
-        yield Finding("matrix product", "right")
+        yield Finding("matrix product", "right, through a cuBLAS handle of gpucnn's own")
     else:
         fix = installed.add_libraries if "[ctk]" in problem.fix else problem.fix
         yield Finding("matrix product", "fails", problem.cause, fix)

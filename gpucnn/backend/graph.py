@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from gpucnn.backend import cuda, memory
+from gpucnn.backend import cublas, cuda, memory
 from gpucnn.backend.arrays import Array
 from gpucnn.backend.device import Device, current
 from gpucnn.backend.feeds import collecting
@@ -92,9 +92,9 @@ def stream(device: Device) -> Iterator[None]:
 class Graph:
     """A step that was recorded on one GPU. It keeps alive what it works on, but for arrays from before it was recorded."""
 
-    def __init__(self, device: Device, captured: Any, pool: Any, feeds: "_Block") -> None:
+    def __init__(self, device: Device, captured: Any, pool: Any, feeds: "_Block", products: cublas.Handle) -> None:
         self.device, self._feeds = device, feeds
-        self._kept = {"graph": captured, "pool": pool}
+        self._kept = {"graph": captured, "pool": pool, "products": products}
         weakref.finalize(self, _drop, self._kept, feeds.copies, cuda.cupy().cuda.Device(device.index))
 
     @classmethod
@@ -109,6 +109,7 @@ class Graph:
         with stream(device):
             cupy = cuda.cupy()
             own, pool, feeds = cupy.cuda.get_current_stream(), cupy.cuda.MemoryPool(), _Block(device)
+            products = cublas.prepare()
             collects = gc.isenabled()
             gc.disable()  # what happens to be collected now might wait for the device
             try:
@@ -120,7 +121,7 @@ class Graph:
             finally:
                 if collects:
                     gc.enable()
-        return cls(device, found[0], pool, feeds), result
+        return cls(device, found[0], pool, feeds, products), result
 
     def replay(self) -> None:
         """Do the step once more, on what its inputs hold now, with what it is fed now. Does not wait for the GPU."""

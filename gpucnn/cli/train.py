@@ -89,8 +89,18 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
+        *_precision(ready),
         *_doubles(ready),
     ]
+
+
+def _precision(ready: PreparedRun) -> list[str]:
+    """What products are made in, if that was chosen."""
+    if ready.config.precision == "float32":
+        return []
+    if ready.config.device == "cpu":
+        return [f"precision {ready.config.precision} is for GPUs: the CPU computes in float32"]
+    return [f"precision {ready.config.precision}: what is multiplied is rounded to 10 bits"]
 
 
 def _folders(splits: Splits) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, as_tensor, check_float, operation, record
-from gpucnn.backend import Array, as_array, blas, to_device, xp_of
+from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, check_activation, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, check_number, sum_to
 from gpucnn.kernels import elementwise as kernel
+from gpucnn.kernels import gemm
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.text import shape_text, value_text
 
@@ -267,14 +268,14 @@ def matmul(a: Operand, b: Operand) -> Tensor:
         )
     rows, columns = (x if x.ndim > 1 else x[None]), (y if y.ndim > 1 else y[:, None])
     check_broadcast("matmul", rows.shape[:-2], columns.shape[:-2])
-    product = blas.matmul(rows, columns)
+    product = gemm.matmul(rows, columns)
     full_shape = product.shape
     shape = full_shape[:-2] + (full_shape[-2:-1] if x.ndim > 1 else ()) + (full_shape[-1:] if y.ndim > 1 else ())
 
     def backward(gradient: Array) -> tuple[Array, Array]:
         gradient = gradient.reshape(full_shape)
-        a_gradient = sum_to(blas.matmul(gradient, columns.swapaxes(-1, -2)), rows.shape)
-        b_gradient = sum_to(blas.matmul(rows.swapaxes(-1, -2), gradient), columns.shape)
+        a_gradient = sum_to(gemm.matmul(gradient, columns.swapaxes(-1, -2)), rows.shape)
+        b_gradient = sum_to(gemm.matmul(rows.swapaxes(-1, -2), gradient), columns.shape)
         return a_gradient.reshape(x.shape), b_gradient.reshape(y.shape)
 
     return record("matmul", product.reshape(shape), (a, b), backward)

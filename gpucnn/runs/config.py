@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpucnn import data
+from gpucnn import backend, data
 from gpucnn.checks import as_path, nearest
 from gpucnn.data.catalog import FOLDER
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
@@ -163,6 +163,11 @@ class RunConfig:
     )  # fmt: skip
 
     device: str = _setting("auto", Text(), "the run", "NAME", "auto (default), cpu, cuda, cuda:1, ...")
+    precision: str = _setting(
+        "float32", Name(lambda: list(backend.PRECISIONS)), "the run", "NAME",
+        "of what a GPU multiplies: float32, or tf32, which rounds it to 10 bits and is faster by far on GPUs since "
+        "Ampere; the CPU computes in float32 (default: float32)",
+    )  # fmt: skip
     seed: int = _setting(0, SEED, "the run", "S", "decides every random draw (default: 0)")
     workers: int = _setting(
         0, COUNT_OR_ZERO, "the run", "N",

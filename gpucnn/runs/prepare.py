@@ -61,6 +61,7 @@ class PreparedRun:
         return Trainer(
             self.model, self.optimizer, self.train_loader, self.test_loader, self.schedule, callbacks,
             self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value, self.average,
+            self.config.precision,
         )  # fmt: skip
 
     def callbacks(self, folder: RunFolder) -> list[Callback]:
@@ -92,7 +93,7 @@ class PreparedRun:
         last = {name: trainer.history[-1][f"test_{name}"] for name in names}
         if not self.has_validation:
             return {f"test_{name}": last[name] for name in names}
-        with trainer.evaluation_weights():
+        with backend.precision(self.config.precision), trainer.evaluation_weights():
             test = evaluate(
                 self.model, data.DataLoader(self.splits.test, EVALUATION_BATCH, workers=self.config.workers)
             )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from gpucnn.testing.cupy_graph import UNSUPPORTED, Event, Graph, Stream, elapsed_time
-from gpucnn.testing.cupy_memory import CUDARuntimeError, MemoryPool, OutOfMemoryError
+from gpucnn.testing.cupy_memory import CUDARuntimeError, Memory, MemoryPool, OutOfMemoryError
 
 
 class LoadedSource(Protocol):
@@ -183,6 +183,7 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
             deviceSynchronize=lambda: _wait_for_device(cupy, cupy._current.index, "deviceSynchronize"),
         ),
         memory=make_module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),
+        Memory=bound(Memory),
         Device=bound(Device),
         Event=bound(Event),
         Stream=stream,

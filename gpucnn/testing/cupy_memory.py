@@ -2,8 +2,9 @@
 
 import gc
 import threading
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -131,11 +132,51 @@ class Allocation:
     `owner` is the host array whose memory it stands for, `books` those of the pool that it comes from.
     """
 
-    __slots__ = ("__weakref__", "books", "device", "owner", "size")
+    __slots__ = ("__weakref__", "_owner", "books", "device", "end", "size", "start")
 
     def __init__(self, books: Books, size: int, device: int) -> None:
         self.books, self.size, self.device = books, size, device
-        self.owner: np.ndarray | None = None
+        self._owner: np.ndarray | None = None
+
+    @property
+    def owner(self) -> np.ndarray | None:
+        return self._owner
+
+    @owner.setter
+    def owner(self, array: np.ndarray) -> None:
+        self._owner = array
+        self.start, self.end = _reach(array)
+        living[id(self)] = self
 
     def __del__(self) -> None:
         self.books.release(self.device, self.size)
+
+
+class Memory:
+    """`cupy.cuda.Memory`: bytes of the current device, of no pool, and on top of what a stand-in's devices have."""
+
+    _cupy: ClassVar[Any]
+
+    def __init__(self, size: int) -> None:
+        self.size, self.device_id = size, int(self._cupy._current.index)
+        self._bytes = np.empty(size, np.uint8)
+        self.ptr, self.end = _reach(self._bytes)
+        living[id(self)] = self
+
+    @property
+    def start(self) -> int:
+        return self.ptr
+
+    @property
+    def device(self) -> int:
+        return self.device_id
+
+
+living: "weakref.WeakValueDictionary[int, Allocation | Memory]" = weakref.WeakValueDictionary()
+"""All of them that are there: from `start` to `end`, addresses of the host, on `device`."""
+
+
+def _reach(array: np.ndarray) -> tuple[int, int]:
+    """The addresses of an array's memory, from its first byte to behind its last."""
+    start: int = array.__array_interface__["data"][0]
+    return start, start + array.nbytes

@@ -304,6 +304,7 @@ COPIES = _words("ascontiguousarray asfortranarray copy flatten")
 """They do nothing but copy, if anything."""
 
 PRODUCTS = _words("dot einsum inner matmul tensordot vdot")
+"""They multiply matrices: of floats by cuBLAS, of integers by a kernel of CuPy's own."""
 
 SYNCHRONIZING = _words("""
     argwhere bincount compress delete extract flatnonzero histogram intersect1d median nanmedian

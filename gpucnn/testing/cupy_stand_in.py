@@ -12,6 +12,8 @@ a mistake shows:
 - NumPy's functions do not take device arrays (CuPy has them dispatched; what means the device must say so).
 - `empty` gives NaN or large negative integers.
 - Host arrays cannot be indices, and an index out of bounds is an error.
+- Products of floats, `a @ b` among them, are refused: CuPy makes none while a step is captured. `gpucnn.kernels.gemm`
+  asks cuBLAS for them, whose part `cublas_library` plays.
 
 It writes down what a GPU would have had to do, in `operation_log`. A function that CuPy puts together from several
 kernels (`var`, `allclose`, `pad` ...) counts as one. Streams do their work at once, one after another; in a capture it
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from gpucnn.testing.cublas_stand_in import CublasStandIn
 from gpucnn.testing.cupy_array import NUMBERS, DeviceArray, Function, owner_of, poison, stride_tricks
 from gpucnn.testing.cupy_cuda import RawKernel, RawModule, SourceLoader, make_cuda, make_module
 from gpucnn.testing.cupy_graph import UNSUPPORTED, Capture, PinnedCopies, Stream
@@ -45,7 +48,6 @@ from gpucnn.testing.cupy_names import (
     UFUNCS,
     VIEWS,
 )
-from gpucnn.testing.cupy_product import copied_operands, pointer_kernels
 from gpucnn.testing.operation_log import Kind, OperationLog
 
 _JOINS = frozenset({"column_stack", "concat", "concatenate", "dstack", "hstack", "row_stack", "stack", "vstack"})
@@ -61,7 +63,7 @@ class CupyStandIn(ModuleType):
     - `memory_bytes`: the memory of each GPU; an allocation beyond it is a `cuda.memory.OutOfMemoryError`. None is no
       limit. Counted as CuPy counts: in units of 512 bytes, a view with its base, until the last view goes.
 
-    `operation_log` has what the GPUs were asked to do.
+    `operation_log` has what the GPUs were asked to do; `cublas_library` stands for the library that CuPy has loaded.
     """
 
     def __init__(self, emulator: SourceLoader, devices: int = 2, memory_bytes: int | None = None) -> None:
@@ -69,6 +71,7 @@ class CupyStandIn(ModuleType):
         self.__version__ = "14.2.0"
         self.emulator = emulator
         self.operation_log = OperationLog()
+        self.cublas_library: Any = CublasStandIn(self)
         self._current = Current()
         self._memory = DeviceMemory(devices, NO_LIMIT if memory_bytes is None else memory_bytes, self._current)
         self._captures: list[Capture] = []
@@ -392,6 +395,8 @@ class CupyStandIn(ModuleType):
                 raise TypeError(f"{name}() got an unexpected keyword argument {keyword!r}")
         sources: list[DeviceArray] = []
         lowered = [self._lower(argument, sources) for argument in arguments]
+        if name in PRODUCTS:
+            _refuse_products_of_floats(name, sources)
         settings = {keyword: self._lower(value, sources) for keyword, value in options.items()}
         if name in QUERIES:
             return function(*lowered, **settings)
@@ -423,8 +428,6 @@ class CupyStandIn(ModuleType):
         return found
 
     def _refuse_in_capture(self, capture: Capture, name: str, waits: bool) -> None:
-        if name in PRODUCTS:
-            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
         if name in SORTING:
             capture.fail(UNSUPPORTED)
         if waits:
@@ -462,13 +465,7 @@ class CupyStandIn(ModuleType):
         return array, array.shape
 
     def _log_call(self, name: str, lowered: list[Any], settings: dict[str, Any], shape: tuple[int, ...]) -> None:
-        if name in PRODUCTS:
-            for operand in copied_operands(name, lowered, settings):
-                self._log("launch", "copy", operand.shape)
-            for _ in range(pointer_kernels(name, lowered)):
-                self._log("launch", "mat_ptrs", shape[:-2])
-            self._log("product", name, shape)
-        elif name in _JOINS:
+        if name in _JOINS:
             self._log_join(name, lowered[0] if lowered else settings["tup"], shape)
         else:
             self._log("launch", "copy" if name in VIEWS or name in COPIES else name, shape)
@@ -505,3 +502,12 @@ def _put(result: Any, found: Any) -> None:
     elif found is not None:
         for values, array in zip(result, found, strict=True):
             _put(values, array)
+
+
+def _refuse_products_of_floats(name: str, sources: Sequence[DeviceArray]) -> None:
+    for source in sources:
+        if source.dtype.kind == "f":
+            raise TypeError(
+                f"cupy.{name} of {source.dtype} goes to cuBLAS, which CuPy does not ask while a step is captured; "
+                "use gpucnn.kernels.gemm.matmul"
+            )

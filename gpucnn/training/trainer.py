@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpucnn import backend
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
@@ -48,6 +49,7 @@ class Trainer:
     - `accumulate`: how many batches make one step of the optimizer, with the mean gradient of all their images: that of one
       large batch, but for batch norms, which see the small ones. The last batches of an epoch make a step, however few.
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
+    - `precision`: of products on a GPU, "float32" or "tf32", see `backend.precision`; None for what holds around the call.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
 
     Callbacks can read `epochs` (to train), `epoch` (running, from 0), `batch` (finished, of the running epoch), `step`
@@ -72,6 +74,7 @@ class Trainer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         average: WeightAverage | None = None,
+        precision: str | None = None,
     ) -> None:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.label_smoothing = label_smoothing
@@ -92,6 +95,7 @@ class Trainer:
         self.accumulate = as_count(accumulate, "accumulate")
         self.clip_norm = None if clip_norm is None else as_number(clip_norm, "clip_norm")
         self.clip_value = None if clip_value is None else as_number(clip_value, "clip_value")
+        self.precision = None if precision is None else backend.as_precision(precision)
         if clip_norm is not None and clip_value is not None:
             raise ArgumentError(f"clip_norm={clip_norm!r} and clip_value={clip_value!r} are both set; choose one")
         self.epochs, self.epoch, self.batch, self.step = 0, 0, 0, 0
@@ -156,7 +160,7 @@ class Trainer:
         start = time.perf_counter()
         check_can_train(self.model)
         self.model.train()
-        with self._guard.watching(self.device.kind != "cpu"):
+        with self._precisely(), self._guard.watching(self.device.kind != "cpu"):
             for images, labels in self.train_loader.batches(self.epoch, self.batch):
                 step = self.step
                 self.train_batch(images, labels)
@@ -167,7 +171,7 @@ class Trainer:
         train = self.metrics.scores()
         row = {"epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy}
         if self.test_loader is not None:
-            with self.evaluation_weights():
+            with self._precisely(), self.evaluation_weights():
                 test = evaluate(self.model, self.test_loader)
             row |= {f"test_{name}": getattr(test, name) for name in ("loss", "accuracy", "correct", "total")}
         last = row.get("test_loss", train.loss)
@@ -195,7 +199,8 @@ class Trainer:
         a batch size that fits, if the GPU's memory does not hold the step, and TrainingError, see `fit`.
         """
         before = ForwardState(self.model)
-        logits = with_retry(self._forward_and_backward, images, labels, self.device)
+        with self._precisely():
+            logits = with_retry(self._forward_and_backward, images, labels, self.device)
         assert self.loss is not None
         if not self._guard.passes(self.loss, self.optimizer):
             before.restore()
@@ -319,6 +324,10 @@ class Trainer:
         if self.average is not None:
             self.average.update()
         self.step += 1
+
+    def _precisely(self) -> AbstractContextManager[None]:
+        """Inside, products are of the trainer's `precision`."""
+        return nullcontext() if self.precision is None else backend.precision(self.precision)
 
     def _notify(self, hook: str) -> None:
         for callback in self.callbacks:

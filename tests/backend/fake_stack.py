@@ -8,12 +8,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 WORKING_CUPY = """
+import ctypes
+import types
+
 import numpy
 
 __version__ = "14.2.0"
 
 class Array(numpy.ndarray):
     def get(self): return numpy.asarray(self)
+    @property
+    def data(self): return types.SimpleNamespace(ptr=self.__array_interface__["data"][0])
 
 def zeros(shape, dtype): return numpy.zeros(shape, dtype).view(Array)
 def ones(shape, dtype): return numpy.ones(shape, dtype).view(Array)
@@ -30,6 +35,20 @@ class RawModule:
         return launch
 
 STEP = 1
+STATUS = 0
+PRODUCT = 2
+
+class cublas_library:
+    @staticmethod
+    def cublasCreate_v2(handle):
+        ctypes.c_void_p.from_address(handle).value = 7
+        return 0
+    def cublasDestroy_v2(handle): return 0
+    def cublasSetStream_v2(handle, stream): return 0
+    def cublasSetWorkspace_v2(handle, workspace, size): return 0
+    def cublasGemmStridedBatchedEx(*arguments):
+        (ctypes.c_float * 4).from_address(arguments[16])[:] = [PRODUCT] * 4
+        return STATUS
 
 class cuda:
     class nvrtc:
@@ -40,9 +59,15 @@ class cuda:
         @staticmethod
         def getDeviceCount(): return 2
         @staticmethod
+        def getDevice(): return 0
+        @staticmethod
         def getDeviceProperties(index): return {"name": b"Fake H100 number %d" % index}
         @staticmethod
         def deviceSynchronize(): pass
+    @staticmethod
+    def get_current_stream(): return types.SimpleNamespace(ptr=0, is_capturing=lambda: False)
+    class Memory:
+        def __init__(self, size): self.ptr = 0
     class Device:
         compute_capability = "90"
         mem_info = 3 * 2**30, 80 * 2**30

@@ -14,7 +14,7 @@ TESTS_OF = {
 }
 MUTANTS = [
     # A recording's memory.
-    Mutant("backend/graph.py", '"pool": pool}', '"pool": cuda.cupy().cuda.MemoryPool()}'),
+    Mutant("backend/graph.py", '"pool": pool,', '"pool": cuda.cupy().cuda.MemoryPool(),'),
     Mutant("backend/graph.py", "cupy.cuda.using_allocator(pool.malloc), ", ""),
     Mutant("backend/graph.py", '    del kept["graph"]\n', ""),
     Mutant("backend/graph.py", "memory.release(device)  #", "#"),

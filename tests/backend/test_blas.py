@@ -19,7 +19,7 @@ from gpucnn import functions as F
 from gpucnn.backend import blas
 from gpucnn.backend.blas import one_blas_thread
 from gpucnn.backend.threads import VARIABLE, parallel
-from gpucnn.kernels import ways
+from gpucnn.kernels import gemm, ways
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -349,17 +349,17 @@ def test_parts_run_in_the_context_of_who_asked(monkeypatch: pytest.MonkeyPatch) 
 def test_products_are_quiet_where_accelerate_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     large = np.full((2, 2), 1e30, np.float32)
     with pytest.warns(RuntimeWarning, match="overflow encountered in matmul"):
-        assert np.isinf(blas.matmul(large, large)).all()
-    monkeypatch.setattr(blas, "has_false_alarms", lambda: True)
+        assert np.isinf(gemm.matmul(large, large)).all()
+    monkeypatch.setattr(gemm, "has_false_alarms", lambda: True)
     place = np.empty((2, 2), np.float32)
-    for product in (blas.matmul(large, large), F.matmul(large, large).data, blas.matmul(large, large, out=place)):
+    for product in (gemm.matmul(large, large), F.matmul(large, large).data, gemm.matmul(large, large, out=place)):
         assert np.isinf(product).all()
     assert product is place
 
 
 @pytest.mark.parametrize("mode", ["plain", "numpy"])
 def test_convolutions_and_linear_layers_are_quiet_there_too(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "has_false_alarms", lambda: True)
+    monkeypatch.setattr(gemm, "has_false_alarms", lambda: True)
     images, filters = (
         Tensor(np.full((2, 3, 4, 4), 1e30, np.float32), True),
         Tensor(np.full((2, 3, 2, 2), 1e30, np.float32), True),

@@ -51,7 +51,7 @@ def test_a_whole_stack_has_no_problem(tmp_path: Path) -> None:
     assert found["GPU 1"].value == "Fake H100 number 1, compute capability 9.0, 3.0 of 80.0 GiB free"
     assert found["kernel"].value.startswith("compiled in ")
     assert found["kernel"].value.endswith(" us (this machine, now)")
-    assert found["matrix product"].value == "right"
+    assert found["matrix product"].value == "right, through a cuBLAS handle of gpucnn's own"
 
 
 @pytest.mark.parametrize(("driver_cuda", "extra"), [(0, "cuda13"), (12040, "cuda12"), (13000, "cuda13")])
@@ -137,6 +137,8 @@ MISSING = {
     "kernel": ("assert name in self.code", "raise OSError('no nvrtc')", "OSError: no nvrtc", CTK),
     "a kernel that adds 2": ("STEP = 1", "STEP = 2", "ArithmeticError: 101 launches that add 1 to 0 gave 202.0", CTK),
     "matrix product": ("def ones(", "def ones(*a, **k): raise OSError('libcublas.so.12')\ndef no(", "CuPy sees 2 GPU(s) but cannot compute (OSError: libcublas.so.12)", CTK),
+    "a matrix product that is refused": ("return STATUS", "return 8", "CuPy sees 2 GPU(s) but matrices cannot be multiplied (cuBLAS: 1 product(s) of float32, m=2, n=2, k=2, failed with CUBLAS_STATUS_ARCH_MISMATCH)", "look at what `gpucnn doctor` says"),
+    "a matrix product that is wrong": ("PRODUCT = 2", "PRODUCT = 1", "the GPU multiplied wrongly: the sum should be 8, it is 4.0", "check the GPU and its driver"),
 }  # fmt: skip
 
 
@@ -145,7 +147,7 @@ def test_one_missing_link_is_named_with_its_fix(name: str, tmp_path: Path) -> No
     old, new, problem, fix = MISSING[name]
     assert WORKING_CUPY.count(old) == 1
     found = diagnose(tmp_path, WORKING_CUPY.replace(old, new), WHEEL, 12040)
-    link = "kernel" if name.startswith("a kernel") else name
+    link = next((link for link in ("kernel", "matrix product") if name.startswith(f"a {link}")), name)
     assert problems(found) == [link]
     assert found[link][2:] == (problem, fix)
 

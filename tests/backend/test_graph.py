@@ -16,6 +16,7 @@ from gpucnn.backend import (
     Device,
     beside,
     choose_device,
+    cublas,
     device_of,
     fed,
     graph,
@@ -28,6 +29,7 @@ from gpucnn.backend.cuda import use_in_place_of_cupy
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape
 from gpucnn.errors import CaptureError, KernelError, ShapeError
+from gpucnn.kernels import gemm
 from gpucnn.kernels.elementwise import cuda as elementwise
 from gpucnn.kernels.update import cuda as update
 from gpucnn.testing.cupy_stand_in import CupyStandIn
@@ -223,11 +225,34 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
     "set": (lambda a: a.set(np.ones(3)), "H2D transfers are disallowed"),
     "a mask": (lambda a: a[a > 0], "D2H transfers are disallowed"),
     "a list": (lambda a: a[[0, 2]], "H2D transfers are disallowed"),
-    "CuPy's own product": (
-        lambda a: a.reshape(3, 1).dot(a.reshape(1, 3)),
-        "calling cuBLAS API during stream capture is currently unsupported",
-    ),
 }
+
+
+def test_products_are_recorded(device: Device) -> None:
+    """On the first stream, or on one that a product was never made on."""
+    rng = np.random.default_rng(11)
+    values = [rng.standard_normal((2, 4, 5)).astype(np.float32) for _ in range(2)]
+    b = rng.standard_normal((5, 3)).astype(np.float32)
+    inputs, weight = to_device(values[0], device), to_device(b, device)
+    recorded, found = graph.Graph.record(lambda: gemm.matmul(gemm.matmul(inputs, weight), weight.T), device)
+    for now in (*values, values[0]):
+        overwrite(inputs, now)
+        recorded.replay()
+        np.testing.assert_allclose(to_host(found), now @ b @ b.T, rtol=1e-5, atol=1e-5)
+
+
+def test_a_product_works_on_what_is_there(device: Device, gpu: Backend) -> None:
+    if gpu.name != "emulated":
+        pytest.skip("a GPU would read what others have put there")
+    inputs, weight = (to_device(np.ones((3, 3)), device) for _ in range(2))
+    factors = [weight]
+    recorded, _ = graph.Graph.record(lambda: gemm.matmul(inputs, factors[0]), device)
+    recorded.replay()
+    factors.clear()
+    del weight
+    gc.collect()
+    with pytest.raises(KernelError, match="works on an array from before the capture, and that array is gone"):
+        recorded.replay()
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -386,7 +411,7 @@ def test_the_graph_goes_before_its_memory(device: Device, monkeypatch: pytest.Mo
             gone.append(self.name)
 
     monkeypatch.setattr(memory, "drop", lambda pool, own: gone.append((pool, own)))
-    recorded = graph.Graph(device, Noted("graph"), "pool", graph._Block(device))
+    recorded = graph.Graph(device, Noted("graph"), "pool", graph._Block(device), cublas.prepare())
     del recorded
     assert gone == ["graph", ("pool", device.xp.cuda.Device(0))]
 

@@ -12,7 +12,8 @@ from gpucnn.training import RunConfig, RunFolder, prepare
 OPTIONS = """--model mlp --epochs 2 --batch-size 50 --augment shift:1 cutout:3 --optimizer sgd:momentum=0.5,nesterov=true
 --lr 0.02 --weight-decay 0.001 --no-decay-vectors --schedule step_decay:1,factor=0.5 --warmup 0.5 --label-smoothing 0.2
 --normalize --clip-norm 2 --accumulate 2 --average 0.9 --seed 3 --checkpoint-every 7 --keep 1
---early-stopping 9 --logs csv --mix mixup:0.4 --balance --drop-last --workers 2 --device cpu"""
+--early-stopping 9 --logs csv --mix mixup:0.4 --balance --drop-last --workers 2 --device cpu
+--precision tf32"""
 TOML = """
 model = "mlp"
 epochs = 2
@@ -39,12 +40,14 @@ balance = true
 drop_last = true
 workers = 2
 device = "cpu"
+precision = "tf32"
 """
 CONFIG = RunConfig(
     model="mlp", epochs=2, batch_size=50, augment=("shift:1", "cutout:3"), optimizer="sgd:momentum=0.5,nesterov=true",
     lr=0.02, weight_decay=0.001, decay_vectors=False, schedule="step_decay:1,factor=0.5", warmup=0.5,
     label_smoothing=0.2, normalize=True, clip_norm=2, accumulate=2, average=0.9, seed=3, checkpoint_every=7, keep=1,
     early_stopping=9, logs=("csv",), mix="mixup:0.4", balance=True, drop_last=True, workers=2, device="cpu",
+    precision="tf32",
 )  # fmt: skip
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.toml"
 
@@ -53,10 +56,13 @@ def test_python_options_and_file_train_the_same_model(in_tmp_path: Path, capsys:
     Path("run.toml").write_text(TOML)
     assert RunConfig.from_toml("run.toml") == CONFIG
     assert main(["train", *OPTIONS.split(), "--out", "options"]) == 0
-    assert capsys.readouterr().out.splitlines()[2] == (
-        "sgd:momentum=0.5,nesterov=true with lr 0.02, step_decay:1,factor=0.5; batches of 50; augmentation shift:1 cutout:3 "
-        "mixup:0.4"
-    )
+    assert capsys.readouterr().out.splitlines()[2:4] == [
+        (
+            "sgd:momentum=0.5,nesterov=true with lr 0.02, step_decay:1,factor=0.5; batches of 50; augmentation shift:1 cutout:3 "
+            "mixup:0.4"
+        ),
+        "precision tf32 is for GPUs: the CPU computes in float32",
+    ]
     assert main(["train", "--config", "run.toml", "--out", "file", "--quiet"]) == 0
     ready = prepare(CONFIG)
     ready.trainer(ready.callbacks(RunFolder("python"))).fit(2)

@@ -24,6 +24,7 @@ needs_compiler = pytest.mark.skipif(ways.missing() != "", reason=ways.missing())
 CHOOSES = re.compile(r"isinstance\(.*\bnp\.ndarray|\bis np\b|\bis not np\b|\baccepts\(|type\(\w+\) is")
 CHECKS = {
     "ways.py": "chooses",
+    "gemm.py": "multiplies on either",
     "compiler/loop.py": "checks the arrays of a call",
 }
 """Files that ask what an array is, and why they may."""

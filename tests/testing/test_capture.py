@@ -255,26 +255,6 @@ REFUSED: dict[str, tuple[Callable[[Any, Any, Any], Any], type[Exception], str]] 
     "set by a mask": (lambda xp, a, s: a.__setitem__(a > 0, 1), RuntimeError, "D2H transfers are disallowed"),
     "nonzero": (lambda xp, a, s: xp.nonzero(a), RuntimeError, "D2H transfers are disallowed"),
     "bincount": (lambda xp, a, s: xp.bincount(a.astype(int)), RuntimeError, "D2H transfers are disallowed"),
-    "matmul": (
-        lambda xp, a, s: matrix(xp) @ matrix(xp).T,
-        NotImplementedError,
-        "calling cuBLAS API during stream capture",
-    ),
-    "dot": (
-        lambda xp, a, s: xp.dot(matrix(xp), matrix(xp).T),
-        NotImplementedError,
-        "calling cuBLAS API during stream cap",
-    ),
-    "tensordot": (
-        lambda xp, a, s: xp.tensordot(matrix(xp), matrix(xp).T, 1),
-        NotImplementedError,
-        "calling cuBLAS API",
-    ),
-    "einsum": (
-        lambda xp, a, s: xp.einsum("ij,kj->ik", matrix(xp), matrix(xp)),
-        NotImplementedError,
-        "calling cuBLAS API",
-    ),
     "event recorded inside": (lambda xp, a, s: s.record().synchronize(), RuntimeError, "cudaErrorCapturedEvent: "),
     "begin again": (lambda xp, a, s: s.begin_capture(), RuntimeError, "cudaErrorIllegalState: "),
     "end elsewhere": (lambda xp, a, s: xp.cuda.Stream().end_capture(), RuntimeError, "cudaErrorIllegalState: "),

@@ -17,6 +17,7 @@ import pytest
 from gpucnn import Tensor, layers, optim
 from gpucnn import functions as F
 from gpucnn.backend import cuda
+from gpucnn.kernels.gemm import matmul
 from gpucnn.testing import cupy_names as names
 from gpucnn.testing.cupy_array import DeviceArray
 from gpucnn.testing.cupy_stand_in import CupyStandIn
@@ -340,7 +341,11 @@ def test_numbers_keep_the_dtype_as_in_numpy(cupy: CupyStandIn, array: Any) -> No
         lambda xp, a: (-a, abs(a - 5), ~(a > 3), (a > 3) & (a < 9) | (a == 12) ^ (a != 1), 7 - a, 2 / (a + 1)),
         lambda xp, a: (a[:, 1], a[..., None, ::2], a[0, 0, 0], a[1, -1]),
         lambda xp, a: (a[xp.asarray([1, 0])], a[[1, 0], :, [0, 1]], a[:, xp.asarray(2)], a[a > 7], a[[]]),
-        lambda xp, a: (a @ a.transpose(0, 2, 1), xp.tensordot(a, a, ((2, 0), (2, 0))), xp.einsum("abc->cb", a)),
+        lambda xp, a: (
+            a.astype("int64") @ a.astype("int32").transpose(0, 2, 1),
+            xp.tensordot(a > 7, a > 3, ((2, 0), (2, 0))),
+            xp.einsum("abc->cb", a.astype("int64")),
+        ),
         lambda xp, a: (xp.stack([a, a]), xp.concatenate([a] * 10, axis=1), xp.split(a, 2), xp.pad(a, 1)),
         lambda xp, a: (a.astype("int32"), a.astype(a.dtype, copy=False), xp.ascontiguousarray(a.T), a.T.copy()),
         lambda xp, a: (
@@ -558,42 +563,27 @@ def test_log_of_synchronization(cupy: CupyStandIn, array: Any) -> None:
         assert log_of(cupy, call) == expected
 
 
-def test_log_of_products(cupy: CupyStandIn, array: Any) -> None:
-    a, matrix = array, array.reshape(6, 4)
-    for copies, name, call in [
-        (0, "matmul", lambda: matrix @ matrix.T),
-        (0, "dot", lambda: cupy.dot(matrix.T, matrix)),
-        (1, "matmul", lambda: matrix[:, :2].T @ matrix),
-        (2, "dot", lambda: matrix[:, :2].dot(matrix[:2, ::2])),
-        (1, "dot", lambda: matrix.T.dot(matrix[:, 0])),
-        (0, "dot", lambda: matrix.dot(a.transpose(2, 1, 0)[:, :, 0])),
-        (1, "dot", lambda: a.dot(a.reshape(3, 4, 2))),
-        (0, "matmul", lambda: cupy.matmul(a, a.reshape(2, 4, 3), out=cupy.empty((2, 3, 3), cupy.float32))),
-        (1, "matmul", lambda: a @ a.transpose(0, 2, 1)),
-        (0, "tensordot", lambda: cupy.tensordot(a, a, 3)),
-        (0, "tensordot", lambda: cupy.tensordot(a, a, axes=((1, 2), (1, 2)))),
-        (2, "tensordot", lambda: cupy.tensordot(a, a, axes=((0, 2), (0, 2)))),
-        (2, "tensordot", lambda: cupy.tensordot(a[..., :2], a[..., :2], ((2,), (2,)))),
-        (0, "tensordot", lambda: cupy.tensordot(a, matrix, (2, 1))),
-        (0, "inner", lambda: cupy.inner(a, matrix)),
-        (0, "einsum", lambda: cupy.einsum("ij,kj->ik", matrix, matrix)),
-        (1, "vdot", lambda: cupy.vdot(matrix, matrix.T)),
-    ]:
-        assert log_of(cupy, call) == ["launch copy"] * copies + [f"product {name}"], (copies, name)
-
-
-def test_log_of_a_product_with_a_matrix_that_serves_for_a_batch(cupy: CupyStandIn, array: Any) -> None:
-    tables = ["launch mat_ptrs"] * 3
-    matrix = cupy.ones((4, 3), np.float32)
-    assert log_of(cupy, lambda: array @ matrix) == [*tables, "product matmul"]
-    assert log_of(cupy, lambda: cupy.matmul(matrix[None].copy(), array[:, :, :3].copy()))[2:] == [
-        *tables,
-        "product matmul",
-    ]
-    stack = cupy.ones((5, 1, 3, 4), np.float32)
-    assert log_of(cupy, lambda: stack @ matrix) == [*tables, *tables, "product matmul"]
-    assert log_of(cupy, lambda: matrix.T @ matrix) == ["product matmul"]
-    assert log_of(cupy, lambda: stack[:1, 0] @ matrix) == ["product matmul"]
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_products_of_floats_are_refused(dtype: str, cupy: CupyStandIn, array: Any) -> None:
+    matrix = array.reshape(6, 4).astype(dtype)
+    calls: dict[str, Callable[[], Any]] = {
+        "matmul": lambda: matrix @ matrix.T,
+        "dot": lambda: matrix.T.dot(matrix),
+        "inner": lambda: cupy.inner(matrix, matrix),
+        "vdot": lambda: cupy.vdot(matrix, matrix),
+        "tensordot": lambda: cupy.tensordot(matrix, matrix, 2),
+        "einsum": lambda: cupy.einsum("ij,kj->ik", matrix, matrix),
+    }
+    assert calls.keys() == names.PRODUCTS
+    for name, call in calls.items():
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert str(caught.value) == (
+            f"cupy.{name} of {dtype} goes to cuBLAS, which CuPy does not ask while a step is captured; "
+            "use gpucnn.kernels.gemm.matmul"
+        )
+    whole = array.astype("int64")
+    assert log_of(cupy, lambda: whole @ whole.transpose(0, 2, 1)) == ["launch matmul"], "a kernel of CuPy's own"
 
 
 def test_log_of_joins(cupy: CupyStandIn, array: Any) -> None:
@@ -607,12 +597,12 @@ def test_log_of_joins(cupy: CupyStandIn, array: Any) -> None:
 
 
 def test_details(cupy: CupyStandIn, array: Any) -> None:
-    with cupy.operation_log.recorded() as outer:
+    with cuda.use_in_place_of_cupy(cupy), cupy.operation_log.recorded() as outer:
         array.sum(axis=0)
         with cupy.operation_log.recorded() as inner:
-            cupy.matmul(array.reshape(6, 4).T, array.reshape(6, 4))
+            matmul(array.reshape(6, 4).T, array.reshape(6, 4))
         array[0].get()
-    assert inner == [Operation("product", "matmul", (4, 4))]
+    assert inner == [Operation("product", "gemm", (1, 4, 4, 6))]
     assert outer == [Operation("launch", "sum", (3, 4)), *inner, Operation("download", "get", (3, 4))]
     assert cupy.operation_log[-3:] == outer
     cupy.operation_log.clear()

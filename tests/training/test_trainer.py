@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, data, layers, models, optim
+from gpucnn import Tensor, backend, data, layers, models, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.training import Callback, Metrics, ProgressBar, ProgressLines, Trainer, evaluate
@@ -251,6 +251,27 @@ def test_evaluations_are_of_the_averaged_weights() -> None:
     assert row["test_loss"] == evaluate(model, trainer.test_loader).loss
 
 
+@pytest.mark.parametrize("precision", [None, "float32", "tf32"])
+def test_precision_holds_in_steps_and_evaluations(precision: str | None) -> None:
+    seen: list[tuple[bool, str]] = []
+
+    class Watched(layers.Linear):
+        def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+            seen.append((self.training, backend.chosen_precision()))
+            return super().forward(x, activation)
+
+    model = layers.Sequential(layers.Flatten(), Watched(16, 3))
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), small_loader(), small_loader(), precision=precision)
+    for around in ("float32", "tf32"):
+        with backend.precision(around):
+            trainer.fit(1)
+            trainer.train_step(*next(small_loader().batches(0)))
+            assert backend.chosen_precision() == around
+        assert set(seen) == {(True, precision or around), (False, precision or around)}
+        assert seen[-1][0], "the step alone"
+        seen.clear()
+
+
 def test_labels_may_be_probabilities() -> None:
     class Softly(data.DataLoader):
         def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -271,6 +292,7 @@ def test_labels_may_be_probabilities() -> None:
     ("options", "message"),
     [
         ({"accumulate": 0}, "accumulate must be an int >= 1, got 0"),
+        ({"precision": "bf16"}, 'precision must be "float32" or "tf32", got \'bf16\''),
         ({"clip_norm": -1.0}, "clip_norm must be a number >= 0, got -1.0"),
         ({"clip_value": "much"}, "clip_value must be a number >= 0, got 'much'"),
         ({"clip_norm": 1.0, "clip_value": 2.0}, r"clip_norm=1.0 and clip_value=2.0 are both set; choose one"),

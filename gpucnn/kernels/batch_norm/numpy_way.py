@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array
-from gpucnn.backend.blas import matmul
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
 from gpucnn.kernels.batch_norm.plain import Gradients, Statistics
 from gpucnn.kernels.elementwise.masked import mask_into
 from gpucnn.kernels.elementwise.numpy_way import rectify
+from gpucnn.kernels.gemm import matmul
 from gpucnn.kernels.tiling import TILED_PARTS, for_tiles, tiles_of
 from gpucnn.kernels.ways import Way
 from gpucnn.kernels.workspace import workspace

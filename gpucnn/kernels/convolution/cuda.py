@@ -16,9 +16,10 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import one_by_one
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.convolution.stacked_product import by_group, product
+from gpucnn.kernels.convolution.stacked_product import by_group
 from gpucnn.kernels.elementwise import add_bias, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
+from gpucnn.kernels.gemm import matmul
 from gpucnn.kernels.launch import WINDOW, Kernel, launch
 from gpucnn.kernels.tiling import Tile, tiles
 
@@ -48,7 +49,7 @@ def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) 
     for tile in _tiles(task, images.itemsize):
         region, window = _seen_by(tile, task)
         columns = im2col(images[tile.images, :, *region], window)
-        rows = product(filters, by_group(columns, task.groups))
+        rows = matmul(filters, by_group(columns, task.groups))
         rows_to_images(rows, bias, task.relu, output[tile.place])
     return output
 
@@ -79,11 +80,11 @@ def conv2d_gradients(
             total = by_group(found.weight.reshape(len(weight), -1), task.groups)
             transposed = by_group(columns, task.groups).swapaxes(1, 2)
             if number:
-                total += product(rows_by_group, transposed)
+                total += matmul(rows_by_group, transposed)
             else:
-                product(rows_by_group, transposed, out=total)
+                matmul(rows_by_group, transposed, out=total)
         if found.images is not None:
-            product(filters, rows_by_group, out=by_group(columns, task.groups))
+            matmul(filters, rows_by_group, out=by_group(columns, task.groups))
             target = found.images[tile.images, :, *region]
             if window is task.window:
                 col2im(columns, target.shape, window, target)

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array
-from gpucnn.backend.blas import matmul
 from gpucnn.backend.host_memory import empty
 from gpucnn.backend.threads import MOST_PARTS, cut, parallel
 from gpucnn.checks import Shape
@@ -32,6 +31,7 @@ from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.elementwise import relu_gradient
 from gpucnn.kernels.elementwise.masked import masked
 from gpucnn.kernels.elementwise.numpy_way import rectify
+from gpucnn.kernels.gemm import matmul
 from gpucnn.kernels.workspace import workspace
 
 HOST_COLUMN_BYTES = 3 << 20

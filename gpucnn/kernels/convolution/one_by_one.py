@@ -10,7 +10,8 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.geometry import Window
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.convolution.stacked_product import add_products, by_group, product
+from gpucnn.kernels.convolution.stacked_product import add_products, by_group
+from gpucnn.kernels.gemm import matmul
 from gpucnn.kernels.tiling import slices
 
 
@@ -22,7 +23,7 @@ def convolve(task: Convolution, images: Array, weight: Array, output: Array, byt
     filters = weight.reshape(task.groups, len(weight) // task.groups, -1)
     for tile in _tiles(task, output, byte_cap):
         seen = _seen(images[tile], task.window)
-        product(filters, _matrices(seen, task.groups), out=_matrices(output[tile], task.groups))
+        matmul(filters, _matrices(seen, task.groups), out=_matrices(output[tile], task.groups))
         yield tile
 
 
@@ -76,8 +77,8 @@ def _matrices(images: Array, groups: int) -> Array:
 def _fill(images_gradient: Array, filters: Array, gradient: Array, window: Window) -> None:
     """Put the products of filters and the gradient of the output where the window stopped, and 0 elsewhere."""
     if window.stride == (1, 1):
-        product(filters, gradient, out=_matrices(images_gradient, len(filters)))
+        matmul(filters, gradient, out=_matrices(images_gradient, len(filters)))
         return
     images_gradient[...] = 0
     seen = _seen(images_gradient, window)
-    seen[...] = product(filters, gradient).reshape(seen.shape)
+    seen[...] = matmul(filters, gradient).reshape(seen.shape)

@@ -11,9 +11,9 @@ from math import prod
 from typing import NamedTuple
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.backend.blas import matmul
 from gpucnn.checks import Shape
 from gpucnn.geometry import Window
+from gpucnn.kernels.gemm import matmul
 
 
 class Convolution(NamedTuple):

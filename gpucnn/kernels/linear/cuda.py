@@ -1,4 +1,4 @@
-"""On a GPU: cuBLAS makes the products; bias with ReLU, and the bias's gradient, are a kernel each."""
+"""On a GPU: cuBLAS makes the products, see `gemm`; bias with ReLU, and the bias's gradient, are a kernel each."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.elementwise import add_bias, relu_gradient
+from gpucnn.kernels.gemm import matmul
 from gpucnn.kernels.launch import Kernel, contiguous, launch
 
 RELU_SUMS = Kernel(
@@ -19,7 +20,7 @@ COLUMNS_PER_BLOCK, MOST_ROWS = 32, 4096
 
 def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
     """A product, and a launch for bias and ReLU."""
-    return add_bias(xp_of(vectors, weight).matmul(vectors, weight.T), bias, relu)
+    return add_bias(matmul(vectors, weight.T), bias, relu)
 
 
 def past_relu(gradient: Array, relu_output: Array, bias_gradient: Array | None) -> tuple[Array, Array | None]:
@@ -40,7 +41,6 @@ def suits_past_relu(shape: Shape) -> bool:
 
 def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bias_gradient: Array | None) -> None:
     """A product, and a launch for the bias."""
-    xp = xp_of(gradient, vectors)
-    xp.matmul(gradient.T, vectors, out=weight_gradient)
+    matmul(gradient.T, vectors, out=weight_gradient)
     if bias_gradient is not None:
-        channel_sums(xp.ascontiguousarray(gradient)[..., None], out=bias_gradient)
+        channel_sums(xp_of(gradient).ascontiguousarray(gradient)[..., None], out=bias_gradient)

@@ -3,11 +3,11 @@
 import numpy as np
 
 from gpucnn.backend import Array
-from gpucnn.backend.blas import matmul
 from gpucnn.backend.host_memory import empty
 from gpucnn.backend.threads import cut, parallel
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.elementwise import add_bias
+from gpucnn.kernels.gemm import matmul
 
 MOST_PARTS = 4
 """Each part goes through the whole smaller matrix, and a BLAS rearranges it anew. Measured, as is SHARE, by `gpucnn bench --operations`."""

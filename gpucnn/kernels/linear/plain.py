@@ -1,8 +1,8 @@
 """The plain way: three matrix products."""
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.backend.blas import matmul
 from gpucnn.kernels.elementwise import relu_gradient
+from gpucnn.kernels.gemm import matmul
 
 
 def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
