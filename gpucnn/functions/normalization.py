@@ -12,10 +12,12 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operand, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, as_array, device_of, wide, xp_of
+from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, check_activation, is_finite, is_int
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.functions.activation import as_finite
 from gpucnn.functions.activation import relu as rectified
+from gpucnn.functions.arithmetic import add
 from gpucnn.kernels import batch_norm as kernel
 from gpucnn.text import MOST_AXES, shape_text, value_text
 
@@ -31,19 +33,22 @@ def batch_norm(
     momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
     activation: str | None = None,
+    residual: Operand | None = None,
 ) -> Tensor:
     """Normalise every channel over the batch and all positions: (N, C, ...) to the same shape.
 
     - `running_mean`, `running_var`: (C,), tensors or plain arrays, or None. `weight`, `bias`: (C,), the scale and shift
       afterwards, or None. `eps`: a number > 0, beside the variance.
     - `training`: use the batch's own mean and biased variance, and move the running ones, where given, towards its mean and
-      unbiased variance by the share `momentum`, a number or a tensor (). A tensor gets a new array then, and a plain array
-      of floats new values. Else use the running ones as they are.
-    - `activation`: None, or "relu", which gives relu(batch_norm(...)) in fewer passes over memory.
+      unbiased variance by the share `momentum`, a number or a tensor (). They move in place: the arrays, be they a tensor's
+      or plain ones of floats, get new values. Else use the running ones as they are.
+    - `residual`: None, or what is added to the output, of its shape. `activation`: None, or "relu". Together they give
+      relu(batch_norm(...) + residual), in fewer passes over memory.
 
-    Raises ShapeError for input without channels, for statistics and weights of another length, and in training for a
-    single value per channel, whose variance is 0. ArgumentError without running statistics outside of training, or for an
-    invalid eps, DTypeError for statistics or weights of another dtype, or statistics that are to move but are not floats.
+    Raises ShapeError for input without channels, for statistics, weights and a residual of another shape, and in training for
+    a single value per channel, whose variance is 0. ArgumentError without running statistics outside of training, for some that
+    are to move and cannot be written to, or for an invalid eps, DTypeError for operands of another dtype, or statistics that
+    are to move but are not floats, DeviceError if they are not where the input is.
     Source: Ioffe and Szegedy, "Batch normalization", ICML 2015.
     """
     relu, x = check_activation("batch_norm", activation), as_tensor(x)
@@ -51,11 +56,16 @@ def batch_norm(
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
     scale, shift = _affine("batch_norm", weight, bias, x, x.shape[1:2])
+    added = None if residual is None else as_operand(residual, x)
+    if added is not None and added.shape != x.shape:
+        raise ShapeError(f"batch_norm: expected residual {shape_text(x.shape)}, got {shape_text(added.shape)}")
     eps = as_eps("batch_norm", eps, x.dtype)
     running = [_running("running_mean", running_mean, x, training), _running("running_var", running_var, x, training)]
     if not as_flag(training, "batch_norm: training"):
         mean, variance = (as_operand(array, x).data for array in running)
         output = _with_statistics(x, mean, variance, scale, shift, eps)
+        if added is not None:
+            return add(output, added, activation)
         return rectified(output) if relu else output
     share = _share(momentum, x) if isinstance(momentum, Tensor) else as_number(momentum, "batch_norm: momentum")
     count = math.prod(x.shape) // max(x.shape[1], 1)
@@ -64,24 +74,28 @@ def batch_norm(
             f"batch_norm: a single value per channel has no variance to learn from, got input {shape_text(x.shape)}; "
             f"use a batch of two or more, or model.eval()"
         )
-    values = xp_of(x.data).ascontiguousarray(x.data).reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    shape, planes = x.shape, (*x.shape[:2], math.prod(x.shape[2:]))
+    values, kept = (None if one is None else _contiguous(one.data, planes) for one in (x, added))
     factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
-    output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu)
-    if count:
-        _move(running[0], statistics.mean, share)
-        _move(running[1], statistics.variance * (count / (count - 1)), share)
-    relu_output, shape = output if relu else None, x.shape
+    moving = None if running == [None, None] else kernel.Running(*map(_array, running), share)
+    output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu, kept, moving)
+    relu_output, is_added = output if relu else None, added is not None
     affine = [tensor for tensor in (scale, shift) if tensor is not None]
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
+    residual_needs = added is not None and added.requires_grad
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
-        gradient = xp_of(gradient).ascontiguousarray(gradient).reshape(values.shape)
-        own = kernel.Gradients(*(None if tensor is None else tensor.gradient_buffer() for tensor in learning))
-        x_gradient = kernel.batch_norm_gradients(gradient, values, factors, statistics, own, relu_output)
-        given = (total for total, tensor in zip(own, (scale, shift), strict=True) if tensor is not None)
+        gradient = _contiguous(gradient, planes)
+        sums = (None if tensor is None else tensor.gradient_buffer() for tensor in learning)
+        passed = empty_beside(gradient, planes) if relu and residual_needs else None
+        own = kernel.Gradients(*sums, passed)
+        x_gradient = kernel.batch_norm_gradients(gradient, values, factors, statistics, own, relu_output, is_added)
+        given = [total for total, tensor in zip(own[:2], (scale, shift), strict=True) if tensor is not None]
+        if is_added:
+            given.append((gradient if passed is None else passed).reshape(shape) if residual_needs else None)
         return (x_gradient.reshape(shape), *given)
 
-    return record("batch_norm", output.reshape(shape), [x, *affine], backward)
+    return record("batch_norm", output.reshape(shape), [x, *affine, *([] if added is None else [added])], backward)
 
 
 @operation
@@ -189,9 +203,14 @@ def _running(name: str, statistics: Operand | None, x: Tensor, moves: bool) -> A
         raise ShapeError(f"batch_norm: expected {name} {shape_text(x.shape[1:2])}, got {shape_text(shape)}")
     if isinstance(statistics, Tensor):
         as_operand(statistics, x)  # refuses another dtype
-    elif moves:
-        _check_moves(name, statistics, x)
+    if moves:
+        _check_moves(name, _array(statistics), x)
     return statistics
+
+
+def _array(statistics: Any) -> Any:
+    """The array of running statistics, be they a tensor or plain."""
+    return statistics.data if isinstance(statistics, Tensor) else statistics
 
 
 def _share(momentum: Tensor, x: Tensor) -> Array:
@@ -202,16 +221,8 @@ def _share(momentum: Tensor, x: Tensor) -> Array:
     return share
 
 
-def _move(running: Any, fresh: Array, share: Any) -> None:
-    """Move running statistics, if there are any, towards those of a batch, by a share of the way."""
-    if isinstance(running, Tensor):  # a new array: whoever holds the old one can go back to it
-        running.data = (1 - share) * running.data + share * fresh.astype(running.dtype)
-    elif running is not None:
-        running[...] = (1 - share) * running + share * fresh.astype(running.dtype)
-
-
 def _check_moves(name: str, statistics: Any, x: Tensor) -> None:
-    """DTypeError, DeviceError or ArgumentError unless a plain array can take new values of `x`."""
+    """DTypeError, DeviceError or ArgumentError unless an array can take new values of `x`."""
     is_array = hasattr(statistics, "dtype") and not isinstance(statistics, np.generic)
     if not is_array or statistics.dtype.kind != "f":
         kind = f"an array of {statistics.dtype}" if hasattr(statistics, "dtype") else f"a {type(statistics).__name__}"
@@ -222,7 +233,7 @@ def _check_moves(name: str, statistics: Any, x: Tensor) -> None:
     if device_of(statistics) != x.device:
         raise DeviceError(
             f"batch_norm: {name} is on {device_of(statistics)}, the input on {x.device}; training moves it where it is: "
-            f"give an array of that device, or a tensor"
+            f"bring it to the input's device"
         )
     if isinstance(statistics, np.ndarray) and not statistics.flags.writeable:
         raise ArgumentError(f"batch_norm: {name} moves in training, and cannot be written to; give a copy of it")
@@ -305,6 +316,11 @@ def _group_norm(
         return back(gradient.reshape(grouped)).reshape(shape)
 
     return _scaled(owner, x, normalized.reshape(shape), back_in_groups, scale, shift, _along(x))
+
+
+def _contiguous(array: Array, shape: Shape) -> Array:
+    """The array in C order, in another shape."""
+    return xp_of(array).ascontiguousarray(array).reshape(shape)
 
 
 def _sum_of_neighbours(values: Array, before: int, after: int) -> Array:

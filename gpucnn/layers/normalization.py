@@ -9,6 +9,7 @@ from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.normalization import as_eps
 from gpucnn.geometry import images_fix
+from gpucnn.kernels.batch_norm import next_share
 from gpucnn.layers.initialization import ones, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Buffer, Parameter
@@ -18,7 +19,6 @@ from gpucnn.text import shape_text
 class _BatchNorm(Layer):
     """What batch normalisation layers share. `expected` says in words, and `ndims` in numbers, what they take."""
 
-    replaces_buffers = True
     expected: str
     ndims: tuple[int, ...]
 
@@ -47,8 +47,11 @@ class _BatchNorm(Layer):
         self.running_var = Buffer((num_features,), ones) if track_running_stats else None
         self.num_batches_tracked = Buffer((), zeros) if track_running_stats and momentum is None else None
 
-    def forward(self, x: Any, activation: str | None = None) -> Tensor:
-        """Input to output of the same shape; with `activation="relu"` its ReLU, in fewer passes over memory."""
+    def forward(self, x: Any, activation: str | None = None, residual: Any = None) -> Tensor:
+        """Input to output of the same shape, to which `residual` is added; with `activation="relu"` the ReLU of that.
+
+        Both take fewer passes over memory than by themselves. Forward hooks see what comes out in the end.
+        """
         tracked = self.running_mean is not None
         learning = not tracked or (self.training and not self.frozen)
         if learning and x.size == self.num_features:
@@ -59,14 +62,13 @@ class _BatchNorm(Layer):
         statistics = (self.running_mean, self.running_var)
         affine = (self.weight, self.bias)
         momentum = self._share(x) if learning and self.momentum is None else self.momentum or 0
-        return F.batch_norm(x, *statistics, *affine, learning, momentum, self.eps, activation)
+        return F.batch_norm(x, *statistics, *affine, learning, momentum, self.eps, activation, residual)
 
     def _share(self, x: Tensor) -> Tensor | float:
         """What this batch, which is counted, weighs in the mean of all so far: one over their number."""
         if self.num_batches_tracked is None or not x.size:
             return 0
-        self.num_batches_tracked.data = self.num_batches_tracked.data + 1
-        return Tensor(1 / self.num_batches_tracked.data)
+        return Tensor(next_share(self.num_batches_tracked.data))
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         shape = input_shapes[0]

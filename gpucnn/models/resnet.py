@@ -6,7 +6,6 @@ torchvision's ResNet, whose weights fit.
 
 from typing import Any
 
-from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.layers import BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d, Sequential
 from gpucnn.models.image_model import ImageModel
@@ -30,8 +29,8 @@ class BasicBlock(Layer):
     def forward(self, x: Any) -> Tensor:
         """Feature maps to feature maps."""
         y = self.bn1(self.conv1(x), activation="relu")
-        y = self.bn2(self.conv2(y))
-        return F.add(y, x if self.downsample is None else self.downsample(x), activation="relu")
+        y = self.conv2(y)
+        return self.bn2(y, activation="relu", residual=x if self.downsample is None else self.downsample(x))
 
 
 class Bottleneck(Layer):
@@ -57,8 +56,8 @@ class Bottleneck(Layer):
         """Feature maps to feature maps."""
         y = self.bn1(self.conv1(x), activation="relu")
         y = self.bn2(self.conv2(y), activation="relu")
-        y = self.bn3(self.conv3(y))
-        return F.add(y, x if self.downsample is None else self.downsample(x), activation="relu")
+        y = self.conv3(y)
+        return self.bn3(y, activation="relu", residual=x if self.downsample is None else self.downsample(x))
 
 
 def _downsample(in_channels: int, out_channels: int, stride: int) -> Sequential | None:

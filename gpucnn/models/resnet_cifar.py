@@ -30,7 +30,7 @@ class CifarBlock(Layer):
     def forward(self, x: Any) -> Tensor:
         """Feature maps to feature maps."""
         y = self.bn1(self.conv1(x), activation="relu")
-        return F.add(self.bn2(self.conv2(y)), self._shortcut(x), activation="relu")
+        return self.bn2(self.conv2(y), activation="relu", residual=self._shortcut(x))
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1 and self.new_channels == 0:

@@ -1,8 +1,13 @@
-// Batch normalisation of values (batch, channels, positions) with their own statistics, and its gradients.
+// Batch normalisation of values (batch, channels, positions) with their own statistics, and its gradients; on the way the
+// sum with a residual, and ReLU.
 //
 // Each channel's elements are cut into `parts` stretches of `length`. Both ways take two launches: in the first a block
 // adds up one stretch, in a fixed order, whatever else runs; in the second each block puts the parts of its channel
-// together, in order, and then goes over its own stretch. Arrays of parts are (channels, parts).
+// together, in order, and then goes over its own stretch. Arrays of parts are (channels, parts). A channel of a single part
+// takes one launch: the second, which gets null for them, adds up itself.
+//
+// A `table` (5, channels) has of every channel the mean, the variance, 1 / sqrt(variance + eps), the factor and the shift:
+// before residual and ReLU the output is fma(value - mean, factor, shift), which the way back computes again, to the bit.
 //
 // A channel has `elements`, an int, in all images: of a long long each index would cost a division in software.
 
@@ -21,11 +26,48 @@ __device__ A block_sum(A value, A* partial)
     return partial[0];
 }
 
-// Where the element `i` of a channel lies.
-__device__ long long place_of(int i, int channel, int channels, int positions)
+// A thread's way through a channel, BLOCK elements a step: where they lie. Only its beginning takes divisions.
+struct Walk {
+    long long place, step, to_next_image;
+    int position, rest, positions;
+};
+
+__device__ Walk walk_from(unsigned element, int channel, int channels, int positions)
 {
-    const long long image = i / positions;
-    return i + (image * (channels - 1) + channel) * positions;
+    const unsigned image = element / positions, whole = BLOCK / (unsigned)positions;
+    Walk walk;
+    walk.positions = positions;
+    walk.position = element - image * positions;
+    walk.place = ((long long)image * channels + channel) * positions + walk.position;
+    walk.rest = BLOCK - whole * positions;
+    walk.step = (long long)whole * channels * positions + walk.rest;
+    walk.to_next_image = (long long)(channels - 1) * positions;
+    return walk;
+}
+
+__device__ void go_on(Walk& walk)
+{
+    walk.place += walk.step;
+    walk.position += walk.rest;
+    if (walk.position >= walk.positions) {
+        walk.position -= walk.positions;
+        walk.place += walk.to_next_image;
+    }
+}
+
+// The mean of a stretch, which starts at `element`, and the sum of the squares of what differs from it.
+__device__ A add_up_squares(
+    const T* values, unsigned element, int count, int channel, int channels, int positions, A* partial, A* mean)
+{
+    A total = 0, square = 0;
+    Walk first = walk_from(element + threadIdx.x, channel, channels, positions), second = first;
+    for (int i = threadIdx.x; i < count; i += BLOCK, go_on(first)) total += (A)values[first.place];
+    *mean = block_sum(total, partial) / (A)count;
+    for (int i = threadIdx.x; i < count; i += BLOCK, go_on(second)) {
+        const A difference = (A)values[second.place] - *mean;
+        square += difference * difference;
+    }
+    return block_sum(square, partial);
 }
 
 // The mean of every stretch, and the sum of the squares of what differs from it.
@@ -34,18 +76,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_statistics(
 {
     __shared__ A partial[BLOCK];
     for (int task = blockIdx.x; task < channels * parts; task += gridDim.x) {
-        const int channel = task / parts;
-        const int start = task % parts * length, count = min(length, elements - start);
-        A total = 0;
-        for (int i = threadIdx.x; i < count; i += BLOCK)
-            total += (A)values[place_of(start + i, channel, channels, positions)];
-        const A mean = block_sum(total, partial) / (A)count;
-        A square = 0;
-        for (int i = threadIdx.x; i < count; i += BLOCK) {
-            const A difference = (A)values[place_of(start + i, channel, channels, positions)] - mean;
-            square += difference * difference;
-        }
-        square = block_sum(square, partial);
+        const int channel = task / parts, start = task % parts * length, count = min(length, elements - start);
+        A mean;
+        const A square = add_up_squares(values, start, count, channel, channels, positions, partial, &mean);
         if (threadIdx.x == 0) {
             means[task] = (T)mean;
             squares[task] = (T)square;
@@ -53,98 +86,154 @@ extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_statistics(
     }
 }
 
-// (values - mean) / sqrt(variance + eps) * weight + bias; and the mean, the variance and 1 / sqrt(variance + eps).
-extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm(
-    const T* values, const T* means, const T* squares, const T* weight, const T* bias, T* output, T* mean, T* variance,
-    T* inverse, int elements, int channels, int positions, int parts, int length, T eps)
+// A running statistic, moved towards that of the batch by a share of the way.
+__device__ void move(T* running, int channel, A fresh, A kept, A share)
 {
+    if (running) running[channel] = (T)(kept * (A)running[channel] + share * fresh);
+}
+
+// The output, the table, and running statistics moved by `momentum`, if it is given, else by `share`, of which 1 - share is
+// `kept`; the variance, times `unbiased`, is that of a sample.
+extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm(
+    const T* values, const T* means, const T* squares, const T* weight, const T* bias, const T* residual, T* running_mean,
+    T* running_variance, const T* momentum, T* output, T* table, int elements, int channels, int positions, int parts,
+    int length, T eps, T kept, T share, T unbiased, int relu)
+{
+    __shared__ A partial[BLOCK];
     __shared__ A centre, factor;
     for (int task = blockIdx.x; task < channels * parts; task += gridDim.x) {
-        const int channel = task / parts;
-        const int start = task % parts * length, count = min(length, elements - start);
+        const int channel = task / parts, start = task % parts * length, count = min(length, elements - start);
+        A mean = 0, square = 0;
+        if (!means) square = add_up_squares(values, start, count, channel, channels, positions, partial, &mean);
         __syncthreads();  // until all have done the task before
         if (threadIdx.x == 0) {
-            const T *own_means = means + channel * parts, *own_squares = squares + channel * parts;
-            const A first = (A)own_means[0];  // from which the others differ little, so that no digits get lost
-            A shift = 0, square = 0;
-            for (int part = 1; part < parts; ++part)
-                shift += (A)(min(length, elements - part * length)) * ((A)own_means[part] - first);
-            centre = first + shift / (A)elements;
-            for (int part = 0; part < parts; ++part) {
-                const A difference = (A)own_means[part] - centre;
-                square += (A)own_squares[part] + (A)(min(length, elements - part * length)) * difference * difference;
+            if (means) {
+                const T *own_means = means + channel * parts, *own_squares = squares + channel * parts;
+                const A first = (A)own_means[0];  // from which the others differ little, so that no digits get lost
+                A shift = 0;
+                for (int part = 1; part < parts; ++part)
+                    shift += (A)(min(length, elements - part * length)) * ((A)own_means[part] - first);
+                mean = first + shift / (A)elements;
+                for (int part = 0; part < parts; ++part) {
+                    const A difference = (A)own_means[part] - mean;
+                    square += (A)own_squares[part] + (A)(min(length, elements - part * length)) * difference * difference;
+                }
             }
-            square /= (A)elements;
-            factor = (A)1 / sqrt(square + (A)eps);
+            const A variance = square / (A)elements, inverse = (A)1 / sqrt(variance + (A)eps);
+            centre = mean;
+            factor = weight ? inverse * (A)weight[channel] : inverse;
             if (start == 0) {
-                mean[channel] = (T)centre;
-                variance[channel] = (T)square;
-                inverse[channel] = (T)factor;
+                table[channel] = (T)mean;
+                table[channels + channel] = (T)variance;
+                table[2 * channels + channel] = (T)inverse;
+                table[3 * channels + channel] = (T)factor;
+                table[4 * channels + channel] = bias ? bias[channel] : (T)0;
+                const A moved = momentum ? (A)momentum[0] : (A)share, stays = momentum ? (A)1 - moved : (A)kept;
+                move(running_mean, channel, mean, stays, moved);
+                move(running_variance, channel, variance * (A)unbiased, stays, moved);
             }
-            if (weight) factor *= (A)weight[channel];
         }
         __syncthreads();
         const A shift = bias ? (A)bias[channel] : (A)0;
-        for (int i = threadIdx.x; i < count; i += BLOCK) {
-            const long long place = place_of(start + i, channel, channels, positions);
-            output[place] = (T)(((A)values[place] - centre) * factor + shift);
+        Walk at = walk_from(start + threadIdx.x, channel, channels, positions);
+        for (int i = threadIdx.x; i < count; i += BLOCK, go_on(at)) {
+            A value = fma((A)values[at.place] - centre, factor, shift);
+            if (residual) value += (A)residual[at.place];
+            output[at.place] = (T)(relu && value < (A)0 ? (A)0 : value);  // a NaN stays one
         }
     }
 }
 
-// For every stretch the sum of the output's gradient, and of its products with the normalised values.
+// What the table has of one channel, as far as the way back needs it.
+struct Channel {
+    A mean, inverse, factor, shift;
+};
+
+__device__ Channel channel_of(const T* table, int channel, int channels)
+{
+    const T* own = table + channel;
+    return {(A)own[0], (A)own[2 * channels], (A)own[3 * channels], (A)own[4 * channels]};
+}
+
+// The gradient before ReLU. With a residual the `output` tells what ReLU stopped; without one it is computed again, as that
+// is faster than to read.
+__device__ A passed_at(
+    long long place, const T* gradient, const T* output, const Channel& own, A centred, int relu)
+{
+    const bool stopped = relu && (output ? (A)output[place] == (A)0 : fma(centred, own.factor, own.shift) <= (A)0);
+    return stopped ? (A)0 : (A)gradient[place];
+}
+
+// Of a stretch, which starts at `element`, the sum of the gradient before ReLU, which is left in `passed` if that is given,
+// and of its products with the normalised values.
+__device__ A add_up_products(
+    const T* gradient, const T* values, const T* output, T* passed, const Channel& own, Walk at, int count, int relu,
+    A* partial, A* product)
+{
+    A sum = 0, products = 0;
+    for (int i = threadIdx.x; i < count; i += BLOCK, go_on(at)) {
+        const A centred = (A)values[at.place] - own.mean;
+        const A slope = passed_at(at.place, gradient, output, own, centred, relu);
+        if (passed) passed[at.place] = (T)slope;
+        sum += slope;
+        products += slope * centred;
+    }
+    sum = block_sum(sum, partial);
+    *product = block_sum(products, partial) * own.inverse;
+    return sum;
+}
+
+// For every stretch both sums.
 extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_sums(
-    const T* gradient, const T* values, const T* mean, const T* inverse, T* sums, T* products, int elements, int channels,
-    int positions, int parts, int length)
+    const T* gradient, const T* values, const T* output, const T* table, T* passed, T* sums, T* products, int elements,
+    int channels, int positions, int parts, int length, int relu)
 {
     __shared__ A partial[BLOCK];
     for (int task = blockIdx.x; task < channels * parts; task += gridDim.x) {
-        const int channel = task / parts;
-        const int start = task % parts * length, count = min(length, elements - start);
-        const A centre = (A)mean[channel];
-        A sum = 0, product = 0;
-        for (int i = threadIdx.x; i < count; i += BLOCK) {
-            const long long place = place_of(start + i, channel, channels, positions);
-            sum += (A)gradient[place];
-            product += (A)gradient[place] * ((A)values[place] - centre);
-        }
-        sum = block_sum(sum, partial);
-        product = block_sum(product, partial);
+        const int channel = task / parts, start = task % parts * length, count = min(length, elements - start);
+        const Channel own = channel_of(table, channel, channels);
+        const Walk at = walk_from(start + threadIdx.x, channel, channels, positions);
+        A product;
+        const A sum = add_up_products(gradient, values, output, passed, own, at, count, relu, partial, &product);
         if (threadIdx.x == 0) {
             sums[task] = (T)sum;
-            products[task] = (T)(product * (A)inverse[channel]);
+            products[task] = (T)product;
         }
     }
 }
 
 // The gradients of the values, and of weight and bias where they are asked for.
 extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_gradient(
-    const T* gradient, const T* values, const T* mean, const T* inverse, const T* weight, const T* sums,
-    const T* products, T* values_gradient, T* weight_gradient, T* bias_gradient, int elements, int channels, int positions,
-    int parts, int length)
+    const T* gradient, const T* values, const T* output, const T* table, const T* sums, const T* products, T* passed,
+    T* values_gradient, T* weight_gradient, T* bias_gradient, int elements, int channels, int positions, int parts,
+    int length, int relu)
 {
+    __shared__ A partial[BLOCK];
     __shared__ A sum, product;
     for (int task = blockIdx.x; task < channels * parts; task += gridDim.x) {
-        const int channel = task / parts;
-        const int start = task % parts * length, count = min(length, elements - start);
+        const int channel = task / parts, start = task % parts * length, count = min(length, elements - start);
+        const Channel own = channel_of(table, channel, channels);
+        Walk at = walk_from(start + threadIdx.x, channel, channels, positions);
+        A own_sum = 0, own_product = 0;
+        if (!sums)
+            own_sum = add_up_products(gradient, values, output, passed, own, at, count, relu, partial, &own_product);
         __syncthreads();  // until all have done the task before
         if (threadIdx.x == 0) {
-            sum = product = 0;
-            for (int part = channel * parts; part < (channel + 1) * parts; ++part) {
-                sum += (A)sums[part];
-                product += (A)products[part];
+            for (int part = channel * parts; sums && part < (channel + 1) * parts; ++part) {
+                own_sum += (A)sums[part];
+                own_product += (A)products[part];
             }
+            sum = own_sum;
+            product = own_product;
             if (start == 0 && weight_gradient) weight_gradient[channel] = (T)product;
             if (start == 0 && bias_gradient) bias_gradient[channel] = (T)sum;
         }
         __syncthreads();
-        const A centre = (A)mean[channel], scale = (A)inverse[channel];
-        const A through_mean = sum / (A)elements, through_variance = product / (A)elements * scale;
-        const A factor = weight ? (A)weight[channel] * scale : scale;
-        for (int i = threadIdx.x; i < count; i += BLOCK) {
-            const long long place = place_of(start + i, channel, channels, positions);
-            const A through_statistics = through_mean + ((A)values[place] - centre) * through_variance;
-            values_gradient[place] = (T)(((A)gradient[place] - through_statistics) * factor);
+        const A through_mean = sum / (A)elements, through_variance = product / (A)elements * own.inverse;
+        for (int i = threadIdx.x; i < count; i += BLOCK, go_on(at)) {
+            const A centred = (A)values[at.place] - own.mean;
+            const A slope = passed_at(at.place, gradient, output, own, centred, relu);
+            values_gradient[at.place] = (T)((slope - (through_mean + centred * through_variance)) * own.factor);
         }
     }
 }

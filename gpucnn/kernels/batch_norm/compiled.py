@@ -1,6 +1,7 @@
 """Batch normalisation in four compiled loops: moments of every plane, normalisation; sums for the gradient, gradient.
 
-Between them stand a few numbers a plane, which are combined in float64, channel by channel. ReLU takes no loop of its own.
+Between them stand a few numbers a plane, which are combined in float64, channel by channel; a small loop moves the running
+statistics. ReLU and the sum with a residual take no loop of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut
-from gpucnn.kernels.batch_norm.plain import Gradients, Statistics
+from gpucnn.kernels.batch_norm.plain import Gradients, Running, Statistics, unbiased
 from gpucnn.kernels.compiler import loop
 from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
 from gpucnn.kernels.ways import Way
@@ -35,7 +36,13 @@ def suits(values: Array) -> bool:
 
 
 def batch_norm(
-    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
+    values: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    relu: bool,
+    residual: Array | None,
+    running: Running | None,
 ) -> tuple[Array, Statistics]:
     """See `batch_norm` of this folder."""
     batch, channels, positions = values.shape
@@ -45,27 +52,57 @@ def batch_norm(
     affine = [np.ascontiguousarray(array) for array in (weight, bias) if array is not None]
     combine = statistics_loop(channels, positions, weight is not None, bias is not None, eps)
     loop.run(combine, channels, [moments, *affine, table])
-    output = empty_like(values)
-    loop.run(normalize_loop(channels, positions, relu), batch, [values, table, output], parts)
+    output, added = empty_like(values), [] if residual is None else [residual]
+    loop.run(normalize_loop(channels, positions, relu, bool(added)), batch, [values, table, *added, output], parts)
+    if running is not None:
+        _move(running, table, unbiased(values))
     mean, variance, inverse = table[:3]
     return output, Statistics(mean, variance, inverse, Way.COMPILED, table)
 
 
 def batch_norm_gradients(
-    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients, output: Array | None
+    gradient: Array,
+    values: Array,
+    weight: Array | None,
+    statistics: Statistics,
+    found: Gradients,
+    output: Array | None,
+    added: bool,
 ) -> Array:
     """See `batch_norm_gradients` of this folder."""
     batch, channels, positions = values.shape
     parts, relu, table = cut(batch, channels * positions * ELEMENT), output is not None, statistics.table
     sums, numbers = np.empty((batch, 2, channels), values.dtype), np.empty((3, channels), values.dtype)
-    loop.run(products_loop(channels, positions, relu), batch, [gradient, values, table, sums], parts)
-    own = [np.empty(channels, values.dtype) if array is None else array for array in found]
+    if relu and added:
+        passed = empty_like(values) if found.residual is None else found.residual
+        loop.run(passed_loop(channels, positions), batch, [gradient, values, output, table, passed, sums], parts)
+        gradient, relu = passed, False
+    else:
+        loop.run(products_loop(channels, positions, relu), batch, [gradient, values, table, sums], parts)
+    own = [np.empty(channels, values.dtype) if array is None else array for array in (found.weight, found.bias)]
     scale = [] if weight is None else [np.ascontiguousarray(weight)]
     combine = coefficients_loop(channels, positions, weight is not None)
     loop.run(combine, channels, [sums, table, *scale, numbers, *own])
     result = empty_like(values)
     loop.run(gradient_loop(channels, positions, relu), batch, [gradient, values, table, numbers, result], parts)
     return result
+
+
+def next_share(count: Array) -> Array:
+    """See `next_share` of this folder."""
+    share = np.empty((), count.dtype)
+    loop.run(share_loop(), 1, [count.reshape(1), share.reshape(1)])
+    return share
+
+
+def _move(running: Running, table: Array, factor: float) -> None:
+    """`plain.move`, in a loop, to the same bits."""
+    is_number = isinstance(running.share, float)
+    share = [1 - running.share, running.share] if is_number else [0, 0]
+    numbers = np.array([*share, factor], table.dtype)
+    moved = [np.empty(table.shape[1], table.dtype) if array is None else array for array in running[:2]]
+    given = [] if is_number else [np.ascontiguousarray(running.share).reshape(1)]
+    loop.run(running_loop(table.shape[1], not is_number), table.shape[1], [table, numbers, *given, *moved])
 
 
 @cached
@@ -142,11 +179,61 @@ def statistics_loop(channels: int, positions: int, weight: bool, bias: bool, eps
 
 
 @cached
-def normalize_loop(channels: int, positions: int, relu: bool) -> Loop:
-    """values (N, C, P) and statistics (5, C) -> output (N, C, P): (values - mean) * factor + shift, or its ReLU."""
+def running_loop(channels: int, given: bool) -> Loop:
+    """statistics (5, C), numbers (3,) -> running_mean, running_variance (C,), moved in place; the items are channels.
+
+    The numbers are the share that stays, that which moves, and what makes the variance that of a sample. If the share is
+    `given` it is an array (1,), and the first two do not count.
+    """
+
+    def write(b: Builder) -> None:
+        fresh, numbers = b.pointer("statistics"), b.pointer("numbers")
+
+        def some_channels(c: Size, width: int) -> None:
+            stays, share, factor = (numbers.spread(place, width) for place in range(3))
+            if given:
+                share = b.pointer("share").spread(0, width)
+                stays = b.splat(1.0, width) - share
+            variance = fresh.load(c + VARIANCE * channels, width) * factor
+            for name, one in (("mean", fresh.load(c + MEAN * channels, width)), ("variance", variance)):
+                running = b.pointer(f"running_{name}")
+                running.store(stays * running.load(c, width) + share * one, c)
+
+        b.sweep(b.index("first"), b.index("last"), some_channels)
+
+    arguments = (
+        Argument("statistics", (5, channels)),
+        Argument("numbers", (3,)),
+        *([Argument("share", (1,))] if given else []),
+        *(Argument(f"running_{name}", (EACH,), written=True) for name in ("mean", "variance")),
+    )
+    return Loop("batch_norm_running", (channels, given), arguments, write)
+
+
+@cached
+def share_loop() -> Loop:
+    """count (1,), one more in place -> share (1,), 1 / count."""
+
+    def write(b: Builder) -> None:
+        count, share, one = b.pointer("count"), b.pointer("share"), b.splat(1.0, 1)
+        fresh = count.load(0, 1) + one
+        count.store(fresh)
+        share.store(one / fresh)
+
+    arguments = tuple(Argument(name, (EACH,), written=True) for name in ("count", "share"))
+    return Loop("batch_norm_share", (), arguments, write)
+
+
+@cached
+def normalize_loop(channels: int, positions: int, relu: bool, added: bool = False) -> Loop:
+    """values (N, C, P) and statistics (5, C) -> output (N, C, P): (values - mean) * factor + shift, or its ReLU.
+
+    If it is to be `added`, a residual (N, C, P) stands behind the statistics.
+    """
 
     def write(b: Builder) -> None:
         values, numbers, output = b.pointer("values"), b.pointer("statistics"), b.pointer("output")
+        residual = b.pointer("residual") if added else None
 
         def one_plane(n: Size, c: Size) -> None:
             mean, factor, shift = (spread(b, numbers, c + row * channels) for row in (MEAN, FACTOR, SHIFT))
@@ -154,6 +241,8 @@ def normalize_loop(channels: int, positions: int, relu: bool) -> Loop:
 
             def one(i: Size, width: int) -> None:
                 value = b.fma(values.load(plane + i, width) - mean[width], factor[width], shift[width])
+                if residual is not None:
+                    value += residual.load(plane + i, width)
                 output.store(value.rectified() if relu else value, plane + i)
 
             b.sweep(0, positions, one)
@@ -163,9 +252,10 @@ def normalize_loop(channels: int, positions: int, relu: bool) -> Loop:
     arguments = (
         Argument("values", (EACH, channels, positions)),
         Argument("statistics", (5, channels)),
+        *([Argument("residual", (EACH, channels, positions))] if added else []),
         Argument("output", (EACH, channels, positions), written=True),
     )
-    return Loop("batch_norm_normalize", (channels, positions, relu), arguments, write)
+    return Loop("batch_norm_normalize", (channels, positions, relu, added), arguments, write)
 
 
 @cached
@@ -198,6 +288,40 @@ def products_loop(channels: int, positions: int, relu: bool) -> Loop:
         Argument("sums", (EACH, 2, channels), written=True),
     )
     return Loop("batch_norm_products", (channels, positions, relu), arguments, write)
+
+
+@cached
+def passed_loop(channels: int, positions: int) -> Loop:
+    """gradient, values, output (N, C, P), statistics (5, C) -> passed (N, C, P), sums (N, 2, C).
+
+    What of the gradient passed ReLU, which gave `output`; and the sums that `products_loop` finds.
+    """
+
+    def write(b: Builder) -> None:
+        arrays = [b.pointer(name) for name in ("gradient", "values", "output", "passed")]
+        numbers, sums = b.pointer("statistics"), b.pointer("sums")
+
+        def one_plane(n: Size, c: Size) -> None:
+            gradients, values, output, passed = (array + (n * channels + c) * positions for array in arrays)
+            mean = spread(b, numbers, c + MEAN * channels)
+
+            def terms(i: Size, width: int) -> list[Vector]:
+                slope = gradients.load(i, width).where_nonzero(output.load(i, width))
+                passed.store(slope, i)
+                return [slope, slope * (values.load(i, width) - mean[width])]
+
+            for row, total in enumerate(b.add_up(positions, 2, terms)):
+                sums.store(total, (n * 2 + row) * channels + c)
+
+        each_plane(b, channels, one_plane)
+
+    arguments = (
+        *(Argument(name, (EACH, channels, positions)) for name in ("gradient", "values", "output")),
+        Argument("statistics", (5, channels)),
+        Argument("passed", (EACH, channels, positions), written=True),
+        Argument("sums", (EACH, 2, channels), written=True),
+    )
+    return Loop("batch_norm_passed", (channels, positions), arguments, write)
 
 
 @cached

@@ -1,10 +1,12 @@
-"""Batch normalisation on a GPU, two launches each way: each channel in parts, one a block. See batch_norm.cu."""
+"""Batch normalisation on a GPU, two launches each way: each channel in parts, one a block. See batch_norm.cu.
+
+ReLU and the sum with a residual take no launch of their own, and channels of a single part no more than one each way.
+"""
 
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.batch_norm.plain import Gradients, Statistics
-from gpucnn.kernels.elementwise.cuda import relu as rectified
+from gpucnn.kernels.batch_norm.plain import Gradients, Running, Statistics, unbiased
 from gpucnn.kernels.launch import Kernel, contiguous, launch
 from gpucnn.kernels.ways import Way
 
@@ -14,19 +16,22 @@ STATISTICS = Kernel(SOURCE, "batch_norm_statistics", f"const T* values, T* means
 NORMALIZE = Kernel(
     SOURCE,
     "batch_norm",
-    "const T* values, const T* means, const T* squares, const T* weight = null, const T* bias = null, T* output, T* mean, "
-    f"T* variance, T* inverse, {_SHAPE}, T eps",
+    "const T* values, const T* means = null, const T* squares = null, const T* weight = null, const T* bias = null, "
+    "const T* residual = null, T* running_mean = null, T* running_variance = null, const T* momentum = null, T* output, "
+    f"T* table, {_SHAPE}, T eps, T kept, T share, T unbiased, int relu",
 )
 SUMS = Kernel(
     SOURCE,
     "batch_norm_sums",
-    f"const T* gradient, const T* values, const T* mean, const T* inverse, T* sums, T* products, {_SHAPE}",
+    "const T* gradient, const T* values, const T* output = null, const T* table, T* passed = null, T* sums, T* products, "
+    f"{_SHAPE}, int relu",
 )
 GRADIENT = Kernel(
     SOURCE,
     "batch_norm_gradient",
-    "const T* gradient, const T* values, const T* mean, const T* inverse, const T* weight = null, const T* sums, "
-    f"const T* products, T* values_gradient, T* weight_gradient = null, T* bias_gradient = null, {_SHAPE}",
+    "const T* gradient, const T* values, const T* output = null, const T* table, const T* sums = null, "
+    "const T* products = null, T* passed = null, T* values_gradient, T* weight_gradient = null, T* bias_gradient = null, "
+    f"{_SHAPE}, int relu",
 )
 
 ELEMENTS_PER_BLOCK = 4096
@@ -37,37 +42,66 @@ MOST_BLOCKS_PER_CHANNEL = 64
 
 
 def batch_norm(
-    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
+    values: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    relu: bool,
+    residual: Array | None,
+    running: Running | None,
 ) -> tuple[Array, Statistics]:
-    """See `batch_norm` of this folder. ReLU takes a launch of its own."""
-    xp, dtype = xp_of(values), values.dtype
-    output, (threads, parts, sizes) = xp.empty(values.shape, dtype), _work(values)
-    means, squares = (xp.empty(parts, dtype) for _ in range(2))
-    launch(STATISTICS, threads, values, means, squares, *sizes)
-    numbers = [xp.empty(values.shape[1], dtype) for _ in range(3)]
-    affine = (contiguous(weight), contiguous(bias))
-    launch(NORMALIZE, threads, values, means, squares, *affine, output, *numbers, *sizes, dtype.type(eps))
-    mean, variance, inverse = numbers
-    return rectified(output) if relu else output, Statistics(mean, variance, inverse, Way.CUDA)
+    """See `batch_norm` of this folder."""
+    xp, dtype, channels = xp_of(values), values.dtype, values.shape[1]
+    output, table = xp.empty(values.shape, dtype), xp.empty((5, channels), dtype)
+    threads, parts, sizes = _work(values)
+    means, squares = _of_parts(values, parts)
+    if means is not None:
+        launch(STATISTICS, threads, values, means, squares, *sizes)
+    own_mean, own_variance, share = (None, None, 0.0) if running is None else running
+    momentum = None if isinstance(share, float) else share
+    numbers = (eps, 0.0, 0.0, unbiased(values)) if momentum is not None else (eps, 1 - share, share, unbiased(values))
+    launch(
+        NORMALIZE, threads, values, means, squares, contiguous(weight), contiguous(bias), residual, own_mean, own_variance,
+        momentum, output, table, *sizes, *map(dtype.type, numbers), int(relu),
+    )  # fmt: skip
+    return output, Statistics(*table[:3], Way.CUDA, table)
 
 
 def batch_norm_gradients(
-    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients, output: Array | None
+    gradient: Array,
+    values: Array,
+    weight: Array | None,
+    statistics: Statistics,
+    found: Gradients,
+    output: Array | None,
+    added: bool,
 ) -> Array:
     """See `batch_norm_gradients` of this folder."""
-    xp, dtype = xp_of(values), values.dtype
-    result, (threads, parts, sizes) = xp.empty(values.shape, dtype), _work(values)
-    sums, products = (xp.empty(parts, dtype) for _ in range(2))
-    known = (gradient, values, statistics.mean, statistics.inverse)
-    launch(SUMS, threads, *known, sums, products, *sizes)
-    launch(GRADIENT, threads, *known, contiguous(weight), sums, products, result, *found, *sizes)
+    result, table, relu = xp_of(values).empty(values.shape, values.dtype), statistics.table, int(output is not None)
+    threads, parts, sizes = _work(values)
+    (sums, products), passed = _of_parts(values, parts), found.residual
+    known = (values, output if added else None)
+    if sums is not None:
+        launch(SUMS, threads, gradient, *known, table, passed, sums, products, *sizes, relu)
+        if passed is not None:
+            gradient, known, passed, relu = passed, (values, None), None, 0
+    own = (found.weight, found.bias)
+    launch(GRADIENT, threads, gradient, *known, table, sums, products, passed, result, *own, *sizes, relu)
     return result
 
 
-def _work(values: Array) -> tuple[int, tuple[int, int], tuple[int, ...]]:
-    """How many threads there should be, the shape of an array of parts, and the sizes that all the kernels take."""
+def _of_parts(values: Array, parts: int) -> tuple[Array | None, Array | None]:
+    """Two arrays (C, parts) for what the first launch finds; none where one launch does it all."""
+    if parts == 1:
+        return None, None
+    first, second = xp_of(values).empty((2, values.shape[1], parts), values.dtype)
+    return first, second
+
+
+def _work(values: Array) -> tuple[int, int, tuple[int, ...]]:
+    """How many threads there should be, the parts of a channel, and the sizes that all the kernels take."""
     batch, channels, positions = values.shape
     elements = batch * positions
     length = max(ELEMENTS_PER_BLOCK, -(-elements // MOST_BLOCKS_PER_CHANNEL))
     parts = -(-elements // length)
-    return channels * parts * STATISTICS.block, (channels, parts), (elements, channels, positions, parts, length)
+    return channels * parts * STATISTICS.block, parts, (elements, channels, positions, parts, length)

@@ -9,7 +9,7 @@ import numpy as np
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut, parallel
-from gpucnn.kernels.batch_norm.plain import Gradients, Statistics
+from gpucnn.kernels.batch_norm.plain import Gradients, Running, Statistics, move, unbiased
 from gpucnn.kernels.elementwise.masked import mask_into
 from gpucnn.kernels.elementwise.numpy_way import rectify
 from gpucnn.kernels.gemm import matmul
@@ -22,7 +22,13 @@ LONGEST_SPREAD = 4096
 
 
 def batch_norm(
-    values: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool
+    values: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    relu: bool,
+    residual: Array | None,
+    running: Running | None,
 ) -> tuple[Array, Statistics]:
     """See `batch_norm` of this folder."""
     batch, _, positions = values.shape
@@ -46,22 +52,32 @@ def batch_norm(
         centred = output[tile]
         centred *= factors
         centred += shifts
+        if residual is not None:
+            centred += residual[tile]
         if relu:
             rectify(centred, centred)
 
     for_tiles(_parts(values), values[0].nbytes, scale)
     mean, variance, inverse = (vector.astype(dtype) for vector in (near + rest, variance, inverse))
+    if running is not None:
+        move(running, mean, variance, unbiased(values))
     return output, Statistics(mean, variance, inverse, Way.NUMPY)
 
 
 def batch_norm_gradients(
-    gradient: Array, values: Array, weight: Array | None, statistics: Statistics, found: Gradients, output: Array | None
+    gradient: Array,
+    values: Array,
+    weight: Array | None,
+    statistics: Statistics,
+    found: Gradients,
+    output: Array | None,
+    added: bool,
 ) -> Array:
     """See `batch_norm_gradients` of this folder."""
     batch, _, positions = values.shape
     count, dtype, inverse = batch * positions, values.dtype, statistics.inverse
     result, means = empty_like(values), _spread(statistics.mean, positions)
-    passed = gradient if output is None else result
+    passed = gradient if output is None else result if found.residual is None else found.residual
 
     def add_up(tile: slice) -> Array:
         if output is not None:
