@@ -77,7 +77,7 @@ def batch_norm(
     shape, planes = x.shape, (*x.shape[:2], math.prod(x.shape[2:]))
     values, kept = (None if one is None else _contiguous(one.data, planes) for one in (x, added))
     factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
-    moving = None if running == [None, None] else kernel.Running(*map(_array, running), share)
+    moving = None if running_mean is running_var is None else kernel.Running(*map(_array, running), share)
     output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu, kept, moving)
     relu_output, is_added = output if relu else None, added is not None
     affine = [tensor for tensor in (scale, shift) if tensor is not None]
@@ -85,14 +85,14 @@ def batch_norm(
     residual_needs = added is not None and added.requires_grad
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
-        gradient = _contiguous(gradient, planes)
+        slopes = _contiguous(gradient, planes)
         sums = (None if tensor is None else tensor.gradient_buffer() for tensor in learning)
-        passed = empty_beside(gradient, planes) if relu and residual_needs else None
+        passed = empty_beside(slopes, planes) if relu and residual_needs else None
         own = kernel.Gradients(*sums, passed)
-        x_gradient = kernel.batch_norm_gradients(gradient, values, factors, statistics, own, relu_output, is_added)
+        x_gradient = kernel.batch_norm_gradients(slopes, values, factors, statistics, own, relu_output, is_added)
         given = [total for total, tensor in zip(own[:2], (scale, shift), strict=True) if tensor is not None]
-        if is_added:
-            given.append((gradient if passed is None else passed).reshape(shape) if residual_needs else None)
+        if is_added:  # what needs no gradient is passed over by the tape
+            given.append(gradient if passed is None else passed.reshape(shape))
         return (x_gradient.reshape(shape), *given)
 
     return record("batch_norm", output.reshape(shape), [x, *affine, *([] if added is None else [added])], backward)

@@ -1,10 +1,11 @@
 """What a forward pass needs and changes, beside inputs and parameters."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from gpucnn.backend import Array, current
+from gpucnn.backend import beside
+from gpucnn.backend.joined import copied, is_stretch, joined, side_by_side
 from gpucnn.layers.members import Members
 from gpucnn.layers.parameter import Buffer
 
@@ -19,12 +20,12 @@ class ForwardState:
         self._modes = [(member, member._training, member._frozen) for member in inner]
         # Copies, as a layer may give the very list or dict that it goes on to change.
         self._declared = [(member, copy.deepcopy(state)) for member in inner if (state := member.forward_state())]
-        self._buffers = [
-            (member, _kept(owner, member))
-            for owner in inner
-            for _, member in owner._members()
-            if isinstance(member, Buffer)
-        ]
+        # A forward pass writes into its buffers. They are copied all at once, as far as they lie side by side.
+        buffers = {id(one): one for member in inner for _, one in member._members() if isinstance(one, Buffer)}
+        lay_side_by_side(buffers.values())
+        self._buffers = [(buffer, buffer.data) for buffer in buffers.values()]
+        self._arrays = [array for (array,) in joined(buffer.data for buffer in buffers.values())]
+        self._values = copied(self._arrays)
 
     def restore(self) -> None:
         """Make the layer as it was: the same input then gives the same output, to the bit."""
@@ -39,8 +40,12 @@ class ForwardState:
             object.__setattr__(member, "_frozen", frozen)
         for member, state in self._declared:
             member.set_forward_state(copy.deepcopy(state))
-        for buffer, data in self._buffers:
-            buffer.data = data
+        for buffer, array in self._buffers:
+            if buffer.data is not array:
+                buffer.data = array
+        for array, values in zip(self._arrays, self._values, strict=True):
+            with beside(array):
+                array[...] = values
 
 
 @contextmanager
@@ -55,9 +60,11 @@ def evaluating(layer: Members) -> Iterator[None]:
             member.training = training
 
 
-def _kept(owner: Members, buffer: Buffer) -> Array:
-    """The buffer's array, or a copy where a forward pass may write into it."""
-    if owner.replaces_buffers:
-        return buffer.data
-    with current(buffer.device):
-        return buffer.data.copy()
+def lay_side_by_side(buffers: Iterable[Buffer]) -> None:
+    """Have the buffers live in few flat arrays from now on. Those that do so already stay where they are."""
+    buffers = list(buffers)
+    loose = {id(buffer.data): buffer.data for buffer in buffers if not is_stretch(buffer.data)}
+    places = dict(zip(loose, side_by_side(loose.values()), strict=True))
+    for buffer in buffers:
+        if id(buffer.data) in places:
+            buffer.data = places[id(buffer.data)]

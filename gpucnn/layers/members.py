@@ -22,8 +22,6 @@ class Members(PlainState):
 
     path: str = ""
     seed: int = 0
-    replaces_buffers: bool = False
-    """Whether `forward` puts new arrays in its buffers' place, and never writes into one: then nobody needs a copy of it."""
 
     _training: bool = True
     _frozen: bool = False

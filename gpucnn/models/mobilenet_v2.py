@@ -40,8 +40,7 @@ class InvertedResidual(Layer):
 
     def forward(self, x: Any) -> Tensor:
         """Feature maps to feature maps."""
-        y = self.conv(x)
-        return x + y if self.keeps_shape else y
+        return self.conv(x, residual=x if self.keeps_shape else None)
 
 
 class MobileNetV2(ImageModel):

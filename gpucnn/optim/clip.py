@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from gpucnn.backend import Array, current, device_of, xp_of
+from gpucnn.backend.joined import joined
 from gpucnn.checks import as_number
 from gpucnn.kernels import gradients as kernel
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import as_parameters
-from gpucnn.optim.joined import joined
 
 
 def clip_gradient_norm(parameters: Iterable[Parameter], most: float) -> float:

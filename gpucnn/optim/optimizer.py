@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
+from gpucnn.backend.joined import joined
 from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.kernels.gradients import clear_unless_finite
@@ -14,7 +15,6 @@ from gpucnn.layers import Parameter
 from gpucnn.optim.clip import limit_norm
 from gpucnn.optim.flat_buffer import FlatBuffer
 from gpucnn.optim.group import Group, Rates, as_list, as_parameters
-from gpucnn.optim.joined import joined
 from gpucnn.optim.state import as_floats, as_steps
 
 

@@ -12,7 +12,7 @@ from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.kernels.update import average as follow
 from gpucnn.layers import Layer
 from gpucnn.layers.saved_arrays import fitting_arrays
-from gpucnn.optim.joined import copied, joined
+from gpucnn.backend.joined import copied, joined
 from gpucnn.optim.numbers import Numbers
 from gpucnn.optim.state import as_steps
 from gpucnn.text import value_text

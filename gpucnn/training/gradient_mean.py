@@ -6,7 +6,7 @@ from gpucnn.kernels.gradients import add_batch, take_mean
 from gpucnn.layers import Parameter
 from gpucnn.optim import Optimizer
 from gpucnn.optim.flat_buffer import FlatBuffer
-from gpucnn.optim.joined import joined
+from gpucnn.backend.joined import joined
 from gpucnn.optim.numbers import Numbers
 
 

@@ -1,6 +1,7 @@
 """Cases of the normalisations, their oracles by loops over the groups that share their statistics."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -47,9 +48,9 @@ def response(x: Array, size: int) -> Array:
     return output
 
 
-def in_evaluation(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def in_evaluation(x: Tensor, weight: Tensor, bias: Tensor, **options: Any) -> Tensor:
     statistics = [Tensor(array.astype(x.dtype)).to(str(x.device)) for array in (MEAN, VARIANCE)]
-    return F.batch_norm(x, *statistics, weight, bias)
+    return F.batch_norm(x, *statistics, weight, bias, **options)
 
 
 def with_running_statistics(x: Array, weight: Array, bias: Array) -> Array:
@@ -94,6 +95,30 @@ CASES = [
         lambda x, w, b: F.batch_norm(x, None, None, w, b, True, activation="relu"),
         lambda x, w, b: np.maximum(per_channel(standardized(x, channels(x)), w, b), 0),
         ((3, 2, 5, 4), (2,), (2,)),
+    ),
+    Case(
+        "batch_norm and a residual, with relu",
+        lambda x, w, b, r: F.batch_norm(x, None, None, w, b, True, activation="relu", residual=r),
+        lambda x, w, b, r: np.maximum(per_channel(standardized(x, channels(x)), w, b) + r, 0),
+        ((3, 2, 5, 4), (2,), (2,), (3, 2, 5, 4)),
+    ),
+    Case(
+        "batch_norm and a residual",
+        lambda x, w, r: F.batch_norm(x, None, None, w, training=True, residual=r),
+        lambda x, w, r: per_channel(standardized(x, channels(x)), w, np.zeros(4)) + r,
+        (IMAGES, VECTOR, IMAGES),
+    ),
+    Case(
+        "batch_norm of vectors and a residual, with relu",
+        lambda x, r: F.batch_norm(x, None, None, training=True, activation="relu", residual=r),
+        lambda x, r: np.maximum(standardized(x, channels(x)) + r, 0),
+        ((5, 3), (5, 3)),
+    ),
+    Case(
+        "batch_norm in evaluation and a residual, with relu",
+        lambda x, w, b, r: in_evaluation(x, w, b, activation="relu", residual=r),
+        lambda x, w, b, r: np.maximum(with_running_statistics(x, w, b) + r, 0),
+        ((2, 3, 2, 2), (3,), (3,), (2, 3, 2, 2)),
     ),
     Case(
         "batch_norm",

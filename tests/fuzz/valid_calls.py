@@ -45,7 +45,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     },
     "batch_norm": {
         "x": IMAGES, "running_mean": Tensor(VECTOR), "running_var": Tensor(VECTOR), "weight": VECTOR, "bias": VECTOR,
-        "training": True, "momentum": 0.1, "eps": 1e-5, "activation": None,
+        "training": True, "momentum": 0.1, "eps": 1e-5, "activation": None, "residual": IMAGES,
     },
     "binary_cross_entropy_with_logits": {
         "logits": ROWS, "targets": PROBABILITIES, "weight": PROBABILITIES, "reduction": "mean", "pos_weight": PROBABILITIES,

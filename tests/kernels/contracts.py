@@ -17,7 +17,7 @@ import pytest
 from gpucnn.geometry import Window
 from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
-from gpucnn.kernels.batch_norm import Gradients, batch_norm, batch_norm_gradients
+from gpucnn.kernels.batch_norm import Gradients, Running, batch_norm, batch_norm_gradients
 from gpucnn.kernels.batch_norm import cuda as batch_norm_cuda
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import cuda, plain
@@ -302,23 +302,16 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
     for number, (shape, mean, affine) in enumerate(cases):
         values = draw(dtype, *shape, seed=number) + dtype(mean)
         gradient = draw(dtype, *shape, seed=number + 100)
-        weight, bias = (draw(dtype, shape[1], seed=number + 200 + i) for i in range(2))
-        expected = batch_norm_by_channels(values, gradient, weight if affine else None, bias if affine else None)
-        on_device = [backend.array(array) if affine else None for array in (weight, bias)]
+        weight, bias = (draw(dtype, shape[1], seed=number + 200 + i) if affine else None for i in range(2))
         grids = [(1 << 30, 64, 100), (300, 64, 100), (7, 64, 2), (7, 3, 1)]
         for elements, parts, blocks in (
             grids if values.size < 100 else grids[:2]
         ):  # the emulator is slow with many parts
             work = {"ELEMENTS_PER_BLOCK": elements, "MOST_BLOCKS_PER_CHANNEL": parts}
-            own = [backend.empty((shape[1],), dtype) if affine else None for _ in range(2)]
             with mock.patch.multiple(batch_norm_cuda, **work), few_blocks(blocks):
-                output, statistics = batch_norm(backend.array(values), *on_device, 1e-3)
-                slopes = batch_norm_gradients(
-                    backend.array(gradient), backend.array(values), on_device[0], statistics, Gradients(*own)
-                )
-            found = (output, *statistics[:3], slopes, *(own if affine else ()))
-            for array, wanted in zip(found, expected, strict=False):
-                close(array, wanted, dtype, scale=40)
+                for relu, added in itertools.product((False, True), repeat=2):
+                    residual = draw(dtype, *shape, seed=number + 300) if added else None
+                    check_batch_norm_of(backend, values, gradient, (weight, bias), relu, residual)
     # What is far from 0 keeps as many digits as its own leave.
     far = 10_000 + draw(np.float64, 5, 3, 701)
     far = far.astype(dtype)
@@ -339,24 +332,64 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
         np.testing.assert_array_equal(host(own), 0)
 
 
+def check_batch_norm_of(
+    backend: Backend,
+    values: Array,
+    gradient: Array,
+    affine: tuple[Array | None, Array | None],
+    relu: bool,
+    residual: Array | None,
+) -> None:
+    """Both ways, with running statistics that move by a number, then by an array."""
+    dtype, (_, channels, _), count = values.dtype.type, values.shape, values[:, 0].size
+    expected = batch_norm_by_channels(values, gradient, *affine, relu, residual)
+    x, slopes, scale, shift, kept = (
+        None if array is None else backend.array(array) for array in (values, gradient, *affine, residual)
+    )
+    own = [None if scale is None else backend.empty((channels,), dtype) for _ in range(2)]
+    passed = backend.empty(values.shape, dtype) if relu and residual is not None else None
+    running = [backend.array(np.full(channels, start, dtype)) for start in (2, 3)]
+    output, statistics = batch_norm(x, scale, shift, 1e-3, relu, kept, Running(*running, 0.25))
+    again, _ = batch_norm(x, scale, shift, 1e-3, relu, kept, Running(*running, backend.array(np.array(0.5, dtype))))
+    np.testing.assert_array_equal(host(again), host(output))
+    values_gradient = batch_norm_gradients(
+        slopes, x, scale, statistics, Gradients(*own, passed), output if relu else None, residual is not None
+    )
+    found = (output, *statistics[:3], values_gradient, *own, passed)
+    for array, wanted in zip(found, expected, strict=True):
+        if array is not None:
+            close(array, wanted, dtype, scale=40)
+    for array, start, wanted in zip(running, (2, 3), (expected[1], expected[2] * count / (count - 1)), strict=True):
+        close(array, ((0.75 * start + 0.25 * wanted) + wanted) / 2, dtype, scale=40)
+
+
 def batch_norm_by_channels(
-    values: Array, gradient: Array, weight: Array | None, bias: Array | None
-) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
-    """Output, mean, variance, 1 / sqrt(variance + 0.001); and the gradients of values, weight and bias."""
+    values: Array,
+    gradient: Array,
+    weight: Array | None,
+    bias: Array | None,
+    relu: bool = False,
+    residual: Array | None = None,
+) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array]:
+    """Output, mean, variance, 1 / sqrt(variance + 0.001); the gradients of values, weight and bias; that before ReLU."""
     output, slopes = np.empty(values.shape), np.empty(values.shape)
-    vectors = np.empty((5, values.shape[1]))
+    vectors, passed = np.empty((5, values.shape[1])), gradient.astype(np.float64)
     for channel in range(values.shape[1]):
-        numbers, gradients = (array[:, channel].astype(np.float64) for array in (values, gradient))
+        numbers = values[:, channel].astype(np.float64)
         mean = math.fsum(numbers.ravel()) / numbers.size
         variance = math.fsum((numbers - mean).ravel() ** 2) / numbers.size
         inverse = 1 / math.sqrt(variance + 1e-3)
         normalized = (numbers - mean) * inverse
         factor, shift = (1.0 if weight is None else weight[channel], 0.0 if bias is None else bias[channel])
-        output[:, channel] = normalized * factor + shift
+        output[:, channel] = normalized * factor + shift + (0 if residual is None else residual[:, channel])
+        if relu:
+            passed[:, channel][output[:, channel] <= 0] = 0
+            output[:, channel] = output[:, channel].clip(0)
+        gradients = passed[:, channel]
         total, product = math.fsum(gradients.ravel()), math.fsum((gradients * normalized).ravel())
         vectors[:, channel] = mean, variance, inverse, product, total
         slopes[:, channel] = factor * inverse * (gradients - (total + normalized * product) / numbers.size)
-    return output, vectors[0], vectors[1], vectors[2], slopes, vectors[3], vectors[4]
+    return output, vectors[0], vectors[1], vectors[2], slopes, vectors[3], vectors[4], passed
 
 
 def check_cross_entropy(backend: Backend, dtype: type) -> None:

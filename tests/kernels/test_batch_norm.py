@@ -3,25 +3,33 @@
 import numpy as np
 import pytest
 
-from gpucnn import Tensor
 from gpucnn import functions as F
-from gpucnn.kernels import elementwise, tiling, ways
-from gpucnn.kernels.batch_norm import Gradients, batch_norm, batch_norm_gradients, numpy_way, plain
+from gpucnn import layers
+from gpucnn.kernels import tiling, ways
+from gpucnn.kernels.batch_norm import Gradients, Running, batch_norm, batch_norm_gradients, numpy_way, plain
 from gpucnn.testing import emulated_gpu
 from tests.backends import Backend, host
 
 
-def test_two_launches_each_way() -> None:
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("positions", [64, 2000])
+def test_two_launches_each_way_and_one_for_channels_of_one_part(positions: int, added: bool) -> None:
     if missing := Backend("emulated").missing():
         pytest.skip(missing)
     with emulated_gpu("fast") as cupy:
-        x, weight, bias = (cupy.ones(shape, np.float32) for shape in ((4, 3, 5), 3, 3))
-        own = [cupy.empty(3, np.float32) for _ in range(2)]
+        x, weight, bias = (cupy.ones(shape, np.float32) for shape in ((4, 3, positions), 3, 3))
+        own, passed = [cupy.empty(3, np.float32) for _ in range(2)], cupy.empty(x.shape, np.float32)
+        residual, running = (
+            cupy.ones(x.shape, np.float32) if added else None,
+            [cupy.ones(3, np.float32) for _ in range(2)],
+        )
+        gradients = Gradients(*own, passed if added else None)
         with cupy.operation_log.recorded() as operations:
-            output, statistics = batch_norm(x, weight, bias, 1e-5)
-            batch_norm_gradients(output, x, weight, statistics, Gradients(*own))
+            output, statistics = batch_norm(x, weight, bias, 1e-5, True, residual, Running(*running, 0.1))
+            batch_norm_gradients(output, x, weight, statistics, gradients, output, added)
         names = ["batch_norm_statistics", "batch_norm", "batch_norm_sums", "batch_norm_gradient"]
-        assert [(operation.kind, operation.name) for operation in operations] == [("launch", name) for name in names]
+        expected = [("launch", name) for name in (names[1::2] if positions == 64 else names)]
+        assert [(operation.kind, operation.name) for operation in operations] == expected
 
 
 @pytest.mark.parametrize("positions", [1, 5, 33])
@@ -52,9 +60,10 @@ def test_the_plain_way_on_any_array_module(backend: Backend, shape: tuple[int, i
             )
         x, scale, shift, given = (None if a is None else backend.array(a) for a in (values, weight, bias, gradient))
         sums = [backend.array(array) for array in own]
-        found, known = plain.batch_norm(x, scale, shift, 1e-5, relu)
-        given = elementwise.relu_gradient(given, found) if relu else given
-        result = plain.batch_norm_gradients(given, x, scale, known, Gradients(*sums), None)
+        found, known = plain.batch_norm(x, scale, shift, 1e-5, relu, None, None)
+        result = plain.batch_norm_gradients(
+            given, x, scale, known, Gradients(*sums), found if relu else None, added=False
+        )
         pairs = zip((found, *known[:3], result, *sums), (output, *statistics[:3], expected, *wanted), strict=True)
         for array, right in pairs:
             np.testing.assert_allclose(host(array), right, rtol=1e-9, atol=1e-9)
@@ -78,7 +87,71 @@ def test_half_precision_is_computed_in_single(backend: Backend) -> None:
         np.testing.assert_allclose(half, single, rtol=2e-3, atol=1e-4)
 
 
-def test_running_statistics_keep_their_dtype() -> None:
-    running = [Tensor(np.zeros(3, np.float16)), Tensor(np.ones(3, np.float16))]
-    F.batch_norm(Tensor(np.arange(12, dtype=np.float16).reshape(4, 3)), *running, training=True)
-    assert [statistics.dtype for statistics in running] == [np.float16, np.float16]
+def test_running_statistics_keep_their_dtype(backend: Backend) -> None:
+    running = [backend.tensor(np.full(3, start, np.float16)) for start in (0, 1)]
+    x = np.arange(12, dtype=np.float16).reshape(4, 3)
+    output = F.batch_norm(backend.array(x), *running, training=True, activation="relu", residual=backend.array(x))
+    assert [statistics.dtype for statistics in (*running, output)] == [np.float16] * 3
+    np.testing.assert_allclose(running[0].numpy(), 0.1 * x.mean(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(running[1].numpy(), 0.9 + 0.1 * x.var(axis=0, ddof=1), rtol=1e-3)
+
+
+WAYS = [
+    ((6, 3, 4, 5), np.float32),
+    ((6, 3, 4, 5), np.float64),
+    ((6, 3, 4, 5), np.float16),
+    ((50, 3), np.float32),  # too few positions for compiled loops
+]
+
+
+@pytest.mark.parametrize(("shape", "dtype"), WAYS)
+def test_relu_and_residual_are_to_the_bit_what_they_are_apart(
+    backend: Backend, shape: tuple[int, ...], dtype: type
+) -> None:
+    if not backend.on_cpu and dtype is not np.float16:
+        pytest.skip("a GPU rounds once where others round twice")
+    rng = np.random.default_rng(3)
+    arrays = [rng.standard_normal(shape).astype(dtype) for _ in range(3)]
+    arrays[0][0, 0] = np.nan if dtype is np.float64 else arrays[0][0, 0]
+
+    def run(fused: bool, needs: bool) -> list[np.ndarray]:
+        x, residual = backend.tensor(arrays[0], True), backend.tensor(arrays[1], needs)
+        if fused:
+            output = F.batch_norm(x, None, None, training=True, activation="relu", residual=residual)
+        else:
+            output = F.add(F.batch_norm(x, None, None, training=True), residual, activation="relu")
+        output.backward(backend.array(arrays[2]))
+        return [host(one) for one in (output.data, x.grad, *([residual.grad] if needs else []))]
+
+    for needs in (False, True):
+        for one, other in zip(run(True, needs), run(False, needs), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), WAYS)
+@pytest.mark.parametrize("momentum", [0.1, 0.037, 1.5, None])
+def test_running_statistics_move_in_place_and_on_a_cpu_to_the_bit(
+    backend: Backend, shape: tuple[int, ...], dtype: type, momentum: float | None
+) -> None:
+    rng = np.random.default_rng(4)
+    layer = layers.BatchNorm1d(3, momentum=momentum) if len(shape) == 2 else layers.BatchNorm2d(3, momentum=momentum)
+    layer.astype(dtype).to(backend.device_name)
+    places = [buffer.data for _, buffer in layer.named_buffers()]
+    kept, tolerance = (
+        [np.zeros(3, dtype), np.ones(3, dtype)],
+        0 if backend.on_cpu else 1e-3 if dtype is np.float16 else 2e-6,
+    )
+    for number in range(1, 4):
+        x = backend.array(rng.normal(5, 2, shape).astype(dtype))
+        layer(x)
+        wide = x.reshape(*shape[:2], -1).astype(np.float32 if dtype is np.float16 else dtype)
+        _, statistics = batch_norm(wide, None, None, 1e-5)
+        count = x.size // 3
+        share = momentum if momentum is not None else dtype(1) / dtype(number)
+        mean, variance = host(statistics.mean), host(statistics.variance)
+        for place, fresh in enumerate((mean, variance * (count / (count - 1)))):
+            kept[place] = (1 - share) * kept[place] + share * fresh.astype(dtype)
+            assert kept[place].dtype == dtype
+        for array, wanted in zip(places, (*kept, np.array(number)), strict=False):
+            np.testing.assert_allclose(host(array), wanted, rtol=tolerance, atol=0)
+    assert all(buffer.data is place for (_, buffer), place in zip(layer.named_buffers(), places, strict=True))

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from gpucnn import Tensor, layers, optim
+from gpucnn.backend.joined import joined
 from gpucnn.errors import ArgumentError, StateError
+from gpucnn.layers import initialization
 from gpucnn.layers.forward_state import ForwardState
-from tests.backends import Backend, host
+from tests.backends import Backend, emulated_cupy, host
 from tests.layers.own_layers import OWN, BufferCounter, DeclaredNoise, Fading, Noise, NumPyCounter, RunningScale
 
 MakeLayer = Callable[[], layers.Layer]
@@ -263,6 +265,95 @@ def test_nothing_is_told_of_what_stays_or_is_declared() -> None:
         model = layers.Checkpoint(block)
         model(x)
         model(x)
+
+
+def normed(backend: Backend) -> layers.Sequential:
+    """A model with batch norms, which has computed once."""
+    model = layers.Sequential(
+        layers.BatchNorm1d(3), layers.Linear(3, 5), layers.BatchNorm1d(5, momentum=None), layers.Linear(5, 2)
+    ).to(backend.device_name)
+    model(backend.array(np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)))
+    return model
+
+
+def test_running_statistics_are_put_back_in_place(backend: Backend) -> None:
+    model, x = normed(backend), backend.array(np.random.default_rng(1).standard_normal((6, 3)).astype(np.float32))
+    for _ in range(2):  # before they lie side by side, and after it
+        before, kept = ForwardState(model), model.state_dict()
+        places = [buffer.data for _, buffer in model.named_buffers()]
+        model(x)
+        assert any((array != kept[path]).any() for path, array in model.state_dict().items())
+        assert all(buffer.data is place for (_, buffer), place in zip(model.named_buffers(), places, strict=True))
+        before.restore()
+        assert all(buffer.data is place for (_, buffer), place in zip(model.named_buffers(), places, strict=True))
+        for path, array in model.state_dict().items():
+            np.testing.assert_array_equal(array, kept[path])
+
+
+def test_buffers_lie_side_by_side_and_stay_where_they_are(backend: Backend) -> None:
+    model = normed(backend)
+
+    def stretches() -> int:
+        return len(list(joined(buffer.data for _, buffer in model.named_buffers())))
+
+    def places() -> list[int]:
+        return [id(buffer.data) for _, buffer in model.named_buffers()]
+
+    inner = ForwardState(model[2])
+    laid_out = places()[2:]
+    ForwardState(model)
+    assert stretches() == 2, "those of the inner layer, which lay side by side, have not moved"
+    assert places()[2:] == laid_out
+    all_laid_out = places()
+    ForwardState(model)
+    inner.restore()
+    model.load_state_dict(model.state_dict())
+    model[0].running_mean.assign(np.ones(3))  # type: ignore[attr-defined]
+    with optim.WeightAverage(model).applied():
+        pass
+    ForwardState(layers.Sequential(model))
+    assert places() == all_laid_out
+    kept, others = model.state_dict(), [copy.deepcopy(model)]
+    if backend.on_cpu:
+        others += [pickle.loads(pickle.dumps(model)), copy.deepcopy(model).astype("float64")]
+    for other in (*others, model.to("cpu")):
+        ForwardState(other)
+        assert len(list(joined(buffer.data for _, buffer in other.named_buffers()))) == (
+            2 if other is model and backend.on_cpu else 1
+        )
+        for path, array in other.state_dict().items():
+            np.testing.assert_array_equal(array, kept[path])
+
+
+def test_one_copy_keeps_all_running_statistics_and_one_brings_them_back() -> None:
+    backend = Backend("emulated")
+    if missing := backend.missing():
+        pytest.skip(missing)
+    with backend.active():
+        model = normed(backend)
+        ForwardState(model)
+        with emulated_cupy().operation_log.recorded() as operations:
+            ForwardState(model).restore()
+        assert [(operation.kind, operation.name) for operation in operations] == [("launch", "copy")] * 2
+
+
+def test_a_buffer_that_forward_replaces_is_the_old_one_again() -> None:
+    class Replaces(layers.Layer):
+        def __init__(self) -> None:
+            self.seen = layers.Buffer((), initialization.zeros)
+
+        def forward(self, x: Any) -> Tensor:
+            self.seen.data = self.seen.data + 1
+            return x
+
+    model = layers.Sequential(Replaces(), layers.BatchNorm1d(3))
+    before = ForwardState(model)
+    first = model[0].seen.data  # type: ignore[attr-defined]
+    model(np.arange(6.0).reshape(2, 3))
+    assert model[0].seen.data == 1  # type: ignore[attr-defined]
+    before.restore()
+    assert model[0].seen.data is first  # type: ignore[attr-defined]
+    assert (model[0].seen.data, model[1].running_mean.data.any()) == (0, False)  # type: ignore[attr-defined]
 
 
 class Remembers(layers.Layer):

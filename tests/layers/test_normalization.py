@@ -148,6 +148,8 @@ def test_plain_arrays_on_the_host_do_not_move_with_a_gpu(gpu: Backend) -> None:
         DeviceError, match=r"batch_norm: running_mean is on cpu, the input on cuda:0; training moves it"
     ):
         F.batch_norm(gpu.array(IMAGES), host_array, None, training=True)
+    with pytest.raises(DeviceError, match=r"running_var is on cpu, the input on cuda:0; .*: bring it to the input's"):
+        F.batch_norm(gpu.array(IMAGES), None, Tensor(host_array), training=True)
 
 
 def test_a_constant_channel_becomes_the_bias(backend: Backend) -> None:
@@ -158,7 +160,62 @@ def test_a_constant_channel_becomes_the_bias(backend: Backend) -> None:
     np.testing.assert_allclose(host(x.grad), 0, atol=1e-3)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_adds_a_residual_before_its_relu(backend: Backend, training: bool) -> None:
+    fused, apart = (layers.BatchNorm2d(3).to(backend.device_name) for _ in range(2))
+    for layer in (fused, apart):
+        layer(backend.array(IMAGES))
+        layer.training = training
+    residual = backend.array(np.random.default_rng(1).standard_normal(IMAGES.shape).astype(np.float32))
+    seen = []
+    fused.register_forward_hook(lambda layer, inputs, output: seen.append((len(inputs), output)))
+    for activation in ("relu", None):
+        found = fused(backend.array(IMAGES), activation=activation, residual=residual)
+        expected = F.add(apart(backend.array(IMAGES)), residual, activation)
+        np.testing.assert_allclose(
+            found.numpy(), expected.numpy(), rtol=0 if backend.on_cpu else 1e-5, atol=0 if backend.on_cpu else 1e-6
+        )
+        assert [(count, output is found) for count, output in seen[-1:]] == [(1, True)], "what comes out in the end"
+    for path, array in fused.state_dict().items():
+        np.testing.assert_array_equal(array, apart.state_dict()[path])
+    assert fused.output_shape((2, 3, 4, 5)) == (2, 3, 4, 5)
+
+
+def test_the_gradient_of_a_residual_without_relu_is_the_output_s_own(backend: Backend) -> None:
+    x, residual = (backend.tensor(IMAGES, True) for _ in range(2))
+    output = F.batch_norm(x, None, None, training=True, residual=residual)
+    node, slopes = output.node, backend.array(IMAGES)
+    assert node is not None
+    assert node.backward is not None
+    gradients = node.backward(slopes)
+    assert gradients[1] is slopes
+
+
+def test_sequential_gives_a_residual_to_a_batch_norm_at_its_end(backend: Backend) -> None:
+    rng, seen = np.random.default_rng(2), []
+    for last in (layers.BatchNorm2d(3), layers.Conv2d(3, 3, 1)):
+        model = layers.Sequential(layers.Conv2d(3, 3, 1), last).to(backend.device_name)
+        residual = backend.array(rng.standard_normal(IMAGES.shape).astype(np.float32))
+        summed = model(backend.array(IMAGES), residual=residual).numpy()
+        alone = model(backend.array(IMAGES)).numpy()
+        np.testing.assert_allclose(summed, alone + host(residual), rtol=1e-5, atol=1e-6)
+        hook = last.register_forward_hook(lambda layer, inputs, output: seen.append(output.numpy()))
+        np.testing.assert_allclose(
+            model(backend.array(IMAGES), residual=residual).numpy(), summed, rtol=1e-5, atol=1e-6
+        )
+        np.testing.assert_array_equal(seen[-1], alone)
+        hook.remove()
+        names = [call.kind for call in model.trace((6, 3, 4, 5)).calls]
+        assert names == ["Conv2d", type(last).__name__]
+
+
 REFUSED = [
+    (lambda: F.batch_norm(np.ones((2, 3)), None, None, training=True, residual=np.ones(3)), ShapeError,
+     "batch_norm: expected residual (2, 3), got (3,)"),
+    (lambda: layers.BatchNorm1d(3)(np.ones((2, 3)), residual=np.ones((2, 4))), ShapeError,
+     "batch_norm: expected residual (2, 3), got (2, 4)"),
+    (lambda: F.batch_norm(np.ones((2, 3)), None, Tensor(np.broadcast_to(1.0, 3)), training=True), ArgumentError,
+     "batch_norm: running_var moves in training, and cannot be written to; give a copy of it"),
     (lambda: layers.BatchNorm2d(3)(np.ones((2, 4, 2, 2))), ShapeError,
      "BatchNorm2d: expected input (N, 3, H, W), got (2, 4, 2, 2); build it with num_features=4"),
     (lambda: layers.BatchNorm1d(3)(np.ones((2, 3, 2, 2))), ShapeError, "BatchNorm1d: expected input (N, 3) or (N, 3, L), got"),

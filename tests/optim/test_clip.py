@@ -7,8 +7,8 @@ import pytest
 
 from gpucnn import Tensor, layers, optim
 from gpucnn import functions as F
+from gpucnn.backend import joined
 from gpucnn.errors import ArgumentError
-from gpucnn.optim import joined
 from tests.backends import Backend, host
 
 

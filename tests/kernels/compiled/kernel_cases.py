@@ -331,10 +331,32 @@ def normalize(rng: np.random.Generator, machine: Any) -> Case:
     values = images_of_planes(rng)
     numbers = integers(rng, 5, values.shape[1])
     mean, _, _, factor, shift = numbers[..., None]
-    output, relu = (values - mean) * factor + shift, bool(rng.integers(2))
+    output, relu, added = (values - mean) * factor + shift, *map(bool, rng.integers(2, size=2))
+    given = {"values": values, "statistics": numbers, "residual": integers(rng, *values.shape)}
+    output = output + given["residual"] if added else output
     expected = {"output": output.clip(0) if relu else output}
-    kernel, count = batch_norm_loops.normalize_loop(*values.shape[1:], relu), len(values)
-    return Case(kernel, machine, count, ragged(rng, count), {"values": values, "statistics": numbers}, expected)
+    kernel, count = batch_norm_loops.normalize_loop(*values.shape[1:], relu, added), len(values)
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
+
+
+def running(rng: np.random.Generator, machine: Any) -> Case:
+    channels, is_given = number(rng, 1, 40), bool(rng.integers(2))
+    fresh, kept = integers(rng, 5, channels), integers(rng, 2, channels)
+    stays, share, factor = 0.75, 0.5, 1.25
+    given = {"statistics": fresh, "numbers": np.array([stays, share, factor]), "share": np.array([0.125])}
+    given |= {"running_mean": kept[0], "running_variance": kept[1]}
+    if is_given:
+        stays, share = 0.875, 0.125
+    mean, variance = stays * kept[0] + share * fresh[0], stays * kept[1] + share * (fresh[1] * factor)
+    kernel = batch_norm_loops.running_loop(channels, is_given)
+    expected = {"running_mean": mean, "running_variance": variance}
+    return Case(kernel, machine, channels, ragged(rng, channels), given, expected)
+
+
+def share(rng: np.random.Generator, machine: Any) -> Case:
+    count = np.array([2.0 ** number(rng, 0, 6) - 1])
+    expected = {"count": count + 1, "share": 1 / (count + 1)}
+    return Case(batch_norm_loops.share_loop(), machine, 1, [slice(0, 1)], {"count": count}, expected)
 
 
 def products(rng: np.random.Generator, machine: Any) -> Case:
@@ -345,6 +367,22 @@ def products(rng: np.random.Generator, machine: Any) -> Case:
     given = {"gradient": gradient, "values": values, "statistics": numbers}
     kernel, count = batch_norm_loops.products_loop(*values.shape[1:], relu), len(values)
     return Case(kernel, machine, count, ragged(rng, count), given, {"sums": np.stack(sums, axis=1)})
+
+
+def passed(rng: np.random.Generator, machine: Any) -> Case:
+    values = images_of_planes(rng)
+    gradient, numbers, output = (
+        integers(rng, *values.shape),
+        integers(rng, 5, values.shape[1]),
+        integers(rng, *values.shape),
+    )
+    output = output.clip(0)
+    output[rng.random(output.shape) < 0.1] = np.nan
+    slope, centred = np.where(output == 0, 0, gradient), values - numbers[0][:, None]
+    given = {"gradient": gradient, "values": values, "output": output, "statistics": numbers}
+    expected = {"passed": slope, "sums": np.stack((slope.sum(axis=2), (slope * centred).sum(axis=2)), axis=1)}
+    kernel, count = batch_norm_loops.passed_loop(*values.shape[1:]), len(values)
+    return Case(kernel, machine, count, ragged(rng, count), given, expected)
 
 
 def passed_and_centred(
@@ -518,8 +556,11 @@ DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     plane_sums: 15,
     moments: 15,
     statistics: 15,
-    normalize: 15,
+    normalize: 24,
+    running: 12,
+    share: 6,
     products: 15,
+    passed: 15,
     coefficients: 15,
     batch_norm_gradient: 15,
     sgd: 24,

@@ -1,11 +1,12 @@
 """Arrays that lie side by side in memory, worked on as one."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
-from gpucnn.backend import Array, current, device_of
-from gpucnn.kernels.ways import Way, way_of
+from gpucnn.backend.arrays import Array, xp_of
+from gpucnn.backend.device import current, device_of
 
 CPU_TILE, GPU_TILE = 1 << 16, 1 << 22
 """Elements of a row at most: few enough for a CPU's cache; and so that what is computed of them takes little of a GPU's memory."""
@@ -23,7 +24,7 @@ def joined(*columns: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
             flats = [array.reshape(-1) for array in arrays]
             size = flats[0].size
             tile = CPU_TILE if isinstance(flats[0], np.ndarray) else GPU_TILE
-            if way_of(*flats) is Way.CUDA:  # kernels of our own make no arrays on their way
+            if not isinstance(flats[0], np.ndarray) and flats[0].dtype.kind == "f":  # kernels of our own make no arrays on their way
                 tile = max(size, 1)
             for start in range(0, size, tile):
                 yield tuple(flat[start : start + tile] for flat in flats)
@@ -41,6 +42,27 @@ def copied(arrays: Iterable[Array]) -> list[Array]:
                 size, shape = copies[number].size, copies[number].shape
                 copies[number], rest = rest[:size].reshape(shape), rest[size:]
     return copies
+
+
+def side_by_side(arrays: Iterable[Array]) -> list[Array]:
+    """A copy of each array: stretches of flat arrays, one for each dtype and device, in the order given."""
+    given = list(arrays)
+    groups: dict[tuple[Any, Any], list[int]] = {}
+    for number, array in enumerate(given):
+        groups.setdefault((device_of(array), array.dtype), []).append(number)
+    for (device, dtype), numbers in groups.items():
+        with current(device):
+            rest = xp_of(given[numbers[0]]).empty(sum(given[number].size for number in numbers), dtype)
+            for number in numbers:
+                array, size = given[number], given[number].size
+                given[number], rest = rest[:size].reshape(array.shape), rest[size:]
+                given[number][...] = array
+    return given
+
+
+def is_stretch(array: Array) -> bool:
+    """Whether an array is a stretch of a flat one, where others may lie beside it."""
+    return _place(array)[2] >= 0
 
 
 def _rows(columns: list[list[Array]]) -> Iterator[tuple[list[int], tuple[Array, ...]]]:

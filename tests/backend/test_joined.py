@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gpucnn.backend import Array, beside
-from gpucnn.optim import joined as module
-from gpucnn.optim.joined import copied, joined
+from gpucnn.backend import joined as module
+from gpucnn.backend.joined import copied, is_stretch, joined, side_by_side
 from tests.backends import Backend, host
 
 SHAPES = [(2, 3), (4,), (), (0, 2), (1, 5)]
@@ -101,5 +101,17 @@ def test_copies_lie_as_the_arrays_do(backend: Backend, arrange: Callable[[list[A
         np.testing.assert_array_equal(host(array), old)
 
 
+def test_what_is_put_side_by_side_is_one_array_a_dtype(backend: Backend) -> None:
+    arrays = [backend.array(np.full(shape, i, dtype)) for i, shape in enumerate(SHAPES) for dtype in ("f4", "f8")]
+    arrays.append(backend.strided(np.arange(6, dtype="f4").reshape(2, 3)))
+    found = side_by_side(arrays)
+    for array, copy in zip(arrays, found, strict=True):
+        assert (copy.shape, copy.dtype) == (array.shape, array.dtype)
+        np.testing.assert_array_equal(host(copy), host(array))
+    assert shapes(found) == [(22,), (16,)]
+    assert [is_stretch(array) for array in found] == [True] * len(found)
+    assert not any(is_stretch(array) for array in arrays)
+
+
 def test_nothing_is_nothing() -> None:
-    assert list(joined([])) == list(joined([], [])) == copied([]) == []
+    assert list(joined([])) == list(joined([], [])) == copied([]) == side_by_side([]) == []
