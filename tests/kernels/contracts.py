@@ -309,7 +309,8 @@ def check_batch_norm(backend: Backend, dtype: type) -> None:
         ):  # the emulator is slow with many parts
             work = {"ELEMENTS_PER_BLOCK": elements, "MOST_BLOCKS_PER_CHANNEL": parts}
             with mock.patch.multiple(batch_norm_cuda, **work), few_blocks(blocks):
-                for relu, added in itertools.product((False, True), repeat=2):
+                kinds = list(itertools.product((False, True), repeat=2))
+                for relu, added in kinds if values.size < 100 else kinds[number % 4 : number % 4 + 1]:
                     residual = draw(dtype, *shape, seed=number + 300) if added else None
                     check_batch_norm_of(backend, values, gradient, (weight, bias), relu, residual)
     # What is far from 0 keeps as many digits as its own leave.

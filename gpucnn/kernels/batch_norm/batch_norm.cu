@@ -28,8 +28,8 @@ __device__ A block_sum(A value, A* partial)
 
 // A thread's way through a channel, BLOCK elements a step: where they lie. Only its beginning takes divisions.
 struct Walk {
-    long long place, step, to_next_image;
-    int position, rest, positions;
+    long long place, to_next_image;
+    int position, positions, rest, step;
 };
 
 __device__ Walk walk_from(unsigned element, int channel, int channels, int positions)
@@ -40,7 +40,7 @@ __device__ Walk walk_from(unsigned element, int channel, int channels, int posit
     walk.position = element - image * positions;
     walk.place = ((long long)image * channels + channel) * positions + walk.position;
     walk.rest = BLOCK - whole * positions;
-    walk.step = (long long)whole * channels * positions + walk.rest;
+    walk.step = (BLOCK - walk.rest) * channels + walk.rest;
     walk.to_next_image = (long long)(channels - 1) * positions;
     return walk;
 }
@@ -213,10 +213,11 @@ extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_gradient(
     for (int task = blockIdx.x; task < channels * parts; task += gridDim.x) {
         const int channel = task / parts, start = task % parts * length, count = min(length, elements - start);
         const Channel own = channel_of(table, channel, channels);
-        Walk at = walk_from(start + threadIdx.x, channel, channels, positions);
         A own_sum = 0, own_product = 0;
-        if (!sums)
+        if (!sums) {
+            const Walk at = walk_from(start + threadIdx.x, channel, channels, positions);
             own_sum = add_up_products(gradient, values, output, passed, own, at, count, relu, partial, &own_product);
+        }
         __syncthreads();  // until all have done the task before
         if (threadIdx.x == 0) {
             for (int part = channel * parts; sums && part < (channel + 1) * parts; ++part) {
@@ -230,6 +231,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_gradient(
         }
         __syncthreads();
         const A through_mean = sum / (A)elements, through_variance = product / (A)elements * own.inverse;
+        Walk at = walk_from(start + threadIdx.x, channel, channels, positions);
         for (int i = threadIdx.x; i < count; i += BLOCK, go_on(at)) {
             const A centred = (A)values[at.place] - own.mean;
             const A slope = passed_at(at.place, gradient, output, own, centred, relu);
