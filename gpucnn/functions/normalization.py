@@ -77,8 +77,9 @@ def batch_norm(
     shape, planes = x.shape, (*x.shape[:2], math.prod(x.shape[2:]))
     values, kept = (None if one is None else _contiguous(one.data, planes) for one in (x, added))
     factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
-    moving = None if running_mean is running_var is None else kernel.Running(*map(_array, running), share)
-    output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu, kept, moving)
+    is_tracked = running_mean is not None or running_var is not None
+    moved = kernel.Running(_array(running[0]), _array(running[1]), share) if is_tracked else None
+    output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu, kept, moved)
     relu_output, is_added = output if relu else None, added is not None
     affine = [tensor for tensor in (scale, shift) if tensor is not None]
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
@@ -86,9 +87,9 @@ def batch_norm(
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         slopes = _contiguous(gradient, planes)
-        sums = (None if tensor is None else tensor.gradient_buffer() for tensor in learning)
+        sums = [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
         passed = empty_beside(slopes, planes) if relu and residual_needs else None
-        own = kernel.Gradients(*sums, passed)
+        own = kernel.Gradients(sums[0], sums[1], passed)
         x_gradient = kernel.batch_norm_gradients(slopes, values, factors, statistics, own, relu_output, is_added)
         given = [total for total, tensor in zip(own[:2], (scale, shift), strict=True) if tensor is not None]
         if is_added:  # what needs no gradient is passed over by the tape

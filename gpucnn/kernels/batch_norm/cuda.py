@@ -64,7 +64,8 @@ def batch_norm(
         NORMALIZE, threads, values, means, squares, contiguous(weight), contiguous(bias), residual, own_mean, own_variance,
         momentum, output, table, *sizes, *map(dtype.type, numbers), int(relu),
     )  # fmt: skip
-    return output, Statistics(*table[:3], Way.CUDA, table)
+    mean, variance, inverse = table[:3]
+    return output, Statistics(mean, variance, inverse, Way.CUDA, table)
 
 
 def batch_norm_gradients(
