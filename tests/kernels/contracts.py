@@ -298,7 +298,9 @@ def check_channel_sums(backend: Backend, dtype: type) -> None:
 
 
 def check_batch_norm(backend: Backend, dtype: type) -> None:
-    cases = itertools.product(((2, 1, 1), (3, 2, 5), (7, 3, 1), (2, 3, 301), (1, 2, 1030)), (0.0, 3.0), (True, False))
+    cases = itertools.product(
+        ((2, 1, 1), (3, 2, 5), (7, 3, 1), (9, 2, 70), (2, 3, 301), (1, 2, 1030)), (0.0, 3.0), (True, False)
+    )
     for number, (shape, mean, affine) in enumerate(cases):
         values = draw(dtype, *shape, seed=number) + dtype(mean)
         gradient = draw(dtype, *shape, seed=number + 100)
