@@ -194,6 +194,38 @@ def test_a_batch_that_is_computed_anew_spoils_no_accumulated_gradient(failing: i
         np.testing.assert_array_equal(gradient, reference)
 
 
+def test_a_batch_that_is_computed_anew_moves_running_statistics_once(backend: Backend) -> None:
+    def trained(failing: int) -> dict[str, np.ndarray]:
+        norms = layers.BatchNorm2d(1), layers.BatchNorm2d(1, momentum=None)
+        model = layers.Sequential(*norms, layers.Flatten(), layers.Linear(16, 3)).to(backend.device_name)
+        cross_entropy, calls = F.cross_entropy, 0
+
+        def sometimes(*arguments: Any, **options: Any) -> Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == failing:
+                raise MemoryError
+            return cross_entropy(*arguments, **options)
+
+        def retry(attempt: Any, images: np.ndarray, labels: np.ndarray, device: object) -> Any:
+            try:
+                return attempt(images, labels)
+            except MemoryError:
+                return attempt(images, labels)
+
+        trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), small_loader(48, 16), None)
+        with mock.patch.object(F, "cross_entropy", sometimes), mock.patch.object(trainer_module, "with_retry", retry):
+            trainer.fit(1)
+        assert calls == 3 + bool(failing)
+        return model.state_dict()
+
+    expected = trained(0)
+    assert expected["1.num_batches_tracked"] == 3
+    for failing in (1, 2):
+        for path, array in trained(failing).items():
+            np.testing.assert_array_equal(array, expected[path])
+
+
 def test_the_schedule_counts_optimizer_steps() -> None:
     rates: list[float] = []
 
