@@ -24,8 +24,8 @@ def joined(*columns: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
             flats = [array.reshape(-1) for array in arrays]
             size = flats[0].size
             tile = CPU_TILE if isinstance(flats[0], np.ndarray) else GPU_TILE
-            if not isinstance(flats[0], np.ndarray) and flats[0].dtype.kind == "f":  # kernels of our own make no arrays on their way
-                tile = max(size, 1)
+            if not isinstance(flats[0], np.ndarray) and flats[0].dtype in (np.float32, np.float64):
+                tile = max(size, 1)  # kernels of our own make no arrays on their way
             for start in range(0, size, tile):
                 yield tuple(flat[start : start + tile] for flat in flats)
         else:

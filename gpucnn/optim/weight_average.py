@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
+from gpucnn.backend.joined import copied, joined
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.kernels.update import average as follow
 from gpucnn.layers import Layer
 from gpucnn.layers.saved_arrays import fitting_arrays
-from gpucnn.backend.joined import copied, joined
 from gpucnn.optim.numbers import Numbers
 from gpucnn.optim.state import as_steps
 from gpucnn.text import value_text

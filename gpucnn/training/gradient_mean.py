@@ -1,12 +1,12 @@
 """Gradient accumulation: one step of the optimizer for several batches."""
 
 from gpucnn.backend import Array, current, recording
+from gpucnn.backend.joined import joined
 from gpucnn.errors import CaptureError
 from gpucnn.kernels.gradients import add_batch, take_mean
 from gpucnn.layers import Parameter
 from gpucnn.optim import Optimizer
 from gpucnn.optim.flat_buffer import FlatBuffer
-from gpucnn.backend.joined import joined
 from gpucnn.optim.numbers import Numbers
 
 
