@@ -8,7 +8,7 @@ operating system has only promised some. Small ones are zeros; what depends on c
 that of zeros.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ import numpy as np
 
 from gpucnn.backend import cuda
 from gpucnn.kernels.launch import Kernel, use_runner
-from gpucnn.testing.cupy_array import DeviceArray, Function, _is_same_memory
+from gpucnn.testing.cupy_array import DeviceArray, Function
 from gpucnn.testing.cupy_names import COPIES, METHODS, PRODUCTS, VIEWS
 from gpucnn.testing.cupy_stand_in import _JOINS, CupyStandIn
 from gpucnn.testing.emulator import Emulator
@@ -63,16 +63,21 @@ class ExplainedLog(OperationLog):
         self.total += 1
 
     def explain(self, since: int, read: int, written: int, flops: int = 0) -> None:
-        """Say what the latest operation moved and computed, if it was added since `total` was `since`."""
-        if self.total > since and _is_unexplained(self[-1]):
-            self._replace(1, self[-1]._replace(read=read, written=written, flops=flops))
+        """Say what the latest launch or product moved and computed that was added since `total` was `since`."""
+        for back in range(1, self.total - since + 1):
+            if self[-back].kind in ("launch", "product"):
+                if _is_unexplained(self[-back]):
+                    self._replace(back, self[-back]._replace(read=read, written=written, flops=flops))
+                return
 
     def explain_copies(self, since: int, itemsize: int) -> None:
         """Say that what was added since then, and is not explained, copied as many elements as its shape has."""
         for back in range(1, self.total - since + 1):
-            if _is_unexplained(self[-back]):
-                nbytes = prod(self[-back].detail) * itemsize
-                self._replace(back, self[-back]._replace(read=nbytes, written=nbytes))
+            operation = self[-back]
+            if _is_unexplained(operation):
+                nbytes = prod(operation.detail) * itemsize
+                read, written = operation.kind != "upload", operation.kind != "download"
+                self._replace(back, operation._replace(read=nbytes * read, written=nbytes * written))
 
     def _replace(self, back: int, operation: Operation) -> None:
         for log in (self, *self._recordings):
@@ -105,8 +110,8 @@ class UntouchedArray(DeviceArray):
             super().__init__(shape, dtype, order=order)
             return
         self._hidden = _unwritten(shape, dtype, order)
-        self._block = self._cupy._pool._allocate(self._hidden.nbytes)
-        self._block.owner = self._hidden
+        self._block = self._cupy._allocate(self._hidden.nbytes)
+        self._cupy._adopt(self._hidden, self._block)
 
     def get(self, *arguments: Any, **options: Any) -> Any:
         since = self._cupy.operation_log.total
@@ -117,11 +122,16 @@ class UntouchedArray(DeviceArray):
     def _download(self, name: str) -> np.ndarray:
         since = self._cupy.operation_log.total
         host = super()._download(name)
-        self._cupy.operation_log.explain(since, host.nbytes, 0)
+        self._cupy.operation_log.explain_copies(since, self.itemsize)
         return host
 
     def set(self, arr: np.ndarray, stream: Any = None) -> None:
-        self._cupy.operation_log.add("upload", "set", self.shape, written=self._hidden.nbytes)
+        since = self._cupy.operation_log.total
+        if self._cupy.computes:
+            super().set(arr, stream)
+        else:
+            self._cupy._log("upload", "set", self.shape)
+        self._cupy.operation_log.explain_copies(since, self.itemsize)
 
     def __getitem__(self, index: Any) -> Any:
         since = self._cupy.operation_log.total
@@ -130,25 +140,13 @@ class UntouchedArray(DeviceArray):
         return found
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        cupy = self._cupy
-        if cupy.computes:
-            super().__setitem__(index, value)
-            return
-        lowered, advanced, masked = cupy._lower_index(index)
-        cupy._check_device(self)
-        source, target = cupy._operand(value), self._hidden[lowered]
-        _checked(target, np.shape(source))
-        if advanced and source is value:  # CuPy makes a device array of a number
-            cupy.operation_log.add("upload", "setitem", (), written=self.itemsize)
-        if masked:
-            cupy.operation_log.add("synchronize", "setitem")
-        read = _nbytes(_arrays(index)) + (0 if source is value else _nbytes([value]))
-        if advanced:
-            cupy._note("put", self.shape, read, target.nbytes)
-        elif source is value:
-            cupy._note("fill", target.shape, 0, target.nbytes)
-        elif not _is_same_memory(target, source):  # else it is the second half of array[index] += ...
-            cupy._note("copy", target.shape, read, target.nbytes)
+        since = self._cupy.operation_log.total
+        parts = index if type(index) is tuple else (index,)
+        target = self._hidden[tuple(map(_host, parts))]
+        _checked(target, np.shape(_host(value)))
+        super().__setitem__(index, value)
+        self._cupy.operation_log.explain(since, _nbytes(_arrays((index, value))), target.nbytes)
+        self._cupy.operation_log.explain_copies(since, self.itemsize)
 
 
 class UntouchedCupy(CupyStandIn):
@@ -169,15 +167,14 @@ class UntouchedCupy(CupyStandIn):
         since = self.operation_log.total
         array = super().array(obj, *arguments, **options)
         self.operation_log.explain(since, _nbytes(_arrays(obj)), array.nbytes)
+        self.operation_log.explain_copies(since, array.itemsize)
         return array
 
     def copyto(self, dst: Any, src: Any, casting: Any = "same_kind", where: Any = None) -> None:
-        if self.computes:
-            super().copyto(dst, src, casting, where)
-            return
-        target, source = (self._operand(array, any_device=where is None) for array in (dst, src))
-        _checked(target, np.shape(source))
-        self._note("fill" if source is src else "copy", dst.shape, _nbytes(_arrays((src, where))), _nbytes([dst]))
+        since = self.operation_log.total
+        _checked(dst._hidden, np.shape(_host(src)))
+        super().copyto(dst, src, casting, where)
+        self.operation_log.explain(since, _nbytes(_arrays((src, where))), _nbytes([dst]))
 
     def where(self, condition: Any, x: Any = None, y: Any = None) -> Any:
         since = self.operation_log.total
@@ -187,9 +184,13 @@ class UntouchedCupy(CupyStandIn):
             self.operation_log.explain_copies(since, 1)
         return found
 
-    def _note(self, name: str, shape: tuple[int, ...], read: int, written: int) -> None:
-        if 0 not in shape:
-            self.operation_log.add("launch", name, shape, read, written)
+    def _do(self, work: Callable[[], object]) -> None:
+        if self.computes:
+            super()._do(work)
+
+    def _write(self, work: Callable[..., object], *targets: np.ndarray) -> None:
+        if self.computes:
+            super()._write(work, *targets)
 
     def _own(self, result: Any, any_order: bool = False) -> Any:
         array = super()._own(result, any_order)
@@ -202,6 +203,8 @@ class UntouchedCupy(CupyStandIn):
             return super()._apply(ufunc, operands, out, **options)
         since = self.operation_log.total
         of_shapes: Any = _UfuncOfShapes(ufunc)
+        if out is not None:  # what is not written is not checked, either
+            of_shapes(*map(_host, operands), out=tuple(map(_host, out if isinstance(out, tuple) else (out,))))
         found = super()._apply(of_shapes, operands, out, **options)
         self._explain(since, _arrays(operands), _arrays(found))
         return found
@@ -326,6 +329,11 @@ def _checked(target: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if np.broadcast_shapes(shape, target.shape) != target.shape:
         raise ValueError(f"could not broadcast from shape {shape} into shape {target.shape}")
     return target
+
+
+def _host(value: Any) -> Any:
+    """What stands for the memory of a device array; anything else as it is."""
+    return value._hidden if isinstance(value, DeviceArray) else value
 
 
 def _arrays(value: Any) -> list[DeviceArray]:
