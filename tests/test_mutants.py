@@ -11,13 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from tests.backend.mutants import TABLE as GRAPHS
+from tests.benchmark.mutants import TABLE as PREDICTIONS
 from tests.kernels.compiled.mutants import TABLE as COMPILED_LOOPS
 from tests.kernels.gemm_mutants import TABLE as PRODUCTS
 from tests.kernels.mutants import TABLE as KERNELS
 from tests.mutation import ROOT, Mutant, Table
 from tests.training.mutants import TABLE as TRAINING
 
-TABLES = (KERNELS, COMPILED_LOOPS, PRODUCTS, TRAINING, GRAPHS)
+TABLES = (KERNELS, COMPILED_LOOPS, PRODUCTS, TRAINING, GRAPHS, PREDICTIONS)
 ROWS = [(table, file_name) for table in TABLES for file_name in table.tests_of]
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 

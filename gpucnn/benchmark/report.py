@@ -14,6 +14,9 @@ LEGEND = (
     f"medians of undisturbed blocks; {MARK} marks what is worth little, as every block was disturbed by other processes",
     "limit: multiply-adds at the speed of a large matrix product, and bytes that must move at the speed of a copy",
 )
+PREDICTED_LEGEND = (
+    "predicted: not measured; launched one by one, without Python's own time, +-40 %; its assumptions are above"
+)
 RATIO_LEGEND = "below 1, gpucnn is faster; channels_last: PyTorch with that memory format and its fused optimizer"
 
 
@@ -23,14 +26,21 @@ def machine_lines(machine: Mapping[str, str]) -> list[str]:
     return [f"{name:<{width}}  {value}" for name, value in machine.items()]
 
 
-def result_lines(title: str, results: Sequence[Result]) -> list[str]:
-    """Tables of the results, all of them of the same rivals: times, ratios, page faults, and memory if it was measured."""
+def result_lines(title: str, results: Sequence[Result], predicted: Mapping[str, float] | None = None) -> list[str]:
+    """Tables of the results, all of them of the same rivals: times, ratios, page faults, and memory if it was measured.
+
+    `predicted`: seconds by workload, which get a column beside the times; see `prediction`.
+    """
     rivals = list(results[0].timings)
     times = [[result.workload, *(_time(result.timings[rival]) for rival in rivals), f"{result.limit.seconds * 1e3:.3f}",
               *(f"{result.timings[rival].median / result.limit.seconds:.1f}" for rival in rivals if rival.ours)]
              for result in results]  # fmt: skip
     header = [*map(str, rivals), "limit", *(f"{rival.variant}/limit" for rival in rivals if rival.ours)]
-    lines = [f"{title}: milliseconds", *_table(header, times), *LEGEND, ""]
+    legend: Sequence[str] = LEGEND
+    if predicted:
+        header, legend = [*header, "predicted >"], (*LEGEND, PREDICTED_LEGEND)
+        times = [[*row, f"{predicted[row[0]] * 1e3:.3f}"] for row in times]
+    lines = [f"{title}: milliseconds", *_table(header, times), *legend, ""]
 
     pairs = _pairs(rivals)
     if pairs:

@@ -21,11 +21,17 @@ class Operation(NamedTuple):
 
     - `name`: the kernel ("add", "copy", "fill", "sum", or a `.cu` file's own), or the function that was called.
     - `detail`: the shape of what was computed or transferred; the grid of a `.cu` file's kernel.
+    - `read`, `written`: bytes of the device's memory, each array once. `flops`: floating-point operations, 2MNK of a
+      product; of any other computation one for each element of its largest array. `untouched_gpu` finds these, in other
+      logs they are 0.
     """
 
     kind: Kind
     name: str
     detail: tuple[int, ...] = ()
+    read: int = 0
+    written: int = 0
+    flops: int = 0
 
 
 class OperationLog(list[Operation]):
@@ -42,9 +48,11 @@ class OperationLog(list[Operation]):
         super().__init__()
         self._recordings: list[list[Operation]] = []
 
-    def add(self, kind: Kind, name: str, detail: tuple[int, ...] = ()) -> None:
+    def add(
+        self, kind: Kind, name: str, detail: tuple[int, ...] = (), read: int = 0, written: int = 0, flops: int = 0
+    ) -> None:
         """Append one operation."""
-        operation = Operation(kind, name, detail)
+        operation = Operation(kind, name, detail, read, written, flops)
         self.append(operation)
         for recording in self._recordings:
             recording.append(operation)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn.benchmark import limit, pytorch, suite
+from gpucnn.backend.cuda import Problem
+from gpucnn.benchmark import limit, pytorch, report, suite
 from gpucnn.cli.main import main
-
-pass
+from tests.backends import Backend
 
 TINY = ["bench", "--models", "lenet5", "--batch-sizes", "4", "--seconds", "0.001", "--cpu", "numpy"]
 
@@ -86,12 +86,17 @@ def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch, capsys: py
 @pytest.mark.parametrize(
     ("command", "status", "message"),
     [
-        ("--models lenet6", 2, "argument --models: unknown name 'lenet6', expected one of lenet5, simplecnn, vgg_mini, resnet20"),
+        ("--models lenet6", 2, "argument --models: unknown name 'lenet6', expected one of lenet5, simplecnn, vgg_mini, resnet20, resnet18, resnet50"),
         ("--batch-sizes 0", 2, "argument --batch-sizes: expected a whole number >= 1, got '0'"),
         ("--seconds 0", 2, "argument --seconds: expected a number > 0, got '0'"),
         ("--cpu fast", 2, "argument --cpu: unknown name 'fast', expected one of plain, numpy, jit"),
         ("--json no/where.json", 1, "no/where.json: No such file or directory"),
         ("--device tpu", 1, "unknown device 'tpu'; expected"),
+        ("--models resnet50", 1, "--models resnet50 is predicted, not measured: give --device cuda --model, too"),
+        ("--gpu h100", 1, "--gpu h100 is for predictions: give --model, too"),
+        ("--model", 1, "--model is about a GPU, got --device cpu: give --device cuda"),
+        ("--device cuda --model --gpu k80", 2,
+         "argument --gpu: unknown name 'k80', expected one of h200, h100, a100, rtx4090, rtx4060"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line(command: str, status: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +108,56 @@ def test_wrong_usage_is_one_line(command: str, status: int, message: str, capsys
     assert ended == status
     assert printed.err.startswith(f"gpucnn bench: {message}")
     assert printed.err.count("\n") == 1
+
+
+PREDICTED = ["bench", "--device", "cuda", "--model", "--models", "lenet5", "--batch-sizes", "4", "--json", "bench.json"]
+
+
+def test_a_step_is_predicted_without_a_gpu(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem("CuPy is not installed", "pip install it")
+    monkeypatch.setattr("gpucnn.cli.bench.find_problem", lambda: problem)
+    assert main(PREDICTED) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "PREDICTED for NVIDIA H200 SXM: nothing here ran on a GPU"
+    assert lines[-1] == "nothing was measured: CuPy is not installed"
+    assert any(line.startswith("lenet5 4 ") for line in lines)
+    assert any(line.startswith("total ") for line in lines)
+    found = json.loads((in_tmp_path / "bench.json").read_text())
+    assert list(found) == ["prediction"]
+    (step,) = found["prediction"]["steps"]
+    assert (step["workload"], step["waits"]) == ("lenet5 4", 0)
+
+    assert main([*PREDICTED, "--gpu", "RTX4060", "--models", "lenet5", "resnet18"]) == 0
+    assert capsys.readouterr().out.startswith("PREDICTED for NVIDIA GeForce RTX 4060 Laptop: ")
+    steps = json.loads((in_tmp_path / "bench.json").read_text())["prediction"]["steps"]
+    assert [step["workload"] for step in steps] == ["lenet5 4", "resnet18 4"]
+
+
+@pytest.mark.usefixtures("without_pytorch")
+def test_a_prediction_stands_beside_what_is_measured(
+    backend: Backend,
+    gpu: Backend,
+    in_tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limit, "MATRIX_SIZES", {"cuda": 64})
+    monkeypatch.setattr(limit, "BYTES_A_PASS", 1 << 20)
+    monkeypatch.setattr(suite, "peak_bytes", lambda *rest: None)
+    assert main([*PREDICTED, "--seconds", "0.001", "--models", "lenet5", "resnet18"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines.index("training step: milliseconds")
+    assert lines[table + 1].split() == ["gpucnn", "cuda", "limit", "cuda/limit", "predicted", ">"]
+    assert lines[table + 3].startswith("lenet5 4 ")
+    assert not lines[table + 4].startswith("resnet18"), "it is not measured"
+    assert report.PREDICTED_LEGEND in lines
+    found = json.loads((in_tmp_path / "bench.json").read_text())
+    predicted = found["prediction"]["steps"][0]["predicted_eager_seconds_at_least"]
+    assert lines[table + 3].split()[-1] == f"{predicted * 1e3:.3f}"
+    (row,) = found["steps"]
+    assert row["contestants"]["gpucnn cuda"]["median_seconds"] > 0
 
 
 def test_jit_that_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,195 @@
+"""What a training step asks of a GPU, exactly; and how long it would take there, to some 40 %. No GPU is needed.
+
+The step runs on a GPU that computes nothing, see `gpucnn.testing.untouched_gpu`: what it launches, moves and multiplies is
+known to the byte. Time is a model: every operation takes what its bytes or its arithmetic take at the speeds of a data
+sheet, or the shortest time of a kernel, and the host is in the way where it launches them one by one.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gpucnn import models
+from gpucnn.backend import Device
+from gpucnn.benchmark.gpus import GPU
+from gpucnn.benchmark.limit import Work, training_step_work
+from gpucnn.benchmark.rivals import GPUCNN, Rival
+from gpucnn.benchmark.training_step import CLASSES, MODELS, Workload, training_step
+from gpucnn.testing.operation_log import Kind, Operation
+from gpucnn.testing.untouched_gpu import untouched_gpu
+
+PREDICTED_MODELS = (*MODELS, "resnet18", "resnet50")
+"""Those of `gpucnn bench`, and two that take too long on a CPU."""
+
+WARM_UP_STEPS = 2
+"""Before the step that is looked at: an optimizer's first step makes its buffers."""
+
+UNCERTAINTY = 0.4
+"""Relative, of a predicted time; ratios of two of them are better."""
+
+MEMORY_SHARE, PRODUCT_SHARE, TF32_PRODUCT_SHARE, ISSUE_SHARE = 0.9, 0.85, 0.75, 0.7
+"""Assumed: what good kernels reach of bandwidth, of FLOPs in large products, and of instructions."""
+
+SLOTS_AN_ELEMENT = 25
+"""Instructions for each element of a kernel's largest array, most of them index arithmetic. Assumed for all kernels: the
+limit to which `nox -s compile` holds our elementwise ones."""
+
+TILE, SMALLEST_TILE, SPLIT = 128, 16, 256
+"""Assumed of cuBLAS: sides of the tile that a multiprocessor works on; the depth from which one product is cut into several."""
+SPLIT_SECONDS = 1.5e-6
+"""Assumed: to add up what a product was cut into."""
+
+
+class Counts(NamedTuple):
+    """What one training step asks of a GPU. These figures are exact."""
+
+    launches: int
+    products: int
+    uploads: int
+    waits: int
+    """Downloads included, which wait as well."""
+    bytes_read: int
+    bytes_written: int
+    product_flops: int
+
+
+class KernelRow(NamedTuple):
+    """All operations of one name in a step."""
+
+    kind: Kind
+    name: str
+    calls: int
+    bytes_read: int
+    bytes_written: int
+    flops: int
+    """Of products; 0 for what is no product."""
+    seconds: float
+    roofline: float
+    """Seconds that bytes and FLOPs alone would take at the GPU's best."""
+
+
+def step_operations(workload: Workload) -> list[Operation]:
+    """The operations of a training step, the one that `gpucnn bench` times, with their bytes and FLOPs."""
+    with untouched_gpu() as gpu:
+        step = training_step(Rival(GPUCNN, "cuda"), workload, Device("cuda"))
+        for _ in range(WARM_UP_STEPS):
+            step()
+        with gpu.operation_log.recorded() as operations:
+            step()
+    return operations
+
+
+def counts(operations: Iterable[Operation]) -> Counts:
+    """What the operations come to."""
+    of_kind: dict[Kind, int] = {"launch": 0, "product": 0, "upload": 0, "download": 0, "synchronize": 0}
+    read = written = flops = 0
+    for operation in operations:
+        of_kind[operation.kind] += 1
+        read, written = read + operation.read, written + operation.written
+        flops += operation.flops if operation.kind == "product" else 0
+    waits = of_kind["download"] + of_kind["synchronize"]
+    return Counts(of_kind["launch"], of_kind["product"], of_kind["upload"], waits, read, written, flops)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A training step on a GPU."""
+
+    workload: Workload
+    gpu: GPU
+    operations: Sequence[Operation]
+    needed: Work
+    """What any program must do at the least, as `limit` counts it."""
+
+    @classmethod
+    def of(cls, workload: Workload, gpu: GPU, operations: Sequence[Operation] | None = None) -> "Prediction":
+        """That of `workload`. `operations` are those of `step_operations`, if they are known already."""
+        model, shape = models.create(workload.model, CLASSES), models.default_input(workload.model)
+        needed = training_step_work(model, shape, workload.batch_size)
+        return cls(workload, gpu, step_operations(workload) if operations is None else operations, needed)
+
+    def device_seconds(self, tf32: bool = False) -> float:
+        """All operations, one after the other; `tf32`: products on tensor cores."""
+        return sum(seconds(operation, self.gpu, tf32) for operation in self.operations)
+
+    def graph_seconds(self, tf32: bool = False) -> float:
+        """As one graph, which the host launches at once."""
+        return self.gpu.graph_launch + self.device_seconds(tf32)
+
+    @property
+    def eager_seconds(self) -> float:
+        """Launched one by one, at least: of the host's time it has CuPy's own calls, and not the Python around them."""
+        return max(self.device_seconds(), len(self.operations) * self.gpu.eager_call)
+
+    @property
+    def roofline(self) -> float:
+        """Seconds that the net needs at the least: its bytes, or its multiply-adds in float32, at the GPU's best."""
+        return max(self.needed.nbytes / self.gpu.bandwidth, 2 * self.needed.multiply_adds / self.gpu.fp32)
+
+    @property
+    def roofline_share(self) -> float:
+        """Of the time as a graph: 1 would be the GPU's best."""
+        return self.roofline / self.graph_seconds()
+
+    def kernels(self) -> list[KernelRow]:
+        """The operations by name, those that take longest first."""
+        rows: dict[tuple[Kind, str], KernelRow] = {}
+        for operation in self.operations:
+            key = operation.kind, operation.name
+            before = rows.get(key, KernelRow(*key, 0, 0, 0, 0, 0.0, 0.0))
+            rows[key] = KernelRow(
+                *key,
+                before.calls + 1,
+                before.bytes_read + operation.read,
+                before.bytes_written + operation.written,
+                before.flops + (operation.flops if operation.kind == "product" else 0),
+                before.seconds + seconds(operation, self.gpu),
+                before.roofline + roofline_seconds(operation, self.gpu),
+            )
+        return sorted(rows.values(), key=lambda row: -row.seconds)
+
+
+def seconds(operation: Operation, gpu: GPU, tf32: bool = False) -> float:
+    """One operation on `gpu`, as predicted."""
+    nbytes = operation.read + operation.written
+    if operation.kind in ("upload", "download"):
+        return gpu.launch_floor + nbytes / gpu.host_link
+    if operation.kind == "product":
+        arithmetic = _product_seconds(operation, gpu, tf32)
+    else:
+        arithmetic = operation.flops * SLOTS_AN_ELEMENT / (gpu.slots * ISSUE_SHARE)
+    return max(nbytes / (_bandwidth(nbytes, gpu) * MEMORY_SHARE), arithmetic, gpu.launch_floor)
+
+
+def roofline_seconds(operation: Operation, gpu: GPU) -> float:
+    """What its bytes and FLOPs alone would take, at the GPU's best."""
+    nbytes = operation.read + operation.written
+    if operation.kind in ("upload", "download"):
+        return nbytes / gpu.host_link
+    return max(nbytes / _bandwidth(nbytes, gpu), (operation.flops if operation.kind == "product" else 0) / gpu.fp32)
+
+
+def _bandwidth(nbytes: int, gpu: GPU) -> float:
+    """That of the cache for what lies there: half of it is taken by others."""
+    return gpu.cache_bandwidth if nbytes < gpu.cache_bytes / 2 else gpu.bandwidth
+
+
+def _product_seconds(operation: Operation, gpu: GPU, tf32: bool) -> float:
+    """A product's arithmetic, slower where tiles are not filled, multiprocessors idle in the last wave, or tiles are small."""
+    *stack, rows, columns = operation.detail
+    depth = operation.flops // max(1, 2 * math.prod(operation.detail))
+    tile_rows, tile_columns = _tile(rows), _tile(columns)
+    tiles = math.prod(stack) * math.ceil(rows / tile_rows) * math.ceil(columns / tile_columns)
+    cuts = max(1, min(math.ceil(depth / SPLIT), gpu.multiprocessors // tiles))
+    waves = math.ceil(tiles * cuts / gpu.multiprocessors)
+    busy = tiles * cuts / (waves * gpu.multiprocessors)
+    filled = math.prod(operation.detail) / (tiles * tile_rows * tile_columns)
+    reuse = math.sqrt(tile_rows * tile_columns) / TILE
+    rate = max(gpu.fp32 * PRODUCT_SHARE, gpu.tf32 * TF32_PRODUCT_SHARE if tf32 else 0)
+    return operation.flops / (rate * busy * filled * reuse) + (SPLIT_SECONDS if cuts > 1 else 0.0)
+
+
+def _tile(size: int) -> int:
+    """The side of a tile: a power of two that holds `size`, within limits."""
+    return min(TILE, max(SMALLEST_TILE, 1 << (size - 1).bit_length()))

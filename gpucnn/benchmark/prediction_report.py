@@ -1,0 +1,125 @@
+"""Predictions as text, and as JSON. Each says that it is one."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from gpucnn.benchmark.gpus import GPU
+from gpucnn.benchmark.prediction import (
+    ISSUE_SHARE,
+    MEMORY_SHARE,
+    PRODUCT_SHARE,
+    SLOTS_AN_ELEMENT,
+    TF32_PRODUCT_SHARE,
+    UNCERTAINTY,
+    KernelRow,
+    Prediction,
+    counts,
+)
+from gpucnn.text_table import text_table
+
+STEP_HEADER = ("predicted", "launches", "products", "uploads", "waits", "MB read", "MB written", "GFLOP", "eager ms >",
+               "graph ms", "TF32 ms", "of roofline")  # fmt: skip
+KERNEL_HEADER = ("predicted", "calls", "MB read", "MB written", "GFLOP", "us", "of the time", "of roofline")
+
+
+def assumptions(gpu: GPU) -> list[str]:
+    """What a prediction rests on beside the exact counts, line by line."""
+    cache = f"{gpu.cache_bandwidth / 1e12:.1f} TB/s for what fits half of {gpu.cache_bytes / 1e6:.0f} MB of L2"
+    speeds = (
+        f"{gpu.bandwidth / 1e12:.2f} TB/s ({MEMORY_SHARE:.0%} of it are reached)",
+        cache,
+        f"{gpu.fp32 / 1e12:.1f} TFLOP/s float32 ({PRODUCT_SHARE:.0%})",
+        f"{gpu.tf32 / 1e12:.1f} TF32 ({TF32_PRODUCT_SHARE:.0%})",
+        f"{SLOTS_AN_ELEMENT} instructions an element ({ISSUE_SHARE:.0%} of those there are)",
+        f"{gpu.launch_floor * 1e6:.1f} us for the shortest kernel",
+    )
+    calls, launch = (
+        f"{gpu.eager_call * 1e6:.0f} us an operation in CuPy's own calls",
+        f"{gpu.graph_launch * 1e6:.0f} us",
+    )
+    return [
+        f"PREDICTED for {gpu.title}: nothing here ran on a GPU",
+        f"exact: counts, bytes, FLOPs of products; a model: all times, +-{UNCERTAINTY:.0%}",
+        f"assumed: {', '.join(speeds)}",
+        f"assumed of the host: {calls}, {launch} to launch a graph",
+        "unknown: the time of the Python around the calls; an eager step takes longer than what is told here (>)",
+    ]
+
+
+def lines(predictions: Sequence[Prediction]) -> list[str]:
+    """What is assumed, a table of all steps, and for each of them one of its kernels."""
+    found = [*assumptions(predictions[0].gpu), ""]
+    found += text_table(STEP_HEADER, [_step(one) for one in predictions], "l" + "r" * (len(STEP_HEADER) - 1))
+    found += [
+        "eager: launched one by one; graph: the step as one graph; TF32: that with products on tensor cores",
+        "of roofline: the least time for the bytes and multiply-adds that the net needs, over that of the graph",
+    ]
+    for one in predictions:
+        total = one.device_seconds()
+        rows = [_kernel(row, total) for row in one.kernels()]
+        rows.append(_kernel(_sum(one), total))
+        header = (f"predicted, {one.workload}", *KERNEL_HEADER[1:])
+        found += ["", *text_table(header, rows, "l" + "r" * (len(header) - 1))]
+    return [*found, "of roofline: the time of a kernel's own bytes and FLOPs at the GPU's best, over what is predicted"]
+
+
+def as_json(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """All that is predicted, as lists and dictionaries; seconds and bytes."""
+    gpu = predictions[0].gpu
+    return {
+        "nature": "predicted: nothing ran on a GPU",
+        "uncertainty": UNCERTAINTY,
+        "gpu": dataclasses.asdict(gpu),
+        "assumptions": assumptions(gpu),
+        "steps": [_as_json(one) for one in predictions],
+    }
+
+
+def _as_json(one: Prediction) -> dict[str, Any]:
+    return {
+        "workload": str(one.workload),
+        **counts(one.operations)._asdict(),
+        "predicted_eager_seconds_at_least": one.eager_seconds,
+        "host_python_seconds": None,
+        "predicted_graph_seconds": one.graph_seconds(),
+        "predicted_graph_seconds_tf32": one.graph_seconds(tf32=True),
+        "roofline_seconds": one.roofline,
+        "roofline_share": one.roofline_share,
+        "kernels": [row._asdict() for row in one.kernels()],
+    }
+
+
+def _sum(one: Prediction) -> KernelRow:
+    """Of all kernels."""
+    found, rows = counts(one.operations), one.kernels()
+    seconds, roofline = (sum(getattr(row, name) for row in rows) for name in ("seconds", "roofline"))
+    work = (found.bytes_read, found.bytes_written, found.product_flops)
+    return KernelRow("launch", "total", len(one.operations), *work, seconds, roofline)
+
+
+def _step(one: Prediction) -> list[str]:
+    found = counts(one.operations)
+    return [
+        str(one.workload),
+        *(f"{count:,}" for count in (found.launches, found.products, found.uploads, found.waits)),
+        *(f"{nbytes / 1e6:,.1f}" for nbytes in (found.bytes_read, found.bytes_written)),
+        f"{found.product_flops / 1e9:,.2f}",
+        *(
+            f"{one_time * 1e3:.3f}"
+            for one_time in (one.eager_seconds, one.graph_seconds(), one.graph_seconds(tf32=True))
+        ),
+        f"{one.roofline_share:.2f}",
+    ]
+
+
+def _kernel(row: KernelRow, total: float) -> list[str]:
+    return [
+        f"{row.name} (product)" if row.kind == "product" else row.name,
+        f"{row.calls:,}",
+        *(f"{nbytes / 1e6:,.2f}" for nbytes in (row.bytes_read, row.bytes_written)),
+        f"{row.flops / 1e9:,.3f}" if row.flops else "",
+        f"{row.seconds * 1e6:,.1f}",
+        f"{row.seconds / total:.0%}",
+        f"{row.roofline / row.seconds:.2f}",
+    ]
