@@ -78,7 +78,7 @@ def lenet_step(device: str, batch_size: int) -> Callable[[], Tensor]:
 class NoLaunches:
     """A runner that runs nothing."""
 
-    def run(self, kernel: launch.Kernel, dtype: np.dtype, blocks: int, arguments: tuple[Any, ...]) -> None:
+    def run(self, kernel: launch.Kernel, variant: launch.Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
         pass
 
 

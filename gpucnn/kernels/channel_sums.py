@@ -9,7 +9,7 @@ from gpucnn.kernels.ways import Way, choose
 KERNEL = Kernel(
     Path(__file__).with_suffix(".cu"),
     "channel_sums",
-    "const T* values, T* sums, int batch, int channels, long long positions, int parts",
+    "const T* values, T* sums, I elements, I channels, Divisor positions, Divisor parts, I length",
 )
 
 ELEMENTS_PER_BLOCK = 16_384
@@ -44,7 +44,9 @@ def _plainly(values: Array, out: Array | None) -> Array:
 
 def _launch(values: Array, sums: Array, parts: int) -> None:
     batch, channels, positions = values.shape
-    launch(KERNEL, channels * parts * KERNEL.block, values, sums, batch, channels, positions, parts)
+    elements = batch * positions
+    sizes = (elements, channels, positions, parts, -(-elements // parts))
+    launch(KERNEL, channels * parts * KERNEL.block, values, sums, *sizes)
 
 
 WAYS = {Way.CUDA: _on_a_gpu, Way.PLAIN: _plainly}

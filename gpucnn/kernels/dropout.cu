@@ -10,9 +10,8 @@
 extern "C" __global__ void dropout(
     const T* x, T* output, const unsigned long long* stream, long long size, unsigned long long threshold, T scale)
 {
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    const long long blocks = (size + WORDS - 1) / WORDS;
-    for (long long block = (long long)blockIdx.x * blockDim.x + threadIdx.x; block < blocks; block += threads) {
+    const I threads = gridDim.x * blockDim.x, blocks = (size + WORDS - 1) / WORDS;
+    for (I block = blockIdx.x * blockDim.x + threadIdx.x; block < blocks; block += threads) {
         unsigned long long key0 = stream[0], key1 = stream[1];
         // NumPy counts up before it makes a block.
         unsigned long long word0 = stream[2] + block + 1, word1 = stream[3], word2 = stream[4], word3 = stream[5];
@@ -28,7 +27,7 @@ extern "C" __global__ void dropout(
         }
         const unsigned long long words[4] = {word0, word1, word2, word3};
         for (int k = 0; k < WORDS; ++k) {
-            const long long i = block * WORDS + k;
+            const I i = block * WORDS + k;
             const unsigned long long word = k % 2 ? words[k / 2] >> 32 : words[k / 2] & 0xffffffffull;
             if (i < size) output[i] = word < threshold ? (T)0 : x ? (T)((A)x[i] * (A)scale) : scale;
         }

@@ -19,7 +19,7 @@ SOURCES = """
 import numpy as np
 from gpucnn import layers, optim
 from gpucnn.kernels import launch
-texts = [launch.source_text(kernel.source, np.dtype("float32")) for kernel in launch.KERNELS.values()]
+texts = [launch.source_text(kernel.source, launch.Variant(np.dtype("float32"), launch.NARROW)) for kernel in launch.KERNELS.values()]
 print(len(texts), all("__global__" in text for text in texts))
 """
 

@@ -30,9 +30,9 @@ class Watching:
     def __init__(self) -> None:
         self.names: set[str] = set()
 
-    def run(self, kernel: launch.Kernel, dtype: np.dtype, blocks: int, arguments: tuple[Any, ...]) -> None:
+    def run(self, kernel: launch.Kernel, variant: launch.Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
         self.names.add(kernel.name)
-        launch.cupy_runner.run(kernel, dtype, blocks, arguments)
+        launch.cupy_runner.run(kernel, variant, blocks, arguments)
 
 
 @pytest.mark.parametrize("file_name", CONTRACTS)

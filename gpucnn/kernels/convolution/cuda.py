@@ -20,18 +20,18 @@ from gpucnn.kernels.convolution.stacked_product import by_group
 from gpucnn.kernels.elementwise import add_bias, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.gemm import matmul
-from gpucnn.kernels.launch import WINDOW, Kernel, launch
+from gpucnn.kernels.launch import COMPILED_WINDOW, Kernel, launch
 from gpucnn.kernels.tiling import Tile, tiles
 
 IM2COL = Kernel(
     Path(__file__).with_name("im2col.cu"),
     "im2col",
-    f"const T* images, T* columns, long long size, int batch, int channels, {WINDOW}",
+    f"const T* images, T* columns, I size, Divisor positions, I channels, {COMPILED_WINDOW}",
 )
 COL2IM = Kernel(
     Path(__file__).with_name("col2im.cu"),
     "col2im",
-    f"const T* columns, T* images, long long size, int batch, int channels, {WINDOW}",
+    f"const T* columns, T* images, I size, I positions, Divisor channels, {COMPILED_WINDOW}",
 )
 
 DEVICE_COLUMN_BYTES = 256 << 20
@@ -107,7 +107,7 @@ def im2col(images: Array, window: Window, out: Array | None = None) -> Array:
         out = xp_of(images).empty((channels * prod(window.kernel), positions), images.dtype)
     sizes = window.sizes((height, width), output_size)
     images, threads = xp_of(images).ascontiguousarray(images), channels * positions
-    launch(IM2COL, threads, images, out, threads, batch, channels, *sizes)
+    launch(IM2COL, threads, images, out, threads, positions, channels, *sizes)
     return out
 
 
@@ -118,11 +118,12 @@ def col2im(columns: Array, image_shape: Shape, window: Window, out: Array | None
     a column holds for the padding is dropped. The order of the additions is fixed, so the result is always the same.
     """
     batch, channels, height, width = image_shape
-    sizes = window.sizes((height, width), window.output_size((height, width), "col2im"))
+    output_size = window.output_size((height, width), "col2im")
+    positions, sizes = batch * prod(output_size), window.sizes((height, width), output_size)
     if out is None:
         out = xp_of(columns).empty(image_shape, columns.dtype)
     columns = xp_of(columns).ascontiguousarray(columns)
-    launch(COL2IM, out.size, columns, out, out.size, batch, channels, *sizes)
+    launch(COL2IM, out.size, columns, out, out.size, positions, channels, *sizes)
     return out
 
 

@@ -29,7 +29,7 @@ __device__ A target_of(int j, int label, const T* class_weights, int classes, A 
 }
 
 // The label of an image, from whichever of the arrays is there.
-__device__ int label_of(const int* labels, const long long* wide_labels, long long image)
+__device__ int label_of(const int* labels, const long long* wide_labels, I image)
 {
     if (labels) return labels[image];
     const long long label = wide_labels[image];
@@ -41,11 +41,11 @@ __device__ int label_of(const int* labels, const long long* wide_labels, long lo
 // mean: then there is one block.
 extern "C" __global__ void __launch_bounds__(BLOCK) cross_entropy(
     const T* logits, const int* labels, const long long* wide_labels, const T* class_weights, const T* normalizer,
-    T* losses, T* saved, T* total, long long images, int classes, T smoothing)
+    T* losses, T* saved, T* total, I images, int classes, T smoothing)
 {
     const int lane = threadIdx.x % 32;
-    const long long warps = (long long)gridDim.x * (blockDim.x / 32);
-    for (long long image = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; image < images; image += warps) {
+    const I warps = gridDim.x * (blockDim.x / 32);
+    for (I image = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; image < images; image += warps) {
         const T* row = logits + image * classes;
         const int label = label_of(labels, wide_labels, image);
         A largest = (A)row[0];
@@ -88,16 +88,17 @@ extern "C" __global__ void __launch_bounds__(BLOCK) cross_entropy(
 // The gradient of the logits, from that of the loss, `upstream` (1).
 extern "C" __global__ void cross_entropy_gradient(
     const T* logits, const int* labels, const long long* wide_labels, const T* class_weights, const T* normalizer,
-    const T* saved, const T* upstream, T* gradient, long long images, int classes, T smoothing)
+    const T* saved, const T* upstream, T* gradient, I images, Divisor classes, T smoothing)
 {
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < images * classes; i += threads) {
-        const long long image = i / classes;
+    const I threads = gridDim.x * blockDim.x;
+    const int count = classes.value;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < images * classes.value; i += threads) {
+        const I image = i / classes;
         const int label = label_of(labels, wide_labels, image);
         const A divisor = normalizer ? (A)normalizer[0] : (A)images;
         const A probability = exp((A)logits[i] - (A)saved[image]);
-        const A target = target_of((int)(i % classes), label, class_weights, classes, (A)smoothing);
+        const A target = target_of(i % classes, label, class_weights, count, (A)smoothing);
         const A value = (probability * (A)saved[images + image] - target) / divisor * (A)upstream[0];
-        gradient[i] = (T)(label >= 0 && label < classes ? value : (A)__int_as_float(0x7fffffff));
+        gradient[i] = (T)(label >= 0 && label < count ? value : (A)__int_as_float(0x7fffffff));
     }
 }

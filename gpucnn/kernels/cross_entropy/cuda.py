@@ -14,13 +14,13 @@ _TARGETS = "const int* labels = null, const long long* wide_labels = null, const
 CROSS_ENTROPY = Kernel(
     SOURCE,
     "cross_entropy",
-    f"const T* logits, {_TARGETS}, T* losses, T* saved, T* total = null, long long images, int classes, T smoothing",
+    f"const T* logits, {_TARGETS}, T* losses, T* saved, T* total = null, I images, int classes, T smoothing",
     block=512,
 )
 CROSS_ENTROPY_GRADIENT = Kernel(
     SOURCE,
     "cross_entropy_gradient",
-    f"const T* logits, {_TARGETS}, const T* saved, const T* upstream, T* gradient, long long images, int classes, T smoothing",
+    f"const T* logits, {_TARGETS}, const T* saved, const T* upstream, T* gradient, I images, Divisor classes, T smoothing",
 )
 LANES = 32
 MOST_IN_ONE_BLOCK = 256

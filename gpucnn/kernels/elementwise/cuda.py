@@ -13,14 +13,14 @@ SOURCE = Path(__file__).with_name("bias_relu.cu")
 BIAS_RELU = Kernel(
     SOURCE,
     "bias_relu",
-    "const T* rows, const T* bias = null, T* images, long long size, int channels, long long positions, "
-    "long long image_stride, long long channel_stride, int relu",
+    "const T* rows, const T* bias = null, T* images, I size, Divisor channels, Divisor positions, "
+    "I image_stride, I channel_stride, int relu",
 )
 BIAS_RELU_GRADIENT = Kernel(
     SOURCE,
     "bias_relu_gradient",
-    "const T* gradient, const T* output = null, T* rows, long long size, int channels, long long positions, "
-    "long long image_stride, long long channel_stride",
+    "const T* gradient, const T* output = null, T* rows, I size, Divisor channels, Divisor positions, "
+    "I image_stride, I channel_stride",
 )
 
 

@@ -14,23 +14,23 @@ __device__ int count_taps(int start, int kernel, int dilation, int low, int high
 }
 
 extern "C" __global__ void avg_pool(
-    const T* images, T* output, long long size, int first_row, int end_row, int first_column, int end_column,
-    int height, int width, int kernel_height, int kernel_width, int stride_height, int stride_width,
-    int padding_top, int padding_left, int dilation_height, int dilation_width, int output_height, int output_width)
+    const T* images, T* output, I size, int first_row, int end_row, int first_column, int end_column,
+    Divisor height, Divisor width, int kernel_height, int kernel_width, Divisor stride_height, Divisor stride_width,
+    int padding_top, int padding_left, int dilation_height, int dilation_width,
+    Divisor output_height, Divisor output_width)
 {
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
-        const int column = (int)(i % output_width);
-        const int row = (int)(i / output_width % output_height);
-        const T* plane = images + i / output_width / output_height * height * width;
-        const int top = row * stride_height - padding_top, left = column * stride_width - padding_left;
+    const I threads = gridDim.x * blockDim.x;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+        const T* plane = images + i / output_width / output_height * height.value * width.value;
+        const int left = i % output_width * stride_width.value - padding_left;
+        const int top = i / output_width % output_height * stride_height.value - padding_top;
         A total = 0;
         for (int tap_row = 0; tap_row < kernel_height; ++tap_row) {
-            const int y = top + tap_row * dilation_height;
-            if (y < 0 || y >= height) continue;
+            const unsigned y = top + tap_row * dilation_height;
+            if (y >= height.value) continue;  // what is above or left of the image is very large
             for (int tap_column = 0; tap_column < kernel_width; ++tap_column) {
-                const int x = left + tap_column * dilation_width;
-                if (x >= 0 && x < width) total += (A)plane[(long long)y * width + x];
+                const unsigned x = left + tap_column * dilation_width;
+                if (x < width.value) total += (A)plane[y * width.value + x];
             }
         }
         const int rows = count_taps(top, kernel_height, dilation_height, first_row, end_row);
@@ -41,27 +41,32 @@ extern "C" __global__ void avg_pool(
 
 // A gather: a thread takes one element of the images and adds up its shares of all windows over it.
 extern "C" __global__ void avg_pool_gradient(
-    const T* gradient, T* images, long long size, int first_row, int end_row, int first_column, int end_column,
-    int height, int width, int kernel_height, int kernel_width, int stride_height, int stride_width,
-    int padding_top, int padding_left, int dilation_height, int dilation_width, int output_height, int output_width)
+    const T* gradient, T* images, I size, int first_row, int end_row, int first_column, int end_column,
+    Divisor height, Divisor width, int kernel_height, int kernel_width, Divisor stride_height, Divisor stride_width,
+    int padding_top, int padding_left, int dilation_height, int dilation_width,
+    Divisor output_height, Divisor output_width)
 {
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
-        const int x = (int)(i % width);
-        const int y = (int)(i / width % height);
-        const T* plane = gradient + i / width / height * output_height * output_width;
+    const I threads = gridDim.x * blockDim.x;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+        const int x = i % width;
+        const int y = i / width % height;
+        const T* plane = gradient + i / width / height * output_height.value * output_width.value;
         A total = 0;
         for (int tap_row = 0; tap_row < kernel_height; ++tap_row) {
             const int from_top = y + padding_top - tap_row * dilation_height;
-            if (from_top < 0 || from_top % stride_height != 0 || from_top / stride_height >= output_height) continue;
-            const int row = from_top / stride_height, top = from_top - padding_top;
+            if (from_top < 0) continue;
+            const I row = (I)from_top / stride_height;
+            if (row * stride_height.value != from_top || row >= output_height.value) continue;
+            const int top = from_top - padding_top;
             const int rows = count_taps(top, kernel_height, dilation_height, first_row, end_row);
             for (int tap_column = 0; tap_column < kernel_width; ++tap_column) {
                 const int from_left = x + padding_left - tap_column * dilation_width;
-                if (from_left < 0 || from_left % stride_width != 0 || from_left / stride_width >= output_width) continue;
-                const int column = from_left / stride_width, left = from_left - padding_left;
+                if (from_left < 0) continue;
+                const I column = (I)from_left / stride_width;
+                if (column * stride_width.value != from_left || column >= output_width.value) continue;
+                const int left = from_left - padding_left;
                 const int columns = count_taps(left, kernel_width, dilation_width, first_column, end_column);
-                total += (A)plane[(long long)row * output_width + column] / ((A)rows * (A)columns);
+                total += (A)plane[row * output_width.value + column] / ((A)rows * (A)columns);
             }
         }
         images[i] = (T)total;

@@ -6,8 +6,8 @@ extern "C" __global__ void adam(
     const A rate = (A)settings[0], beta1 = (A)settings[1], fresh1 = (A)settings[2], beta2 = (A)settings[3];
     const A fresh2 = (A)settings[4], correction2 = (A)settings[5], eps = (A)settings[6], weight_decay = (A)settings[7];
     const A kept = (A)settings[8];
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+    const I threads = gridDim.x * blockDim.x;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
         const A parameter = kept * (A)parameters[i];
         A gradient = (A)gradients[i];
         if (weight_decay != 0) gradient += weight_decay * parameter;  // else infinity would become NaN

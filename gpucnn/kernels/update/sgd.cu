@@ -4,8 +4,8 @@ extern "C" __global__ void sgd(
     T* parameters, const T* gradients, T* velocities, const T* settings, long long size, int nesterov)
 {
     const A lr = (A)settings[0], momentum = (A)settings[1], weight_decay = (A)settings[2];
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+    const I threads = gridDim.x * blockDim.x;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
         A step = (A)gradients[i];
         if (weight_decay != 0) step += weight_decay * (A)parameters[i];  // else infinity would become NaN
         if (velocities) {
