@@ -125,8 +125,6 @@ class Parameter(NamedTuple):
         return f"{'const ' if self.const else ''}{self.type}{'*' if self.pointer else ''} {self.name}"
 
 
-
-
 class Kernel:
     """A CUDA kernel, as the launcher knows it.
 
@@ -145,7 +143,13 @@ class Kernel:
         """What a call gives, in order. Raises LaunchError for a type that `launch` cannot check."""
         parameters = tuple(_parse(text) for text in self.signature.split(","))
         for parameter in parameters:
-            known = ("int",) if parameter.constant else ("T", *SCALARS) if parameter.pointer else ("T", "A", "I", "Divisor", *SCALARS)
+            known = (
+                ("int",)
+                if parameter.constant
+                else ("T", *SCALARS)
+                if parameter.pointer
+                else ("T", "A", "I", "Divisor", *SCALARS)
+            )
             if parameter.type not in known or (parameter.constant and parameter.pointer):
                 raise LaunchError(
                     f'{self.name}: "{parameter}" has a type that launch does not know; it knows '
@@ -337,8 +341,6 @@ def divisor_of(value: int, index: Index) -> np.ndarray:
     return np.array((value, multiplier, shift), index.divisor)
 
 
-
-
 def _check(kernel: Kernel, size: Any, arguments: tuple[Any, ...]) -> Call:
     """Hold a call against the kernel's parameters. Raises LaunchError unless it is right."""
     if not is_int(size) or size < 0:
@@ -353,8 +355,7 @@ def _check(kernel: Kernel, size: Any, arguments: tuple[Any, ...]) -> Call:
         if parameter.pointer:
             counts += [] if argument is None else [argument.size]
             continue
-        least = int(parameter.type == "Divisor" and size > 0)
-        numbers[parameter.name] = _number(kernel, parameter, argument, dtype, least)
+        numbers[parameter.name] = _number(kernel, parameter, argument, dtype)
         if parameter.type in ("I", "Divisor"):
             counts.append(argument)
     index = NARROW if max(counts) < COUNTED_IN_32_BITS else WIDE
@@ -371,7 +372,11 @@ def _check(kernel: Kernel, size: Any, arguments: tuple[Any, ...]) -> Call:
 def _parse(text: str) -> Parameter:
     declaration, _, default = (part.strip() for part in text.partition("="))
     type_text, _, name = declaration.rpartition(" ")
-    constant, const, pointer = type_text.startswith("constant "), type_text.startswith("const "), type_text.endswith("*")
+    constant, const, pointer = (
+        type_text.startswith("constant "),
+        type_text.startswith("const "),
+        type_text.endswith("*"),
+    )
     c_type = type_text.removeprefix("constant ").removeprefix("const ").removesuffix("*")
     return Parameter(name, c_type, pointer, const, default == "null", constant)
 
@@ -424,8 +429,8 @@ def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[np.dtype 
     return dtype, device
 
 
-def _number(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | None, least: int) -> np.generic:
-    """The value as the kernel takes it; of an index, which must be from `least` on, the widest form."""
+def _number(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | None) -> np.generic:
+    """The value as the kernel takes it; of an index, which must be from 0 on, the widest form."""
     target = SCALARS["long long"] if parameter.type in ("I", "Divisor") else SCALARS.get(parameter.type)
     if target is None:  # T, or A, which has its width as long as there are no kernels for half precision
         if dtype is None:
@@ -446,7 +451,7 @@ def _number(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | 
             f"{kernel.name}: {parameter.name} must be an int ({parameter.type}), got {_kind(value)}; give int(...)"
         )
     low, high = INTEGER_RANGES[target]
-    low = least if parameter.type in ("I", "Divisor") else low
+    low = 0 if parameter.type in ("I", "Divisor") else low
     if not low <= value <= high:
         raise LaunchError(
             f"{kernel.name}: {parameter.name} must be from {low} to {high} ({parameter.type}), got {value}"

@@ -86,23 +86,37 @@ class Nvrtc:
         `options` come on top of those that CuPy gives. KernelError, with the compiler's words, if it does not compile.
         """
         words = (*CUPY_OPTIONS, *options, f"-arch={architecture}")
-        compiles, log = self._run(source, (*words, "--ptxas-options=-v"))
-        if not compiles:
+        machine_code, log = self._run(source, (*words, "--ptxas-options=-v"))
+        if not machine_code:
             # NVRTC 12.9 drops what ptxas complains of when ptxas reports too: ask once more, for the complaint alone.
             complaint = self._run(source, words)[1]
             raise KernelError(f"NVRTC {self.version} does not compile this for {architecture}: {complaint.strip()}")
         return _resources(log)
 
-    def _run(self, source: str, options: Sequence[str]) -> tuple[bool, str]:
-        """Whether it compiles with exactly these options, and the log."""
+    def machine_code(self, source: str, architecture: str) -> bytes:
+        """The cubin of CUDA source for an architecture. KernelError, with the compiler's words, if it does not compile."""
+        cubin, log = self._run(source, (*CUPY_OPTIONS, f"-arch={architecture}"))
+        if not cubin:
+            raise KernelError(f"NVRTC {self.version} does not compile this for {architecture}: {log.strip()}")
+        return cubin
+
+    def _run(self, source: str, options: Sequence[str]) -> tuple[bytes, str]:
+        """The cubin that it compiles to with exactly these options, empty if it does not, and the log."""
         program = ctypes.c_void_p()
         self._library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None)
         try:
             arguments = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
             failed = self._library.nvrtcCompileProgram(program, len(options), arguments)
-            return not failed, self._log(program)
+            return b"" if failed else self._cubin(program), self._log(program)
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
+
+    def _cubin(self, program: Any) -> bytes:
+        size = ctypes.c_size_t()
+        self._library.nvrtcGetCUBINSize(program, ctypes.byref(size))
+        content = ctypes.create_string_buffer(size.value)
+        self._library.nvrtcGetCUBIN(program, content)
+        return content.raw
 
     def _log(self, program: Any) -> str:
         size = ctypes.c_size_t()

@@ -75,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) cross_entropy(
     __shared__ A partial[BLOCK];
     __syncthreads();  // until all losses are there
     A sum = 0;
-    for (long long image = threadIdx.x; image < images; image += BLOCK) sum += (A)losses[image];
+    for (I image = threadIdx.x; image < images; image += BLOCK) sum += (A)losses[image];
     partial[threadIdx.x] = sum;
     __syncthreads();
     for (int half = BLOCK / 2; half > 0; half /= 2) {

@@ -1,12 +1,14 @@
-"""NVRTC for the tests here, and the table of what every kernel takes at the end of the run."""
+"""NVRTC for the tests here, and at the end of the run the tables of what every kernel takes."""
 
 import os
 
 import pytest
 
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources, find_library
+from gpucnn.testing.sass import find_disassembler
 
 TABLE = pytest.StashKey[dict[tuple[str, str], list[Resources]]]()
+SLOTS = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,19 @@ def nvrtc() -> Nvrtc:
     return Nvrtc()
 
 
+@pytest.fixture(scope="session")
+def disassembler() -> None:
+    """The test is skipped without nvdisasm, unless GPUCNN_REQUIRE_NVRTC=1 makes that a failure."""
+    if find_disassembler() is None and os.environ.get("GPUCNN_REQUIRE_NVRTC") != "1":
+        pytest.skip("nvdisasm is not installed: pip install nvidia-cuda-nvdisasm, or run nox -s compile")
+
+
+@pytest.fixture
+def slots(request: pytest.FixtureRequest) -> list[str]:
+    """Lines of the table of issue slots."""
+    return request.config.stash.setdefault(SLOTS, [])
+
+
 @pytest.fixture
 def table(request: pytest.FixtureRequest) -> dict[tuple[str, str], list[Resources]]:
     """What was found so far, by (kernel, dtype)."""
@@ -24,15 +39,24 @@ def table(request: pytest.FixtureRequest) -> dict[tuple[str, str], list[Resource
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(SLOTS, []):
+        terminalreporter.section(f"issue slots in the main loop (NVRTC {Nvrtc().version}, sm_90)")
+        for line in lines:
+            terminalreporter.write_line(line)
     rows = config.stash.get(TABLE, {})
     if not rows:
         return
-    terminalreporter.section(f"registers per thread (NVRTC {Nvrtc().version}), static shared memory in bytes")
+    terminalreporter.section(
+        f"registers per thread, in the variant that takes the most (NVRTC {Nvrtc().version}), static shared memory in bytes"
+    )
     terminalreporter.write_line(
         f"{'kernel':<24}{'dtype':<9}" + "".join(f"{name:>8}" for name in ARCHITECTURES) + "  shared"
     )
     for (kernel, dtype), resources in sorted(rows.items()):
-        counts = {row.architecture: str(row.registers) for row in resources}
+        counts = {
+            name: str(max(row.registers for row in resources if row.architecture == name))
+            for name in {row.architecture for row in resources}
+        }
         shared = max(row.static_shared_bytes for row in resources)
         cells = "".join(f"{counts.get(name, '-'):>8}" for name in ARCHITECTURES)
         terminalreporter.write_line(f"{kernel:<24}{dtype:<9}{cells}{shared:>8}")

@@ -9,9 +9,10 @@ import pytest
 
 import gpucnn
 from gpucnn.errors import DeviceError, KernelError
-from gpucnn.kernels.launch import KERNELS, TYPE_NAMES, Kernel, source_text
+from gpucnn.kernels.launch import KERNELS, NARROW, TYPE_NAMES, WIDE, Index, Kernel, Variant, source_text
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
+from tests.kernels.compile.windows import WINDOWS, window_constants
 
 for package in ("functions", "optim"):  # which import all that tells KERNELS of its own
     importlib.import_module(f"gpucnn.{package}")
@@ -70,22 +71,43 @@ def test_signature_and_source_agree(kernel: Kernel) -> None:
     # In types, names and order: two ints that have changed places would pass every check of a launch.
     declared = re.search(rf"\b{kernel.name}\(([^)]*)\)\s*{{", kernel.source.read_text())
     assert declared is not None
-    assert " ".join(declared[1].split()) == ", ".join(map(str, kernel.parameters))
+    assert " ".join(declared[1].split()) == ", ".join(map(str, kernel.arguments))
+
+
+def windows(path: Path) -> list[tuple[tuple[str, int], ...]]:
+    """Constants for a source: none, or those of windows that are often, and one that is no square."""
+    names = {
+        parameter.name
+        for kernel in KERNELS.values()
+        if kernel.source == path
+        for parameter in kernel.parameters
+        if parameter.constant
+    }
+    found = [window_constants(*shape) for shape in WINDOWS] if names else [()]
+    assert names == {name for constants in found for name, _ in constants}
+    return found
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("index", [NARROW, WIDE], ids=["32-bit", "64-bit"])
 @pytest.mark.parametrize("dtype", TYPE_NAMES, ids=str)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_it_compiles_and_fits(
-    nvrtc: Nvrtc, table: dict[tuple[str, str], list[Resources]], path: Path, dtype: np.dtype, architecture: str
+    nvrtc: Nvrtc,
+    table: dict[tuple[str, str], list[Resources]],
+    path: Path,
+    dtype: np.dtype,
+    index: Index,
+    architecture: str,
 ) -> None:
-    resources = nvrtc.compile(source_text(path, dtype), architecture)
     kernels = {kernel.name: kernel for kernel in KERNELS.values() if kernel.source == path}
-    assert {row.kernel for row in resources} == set(kernels)
-    for row in resources:
-        assert row.architecture == architecture
-        assert row.problems(kernels[row.kernel].block) == []
-        table.setdefault((row.kernel, str(dtype)), []).append(row)
+    for constants in windows(path):
+        resources = nvrtc.compile(source_text(path, Variant(dtype, index, constants)), architecture)
+        assert {row.kernel for row in resources} == set(kernels)
+        for row in resources:
+            assert row.architecture == architecture
+            assert row.problems(kernels[row.kernel].block) == []
+            table.setdefault((row.kernel, str(dtype)), []).append(row)
 
 
 def test_a_kernel_that_spills_is_caught(nvrtc: Nvrtc) -> None:

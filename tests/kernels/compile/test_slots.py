@@ -1,0 +1,157 @@
+"""How many issue slots an element costs in the main loops that a step spends its time in. See `gpucnn.testing.sass`."""
+
+import importlib
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pytest
+
+from gpucnn.errors import DeviceError, KernelError
+from gpucnn.kernels.launch import KERNELS, NARROW, WIDE, Index, Variant, source_text
+from gpucnn.testing import sass
+from gpucnn.testing.nvrtc import Nvrtc
+from gpucnn.testing.sass import Instruction, Loop, disassemble, main_loop, parse
+from tests.kernels.compile.windows import window_constants
+
+for package in ("functions", "optim"):  # which import all that tells KERNELS of its own
+    importlib.import_module(f"gpucnn.{package}")
+
+ARCHITECTURE = "sm_90"
+
+
+class Limit(NamedTuple):
+    """How many slots each store, or load, of a main loop may take: one an element, or one a tap."""
+
+    kernel: str
+    access: Literal["stores", "loads"]
+    most: float
+    window: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
+
+    def __str__(self) -> str:
+        if self.window is None:
+            return self.kernel
+        (height, width), (step, _), _ = self.window
+        return f"{self.kernel} {height}x{width}/{step}, a tap"
+
+
+LIMITS = [
+    Limit("bias_relu", "stores", 25),
+    Limit("bias_relu_gradient", "stores", 30),
+    Limit("channel_sums", "loads", 18),
+    *(
+        Limit("col2im", "loads", 20, ((size, size), (stride, stride), (1, 1)))
+        for size, stride in ((3, 1), (3, 2), (5, 1), (7, 2))
+    ),
+    *(
+        Limit("im2col", "stores", 20, ((size, size), (stride, stride), (1, 1)))
+        for size, stride in ((3, 1), (3, 2), (5, 1), (7, 2))
+    ),
+]
+
+AS_IT_WAS = """
+typedef float T; typedef float A;
+extern "C" __global__ void bias_relu(
+    const T* rows, const T* bias, T* images, long long size, int channels, long long positions,
+    long long image_stride, long long channel_stride, int relu)
+{
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+        const int channel = (int)(i / positions % channels);
+        const long long image = i / positions / channels;
+        A value = (A)rows[image * image_stride + channel * channel_stride + i % positions];
+        if (bias) value += (A)bias[channel];
+        images[i] = (T)(relu && value <= 0 ? (A)0 : value);
+    }
+}
+"""
+
+
+def loop_of(nvrtc: Nvrtc, source: str, kernel: str) -> Loop:
+    return main_loop(disassemble(nvrtc.machine_code(source, ARCHITECTURE))[kernel])
+
+
+def slots_of(nvrtc: Nvrtc, limit: Limit, index: Index) -> float:
+    constants = () if limit.window is None else window_constants(*limit.window)
+    source = source_text(KERNELS[limit.kernel].source, Variant(np.dtype(np.float32), index, constants))
+    loop = loop_of(nvrtc, source, limit.kernel)
+    return loop.slots / getattr(loop, limit.access)
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=str)
+def test_slots(nvrtc: Nvrtc, disassembler: None, slots: list[str], limit: Limit) -> None:
+    narrow, wide = slots_of(nvrtc, limit, NARROW), slots_of(nvrtc, limit, WIDE)
+    slots.append(f"{limit!s:<24}{narrow:6.1f} of {limit.most:g}; with 64-bit indices {wide:.1f}")
+    assert narrow <= limit.most
+
+
+def test_the_gate_shuts_out_what_was_there_before(nvrtc: Nvrtc, disassembler: None, slots: list[str]) -> None:
+    loop = loop_of(nvrtc, AS_IT_WAS, "bias_relu")
+    slots.append(f"{'bias_relu, as it was':<24}{loop.slots / loop.stores:6.1f}, with divisions in 64 bits")
+    assert loop.slots / loop.stores > 3 * LIMITS[0].most
+
+
+@pytest.mark.parametrize("limit", LIMITS[:5], ids=str)
+def test_indices_of_64_bits_do_not_pass(nvrtc: Nvrtc, disassembler: None, limit: Limit) -> None:
+    assert slots_of(nvrtc, limit, WIDE) > limit.most
+
+
+# What is counted, without any of NVIDIA's tools.
+
+LISTING = """
+	.section	.text.twice,"ax",@progbits
+        .global         twice
+.text.twice:
+        /*0000*/                   LDC R1, c[0x0][0x28] ;
+.L_x_1:
+        /*0010*/                   LDG.E R2, desc[UR6][R2.64] ;
+        /*0020*/              @!P0 BRA `(.L_x_2) ;
+        /*0030*/                   MOV R4, 0x1 ;
+        /*0040*/                   CALL.REL.NOINC `($slow) ;
+        /*0050*/                   BRA `(.L_x_3) ;
+.L_x_2:
+        /*0060*/                   FADD R3, R2, R2 ;
+.L_x_3:
+        /*0070*/                   NOP ;
+        /*0080*/                   STG.E desc[UR6][R4.64], R3 ;
+        /*0090*/               @P0 BRA `(.L_x_1) ;
+.L_x_4:
+        /*00a0*/                   FADD R3, R2, R2 ;
+        /*00b0*/               @P0 BRA `(.L_x_4) ;
+        /*00c0*/                   EXIT ;
+.L_x_5:
+        /*00d0*/                   BRA `(.L_x_5);
+	.section	.text.once,"ax",@progbits
+        /*0000*/                   EXIT ;
+"""
+
+
+def test_what_is_read_and_what_is_counted() -> None:
+    found = parse(LISTING)
+    assert {name: len(instructions) for name, instructions in found.items()} == {"twice": 14, "once": 1}
+    assert found["twice"][2] == Instruction("BRA", "BRA", 6)
+    assert found["twice"][4] == Instruction("CALL", "CALL.REL.NOINC", None)
+    # Not MOV and CALL, the seldom way, and not NOP; the loop without memory is none.
+    assert main_loop(found["twice"]) == Loop(slots=6, loads=1, stores=1)
+    with pytest.raises(KernelError, match="^there is no loop that reads or writes global memory$"):
+        main_loop(found["once"])
+
+
+def test_the_inner_loop_counts_and_of_two_the_one_with_more_accesses() -> None:
+    load, add = Instruction("LDG", "LDG.E", None), Instruction("FADD", "FADD", None)
+
+    def back(target: int) -> Instruction:
+        return Instruction("BRA", "BRA", target)
+
+    outer = [add, load, add, load, load, back(3), load, add, add, back(6), back(0)]
+    assert main_loop(outer) == Loop(slots=3, loads=2, stores=0)
+
+
+def test_no_disassembler_tells_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sass, "find_disassembler", lambda: None)
+    with pytest.raises(DeviceError, match="^nvdisasm is not installed; fix: pip install nvidia-cuda-nvdisasm$"):
+        disassemble(b"")
+
+
+def test_what_is_no_machine_code(disassembler: None) -> None:
+    with pytest.raises(KernelError, match="^nvdisasm does not read this: .+"):
+        disassemble(b"junk")
