@@ -54,7 +54,7 @@ MOST_REMEMBERED = 4096
 """Calls that are known to be right; a training step of ResNet-50 makes some hundred different ones."""
 
 
-class Index(NamedTuple):
+class IndexType(NamedTuple):
     """What `I` is, and `Divisor`, a number that indices are divided by: a kernel writes `i / width`, and `width.value`."""
 
     declared: str
@@ -62,7 +62,7 @@ class Index(NamedTuple):
     divisor: np.dtype
 
 
-NARROW = Index(
+NARROW = IndexType(
     "typedef unsigned int I; "
     "struct Divisor { I value, multiplier, shift; }; "
     "__device__ I operator/(I n, Divisor d) { return __umulhi(2 * n, d.multiplier) >> d.shift; } "
@@ -72,7 +72,7 @@ NARROW = Index(
 )
 """Indices below 2^31, and no division: a multiplication, see `divisor_of`."""
 
-WIDE = Index(
+WIDE = IndexType(
     "typedef unsigned long long I; "
     "struct Divisor { I value; }; "
     "__device__ I operator/(I n, Divisor d) { return n / d.value; } "
@@ -87,7 +87,7 @@ class Variant(NamedTuple):
     """What a source is compiled for: the arrays' dtype, which says what `T` and `A` are, what `I` is, and its constants."""
 
     dtype: np.dtype
-    index: Index
+    index_type: IndexType
     constants: tuple[tuple[str, int], ...] = ()
 
 
@@ -291,7 +291,7 @@ def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
             array = arguments[place]
             if array is not None:
                 facts += array.dtype, array.flags.c_contiguous, array.data.device_id, array.size < COUNTED_IN_32_BITS
-        key = tuple(facts)
+        key: Hashable = tuple(facts)
         call = _known.calls.get(key)
     except (AttributeError, IndexError, TypeError):  # no array, too few arguments, or a list for a number
         key = call = None
@@ -307,7 +307,7 @@ def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
         passed[own] = arguments[place]
     if blocks > MOST_BLOCKS:
         blocks = MOST_BLOCKS
-    if device is None or cupy.cuda.runtime.getDevice() == device:
+    if device is None or cupy is None or cupy.cuda.runtime.getDevice() == device:
         _runner.run(kernel, variant, blocks, tuple(passed))
     else:
         with cupy.cuda.Device(device):
@@ -321,12 +321,12 @@ def source_text(source: Path, variant: Variant) -> str:
     templates. They stand in front of the first line, which must be no directive, so that all lines keep their numbers.
     """
     storage, arithmetic = TYPE_NAMES[variant.dtype]
-    types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index.declared}"
+    types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
     constants = "".join(f"constexpr int {name} = {value}; " for name, value in variant.constants)
     return f'#line 1 "{source.name}"\n{types} {constants}{own_package.read(source).decode()}'
 
 
-def divisor_of(value: int, index: Index) -> np.ndarray:
+def divisor_of(value: int, index: IndexType) -> np.ndarray:
     """The `Divisor` of an index type, as a kernel takes it: an array () of its dtype.
 
     A narrow one has a multiplier, so that `2 * n * multiplier >> 32 + shift` is `n // value` for all n below 2^31: with

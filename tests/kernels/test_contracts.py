@@ -53,7 +53,7 @@ class BothIndices:
         self.kernels: set[str] = set()
 
     def run(self, kernel: launch.Kernel, variant: launch.Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
-        assert variant.index is launch.NARROW
+        assert variant.index_type is launch.NARROW
         narrow, wide = (
             self._written(kernel, variant, index, blocks, arguments) for index in (launch.NARROW, launch.WIDE)
         )
@@ -64,7 +64,7 @@ class BothIndices:
 
     @staticmethod
     def _written(
-        kernel: launch.Kernel, variant: launch.Variant, index: launch.Index, blocks: int, arguments: tuple[Any, ...]
+        kernel: launch.Kernel, variant: launch.Variant, index: launch.IndexType, blocks: int, arguments: tuple[Any, ...]
     ) -> dict[str, np.ndarray]:
         copies: dict[int, Any] = {}  # one array may be two arguments
         given: list[Any] = []
@@ -75,7 +75,7 @@ class BothIndices:
                 given.append(launch.divisor_of(int(argument["value"]), index))
             else:
                 given.append(index.integer(argument) if parameter.type == "I" else argument)
-        launch.cupy_runner.run(kernel, variant._replace(index=index), blocks, tuple(given))
+        launch.cupy_runner.run(kernel, variant._replace(index_type=index), blocks, tuple(given))
         pairs = zip(kernel.arguments, given, strict=True)
         return {own.name: host(array) for own, array in pairs if own.pointer and not own.const and array is not None}
 

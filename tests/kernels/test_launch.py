@@ -439,7 +439,7 @@ def test_32_bits_count_less_than_2_to_the_31(
                 b = number
         launch.launch(kernel, size, x, a, b, y)
         call, index = recorder.calls[-1], NARROW if number < 2**31 else WIDE
-        assert call.variant.index is index
+        assert call.variant.index_type is index
         assert call.arguments[0] is x
         assert (type(call.arguments[1]), call.arguments[1]) == (index.integer, a)
         assert call.arguments[2] == divisor_of(b, index)
@@ -449,7 +449,7 @@ def test_32_bits_count_less_than_2_to_the_31(
 
 def test_other_numbers_say_nothing_of_the_index(large: None, recorder: Recorder) -> None:
     launch.launch(step("const T* x, unsigned long long threshold, long long shift"), 1, Large(1), 2**40, -(2**40))
-    assert recorder.calls[0].variant.index is NARROW
+    assert recorder.calls[0].variant.index_type is NARROW
 
 
 def quotients(divisor: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -509,7 +509,7 @@ extern "C" __global__ void divide(const long long* numbers, long long* quotients
 
 @needs_compiler
 @pytest.mark.parametrize("index", [NARROW, WIDE], ids=["32-bit", "64-bit"])
-def test_kernels_divide_exactly(tmp_path: Path, index: launch.Index) -> None:
+def test_kernels_divide_exactly(tmp_path: Path, index: launch.IndexType) -> None:
     path, numbers = tmp_path / "divide.cu", np.array([0, 1, 2, 6, 7, 8, 2**30, 2**31 - 2, 2**31 - 1])
     path.write_text(QUOTIENTS)
     if index is WIDE:

@@ -9,7 +9,7 @@ import pytest
 
 import gpucnn
 from gpucnn.errors import DeviceError, KernelError
-from gpucnn.kernels.launch import KERNELS, NARROW, TYPE_NAMES, WIDE, Index, Kernel, Variant, source_text
+from gpucnn.kernels.launch import KERNELS, NARROW, TYPE_NAMES, WIDE, IndexType, Kernel, Variant, source_text
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 from tests.kernels.compile.windows import WINDOWS, window_constants
@@ -97,7 +97,7 @@ def test_it_compiles_and_fits(
     table: dict[tuple[str, str], list[Resources]],
     path: Path,
     dtype: np.dtype,
-    index: Index,
+    index: IndexType,
     architecture: str,
 ) -> None:
     kernels = {kernel.name: kernel for kernel in KERNELS.values() if kernel.source == path}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpucnn.errors import DeviceError, KernelError
-from gpucnn.kernels.launch import KERNELS, NARROW, WIDE, Index, Variant, source_text
+from gpucnn.kernels.launch import KERNELS, NARROW, WIDE, IndexType, Variant, source_text
 from gpucnn.testing import sass
 from gpucnn.testing.nvrtc import Nvrtc
 from gpucnn.testing.sass import Instruction, Loop, disassemble, main_loop, parse
@@ -70,7 +70,7 @@ def loop_of(nvrtc: Nvrtc, source: str, kernel: str) -> Loop:
     return main_loop(disassemble(nvrtc.machine_code(source, ARCHITECTURE))[kernel])
 
 
-def slots_of(nvrtc: Nvrtc, limit: Limit, index: Index) -> float:
+def slots_of(nvrtc: Nvrtc, limit: Limit, index: IndexType) -> float:
     constants = () if limit.window is None else window_constants(*limit.window)
     source = source_text(KERNELS[limit.kernel].source, Variant(np.dtype(np.float32), index, constants))
     loop = loop_of(nvrtc, source, limit.kernel)
