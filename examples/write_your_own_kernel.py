@@ -21,8 +21,8 @@ from gpucnn.testing.emulator import compiler
 
 # 1. Tell the launcher what the kernels take: their parameter lists, as they stand in the source.
 SOURCE = Path(__file__).with_name("swish.cu")
-FORWARD = Kernel(SOURCE, "swish", "const T* x, T* output, long long size, T beta")
-GRADIENT = Kernel(SOURCE, "swish_gradient", "const T* gradient, const T* x, T* x_gradient, long long size, T beta")
+FORWARD = Kernel(SOURCE, "swish", "const T* x, T* output, I size, T beta")
+GRADIENT = Kernel(SOURCE, "swish_gradient", "const T* gradient, const T* x, T* x_gradient, I size, T beta")
 
 
 # 2. From array to array in two ways, of which `choose` takes one by the arrays: the plain one, which anyone can check by
