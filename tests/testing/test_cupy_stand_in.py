@@ -815,7 +815,9 @@ def test_kernels_refuse_what_cupy_refuses() -> None:
     cupy = CupyStandIn(FakeEmulator(double=double))
     kernel = cupy.RawModule(code="").get_function("double")
     with cupy.operation_log.recorded() as operations:
-        with refused(TypeError, NUMPY_IN):
+        with refused(
+            TypeError, f"You are trying to pass a numpy.ndarray of shape {HOST.shape} as a kernel parameter. Only "
+        ):
             kernel((1,), (1,), (HOST,))
         with refused(TypeError, "Unsupported type <class 'str'>"):
             kernel((1,), (1,), ("1",))
@@ -830,6 +832,16 @@ def test_kernels_refuse_what_cupy_refuses() -> None:
         kernel((1,), (1,), (array,))
     with refused(TypeError, "Argument 'options' has incorrect type (expected tuple, got list)"):
         cupy.RawModule(code="", options=["-DT=float"])
+
+
+def test_kernels_take_a_numpy_array_of_one_as_what_it_holds() -> None:
+    emulator = FakeEmulator(note=lambda *_: None)
+    kernel = CupyStandIn(emulator).RawModule(code="").get_function("note")
+    pair = np.array((3, 0.5), [("count", np.int32), ("factor", np.float32)])
+    kernel((1,), (1,), (pair, np.ones((1, 1), np.float32)))
+    [(_, _, given, _)] = emulator.calls
+    assert given[0].tobytes() == pair.tobytes()
+    assert (type(given[0]), type(given[1])) == (np.void, np.float32)
 
 
 # The library on it.
