@@ -78,14 +78,14 @@ class RawKernel:
     def _lower(self, value: Any) -> Any:
         if value is None:
             return None
-        if isinstance(value, np.ndarray):  # a struct, by value
+        if isinstance(value, np.ndarray):  # a struct, by value: as it is now
             if value.size != 1:
                 raise TypeError(
                     f"You are trying to pass a numpy.ndarray of shape {value.shape} as a kernel parameter. Only "
                     "numpy.ndarrays of size one can be passed by value. If you meant to pass a pointer to __global__ "
                     "memory, you need to pass a cupy.ndarray instead."
                 )
-            return value.reshape(())[()]
+            return value.copy().reshape(())[()]
         lowered = self._cupy._operand(value)
         if isinstance(lowered, np.ndarray | np.generic):
             return lowered

@@ -42,9 +42,8 @@ def find_disassembler() -> Path | None:
     """nvdisasm: of the pip wheel nvidia-cuda-nvdisasm, else the one on the path; None if there is none."""
     package = importlib.util.find_spec("nvidia")
     for folder in (package.submodule_search_locations or []) if package else []:
-        for pattern in ("cu*/bin/nvdisasm*", "cuda_nvdisasm/bin/nvdisasm*"):
-            for path in sorted(Path(folder).glob(pattern)):
-                return path
+        for path in sorted(Path(folder).glob("cu*/bin/nvdisasm*")):
+            return path
     name = shutil.which("nvdisasm")
     return Path(name) if name else None
 

@@ -9,7 +9,6 @@ MUTANTS = [
     Mutant("im2col.cu", "i += threads", "i += threads + 1"),
     Mutant("im2col.cu", "y < height.value &&", "y <= height.value &&"),
     Mutant("im2col.cu", "x < width.value;", "x <= width.value;"),
-    Mutant("im2col.cu", "const unsigned x", "const int x"),
     Mutant("im2col.cu", "column * stride_width", "column"),
     Mutant("im2col.cu", "row * stride_height - padding_top", "row * stride_height + padding_top"),
     Mutant("im2col.cu", "tap_column * dilation_width", "tap_column * dilation_height"),
