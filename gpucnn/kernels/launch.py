@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -54,7 +55,8 @@ MOST_REMEMBERED = 4096
 """Calls that are known to be right; a training step of ResNet-50 makes some hundred different ones."""
 
 
-class IndexType(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class IndexType:
     """What `I` is, and `Divisor`, a number that indices are divided by: a kernel writes `i / width`, and `width.value`."""
 
     declared: str

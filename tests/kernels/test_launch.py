@@ -651,14 +651,20 @@ def test_another_cupy_has_arrays_of_its_own(gpu: CupyStandIn, recorder: Recorder
         with pytest.raises(LaunchError, match="^step: x must be a GPU array, got a cupy.ndarray of float32; "):
             launch.launch(kernel, 6, *arguments)
         launch.launch(kernel, 6, *good(other))
+        assert len(launch._known.calls) == 1
     launch.launch(kernel, 6, *arguments)
+    assert len(launch._known.calls) == 1
     assert len(recorder.calls) == 3
 
 
 def test_a_kernel_made_anew_has_no_past(gpu: CupyStandIn, recorder: Recorder, checks: list[str]) -> None:
-    launch.launch(step(), 6, *good(gpu))
-    with pytest.raises(LaunchError, match=r"^step: flag must be "):
-        launch.launch(step(SIGNATURE.replace("int flag", "float flag")), 6, *good(gpu))
+    arguments = list(good(gpu))
+    arguments[3] = 2**31
+    launch.launch(step(), 6, *arguments)
+    with pytest.raises(
+        LaunchError, match=r"^step: size must be from -2147483648 to 2147483647 \(int\), got 2147483648$"
+    ):
+        launch.launch(step(SIGNATURE.replace("long long size", "int size")), 6, *arguments)
     assert len(checks) == 2
 
 

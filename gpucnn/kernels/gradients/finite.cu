@@ -2,10 +2,10 @@
 
 extern "C" __global__ void all_finite(const T* values, const T* loss, int* flag, long long size)
 {
-    const long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    const long long threads = (long long)gridDim.x * blockDim.x;
+    const I first = blockIdx.x * blockDim.x + threadIdx.x;
+    const I threads = gridDim.x * blockDim.x;
     bool all = true;
-    for (long long i = first; i < size; i += threads) all = all && isfinite(values[i]);
+    for (I i = first; i < size; i += threads) all = all && isfinite(values[i]);
     if (first == 0 && loss) all = all && isfinite(loss[0]);
     if (!all) *flag = 0;  // nobody writes anything else
 }

@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) gradient_norm(
 extern "C" __global__ void scale_gradients(T* values, const double* found, long long size)
 {
     const T factor = (T)found[1];
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads)
+    const I threads = gridDim.x * blockDim.x;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads)
         values[i] = (T)((A)values[i] * (A)factor);
 }

@@ -3,8 +3,8 @@
 extern "C" __global__ void adagrad(T* parameters, const T* gradients, T* sums, const T* settings, long long size)
 {
     const A rate = (A)settings[0], eps = (A)settings[1], weight_decay = (A)settings[2];
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+    const I threads = gridDim.x * blockDim.x;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
         const A gradient = weight_decay * (A)parameters[i] + (A)gradients[i];
         const A sum = (A)sums[i] + gradient * gradient;
         sums[i] = (T)sum;

@@ -5,8 +5,8 @@ extern "C" __global__ void rmsprop(
 {
     const A lr = (A)settings[0], alpha = (A)settings[1], fresh = (A)settings[2], eps = (A)settings[3];
     const A momentum = (A)settings[4], weight_decay = (A)settings[5];
-    const long long threads = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+    const I threads = gridDim.x * blockDim.x;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
         const A gradient = weight_decay * (A)parameters[i] + (A)gradients[i];
         A square = alpha * (A)squares[i] + fresh * (gradient * gradient);
         squares[i] = (T)square;
