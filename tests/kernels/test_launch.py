@@ -766,7 +766,7 @@ def test_the_compiler_names_file_and_line(source: Path) -> None:
 for module in ("functions", "optim"):  # which register all of them
     importlib.import_module(f"gpucnn.{module}")
 FOLDER = Path(launch.__file__).parent
-FUNCTION = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)')
+FUNCTION = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)')
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.cu")), ids=lambda path: path.name)

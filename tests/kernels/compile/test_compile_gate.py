@@ -54,7 +54,7 @@ def test_every_kernel_in_a_cu_file_has_a_spec_and_the_other_way_round() -> None:
         (path.name, name)
         for path in SOURCES
         for name in re.findall(
-            r'extern "C" __global__ void\s+(?:__launch_bounds__\(\w+\)\s+)?(\w+)\(', path.read_text()
+            r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', path.read_text()
         )
     }
     package = Path(gpucnn.__file__).parent
