@@ -24,7 +24,7 @@ def traffic(kernel: Kernel, arguments: tuple[Any, ...]) -> Traffic:
     A pointer to `const` is read. Any other is written, and read as well if the source looks into it. None moves nothing.
     """
     read = written = elements = 0
-    for parameter, argument in zip(kernel.parameters, arguments, strict=True):
+    for parameter, argument in zip(kernel.arguments, arguments, strict=True):
         if not parameter.pointer or argument is None:
             continue
         elements = max(elements, argument.size)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gpucnn.backend import cuda
-from gpucnn.kernels.launch import Kernel, use_runner
+from gpucnn.kernels.launch import Kernel, Variant, use_runner
 from gpucnn.testing.cupy_array import DeviceArray, Function
 from gpucnn.testing.cupy_names import COPIES, METHODS, PRODUCTS, VIEWS
 from gpucnn.testing.cupy_stand_in import _JOINS, CupyStandIn
@@ -95,7 +95,7 @@ class _NotingRunner:
     def __init__(self, cupy: "UntouchedCupy") -> None:
         self._cupy = cupy
 
-    def run(self, kernel: Kernel, dtype: np.dtype, blocks: int, arguments: tuple[Any, ...]) -> None:
+    def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
         self._cupy.operation_log.add("launch", kernel.name, (blocks,), *traffic(kernel, arguments))
 
 

@@ -18,7 +18,7 @@ PACKAGE = Path(gpucnn.__file__).parent
 SOURCES = """
 import numpy as np
 from gpucnn import layers, optim
-from gpucnn.kernels import launch
+from gpucnn.kernels import launch, preprocess, scores
 texts = [launch.source_text(kernel.source, launch.Variant(np.dtype("float32"), launch.NARROW)) for kernel in launch.KERNELS.values()]
 print(len(texts), all("__global__" in text for text in texts))
 """

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 from gpucnn.backend import Device, cuda
 from gpucnn.benchmark.prediction import WARM_UP_STEPS, step_operations
 from gpucnn.benchmark.rivals import Rival
 from gpucnn.benchmark.training_step import Workload, training_step
-from gpucnn.kernels.launch import Kernel, use_runner
+from gpucnn.kernels.launch import Kernel, Variant, use_runner
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator
@@ -72,7 +71,7 @@ class NotedLaunches:
     def __init__(self, cupy: CupyStandIn) -> None:
         self.cupy = cupy
 
-    def run(self, kernel: Kernel, dtype: np.dtype, blocks: int, arguments: tuple[Any, ...]) -> None:
+    def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
         self.cupy.operation_log.add("launch", kernel.name, (blocks,))
 
 
