@@ -177,14 +177,13 @@ def _bandwidth(nbytes: int, gpu: GPU) -> float:
 
 def _product_seconds(operation: Operation, gpu: GPU, tf32: bool) -> float:
     """A product's arithmetic, slower where tiles are not filled, multiprocessors idle in the last wave, or tiles are small."""
-    *stack, rows, columns = operation.detail
-    depth = operation.flops // max(1, 2 * math.prod(operation.detail))
+    batch, rows, columns, depth = operation.detail
     tile_rows, tile_columns = _tile(rows), _tile(columns)
-    tiles = math.prod(stack) * math.ceil(rows / tile_rows) * math.ceil(columns / tile_columns)
+    tiles = batch * math.ceil(rows / tile_rows) * math.ceil(columns / tile_columns)
     cuts = max(1, min(math.ceil(depth / SPLIT), gpu.multiprocessors // tiles))
     waves = math.ceil(tiles * cuts / gpu.multiprocessors)
     busy = tiles * cuts / (waves * gpu.multiprocessors)
-    filled = math.prod(operation.detail) / (tiles * tile_rows * tile_columns)
+    filled = batch * rows * columns / (tiles * tile_rows * tile_columns)
     reuse = math.sqrt(tile_rows * tile_columns) / TILE
     rate = max(gpu.fp32 * PRODUCT_SHARE, gpu.tf32 * TF32_PRODUCT_SHARE if tf32 else 0)
     return operation.flops / (rate * busy * filled * reuse) + (SPLIT_SECONDS if cuts > 1 else 0.0)

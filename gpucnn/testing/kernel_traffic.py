@@ -39,7 +39,7 @@ def traffic(kernel: Kernel, arguments: tuple[Any, ...]) -> Traffic:
 def _updated(kernel: Kernel) -> frozenset[str]:
     """The arrays that a kernel writes and reads: they stand with an index where nothing is assigned, or in front of `+=`."""
     body = _body(own_package.read(kernel.source).decode(), kernel.name)
-    written = [parameter.name for parameter in kernel.parameters if parameter.pointer and not parameter.const]
+    written = [parameter.name for parameter in kernel.arguments if parameter.pointer and not parameter.const]
     return frozenset(name for name in written if any(not assigned for assigned in _uses(body, name)))
 
 

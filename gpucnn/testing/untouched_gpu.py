@@ -10,6 +10,7 @@ that of zeros.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from math import prod
 from typing import Any, ClassVar
 
@@ -17,8 +18,9 @@ import numpy as np
 
 from gpucnn.backend import cuda
 from gpucnn.kernels.launch import Kernel, Variant, use_runner
+from gpucnn.testing.cublas_stand_in import _TYPES, CublasStandIn
 from gpucnn.testing.cupy_array import DeviceArray, Function
-from gpucnn.testing.cupy_names import COPIES, METHODS, PRODUCTS, VIEWS
+from gpucnn.testing.cupy_names import COPIES, METHODS, VIEWS
 from gpucnn.testing.cupy_stand_in import _JOINS, CupyStandIn
 from gpucnn.testing.emulator import Emulator
 from gpucnn.testing.kernel_traffic import traffic
@@ -31,6 +33,8 @@ _REDUCTIONS = frozenset(
 
 _TO_C_ORDER = (np.ascontiguousarray, np.ndarray.copy, np.ndarray.flatten)
 """Unless they are told otherwise."""
+
+_GEMM = tuple(signature(CublasStandIn.cublasGemmStridedBatchedEx).parameters)[1:]
 
 LARGEST_ZEROS = 1 << 20
 """Bytes of the arrays that do hold zeros, so that small ones can be indices."""
@@ -99,6 +103,21 @@ class _NotingRunner:
         self._cupy.operation_log.add("launch", kernel.name, (blocks,), *traffic(kernel, arguments))
 
 
+class _ExplainedCublas(CublasStandIn):
+    """cuBLAS, whose products tell their bytes: a matrix that serves for many is read once."""
+
+    def cublasGemmStridedBatchedEx(self, *arguments: int) -> int:
+        """See CublasStandIn. There is no `beta`, for which the result would be read."""
+        log: ExplainedLog = self._cupy.operation_log
+        since, given = log.total, dict(zip(_GEMM, arguments, strict=True))
+        status = super().cublasGemmStridedBatchedEx(*arguments)
+        m, n, k, batch = (given[name] for name in ("m", "n", "k", "batch"))
+        elements = m * k * (batch if given["stridea"] else 1) + k * n * (batch if given["strideb"] else 1)
+        itemsize = _TYPES[given["ctype"]].itemsize
+        log.explain(since, elements * itemsize, batch * m * n * itemsize, 2 * batch * m * n * k)
+        return status
+
+
 class UntouchedArray(DeviceArray):
     """An array that nothing is written to, and that is not read."""
 
@@ -161,6 +180,7 @@ class UntouchedCupy(CupyStandIn):
         super().__init__(Emulator(), devices=1)
         self.computes = True
         self.operation_log = ExplainedLog()
+        self.cublas_library = _ExplainedCublas(self)
         self.ndarray = type("ndarray", (UntouchedArray,), {"_cupy": self, "__slots__": (), "__module__": "cupy"})
 
     def array(self, obj: Any, *arguments: Any, **options: Any) -> Any:
@@ -214,15 +234,11 @@ class UntouchedCupy(CupyStandIn):
     ) -> Any:
         if self.computes:
             return super()._call(name, function, parameters, *arguments, **options)
-        if name in PRODUCTS - {"matmul"}:
-            raise TypeError(f"an untouched GPU does not know the work of cupy.{name}; it knows that of matmul")
         names = ("a", *parameters) if parameters is METHODS.get(name) else parameters
         since = self.operation_log.total
         found = super()._call(name, _of_shapes(name, function, names), parameters, *arguments, **options)
         read = _arrays((arguments, {**options, "out": None}))
-        if name == "matmul":
-            self.operation_log.explain(since, _nbytes(read), found.nbytes, 2 * found.size * read[0].shape[-1])
-        elif name in _COPIES:
+        if name in _COPIES:
             self.operation_log.explain(since, _nbytes(read[:1]), found.nbytes)
         elif name not in _JOINS | VIEWS:
             self._explain(since, read, _arrays(found) or read[:1])
@@ -262,9 +278,7 @@ def _of_shapes(name: str, function: Function, names: tuple[str, ...]) -> Functio
     def call(*arguments: Any, **options: Any) -> Any:
         given = {**dict(zip(names, arguments, strict=False)), **options}
         out, found = given.get("out"), None
-        if name == "matmul" and min(array.ndim for array in arguments[:2]) > 1:
-            found = _product(*arguments[:2])
-        elif name in _REDUCTIONS:
+        if name in _REDUCTIONS:
             found = _reduction(function, given)
         elif name in _COPIES:
             found = _copy(name, function, given)
@@ -276,14 +290,6 @@ def _of_shapes(name: str, function: Function, names: tuple[str, ...]) -> Functio
         return found if out is None else out
 
     return call
-
-
-def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of matrices or stacks of them."""
-    if first.shape[-1] != second.shape[-2]:
-        raise ValueError(f"matmul: the shapes {first.shape} and {second.shape} do not fit")
-    stack = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
-    return _unwritten((*stack, first.shape[-2], second.shape[-1]), np.result_type(first, second))
 
 
 def _reduction(function: Function, given: dict[str, Any]) -> np.ndarray | None:

@@ -22,7 +22,7 @@ TOY = GPU(
 )  # fmt: skip
 LAUNCH = Operation("launch", "relu", (1,), 400_000_000, 500_000_000, 1)
 SMALL = Operation("launch", "relu", (1,), 8, 8, 1)
-PRODUCT = Operation("product", "matmul", (1280, 1280), 8, 8, 2 * 1280 * 1280 * 100)
+PRODUCT = Operation("product", "gemm", (1, 1280, 1280, 100), 8, 8, 2 * 1280 * 1280 * 100)
 
 
 @pytest.mark.parametrize(
@@ -44,18 +44,18 @@ def test_an_operation_takes_what_it_has_most_of(operation: Operation, expected: 
 
 
 @pytest.mark.parametrize(
-    ("shape", "depth", "slower", "more"),
+    ("sizes", "slower", "more"),
     [
-        ((1280, 1216), 100, 1280 / 1216, 0.0),  # half-empty tiles in the last column
-        ((101, 128, 128), 100, 110 / 101, 0.0),  # the last wave has one tile for ten multiprocessors
-        ((20, 64, 64), 100, 2.0, 0.0),  # tiles with half the side, each of whose numbers serves half as often
-        ((128, 128), 100, 10.0, 0.0),  # one tile, and nine multiprocessors idle
-        ((128, 128), 2560, 1.0, 1.5e-6),  # cut along its depth, and added up
-        ((16, 1280), 100, 8**0.5, 0.0),
+        ((1, 1280, 1216, 100), 1280 / 1216, 0.0),  # half-empty tiles in the last column
+        ((101, 128, 128, 100), 110 / 101, 0.0),  # the last wave has one tile for ten multiprocessors
+        ((20, 64, 64, 100), 2.0, 0.0),  # tiles with half the side, each of whose numbers serves half as often
+        ((1, 128, 128, 100), 10.0, 0.0),  # one tile, and nine multiprocessors idle
+        ((1, 128, 128, 2560), 1.0, 1.5e-6),  # cut along its depth, and added up
+        ((1, 16, 1280, 100), 8**0.5, 0.0),
     ],
 )
-def test_products_that_do_not_fill_the_gpu(shape: tuple[int, ...], depth: int, slower: float, more: float) -> None:
-    product = Operation("product", "matmul", shape, 8, 8, 2 * math.prod(shape) * depth)
+def test_products_that_do_not_fill_the_gpu(sizes: tuple[int, ...], slower: float, more: float) -> None:
+    product = Operation("product", "gemm", sizes, 8, 8, 2 * math.prod(sizes))
     assert seconds(product, TOY) == pytest.approx(product.flops / (1e13 * 0.85) * slower + more)
 
 
@@ -111,7 +111,7 @@ def test_the_share_of_the_roofline_is_that_of_what_the_net_needs() -> None:
 
 def test_kernels_are_added_up_and_the_longest_comes_first() -> None:
     rows = STEP.kernels()
-    assert [(row.kind, row.name, row.calls) for row in rows][:2] == [("launch", "add", 2), ("product", "matmul", 1)]
+    assert [(row.kind, row.name, row.calls) for row in rows][:2] == [("launch", "add", 2), ("product", "gemm", 1)]
     assert [row.seconds for row in rows] == sorted((row.seconds for row in rows), reverse=True)
     assert rows[0][3:6] == (400_000_090, 500_000_010, 0)
     assert rows[1].flops == PRODUCT.flops
@@ -159,9 +159,9 @@ def test_the_tables() -> None:
     assert step[:9] == ["lenet5", "64", "2", "1", "1", "2", "400.0", "500.0", "0.33"]
     times = (STEP.eager_seconds, STEP.graph_seconds(), STEP.graph_seconds(tf32=True))
     assert step[9:] == [*(f"{1e3 * one:.3f}" for one in times), f"{STEP.roofline_share:.2f}"]
-    rows = [line for line in lines if line.startswith(("add", "matmul", "total"))]
-    assert [row.split()[0] for row in rows] == ["add", "matmul", "total"]
-    assert rows[1].split()[:3] == ["matmul", "(product)", "1"]
+    rows = [line for line in lines if line.startswith(("add", "gemm", "total"))]
+    assert [row.split()[0] for row in rows] == ["add", "gemm", "total"]
+    assert rows[1].split()[:3] == ["gemm", "(product)", "1"]
     assert rows[2].split()[1:4] == ["6", "400.00", "500.00"]
     assert rows[2].split()[-2] == "100%"
 
