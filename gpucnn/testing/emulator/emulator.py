@@ -8,7 +8,7 @@ from gpucnn.errors import ArgumentError
 from gpucnn.testing.emulator.build import CudaSource, load
 from gpucnn.testing.emulator.compiler import MODES
 from gpucnn.testing.emulator.module import ORDERS, EmulatedModule, Schedule
-from gpucnn.testing.emulator.source import split_filename
+from gpucnn.testing.emulator.source import constants_as_variables, split_filename
 
 CHOICES = {"mode": MODES, "order": ORDERS}
 
@@ -72,10 +72,11 @@ class Emulator:
         """
         text, filename = split_filename(source, filename)
         definitions = tuple(option for option in options if option.startswith(("-D", "-U")))
+        text, constants = constants_as_variables(text)
         cuda_source = CudaSource(text, filename, definitions, tuple(name_expressions))
-        key = (self.mode, cuda_source)
+        key = (self.mode, cuda_source, *constants.items())
         if key not in self._modules:
-            self._modules[key] = EmulatedModule(load(cuda_source, self.mode), self._schedule)
+            self._modules[key] = EmulatedModule(load(cuda_source, self.mode), self._schedule, constants)
         return self._modules[key]
 
     def _schedule(self) -> Schedule:

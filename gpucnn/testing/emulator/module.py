@@ -2,7 +2,9 @@
 
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gpucnn.errors import ArgumentError, KernelError
@@ -79,6 +81,7 @@ class EmulatedFunction:
         parameters: tuple[KernelParameter, ...],
         library: Library,
         schedule: Callable[[], Schedule],
+        constants: Mapping[str, int],
     ) -> None:
         self.name: str = row.name.decode()
         self._parameters = parameters
@@ -94,7 +97,18 @@ class EmulatedFunction:
             else _Region(f"variable {name}".encode(), address, size, 4, _WRITABLE)
             for name, is_shared, address, size in library.variables
         ]
+        code = ctypes.CDLL(str(library.path))
+        self._constants = [(ctypes.c_int.in_dll(code, name), value) for name, value in constants.items()]
+        self._variables += [
+            _Region(f"constant {name}".encode(), ctypes.addressof(place), 4, 4, _READ_ONLY)
+            for name, (place, _) in zip(constants, self._constants, strict=True)
+        ]
         self._launch = _Launch(kernel=ctypes.addressof(row), arguments=ctypes.addressof(self._pointers))
+
+    @property
+    def path(self) -> Path:
+        """The compiled file. One serves for all values of a source's constants, see `constants_as_variables`."""
+        return self._library.path
 
     @property
     def signature(self) -> tuple[tuple[str, str], ...]:
@@ -123,6 +137,8 @@ class EmulatedFunction:
             for buffer, value in zip(self._values, values, strict=True):
                 data = value.to_bytes(8, "little") if isinstance(value, int) else value
                 ctypes.memmove(buffer, data, len(data))
+            for place, constant in self._constants:
+                place.value = constant
             launch = self._launch
             launch.regions, launch.region_count = ctypes.addressof(regions), len(regions)
             launch.grid[:], launch.block[:] = whole_grid, whole_block
@@ -161,9 +177,11 @@ class _ParameterRow(ctypes.Structure):
 class EmulatedModule:
     """The kernels of one .cu file, as `Emulator.module` compiles it."""
 
-    def __init__(self, library: Library, schedule: Callable[[], Schedule]) -> None:
+    def __init__(
+        self, library: Library, schedule: Callable[[], Schedule], constants: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self._functions = {
-            name: EmulatedFunction(row, _parameters(row, library.parameters[name]), library, schedule)
+            name: EmulatedFunction(row, _parameters(row, library.parameters[name]), library, schedule, constants)
             for row in library.rows
             for name in [row.name.decode()]
         }

@@ -12,6 +12,7 @@ _TEMPLATE = re.compile(r"template\s*<[^{};]*>\s*\Z")
 _WORD = re.compile(r"\s*(?:void|static|inline)\b|\s*__launch_bounds__\s*(?=\()")
 _LINKAGE = re.compile(r'(?:extern\s+"C"\s+|static\s+|inline\s+|void\s+)+\Z')
 _NAME = re.compile(r"\s*(\w+)\s*(?=\()")
+_CONSTANT = re.compile(r"constexpr int (\w+) = (-?\d+);")
 _DYNAMIC = re.compile(
     r"\bextern\s+__shared__\s+(?:__align__\s*\([^)]*\)\s*|alignas\s*\([^)]*\)\s*)?([\w:\s]+?)\s*(\w+)\s*\[\s*\]\s*;"
 )
@@ -54,6 +55,16 @@ def define_lines(options: Sequence[str]) -> str:
         elif option.startswith("-U"):
             lines.append(f"#undef {name.strip()}\n")
     return "".join(lines)
+
+
+def constants_as_variables(text: str) -> tuple[str, dict[str, int]]:
+    """Source whose first line declares variables in place of `constexpr int name = value;`, and their values.
+
+    A window's constants then need no compilation of their own: what is compiled once is given other values at each launch.
+    """
+    first, newline, rest = text.partition("\n")
+    values = {name: int(value) for name, value in _CONSTANT.findall(first)}
+    return _CONSTANT.sub(r"EMULATOR_EXPORT int \1;", first) + newline + rest, values
 
 
 def translate(preprocessed: str, name_expressions: Sequence[str]) -> Translation:

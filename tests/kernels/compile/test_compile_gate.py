@@ -14,7 +14,12 @@ from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 from tests.kernels.compile.windows import WINDOWS, window_constants
 
-for package in ("functions", "optim", "kernels.preprocess", "kernels.scores"):  # which import all that tells KERNELS of its own
+for package in (
+    "functions",
+    "optim",
+    "kernels.preprocess",
+    "kernels.scores",
+):  # which import all that tells KERNELS of its own
     importlib.import_module(f"gpucnn.{package}")
 
 SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/**/*.cu"))

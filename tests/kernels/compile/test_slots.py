@@ -13,7 +13,12 @@ from gpucnn.testing.nvrtc import Nvrtc
 from gpucnn.testing.sass import Instruction, Loop, disassemble, main_loop, parse
 from tests.kernels.compile.windows import window_constants
 
-for package in ("functions", "optim", "kernels.preprocess", "kernels.scores"):  # which import all that tells KERNELS of its own
+for package in (
+    "functions",
+    "optim",
+    "kernels.preprocess",
+    "kernels.scores",
+):  # which import all that tells KERNELS of its own
     importlib.import_module(f"gpucnn.{package}")
 
 ARCHITECTURE = "sm_90"

@@ -307,3 +307,25 @@ def test_what_was_written_before_a_failure_stays() -> None:
     with pytest.raises(KernelError, match="assertion failed"):
         feature(Emulator(), "number_threads")((2, 2, 2), (2, 2, 2), (numbers,))
     assert numbers[-1] == 111111
+
+
+def test_constants_of_the_first_line_need_no_compilation_of_their_own(emulator: Emulator) -> None:
+    kernel = 'extern "C" __global__ void tell(int* output) { output[0] = stride * 10 + padding; }'
+
+    def told(stride: int, padding: int) -> EmulatedFunction:
+        constants = f"constexpr int stride = {stride}; constexpr int padding = {padding};"
+        return emulator.module(f"{constants} // a kernel\n{kernel}").function("tell")
+
+    first, second = told(2, 3), told(-4, 1)
+    output = zeros(1, np.int32)
+    for function, expected in ((first, 23), (second, -39), (first, 23)):
+        function((1,), (1,), (output,))
+        assert output[0] == expected
+    assert first.path == second.path
+
+
+def test_a_constant_is_not_written() -> None:
+    kernel = 'extern "C" __global__ void change() { stride = 1; }'
+    changing = Emulator("check").module(f"constexpr int stride = 2; //\n{kernel}").function("change")
+    with pytest.raises(KernelError, match=r"write.*constant stride"):
+        changing((1,), (1,), ())
