@@ -35,7 +35,7 @@ class Emulator:
         self.mode = mode
         self.order = order
         self.seed = seed
-        self._modules: dict[tuple[str, CudaSource], EmulatedModule] = {}
+        self._modules: dict[tuple[object, ...], EmulatedModule] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in CHOICES:
