@@ -65,6 +65,9 @@ class LaunchError(GpucnnError, TypeError):
 class CaptureError(GpucnnError, RuntimeError):
     """A training step cannot be recorded and replayed; the message names the layer, the operation and the fix."""
 
+    owner: str = ""
+    """The layer or operation that the message names, once it does."""
+
 
 class KernelError(GpucnnError, RuntimeError):
     """A CUDA kernel that does not compile, or did what a GPU does not forgive: an access out of bounds, a race."""

@@ -1,5 +1,6 @@
 """Tensor: an array that remembers how it was computed."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -130,6 +131,8 @@ class Tensor:
                 f"backward() without grad needs a single element, got shape {shape_text(self.shape)}; "
                 f"reduce it to a loss (e.g. with .sum()) or give grad"
             )
+        if xp_of(self.data) is np:
+            return _one(self.dtype).reshape(self.shape)
         with beside(self.data):
             return _ones(self.data)
 
@@ -269,6 +272,14 @@ class Tensor:
                 f"np.{ufunc.__name__} has no gradient in gpucnn; use gpucnn.functions, or tensor.numpy() for the values"
             )
         return function(*inputs)
+
+
+@functools.cache
+def _one(dtype: np.dtype) -> np.ndarray:
+    """The number 1, which nobody can write to: a step that is recorded has it in place of a fill."""
+    one = np.ones((), dtype)
+    one.flags.writeable = False
+    return one
 
 
 Operand: TypeAlias = Tensor | Array | float | Sequence[float]

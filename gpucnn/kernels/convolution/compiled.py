@@ -67,9 +67,11 @@ def conv2d_gradients(
     rows = _before_relu(np.ascontiguousarray(gradient), output, found.bias)
     if found.weight is not None and images is not None:
         code, parts = _weight_gradient(task, processor.processor())
-        partial = empty((len(parts), *task.weight_shape), rows.dtype)
+        whole = found.weight[None] if len(parts) == 1 else None
+        partial = empty((len(parts), *task.weight_shape), rows.dtype) if whole is None else whole
         loop.run(code, len(rows), [np.ascontiguousarray(images), rows, partial], parts)
-        partial.sum(axis=0, out=found.weight)
+        if whole is None:
+            elementwise_loops.add_rows(partial.reshape(len(parts), -1), found.weight.reshape(-1))
     if found.images is not None:
         _find_images_gradient(task, rows, np.ascontiguousarray(weight).reshape(-1), found.images)
 
@@ -80,7 +82,7 @@ def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | N
         return gradient
     batch, filters, height, width = gradient.shape
     planes, positions = batch * filters, height * width
-    sums, rows = np.empty(planes, gradient.dtype), gradient
+    sums, rows = empty((planes,), gradient.dtype), gradient
     arrays = [gradient.reshape(planes, positions), sums]
     if output is not None:
         rows = empty_like(gradient)
@@ -88,7 +90,7 @@ def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | N
     code = elementwise_loops.plane_sums_loop(positions, output is not None)
     loop.run(code, planes, arrays, cut(planes, ELEMENT * positions))
     if bias_gradient is not None:
-        sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
+        elementwise_loops.add_rows(sums.reshape(batch, filters), bias_gradient)
     return rows
 
 

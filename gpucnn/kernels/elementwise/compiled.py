@@ -11,7 +11,7 @@ from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels.compiler import loop
-from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached
+from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
 
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Size, Vector
@@ -32,6 +32,19 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
 def add(a: Array, b: Array, relu: bool) -> Array:
     """Of arrays that are alike."""
     return _computed("add_relu" if relu else "add", a, b)
+
+
+def add_up(place: Array, more: Array) -> None:
+    """place += more, for arrays that are alike."""
+    size = place.size
+    arrays = [place.reshape(size), more.reshape(size), place.reshape(size)]
+    loop.run(formula_loop("add"), size, arrays, cut(size, ELEMENT))
+
+
+def add_rows(rows: Array, sums: Array) -> None:
+    """Fill `sums` (size,) with those of rows (N, size), both contiguous, which are added one after the other."""
+    count, size = rows.shape
+    loop.run(row_sums_loop(size), size, [rows, sums], cut(size, count * ELEMENT))
 
 
 def _computed(formula: Formula, *inputs: np.ndarray) -> np.ndarray:
@@ -65,6 +78,25 @@ def formula_loop(name: Formula) -> Loop:
 
     arguments = [Argument(array, (EACH,)) for array in inputs]
     return Loop(name, (), (*arguments, Argument("result", (EACH,), written=True)), write)
+
+
+@cached
+def row_sums_loop(size: int) -> Loop:
+    """rows (N, size) -> sums (size,), the items: a number for each column."""
+
+    def write(b: Builder) -> None:
+        rows, sums, count = b.pointer("rows"), b.pointer("sums"), b.free_size()
+
+        def some_columns(i: Size, width: int) -> None:
+            def add(n: Size, total: list[Vector]) -> list[Vector]:
+                return [total[0] + rows.load(n * size + i, width)]
+
+            sums.store(b.fold(0, count, 1, [b.splat(0.0, width)], add)[0], i)
+
+        b.sweep(b.index("first"), b.index("last"), some_columns)
+
+    arguments = (Argument("rows", (FREE, size)), Argument("sums", (EACH,), written=True))
+    return Loop("row_sums", (size,), arguments, write)
 
 
 @cached

@@ -98,7 +98,8 @@ def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_threads_that_wait_tell_their_core(triple: str, pause: str) -> None:
-    writer = pytest.importorskip("gpucnn.kernels.compiler.dispatch")._Writer
+    dispatch = pytest.importorskip("gpucnn.kernels.compiler.dispatch")
+    writer = dispatch._Writer
     machine = processor.processor()._replace(triple=triple)
-    for module in (writer("serve", machine).serve(), writer("lead", machine).lead()):
+    for module in (writer(name, machine).write() for name in dispatch.FUNCTIONS):
         assert [name for name in module.globals if name.startswith("llvm.")] == ([pause] if pause else [])
