@@ -23,6 +23,7 @@ from gpucnn.backend import (
 )
 from gpucnn.checks import Shape, as_flag
 from gpucnn.errors import DTypeError, GradientError, ShapeError
+from gpucnn.kernels.elementwise import add_to
 from gpucnn.text import shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
@@ -160,7 +161,7 @@ class Tensor:
         if self.grad is None:
             self.grad = gradient.copy()  # a backward function may hand one array to several inputs
         else:
-            self.grad += gradient
+            add_to(self.grad, gradient)
         return ()
 
     def __repr__(self) -> str:

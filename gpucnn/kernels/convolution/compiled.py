@@ -14,7 +14,7 @@ import numpy as np
 
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty, empty_like
-from gpucnn.backend.threads import ELEMENT, MOST_PARTS, Parts, cut
+from gpucnn.backend.threads import ELEMENT, FEW_PARTS, MOST_PARTS, Parts, cut
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels.compiler import loop, processor
@@ -35,8 +35,8 @@ LARGEST_ROW = 16_384
 MOST_INTERLEAVED = 64
 """Phases of a stride that one compiled loop puts together, each written out: more go into their places one by one."""
 
-LARGEST_PARTIAL_SUMS = 4 << 20
-"""Bytes for sums of the weight's gradient, one for each part of the batch."""
+LARGEST_PARTIAL_SUMS, CACHED_PARTIAL_SUMS = 4 << 20, 1 << 20
+"""Bytes for sums of the weight's gradient, one for each part of the batch: of a few parts, and of more."""
 
 
 @lru_cache(4096)
@@ -131,8 +131,9 @@ def _weight_gradient(task: Convolution, machine: Processor) -> tuple[loop.Loop, 
     batch, sizes = task.image_shape[0], _sizes(task)
     together = compiled_by_images.pays(sizes, batch, True, machine)
     module, step = (compiled_by_images, machine.lanes) if together else (compiled_by_rows, 1)
-    most = max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // (4 * math.prod(task.weight_shape))))
-    return module.weight_gradient(sizes, machine), cut(batch, task.work, most, step)
+    nbytes = 4 * math.prod(task.weight_shape)
+    few, most = min(FEW_PARTS, LARGEST_PARTIAL_SUMS // nbytes), min(MOST_PARTS, CACHED_PARTIAL_SUMS // nbytes)
+    return module.weight_gradient(sizes, machine), cut(batch, task.work, max(1, few, most), step)
 
 
 class _Phase(NamedTuple):

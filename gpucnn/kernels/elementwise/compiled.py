@@ -16,6 +16,9 @@ from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Size, Vector
 
+IN_TURN = 4
+"""Sums of rows side by side, as each addition waits for the one before."""
+
 Formula: TypeAlias = Literal["relu", "relu_gradient", "add", "add_relu"]
 
 
@@ -34,15 +37,15 @@ def add(a: Array, b: Array, relu: bool) -> Array:
     return _computed("add_relu" if relu else "add", a, b)
 
 
-def add_up(place: Array, more: Array) -> None:
-    """place += more, for arrays that are alike."""
+def add_to(place: Array, more: Array) -> None:
+    """Of arrays that are alike."""
     size = place.size
-    arrays = [place.reshape(size), more.reshape(size), place.reshape(size)]
-    loop.run(formula_loop("add"), size, arrays, cut(size, ELEMENT))
+    flat = place.reshape(size)
+    loop.run(formula_loop("add"), size, [flat, more.reshape(size), flat], cut(size, ELEMENT))
 
 
 def add_rows(rows: Array, sums: Array) -> None:
-    """Fill `sums` (size,) with those of rows (N, size), both contiguous, which are added one after the other."""
+    """Fill `sums` (size,) with those of rows (N, size), both contiguous."""
     count, size = rows.shape
     loop.run(row_sums_loop(size), size, [rows, sums], cut(size, count * ELEMENT))
 
@@ -82,16 +85,22 @@ def formula_loop(name: Formula) -> Loop:
 
 @cached
 def row_sums_loop(size: int) -> Loop:
-    """rows (N, size) -> sums (size,), the items: a number for each column."""
+    """rows (N, size) -> sums (size,), the items: a number for each column.
+
+    Every fourth row is added to one of four sums, and these two by two: always in the same order.
+    """
 
     def write(b: Builder) -> None:
         rows, sums, count = b.pointer("rows"), b.pointer("sums"), b.free_size()
+        whole = count // IN_TURN * IN_TURN
 
         def some_columns(i: Size, width: int) -> None:
-            def add(n: Size, total: list[Vector]) -> list[Vector]:
-                return [total[0] + rows.load(n * size + i, width)]
+            def add(n: Size, totals: list[Vector]) -> list[Vector]:
+                return [total + rows.load((n + k) * size + i, width) for k, total in enumerate(totals)]
 
-            sums.store(b.fold(0, count, 1, [b.splat(0.0, width)], add)[0], i)
+            a, c, d, e = b.fold(0, whole, IN_TURN, [b.splat(0.0, width)] * IN_TURN, add)
+            (total,) = b.fold(whole, count, 1, [(a + c) + (d + e)], add)
+            sums.store(total, i)
 
         b.sweep(b.index("first"), b.index("last"), some_columns)
 
