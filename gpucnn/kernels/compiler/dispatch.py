@@ -61,6 +61,8 @@ class Dispatcher:
         self._place = ctypes.addressof(self._shared)
         self._scratch = [np.zeros(0, np.float32) for _ in range(MOST_THREADS)]
         self._serving = [False] * MOST_THREADS
+        self._called = 0
+        """The most helpers that were ever called."""
         self._serve, self._lead, self._go_through = _functions()
         call_back_helpers.append(self.leave)
 
@@ -102,9 +104,13 @@ class Dispatcher:
                 self._shared[LISTED] = 0
 
     def _call_up(self, helpers: list[Worker], scratch: int) -> None:
-        """See that leader and helpers have their scratch memory, and that helpers serve."""
+        """See that all who may take parts have scratch memory, and that helpers serve.
+
+        A helper of an earlier loop, which had more parts, may still serve, and take one of this one's.
+        """
         self._shared[LEAVE] = 0
-        for thread in range(len(helpers) + 1):
+        self._called = max(self._called, len(helpers))
+        for thread in range(self._called + 1):
             if self._scratch[thread].size < scratch:
                 self._provide(thread, scratch)
         for thread, helper in enumerate(helpers, 1):

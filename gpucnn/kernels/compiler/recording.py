@@ -39,7 +39,14 @@ class _Fed(NamedTuple):
     values: Callable[[], np.ndarray]
 
     def fill(self) -> None:
-        self.array[...] = self.values()
+        """Put there what `values` gives now."""
+        values, array = np.asarray(self.values()), self.array
+        if (values.dtype, values.shape) != (array.dtype, array.shape):
+            raise CaptureError(
+                f"a recorded step is fed {values.dtype} {values.shape} where it was fed {array.dtype} {array.shape}; "
+                f"record it anew"
+            )
+        array[...] = values
 
 
 class Call(NamedTuple):
@@ -65,7 +72,7 @@ class CallList:
     """The calls of a step, the memory that they work on, and what they are fed."""
 
     def __init__(self, recorder: "Recorder") -> None:
-        self._keep = recorder  # with all memory whose addresses stand in the tables
+        self.recorder = recorder  # with all memory whose addresses stand in the tables
         self._calls = machine_array("q", recorder.calls)
         self._most_parts, self._fed = recorder.most_parts, recorder.fed
         self._scratch = np.empty(max(1, recorder.scratch), np.float32)
@@ -115,7 +122,7 @@ class Recorder:
         self.calls: list[int] = []
         self.fed: list[_Fed] = []
         self.most_parts = self.scratch = 0
-        self._memory = OwnMemory()
+        self.memory = OwnMemory()
         self._kept: list[Any] = list(state)
         self._known = _Spans()
         self._own_arrays: list[np.ndarray] = []
@@ -127,7 +134,7 @@ class Recorder:
     def at_work(self) -> Iterator[None]:
         """Inside, this thread records."""
         with ExitStack() as stack:
-            stack.enter_context(own_memory(self._memory))
+            stack.enter_context(own_memory(self.memory))
             stack.enter_context(collecting(self))
             stack.callback(setattr, _here, "recorder", _here.recorder)
             _here.recorder = self
@@ -162,7 +169,7 @@ class Recorder:
     def check(self, name: str, array: Array) -> None:
         """CaptureError, which begins with `name`, for an array that something else than compiled loops has filled."""
         if not isinstance(array, np.ndarray) or not (self._known.covers(*_span(array)) or _is_constant(array)):
-            raise CaptureError(f"{name}: is computed by NumPy here, not by a compiled loop")
+            raise CaptureError(f"{name} is computed by NumPy here, not by a compiled loop")
 
     def check_results(self, arrays: Iterable[Array]) -> None:
         """The same for what the step returns."""
@@ -171,13 +178,13 @@ class Recorder:
 
     def spoil(self) -> None:
         """Fill all memory but that of the state, and what is fed, with bytes that have no meaning."""
-        for one in self._memory.spans():
+        for one in self.memory.spans():
             one.fill(MEANINGLESS)
         for one in self._own_arrays:
             one.reshape(-1).view(np.uint8).fill(MEANINGLESS)
 
     def _is_own(self, address: int) -> bool:
-        return any(start <= address < stop for start, stop in map(_span, self._memory.spans()))
+        return any(start <= address < stop for start, stop in map(_span, self.memory.spans()))
 
 
 class _Here(threading.local):
