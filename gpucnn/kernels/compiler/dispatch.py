@@ -157,9 +157,13 @@ FUNCTIONS = {
 def _functions() -> list[Any]:
     found = []
     for name, parameters in FUNCTIONS.items():
-        address = compiled(name, (), lambda machine, name=name: _Writer(name, machine).write())
+        address = compiled(name, (), functools.partial(_written, name))
         found.append(ctypes.CFUNCTYPE(*[ctypes.c_int64] * (1 + len(parameters)))(address))
     return found
+
+
+def _written(name: str, machine: Processor) -> ir.Module:
+    return _Writer(name, machine).write()
 
 
 class _Writer:

@@ -156,6 +156,11 @@ def _compile(loop: Loop) -> tuple[int, Callable[..., None]]:
     return address, ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(PARAMETERS))(address)
 
 
+def nothing() -> int:
+    """The address of a loop that does nothing."""
+    return _function(Loop("nothing", (), (), lambda _: None))[0]
+
+
 def loaded() -> int:
     """How many loops this process has compiled, or read from the cache."""
     return len(_functions)

@@ -327,7 +327,7 @@ def test_numbers_that_are_not_finite_prove_nothing() -> None:
 
 def test_what_is_fed_is_asked_for_before_every_replay() -> None:
     rate = [1.0]
-    calls, result, values = recorded(lambda values: doubled(fed(lambda: np.array(rate, np.float32), Device())))
+    calls, result, _ = recorded(lambda values: doubled(fed(lambda: np.array(rate, np.float32), Device())))
     for rate[0] in (3.0, 5.0):
         calls.replay()
         assert result == 2 * rate[0]
@@ -336,6 +336,16 @@ def test_what_is_fed_is_asked_for_before_every_replay() -> None:
         calls.replay()
     with pytest.raises(CaptureError, match="a step of compiled loops is fed on the CPU, got cuda:0; move the model"):
         recorded(lambda values: fed(lambda: np.ones(1), Device("cuda", 0)))
+
+
+def test_a_list_of_loops_that_do_nothing_does_nothing() -> None:
+    training = Training("lenet5")
+    calls, _ = training.record()
+    before = training.bytes()
+    calls.calling(loop.nothing()).replay()
+    assert training.bytes() == before
+    calls.replay()
+    assert training.bytes() != before
 
 
 def test_an_error_in_the_step_leaves_everything_as_it_was() -> None:
