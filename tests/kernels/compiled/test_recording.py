@@ -230,6 +230,10 @@ REFUSED: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [layers.Conv2d(1, 2, 6), layers.Flatten(), layers.Linear(18, 10)],
         r"0 \(Conv2d\): convolution is computed in the numpy way here, not by compiled loops",
     ),
+    "a look at what was computed": (
+        lambda: [layers.Conv2d(1, 2, 3), layers.MaxPool2d(3, padding=1), layers.Flatten(), layers.Linear(8, 10)],
+        r"1 \(MaxPool2d\): pooling with padding looks for windows of nothing but minus infinity",
+    ),
     "no loop at all": (
         lambda: [layers.Flatten(), layers.Linear(64, 10), layers.Sigmoid()],
         r"2 \(Sigmoid\): sigmoid is computed by NumPy here",
