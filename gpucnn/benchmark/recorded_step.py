@@ -41,7 +41,7 @@ def recorded_step(workload: Workload) -> tuple[CallList, Tensor]:
         return loss
 
     flat = [one for buffer in buffers for one in (buffer.data, buffer.gradient, *buffer.memory.values())]
-    kept = [buffer.data for buffer in model.buffers()]
+    kept = [buffer.data for _, buffer in model.named_buffers()]
     with use("jit"):
         return CallList.record(step, [images, labels, *flat, *kept])
 
