@@ -32,5 +32,7 @@ def test_the_time_beside_the_loops_is_part_of_a_replay() -> None:
 
 
 def test_a_model_that_is_more_than_loops_is_refused() -> None:
-    with pytest.raises(CaptureError, match=r"classifier.2 \(BatchNorm1d\): batch_norm is computed in the numpy way here"):
+    with pytest.raises(
+        CaptureError, match=r"classifier.2 \(BatchNorm1d\): batch_norm is computed in the numpy way here"
+    ):
         recorded_step(Workload("vgg_mini", 2))

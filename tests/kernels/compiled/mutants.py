@@ -521,6 +521,7 @@ MUTANTS = [
     Mutant("compiler/recording.py", "bounds, len(call.parts)]", "bounds, max(1, len(call.parts) - 1)]"),
     Mutant("compiler/recording.py", "bounds = call.parts.bounds.buffer_info()[0]", "bounds = next((one.parts for one in self._kept if isinstance(one, Call) and len(one.parts) == len(call.parts)), call.parts).bounds.buffer_info()[0]"),
     Mutant("compiler/recording.py", "            stack.enter_context(own_memory(self.memory))\n", ""),
+    Mutant("compiler/recording.py", "            if not self._is_own(address):\n                self._kept.append(one)\n", ""),
     Mutant("compiler/recording.py", "        for fed in self._fed:\n            fed.fill()\n", ""),
     Mutant("compiler/recording.py", "self._known.covers(address, stop) or _is_constant(one)", "True"),
     Mutant("compiler/recording.py", "(self._known.covers(*_span(array)) or _is_constant(array))", "True"),

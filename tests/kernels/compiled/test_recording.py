@@ -119,6 +119,7 @@ def test_memory_of_a_recording_is_nobody_elses() -> None:
     training.begin()
     calls.replay()
     expected, spans = loss.data.copy(), calls.recorder.memory.spans()
+    assert any(np.shares_memory(loss.data, span) for span in spans)
     strangers = [host_memory.empty((size,), np.float32) for size in range(1, 1 << 20, 1 << 14)]
     assert not any(np.shares_memory(stranger, span) for stranger in strangers for span in spans)
     for stranger in strangers:
@@ -126,6 +127,21 @@ def test_memory_of_a_recording_is_nobody_elses() -> None:
     assert loss.data == expected
     # Arrays that are gone make room for others: ReLU's outputs and gradients alone would take more.
     assert sum(span.nbytes for span in spans) < 64 * 4 * (2 * 6 * 28 * 28 + 3 * 16 * 10 * 10) * 2
+
+
+def test_arrays_of_numpys_own_are_kept() -> None:
+    """A loop may fill one that does not come from the recording's memory."""
+
+    def step(values: np.ndarray) -> np.ndarray:
+        between = np.empty_like(values)
+        loop.run(elementwise_loops.formula_loop("add"), values.size, [values, values, between])
+        return doubled(between)
+
+    calls, result, values = recorded(step)
+    strangers = [np.full_like(values, 7) for _ in range(1000)]
+    calls.replay()
+    assert all((stranger == 7).all() for stranger in strangers)
+    np.testing.assert_array_equal(result, 4 * values)
 
 
 def test_parameters_that_are_assigned_are_seen_by_a_replay() -> None:
