@@ -130,18 +130,19 @@ def test_memory_of_a_recording_is_nobody_elses() -> None:
 
 
 def test_arrays_of_numpys_own_are_kept() -> None:
-    """A loop may fill one that does not come from the recording's memory."""
+    """A loop may fill one that does not come from the recording's memory, or read one as a constant."""
 
     def step(values: np.ndarray) -> np.ndarray:
-        between = np.empty_like(values)
-        loop.run(elementwise_loops.formula_loop("add"), values.size, [values, values, between])
+        between, constant = np.empty_like(values), np.ones_like(values)
+        constant.flags.writeable = False
+        loop.run(elementwise_loops.formula_loop("add"), values.size, [values, constant, between])
         return doubled(between)
 
     calls, result, values = recorded(step)
     strangers = [np.full_like(values, 7) for _ in range(1000)]
     calls.replay()
     assert all((stranger == 7).all() for stranger in strangers)
-    np.testing.assert_array_equal(result, 4 * values)
+    np.testing.assert_array_equal(result, 2 * (values + 1))
 
 
 def test_parameters_that_are_assigned_are_seen_by_a_replay() -> None:
@@ -213,6 +214,33 @@ def test_ctrl_c_comes_out_when_the_step_is_done(late: int, monkeypatch: pytest.M
     assert own.bytes() == eager.bytes()
     monkeypatch.undo()
     calls.replay()
+
+
+def test_a_job_that_is_waited_for_is_not_done_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatch = pytest.importorskip("gpucnn.kernels.compiler.dispatch")
+    monkeypatch.setenv(threads.VARIABLE, "2")
+    values, ones = np.zeros(64, np.float32), np.ones(64, np.float32)
+    parts = [slice(0, 20), slice(20, 64)]
+
+    def step() -> None:
+        loop.run(elementwise_loops.formula_loop("add"), 64, [values, ones, values], parts)
+
+    calls, _ = CallList.record(step, [values, ones])
+    shared, waits = dispatch.dispatcher()._shared, 0
+
+    def come_back(seconds: float) -> None:
+        nonlocal waits
+        if threading.current_thread() is threading.main_thread():
+            waits += 1
+            if waits == 3:
+                shared[dispatch.ACTIVE] -= 1
+
+    monkeypatch.setattr(dispatch, "WAITING_SPINS", 10)
+    monkeypatch.setattr("gpucnn.kernels.compiler.dispatch.time.sleep", come_back)
+    shared[dispatch.ACTIVE] += 1  # as if a helper had not come back from its part
+    calls.replay()
+    assert waits >= 3
+    np.testing.assert_array_equal(values, ones)
 
 
 class Scaled(layers.Layer):
