@@ -15,7 +15,7 @@ from typing import NoReturn, TypeAlias
 from gpucnn.backend import Array, beside, memory, recording
 from gpucnn.checks import Shape
 from gpucnn.errors import CaptureError, GradientError
-from gpucnn.kernels.compiler.recording import recorder as recorder_of_loops
+from gpucnn.kernels.compiler.recording import check_recorded
 from gpucnn.kernels.elementwise import add
 
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
@@ -85,7 +85,6 @@ def run_backward(start: Node, gradient: Array) -> None:
     """
     global _current_backward
     _current_backward = next(_backward)
-    recorder = recorder_of_loops()
     gradients: dict[Node, Array] = {start: gradient}
     queue = [(-start.number, start)]
     while queue:
@@ -93,10 +92,7 @@ def run_backward(start: Node, gradient: Array) -> None:
         try:
             with beside(gradients[node]):
                 input_gradients = (node.backward or _used(node))(gradients.pop(node))
-            if recorder is not None:
-                for one in input_gradients:
-                    if one is not None:
-                        recorder.check(node.name, one)
+            check_recorded(node.name, *input_gradients)
         except Exception as error:
             _raise_named(node, error)
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
@@ -111,15 +107,6 @@ def run_backward(start: Node, gradient: Array) -> None:
         node.backward, node.inputs = None, ()
 
 
-def refusal(owner: str, error: CaptureError) -> CaptureError:
-    """`error`, which tells why a step cannot be recorded, with its `owner` named; as it is if it names one."""
-    if error.owner:
-        return error
-    named = CaptureError(f"{owner}: {error}")
-    named.owner = owner
-    return named
-
-
 def _used(node: Node) -> NoReturn:
     raise GradientError(
         f"backward() reached {node.name}, whose saved arrays an earlier backward() has released; "
@@ -130,7 +117,7 @@ def _used(node: Node) -> NoReturn:
 def _raise_named(node: Node, error: Exception) -> NoReturn:
     """Raise `error`, which `node` and its layer are named in if memory did not suffice, or it cannot be recorded."""
     if isinstance(error, CaptureError):
-        raise refusal(f"the gradient of {node.owner or node.name}", error) from error.__cause__
+        raise error.named(f"the gradient of {node.owner or node.name}") from error.__cause__
     failure = memory.named(f"gradient of {node.name}", error) if isinstance(error, MemoryError) else error
     if memory.is_out_of_memory(failure) or recording():
         failure.add_note(f"in the gradient of {node.owner or node.name}")

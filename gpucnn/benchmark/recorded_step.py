@@ -9,7 +9,6 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn import models
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Device, fed
 from gpucnn.benchmark.training_step import CLASSES, LEARNING_RATE, MOMENTUM, Workload
 from gpucnn.kernels.compiler import loop
 from gpucnn.kernels.compiler.recording import CallList
@@ -27,20 +26,17 @@ def recorded_step(workload: Workload) -> tuple[CallList, Tensor]:
     model = models.create(workload.model, CLASSES, seed=0)
     optimizer = SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
     optimizer.gather()
-    buffers = optimizer.flat_buffers()
-
-    def settings() -> np.ndarray:
-        return np.array(optimizer.settings(1, optimizer.lr, optimizer.weight_decay), np.float32)
 
     def step() -> Tensor:
         loss = F.cross_entropy(model(Tensor(images)), labels)
         optimizer.zero_grad()
         loss.backward()
-        for buffer in buffers:
-            optimizer.update(buffer.data, buffer.gradient, buffer.memory, fed(settings, Device()))
+        optimizer.apply()
         return loss
 
-    flat = [one for buffer in buffers for one in (buffer.data, buffer.gradient, *buffer.memory.values())]
+    flat = [
+        one for buffer in optimizer.flat_buffers() for one in (buffer.data, buffer.gradient, *buffer.memory.values())
+    ]
     kept = [buffer.data for _, buffer in model.named_buffers()]
     with use("jit"):
         return CallList.record(step, [images, labels, *flat, *kept])

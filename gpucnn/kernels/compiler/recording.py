@@ -211,6 +211,14 @@ def recorder() -> Recorder | None:
     return _here.recorder
 
 
+def check_recorded(name: str, *arrays: Array | None) -> None:
+    """While a step is recorded: CaptureError, which begins with `name`, for what is not filled by compiled loops."""
+    if _here.recorder is not None:
+        for array in arrays:
+            if array is not None:
+                _here.recorder.check(name, array)
+
+
 class _Spans:
     """Stretches of memory, joined where they touch."""
 

@@ -33,34 +33,42 @@ def in_compiled_loops() -> Any:
 
 
 class Training:
-    """A model, an optimizer and a batch; `step` is what is recorded, after the host has counted it."""
+    """A model, an optimizer and a batch. What is recorded is a `step` without what the host counts."""
 
     def __init__(self, name: str, optimizer: str = "sgd", batch: int = 16) -> None:
         self.model = models.create(name, 10, seed=0)
         self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
         self.images = np.zeros((batch, *models.default_input(name)), np.float32)
         self.labels = np.zeros(batch, np.int32)
-        self.steps, self.batches = 0, np.random.default_rng(0)
+        self.batches = np.random.default_rng(0)
         self.optimizer.gather()
 
     def begin(self) -> None:
         """What the host does before a step: other images, another rate."""
-        self.steps += 1
         self.images[...] = self.batches.standard_normal(self.images.shape)
         self.labels[...] = self.batches.integers(0, 10, self.labels.size)
-        self.optimizer.lr = 0.01 / self.steps
+        self.optimizer.lr *= 0.7
 
-    def step(self) -> Tensor:
+    def gradients(self) -> Tensor:
         loss = F.cross_entropy(self.model(Tensor(self.images)), self.labels, label_smoothing=0.1)
         self.optimizer.zero_grad()
         loss.backward()
-        for buffer in self.optimizer.flat_buffers():
-            self.optimizer.update(buffer.data, buffer.gradient, buffer.memory, fed(self.settings, Device()))
         return loss
 
-    def settings(self) -> np.ndarray:
-        own = self.optimizer
-        return np.array(own.settings(max(1, self.steps), own.lr, own.weight_decay), np.float32)
+    def step(self) -> Tensor:
+        """Eagerly."""
+        loss = self.gradients()
+        self.optimizer.step()
+        return loss
+
+    def replay(self, calls: CallList) -> None:
+        self.optimizer.advance()
+        calls.replay()
+
+    def recorded(self) -> Tensor:
+        loss = self.gradients()
+        self.optimizer.apply()
+        return loss
 
     def state(self) -> list[np.ndarray]:
         flat = [one for buffer in self.optimizer.flat_buffers() for one in (buffer.data, buffer.gradient)]
@@ -68,7 +76,7 @@ class Training:
         return [self.images, self.labels, *flat, *memory]
 
     def record(self) -> tuple[CallList, Tensor]:
-        return CallList.record(self.step, self.state())
+        return CallList.record(self.recorded, self.state())
 
     def bytes(self) -> list[bytes]:
         return [array.tobytes() for array in self.state()]
@@ -89,7 +97,7 @@ def test_replays_give_the_bits_of_eager_steps(
         eager.begin()
         own.begin()
         expected = eager.step()
-        calls.replay()
+        own.replay(calls)
         assert loss.data.tobytes() == expected.data.tobytes()
         assert own.bytes() == eager.bytes()
         calls.recorder.spoil()  # nothing that a replay has left is looked at by the next
@@ -103,7 +111,7 @@ def test_two_recordings_take_turns_and_one_outlives_the_other() -> None:
         for recorded, own, found in ((calls, large, loss), (other, small, other_loss)):
             own.begin()
             eager.images, eager.labels, eager.optimizer.lr = own.images, own.labels, own.optimizer.lr
-            recorded.replay()
+            own.replay(recorded)
             assert found.data.tobytes() == eager.step().data.tobytes()
             assert own.bytes() == eager.bytes()
         if turn == 1:
@@ -117,7 +125,7 @@ def test_memory_of_a_recording_is_nobody_elses() -> None:
     training = Training("lenet5", batch=64)
     calls, loss = training.record()
     training.begin()
-    calls.replay()
+    training.replay(calls)
     expected, spans = loss.data.copy(), calls.recorder.memory.spans()
     assert any(np.shares_memory(loss.data, span) for span in spans)
     strangers = [host_memory.empty((size,), np.float32) for size in range(1, 1 << 20, 1 << 14)]
