@@ -32,13 +32,27 @@ def in_compiled_loops() -> Any:
         yield
 
 
+def normalised() -> layers.Layer:
+    """Batch norms, whose running statistics move in a step, a residual and overlapping windows."""
+    norm = layers.BatchNorm2d(8)
+    model = layers.Sequential(
+        layers.Conv2d(1, 8, 3), layers.BatchNorm2d(8), layers.ReLU(), layers.MaxPool2d(3, 2),
+        layers.Residual(layers.Sequential(layers.Conv2d(8, 8, 3, padding=1), norm)), layers.ReLU(),
+        layers.Flatten(), layers.Linear(8 * 12 * 12, 10),
+    )  # fmt: skip
+    model.seed = 0
+    return model
+
+
 class Training:
     """A model, an optimizer and a batch. What is recorded is a `step` without what the host counts."""
 
     def __init__(self, name: str, optimizer: str = "sgd", batch: int = 16) -> None:
-        self.model = models.create(name, 10, seed=0)
+        known = name != "normalised"
+        self.model = models.create(name, 10, seed=0) if known else normalised()
         self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
-        self.images = np.zeros((batch, *models.default_input(name)), np.float32)
+        shape = models.default_input(name) if known else (1, 28, 28)
+        self.images = np.zeros((batch, *shape), np.float32)
         self.labels = np.zeros(batch, np.int32)
         self.batches = np.random.default_rng(0)
         self.optimizer.gather()
@@ -73,7 +87,7 @@ class Training:
     def state(self) -> list[np.ndarray]:
         flat = [one for buffer in self.optimizer.flat_buffers() for one in (buffer.data, buffer.gradient)]
         memory = [one for buffer in self.optimizer.flat_buffers() for one in buffer.memory.values()]
-        return [self.images, self.labels, *flat, *memory]
+        return [self.images, self.labels, *flat, *memory, *(buffer.data for _, buffer in self.model.named_buffers())]
 
     def record(self) -> tuple[CallList, Tensor]:
         return CallList.record(self.recorded, self.state())
@@ -84,7 +98,7 @@ class Training:
 
 @pytest.mark.parametrize("count", ["1", "2", "5"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", ["lenet5", "simplecnn"])
+@pytest.mark.parametrize("name", ["lenet5", "simplecnn", "normalised"])
 def test_replays_give_the_bits_of_eager_steps(
     name: str, optimizer: str, count: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
