@@ -65,6 +65,17 @@ class LaunchError(GpucnnError, TypeError):
 class CaptureError(GpucnnError, RuntimeError):
     """A training step cannot be recorded and replayed; the message names the layer, the operation and the fix."""
 
+    owner: str = ""
+    """The layer or operation that the message names, once it does."""
+
+    def named(self, owner: str) -> "CaptureError":
+        """The same with `owner` named; itself if it names one."""
+        if self.owner:
+            return self
+        error = CaptureError(f"{owner}: {self}")
+        error.owner = owner
+        return error
+
 
 class KernelError(GpucnnError, RuntimeError):
     """A CUDA kernel that does not compile, or did what a GPU does not forgive: an access out of bounds, a race."""

@@ -6,10 +6,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from gpucnn.autograd.tape import BackwardFunction, Node, grad_enabled
+from gpucnn.autograd.tape import BackwardFunction, Node, current_owner, grad_enabled
 from gpucnn.autograd.tensor import Operand, Tensor
 from gpucnn.backend import Array, are_together, arrays, as_array, beside, converted, fed, memory, to_device, to_host
-from gpucnn.errors import DeviceError, DTypeError
+from gpucnn.errors import CaptureError, DeviceError, DTypeError
+from gpucnn.kernels.compiler.recording import check_recorded
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -25,6 +26,8 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
             return function(*args, **options) if arrays.loaded() is None else placed(*args, **options)
         except MemoryError as error:
             raise memory.named(function.__name__, error) from error.__cause__ or error
+        except CaptureError as error:
+            raise error.named(current_owner.get() or function.__name__) from error.__cause__
 
     return called
 
@@ -35,6 +38,7 @@ def record(name: str, output: Array, inputs: Sequence[Tensor], backward: Backwar
     `backward` gets the gradient of `output` and returns one per input. It should hold no more arrays than it needs:
     they stay alive until the backward pass has used them.
     """
+    check_recorded(name, output)
     result = Tensor(output)
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         result.requires_grad = True

@@ -14,7 +14,8 @@ from typing import NoReturn, TypeAlias
 
 from gpucnn.backend import Array, beside, memory, recording
 from gpucnn.checks import Shape
-from gpucnn.errors import GradientError
+from gpucnn.errors import CaptureError, GradientError
+from gpucnn.kernels.compiler.recording import check_recorded
 from gpucnn.kernels.elementwise import add
 
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
@@ -91,6 +92,7 @@ def run_backward(start: Node, gradient: Array) -> None:
         try:
             with beside(gradients[node]):
                 input_gradients = (node.backward or _used(node))(gradients.pop(node))
+            check_recorded(node.name, *input_gradients)
         except Exception as error:
             _raise_named(node, error)
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
@@ -113,7 +115,9 @@ def _used(node: Node) -> NoReturn:
 
 
 def _raise_named(node: Node, error: Exception) -> NoReturn:
-    """Raise `error`, which `node` and its layer are named in if memory did not suffice, or a step is being recorded."""
+    """Raise `error`, which `node` and its layer are named in if memory did not suffice, or it cannot be recorded."""
+    if isinstance(error, CaptureError):
+        raise error.named(f"the gradient of {node.owner or node.name}") from error.__cause__
     failure = memory.named(f"gradient of {node.name}", error) if isinstance(error, MemoryError) else error
     if memory.is_out_of_memory(failure) or recording():
         failure.add_note(f"in the gradient of {node.owner or node.name}")

@@ -1,5 +1,6 @@
 """Tensor: an array that remembers how it was computed."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from gpucnn.backend import (
 )
 from gpucnn.checks import Shape, as_flag
 from gpucnn.errors import DTypeError, GradientError, ShapeError
+from gpucnn.kernels.elementwise import add_to
 from gpucnn.text import shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
@@ -130,6 +132,8 @@ class Tensor:
                 f"backward() without grad needs a single element, got shape {shape_text(self.shape)}; "
                 f"reduce it to a loss (e.g. with .sum()) or give grad"
             )
+        if xp_of(self.data) is np:
+            return _one(self.dtype).reshape(self.shape)
         with beside(self.data):
             return _ones(self.data)
 
@@ -157,7 +161,7 @@ class Tensor:
         if self.grad is None:
             self.grad = gradient.copy()  # a backward function may hand one array to several inputs
         else:
-            self.grad += gradient
+            add_to(self.grad, gradient)
         return ()
 
     def __repr__(self) -> str:
@@ -269,6 +273,14 @@ class Tensor:
                 f"np.{ufunc.__name__} has no gradient in gpucnn; use gpucnn.functions, or tensor.numpy() for the values"
             )
         return function(*inputs)
+
+
+@functools.cache
+def _one(dtype: np.dtype) -> np.ndarray:
+    """The number 1, which nobody can write to: a step that is recorded has it in place of a fill."""
+    one = np.ones((), dtype)
+    one.flags.writeable = False
+    return one
 
 
 Operand: TypeAlias = Tensor | Array | float | Sequence[float]

@@ -36,10 +36,10 @@ UNUSED_AFTER = 4096
 def empty(shape: Shape, dtype: Any) -> np.ndarray:
     """A new array (numpy.ndarray), contiguous, with anything in it. Like `numpy.empty`, but its memory may be that of earlier arrays."""
     dtype = np.dtype(dtype)
-    nbytes = int(math.prod(shape)) * dtype.itemsize
-    if nbytes < LEAST_BYTES or not _pooled.get():
+    nbytes, pool = int(math.prod(shape)) * dtype.itemsize, _here.get()
+    if pool is None or nbytes < pool.least_bytes:
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, np.asarray(_pool.take(_rounded(nbytes))).data)
+    return np.ndarray(shape, dtype, np.asarray(pool.take(_rounded(nbytes))).data)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:
@@ -61,26 +61,36 @@ def release_memory() -> None:
 @contextmanager
 def unpooled() -> Iterator[None]:
     """Inside, every array has memory of its own, so that who counts allocations counts arrays."""
-    token = _pooled.set(False)
+    with _from(None):
+        yield
+
+
+@contextmanager
+def own_memory(memory: "OwnMemory") -> Iterator[None]:
+    """Inside, this thread's new arrays lie in `memory`, which is used again for them alone."""
+    with _from(memory):
+        yield
+
+
+@contextmanager
+def _from(pool: "_Pool | None") -> Iterator[None]:
+    token = _here.set(pool)
     try:
         yield
     finally:
-        _pooled.reset(token)
-
-
-_pooled = ContextVar("pooled", default=True)
+        _here.reset(token)
 
 
 class _Lease:
     """A span of memory while arrays look at it: they keep it alive, and with the last of them it ends."""
 
-    __slots__ = ("__array_interface__", "_memory", "_span")
+    __slots__ = ("__array_interface__", "_memory", "_pool", "_span")
 
-    def __init__(self, span: "_Span", memory: np.ndarray, interface: dict[str, Any]) -> None:
-        self._span, self._memory, self.__array_interface__ = span, memory, interface
+    def __init__(self, pool: "_Pool", span: "_Span", memory: np.ndarray, interface: dict[str, Any]) -> None:
+        self._pool, self._span, self._memory, self.__array_interface__ = pool, span, memory, interface
 
     def __del__(self) -> None:
-        _pool.returned.append((self._span, self._memory, self.__array_interface__))
+        self._pool.returned.append((self._span, self._memory, self.__array_interface__))
 
 
 _Parts: TypeAlias = "tuple[_Span, np.ndarray, dict[str, Any]]"
@@ -101,6 +111,8 @@ class _Pool:
     Regions together take no more than was once in use at a time, as far as those go that are free as a whole: for a new
     one they go, the one first that is free the longest.
     """
+
+    least_bytes = LEAST_BYTES
 
     def __init__(self) -> None:
         self.returned: deque[_Parts] = deque()
@@ -125,7 +137,7 @@ class _Pool:
                 self._drop_unused()
             self._collect()
             if waiting := self._waiting.get(size):  # a step that is repeated asks for the same sizes again
-                return _Lease(*waiting.pop())
+                return _Lease(self, *waiting.pop())
             self._settle()
             self._used_bytes += size
             self._most_used_bytes = max(self._most_used_bytes, self._used_bytes)
@@ -135,7 +147,7 @@ class _Pool:
             if free.size > size:
                 self._insert(_Span(free.size - size, free.region, free.start + size))
             memory = self._regions[free.region][free.start : free.start + size]
-            return _Lease(_Span(size, free.region, free.start), memory, memory.__array_interface__)
+            return _Lease(self, _Span(size, free.region, free.start), memory, memory.__array_interface__)
 
     def clear(self) -> None:
         """Give up all regions that are free as a whole."""
@@ -224,6 +236,23 @@ class _Pool:
         del self._by_end[span.region, span.start + span.size]
 
 
+class OwnMemory(_Pool):
+    """The memory of a recorded step: of every array in it, however small, and none goes back while this is alive.
+
+    What replays the step finds each array where it was. Arrays that are gone make room for later ones of the same step:
+    a replay uses the memory in the same order.
+    """
+
+    least_bytes = 1
+
+    def spans(self) -> list[np.ndarray]:
+        """All of it, as arrays of bytes."""
+        return list(self._regions.values())
+
+    def _idle_regions(self) -> list[int]:
+        return []
+
+
 def _fresh(size: int) -> np.ndarray:
     """A region from the system: a mapping of its own, which ends with it and leaves no holes behind."""
     if not hasattr(mmap, "MAP_ANONYMOUS"):
@@ -243,5 +272,6 @@ def _rounded(nbytes: int) -> int:
 
 
 _pool = _Pool()
+_here: ContextVar[_Pool | None] = ContextVar("pool", default=_pool)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.begin_anew)

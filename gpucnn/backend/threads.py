@@ -18,7 +18,10 @@ from gpucnn.errors import ArgumentError
 
 VARIABLE = "GPUCNN_NUM_THREADS"
 
-MOST_PARTS = 8
+MOST_PARTS = 32
+FEW_PARTS = 8
+"""More than these only if each has LARGE_SHARE times the least work: so few threads get more of them, and parts cost something."""
+LARGE_SHARE = 4
 LEAST_WORK = 1 << 19
 """Multiply-adds in a part: with fewer it is done before another thread has heard of it. Measured by `gpucnn bench --operations`."""
 ELEMENT = 8
@@ -86,14 +89,14 @@ class Parts(tuple[slice, ...]):
 
 
 @functools.lru_cache(4096)
-def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1) -> Parts:
+def cut(count: int, work: int, most: int = MOST_PARTS, step: int = 1, few: int = FEW_PARTS) -> Parts:
     """`count` items of `work` multiply-adds each, cut into parts of about equal size: one of them where there is little to do.
 
-    Parts begin at multiples of `step`. Neither the machine nor its threads matter, so that sums over parts are always the
-    same.
+    There are `most` at most, and more than `few` only where there is much to do. Parts begin at multiples of `step`.
+    Neither the machine nor its threads matter, so that sums over parts are always the same.
     """
-    steps = -(-count // step)
-    number = max(1, min(most, steps, count * work // LEAST_WORK))
+    steps, least = -(-count // step), count * work // LEAST_WORK
+    number = max(1, min(most, steps, max(min(few, least), least // LARGE_SHARE)))
     bounds = [part * steps // number * step for part in range(number)]
     return Parts(map(slice, bounds, [*bounds[1:], count]))
 

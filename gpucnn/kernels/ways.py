@@ -20,8 +20,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array
-from gpucnn.errors import ArgumentError
+from gpucnn.errors import ArgumentError, CaptureError
 from gpucnn.kernels.compiler.processor import supported_processor
+from gpucnn.kernels.compiler.recording import recorder
 from gpucnn.kernels.launch import TYPE_NAMES
 
 VARIABLE, MODES = "GPUCNN_CPU", ("plain", "numpy", "jit")
@@ -70,8 +71,17 @@ def choose(ways: Mapping[Way, Any], *arrays: Array | None, task: Any = None, sui
     """The first way in the table that works on these arrays and does not decline the task."""
     for way in ASKED_IN_TURN[way_of(*arrays)]:
         if way in ways and (suits is None or way not in suits or suits[way](task)):
+            if way is not Way.COMPILED and recorder() is not None:
+                raise CaptureError(
+                    f"{_operation(ways[way])} is computed in the {way.value} way here, not by compiled loops"
+                )
             return way
     raise AssertionError("every operation has a plain way")
+
+
+def _operation(function: Callable[..., Any]) -> str:
+    """The operation that a function of a table belongs to: the name of its folder, or file."""
+    return function.__module__.removeprefix("gpucnn.kernels.").partition(".")[0]
 
 
 def mode() -> str:

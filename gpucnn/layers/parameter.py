@@ -10,6 +10,7 @@ from gpucnn.autograd import Tensor, backward_number
 from gpucnn.backend import Array, Device, as_array, beside, converted, device_of, generator, memory, to_device
 from gpucnn.checks import Shape, as_dtype, as_function, as_items, check_shape, is_int
 from gpucnn.errors import DeviceError, DTypeError, ShapeError
+from gpucnn.kernels.elementwise import add_to
 from gpucnn.text import shape_text, value_text
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], np.ndarray]"
@@ -149,7 +150,7 @@ class Parameter(Tensor):
         if place is None or not (gradient is place or self._gradient is None):
             return super()._add_gradient(gradient)
         if self._place_is_taken() and gradient is not place:  # another use of the parameter has written there already
-            place += gradient
+            add_to(place, gradient)
         elif gradient is not place:
             place[...] = gradient
         self.grad = place

@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpucnn.backend.threads import LEAST_WORK, MOST_PARTS, VARIABLE, cut, one_thread, parallel, thread_count
+from gpucnn.backend.threads import (
+    FEW_PARTS,
+    LARGE_SHARE,
+    LEAST_WORK,
+    MOST_PARTS,
+    VARIABLE,
+    cut,
+    one_thread,
+    parallel,
+    thread_count,
+)
 from gpucnn.errors import ArgumentError
 
 
@@ -258,13 +268,19 @@ def test_parts_cover_all_items_in_order_and_evenly(count: int, work: int, most: 
     largest = max(1, min(most, -(-count // step)))
     assert 1 <= len(parts) <= largest
     assert max(steps) - min(steps) <= 1
-    assert len(parts) == 1 or count * work // len(parts) >= LEAST_WORK
-    assert len(parts) == largest or count * work < (len(parts) + 1) * LEAST_WORK
+    total, share = count * work, LEAST_WORK * (LARGE_SHARE if len(parts) > FEW_PARTS else 1)
+    assert len(parts) == 1 or total // len(parts) >= share
+    assert len(parts) in (largest, FEW_PARTS) or total < (len(parts) + 1) * share
+    assert len(parts) != FEW_PARTS or largest == FEW_PARTS or total < (FEW_PARTS + 1) * LARGE_SHARE * LEAST_WORK
 
 
 def test_parts_of_much_work() -> None:
-    eighths = tuple(slice(part * 10 // MOST_PARTS, (part + 1) * 10 // MOST_PARTS) for part in range(8))
-    assert cut(10, LEAST_WORK) == eighths
+    eighths = tuple(slice(part * 10 // 8, (part + 1) * 10 // 8) for part in range(8))
+    assert cut(10, LEAST_WORK) == cut(10, LEAST_WORK * 3) == eighths
+    assert cut(10, LEAST_WORK * 4) == tuple(slice(part, part + 1) for part in range(10))
+    assert len(cut(100, LEAST_WORK * 4)) == MOST_PARTS == 32
+    assert len(cut(100, LEAST_WORK * 4, 20)) == 20
+    assert len(cut(10, LEAST_WORK * 2, few=4)) == 5
     assert cut(3, LEAST_WORK) == (slice(0, 1), slice(1, 2), slice(2, 3))
     assert cut(4, LEAST_WORK // 2) == (slice(0, 2), slice(2, 4))
     assert cut(40, LEAST_WORK, 2, 16) == (slice(0, 16), slice(16, 40))

@@ -46,3 +46,13 @@ def test_a_bias_is_added_in_place(backend: Backend, shape: tuple[int, ...], relu
         assert add_bias(array, backend.array(bias), relu) is array
         np.testing.assert_array_equal(host(array), np.maximum(expected, 0) if relu else expected)
         assert add_bias(array, None, False) is array
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (0, 3), (5, 3)])
+def test_an_array_is_added_in_place(backend: Backend, shape: tuple[int, ...], dtype: type) -> None:
+    place, more = (np.random.default_rng(seed).standard_normal(shape).astype(dtype) for seed in (0, 1))
+    for laid_out in (backend.array, backend.strided):
+        total = laid_out(place)
+        elementwise.add_to(total, laid_out(more))
+        np.testing.assert_array_equal(host(total), place + more)

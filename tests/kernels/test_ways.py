@@ -26,6 +26,7 @@ CHECKS = {
     "ways.py": "chooses",
     "gemm.py": "multiplies on either",
     "compiler/loop.py": "checks the arrays of a call",
+    "compiler/recording.py": "looks for the arrays that a step gives",
 }
 """Files that ask what an array is, and why they may."""
 

@@ -100,6 +100,7 @@ def _move(running: Running, table: Array, factor: float) -> None:
     is_number = isinstance(running.share, float)
     share = [1 - running.share, running.share] if is_number else [0, 0]
     numbers = np.array([*share, factor], table.dtype)
+    numbers.flags.writeable = False  # a constant, which a recorded step may read
     moved = [np.empty(table.shape[1], table.dtype) if array is None else array for array in running[:2]]
     given = [] if is_number else [np.ascontiguousarray(running.share).reshape(1)]
     loop.run(running_loop(table.shape[1], not is_number), table.shape[1], [table, numbers, *given, *moved])

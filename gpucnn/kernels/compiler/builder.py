@@ -134,6 +134,18 @@ class Builder:
             a = a * Vector(ins, power)
         return a
 
+    def split(self, a: Vector) -> tuple[Vector, Vector]:
+        """The reverse of `scaled`: a as numbers from sqrt(1/2) to sqrt(2), and the exponents that take them there.
+
+        For floats above 0 that are not subnormal; what comes out for others is no power of theirs.
+        """
+        ins, kind = self._instructions, ir.VectorType(INT32, a.width)
+        bits = ins.bitcast(a.value, kind)
+        above = ins.sub(bits, ir.Constant(kind, [0x3F3504F3] * a.width))  # the bits of sqrt(1/2)
+        exponents = ins.ashr(above, ir.Constant(kind, [23] * a.width))
+        rest = ins.sub(bits, ins.shl(exponents, ir.Constant(kind, [23] * a.width)))
+        return Vector(ins, ins.bitcast(rest, a.value.type)), Vector(ins, ins.sitofp(exponents, a.value.type))
+
     def merged(self, a: Vector, merge: Callable[[Vector, Vector], Vector]) -> Vector:
         """All numbers of a vector, of a power of two, merged into one: halves with halves."""
         while a.width > 1:

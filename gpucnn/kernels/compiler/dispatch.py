@@ -12,6 +12,9 @@ back to Python and sleeps. Leader and helpers share an array of integers:
     may write the next job
 
 A helper that comes late, or never, finds no part left, and nobody waits for it.
+
+A list of calls, which a recorded step is, goes through the same with one call from Python: the leader opens one job after
+the other, and helpers stay until the list is at its end.
 """
 
 import ctypes
@@ -19,12 +22,13 @@ import functools
 import os
 import time
 from array import array
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-from gpucnn.backend.threads import call_back_helpers, pool, thread_count
+from gpucnn.backend.threads import Worker, call_back_helpers, pool, thread_count
 from gpucnn.kernels.compiler import PARAMETERS
 from gpucnn.kernels.compiler.machine_code import compiled
 from gpucnn.kernels.compiler.processor import Processor
@@ -33,7 +37,12 @@ from gpucnn.kernels.compiler.values import BIT, INT32, INT64
 LINE = 16
 """Integers from one shared place to the next: two threads that write into one line of the cache slow each other down."""
 
-OPEN, NEXT, DONE, ACTIVE, LEAVE, FUNCTION, ARGUMENTS, PARTS, COUNT, SCRATCH = (LINE * place for place in range(10))
+OPEN, NEXT, DONE, ACTIVE, LEAVE, LISTED, CALL, BEGUN, FUNCTION, ARGUMENTS, PARTS, COUNT, SCRATCH = (
+    LINE * place for place in range(13)
+)
+
+JOB = (FUNCTION, ARGUMENTS, PARTS, COUNT)
+"""What a call of a list consists of, in this order: four integers."""
 
 SERVING_SPINS = 20_000
 """Looks of a helper for the next loop before it sleeps: some hundred microseconds. Measured by `gpucnn bench`."""
@@ -52,7 +61,9 @@ class Dispatcher:
         self._place = ctypes.addressof(self._shared)
         self._scratch = [np.zeros(0, np.float32) for _ in range(MOST_THREADS)]
         self._serving = [False] * MOST_THREADS
-        self._serve, self._lead = _functions()
+        self._called = 0
+        """The most helpers that were ever called."""
+        self._serve, self._lead, self._go_through = _functions()
         call_back_helpers.append(self.leave)
 
     def run(self, function: int, arguments: "array[int]", bounds: "array[int]", scratch: int) -> bool:
@@ -66,24 +77,46 @@ class Dispatcher:
             if not helpers:
                 return False
             shared = self._shared
-            for thread in range(len(helpers) + 1):
-                if self._scratch[thread].size < scratch:
-                    self._provide(thread, scratch)
             shared[FUNCTION], shared[ARGUMENTS] = function, arguments.buffer_info()[0]
             shared[PARTS], shared[COUNT] = bounds.buffer_info()[0], count
-            shared[NEXT] = shared[DONE] = shared[LEAVE] = 0
-            for thread, helper in enumerate(helpers, 1):
-                if not self._serving[thread]:
-                    self._serving[thread] = True
-                    helper.start(functools.partial(self._serve_as, thread))
-            try:
-                while not self._lead(self._place, WAITING_SPINS):
-                    time.sleep(0)
-            except BaseException:  # Ctrl-C: a helper may still be at work on the caller's arrays
-                while not self._lead(self._place, WAITING_SPINS):
-                    pass
-                raise
+            shared[NEXT] = shared[DONE] = 0
+            self._call_up(helpers, scratch)
+            _finish(lambda: self._lead(self._place, WAITING_SPINS))
             return True
+
+    def go_through(self, calls: "array[int]", most_parts: int, scratch: np.ndarray) -> None:
+        """Make all `calls`, each of which is a JOB, one after the other, of `most_parts` parts at most.
+
+        `scratch` is the caller's own memory, of as many floats as any of them needs: where the pool's threads are at work
+        for somebody else, or there are none, all parts are done with it by this thread.
+        """
+        places = calls.buffer_info()[0], len(calls) // len(JOB), scratch.ctypes.data
+        with pool(min(thread_count(), most_parts, MOST_THREADS) - 1) as helpers:
+            if not helpers:
+                _finish(lambda: self._go_through(0, *places, WAITING_SPINS))
+                return
+            self._shared[CALL] = self._shared[BEGUN] = 0
+            self._shared[LISTED] = 1
+            try:
+                self._call_up(helpers, scratch.size)
+                _finish(lambda: self._go_through(self._place, *places, WAITING_SPINS))
+            finally:
+                self._shared[LISTED] = 0
+
+    def _call_up(self, helpers: list[Worker], scratch: int) -> None:
+        """See that all who may take parts have scratch memory, and that helpers serve.
+
+        A helper of an earlier loop, which had more parts, may still serve, and take one of this one's.
+        """
+        self._shared[LEAVE] = 0
+        self._called = max(self._called, len(helpers))
+        for thread in range(self._called + 1):
+            if self._scratch[thread].size < scratch:
+                self._provide(thread, scratch)
+        for thread, helper in enumerate(helpers, 1):
+            if not self._serving[thread]:
+                self._serving[thread] = True
+                helper.start(functools.partial(self._serve_as, thread))
 
     def leave(self) -> None:
         """Send helpers that serve back to Python, where somebody has other work for them."""
@@ -91,6 +124,9 @@ class Dispatcher:
 
     def _serve_as(self, thread: int) -> None:
         self._serve(self._place, thread, SERVING_SPINS)
+        while self._shared[LISTED]:  # the next job of the list comes without a call from Python
+            time.sleep(0)
+            self._serve(self._place, thread, SERVING_SPINS)
         self._serving[thread] = False
 
     def _provide(self, thread: int, floats: int) -> None:
@@ -98,26 +134,54 @@ class Dispatcher:
         self._shared[SCRATCH + thread] = self._scratch[thread].ctypes.data
 
 
+def _finish(lead: Callable[[], int]) -> None:
+    """Call `lead` until all is done. Ctrl-C comes out then: a helper may still be at work on the caller's arrays."""
+    try:
+        while not lead():
+            time.sleep(0)
+    except BaseException:
+        while not lead():
+            pass
+        raise
+
+
+FUNCTIONS = {
+    "serve": ("shared", "thread", "spins"),
+    "lead": ("shared", "spins"),
+    "go_through": ("shared", "calls", "count", "scratch", "spins"),
+}
+"""What is compiled, and its parameters, which are all integers. The last two tell whether all is done."""
+
+
 @functools.cache
-def _functions() -> tuple[Any, Any]:
-    """(serve, lead): serve(shared, thread, spins), and lead(shared, spins), which tells whether all parts are done."""
-    serve = compiled("serve", (), lambda machine: _Writer("serve", machine).serve())
-    lead = compiled("lead", (), lambda machine: _Writer("lead", machine).lead())
-    word = ctypes.c_int64
-    return ctypes.CFUNCTYPE(word, word, word, word)(serve), ctypes.CFUNCTYPE(word, word, word)(lead)
+def _functions() -> list[Any]:
+    found = []
+    for name, parameters in FUNCTIONS.items():
+        address = compiled(name, (), functools.partial(_written, name))
+        found.append(ctypes.CFUNCTYPE(*[ctypes.c_int64] * (1 + len(parameters)))(address))
+    return found
+
+
+def _written(name: str, machine: Processor) -> ir.Module:
+    return _Writer(name, machine).write()
 
 
 class _Writer:
-    """Writes one of the two functions."""
+    """Writes one of FUNCTIONS."""
 
     def __init__(self, name: str, machine: Processor) -> None:
-        parameters = {"serve": ("shared", "thread", "spins"), "lead": ("shared", "spins")}[name]
-        self.module, self.machine = ir.Module(name), machine
+        parameters = FUNCTIONS[name]
+        self.name, self.module, self.machine = name, ir.Module(name), machine
         function = ir.Function(self.module, ir.FunctionType(INT64, [INT64] * len(parameters)), name)
         self.arguments = dict(zip(parameters, function.args, strict=True))
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
 
-    def serve(self) -> ir.Module:
+    def write(self) -> ir.Module:
+        """The module, with the function complete."""
+        {"serve": self.serve, "lead": self.lead, "go_through": self.go_through}[self.name]()
+        return self.module
+
+    def serve(self) -> None:
         b = self.b
         names = ("look", "check", "enter", "work", "left", "idle", "end")
         look, check, enter, work, left, idle, end = (b.append_basic_block(name) for name in names)
@@ -146,22 +210,98 @@ class _Writer:
         b.branch(look)
         b.position_at_end(end)
         b.ret(INT64(0))
-        return self.module
 
-    def lead(self) -> ir.Module:
+    def lead(self) -> None:
         b = self.b
         self.set(OPEN, 1)
         self.take_parts(INT64(0))
-        done = self.wait_until(lambda: b.icmp_signed("==", self.get(DONE), self.read(COUNT)))
-        close, end = b.append_basic_block("close"), b.append_basic_block("end")
-        b.cbranch(done, close, end)
-        b.position_at_end(end)
+        b.ret(b.zext(self.closed(), INT64))
+
+    def go_through(self) -> None:
+        """Where it gave up waiting it goes on when it is called again: CALL is the number of the job, BEGUN whether it is open."""
+        b = self.b
+        names = ("alone", "led", "following", "look", "direct", "publish", "wait", "done", "late", "end")
+        alone, led, following, look, direct, publish, wait, done, late, end = map(b.append_basic_block, names)
+        count = self.arguments["count"]
+        b.cbranch(b.icmp_signed("==", self.arguments["shared"], INT64(0)), alone, led)
+        b.position_at_end(alone)
+        self.repeat(count, self.do_parts)
+        b.branch(end)
+        b.position_at_end(led)
+        b.cbranch(b.icmp_signed("!=", self.read(BEGUN), INT64(0)), wait, following)
+        b.position_at_end(following)
+        call = self.read(CALL)
+        b.cbranch(b.icmp_signed("<", call, count), look, end)
+        b.position_at_end(look)
+        b.cbranch(b.icmp_signed("==", self.entry(call, COUNT), INT64(1)), direct, publish)
+        b.position_at_end(direct)
+        self.do_parts(call)
+        b.branch(done)
+        b.position_at_end(publish)
+        for field in JOB:
+            b.store(self.entry(call, field), self.place(field))
+        for field, number in ((NEXT, 0), (DONE, 0), (BEGUN, 1)):
+            b.store(INT64(number), self.place(field))
+        self.set(OPEN, 1)
+        self.take_parts(INT64(0))
+        b.branch(wait)
+        b.position_at_end(wait)
+        b.cbranch(self.closed(), done, late)
+        b.position_at_end(done)
+        b.store(INT64(0), self.place(BEGUN))
+        b.store(b.add(self.read(CALL), INT64(1)), self.place(CALL))
+        b.branch(following)
+        b.position_at_end(late)
         b.ret(INT64(0))
+        b.position_at_end(end)
+        b.ret(INT64(1))
+
+    def closed(self) -> ir.Value:
+        """Wait until all parts of the open job are done, close it and wait until no helper looks at it; whether that came."""
+        b = self.b
+        done = self.wait_until(lambda: b.icmp_signed("==", self.get(DONE), self.read(COUNT)))
+        before, close, end = b.block, b.append_basic_block("close"), b.append_basic_block("closed")
+        b.cbranch(done, close, end)
         b.position_at_end(close)
         self.set(OPEN, 0)
         gone = self.wait_until(lambda: b.icmp_signed("==", self.get(ACTIVE), INT64(0)))
-        b.ret(b.zext(gone, INT64))
-        return self.module
+        after = b.block
+        b.branch(end)
+        b.position_at_end(end)
+        result = b.phi(BIT)
+        result.add_incoming(BIT(0), before)
+        result.add_incoming(gone, after)
+        return result
+
+    def do_parts(self, call: ir.Value) -> None:
+        """All parts of a call of the list, by this thread, with its own scratch memory."""
+
+        def one(part: ir.Value) -> None:
+            job = {field: self.entry(call, field) for field in JOB}
+            self.call_loop(part, job, self.arguments["scratch"])
+
+        self.repeat(self.entry(call, COUNT), one)
+
+    def entry(self, call: ir.Value, field: int) -> ir.Value:
+        """What the list has for a field of a call."""
+        calls = self.b.inttoptr(self.arguments["calls"], ir.PointerType())
+        place = self.b.add(self.b.mul(call, INT64(len(JOB))), INT64(JOB.index(field)))
+        return self.b.load(self.b.gep(calls, [place], source_etype=INT64), typ=INT64)
+
+    def repeat(self, count: ir.Value, body: Callable[[ir.Value], None]) -> None:
+        """body(i) for all i below `count`."""
+        b = self.b
+        before, look, turn, end = b.block, *map(b.append_basic_block, ("repeat", "turn", "repeated"))
+        b.branch(look)
+        b.position_at_end(look)
+        number = b.phi(INT64)
+        number.add_incoming(INT64(0), before)
+        b.cbranch(b.icmp_signed("<", number, count), turn, end)
+        b.position_at_end(turn)
+        body(number)
+        number.add_incoming(b.add(number, INT64(1)), b.block)
+        b.branch(look)
+        b.position_at_end(end)
 
     def take_parts(self, thread: ir.Value) -> None:
         """Take parts, and call the function for each, until none is left."""
@@ -172,17 +312,21 @@ class _Writer:
         part = self.add(NEXT, 1)
         b.cbranch(b.icmp_signed("<", part, self.read(COUNT)), call, end)
         b.position_at_end(call)
-        bounds = b.inttoptr(self.read(PARTS), ir.PointerType())
+        scratch = b.load(b.gep(self.place(SCRATCH), [thread], source_etype=INT64), typ=INT64)
+        self.call_loop(part, {field: self.read(field) for field in JOB}, scratch)
+        self.add(DONE, 1)
+        b.branch(take)
+        b.position_at_end(end)
+
+    def call_loop(self, part: ir.Value, job: dict[int, ir.Value], scratch: ir.Value) -> None:
+        b = self.b
+        bounds = b.inttoptr(job[PARTS], ir.PointerType())
         first, last = (
             b.load(b.gep(bounds, [b.add(b.mul(part, INT64(2)), INT64(side))], source_etype=INT64), typ=INT64)
             for side in (0, 1)
         )
-        scratch = b.load(b.gep(self.place(SCRATCH), [thread], source_etype=INT64), typ=INT64)
-        loop = b.inttoptr(self.read(FUNCTION), ir.FunctionType(ir.VoidType(), [INT64] * len(PARAMETERS)).as_pointer())
-        b.call(loop, [first, last, part, self.read(ARGUMENTS), scratch])
-        self.add(DONE, 1)
-        b.branch(take)
-        b.position_at_end(end)
+        loop = b.inttoptr(job[FUNCTION], ir.FunctionType(ir.VoidType(), [INT64] * len(PARAMETERS)).as_pointer())
+        b.call(loop, [first, last, part, job[ARGUMENTS], scratch])
 
     def wait_until(self, condition: Any) -> ir.Value:
         """Look for `condition`, "spins" times at most; whether it came."""

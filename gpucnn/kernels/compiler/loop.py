@@ -5,7 +5,7 @@ import functools
 import os
 import threading
 from array import array as machine_array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from gpucnn.errors import LaunchError
 from gpucnn.kernels.compiler import PARAMETERS
 from gpucnn.kernels.compiler.machine_code import compiled
 from gpucnn.kernels.compiler.processor import Processor
+from gpucnn.kernels.compiler.recording import Call, Use, recorder
 from gpucnn.kernels.workspace import workspace
 from gpucnn.text import shape_text
 
@@ -71,6 +72,8 @@ def run(loop: Loop, count: int, arrays: Sequence[np.ndarray | None], parts: Sequ
     table = machine_array("q", [_address(loop, *pair, sizes) for pair in zip(loop.arguments, arrays, strict=True)])
     table.append(sizes.get(FREE, 0))
     address, function = _function(loop)
+    if (noting := recorder()) is not None:
+        noting.note(Call(loop.name, address, table, parts, loop.scratch), _uses(loop, arrays, table))
     if len(parts) > 1 and _dispatcher().run(address, table, parts.bounds, loop.scratch):
         return
     # `scratch` is held here, as nobody else keeps a large one.
@@ -78,6 +81,12 @@ def run(loop: Loop, count: int, arrays: Sequence[np.ndarray | None], parts: Sequ
     places = table.buffer_info()[0], ctypes.addressof(_from_buffer(scratch))
     for number, part in enumerate(parts):
         function(part.start, part.stop, number, *places)
+
+
+def _uses(loop: Loop, arrays: Sequence[np.ndarray | None], table: "machine_array[int]") -> Iterator[Use]:
+    for argument, array, address in zip(loop.arguments, arrays, table, strict=False):
+        assert array is not None
+        yield Use(argument.name, array, address, argument.written)
 
 
 def cached(make: Callable[Sizes, Loop]) -> Callable[Sizes, Loop]:
@@ -145,6 +154,11 @@ def _compile(loop: Loop) -> tuple[int, Callable[..., None]]:
 
     address = compiled(loop.name, loop.sizes, write)
     return address, ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(PARAMETERS))(address)
+
+
+def nothing() -> int:
+    """The address of a loop that does nothing."""
+    return _function(Loop("nothing", (), (), lambda _: None))[0]
 
 
 def loaded() -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty, empty_like
-from gpucnn.backend.threads import ELEMENT, MOST_PARTS, Parts, cut
+from gpucnn.backend.threads import ELEMENT, FEW_PARTS, MOST_PARTS, Parts, cut
 from gpucnn.checks import Pair, Shape
 from gpucnn.geometry import Window
 from gpucnn.kernels.compiler import loop, processor
@@ -35,8 +35,8 @@ LARGEST_ROW = 16_384
 MOST_INTERLEAVED = 64
 """Phases of a stride that one compiled loop puts together, each written out: more go into their places one by one."""
 
-LARGEST_PARTIAL_SUMS = 4 << 20
-"""Bytes for sums of the weight's gradient, one for each part of the batch."""
+LARGEST_PARTIAL_SUMS, CACHED_PARTIAL_SUMS = 4 << 20, 1 << 20
+"""Bytes for sums of the weight's gradient, one for each part of the batch: of a few parts, and of more."""
 
 
 @lru_cache(4096)
@@ -67,9 +67,11 @@ def conv2d_gradients(
     rows = _before_relu(np.ascontiguousarray(gradient), output, found.bias)
     if found.weight is not None and images is not None:
         code, parts = _weight_gradient(task, processor.processor())
-        partial = empty((len(parts), *task.weight_shape), rows.dtype)
+        whole = found.weight[None] if len(parts) == 1 else None
+        partial = empty((len(parts), *task.weight_shape), rows.dtype) if whole is None else whole
         loop.run(code, len(rows), [np.ascontiguousarray(images), rows, partial], parts)
-        partial.sum(axis=0, out=found.weight)
+        if whole is None:
+            elementwise_loops.add_rows(partial.reshape(len(parts), -1), found.weight.reshape(-1))
     if found.images is not None:
         _find_images_gradient(task, rows, np.ascontiguousarray(weight).reshape(-1), found.images)
 
@@ -80,7 +82,7 @@ def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | N
         return gradient
     batch, filters, height, width = gradient.shape
     planes, positions = batch * filters, height * width
-    sums, rows = np.empty(planes, gradient.dtype), gradient
+    sums, rows = empty((planes,), gradient.dtype), gradient
     arrays = [gradient.reshape(planes, positions), sums]
     if output is not None:
         rows = empty_like(gradient)
@@ -88,7 +90,7 @@ def _before_relu(gradient: Array, output: Array | None, bias_gradient: Array | N
     code = elementwise_loops.plane_sums_loop(positions, output is not None)
     loop.run(code, planes, arrays, cut(planes, ELEMENT * positions))
     if bias_gradient is not None:
-        sums.reshape(batch, filters).sum(axis=0, out=bias_gradient)
+        elementwise_loops.add_rows(sums.reshape(batch, filters), bias_gradient)
     return rows
 
 
@@ -129,8 +131,9 @@ def _weight_gradient(task: Convolution, machine: Processor) -> tuple[loop.Loop, 
     batch, sizes = task.image_shape[0], _sizes(task)
     together = compiled_by_images.pays(sizes, batch, True, machine)
     module, step = (compiled_by_images, machine.lanes) if together else (compiled_by_rows, 1)
-    most = max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // (4 * math.prod(task.weight_shape))))
-    return module.weight_gradient(sizes, machine), cut(batch, task.work, most, step)
+    nbytes = 4 * math.prod(task.weight_shape)
+    few, most = min(FEW_PARTS, LARGEST_PARTIAL_SUMS // nbytes), min(MOST_PARTS, CACHED_PARTIAL_SUMS // nbytes)
+    return module.weight_gradient(sizes, machine), cut(batch, task.work, max(1, few, most), step)
 
 
 class _Phase(NamedTuple):

@@ -23,7 +23,7 @@ import numpy as np
 
 from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty
-from gpucnn.backend.threads import MOST_PARTS, cut, parallel
+from gpucnn.backend.threads import FEW_PARTS, cut, parallel
 from gpucnn.checks import Shape
 from gpucnn.kernels.convolution import one_by_one
 from gpucnn.kernels.convolution.long_axis import SMALL_PRODUCT, AxisTile, LongAxis, copy_rows
@@ -69,7 +69,7 @@ def conv2d_gradients(
     task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
     """`plain.conv2d_gradients`."""
-    most = MOST_PARTS if found.weight is None else max(1, min(MOST_PARTS, LARGEST_PARTIAL_SUMS // weight.nbytes))
+    most = FEW_PARTS if found.weight is None else max(1, min(FEW_PARTS, LARGEST_PARTIAL_SUMS // weight.nbytes))
     parts = batch_parts(len(gradient), task.work, most)
     sums = [found, *(Gradients(None, *map(_empty_like, found[1:])) for _ in parts[1:])]
     find = _find_one_by_one if task.window.is_pixel else _find_gradients
@@ -88,7 +88,7 @@ def conv2d_gradients(
 
 
 @functools.lru_cache(1024)
-def batch_parts(batch: int, work: int, most: int = MOST_PARTS) -> tuple[slice, ...]:
+def batch_parts(batch: int, work: int, most: int = FEW_PARTS) -> tuple[slice, ...]:
     """A batch in parts for the threads that convolve it, where an image takes `work` multiply-adds.
 
     Their number is a power of 2, so that two or four threads share them evenly.

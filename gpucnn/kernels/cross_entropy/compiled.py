@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpucnn.backend import Array
+from gpucnn.backend.host_memory import empty
 from gpucnn.backend.threads import ELEMENT, cut
-from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached, run
-from gpucnn.kernels.cross_entropy.exponential import exp
+from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached, run
+from gpucnn.kernels.cross_entropy.exponential import exp, log
 from gpucnn.kernels.cross_entropy.plain import Targets
 
 if TYPE_CHECKING:
-    from gpucnn.kernels.compiler.builder import Builder, Size, Vector
+    from gpucnn.kernels.compiler.builder import Builder, Index, Pointer, Size, Vector
 
 
 WORK = 4 * ELEMENT
@@ -29,25 +31,21 @@ def suits(targets: Targets) -> bool:
 def cross_entropy(logits: Array, targets: Targets) -> tuple[Array, tuple[Array, ...]]:
     """The loss; probabilities are kept."""
     count, classes = logits.shape
-    probabilities = np.empty(logits.shape, logits.dtype)
-    sums, targeted = np.empty((2, count), logits.dtype)
-    arrays = [np.ascontiguousarray(logits), _contiguous(targets), np.array([targets.smoothing], logits.dtype)]
-    parts = cut(count, classes * WORK)
-    run(cross_entropy_loop(classes), count, [*arrays, probabilities, sums, targeted], parts)
-    losses = np.log(sums, out=sums)
-    losses -= targeted
-    return losses.mean(), (probabilities,)
+    probabilities = empty(logits.shape, logits.dtype)
+    losses, loss = empty((count,), logits.dtype), empty((1,), logits.dtype)
+    arrays = [np.ascontiguousarray(logits), _contiguous(targets), probabilities, losses]
+    run(cross_entropy_loop(classes, targets.smoothing), count, arrays, cut(count, classes * WORK))
+    run(mean_loop(), 1, [losses, loss])
+    return loss.reshape(()), (probabilities,)
 
 
 def cross_entropy_gradient(upstream: Array, targets: Targets, kept: tuple[Array, ...]) -> Array:
     """Probabilities less targets, times the gradient of the mean."""
     (probabilities,) = kept
     count, classes = probabilities.shape
-    scale, smoothing = float(upstream) / count, targets.smoothing
-    settings = np.array([scale, scale * (smoothing / classes), scale * (1 - smoothing)], probabilities.dtype)
-    gradient = np.empty(probabilities.shape, probabilities.dtype)
-    arrays = [probabilities, _contiguous(targets), settings, gradient]
-    run(cross_entropy_gradient_loop(classes), count, arrays, cut(count, classes * ELEMENT))
+    gradient = empty(probabilities.shape, probabilities.dtype)
+    arrays = [probabilities, _contiguous(targets), upstream.reshape(1), gradient]
+    run(cross_entropy_gradient_loop(classes, targets.smoothing), count, arrays, cut(count, classes * ELEMENT))
     return gradient
 
 
@@ -56,16 +54,16 @@ def _contiguous(targets: Targets) -> Array:
 
 
 @cached
-def cross_entropy_loop(classes: int) -> Loop:
-    """logits (N, classes), labels (N,), smoothing (1,) -> probabilities (N, classes), sums (N,) and targeted (N,).
+def cross_entropy_loop(classes: int, smoothing: float) -> Loop:
+    """logits (N, classes), labels (N,) -> probabilities (N, classes) and losses (N,).
 
-    With z the logits less the largest of their row: the sums of exp(z), and the sums of target times z. The loss of an
-    image is log(sum) - targeted.
+    With z the logits less the largest of their row: log(sum of exp(z)) less the sum of target times z. A label that is no
+    class makes a loss NaN: in a step that is replayed nobody looks at labels.
     """
 
     def write(b: Builder) -> None:
-        logits, labels, smoothing = b.pointer("logits"), b.pointer("labels", b.INT32), b.pointer("smoothing")
-        probabilities, sums, targeted = b.pointer("probabilities"), b.pointer("sums"), b.pointer("targeted")
+        logits, labels = b.pointer("logits"), b.pointer("labels", b.INT32)
+        probabilities, losses = b.pointer("probabilities"), b.pointer("losses")
 
         def one_image(n: Size) -> None:
             row, result = logits + n * classes, probabilities + n * classes
@@ -78,13 +76,13 @@ def cross_entropy_loop(classes: int) -> Loop:
                 return [power, z]
 
             total, total_z = _reduce(b, classes, [b.splat(0.0, 1)] * 2, raised, lambda x, y: x + y)
-            sums.store(total, n)
-            share = smoothing.load(0, 1)
-            z = row.load(b.as_index(labels.load(n, 1)), 1) - top
-            spread_evenly = share * total_z * b.splat(1 / classes, 1)
-            # Without smoothing the other classes have no target, and do not count even where z is minus infinity.
-            spread_evenly = share.differs(b.splat(0.0, 1)).select(spread_evenly, b.splat(0.0, 1))
-            targeted.store(b.fma(b.splat(1.0, 1) - share, z, spread_evenly), n)
+            known, label = _known(b, labels, n, classes)
+            targeted = row.load(label, 1) - top
+            if smoothing:  # without it the other classes do not count, even where z is minus infinity
+                share = b.splat(smoothing, 1)
+                spread_evenly = share * total_z * b.splat(1 / classes, 1)
+                targeted = b.fma(b.splat(1.0, 1) - share, targeted, spread_evenly)
+            losses.store(known.select(log(b, total) - targeted, b.splat(math.nan, 1)), n)
             b.sweep(0, classes, lambda i, width: result.store(result.load(i, width) / b.spread(total, width), i))
 
         b.each(b.index("first"), b.index("last"), 1, one_image)
@@ -92,45 +90,72 @@ def cross_entropy_loop(classes: int) -> Loop:
     arguments = (
         Argument("logits", (EACH, classes)),
         Argument("labels", (EACH,), "int32"),
-        Argument("smoothing", (1,)),
         Argument("probabilities", (EACH, classes), written=True),
-        Argument("sums", (EACH,), written=True),
-        Argument("targeted", (EACH,), written=True),
+        Argument("losses", (EACH,), written=True),
     )
-    return Loop("cross_entropy", (classes,), arguments, write)
+    return Loop("cross_entropy", (classes, smoothing), arguments, write)
 
 
 @cached
-def cross_entropy_gradient_loop(classes: int) -> Loop:
-    """probabilities (N, classes), labels (N,), settings (3,) -> gradient (N, classes): scale * (probability - target).
+def mean_loop() -> Loop:
+    """values (N,) -> mean (1,), added up in double precision; for one item."""
 
-    `settings`: the scale, and the target of every class and what the label's own has more, both times the scale.
+    def write(b: Builder) -> None:
+        values, count = b.pointer("values"), b.free_size()
+        whole = count // b.lanes * b.lanes
+
+        def add(width: int) -> Callable[[Size, list[Vector]], list[Vector]]:
+            return lambda i, sums: [sums[0] + values.load(i, width).widened()]
+
+        (vector,) = b.fold(0, whole, b.lanes, [b.splat(0.0, b.lanes, b.DOUBLE)], add(b.lanes))
+        (total,) = b.fold(whole, count, 1, [b.sum(vector)], add(1))
+        b.pointer("mean").store((total / b.number(count, 1)).narrowed())
+
+    return Loop("mean", (), (Argument("values", (FREE,)), Argument("mean", (EACH,), written=True)), write)
+
+
+@cached
+def cross_entropy_gradient_loop(classes: int, smoothing: float) -> Loop:
+    """probabilities (N, classes), labels (N,), upstream (1,) -> gradient (N, classes): scale * (probability - target).
+
+    The scale is that of the mean of the losses of all images. What it makes of targets is found in double precision.
     """
 
     def write(b: Builder) -> None:
         probabilities, labels = b.pointer("probabilities"), b.pointer("labels", b.INT32)
-        settings, result = b.pointer("settings"), b.pointer("gradient")
+        upstream, result = b.pointer("upstream"), b.pointer("gradient")
+        scale = upstream.load(0, 1).widened() / b.number(b.free_size(), 1)
+        every, own = (
+            (scale * b.splat(share, 1, b.DOUBLE)).narrowed() for share in (smoothing / classes, 1 - smoothing)
+        )
 
         def one_image(n: Size) -> None:
             row, target = probabilities + n * classes, result + n * classes
 
             def fill(i: Size, width: int) -> None:
-                scale, every = (settings.spread(k, width) for k in (0, 1))
-                target.store(row.load(i, width) * scale - every, i)
+                target.store(row.load(i, width) * b.spread(scale.narrowed(), width) - b.spread(every, width), i)
 
             b.sweep(0, classes, fill)
-            own = target + b.as_index(labels.load(n, 1))
-            own.store(own.load(0, 1) - settings.load(2, 1))
+            known, label = _known(b, labels, n, classes)
+            place = target + label
+            place.store(place.load(0, 1) - known.select(own, b.splat(math.nan, 1)))
 
         b.each(b.index("first"), b.index("last"), 1, one_image)
 
     arguments = (
         Argument("probabilities", (EACH, classes)),
-        Argument("labels", (EACH,), "int32"),
-        Argument("settings", (3,)),
+        Argument("labels", (FREE,), "int32"),
+        Argument("upstream", (1,)),
         Argument("gradient", (EACH, classes), written=True),
     )
-    return Loop("cross_entropy_gradient", (classes,), arguments, write)
+    return Loop("cross_entropy_gradient", (classes, smoothing), arguments, write)
+
+
+def _known(b: Builder, labels: Pointer, n: Size, classes: int) -> tuple[Vector, Index]:
+    """Whether the label of an image is a class, and the label, or 0."""
+    label = labels.load(n, 1)
+    known = b.within(label, classes)
+    return known, b.as_index(known.select(label, b.splat(0, 1, b.INT32)))
 
 
 def _reduce(

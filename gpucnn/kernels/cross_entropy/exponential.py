@@ -1,4 +1,4 @@
-"""The exponential function, for a vector of numbers."""
+"""The exponential function and the logarithm, for a vector of numbers."""
 
 from __future__ import annotations
 
@@ -33,3 +33,22 @@ def exp(b: Builder, x: Vector) -> Vector:
     for coefficient in COEFFICIENTS[-2::-1]:
         series = b.fma(series, rest, b.splat(coefficient, width))
     return b.scaled(series, n)
+
+
+AREA_TERMS = 5
+"""Of the series of log((1 + s) / (1 - s)) = 2 * (s + s^3 / 3 + s^5 / 5 + ...), for s up to 0.172: the next is 2^-32 of the sum."""
+
+
+def log(b: Builder, x: Vector) -> Vector:
+    """The natural logarithm of numbers from the smallest normal one on. A NaN stays one."""
+    width = x.width
+    one, two = b.splat(1.0, width), b.splat(2.0, width)
+    mantissa, exponents = b.split(x)
+    s = (mantissa - one) / (mantissa + one)
+    square = s * s
+    series = b.splat(1 / (2 * AREA_TERMS + 1), width)
+    for k in range(AREA_TERMS - 1, 0, -1):
+        series = b.fma(series, square, b.splat(1 / (2 * k + 1), width))
+    low = b.fma(exponents, b.splat(LN2_LOW, width), two * s * (square * series))
+    result = b.fma(exponents, b.splat(LN2_HIGH, width), b.fma(two, s, low))
+    return x.is_nan().select(x, result)

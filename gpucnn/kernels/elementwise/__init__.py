@@ -13,6 +13,7 @@ RELU_GRADIENT = {
 }
 ADD_BIAS = {Way.CUDA: cuda.add_bias, Way.NUMPY: numpy_way.add_bias, Way.PLAIN: plain.add_bias}
 ADD = {Way.COMPILED: compiled.add, Way.NUMPY: numpy_way.add, Way.PLAIN: plain.add}
+ADD_TO = {Way.COMPILED: compiled.add_to, Way.PLAIN: plain.add_to}
 SUITS_ADD = {way: lambda pair: _are_alike(*pair) for way in (Way.COMPILED, Way.NUMPY)}
 
 
@@ -36,6 +37,11 @@ def add_bias(values: Array, bias: Array | None, relu: bool) -> Array:
 def add(a: Array, b: Array, relu: bool = False) -> Array:
     """a + b, broadcast, and with `relu` 0 where that is negative."""
     return ADD[choose(ADD, a, b, task=(a, b), suits=SUITS_ADD)](a, b, relu)
+
+
+def add_to(place: Array, more: Array) -> None:
+    """place += more, for an array of its shape and dtype."""
+    ADD_TO[choose(ADD_TO, place, more, task=(place, more), suits=SUITS_ADD)](place, more)
 
 
 def _are_alike(a: Array, b: Array) -> bool:

@@ -11,10 +11,13 @@ from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty_like
 from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.kernels.compiler import loop
-from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached
+from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached
 
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Size, Vector
+
+IN_TURN = 4
+"""Sums of rows side by side, as each addition waits for the one before."""
 
 Formula: TypeAlias = Literal["relu", "relu_gradient", "add", "add_relu"]
 
@@ -32,6 +35,19 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
 def add(a: Array, b: Array, relu: bool) -> Array:
     """Of arrays that are alike."""
     return _computed("add_relu" if relu else "add", a, b)
+
+
+def add_to(place: Array, more: Array) -> None:
+    """Of arrays that are alike."""
+    size = place.size
+    flat = place.reshape(size)
+    loop.run(formula_loop("add"), size, [flat, more.reshape(size), flat], cut(size, ELEMENT))
+
+
+def add_rows(rows: Array, sums: Array) -> None:
+    """Fill `sums` (size,) with those of rows (N, size), both contiguous."""
+    count, size = rows.shape
+    loop.run(row_sums_loop(size), size, [rows, sums], cut(size, count * ELEMENT))
 
 
 def _computed(formula: Formula, *inputs: np.ndarray) -> np.ndarray:
@@ -65,6 +81,31 @@ def formula_loop(name: Formula) -> Loop:
 
     arguments = [Argument(array, (EACH,)) for array in inputs]
     return Loop(name, (), (*arguments, Argument("result", (EACH,), written=True)), write)
+
+
+@cached
+def row_sums_loop(size: int) -> Loop:
+    """rows (N, size) -> sums (size,), the items: a number for each column.
+
+    Every fourth row is added to one of four sums, and these two by two: always in the same order.
+    """
+
+    def write(b: Builder) -> None:
+        rows, sums, count = b.pointer("rows"), b.pointer("sums"), b.free_size()
+        whole = count // IN_TURN * IN_TURN
+
+        def some_columns(i: Size, width: int) -> None:
+            def add(n: Size, totals: list[Vector]) -> list[Vector]:
+                return [total + rows.load((n + k) * size + i, width) for k, total in enumerate(totals)]
+
+            a, c, d, e = b.fold(0, whole, IN_TURN, [b.splat(0.0, width)] * IN_TURN, add)
+            (total,) = b.fold(whole, count, 1, [(a + c) + (d + e)], add)
+            sums.store(total, i)
+
+        b.sweep(b.index("first"), b.index("last"), some_columns)
+
+    arguments = (Argument("rows", (FREE, size)), Argument("sums", (EACH,), written=True))
+    return Loop("row_sums", (size,), arguments, write)
 
 
 @cached

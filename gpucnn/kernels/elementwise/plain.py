@@ -24,3 +24,8 @@ def add(a: Array, b: Array, relu: bool) -> Array:
     """A new array."""
     total = a + b
     return xp_of(total).maximum(total, 0) if relu else total
+
+
+def add_to(place: Array, more: Array) -> None:
+    """place += more"""
+    place += more

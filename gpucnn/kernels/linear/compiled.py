@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 OUTPUTS_PER_TILE = 4
 
-MOST_PARTS = 4
-"""Each part goes through the whole smaller matrix. This and what follows is measured by `gpucnn bench --operations`."""
+FEW_PARTS = 4
+"""See `cut`: each part goes through the whole smaller matrix. This and what follows is measured by `gpucnn bench --operations`."""
 
 ROWS_TOGETHER = 8
 """The most rows of a tile; parts begin at multiples of it."""
@@ -74,7 +74,7 @@ def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bia
 
 def _row_parts(rows: int, work: int) -> Parts:
     """`rows` of `work` multiply-adds each, in parts that are whole tiles."""
-    return cut(rows, work, MOST_PARTS, ROWS_TOGETHER)
+    return cut(rows, work, step=ROWS_TOGETHER, few=FEW_PARTS)
 
 
 @cached

@@ -12,9 +12,11 @@ from gpucnn.backend import Array
 from gpucnn.backend.host_memory import empty
 from gpucnn.backend.threads import ELEMENT, cut
 from gpucnn.checks import Pair
+from gpucnn.errors import CaptureError
 from gpucnn.kernels.compiler import MOST_WRITTEN_OUT
 from gpucnn.kernels.compiler.loop import EACH, Argument, Loop, cached, run
 from gpucnn.kernels.compiler.padded_plane import WIDEST_STRIDE, PaddedPlane, each_tap, fill, row_vectors
+from gpucnn.kernels.compiler.recording import recorder
 from gpucnn.kernels.pooling import numpy_way
 from gpucnn.kernels.pooling.plain import Pooling
 
@@ -33,8 +35,13 @@ def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Ar
     arrays = [array.reshape(planes, *array.shape[2:]) for array in (np.ascontiguousarray(images), output, argmax)]
     work = math.prod(plane.output_size) * math.prod(task.window.kernel) * ELEMENT
     run(max_pool_loop(plane), planes, arrays, cut(planes, work))
-    if with_argmax and task.window.padding != ((0, 0), (0, 0)) and argmax.min() < 0:
-        return numpy_way.max_pool(task, images, with_argmax)  # which tells minus infinity in the image from padding
+    if with_argmax and task.window.padding != ((0, 0), (0, 0)):
+        if recorder() is not None:
+            raise CaptureError(
+                "pooling with padding looks for windows of nothing but minus infinity, which a replay does not"
+            )
+        if argmax.min() < 0:
+            return numpy_way.max_pool(task, images, with_argmax)  # which tells minus infinity in the image from padding
     return output, argmax
 
 

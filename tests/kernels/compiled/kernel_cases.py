@@ -527,20 +527,42 @@ def cross_entropy(rng: np.random.Generator, machine: Any) -> Case:
     z = logits - logits.max(axis=1, keepdims=True)
     sums = np.exp(z).sum(axis=1)
     even = smoothing * z.mean(axis=1) if smoothing else 0
-    expected = {"probabilities": np.exp(z) / sums[:, None], "sums": sums, "targeted": even + (1 - smoothing) * z[own]}
-    given = {"logits": logits, "labels": labels.astype(np.float64), "smoothing": np.array([smoothing])}
-    kernel, count = compiled_cross_entropy.cross_entropy_loop(logits.shape[1]), len(logits)
+    losses = np.log(sums) - even - (1 - smoothing) * z[own]
+    unknown = rng.random(len(logits)) < 0.1
+    labels = np.where(unknown, rng.choice([-1, logits.shape[1], 1 << 30], len(logits)), labels)
+    losses[unknown] = np.nan
+    expected = {"probabilities": np.exp(z) / sums[:, None], "losses": losses}
+    given = {"logits": logits, "labels": labels.astype(np.float64)}
+    kernel, count = compiled_cross_entropy.cross_entropy_loop(logits.shape[1], smoothing), len(logits)
     return Case(kernel, machine, count, ragged(rng, count), given, expected, 1e-6)
 
 
+def mean(rng: np.random.Generator, machine: Any) -> Case:
+    values = integers(rng, number(rng, 1, 99))
+    kernel = compiled_cross_entropy.mean_loop()
+    return Case(kernel, machine, 1, [slice(0, 1)], {"values": values}, {"mean": values.mean(keepdims=True)}, 1e-6)
+
+
 def cross_entropy_gradient(rng: np.random.Generator, machine: Any) -> Case:
-    probabilities, settings = integers(rng, number(rng, 1, 9), number(rng, 1, 50)), integers(rng, 3)
-    labels = rng.integers(0, probabilities.shape[1], len(probabilities))
-    gradient = probabilities * settings[0] - settings[1]
-    gradient[np.arange(len(gradient)), labels] -= settings[2]
-    given = {"probabilities": probabilities, "labels": labels.astype(np.float64), "settings": settings}
-    kernel, count = compiled_cross_entropy.cross_entropy_gradient_loop(probabilities.shape[1]), len(probabilities)
-    return Case(kernel, machine, count, ragged(rng, count), given, {"gradient": gradient})
+    count, classes = number(rng, 1, 9), number(rng, 1, 50)
+    probabilities, smoothing = rng.random((count, classes)), float(rng.choice([0.0, 0.25]))
+    labels, upstream = rng.integers(-1, classes + 1, count), integers(rng, 1)
+    gradient = probabilities - smoothing / classes
+    for row, label in zip(gradient, labels, strict=True):
+        if 0 <= label < classes:
+            row[label] -= 1 - smoothing
+        else:
+            row[0] = np.nan
+    given = {"probabilities": probabilities, "labels": labels.astype(np.float64), "upstream": upstream}
+    kernel = compiled_cross_entropy.cross_entropy_gradient_loop(classes, smoothing)
+    expected = {"gradient": gradient * upstream / count}
+    return Case(kernel, machine, count, ragged(rng, count), given, expected, 1e-6)
+
+
+def row_sums(rng: np.random.Generator, machine: Any) -> Case:
+    rows = integers(rng, number(rng, 1, 9), number(rng, 1, 70))
+    kernel, size = elementwise_loops.row_sums_loop(rows.shape[1]), rows.shape[1]
+    return Case(kernel, machine, size, ragged(rng, size), {"rows": rows}, {"sums": rows.sum(axis=0)})
 
 
 DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
@@ -572,6 +594,8 @@ DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     interleave: 24,
     cross_entropy: 24,
     cross_entropy_gradient: 12,
+    mean: 12,
+    row_sums: 12,
 }
 """How many cases of each kernel there are."""
 

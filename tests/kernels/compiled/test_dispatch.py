@@ -65,6 +65,27 @@ def test_launches_of_several_threads_at_once() -> None:
     assert failures == []
 
 
+def test_a_helper_of_an_earlier_loop_has_enough_scratch_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may still serve when the next loop has fewer parts, but needs more memory."""
+    dispatcher = pytest.importorskip("gpucnn.kernels.compiler.dispatch").dispatcher()
+    monkeypatch.setenv(VARIABLE, "5")
+
+    def fill(b: Any) -> None:
+        scratch, output = b.pointer("scratch"), b.pointer("output")
+        b.each(0, floats, 1, lambda i: scratch.store(b.splat(1.0, 1), i))
+        b.each(b.index("first"), b.index("last"), 1, lambda i: output.store(scratch.load(floats - 1, 1), i))
+
+    most = max(scratch.size for scratch in dispatcher._scratch)
+    for floats, parts in ((1, 5), (most + 1000, 2)):
+        code = loop.Loop(
+            "fill_scratch", (floats,), (loop.Argument("output", (loop.EACH,), written=True),), fill, floats
+        )
+        output = np.zeros(5, np.float32)
+        loop.run(code, 5, [output], [slice(part, part + 1) for part in range(parts - 1)] + [slice(parts - 1, 5)])
+        assert (output == 1).all()
+    assert all(scratch.size >= most + 1000 for scratch in dispatcher._scratch[:5])
+
+
 def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     dispatch = pytest.importorskip("gpucnn.kernels.compiler.dispatch", exc_type=ImportError)
     dispatcher = dispatch.dispatcher()
@@ -98,7 +119,8 @@ def test_ctrl_c_comes_out_when_all_parts_are_done(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_threads_that_wait_tell_their_core(triple: str, pause: str) -> None:
-    writer = pytest.importorskip("gpucnn.kernels.compiler.dispatch")._Writer
+    dispatch = pytest.importorskip("gpucnn.kernels.compiler.dispatch")
+    writer = dispatch._Writer
     machine = processor.processor()._replace(triple=triple)
-    for module in (writer("serve", machine).serve(), writer("lead", machine).lead()):
+    for module in (writer(name, machine).write() for name in dispatch.FUNCTIONS):
         assert [name for name in module.globals if name.startswith("llvm.")] == ([pause] if pause else [])

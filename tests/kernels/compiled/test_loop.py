@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpucnn.backend.threads import FEW_PARTS
 from gpucnn.errors import LaunchError
 from gpucnn.geometry import Window
 from gpucnn.kernels import ways
 from gpucnn.kernels.compiler import loop, processor
+from gpucnn.kernels.convolution import Convolution
+from gpucnn.kernels.convolution import compiled as compiled_convolution
 from gpucnn.kernels.elementwise import compiled as elementwise_loops
 from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import Pooling, max_pool, max_pool_gradient
@@ -222,3 +225,16 @@ def test_a_child_forked_while_another_thread_compiles(monkeypatch: pytest.Monkey
             worker.join(20)
             os._exit(0 if sums.tolist() == [5, 5, 5] else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 64, 128, 256, 512])
+@pytest.mark.parametrize("batch", [1, 8, 64, 1024])
+def test_partial_sums_of_weights_take_little_memory(batch: int, channels: int) -> None:
+    """There are more than a few of them only where all fit a cache."""
+    window, shape = Window.of(3, 1, 1), (batch, channels, 32, 32)
+    task = Convolution(shape, (channels, channels, 3, 3), shape, window, 1, False)
+    _, parts = compiled_convolution._weight_gradient(task, processor.processor())
+    nbytes = len(parts) * 4 * 9 * channels**2
+    assert len(parts) == 1 or nbytes <= compiled_convolution.LARGEST_PARTIAL_SUMS
+    assert len(parts) <= FEW_PARTS or nbytes <= compiled_convolution.CACHED_PARTIAL_SUMS
+    assert (batch, channels) != (1024, 16) or len(parts) > FEW_PARTS
