@@ -10,6 +10,8 @@ import numpy as np
 
 from gpucnn.testing.cupy_memory import Allocation
 from gpucnn.testing.cupy_names import METHODS, METHODS_NOT_MODELLED
+from gpucnn.testing.cupy_results import as_in_cupy, as_stored
+from gpucnn.testing.cupy_words import in_cupys_words
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -56,7 +58,8 @@ class DeviceArray:
         size = math.prod((shape,) if isinstance(shape, int | np.integer) else shape) * dtype.itemsize
         # Before the host's memory is touched: what does not fit the device may not fit the host.
         self._block = self._cupy._allocate(size)
-        self._hidden = np.full(shape, poison(dtype), dtype, order)
+        with in_cupys_words():
+            self._hidden = np.full(shape, poison(dtype), dtype, order)
         self._cupy._adopt(self._hidden, self._block)
 
     @property
@@ -169,11 +172,13 @@ class DeviceArray:
     def __getitem__(self, index: Any) -> Any:
         lowered, advanced, masked = self._cupy._lower_index(index)
         if not advanced:
-            return self._view(self._hidden[lowered])
+            with in_cupys_words():
+                return self._view(self._hidden[lowered])
         if masked:
             self._cupy._refuse_waiting("getitem")
         hidden = self._cupy._operand(self)
-        array = self._cupy._compute(lambda: hidden[lowered])
+        with in_cupys_words():
+            array = self._cupy._compute(lambda: hidden[lowered])
         self._cupy._log("launch", "take", array.shape)
         if masked:
             self._cupy._log("synchronize", "getitem", ())
@@ -195,12 +200,17 @@ class DeviceArray:
                 cupy._log("synchronize", "setitem", ())
             name, target = "put", hidden
         else:
-            name, target = "fill" if is_number else "copy", hidden[lowered]
+            with in_cupys_words():
+                name, target = "fill" if is_number else "copy", hidden[lowered]
             if not is_number and _is_same_memory(target, source):
                 return  # the second half of array[index] += ...
             lowered = (Ellipsis,)
-        cupy._write(lambda target: target.__setitem__(lowered, source), target)
+        with in_cupys_words():
+            cupy._write(lambda target: target.__setitem__(lowered, as_stored(source, target.dtype)), target)
         cupy._log("launch", name, target.shape)
+
+    def nonzero(self) -> Any:
+        return self._cupy.nonzero(self)
 
     def __matmul__(self, other: Any) -> Any:
         return self._cupy.matmul(self, other)
@@ -249,7 +259,7 @@ def _conversion(function: Function) -> Function:
 
 
 def _method(name: str, parameters: tuple[str, ...]) -> Function:
-    function = getattr(np.ndarray, name)
+    function = as_in_cupy(name, getattr(np.ndarray, name), ("self", *parameters))
 
     def method(self: DeviceArray, *arguments: Any, **options: Any) -> Any:
         return self._cupy._call(name, function, parameters, self, *arguments, **options)
@@ -275,7 +285,8 @@ for _function in (float, int, bool, repr, str):
 for _name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides"):
     setattr(DeviceArray, _name, property(operator.attrgetter(f"_hidden.{_name}")))
 for _name, _parameters in METHODS.items():
-    setattr(DeviceArray, _name, _method(_name, _parameters))
+    if not hasattr(DeviceArray, _name):
+        setattr(DeviceArray, _name, _method(_name, _parameters))
 
 
 def _numpy_called(name: str) -> str:

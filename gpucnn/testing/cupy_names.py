@@ -303,6 +303,13 @@ VIEWS = _words("""
 COPIES = _words("ascontiguousarray asfortranarray copy flatten")
 """They do nothing but copy, if anything."""
 
+MOVES = _words("""
+    append argpartition argsort array_split column_stack compress concat concatenate delete diag diagflat diagonal dstack
+    extract fill_diagonal hstack lexsort nan_to_num pad partition put putmask repeat roll row_stack sort stack take
+    take_along_axis tile tril triu vstack
+""")
+"""They give their arguments' numbers as they are, or what belongs to them."""
+
 PRODUCTS = _words("dot einsum inner matmul tensordot vdot")
 """They multiply matrices: of floats by cuBLAS, of integers by a kernel of CuPy's own."""
 

@@ -48,10 +48,29 @@ from gpucnn.testing.cupy_names import (
     UFUNCS,
     VIEWS,
 )
+from gpucnn.testing.cupy_results import as_copied, as_in_cupy, calculate, cast, choose
+from gpucnn.testing.cupy_words import in_cupys_words
 from gpucnn.testing.operation_log import Kind, OperationLog
 
 _JOINS = frozenset({"column_stack", "concat", "concatenate", "dstack", "hstack", "row_stack", "stack", "vstack"})
-_ANY_ORDER = frozenset({"asfortranarray", "astype", "copy"})
+_ANY_ORDER = frozenset(
+    {
+        *(
+            "asfortranarray",
+            "astype",
+            "copy",
+            "argsort",
+            "argpartition",
+            "cumsum",
+            "cumprod",
+            "nan_to_num",
+            "pad",
+            "roll",
+        ),
+        *("sum", "prod", "max", "min", "amax", "amin"),
+    }
+)
+"""Their results lie in memory as NumPy's do, or as `cupy_results` has them."""
 
 
 class CupyStandIn(ModuleType):
@@ -88,7 +107,8 @@ class CupyStandIn(ModuleType):
         if name in UFUNCS and hasattr(np, name):
             found = self._ufunc(getattr(np, name))
         elif name in FUNCTIONS and hasattr(np, name):
-            found = functools.partial(self._call, name, getattr(np, name), FUNCTIONS[name])
+            function = as_in_cupy(name, getattr(np, name), FUNCTIONS[name])
+            found = functools.partial(self._call, name, function, FUNCTIONS[name])
         elif name in CONSTANTS or (name in TYPES and hasattr(np, name)):
             found = getattr(np, name)
         elif name in NOT_MODELLED | UFUNCS | TYPES or name in FUNCTIONS:
@@ -105,14 +125,15 @@ class CupyStandIn(ModuleType):
         ndmin: int = 0, *, blocking: bool = False,
     ) -> Any:  # fmt: skip
         if isinstance(obj, self.ndarray):
-            hidden = obj._hidden.astype(dtype or obj.dtype, order=order or "K", copy=bool(copy))
+            with np.errstate(all="ignore"):
+                hidden = cast(obj._hidden, dtype or obj.dtype, order or "K", bool(copy))
             if hidden is obj._hidden and obj._block.device == self._current.index:
                 array = obj
             elif copy is False:
                 raise ValueError("Unable to avoid copy while creating an array as requested.")
             else:
                 self._touch(obj)
-                work = functools.partial(obj._hidden.astype, dtype or obj.dtype, order=order or "K")
+                work = functools.partial(cast, obj._hidden, dtype or obj.dtype, order or "K")
                 array = self._compute(work, any_order=True)
                 self._log("launch", "copy" if array.dtype == obj.dtype else "astype", array.shape)
         elif copy is False:
@@ -157,7 +178,7 @@ class CupyStandIn(ModuleType):
         if dtype is None:
             dtype = self._operand(fill_value).dtype if hasattr(fill_value, "dtype") else np.array(fill_value).dtype
         array = self.empty(shape, dtype, order)
-        array[...] = fill_value
+        array[...] = as_copied(fill_value, array.dtype)
         return array
 
     def empty_like(
@@ -183,7 +204,7 @@ class CupyStandIn(ModuleType):
         self, a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: None = None, shape: Any = None
     ) -> Any:
         array = self.empty_like(a, dtype, order, subok, shape)
-        array[...] = fill_value
+        array[...] = as_copied(fill_value, array.dtype)
         return array
 
     # Functions whose work on the device depends on how they are called.
@@ -192,7 +213,9 @@ class CupyStandIn(ModuleType):
         # Without a mask it copies from one device to another, as well.
         target, source = (self._operand(array, any_device=where is None) for array in (dst, src))
         mask = True if where is None else self._operand(where)
-        self._write(lambda target: np.copyto(target, source, casting, mask), target)
+        if hasattr(source, "dtype") and not np.can_cast(source.dtype, dst.dtype, casting):
+            raise TypeError(f"Cannot cast {source.dtype} to {dst.dtype} in {casting} casting mode")
+        self._write(lambda target: np.copyto(target, as_copied(source, target.dtype), casting, mask), target)
         self._log("launch", "copy" if source is not src else "fill", dst.shape)
 
     def where(self, condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -203,9 +226,19 @@ class CupyStandIn(ModuleType):
         choice, first, second = (self._operand(operand) for operand in (condition, x, y))
         if condition.dtype != bool:
             self._log("launch", "astype", condition.shape)
-        array = self._compute(functools.partial(np.where, choice, first, second))
+        with in_cupys_words():
+            array = self._compute(functools.partial(choose, choice, first, second))
         self._log("launch", "where", array.shape)
         return array
+
+    def nonzero(self, a: Any) -> Any:
+        """Columns of one array: not contiguous where there are several."""
+        if not a.ndim:
+            raise ValueError(
+                "Calling nonzero on 0d arrays is not allowed. Use cp.atleast_1d(scalar).nonzero() instead."
+            )
+        places = self._call("nonzero", as_in_cupy("nonzero", np.argwhere, ("a",)), ("a",), a)
+        return tuple(places[:, axis] for axis in range(a.ndim))
 
     # What is neither NumPy's nor an array.
 
@@ -374,15 +407,17 @@ class CupyStandIn(ModuleType):
     def _apply(self, ufunc: np.ufunc, operands: tuple[Any, ...], out: Any = None, **options: Any) -> Any:
         lowered = [self._operand(operand) for operand in operands]
         result: Any
-        if out is None:
-            result = self._compute(functools.partial(ufunc, *lowered, **options))
-        else:
-            outs = out if isinstance(out, tuple) else (out,)
-            for target in outs:
-                if not isinstance(target, self.ndarray):
-                    raise TypeError(f"Unsupported type {type(target)}")
-            self._write(lambda *outs: ufunc(*lowered, out=outs, **options), *map(self._operand, outs))
-            result = outs if ufunc.nout > 1 else outs[0]
+        work = functools.partial(calculate, ufunc, *lowered, **options)
+        with in_cupys_words(lowered):
+            if out is None:
+                result = self._compute(work)
+            else:
+                outs = out if isinstance(out, tuple) else (out,)
+                for target in outs:
+                    if not isinstance(target, self.ndarray):
+                        raise TypeError(f"Unsupported type {type(target)}")
+                self._write(lambda *outs: work(out=outs), *map(self._operand, outs))
+                result = outs if ufunc.nout > 1 else outs[0]
         self._log("launch", ufunc.__name__, (result[0] if ufunc.nout > 1 else result).shape)
         return result
 
@@ -413,7 +448,7 @@ class CupyStandIn(ModuleType):
         if capture is not None:
             self._refuse_in_capture(capture, name, waits)
         work = functools.partial(function, *lowered, **settings)
-        with np.errstate(all="ignore"):  # a GPU warns of nothing
+        with in_cupys_words(), np.errstate(all="ignore"):  # a GPU warns of nothing
             result = work() if capture is None else _rehearsed(work, [source._hidden for source in sources])
         found, shape = self._raise(result, sources, name in _ANY_ORDER)
         if shape is not None:
