@@ -203,7 +203,9 @@ def _scan(function: Function, a: np.ndarray, axis: int | None = None, *rest: Any
 
 _REDUCTIONS = {
     "sum": "SUM", "prod": "PROD", "max": "MAX", "amax": "MAX", "min": "MIN", "amin": "MIN", "argmax": "ARGMAX", "argmin": "ARGMIN",
+    "mean": "MEAN",
 }  # fmt: skip
+"""What CUB has them by. A mean is its sum, divided by a kernel of CuPy's."""
 
 
 def _reduce(name: str, function: Function, a: np.ndarray, axis: Any = None, *rest: Any, **options: Any) -> Any:
@@ -211,7 +213,7 @@ def _reduce(name: str, function: Function, a: np.ndarray, axis: Any = None, *res
     operation = _REDUCTIONS[name]
     bound = {**dict(zip(FUNCTIONS[name][2:], rest, strict=False)), **options}
     order = _cub_order(operation, a, axis, bound.get("dtype"))
-    if bound.get("dtype") is not None:
+    if bound.get("dtype") is not None and operation != "MEAN":
         a = cast(a, bound["dtype"], copy=False)
     try:
         found = function(a if order else flushed(a), axis, *rest, **options)
@@ -220,16 +222,19 @@ def _reduce(name: str, function: Function, a: np.ndarray, axis: Any = None, *res
             raise
         kernel = f"CUPY_CUB_{operation}" if order else f"cupy_{operation.lower()}"
         raise ValueError(f"zero-size array to reduction operation {kernel} which has no identity") from None
+    is_kept = order and operation != "MEAN"
     if (out := bound.get("out")) is None:
-        return np.asarray(found if order else flushed(found), order=order or "C")
-    if not order:
+        return np.asarray(found if is_kept else flushed(found), order=order or "C")
+    if not is_kept:
         _flush(out)
     return found
 
 
 def _cub_order(operation: str, a: np.ndarray, axis: Any, dtype: Any) -> Any:
     """The order in which CUB writes the result; None if it does not do this reduction."""
-    if operation in ("SUM", "PROD"):
+    if operation == "MEAN":
+        possible = a.dtype.kind == "f"
+    elif operation in ("SUM", "PROD"):
         possible = a.dtype.kind in "fc" or a.dtype in (np.int64, np.uint64) or dtype == a.dtype
     else:
         possible = a.dtype != bool or operation.startswith("ARG")

@@ -6,14 +6,31 @@
 
 With it the whole GPU path runs without a GPU: devices, transfers, array functions on NumPy, CUDA kernels on an emulator.
 It refuses what CuPy refuses, in CuPy's words: names and parameters that only NumPy has, host arrays among device arrays,
-arrays of another device, more memory than there is. Where CuPy would only be slow or lucky it is stricter, so that
-a mistake shows:
+arrays of another device, more memory than there is. It gives what CuPy gives where NumPy gives something else, see
+`cupy_results.py`: float32 numbers below the smallest normal one are zeros, casts to integers stop at the limits, `round`
+rounds in float64, and what `argsort`, `nonzero` and some sums return is not C-contiguous. Where CuPy would only be slow
+or lucky it is stricter, so that a mistake shows:
 
+<<<<<<< HEAD
 - NumPy's functions do not take device arrays (CuPy has them dispatched; what means the device must say so).
 - `empty` gives NaN or large negative integers.
 - Host arrays cannot be indices, and an index out of bounds is an error.
 - Products of floats, `a @ b` among them, are refused: CuPy makes none while a step is captured. `gpucnn.kernels.gemm`
   asks cuBLAS for them, whose part `cublas_library` plays.
+=======
+- NumPy's functions do not take device arrays. CuPy has them dispatched; what means the device must say so.
+- `empty` gives NaN or large negative integers. CuPy gives what was in the memory before.
+- An index array that is out of bounds is an error, and so it is in `take`, `take_along_axis` and assignments. CuPy takes
+  it modulo the size, and says nothing: row 7 of 3 is row 1.
+- An index that is no integer is an error. CuPy cuts it off: `array[1.9]` is row 1.
+- Host arrays cannot be indices, nor be assigned, even if they are 0-d; `asarray` takes no list of device arrays. CuPy
+  copies them to the device or to the host, one by one.
+- `array == None` is an error. CuPy gives an array of False.
+- Integers to negative integer powers are an error. CuPy gives 0 for all but 1 and -1.
+- `full` with a Python number that the dtype cannot hold is an error. CuPy gives the nearest integer.
+- Shapes are not assigned (`array.shape = ...`), and `flags` has three entries. CuPy takes both, and ignores
+  `flags.writeable`.
+>>>>>>> 369f40e (Snippets that the real CuPy answered hold the stand-in to it; where it is stricter is listed)
 
 It writes down what a GPU would have had to do, in `operation_log`. A function that CuPy puts together from several
 kernels (`var`, `allclose`, `pad` ...) counts as one. Streams do their work at once, one after another; in a capture it
@@ -54,21 +71,25 @@ from gpucnn.testing.operation_log import Kind, OperationLog
 
 _JOINS = frozenset({"column_stack", "concat", "concatenate", "dstack", "hstack", "row_stack", "stack", "vstack"})
 _ANY_ORDER = frozenset(
-    {
-        *(
-            "asfortranarray",
-            "astype",
-            "copy",
-            "argsort",
-            "argpartition",
-            "cumsum",
-            "cumprod",
-            "nan_to_num",
-            "pad",
-            "roll",
-        ),
-        *("sum", "prod", "max", "min", "amax", "amin"),
-    }
+    [
+        "amax",
+        "amin",
+        "argpartition",
+        "argsort",
+        "asfortranarray",
+        "astype",
+        "copy",
+        "cumprod",
+        "cumsum",
+        "max",
+        "mean",
+        "min",
+        "nan_to_num",
+        "pad",
+        "prod",
+        "roll",
+        "sum",
+    ]
 )
 """Their results lie in memory as NumPy's do, or as `cupy_results` has them."""
 

@@ -10,10 +10,8 @@ import numpy as np
 _WORDS: tuple[tuple[str, str], ...] = (
     (r"index (-?\d+ is out of bounds for axis .*)", r"Index \1"),
     (
-        r"boolean index did not match indexed array along axis (\d+); size of axis is (\d+) "
-        r"but size of corresponding boolean axis is (\d+)",
-        r"boolean index did not match indexed array along dimension \1; dimension is \2 "
-        r"but corresponding boolean dimension is \3",
+        r"(boolean index did not match indexed array along) axis (\d+); size of axis is (\d+) but size of (.*) axis is (\d+)",
+        r"\1 dimension \2; dimension is \3 but \4 dimension is \5",
     ),
     (
         r"Cannot cast ufunc '\w+' output from (.*) to (.*) with casting rule (.*)",
@@ -44,8 +42,10 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"all the input arrays must have same number of dimensions.*", "All arrays to concatenate must have the same ndim"),
     (
         "array split does not result in an equal division",
-        "indices_or_sections must divide the size along the axes.\n"
-        "If you want to split the array into non-equally-sized arrays, use array_split instead.",
+        (
+            "indices_or_sections must divide the size along the axes.\n"
+            "If you want to split the array into non-equally-sized arrays, use array_split instead."
+        ),
     ),
 )  # fmt: skip
 """NumPy's words as a pattern, and CuPy's."""

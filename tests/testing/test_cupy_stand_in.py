@@ -446,10 +446,10 @@ def test_attributes(cupy: CupyStandIn, array: Any) -> None:
             call(array.sum())
 
 
-def test_results_are_c_contiguous_as_cupys_are(cupy: CupyStandIn, array: Any) -> None:
+def test_most_results_are_c_contiguous_as_cupys_are(cupy: CupyStandIn, array: Any) -> None:
     assert (array.T + 1).flags.c_contiguous
     assert cupy.exp(array.T).flags.c_contiguous
-    assert array.T.sum(axis=0).flags.c_contiguous
+    assert array.T.sum(axis=1).flags.c_contiguous
     assert array.T.astype("float64").flags.f_contiguous
     assert cupy.copy(array.T).flags.f_contiguous
     assert cupy.asarray(np.ones((2, 3)).T).flags.f_contiguous
