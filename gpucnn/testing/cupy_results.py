@@ -18,7 +18,7 @@ Function: TypeAlias = Callable[..., Any]
 TINY = np.finfo(np.float32).tiny
 """The smallest normal number of float32."""
 
-_MOVING_UFUNCS = (np.positive, np.conjugate, np.copysign, np.signbit)
+_MOVING_UFUNCS: tuple[Any, ...] = (np.positive, np.conjugate, np.copysign, np.signbit)
 
 
 def flushed(values: Any) -> Any:

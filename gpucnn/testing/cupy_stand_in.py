@@ -40,7 +40,7 @@ is noted, see `cupy_graph.py`. Nothing is said about speed or about the last bit
 import functools
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -70,27 +70,10 @@ from gpucnn.testing.cupy_words import in_cupys_words
 from gpucnn.testing.operation_log import Kind, OperationLog
 
 _JOINS = frozenset({"column_stack", "concat", "concatenate", "dstack", "hstack", "row_stack", "stack", "vstack"})
-_ANY_ORDER = frozenset(
-    [
-        "amax",
-        "amin",
-        "argpartition",
-        "argsort",
-        "asfortranarray",
-        "astype",
-        "copy",
-        "cumprod",
-        "cumsum",
-        "max",
-        "mean",
-        "min",
-        "nan_to_num",
-        "pad",
-        "prod",
-        "roll",
-        "sum",
-    ]
-)
+_ANY_ORDER = COPIES | {
+    *("argpartition", "argsort", "astype", "cumprod", "cumsum", "nan_to_num", "pad", "roll"),
+    *("amax", "amin", "max", "mean", "min", "prod", "sum"),
+}
 """Their results lie in memory as NumPy's do, or as `cupy_results` has them."""
 
 
@@ -428,7 +411,7 @@ class CupyStandIn(ModuleType):
     def _apply(self, ufunc: np.ufunc, operands: tuple[Any, ...], out: Any = None, **options: Any) -> Any:
         lowered = [self._operand(operand) for operand in operands]
         result: Any
-        work = functools.partial(calculate, ufunc, *lowered, **options)
+        work = functools.partial(self._calculate, ufunc, *lowered, **options)
         with in_cupys_words(lowered):
             if out is None:
                 result = self._compute(work)
@@ -441,6 +424,9 @@ class CupyStandIn(ModuleType):
                 result = outs if ufunc.nout > 1 else outs[0]
         self._log("launch", ufunc.__name__, (result[0] if ufunc.nout > 1 else result).shape)
         return result
+
+    _calculate: ClassVar[Function] = staticmethod(calculate)
+    """What a ufunc gives."""
 
     def _call(
         self, name: str, function: Function, parameters: tuple[str, ...], /, *arguments: Any, **options: Any

@@ -229,6 +229,10 @@ class UntouchedCupy(CupyStandIn):
         self._explain(since, _arrays(operands), _arrays(found))
         return found
 
+    @staticmethod
+    def _calculate(ufunc: Function, *operands: Any, **options: Any) -> Any:
+        return ufunc(*operands, **options)
+
     def _call(
         self, name: str, function: Function, parameters: tuple[str, ...], /, *arguments: Any, **options: Any
     ) -> Any:
