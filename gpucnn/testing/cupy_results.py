@@ -55,10 +55,10 @@ def calculate(ufunc: np.ufunc, *operands: Any, out: tuple[np.ndarray, ...] | Non
         return ufunc(*operands, **written, **options)
     operands = _flushed_operands(operands)
     results = ufunc(*operands, **written, **options)
+    if ufunc is np.nextafter and results.dtype == np.float32:  # next to 0 is the smallest normal number
+        results[(operands[0] == 0) & (results != 0)] *= TINY / np.finfo(np.float32).smallest_subnormal
     for target in out or ():
         _flush(target)
-    if ufunc is np.nextafter and results.dtype == np.float32:  # next to 0 is the smallest normal number
-        return np.where((operands[0] == 0) & (results != 0), np.copysign(TINY, results), flushed(results))
     return results if out is not None else _all_flushed(results)
 
 
@@ -160,8 +160,7 @@ def _round(function: Function, values: np.ndarray, decimals: int = 0, out: np.nd
     if decimals == 0 or values.dtype.kind != "f":
         return function(values, decimals, out)
     scale = np.float64(10) ** abs(decimals)
-    wide = values.astype(np.float64)
-    rounded = np.rint(wide / scale) * scale if decimals < 0 else np.rint(wide * scale) / scale
+    rounded = np.rint(values / scale) * scale if decimals < 0 else np.rint(values * scale) / scale
     if out is None:
         return rounded.astype(values.dtype)
     np.copyto(out, rounded.astype(values.dtype), "same_kind")

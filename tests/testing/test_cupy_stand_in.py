@@ -243,7 +243,9 @@ def test_names_are_those_of_cupy(cupy: CupyStandIn) -> None:
     real = pytest.importorskip("cupy", reason="CuPy is not installed, with whose names to compare")
     own = {name for name in dir(CupyStandIn(FakeEmulator())) if not name.startswith("_")}
     listed = names.UFUNCS | names.FUNCTIONS.keys() | names.TYPES | names.CONSTANTS | CUPY_ONLY
-    assert (own | listed | names.NOT_MODELLED) - {"emulator", "operation_log", "cublas_library"} - set(dir(real)) == set()
+    assert (own | listed | names.NOT_MODELLED) - {"emulator", "operation_log", "cublas_library"} - set(
+        dir(real)
+    ) == set()
     members = names.METHODS.keys() | ATTRIBUTES | names.METHODS_NOT_MODELLED
     assert members - set(dir(real.ndarray)) == set()
     for name, parameters in names.FUNCTIONS.items():
