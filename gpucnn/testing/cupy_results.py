@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.testing.cupy_names import COPIES, FUNCTIONS, METHODS, MOVES, PRODUCTS, VIEWS
+from gpucnn.testing.cupy_names import COPIES, FUNCTIONS, MOVES, PRODUCTS, VIEWS
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -151,8 +151,19 @@ def as_in_cupy(name: str, function: Function, parameters: Sequence[str]) -> Func
     return flushing
 
 
-def _astype(_: Function, values: np.ndarray, dtype: Any, order: Any = "K", *_more: Any, **options: Any) -> np.ndarray:
-    return cast(values, dtype, order, options.get("copy", True))
+def _astype(
+    _: Function,
+    values: np.ndarray,
+    dtype: Any,
+    order: Any = "K",
+    casting: Any = None,
+    subok: Any = None,
+    copy: Any = True,
+) -> np.ndarray:
+    for name, value in (("casting", casting), ("subok", subok)):
+        if value is not None:
+            raise TypeError(f"{name} is not supported yet")
+    return cast(values, dtype, order, copy)
 
 
 def _round(function: Function, values: np.ndarray, decimals: int = 0, out: np.ndarray | None = None) -> Any:
@@ -262,5 +273,3 @@ _OWN: dict[str, Function] = {
     **{name: functools.partial(_reduce, name) for name in _REDUCTIONS},
 }
 """What is more than NumPy's function, with small numbers as zeros. Each takes that function before the arguments."""
-
-assert _OWN.keys() <= FUNCTIONS.keys() | METHODS.keys()

@@ -19,6 +19,7 @@ from gpucnn import functions as F
 from gpucnn.backend import cuda
 from gpucnn.kernels.gemm import matmul
 from gpucnn.testing import cupy_names as names
+from gpucnn.testing import cupy_results
 from gpucnn.testing.cupy_array import DeviceArray
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator
@@ -235,6 +236,7 @@ def test_every_listed_name_is_there(cupy: CupyStandIn) -> None:
     for name in names.UFUNCS | names.FUNCTIONS.keys() | names.TYPES | names.CONSTANTS | CUPY_ONLY:
         assert hasattr(cupy, name) or name in newer_than_numpy_2_0, name
     listed = names.QUERIES | names.CREATION | names.VIEWS | names.COPIES | names.PRODUCTS | names.SYNCHRONIZING
+    listed |= names.MOVES | cupy_results._OWN.keys()
     assert listed - names.FUNCTIONS.keys() - names.METHODS.keys() == set()
     assert all(parameter in names.FUNCTIONS[name] for name, parameter in names.SYNCHRONIZING_WITH.items())
 

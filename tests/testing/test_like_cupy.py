@@ -262,6 +262,7 @@ WORDS = {
     "(ints > 0) - (ints > 0)": ("TypeError", "cupy boolean subtract, the `-` operator, is deprecated, use the bitwise_xor, the `^` operator, or the logical_xor function instead."),
     "~cube": ("TypeError", "Wrong type ((dtype('float32'),)) of arguments for cupy_invert"),
     "cube & 1": ("TypeError", "Wrong type ((dtype('float32'), dtype('int64'))) of arguments for cupy_bitwise_and"),
+    'cube.astype("float64", casting="safe")': ("TypeError", "casting is not supported yet"),
     "cube.astype(object)": ("ValueError", "Unsupported dtype object"),
     "xp.nonzero(cube.sum())": ("ValueError", "Calling nonzero on 0d arrays is not allowed. Use cp.atleast_1d(scalar).nonzero() instead."),
     "cube.sum(axis=3)": ("AxisError", "axis 3 is out of bounds for array of dimension 3"),
