@@ -171,16 +171,16 @@ class Recorder(Generic[Result]):
             raise CaptureError(
                 f"{kind.undeclared[0]}, and which a replay does not change; use backend.fed, as layers.Dropout does"
             )
-        known, own = self.optimizer.parameters, dict(self.model.named_parameters())
+        known, own = set(self.optimizer.parameters.values()), dict(self.model.named_parameters())
         for path, parameter in own.items():
-            if parameter.requires_grad and known.get(path) is not parameter:
+            if parameter.requires_grad and parameter not in known:
                 raise CaptureError(
                     f"{path} learns, but the optimizer does not know it, so that its gradients add up; give it to the optimizer, "
                     f"or freeze it with requires_grad_(False)"
                 )
-        for path, parameter in known.items():
-            if own.get(path) is not parameter:
-                raise CaptureError(f"the optimizer's {path} is not in the model; make both attributes of one Layer")
+        if others := known - set(own.values()):
+            path = min(parameter.path for parameter in others)
+            raise CaptureError(f"the optimizer's {path} is not in the model; make what holds it an attribute of the model")
 
     def _recorded(self, work: Work[Result], inputs: Sequence[Array], device: Device) -> Recorded[Result]:
         step, states = functools.partial(work.recorded, *inputs), self._forward_states()
@@ -214,8 +214,9 @@ class Recorder(Generic[Result]):
         """All that a step of the model and the optimizer finds and changes."""
         for buffer in self.optimizer.flat_buffers():
             yield from (buffer.data, buffer.gradient, *buffer.memory.values())
-        for path, member in (*self.model.named_parameters(), *self.model.named_buffers()):
-            if path not in self.optimizer.parameters:
+        known = set(self.optimizer.parameters.values())
+        for _, member in (*self.model.named_parameters(), *self.model.named_buffers()):
+            if member not in known:
                 yield member.data
 
     def _say(self, reason: str) -> None:

@@ -285,6 +285,15 @@ def test_gradients_that_nobody_forgets_are_refused(device: str) -> None:
         step(*batch(2))
 
 
+def test_an_optimizer_of_more_than_the_model_is_refused(device: str) -> None:
+    model = layers.Sequential(layers.Flatten(), layers.Linear(16, 3), layers.Linear(3, 3)).to(device)
+    step = CapturedStep(layers.Sequential(*model[:2]), optim.SGD(model.parameters(), 0.1), graph=True)
+    step(*batch(0))
+    step(*batch(1))
+    with pytest.raises(CaptureError, match=r"^the optimizer's 2.bias is not in the model; make what holds it an attribute"):
+        step(*batch(2))
+
+
 @pytest.mark.parametrize("number", [2, 5])
 def test_labels_out_of_range_are_told_in_the_usual_words(number: int) -> None:
     """On a CPU, also in a replay, after which all is as before."""
