@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd.tape import Node, grad_enabled, run_backward
+from gpucnn.autograd.tape import Node, current_owner, grad_enabled, run_backward
 from gpucnn.backend import (
     Array,
     Device,
@@ -22,7 +22,7 @@ from gpucnn.backend import (
     xp_of,
 )
 from gpucnn.checks import Shape, as_flag
-from gpucnn.errors import DTypeError, GradientError, ShapeError
+from gpucnn.errors import CaptureError, DTypeError, GradientError, ShapeError
 from gpucnn.kernels.elementwise import add_to
 from gpucnn.text import shape_text
 
@@ -95,7 +95,8 @@ class Tensor:
         return moved
 
     def numpy(self) -> np.ndarray:
-        """The values as a numpy.ndarray; on the CPU, the very array."""
+        """The values as a numpy.ndarray; on the CPU, the very array. CaptureError in a step that is recorded."""
+        self._refuse_to_be_read()
         return to_host(self.data)
 
     def item(self) -> float:
@@ -104,8 +105,15 @@ class Tensor:
             raise ShapeError(
                 f"item() needs a tensor of one element, got shape {shape_text(self.shape)}; reduce it first"
             )
+        self._refuse_to_be_read()
         value: float = to_host(self.data).item()
         return value
+
+    def _refuse_to_be_read(self) -> None:
+        """CaptureError within a step that is recorded: no replay would read it again."""
+        if recording():
+            owner = current_owner.get() or "a step"
+            raise CaptureError(f"{owner} reads a tensor's values, which a replay would not; read them after the step")
 
     def detach(self) -> "Tensor":
         """A tensor of the same array that knows nothing of its history."""

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gpucnn.benchmark.rivals import PYTORCH, Rival
+from gpucnn.benchmark.rivals import GPUCNN, PYTORCH, Rival
 from gpucnn.benchmark.suite import Result
 from gpucnn.benchmark.timing import Timing
 from gpucnn.text_table import text_table
@@ -17,6 +17,7 @@ LEGEND = (
 PREDICTED_LEGEND = (
     "predicted: not measured; launched one by one, without Python's own time, +-40 %; its assumptions are above"
 )
+RECORDED_LEGEND = "below 1, the recorded step is faster; outside of loops: what Python and threads take of it, at best"
 RATIO_LEGEND = "below 1, gpucnn is faster; channels_last: PyTorch with that memory format and its fused optimizer"
 
 
@@ -48,6 +49,7 @@ def result_lines(title: str, results: Sequence[Result], predicted: Mapping[str, 
         names = [f"{rival.variant}/{baseline.variant}" for rival, baseline in pairs]
         lines += [f"{title}: ratios to {PYTORCH}", *_table(names, ratios), RATIO_LEGEND, ""]
 
+    lines += _recorded(title, results)
     rows = [[result.workload, *(f"{result.timings[rival].page_faults:,.0f}" for rival in rivals)] for result in results]
     lines += [f"{title}: page faults of a call", *_table(list(map(str, rivals)), rows), ""]
 
@@ -88,8 +90,35 @@ def _result(result: Result) -> dict[str, Any]:
             "bytes_per_second": result.limit.bytes_per_second,
         },
         "contestants": {str(rival): _timing(rival, result) for rival in rivals},
-        "ratios": {f"{rival} / {baseline}": result.ratio(rival, baseline) for rival, baseline in _pairs(rivals)},
+        "ratios": {
+            f"{rival} / {baseline}": result.ratio(rival, baseline)
+            for rival, baseline in (*_pairs(rivals), *_recorded_pairs(rivals))
+        },
+        "seconds_outside_of_loops": result.outside_of_loops,
     }
+
+
+def _recorded(title: str, results: Sequence[Result]) -> list[str]:
+    """A table of recorded steps beside those that are computed as they are; nothing if there are none."""
+    pairs = _recorded_pairs(results[0].timings)
+    if not pairs:
+        return []
+    names = [f"{rival.variant}/{plain.variant}" for rival, plain in pairs]
+    rows = [[result.workload, *(_ratio(result, *pair) for pair in pairs)] for result in results]
+    if any(result.outside_of_loops for result in results):
+        names.append("outside of loops, ms")
+        rows = [[*row, _outside(result)] for row, result in zip(rows, results, strict=True)]
+    return [f"{title}: ratios of recorded steps", *_table(names, rows), RECORDED_LEGEND, ""]
+
+
+def _outside(result: Result) -> str:
+    """What Python and threads take of a recorded step."""
+    return "not recorded" if result.outside_of_loops is None else f"{result.outside_of_loops * 1e3:.3f}"
+
+
+def _recorded_pairs(rivals: Iterable[Rival]) -> list[tuple[Rival, Rival]]:
+    """Each of ours whose steps are recorded, with the same without."""
+    return [(rival, Rival(GPUCNN, rival.way)) for rival in rivals if rival.is_recorded]
 
 
 def _pairs(rivals: Iterable[Rival]) -> list[tuple[Rival, Rival]]:

@@ -13,12 +13,14 @@ T = TypeVar("T")
 
 GPUCNN, PYTORCH = "gpucnn", "PyTorch"
 CHANNELS_LAST = "channels_last"
+RECORDED = {"jit": "jit captured", "cuda": "cuda graph"}
+"""What our variants are called whose steps are recorded and replayed, by that without."""
 
 
 class Rival(NamedTuple):
     """A library, and how it is used.
 
-    gpucnn's are "numpy" and "jit" on a CPU and "cuda" on a GPU. PyTorch's are "eager", as most people write it, and
+    gpucnn's are "numpy" and "jit" on a CPU and "cuda" on a GPU; "jit captured" and "cuda graph" replay recorded steps. PyTorch's are "eager", as most people write it, and
     "channels_last": that memory format and the fused optimizer, the fastest that it offers without compiling a model.
     """
 
@@ -32,6 +34,16 @@ class Rival(NamedTuple):
     def ours(self) -> bool:
         """Whether it is gpucnn's."""
         return self.library == GPUCNN
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether its steps are recorded and replayed."""
+        return self.variant in RECORDED.values()
+
+    @property
+    def way(self) -> str:
+        """How it computes."""
+        return self.variant.partition(" ")[0]
 
     @classmethod
     def of(cls, text: str) -> "Rival":
@@ -53,7 +65,8 @@ def rivals(device: Device, cpu_modes: Sequence[str] = ()) -> list[Rival]:
         modes: Sequence[str] = cpu_modes or ([mode for mode in MODES[1:] if mode == "numpy" or not problem])
     else:
         modes = ["cuda"]
-    ours = [Rival(GPUCNN, mode) for mode in dict.fromkeys(modes)]
+    variants = [one for mode in dict.fromkeys(modes) for one in (mode, RECORDED.get(mode)) if one]
+    ours = [Rival(GPUCNN, variant) for variant in variants]
     if pytorch.missing(device):
         return ours
     return [*ours, Rival(PYTORCH, "eager"), Rival(PYTORCH, CHANNELS_LAST)]
@@ -61,11 +74,11 @@ def rivals(device: Device, cpu_modes: Sequence[str] = ()) -> list[Rival]:
 
 def computing(rival: Rival, function: Callable[P, T]) -> Callable[P, T]:
     """`function`, which computes on the CPU as `rival` does."""
-    if rival.variant not in MODES:
+    if rival.way not in MODES:
         return function
 
     def run(*arguments: P.args, **options: P.kwargs) -> T:
-        with use(rival.variant):
+        with use(rival.way):
             return function(*arguments, **options)
 
     return run

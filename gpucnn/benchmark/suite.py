@@ -12,10 +12,11 @@ from gpucnn.backend import Device
 from gpucnn.benchmark.limit import Limit, Speeds, Work, training_step_work
 from gpucnn.benchmark.operations import operations, prepare, sgd_step, sgd_work
 from gpucnn.benchmark.peak_memory import peak_bytes
-from gpucnn.benchmark.rivals import Rival
+from gpucnn.benchmark.recorded_step import seconds_outside_of_loops
+from gpucnn.benchmark.rivals import GPUCNN, RECORDED, Rival
 from gpucnn.benchmark.stopwatch import Run, stopwatch
 from gpucnn.benchmark.timing import Timed, Timing, measure
-from gpucnn.benchmark.training_step import CLASSES, Step, Workload, training_step
+from gpucnn.benchmark.training_step import CLASSES, Recorded, Step, Workload, training_step
 from gpucnn.diagnosis.agreement import compare, scientific
 from gpucnn.errors import BenchmarkError
 
@@ -37,6 +38,8 @@ class Result(NamedTuple):
     """The largest relative difference between the results of the rivals, before they were timed."""
     peak_bytes: Mapping[Rival, int | None]
     """Of each rival; empty for a single operation."""
+    outside_of_loops: float | None = None
+    """The seconds that a recorded step on compiled loops takes beside them; None if there is none."""
 
     def ratio(self, rival: Rival, baseline: Rival) -> float:
         """Median over median: below 1, `rival` is faster."""
@@ -65,17 +68,20 @@ class Suite:
                 found = {rival: losses(step) for rival, step in steps.items()}
                 difference = largest_difference(f"{model} with batch {batch_size}", found)
                 work = training_step_work(models.create(model, CLASSES), models.default_input(model), batch_size)
-                yield self._result(str(workload), steps, speeds, work, difference, memory)
+                result = self._result(str(workload), steps, speeds, work, difference, memory)
+                if Rival(GPUCNN, RECORDED["jit"]) in steps:
+                    result = result._replace(outside_of_loops=seconds_outside_of_loops(Recorded(workload, self.device)))
+                yield result
                 del steps
                 gc.collect()
 
     def operations(self, tell: Callable[[str], None]) -> Iterator[Result]:
         """Single operations, forward and backward pass. BenchmarkError if outputs or gradients differ."""
-        speeds = self._speeds()
+        speeds, rivals = self._speeds(), [rival for rival in self.rivals if not rival.is_recorded]
         for batch_size in self.batch_sizes:
             for operation in operations(batch_size):
                 tell(operation.name)
-                prepared = {rival: prepare(rival, operation, self.device) for rival in self.rivals}
+                prepared = {rival: prepare(rival, operation, self.device) for rival in rivals}
                 found: dict[Rival, Mapping[str, np.ndarray]] = {rival: one.results for rival, one in prepared.items()}
                 difference = largest_difference(operation.name, found)
                 forward = {rival: one.forward for rival, one in prepared.items()}
@@ -85,7 +91,7 @@ class Suite:
                 work = operation.backward_work()
                 yield self._result(f"{operation.name} backward", backward, speeds, work, difference)
         tell("SGD")
-        updates = {rival: sgd_step(rival, self.device) for rival in self.rivals}
+        updates = {rival: sgd_step(rival, self.device) for rival in rivals}
         yield self._result("SGD, momentum, 524,288 parameters", updates, speeds, sgd_work(), 0.0)
 
     def _speeds(self) -> Speeds:

@@ -8,12 +8,14 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn import models
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Device, generator, to_device
+from gpucnn.backend import Array, Device, generator, to_device
 from gpucnn.benchmark import pytorch
 from gpucnn.benchmark.counterpart import counterpart
 from gpucnn.benchmark.rivals import CHANNELS_LAST, Rival, computing
 from gpucnn.checks import as_count
+from gpucnn.layers import Layer
 from gpucnn.optim import SGD
+from gpucnn.training import CapturedStep
 
 MODELS = ("lenet5", "simplecnn", "vgg_mini", "resnet20")
 CLASSES = 10
@@ -53,13 +55,31 @@ def training_step(rival: Rival, workload: Workload, device: Device) -> Step:
     Model and batch lie on `device`, and begin equal for every rival. Raises ArgumentError for a model that is not in MODELS
     if the rival is PyTorch's.
     """
+    if rival.is_recorded:
+        return computing(rival, Recorded(workload, device))
     return computing(rival, _ours(workload, device)) if rival.ours else _theirs(workload, device, rival.variant)
 
 
-def _ours(workload: Workload, device: Device) -> Step:
+class Recorded:
+    """Our step, recorded once and replayed, where that is possible; else it warns, and is as any other."""
+
+    def __init__(self, workload: Workload, device: Device) -> None:
+        model, optimizer, self._batch = _made(workload, device)
+        self.step = CapturedStep(model, optimizer)
+
+    def __call__(self) -> Tensor:
+        return self.step(*self._batch)
+
+
+def _made(workload: Workload, device: Device) -> tuple[Layer, SGD, tuple[Array, Array]]:
+    """Model, optimizer and batch."""
     images, labels = (to_device(array, device) for array in workload.batch())
     model = models.create(workload.model, CLASSES, seed=0).to(device)
-    optimizer = SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
+    return model, SGD(model.parameters(), LEARNING_RATE, MOMENTUM), (images, labels)
+
+
+def _ours(workload: Workload, device: Device) -> Step:
+    model, optimizer, (images, labels) = _made(workload, device)
     return _step(lambda: F.cross_entropy(model(Tensor(images)), labels), optimizer)
 
 

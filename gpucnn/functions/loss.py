@@ -4,13 +4,14 @@ Scores of images are (N, classes). Those of a class for each position, (N, class
 segmentation, are taken as one row a position, and then as if each were an image.
 """
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand, as_tensor, check_float, operation, record
-from gpucnn.backend import Array, as_array, converted, device_of, to_device, xp_of
+from gpucnn.backend import Array, as_array, converted, device_of, fed, to_device, xp_of
 from gpucnn.checks import Shape, as_flag, as_number, is_int, labels_fix
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.functions.activation import log_softmax
@@ -229,17 +230,24 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
         )
     if ignore_index is not None and (not is_int(ignore_index) or not -(1 << 31) <= ignore_index < 1 << 31):
         raise ArgumentError(f"{owner}: ignore_index must be an int of 32 bits, got {value_text(ignore_index)}")
-    if xp_of(labels) is np:
-        counted = labels if ignore_index is None else labels[labels != ignore_index]
-        if counted.size and (int(counted.min()) < 0 or int(counted.max()) >= classes):
-            raise ArgumentError(
-                f"{owner}: labels must be from 0 to {classes - 1}, got {counted.min()} to {counted.max()}; "
-                f"the model needs as many outputs as there are classes"
-            )
-    if labels.dtype != np.int64 or xp_of(labels) is np or xp_of(scores.data) is np:
+    if xp_of(labels) is np:  # fed, so that a step that is recorded looks at them in each replay, too
+        looked_at = functools.partial(_checked_labels, owner, labels, classes, ignore_index)
+        return fed(looked_at, device_of(scores.data))
+    if labels.dtype != np.int64 or xp_of(scores.data) is np:
         labels = converted(labels, np.dtype(np.int32))
     there = to_device(labels, device_of(scores.data))
     return xp_of(there).ascontiguousarray(there).reshape(-1)
+
+
+def _checked_labels(owner: str, labels: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
+    """Labels on the host as int32, in a row. ArgumentError for one that is no class, and not `ignore_index`."""
+    counted = labels if ignore_index is None else labels[labels != ignore_index]
+    if counted.size and (int(counted.min()) < 0 or int(counted.max()) >= classes):
+        raise ArgumentError(
+            f"{owner}: labels must be from 0 to {classes - 1}, got {counted.min()} to {counted.max()}; "
+            f"the model needs as many outputs as there are classes"
+        )
+    return np.ascontiguousarray(labels, np.int32).reshape(-1)
 
 
 def _class_weights(owner: str, weight: Any, scores: Tensor) -> Array | None:

@@ -27,6 +27,7 @@ class Dropout(Layer):
     whoever records puts the state from before back, see `ForwardState`.
     """
 
+    feeds_forward_state = True
     _drop = staticmethod(F.dropout)
     _unit = "elements"
 

@@ -44,6 +44,9 @@ class PlainState:
     _changed_by_forward: Mapping[str, Any] = MappingProxyType({})
     """What each attribute was before a forward pass first assigned it; ... if it was not there."""
 
+    feeds_forward_state: bool = False
+    """Whether what `forward_state` gives is fed to a step that is recorded, so that each replay counts it up, see `backend.fed`."""
+
     @property
     def label(self) -> str:
         """How messages name this layer."""

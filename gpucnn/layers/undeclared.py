@@ -32,29 +32,42 @@ FIX = (
 
 @contextmanager
 def telling_of_undeclared_state(layer: Layer) -> Iterator[None]:
-    """Around a first forward pass: warn of lists, arrays, generators and other objects that it changes, within `layer`.
+    """Around a first forward pass: warn of what `noting_undeclared_state` finds within `layer`, once a layer."""
+    with noting_undeclared_state(layer) as found:
+        yield
+    for owner, what in found:
+        if not owner._told_of_state:
+            object.__setattr__(owner, "_told_of_state", True)
+            warnings.warn(f"{owner.label}: a forward pass {what}: {FIX}", stacklevel=3)  # who called the forward pass
+
+
+@contextmanager
+def noting_undeclared_state(layer: Layer) -> Iterator[list[tuple[Layer, str]]]:
+    """Around a forward pass: gives a list, to which lists, arrays, generators and other objects that it changes are added at
+    the end, as pairs of the layer within `layer` and what its forward pass does.
 
     Numbers that `forward` assigns are noticed by the layer itself; a layer that declares a `forward_state` has said what
     matters. A global generator that is drawn from is told, too.
     """
     before, drawn_from = _contents(layer), _global_generators()
-    yield
+    found: list[tuple[Layer, str]] = []
+    yield found
     after, now = _contents(layer), _global_generators()
     for (owner, name), content in before.items():
-        if after.get((owner, name), content) != content and not owner._told_of_state:
-            _warn(owner, f"changes self.{name}, a {content[0]}, which is not saved with the layer")
+        if after.get((owner, name), content) != content:
+            found.append((owner, f"changes self.{name}, a {content[0]}, which is not saved with the layer"))
     for owner, name in _left_undeclared(layer):
         declared = f"forward_state(), which {type(owner).__name__} declares, gives neither that name nor its value"
-        _warn(owner, f"changes self.{name}, and {declared}")
+        found.append((owner, f"changes self.{name}, and {declared}"))
     for name, state in drawn_from.items():
-        if now[name] != state and not layer._told_of_state:
-            _warn(layer, f"draws from {name}, whose state is not saved")
+        if now[name] != state:
+            found.append((layer, f"draws from {name}, whose state is not saved"))
 
 
 def _left_undeclared(layer: Layer) -> Iterator[tuple[Layer, str]]:
     """Attributes that a forward pass changed in layers whose `forward_state` tells of others alone; one per layer."""
     for _, one in layer._layers(""):
-        if not one.declares_forward_state or one._told_of_state:
+        if not one.declares_forward_state:
             continue
         declared = one.forward_state()
         for name, first in one._changed_by_forward.items():
@@ -62,12 +75,6 @@ def _left_undeclared(layer: Layer) -> Iterator[tuple[Layer, str]]:
             if is_plain(value) and value != first and name not in declared and value not in declared.values():
                 yield one, name
                 break
-
-
-def _warn(layer: Layer, what: str) -> None:
-    """Tell, once a layer, `what` a forward pass does."""
-    object.__setattr__(layer, "_told_of_state", True)
-    warnings.warn(f"{layer.label}: a forward pass {what}: {FIX}", stacklevel=4)  # who called the forward pass
 
 
 def _global_generators() -> dict[str, bytes]:

@@ -71,6 +71,16 @@ class FlatBuffer:
         """The stretches of neighbours that have gradients and the same count of steps, and the position of the first."""
         return list(self._stretches(self.steps))
 
+    def counted_alike(self) -> list[slice]:
+        """The positions of neighbours that have gradients and the same count of steps."""
+        keys = [None if one.grad is None else count for one, count in zip(self.parameters, self.steps, strict=True)]
+        found, stop = [], 0
+        for key, group in itertools.groupby(keys):
+            first, stop = stop, stop + len(list(group))
+            if key is not None:
+                found.append(slice(first, stop))
+        return found
+
     def filled(self) -> list[slice]:
         """The stretches of the parameters that have gradients."""
         return [stretch for stretch, _ in self._stretches([0] * len(self.parameters))]

@@ -77,6 +77,10 @@ class WeightAverage:
             with current(device_of(average)):
                 average[...] = buffer
 
+    def arrays(self) -> list[Array]:
+        """What a step writes to."""
+        return list(self._averages.values())
+
     def _share(self) -> tuple[float]:
         """What the averages take of the difference to the weights."""
         looks = max(self.updates - 1, 0)  # a recording may be made before the first update is counted

@@ -168,6 +168,10 @@ class RunConfig:
         "of what a GPU multiplies: float32, or tf32, which rounds it to 10 bits and is faster by far on GPUs since "
         "Ampere; the CPU computes in float32 (default: float32)",
     )  # fmt: skip
+    graph: bool | None = _setting(
+        None, OrNone(Truth(), "auto"), "the run", "",
+        "whether steps are recorded and replayed, as one graph on a GPU, which changes no result; by default where they can be",
+    )  # fmt: skip
     seed: int = _setting(0, SEED, "the run", "S", "decides every random draw (default: 0)")
     workers: int = _setting(
         0, COUNT_OR_ZERO, "the run", "N",

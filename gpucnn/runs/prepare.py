@@ -61,7 +61,7 @@ class PreparedRun:
         return Trainer(
             self.model, self.optimizer, self.train_loader, self.test_loader, self.schedule, callbacks,
             self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value, self.average,
-            self.config.precision,
+            self.config.precision, "auto" if self.config.graph is None else self.config.graph,
         )  # fmt: skip
 
     def callbacks(self, folder: RunFolder) -> list[Callback]:

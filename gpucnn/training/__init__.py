@@ -7,6 +7,7 @@ from gpucnn.files.checkpoint_file import Checkpoint as Checkpoint
 from gpucnn.files.checkpoint_file import load_checkpoint as load_checkpoint
 from gpucnn.files.checkpoint_file import save_checkpoint as save_checkpoint
 from gpucnn.training.callback import Callback as Callback
+from gpucnn.training.captured_step import CapturedStep as CapturedStep
 from gpucnn.training.confusion import ConfusionMatrix as ConfusionMatrix
 from gpucnn.training.early_stopping import EarlyStopping as EarlyStopping
 from gpucnn.training.evaluate import Evaluation as Evaluation

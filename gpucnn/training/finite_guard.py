@@ -71,6 +71,15 @@ class FiniteGuard:
             optimizer.clear_unless_finite(self._flag_on(loss.device), loss.data)
         return True
 
+    @property
+    def gathers(self) -> bool:
+        """Whether it looks later, at all steps since a state was kept."""
+        return self._kept is not None
+
+    def arrays(self) -> list[Array]:
+        """What a step writes to."""
+        return [] if self._flag is None else [self._flag]
+
     def _flag_on(self, device: Device) -> Array:
         if self._flag is None or device_of(self._flag) != device:
             if recording():

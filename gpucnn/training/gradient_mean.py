@@ -75,6 +75,10 @@ class GradientMean:
             with current(buffer.device):
                 total[...] = 0
 
+    def arrays(self) -> list[Array]:
+        """What a step writes to."""
+        return [total for _, total, _ in self._sums]
+
     def _laid_out(self) -> list[tuple[FlatBuffer, Array, Numbers]]:
         """The optimizer's buffers, their sums, zero for a buffer that is new, and what brings the number of images there."""
         buffers = self._optimizer.flat_buffers()

@@ -66,6 +66,10 @@ class Metrics:
         counts = self._counts_on(logits.device, loss.dtype)
         count_scores(counts, loss.data, logits.data, to_device(labels, logits.device))
 
+    def arrays(self) -> list[Array]:
+        """What a step writes to."""
+        return list(self._counts or ())
+
     def _counts_on(self, device: Device, dtype: np.dtype) -> Counts:
         """The arrays to count in; new ones for the first batch, and where the model has moved."""
         if self._counts is None or device_of(self._counts.correct) != device:

@@ -1,18 +1,19 @@
 """What happens when a training step, or an evaluation, does not fit into the GPU's memory."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device, beside, xp_of
 from gpucnn.backend.memory import bytes_asked, free_bytes, is_out_of_memory, release
 from gpucnn.errors import OutOfMemoryError
 
-Attempt: TypeAlias = Callable[[Array, Array], Tensor]
+Result = TypeVar("Result")
+Attempt: TypeAlias = Callable[[Array, Array], Result]
 """The forward and backward pass of one batch (N, C, H, W) with labels (N,). May be made again after it has failed."""
 
 
-def with_retry(attempt: Attempt, images: Array, labels: Array, device: Device) -> Tensor:
+def with_retry(attempt: Attempt[Result], images: Array, labels: Array, device: Device) -> Result:
     """`attempt(images, labels)`; where a GPU's memory does not suffice, once more after freeing all that is unused.
 
     Raises OutOfMemoryError if that fails too: it names the layer, the bytes that it asked for, those that are free, and a
@@ -26,7 +27,7 @@ def with_retry(attempt: Attempt, images: Array, labels: Array, device: Device) -
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            place = ", ".join(getattr(error, "__notes__", [])[:1]) or "in the model"
+            place = place_of(error)
             asked = bytes_asked(error)
         release(device)  # only now, as the error's traceback held arrays
     free = free_bytes(device)
@@ -42,7 +43,12 @@ def with_retry(attempt: Attempt, images: Array, labels: Array, device: Device) -
     )
 
 
-def _size_that_fits(attempt: Attempt, images: Array, labels: Array, device: Device) -> int:
+def place_of(error: Exception) -> str:
+    """Where memory ran out, e.g. "in conv1 (Conv2d)"."""
+    return next(iter(getattr(error, "__notes__", [])), "in the model")
+
+
+def _size_that_fits(attempt: Attempt[object], images: Array, labels: Array, device: Device) -> int:
     """The largest of half, a quarter, ... of the batch with which `attempt` works; 0 if none does."""
     size = len(labels) // 2
     while size:
@@ -67,7 +73,7 @@ def in_parts(compute: Callable[[Array], Tensor], images: Array, device: Device) 
     except Exception as error:
         if device.kind == "cpu" or not is_out_of_memory(error):
             raise
-        place = ", ".join(getattr(error, "__notes__", [])[:1]) or "in the model"
+        place = place_of(error)
     release(device)
     half = len(images) // 2
     if half == 0:

@@ -41,10 +41,16 @@ class EpochClock(Callback):
 class ProgressLines(EpochClock):
     """A table that grows by a line for every finished epoch; plain text, so that log files stay readable."""
 
+    _told = 0
+    """How many of the trainer's notes have been printed."""
+
     def on_train_begin(self, trainer: Trainer) -> None:
         print(_aligned(_columns(trainer), trainer), flush=True)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
+        for note in trainer.notes[self._told :]:
+            print(note, flush=True)
+        self._told = len(trainer.notes)
         print(epoch_line(trainer, self), flush=True)
 
     def on_train_end(self, trainer: Trainer) -> None:

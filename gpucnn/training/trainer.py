@@ -9,22 +9,13 @@ from typing import Any
 import numpy as np
 
 from gpucnn import backend
-from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
 from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
-from gpucnn.layers.forward_state import ForwardState
-from gpucnn.layers.undeclared import telling_of_undeclared_state
-from gpucnn.optim import (
-    Optimizer,
-    ReduceOnPlateau,
-    Schedule,
-    WeightAverage,
-    clip_gradient_value,
-)
+from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
 from gpucnn.text import value_text
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.can_train import check_can_train, check_last_batch
@@ -32,8 +23,9 @@ from gpucnn.training.evaluate import device_of_model, evaluate
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.metrics import Metrics
-from gpucnn.training.out_of_memory import with_retry
+from gpucnn.training.recorder import Wanted
 from gpucnn.training.trainer_state import SavedState, TrainerState, check_weights
+from gpucnn.training.training_step import TrainingStep
 
 
 class Trainer:
@@ -51,12 +43,14 @@ class Trainer:
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
     - `precision`: of products on a GPU, "float32" or "tf32", see `backend.precision`; None for what holds around the call.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
+    - `graph`: whether steps are recorded and replayed, to the same bits: "auto", where they can be, True, also where that is
+      an error, or False. See `CapturedStep`.
 
     Callbacks can read `epochs` (to train), `epoch` (running, from 0), `batch` (finished, of the running epoch), `step`
     (finished steps of the optimizer, over all epochs), `loss` (of the last batch, a tensor), `metrics` (of the running
     epoch's batches), `history` (a row for every finished epoch), `seconds` (that the last finished epoch took; of a resumed
-    one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training) and
-    `failed_step` (None, or the step whose loss or gradient was not finite).
+    one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training),
+    `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (why steps are not recorded).
 
     Raises ArgumentError for a callback with an unknown hook, for numbers out of range, and for two ways to clip at once.
     """
@@ -75,6 +69,7 @@ class Trainer:
         clip_value: float | None = None,
         average: WeightAverage | None = None,
         precision: str | None = None,
+        graph: Wanted = "auto",
     ) -> None:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.label_smoothing = label_smoothing
@@ -106,9 +101,10 @@ class Trainer:
         self.stop_reason = ""
         self.error: Exception | None = None
         self.failed_step: FailedStep | None = None
+        self.notes: list[str] = []
         self.gradient_mean = GradientMean(optimizer)
-        self._guard = FiniteGuard(self.state, self._repeat)
-        self._looked_at_state = False
+        self.guard = FiniteGuard(self.state, self._repeat)
+        self.training_step = TrainingStep(self, graph)
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
         """Train for `epochs` epochs, of which a restored trainer may have begun the first, and return the history.
@@ -160,13 +156,13 @@ class Trainer:
         start = time.perf_counter()
         check_can_train(self.model)
         self.model.train()
-        with self._precisely(), self._guard.watching(self.device.kind != "cpu"):
+        with self._precisely(), self.guard.watching(self.device.kind != "cpu"):
             for images, labels in self.train_loader.batches(self.epoch, self.batch):
                 step = self.step
                 self.train_batch(images, labels)
                 self._notify("on_batch_end")
                 if self.step > step:
-                    self._guard.look_if_due()
+                    self.guard.look_if_due()
                     self._notify("on_savepoint")
         train = self.metrics.scores()
         row = {"epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy}
@@ -188,29 +184,23 @@ class Trainer:
 
     def train_batch(self, images: Array, labels: Array) -> None:
         """`train_step` of a batch that the metrics of the running epoch count."""
-        logits = self.train_step(images, labels)
-        assert self.loss is not None
-        self.metrics.update(self.loss, logits, labels)
+        self._learn(images, labels, self.metrics)
 
     def train_step(self, images: Array, labels: Array) -> Tensor:
         """Forward and backward: one batch (N, C, H, W) with labels (N,) or (N, classes). Returns the logits (N, classes).
 
-        Then the optimizer's step, if the batch is the last of `accumulate`, or of the epoch. Raises OutOfMemoryError, with
-        a batch size that fits, if the GPU's memory does not hold the step, and TrainingError, see `fit`.
+        Then the optimizer's step, if the batch is the last of `accumulate`, or of the epoch. Loss and logits hold until the
+        next step. Raises OutOfMemoryError, with a batch size that fits, if the GPU's memory does not hold the step,
+        CaptureError, if steps must be recorded and this one cannot be, and TrainingError, see `fit`.
         """
-        before = ForwardState(self.model)
+        return self._learn(images, labels, None)
+
+    def _learn(self, images: Array, labels: Array, metrics: Metrics | None) -> Tensor:
         with self._precisely():
-            logits = with_retry(self._forward_and_backward, images, labels, self.device)
-        assert self.loss is not None
-        if not self._guard.passes(self.loss, self.optimizer):
-            before.restore()
-            raise self._failure(images, labels, self.loss.item())
-        self.batch += 1
-        if self.accumulate > 1:
-            self.gradient_mean.add(len(labels))
-        if self.batch % self.accumulate == 0 or self.batch == len(self.train_loader):
-            self._update()
-        return logits.detach()
+            outputs = self.training_step.run(images, labels, metrics)
+        if outputs is None:
+            raise self._failure(images, labels)
+        return outputs.logits
 
     @property
     def device(self) -> Device:
@@ -228,7 +218,7 @@ class Trainer:
         StateError between the batches of one step of the optimizer, where nothing can be saved: see `Callback.on_savepoint`.
         And TrainingError, as `fit` does, if a step before was not finite: no state has gone through one.
         """
-        self._guard.look()
+        self.guard.look()
         if self.gradient_mean.images:
             raise StateError(
                 f"batch {self.batch} of epoch {self.epoch + 1} is not the last of the {self.accumulate} that make one step of "
@@ -273,7 +263,7 @@ class Trainer:
         first_step = self.step + 1
         self.model.train()
         for images, labels in self.train_loader.batches(self.epoch, self.batch):
-            self.train_batch(images, labels)
+            self.train_batch(images, labels)  # the guard looks at once now, so that steps are not replayed
             if self.batch == last_batch:
                 break
         raise TrainingError(
@@ -281,49 +271,16 @@ class Trainer:
             f"is when they are repeated: a callback has changed the model or the learning rate, or the GPU errs"
         )
 
-    def _failure(self, images: Array, labels: Array, loss: float) -> TrainingError:
+    def _failure(self, images: Array, labels: Array) -> TrainingError:
         """The error of a step that is not finite; `failed_step` has all that was found of it."""
         indices = (
-            self.train_loader.indices(self.epoch, self.batch) if self._guard.is_watching else np.arange(len(labels))
+            self.train_loader.indices(self.epoch, self.batch) if self.guard.is_watching else np.arange(len(labels))
         )
         place = f"step {self.step + 1} (epoch {self.epoch + 1}, batch {self.batch + 1})"
-        batch = images, labels, indices
+        batch, loss = (images, labels, indices), math.nan if self.loss is None else self.loss.item()
         self.failed_step = failed_step(place, loss, self.model, self.label_smoothing, batch, self.optimizer.lr)
         self.optimizer.zero_grad()
         return TrainingError(self.failed_step.diagnosis)
-
-    def _forward_and_backward(self, images: Array, labels: Array) -> Tensor:
-        """The logits; `loss` and the gradients are left behind. After a failure dropouts and buffers are as before."""
-        before = ForwardState(self.model)
-        try:
-            self.optimizer.gather()
-            with nullcontext() if self._looked_at_state else telling_of_undeclared_state(self.model):
-                logits = self.model(images)
-            self._looked_at_state = True
-            self.loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-            self.optimizer.zero_grad()
-            self.loss.backward()
-        except Exception:
-            self.loss = None
-            self.optimizer.zero_grad()
-            before.restore()
-            raise
-        return logits
-
-    def _update(self) -> None:
-        """The optimizer's step, at the rate of the schedule, with clipped gradients; the average follows."""
-        if self.gradient_mean.images:
-            self.gradient_mean.hand_over()
-        if self.schedule is not None:
-            self.optimizer.lr = self.schedule(self.step)
-        if self.clip_norm is not None:
-            self.optimizer.clip_norm(self.clip_norm)
-        if self.clip_value is not None:
-            clip_gradient_value(self.optimizer.parameters.values(), self.clip_value)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update()
-        self.step += 1
 
     def _precisely(self) -> AbstractContextManager[None]:
         """Inside, products are of the trainer's `precision`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -173,13 +174,14 @@ def test_a_step_that_fits_once_the_pool_is_empty_is_made(emulated: Callable[...,
     batch = next(iter(trainer.train_loader))
     attempts = []
 
-    def attempt(images: np.ndarray, labels: np.ndarray) -> Tensor:
+    def attempt(images: np.ndarray, labels: np.ndarray) -> Any:
         attempts.append(trainer.model.dropout.calls)
         if len(attempts) == 1:
             stand_in.empty(10**9, np.uint8)
         return forward_and_backward(images, labels)
 
-    forward_and_backward, trainer._forward_and_backward = trainer._forward_and_backward, attempt  # type: ignore[method-assign]
+    step = trainer.training_step
+    forward_and_backward, step.forward_and_backward = step.forward_and_backward, attempt  # type: ignore[method-assign]
     trainer.train_step(*batch)
     assert (attempts, trainer.step, trainer.model.dropout.calls) == ([0, 0], 1, 1)
 
@@ -232,14 +234,18 @@ def test_cuda_s_own_words_for_no_memory_are_understood(emulated: Callable[..., C
         trainer, attempts = hungry_trainer(8), []
 
         def attempt(
-            images: np.ndarray, labels: np.ndarray, error=error, attempts=attempts, run=trainer._forward_and_backward
+            images: np.ndarray,
+            labels: np.ndarray,
+            error=error,
+            attempts=attempts,
+            run=trainer.training_step.forward_and_backward,
         ) -> Tensor:  # type: ignore[no-untyped-def]
             attempts.append(len(images))
             if len(attempts) == 1:
                 raise error
             return run(images, labels)
 
-        trainer._forward_and_backward = attempt  # type: ignore[method-assign]
+        trainer.training_step.forward_and_backward = attempt  # type: ignore[method-assign]
         trainer.train_step(*next(iter(trainer.train_loader)))
         assert attempts == [8, 8]
     assert not is_out_of_memory(RuntimeError("out of memory, says somebody else"))

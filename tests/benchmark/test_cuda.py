@@ -15,7 +15,7 @@ from gpucnn.benchmark.training_step import Workload, training_step
 from tests.backends import Backend
 from tests.benchmark.results import NUMPY
 
-CUDA = Rival("gpucnn", "cuda")
+CUDA, GRAPH = Rival("gpucnn", "cuda"), Rival("gpucnn", "cuda graph")
 WORKLOAD = Workload("simplecnn", 2)
 
 
@@ -26,10 +26,12 @@ def without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_steps_agree_and_are_timed(backend: Backend, gpu: Backend) -> None:
     device = choose_device("cuda").device
-    assert rivals(device) == [CUDA]
-    step = training_step(CUDA, WORKLOAD, device)
+    assert rivals(device) == [CUDA, GRAPH]
+    step, replayed = (training_step(rival, WORKLOAD, device) for rival in (CUDA, GRAPH))
     on_cpu = losses(training_step(NUMPY, WORKLOAD, choose_device("cpu").device))
-    assert largest_difference("simplecnn", {NUMPY: on_cpu, CUDA: losses(step)}) <= 1e-4
+    found = losses(step)
+    assert largest_difference("simplecnn", {NUMPY: on_cpu, CUDA: found}) <= 1e-4
+    assert losses(replayed) == found
     assert 0 < stopwatch(CUDA, device)(step, 1) < 60
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from gpucnn.benchmark import report
 from gpucnn.benchmark.limit import Work
+from gpucnn.benchmark.rivals import Rival
 from tests.benchmark.results import CHANNELS_LAST, EAGER, JIT, NUMPY, result, timing
 
 
@@ -63,7 +64,7 @@ def test_json_has_all_of_it() -> None:
     assert set(found) == {"machine", "settings", "steps"}
     assert (found["machine"], found["settings"]) == ({"system": "Linux"}, {"seconds": 3})
     (row,) = found["steps"]
-    assert set(row) == {"workload", "largest_difference", "limit", "contestants", "ratios"}
+    assert set(row) == {"workload", "largest_difference", "limit", "contestants", "ratios", "seconds_outside_of_loops"}
     assert row["limit"] == {
         "seconds": 0.0005,
         "multiply_adds": 3_000_000,
@@ -89,3 +90,15 @@ def test_the_limit_is_arithmetic_and_memory_after_each_other() -> None:
 
 def test_machine_lines() -> None:
     assert report.machine_lines({"a": "1", "long": "2"}) == ["a     1", "long  2"]
+
+
+def test_recorded_steps_have_a_table_of_their_own() -> None:
+    captured = Rival("gpucnn", "jit captured")
+    found = result(timings={JIT: timing(0.001), captured: timing(0.0005)}, peak_bytes={}, outside_of_loops=6e-5)
+    lines = report.result_lines("step", [found, found._replace(workload="vgg_mini 64", outside_of_loops=None)])
+    table = lines.index("step: ratios of recorded steps")
+    assert [line.split() for line in lines[table + 3 : table + 5]] == [
+        ["lenet5", "64", "0.50", "0.060"], ["vgg_mini", "64", "0.50", "not", "recorded"],
+    ]  # fmt: skip
+    assert report.as_json({}, {}, {"steps": [found]})["steps"][0]["ratios"] == {"gpucnn jit captured / gpucnn jit": 0.5}
+    assert not any("recorded" in line for line in report.result_lines("step", [result()]))

@@ -53,7 +53,7 @@ def torch_is(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> SimpleNamespace:
 def test_without_pytorch_ours_remain(monkeypatch: pytest.MonkeyPatch) -> None:
     import_raises(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
     monkeypatch.setattr("gpucnn.benchmark.rivals.missing", lambda: "")
-    assert list(map(str, rivals(CPU))) == ["gpucnn numpy", "gpucnn jit"]
+    assert list(map(str, rivals(CPU))) == ["gpucnn numpy", "gpucnn jit", "gpucnn jit captured"]
     assert pytorch.missing(CPU) == "PyTorch is not installed: pip install torch"
     with pytest.raises(DeviceError, match="PyTorch is not installed: pip install torch"):
         pytorch.torch()
@@ -78,11 +78,11 @@ def test_with_pytorch_there_are_two_baselines_with_our_threads(monkeypatch: pyte
 
 def test_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_is(monkeypatch, gpu=False)
-    assert list(map(str, rivals(GPU))) == ["gpucnn cuda"]
+    assert list(map(str, rivals(GPU))) == ["gpucnn cuda", "gpucnn cuda graph"]
     assert pytorch.missing(GPU) == "PyTorch 9.9 sees no GPU: install its CUDA build, see https://pytorch.org"
     pytorch._import.cache_clear()
     torch_is(monkeypatch, gpu=True)
-    assert list(map(str, rivals(GPU))) == ["gpucnn cuda", "PyTorch eager", "PyTorch channels_last"]
+    assert list(map(str, rivals(GPU))) == ["gpucnn cuda", "gpucnn cuda graph", "PyTorch eager", "PyTorch channels_last"]
 
 
 def test_jit_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +96,12 @@ def test_jit_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(raised.value) == 'jit was asked for, but llvmlite is not installed: pip install "gpucnn[fast]"'
 
 
-@pytest.mark.parametrize("way", MODES)
-def test_each_computes_its_own_way(way: str) -> None:
+@pytest.mark.parametrize("variant", [*MODES, "jit captured"])
+def test_each_computes_its_own_way(variant: str) -> None:
     before = mode()
-    assert computing(Rival("gpucnn", way), lambda word: f"{word} {mode()}")("in") == f"in {way}"
+    assert (
+        computing(Rival("gpucnn", variant), lambda word: f"{word} {mode()}")("in") == f"in {variant.partition(' ')[0]}"
+    )
     assert mode() == before
 
 

@@ -63,7 +63,7 @@ def test_operations_are_measured_when_asked_for(
 
 @pytest.mark.usefixtures("without_pytorch")
 def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    values = iter([1.0, 1.5])
+    values = iter([1.0, 1.5, 1.5])
     monkeypatch.setattr("gpucnn.benchmark.rivals.missing", lambda: "")
     monkeypatch.setattr(suite, "peak_bytes", lambda *rest: None)
     monkeypatch.setattr(suite, "training_step", lambda *rest: None)
@@ -149,7 +149,9 @@ def test_a_prediction_stands_beside_what_is_measured(
     assert main([*PREDICTED, "--seconds", "0.001", "--models", "lenet5", "resnet18"]) == 0
     lines = capsys.readouterr().out.splitlines()
     table = lines.index("training step: milliseconds")
-    assert lines[table + 1].split() == ["gpucnn", "cuda", "limit", "cuda/limit", "predicted", ">"]
+    assert lines[table + 1].split() == [
+        *("gpucnn", "cuda", "gpucnn", "cuda", "graph", "limit", "cuda/limit", "cuda", "graph/limit", "predicted", ">")
+    ]
     assert lines[table + 3].startswith("lenet5 4 ")
     assert not lines[table + 4].startswith("resnet18"), "it is not measured"
     assert report.PREDICTED_LEGEND in lines

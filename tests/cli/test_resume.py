@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpucnn.cli.main import main
+from gpucnn.kernels import ways
 from gpucnn.training import RunFolder
 from tests.runs.tiny_run import BATCHES, contents, tiny_names, train
 
@@ -32,7 +33,8 @@ def _tiny(in_tmp_path: Path) -> Iterator[None]:
 
 
 def test_it_goes_on_and_tells_where(capsys: pytest.CaptureFixture[str]) -> None:
-    train(Path("run"), BATCHES + 2, checkpoint_every=1, logs=("csv",))
+    # About recorded steps there might be a line.
+    train(Path("run"), BATCHES + 2, checkpoint_every=1, logs=("csv",), graph=False)
     assert main(["train", "--resume", "run"]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
@@ -44,7 +46,7 @@ def test_it_goes_on_and_tells_where(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert [line.split()[0] for line in lines[4:7]] == ["epoch", "2/3", "3/3"]
     assert (len(lines), printed.err) == (8, "")
-    whole = train(Path("whole"), checkpoint_every=1, logs=("csv",))
+    whole = train(Path("whole"), checkpoint_every=1, logs=("csv",), graph=False)
     assert contents(RunFolder("run")) == contents(whole)
     assert lines[7].startswith(
         f"test accuracy {json.loads(Path('run/summary.json').read_text())['test_accuracy']:.4f} ("
@@ -128,7 +130,7 @@ def test_other_settings_are_refused(options: str, named: str, capsys: pytest.Cap
     assert main(["train", "--resume", "run", *options.split()]) == 1
     assert capsys.readouterr().err == (
         f"gpucnn train: {named} would make another run of run; with --resume can be given --epochs, --data-dir, --device, "
-        "--workers, --checkpoint-every, --keep\n"
+        "--workers, --checkpoint-every, --keep, --graph\n"
     )
     assert contents(RunFolder("run")) == before
 
@@ -172,3 +174,18 @@ def test_the_command_that_a_signal_tells_of_works() -> None:
     expected, found = contents(RunFolder("whole")), contents(RunFolder("my runs/a 'b'"))
     for name in ("metrics.jsonl", "model.safetensors", "best.safetensors", f"checkpoints/step-{6 * 45:09}.safetensors"):
         assert found[name] == expected[name], name
+
+
+def test_whether_steps_are_recorded_is_kept_with_the_run_and_may_change(capsys: pytest.CaptureFixture[str]) -> None:
+    """To the same bits."""
+    folder, whole = train(Path("run"), BATCHES + 2, checkpoint_every=1, graph=False), train(Path("whole"))
+    assert folder.read_config()["graph"] is False
+    assert whole.read_config()["graph"] is None
+    assert main(["train", "--resume", "run", "--quiet"]) == 0
+    assert folder.read_config()["graph"] is False
+    assert folder.model_file.read_bytes() == whole.model_file.read_bytes()
+    with ways.use("numpy"):
+        assert main(["train", "--model", "lenet5", "--epochs", "1", "--graph", "--out", "other"]) == 1
+    assert (
+        "gpucnn train: graph=True, but on a CPU compiled loops alone are recorded, and this" in capsys.readouterr().err
+    )

@@ -12,7 +12,7 @@ from gpucnn.training import RunConfig, RunFolder, prepare
 OPTIONS = """--model mlp --epochs 2 --batch-size 50 --augment shift:1 cutout:3 --optimizer sgd:momentum=0.5,nesterov=true
 --lr 0.02 --weight-decay 0.001 --no-decay-vectors --schedule step_decay:1,factor=0.5 --warmup 0.5 --label-smoothing 0.2
 --normalize --clip-norm 2 --accumulate 2 --average 0.9 --seed 3 --checkpoint-every 7 --keep 1
---early-stopping 9 --logs csv --mix mixup:0.4 --balance --drop-last --workers 2 --device cpu
+--early-stopping 9 --logs csv --mix mixup:0.4 --balance --drop-last --workers 2 --no-graph --device cpu
 --precision tf32"""
 TOML = """
 model = "mlp"
@@ -39,6 +39,7 @@ mix = "mixup:0.4"
 balance = true
 drop_last = true
 workers = 2
+graph = false
 device = "cpu"
 precision = "tf32"
 """
@@ -46,7 +47,7 @@ CONFIG = RunConfig(
     model="mlp", epochs=2, batch_size=50, augment=("shift:1", "cutout:3"), optimizer="sgd:momentum=0.5,nesterov=true",
     lr=0.02, weight_decay=0.001, decay_vectors=False, schedule="step_decay:1,factor=0.5", warmup=0.5,
     label_smoothing=0.2, normalize=True, clip_norm=2, accumulate=2, average=0.9, seed=3, checkpoint_every=7, keep=1,
-    early_stopping=9, logs=("csv",), mix="mixup:0.4", balance=True, drop_last=True, workers=2, device="cpu",
+    early_stopping=9, logs=("csv",), mix="mixup:0.4", balance=True, drop_last=True, workers=2, graph=False, device="cpu",
     precision="tf32",
 )  # fmt: skip
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.toml"

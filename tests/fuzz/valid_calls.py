@@ -313,7 +313,9 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "training.Trainer": (lambda **options: training.Trainer(
         MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None, **options).fit(1), lambda: {
         "schedule": None, "callbacks": [], "label_smoothing": 0.1, "accumulate": 2, "clip_norm": None, "clip_value": None,
-        "average": None, "precision": "tf32"}, str),
+        "average": None, "precision": "tf32", "graph": "auto"}, str),
+    "training.CapturedStep": (lambda **options: training.CapturedStep(MODEL, optim.SGD(MODEL.parameters()), **options)(
+        np.ones((2, 1, 8, 8), np.float32), np.array([0, 1])).item(), lambda: {"loss": F.cross_entropy, "graph": "auto"}, float),
     "training.Trainer.fit": (lambda epochs: training.Trainer(
         MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None).fit(epochs), lambda: {"epochs": 1}, str),
     "training.RunConfig": (training.RunConfig, lambda: {

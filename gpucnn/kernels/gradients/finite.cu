@@ -7,5 +7,5 @@ extern "C" __global__ void all_finite(const T* values, const T* loss, int* flag,
     bool all = true;
     for (I i = first; i < size; i += threads) all = all && isfinite(values[i]);
     if (first == 0 && loss) all = all && isfinite(loss[0]);
-    if (!all) *flag = 0;  // nobody writes anything else
+    if (!all) atomicExch(flag, 0);  // whoever comes first, the flag is the same
 }

@@ -1,0 +1,217 @@
+"""One batch of a training: from its images to gradients, and with the last batch of a step to new weights."""
+
+import functools
+from collections.abc import Hashable
+from contextlib import nullcontext
+from typing import NamedTuple, Protocol
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
+from gpucnn.backend import Array, Device
+from gpucnn.data import DataLoader
+from gpucnn.layers import Layer
+from gpucnn.layers.forward_state import ForwardState
+from gpucnn.layers.undeclared import telling_of_undeclared_state
+from gpucnn.optim import Optimizer, Schedule, WeightAverage, clip_gradient_value
+from gpucnn.training.finite_guard import FiniteGuard
+from gpucnn.training.gradient_mean import GradientMean
+from gpucnn.training.metrics import Metrics
+from gpucnn.training.out_of_memory import with_retry
+from gpucnn.training.recorded_step import Work
+from gpucnn.training.recorder import Recorder, Wanted
+
+
+class Training(Protocol):
+    """What a step reads of a `Trainer`, and where it counts."""
+
+    model: Layer
+    optimizer: Optimizer
+    schedule: Schedule | None
+    average: WeightAverage | None
+    train_loader: DataLoader
+    label_smoothing: float
+    accumulate: int
+    clip_norm: float | None
+    clip_value: float | None
+    guard: FiniteGuard
+    gradient_mean: GradientMean
+    notes: list[str]
+    batch: int
+    step: int
+    loss: Tensor | None
+
+    @property
+    def device(self) -> Device:
+        """Where the model is."""
+
+
+class Outputs(NamedTuple):
+    """What a batch leaves behind, beside gradients and weights. A recorded step writes to the same arrays again."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+class Part(NamedTuple):
+    """What is done with a batch beside computing its gradients."""
+
+    metrics: Metrics | None
+    """They count it."""
+    ends: bool
+    """Whether it is the last batch of a step of the optimizer."""
+
+
+class TrainingStep:
+    """What a `Trainer` does with a batch.
+
+        forward_and_backward    loss, logits and gradients
+        guard                   are they finite?
+        count                   the host's part: batches and steps, and the rate of the schedule
+        update                  metrics; with the last batch of a step clip gradients, then optimizer and average
+
+    It is recorded and replayed, see `Recorder`. On a GPU that is all of it: the host counts before, and the guard looks later.
+    On a CPU it is the forward and the backward pass, as there the guard looks before anything else changes.
+    """
+
+    def __init__(self, trainer: Training, graph: Wanted) -> None:
+        self._trainer = trainer
+        self.recorder: Recorder[Outputs | None] = Recorder(
+            trainer.model, trainer.optimizer, graph, trainer.notes.append
+        )
+        self._before: ForwardState | None = None
+        self._looked_at_state = False
+
+    def run(self, images: Array, labels: Array, metrics: Metrics | None) -> Outputs | None:
+        """Learn from a batch, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""
+        trainer, batch = self._trainer, self._trainer.batch + 1
+        part = Part(metrics, batch % trainer.accumulate == 0 or batch == len(trainer.train_loader))
+        self._before = None
+        if trainer.device.kind == "cpu":
+            work = Work[Outputs | None](self.forward_and_backward, self._computed, settings=trainer.label_smoothing)
+            outputs = self._finished(part, self.recorder.do(work, (images, labels), trainer.device), labels)
+        elif not trainer.guard.gathers:
+            outputs = self._whole(part, images, labels)
+        else:
+            work = Work[Outputs | None](
+                functools.partial(self._recorded, part), functools.partial(self._whole, part),
+                functools.partial(self._count, part), self._settings(part), self._held(part),
+            )  # fmt: skip
+            outputs = self.recorder.do(work, (images, labels), trainer.device)
+        if outputs is not None:
+            trainer.loss = outputs.loss
+            if part.ends:
+                trainer.gradient_mean.forget()
+        return outputs
+
+    def forward_and_backward(self, images: Array, labels: Array) -> Outputs:
+        """Loss and logits of a batch; the gradients are left behind."""
+        trainer = self._trainer
+        with nullcontext() if self._looked_at_state else telling_of_undeclared_state(trainer.model):
+            logits = trainer.model(images)
+        self._looked_at_state = True
+        loss = F.cross_entropy(logits, labels, label_smoothing=trainer.label_smoothing)
+        trainer.optimizer.zero_grad()
+        loss.backward()
+        return Outputs(loss, logits.detach())
+
+    def _computed(self, images: Array, labels: Array) -> Outputs:
+        """The same, made again where a GPU's memory does not suffice. After a failure dropouts and buffers are as before."""
+        trainer = self._trainer
+        before = self._before = ForwardState(trainer.model)
+
+        def attempt(images: Array, labels: Array) -> Outputs:
+            try:
+                trainer.optimizer.gather()
+                return self.forward_and_backward(images, labels)
+            except Exception:
+                trainer.loss = None
+                trainer.optimizer.zero_grad()
+                before.restore()
+                raise
+
+        return with_retry(attempt, images, labels, trainer.device)
+
+    def _whole(self, part: Part, images: Array, labels: Array) -> Outputs | None:
+        return self._finished(part, self._computed(images, labels), labels)
+
+    def _finished(self, part: Part, outputs: Outputs | None, labels: Array) -> Outputs | None:
+        """What follows the backward pass, if the guard lets it."""
+        assert outputs is not None
+        trainer = self._trainer
+        trainer.loss = outputs.loss
+        if not trainer.guard.passes(outputs.loss, trainer.optimizer):
+            if self._before is None:
+                self.recorder.take_back()
+            else:
+                self._before.restore()
+            return None
+        self._count(part, outputs)
+        self._update(part, outputs, labels)
+        return outputs
+
+    def _recorded(self, part: Part, images: Array, labels: Array) -> Outputs:
+        """All of it as one, on a GPU, but for what the host counts."""
+        outputs = self.forward_and_backward(images, labels)
+        self._trainer.guard.passes(outputs.loss, self._trainer.optimizer)
+        self._update(part, outputs, labels)
+        return outputs
+
+    def _count(self, part: Part, outputs: Outputs | None) -> None:
+        """The host's part."""
+        assert outputs is not None
+        trainer = self._trainer
+        trainer.batch += 1
+        if part.metrics is not None:
+            part.metrics.count(outputs.logits)
+        if trainer.accumulate > 1:
+            trainer.gradient_mean.count(len(outputs.logits))
+        if part.ends:
+            if trainer.schedule is not None:
+                trainer.optimizer.lr = trainer.schedule(trainer.step)
+            trainer.optimizer.advance()
+            if trainer.average is not None:
+                trainer.average.advance()
+            trainer.step += 1
+
+    def _update(self, part: Part, outputs: Outputs, labels: Array) -> None:
+        """The device's part: metrics; and the optimizer, with clipped gradients, which the average follows."""
+        trainer, optimizer = self._trainer, self._trainer.optimizer
+        if part.metrics is not None:
+            part.metrics.add(outputs.loss, outputs.logits, labels)
+        if trainer.accumulate > 1:
+            trainer.gradient_mean.add_gradients(len(outputs.logits))
+        if not part.ends:
+            return
+        if trainer.accumulate > 1:
+            trainer.gradient_mean.take_mean()
+        if trainer.clip_norm is not None:
+            optimizer.clip_norm(trainer.clip_norm)
+        if trainer.clip_value is not None:
+            clip_gradient_value(optimizer.parameters.values(), trainer.clip_value)
+        optimizer.apply()
+        if trainer.average is not None:
+            trainer.average.apply()
+
+    def _settings(self, part: Part) -> Hashable:
+        """What a recording of all of it goes by beside arrays."""
+        trainer = self._trainer
+        return (
+            part.ends, part.metrics is None, trainer.accumulate > 1, trainer.average is None, trainer.label_smoothing,
+            trainer.clip_norm, trainer.clip_value,
+        )  # fmt: skip
+
+    def _held(self, part: Part) -> dict[str, Array]:
+        """The arrays that it finds and changes beside those of model and optimizer."""
+        trainer = self._trainer
+        owners = {
+            "guard": trainer.guard,
+            "metrics": part.metrics,
+            "mean": trainer.gradient_mean,
+            "average": trainer.average,
+        }
+        return {
+            f"{name} {number}": array
+            for name, owner in owners.items()
+            if owner is not None
+            for number, array in enumerate(owner.arrays())
+        }
