@@ -180,7 +180,9 @@ class Recorder(Generic[Result]):
                 )
         if others := known - set(own.values()):
             path = min(parameter.path for parameter in others)
-            raise CaptureError(f"the optimizer's {path} is not in the model; make what holds it an attribute of the model")
+            raise CaptureError(
+                f"the optimizer's {path} is not in the model; make what holds it an attribute of the model"
+            )
 
     def _recorded(self, work: Work[Result], inputs: Sequence[Array], device: Device) -> Recorded[Result]:
         step, states = functools.partial(work.recorded, *inputs), self._forward_states()

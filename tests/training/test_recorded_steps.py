@@ -290,7 +290,9 @@ def test_an_optimizer_of_more_than_the_model_is_refused(device: str) -> None:
     step = CapturedStep(layers.Sequential(*model[:2]), optim.SGD(model.parameters(), 0.1), graph=True)
     step(*batch(0))
     step(*batch(1))
-    with pytest.raises(CaptureError, match=r"^the optimizer's 2.bias is not in the model; make what holds it an attribute"):
+    with pytest.raises(
+        CaptureError, match=r"^the optimizer's 2.bias is not in the model; make what holds it an attribute"
+    ):
         step(*batch(2))
 
 
