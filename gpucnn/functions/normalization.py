@@ -60,8 +60,9 @@ def batch_norm(
     if added is not None and added.shape != x.shape:
         raise ShapeError(f"batch_norm: expected residual {shape_text(x.shape)}, got {shape_text(added.shape)}")
     eps = as_eps("batch_norm", eps, x.dtype)
+    training = as_flag(training, "batch_norm: training")
     running = [_running("running_mean", running_mean, x, training), _running("running_var", running_var, x, training)]
-    if not as_flag(training, "batch_norm: training"):
+    if not training:
         mean, variance = (as_operand(array, x).data for array in running)
         output = _with_statistics(x, mean, variance, scale, shift, eps)
         if added is not None:
