@@ -104,6 +104,7 @@ CHANGES: dict[str, Callable[[Loop], Any]] = {
     "statistics": own_statistics,
     "a device, and back": there_and_back,
     "frozen": lambda loop: loop.model[0].requires_grad_(False),
+    "a frozen bias": lambda loop: setattr(loop.model[-1].bias, "requires_grad", False),
     "frozen for a while": frozen_for_a_while,
     "evaluation mode": lambda loop: loop.model.eval(),
     "momentum of statistics": lambda loop: setattr(loop.model[1], "momentum", 0.5),
