@@ -97,7 +97,7 @@ def batch_of_training(buffers: int, average: bool = False, **options: Any) -> Co
         loader = data.DataLoader(data.ArrayDataset(images, labels), 2)
         options["average"] = optim.WeightAverage(model) if average else None
         recorded = Recorded(cupy)
-        Trainer(model, optimizer, loader, None, callbacks=[recorded], **options).fit(1)
+        Trainer(model, optimizer, loader, None, callbacks=[recorded], graph=False, **options).fit(1)
     return Counter(operation.kind for operation in recorded.operations)
 
 
