@@ -6,11 +6,11 @@
 // The images' labels, if they are there, are gathered, too.
 
 // The image that is number `i` of those chosen: one out of range reads nobody's memory.
-__device__ long long chosen_image(const long long* order, long long i, int count)
+__device__ I chosen_image(const long long* order, I i, int count)
 {
     if (!order) return i;
     const long long image = order[i];
-    return min(max(image < 0 ? image + count : image, 0ll), count - 1ll);
+    return (I)min(max(image < 0 ? image + count : image, 0ll), count - 1ll);
 }
 
 __device__ float mixed(float first, float second, float share)
@@ -19,15 +19,15 @@ __device__ float mixed(float first, float second, float share)
 }
 
 extern "C" __global__ void preprocess(
-    const unsigned char* source, const long long* labels, const long long* order, const int* low, const float* shares, const float* means,
-    const float* deviations, float* output, long long* chosen_labels, int count, int images, int channels, int native, int size, int margin,
-    float full_scale)
+    const unsigned char* source, const long long* labels, const long long* order, const int* low, const float* shares,
+    const float* means, const float* deviations, float* output, long long* chosen_labels, I elements, I images,
+    Divisor channels, Divisor size, int count, int native, int margin, float full_scale)
 {
-    const unsigned elements = (unsigned)images * channels * size * size, threads = gridDim.x * blockDim.x;
-    for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < elements; i += threads) {
+    const I threads = gridDim.x * blockDim.x;
+    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < elements; i += threads) {
         const int column = i % size, row = i / size % size, channel = i / size / size % channels;
-        const long long image = chosen_image(order, i / size / size / channels, count);
-        const unsigned char* plane = source + (image * channels + channel) * native * native;
+        const I image = chosen_image(order, i / size / size / channels, count);
+        const unsigned char* plane = source + (image * channels.value + channel) * native * native;
         float value = 0;
         if (low) {
             const int top = low[row] * native, bottom = min(low[row] + 1, native - 1) * native;
@@ -42,6 +42,6 @@ extern "C" __global__ void preprocess(
         }
         if (means) value = __fdiv_rn(__fsub_rn(value, means[channel]), deviations[channel]);
         output[i] = value;
-        if (labels && i < (unsigned)images) chosen_labels[i] = labels[chosen_image(order, i, count)];
+        if (labels && i < images) chosen_labels[i] = labels[chosen_image(order, i, count)];
     }
 }

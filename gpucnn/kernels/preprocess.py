@@ -14,9 +14,10 @@ from gpucnn.kernels.ways import Way, choose
 KERNEL = Kernel(
     Path(__file__).with_suffix(".cu"),
     "preprocess",
-    "const unsigned char* source, const long long* labels = null, const long long* order = null, const int* low = null, const float* shares = null, "
-    "const float* means = null, const float* deviations = null, float* output, long long* chosen_labels = null, int count, int images, int channels, "
-    "int native, int size, int margin, float full_scale",
+    "const unsigned char* source, const long long* labels = null, const long long* order = null, const int* low = null, "
+    "const float* shares = null, const float* means = null, const float* deviations = null, float* output, "
+    "long long* chosen_labels = null, I elements, I images, Divisor channels, Divisor size, int count, int native, "
+    "int margin, float full_scale",
 )
 
 
@@ -42,8 +43,7 @@ def preprocess(source: Array, labels: Array | None, order: Array | None, prepara
     """
     if order is not None and not (order.ndim == 1 and order.dtype == np.int64):
         source, labels, order = source[order], None if labels is None else labels[order], None
-    images = len(source if order is None else order)
-    task = [images * source.shape[1] * preparation.size**2, source, labels, order]
+    task = [source, labels, order]
     # What comes out is of a dtype that there are kernels for; bytes are not.
     way = choose(PREPROCESS, xp_of(source).empty(0, np.float32), task=task, suits=SUITS)
     return PREPROCESS[way](source, labels, order, preparation)
@@ -57,7 +57,8 @@ def _on_a_gpu(source: Array, labels: Array | None, order: Array | None, preparat
     chosen = None if labels is None else xp.empty(images, np.int64)
     places = _resizing_there(xp, device, native, size) if resizes else (None, None)
     numbers = (None, None) if mean is None or std is None else _normalization_there(xp, device, mean, std)
-    sizes = (count, images, channels, native, size, 0 if resizes else (size - native) // 2)
+    margin = 0 if resizes else (size - native) // 2
+    sizes = (output.size, images, channels, size, count, native, margin)
     launch(
         KERNEL, output.size, source, labels, order, *places, *numbers, output, chosen, *sizes, np.float32(full_scale)
     )
@@ -65,10 +66,10 @@ def _on_a_gpu(source: Array, labels: Array | None, order: Array | None, preparat
 
 
 def _suits_a_gpu(task: list[Any]) -> bool:
-    """Whether arrays have no strides, labels are of int64, and pixels can be counted in 32 bits."""
-    elements, source, *places = task
+    """Whether arrays have no strides, and labels and `order` are of int64."""
+    source, *places = task
     fit = all(one is None or (one.flags.c_contiguous and one.dtype == np.int64) for one in places)
-    return bool(fit and source.flags.c_contiguous and 0 < elements < 1 << 31)
+    return bool(fit and source.flags.c_contiguous)
 
 
 def _plainly(source: Array, labels: Array | None, order: Array | None, preparation: Preparation) -> Batch:

@@ -1,4 +1,4 @@
-"""Small changes to recorded steps, and to the stand-in that shows their mistakes, which tests must notice."""
+"""Small changes to recorded steps, to what looks at them later, and to the stand-in that shows their mistakes."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ TESTS_OF = {
     "backend/memory.py": [GRAPH],
     "testing/cupy_graph.py": ["tests/testing/test_capture.py", GRAPH],
     "testing/cupy_stand_in.py": ["tests/testing/test_capture.py", GRAPH],
+    "training/finite_guard.py": ["tests/training/test_finite_guard.py"],
 }
 MUTANTS = [
     # A recording's memory.
@@ -38,6 +39,17 @@ MUTANTS = [
     Mutant("backend/graph.py", "                own.end_capture()\n", "                pass\n"),
     Mutant("backend/graph.py", "            gc.disable()", "            pass"),
     Mutant("backend/graph.py", "                    gc.enable()", "                    pass"),
+    # What such a step finds, and nobody waits for.
+    Mutant("training/finite_guard.py", "self._flag is None or self._flag:", "self._flag is None:"),
+    Mutant("training/finite_guard.py", "        self._flag[...] = 1\n", ""),
+    Mutant("training/finite_guard.py", " & optimizer.gradients_are_finite()", ""),
+    Mutant(
+        "training/finite_guard.py",
+        "isfinite(loss.data) & optimizer.gradients_are_finite()",
+        "isfinite(loss.data) | optimizer.gradients_are_finite()",
+    ),
+    Mutant("training/finite_guard.py", "            self.look()\n            self._keep()", "            self._keep()"),
+    Mutant("training/finite_guard.py", "            yield\n            self.look()\n", "            yield\n"),
     # The stand-in.
     Mutant(
         "testing/cupy_graph.py",

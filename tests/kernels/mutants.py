@@ -126,6 +126,7 @@ MUTANTS = [
     Mutant("cross_entropy.cu", "image < images; image += BLOCK", "image < images - 1; image += BLOCK"),
     Mutant("relu_sums.cu", "(A)output[i] != 0 ? gradient[i] : (T)0", "gradient[i]"),
     Mutant("relu_sums.cu", "row = warp", "row = 0"),
+    Mutant("relu_sums.cu", "row * columns + column", "row * rows + column"),
     Mutant("relu_sums.cu", "other < WARPS", "other < WARPS - 1"),
     Mutant("relu_sums.cu", "        if (column < columns)\n", ""),
     Mutant("relu_sums.cu", "first += gridDim.x * COLUMNS", "first += columns"),
@@ -138,7 +139,9 @@ MUTANTS = [
     Mutant("preprocess.cu", "right = min(left + 1, native - 1)", "right = left + 1"),
     Mutant("preprocess.cu", "row >= margin &&", "row > margin &&"),
     Mutant("preprocess.cu", "row < margin + native", "row <= margin + native"),
-    Mutant("preprocess.cu", "(image * channels + channel)", "(image + channel)"),
+    Mutant("preprocess.cu", "(image * channels.value + channel)", "(image + channel)"),
+    Mutant("preprocess.cu", "chosen_image(order, i / size / size / channels, count)", "chosen_image(order, i / size / channels, count)"),
+    Mutant("preprocess.cu", "labels && i < images", "labels && i <= images"),
     Mutant("preprocess.cu", "i / size / size % channels", "i / size % channels"),
     Mutant("preprocess.cu", "means[channel]), deviations[channel]", "means[0]), deviations[channel]"),
     Mutant("preprocess.cu", "(row - margin) * native + column - margin", "(row - margin) * size + column - margin"),
@@ -252,16 +255,60 @@ MUTANTS = [
     Mutant("launch.py", "constexpr int {name} = {value}", "constexpr int {name} = 1"),
     Mutant("launch.py", "index, constants), device", "index), device"),
     Mutant("launch.py", "[kernel, variant] = module", "[kernel, variant[:2]] = module"),
+    # How the newest kernels are called, and their plain ways.
+    Mutant("scores.py", "labels.astype(np.int64, copy=False)", "labels.astype(np.int32)"),
+    Mutant("scores.py", "(labels, None) if narrow else (None, labels)", "(None, labels) if narrow else (labels, None)"),
+    Mutant("scores.py", "logits.ndim == 2 and ", ""),
+    Mutant("scores.py", "contiguous(logits)", "logits"),
+    Mutant("scores.py", "loss * float(answers.size)", "loss"),
+    Mutant("scores.py", "loss.dtype == logits.dtype == counts.loss_sum.dtype", "loss.dtype == logits.dtype"),
+    Mutant("preprocess.py", "(size - native) // 2", "size - native"),
+    Mutant("preprocess.py", "one.flags.c_contiguous and one.dtype == np.int64", "one.flags.c_contiguous"),
+    Mutant("preprocess.py", "fit and source.flags.c_contiguous", "fit"),
+    Mutant("preprocess.py", "np.minimum(low + 1, native - 1)", "np.minimum(low + 1, native - 2)"),
+    Mutant("preprocess.py", "(np.arange(size) + 0.5)", "np.arange(size)"),
+    Mutant("preprocess.py", "_normalization_there(xp, device, mean, std)\n    margin", "_normalization_there(xp, device, mean, mean)\n    margin"),
+    Mutant("preprocess.py", "inner = slice(margin // 2, margin // 2 + images.shape[-1])", "inner = slice(images.shape[-1])"),
+    Mutant("gradients/cuda.py", "        start += parts\n", "        start = parts\n"),
+    Mutant("gradients/cuda.py", "launch(FINITE, 1, loss, None, flag, 1)", "pass"),
+    Mutant("gradients/cuda.py", "if loss is None or loss.dtype == values.dtype:", "if True:"),
+    Mutant("gradients/cuda.py", "max(values.size, 1), values, loss", "values.size, values, loss"),
+    Mutant("gradients/cuda.py", "array.flags.c_contiguous and ", ""),
+    Mutant("gradients/cuda.py", "np.float64(SMALLEST_NORM)", "np.float64(0)"),
+    Mutant("gradients/cuda.py", "total.dtype.type(images)", "total.dtype.type(1)"),
+    Mutant("gradients/plain.py", "flag &= xp_of(array)", "flag[...] = xp_of(array)"),
+    Mutant("gradients/plain.py", "for array in (values, loss):", "for array in (values,):"),
+    Mutant("gradients/plain.py", "multiply(array, array, dtype=np.float64).sum()", "multiply(array, array).sum()"),
+    Mutant("gradients/plain.py", "(norm + SMALLEST_NORM)", "norm"),
+    Mutant("gradients/plain.py", "gradient * total.dtype.type(images)", "gradient"),
+    Mutant("gradients/plain.py", "divide(total, images, out=gradient)", "divide(total, 1, out=gradient)"),
+    Mutant("gradients/plain.py", "    total[...] = 0\n", ""),
 ]  # fmt: skip
 
-CONTRACT = "tests/kernels/test_contracts.py::test_contract[emulated-{}-{}]"
+CONTRACT = "tests/kernels/test_contracts.py::test_contract[{}-{}-{}]"
+CALLED = {
+    "scores.py": ["scores.cu"],
+    "preprocess.py": ["preprocess.cu"],
+    "gradients/cuda.py": ["finite.cu", "norm.cu", "mean.cu"],
+    "gradients/plain.py": ["finite.cu", "norm.cu", "mean.cu"],
+}
+"""The kernels whose contracts hold for what calls them, and for its plain way."""
 TABLE = Table(
     "kernels",
     Path("kernels"),
     MUTANTS,
     {
-        name: [CONTRACT.format(name, dtype) for dtype in ("float32", "float64")]
+        name: [CONTRACT.format("emulated", name, dtype) for dtype in ("float32", "float64")]
         for name in dict.fromkeys(mutant.file_name for mutant in MUTANTS)
+    }
+    | {
+        name: [
+            CONTRACT.format(backend, kernel, dtype)
+            for kernel in kernels
+            for backend in ("numpy", "emulated")
+            for dtype in ("float32", "float64")
+        ]
+        for name, kernels in CALLED.items()
     }
     | {"launch.py": ["tests/kernels/test_launch.py"]},
     ("--require-emulator",),

@@ -8,7 +8,9 @@ import pytest
 
 from gpucnn import layers, optim
 from gpucnn.errors import ArgumentError, StateError, TrainingError
+from gpucnn.optim import weight_average
 from tests.backends import Backend, host
+from tests.recording import Recording
 
 
 def model_on(backend: Backend) -> layers.Sequential:
@@ -248,3 +250,24 @@ def test_weights_of_several_dtypes_frozen_empty_or_not_finite(backend: Backend) 
         assert found.dtype == model.state_dict()[path].dtype
         tolerance = {"float16": 4e-3, "float32": 1e-6, "float64": 1e-14}[str(found.dtype)]
         np.testing.assert_allclose(found, array, rtol=tolerance, atol=tolerance)
+
+
+def test_a_recorded_update_takes_the_share_of_each_replay(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded before the first update was counted. Buffers are copied where they stand, so there are none."""
+    model, stays = (layers.Linear(3, 4).to(backend.device_name) for _ in range(2))
+    for net in (model, stays):
+        wander(net, range(1), lambda: None)
+    average, other = optim.WeightAverage(model, 0.9), optim.WeightAverage(stays, 0.9)
+    steps = Recording()
+    monkeypatch.setattr(weight_average, "follow", steps.note(weight_average.follow))
+    steps.make(average.apply)
+    monkeypatch.undo()
+    for step in range(1, 5):
+        for net in (model, stays):
+            for parameter in net.parameters():
+                parameter.data[...] = backend.array(np.full(parameter.shape, step, np.float32))
+        average.advance()
+        steps.replay()
+        other.update()
+    for path, array in other.state_dict().items():
+        np.testing.assert_array_equal(average.state_dict()[path], array)

@@ -96,3 +96,31 @@ def test_gradients_of_batches_before_the_mean_are_left_alone(backend: Backend) -
     optimizer.parameters["2.bias"].grad = backend.array(gradient)
     mean.add(5)
     np.testing.assert_array_equal(host(optimizer.parameters["2.bias"].grad), gradient)
+
+
+def test_what_was_added_can_be_left_out(backend: Backend) -> None:
+    optimizer = optimizer_on(backend)
+    mean = GradientMean(optimizer)
+    mean_of(backend, optimizer, mean, {})
+    mean.reset()
+    assert mean.images == 0
+    expected = mean_of(backend, optimizer, mean, {number: {"0.weight"} for number in range(3)}, seed=1)
+    mean.hand_over()
+    assert optimizer.parameters["0.weight"].grad is None
+    for path, array in expected.items():
+        np.testing.assert_allclose(host(optimizer.parameters[path].grad), array, rtol=1e-6, atol=1e-6)
+
+
+def test_parameters_may_change_their_dtype_between_steps(backend: Backend) -> None:
+    optimizer = optimizer_on(backend)
+    mean = GradientMean(optimizer)
+    mean_of(backend, optimizer, mean, {})
+    mean.hand_over()
+    for parameter in optimizer.parameters.values():
+        parameter.convert(np.float64)
+    expected = mean_of(backend, optimizer, mean, {}, seed=1)
+    mean.hand_over()
+    for path, array in expected.items():
+        gradient = optimizer.parameters[path].grad
+        assert gradient.dtype == np.float64
+        np.testing.assert_allclose(host(gradient), array, rtol=1e-14, atol=1e-14)

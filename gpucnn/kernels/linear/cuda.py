@@ -12,7 +12,7 @@ from gpucnn.kernels.launch import Kernel, contiguous, launch
 RELU_SUMS = Kernel(
     Path(__file__).with_name("relu_sums.cu"),
     "relu_sums",
-    "const T* gradient, const T* output, T* passed, T* sums, int rows, int columns",
+    "const T* gradient, const T* output, T* passed, T* sums, I rows, I columns",
 )
 COLUMNS_PER_BLOCK, MOST_ROWS = 32, 4096
 """More rows are better cut into parts, for more blocks than there are columns for."""

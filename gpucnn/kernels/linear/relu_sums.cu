@@ -7,16 +7,16 @@
 #define WARPS 8
 
 extern "C" __global__ void __launch_bounds__(COLUMNS * WARPS) relu_sums(
-    const T* gradient, const T* output, T* passed, T* sums, int rows, int columns)
+    const T* gradient, const T* output, T* passed, T* sums, I rows, I columns)
 {
     __shared__ A partial[WARPS][COLUMNS];
     const int place = threadIdx.x % COLUMNS, warp = threadIdx.x / COLUMNS;
-    for (int first = blockIdx.x * COLUMNS; first < columns; first += gridDim.x * COLUMNS) {
-        const int column = first + place;
+    for (I first = blockIdx.x * COLUMNS; first < columns; first += gridDim.x * COLUMNS) {
+        const I column = first + place;
         A total = 0;
         if (column < columns)
-            for (int row = warp; row < rows; row += WARPS) {
-                const long long i = (long long)row * columns + column;
+            for (I row = warp; row < rows; row += WARPS) {
+                const I i = row * columns + column;
                 const T value = (A)output[i] != 0 ? gradient[i] : (T)0;
                 passed[i] = value;
                 total += (A)value;
