@@ -99,6 +99,15 @@ def epoch(loader: DataLoader) -> list[list[int]]:
     return [labels.tolist() for _, labels in loader]
 
 
+def test_a_function_of_one_s_own_prepares_images() -> None:
+    given = ArrayDataset(np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), np.arange(4), lambda images: images / 10)
+    assert given[2][0].item() == 0.2
+    for indices in ([3, 1], slice(1, 3), np.array([True, False, True, False])):
+        images, labels = given[indices]
+        np.testing.assert_array_equal(images[:, 0, 0, 0], labels / 10)
+        np.testing.assert_array_equal(labels, np.arange(4)[indices])
+
+
 def test_batches_keep_the_rest_unless_told() -> None:
     assert epoch(DataLoader(dataset(), 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert epoch(DataLoader(dataset(), 4, drop_last=True)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
