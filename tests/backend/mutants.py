@@ -12,6 +12,7 @@ TESTS_OF = {
     "testing/cupy_graph.py": ["tests/testing/test_capture.py", GRAPH],
     "testing/cupy_stand_in.py": ["tests/testing/test_capture.py", GRAPH],
     "training/finite_guard.py": ["tests/training/test_finite_guard.py"],
+    "training/metrics.py": ["tests/training/test_metrics.py"],
 }
 MUTANTS = [
     # A recording's memory.
@@ -50,6 +51,7 @@ MUTANTS = [
     ),
     Mutant("training/finite_guard.py", "            self.look()\n            self._keep()", "            self._keep()"),
     Mutant("training/finite_guard.py", "            yield\n            self.look()\n", "            yield\n"),
+    Mutant("training/metrics.py", "before = self._counts or Counts(", "before = Counts("),
     # The stand-in.
     Mutant(
         "testing/cupy_graph.py",

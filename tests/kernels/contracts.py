@@ -396,7 +396,7 @@ def batch_norm_by_channels(
 
 
 def check_cross_entropy(backend: Backend, dtype: type) -> None:
-    for images, classes in ((1, 2), (5, 10), (9, 33), (19, 70), (300, 3)):
+    for images, classes in ((1, 2), (5, 10), (9, 33), (19, 70), (256, 2), (300, 3)):
         rng = np.random.default_rng(classes)
         logits = (3 * rng.standard_normal((images, classes))).astype(dtype)
         labels = rng.integers(0, classes, images)
