@@ -192,7 +192,7 @@ MUTANTS = [
     Mutant("finite.cu", "if (first == 0 && loss) all = all && isfinite(loss[0]);", ""),
     Mutant("finite.cu", "all && isfinite(values[i])", "all && values[i] == values[i]"),
     Mutant("finite.cu", "all && isfinite(values[i])", "isfinite(values[i])"),
-    Mutant("finite.cu", "if (!all) *flag = 0;", "*flag = all;"),
+    Mutant("finite.cu", "if (!all) atomicExch(flag, 0);", "atomicExch(flag, all);"),
     Mutant("norm.cu", "half > 0", "half > 1"),
     Mutant("norm.cu", "    partial[threadIdx.x] = value;\n    __syncthreads();", "    partial[threadIdx.x] = value;"),
     Mutant("norm.cu", "min((part + 1) * length, size)", "(part + 1) * length"),
