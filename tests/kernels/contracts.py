@@ -662,6 +662,13 @@ def check_scores(backend: Backend, dtype: type) -> None:
         (maps.argmax(1) == labels).sum() + (maps.argmax(1) == labels)[:, 0, 0].sum()
     )
     assert float(host(counts.loss_sum)) == 40
+    # What was counted in another dtype goes on in it.
+    other = np.float32 if dtype is np.float64 else np.float64
+    counts = Counts(backend.array(np.array(3, other)), backend.array(np.array(0)))
+    flat, classes = backend.array(np.eye(3, dtype=dtype)), backend.array(np.array([0, 1, 0]))
+    count_scores(counts, backend.array(np.array(2, dtype)), flat, classes)
+    assert (float(host(counts.loss_sum)), int(host(counts.correct))) == (9, 2)
+    assert host(counts.loss_sum).dtype == other
 
 
 def check_relu_sums(backend: Backend, dtype: type) -> None:

@@ -53,6 +53,15 @@ def test_the_step_is_found_wherever_it_is(backend: Backend, step: int, monkeypat
         assert found[name].tobytes() == expected[name].tobytes(), name
 
 
+def test_no_state_is_kept_that_is_spoilt(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one is kept after each step, the flag is read before."""
+    monkeypatch.setattr(finite_guard, "SHARE", 1e9)
+    trainer = small_trainer(device=backend.device_name)
+    poison(trainer, 3)
+    with pytest.raises(TrainingError, match=r"^step 3 \(epoch 1, batch 3\): .* output of 3 \(Fl"):
+        trainer.fit(1)
+
+
 def test_a_loss_alone(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its gradients are finite, and so are all steps behind it."""
     monkeypatch.setattr(finite_guard, "SHARE", 1e-9)
