@@ -72,9 +72,6 @@ TESTS_OF = {
     "runs/folder.py": ["tests/runs/test_folder.py"],
     "files/checkpoint_file.py": ["tests/files/test_checkpoint_file.py"],
     "training/early_stopping.py": ["tests/training/test_early_stopping.py"],
-    "optim/numbers.py": ["tests/optim/test_recorded_step.py", "tests/optim/test_weight_average.py"],
-    "kernels/gradients/plain.py": ["tests/optim/test_clip.py"],
-    "kernels/scores.py": ["tests/training/test_metrics.py"],
 }
 """What is run for a change in a file."""
 

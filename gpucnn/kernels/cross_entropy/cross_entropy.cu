@@ -39,7 +39,7 @@ __device__ int label_of(const int* labels, const long long* wide_labels, I image
 // `losses` (images) gets each image's part of the mean. `saved` (2, images) keeps the logarithm of each image's sum of
 // exponentials and the sum of its targets. A label that is no class makes its loss a NaN. `total`, if it is there, gets the
 // mean: then there is one block.
-extern "C" __global__ void __launch_bounds__(BLOCK) cross_entropy(
+extern "C" __global__ void __launch_bounds__(BLOCK, 1) cross_entropy(
     const T* logits, const int* labels, const long long* wide_labels, const T* class_weights, const T* normalizer,
     T* losses, T* saved, T* total, I images, int classes, T smoothing)
 {
