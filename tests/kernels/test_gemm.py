@@ -334,6 +334,7 @@ def test_a_stream_has_a_workspace_of_its_own_and_keeps_it(cupy: CupyStandIn, mon
 
 
 def test_nothing_is_made_in_a_capture(cupy: CupyStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = spy(cupy, monkeypatch)
     a, captures = cupy.ones((2, 2)), True
     monkeypatch.setattr(type(cupy.cuda.get_current_stream()), "is_capturing", lambda _: captures)
     with pytest.raises(CaptureError) as caught:
@@ -342,11 +343,14 @@ def test_nothing_is_made_in_a_capture(cupy: CupyStandIn, monkeypatch: pytest.Mon
         "a matrix product was captured on a stream that cuBLAS has no workspace for; fix: run the step once on that stream, "
         "or call gpucnn.backend.cublas.prepare() there, before the capture begins"
     )
+    assert calls == []
     captures = False
     handle = cublas.prepare()
     captures = True
     matmul(a, a)
     assert cublas.prepare() is handle
+    with cupy.cuda.Stream(non_blocking=True), pytest.raises(CaptureError, match="that cuBLAS has no workspace for"):
+        matmul(a, a)
 
 
 def test_a_handle_is_given_back(cupy: CupyStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
