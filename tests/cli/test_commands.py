@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_tells_device_epochs_and_the_result(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--model", "mlp", "--epochs", "2", "--device", "cpu"]) == 0
+    assert main(["train", "--model", "mlp", "--epochs", "2", "--device", "cpu", "--no-graph"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "device: cpu (asked for)"
     assert (

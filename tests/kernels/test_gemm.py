@@ -519,6 +519,8 @@ def test_tf32_of_special_values() -> None:
     )
     expected = np.array([1, -1, 0, 1 + 2**-10, 1, -(1 + 2**-9), np.inf, -np.inf, np.nan], np.float32)
     np.testing.assert_array_equal(as_tf32(values), expected)
+    with_all_bits = np.array([0x7FFFFFFF, 0xFFFFFFFF], np.uint32).view(np.float32)  # which rounding would carry over
+    assert np.isnan(as_tf32(with_all_bits)).all()
 
 
 def test_precision_is_one_of_two_and_of_a_thread() -> None:

@@ -125,7 +125,7 @@ def test_without_tensorboardx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_table_is_aligned_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
-    trainer = small_trainer(ProgressLines())
+    trainer = small_trainer(ProgressLines(), graph=False)
     trainer.fit(10)
     text = capsys.readouterr().out
     lines = text.splitlines()
@@ -142,7 +142,7 @@ def test_a_table_without_a_test_set_and_an_early_end(capsys: pytest.CaptureFixtu
         def on_epoch_end(self, trainer: Trainer) -> None:
             trainer.stop("enough is known")
 
-    trainer = small_trainer(ProgressLines(), Enough())
+    trainer = small_trainer(ProgressLines(), Enough(), graph=False)
     trainer.test_loader = None
     trainer.fit(3)
     lines = capsys.readouterr().out.splitlines()

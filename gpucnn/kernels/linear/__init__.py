@@ -24,7 +24,11 @@ WEIGHT_GRADIENT = {
     Way.NUMPY: numpy_way.weight_gradient,
     Way.PLAIN: plain.weight_gradient,
 }
-PAST_RELU = {Way.CUDA: cuda.past_relu, Way.PLAIN: plain.past_relu}
+PAST_RELU = {
+    Way.CUDA: cuda.past_relu,
+    Way.COMPILED: plain.past_relu,  # which is one compiled loop there
+    Way.PLAIN: plain.past_relu,
+}
 """Each gives the output's gradient past ReLU, and the gradient of the bias if it has still to be made."""
 
 SUITS = {Way.COMPILED: compiled.suits}
