@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpucnn.backend import Array, beside, xp_of
-from gpucnn.backend.blas import has_false_alarms
+from gpucnn.backend import Array, beside, blas, xp_of
 from gpucnn.backend.cublas import TYPES, Matrix, Product, handle_here
 from gpucnn.checks import Shape
 from gpucnn.errors import DTypeError, ShapeError
@@ -38,7 +37,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if xp is not np:
         with beside(a):
             return _device_matmul(xp, a, b, out)
-    if not has_false_alarms():
+    if not blas.has_false_alarms():
         return np.matmul(a, b, out=out)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         return np.matmul(a, b, out=out)

@@ -336,9 +336,12 @@ class PinnedCopies:
         self._under_way = [copy for copy in self._under_way if launches is not None and copy[0] > launches]
 
     def _check(self) -> None:
-        for _, source, before in self._under_way:
-            if source.tobytes() != before.tobytes():
-                raise KernelError(
-                    "pinned memory was written to while a copy from it may be under way; "
-                    "wait for an event that was recorded after the copy, or take other memory"
-                )
+        changed = [copy for copy in self._under_way if copy[1].tobytes() != copy[2].tobytes()]
+        if changed:
+            self._under_way = [
+                copy for copy in self._under_way if copy[1].tobytes() == copy[2].tobytes()
+            ]  # each is told once
+            raise KernelError(
+                "pinned memory was written to while a copy from it may be under way; "
+                "wait for an event that was recorded after the copy, or take other memory"
+            )
