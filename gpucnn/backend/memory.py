@@ -38,12 +38,13 @@ def free_bytes(device: Device) -> int:
 
 def release(device: Device) -> None:
     """Give the driver back what CuPy's pools keep for later, and what only reference cycles hold. Nothing on a CPU."""
+    if device.kind == "cpu":
+        return
     gc.collect()
-    if device.kind == "cuda":
-        cupy = cuda.cupy()
-        with cupy.cuda.Device(device.index):
-            cupy.get_default_memory_pool().free_all_blocks()
-        _give_back()
+    cupy = cuda.cupy()
+    with cupy.cuda.Device(device.index):
+        cupy.get_default_memory_pool().free_all_blocks()
+    _give_back()
 
 
 def drop(pool: Any, there: Any) -> None:
