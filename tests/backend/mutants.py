@@ -68,4 +68,4 @@ MUTANTS = [
     Mutant("testing/cupy_stand_in.py", "            capture.touch(array._block)\n", "            pass\n"),
 ]
 
-TABLE = Table("graphs", Path(), MUTANTS, TESTS_OF, EMULATED)
+TABLE = Table("graphs", Path(), MUTANTS, TESTS_OF, EMULATED, sample=4)

@@ -81,4 +81,4 @@ MUTANTS = [
     ),
 ]
 
-TABLE = Table("predictions", Path(), MUTANTS, TESTS_OF)
+TABLE = Table("predictions", Path(), MUTANTS, TESTS_OF, sample=4)

@@ -66,4 +66,4 @@ MUTANTS = [
     Mutant(STAND_IN, "_meets_itself(result):", "False:"),
 ]  # fmt: skip
 
-TABLE = Table("products", Path(), MUTANTS, TESTS_OF, options=("--backend", "emulated"), least=5)
+TABLE = Table("products", Path(), MUTANTS, TESTS_OF, options=("--backend", "emulated"), least=5, sample=8)

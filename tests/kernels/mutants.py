@@ -313,4 +313,5 @@ TABLE = Table(
     | {"launch.py": ["tests/kernels/test_launch.py"]},
     ("--require-emulator",),
     least=5,
+    sample=3,
 )

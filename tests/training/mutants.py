@@ -288,4 +288,5 @@ TABLE = Table(
     MUTANTS,
     TESTS_OF,
     options=("--backend", "numpy"),
+    sample=5,
 )
