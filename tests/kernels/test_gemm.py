@@ -134,6 +134,14 @@ def test_what_lies_nowhere_together_is_copied_once(cupy: CupyStandIn) -> None:
         assert [operation.name for operation in operations if operation.kind != "upload"] == ["fill", "gemm", "copy"]
 
 
+def test_a_result_that_overlaps_itself_takes_the_last_product(cupy: CupyStandIn) -> None:
+    a, b = np.arange(12, dtype=np.float32).reshape(2, 2, 3), np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    home = cupy.zeros((2, 2), np.float32)
+    both = cupy.lib.stride_tricks.as_strided(home, (2, 2, 2), (0, 8, 4))
+    matmul(cupy.asarray(a), cupy.asarray(b), out=both)
+    np.testing.assert_array_equal(home.get(), a[1] @ b[1])
+
+
 def test_what_overlaps_itself_is_copied_once(cupy: CupyStandIn) -> None:
     values = np.arange(1.0, 8)
     windows = np.lib.stride_tricks.sliding_window_view
