@@ -1,11 +1,15 @@
 """NVRTC for the tests here, and at the end of the run the tables of what every kernel takes."""
 
+import importlib
 import os
 
 import pytest
 
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources, find_library
 from gpucnn.testing.sass import find_disassembler
+
+for package in ("functions", "optim", "kernels.preprocess", "kernels.scores"):  # with all that tells KERNELS of its own
+    importlib.import_module(f"gpucnn.{package}")
 
 TABLE = pytest.StashKey[dict[tuple[str, str], list[Resources]]]()
 SLOTS = pytest.StashKey[list[str]]()

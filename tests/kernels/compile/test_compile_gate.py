@@ -1,6 +1,5 @@
 """Every kernel compiles with NVIDIA's compiler, for every architecture, and takes no more than a block has."""
 
-import importlib
 import re
 from pathlib import Path
 
@@ -13,14 +12,6 @@ from gpucnn.kernels.launch import KERNELS, NARROW, TYPE_NAMES, WIDE, IndexType, 
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 from tests.kernels.compile.windows import WINDOWS, window_constants
-
-for package in (
-    "functions",
-    "optim",
-    "kernels.preprocess",
-    "kernels.scores",
-):  # which import all that tells KERNELS of its own
-    importlib.import_module(f"gpucnn.{package}")
 
 SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/**/*.cu"))
 LARGE_ARRAY = """

@@ -1,6 +1,5 @@
 """How many issue slots an element costs in the main loops that a step spends its time in. See `gpucnn.testing.sass`."""
 
-import importlib
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,14 +11,6 @@ from gpucnn.testing import sass
 from gpucnn.testing.nvrtc import Nvrtc
 from gpucnn.testing.sass import Instruction, Loop, disassemble, main_loop, parse
 from tests.kernels.compile.windows import window_constants
-
-for package in (
-    "functions",
-    "optim",
-    "kernels.preprocess",
-    "kernels.scores",
-):  # which import all that tells KERNELS of its own
-    importlib.import_module(f"gpucnn.{package}")
 
 ARCHITECTURE = "sm_90"
 
