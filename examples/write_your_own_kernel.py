@@ -14,7 +14,8 @@ from gpucnn import functions as F
 from gpucnn.autograd import Operand, as_tensor, check_float, record
 from gpucnn.backend import Array, choose_device, xp_of
 from gpucnn.errors import KernelError
-from gpucnn.kernels.launch import Kernel, contiguous, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import contiguous, launch
 from gpucnn.kernels.ways import Way, choose
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.emulator import compiler

@@ -94,7 +94,7 @@ class Window(NamedTuple):
         return self.kernel == (1, 1) and self.padding == ((0, 0), (0, 0))
 
     def sizes(self, image_size: Pair, output_size: Pair) -> tuple[int, ...]:
-        """All that a kernel needs to slide the window: twelve ints, in the order of `kernels.launch.WINDOW`."""
+        """All that a kernel needs to slide the window: twelve ints, in the order of `kernels.kernel.WINDOW`."""
         (top, _), (left, _) = self.padding
         return (*image_size, *self.kernel, *self.stride, top, left, *self.dilation, *output_size)
 

@@ -13,6 +13,7 @@ import pytest
 from gpucnn import Tensor, data, layers, models, optim
 from gpucnn import functions as F
 from gpucnn.kernels import launch
+from gpucnn.kernels.kernel import Kernel, Variant
 from gpucnn.testing import emulated_gpu
 from tests.backends import Backend
 
@@ -78,7 +79,7 @@ def lenet_step(device: str, batch_size: int) -> Callable[[], Tensor]:
 class NoLaunches:
     """A runner that runs nothing."""
 
-    def run(self, kernel: launch.Kernel, variant: launch.Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
+    def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
         pass
 
 

@@ -36,7 +36,7 @@ def record(name: str, output: Array, inputs: Sequence[Tensor], backward: Backwar
     """The tensor of an operation's `output`, on the tape if gradients are enabled and an input needs one.
 
     `backward` gets the gradient of `output` and returns one per input. It should hold no more arrays than it needs:
-    they stay alive until the backward pass has used them.
+    they stay alive until the backward pass has used them. It must not write to the gradient it gets, which others may have, too.
     """
     check_recorded(name, output)
     result = Tensor(output)

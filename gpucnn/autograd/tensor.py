@@ -296,13 +296,13 @@ Operand: TypeAlias = Tensor | Array | float | Sequence[float]
 
 
 def _ones(array: Array) -> Array:
-    """Ones like `array`, of one element. On a GPU they are made once: backward functions leave what they are given as it is."""
+    """Ones like `array` on a GPU, of one element. They are made once: backward functions leave what they are given as it is."""
     xp = xp_of(array)
     key = xp, device_of(array), array.shape, array.dtype
     ones: Array | None = _kept_ones.get(key)
     if ones is None:
         ones = xp.ones(array.shape, array.dtype)
-        if xp is not np and not recording():  # what a recording makes lives no longer than it does
+        if not recording():  # what a recording makes lives no longer than it does
             if len(_kept_ones) >= _MOST_KEPT:
                 _kept_ones.clear()
             _kept_ones[key] = ones

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -150,15 +150,19 @@ class Handle:
 _here = _Here()
 
 
-@contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Inside, this thread's products of float32 arrays on a GPU are "float32", as they are by default, or "tf32".
+def precision(name: str) -> AbstractContextManager[None]:
+    """`with precision(name)`: inside, this thread's products of float32 arrays on a GPU are "float32", as they are by default, or "tf32".
 
     TF32 rounds what is multiplied to 10 bits of mantissa, and adds up in float32: faster by far on GPUs since Ampere, right
     to about 3 decimals. Older GPUs, the CPU and arrays of other dtypes compute as always. Raises ArgumentError for
     another name.
     """
-    before, _here.precision = _here.precision, as_precision(name)
+    return _precise(as_precision(name))
+
+
+@contextmanager
+def _precise(name: str) -> Iterator[None]:
+    before, _here.precision = _here.precision, name
     try:
         yield
     finally:

@@ -94,7 +94,16 @@ GPUS: dict[str, GPU] = {
 """By the names that `gpucnn bench --gpu` knows."""
 
 
+DRIVER_NAMES = {
+    "nvidia h200": "h200",
+    "nvidia h100 80gb hbm3": "h100",
+    "nvidia a100-sxm4-80gb": "a100",
+    "nvidia geforce rtx 4090": "rtx4090",
+    "nvidia geforce rtx 4060 laptop gpu": "rtx4060",
+}
+"""What drivers call the cards in the table, in lower case: a sister of another memory or power has other figures."""
+
+
 def named(title: str) -> str | None:
     """The name of the GPU that a driver calls `title`, e.g. "NVIDIA H200"; None if it is not in the table."""
-    squeezed = title.lower().replace(" ", "")
-    return next((name for name in GPUS if name in squeezed), None)
+    return DRIVER_NAMES.get(title.lower())

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,8 +110,10 @@ def _check(options: argparse.Namespace) -> None:
     """Raises ArgumentError for arguments that do not go together."""
     if options.gpu and not options.model:
         raise ArgumentError(f"--gpu {options.gpu} is for predictions: give --model, too")
-    if options.model and not options.device.startswith("cuda"):
-        raise ArgumentError(f"--model is about a GPU, got --device {options.device}: give --device cuda")
+    if options.model and not re.fullmatch(r"cuda(:\d+)?", options.device):
+        raise ArgumentError(f"--model is about a GPU, and the device is {options.device}: give --device cuda")
+    if options.model and options.operations:
+        raise ArgumentError("--operations are measured, not predicted: leave out --model, or --operations")
     alone = [name for name in options.models if name not in MODELS]
     if alone and not options.model:
         raise ArgumentError(f"--models {alone[0]} is predicted, not measured: give --device cuda --model, too")

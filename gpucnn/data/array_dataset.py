@@ -84,13 +84,13 @@ class ArrayDataset:
         if isinstance(chosen, list | np.ndarray):
             chosen = to_device(self._checked(np.asarray(chosen)), self.device)
         with current(self.device):
-            if isinstance(self.preprocess, Preprocess) and not isinstance(chosen, slice):
+            if type(self.preprocess) is Preprocess and getattr(chosen, "ndim", None) == 1:
                 images, labels = self.preprocess.batch(self.images, self.labels, chosen)
             else:
                 images, labels = self.images[chosen], self.labels[chosen]
                 images = images if self.preprocess is None else self.preprocess(images)
-            # What indices choose is a copy already; of a slice it would be a view.
-            labels = labels.astype(np.int64, copy=isinstance(chosen, slice))
+            # What an array of indices chooses is a copy already; of a slice, or of `...`, it would be a view.
+            labels = labels.astype(np.int64, copy=not hasattr(chosen, "ndim"))
             return (images[0], labels[0]) if single else (images, labels)
 
     def _checked(self, indices: np.ndarray) -> np.ndarray:

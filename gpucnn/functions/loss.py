@@ -43,7 +43,7 @@ def cross_entropy(
       mean is NaN.
     - `reduction`: "mean", "sum", or "none" for each loss, of the shape of labels.
 
-    Computed through log-sum-exp; a plain mean over labels takes one kernel on a GPU. Raises ShapeError, DTypeError for
+    Computed through log-sum-exp; a plain mean over labels takes one kernel on a GPU, or two from 257 images on. Raises ShapeError, DTypeError for
     labels that are no integers, and ArgumentError for labels out of range. Labels that are on a GPU are not looked at,
     as that would wait for it: one that is out of range makes the loss a NaN.
     """

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.launch import Kernel, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import launch
 from gpucnn.kernels.ways import Way, choose
 
 KERNEL = Kernel(

@@ -7,7 +7,8 @@ import numpy as np
 from gpucnn.backend import Array, device_of, stream_words, to_device, to_host, xp_of
 from gpucnn.checks import Shape
 from gpucnn.kernels.elementwise.masked import masked
-from gpucnn.kernels.launch import Kernel, contiguous, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import contiguous, launch
 from gpucnn.kernels.ways import Way, choose
 
 KERNEL = Kernel(

@@ -1,45 +1,22 @@
-"""The only door to a CUDA launch: what a kernel takes, the checks CuPy does not make, and who runs it.
+"""The only door to a CUDA launch: the checks that CuPy does not make, and who runs a kernel.
 
-A `Kernel` names a function of a `.cu` file and repeats its parameter list. `launch` holds every call against that list:
-CuPy would look neither at the number of arguments nor at their types, would ignore strides, and would hand a Python
-float over as a double where the kernel reads a float.
-
-The `.cu` files are written in types that are declared when a file is compiled, see `Variant`: `T`, of the arrays, `A`, in
-which the kernel computes, and `I`, in which it counts: 32 bits, unless the call has more elements than they count. Every
-kernel loops over its work in strides of the whole grid, and so is right for any number of blocks.
+`launch` holds every call against the parameter list that a `Kernel` repeats: CuPy would look neither at the number of
+arguments nor at their types, would ignore strides, and would hand a Python float over as a double where the kernel reads a
+float.
 """
 
-import functools
-import operator
-import re
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpucnn.backend import Array, arrays, cuda, own_package, xp_of
+from gpucnn.backend import Array, arrays, cuda, xp_of
 from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
-
-TYPE_NAMES: dict[np.dtype, tuple[str, str]] = {
-    np.dtype(np.float32): ("float", "float"),
-    np.dtype(np.float64): ("double", "double"),
-}
-"""How `T` and `A` are called for arrays of each dtype that the kernels are compiled for."""
-
-SCALARS: dict[str, np.dtype] = {
-    "unsigned char": np.dtype(np.uint8),
-    "int": np.dtype(np.int32),
-    "long long": np.dtype(np.int64),
-    "unsigned long long": np.dtype(np.uint64),
-    "float": np.dtype(np.float32),
-    "double": np.dtype(np.float64),
-}
+from gpucnn.kernels.kernel import NARROW, SCALARS, TYPE_NAMES, WIDE, Kernel, Parameter, Variant, divisor_of, source_text
 
 INTEGER_RANGES: dict[np.dtype, tuple[int, int]] = {
     dtype: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in SCALARS.values() if dtype.kind in "iu"
@@ -53,133 +30,6 @@ COUNTED_IN_32_BITS = 2**31
 
 MOST_REMEMBERED = 4096
 """Calls that are known to be right; a training step of ResNet-50 makes some hundred different ones."""
-
-
-@dataclass(frozen=True, eq=False)
-class IndexType:
-    """What `I` is, and `Divisor`, a number that indices are divided by: a kernel writes `i / width`, and `width.value`."""
-
-    declared: str
-    integer: type[np.unsignedinteger]
-    divisor: np.dtype
-
-
-NARROW = IndexType(
-    "typedef unsigned int I; "
-    "struct Divisor { I value, multiplier, shift; }; "
-    "__device__ I operator/(I n, Divisor d) { return __umulhi(2 * n, d.multiplier) >> d.shift; } "
-    "__device__ I operator%(I n, Divisor d) { return n - n / d * d.value; }",
-    np.uint32,
-    np.dtype([("value", np.uint32), ("multiplier", np.uint32), ("shift", np.uint32)]),
-)
-"""Indices below 2^31, and no division: a multiplication, see `divisor_of`."""
-
-WIDE = IndexType(
-    "typedef unsigned long long I; "
-    "struct Divisor { I value; }; "
-    "__device__ I operator/(I n, Divisor d) { return n / d.value; } "
-    "__device__ I operator%(I n, Divisor d) { return n % d.value; }",
-    np.uint64,
-    np.dtype([("value", np.uint64)]),
-)
-"""Indices below 2^63. A GPU divides them in software, at some 40 times the cost."""
-
-
-class Variant(NamedTuple):
-    """What a source is compiled for: the arrays' dtype, which says what `T` and `A` are, what `I` is, and its constants."""
-
-    dtype: np.dtype
-    index_type: IndexType
-    constants: tuple[tuple[str, int], ...] = ()
-
-
-WINDOW = (
-    "Divisor height, Divisor width, int kernel_height, int kernel_width, Divisor stride_height, Divisor stride_width, "
-    "int padding_top, int padding_left, int dilation_height, int dilation_width, "
-    "Divisor output_height, Divisor output_width"
-)
-"""The parameters of a kernel that slides windows over images, in the order of `Window.sizes`."""
-
-COMPILED_WINDOW = re.sub(r"\w+ (?=kernel_|stride_|dilation_)", "constant int ", WINDOW)
-"""The same where the compiler is to know the shape of the window, so that no tap costs a division or a loop's end."""
-
-
-class Parameter(NamedTuple):
-    """One parameter of a kernel: `type` is its C type without `const` and `*`.
-
-    A `constant` is an int that the compiler is to know: the launcher declares it before the source, and it is not among
-    the kernel's arguments there.
-    """
-
-    name: str
-    type: str
-    pointer: bool
-    const: bool
-    nullable: bool
-    constant: bool
-
-    @property
-    def integer(self) -> bool:
-        """Whether a call gives an integer for it."""
-        return not self.pointer and self.type not in ("T", "A", "float", "double")
-
-    def __str__(self) -> str:
-        return f"{'const ' if self.const else ''}{self.type}{'*' if self.pointer else ''} {self.name}"
-
-
-class Kernel:
-    """A CUDA kernel, as the launcher knows it.
-
-    - `source`: the `.cu` file. `name`: its function there, declared `extern "C" __global__ void`.
-    - `signature`: its parameter list as it stands in the source; `= null` behind a pointer's name allows None. A
-      `constant int` does not stand there: it is declared before the source, for all kernels of the file.
-    - `block`: how many threads a block has.
-    """
-
-    def __init__(self, source: Path, name: str, signature: str, block: int = 256) -> None:
-        self.source, self.name, self.signature, self.block = source, name, signature, block
-        KERNELS[name] = self
-
-    @functools.cached_property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """What a call gives, in order. Raises LaunchError for a type that `launch` cannot check."""
-        parameters = tuple(_parse(text) for text in self.signature.split(","))
-        for parameter in parameters:
-            known = (
-                ("int",)
-                if parameter.constant
-                else ("T", *SCALARS)
-                if parameter.pointer
-                else ("T", "A", "I", "Divisor", *SCALARS)
-            )
-            if parameter.type not in known or (parameter.constant and parameter.pointer):
-                raise LaunchError(
-                    f'{self.name}: "{parameter}" has a type that launch does not know; it knows '
-                    f"T, {', '.join(SCALARS)}, and A, I and Divisor for what is no pointer; a constant is an int"
-                )
-        return parameters
-
-    @functools.cached_property
-    def arguments(self) -> tuple[Parameter, ...]:
-        """The parameters as they stand in the source: without constants."""
-        return tuple(parameter for parameter in self.parameters if not parameter.constant)
-
-    @functools.cached_property
-    def integers(self) -> Callable[[tuple[Any, ...]], Any]:
-        """Picks the integers out of what a call gives."""
-        places = [place for place, parameter in enumerate(self.parameters) if parameter.integer]
-        return operator.itemgetter(*places) if places else lambda given: None
-
-    @functools.cached_property
-    def pointers(self) -> tuple[int, ...]:
-        """Where the arrays are in what a call gives."""
-        return tuple(place for place, parameter in enumerate(self.parameters) if parameter.pointer)
-
-    @functools.cached_property
-    def taken(self) -> tuple[tuple[int, int], ...]:
-        """What the kernel gets as a call gives it, arrays and floats: (where it is there, where among the arguments)."""
-        places = [(self.parameters.index(parameter), own) for own, parameter in enumerate(self.arguments)]
-        return tuple((place, own) for place, own in places if not self.parameters[place].integer)
 
 
 class Call(NamedTuple):
@@ -213,8 +63,6 @@ class Known:
 
 
 _known = Known()
-KERNELS: dict[str, Kernel] = {}
-"""Every kernel by its name, as soon as the module that launches it has been imported."""
 
 
 class Runner(Protocol):
@@ -252,6 +100,7 @@ class CupyRunner:
 
 
 cupy_runner = CupyRunner()
+
 _runner: Runner = cupy_runner
 
 
@@ -316,33 +165,6 @@ def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
             _runner.run(kernel, variant, blocks, tuple(passed))
 
 
-def source_text(source: Path, variant: Variant) -> str:
-    """The text of a `.cu` file as the compiler gets it for `variant`, with its name for error messages.
-
-    Types and constants are declared, not defined by -D: a macro T would go into NVRTC's own headers and break their
-    templates. They stand in front of the first line, which must be no directive, so that all lines keep their numbers.
-    """
-    storage, arithmetic = TYPE_NAMES[variant.dtype]
-    types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
-    constants = "".join(f"constexpr int {name} = {value}; " for name, value in variant.constants)
-    return f'#line 1 "{source.name}"\n{types} {constants}{own_package.read(source).decode()}'
-
-
-def divisor_of(value: int, index: IndexType) -> np.ndarray:
-    """The `Divisor` of an index type, as a kernel takes it: an array () of its dtype.
-
-    A narrow one has a multiplier, so that `2 * n * multiplier >> 32 + shift` is `n // value` for all n below 2^31: with
-    2^shift the smallest power of 2 from `value` on, that is n / value times 1 + e, where e is at most 2^-31, and so too
-    little to reach the next whole number. (Granlund and Montgomery, "Division by invariant integers using multiplication",
-    1994.) Where there is nothing to divide `value` may be 0.
-    """
-    if index is WIDE:
-        return np.array((value,), index.divisor)
-    shift = max(value - 1, 0).bit_length()
-    multiplier = (1 << 31 + shift) // value + 1 if value else 0
-    return np.array((value, multiplier, shift), index.divisor)
-
-
 def _check(kernel: Kernel, size: Any, arguments: tuple[Any, ...]) -> Call:
     """Hold a call against the kernel's parameters. Raises LaunchError unless it is right."""
     if not is_int(size) or size < 0:
@@ -369,25 +191,6 @@ def _check(kernel: Kernel, size: Any, arguments: tuple[Any, ...]) -> Call:
     constants = tuple((name, int(numbers[name])) for name, *_, constant in parameters if constant)
     given = tuple(numbers[parameter.name] if parameter.integer else None for parameter in kernel.arguments)
     return Call(Variant(dtype or np.dtype(np.float32), index, constants), device, -(-int(size) // kernel.block), given)
-
-
-def _parse(text: str) -> Parameter:
-    declaration, _, default = (part.strip() for part in text.partition("="))
-    type_text, _, name = declaration.rpartition(" ")
-    constant, const, pointer = (
-        type_text.startswith("constant "),
-        type_text.startswith("const "),
-        type_text.endswith("*"),
-    )
-    c_type = type_text.removeprefix("constant ").removeprefix("const ").removesuffix("*")
-    return Parameter(name, c_type, pointer, const, default == "null", constant)
-
-
-def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """What takes the items at `places` out of a tuple."""
-    if len(places) > 1:
-        return operator.itemgetter(*places)
-    return lambda items: tuple(items[place] for place in places)
 
 
 def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[np.dtype | None, int | None]:

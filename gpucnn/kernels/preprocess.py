@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, device_of, xp_of
-from gpucnn.kernels.launch import Kernel, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import launch
 from gpucnn.kernels.ways import Way, choose
 
 KERNEL = Kernel(

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array
-from gpucnn.kernels.launch import Kernel, contiguous, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import contiguous, launch
 from gpucnn.kernels.ways import Way, choose
 
 KERNEL = Kernel(

@@ -23,7 +23,7 @@ from gpucnn.backend import Array
 from gpucnn.errors import ArgumentError, CaptureError
 from gpucnn.kernels.compiler.processor import supported_processor
 from gpucnn.kernels.compiler.recording import recorder
-from gpucnn.kernels.launch import TYPE_NAMES
+from gpucnn.kernels.kernel import TYPE_NAMES
 
 VARIABLE, MODES = "GPUCNN_CPU", ("plain", "numpy", "jit")
 

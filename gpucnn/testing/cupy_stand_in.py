@@ -11,13 +11,6 @@ arrays of another device, more memory than there is. It gives what CuPy gives wh
 rounds in float64, and what `argsort`, `nonzero` and some sums return is not C-contiguous. Where CuPy would only be slow
 or lucky it is stricter, so that a mistake shows:
 
-<<<<<<< HEAD
-- NumPy's functions do not take device arrays (CuPy has them dispatched; what means the device must say so).
-- `empty` gives NaN or large negative integers.
-- Host arrays cannot be indices, and an index out of bounds is an error.
-- Products of floats, `a @ b` among them, are refused: CuPy makes none while a step is captured. `gpucnn.kernels.gemm`
-  asks cuBLAS for them, whose part `cublas_library` plays.
-=======
 - NumPy's functions do not take device arrays. CuPy has them dispatched; what means the device must say so.
 - `empty` gives NaN or large negative integers. CuPy gives what was in the memory before.
 - An index array that is out of bounds is an error, and so it is in `take`, `take_along_axis` and assignments. CuPy takes
@@ -30,7 +23,8 @@ or lucky it is stricter, so that a mistake shows:
 - `full` with a Python number that the dtype cannot hold is an error. CuPy gives the nearest integer.
 - Shapes are not assigned (`array.shape = ...`), and `flags` has three entries. CuPy takes both, and ignores
   `flags.writeable`.
->>>>>>> 369f40e (Snippets that the real CuPy answered hold the stand-in to it; where it is stricter is listed)
+- Products of floats, `a @ b` among them, are refused: CuPy makes none while a step is captured. `gpucnn.kernels.gemm`
+  asks cuBLAS for them, whose part `cublas_library` plays.
 
 It writes down what a GPU would have had to do, in `operation_log`. A function that CuPy puts together from several
 kernels (`var`, `allclose`, `pad` ...) counts as one. Streams do their work at once, one after another; in a capture it

@@ -5,7 +5,7 @@ import re
 from typing import Any, NamedTuple
 
 from gpucnn.backend import own_package
-from gpucnn.kernels.launch import Kernel
+from gpucnn.kernels.kernel import Kernel
 
 _ASSIGNED = r"\s*=(?!=)"
 
@@ -21,7 +21,8 @@ class Traffic(NamedTuple):
 def traffic(kernel: Kernel, arguments: tuple[Any, ...]) -> Traffic:
     """Of one launch, every array counted once: what a kernel reads again comes from a cache.
 
-    A pointer to `const` is read. Any other is written, and read as well if the source looks into it. None moves nothing.
+    A pointer to `const` is read. Any other is written, and read as well if the kernel's own body looks into it; what it hands
+    on to a function is not looked at. An array that indices choose from counts as a whole. None moves nothing.
     """
     read = written = elements = 0
     for parameter, argument in zip(kernel.arguments, arguments, strict=True):

@@ -8,7 +8,7 @@ Kind: TypeAlias = Literal["launch", "product", "upload", "download", "synchroniz
 """What an operation is:
 
 - "launch": one kernel, CuPy's or our own.
-- "product": a matrix product, which CuPy hands to cuBLAS.
+- "product": a matrix product, which `kernels.gemm` asks cuBLAS for.
 - "upload", "download": a transfer from or to the host. A download waits for the device.
 - "synchronize": the host waits for the device.
 """

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gpucnn.backend import cuda
-from gpucnn.kernels.launch import Kernel, Variant, use_runner
+from gpucnn.kernels.kernel import Kernel, Variant
+from gpucnn.kernels.launch import use_runner
 from gpucnn.testing.cublas_stand_in import _TYPES, CublasStandIn
 from gpucnn.testing.cupy_array import DeviceArray, Function
 from gpucnn.testing.cupy_names import COPIES, METHODS, VIEWS

@@ -19,7 +19,8 @@ SOURCES = """
 import numpy as np
 from gpucnn import layers, optim
 from gpucnn.kernels import launch, preprocess, scores
-texts = [launch.source_text(kernel.source, launch.Variant(np.dtype("float32"), launch.NARROW)) for kernel in launch.KERNELS.values()]
+from gpucnn.kernels.kernel import KERNELS, NARROW, Variant, source_text
+texts = [source_text(kernel.source, Variant(np.dtype("float32"), NARROW)) for kernel in KERNELS.values()]
 print(len(texts), all("__global__" in text for text in texts))
 """
 

@@ -9,7 +9,8 @@ from gpucnn.backend import Device, cuda
 from gpucnn.benchmark.prediction import WARM_UP_STEPS, step_operations
 from gpucnn.benchmark.rivals import Rival
 from gpucnn.benchmark.training_step import Workload, training_step
-from gpucnn.kernels.launch import Kernel, Variant, use_runner
+from gpucnn.kernels.kernel import Kernel, Variant
+from gpucnn.kernels.launch import use_runner
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator

@@ -215,3 +215,37 @@ def test_the_loader_augments_by_epoch_and_sample(digits: data.Splits) -> None:
 def test_a_folder_named_data_is_the_default(in_tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no train-images-idx3-ubyte.* in data/mnist; put the four files"):
         data.load("mnist")
+
+
+class Negative(Preprocess):
+    """Dark for bright."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return 1 - super().__call__(images)
+
+
+def small(preprocess: Preprocess) -> ArrayDataset:
+    raw = np.arange(5 * 16, dtype=np.uint8).reshape(5, 1, 4, 4)
+    return ArrayDataset(raw, np.arange(5) % 3, preprocess)
+
+
+@pytest.mark.parametrize("size", [4, 6])
+def test_whatever_chooses_images_gives_the_same(size: int) -> None:
+    dataset = small(Preprocess(1, 4, size, 255, "pad"))
+    every, labels = dataset[np.arange(5)]
+    for index in (range(5), ..., slice(None), np.ones(5, bool), [0, 1, 2, 3, 4]):
+        images, found = dataset[index]  # type: ignore[index]
+        np.testing.assert_array_equal(images, every)
+        found[:] = 7
+        np.testing.assert_array_equal(dataset.labels, labels)
+    for index in (np.array(3), np.array([[0, 1], [2, 3]])):
+        with pytest.raises(DataError, match=r"expected raw images \(N, 1, 4, 4\)"):
+            dataset[index]
+
+
+def test_a_preprocess_of_ones_own_is_asked_whatever_chooses() -> None:
+    dataset = small(Negative(1, 4, 4, 255, "pad"))
+    every, _ = dataset[:]
+    assert every[0, 0, 0, 0] == 1
+    np.testing.assert_array_equal(dataset[np.arange(5)][0], every)
+    np.testing.assert_array_equal(dataset[2][0], every[2])

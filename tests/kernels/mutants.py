@@ -230,12 +230,12 @@ MUTANTS = [
     Mutant("dropout.cu", "(size + WORDS - 1) / WORDS", "size / WORDS"),
     Mutant("dropout.cu", ": scale;", ": (T)1;"),
     Mutant("dropout.cu", "block += threads", "block += threads + 1"),
-    Mutant("launch.py", "__umulhi(2 * n, d.multiplier)", "__umulhi(n, d.multiplier)"),
-    Mutant("launch.py", "n - n / d * d.value", "n - n / d"),
-    Mutant("launch.py", "(1 << 31 + shift) // value + 1", "(1 << 31 + shift) // value"),
-    Mutant("launch.py", "(1 << 31 + shift) // value + 1", "(1 << 31 + shift) // value + 2"),
-    Mutant("launch.py", "shift = max(value - 1, 0).bit_length()", "shift = max(value - 1, 0).bit_length() - 1"),
-    Mutant("launch.py", "return np.array((value, multiplier, shift)", "return np.array((value, multiplier, shift + 1)"),
+    Mutant("kernel.py", "__umulhi(2 * n, d.multiplier)", "__umulhi(n, d.multiplier)"),
+    Mutant("kernel.py", "n - n / d * d.value", "n - n / d"),
+    Mutant("kernel.py", "(1 << 31 + shift) // value + 1", "(1 << 31 + shift) // value"),
+    Mutant("kernel.py", "(1 << 31 + shift) // value + 1", "(1 << 31 + shift) // value + 2"),
+    Mutant("kernel.py", "shift = max(value - 1, 0).bit_length()", "shift = max(value - 1, 0).bit_length() - 1"),
+    Mutant("kernel.py", "return np.array((value, multiplier, shift)", "return np.array((value, multiplier, shift + 1)"),
     Mutant("launch.py", "max(counts) < COUNTED_IN_32_BITS", "max(counts) <= COUNTED_IN_32_BITS"),
     Mutant("launch.py", "[argument.size]", "[]"),
     Mutant("launch.py", "counts = _check_arrays(kernel, arguments), [size]", "counts = _check_arrays(kernel, arguments), [0]"),
@@ -252,7 +252,7 @@ MUTANTS = [
     Mutant("launch.py", "if len(self.calls) >= MOST_REMEMBERED", "if False"),
     Mutant("launch.py", "if cupy is not _known.cupy", "if False"),
     Mutant("launch.py", "passed[own] = arguments[place]", "passed[own] = arguments[own]"),
-    Mutant("launch.py", "constexpr int {name} = {value}", "constexpr int {name} = 1"),
+    Mutant("kernel.py", "constexpr int {name} = {value}", "constexpr int {name} = 1"),
     Mutant("launch.py", "index, constants), device", "index), device"),
     Mutant("launch.py", "[kernel, variant] = module", "[kernel, variant[:2]] = module"),
     # How the newest kernels are called, and their plain ways.
@@ -310,7 +310,7 @@ TABLE = Table(
         ]
         for name, kernels in CALLED.items()
     }
-    | {"launch.py": ["tests/kernels/test_launch.py"]},
+    | {name: ["tests/kernels/test_launch.py"] for name in ("kernel.py", "launch.py")},
     ("--require-emulator",),
     least=5,
     sample=3,

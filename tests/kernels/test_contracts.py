@@ -8,6 +8,7 @@ import pytest
 
 import gpucnn
 from gpucnn.kernels import launch
+from gpucnn.kernels.kernel import KERNELS, NARROW, WIDE, IndexType, Kernel, Variant, divisor_of
 from tests.backends import Backend, host
 from tests.kernels.contracts import CONTRACTS
 
@@ -30,7 +31,7 @@ class Watching:
     def __init__(self) -> None:
         self.names: set[str] = set()
 
-    def run(self, kernel: launch.Kernel, variant: launch.Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
+    def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
         self.names.add(kernel.name)
         launch.cupy_runner.run(kernel, variant, blocks, arguments)
 
@@ -42,7 +43,7 @@ def test_a_contract_launches_every_kernel_of_its_file(file_name: str) -> None:
         pytest.skip(missing)
     with backend.active(), launch.use_runner(runner):
         CONTRACTS[file_name](backend, np.float32)
-    own = {kernel.name for kernel in launch.KERNELS.values() if kernel.source.name == file_name}
+    own = {kernel.name for kernel in KERNELS.values() if kernel.source.name == file_name}
     assert own <= runner.names
 
 
@@ -52,11 +53,9 @@ class BothIndices:
     def __init__(self) -> None:
         self.kernels: set[str] = set()
 
-    def run(self, kernel: launch.Kernel, variant: launch.Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
-        assert variant.index_type is launch.NARROW
-        narrow, wide = (
-            self._written(kernel, variant, index, blocks, arguments) for index in (launch.NARROW, launch.WIDE)
-        )
+    def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
+        assert variant.index_type is NARROW
+        narrow, wide = (self._written(kernel, variant, index, blocks, arguments) for index in (NARROW, WIDE))
         for name, array in narrow.items():
             assert array.tobytes() == wide[name].tobytes(), f"{kernel.name}: {name}"
         self.kernels.add(kernel.name)
@@ -64,7 +63,7 @@ class BothIndices:
 
     @staticmethod
     def _written(
-        kernel: launch.Kernel, variant: launch.Variant, index: launch.IndexType, blocks: int, arguments: tuple[Any, ...]
+        kernel: Kernel, variant: Variant, index: IndexType, blocks: int, arguments: tuple[Any, ...]
     ) -> dict[str, np.ndarray]:
         copies: dict[int, Any] = {}  # one array may be two arguments
         given: list[Any] = []
@@ -72,7 +71,7 @@ class BothIndices:
             if parameter.pointer and argument is not None:
                 given.append(copies.setdefault(id(argument), argument.copy()))
             elif parameter.type == "Divisor":
-                given.append(launch.divisor_of(int(argument["value"]), index))
+                given.append(divisor_of(int(argument["value"]), index))
             else:
                 given.append(index.integer(argument) if parameter.type == "I" else argument)
         launch.cupy_runner.run(kernel, variant._replace(index_type=index), blocks, tuple(given))
@@ -88,7 +87,7 @@ def test_indices_of_32_and_64_bits_give_the_same_bits(file_name: str, dtype: typ
         pytest.skip(missing)
     with backend.active(), launch.use_runner(runner):
         CONTRACTS[file_name](backend, dtype)
-    assert runner.kernels >= {kernel.name for kernel in launch.KERNELS.values() if kernel.source.name == file_name}
+    assert runner.kernels >= {kernel.name for kernel in KERNELS.values() if kernel.source.name == file_name}
 
 
 def test_every_cu_file_has_a_contract() -> None:

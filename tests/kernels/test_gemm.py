@@ -533,11 +533,8 @@ def test_tf32_of_special_values() -> None:
 
 def test_precision_is_one_of_two_and_of_a_thread() -> None:
     for wrong in ("TF32", "bf16", "", None, 32, np.zeros(2), ["tf32"]):
-        with (
-            pytest.raises(ArgumentError, match='^precision must be "float32" or "tf32", got '),
-            backend.precision(wrong),
-        ):  # type: ignore[arg-type]
-            pass
+        with pytest.raises(ArgumentError, match='^precision must be "float32" or "tf32", got '):
+            backend.precision(wrong)  # type: ignore[arg-type]
     with backend.precision("tf32"):
         assert backend.chosen_precision() == "tf32"
         with backend.precision("float32"):

@@ -13,8 +13,10 @@ import pytest
 from gpucnn import Tensor
 from gpucnn.backend import arrays, cuda
 from gpucnn.errors import KernelError, LaunchError
+from gpucnn.kernels import kernel as kernel_module
 from gpucnn.kernels import launch
-from gpucnn.kernels.launch import NARROW, WIDE, CupyRunner, Kernel, Runner, Variant, divisor_of, source_text, use_runner
+from gpucnn.kernels.kernel import NARROW, WIDE, IndexType, Kernel, Variant, divisor_of, source_text
+from gpucnn.kernels.launch import CupyRunner, Runner, use_runner
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import compiler
@@ -75,7 +77,7 @@ class NoCompiler:
 @pytest.fixture(autouse=True)
 def _own_register(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels made here do not stay among the package's."""
-    monkeypatch.setattr(launch, "KERNELS", launch.KERNELS.copy())
+    monkeypatch.setattr(kernel_module, "KERNELS", kernel_module.KERNELS.copy())
 
 
 @pytest.fixture
@@ -396,7 +398,7 @@ def test_parameters() -> None:
     ]  # fmt: skip
     assert [parameter.nullable for parameter in kernel.parameters] == [False, False, True, False, False]
     assert kernel.block == 256
-    assert launch.KERNELS["step"] is kernel
+    assert kernel_module.KERNELS["step"] is kernel
 
 
 # Which integers count.
@@ -509,7 +511,7 @@ extern "C" __global__ void divide(const long long* numbers, long long* quotients
 
 @needs_compiler
 @pytest.mark.parametrize("index", [NARROW, WIDE], ids=["32-bit", "64-bit"])
-def test_kernels_divide_exactly(tmp_path: Path, index: launch.IndexType) -> None:
+def test_kernels_divide_exactly(tmp_path: Path, index: IndexType) -> None:
     path, numbers = tmp_path / "divide.cu", np.array([0, 1, 2, 6, 7, 8, 2**30, 2**31 - 2, 2**31 - 1])
     path.write_text(QUOTIENTS)
     if index is WIDE:
@@ -772,7 +774,7 @@ FUNCTION = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\)
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.cu")), ids=lambda path: path.name)
 def test_signatures_are_those_of_the_sources(path: Path) -> None:
     """Read out of the text, so that it holds where nothing can be compiled."""
-    kernels = {name: kernel for name, kernel in launch.KERNELS.items() if kernel.source == path}
+    kernels = {name: kernel for name, kernel in kernel_module.KERNELS.items() if kernel.source == path}
     functions = dict(FUNCTION.findall(path.read_text()))
     assert set(functions) == set(kernels)
     for name, parameters in functions.items():

@@ -122,3 +122,19 @@ def test_a_step_is_one_launch_for_each_stretch(name: str) -> None:
             launches.append(sum(operation.kind == "launch" for operation in operations))
         buffers = len(optimizer.flat_buffers())
     assert launches == [buffers, buffers + 1, buffers + 1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [optim.SGD, optim.Adam, optim.AdamW, optim.Adagrad, optim.RMSprop, optim.Lion],
+    ids=lambda make: make.__name__,
+)
+def test_without_decay_an_infinite_parameter_stays_one(backend: Backend, make: type[optim.Optimizer]) -> None:
+    model = layers.Sequential(layers.Linear(1, 2, bias=False)).to(backend.device_name)
+    (parameter,) = model.parameters()
+    parameter.assign(np.array([[np.inf], [1]], np.float32))
+    parameter.grad = backend.array(np.ones((2, 1), np.float32))
+    make([parameter], 0.1, weight_decay=0).step()  # type: ignore[call-arg]
+    changed = parameter.numpy()
+    assert changed[0] == np.inf
+    assert changed[1] < 1

@@ -12,7 +12,7 @@ from gpucnn.backend import choose_device, cuda, to_host
 from gpucnn.kernels import launch as launching
 from gpucnn.kernels.elementwise import cuda as elementwise
 from gpucnn.kernels.gemm import matmul
-from gpucnn.kernels.launch import Kernel
+from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.update import cuda as update
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator

@@ -1,6 +1,6 @@
-"""Batch normalisation in four compiled loops: moments of every plane, normalisation; sums for the gradient, gradient.
+"""Batch normalisation in four compiled loops over pixels: moments of every plane, normalisation; sums for the gradient, gradient.
 
-Between them stand a few numbers a plane, which are combined in float64, channel by channel; a small loop moves the running
+Between them stand a few numbers a plane. Small loops combine them in float64, channel by channel, and move the running
 statistics. ReLU and the sum with a residual take no loop of their own.
 """
 

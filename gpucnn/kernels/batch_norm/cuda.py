@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.batch_norm.plain import Gradients, Running, Statistics, unbiased
-from gpucnn.kernels.launch import Kernel, contiguous, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import contiguous, launch
 from gpucnn.kernels.ways import Way
 
 SOURCE = Path(__file__).with_name("batch_norm.cu")

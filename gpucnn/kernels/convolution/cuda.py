@@ -20,7 +20,8 @@ from gpucnn.kernels.convolution.stacked_product import by_group
 from gpucnn.kernels.elementwise import add_bias, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.gemm import matmul
-from gpucnn.kernels.launch import COMPILED_WINDOW, Kernel, launch
+from gpucnn.kernels.kernel import COMPILED_WINDOW, Kernel
+from gpucnn.kernels.launch import launch
 from gpucnn.kernels.tiling import Tile, tiles
 
 IM2COL = Kernel(

@@ -7,7 +7,8 @@ import numpy as np
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.cross_entropy.plain import Targets
-from gpucnn.kernels.launch import Kernel, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import launch
 
 SOURCE = Path(__file__).with_name("cross_entropy.cu")
 _TARGETS = "const int* labels = null, const long long* wide_labels = null, const T* class_weights = null, const T* normalizer = null"

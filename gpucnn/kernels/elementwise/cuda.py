@@ -7,7 +7,8 @@ give *images*, (N, C, H, W). The kernels go from one layout to the other on the 
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.launch import Kernel, contiguous, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import contiguous, launch
 
 SOURCE = Path(__file__).with_name("bias_relu.cu")
 BIAS_RELU = Kernel(

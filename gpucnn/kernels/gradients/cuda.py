@@ -7,7 +7,8 @@ import numpy as np
 
 from gpucnn.backend import Array, are_together, xp_of
 from gpucnn.kernels.gradients.plain import SMALLEST_NORM
-from gpucnn.kernels.launch import TYPE_NAMES, Kernel, launch
+from gpucnn.kernels.kernel import TYPE_NAMES, Kernel
+from gpucnn.kernels.launch import launch
 
 FINITE = Kernel(
     Path(__file__).with_name("finite.cu"),

@@ -7,7 +7,8 @@ from gpucnn.checks import Shape
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.elementwise import add_bias, relu_gradient
 from gpucnn.kernels.gemm import matmul
-from gpucnn.kernels.launch import Kernel, contiguous, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import contiguous, launch
 
 RELU_SUMS = Kernel(
     Path(__file__).with_name("relu_sums.cu"),

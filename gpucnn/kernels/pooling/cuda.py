@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.launch import WINDOW, Kernel, launch
+from gpucnn.kernels.kernel import WINDOW, Kernel
+from gpucnn.kernels.launch import launch
 from gpucnn.kernels.pooling.plain import Pooling
 
 MAXIMA, MEANS = Path(__file__).with_name("max_pool.cu"), Path(__file__).with_name("avg_pool.cu")

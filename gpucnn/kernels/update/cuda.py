@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from gpucnn.backend import Array
-from gpucnn.kernels.launch import Kernel, launch
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import launch
 
 SGD = Kernel(
     Path(__file__).with_name("sgd.cu"),

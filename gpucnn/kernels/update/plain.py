@@ -94,15 +94,14 @@ def adam(parameters: Array, gradients: Array, means: Array, squares: Array, sett
 def adagrad(parameters: Array, gradients: Array, sums: Array, settings: Array) -> None:
     """See `adagrad` of this folder."""
     given = AdagradSettings(*settings)
-    direction = parameters * given.weight_decay
-    direction += gradients
+    direction = _decayed(parameters, gradients, given.weight_decay)
     root = direction * direction
     sums += root
     xp_of(parameters).sqrt(sums, out=root)
     root += given.eps
-    direction /= root
-    direction *= given.rate
-    parameters -= direction
+    step = direction / root
+    step *= given.rate
+    parameters -= step
 
 
 def rmsprop(
@@ -110,8 +109,7 @@ def rmsprop(
 ) -> None:
     """See `rmsprop` of this folder."""
     given, xp = RmspropSettings(*settings), xp_of(parameters)
-    direction = parameters * given.weight_decay
-    direction += gradients
+    direction = _decayed(parameters, gradients, given.weight_decay)
     root = direction * direction
     root *= given.fresh
     squares *= given.alpha
@@ -127,14 +125,14 @@ def rmsprop(
     else:
         xp.sqrt(squares, out=root)
     root += given.eps
-    direction /= root
+    step = direction / root
     if velocities is not None:
         velocities *= given.momentum
-        velocities += direction
-        xp.multiply(velocities, given.lr, out=direction)
+        velocities += step
+        xp.multiply(velocities, given.lr, out=step)
     else:
-        direction *= given.lr
-    parameters -= direction
+        step *= given.lr
+    parameters -= step
 
 
 def lion(parameters: Array, gradients: Array, momenta: Array, settings: Array) -> None:

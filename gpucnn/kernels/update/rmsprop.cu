@@ -7,7 +7,8 @@ extern "C" __global__ void rmsprop(
     const A momentum = (A)settings[4], weight_decay = (A)settings[5];
     const I threads = gridDim.x * blockDim.x;
     for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
-        const A gradient = weight_decay * (A)parameters[i] + (A)gradients[i];
+        A gradient = (A)gradients[i];
+        if (weight_decay != 0) gradient += weight_decay * (A)parameters[i];  // else infinity would become NaN
         A square = alpha * (A)squares[i] + fresh * (gradient * gradient);
         squares[i] = (T)square;
         if (means) {

@@ -8,7 +8,7 @@ import pytest
 
 import gpucnn
 from gpucnn.errors import DeviceError, KernelError
-from gpucnn.kernels.launch import KERNELS, NARROW, TYPE_NAMES, WIDE, IndexType, Kernel, Variant, source_text
+from gpucnn.kernels.kernel import KERNELS, NARROW, TYPE_NAMES, WIDE, IndexType, Kernel, Variant, source_text
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 from tests.kernels.compile.windows import WINDOWS, window_constants

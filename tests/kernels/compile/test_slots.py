@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpucnn.errors import DeviceError, KernelError
-from gpucnn.kernels.launch import KERNELS, NARROW, WIDE, IndexType, Variant, source_text
+from gpucnn.kernels.kernel import KERNELS, NARROW, WIDE, IndexType, Variant, source_text
 from gpucnn.testing import sass
 from gpucnn.testing.nvrtc import Nvrtc
 from gpucnn.testing.sass import Instruction, Loop, disassemble, main_loop, parse
