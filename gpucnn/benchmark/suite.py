@@ -11,8 +11,8 @@ from gpucnn import models
 from gpucnn.backend import Device
 from gpucnn.benchmark.limit import Limit, Speeds, Work, training_step_work
 from gpucnn.benchmark.operations import operations, prepare, sgd_step, sgd_work
+from gpucnn.benchmark.outside_of_loops import seconds_outside_of_loops
 from gpucnn.benchmark.peak_memory import peak_bytes
-from gpucnn.benchmark.recorded_step import seconds_outside_of_loops
 from gpucnn.benchmark.rivals import GPUCNN, RECORDED, Rival
 from gpucnn.benchmark.stopwatch import Run, stopwatch
 from gpucnn.benchmark.timing import Timed, Timing, measure

@@ -16,7 +16,7 @@ from gpucnn.geometry import Window
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import one_by_one
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.convolution.stacked_product import by_group
+from gpucnn.kernels.convolution.stacks import by_group
 from gpucnn.kernels.elementwise import add_bias, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.gemm import matmul

@@ -10,7 +10,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.geometry import Window
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.convolution.stacked_product import add_products, by_group
+from gpucnn.kernels.convolution.stacks import add_products, by_group
 from gpucnn.kernels.gemm import matmul
 from gpucnn.kernels.tiling import slices
 

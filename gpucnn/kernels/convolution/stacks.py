@@ -1,4 +1,4 @@
-"""Products of stacks of matrices (S, groups, M, K) and (S, groups, K, N), as convolution needs them."""
+"""Stacks of matrices, as convolution has them: cut by group, and their products added up."""
 
 from gpucnn.backend import Array
 from gpucnn.kernels.gemm import matmul

@@ -3,7 +3,7 @@
 import pytest
 
 from gpucnn.backend import Device
-from gpucnn.benchmark.recorded_step import seconds_outside_of_loops
+from gpucnn.benchmark.outside_of_loops import seconds_outside_of_loops
 from gpucnn.benchmark.rivals import GPUCNN, RECORDED, Rival
 from gpucnn.benchmark.training_step import Recorded, Workload, training_step
 from gpucnn.kernels import ways
