@@ -67,6 +67,7 @@ class CapturedStep:
             return loss
 
         work = Work(recorded, as_it_is, lambda _: self.optimizer.advance(), self.loss)
+        self.recorder.follow(self.model, self.optimizer)
         return self.recorder.do(work, inputs, device_of_model(self.model))
 
     def _backward(self, images: Array, labels: Array) -> Tensor:

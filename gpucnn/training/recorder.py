@@ -32,11 +32,11 @@ MOST_WAITING = 8
 
 
 class Recorder(Generic[Result]):
-    """Does the steps of `model` and `optimizer`: the first two of a kind as they are, later ones by replaying the third.
+    """Does the steps of a model and its optimizer: the first two of a kind as they are, later ones by replaying the third.
 
     A kind is all that a recording would not see change: shapes and dtypes of the inputs, layers with their settings and
     modes, what learns, where arrays live, and what stands in `Work.settings`. Three recordings are kept at most. They are
-    dropped with the arrays that they write to.
+    dropped with the arrays that they write to, and when another model or optimizer comes.
 
     - `graph`: with "auto" a step that cannot be recorded is computed as it is, and `tell` gets the reason, once; with True
       that raises CaptureError. False records nothing.
@@ -48,6 +48,12 @@ class Recorder(Generic[Result]):
         self._told: set[str] = set()
         self._kinds: list[Kind[Result]] = []
         self._replayed: Recorded[Result] | None = None
+
+    def follow(self, model: Layer, optimizer: Optimizer) -> None:
+        """Whose step comes next. What was recorded of others is dropped."""
+        if model is not self.model or optimizer is not self.optimizer:
+            self.model, self.optimizer = model, optimizer
+            self._kinds, self._replayed = [], None
 
     def do(self, work: Work[Result], inputs: Sequence[Array], device: Device) -> Result:
         """What the work gives for `inputs`; its arrays hold until the next step.

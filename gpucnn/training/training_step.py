@@ -84,6 +84,8 @@ class TrainingStep:
     def run(self, images: Array, labels: Array, metrics: Metrics | None) -> Outputs | None:
         """Learn from a batch, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""
         trainer, batch = self._trainer, self._trainer.batch + 1
+        self.recorder.follow(trainer.model, trainer.optimizer)
+        trainer.gradient_mean.follow(trainer.optimizer)
         part = Part(metrics, batch % trainer.accumulate == 0 or batch == len(trainer.train_loader))
         self._before = None
         if trainer.device.kind == "cpu":
