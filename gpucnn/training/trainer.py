@@ -43,8 +43,8 @@ class Trainer:
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
     - `precision`: of products on a GPU, "float32" or "tf32", see `backend.precision`; None for what holds around the call.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
-    - `graph`: whether steps are recorded and replayed, to the same bits: "auto", where they can be, True, also where that is
-      an error, or False. See `CapturedStep`.
+    - `graph`: whether steps are recorded and replayed, to the same bits: "auto", where they can be, True, where a step that
+      cannot be recorded is an error, or False. See `CapturedStep`. On a GPU `train_step` outside of `fit` is never recorded.
 
     Callbacks can read `epochs` (to train), `epoch` (running, from 0), `batch` (finished, of the running epoch), `step`
     (finished steps of the optimizer, over all epochs), `loss` (of the last batch, a tensor), `metrics` (of the running
@@ -239,6 +239,7 @@ class Trainer:
         """
         check_weights(self.model, arrays)
         self._restore(arrays, values)
+        self.guard.forget()
 
     def _state(self) -> TrainerState:
         return TrainerState(
