@@ -121,6 +121,7 @@ class Kind(Generic[Result]):
         return (
             self.settings == settings
             and self._holds(held)
+            and (self.recorded is None or held.keys() == self.held.keys())
             and self.structure.is_unchanged()
             and (self.recorded is None or self.recorded.counts_alike())
         )

@@ -8,7 +8,7 @@ import pytest
 
 from gpucnn import optim
 from gpucnn.errors import StateError
-from gpucnn.training import Callback, Trainer
+from gpucnn.training import Callback, Metrics, Trainer
 from tests.training.small_run import assert_same
 from tests.training.test_captured_equals_eager import device, make_model, make_trainer, recordings
 from tests.training.test_recorded_steps import Loop
@@ -66,3 +66,15 @@ def test_another_optimizer_in_the_middle_of_a_step() -> None:
         StateError, match="^the optimizer was replaced between the batches of one step, after 4 images; replace it after"
     ):
         trainer.train_step(images, labels)
+
+
+def test_other_metrics_of_a_trainer(device: str) -> None:
+    found = []
+    for graph in (False, "auto"):
+        trainer = make_trainer(device=device, graph=graph)
+        trainer.fit(2)
+        trainer.metrics = Metrics()
+        trainer.fit(2)
+        assert bool(recordings(trainer)) == (graph == "auto"), trainer.notes
+        found.append(trainer.state())
+    assert_same(found[1], found[0])
