@@ -4,7 +4,10 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeAlias
 
-from gpucnn.backend import Array, Device, chosen_precision
+import numpy as np
+
+from gpucnn.autograd import grad_enabled
+from gpucnn.backend import Array, Device, chosen_precision, device_of
 from gpucnn.backend.graph import Graph, stream
 from gpucnn.backend.joined import joined
 from gpucnn.backend.memory import is_out_of_memory, release
@@ -61,7 +64,7 @@ class Recorder(Generic[Result]):
         Raises, with graph=True, CaptureError where the step cannot be recorded, and OutOfMemoryError where a recording does
         not fit. What `as_it_is` raises goes through.
         """
-        if self.graph is False or not self._can_record(device):
+        if self.graph is False or not grad_enabled() or not self._can_record(device):
             return work.as_it_is(*inputs)
         with stream(device):  # that in which steps are recorded
             kind = self._kind(work, inputs, device)
@@ -122,7 +125,10 @@ class Recorder(Generic[Result]):
 
     def _kind(self, work: Work[Result], inputs: Sequence[Array], device: Device) -> Kind[Result]:
         """That of this step; a new one, if it is the first."""
-        settings = (device, chosen_precision(), tuple((array.shape, array.dtype) for array in inputs), work.settings)
+        kinds_of_arrays = tuple(
+            (array.shape, array.dtype, place) for array, place in zip(inputs, _places(inputs, device), strict=True)
+        )
+        settings = (device, chosen_precision(), kinds_of_arrays, work.settings)
         for attempt in range(2):
             if attempt:
                 self.optimizer.gather()  # an array may have left its place in a flat buffer, and nothing else have changed
@@ -147,7 +153,13 @@ class Recorder(Generic[Result]):
         before = ForwardState(self.model)
         try:
             self._check(kind)
-            kind.recorded = self._recorded(work, [placed(array, device) for array in inputs], device)
+            try:
+                kind.recorded = self._recorded(work, inputs, _places(inputs, device), device)
+            except CaptureError:
+                if device.kind == "cpu":
+                    raise
+                before.restore()  # a loss of one's own may not take labels on the host
+                kind.recorded = self._recorded(work, inputs, [device] * len(inputs), device)
             kind.held = work.held
             return
         except CaptureError as error:
@@ -190,7 +202,10 @@ class Recorder(Generic[Result]):
                 f"the optimizer's {path} is not in the model; make what holds it an attribute of the model"
             )
 
-    def _recorded(self, work: Work[Result], inputs: Sequence[Array], device: Device) -> Recorded[Result]:
+    def _recorded(
+        self, work: Work[Result], given: Sequence[Array], places: Sequence[Device], device: Device
+    ) -> Recorded[Result]:
+        inputs = [placed(array, place) for array, place in zip(given, places, strict=True)]
         step, states = functools.partial(work.recorded, *inputs), self._forward_states()
         recording: Recording
         if device.kind == "cpu":
@@ -235,6 +250,12 @@ class Recorder(Generic[Result]):
     def __getstate__(self) -> dict[str, Any]:
         # A copy has arrays of its own, of which nothing is recorded.
         return {**vars(self), "_kinds": [], "_replayed": None}
+
+
+def _places(inputs: Sequence[Array], device: Device) -> list[Device]:
+    """Where a recording finds its inputs. Labels that are given on the host stay there, and are looked at in each replay."""
+    images, *labels = inputs
+    return [device, *(device_of(one) if isinstance(one, np.ndarray) and one.dtype.kind in "iu" else device for one in labels)]
 
 
 def as_wanted(graph: Wanted) -> Wanted:
