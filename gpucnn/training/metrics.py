@@ -78,7 +78,9 @@ class Metrics:
             return labels.argmax(axis=1) if labels.ndim == logits.ndim else labels
 
         counts = self._counts_on(logits.device, loss.dtype)
-        on_host = isinstance(labels, np.ndarray)  # fed, as a step that is recorded finds other labels there in each replay
+        on_host = isinstance(
+            labels, np.ndarray
+        )  # fed, as a step that is recorded finds other labels there in each replay
         there = fed(classes, logits.device) if on_host else to_device(classes(), logits.device)
         count_scores(counts, loss.data, logits.data, there)
 

@@ -16,10 +16,10 @@ from gpucnn.kernels import ways
 from gpucnn.kernels.compiler.recording import CallList
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState, lay_side_by_side
-from gpucnn.layers.structure import Structure
+from gpucnn.layers.structure import Structure, alike, inner_copy
 from gpucnn.layers.undeclared import noting_undeclared_state
 from gpucnn.optim import Optimizer
-from gpucnn.text import value_text
+from gpucnn.text import shape_text, value_text
 from gpucnn.training.out_of_memory import place_of
 from gpucnn.training.recorded_step import Kind, Recorded, Recording, Result, Work, placed
 
@@ -30,6 +30,7 @@ FIRST = 2
 """How often a step is computed as it is before it is recorded: the first times compile kernels, and allocate what stays."""
 MOST_RECORDINGS = 3
 """A full batch, the last of an epoch, and one more. Each holds memory for all that lies between images and gradients."""
+MORE_KINDS = "use batches of fewer shapes (drop_last=True leaves out the smaller last one), and change settings and modes less often"
 MOST_WAITING = 8
 """Kinds of steps that are counted before they are recorded."""
 
@@ -128,7 +129,11 @@ class Recorder(Generic[Result]):
         kinds_of_arrays = tuple(
             (array.shape, array.dtype, place) for array, place in zip(inputs, _places(inputs, device), strict=True)
         )
-        settings = (device, chosen_precision(), kinds_of_arrays, work.settings)
+        # Numbers of the optimizer are fed, but which formula it takes is in the recording.
+        flags = tuple(
+            (name, one) for name, one in vars(self.optimizer).items() if one is None or isinstance(one, bool | str)
+        )
+        settings = (flags, device, chosen_precision(), kinds_of_arrays, work.settings)
         for attempt in range(2):
             if attempt:
                 self.optimizer.gather()  # an array may have left its place in a flat buffer, and nothing else have changed
@@ -147,8 +152,14 @@ class Recorder(Generic[Result]):
     def _record(self, kind: Kind[Result], work: Work[Result], inputs: Sequence[Array], device: Device) -> None:
         """Record a step, which is not done by that; or have its kind computed as it is from now on."""
         if self.recordings == MOST_RECORDINGS:
+            reason = f"{MOST_RECORDINGS} kinds of steps are recorded already, each with memory of its own; {MORE_KINDS}"
+            shapes = " and ".join(shape_text(array.shape) for array in inputs)
+            if self.graph is True:
+                raise CaptureError(
+                    f"a step with a batch of {shapes} cannot be recorded: {reason}, or graph=False (--no-graph)"
+                )
             kind.refused = True
-            self._say(f"{MOST_RECORDINGS} kinds of steps are recorded already, and the others computed as they are")
+            self._say(f"steps with a batch of {shapes} are computed as they are: {reason}")
             return
         before = ForwardState(self.model)
         try:
@@ -161,6 +172,7 @@ class Recorder(Generic[Result]):
                 before.restore()  # a loss of one's own may not take labels on the host
                 kind.recorded = self._recorded(work, inputs, [device] * len(inputs), device)
             kind.held = work.held
+            kind.structure.look_within()
             return
         except CaptureError as error:
             refusal: CaptureError | OutOfMemoryError = error
@@ -212,7 +224,7 @@ class Recorder(Generic[Result]):
             recording, result = CallList.record(step, [*self._arrays(), *work.held.values(), *inputs])
         else:
             recording, result = Graph.record(step, device)
-        counting = [layer for layer, state in self._forward_states().items() if state != states[layer]]
+        counting = [layer for layer, state in self._forward_states().items() if not alike(state, states[layer])]
         for layer in counting:
             if not layer.feeds_forward_state:
                 raise CaptureError(
@@ -231,7 +243,7 @@ class Recorder(Generic[Result]):
         )
 
     def _forward_states(self) -> dict[Layer, dict[str, Any]]:
-        return {layer: layer.forward_state() for _, layer in self.model.named_layers()}
+        return {layer: inner_copy(layer.forward_state()) for _, layer in self.model.named_layers()}
 
     def _arrays(self) -> Iterator[Array]:
         """All that a step of the model and the optimizer finds and changes."""
@@ -254,8 +266,11 @@ class Recorder(Generic[Result]):
 
 def _places(inputs: Sequence[Array], device: Device) -> list[Device]:
     """Where a recording finds its inputs. Labels that are given on the host stay there, and are looked at in each replay."""
-    images, *labels = inputs
-    return [device, *(device_of(one) if isinstance(one, np.ndarray) and one.dtype.kind in "iu" else device for one in labels)]
+    _, *labels = inputs
+    return [
+        device,
+        *(device_of(one) if isinstance(one, np.ndarray) and one.dtype.kind in "iu" else device for one in labels),
+    ]
 
 
 def as_wanted(graph: Wanted) -> Wanted:

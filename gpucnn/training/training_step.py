@@ -81,11 +81,12 @@ class TrainingStep:
 
     def __init__(self, trainer: Training, graph: Wanted) -> None:
         self._trainer = trainer
-        self.recorder: Recorder[Outputs | None] = Recorder(
-            trainer.model, trainer.optimizer, graph, trainer.notes.append
-        )
+        self.recorder: Recorder[Outputs | None] = Recorder(trainer.model, trainer.optimizer, graph, self._note)
         self._before: ForwardState | None = None
         self._looked_at_state = False
+
+    def _note(self, reason: str) -> None:
+        self._trainer.notes.append(reason)
 
     def run(self, images: Array, labels: Array, metrics: Metrics | None) -> Outputs | None:
         """Learn from a batch, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""

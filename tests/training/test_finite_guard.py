@@ -186,7 +186,9 @@ def test_what_was_found_before_an_interruption_is_told_and_forgotten_by_restore(
         with pytest.raises(KeyboardInterrupt):
             trainer.fit(1)
         for _ in range(2):
-            with pytest.raises(TrainingError, match="before training was interrupted, and no state from before it is kept; re"):
+            with pytest.raises(
+                TrainingError, match="before training was interrupted, and no state from before it is kept; re"
+            ):
                 trainer.state()
         trainer.callbacks.pop(0)
         trainer.model[3]._forward_hooks = None

@@ -25,6 +25,10 @@ from tests.training.test_captured_equals_eager import BATCHES, device, make_mode
 __all__ = ["device"]
 
 STEPS = 12
+MANY_KINDS = (
+    "3 kinds of steps are recorded already, each with memory of its own; use batches of fewer shapes (drop_last=True leaves out "
+    "the smaller last one), and change settings and modes less often"
+)
 
 
 def batch(number: int, size: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -143,8 +147,8 @@ def test_a_gpu_replays_masks_and_their_probability(device: str) -> None:
     assert_same(loops[1].state(), loops[0].state())
 
 
-def test_a_replay_is_one_launch_and_two_uploads() -> None:
-    """Images, and what is fed, among it labels on the host."""
+def test_a_replay_is_two_launches_and_two_uploads() -> None:
+    """The graph, and a copy of the loss; images, and what is fed, among it labels on the host."""
     with use_in_place_of_cupy(fast_cupy()):
         loop = Loop("cuda", True, p=0.3)
         loop.run(0, 4)
@@ -153,7 +157,7 @@ def test_a_replay_is_one_launch_and_two_uploads() -> None:
             loop.step(*inputs)
     kinds = [operation.kind for operation in operations]
     assert (kinds.count("launch"), kinds.count("upload"), kinds.count("download"), kinds.count("synchronize")) == (
-        1,
+        2,
         2,
         0,
         0,
@@ -180,7 +184,7 @@ def test_a_trainer_s_replay_is_one_launch_and_one_upload() -> None:
 
 
 def test_the_smaller_last_batch_and_mixed_ones_are_recorded_by_themselves(device: str) -> None:
-    """Three kinds at most; a fourth is computed as it is, which is told once."""
+    """Three kinds at most; a fourth is computed as it is, which is told once, or refused."""
     loops = [Loop(device, graph) for graph in (False, "auto")]
     for loop in loops:
         with warnings.catch_warnings(record=True) as told:
@@ -190,8 +194,16 @@ def test_the_smaller_last_batch_and_mixed_ones_are_recorded_by_themselves(device
                     loop.run(number, number + 1, size)
     assert loops[1].recordings == 3
     assert [str(one.message) for one in told] == [
-        "3 kinds of steps are recorded already, and the others computed as they are"
+        f"steps with a batch of ({size}, 1, 4, 4) and ({size},) are computed as they are: {MANY_KINDS}" for size in (5, 6)
     ]
+    assert {one.filename for one in told} == {__file__}
+    refusing = Loop(device, True)
+    for size in (2, 3, 4):
+        refusing.run(0, 4, size)
+    with pytest.raises(
+        CaptureError, match=r"^a step with a batch of \(5, 1, 4, 4\) and \(5,\) cannot be recorded: 3 .* graph=False \(--no-graph\)$"
+    ):
+        refusing.run(0, 3, 5)
     assert_same(loops[1].state(), loops[0].state())
 
 
