@@ -1,6 +1,7 @@
 """Steps that come again and again: recorded the third time, and replayed from then on."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeAlias
 
@@ -118,9 +119,10 @@ class Recorder(Generic[Result]):
         if device.kind != "cpu" or ways.mode() == "jit":
             return True
         if self.graph is True:
+            helps = f"unset {ways.VARIABLE}, " if os.environ.get(ways.VARIABLE) else ""
             raise CaptureError(
                 f"graph=True, but on a CPU compiled loops alone are recorded, and this process computes with "
-                f'{ways.describe()}; pip install "gpucnn[fast]", or leave graph at "auto"'
+                f'{ways.describe()}; {helps}leave graph at "auto", or give graph=False (--no-graph)'
             )
         return False
 

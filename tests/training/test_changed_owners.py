@@ -170,7 +170,7 @@ class Scaled(layers.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         shifted = layers.ReLU()(x) if self.options["shift"] else x
-        return shifted if self.scales[0][0] > 0 else F.leaky_relu(shifted, 0.5)
+        return shifted if self.scales[0][0] > 0 else F.leaky_relu(x, 0.5)
 
 
 @pytest.mark.parametrize("what", ["list", "dict"])
@@ -228,7 +228,9 @@ def test_an_array_in_a_forward_state(device: str) -> None:
     assert loop.recordings == 1
     loop.model[-1].counts = True
     loop.run(5, 7)
-    with pytest.raises(CaptureError, match=r"WithArray\) counts in its forward pass \(seen\), which a replay would not"):
+    with pytest.raises(
+        CaptureError, match=r"WithArray\) counts in its forward pass \(seen\), which a replay would not"
+    ):
         loop.run(7, 8)
 
 

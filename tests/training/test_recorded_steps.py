@@ -194,14 +194,16 @@ def test_the_smaller_last_batch_and_mixed_ones_are_recorded_by_themselves(device
                     loop.run(number, number + 1, size)
     assert loops[1].recordings == 3
     assert [str(one.message) for one in told] == [
-        f"steps with a batch of ({size}, 1, 4, 4) and ({size},) are computed as they are: {MANY_KINDS}" for size in (5, 6)
+        f"steps with a batch of ({size}, 1, 4, 4) and ({size},) are computed as they are: {MANY_KINDS}"
+        for size in (5, 6)
     ]
     assert {one.filename for one in told} == {__file__}
     refusing = Loop(device, True)
     for size in (2, 3, 4):
         refusing.run(0, 4, size)
     with pytest.raises(
-        CaptureError, match=r"^a step with a batch of \(5, 1, 4, 4\) and \(5,\) cannot be recorded: 3 .* graph=False \(--no-graph\)$"
+        CaptureError,
+        match=r"^a step with a batch of \(5, 1, 4, 4\) and \(5,\) cannot be recorded: 3 .* graph=False \(--no-graph\)$",
     ):
         refusing.run(0, 3, 5)
     assert_same(loops[1].state(), loops[0].state())
@@ -442,6 +444,32 @@ def test_what_is_not_compiled_is_not_recorded() -> None:
             match="^graph=True, but on a CPU compiled loops alone are recorded, and .* computes with NumPy",
         ):
             make_trainer(device="cpu", graph=True).fit(1)
+
+
+@pytest.mark.parametrize("variable", ["", "numpy"])
+def test_the_fix_where_nothing_is_compiled_can_be_followed(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ways.VARIABLE, variable)
+    monkeypatch.setattr(ways, "missing", lambda: 'llvmlite is not installed: pip install "gpucnn[fast]"')
+    with ways.use("numpy"), pytest.raises(CaptureError) as raised:
+        make_trainer(device="cpu", graph=True).fit(1)
+    reason = (
+        "GPUCNN_CPU=numpy); unset GPUCNN_CPU, "
+        if variable
+        else 'llvmlite is not installed: pip install "gpucnn[fast]"); '
+    )
+    assert str(raised.value).endswith(f'NumPy ({reason}leave graph at "auto", or give graph=False (--no-graph)')
+
+
+def test_a_layer_is_named_once() -> None:
+    with ways.use("jit"):
+        loop = Loop("cpu", True)
+        loop.model.append(layers.Sigmoid())
+        loop.run(0, 2)
+        with pytest.raises(
+            CaptureError, match=r"^5 \(Sigmoid\): sigmoid is computed .* graph=False \(--no-graph\)$"
+        ) as raised:
+            loop.run(2, 3)
+    assert getattr(raised.value, "__notes__", []) == []
 
 
 @pytest.mark.parametrize("graph", ["yes", None, 1, "Auto"])
