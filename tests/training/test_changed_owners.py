@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,8 @@ class Scaled(layers.Layer):
     """Goes by what stands in a list and a dict."""
 
     def __init__(self) -> None:
-        self.scales, self.options = [[1.0], 2], {"shift": 0.5}
+        self.scales: list[Any] = [[1.0], 2]
+        self.options = {"shift": 0.5}
 
     def forward(self, x: Tensor) -> Tensor:
         shifted = layers.ReLU()(x) if self.options["shift"] else x
@@ -194,9 +196,9 @@ def test_what_stands_in_lists_and_dicts_of_a_layer(device: str, what: str) -> No
 def test_a_flag_of_the_optimizer(device: str) -> None:
     loops = [Loop(device, graph) for graph in (False, True)]
     for loop in loops:
-        loop.optimizer = loop.step.optimizer = optim.SGD(loop.model.parameters(), 0.1, momentum=0.9)
+        loop.optimizer = loop.step.optimizer = sgd = optim.SGD(loop.model.parameters(), 0.1, momentum=0.9)
         loop.run(0, 5)
-        loop.optimizer.nesterov = True
+        sgd.nesterov = True
         loop.run(5, 9)
     assert loops[1].recordings == 2
     assert_same(loops[1].state(), loops[0].state())
@@ -254,12 +256,15 @@ def test_a_loss_that_is_none(loss: Any, got: str) -> None:
         loop.run(0, 1)
 
 
+MAKE: list[Callable[[np.ndarray], Any]] = [np.asarray, np.ndarray.tolist, Tensor]
+
+
 @pytest.mark.parametrize("graph", [False, "auto"])
 def test_a_step_takes_lists_and_tensors(device: str, graph: Any) -> None:
     trainers = [make_trainer(device=device, graph=graph) for _ in range(3)]
     for number in range(4):
         images, labels = batch(number)
-        for trainer, make in zip(trainers, (np.asarray, np.ndarray.tolist, Tensor), strict=True):
+        for trainer, make in zip(trainers, MAKE, strict=True):
             trainer.train_step(make(images), make(labels))
     assert_same(trainers[1].state(), trainers[0].state())
     assert_same(trainers[2].state(), trainers[0].state())
@@ -268,7 +273,9 @@ def test_a_step_takes_lists_and_tensors(device: str, graph: Any) -> None:
 def test_a_copy_has_notes_of_its_own(device: str) -> None:
     trainer = make_trainer(device=device, graph="auto")
     other = copy.deepcopy(trainer)
-    other.model[2].register_forward_hook(lambda *arguments: None)
+    next(layer for _, layer in other.model.named_layers() if isinstance(layer, layers.ReLU)).register_forward_hook(
+        lambda *arguments: None
+    )
     other.fit(2)
     assert (trainer.notes, len(other.notes)) == ([], 1)
 

@@ -41,7 +41,7 @@ class Loop:
 
     def __init__(self, device: str, graph: Any, p: float = 0.0, loss: Any = F.cross_entropy) -> None:
         self.model = make_model(p).to(device)
-        self.optimizer = optim.Adam(self.model.parameters(), 0.01)
+        self.optimizer: optim.Optimizer = optim.Adam(self.model.parameters(), 0.01)
         self.step = CapturedStep(self.model, self.optimizer, loss, graph)
         self.losses: list[float] = []
 
