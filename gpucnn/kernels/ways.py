@@ -73,7 +73,8 @@ def choose(ways: Mapping[Way, Any], *arrays: Array | None, task: Any = None, sui
         if way in ways and (suits is None or way not in suits or suits[way](task)):
             if way is not Way.COMPILED and recorder() is not None:
                 raise CaptureError(
-                    f"{_operation(ways[way])} is computed in the {way.value} way here, not by compiled loops"
+                    f"{_operation(ways[way])} is computed in the {way.value} way here, not by compiled loops; leave such "
+                    f"steps as they are: graph=False (--no-graph)"
                 )
             return way
     raise AssertionError("every operation has a plain way")

@@ -13,7 +13,7 @@ from gpucnn.autograd.tape import current_owner
 from gpucnn.backend import Array, beside, recording
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, check_shape, is_int
-from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.members import Members
 from gpucnn.layers.parameter import Buffer
@@ -114,7 +114,8 @@ class Layer(Members):
             error.args = (f"{self.label}: {error}{fix}",)
             raise
         except Exception as error:
-            if is_out_of_memory(error) or recording():
+            named = isinstance(error, CaptureError) and str(error).startswith(self.label)
+            if (is_out_of_memory(error) or recording()) and not named:
                 error.add_note(f"in {self.label}")
             raise
 

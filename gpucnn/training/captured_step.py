@@ -6,14 +6,14 @@ from typing import Any
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, as_array
+from gpucnn.backend import Array, current
 from gpucnn.checks import as_function
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer
-from gpucnn.text import value_text
+from gpucnn.text import shape_text, value_text
 from gpucnn.training.evaluate import device_of_model
-from gpucnn.training.recorded_step import Work
+from gpucnn.training.recorded_step import Work, as_batch
 from gpucnn.training.recorder import Recorder, Wanted
 
 
@@ -33,7 +33,7 @@ class CapturedStep:
     - `model`, `optimizer`: of all that learns in it. `loss`: from the model's output and the labels to a tensor ().
     - `graph`: "auto" does as above what cannot be recorded, and warns once; with True it is refused; False never records.
 
-    The loss that a call returns holds until the next call. Raises ArgumentError for other arguments; and, where `graph` is
+    Each loss that a call returns is a tensor of its own, without history. Raises ArgumentError for other arguments; and, where `graph` is
     True, CaptureError for a step that cannot be recorded, with the layer and the fix, and OutOfMemoryError.
     """
 
@@ -50,11 +50,12 @@ class CapturedStep:
             raise ArgumentError(f"CapturedStep: expected an optimizer, got {value_text(optimizer)}")
         self.model, self.optimizer = model, optimizer
         self.loss = as_function(loss, "CapturedStep: loss", "of (output, labels), e.g. F.cross_entropy")
-        self.recorder: Recorder[Tensor] = Recorder(model, optimizer, graph, _warn)
+        self._reasons: list[str] = []
+        self.recorder: Recorder[Tensor] = Recorder(model, optimizer, graph, self._note)
 
     def __call__(self, images: Any, labels: Any) -> Tensor:
-        """One step on a batch; the loss before it."""
-        inputs = [as_array(one.data if isinstance(one, Tensor) else one) for one in (images, labels)]
+        """One step on a batch; the loss before it, a tensor of its own."""
+        inputs = as_batch(images, labels)
 
         def as_it_is(images: Array, labels: Array) -> Tensor:
             loss = self._backward(images, labels)
@@ -67,15 +68,27 @@ class CapturedStep:
             return loss
 
         work = Work(recorded, as_it_is, lambda _: self.optimizer.advance(), self.loss)
-        return self.recorder.do(work, inputs, device_of_model(self.model))
+        self.recorder.follow(self.model, self.optimizer)
+        loss = self.recorder.do(work, inputs, device_of_model(self.model))
+        while self._reasons:
+            warnings.warn(self._reasons.pop(0), stacklevel=2)  # who called the step
+        with current(loss.device):
+            return Tensor(loss.data.copy())  # a replay writes to the same array again
 
     def _backward(self, images: Array, labels: Array) -> Tensor:
         """Forward and backward pass."""
-        loss: Tensor = self.loss(self.model(images), labels)
+        loss = self.loss(self.model(images), labels)
+        if not isinstance(loss, Tensor) or loss.shape != ():
+            raise ArgumentError(
+                f"CapturedStep: loss must give a tensor (), got {_what(loss)}; return a mean, e.g. that of F.cross_entropy"
+            )
         self.optimizer.zero_grad()
         loss.backward()
         return loss
 
+    def _note(self, reason: str) -> None:
+        self._reasons.append(reason)
 
-def _warn(reason: str) -> None:
-    warnings.warn(reason, stacklevel=5)  # who called the step
+
+def _what(value: Any) -> str:
+    return f"a tensor {shape_text(value.shape)}" if isinstance(value, Tensor) else value_text(value)

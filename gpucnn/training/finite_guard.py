@@ -10,7 +10,7 @@ import numpy as np
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device, current, device_of, recording
 from gpucnn.diagnosis.checked_step import CheckedStep, Fault, run_checked, sample_text
-from gpucnn.errors import CaptureError
+from gpucnn.errors import CaptureError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer
 from gpucnn.training.trainer_state import SavedState
@@ -55,6 +55,7 @@ class FiniteGuard:
     def watching(self, on_gpu: bool) -> Iterator[None]:
         """Inside, batches of an epoch come from the loader, so that steps can be repeated: on a GPU they are looked at late."""
         self.is_watching = True
+        self.forget()
         if on_gpu:
             self._keep()
         try:
@@ -62,6 +63,12 @@ class FiniteGuard:
             self.look()
         finally:
             self.is_watching, self._kept = False, None
+
+    def forget(self) -> None:
+        """What has been found so far is of steps that do not count any more."""
+        if self._flag is not None:
+            with current(device_of(self._flag)):
+                self._flag[...] = 1
 
     def passes(self, loss: Tensor, optimizer: Optimizer) -> bool:
         """Whether loss and gradients are finite, as far as is known: on a GPU a flag gathers it, and `look` finds out."""
@@ -97,9 +104,13 @@ class FiniteGuard:
         """Wait for the GPU, and see whether all has been finite since a state was kept; else raise TrainingError."""
         if self._flag is None or self._flag:
             return
-        self._flag[...] = 1
         kept, self._kept = self._kept, None
-        assert kept is not None
+        if kept is None:
+            raise TrainingError(
+                "the loss or a gradient was not finite in a step before training was interrupted, and no state from before it is "
+                "kept; restore one that was saved earlier"
+            )
+        self.forget()
         self._repeat(kept)
 
     def _keep(self) -> None:

@@ -2,7 +2,7 @@
 
 from gpucnn.backend import Array, current, recording
 from gpucnn.backend.joined import joined
-from gpucnn.errors import CaptureError
+from gpucnn.errors import CaptureError, StateError
 from gpucnn.kernels.gradients import add_batch, take_mean
 from gpucnn.layers import Parameter
 from gpucnn.optim import Optimizer
@@ -16,8 +16,8 @@ class GradientMean:
     A batch counts by its number of images, so that a smaller last one weighs less. One that fails before it is added has
     spoiled nothing.
 
-    Sums stand in the same arrays from the first batch on, so that both steps can be recorded: `add` is `count`, on the host,
-    before each replay, and `add_gradients`, in the recording; `hand_over` is `take_mean`, in the recording, and `forget`,
+    Sums stand in the same arrays from the first batch on, so that both steps can be recorded: a batch is `count`, on the host,
+    before each replay, and `add_gradients`, in the recording; their mean is `take_mean`, in the recording, and `forget`,
     after each replay.
 
     - `optimizer`: of the parameters whose gradients these are.
@@ -30,10 +30,16 @@ class GradientMean:
         self._sums: list[tuple[FlatBuffer, Array, Numbers]] = []
         self._parameters: set[Parameter] = set()
 
-    def add(self, images: int) -> None:
-        """Take in what the parameters have as `grad`: the mean over a batch of `images` images."""
-        self.count(images)
-        self.add_gradients(images)
+    def follow(self, optimizer: Optimizer) -> None:
+        """Whose gradients come next. StateError for another optimizer between the batches of one step."""
+        if optimizer is self._optimizer:
+            return
+        if self.images:
+            raise StateError(
+                f"the optimizer was replaced between the batches of one step, after {self.images} images; replace it after a step, "
+                f"e.g. in the hook on_savepoint"
+            )
+        self._optimizer = optimizer
 
     def count(self, images: int) -> None:
         """Count the images of a batch, and note which parameters it has gradients of."""
@@ -49,11 +55,6 @@ class GradientMean:
             for flat, gradient in joined([total[s] for s in stretches], [buffer.gradient[s] for s in stretches]):
                 with current(buffer.device):
                     add_batch(flat, gradient, images)
-
-    def hand_over(self) -> None:
-        """Make the mean the parameters' `grad`, and begin anew."""
-        self.take_mean()
-        self.forget()
 
     def take_mean(self) -> None:
         """Make the mean the parameters' `grad`, and the sums zero."""

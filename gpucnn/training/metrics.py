@@ -6,7 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.autograd import Tensor, on_their_device
-from gpucnn.backend import Array, Device, as_array, beside, device_of, overwrite, recording, to_device, to_host, xp_of
+from gpucnn.backend import (
+    Array,
+    Device,
+    as_array,
+    beside,
+    device_of,
+    fed,
+    overwrite,
+    recording,
+    to_device,
+    to_host,
+    xp_of,
+)
 from gpucnn.checks import as_count, labels_fix
 from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError, StateError
 from gpucnn.kernels.scores import Counts, count_scores
@@ -61,10 +73,16 @@ class Metrics:
                 f"Metrics: expected labels {shape_text(expected)} or {shape_text(logits.shape)} for logits "
                 f"{shape_text(logits.shape)}, got {shape_text(labels.shape)}{f'; {fix}' if fix else ''}"
             )
-        if labels.ndim == logits.ndim:
-            labels = labels.argmax(axis=1)
+
+        def classes() -> Array:
+            return labels.argmax(axis=1) if labels.ndim == logits.ndim else labels
+
         counts = self._counts_on(logits.device, loss.dtype)
-        count_scores(counts, loss.data, logits.data, to_device(labels, logits.device))
+        on_host = isinstance(
+            labels, np.ndarray
+        )  # fed, as a step that is recorded finds other labels there in each replay
+        there = fed(classes, logits.device) if on_host else to_device(classes(), logits.device)
+        count_scores(counts, loss.data, logits.data, there)
 
     def arrays(self) -> list[Array]:
         """What a step writes to."""

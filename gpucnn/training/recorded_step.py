@@ -7,7 +7,8 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, device_of, overwrite, to_host
+from gpucnn.autograd import Tensor
+from gpucnn.backend import Array, Device, as_array, current, device_of, overwrite, to_host
 from gpucnn.layers import Layer, Parameter
 from gpucnn.layers.structure import Structure
 from gpucnn.optim.flat_buffer import FlatBuffer
@@ -121,6 +122,7 @@ class Kind(Generic[Result]):
         return (
             self.settings == settings
             and self._holds(held)
+            and (self.recorded is None or held.keys() == self.held.keys())
             and self.structure.is_unchanged()
             and (self.recorded is None or self.recorded.counts_alike())
         )
@@ -131,6 +133,11 @@ class Kind(Generic[Result]):
 
     def _holds(self, held: Mapping[str, Array]) -> bool:
         return all(held.get(name, array) is array for name, array in self.held.items())
+
+
+def as_batch(*parts: Any) -> list[Array]:
+    """Images and labels, which may be arrays, tensors or lists, as arrays."""
+    return [as_array(one.data if isinstance(one, Tensor) else one) for one in parts]
 
 
 def placed(array: Array, device: Device) -> Array:

@@ -1,10 +1,14 @@
 """Steps that come again and again: recorded the third time, and replayed from then on."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeAlias
 
-from gpucnn.backend import Array, Device, chosen_precision
+import numpy as np
+
+from gpucnn.autograd import grad_enabled
+from gpucnn.backend import Array, Device, chosen_precision, device_of
 from gpucnn.backend.graph import Graph, stream
 from gpucnn.backend.joined import joined
 from gpucnn.backend.memory import is_out_of_memory, release
@@ -13,10 +17,10 @@ from gpucnn.kernels import ways
 from gpucnn.kernels.compiler.recording import CallList
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState, lay_side_by_side
-from gpucnn.layers.structure import Structure
+from gpucnn.layers.structure import Structure, alike, inner_copy
 from gpucnn.layers.undeclared import noting_undeclared_state
 from gpucnn.optim import Optimizer
-from gpucnn.text import value_text
+from gpucnn.text import shape_text, value_text
 from gpucnn.training.out_of_memory import place_of
 from gpucnn.training.recorded_step import Kind, Recorded, Recording, Result, Work, placed
 
@@ -27,16 +31,17 @@ FIRST = 2
 """How often a step is computed as it is before it is recorded: the first times compile kernels, and allocate what stays."""
 MOST_RECORDINGS = 3
 """A full batch, the last of an epoch, and one more. Each holds memory for all that lies between images and gradients."""
+MORE_KINDS = "use batches of fewer shapes (drop_last=True leaves out the smaller last one), and change settings and modes less often"
 MOST_WAITING = 8
 """Kinds of steps that are counted before they are recorded."""
 
 
 class Recorder(Generic[Result]):
-    """Does the steps of `model` and `optimizer`: the first two of a kind as they are, later ones by replaying the third.
+    """Does the steps of a model and its optimizer: the first two of a kind as they are, later ones by replaying the third.
 
     A kind is all that a recording would not see change: shapes and dtypes of the inputs, layers with their settings and
     modes, what learns, where arrays live, and what stands in `Work.settings`. Three recordings are kept at most. They are
-    dropped with the arrays that they write to.
+    dropped with the arrays that they write to, and when another model or optimizer comes.
 
     - `graph`: with "auto" a step that cannot be recorded is computed as it is, and `tell` gets the reason, once; with True
       that raises CaptureError. False records nothing.
@@ -49,13 +54,19 @@ class Recorder(Generic[Result]):
         self._kinds: list[Kind[Result]] = []
         self._replayed: Recorded[Result] | None = None
 
+    def follow(self, model: Layer, optimizer: Optimizer) -> None:
+        """Whose step comes next. What was recorded of others is dropped."""
+        if model is not self.model or optimizer is not self.optimizer:
+            self.model, self.optimizer = model, optimizer
+            self._kinds, self._replayed = [], None
+
     def do(self, work: Work[Result], inputs: Sequence[Array], device: Device) -> Result:
         """What the work gives for `inputs`; its arrays hold until the next step.
 
         Raises, with graph=True, CaptureError where the step cannot be recorded, and OutOfMemoryError where a recording does
         not fit. What `as_it_is` raises goes through.
         """
-        if self.graph is False or not self._can_record(device):
+        if self.graph is False or not grad_enabled() or not self._can_record(device):
             return work.as_it_is(*inputs)
         with stream(device):  # that in which steps are recorded
             kind = self._kind(work, inputs, device)
@@ -108,15 +119,23 @@ class Recorder(Generic[Result]):
         if device.kind != "cpu" or ways.mode() == "jit":
             return True
         if self.graph is True:
+            helps = f"unset {ways.VARIABLE}, " if os.environ.get(ways.VARIABLE) else ""
             raise CaptureError(
                 f"graph=True, but on a CPU compiled loops alone are recorded, and this process computes with "
-                f'{ways.describe()}; pip install "gpucnn[fast]", or leave graph at "auto"'
+                f'{ways.describe()}; {helps}leave graph at "auto", or give graph=False (--no-graph)'
             )
         return False
 
     def _kind(self, work: Work[Result], inputs: Sequence[Array], device: Device) -> Kind[Result]:
         """That of this step; a new one, if it is the first."""
-        settings = (device, chosen_precision(), tuple((array.shape, array.dtype) for array in inputs), work.settings)
+        kinds_of_arrays = tuple(
+            (array.shape, array.dtype, place) for array, place in zip(inputs, _places(inputs, device), strict=True)
+        )
+        # Numbers of the optimizer are fed, but which formula it takes is in the recording.
+        flags = tuple(
+            (name, one) for name, one in vars(self.optimizer).items() if one is None or isinstance(one, bool | str)
+        )
+        settings = (flags, device, chosen_precision(), kinds_of_arrays, work.settings)
         for attempt in range(2):
             if attempt:
                 self.optimizer.gather()  # an array may have left its place in a flat buffer, and nothing else have changed
@@ -135,14 +154,27 @@ class Recorder(Generic[Result]):
     def _record(self, kind: Kind[Result], work: Work[Result], inputs: Sequence[Array], device: Device) -> None:
         """Record a step, which is not done by that; or have its kind computed as it is from now on."""
         if self.recordings == MOST_RECORDINGS:
+            reason = f"{MOST_RECORDINGS} kinds of steps are recorded already, each with memory of its own; {MORE_KINDS}"
+            shapes = " and ".join(shape_text(array.shape) for array in inputs)
+            if self.graph is True:
+                raise CaptureError(
+                    f"a step with a batch of {shapes} cannot be recorded: {reason}, or graph=False (--no-graph)"
+                )
             kind.refused = True
-            self._say(f"{MOST_RECORDINGS} kinds of steps are recorded already, and the others computed as they are")
+            self._say(f"steps with a batch of {shapes} are computed as they are: {reason}")
             return
         before = ForwardState(self.model)
         try:
             self._check(kind)
-            kind.recorded = self._recorded(work, [placed(array, device) for array in inputs], device)
+            try:
+                kind.recorded = self._recorded(work, inputs, _places(inputs, device), device)
+            except CaptureError:
+                if device.kind == "cpu":
+                    raise
+                before.restore()  # a loss of one's own may not take labels on the host
+                kind.recorded = self._recorded(work, inputs, [device] * len(inputs), device)
             kind.held = work.held
+            kind.structure.look_within()
             return
         except CaptureError as error:
             refusal: CaptureError | OutOfMemoryError = error
@@ -184,14 +216,17 @@ class Recorder(Generic[Result]):
                 f"the optimizer's {path} is not in the model; make what holds it an attribute of the model"
             )
 
-    def _recorded(self, work: Work[Result], inputs: Sequence[Array], device: Device) -> Recorded[Result]:
+    def _recorded(
+        self, work: Work[Result], given: Sequence[Array], places: Sequence[Device], device: Device
+    ) -> Recorded[Result]:
+        inputs = [placed(array, place) for array, place in zip(given, places, strict=True)]
         step, states = functools.partial(work.recorded, *inputs), self._forward_states()
         recording: Recording
         if device.kind == "cpu":
             recording, result = CallList.record(step, [*self._arrays(), *work.held.values(), *inputs])
         else:
             recording, result = Graph.record(step, device)
-        counting = [layer for layer, state in self._forward_states().items() if state != states[layer]]
+        counting = [layer for layer, state in self._forward_states().items() if not alike(state, states[layer])]
         for layer in counting:
             if not layer.feeds_forward_state:
                 raise CaptureError(
@@ -210,7 +245,7 @@ class Recorder(Generic[Result]):
         )
 
     def _forward_states(self) -> dict[Layer, dict[str, Any]]:
-        return {layer: layer.forward_state() for _, layer in self.model.named_layers()}
+        return {layer: inner_copy(layer.forward_state()) for _, layer in self.model.named_layers()}
 
     def _arrays(self) -> Iterator[Array]:
         """All that a step of the model and the optimizer finds and changes."""
@@ -229,6 +264,15 @@ class Recorder(Generic[Result]):
     def __getstate__(self) -> dict[str, Any]:
         # A copy has arrays of its own, of which nothing is recorded.
         return {**vars(self), "_kinds": [], "_replayed": None}
+
+
+def _places(inputs: Sequence[Array], device: Device) -> list[Device]:
+    """Where a recording finds its inputs. Labels that are given on the host stay there, and are looked at in each replay."""
+    _, *labels = inputs
+    return [
+        device,
+        *(device_of(one) if isinstance(one, np.ndarray) and one.dtype.kind in "iu" else device for one in labels),
+    ]
 
 
 def as_wanted(graph: Wanted) -> Wanted:

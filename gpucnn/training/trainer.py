@@ -23,6 +23,7 @@ from gpucnn.training.evaluate import device_of_model, evaluate
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.metrics import Metrics
+from gpucnn.training.recorded_step import as_batch
 from gpucnn.training.recorder import Wanted
 from gpucnn.training.trainer_state import SavedState, TrainerState, check_weights
 from gpucnn.training.training_step import TrainingStep
@@ -43,8 +44,8 @@ class Trainer:
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
     - `precision`: of products on a GPU, "float32" or "tf32", see `backend.precision`; None for what holds around the call.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
-    - `graph`: whether steps are recorded and replayed, to the same bits: "auto", where they can be, True, also where that is
-      an error, or False. See `CapturedStep`.
+    - `graph`: whether steps are recorded and replayed, to the same bits: "auto", where they can be, True, where a step that
+      cannot be recorded is an error, or False. See `CapturedStep`.
 
     Callbacks can read `epochs` (to train), `epoch` (running, from 0), `batch` (finished, of the running epoch), `step`
     (finished steps of the optimizer, over all epochs), `loss` (of the last batch, a tensor), `metrics` (of the running
@@ -186,16 +187,18 @@ class Trainer:
         """`train_step` of a batch that the metrics of the running epoch count."""
         self._learn(images, labels, self.metrics)
 
-    def train_step(self, images: Array, labels: Array) -> Tensor:
+    def train_step(self, images: Any, labels: Any) -> Tensor:
         """Forward and backward: one batch (N, C, H, W) with labels (N,) or (N, classes). Returns the logits (N, classes).
 
+        Both are arrays, tensors or lists. On a GPU it is recorded within `fit` alone; in a loop of your own use `CapturedStep`.
         Then the optimizer's step, if the batch is the last of `accumulate`, or of the epoch. Loss and logits hold until the
         next step. Raises OutOfMemoryError, with a batch size that fits, if the GPU's memory does not hold the step,
         CaptureError, if steps must be recorded and this one cannot be, and TrainingError, see `fit`.
         """
         return self._learn(images, labels, None)
 
-    def _learn(self, images: Array, labels: Array, metrics: Metrics | None) -> Tensor:
+    def _learn(self, images: Any, labels: Any, metrics: Metrics | None) -> Tensor:
+        images, labels = as_batch(images, labels)
         with self._precisely():
             outputs = self.training_step.run(images, labels, metrics)
         if outputs is None:
@@ -239,6 +242,7 @@ class Trainer:
         """
         check_weights(self.model, arrays)
         self._restore(arrays, values)
+        self.guard.forget()
 
     def _state(self) -> TrainerState:
         return TrainerState(

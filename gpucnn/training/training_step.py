@@ -5,6 +5,8 @@ from collections.abc import Hashable
 from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
@@ -61,6 +63,10 @@ class Part(NamedTuple):
     """Whether it is the last batch of a step of the optimizer."""
 
 
+def _are_classes(labels: np.ndarray, classes: int) -> bool:
+    return labels.size == 0 or bool(labels.min() >= 0 and labels.max() < classes)
+
+
 class TrainingStep:
     """What a `Trainer` does with a batch.
 
@@ -75,15 +81,18 @@ class TrainingStep:
 
     def __init__(self, trainer: Training, graph: Wanted) -> None:
         self._trainer = trainer
-        self.recorder: Recorder[Outputs | None] = Recorder(
-            trainer.model, trainer.optimizer, graph, trainer.notes.append
-        )
+        self.recorder: Recorder[Outputs | None] = Recorder(trainer.model, trainer.optimizer, graph, self._note)
         self._before: ForwardState | None = None
         self._looked_at_state = False
+
+    def _note(self, reason: str) -> None:
+        self._trainer.notes.append(reason)
 
     def run(self, images: Array, labels: Array, metrics: Metrics | None) -> Outputs | None:
         """Learn from a batch, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""
         trainer, batch = self._trainer, self._trainer.batch + 1
+        self.recorder.follow(trainer.model, trainer.optimizer)
+        trainer.gradient_mean.follow(trainer.optimizer)
         part = Part(metrics, batch % trainer.accumulate == 0 or batch == len(trainer.train_loader))
         self._before = None
         if trainer.device.kind == "cpu":
@@ -94,7 +103,7 @@ class TrainingStep:
         else:
             work = Work[Outputs | None](
                 functools.partial(self._recorded, part), functools.partial(self._whole, part),
-                functools.partial(self._count, part), self._settings(part), self._held(part),
+                functools.partial(self._before_replay, part, labels), self._settings(part), self._held(part),
             )  # fmt: skip
             outputs = self.recorder.do(work, (images, labels), trainer.device)
         if outputs is not None:
@@ -156,18 +165,26 @@ class TrainingStep:
         self._update(part, outputs, labels)
         return outputs
 
+    def _before_replay(self, part: Part, labels: Array, outputs: Outputs | None) -> None:
+        """The host's part, which is not taken back: labels on the host are looked at before."""
+        assert outputs is not None
+        classes = outputs.logits.shape[1]
+        if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and not _are_classes(labels, classes):
+            F.cross_entropy(np.zeros(outputs.logits.shape, np.float32), labels)  # raises, in its own words
+        self._count(part, outputs)
+
     def _count(self, part: Part, outputs: Outputs | None) -> None:
         """The host's part."""
         assert outputs is not None
         trainer = self._trainer
-        trainer.batch += 1
+        rate = trainer.schedule(trainer.step) if part.ends and trainer.schedule is not None else trainer.optimizer.lr
+        trainer.batch += 1  # only now, as a schedule may fail
         if part.metrics is not None:
             part.metrics.count(outputs.logits)
         if trainer.accumulate > 1:
             trainer.gradient_mean.count(len(outputs.logits))
         if part.ends:
-            if trainer.schedule is not None:
-                trainer.optimizer.lr = trainer.schedule(trainer.step)
+            trainer.optimizer.lr = rate
             trainer.optimizer.advance()
             if trainer.average is not None:
                 trainer.average.advance()

@@ -157,7 +157,7 @@ MUTANTS = [
     Mutant("training/recorder.py", "            before.restore()\n", "            pass\n"),
     Mutant("training/recorder.py", "                self.optimizer.gather()  # an", "                pass  # an"),
     Mutant("training/recorder.py", "kind for kind in self._kinds if not kind.is_outdated(work.held)", "kind for kind in self._kinds"),
-    Mutant("training/recorder.py", "(array.shape, array.dtype) for array", "array.dtype for array"),
+    Mutant("training/recorder.py", "(array.shape, array.dtype, place) for array", "(array.dtype, place) for array"),
     Mutant("training/recorder.py", "        if kind.structure.hooked is not None:", "        if False:"),
     Mutant("training/recorder.py", "            if not layer.feeds_forward_state:", "            if False:"),
     Mutant("training/recorder.py", "            one.recorded = None\n", "            pass\n"),

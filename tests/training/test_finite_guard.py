@@ -165,3 +165,56 @@ def test_a_gpu_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         trainer.callbacks.append(Begin())
         trainer.fit(1)
         assert waits == []
+
+
+@pytest.mark.skipif(compiler() is None, reason="emulated kernels need g++")
+def test_what_was_found_before_an_interruption_is_told_and_forgotten_by_restore(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finite_guard, "SHARE", 1e-9)
+    with use_in_place_of_cupy(emulated_cupy()):
+        trainer, whole = small_trainer(device="cuda"), small_trainer(device="cuda")
+        poison(trainer, 2)
+
+        class Stop(Callback):
+            def on_batch_end(self, trainer: Trainer) -> None:
+                if trainer.step == 3:
+                    raise KeyboardInterrupt
+
+        good = trainer.state()
+        trainer.callbacks.insert(0, Stop())
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(1)
+        for _ in range(2):
+            with pytest.raises(
+                TrainingError, match="before training was interrupted, and no state from before it is kept; re"
+            ):
+                trainer.state()
+        trainer.callbacks.pop(0)
+        trainer.model[3]._forward_hooks = None
+        trainer.restore(*good)
+        trainer.fit(1)
+        whole.fit(1)
+        expected, found = whole.state()[0], trainer.state()[0]
+        for name in expected:
+            assert found[name].tobytes() == expected[name].tobytes(), name
+
+
+@pytest.mark.skipif(compiler() is None, reason="emulated kernels need g++")
+def test_a_fit_behind_an_interruption_finds_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finite_guard, "SHARE", 1e-9)
+    with use_in_place_of_cupy(emulated_cupy()):
+        trainer = small_trainer(device="cuda")
+        poison(trainer, 2)
+
+        class Stop(Callback):
+            def on_batch_end(self, trainer: Trainer) -> None:
+                if trainer.step == 3:
+                    raise KeyboardInterrupt
+
+        trainer.callbacks.insert(0, Stop())
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(1)
+        trainer.callbacks.pop(0)
+        with pytest.raises(TrainingError, match="the layer's weights were not finite before this step"):
+            trainer.fit(1)

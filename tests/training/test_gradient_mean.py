@@ -21,6 +21,16 @@ def optimizer_on(backend: Backend, dtype: str = "float32") -> optim.Optimizer:
     return optimizer
 
 
+def add(mean: GradientMean, images: int) -> None:
+    mean.count(images)
+    mean.add_gradients(images)
+
+
+def hand_over(mean: GradientMean) -> None:
+    mean.take_mean()
+    mean.forget()
+
+
 def mean_of(
     backend: Backend, optimizer: optim.Optimizer, mean: GradientMean, without: dict[int, set[str]], seed: int = 0
 ) -> dict[str, np.ndarray]:
@@ -34,7 +44,7 @@ def mean_of(
             if path not in without.get(number, ()):
                 parameter.grad = backend.array(gradient)
                 sums[path] = sums.get(path, 0) + images * gradient.astype(np.float64)
-        mean.add(images)
+        add(mean, images)
     assert mean.images == sum(BATCHES)
     return {path: array / sum(BATCHES) for path, array in sums.items()}
 
@@ -55,7 +65,7 @@ def test_the_mean_is_over_all_images(backend: Backend, dtype: str, without: dict
     mean = GradientMean(optimizer)
     for seed in (0, 1):  # the second begins anew
         expected = mean_of(backend, optimizer, mean, without, seed)
-        mean.hand_over()
+        hand_over(mean)
         assert mean.images == 0
         found = {path: one.grad for path, one in optimizer.parameters.items() if one.grad is not None}
         assert set(found) == set(expected)
@@ -69,9 +79,9 @@ def test_what_had_a_gradient_once_needs_none_later(backend: Backend) -> None:
     optimizer = optimizer_on(backend)
     mean = GradientMean(optimizer)
     mean_of(backend, optimizer, mean, {})
-    mean.hand_over()
+    hand_over(mean)
     mean_of(backend, optimizer, mean, {number: {"0.weight"} for number in range(3)}, seed=1)
-    mean.hand_over()
+    hand_over(mean)
     assert optimizer.parameters["0.weight"].grad is None
 
 
@@ -82,8 +92,8 @@ def test_a_gradient_that_is_not_finite_spoils_its_own_mean_alone(backend: Backen
     mean_of(backend, optimizer, mean, {})
     spoilt = optimizer.parameters["2.bias"]
     spoilt.grad = backend.array(np.array([1, bad, 1], np.float32))
-    mean.add(4)
-    mean.hand_over()
+    add(mean, 4)
+    hand_over(mean)
     for parameter in optimizer.parameters.values():
         finite = np.isfinite(host(parameter.grad))
         np.testing.assert_array_equal(finite, [True, False, True] if parameter is spoilt else np.ones_like(finite))
@@ -94,7 +104,7 @@ def test_gradients_of_batches_before_the_mean_are_left_alone(backend: Backend) -
     mean = GradientMean(optimizer)
     gradient = np.arange(3, dtype=np.float32)
     optimizer.parameters["2.bias"].grad = backend.array(gradient)
-    mean.add(5)
+    add(mean, 5)
     np.testing.assert_array_equal(host(optimizer.parameters["2.bias"].grad), gradient)
 
 
@@ -105,7 +115,7 @@ def test_what_was_added_can_be_left_out(backend: Backend) -> None:
     mean.reset()
     assert mean.images == 0
     expected = mean_of(backend, optimizer, mean, {number: {"0.weight"} for number in range(3)}, seed=1)
-    mean.hand_over()
+    hand_over(mean)
     assert optimizer.parameters["0.weight"].grad is None
     for path, array in expected.items():
         np.testing.assert_allclose(host(optimizer.parameters[path].grad), array, rtol=1e-6, atol=1e-6)
@@ -115,11 +125,11 @@ def test_parameters_may_change_their_dtype_between_steps(backend: Backend) -> No
     optimizer = optimizer_on(backend)
     mean = GradientMean(optimizer)
     mean_of(backend, optimizer, mean, {})
-    mean.hand_over()
+    hand_over(mean)
     for parameter in optimizer.parameters.values():
         parameter.convert(np.float64)
     expected = mean_of(backend, optimizer, mean, {}, seed=1)
-    mean.hand_over()
+    hand_over(mean)
     for path, array in expected.items():
         gradient = optimizer.parameters[path].grad
         assert gradient.dtype == np.float64

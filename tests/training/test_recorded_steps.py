@@ -25,6 +25,10 @@ from tests.training.test_captured_equals_eager import BATCHES, device, make_mode
 __all__ = ["device"]
 
 STEPS = 12
+MANY_KINDS = (
+    "3 kinds of steps are recorded already, each with memory of its own; use batches of fewer shapes (drop_last=True leaves out "
+    "the smaller last one), and change settings and modes less often"
+)
 
 
 def batch(number: int, size: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +41,7 @@ class Loop:
 
     def __init__(self, device: str, graph: Any, p: float = 0.0, loss: Any = F.cross_entropy) -> None:
         self.model = make_model(p).to(device)
-        self.optimizer = optim.Adam(self.model.parameters(), 0.01)
+        self.optimizer: optim.Optimizer = optim.Adam(self.model.parameters(), 0.01)
         self.step = CapturedStep(self.model, self.optimizer, loss, graph)
         self.losses: list[float] = []
 
@@ -143,8 +147,8 @@ def test_a_gpu_replays_masks_and_their_probability(device: str) -> None:
     assert_same(loops[1].state(), loops[0].state())
 
 
-def test_a_replay_is_one_launch_and_three_uploads() -> None:
-    """Images, labels, and what is fed."""
+def test_a_replay_is_two_launches_and_two_uploads() -> None:
+    """The graph, and a copy of the loss; images, and what is fed, among it labels on the host."""
     with use_in_place_of_cupy(fast_cupy()):
         loop = Loop("cuda", True, p=0.3)
         loop.run(0, 4)
@@ -153,8 +157,8 @@ def test_a_replay_is_one_launch_and_three_uploads() -> None:
             loop.step(*inputs)
     kinds = [operation.kind for operation in operations]
     assert (kinds.count("launch"), kinds.count("upload"), kinds.count("download"), kinds.count("synchronize")) == (
-        1,
-        3,
+        2,
+        2,
         0,
         0,
     )
@@ -180,7 +184,7 @@ def test_a_trainer_s_replay_is_one_launch_and_one_upload() -> None:
 
 
 def test_the_smaller_last_batch_and_mixed_ones_are_recorded_by_themselves(device: str) -> None:
-    """Three kinds at most; a fourth is computed as it is, which is told once."""
+    """Three kinds at most; a fourth is computed as it is, which is told once, or refused."""
     loops = [Loop(device, graph) for graph in (False, "auto")]
     for loop in loops:
         with warnings.catch_warnings(record=True) as told:
@@ -190,8 +194,18 @@ def test_the_smaller_last_batch_and_mixed_ones_are_recorded_by_themselves(device
                     loop.run(number, number + 1, size)
     assert loops[1].recordings == 3
     assert [str(one.message) for one in told] == [
-        "3 kinds of steps are recorded already, and the others computed as they are"
+        f"steps with a batch of ({size}, 1, 4, 4) and ({size},) are computed as they are: {MANY_KINDS}"
+        for size in (5, 6)
     ]
+    assert {one.filename for one in told} == {__file__}
+    refusing = Loop(device, True)
+    for size in (2, 3, 4):
+        refusing.run(0, 4, size)
+    with pytest.raises(
+        CaptureError,
+        match=r"^a step with a batch of \(5, 1, 4, 4\) and \(5,\) cannot be recorded: 3 .* graph=False \(--no-graph\)$",
+    ):
+        refusing.run(0, 3, 5)
     assert_same(loops[1].state(), loops[0].state())
 
 
@@ -430,6 +444,32 @@ def test_what_is_not_compiled_is_not_recorded() -> None:
             match="^graph=True, but on a CPU compiled loops alone are recorded, and .* computes with NumPy",
         ):
             make_trainer(device="cpu", graph=True).fit(1)
+
+
+@pytest.mark.parametrize("variable", ["", "numpy"])
+def test_the_fix_where_nothing_is_compiled_can_be_followed(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ways.VARIABLE, variable)
+    monkeypatch.setattr(ways, "missing", lambda: 'llvmlite is not installed: pip install "gpucnn[fast]"')
+    with ways.use("numpy"), pytest.raises(CaptureError) as raised:
+        make_trainer(device="cpu", graph=True).fit(1)
+    reason = (
+        "GPUCNN_CPU=numpy); unset GPUCNN_CPU, "
+        if variable
+        else 'llvmlite is not installed: pip install "gpucnn[fast]"); '
+    )
+    assert str(raised.value).endswith(f'NumPy ({reason}leave graph at "auto", or give graph=False (--no-graph)')
+
+
+def test_a_layer_is_named_once() -> None:
+    with ways.use("jit"):
+        loop = Loop("cpu", True)
+        loop.model.append(layers.Sigmoid())
+        loop.run(0, 2)
+        with pytest.raises(
+            CaptureError, match=r"^5 \(Sigmoid\): sigmoid is computed .* graph=False \(--no-graph\)$"
+        ) as raised:
+            loop.run(2, 3)
+    assert getattr(raised.value, "__notes__", []) == []
 
 
 @pytest.mark.parametrize("graph", ["yes", None, 1, "Auto"])

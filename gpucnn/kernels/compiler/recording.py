@@ -181,7 +181,9 @@ class Recorder:
     def check(self, name: str, array: Array) -> None:
         """CaptureError, which begins with `name`, for an array that something else than compiled loops has filled."""
         if not isinstance(array, np.ndarray) or not (self._known.covers(*_span(array)) or _is_constant(array)):
-            raise CaptureError(f"{name} is computed by NumPy here, not by a compiled loop")
+            raise CaptureError(
+                f"{name} is computed by NumPy here, not by a compiled loop; leave such steps as they are: graph=False (--no-graph)"
+            )
 
     def check_results(self, arrays: Iterable[Array]) -> None:
         """The same for what the step returns."""

@@ -290,7 +290,7 @@ class InPlace(layers.Layer):
 REFUSED: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
     "another way": (
         lambda: [layers.Conv2d(1, 2, 3), layers.AvgPool2d(2), layers.Flatten(), layers.Linear(18, 10)],
-        r"1 \(AvgPool2d\): pooling is computed in the plain way here, not by compiled loops",
+        r"1 \(AvgPool2d\): pooling is computed in the plain way here, not by compiled loops; leave such steps as they are: graph=False \(--no-graph\)$",
     ),
     "a product": (
         lambda: [layers.Conv2d(1, 2, 6), layers.Flatten(), layers.Linear(18, 10)],
@@ -302,7 +302,7 @@ REFUSED: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
     ),
     "no loop at all": (
         lambda: [layers.Flatten(), layers.Linear(64, 10), layers.Sigmoid()],
-        r"2 \(Sigmoid\): sigmoid is computed by NumPy here",
+        r"2 \(Sigmoid\): sigmoid is computed by NumPy here, not by a compiled loop; leave such steps as they are: graph=False \(--no-graph\)$",
     ),
     "an operation of one's own": (
         lambda: [layers.Flatten(), layers.Linear(64, 10), Scaled()],
