@@ -9,7 +9,7 @@ import pytest
 
 from gpucnn import Tensor, models
 from gpucnn.backend import choose_device, cuda, to_host
-from gpucnn.kernels import launch as launching
+from gpucnn.kernels import kernel as declared
 from gpucnn.kernels.elementwise import cuda as elementwise
 from gpucnn.kernels.gemm import matmul
 from gpucnn.kernels.kernel import Kernel
@@ -255,7 +255,7 @@ extern "C" __global__ void moves(T* x, T* y, T* z, const T* w)
 
 
 def test_a_kernel_s_source_tells_what_it_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launching, "KERNELS", {})
+    monkeypatch.setattr(declared, "KERNELS", {})
     source = tmp_path / "moves.cu"
     source.write_text(SOURCE)
     kernel = Kernel(source, "moves", "T* x, T* y, T* z, const T* w")
