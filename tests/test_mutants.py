@@ -40,7 +40,6 @@ def mutants_wanted(request: pytest.FixtureRequest) -> None:
 
 
 @every_table
-@pytest.mark.usefixtures("mutants_wanted")
 def test_what_mutants_change_is_there(table: Table) -> None:
     counts = {mutant: (ROOT / table.place(mutant.file_name)).read_text().count(mutant.old) for mutant in table.mutants}
     absent = [f"{mutant}: there {counts[mutant]} times" for mutant in table.mutants if counts[mutant] != mutant.times]

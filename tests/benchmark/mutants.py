@@ -53,7 +53,7 @@ MUTANTS = [
     ),
     Mutant("benchmark/prediction_report.py", '"host_python_seconds": None', '"host_python_seconds": 0.0'),
     Mutant("benchmark/gpus.py", "tf32=494e12", "tf32=49.4e12", times=2),
-    Mutant("benchmark/gpus.py", "if name in squeezed", "if name[-2:] in squeezed"),
+    Mutant("benchmark/gpus.py", "title.lower()", "title"),
     Mutant("testing/untouched_gpu.py", "        stand_in.computes = False\n", ""),
     Mutant("testing/untouched_gpu.py", "        cuda.find_problem()  # it computes; its answer is kept\n", ""),
     Mutant("testing/untouched_gpu.py", "2 * batch * m * n * k", "2 * batch * m * n"),

@@ -165,7 +165,7 @@ MUTANTS = [
     Mutant("adagrad.cu", "sums[i] = (T)sum;", ""),
     Mutant("adagrad.cu", "(sqrt(sum) + eps)", "sqrt(sum)"),
     Mutant("adagrad.cu", "- rate *", "+ rate *"),
-    Mutant("adagrad.cu", "weight_decay * (A)parameters[i] +", ""),
+    Mutant("adagrad.cu", "gradient += weight_decay * (A)parameters[i]", "gradient += weight_decay"),
     Mutant("adagrad.cu", "i < size", "i <= size"),
     Mutant("rmsprop.cu", "fresh * (gradient * gradient)", "gradient * gradient"),
     Mutant("rmsprop.cu", "fresh * gradient;", "gradient;"),
