@@ -10,7 +10,7 @@ from typing import Any
 
 from gpucnn import data
 from gpucnn.backend import choose_device
-from gpucnn.cli.arguments import choice, count
+from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.data import Preprocess
 from gpucnn.data.catalog import FOLDER, folder_of, load_to_measure
@@ -44,16 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worst", type=count, default=0, metavar="N", help="list the N images with the highest loss")
     parser.add_argument("--csv", metavar="FILE", help="write the confusion matrix to FILE")
     parser.add_argument("--json", metavar="FILE", help="write all that was measured to FILE")
+    add_weights(parser)
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn evaluate`."""
     device = choose_device(options.device)
-    trained = RunFolder(options.run_folder).load(device.device)
+    trained = RunFolder(options.run_folder).load(device.device, options.weights)
     measured, place = _measured(options, trained)
     check_writable(options.csv, options.json)
-    print(device, flush=True)
+    print(device, f"weights: {trained.weights}", sep="\n", flush=True)
     for note in measured.notes:
         print(f"gpucnn evaluate: {note}", file=sys.stderr)
     images = measured.images
@@ -64,7 +65,8 @@ def run(options: argparse.Namespace) -> None:
     if options.csv:
         Path(options.csv).write_text(found.confusion.csv(), encoding="utf-8")
     if options.json:
-        origin = {"run": options.run_folder, "data": trained.config["data"], "split": options.split}
+        origin = {"run": options.run_folder, "weights": trained.weights.name, "epoch": trained.weights.row.get("epoch")}
+        origin |= {"data": trained.config["data"], "split": options.split}
         if trained.config["data"] == FOLDER:
             origin["data_dir"] = str(place)
         write_json(options.json, {**origin, **as_json(found, files)})

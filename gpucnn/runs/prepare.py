@@ -19,7 +19,7 @@ from gpucnn.layers import Layer
 from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
-from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.folder import LAST, RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
 from gpucnn.training.callback import Callback
@@ -50,8 +50,10 @@ class PreparedRun:
     schedule: optim.Schedule
     average: optim.WeightAverage | None
     train_loader: data.DataLoader
+    val_loader: data.DataLoader | None
+    """What every epoch is measured on: the `validation` share of the training set, or a folder's part val; None without."""
     test_loader: data.DataLoader
-    """What every epoch is measured on: the test set, the `validation` share of the training set, or a folder's part val."""
+    """The test set: measured at the end alone, if there are validation images, else after every epoch."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
 
@@ -59,9 +61,9 @@ class PreparedRun:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
         assert self.config.label_smoothing is not None
         return Trainer(
-            self.model, self.optimizer, self.train_loader, self.test_loader, self.schedule, callbacks,
-            self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value, self.average,
-            self.config.precision, "auto" if self.config.graph is None else self.config.graph,
+            self.model, self.optimizer, self.train_loader, None if self.val_loader else self.test_loader, self.schedule,
+            callbacks, self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value,
+            self.average, self.config.precision, "auto" if self.config.graph is None else self.config.graph, self.val_loader,
         )  # fmt: skip
 
     def callbacks(self, folder: RunFolder) -> list[Callback]:
@@ -82,25 +84,26 @@ class PreparedRun:
     @property
     def has_validation(self) -> bool:
         """Whether epochs are measured on other images than those of the test set."""
-        return bool(self.config.validation) or self.splits.validation is not None
+        return self.val_loader is not None
 
-    def final_scores(self, trainer: Trainer) -> dict[str, float]:
-        """The last epoch's "test_accuracy", "test_correct" and "test_total".
+    def final_scores(self, trainer: Trainer, folder: RunFolder) -> dict[str, float]:
+        """What came of the run: "test_accuracy", "test_correct" and "test_total" of the weights that are its result.
 
-        With validation images these are measured now, on the test set, and the epoch's own are "validation_accuracy", ...
+        Those in `folder` of the best epoch, if there are validation images, or early stopping; then "best_epoch" tells which
+        it was, and "val_accuracy", ... what it was chosen by, if that was not the test set. Else those of the last epoch.
         """
         names = ("accuracy", "correct", "total")
-        last = {name: trainer.history[-1][f"test_{name}"] for name in names}
-        if not self.has_validation:
-            return {f"test_{name}": last[name] for name in names}
-        with backend.precision(self.config.precision), trainer.evaluation_weights():
-            test = evaluate(
-                self.model, data.DataLoader(self.splits.test, EVALUATION_BATCH, workers=self.config.workers)
-            )
-        return {
-            **{f"test_{name}": getattr(test, name) for name in names},
-            **{f"validation_{name}": last[name] for name in names},
-        }
+        weights = folder.weights()
+        if weights.name == LAST:
+            return {f"test_{name}": trainer.history[-1][f"test_{name}"] for name in names}
+        row = weights.row
+        best = {"best_epoch": row["epoch"]} if row else {}
+        best |= {f"val_{name}": row[f"val_{name}"] for name in names if f"val_{name}" in row}
+        if "test_accuracy" in row:
+            return {**best, **{f"test_{name}": row[f"test_{name}"] for name in names}}
+        with backend.precision(self.config.precision):
+            test = evaluate(folder.load_model(weights.name).to(trainer.device), self.test_loader)
+        return {**best, **{f"test_{name}": getattr(test, name) for name in names}}
 
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""
@@ -133,8 +136,8 @@ def prepare(config: RunConfig) -> PreparedRun:
         config, Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
     )
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
-    if ready.has_validation:
-        parts["validation"] = ready.test_loader.dataset
+    if ready.val_loader is not None:
+        parts["validation"] = ready.val_loader.dataset
     return dataclasses.replace(ready, images=ImageList.of(parts, folder_of(config.data, config.data_dir)))
 
 
@@ -194,7 +197,7 @@ def _build(config: RunConfig, division: Division) -> PreparedRun:
     }
     model = models.create(**create, seed=config.seed).to(chosen.device)
     splits = splits._replace(train=_near(splits.train, chosen.device), test=_near(splits.test, chosen.device))
-    train_set, test_set = _parts(splits, config, division)
+    train_set, val_set = _parts(splits, config, division)
     train_loader = data.DataLoader(
         train_set,
         config.batch_size,
@@ -217,7 +220,11 @@ def _build(config: RunConfig, division: Division) -> PreparedRun:
     length = RunLength(config.epochs, steps_per_epoch=-(-len(train_loader) // config.accumulate))
     schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, length)
     average = None if config.average is None else optim.WeightAverage(model, config.average)
-    test_loader = data.DataLoader(test_set, EVALUATION_BATCH, workers=config.workers)
+    val_loader, test_loader = (
+        None if part is None else data.DataLoader(part, EVALUATION_BATCH, workers=config.workers)
+        for part in (val_set, splits.test)
+    )
+    assert test_loader is not None
     return PreparedRun(
         config,
         str(chosen),
@@ -229,13 +236,14 @@ def _build(config: RunConfig, division: Division) -> PreparedRun:
         schedule,
         average,
         train_loader,
+        val_loader,
         test_loader,
         None,
     )
 
 
-def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[data.Dataset, data.Dataset]:
-    """What to learn from, and what to measure every epoch on."""
+def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[data.Dataset, data.Dataset | None]:
+    """What to learn from, and the validation images, if there are any."""
     if splits.validation is not None:
         if config.validation:
             raise ConfigError(
@@ -243,7 +251,7 @@ def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[
                 f"every epoch on; leave validation out"
             )
         return splits.train, splits.validation
-    return division.validation(splits.train) if config.validation else (splits.train, splits.test)
+    return division.validation(splits.train) if config.validation else (splits.train, None)
 
 
 def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augment | None:

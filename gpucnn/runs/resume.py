@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -90,9 +91,23 @@ def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
     images = folder.read_images(checkpoint.config)
     ready = _prepared(dataclasses.replace(config, **changes), config.device, images)
     _check_description(ready, checkpoint)
+    if ready.val_loader is not None:
+        checkpoint.values["history"] = _named_by_validation(checkpoint.values.get("history"))
     if ready.length.epochs != config.epochs:
         _check_epochs(ready.length.epochs, config, ready, checkpoint)
     return ResumedRun(ready, folder, checkpoint, tuple(_notes(ready, config, checkpoint)))
+
+
+def _named_by_validation(history: Any) -> Any:
+    """The rows of a run that is measured on validation images: the version before called what it found there "test_..."."""
+    if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
+        return history  # Trainer.restore refuses it
+    return [
+        {re.sub("^test_", "val_", str(name)): value for name, value in row.items()}
+        if "test_accuracy" in row and "val_accuracy" not in row
+        else row
+        for row in history
+    ]
 
 
 def _prepared(config: RunConfig, earlier_device: str, images: ImageList | None) -> PreparedRun:
