@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpucnn.data.class_folders import class_folders
+from gpucnn.data.class_folders import class_folders, comparable
 from gpucnn.data.folder_parts import LAYOUTS, parts_among
 from gpucnn.data.image_kind import suffixes
 from gpucnn.data.image_listing import BESIDE, cannot_be_listed, entries, left_out_text, list_images
@@ -32,15 +32,17 @@ class ClassImages(NamedTuple):
 
     def without(self, paths: Collection[Path]) -> "ClassImages":
         """The same, as if nothing were at these paths. DataError if a class is then empty that was not."""
-        gone = frozenset(paths)
-        files = {name: [path for path in inside if path not in gone] for name, inside in self.files.items()}
+        gone = {comparable(str(path)) for path in paths}
+        files = {
+            name: [path for path in inside if comparable(str(path)) not in gone] for name, inside in self.files.items()
+        }
         for name, inside in self.files.items():
             if inside and not files[name]:
                 raise DataError(
                     f"{self.folder}: none of the {len(inside):,} images of {name} can be read, {inside[0]} the first; put some "
                     f"back whole, or remove the class's folder"
                 )
-        problems = {path: problem for path, problem in self.problems.items() if path not in gone}
+        problems = {path: problem for path, problem in self.problems.items() if comparable(str(path)) not in gone}
         return self._replace(files=files, problems=problems)
 
 
