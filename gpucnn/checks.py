@@ -199,14 +199,17 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return by_bare[found[0]] if found else None
 
 
-def known_name(name: str, names: Iterable[str], what: str) -> str:
-    """That of `names` which `matching` finds; ArgumentError, which calls it a `what` and suggests the nearest, if none is."""
+def known_name(name: str, names: Iterable[str], what: str, others: str = "") -> str:
+    """That of `names` which `matching` finds; ArgumentError, which calls it a `what` and suggests the nearest, if none is.
+
+    `others`: what may be given beside names, for the message.
+    """
     text = name if isinstance(name, str) else ""
     found = matching(text, names)
     if found is None:
         like = nearest(text, names)
         hint = f"; did you mean {like}?" if like else ""
-        raise ArgumentError(f"unknown {what} {value_text(name)}, expected one of {', '.join(names)}{hint}")
+        raise ArgumentError(f"unknown {what} {value_text(name)}, expected one of {', '.join(names)}{others}{hint}")
     return found
 
 

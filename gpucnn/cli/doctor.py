@@ -5,14 +5,13 @@ import subprocess
 import sys
 import tempfile
 
-from gpucnn.backend import choose_device, own_package
+from gpucnn.backend import choose_device, own_package, user_cache
 from gpucnn.backend.blas import has_false_alarms
 from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.backend.threads import thread_count
 from gpucnn.cli import agree
 from gpucnn.errors import DeviceError, GpucnnError
 from gpucnn.kernels import launch, ways
-from gpucnn.kernels.compiler import machine_code
 
 HELP = "Report the GPU's driver, CuPy and its libraries, with fixes, and whether the GPU computes what the CPU does."
 MODEL, INPUT = "lenet5", (1, 32, 32)
@@ -82,7 +81,7 @@ def table(findings: list[Finding]) -> list[str]:
 def _first_uses() -> str:
     """How much longer a model's first step takes than its second: where loops are compiled, and where they were before."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**own_package.environment(), machine_code.VARIABLE: folder}
+        environment = {**own_package.environment(), user_cache.VARIABLE: folder}
         command = [sys.executable, "-c", FIRST_STEP.format(model=COMPILED_MODEL)]
         try:
             compiling, reading = (

@@ -88,7 +88,9 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
         whole.preprocess = preprocess
         measured = other_images(run.read_images(config), whole, place, options.split)
         return measured._replace(notes=(*notes, *measured.notes)), place
-    splits = data.load(name, place, size, mode, background)
+    images = run.read_images(config) if name == FOLDER else None
+    skip = () if images is None else images.unreadable(place)
+    splits = data.load(name, place, size, mode, background, skip)
     _check_same(splits.preprocess, preprocess, run, name)
     splits = relabelled(splits, trained.class_names, options.run_folder)
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
@@ -96,7 +98,6 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
         part = splits.train if options.split == "train" else splits.test
         what = "" if options.data_dir is None else f"the {options.split} images of {name} in {place}"
         return Measured(part, what, splits.notes), place
-    images = run.read_images(config)
     if images is None:
         measured = images_by_place(splits, place, options.split, run.test_total())
     else:

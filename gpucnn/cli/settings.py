@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpucnn.cli.arguments import argument
+from gpucnn.data.catalog import FOLDER, name_and_folder
 from gpucnn.errors import ArgumentError
 from gpucnn.runs.config import RunConfig, settings
 from gpucnn.runs.value_kind import Kind, OrNone, Several, Truth
@@ -60,7 +61,10 @@ def option(name: str) -> str:
 def chosen_config(options: argparse.Namespace) -> RunConfig:
     """What the command line and its --config ask for. ConfigError for a file that is not TOML, and for values that cannot be."""
     config = RunConfig() if options.config is None else RunConfig.from_toml(options.config)
-    return dataclasses.replace(config, **given_settings(options))
+    given = given_settings(options)
+    if "data" in given and "data_dir" not in given and FOLDER in (config.data, name_and_folder(given["data"])[0]):
+        given = {"data_dir": None, **given}  # where the file's data set lies says nothing of another
+    return dataclasses.replace(config, **given)
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import threading
@@ -10,11 +11,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from gpucnn.cli.folder_report import looking, short_lines
 from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
 from gpucnn.data import ImageFolder, Splits
+from gpucnn.data.catalog import FOLDER, folder_of
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.folder import LAST
+from gpucnn.runs.config import RunConfig
 from gpucnn.runs.prepare import PreparedRun
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.text import quoted
@@ -30,6 +34,9 @@ from gpucnn.training import (
 )  # fmt: skip
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
+
+LONGEST_NAME = 40
+"""Letters of a data set's folder in the name of a run's."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,17 +70,28 @@ def _begin(options: argparse.Namespace) -> None:
             folder = RunFolder(options.out)
             until_the_end.enter_context(_held(folder))
             folder.prepare()
-        ready = prepare(config)
+        with looking() as told:
+            ready = prepare(config, told)
         _tell(ready.splits.notes)
         if not options.out:
-            folder = RunFolder.next_in(Path("runs"), f"{config.model}-{config.data}")
+            folder = RunFolder.next_in(Path("runs"), _run_name(ready.config))
             until_the_end.enter_context(_held(folder))
         trainer = ready.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
+        seen = [] if ready.inspection is None else short_lines(ready.inspection, ready.splits, config.balance)
         if options.quiet:
-            _tell(_doubles(ready))
+            _tell(seen[1:])
         else:
-            print("\n".join(heading(ready, folder)), flush=True)
+            print("\n".join([*seen, *heading(ready, folder)]), flush=True)
         _finish(ready, folder, trainer)
+
+
+def _run_name(config: RunConfig) -> str:
+    """What the run's folder is called, but for its number: after the model and the data set, or the folder of images."""
+    name = config.data
+    if name == FOLDER:
+        place = folder_of(FOLDER, config.data_dir).resolve().name
+        name = re.sub(r"[^\w.+-]+", "_", place)[:LONGEST_NAME].strip("._") or FOLDER
+    return f"{config.model}-{name}"
 
 
 def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
@@ -117,8 +135,8 @@ def _folders(splits: Splits) -> str:
 
 
 def _doubles(ready: PreparedRun) -> list[str]:
-    """A line of test images that are training images, too, if there are any."""
-    count = 0 if ready.images is None else ready.images.doubles()
+    """A line of test images that are training images, too, if there are any and the folder was not looked at just now."""
+    count = 0 if ready.images is None or ready.inspection is not None else ready.images.doubles()
     what = "1 test image has" if count == 1 else f"{count:,} test images have"
     return [f"{what} the very bytes of training images: remove one of each"] if count else []
 

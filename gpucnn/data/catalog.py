@@ -3,13 +3,14 @@
 import copy
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from gpucnn.checks import as_choice, as_path, known_name, matching
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
+from gpucnn.data.class_images import class_images
 from gpucnn.data.folder_notes import notes_on_parts, notes_on_split, notes_on_whole
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
@@ -120,29 +121,59 @@ def is_light_on_dark(name: str) -> bool:
     return known is not None and _SOURCES[known].is_light_on_dark
 
 
+def name_and_folder(
+    name: str | Path, folder: str | os.PathLike[str] | None = None
+) -> tuple[str, str | os.PathLike[str] | None]:
+    """The data set that is meant by `name`, and its `folder`: a path is the data set "folder" with the images there.
+
+    A path is what is no name, and is a folder or has a separator in it. ArgumentError for what is neither, and for a path
+    beside a `folder`.
+    """
+    text = str(name) if isinstance(name, str | Path) else ""
+    if matching(text, names()) is None and _is_path(text):
+        if folder is not None:
+            raise ArgumentError(
+                f"{text} is a folder of images, and {os.fspath(folder)} is given as the data set's folder, too; give one of them"
+            )
+        return FOLDER, text
+    others = ", or the path of a folder of images"
+    if os.path.isfile(text):
+        others += f" ({text} is a file; give the folder of class folders)"
+    return known_name(cast("str", text or name), names(), "data set", others), folder
+
+
+def _is_path(text: str) -> bool:
+    separators = [separator for separator in (os.sep, os.altsep) if separator]
+    return any(separator in text for separator in separators) or os.path.isdir(text)
+
+
 def load(
-    name: str,
+    name: str | Path,
     folder: str | os.PathLike[str] | None = None,
     image_size: int | None = None,
     mode: str | None = None,
     background: str = AUTO,
+    skip: Collection[Path] = (),
 ) -> Splits:
     """The data set called `name`, in upper or lower case, its images fitted to `image_size` (by default their own).
+
+    The path of a folder of images is a name, too: that of the data set "folder", with these images.
 
     `folder` holds its files, or those below it where torchvision or an archive puts them, in any form that is read; it is
     by default data/NAME, and the digits need none. That of the data set "folder" holds a folder of
     images for each class, CLASS, and then about a fifth of the images of each class is for testing, by their names, see
     `split`; or train/CLASS and test/CLASS, and perhaps val/CLASS, which is `validation`. With train and val alone, val is what is
     tested with. These may be called Training, valid, test_set, ..., see `folder_parts.NAMES`. It needs an `image_size`, and
-    has a `mode`, "rgb" (default) or "grey", and a `background`, see `ImageFolder`.
+    has a `mode`, "rgb" (default) or "grey", and a `background`, see `ImageFolder`. What is at the paths `skip`, e.g. those that
+    `inspect` finds unreadable, is passed over, as if it were not there.
 
     Raises ArgumentError for an unknown name, a size smaller than the images, or a mode or background where there is none;
     DataError if files are missing or damaged.
     """
-    name = known_name(name, names(), "data set")
+    name, folder = name_and_folder(name, folder)
     place = folder_of(name, folder)
     if name == FOLDER:
-        return _load_folder(place, image_size, mode or "rgb", background)
+        return _load_folder(place, image_size, mode or "rgb", background, skip)
     known = _SOURCES[name]
     if mode is not None:
         raise ArgumentError(f'{name}: mode is {value_text(mode)}, but only the data set "folder" has one; leave it out')
@@ -168,22 +199,24 @@ def folder_of(name: str, folder: str | os.PathLike[str] | None) -> Path:
     return Path("data") / name if folder is None else as_path(folder, "folder")
 
 
-def _load_folder(folder: Path, image_size: int | None, mode: str, background: str) -> Splits:
+def _load_folder(folder: Path, image_size: int | None, mode: str, background: str, skip: Collection[Path]) -> Splits:
     if image_size is None:
         raise ArgumentError("image_size: the images of a folder may have any; give the one to bring them to, e.g. 32")
+
+    def images_in(place: Path, class_names: Sequence[str] | None = None) -> ImageFolder:
+        return ImageFolder(class_images(place, class_names).without(skip), image_size, mode, background=background)
+
     train: Part
     test: Part
     validation: Part | None = None
     if (parts := find_parts(folder)) is not None:
-        known = train = ImageFolder(parts.train, image_size, mode, background=background)
-        test = ImageFolder(parts.test, image_size, mode, class_names=known.class_names, background=background)
+        known = train = images_in(parts.train)
+        test = images_in(parts.test, known.class_names)
         if parts.validation is not None:
-            validation = ImageFolder(
-                parts.validation, image_size, mode, class_names=known.class_names, background=background
-            )
+            validation = images_in(parts.validation, known.class_names)
         notes = notes_on_parts(parts, [part for part in (train, validation, test) if isinstance(part, ImageFolder)])
     else:
-        known = ImageFolder(folder, image_size, mode, background=background)
+        known = images_in(folder)
         train, test = split(known, 1 - TEST_SHARE)
         notes = notes_on_split(known, train, test)
     for part in (train, validation, test):

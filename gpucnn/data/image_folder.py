@@ -3,7 +3,6 @@
 import copy
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,17 +11,14 @@ import numpy as np
 
 from gpucnn.backend import Array, Device, choose_device, current, to_device, to_host
 from gpucnn.checks import as_choice, as_count, as_function, as_path, is_int
-from gpucnn.data.class_folders import class_folders
+from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.dataset import Batch, Dataset
-from gpucnn.data.folder_parts import LAYOUTS, parts_among
 from gpucnn.data.image_file import AUTO, BACKGROUNDS, centre_crop, decode_image
-from gpucnn.data.image_kind import suffixes
-from gpucnn.data.image_listing import BESIDE, cannot_be_listed, entries, left_out_text, list_images
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.regular_file import TimedCalls
-from gpucnn.text import names_text, value_text
+from gpucnn.text import value_text
 
 CHANNELS = {"rgb": 3, "grey": 1}
 CACHE_BYTES = 1 << 30
@@ -58,7 +54,7 @@ class ImageFolder:
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | ClassImages,
         image_size: int,
         mode: str = "rgb",
         preprocess: Callable[[Array], Array] | None = None,
@@ -73,12 +69,12 @@ class ImageFolder:
         if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
             raise ArgumentError(f"ImageFolder: class_names must be a list of names, got {value_text(class_names)}")
         channels, size = CHANNELS[as_choice(mode, "mode", CHANNELS)], as_count(image_size, "image_size")
-        self.folder = as_path(folder, "folder")
-        self.left_out: Counter[str] = Counter()
-        files = self._find(class_names)
-        self.class_names = tuple(files)
-        self.paths = tuple(path for paths in files.values() for path in paths)
-        self.labels: Array = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
+        found = folder if isinstance(folder, ClassImages) else class_images(as_path(folder, "folder"), class_names)
+        for path, problem in found.problems.items():
+            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
+        self.folder, self.paths, self.left_out = found.folder, found.paths, found.left_out
+        self.class_names = tuple(found.files)
+        self.labels: Array = np.repeat(np.arange(self.num_classes), [len(paths) for paths in found.files.values()])
         self.preprocess = preprocess or Preprocess(channels, size, size, 255, "crop")
         self.background = as_choice(background, "background", BACKGROUNDS)
         self._device = Device()
@@ -117,47 +113,6 @@ class ImageFolder:
             images = self.preprocess(to_device(raw, self.device))
             labels = self.labels[to_device(chosen.reshape(-1), self.device)]
             return (images, labels) if chosen.ndim else (images[0], labels[0])
-
-    def _find(self, class_names: Sequence[str] | None) -> dict[str, list[Path]]:
-        """The files of each class."""
-        files: dict[str, list[Path]] = {}
-        with TimedCalls() as timed:
-            try:
-                inside = entries(self.folder, timed)
-                folders = class_folders(self.folder, inside, class_names, timed)
-            except (FileNotFoundError, NotADirectoryError):
-                raise DataError(
-                    f"{self.folder}: no such folder; name the one that holds a folder of images for each class"
-                ) from None
-            except OSError as error:
-                raise cannot_be_listed(self.folder, error) from None
-            for entry in inside:
-                if not entry.is_folder:
-                    self.left_out[BESIDE if entry.is_image else entry.label] += 1
-            for name, folder in folders.items():
-                files[name] = self._images_in(folder, timed, may_be_empty=class_names is not None)
-        return files
-
-    def _images_in(self, folder: Path, timed: TimedCalls, may_be_empty: bool) -> list[Path]:
-        """The images of a class, sorted."""
-        try:
-            found = list_images(folder, timed, above=(self.folder,))
-        except FileNotFoundError:
-            return []  # of a class that is expected, but need not be there
-        except OSError as error:
-            raise cannot_be_listed(folder, error) from None
-        if parts := parts_among([path.name for path in found.folders]):
-            raise DataError(
-                f"{folder}: {names_text(parts)} are parts of a data set within a class; give {folder}, if it is the data set, "
-                f"or put the classes into the parts; {LAYOUTS}"
-            )
-        for path, problem in found.problems.items():
-            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
-        if not found.images and not may_be_empty:
-            left_out = left_out_text(found.left_out) or ", ".join(suffixes())
-            raise DataError(f"{folder}: no images in it ({left_out}); add some, or remove the folder")
-        self.left_out += found.left_out
-        return sorted(found.images)
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         """The raw images at `indices` (B,): bytes (B, C, image_size, image_size)."""

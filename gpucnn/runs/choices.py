@@ -9,6 +9,7 @@ import numpy as np
 from gpucnn import data, models, optim
 from gpucnn.checks import as_number, matching
 from gpucnn.data.augment import Augment, Mix
+from gpucnn.data.catalog import name_and_folder
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
 from gpucnn.runs.folder import RunFolder
@@ -126,6 +127,19 @@ def make_schedule(written: str, warmup: float, lr: float, length: RunLength) -> 
             f"it has no warm-up, as it is no function of the step; choose another, or warmup 0, got {warmup:g}"
         )
     return optim.warm_up(schedule, max(1, round(warmup * length.steps_per_epoch)))
+
+
+class DataSet(Name):
+    """The name of a data set, or the path of a folder of images."""
+
+    def __init__(self) -> None:
+        super().__init__(data.names)
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, str) or "\0" in value:
+            raise self.refusal(value)
+        name, folder = name_and_folder(value)
+        return name if folder is None else str(folder)
 
 
 class Classifier(Name):

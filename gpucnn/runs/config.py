@@ -11,15 +11,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpucnn import backend, data
+from gpucnn import backend
 from gpucnn.checks import as_path, nearest
-from gpucnn.data.catalog import FOLDER
+from gpucnn.data.catalog import FOLDER, name_and_folder
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import CHANNELS
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.regular_file import open_regular
 from gpucnn.runs import recipe
-from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SCHEDULES, Classifier, RunLength, make_schedule
+from gpucnn.runs.choices import (
+    AUGMENTATIONS,
+    LOGS,
+    MIXES,
+    OPTIMIZERS,
+    SCHEDULES,
+    Classifier,
+    DataSet,
+    RunLength,
+    make_schedule,
+)
 from gpucnn.runs.image_list import ENTRY
 from gpucnn.runs.notation import Choice
 from gpucnn.runs.value_kind import (
@@ -73,7 +83,10 @@ class RunConfig:
     """
 
     model: str = _setting("lenet5", Classifier(), "model and data", "NAME", "the network (default: lenet5)")
-    data: str = _setting("digits", Name(data.names), "model and data", "NAME", "the data set (default: digits)")
+    data: str = _setting(
+        "digits", DataSet(), "model and data", "NAME",
+        "the data set, or the path of a folder of images, which is data folder with that data_dir (default: digits)",
+    )  # fmt: skip
     data_dir: str | None = _setting(
         None, OrNone(Text(), "default"), "model and data", "DIR",
         "the folder of the data set's files (default: data/NAME); of data folder: train/CLASS and test/CLASS with image "
@@ -91,6 +104,11 @@ class RunConfig:
         AUTO, Name(lambda: list(BACKGROUNDS)), "model and data", "NAME",
         "what is behind the transparent parts of images of data folder; auto is white where most of what is to be seen is "
         "dark, else black (default: auto)",
+    )  # fmt: skip
+    skip_unreadable: bool = _setting(
+        False, Truth(), "model and data", "",
+        "whether a run begins without those files of data folder that cannot be read, which are named; else it does not begin "
+        "(default: no)",
     )  # fmt: skip
     augment: tuple[str, ...] | None = _setting(
         None, OrNone(Several(Choice(AUGMENTATIONS), "a list of augmentations"), "default"), "model and data", "NAME",
@@ -197,6 +215,12 @@ class RunConfig:
                 object.__setattr__(self, name, setting.kind.check(getattr(self, name)))
             except ArgumentError as error:
                 raise ConfigError(f"{name}: {error}") from None
+        try:
+            name, folder = name_and_folder(self.data, self.data_dir)
+        except ArgumentError as error:
+            raise ConfigError(f"data: {error}") from None
+        object.__setattr__(self, "data", name)
+        object.__setattr__(self, "data_dir", None if folder is None else str(folder))
         if self.clip_norm is not None and self.clip_value is not None:
             raise ConfigError(f"clip_norm is {self.clip_norm:g} and clip_value {self.clip_value:g}; choose one of them")
         if self.mode is not None and self.data != FOLDER:
@@ -207,6 +231,10 @@ class RunConfig:
             raise ConfigError(
                 f"background is {self.background}, but no image of {self.data} is transparent; leave it out, or choose data "
                 f"{FOLDER}"
+            )
+        if self.skip_unreadable and self.data != FOLDER:
+            raise ConfigError(
+                f"skip_unreadable is true, but {self.data} has no files of single images; leave it out, or choose data {FOLDER}"
             )
         whole = {**self.to_json(), **self._suggestions()}
         try:

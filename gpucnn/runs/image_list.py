@@ -22,6 +22,9 @@ LEARNED = ("train", "validation")
 """Parts whose images a run has seen; "test" is the other one."""
 
 ALL = (*LEARNED, "test")
+UNREADABLE = "unreadable"
+"""The part of files that could not be read when the run began, and that it passes over, also once they can."""
+
 ENTRY = "images"
 """In a run's config, which file has its list; only if its images are files."""
 
@@ -33,13 +36,13 @@ class ImageFile(NamedTuple):
     """A file of the list."""
 
     part: str
-    """"train", "validation" or "test"."""
+    """"train", "validation", "test" or "unreadable"."""
     name: str
     """Its path in the data set's folder, with "/" on every system."""
     size: int
-    """In bytes."""
+    """In bytes; 0 of an unreadable one."""
     digest: str
-    """Of its bytes: BLAKE2b, 128 bits in hexadecimal."""
+    """Of its bytes: BLAKE2b, 128 bits in hexadecimal; empty for an unreadable one."""
 
 
 class Changes(NamedTuple):
@@ -70,10 +73,10 @@ class ImageList:
         self.by_name = {file.name: file for file in self.files}
 
     @classmethod
-    def of(cls, parts: Mapping[str, Dataset], folder: Path) -> "ImageList | None":
+    def of(cls, parts: Mapping[str, Dataset], folder: Path, unreadable: Sequence[Path] = ()) -> "ImageList | None":
         """The list of the images of `parts`, which lie in `folder`; None if their images are not files.
 
-        All files are read. Raises DataError if one cannot be.
+        All files are read but those that are `unreadable`. Raises DataError if one cannot be.
         """
         files: list[ImageFile] = []
         for part, dataset in parts.items():
@@ -82,6 +85,7 @@ class ImageList:
                 return None
             names = file_names(paths, folder)
             files += [ImageFile(part, name, *found) for name, found in zip(names, fingerprints(paths), strict=True)]
+        files += [ImageFile(UNREADABLE, name, 0, "") for name in file_names(unreadable, folder)]
         return cls(files)
 
     @classmethod
@@ -111,6 +115,10 @@ class ImageList:
         """The files of these parts."""
         return [file.name for file in self.files if file.part in parts]
 
+    def unreadable(self, folder: Path) -> list[Path]:
+        """Where the files are that the run passes over, if the data set is in `folder`."""
+        return [folder / name for name in self.names(UNREADABLE)]
+
     def digests(self, *parts: str) -> set[str]:
         """What the bytes of these parts' files are known by."""
         return {file.digest for file in self.files if file.part in parts}
@@ -122,14 +130,15 @@ class ImageList:
 
     def changes(self, here: Mapping[str, Path], read: Sequence[str]) -> Changes:
         """What is other among the files `here`, by name: those of the parts `read` are read, of the rest sizes are compared."""
-        known = [file for file in self.files if file.name in here]
+        expected = [file for file in self.files if file.part != UNREADABLE]
+        known = [file for file in expected if file.name in here]
         other = {file.name for file in known if _size(here[file.name]) != file.size}
         same_size = [file for file in known if file.name not in other and file.part in read]
         found = fingerprints([here[file.name] for file in same_size])
         other |= {file.name for file, (_, digest) in zip(same_size, found, strict=True) if digest != file.digest}
         return Changes(
             tuple(sorted(name for name in here if name not in self.by_name)),
-            tuple(sorted(file.name for file in self.files if file.name not in here)),
+            tuple(sorted(file.name for file in expected if file.name not in here)),
             tuple(sorted(other)),
         )
 

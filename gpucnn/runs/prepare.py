@@ -4,12 +4,13 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpucnn import backend, data, models, optim
 from gpucnn.backend.memory import free_bytes
 from gpucnn.data.augment import Augment
-from gpucnn.data.catalog import TEST_SHARE, Part, folder_of
+from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, folder_of
 from gpucnn.data.image_folder import whole_of
 from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
@@ -56,6 +57,8 @@ class PreparedRun:
     """The test set: measured at the end alone, if there are validation images, else after every epoch."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
+    inspection: data.Inspection | None = None
+    """What was seen in a folder of images; None for other data sets, and for a run that goes on."""
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
@@ -126,19 +129,29 @@ class Division(NamedTuple):
     """Divides the training images into those to learn from and those to measure every epoch on."""
 
 
-def prepare(config: RunConfig) -> PreparedRun:
+def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
+
+    Of a folder of images all are decoded first; `told` is called meanwhile, see `data.inspect`.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
     does not take the images, and ConfigError for a share of validation images where there is a part of them.
     """
+    backend.choose_device(config.device)  # what cannot be is told before images are decoded
+    place = folder_of(config.data, config.data_dir)
+    seen = data.inspect(place, told) if config.data == FOLDER else None
+    unreadable = [] if seen is None else [file.path for file in seen.unreadable]
+    if seen is not None and not config.skip_unreadable:
+        seen.check()
     ready = _build(
-        config, Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
+        config,
+        Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed)),
+        unreadable,
     )
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
     if ready.val_loader is not None:
         parts["validation"] = ready.val_loader.dataset
-    return dataclasses.replace(ready, images=ImageList.of(parts, folder_of(config.data, config.data_dir)))
+    return dataclasses.replace(ready, images=ImageList.of(parts, place, unreadable), inspection=seen)
 
 
 def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
@@ -167,7 +180,8 @@ def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
     def validation(part: data.Dataset) -> tuple[data.Dataset, data.Dataset]:
         return images.subset(part, place, "train"), images.subset(part, place, "validation")
 
-    return dataclasses.replace(_build(config, Division(divided, validation)), images=images)
+    ready = _build(config, Division(divided, validation), images.unreadable(place))
+    return dataclasses.replace(ready, images=images)
 
 
 def by_place(splits: data.Splits) -> data.Splits:
@@ -178,14 +192,14 @@ def by_place(splits: data.Splits) -> data.Splits:
     return splits._replace(train=train, test=test)
 
 
-def _build(config: RunConfig, division: Division) -> PreparedRun:
-    """All but the list of images."""
+def _build(config: RunConfig, division: Division, skip: Sequence[Path] = ()) -> PreparedRun:
+    """All but the list of images; of a folder without what is at the paths `skip`."""
     chosen = backend.choose_device(config.device)
     image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
     config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
     assert config.epochs is not None
     assert config.batch_size is not None
-    splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode, config.background))
+    splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode, config.background, skip))
     if config.normalize:
         mean, std = data.channel_statistics(_parts(splits, config, division)[0])
         splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))

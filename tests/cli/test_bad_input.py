@@ -63,7 +63,7 @@ TABLE: list[tuple[str, int, str]] = [
     ("", 2, "gpucnn: the following arguments are required: COMMAND; see gpucnn --help"),
     ("fly", 2, "gpucnn: argument COMMAND: invalid choice: 'fly'"),
     ("train --model lenet", 2, "gpucnn train: argument --model: unknown name 'lenet', expected one of lenet5, simplecnn, mlp, vgg_mini, "),
-    ("train --data coco", 2, "gpucnn train: argument --data: unknown name 'coco', expected one of digits, mnist, fashion-mnist, cifar10"),
+    ("train --data coco", 2, "gpucnn train: argument --data: unknown data set 'coco', expected one of digits, mnist, fashion-mnist, cifar10"),
     ("train --epochs -3", 2, "gpucnn train: argument --epochs: expected a whole number >= 1, got '-3'"),
     ("train --epochs 0", 2, "gpucnn train: argument --epochs: expected a whole number >= 1, got '0'"),
     ("train --epochs 2.5", 2, "gpucnn train: argument --epochs: expected a whole number >= 1, got '2.5'"),

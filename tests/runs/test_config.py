@@ -20,7 +20,7 @@ FULL = RunConfig(
     decay_vectors=False, schedule="multi_step:30/60,factor=0.3", warmup=2.5, label_smoothing=1 / 3, clip_norm=1e22,
     accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5, early_stopping=8,
     logs=("tensorboard", "csv"), mix="cutmix:0.5", balance=True, validation=0.1, workers=3,
-    drop_last=True, precision="tf32", graph=True,
+    drop_last=True, precision="tf32", graph=True, skip_unreadable=True,
 )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": "unet"}, "model: unet labels every pixel, and images have one label here; choose a classifier"),
     ({"model": 5}, "model: expected a name, got 5"),
     ({"model": ["lenet5"]}, "model: expected a name, got ['lenet5']"),
-    ({"data": "minst"}, "data: unknown name 'minst', expected one of digits, mnist, fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, emnist-byclass, emnist-bymerge, emnist-balanced, emnist-letters, emnist-digits, emnist-mnist, folder; did you mean mnist?"),
+    ({"data": "minst"}, "data: unknown data set 'minst', expected one of digits, mnist, fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, emnist-byclass, emnist-bymerge, emnist-balanced, emnist-letters, emnist-digits, emnist-mnist, folder, or the path of a folder of images; did you mean mnist?"),
     ({"data": "folder", "mode": "gray"}, "mode: unknown name 'gray', expected one of rgb, grey; did you mean grey?"),
     ({"data": "cifar10", "mode": "grey"}, "mode is grey, but the images of cifar10 are as they are; leave it out, or choose data folder"),
     ({"data_dir": ""}, "data_dir: expected text, got ''"),

@@ -1,26 +1,20 @@
 """From loops to machine code, which is kept in files for the next process.
 
 A file's name is a hash of all that the code depends on: processor, llvmlite's version, the source of this package, the
-loop and its sizes. Its first bytes are a checksum of the rest; a file that does not match is made anew.
+loop and its sizes. A file that is damaged is made anew.
 """
 
 import functools
 import hashlib
 import importlib.resources
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from gpucnn import geometry
-from gpucnn.backend import own_package
+from gpucnn.backend import own_package, user_cache
 from gpucnn.kernels.compiler.processor import Processor, processor
-
-VARIABLE = "GPUCNN_CACHE_DIR"
-DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def compiled(name: str, sizes: tuple[Any, ...], write: Callable[[Processor], Any]) -> int:
@@ -32,23 +26,18 @@ def compiled(name: str, sizes: tuple[Any, ...], write: Callable[[Processor], Any
     key = hashlib.sha256(repr((machine, _versions(), name, sizes)).encode()).hexdigest()
     symbol = f"{name}_{key[:16]}"
     path = cache_folder() / f"{key}.o"
-    code = _read(path)
+    code = user_cache.read(path)
     if code is None:
         module = write(machine)
         module.name = symbol
         code = _machine_code(str(module).replace(f'@"{name}"', f'@"{symbol}"'))
-        _write(path, code)
+        user_cache.write(path, code)
     return _load(code, symbol)
 
 
 def cache_folder() -> Path:
-    """Where machine code is kept: $GPUCNN_CACHE_DIR, or gpucnn in the user's folder for caches."""
-    if own := os.environ.get(VARIABLE):
-        return Path(own) / "jit"
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpucnn" / "jit"
-    except RuntimeError:  # a user without a home: nothing can be kept
-        return Path(os.devnull)
+    """Where machine code is kept."""
+    return user_cache.cache_folder("jit")
 
 
 @functools.cache
@@ -105,29 +94,3 @@ def _load(code: bytes, symbol: str) -> int:
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return int(engine.get_function_address(symbol))
-
-
-def _read(path: Path) -> bytes | None:
-    """The code in a file of the cache; None if there is none, or it is damaged."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, code = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
-    return code if hashlib.sha256(code).digest() == digest else None
-
-
-def _write(path: Path, code: bytes) -> None:
-    """Keep the code, where that is possible: a cache that cannot be written only costs time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent)
-    except OSError:
-        return
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.replace(name, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(name)

@@ -136,26 +136,6 @@ def test_processes_that_start_at_once(folder: Path) -> None:
     assert made_by(start(folder)) == 0
 
 
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, "replace", fail)
-    machine_code._write(tmp_path / "code.o", b"code")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GPUCNN_CACHE_DIR", "/own")
-    assert machine_code.cache_folder() == Path("/own/jit")
-    monkeypatch.setenv("GPUCNN_CACHE_DIR", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert machine_code.cache_folder() == Path("/xdg/gpucnn/jit")
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert machine_code.cache_folder() == tmp_path / ".cache" / "gpucnn" / "jit"
-
-
 def test_every_thing_that_code_depends_on_is_in_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another processor, llvmlite or source, another kernel or size: another file, and another symbol."""
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path))
