@@ -94,15 +94,16 @@ SCHEDULES: Choices[optim.Schedule] = Choices(
 
 AUGMENTATIONS: Choices[Augment] = Choices(
     {
+        "crop": data.RandomResizedCrop,
         "shift": data.RandomShift,
         "flip": data.RandomFlip,
         "affine": data.RandomAffine,
         "jitter": data.ColorJitter,
         "cutout": data.Cutout,
     },
-    trial={"mean": None, "std": None},
+    trial={"image_size": None, "mean": None, "std": None},
 )
-"""Made of what the images are normalised with, where that matters."""
+"""Made of the size that images are to have, and of what they are normalised with, where that matters."""
 
 MIXES: Choices[Mix] = Choices({"mixup": data.Mixup, "cutmix": data.CutMix}, trial={})
 

@@ -17,6 +17,9 @@ from gpucnn.runs.value_kind import Kind, Number, Text, Truth, Whole
 
 Made = TypeVar("Made")
 
+_LONG = 8
+"""Characters of a number; one that has more is written with four digits, as 4/3 is."""
+
 _KINDS: dict[Any, Kind] = {
     bool: Truth(),
     int: Whole("a whole number", lambda _: True),
@@ -123,7 +126,8 @@ def _written(value: Any) -> str:
     """A setting's value as it is written."""
     if isinstance(value, tuple | list):
         return "/".join(_written(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) and len(text) > _LONG else text
 
 
 def _read(what: str, text: str, annotation: Any) -> Any:

@@ -1,19 +1,15 @@
 """Images turned, moved, scaled and sheared."""
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, is_finite
-from gpucnn.data.augment.augment import between, check_floats, draws, flat_places
+from gpucnn.checks import as_number
+from gpucnn.data.augment.augment import Range, as_factors, as_range, between, check_floats, draws, flat_places
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
-
-Range: TypeAlias = tuple[float, float]
-"""From the first to the second."""
 
 _CACHED_PIXELS = 8192
 """Pixels made at a time on a CPU: few enough that all that belongs to them stays in its cache."""
@@ -39,10 +35,7 @@ class RandomAffine:
         self.translate = as_number(translate, "translate")
         if self.translate > 1:
             raise ArgumentError(f"translate must be at most 1, the whole of the image, got {value_text(translate)}")
-        factors = _as_range(scale)
-        if factors is None or not 0.01 <= factors[0] <= factors[1] <= 100:
-            raise ArgumentError(f"scale must be a pair of rising factors from 0.01 to 100, got {value_text(scale)}")
-        self.scale = factors
+        self.scale = as_factors(scale, "scale")
         self.shear = _angles(shear, "shear", 90)
 
     @on_their_device
@@ -99,20 +92,9 @@ def _interpolated(images: Array, inverse: Array) -> Array:
     return values
 
 
-def _as_range(value: object) -> Range | None:
-    """A number as (-number, number), a pair of rising numbers as it is, None for what is neither."""
-    pair = value if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or not all(map(is_finite, pair)):
-        return None
-    low, high = float(pair[0]), float(pair[1])
-    if pair is not value:
-        low = -low
-    return (low, high) if low <= high else None
-
-
 def _angles(value: float | Range, name: str, below: float) -> Range:
     """The range of angles that `value` stands for; ArgumentError, which calls it `name`, unless it is within `below`."""
-    found = _as_range(value)
+    found = as_range(value)
     if found is None or max(map(abs, found)) >= below:
         limit = "" if below == math.inf else f" within (-{below:g}, {below:g})"
         raise ArgumentError(f"{name} must be a number >= 0 or a pair of rising numbers{limit}, got {value_text(value)}")
