@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn import data, models, optim
 from gpucnn.checks import as_number, matching
-from gpucnn.data.augment import Augment, Mix
+from gpucnn.data.augment import Augment, Mix, Range
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
 from gpucnn.runs.folder import RunFolder
@@ -58,6 +58,10 @@ def _polynomial(lr: float, length: RunLength, power: float = 1.0, end: float = 0
     return optim.polynomial(lr, length.steps, power, end)
 
 
+def _rotate(degrees: float | Range, fill: str = "zero") -> Augment:
+    return data.RandomAffine(degrees, fill=fill)
+
+
 OPTIMIZERS: Choices[optim.Optimizer] = Choices(
     {
         "adam": optim.Adam,
@@ -97,6 +101,7 @@ AUGMENTATIONS: Choices[Augment] = Choices(
         "crop": data.RandomResizedCrop,
         "shift": data.RandomShift,
         "flip": data.RandomFlip,
+        "rotate": _rotate,
         "affine": data.RandomAffine,
         "jitter": data.ColorJitter,
         "cutout": data.Cutout,

@@ -260,7 +260,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.Cutout": (data.Cutout, lambda: {"size": 2}, _augmented),
     "data.Mixup": (data.Mixup, lambda: {"alpha": 1.0}, _mixed),
     "data.RandomAffine": (data.RandomAffine, lambda: {
-        "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0}, _augmented),
+        "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0, "fill": "reflect"}, _augmented),
     "data.RandomFlip": (data.RandomFlip, lambda: {"p": 0.5}, _augmented),
     "data.RandomResizedCrop": (data.RandomResizedCrop, lambda: {
         "image_size": 8, "scale": (0.5, 1.0), "ratio": (0.75, 1.5)}, _augmented),

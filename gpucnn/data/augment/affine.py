@@ -6,8 +6,19 @@ import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number
-from gpucnn.data.augment.augment import Range, as_factors, as_range, between, check_floats, draws, flat_places
+from gpucnn.checks import as_choice, as_number
+from gpucnn.data.augment.augment import (
+    FILLS,
+    Range,
+    Share,
+    as_factors,
+    as_range,
+    between,
+    check_floats,
+    draws,
+    flat_places,
+    mirrored,
+)
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
@@ -24,12 +35,19 @@ class RandomAffine:
     - `shear`: the angle to the vertical at which its upright lines stand, in degrees, a number or a pair as `degrees`;
       within (-90, 90).
 
-    Pixels are interpolated bilinearly; outside the image all is 0, which is black, or the mean colour of normalised
-    images. A sample's draw is a function of (seed, epoch, its index). Raises ArgumentError for what is out of range.
+    - `fill`: what is outside the image: "zero", which is black, or the mean colour of normalised images, or "reflect", the
+      image mirrored at its edge pixels.
+
+    Pixels are interpolated bilinearly. A sample's draw is a function of (seed, epoch, its index). Raises ArgumentError for what is out of range.
     """
 
     def __init__(
-        self, degrees: float | Range, translate: float = 0.0, scale: Range = (1.0, 1.0), shear: float | Range = 0.0
+        self,
+        degrees: float | Range,
+        translate: Share = 0.0,
+        scale: Range = (1.0, 1.0),
+        shear: float | Range = 0.0,
+        fill: str = "zero",
     ) -> None:
         self.degrees = _angles(degrees, "degrees", math.inf)
         self.translate = as_number(translate, "translate")
@@ -37,6 +55,7 @@ class RandomAffine:
             raise ArgumentError(f"translate must be at most 1, the whole of the image, got {value_text(translate)}")
         self.scale = as_factors(scale, "scale")
         self.shear = _angles(shear, "shear", 90)
+        self.fill = as_choice(fill, "fill", FILLS)
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
@@ -50,7 +69,7 @@ class RandomAffine:
         at_a_time = max(1, batch if xp is not np else _CACHED_PIXELS // (height * width))
         for start in range(0, batch, at_a_time):
             part = slice(start, start + at_a_time)
-            changed[part] = _interpolated(images[part], inverse[:, :, part])
+            changed[part] = _interpolated(images[part], inverse[:, :, part], self.fill)
         return changed
 
     def _inverse(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -69,12 +88,14 @@ class RandomAffine:
         return np.concatenate([factors, constants[:, None]], axis=1)
 
 
-def _interpolated(images: Array, inverse: Array) -> Array:
-    """Images (B, C, H, W) seen through transforms whose inverses are (2, 3, B, 1, 1): bilinear, 0 outside."""
+def _interpolated(images: Array, inverse: Array, fill: str) -> Array:
+    """Images (B, C, H, W) seen through transforms whose inverses are (2, 3, B, 1, 1): bilinear, 0 or mirrored outside."""
     xp = xp_of(images)
     batch, channels, height, width = images.shape
     down, right = xp.arange(height)[:, None], xp.arange(width)
     rows, columns = (one[0] * down + one[1] * right + one[2] for one in inverse)
+    if fill == "reflect":
+        rows, columns = mirrored(rows, height), mirrored(columns, width)
     # A border of zeros, of one before and two behind, lets all four neighbours of every pixel be read.
     padded = xp.zeros((batch, channels, height + 3, width + 3), images.dtype)
     padded[:, :, 1 : height + 1, 1 : width + 1] = images

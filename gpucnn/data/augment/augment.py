@@ -1,7 +1,7 @@
 """What an augmentation is, several as one, and what all share: their draws, and where in a batch the pixels are."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,8 @@ What becomes of an image is a function of (seed, epoch, its index), of neither t
 
 Range: TypeAlias = tuple[float, float]
 """From the first to the second."""
+Share: TypeAlias = Annotated[float, "1 is all of it"]
+"""A number that may be written in percent."""
 
 
 class Compose:
@@ -88,6 +90,17 @@ def flat_places(images: Array, rows: Array, columns: Array) -> Array:
     return planes + (rows * width + columns)[:, None]
 
 
+FILLS = ("zero", "reflect")
+"""What is where an image was moved away from: 0, or the image mirrored at its edge pixels."""
+
+
+def mirrored(positions: Array, length: int) -> Array:
+    """Positions on a line that goes back and forth between 0 and `length` - 1, the ends not repeated: float64."""
+    xp, period = xp_of(positions), max(2 * (length - 1), 1)
+    there = positions - xp.floor(positions / period) * period
+    return xp.clip(xp.minimum(there, period - there), 0, length - 1)
+
+
 def boxes(centres: np.ndarray, sizes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Which rows and columns of images of `shape` (height, width) a box in each of them has, cut off at the edges.
 
@@ -108,7 +121,7 @@ def as_range(value: object) -> Range | None:
         return None
     low, high = float(pair[0]), float(pair[1])
     if pair is not value:
-        low = -low
+        low = 0.0 - low
     return (low, high) if low <= high else None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count
-from gpucnn.data.augment.augment import Range, as_factors, as_shares, check_floats, draws
+from gpucnn.data.augment.augment import Range, Share, as_factors, as_shares, check_floats, draws
 from gpucnn.data.augment.drawn_box import DRAWS, drawn_boxes
 
 _MOST_ENLARGED = 2
@@ -28,7 +28,9 @@ class RandomResizedCrop:
     out of range.
     """
 
-    def __init__(self, image_size: int | None = None, scale: Range = (0.35, 1.0), ratio: Range = (0.75, 4 / 3)) -> None:
+    def __init__(
+        self, image_size: int | None = None, scale: tuple[Share, Share] = (0.35, 1.0), ratio: Range = (0.75, 4 / 3)
+    ) -> None:
         self.image_size = None if image_size is None else as_count(image_size, "image_size")
         self.scale, self.ratio = as_shares(scale, "scale"), as_factors(ratio, "ratio")
 

@@ -21,9 +21,11 @@ from gpucnn.data.augment import Augment, Mix
 AUGMENTATIONS: dict[str, Augment] = {
     "shift": RandomShift(3),
     "shift, reflected": RandomShift(3, "reflect"),
+    "shift, a share": RandomShift(0.3),
     "flip": RandomFlip(),
     "crop": RandomResizedCrop(scale=(0.2, 0.9)),
     "affine": RandomAffine(30, 0.2, (0.7, 1.4), 15),
+    "affine, reflected": RandomAffine(30, 0.2, (0.7, 1.4), 15, "reflect"),
     "color jitter": ColorJitter(0.4, 0.5, 0.6),
     "color jitter, normalised": ColorJitter(0.4, 0.5, 0.6, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)),
     "cutout": Cutout(4),
