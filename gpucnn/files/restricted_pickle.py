@@ -14,6 +14,7 @@ MOST_OPCODES = 1_000_000
 """Of a pickle; CIFAR-100's 50,000 training images take some 200,000, an optimizer's state beside its model far fewer."""
 
 _MARK = object()
+_BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
 class Named:
@@ -92,7 +93,7 @@ def _opcodes(file: BinaryIO, refused: frozenset[str]) -> Iterator[tuple[str, Any
         code = file.read(1)
         if not code:
             raise ValueError("pickle exhausted before its end")
-        opcode = pickletools.code2op.get(code.decode("latin1"))
+        opcode = _BY_CODE.get(code.decode("latin1"))
         if opcode is None or opcode.name in refused:
             raise ValueError(f"it has the opcode {code!r}")
         yield opcode.name, None if opcode.arg is None else opcode.arg.reader(file)

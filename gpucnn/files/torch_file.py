@@ -8,7 +8,6 @@ import io
 import math
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +24,7 @@ ENTRIES = ("state_dict", "model_state_dict", "model")
 BFLOAT16 = np.dtype("V2")
 """NumPy has no such numbers; they are the upper halves of float32."""
 
-DTYPES = {
+DTYPES: dict[str, np.dtype] = {
     "Float": np.dtype("<f4"), "Double": np.dtype("<f8"), "Half": np.dtype("<f2"), "BFloat16": BFLOAT16,
     "Long": np.dtype("<i8"), "Int": np.dtype("<i4"), "Short": np.dtype("<i2"), "Char": np.dtype("i1"),
     "Byte": np.dtype("u1"), "Bool": np.dtype("?"),
@@ -34,6 +33,9 @@ DTYPES = {
 
 DEEPEST = 4
 """Checkpoints in checkpoints."""
+
+MOST_SHARED = 4
+"""How often a file's bytes may count, as several tensors can share a storage."""
 
 _LEGACY_VERSION = 1001
 _NUMBER = 8
@@ -45,12 +47,13 @@ class Storage(NamedTuple):
 
     key: str
     dtype: np.dtype
-    count: int
+    numbers: int
+    """How many it has."""
 
     @property
     def nbytes(self) -> int:
         """As many as the numbers take."""
-        return self.count * self.dtype.itemsize
+        return self.numbers * self.dtype.itemsize
 
 
 class SavedTensor(NamedTuple):
@@ -104,17 +107,15 @@ def read_torch_state(file: BinaryIO) -> tuple[dict[str, np.ndarray], str]:
     else:
         value, storages = _read_legacy(file)
     tensors, entry = _state_of(value, 0)
-    contents: dict[Storage, bytes] = {}
-    size = file.seek(0, io.SEEK_END)
-    arrays = {}
-    for name, tensor in tensors.items():
-        storage = tensor.storage
-        if storage not in contents:
-            if sum(one.nbytes for one in contents) + storage.nbytes > size:
-                raise ValueError(f"its storages have more bytes than the file, {size:,}")
-            contents[storage] = storages.read(storage)
-        arrays[name] = tensor.array(contents[storage])
-    return arrays, entry
+    size, kept = file.seek(0, io.SEEK_END), {tensor.storage for tensor in tensors.values()}
+    if sum(storage.nbytes for storage in kept) > size or sum(map(_nbytes, tensors.values())) > MOST_SHARED * size:
+        raise ValueError(f"more tensors than there can be in a file of {size:,} bytes")
+    contents = {storage: storages.read(storage) for storage in kept}
+    return {name: tensor.array(contents[tensor.storage]) for name, tensor in tensors.items()}, entry
+
+
+def _nbytes(tensor: SavedTensor) -> int:
+    return math.prod(tensor.shape) * tensor.storage.dtype.itemsize
 
 
 def _state_of(value: Any, depth: int) -> tuple[dict[str, SavedTensor], str]:
@@ -134,17 +135,17 @@ def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, _requires_grad: Any = False, _hooks: Any = None, metadata: Any = None
 ) -> SavedTensor:  # fmt: skip
     """What `torch._utils._rebuild_tensor_v2` makes, and before 0.4 `_rebuild_tensor`. ValueError if it leaves its storage."""
-    numbers = (offset, *shape, *strides) if isinstance(shape, tuple) and isinstance(strides, tuple) else (None,)
-    sizes_fit = all(type(number) is int and 0 <= number < 1 << 48 for number in numbers) and len(shape) == len(strides)
+    sizes = (offset, *shape, *strides) if isinstance(shape, tuple) and isinstance(strides, tuple) else (None,)
+    sizes_fit = all(type(number) is int and 0 <= number < 1 << 48 for number in sizes) and len(shape) == len(strides)
     if not isinstance(storage, Storage) or not sizes_fit or len(shape) > MOST_AXES:
         raise ValueError("a tensor that is described wrongly")
     if metadata:
         raise ValueError("a tensor whose values are conjugated or negated as they are read")
     count = math.prod(shape)
     last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
-    if count and (last >= storage.count or count > storage.count):
+    if count and (last >= storage.numbers or count > storage.numbers):
         raise ValueError(
-            f"a tensor {shape_text(shape)} with strides {shape_text(strides)} from {offset:,} on, in a storage of {storage.count:,}"
+            f"a tensor {shape_text(shape)} with strides {shape_text(strides)} from {offset:,} on, in a storage of {storage.numbers:,}"
         )
     return SavedTensor(storage, offset if count else 0, shape, strides)
 
@@ -158,7 +159,9 @@ def _parameter(tensor: Any, *_: Any) -> SavedTensor:
 
 def _ordered(items: Any = ()) -> dict[Any, Any]:
     """An OrderedDict, empty, or of pairs as Python 2 writes it."""
-    if not isinstance(items, list | tuple) or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
+    if not isinstance(items, list | tuple) or not all(
+        isinstance(item, list | tuple) and len(item) == 2 for item in items
+    ):
         raise ValueError("an OrderedDict that is described wrongly")
     return pairs([part for item in items for part in item])
 
@@ -236,8 +239,8 @@ class _Behind:
     def read(self, storage: Storage) -> bytes:
         """The bytes of a storage."""
         start, count = self.places[storage.key]
-        if count != storage.count:
-            raise ValueError(f"storage {storage.key} has {count:,} numbers, expected {storage.count:,}")
+        if count != storage.numbers:
+            raise ValueError(f"storage {storage.key} has {count:,} numbers, expected {storage.numbers:,}")
         self.file.seek(start)
         return self.file.read(storage.nbytes)
 
@@ -249,7 +252,10 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, _Behind]:
     version, system = read_pickle_from(file, plain), read_pickle_from(file, plain)
     if version != _LEGACY_VERSION:
         raise ValueError(f"version {version!r} of PyTorch's old files, expected {_LEGACY_VERSION}")
-    if not isinstance(system, dict) or {text(key): item for key, item in system.items()}.get("little_endian") is not True:
+    if (
+        not isinstance(system, dict)
+        or {text(key): item for key, item in system.items()}.get("little_endian") is not True
+    ):
         raise ValueError("numbers in big-endian order")
     sizes: dict[str, int] = {}
 

@@ -20,7 +20,7 @@ LONGEST = 200
 TAR = 257, b"ustar"
 """Where the files of the first PyTorch, tar files, have this word."""
 
-KINDS = {
+KINDS: dict[str, np.dtype] = {
     "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": BFLOAT16, "I64": np.dtype("<i8"),
     "I32": np.dtype("<i4"), "I16": np.dtype("<i2"), "I8": np.dtype("i1"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
 }  # fmt: skip
@@ -80,7 +80,7 @@ def _read_safetensors(path: Path, content: bytes) -> SavedWeights:
     from safetensors import deserialize
 
     arrays = {}
-    for name, found in deserialize(content):
+    for name, found in deserialize(content):  # type: ignore[no-untyped-call]
         if found["dtype"] not in KINDS:
             raise ValueError(f"{value_text(name)} is of dtype {found['dtype']}, expected one of {', '.join(KINDS)}")
         dtype = KINDS[found["dtype"]]

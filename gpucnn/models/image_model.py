@@ -19,7 +19,6 @@ class Stage(NamedTuple):
     layers: list[Layer]
 
 
-
 class ImageModel(Layer):
     """A model of square images, built with (num_classes, in_channels, image_size, seed), each with a default.
 

@@ -22,7 +22,13 @@ def _vgg() -> dict[str, str]:
 
 def _convnext() -> dict[str, str]:
     names = {"stem.0": "features.0.0", "stem.1": "features.0.1", "head.norm": "classifier.0", "head.fc": "classifier.2"}
-    inside = {"conv_dw": "block.0", "norm": "block.2", "mlp.fc1": "block.3", "mlp.fc2": "block.5", "gamma": "layer_scale"}
+    inside = {
+        "conv_dw": "block.0",
+        "norm": "block.2",
+        "mlp.fc1": "block.3",
+        "mlp.fc2": "block.5",
+        "gamma": "layer_scale",
+    }
     for stage, count in enumerate(BLOCKS):
         names |= {f"stages.{stage}.downsample.{part}": f"features.{2 * stage}.{part}" for part in range(2) if stage}
         for block in range(count):

@@ -60,7 +60,9 @@ class TakenWeights(NamedTuple):
 
     def summary(self) -> str:
         """All but the normalisation."""
-        left = f"; {len(self.left)} of the file's have no place ({names_text(self.left, MOST_NAMED)})" if self.left else ""
+        left = (
+            f"; {len(self.left)} of the file's have no place ({names_text(self.left, MOST_NAMED)})" if self.left else ""
+        )
         new = f"; {self.new}" if self.new else ""
         return f"weights: {printed(self.path.name)}: {self.taken} of {self.total} arrays taken{new}{left}"
 
@@ -83,7 +85,7 @@ def load_weights(model: ImageModel, weights: str | os.PathLike[str]) -> TakenWei
     found = _by_our_names(saved.arrays, model, own)
     head = [path for path in own if path.rpartition(".")[0] == model.head_path()]
     new = _why_new(model.head_path(), own, found, head)
-    taken = {path: array for path, array in found.items() if path in own and not (new and path in head)}
+    taken = {path: found[path] for path in own if path in found and not (new and path in head)}
     missing = [path for path in own if path not in taken and not (new and path in head)]
     keys = StateKeys(missing, StateKeys.of(own, found).unexpected_keys)
     _refuse_another_model(model, saved, own, taken, keys)
