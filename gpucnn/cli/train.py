@@ -17,8 +17,8 @@ from gpucnn.cli.settings import add_settings, chosen_config, given_settings, opt
 from gpucnn.data import ImageFolder, Splits
 from gpucnn.data.catalog import FOLDER, folder_of
 from gpucnn.errors import ConfigError, Terminated
-from gpucnn.runs.folder import LAST
 from gpucnn.runs.config import RunConfig
+from gpucnn.runs.folder import LAST
 from gpucnn.runs.prepare import PreparedRun
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.text import quoted
@@ -108,6 +108,7 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
+        *ready.start,
         *_precision(ready),
         *_doubles(ready),
     ]
