@@ -99,7 +99,9 @@ def _name_layers(values: dict[str, Any]) -> None:
 def _forget_early_stopping(values: dict[str, Any]) -> None:
     """Values of format 2, in which early stopping had a state of its own, as those of format 3: it goes by the history."""
     fits, states, name = values.get("fits"), values.get("callbacks"), "EarlyStopping"
-    names = fits.get("callbacks with a state") if isinstance(fits, dict) else None
+    if not isinstance(fits, dict):
+        return
+    names = fits.get("callbacks with a state")
     if isinstance(names, list) and isinstance(states, list) and len(names) == len(states) and name in names:
         values["callbacks"] = [state for state, owner in zip(states, names, strict=True) if owner != name]
         values["fits"] = {**fits, "callbacks with a state": [owner for owner in names if owner != name]}
