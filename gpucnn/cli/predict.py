@@ -23,7 +23,7 @@ from gpucnn.data.image_file import AUTO, BACKGROUNDS, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
-from gpucnn.runs.folder import RunFolder, TrainedRun
+from gpucnn.runs.folder import BEST, RunFolder, TrainedRun
 from gpucnn.text import printed
 from gpucnn.text_table import columns, padded
 from gpucnn.training.out_of_memory import in_parts
@@ -160,9 +160,9 @@ def predictions(
             except DataError as error:
                 errors[file] = " ".join(str(error).split())
         if images and not told:
-            print(
-                chosen, f"weights: {trained.weights}", sep="\n", file=sys.stderr
-            )  # the table on standard output stays a table
+            print(chosen, file=sys.stderr)  # the table on standard output stays a table
+            if trained.weights.name == BEST:
+                print(f"weights: {trained.weights}", file=sys.stderr)
             told = True
         answers = iter(_answers(trained, chosen, np.concatenate(images), top) if images else ())
         on_paper = iter([is_dark_on_light(image) for image in images])

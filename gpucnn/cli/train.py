@@ -82,7 +82,7 @@ def _begin(options: argparse.Namespace) -> None:
             _tell(seen[1:])
         else:
             print("\n".join([*seen, *heading(ready, folder)]), flush=True)
-        _finish(ready, folder, trainer)
+        _finish(ready, folder, trainer, options.quiet)
 
 
 def _run_name(config: RunConfig) -> str:
@@ -177,12 +177,14 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
     if not quiet:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
         print("\n".join([*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]), flush=True)
-    _finish(ready, folder, trainer)
+    _finish(ready, folder, trainer, quiet)
 
 
-def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer) -> None:
+def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool) -> None:
     """Train what is left of the run, and tell how it ended."""
     trainer.fit(ready.length.epochs - trainer.epoch)
+    if not quiet and (remark := ready.cut_short(trainer)):
+        print(remark)
     scores = ready.final_scores(trainer, folder)
     _write_summary(ready, folder, trainer, scores)
     print(_result(scores, folder))

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpucnn.checks import as_count
+from gpucnn.checks import Shape, as_count
 from gpucnn.errors import ArgumentError
-from gpucnn.layers import Layer, Sequential
+from gpucnn.layers import Conv2d, Layer, Sequential
 
 OPENED = ("features", "classifier")
 """Members, as torchvision calls them, that are no stage of their own, but have one stage after the other."""
@@ -44,6 +44,7 @@ class ImageModel(Layer):
             raise ArgumentError(
                 f"{name} takes images of {least}x{least} and more, got image_size={image_size}; enlarge the images"
             )
+        self.image_size = int(image_size)
         if seed is not None:
             self.seed = seed
 
@@ -81,3 +82,9 @@ class ImageModel(Layer):
                 yield from ((f"{name}.{place}", layer) for place, layer in enumerate(member))
             elif isinstance(member, Layer):
                 yield name, member
+
+    def built_for(self) -> Shape:
+        """(channels, height, width) of the images that this model takes."""
+        convolutions = (layer for layer in self.modules() if isinstance(layer, Conv2d))
+        channels = next((layer.in_channels for layer in convolutions), self.in_channels)
+        return channels, self.image_size, self.image_size

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
-from gpucnn.checks import as_count, as_number, is_finite
+from gpucnn.checks import as_count, as_number, is_finite, is_real
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.text import value_text
 
@@ -49,13 +48,16 @@ class ReduceOnPlateau:
         self.cooldown_left = 0
         """How many epochs more do not count."""
 
+    def __repr__(self) -> str:
+        return f"ReduceOnPlateau(lr={self.lr:g}, factor={self.factor:g}, patience={self.patience})"
+
     def __call__(self, step: int) -> float:
         """The rate of now, whatever the step."""
         return self.lr
 
     def observe(self, loss: float) -> None:
         """Take note of an epoch's loss. Raises ArgumentError if it is not a number."""
-        if not isinstance(loss, Real) or isinstance(loss, bool):
+        if not is_real(loss):
             raise ArgumentError(f"loss must be a number, got {value_text(loss)}")
         # A share of the best loss's size, so that a negative loss must fall, too.
         if math.isfinite(loss) and loss < self.best * (1 - math.copysign(self.threshold, self.best)):

@@ -35,6 +35,10 @@ DATA_SHARE = 4
 """A data set may take one part in four of a GPU's free memory."""
 
 
+LOW_RATE = 0.1
+"""The share of a schedule's peak below which it has given what it has to give."""
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
     """What `prepare` built of a configuration; nothing of it has trained yet."""
@@ -110,6 +114,35 @@ class PreparedRun:
         with backend.precision(self.config.precision):
             test = evaluate(folder.load_model(weights.name).to(trainer.device), self.test_loader)
         return {**best, **{f"test_{name}": getattr(test, name) for name in names}}
+
+    def other_rate(self, epochs: int, steps: int) -> int | None:
+        """The first of the run's first `steps` that would have another learning rate in a run of `epochs`; None if none has."""
+        own, other = self._schedule_for(self.length.epochs), self._schedule_for(epochs)
+        return next((step for step in range(steps) if own(step) != other(step)), None)
+
+    def cut_short(self, trainer: Trainer) -> str:
+        """What to say if early stopping ended a schedule that is laid out for more epochs, before its rate was low; else empty."""
+        config, epochs, steps = self.config, self.length.epochs, self.length.steps_per_epoch
+        assert config.lr is not None
+        if config.early_stopping is None or not trainer.stop_reason or trainer.epoch >= epochs:
+            return ""
+        if self.other_rate(epochs + 1, self.length.steps) is None:
+            return ""
+        own = self._schedule_for(epochs)
+        share = max(own(step) for step in range(trainer.step, self.length.steps, steps)) / config.lr
+        if share < LOW_RATE:
+            return ""
+        return (
+            f"early stopping ended after {trainer.epoch} of the {epochs} epochs that {config.schedule} is laid out for, with the "
+            f"rate at {trainer.optimizer.lr / config.lr:.0%} of its peak; consider --schedule constant or plateau"
+        )
+
+    def _schedule_for(self, epochs: int) -> optim.Schedule:
+        """The schedule of the same run over so many epochs."""
+        assert self.config.lr is not None
+        return make_schedule(
+            self.config.schedule, self.config.warmup, self.config.lr, self.length._replace(epochs=epochs)
+        )
 
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""

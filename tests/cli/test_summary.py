@@ -9,6 +9,8 @@ from gpucnn import models
 from gpucnn.cli.main import main
 from gpucnn.kernels import ways
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 
 @pytest.fixture(autouse=True)
 def plain_numpy() -> Iterator[None]:

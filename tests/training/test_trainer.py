@@ -256,8 +256,8 @@ def test_without_a_test_loader_rows_are_of_the_training_alone(capsys: pytest.Cap
     assert "test" not in capsys.readouterr().out
 
 
-def test_a_plateau_is_told_the_test_loss_else_the_training_loss() -> None:
-    for key in ("test_loss", "train_loss"):
+def test_a_plateau_is_told_the_measured_loss_else_the_training_loss() -> None:
+    for key in ("test_loss", "val_loss", "train_loss"):
         told: list[float] = []
 
         class Told(optim.ReduceOnPlateau):
@@ -265,7 +265,8 @@ def test_a_plateau_is_told_the_test_loss_else_the_training_loss() -> None:
                 told.append(loss)
 
         trainer = small_trainer(schedule=Told(0.1))
-        if key == "train_loss":
+        if key != "test_loss":
+            trainer.val_loader = trainer.test_loader if key == "val_loss" else None
             trainer.test_loader = None
         assert [row[key] for row in trainer.fit(2)] == told
 
@@ -499,8 +500,7 @@ def test_lines_and_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == ["epoch", "1/2", "2/2"]
     small_trainer(ProgressBar()).fit(1)
     printed = capsys.readouterr().out
-    assert "epoch 1/1: " in printed
-    assert "0/4" in printed
+    assert "epoch 1/1    0% |" in printed
     assert printed.rstrip().splitlines()[-1].split()[0] == "1/1"
 
 
