@@ -41,7 +41,7 @@ def test_the_better_epoch_is_that_of_higher_accuracy_then_of_lower_loss() -> Non
 @pytest.mark.parametrize(
     ("row", "other", "better"),
     [
-        ({"val_accuracy": 0.1}, {"test_accuracy": 0.9}, True),
+        ({"val_accuracy": 0.0}, {"test_accuracy": 0.9}, True),
         ({"val_accuracy": 0.1, "test_accuracy": 0.9}, {"val_accuracy": 0.2, "test_accuracy": 0.1}, False),
         ({"test_accuracy": 0.1, "train_accuracy": 0.9}, {"test_accuracy": 0.2, "train_accuracy": 0.1}, False),
         ({"train_accuracy": 0.9}, {"train_accuracy": 0.1}, True),
