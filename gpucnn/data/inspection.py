@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gpucnn.backend.threads import thread_count
-from gpucnn.checks import as_path
+from gpucnn.checks import as_function, as_path
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.folder_parts import find_parts
@@ -111,6 +111,8 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     not answer.
     """
     folder = as_path(place, "place")
+    if told is not None:
+        as_function(told, "inspect: told", "of two counts, or None")
     found, left_out = _listed(folder)
     problems = {path: problem for one in found.values() for path, problem in one.problems.items()}
     unreadable = [

@@ -263,7 +263,8 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0}, _augmented),
     "data.RandomFlip": (data.RandomFlip, lambda: {"p": 0.5}, _augmented),
     "data.RandomShift": (data.RandomShift, lambda: {"max_shift": 2, "fill": "zero"}, _augmented),
-    "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto"}, lambda splits: splits),
+    "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto", "skip": []}, lambda splits: splits),
+    "data.inspect": (data.inspect, lambda: {"place": "nowhere", "told": None}, str),
     "data.native_size": (data.native_size, lambda: {"name": "digits"}, int),
     "data.ImageFolder": (data.ImageFolder, lambda: {
         "folder": "nowhere", "image_size": 8, "mode": "rgb", "preprocess": None, "class_names": ["a"], "cache_bytes": 8,
@@ -338,6 +339,18 @@ WITHOUT_ARGUMENTS = {
         "Sigmoid",
         "Tanh",
     ),
-    *("HookHandle", "LayerCall", "Trace", "Optimizer", "Schedule", "Splits", "Batch", "Dataset", "names"),
+    *(
+        "HookHandle",
+        "LayerCall",
+        "Trace",
+        "Optimizer",
+        "Schedule",
+        "Splits",
+        "InspectedImage",
+        "Inspection",
+        "Batch",
+        "Dataset",
+        "names",
+    ),
 }
 """What takes none, or is not for users to call."""
