@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import PIL
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from gpucnn import data, regular_file
 from gpucnn.data import inspection, inspection_memory
@@ -221,9 +221,28 @@ def test_a_drive_that_does_not_answer_ends_it(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(regular_file, "ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(os, "stat", stat)
-    with pytest.raises(DataError, match=r"001.png: cannot be listed \(no answer in 0.05 seconds"):
+    with pytest.raises(DataError, match=r"001.png: cannot be read \(no answer in 0.05 seconds"):
         data.inspect(tmp_path)
     answer.set()
+
+
+def test_a_lack_of_memory_says_nothing_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_two_classes(tmp_path, 2, 4)
+    loaded = Image.Image.load
+
+    def load(image: Image.Image) -> Any:
+        if getattr(image, "fp", None) is not None:
+            raise MemoryError("no more")
+        return loaded(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with pytest.raises(MemoryError, match="no more"):
+        data.inspect(tmp_path)
+
+
+def test_it_is_one_line_at_the_prompt(tmp_path: Path) -> None:
+    write_two_classes(tmp_path, 2, 4)
+    assert repr(data.inspect(tmp_path)) == f"Inspection({str(tmp_path)!r}: 4 images, 2 classes, 0 unreadable)"
 
 
 def test_wrong_arguments(tmp_path: Path) -> None:
