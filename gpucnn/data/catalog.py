@@ -183,6 +183,9 @@ def load(
     """
     name, folder = name_and_folder(name, folder)
     place = folder_of(name, folder)
+    if isinstance(skip, str) or not isinstance(skip, Collection):
+        raise ArgumentError(f"skip must be a list of paths, got {value_text(skip)}")
+    skip = [as_path(path, "skip: each path") for path in skip]
     if name == FOLDER:
         return _load_folder(place, image_size, mode or "rgb", background, skip)
     known = _SOURCES[name]
@@ -215,7 +218,12 @@ def _load_folder(folder: Path, image_size: int | None, mode: str, background: st
         raise ArgumentError("image_size: the images of a folder may have any; give the one to bring them to, e.g. 32")
 
     def images_in(place: Path, class_names: Sequence[str] | None = None) -> ImageFolder:
-        return ImageFolder(class_images(place, class_names).without(skip), image_size, mode, background=background)
+        return ImageFolder(
+            class_images(place, class_names).without(skip, may_be_empty=class_names is not None),
+            image_size,
+            mode,
+            background=background,
+        )
 
     train: Part
     test: Part

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gpucnn.backend.threads import thread_count
-from gpucnn.checks import as_path
+from gpucnn.checks import as_function, as_path
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import decode_image
-from gpucnn.data.image_listing import cannot_be_listed
 from gpucnn.data.inspection_memory import InspectionMemory, Seen
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
-from gpucnn.text import names_text, quoted
+from gpucnn.text import names_text, quoted, value_text
 from gpucnn.text_table import shortened
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ MOST_THREADS = 8
 LARGE = 25_000_000
 """Pixels of an image that is decoded while no other one as large is."""
 
-AT_ONCE = 16
+AT_ONCE = 4
 """Files that a thread is given at a time."""
 
 SAMPLE = 128
@@ -87,6 +86,12 @@ class Inspection(NamedTuple):
     left_out: Counter[str]
     """How many of each kind of file are passed over: hidden ones, other suffixes, see `left_out_text`."""
 
+    def __repr__(self) -> str:
+        return (
+            f"Inspection({value_text(str(self.folder))}: {len(self.images):,} images, {len(self.class_names):,} classes, "
+            f"{len(self.unreadable):,} unreadable)"
+        )
+
     def check(self) -> None:
         """DataError, which names the files together, if there are any that cannot be read."""
         if not self.unreadable:
@@ -111,6 +116,8 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     not answer.
     """
     folder = as_path(place, "place")
+    if told is not None:
+        as_function(told, "inspect: told", "of two counts, or None")
     found, left_out = _listed(folder)
     problems = {path: problem for one in found.values() for path, problem in one.problems.items()}
     unreadable = [
@@ -209,12 +216,14 @@ def _look_at(path: Path, timed: TimedCalls, memory: InspectionMemory) -> Seen | 
         (content,) = timed.read_each([path])
         after = timed(path, lambda: os.stat(path))
     except TimeoutError as error:  # the next would not answer either
-        raise cannot_be_listed(path, error) from None
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     try:
         image, mode = _decoded(path, content)
     except DataError as error:
+        if isinstance(error.__context__, MemoryError):  # which says nothing of the file
+            raise error.__context__ from None
         return str(error).removeprefix(f"{path}: ").replace(f" {str(path)!r}", "")
     digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).hexdigest()
     seen = Seen(image.size, mode or image.mode, digest, _sample(image))
