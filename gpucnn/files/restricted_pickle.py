@@ -4,6 +4,7 @@ The opcodes are only listed, by `pickletools`, and a few of them understood: tho
 and dicts. What a file names beside these is looked up in a table of ours; what is not there is refused, and never called.
 """
 
+import io
 import pickletools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -69,9 +70,10 @@ def read_pickle_from(file: BinaryIO, words: Vocabulary) -> Any:
         elif name == "BUILD":
             (state,) = _popped(stack, 1)
             words.build(stack[-1], state)
-        elif name == "BINPERSID" and words.persistent is not None:
-            (identity,) = _popped(stack, 1)
-            stack.append(words.persistent(identity))
+        elif name == "BINPERSID":
+            if words.persistent is None:
+                raise ValueError("it has the opcode BINPERSID")
+            stack.append(words.persistent(*_popped(stack, 1)))
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
             memo[argument] = stack[-1]
         elif name == "MEMOIZE":
@@ -80,24 +82,43 @@ def read_pickle_from(file: BinaryIO, words: Vocabulary) -> Any:
             stack.append(memo[argument])
         elif name in _CONTAINERS:
             _contain(name, stack)
-        elif name not in ("PROTO", "FRAME"):
-            raise ValueError(f"it has the opcode {name}")
     if len(stack) != 1 or stack[0] is _MARK:
         raise ValueError("it ends with no value, or with more than one")
     return stack[0]
 
 
 def _opcodes(file: BinaryIO, refused: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """Names and arguments. ValueError if there are too many, or no end."""
+    """Names and arguments. ValueError if there are too many, or no end; of what is not understood no argument is read."""
+    bounded = _Bounded(file)
     for _ in range(MOST_OPCODES):
-        code = file.read(1)
+        code = bounded.read(1)
         if not code:
             raise ValueError("pickle exhausted before its end")
         opcode = _BY_CODE.get(code.decode("latin1"))
-        if opcode is None or opcode.name in refused:
-            raise ValueError(f"it has the opcode {code!r}")
-        yield opcode.name, None if opcode.arg is None else opcode.arg.reader(file)
+        if opcode is None or opcode.name not in _UNDERSTOOD or opcode.name in refused:
+            raise ValueError(f"it has the opcode {opcode.name if opcode else repr(code)}")
+        if opcode.name == "GLOBAL":  # pickletools would warn of backslashes in names
+            yield opcode.name, " ".join(bounded.readline().removesuffix(b"\n").decode() for _ in range(2))
+        else:
+            yield opcode.name, None if opcode.arg is None else opcode.arg.reader(bounded)
     raise ValueError(f"more than {MOST_OPCODES:,} opcodes")
+
+
+class _Bounded:
+    """A file of which nobody can ask for more than there is, as lengths in a hostile one do: room is made for it first."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, place = file, file.tell()
+        self.size = file.seek(0, io.SEEK_END)
+        file.seek(place)
+
+    def read(self, count: int) -> bytes:
+        """At most `count` bytes."""
+        return self.file.read(min(count, self.size))
+
+    def readline(self) -> bytes:
+        """A line."""
+        return self.file.readline()
 
 
 _CONSTANTS: dict[str, Callable[[], Any]] = {
@@ -111,6 +132,10 @@ _VALUES = (
 _CONTAINERS = (
     "APPEND", "APPENDS", "SETITEM", "SETITEMS", "LIST", "TUPLE", "DICT", "TUPLE1", "TUPLE2", "TUPLE3",
 )  # fmt: skip
+_UNDERSTOOD = {
+    *_CONSTANTS, *_VALUES, *_CONTAINERS, "STOP", "STRING", "BINSTRING", "SHORT_BINSTRING", "GLOBAL", "STACK_GLOBAL", "REDUCE",
+    "BUILD", "BINPERSID", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "PROTO", "FRAME",
+}  # fmt: skip
 
 
 def _contain(name: str, stack: list[Any]) -> None:

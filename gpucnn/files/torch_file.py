@@ -107,7 +107,7 @@ def read_torch_state(file: BinaryIO) -> tuple[dict[str, np.ndarray], str]:
     else:
         value, storages = _read_legacy(file)
     tensors, entry = _state_of(value, 0)
-    size, kept = file.seek(0, io.SEEK_END), {tensor.storage for tensor in tensors.values()}
+    size, kept = file.seek(0, io.SEEK_END), dict.fromkeys(tensor.storage for tensor in tensors.values())
     if sum(storage.nbytes for storage in kept) > size or sum(map(_nbytes, tensors.values())) > MOST_SHARED * size:
         raise ValueError(f"more tensors than there can be in a file of {size:,} bytes")
     contents = {storage: storages.read(storage) for storage in kept}
@@ -233,21 +233,18 @@ class _Archive:
 class _Behind:
     """The storages of an old file, which lie behind its pickles."""
 
-    def __init__(self, file: BinaryIO, places: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, file: BinaryIO, places: Mapping[str, int]) -> None:
         self.file, self.places = file, places
 
     def read(self, storage: Storage) -> bytes:
         """The bytes of a storage."""
-        start, count = self.places[storage.key]
-        if count != storage.numbers:
-            raise ValueError(f"storage {storage.key} has {count:,} numbers, expected {storage.numbers:,}")
-        self.file.seek(start)
+        self.file.seek(self.places[storage.key])
         return self.file.read(storage.nbytes)
 
 
 def _read_legacy(file: BinaryIO) -> tuple[Any, _Behind]:
     """What an old file holds, and where its storages are."""
-    plain = Vocabulary({}, _set_state)
+    plain = Vocabulary({}, _set_state, refused=_WORDS.refused)
     read_pickle_from(file, plain)  # the number by which the file is known
     version, system = read_pickle_from(file, plain), read_pickle_from(file, plain)
     if version != _LEGACY_VERSION:
@@ -257,21 +254,22 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, _Behind]:
         or {text(key): item for key, item in system.items()}.get("little_endian") is not True
     ):
         raise ValueError("numbers in big-endian order")
-    sizes: dict[str, int] = {}
+    storages: dict[str, Storage] = {}
 
     def noted(identity: Any) -> Storage:
         found = _storage(identity)
-        sizes[found.key] = found.dtype.itemsize
-        return found
+        return storages.setdefault(found.key, found)
 
     value = read_pickle_from(file, _WORDS._replace(persistent=noted))
     keys = read_pickle_from(file, plain)
-    if not isinstance(keys, list) or sorted(map(text, keys)) != sorted(sizes):
+    if not isinstance(keys, list) or sorted(map(text, keys)) != sorted(storages):
         raise ValueError("other storages than its tensors name")
-    places, end = {}, file.tell()
+    places, start = {}, file.tell()
     for key in map(text, keys):
-        file.seek(end)
-        count = int.from_bytes(file.read(_NUMBER), "little", signed=True)
-        places[key] = end + _NUMBER, count
-        end += _NUMBER + max(count, 0) * sizes[key]
+        file.seek(start)
+        numbers, expected = int.from_bytes(file.read(_NUMBER), "little", signed=True), storages[key].numbers
+        if numbers != expected:
+            raise ValueError(f"storage {key} has {numbers:,} numbers, expected {expected:,}")
+        places[key] = start + _NUMBER
+        start += _NUMBER + storages[key].nbytes
     return value, _Behind(file, places)

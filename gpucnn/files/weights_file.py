@@ -68,6 +68,8 @@ def read_weights(path: str | os.PathLike[str]) -> SavedWeights:
         raise StateError(f"{path}: no such file of weights; give a file of safetensors, or one of torch.save") from None
     except OSError as error:
         raise StateError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except MemoryError:
+        raise
     except Exception as error:
         reason = f"no entry {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise StateError(
