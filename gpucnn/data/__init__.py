@@ -8,6 +8,7 @@ from gpucnn.data.augment import Cutout as Cutout
 from gpucnn.data.augment import Mixup as Mixup
 from gpucnn.data.augment import RandomAffine as RandomAffine
 from gpucnn.data.augment import RandomFlip as RandomFlip
+from gpucnn.data.augment import RandomResizedCrop as RandomResizedCrop
 from gpucnn.data.augment import RandomShift as RandomShift
 from gpucnn.data.catalog import Splits as Splits
 from gpucnn.data.catalog import load as load

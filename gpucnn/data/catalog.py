@@ -11,6 +11,7 @@ from gpucnn.checks import as_choice, as_path, known_name, matching
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.class_images import class_images
+from gpucnn.data.dataset import Dataset
 from gpucnn.data.folder_notes import notes_on_parts, notes_on_split, notes_on_whole
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
@@ -58,6 +59,16 @@ def changed(part: Part, **attributes: Any) -> Part:
     other = copy.copy(part)
     vars(other).update(attributes)
     return other
+
+
+def read_larger(part: Dataset, image_size: int) -> Dataset:
+    """The same images, those of a folder read at `image_size`, for a `RandomResizedCrop` that makes smaller ones of them.
+
+    Those of other data sets are what they are.
+    """
+    if isinstance(part, Subset):
+        return Subset(read_larger(part.parent, image_size), part.indices)
+    return part.at_size(image_size) if isinstance(part, ImageFolder) else part
 
 
 class Source(NamedTuple):

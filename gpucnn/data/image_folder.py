@@ -1,6 +1,8 @@
 """ImageFolder: a data set of image files, one folder a class."""
 
 import copy
+import dataclasses
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -80,7 +82,8 @@ class ImageFolder:
         self._device = Device()
         self._shape = (channels, size, size)
         # Always the same images: a cache that lets the oldest go would have none left when its turn comes again.
-        cached = min(len(self), cache_bytes // (channels * size * size))
+        self._cache_bytes = int(cache_bytes)
+        cached = min(len(self), self._cache_bytes // (channels * size * size))
         self._decoded = _DecodedImages(len(self), cached, self._shape)
 
     def __len__(self) -> int:
@@ -104,6 +107,19 @@ class ImageFolder:
         moved, chosen = copy.copy(self), choose_device(device).device
         moved._device, moved.labels = chosen, to_device(self.labels, chosen)
         return moved
+
+    def at_size(self, image_size: int) -> Self:
+        """The same files, brought to another size. A `preprocess` that is no `Preprocess` must take that, too.
+
+        ArgumentError unless the size is an int >= 1.
+        """
+        other, size = copy.copy(self), as_count(image_size, "image_size")
+        other._shape = (self._shape[0], size, size)
+        cached = min(len(self), self._cache_bytes // math.prod(other._shape))
+        other._decoded = _DecodedImages(len(self), cached, other._shape)
+        if isinstance(self.preprocess, Preprocess):
+            other.preprocess = dataclasses.replace(self.preprocess, native_size=size, image_size=size)
+        return other
 
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         on_host = isinstance(indices, int | slice | list | np.ndarray | np.generic)

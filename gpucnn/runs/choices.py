@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn import data, models, optim
 from gpucnn.checks import as_number, matching
-from gpucnn.data.augment import Augment, Mix
+from gpucnn.data.augment import Augment, Mix, Range
 from gpucnn.data.catalog import name_and_folder
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
@@ -59,6 +59,10 @@ def _polynomial(lr: float, length: RunLength, power: float = 1.0, end: float = 0
     return optim.polynomial(lr, length.steps, power, end)
 
 
+def _rotate(degrees: float | Range, fill: str = "zero") -> Augment:
+    return data.RandomAffine(degrees, fill=fill)
+
+
 OPTIMIZERS: Choices[optim.Optimizer] = Choices(
     {
         "adam": optim.Adam,
@@ -95,15 +99,17 @@ SCHEDULES: Choices[optim.Schedule] = Choices(
 
 AUGMENTATIONS: Choices[Augment] = Choices(
     {
+        "crop": data.RandomResizedCrop,
         "shift": data.RandomShift,
         "flip": data.RandomFlip,
+        "rotate": _rotate,
         "affine": data.RandomAffine,
         "jitter": data.ColorJitter,
         "cutout": data.Cutout,
     },
-    trial={"mean": None, "std": None},
+    trial={"image_size": None, "mean": None, "std": None},
 )
-"""Made of what the images are normalised with, where that matters."""
+"""Made of the size that images are to have, and of what they are normalised with, where that matters."""
 
 MIXES: Choices[Mix] = Choices({"mixup": data.Mixup, "cutmix": data.CutMix}, trial={})
 

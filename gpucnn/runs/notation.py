@@ -2,7 +2,7 @@
 
 "shift:2" is RandomShift(2), "sgd:momentum=0.9,nesterov=true" is SGD with these arguments: settings are the arguments of the
 function or class that a table has under the name, in their order, and each is read as its annotation says. The values of a
-list stand between slashes: "multi_step:30/60/80".
+list stand between slashes: "multi_step:30/60/80". A share may be in percent: "shift:12%" is RandomShift(0.12).
 """
 
 import inspect
@@ -12,15 +12,33 @@ from types import UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 from gpucnn.checks import known_name
+from gpucnn.data.augment.augment import Share
 from gpucnn.errors import ArgumentError
 from gpucnn.runs.value_kind import Kind, Number, Text, Truth, Whole
 
 Made = TypeVar("Made")
 
+_LONG = 8
+"""Characters of a number; one that has more is written with four digits, as 4/3 is."""
+
+
+@dataclass(frozen=True)
+class _NumberOrPercent(Number):
+    """A share, as a number or in percent."""
+
+    expected: str = "a number or a percentage"
+    valid: Callable[[float], bool] = lambda _: True
+
+    def read(self, text: str) -> float:
+        number, percent, more = text.partition("%")
+        return float(text) if more or not percent else float(number) / 100
+
+
 _KINDS: dict[Any, Kind] = {
     bool: Truth(),
     int: Whole("a whole number", lambda _: True),
     float: Number("a number", lambda _: True),
+    Share: _NumberOrPercent(),
     str: Text(),
 }
 
@@ -123,17 +141,20 @@ def _written(value: Any) -> str:
     """A setting's value as it is written."""
     if isinstance(value, tuple | list):
         return "/".join(_written(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) and len(text) > _LONG else text
 
 
 def _read(what: str, text: str, annotation: Any) -> Any:
     """`text` as a value of the type that `annotation` is, or of the one of its types that goes with a list or with none."""
     if get_origin(annotation) in (Union, UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
-        fitting = [kind for kind in kinds if bool(get_args(kind)) == ("/" in text)]
-        return _read(what, text, (fitting or kinds)[0])
-    if items := get_args(annotation):  # of a tuple
-        return tuple(_read(what, part, items[0]) for part in text.split("/"))
+        fitting = [kind for kind in kinds if (get_origin(kind) is tuple) == ("/" in text)] or kinds
+        if int in fitting and text.lstrip("+-").isdigit():
+            return _read(what, text, int)
+        return _read(what, text, fitting[-1])
+    if get_origin(annotation) is tuple:
+        return tuple(_read(what, part, get_args(annotation)[0]) for part in text.split("/"))
     try:
         return _KINDS[annotation].parse(text)
     except ArgumentError as error:

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from gpucnn import backend, data, models, optim
 from gpucnn.backend.memory import free_bytes
-from gpucnn.data.augment import Augment
-from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, folder_of
+from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, folder_of, read_larger
 from gpucnn.data.image_folder import whole_of
 from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
@@ -209,13 +208,17 @@ def _build(config: RunConfig, division: Division, skip: Sequence[Path] = ()) -> 
     model = models.create(**create, seed=config.seed).to(chosen.device)
     splits = splits._replace(train=_near(splits.train, chosen.device), test=_near(splits.test, chosen.device))
     train_set, test_set = _parts(splits, config, division)
+    augment = _augment(config.augment, splits.preprocess)
+    sizes = [one.source_size for one in augment.augmentations if isinstance(one, data.RandomResizedCrop)]
+    if size := max((size for size in sizes if size is not None), default=0):
+        train_set = read_larger(train_set, size)
     train_loader = data.DataLoader(
         train_set,
         config.batch_size,
         shuffle=True,
         seed=config.seed,
         drop_last=config.drop_last,
-        augment=_augment(config.augment, splits.preprocess),
+        augment=augment if augment.augmentations else None,
         mix=None if config.mix is None else MIXES.make(config.mix),
         workers=config.workers,
         weights=data.class_weights(train_set.labels, train_set.num_classes) if config.balance else None,
@@ -260,10 +263,9 @@ def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[
     return division.validation(splits.train) if config.validation else (splits.train, splits.test)
 
 
-def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> Augment | None:
-    if not written:
-        return None
-    return data.Compose(*(AUGMENTATIONS.make(one, mean=preprocess.mean, std=preprocess.std) for one in written))
+def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> data.Compose:
+    given = {"image_size": preprocess.image_size, "mean": preprocess.mean, "std": preprocess.std}
+    return data.Compose(*(AUGMENTATIONS.make(one, **given) for one in written or ()))
 
 
 def _versions_on(device: backend.Device) -> dict[str, str]:

@@ -37,6 +37,7 @@ def check_last_batch(model: Layer, loader: DataLoader) -> None:
         return
     try:
         images, _ = loader.dataset[np.arange(1)]
+        images = images if loader.augment is None else loader.augment(images, np.arange(1), loader.seed, 0)
     except Exception:  # the first batch will tell, with its place
         return
     reason = _refusal(model, images)

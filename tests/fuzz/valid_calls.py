@@ -260,8 +260,10 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.Cutout": (data.Cutout, lambda: {"size": 2}, _augmented),
     "data.Mixup": (data.Mixup, lambda: {"alpha": 1.0}, _mixed),
     "data.RandomAffine": (data.RandomAffine, lambda: {
-        "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0}, _augmented),
+        "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0, "fill": "reflect"}, _augmented),
     "data.RandomFlip": (data.RandomFlip, lambda: {"p": 0.5}, _augmented),
+    "data.RandomResizedCrop": (data.RandomResizedCrop, lambda: {
+        "image_size": 8, "scale": (0.5, 1.0), "ratio": (0.75, 1.5)}, _augmented),
     "data.RandomShift": (data.RandomShift, lambda: {"max_shift": 2, "fill": "zero"}, _augmented),
     "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto"}, lambda splits: splits),
     "data.native_size": (data.native_size, lambda: {"name": "digits"}, int),

@@ -3,7 +3,9 @@
 from gpucnn.data.augment.affine import RandomAffine as RandomAffine
 from gpucnn.data.augment.augment import Augment as Augment
 from gpucnn.data.augment.augment import Compose as Compose
+from gpucnn.data.augment.augment import Range as Range
 from gpucnn.data.augment.color_jitter import ColorJitter as ColorJitter
+from gpucnn.data.augment.crop import RandomResizedCrop as RandomResizedCrop
 from gpucnn.data.augment.cutout import Cutout as Cutout
 from gpucnn.data.augment.flip import RandomFlip as RandomFlip
 from gpucnn.data.augment.mix import CutMix as CutMix

@@ -1,19 +1,26 @@
 """Images turned, moved, scaled and sheared."""
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number, is_finite
-from gpucnn.data.augment.augment import between, check_floats, draws, flat_places
+from gpucnn.checks import as_choice, as_number
+from gpucnn.data.augment.augment import (
+    FILLS,
+    Range,
+    Share,
+    as_factors,
+    as_range,
+    between,
+    check_floats,
+    draws,
+    flat_places,
+    mirrored,
+)
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
-
-Range: TypeAlias = tuple[float, float]
-"""From the first to the second."""
 
 _CACHED_PIXELS = 8192
 """Pixels made at a time on a CPU: few enough that all that belongs to them stays in its cache."""
@@ -28,22 +35,27 @@ class RandomAffine:
     - `shear`: the angle to the vertical at which its upright lines stand, in degrees, a number or a pair as `degrees`;
       within (-90, 90).
 
-    Pixels are interpolated bilinearly; outside the image all is 0, which is black, or the mean colour of normalised
-    images. A sample's draw is a function of (seed, epoch, its index). Raises ArgumentError for what is out of range.
+    - `fill`: what is outside the image: "zero", which is black, or the mean colour of normalised images, or "reflect", the
+      image mirrored at its edge pixels.
+
+    Pixels are interpolated bilinearly. A sample's draw is a function of (seed, epoch, its index). Raises ArgumentError for what is out of range.
     """
 
     def __init__(
-        self, degrees: float | Range, translate: float = 0.0, scale: Range = (1.0, 1.0), shear: float | Range = 0.0
+        self,
+        degrees: float | Range,
+        translate: Share = 0.0,
+        scale: Range = (1.0, 1.0),
+        shear: float | Range = 0.0,
+        fill: str = "zero",
     ) -> None:
         self.degrees = _angles(degrees, "degrees", math.inf)
         self.translate = as_number(translate, "translate")
         if self.translate > 1:
             raise ArgumentError(f"translate must be at most 1, the whole of the image, got {value_text(translate)}")
-        factors = _as_range(scale)
-        if factors is None or not 0.01 <= factors[0] <= factors[1] <= 100:
-            raise ArgumentError(f"scale must be a pair of rising factors from 0.01 to 100, got {value_text(scale)}")
-        self.scale = factors
+        self.scale = as_factors(scale, "scale")
         self.shear = _angles(shear, "shear", 90)
+        self.fill = as_choice(fill, "fill", FILLS)
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
@@ -57,7 +69,7 @@ class RandomAffine:
         at_a_time = max(1, batch if xp is not np else _CACHED_PIXELS // (height * width))
         for start in range(0, batch, at_a_time):
             part = slice(start, start + at_a_time)
-            changed[part] = _interpolated(images[part], inverse[:, :, part])
+            changed[part] = _interpolated(images[part], inverse[:, :, part], self.fill)
         return changed
 
     def _inverse(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -76,12 +88,14 @@ class RandomAffine:
         return np.concatenate([factors, constants[:, None]], axis=1)
 
 
-def _interpolated(images: Array, inverse: Array) -> Array:
-    """Images (B, C, H, W) seen through transforms whose inverses are (2, 3, B, 1, 1): bilinear, 0 outside."""
+def _interpolated(images: Array, inverse: Array, fill: str) -> Array:
+    """Images (B, C, H, W) seen through transforms whose inverses are (2, 3, B, 1, 1): bilinear, 0 or mirrored outside."""
     xp = xp_of(images)
     batch, channels, height, width = images.shape
     down, right = xp.arange(height)[:, None], xp.arange(width)
     rows, columns = (one[0] * down + one[1] * right + one[2] for one in inverse)
+    if fill == "reflect":
+        rows, columns = mirrored(rows, height), mirrored(columns, width)
     # A border of zeros, of one before and two behind, lets all four neighbours of every pixel be read.
     padded = xp.zeros((batch, channels, height + 3, width + 3), images.dtype)
     padded[:, :, 1 : height + 1, 1 : width + 1] = images
@@ -99,20 +113,9 @@ def _interpolated(images: Array, inverse: Array) -> Array:
     return values
 
 
-def _as_range(value: object) -> Range | None:
-    """A number as (-number, number), a pair of rising numbers as it is, None for what is neither."""
-    pair = value if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or not all(map(is_finite, pair)):
-        return None
-    low, high = float(pair[0]), float(pair[1])
-    if pair is not value:
-        low = -low
-    return (low, high) if low <= high else None
-
-
 def _angles(value: float | Range, name: str, below: float) -> Range:
     """The range of angles that `value` stands for; ArgumentError, which calls it `name`, unless it is within `below`."""
-    found = _as_range(value)
+    found = as_range(value)
     if found is None or max(map(abs, found)) >= below:
         limit = "" if below == math.inf else f" within (-{below:g}, {below:g})"
         raise ArgumentError(f"{name} must be a number >= 0 or a pair of rising numbers{limit}, got {value_text(value)}")

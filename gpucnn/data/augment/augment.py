@@ -1,21 +1,26 @@
 """What an augmentation is, several as one, and what all share: their draws, and where in a batch the pixels are."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, generator, uniforms, xp_of
-from gpucnn.checks import as_function
-from gpucnn.errors import DTypeError, ShapeError
-from gpucnn.text import shape_text
+from gpucnn.checks import as_function, is_finite
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError
+from gpucnn.text import shape_text, value_text
 
 Augment: TypeAlias = Callable[[Array, np.ndarray, int, int], Array]
 """From images (B, C, H, W) on any device, their indices (B,) in the data set, seed and epoch to changed images.
 
 What becomes of an image is a function of (seed, epoch, its index), of neither the batch it comes in nor the device.
 """
+
+Range: TypeAlias = tuple[float, float]
+"""From the first to the second."""
+Share: TypeAlias = Annotated[float, "1 is all of it"]
+"""A number that may be written in percent."""
 
 
 class Compose:
@@ -85,6 +90,17 @@ def flat_places(images: Array, rows: Array, columns: Array) -> Array:
     return planes + (rows * width + columns)[:, None]
 
 
+FILLS = ("zero", "reflect")
+"""What is where an image was moved away from: 0, or the image mirrored at its edge pixels."""
+
+
+def mirrored(positions: Array, length: int) -> Array:
+    """Positions on a line that goes back and forth between 0 and `length` - 1, the ends not repeated: float64."""
+    xp, period = xp_of(positions), max(2 * (length - 1), 1)
+    there = positions - xp.floor(positions / period) * period
+    return xp.clip(xp.minimum(there, period - there), 0, length - 1)
+
+
 def boxes(centres: np.ndarray, sizes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Which rows and columns of images of `shape` (height, width) a box in each of them has, cut off at the edges.
 
@@ -96,3 +112,32 @@ def boxes(centres: np.ndarray, sizes: np.ndarray, shape: tuple[int, int]) -> tup
         for axis, length in enumerate(shape)
     )
     return rows, columns
+
+
+def as_range(value: object) -> Range | None:
+    """A number as (-number, number), a pair of rising numbers as it is, None for what is neither."""
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2 or not all(map(is_finite, pair)):
+        return None
+    low, high = float(pair[0]), float(pair[1])
+    if pair is not value:
+        low = 0.0 - low
+    return (low, high) if low <= high else None
+
+
+def as_factors(value: object, name: str) -> Range:
+    """A pair of rising factors; ArgumentError, which calls it `name`, unless both are from 0.01 to 100."""
+    found = as_range(value)
+    if found is None or not 0.01 <= found[0] <= found[1] <= 100:
+        raise ArgumentError(f"{name} must be a pair of rising factors from 0.01 to 100, got {value_text(value)}")
+    return found
+
+
+def as_shares(value: object, name: str) -> Range:
+    """A pair of rising shares; ArgumentError, which calls it `name`, unless both are above 0 and at most 1."""
+    found = as_range(value)
+    if found is None or not 0 < found[0] <= found[1] <= 1:
+        raise ArgumentError(
+            f"{name} must be a pair of rising shares of the image's area, above 0 and at most 1, got {value_text(value)}"
+        )
+    return found

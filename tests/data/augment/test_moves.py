@@ -8,6 +8,7 @@ import pytest
 from gpucnn.backend import generator
 from gpucnn.data import Compose, Cutout, RandomAffine, RandomFlip, RandomShift
 from gpucnn.errors import ArgumentError
+from gpucnn.runs.choices import AUGMENTATIONS
 from tests.data.augment.transforms import images_of
 
 SIZES = [(9, 7), (4, 10), (1, 5)]
@@ -32,6 +33,36 @@ def test_shift(height: int, width: int, fill: str, limit: int) -> None:
         np.testing.assert_array_equal(moved[sample], expected)
 
 
+@pytest.mark.parametrize(("height", "width"), [*SIZES, (1, 1), (50, 25)])
+@pytest.mark.parametrize("fill", ["zero", "reflect"])
+@pytest.mark.parametrize("share", [0.0, 0.12, 1.0])
+def test_shift_by_a_share(height: int, width: int, fill: str, share: float) -> None:
+    images = images_of(12, 2, height, width)
+    moved = RandomShift(share, fill)(images, np.arange(12), 3, 2)
+    most = (round(share * height), round(share * width))
+    reach = "constant" if fill == "zero" else "reflect"
+    for sample in range(12):
+        draws = drawn("RandomShift", 3, 2, sample, 2)
+        down, right = (int(draw * (2 * limit + 1)) for draw, limit in zip(draws, most, strict=True))
+        padded = np.pad(images[sample], ((0, 0), (most[0], most[0]), (most[1], most[1])), reach)
+        np.testing.assert_array_equal(moved[sample], padded[:, down : down + height, right : right + width])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (1.5, r"max_shift, as a float, is a share of the image, from 0 to 1 \(100%\), got 1.5; give pixels as an int"),
+        (math.nan, "max_shift, as a float, .* got nan"),
+        (-0.1, "max_shift, as a float, .* got -0.1"),
+        (True, "max_shift must be an int >= 0 or a float from 0 to 1, got True"),
+        ("12%", "max_shift must be an int >= 0 or a float from 0 to 1, got '12%'"),
+    ],
+)
+def test_shift_refuses(wrong: object, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        RandomShift(wrong)  # type: ignore[arg-type]
+
+
 def test_shifts_are_all_as_probable() -> None:
     image = np.zeros((9000, 1, 7, 7), np.float32)
     image[:, 0, 3, 3] = 1
@@ -42,8 +73,9 @@ def test_shifts_are_all_as_probable() -> None:
 
 @pytest.mark.parametrize("fill", ["edge", None, 0])
 def test_a_fill_that_is_none(fill: object) -> None:
-    with pytest.raises(ArgumentError, match='fill must be "zero" or "reflect", got'):
-        RandomShift(2, fill)  # type: ignore[arg-type]
+    for make in (lambda: RandomShift(2, fill), lambda: RandomAffine(2, fill=fill)):  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match='fill must be "zero" or "reflect", got'):
+            make()
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
@@ -118,6 +150,7 @@ def affine_pixel(image: np.ndarray, row: float, column: float) -> np.ndarray:
         {"degrees": 0, "shear": 30},
         {"degrees": 0, "shear": (20, 80)},
         {"degrees": 180, "translate": 0.2, "scale": (0.5, 1.5), "shear": 20},
+        {"degrees": 50, "translate": 1, "scale": (0.2, 1.5), "shear": 30, "fill": "reflect"},
     ],
     ids=str,
 )
@@ -144,10 +177,16 @@ def test_affine(height: int, width: int, settings: dict[str, object]) -> None:
         forward = factor * rotation @ np.array([[1, slant], [0, 1]])
         centre = np.array([(width - 1) / 2, (height - 1) / 2])
         expected = np.zeros((2, height, width))
+        beyond = 400 if settings.get("fill") == "reflect" else 0
+        source = (
+            np.pad(images[sample], ((0, 0), (beyond, beyond), (beyond, beyond)), "reflect")
+            if beyond
+            else images[sample]
+        )
         for row in range(height):
             for column in range(width):
-                x, y = np.linalg.solve(forward, np.array([column, row]) - centre - move) + centre
-                expected[:, row, column] = affine_pixel(images[sample], y, x)
+                x, y = beyond + np.linalg.solve(forward, np.array([column, row]) - centre - move) + centre
+                expected[:, row, column] = affine_pixel(source, y, x)
         np.testing.assert_allclose(changed[sample], expected, atol=2e-6)
 
 
@@ -168,6 +207,26 @@ def test_affine_maps_that_are_exact() -> None:
     for row in range(7):
         padded = np.pad(odd[:, 0, row], ((0, 0), (3, 3)))
         np.testing.assert_allclose(sheared[:, 0, row], padded[:, 6 - row : 13 - row], atol=1e-6)
+
+
+def test_a_rotation_is_an_affine_change_by_degrees_alone() -> None:
+    images, indices = images_of(8), np.arange(8)
+    for written, same in (
+        ("rotate:15", RandomAffine(15)),
+        ("rotate:-5/90,fill=reflect", RandomAffine((-5, 90), fill="reflect")),
+    ):
+        np.testing.assert_array_equal(AUGMENTATIONS.make(written)(images, indices, 1, 2), same(images, indices, 1, 2))
+
+
+def test_what_is_reflected_has_no_black() -> None:
+    images = images_of(200, 1, 15, 11)
+    changed = RandomAffine(180, 1.0, (0.01, 3), 80, "reflect")(images, np.arange(200), 0, 0)
+    assert 0.05 <= changed.min() <= changed.max() <= 1
+    np.testing.assert_allclose(
+        RandomAffine(180, 1.0, fill="reflect")(images[:, :, :1, :1], np.arange(200), 0, 0),
+        images[:, :, :1, :1],
+        rtol=1e-6,
+    )
 
 
 def test_affine_draws_fill_their_ranges() -> None:

@@ -5,14 +5,27 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.data import ColorJitter, Compose, CutMix, Cutout, Mixup, RandomAffine, RandomFlip, RandomShift
+from gpucnn.data import (
+    ColorJitter,
+    Compose,
+    CutMix,
+    Cutout,
+    Mixup,
+    RandomAffine,
+    RandomFlip,
+    RandomResizedCrop,
+    RandomShift,
+)
 from gpucnn.data.augment import Augment, Mix
 
 AUGMENTATIONS: dict[str, Augment] = {
     "shift": RandomShift(3),
     "shift, reflected": RandomShift(3, "reflect"),
+    "shift, a share": RandomShift(0.3),
     "flip": RandomFlip(),
+    "crop": RandomResizedCrop(scale=(0.2, 0.9)),
     "affine": RandomAffine(30, 0.2, (0.7, 1.4), 15),
+    "affine, reflected": RandomAffine(30, 0.2, (0.7, 1.4), 15, "reflect"),
     "color jitter": ColorJitter(0.4, 0.5, 0.6),
     "color jitter, normalised": ColorJitter(0.4, 0.5, 0.6, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)),
     "cutout": Cutout(4),
@@ -20,7 +33,7 @@ AUGMENTATIONS: dict[str, Augment] = {
 }
 MIXES: dict[str, Mix] = {"mixup": Mixup(0.4), "cutmix": CutMix(1.0)}
 
-FLOATS_ALONE = ("affine", "color jitter", "mixup")
+FLOATS_ALONE = ("affine", "crop", "color jitter", "mixup")
 """Those that compute with pixels; the others move them, whatever they are."""
 
 
