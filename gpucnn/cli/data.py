@@ -8,11 +8,12 @@ import numpy as np
 from gpucnn import data
 from gpucnn.backend import to_host
 from gpucnn.cli import folder_report
-from gpucnn.cli.arguments import count
+from gpucnn.cli.arguments import argument, count
 from gpucnn.cli.result_file import check_writable, write_json
 from gpucnn.data import Inspection, Splits
 from gpucnn.data.catalog import FOLDER, folder_of, name_and_folder
 from gpucnn.errors import DataError
+from gpucnn.runs.choices import DataSet
 from gpucnn.text_table import text_table
 
 HELP = "Look at a folder of images before training: classes, sizes, files that cannot be read, the same image twice."
@@ -22,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn data`."""
     parser.epilog = "Every file is decoded. Exit status: 0 if all can be read, 1 if not."
     parser.add_argument(
-        "data", metavar="FOLDER", help="a folder of images, as gpucnn train --data takes it, or the name of a data set"
-    )
+        "data", metavar="FOLDER", type=argument(DataSet()),
+        help="a folder of images, as gpucnn train --data takes it, or the name of a data set",
+    )  # fmt: skip
     parser.add_argument("--data-dir", metavar="DIR", help="the folder of a named data set's files (default: data/NAME)")
     parser.add_argument(
         "--image-size",

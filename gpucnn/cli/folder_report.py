@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gpucnn.data import InspectedImage, Inspection, Splits
 from gpucnn.data.image_folder import paths_of
 from gpucnn.data.image_listing import left_out_text
-from gpucnn.text import names_text
+from gpucnn.text import names_text, printed
 from gpucnn.text_table import shortened, text_table
 
 IMBALANCE = 3
@@ -54,7 +54,7 @@ def short_lines(found: Inspection, splits: Splits, balance: bool) -> list[str]:
     ratio = "" if balance else _imbalance(counts)
     hint = f" ({ratio}: --balance)" if ratio else ""
     classes = _classes(found.class_names, counts)
-    lines = [f"{found.folder}: {len(found.images):,} images of {_pixels(found.images)}; {classes}{hint}"]
+    lines = [f"{printed(str(found.folder))}: {len(found.images):,} images of {_pixels(found.images)}; {classes}{hint}"]
     if found.unreadable:
         names = [_name(found, file.path) for file in found.unreadable]
         lines.append(f"left out: {len(names):,} that cannot be read: {names_text(names, EXAMPLES)}")
@@ -68,7 +68,7 @@ def lines(found: Inspection, splits: Splits | None, image_size: int | None) -> l
     counts = Counter((image.class_name, parts.get(image.path, image.part)) for image in found.images)
     whole = Counter(image.class_name for image in found.images)
     text = [
-        f"{found.folder}: {len(found.images):,} images of {len(found.class_names):,} classes",
+        f"{printed(str(found.folder))}: {len(found.images):,} images of {len(found.class_names):,} classes",
         "",
         *_class_table(found.class_names, counts),
         "",
@@ -232,7 +232,7 @@ def _unreadable_lines(found: Inspection) -> list[str]:
         "",
         f"{len(files):,} cannot be read; repair or remove them, or leave them out with gpucnn train --skip-unreadable:",
     ]
-    text += [f"  {_name(found, file.path)}: {file.reason}" for file in files[:MOST_FILES]]
+    text += [f"  {printed(_name(found, file.path))}: {file.reason}" for file in files[:MOST_FILES]]
     left = len(files) - MOST_FILES
     return text if left <= 0 else [*text, f"  and {left:,} more; --json FILE lists all"]
 

@@ -134,8 +134,8 @@ def _folders(splits: Splits) -> str:
 
 
 def _doubles(ready: PreparedRun) -> list[str]:
-    """A line of test images that are training images, too, if there are any."""
-    count = 0 if ready.images is None else ready.images.doubles()
+    """A line of test images that are training images, too, if there are any and the folder was not looked at just now."""
+    count = 0 if ready.images is None or ready.inspection is not None else ready.images.doubles()
     what = "1 test image has" if count == 1 else f"{count:,} test images have"
     return [f"{what} the very bytes of training images: remove one of each"] if count else []
 

@@ -3,6 +3,7 @@
 import argparse
 
 from gpucnn.cli.arguments import count
+from gpucnn.cli.folder_report import looking
 from gpucnn.cli.settings import add_settings, chosen_config
 from gpucnn.runs.verification import Part, verify_resume
 from gpucnn.text_table import text_table
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry out `gpucnn verify-resume`, and return its exit status."""
-    ready = prepare(chosen_config(options))
+    with looking() as told:
+        ready = prepare(chosen_config(options), told)
     config, steps = ready.config, options.steps
     print(ready.device)
     print(

@@ -183,6 +183,9 @@ def load(
     """
     name, folder = name_and_folder(name, folder)
     place = folder_of(name, folder)
+    if isinstance(skip, str) or not isinstance(skip, Collection):
+        raise ArgumentError(f"skip must be a list of paths, got {value_text(skip)}")
+    skip = [as_path(path, "skip: each path") for path in skip]
     if name == FOLDER:
         return _load_folder(place, image_size, mode or "rgb", background, skip)
     known = _SOURCES[name]

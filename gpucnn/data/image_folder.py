@@ -33,6 +33,7 @@ class ImageFolder:
     cropped to the square in its middle. Files are read when their images are first asked for, and decoded images kept as
     bytes. Any number of threads may ask.
 
+    - `folder`: a path, or what `class_images` has found there.
     - `mode`: "rgb" or "grey".
     - `preprocess`: a function from raw images, bytes (B, C, image_size, image_size), to what the model takes; by default
       float32 from 0 to 1.

@@ -7,34 +7,43 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gpucnn.backend.threads import thread_count
-from gpucnn.checks import as_path
+from gpucnn.checks import as_function, as_path
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import decode_image
-from gpucnn.data.image_listing import cannot_be_listed
 from gpucnn.data.inspection_memory import InspectionMemory, Seen
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
-from gpucnn.text import names_text, quoted
+from gpucnn.text import names_text, quoted, value_text
 from gpucnn.text_table import shortened
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+T = TypeVar("T")
+
+DIGEST_SIZE = 16
 MOST_THREADS = 8
 """A thread holds one image, of some 100 MB in memory if it is of 25 million pixels."""
 
 LARGE = 25_000_000
 """Pixels of an image that is decoded while no other one as large is."""
 
-AT_ONCE = 16
+AT_ONCE = 4
 """Files that a thread is given at a time."""
 
+SAMPLE = 128
+"""Rows and columns of an image that are compared first: images that differ there are not the same."""
+
 STRIP = 1 << 20
-"""Pixels that are hashed at a time."""
+"""Pixels that are hashed at a time where the whole is compared."""
 
 EXPLAINED, NAMED = 3, 10
 """Unreadable files that a message explains, and those that it names if there are more."""
@@ -54,7 +63,7 @@ class InspectedImage(NamedTuple):
     digest: str
     """Of its bytes: BLAKE2b, 128 bits in hexadecimal, as in the list of images that a run keeps."""
     pixels: str
-    """The same of its size and its pixels as RGB: equal for files that show the same image."""
+    """Of its size and its pixels as RGB: equal for files that show the same image, whatever their bytes."""
 
 
 class UnreadableImage(NamedTuple):
@@ -76,6 +85,12 @@ class Inspection(NamedTuple):
     unreadable: tuple[UnreadableImage, ...]
     left_out: Counter[str]
     """How many of each kind of file are passed over: hidden ones, other suffixes, see `left_out_text`."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Inspection({value_text(str(self.folder))}: {len(self.images):,} images, {len(self.class_names):,} classes, "
+            f"{len(self.unreadable):,} unreadable)"
+        )
 
     def check(self) -> None:
         """DataError, which names the files together, if there are any that cannot be read."""
@@ -101,6 +116,8 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     not answer.
     """
     folder = as_path(place, "place")
+    if told is not None:
+        as_function(told, "inspect: told", "of two counts, or None")
     found, left_out = _listed(folder)
     problems = {path: problem for one in found.values() for path, problem in one.problems.items()}
     unreadable = [
@@ -118,7 +135,8 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     images: list[InspectedImage] = []
     memory = InspectionMemory(folder)
     try:
-        looked_at = zip(tasks, _look_at([path for _, _, path in tasks], memory), strict=True)
+        paths = [path for _, _, path in tasks]
+        looked_at = zip(tasks, _in_threads(lambda path, timed: _look_at(path, timed, memory), paths), strict=True)
         for number, ((part, name, path), seen) in enumerate(looked_at, 1):
             if isinstance(seen, Seen):
                 images.append(InspectedImage(path, part, name, *seen))
@@ -133,7 +151,7 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     class_names = next(iter(found.values())).files
     order = {part: number for number, part in enumerate(found)}
     unreadable.sort(key=lambda file: (order[file.part], file.path))
-    return Inspection(folder, tuple(class_names), tuple(images), tuple(unreadable), left_out)
+    return Inspection(folder, tuple(class_names), tuple(_compared(images)), tuple(unreadable), left_out)
 
 
 def _listed(folder: Path) -> tuple[dict[str, ClassImages], Counter[str]]:
@@ -155,24 +173,41 @@ def _class_of(path: Path, found: ClassImages) -> str:
     return next(name for name in found.files if comparable(name) == folder)
 
 
-def _look_at(paths: Sequence[Path], memory: InspectionMemory) -> Iterator[Seen | str]:
-    """What is seen in each file, or why nothing is. No more images are in memory than there are threads."""
+def _compared(images: Sequence[InspectedImage]) -> list[InspectedImage]:
+    """The images, those whose samples are the same told apart by all their pixels."""
+    alike: dict[str, list[InspectedImage]] = {}
+    for image in images:
+        if max(image.size) > SAMPLE:
+            alike.setdefault(image.pixels, []).append(image)
+    of_bytes = {
+        image.digest: image.path
+        for group in alike.values()
+        if len({image.digest for image in group}) > 1
+        for image in group
+    }
+    whole = dict(zip(of_bytes, _in_threads(_all_pixels, list(of_bytes.values())), strict=True))
+    return [image._replace(pixels=whole.get(image.digest) or image.pixels) for image in images]
+
+
+def _in_threads(look: Callable[[Path, TimedCalls], T], paths: Sequence[Path]) -> Iterator[T]:
+    """look(path, timed) of each of `paths`. No more images are in memory than there are threads."""
+
+    def look_at_some(some: Sequence[Path]) -> list[T]:
+        with TimedCalls() as timed:
+            return [look(path, timed) for path in some]
+
     with ThreadPoolExecutor(min(thread_count(), MOST_THREADS), "gpucnn inspect") as pool:
         chunks = [paths[start : start + AT_ONCE] for start in range(0, len(paths), AT_ONCE)]
         try:
-            for some in pool.map(lambda chunk: _look_at_some(chunk, memory), chunks):
-                yield from some
+            for found in pool.map(look_at_some, chunks):
+                yield from found
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _look_at_some(paths: Sequence[Path], memory: InspectionMemory) -> list[Seen | str]:
-    with TimedCalls() as timed:
-        return [_look_at_one(path, timed, memory) for path in paths]
-
-
-def _look_at_one(path: Path, timed: TimedCalls, memory: InspectionMemory) -> Seen | str:
+def _look_at(path: Path, timed: TimedCalls, memory: InspectionMemory) -> Seen | str:
+    """What is seen in a file, or why nothing is."""
     try:
         before = timed(path, lambda: os.stat(path))
         known = memory.find(path, before)
@@ -181,37 +216,51 @@ def _look_at_one(path: Path, timed: TimedCalls, memory: InspectionMemory) -> See
         (content,) = timed.read_each([path])
         after = timed(path, lambda: os.stat(path))
     except TimeoutError as error:  # the next would not answer either
-        raise cannot_be_listed(path, error) from None
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     try:
-        seen = _seen(path, content)
+        image, mode = _decoded(path, content)
     except DataError as error:
+        if isinstance(error.__context__, MemoryError):  # which says nothing of the file
+            raise error.__context__ from None
         return str(error).removeprefix(f"{path}: ").replace(f" {str(path)!r}", "")
+    digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).hexdigest()
+    seen = Seen(image.size, mode or image.mode, digest, _sample(image))
     memory.note(path, (before, after), seen)
     return seen
+
+
+def _all_pixels(path: Path, timed: TimedCalls) -> str:
+    """The digest of all pixels of an image; empty if it can be read no more."""
+    try:
+        (content,) = timed.read_each([path])
+        image, _ = _decoded(path, content)
+    except (OSError, DataError):
+        return ""
+    found, rows = hashlib.blake2b(digest_size=DIGEST_SIZE), max(STRIP // image.width, 1)
+    for top in range(0, image.height, rows):  # the whole would be in memory twice
+        found.update(image.crop((0, top, image.width, min(top + rows, image.height))).tobytes())
+    return found.hexdigest()
+
+
+def _sample(image: "Image.Image") -> str:
+    """The digest of an image's size and of some of its pixels; of all, if they are few."""
+    from PIL import Image
+
+    width, height = image.size
+    pixels = image.resize((min(width, SAMPLE), min(height, SAMPLE)), Image.Resampling.NEAREST).tobytes()
+    return hashlib.blake2b(f"{width}x{height}".encode() + pixels, digest_size=DIGEST_SIZE).hexdigest()
 
 
 _one_large = threading.Lock()
 
 
-def _seen(path: Path, content: bytes) -> Seen:
-    """What is in a file with this content. DataError if it is no image."""
+def _decoded(path: Path, content: bytes) -> tuple["Image.Image", str]:
+    """The image in a file with this content, as RGB, and the mode that it has there. DataError if it is none."""
     size, mode = _header(content)
-    if size[0] * size[1] > LARGE:
-        with _one_large:
-            return _decoded(path, content, mode)
-    return _decoded(path, content, mode)
-
-
-def _decoded(path: Path, content: bytes, mode: str) -> Seen:
-    image = decode_image(path, 3, read=lambda _: content)
-    pixels = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
-    rows = max(STRIP // image.width, 1)
-    for top in range(0, image.height, rows):  # the whole would be in memory twice
-        pixels.update(image.crop((0, top, image.width, min(top + rows, image.height))).tobytes())
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return Seen(image.size, mode or image.mode, digest, pixels.hexdigest())
+    with _one_large if size[0] * size[1] > LARGE else nullcontext():
+        return decode_image(path, 3, read=lambda _: content), mode
 
 
 def _header(content: bytes) -> tuple[tuple[int, int], str]:

@@ -97,7 +97,7 @@ def test_grey_images_and_threads_that_change_nothing(images: Path, tmp_path: Pat
         ("--data folder --data-dir empty", 1, "empty: no class folders in it; expected two or more"),
         ("--data folder --data-dir half", 1, "half: has class folders in train, but no folder test; add half/test, or give half/train"),
         ("--data folder --data-dir half/train/dark", 1, "half/train/dark: no class folders in it, but 2 images; expected two or more"),
-        ("--data folder --data-dir damaged", 1, r"damaged/[ab]/\d.png: not an image that can be read \(cannot identify image file .*; put it back whole, or start again"),
+        ("--data folder --data-dir damaged", 1, r"damaged: 10 of 10 images cannot be read: a/0.png, a/1.png, .*, b/4.png; gpucnn data damaged says why; put them back whole, remove them, or leave them out with --skip-unreadable$"),
         ("--data folder --mode gray", 2, "argument --mode: unknown name 'gray', expected one of rgb, grey; did you mean grey?"),
         ("--data mnist --mode grey", 1, "mode is grey, but the images of mnist are as they are; leave it out, or choose data folder"),
     ],

@@ -222,7 +222,7 @@ def test_runs_that_start_together_have_folders_of_their_own(in_tmp_path: Path) -
     found = start_together(" ".join(rates), "train", *SETTINGS.split(), "--lr")
     assert (found.returncode, found.stderr) == (0, "")
     runs = sorted(Path("runs").iterdir())
-    assert [run.name for run in runs] == [f"mlp-folder-{number}" for number in (1, 2, 3, 4)]
+    assert [run.name for run in runs] == [f"mlp-photos-{number}" for number in (1, 2, 3, 4)]
     assert sorted(str(RunFolder(run).read_config()["lr"]) for run in runs) == rates
     names = {tuple(sorted(path.name for path in run.iterdir())) for run in runs}
     assert len(names) == 1, "each has all files, and no lock"

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from gpucnn.data import image_kind
@@ -33,7 +33,8 @@ def pillow_heif(module: object = None) -> Iterator[None]:
     """Inside, `module` is what there is of the library for HEIC files; None for no such library."""
     image_kind.reads_heif.cache_clear()
     image_kind.suffixes.cache_clear()
-    with mock.patch.dict(sys.modules, pillow_heif=module):  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", module)
         yield
     image_kind.reads_heif.cache_clear()
     image_kind.suffixes.cache_clear()

@@ -265,7 +265,8 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.RandomResizedCrop": (data.RandomResizedCrop, lambda: {
         "image_size": 8, "scale": (0.5, 1.0), "ratio": (0.75, 1.5)}, _augmented),
     "data.RandomShift": (data.RandomShift, lambda: {"max_shift": 2, "fill": "zero"}, _augmented),
-    "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto"}, lambda splits: splits),
+    "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto", "skip": []}, lambda splits: splits),
+    "data.inspect": (data.inspect, lambda: {"place": "nowhere", "told": None}, str),
     "data.native_size": (data.native_size, lambda: {"name": "digits"}, int),
     "data.ImageFolder": (data.ImageFolder, lambda: {
         "folder": "nowhere", "image_size": 8, "mode": "rgb", "preprocess": None, "class_names": ["a"], "cache_bytes": 8,
@@ -340,6 +341,18 @@ WITHOUT_ARGUMENTS = {
         "Sigmoid",
         "Tanh",
     ),
-    *("HookHandle", "LayerCall", "Trace", "Optimizer", "Schedule", "Splits", "Batch", "Dataset", "names"),
+    *(
+        "HookHandle",
+        "LayerCall",
+        "Trace",
+        "Optimizer",
+        "Schedule",
+        "Splits",
+        "InspectedImage",
+        "Inspection",
+        "Batch",
+        "Dataset",
+        "names",
+    ),
 }
 """What takes none, or is not for users to call."""
