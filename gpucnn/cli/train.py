@@ -107,6 +107,7 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
+        *ready.start,
         *_precision(ready),
         *_doubles(ready),
     ]

@@ -12,7 +12,7 @@ from gpucnn.checks import as_dtype, as_flag
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.layers.parameter import Buffer, Parameter
 from gpucnn.layers.plain_state import PlainState
-from gpucnn.layers.saved_arrays import fitting_arrays, not_finite, refuse_not_finite
+from gpucnn.layers.saved_arrays import StateKeys, fitting_arrays, not_finite, refuse_not_finite
 from gpucnn.layers.unregistered import first_unregistered
 from gpucnn.text import value_text
 
@@ -68,14 +68,16 @@ class Members(PlainState):
         """Copies of all parameters and buffers as numpy arrays, by path. Device and model stay as they are."""
         return {path: np.array(to_host(member.data), order="C") for path, member in self._named_state()}
 
-    def load_state_dict(self, state: Mapping[str, Any], finite: bool = True) -> None:
-        """Take over parameters and buffers by path, on this model's device and in its dtype.
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, finite: bool = True) -> StateKeys:
+        """Take over parameters and buffers by path, on this model's device and in its dtype. Which paths did not meet.
 
-        Entries of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes
-        nothing, if a parameter is missing, unknown, or of another shape, or has NaN or infinite values: with
-        `finite=False` these are taken, too, for a look at a model that is spoilt. A buffer that has such values in this model
-        already, as a mask of -inf, may have them.
+        With `strict=False` the model keeps its own where `state` has none, and what the model has no place for is left. Entries
+        of PyTorch's batch norms called "num_batches_tracked" are passed over. Raises StateError, and changes nothing, if a
+        parameter is missing or unknown (not with `strict=False`, unless that is all of them), of another shape, or has NaN or
+        infinite values: with `finite=False` these are taken, too, for a look at a model that is spoilt. A buffer that has such
+        values in this model already, as a mask of -inf, may have them.
         """
+        strict = as_flag(strict, f"{self.label}: strict")
         if not isinstance(state, Mapping):
             raise StateError(
                 f"{self.label}: expected arrays by path, as state_dict() gives them, got {value_text(state)}"
@@ -83,12 +85,13 @@ class Members(PlainState):
         if odd := [path for path in state if not isinstance(path, str)]:
             raise StateError(f"{self.label}: the paths of arrays are texts, got {value_text(odd[0])}")
         own = dict(self._named_state())
-        arrays = fitting_arrays(type(self).__name__, own, state)
+        arrays = fitting_arrays(type(self).__name__, own, state, strict)
         if finite:
             masks = {path for path, one in own.items() if isinstance(one, Buffer) and not_finite({path: one.data})}
-            refuse_not_finite(type(self).__name__, {path: arrays[path] for path in own if path not in masks})
-        for path, parameter in own.items():
-            parameter.assign(arrays[path])
+            refuse_not_finite(type(self).__name__, {path: arrays[path] for path in arrays if path not in masks})
+        for path, array in arrays.items():
+            own[path].assign(array)
+        return StateKeys.of(own, state)
 
     @property
     def training(self) -> bool:

@@ -1,7 +1,7 @@
 """Whether saved arrays can be a model's parameters and buffers: their names, shapes and dtypes fit, and their values are finite."""
 
 from collections.abc import Mapping, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,17 +25,37 @@ ORIGINS = {
 """Whose model it was, by the name that stands before."""
 
 
-def fitting_arrays(model: str, own: Mapping[str, Parameter], state: Mapping[str, Any]) -> dict[str, Array]:
+class StateKeys(NamedTuple):
+    """The paths that a model and a state do not share, under PyTorch's names for them."""
+
+    missing_keys: list[str]
+    """Of the model's, those that the state lacks."""
+    unexpected_keys: list[str]
+    """Of the state's, those that the model has no place for."""
+
+    @classmethod
+    def of(cls, own: Mapping[str, Any], state: Mapping[str, Any]) -> "StateKeys":
+        """Those of a model with `own` parameters and buffers; counters of PyTorch's batch norms do not count."""
+        unexpected = (path for path in state if path not in own and path.rpartition(".")[2] != IGNORED_STATE)
+        return cls([path for path in own if path not in state], list(unexpected))
+
+
+def fitting_arrays(
+    model: str, own: Mapping[str, Parameter], state: Mapping[str, Any], strict: bool = True
+) -> dict[str, Array]:
     """The arrays of `state` by path, each in the dtype of the parameter or buffer of `own` that it is for.
 
-    StateError, which names the class `model`, if one is missing, unknown, or of another shape or kind of dtype.
+    StateError, which names the class `model`, if one is missing or unknown, or of another shape or kind of dtype. Not
+    `strict`: missing and unknown ones are left, but for a state of which nothing has a place.
     """
-    problems = [f"{path} is missing" for path in own if path not in state]
+    keys = StateKeys.of(own, state)
+    foreign = bool(keys.unexpected_keys) and len(keys.missing_keys) == len(own)
+    problems = [f"{path} is missing" for path in keys.missing_keys if strict or foreign]
+    unknown = set(keys.unexpected_keys if strict or foreign else ())
     arrays: dict[str, Array] = {}
     for path, value in state.items():
         if path not in own:
-            if path.rpartition(".")[2] != IGNORED_STATE:
-                problems.append(f"{path} is unknown")
+            problems += [f"{path} is unknown"] if path in unknown else []
             continue
         dtype, expected = own[path].dtype, own[path].shape
         try:

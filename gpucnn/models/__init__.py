@@ -1,5 +1,6 @@
 """Models, one family a file, and their creation by name."""
 
+import os
 from typing import Any
 
 from gpucnn.checks import Shape, as_count, known_name
@@ -29,6 +30,8 @@ from gpucnn.models.vgg import VGG13BN as VGG13BN
 from gpucnn.models.vgg import VGG16 as VGG16
 from gpucnn.models.vgg import VGG16BN as VGG16BN
 from gpucnn.models.vgg import VGGMini as VGGMini
+from gpucnn.models.weights import TakenWeights as TakenWeights
+from gpucnn.models.weights import load_weights as load_weights
 
 _BY_NAME: dict[str, Any] = {
     "lenet5": LeNet5,
@@ -74,16 +77,20 @@ def create(
     in_channels: int | None = None,
     image_size: int | None = None,
     seed: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
 ) -> ImageModel:
     """The model called `name`, in upper or lower case, for images (N, in_channels, image_size, image_size).
 
-    `in_channels` and `image_size` are by default what the model was made for. Raises ArgumentError for an unknown name or a
-    size that the model cannot take.
+    `in_channels` and `image_size` are by default what the model was made for. With `weights`, a file of them, it starts from
+    these, see `load_weights`, and a line is printed of what was taken. Raises ArgumentError for an unknown name or a size that
+    the model cannot take, StateError for weights that cannot be read, or are of another model.
     """
     model = _find(name)
     channels = model.in_channels if in_channels is None else as_count(in_channels, f"{model.__name__}: in_channels")
     size = model.image_size if image_size is None else as_count(image_size, f"{model.__name__}: image_size")
     created: ImageModel = model(as_count(num_classes, f"{model.__name__}: num_classes"), channels, size, seed)
+    if weights is not None:
+        print(load_weights(created, weights))
     return created
 
 

@@ -1,8 +1,22 @@
 """ImageModel: what the models have in common."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from gpucnn.checks import as_count
 from gpucnn.errors import ArgumentError
-from gpucnn.layers import Layer
+from gpucnn.layers import Layer, Sequential
+
+OPENED = ("features", "classifier")
+"""Members, as torchvision calls them, that are no stage of their own, but have one stage after the other."""
+
+
+class Stage(NamedTuple):
+    """A part of a model that can be frozen by itself."""
+
+    path: str
+    """Of the first layer in it that has weights."""
+    layers: list[Layer]
 
 
 class ImageModel(Layer):
@@ -32,3 +46,38 @@ class ImageModel(Layer):
             )
         if seed is not None:
             self.seed = seed
+
+    def head_path(self) -> str:
+        """The path of the layer that gives the classes: the last one that learns."""
+        *_, (path, _) = self.named_parameters()
+        return path.rpartition(".")[0]
+
+    def stages(self) -> list[Stage]:
+        """What comes before the head, in its order: the model's members, and those of its `features` and `classifier`.
+
+        A stage begins with weights. A norm that follows belongs to it; what has nothing to learn, such as a pooling or a
+        dropout, to what comes next.
+        """
+        found: list[Stage] = []
+        waiting: list[Layer] = []
+        head = self.head_path()
+        for path, layer in self._parts():
+            if path == head:
+                break
+            axes = [parameter.ndim for parameter in layer.parameters()]
+            if found and axes and max(axes) == 1:
+                found[-1].layers.extend([*waiting, layer])
+                waiting = []
+            elif axes:
+                found.append(Stage(path, [*waiting, layer]))
+                waiting = []
+            else:
+                waiting.append(layer)
+        return found
+
+    def _parts(self) -> Iterator[tuple[str, Layer]]:
+        for name, member in self._members():
+            if name in OPENED and isinstance(member, Sequential):
+                yield from ((f"{name}.{place}", layer) for place, layer in enumerate(member))
+            elif isinstance(member, Layer):
+                yield name, member

@@ -27,14 +27,14 @@ from gpucnn.models.image_model import ImageModel
 class VGG(ImageModel):
     """Five stages of 3x3 convolutions, 2x2 max pooling after each, and three linear layers of 4096, 4096 and the classes.
 
-    Takes (N, in_channels, H, W) of any size from 32x32, gives logits (N, num_classes). `stages` has the convolutions'
+    Takes (N, in_channels, H, W) of any size from 32x32, gives logits (N, num_classes). `channels` has the convolutions'
     channels, stage by stage. Images of other sizes than 224 are averaged, or repeated, to the 7x7 that the linear layers
     expect, as in torchvision.
     """
 
     image_size = 224
     least_size = 32
-    stages: tuple[tuple[int, ...], ...]
+    channels: tuple[tuple[int, ...], ...]
     batch_norm = False
 
     def __init__(
@@ -51,11 +51,11 @@ class VGG(ImageModel):
 
     def _stages(self, in_channels: int) -> list[Layer]:
         layers: list[Layer] = []
-        for stage in self.stages:
-            for channels in stage:
-                layers.append(Conv2d(in_channels, channels, 3, padding=1))
-                layers.extend([BatchNorm2d(channels), ReLU()] if self.batch_norm else [ReLU()])
-                in_channels = channels
+        for stage in self.channels:
+            for width in stage:
+                layers.append(Conv2d(in_channels, width, 3, padding=1))
+                layers.extend([BatchNorm2d(width), ReLU()] if self.batch_norm else [ReLU()])
+                in_channels = width
             layers.append(MaxPool2d(2))
         return layers
 
@@ -67,19 +67,19 @@ class VGG(ImageModel):
 class VGG11(VGG):
     """Eight convolutions and three linear layers."""
 
-    stages = (64,), (128,), (256, 256), (512, 512), (512, 512)
+    channels = (64,), (128,), (256, 256), (512, 512), (512, 512)
 
 
 class VGG13(VGG):
     """Ten convolutions and three linear layers."""
 
-    stages = (64, 64), (128, 128), (256, 256), (512, 512), (512, 512)
+    channels = (64, 64), (128, 128), (256, 256), (512, 512), (512, 512)
 
 
 class VGG16(VGG):
     """Thirteen convolutions and three linear layers."""
 
-    stages = (64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
+    channels = (64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
 
 
 class VGG11BN(VGG11):

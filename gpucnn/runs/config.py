@@ -43,6 +43,7 @@ from gpucnn.runs.value_kind import (
     Kind,
     Name,
     OrNone,
+    OrWord,
     Several,
     Text,
     Truth,
@@ -51,6 +52,9 @@ from gpucnn.text import value_text
 
 LARGEST_FILE = 1 << 20
 """Bytes of a configuration; a file that has more is something else."""
+
+HEAD_ONLY = "head-only"
+"""Of `freeze`: all but the head."""
 
 BESIDE = ("create", "preprocess", "class_names", "versions")
 """What stands beside the settings in a run's config.json."""
@@ -118,9 +122,20 @@ class RunConfig:
         None, OrNone(Choice(MIXES), "none"), "model and data", "NAME",
         "what blends the training images of a batch, and their labels, or none (default: none)",
     )  # fmt: skip
-    normalize: bool = _setting(
-        False, Truth(), "model and data", "",
-        "whether pixels are normalised with the training set's mean and standard deviation (default: no)",
+    weights: str | None = _setting(
+        None, OrNone(Text(), "none"), "model and data", "FILE",
+        "weights that the model starts from, of torch.save (.pth, .pt) or safetensors, under gpucnn's, torchvision's or timm's "
+        "names; a head for other classes starts new, and images are normalised as for the weights (default: none)",
+    )  # fmt: skip
+    freeze: int | str | None = _setting(
+        None, OrNone(OrWord(COUNT, HEAD_ONLY), "none"), "model and data", "N",
+        f"how many stages of the model, from its first, stay as the weights have them, or {HEAD_ONLY} for all that comes before "
+        f"the head; the run names them (default: none)",
+    )  # fmt: skip
+    normalize: bool | None = _setting(
+        None, OrNone(Truth(), "default"), "model and data", "",
+        "whether pixels are normalised with the training set's mean and standard deviation (default: no; with weights as for "
+        "these)",
     )  # fmt: skip
     balance: bool = _setting(
         False, Truth(), "model and data", "",
@@ -147,6 +162,10 @@ class RunConfig:
     lr: float | None = _setting(
         None, OrNone(POSITIVE, "default"), "learning", "X", "peak learning rate (default: by optimizer)"
     )
+    backbone_lr: float | None = _setting(
+        None, OrNone(POSITIVE, "none"), "learning", "X",
+        "peak learning rate of all but the head, with weights; a rate, e.g. a tenth of lr, and no factor (default: lr)",
+    )  # fmt: skip
     weight_decay: float | None = _setting(
         None, OrNone(POSITIVE_OR_ZERO, "default"), "learning", "X",
         "how strongly parameters are drawn to zero (default: by optimizer)",
@@ -236,6 +255,18 @@ class RunConfig:
                 f"skip_unreadable is true, but {self.data} has no files of single images; leave it out, or choose data {FOLDER}"
             )
         whole = {**self.to_json(), **self._suggestions()}
+        for name in ("freeze", "backbone_lr"):
+            if getattr(self, name) is not None and self.weights is None:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}, but the model starts as it is drawn; give weights, too"
+                )
+        if self.backbone_lr is not None and self.freeze == HEAD_ONLY:
+            raise ConfigError(f"backbone_lr is {self.backbone_lr:g}, but freeze is {HEAD_ONLY}; leave one of them out")
+        if self.backbone_lr is not None and self.backbone_lr > whole["lr"]:
+            raise ConfigError(
+                f"backbone_lr is {self.backbone_lr:g}, above lr, {whole['lr']:g}, at which the head learns; it is a rate, too: give "
+                f"e.g. {whole['lr'] / 10:g}"
+            )
         try:
             make_schedule(self.schedule, self.warmup, whole["lr"], RunLength(whole["epochs"], steps_per_epoch=1))
         except ArgumentError as error:
@@ -301,14 +332,16 @@ class RunConfig:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
     def resolved(self) -> "RunConfig":
-        """The same run with a value for all that is None and has one by data set or by optimizer."""
+        """The same run with a value for all that is None and has one by data set, by optimizer, or without weights."""
         return dataclasses.replace(self, **self._suggestions())
 
     def _suggestions(self) -> dict[str, Any]:
-        """What suits data set and optimizer, by name, of the settings that are None."""
+        """What suits data set and optimizer, by name, of the settings that are None, and a model without weights."""
         by_data_set = recipe.for_data_set(self.data, self.mode)._asdict()
         by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]._asdict()
         suggested = {**by_data_set, **by_optimizer}
+        if self.weights is None:
+            suggested["normalize"] = False
         return {name: value for name, value in suggested.items() if getattr(self, name) is None}
 
 

@@ -13,6 +13,7 @@ from gpucnn.errors import ConfigError, GpucnnError, RunError
 from gpucnn.files.checkpoint_file import load_checkpoint
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.transfer import freeze
 from gpucnn.text import quoted
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
@@ -86,6 +87,7 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     try:
         config = RunConfig.from_run(checkpoint.config, str(path))
         model = models.create(**checkpoint.config["create"], seed=config.seed).to(chosen.device)
+        freeze(model, config)
         weights = {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}
         model.load_state_dict(weights, finite=False)  # what failed is looked at as it was
         restore_layers(model, values["layers"])

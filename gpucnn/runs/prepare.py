@@ -11,6 +11,7 @@ from gpucnn import backend, data, models, optim
 from gpucnn.backend.memory import free_bytes
 from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, folder_of, read_larger
 from gpucnn.data.image_folder import whole_of
+from gpucnn.data.normalization import Normalization
 from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
 from gpucnn.files.checkpoint_file import versions
@@ -21,6 +22,7 @@ from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
+from gpucnn.runs.transfer import freeze, learning, normalization_for, told
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
 from gpucnn.training.callback import Callback
 from gpucnn.training.can_train import check_last_batch
@@ -52,6 +54,8 @@ class PreparedRun:
     train_loader: data.DataLoader
     test_loader: data.DataLoader
     """What every epoch is measured on: the test set, the `validation` share of the training set, or a folder's part val."""
+    start: tuple[str, ...]
+    """Lines that say what the model starts from, and what of it learns, of a run that begins with weights of others."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
     inspection: data.Inspection | None = None
@@ -116,6 +120,13 @@ class PreparedRun:
         }
 
 
+class Begun(NamedTuple):
+    """What only the beginning of a run knew."""
+
+    normalization: Normalization | None
+    """What its images are normalised with; None for not at all."""
+
+
 class Division(NamedTuple):
     """How a data set is divided into what a run learns from and what it is measured on."""
 
@@ -131,7 +142,8 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
     Of a folder of images all are decoded first; `told` is called meanwhile, see `data.inspect`.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
-    does not take the images, and ConfigError for a share of validation images where there is a part of them.
+    does not take the images, StateError for weights that it does not take, and ConfigError for a share of validation images
+    where there is a part of them, and for more frozen stages than there are.
     """
     backend.choose_device(config.device)  # what cannot be is told before images are decoded
     place = folder_of(config.data, config.data_dir)
@@ -139,25 +151,24 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
     unreadable = [] if seen is None else [file.path for file in seen.unreadable]
     if seen is not None and not config.skip_unreadable:
         seen.check()
-    ready = _build(
-        config,
-        Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed)),
-        unreadable,
-    )
+    division = Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
+    ready = _build(config, division, None, unreadable)
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
     if ready.has_validation:
         parts["validation"] = ready.test_loader.dataset
     return dataclasses.replace(ready, images=ImageList.of(parts, place, unreadable), inspection=seen)
 
 
-def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
+def prepare_again(config: RunConfig, images: ImageList | None, begun: Begun) -> PreparedRun:
     """Build a run that has begun, with the `images` that it has begun with; None for the division that was made without a list.
 
+    The weights that it began with are not read: a checkpoint has what became of them, and `begun` what they were trained on.
     Raises what `prepare` does, and RunError if images are gone or have changed.
     """
     place = folder_of(config.data, config.data_dir)
     if images is None:
-        return _build(config, Division(by_place, lambda part: split_by_place(part, 1 - config.validation, config.seed)))
+        place_division = Division(by_place, lambda part: split_by_place(part, 1 - config.validation, config.seed))
+        return _build(config, place_division, begun)
 
     def divided(splits: data.Splits) -> data.Splits:
         changes = images.changes(files_in(splits, place), ALL)
@@ -176,7 +187,7 @@ def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
     def validation(part: data.Dataset) -> tuple[data.Dataset, data.Dataset]:
         return images.subset(part, place, "train"), images.subset(part, place, "validation")
 
-    ready = _build(config, Division(divided, validation), images.unreadable(place))
+    ready = _build(config, Division(divided, validation), begun, images.unreadable(place))
     return dataclasses.replace(ready, images=images)
 
 
@@ -188,24 +199,36 @@ def by_place(splits: data.Splits) -> data.Splits:
     return splits._replace(train=train, test=test)
 
 
-def _build(config: RunConfig, division: Division, skip: Sequence[Path] = ()) -> PreparedRun:
-    """All but the list of images; of a folder without what is at the paths `skip`."""
+def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Sequence[Path] = ()) -> PreparedRun:
+    """All but the list of images; of a folder without what is at the paths `skip`.
+
+    With `begun` the model's weights, which a checkpoint has, are as they were drawn.
+    """
     chosen = backend.choose_device(config.device)
     image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
     config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
     assert config.epochs is not None
     assert config.batch_size is not None
     splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode, config.background, skip))
-    if config.normalize:
-        mean, std = data.channel_statistics(_parts(splits, config, division)[0])
-        splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
         "in_channels": splits.preprocess.channels,
         "image_size": image_size,
     }
-    model = models.create(**create, seed=config.seed).to(chosen.device)
+    model = models.create(**create, seed=config.seed)
+    taken = None if config.weights is None or begun is not None else models.load_weights(model, config.weights)
+    if config.normalize:
+        normalization: Normalization | None = data.channel_statistics(_parts(splits, config, division)[0])
+    elif begun is not None:
+        normalization = begun.normalization
+    else:
+        normalization = None if taken is None else normalization_for(config, taken)[0]
+    if normalization is not None:
+        mean, std = normalization
+        splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
+    frozen = freeze(model, config)
+    model.to(chosen.device)
     splits = splits._replace(train=_near(splits.train, chosen.device), test=_near(splits.test, chosen.device))
     train_set, test_set = _parts(splits, config, division)
     augment = _augment(config.augment, splits.preprocess)
@@ -226,7 +249,7 @@ def _build(config: RunConfig, division: Division, skip: Sequence[Path] = ()) -> 
     check_last_batch(model, train_loader)
     optimizer = OPTIMIZERS.make(
         config.optimizer,
-        parameters=model.parameters(),
+        parameters=learning(model, config),
         lr=config.lr,
         weight_decay=config.weight_decay,
         decay_vectors=config.decay_vectors,
@@ -247,6 +270,7 @@ def _build(config: RunConfig, division: Division, skip: Sequence[Path] = ()) -> 
         average,
         train_loader,
         test_loader,
+        () if taken is None else told(model, config, taken, frozen),
         None,
     )
 

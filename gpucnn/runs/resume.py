@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from gpucnn.data.catalog import FOLDER, folder_of
 from gpucnn.data.class_folders import comparable
-from gpucnn.errors import ConfigError, DeviceError, RunError, StateError
+from gpucnn.data.normalization import Normalization, as_normalization
+from gpucnn.errors import ArgumentError, ConfigError, DeviceError, RunError, StateError
 from gpucnn.files.checkpoint_file import Checkpoint
 from gpucnn.runs.choices import make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LONGEST, RunFolder
 from gpucnn.runs.image_list import Changes, ImageList, files_in
-from gpucnn.runs.prepare import PreparedRun, prepare_again
+from gpucnn.runs.prepare import Begun, PreparedRun, prepare_again
 from gpucnn.text_table import shortened
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
@@ -88,16 +89,26 @@ def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
             )
     config = RunConfig.from_run(checkpoint.config, str(checkpoint.path))
     images = folder.read_images(checkpoint.config)
-    ready = _prepared(dataclasses.replace(config, **changes), config.device, images)
+    begun = Begun(None if config.weights is None else _normalization(checkpoint))
+    ready = _prepared(dataclasses.replace(config, **changes), config.device, images, begun)
     _check_description(ready, checkpoint)
     if ready.length.epochs != config.epochs:
         _check_epochs(ready.length.epochs, config, ready, checkpoint)
     return ResumedRun(ready, folder, checkpoint, tuple(_notes(ready, config, checkpoint)))
 
 
-def _prepared(config: RunConfig, earlier_device: str, images: ImageList | None) -> PreparedRun:
+def _normalization(checkpoint: Checkpoint) -> Normalization | None:
+    """What the run's images have been normalised with. RunError if it does not tell."""
     try:
-        return prepare_again(config, images)
+        written = checkpoint.config["preprocess"]
+        return as_normalization(written["mean"], written["std"])
+    except (KeyError, TypeError, ArgumentError) as error:
+        raise RunError(f"{checkpoint.path}: no valid entry 'preprocess' ({shortened(str(error), LONGEST)})") from None
+
+
+def _prepared(config: RunConfig, earlier_device: str, images: ImageList | None, begun: Begun) -> PreparedRun:
+    try:
+        return prepare_again(config, images, begun)
     except DeviceError as error:
         if config.device != earlier_device:
             raise

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn.data import plain_pickle
 from gpucnn.data.plain_pickle import read_pickle
 from gpucnn.errors import DataError
+from gpucnn.files import restricted_pickle
 from tests.data.set_files import pixels, python_2_batch
 
 BATCH = {
@@ -124,7 +124,7 @@ def test_a_shape_that_its_bytes_do_not_fill(tmp_path: Path) -> None:
 
 
 def test_a_file_of_nothing_but_lists_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_pickle, "MOST_OPCODES", 1_000)
+    monkeypatch.setattr(restricted_pickle, "MOST_OPCODES", 1_000)
     path = written(tmp_path, b"\x80\x02" + b"]" * 2_000 + b".")
     with pytest.raises(DataError, match="more than 1,000 opcodes"):
         read_pickle(path)

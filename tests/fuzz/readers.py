@@ -25,11 +25,13 @@ from gpucnn.data.mnist import find_mnist
 from gpucnn.data.svhn import read_svhn
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.files.checkpoint_file import _checksum
+from gpucnn.files.weights_file import read_weights
 from gpucnn.optim import ReduceOnPlateau
 from gpucnn.text import is_printed
 from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
 from tests.data.idx_files import idx
 from tests.data.set_files import pixels, python_2_batch, write_batch, write_table
+from tests.files.torch_examples import FOLDER
 from tests.fuzz.mutation import mutated, mutated_json
 from tests.training.small_run import assert_same, small_trainer
 
@@ -521,6 +523,79 @@ class Model(Reader):
         }
 
 
+class Weights(Reader):
+    """Files of others, whose arrays are plain, and of which there are no more than the file has bytes for."""
+
+    file_name = "weights.pth"
+
+    def read(self) -> None:
+        found = read_weights(self.path)
+        assert found.arrays
+        assert all(array.dtype.kind in "fiub" and array.flags.c_contiguous for array in found.arrays.values())
+        assert sum(array.nbytes for array in found.arrays.values()) <= 8 * self.path.stat().st_size
+
+
+class TorchLegacy(Weights):
+    """Old files of PyTorch: pickles, and what they tell of behind them."""
+
+    name, written = "torch.save, legacy", "legacy.pth"
+    tokens: Sequence[bytes] = (*CifarPython.tokens, b"Q", b"ctorch\nFloatStorage\n", b"ctorch\nBoolStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
+                               b"ccollections\nOrderedDict\n", b"J\xff\xff\xff\xff", b"\x8a\x08" + b"\x7f" * 8, b"K\x00", b"\x87", b"N", b"\x88")  # fmt: skip
+
+    def valid_files(self) -> list[bytes]:
+        return [(FOLDER / self.written).read_bytes()]
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """Two times of three within the pickles, anywhere."""
+        content = self.valid[0]
+        start = int(draw.integers(len(content) - 600)) if draw.integers(3) else 0
+        return (
+            content[:start]
+            + mutated(content[start : start + 200], self.valid, self.tokens, draw)
+            + content[start + 200 :]
+        )
+
+
+class TorchZip(TorchLegacy):
+    """Those of today, changed as they are, and in their pickle, whose checksum is then right."""
+
+    name, written = "torch.save, zip", "zip.pth"
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        if draw.integers(3) == 0:
+            return mutated(self.valid[0], self.valid, (*Npz.tokens, *self.tokens), draw)
+        content = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(self.valid[0])) as old, zipfile.ZipFile(content, "w") as new:
+            for name in old.namelist():
+                inside = old.read(name)
+                if name.endswith("data.pkl"):
+                    start = int(draw.integers(len(inside)))
+                    inside = (
+                        inside[:start]
+                        + mutated(inside[start : start + 100], [inside], self.tokens, draw)
+                        + inside[start + 100 :]
+                    )
+                new.writestr(zipfile.ZipInfo(name), inside)
+        return content.getvalue()
+
+
+class Safetensors(Weights):
+    """Changed bytes, and a changed header."""
+
+    name = "safetensors of others"
+    tokens = (*Model.tokens, b'"F64"', b'"BOOL"', b'"U8"')
+
+    def valid_files(self) -> list[bytes]:
+        arrays = {"a": np.ones((2, 3), np.float16), "b": np.arange(4), "c": np.ones(2, bool)}
+        return [save(arrays), save(arrays, {"gpucnn": json.dumps(CREATE)})]
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        if draw.integers(2):
+            return super().changed(draw)
+        end = 8 + int.from_bytes(self.valid[1][:8], "little")
+        return sealed(mutated_json(json.loads(self.valid[1][8:end]), draw), self.valid[1][end:])
+
+
 class CheckpointBytes(Reader):
     name, file_name = "checkpoint", "step-000000001.safetensors"
 
@@ -710,6 +785,7 @@ class TimesFile(LinesFile):
 
 
 READERS: list[type[Reader]] = [
-    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
+    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, TorchZip, TorchLegacy, Safetensors,
+    CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
     SummaryFile, TimesFile,
 ]  # fmt: skip

@@ -20,7 +20,8 @@ FULL = RunConfig(
     decay_vectors=False, schedule="multi_step:30/60,factor=0.3", warmup=2.5, label_smoothing=1 / 3, clip_norm=1e22,
     accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5, early_stopping=8,
     logs=("tensorboard", "csv"), mix="cutmix:0.5", balance=True, validation=0.1, workers=3,
-    drop_last=True, precision="tf32", graph=True, skip_unreadable=True,
+    drop_last=True, precision="tf32", graph=True, skip_unreadable=True, weights="some where/r20.pth", freeze=2,
+    backbone_lr=0.1,
 )  # fmt: skip
 
 
@@ -98,6 +99,13 @@ def test_what_suits_an_optimizer() -> None:
     assert RunConfig(optimizer="adamw", weight_decay=0).resolved().weight_decay == 0.0
 
 
+def test_images_are_as_they_are_unless_weights_were_trained_otherwise() -> None:
+    assert RunConfig().resolved().normalize is False
+    assert RunConfig(normalize=True).resolved().normalize is True
+    assert RunConfig(weights="a.pth").resolved().normalize is None
+    assert RunConfig(weights="a.pth", normalize=False).resolved().normalize is False
+
+
 def test_every_data_set_and_optimizer_has_a_recipe() -> None:
     assert list(recipe.DATA_SETS) == data.names()
     assert set(recipe.OPTIMIZERS) == set(OPTIMIZERS.names())
@@ -132,6 +140,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"lr": "0.1"}, "lr: expected a number > 0, got '0.1'"),
     ({"weight_decay": -1e-9}, "weight_decay: expected a number >= 0, got -1e-09"),
     ({"label_smoothing": 1}, "label_smoothing: expected a number from 0 to below 1, got 1"),
+    ({"weights": ""}, "weights: expected text, got ''"),
+    ({"freeze": 2}, "freeze is 2, but the model starts as it is drawn; give weights, too"),
+    ({"backbone_lr": 0.001}, "backbone_lr is 0.001, but the model starts as it is drawn; give weights, too"),
+    ({"weights": "a.pth", "freeze": 0}, "freeze: expected a whole number >= 1, or head-only, got 0"),
+    ({"weights": "a.pth", "freeze": "heads"}, "freeze: expected a whole number >= 1, or head-only, got 'heads'"),
+    ({"weights": "a.pth", "freeze": "head-only", "backbone_lr": 0.001}, "backbone_lr is 0.001, but freeze is head-only; leave one of them out"),
+    ({"weights": "a.pth", "backbone_lr": 0.1}, "backbone_lr is 0.1, above lr, 0.003, at which the head learns; it is a rate, too: give e.g. 0.0003"),
     ({"normalize": 1}, "normalize: expected true or false, got 1"),
     ({"normalize": "true"}, "normalize: expected true or false, got 'true'"),
     ({"augment": "flip"}, "augment: expected a list of augmentations, got 'flip'"),
