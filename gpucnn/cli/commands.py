@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gpucnn import __version__
 from gpucnn.errors import GpucnnError, Terminated
@@ -32,18 +32,25 @@ USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and which takes options by their whole names alone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What the command line asks for; `command` is its name, `run` carries it out. SystemExit for help and wrong usage."""
+    """What the command line asks for; `command` is its name, `run` carries it out. SystemExit for help and wrong usage.
+
+    Without a command the help is printed, and the status is that of wrong usage: a script whose command got lost has not
+    done its work.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = Parser(prog="gpucnn", description="Train convolutional neural networks on a GPU or a laptop.")
     parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name in _needed(given):
         module = _module(name)
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
@@ -53,7 +60,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open until the end)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not fit the terminal's encoding
-    return parser.parse_args(given)
+    if given and given[0].startswith("-") and given[0] not in parser._option_string_actions:
+        parser.error(
+            _module("unknown-words").of_arguments(given[:1], parser)
+        )  # before a value of it is taken for a command
+    if given and not given[0].startswith("-") and given[0] not in NAMES:
+        parser.error(_module("unknown-words").of_command(given[0], NAMES))
+    options, left = parser.parse_known_args(given)
+    if left:
+        command = commands.choices[options.command]
+        command.error(_module("unknown-words").of_arguments(left, command))
+    if not options.command:
+        parser.print_help()
+        parser.exit(USAGE_ERROR)
+    return options
 
 
 def _needed(given: Sequence[str]) -> Sequence[str]:
@@ -64,6 +84,7 @@ def _needed(given: Sequence[str]) -> Sequence[str]:
 
 
 def _module(name: str) -> ModuleType:
+    """A command's module, or another that most commands do without."""
     return importlib.import_module(f"gpucnn.cli.{name.replace('-', '_')}")
 
 

@@ -22,6 +22,7 @@ from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
 from gpucnn.runs.folder import LAST, RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
+from gpucnn.runs.recipe import Photos, why
 from gpucnn.runs.transfer import freeze, learning, normalization_for, told
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
 from gpucnn.training.callback import Callback
@@ -64,6 +65,8 @@ class PreparedRun:
     """Lines that say what the model starts from, and what of it learns, of a run that begins with weights of others."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
+    why: str
+    """Why it has the model that it has; empty if that was asked for, or is the same for all of a data set."""
     inspection: data.Inspection | None = None
     """What was seen in a folder of images; None for other data sets, and for a run that goes on."""
 
@@ -181,14 +184,10 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
     does not take the images, StateError for weights that it does not take, and ConfigError for a share of validation images
     where there is a part of them, and for more frozen stages than there are.
     """
-    backend.choose_device(config.device)  # what cannot be is told before images are decoded
-    place = folder_of(config.data, config.data_dir)
-    seen = data.inspect(place, told) if config.data == FOLDER else None
+    place, seen = folder_of(config.data, config.data_dir), _seen(config, told)
     unreadable = [] if seen is None else [file.path for file in seen.unreadable]
-    if seen is not None and not config.skip_unreadable:
-        seen.check()
     division = Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
-    ready = _build(config, division, None, unreadable)
+    ready = _build(config, division, None, unreadable, None if seen is None else Photos.of(seen))
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
     if ready.val_loader is not None:
         parts["validation"] = ready.val_loader.dataset
@@ -227,6 +226,36 @@ def prepare_again(config: RunConfig, images: ImageList | None, begun: Begun) -> 
     return dataclasses.replace(ready, images=images)
 
 
+def resolve(config: RunConfig, told: Callable[[int, int], None] | None = None) -> RunConfig:
+    """The configuration with a value for everything, as `prepare` takes it, and config.json keeps it.
+
+    Raises what `prepare` does of the device and of a folder's files.
+    """
+    seen = _seen(config, told)
+    return _resolved(config, None if seen is None else Photos.of(seen))
+
+
+def _seen(config: RunConfig, told: Callable[[int, int], None] | None) -> data.Inspection | None:
+    """What there is in a folder of images. DataError for files that cannot be read, unless they are to be skipped."""
+    backend.choose_device(config.device)  # what cannot be is told before images are decoded
+    if config.data != FOLDER:
+        return None
+    seen = data.inspect(folder_of(config.data, config.data_dir), told)
+    if not config.skip_unreadable:
+        seen.check()
+    return seen
+
+
+def _resolved(config: RunConfig, photos: Photos | None) -> RunConfig:
+    if config.model is None and config.weights is not None:
+        config = dataclasses.replace(config, model=models.of_weights(config.weights))
+    resolved = config.resolved(photos)
+    assert resolved.model is not None
+    image_size = resolved.image_size or models.image_size_for(resolved.model, data.native_size(config.data) or 1)
+    device = backend.choose_device(config.device).device
+    return dataclasses.replace(resolved, device=str(device), image_size=image_size)
+
+
 def by_place(splits: data.Splits) -> data.Splits:
     """The division of a folder's images as it was made before runs kept lists of theirs."""
     if not isinstance(splits.train, data.Subset):
@@ -235,22 +264,33 @@ def by_place(splits: data.Splits) -> data.Splits:
     return splits._replace(train=train, test=test)
 
 
-def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Sequence[Path] = ()) -> PreparedRun:
+def _why(asked: RunConfig, photos: Photos | None) -> str:
+    """Why a model was chosen; empty if it was asked for, or is the same for all of a data set."""
+    if asked.model is not None:
+        return ""
+    if asked.weights is not None:
+        return "as the weights are of it"
+    return "" if photos is None else why(photos)
+
+
+def _build(
+    asked: RunConfig, division: Division, begun: Begun | None, skip: Sequence[Path] = (), photos: Photos | None = None
+) -> PreparedRun:
     """All but the list of images; of a folder without what is at the paths `skip`.
 
     With `begun` the model's weights, which a checkpoint has, are as they were drawn.
     """
-    chosen = backend.choose_device(config.device)
-    image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
-    config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
+    config, chosen = _resolved(asked, photos), backend.choose_device(asked.device)
     assert config.epochs is not None
     assert config.batch_size is not None
-    splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode, config.background, skip))
+    splits = division.test(
+        data.load(config.data, config.data_dir, config.image_size, config.mode, config.background, skip)
+    )
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
         "in_channels": splits.preprocess.channels,
-        "image_size": image_size,
+        "image_size": config.image_size,
     }
     model = models.create(**create, seed=config.seed)
     taken = None if config.weights is None or begun is not None else models.load_weights(model, config.weights)
@@ -313,6 +353,7 @@ def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Seq
         test_loader,
         () if taken is None else told(model, config, taken, frozen),
         None,
+        _why(asked, photos),
     )
 
 

@@ -71,7 +71,7 @@ def test_words_for_nothing_and_for_what_suits() -> None:
         ("mnist", 3, 64, 0.0, ()),
         ("fashion-mnist", 10, 64, 0.0, ()),
         ("cifar10", 10, 64, 0.0, ("flip", "shift:4")),
-        ("folder", 20, 32, 0.0, ("flip", "shift:4")),
+        ("folder", 40, 32, 0.1, ("crop", "flip")),
     ],
 )
 def test_what_suits_a_data_set(
@@ -146,7 +146,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"weights": "a.pth", "freeze": 0}, "freeze: expected a whole number >= 1, or head-only, got 0"),
     ({"weights": "a.pth", "freeze": "heads"}, "freeze: expected a whole number >= 1, or head-only, got 'heads'"),
     ({"weights": "a.pth", "freeze": "head-only", "backbone_lr": 0.001}, "backbone_lr is 0.001, but freeze is head-only; leave one of them out"),
-    ({"weights": "a.pth", "backbone_lr": 0.1}, "backbone_lr is 0.1, above lr, 0.003, at which the head learns; it is a rate, too: give e.g. 0.0003"),
+    ({"weights": "a.pth", "backbone_lr": 0.1}, "backbone_lr is 0.1, above lr, 0.001, at which the head learns; it is a rate, too: give e.g. 0.0001"),
     ({"normalize": 1}, "normalize: expected true or false, got 1"),
     ({"normalize": "true"}, "normalize: expected true or false, got 'true'"),
     ({"augment": "flip"}, "augment: expected a list of augmentations, got 'flip'"),
@@ -182,6 +182,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"early_stopping": 0}, "early_stopping: expected a whole number >= 1, got 0"),
     ({"epoch": 3}, "unknown setting 'epoch'; did you mean epochs?"),
     ({"learning_rate": 3}, "unknown setting 'learning_rate'; expected one of model, data, data_dir, "),
+    ({"modle": "mlp"}, "unknown setting 'modle'; did you mean model?"),
+    ({"model": "RESNET"}, "model: unknown name 'RESNET', expected one of lenet5, "),
     ({"optimizer.lr": 3}, "unknown setting 'optimizer.lr'; did you mean optimizer?"),
     ({"optim": {"lr": 3}}, "unknown setting 'optim'; "),
     ({"x" * 10_000: 1}, "unknown setting 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; expected one of model"),
