@@ -18,6 +18,8 @@ from gpucnn.errors import GpucnnError, Terminated
 NAMES = (
     "train",
     "data",
+    "lr-find",
+    "sweep",
     "verify-resume",
     "replay",
     "evaluate",

@@ -29,6 +29,7 @@ from gpucnn.training.callback import Callback
 from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
+from gpucnn.training.find_lr import FIND, RangeTest, find_lr
 from gpucnn.training.trainer import Trainer
 
 EVALUATION_BATCH = 256
@@ -69,6 +70,8 @@ class PreparedRun:
     """Why it has the model that it has; empty if that was asked for, or is the same for all of a data set."""
     inspection: data.Inspection | None = None
     """What was seen in a folder of images; None for other data sets, and for a run that goes on."""
+    range_test: RangeTest | None = None
+    """By what the learning rate was found, if it was to be."""
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
@@ -126,7 +129,7 @@ class PreparedRun:
     def cut_short(self, trainer: Trainer) -> str:
         """What to say if early stopping ended a schedule that is laid out for more epochs, before its rate was low; else empty."""
         config, epochs, steps = self.config, self.length.epochs, self.length.steps_per_epoch
-        assert config.lr is not None
+        assert isinstance(config.lr, float)
         if config.early_stopping is None or not trainer.stop_reason or trainer.epoch >= epochs:
             return ""
         if self.other_rate(epochs + 1, self.length.steps) is None:
@@ -142,10 +145,26 @@ class PreparedRun:
 
     def _schedule_for(self, epochs: int) -> optim.Schedule:
         """The schedule of the same run over so many epochs."""
-        assert self.config.lr is not None
+        assert isinstance(self.config.lr, float)
         return make_schedule(
             self.config.schedule, self.config.warmup, self.config.lr, self.length._replace(epochs=epochs)
         )
+
+    def finish(self, trainer: Trainer, folder: RunFolder) -> dict[str, float]:
+        """Train what is left of the run, if there is something left, and write how it ended: its `final_scores`."""
+        if trainer.batch or (trainer.epoch < self.length.epochs and not trainer.stop_reason):
+            trainer.fit(self.length.epochs - trainer.epoch)
+        scores = self.final_scores(trainer, folder)
+        folder.finish(
+            {
+                **scores,
+                "epochs": len(trainer.history),
+                "device": self.config.device,
+                "seconds": sum(folder.read_times().values()),
+                "parameters": self.model.parameter_count(),
+            }
+        )
+        return scores
 
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""
@@ -181,9 +200,14 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
     Of a folder of images all are decoded first; `told` is called meanwhile, see `data.inspect`.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
-    does not take the images, StateError for weights that it does not take, and ConfigError for a share of validation images
-    where there is a part of them, and for more frozen stages than there are.
+    does not take the images, StateError for weights that it does not take, ConfigError for a share of validation images
+    where there is a part of them, and for more frozen stages than there are, and TrainingError for a learning rate that is to
+    be found, where there is none.
     """
+    if config.lr == FIND:
+        found = find_lr(prepare(dataclasses.replace(config, lr=None), told).trainer())
+        # Built anew, as more than the optimizer may depend on the rate.
+        return dataclasses.replace(prepare(dataclasses.replace(config, lr=found.lr)), range_test=found)
     place, seen = folder_of(config.data, config.data_dir), _seen(config, told)
     unreadable = [] if seen is None else [file.path for file in seen.unreadable]
     division = Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
@@ -283,6 +307,7 @@ def _build(
     config, chosen = _resolved(asked, photos), backend.choose_device(asked.device)
     assert config.epochs is not None
     assert config.batch_size is not None
+    assert isinstance(config.lr, float)
     splits = division.test(
         data.load(config.data, config.data_dir, config.image_size, config.mode, config.background, skip)
     )

@@ -124,14 +124,17 @@ class Name(Kind):
 
 @dataclass(frozen=True)
 class OrWord(Kind):
-    """A value of `kind`, or a `word`, which is kept as it is."""
+    """A value of `kind`, or a word in its place, which says how it is come by."""
 
     kind: Kind
     word: str
 
     @property
     def expected(self) -> str:  # type: ignore[override]
-        return f"{self.kind.expected}, or {self.word}"
+        return f"{self.kind.expected} or {self.word}"
+
+    def usages(self) -> list[str]:
+        return self.kind.usages()
 
     def check(self, value: object) -> Any:
         if isinstance(value, str) and value == self.word:
