@@ -27,7 +27,7 @@ class Parameter(Tensor):
     """
 
     __slots__ = (
-        "_data", "_device", "_dtype", "_gradient", "_gradient_place", "_initialize", "_place_taken_in", "_shape",
+        "_device", "_dtype", "_gradient", "_gradient_place", "_initialize", "_place_taken_in", "_shape",
         "path", "seed",
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ class Parameter(Tensor):
         self.path = ""
         self.seed = 0
         self.grad = None
-        self.node = None
+        self.node = self.hooks = self.writes = None
         self.requires_grad = True
 
     @property
@@ -69,10 +69,12 @@ class Parameter(Tensor):
                     f"{shape_text(self._shape)}"
                 )
             self._data = to_device(drawn, self._device)
-        return self._data
+        return self._data if self.writes is None else self._watched()
 
     @data.setter
     def data(self, array: Array) -> None:
+        if self._is_written_by(array):
+            return
         array = self._fitting(array)
         label = self.path or "parameter"
         if array.dtype != self._dtype:
@@ -81,7 +83,7 @@ class Parameter(Tensor):
             raise DeviceError(
                 f"{label}: expected an array on {self._device}, got one on {device_of(array)}; use assign, which moves it"
             )
-        self._data = array
+        self._data, self.writes = array, None
 
     @property
     def grad(self) -> Array | None:
@@ -121,6 +123,7 @@ class Parameter(Tensor):
                 self._data = array.astype(self._dtype)  # a copy: the caller keeps its own
             else:
                 self._data[...] = array
+                self.note_write("assign(), or load_state_dict()")
 
     def settle(self, data: Array, gradient: Array) -> None:
         """Live in these two arrays, parts of an optimizer's flat buffers, from now on; the values move there."""
@@ -136,7 +139,7 @@ class Parameter(Tensor):
 
     def gradient_buffer(self) -> Array:
         """Where a backward function may write the gradient: its place in the flat buffer, if nothing is there yet."""
-        if self._gradient_place is None or self._gradient is not None or self._place_is_taken():
+        if self._gradient_place is None or self._gradient is not None or self._place_is_taken() or self.hooks:
             return super().gradient_buffer()
         self._place_taken_in = backward_number()
         return self._gradient_place
@@ -145,10 +148,10 @@ class Parameter(Tensor):
         """Whether something was written to the place in this backward pass. What an earlier one left there is forgotten."""
         return self._place_taken_in == backward_number()
 
-    def _add_gradient(self, gradient: Array) -> tuple[()]:
+    def add_gradient(self, gradient: Array) -> tuple[()]:
         place = self._gradient_place
         if place is None or not (gradient is place or self._gradient is None):
-            return super()._add_gradient(gradient)
+            return super().add_gradient(gradient)
         if self._place_is_taken() and gradient is not place:  # another use of the parameter has written there already
             add_to(place, gradient)
         elif gradient is not place:
