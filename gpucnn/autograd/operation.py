@@ -55,7 +55,7 @@ def record(name: str, output: Array, inputs: Sequence[Tensor], backward: Backwar
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         result.requires_grad = True
         result.node = node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
-        node.saved = watch(result, inputs, backward)
+        node.seen = watch(result, inputs)
     return result
 
 

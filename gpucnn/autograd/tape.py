@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias
 
-from gpucnn.autograd.writes import Saved
+from gpucnn.autograd.writes import Seen, changed
 from gpucnn.backend import Array, beside, memory, recording
 from gpucnn.checks import Shape
 from gpucnn.errors import CaptureError, GradientError
@@ -27,6 +27,9 @@ Hooks: TypeAlias = dict[Any, Callable[[Array], Array]]
 
 current_owner: ContextVar[str] = ContextVar("current_owner", default="")
 """The innermost layer that computes now, as messages name it; empty outside of layers."""
+
+LEAF = "leaf"
+"""The name of a node that is the use of a tensor which no operation made; its backward function is a method of that tensor."""
 
 _enabled = ContextVar("grad_enabled", default=True)
 _numbers = itertools.count()
@@ -72,33 +75,23 @@ class Node:
 
     - `owner`: the layer that made it, as messages name it; empty if none did. `shape`: the output's.
     - `inputs`: where those tensors came from. `backward`: None as soon as a backward pass has used what it saved.
-    - `saved`: which arrays that is, and how often they were written to. `hooks`: see `Tensor.register_hook`.
+    - `seen`: how often the arrays of inputs and output had been written to. `hooks`: see `Tensor.register_hook`.
     """
 
-    __slots__ = ("backward", "hooks", "inputs", "name", "number", "owner", "saved", "shape")
+    __slots__ = ("backward", "hooks", "inputs", "name", "number", "owner", "seen", "shape")
     backward: BackwardFunction | None
     hooks: Hooks | None
-    saved: Sequence[Saved]
+    seen: Sequence[Seen]
 
     def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()):
         self.name, self.inputs, self.backward, self.shape = name, inputs, backward, shape
         self.owner, self.number = current_owner.get(), next(_numbers)
-        self.hooks, self.saved = None, ()
+        self.hooks, self.seen = None, ()
 
     @property
     def label(self) -> str:
         """How messages name the operation."""
         return f"{self.name} in {self.owner}" if self.owner else self.name
-
-
-class Leaf(Node):
-    """A use of a tensor that no operation made: what comes back here belongs to its gradient."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Any, keep: BackwardFunction) -> None:
-        super().__init__("leaf", (), keep)
-        self.tensor = tensor
 
 
 def run_backward(gradients: dict[Node, Array], keep: bool = False, leaves: dict[Any, Array] | None = None) -> None:
@@ -116,16 +109,17 @@ def run_backward(gradients: dict[Node, Array], keep: bool = False, leaves: dict[
     while queue:
         _, node = heapq.heappop(queue)
         gradient = gradients.pop(node)
-        if type(node) is Leaf and (leaves is not None or node.tensor.hooks):
-            _add_up(complete, node.tensor, gradient)
+        if not node.inputs and node.name == LEAF and (leaves is not None or node.backward.__self__.hooks):
+            _add_up(complete, node.backward.__self__, gradient)
             continue
         try:
             with beside(gradient):
                 if node.hooks:
                     gradient = through(node.hooks, gradient)
                 backward = node.backward or _used(node)
-                for saved in node.saved:
-                    saved.check(node)
+                for writes, count, _ in node.seen:
+                    if writes.count != count and (error := changed(node)):
+                        raise error
                 input_gradients = backward(gradient)
             check_recorded(node.name, *input_gradients)
         except Exception as error:
@@ -133,11 +127,13 @@ def run_backward(gradients: dict[Node, Array], keep: bool = False, leaves: dict[
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
             if source is None or input_gradient is None:
                 continue
-            if source not in gradients:
+            if source in gradients:
+                _add_up(gradients, source, input_gradient)
+            else:
+                gradients[source] = input_gradient
                 heapq.heappush(queue, (-source.number, source))
-            _add_up(gradients, source, input_gradient)
         if not keep:
-            node.backward, node.inputs, node.saved, node.hooks = None, (), (), None
+            node.backward, node.inputs, node.seen, node.hooks = None, (), (), None
     for tensor, gradient in complete.items():
         total = complete[tensor] = through(tensor.hooks or {}, gradient)
         if leaves is None:

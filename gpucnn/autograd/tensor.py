@@ -2,14 +2,14 @@
 
 import functools
 import operator
-import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from sys import _getframe
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd.tape import Hooks, Leaf, Node, current_owner, grad_enabled, run_backward
+from gpucnn.autograd.tape import LEAF, Hooks, Node, current_owner, grad_enabled, run_backward
 from gpucnn.autograd.exchange import array_of, as_capsule, call_numpy, capsule_device, cuda_interface
 from gpucnn.autograd.torch_words import words_of_tensors
 from gpucnn.autograd.writes import WatchedArray, Writes
@@ -40,6 +40,9 @@ METHODS = (
     "squeeze", "sum", "var",
 )  # fmt: skip
 """Functions that are methods, too."""
+
+library: set[int] = set()
+"""The namespaces of the library's modules, as far as they have looked at arrays, by id."""
 
 _kept_ones: dict[tuple[Any, ...], Array] = {}
 """Of each GPU, by shape and dtype: the gradients that losses begin with."""
@@ -76,7 +79,10 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        return self._data if self.writes is None else self._watched()
+        # The library has the array as it is, and a program as one that counts what is written.
+        if self.writes is None or id(namespace := _getframe(1).f_globals) in library:
+            return self._data
+        return self._watched(namespace)
 
     @data.setter
     def data(self, array: Array) -> None:
@@ -200,7 +206,7 @@ class Tensor:
     def origin(self) -> Node | None:
         """Where a gradient of this tensor goes: the operation that made it, its own `grad` if a leaf, or nowhere."""
         if self.node is None and self.requires_grad:
-            return Leaf(self, self.add_gradient)
+            return Node(LEAF, (), self.add_gradient)
         return self.node
 
     def gradient_buffer(self) -> Array:
@@ -215,13 +221,14 @@ class Tensor:
             add_to(self.grad, gradient)
         return ()
 
-    def _watched(self) -> Array:
-        """The array: the library has it as it is, and programs as one that counts what they write."""
+    def _watched(self, namespace: dict[str, Any]) -> Array:
+        """The array as the code of a `namespace` sees it."""
         array = self._data
-        if not isinstance(array, np.ndarray) or sys._getframe(2).f_globals.get("__name__", "").startswith("gpucnn."):
-            return array
-        assert self.writes is not None
-        return WatchedArray.of(array, self.writes)
+        if str(namespace.get("__name__")).startswith("gpucnn."):
+            library.add(id(namespace))
+        elif isinstance(array, np.ndarray) and self.writes is not None:
+            return WatchedArray.of(array, self.writes)
+        return array
 
     def _is_written_by(self, array: Any) -> bool:
         """Whether `array`, which is assigned to `data`, is its own: so ends `tensor.data -= step`, which has written to it."""
@@ -234,7 +241,7 @@ class Tensor:
     def note_write(self, by: str) -> None:
         """Count a write to the array, which the library has done."""
         if self.writes is not None:
-            self.writes.note(by)
+            self.writes.note(by, self._data)
 
     def __repr__(self) -> str:
         place = "" if self.device.kind == "cpu" else f", device={self.device}"

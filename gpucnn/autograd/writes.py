@@ -8,7 +8,7 @@ counted by the array itself, a `WatchedArray`. CuPy has no such arrays: on a GPU
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,39 +18,85 @@ from gpucnn.text import shape_text
 
 
 class Writes:
-    """How often an array was written to, and what did so last."""
+    """How often arrays of the same memory were written to, where, and what did so last."""
 
-    __slots__ = ("by", "count")
+    __slots__ = ("by", "count", "places")
 
     def __init__(self) -> None:
-        self.count, self.by = 0, ""
+        self.count = 0
+        self.places: dict[Place, int] | None = None
+        """Of each stretch of memory that was written to, the count then. What is not here is all that a parameter has."""
 
-    def note(self, by: str) -> None:
-        """Count one, done by what messages call `by`."""
+    def note(self, by: str, array: Array) -> None:
+        """Count a write to `array`, done by what messages call `by`."""
         self.count += 1
         self.by = by
+        places = self.places or {}
+        if len(places) >= MOST_PLACES:
+            starts, stops = zip(*places, strict=True)
+            places = {(min(starts), max(stops)): self.count}
+        self.places = {**places, _place(array): self.count}
 
 
-class Saved(NamedTuple):
-    """An array that an operation has saved for the way back."""
+Place: TypeAlias = tuple[int, int]
+"""Where memory begins and ends."""
+MOST_PLACES = 64
+"""More of them are taken for one that holds them all."""
 
-    writes: Writes
-    count: int
-    """How many there had been then."""
-    source: Any
-    """Whose it is: a leaf, or the node of the operation that made it; None for the one that saves it."""
+Seen: TypeAlias = tuple[Writes, int, Any]
+"""Of an operation's input or result: its counter, what that said then, and how to name it: see `name_of`."""
 
-    def check(self, node: Any) -> None:
-        """GradientError, which names the array and the operation of `node`, if it has been written to since."""
-        if self.writes.count == self.count:
-            return
-        source = node if self.source is None else self.source
-        path, made_by = getattr(source, "path", ""), getattr(source, "label", "")
-        name = path or (f"the output of {made_by}" if made_by else f"a tensor {shape_text(source.shape)}")
-        raise GradientError(
-            f"{name} was changed between the forward pass and backward(), by {self.writes.by}, and the gradient of "
-            f"{node.label} needs it as it was; change it after backward(), or have a copy changed: tensor.clone()"
-        )
+
+def watch(result: Any, inputs: Sequence[Any]) -> list[Seen]:
+    """The inputs and the result of an operation, all tensors: they count their writes from now on.
+
+    A result that looks at an input's array, as that of a reshape does, has its counter. Which of these arrays the way back
+    needs is looked for when one was written to, see `changed`.
+    """
+    array = result._data
+    base = array.base
+    seen: list[Seen] = []
+    for tensor in inputs:
+        writes = tensor.writes
+        if writes is None:
+            writes = tensor.writes = Writes()
+        if (own := tensor._data) is array or (base is not None and _is_view(array, own)):
+            result.writes = writes
+        source = tensor.node
+        if source is None:
+            source = tensor if tensor.requires_grad else tensor.shape
+        seen.append((writes, writes.count, source))
+    writes = result.writes
+    if writes is None:
+        writes = result.writes = Writes()
+    seen.append((writes, writes.count, None))
+    return seen
+
+
+def changed(node: Any) -> GradientError | None:
+    """The error for an array that a node has saved and that was written to since, with its name; None if there is none."""
+    for writes, count, source in node.seen:
+        if writes.count == count:
+            continue
+        places = [place for place, when in (writes.places or {}).items() if when > count]
+        if not places and hasattr(source, "_data"):
+            places = [_place(source._data)]
+        held = [_place(array) for array in arrays_saved_by(node.backward)]
+        if any(start < stop_held and start_held < stop for start, stop in places for start_held, stop_held in held):
+            return GradientError(
+                f"{name_of(source, node)} was changed between the forward pass and backward(), by {writes.by}, and the gradient "
+                f"of {node.label} needs it as it was; change it after backward(), or have a copy changed: tensor.clone()"
+            )
+    return None
+
+
+def name_of(source: Any, node: Any) -> str:
+    """What messages call a parameter, another leaf, the output of a node, or a tensor of which the shape alone is known."""
+    if isinstance(source, tuple):
+        return f"a tensor {shape_text(source)}"
+    source = node if source is None else source
+    path, made_by = getattr(source, "path", ""), getattr(source, "label", "")
+    return path or (f"the output of {made_by}" if made_by else f"a tensor {shape_text(source.shape)}")
 
 
 class WatchedArray(np.ndarray):
@@ -76,7 +122,7 @@ class WatchedArray(np.ndarray):
         plain = self.view(np.ndarray)
         if self.writes is not None and not self.flags.owndata:
             plain.flags.writeable = True
-            self.writes.note("an assignment to elements of its data")
+            self.writes.note("an assignment to elements of its data", plain)
         return plain
 
     def looks_at(self, array: np.ndarray) -> bool:
@@ -133,37 +179,23 @@ def _plain(value: Any) -> Any:
     return value.view(np.ndarray) if isinstance(value, WatchedArray) else value
 
 
-def watch(result: Any, inputs: Sequence[Any], backward: Any = None) -> list[Saved]:
-    """What an operation's `backward` has saved of its inputs and its `result`, all tensors; they count their writes from now on.
-
-    A result that looks at an input's array, as that of a reshape does, has its counter.
-    """
-    array = result._data
-    base = array.base
-    for tensor in inputs:
-        own = tensor._data
-        if own is array or (base is not None and own is not None and (base is own or base is own.base) and _overlap(own, array)):
-            result.writes = tensor.writes = tensor.writes or Writes()
-    found = arrays_saved_by(backward)
-    saved = []
-    for tensor in (*inputs, result) if found else ():
-        if tensor._data is not None and _is_among(tensor._data, found):
-            writes = tensor.writes = tensor.writes or Writes()
-            saved.append(Saved(writes, writes.count, None if tensor is result else tensor.node or tensor))
-    return saved
-
-
 def arrays_saved_by(function: Any) -> list[Array]:
-    """The arrays that a backward function holds in its variables, in lists of them, and in those of functions that it calls."""
+    """The arrays that a backward function holds in its variables, in what they hold, and in those of functions that it calls."""
     found: list[Array] = []
-    waiting = _variables(function)
+    try:
+        waiting = [cell.cell_contents for cell in function.__closure__ or ()]
+    except (AttributeError, ValueError):  # no function of Python's, or one with a variable that has no value yet
+        waiting = _variables(function)
     for value in waiting:  # which grows
-        kind = _kind_of(type(value))
+        own = type(value)
+        kind = _kinds[own] if own in _kinds else _kind_of(own)
+        if kind is None:
+            continue
         if kind is np.ndarray:
             found.append(value)
         elif kind is list:
             waiting.extend(value)
-        elif kind is FunctionType and value is not function:
+        elif value is not function:
             waiting.extend(_variables(value))
     return found
 
@@ -171,38 +203,37 @@ def arrays_saved_by(function: Any) -> list[Array]:
 def _variables(function: Any) -> list[Any]:
     found = []
     for cell in getattr(function, "__closure__", None) or ():
-        with suppress(ValueError):  # a variable that has no value yet
+        with suppress(ValueError):
             found.append(cell.cell_contents)
     return found
 
 
-_kinds: dict[type, type | None] = {}
+_kinds: dict[type, type | None] = {list: list, FunctionType: FunctionType, np.ndarray: np.ndarray}
+"""Of classes of values: np.ndarray for arrays, list for what may hold some, FunctionType for functions, None for others."""
 
 
 def _kind_of(own: type) -> type | None:
-    """Of a class of values: np.ndarray for arrays, CuPy's, too; list for sequences, FunctionType for functions, None for others."""
-    if own not in _kinds:
-        of_arrays = (np.ndarray, getattr(arrays.loaded(), "ndarray", np.ndarray))
-        kinds: tuple[tuple[Any, type], ...] = (of_arrays, np.ndarray), ((list, tuple), list), (FunctionType, FunctionType)
-        _kinds[own] = next((kind for types, kind in kinds if issubclass(own, types)), None)
+    """The same of a class that comes for the first time."""
+    if issubclass(own, (np.ndarray, getattr(arrays.loaded(), "ndarray", np.ndarray))):
+        _kinds[own] = np.ndarray
+    elif issubclass(own, tuple):  # a named one tells whether it is only of numbers, as what describes a task is
+        fields = [str(kind) for kind in getattr(own, "__annotations__", {}).values()]
+        _kinds[own] = None if fields and not any("Any" in kind or "rray" in kind for kind in fields) else list
+    else:
+        _kinds[own] = None
     return _kinds[own]
 
 
-def _is_among(array: Array, others: Sequence[Array]) -> bool:
-    """Whether one of the others is `array`, or looks at its memory."""
-    for other in others:
-        if other is array:
-            return True
-    owner = _owner(array)
-    return any(_owner(other) is owner and _overlap(array, other) for other in others)
+def _place(array: Array) -> Place:
+    if isinstance(array, np.ndarray):
+        low, high = np.lib.array_utils.byte_bounds(array)
+        return int(low), int(high)
+    return int(array.data.ptr), int(array.data.ptr + array.nbytes)
 
 
-def _owner(array: Array) -> Any:
-    """The array whose memory `array` is a view of, or itself."""
-    while (base := getattr(array, "base", None)) is not None and hasattr(base, "dtype"):
-        array = base
-    return array
-
-
-def _overlap(a: Array, b: Array) -> bool:
-    return not isinstance(a, np.ndarray) or bool(np.may_share_memory(a, b))
+def _is_view(view: Array, array: Array | None) -> bool:
+    """Whether a view looks at memory of `array`."""
+    base = view.base
+    if array is None or not (base is array or base is array.base):
+        return False
+    return not isinstance(array, np.ndarray) or bool(np.may_share_memory(view, array))

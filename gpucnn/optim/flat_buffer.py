@@ -67,7 +67,9 @@ class FlatBuffer:
         for position, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
                 self.steps[position] += 1
-                parameter.note_write("the optimizer's step")
+                if (writes := parameter.writes) is not None:
+                    writes.count += 1
+                    writes.by = "the optimizer's step"
 
     def alike(self) -> list[tuple[slice, int]]:
         """The stretches of neighbours that have gradients and the same count of steps, and the position of the first."""
