@@ -18,6 +18,10 @@ class UnknownNameError(GpucnnError, AttributeError):
     """A method, layer or function that is not there, or has another name here."""
 
 
+class KeywordError(GpucnnError, TypeError):
+    """An argument that goes by another name here."""
+
+
 class ShapeError(GpucnnError, ValueError):
     """Arrays whose shapes do not go together. Raised before any arithmetic."""
 

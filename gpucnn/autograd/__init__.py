@@ -1,6 +1,9 @@
 """Automatic differentiation: tensors, the tape that remembers how they came to be, and a check of gradients."""
 
+from gpucnn.autograd.function import Function as Function
 from gpucnn.autograd.gradcheck import gradcheck as gradcheck
+from gpucnn.autograd.gradients import grad as grad
+from gpucnn.autograd.gradients import gradients_of as gradients_of
 from gpucnn.autograd.operation import as_float_tensor as as_float_tensor
 from gpucnn.autograd.operation import as_operand as as_operand
 from gpucnn.autograd.operation import as_operands as as_operands

@@ -8,8 +8,10 @@ import numpy as np
 
 from gpucnn.autograd.tape import BackwardFunction, Node, current_owner, grad_enabled
 from gpucnn.autograd.tensor import Operand, Tensor
+from gpucnn.autograd.torch_words import KEYWORDS
+from gpucnn.autograd.writes import watch
 from gpucnn.backend import Array, are_together, arrays, as_array, beside, converted, fed, memory, to_device, to_host
-from gpucnn.errors import CaptureError, DeviceError, DTypeError
+from gpucnn.errors import CaptureError, DeviceError, DTypeError, KeywordError
 from gpucnn.kernels.compiler.recording import check_recorded
 
 Arguments = ParamSpec("Arguments")
@@ -24,12 +26,22 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     def called(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
         try:
             return function(*args, **options) if arrays.loaded() is None else placed(*args, **options)
+        except TypeError as error:
+            raise _keyword_error(function.__name__, options, error) from error.__cause__
         except MemoryError as error:
             raise memory.named(function.__name__, error) from error.__cause__ or error
         except CaptureError as error:
             raise error.named(current_owner.get() or function.__name__) from error.__cause__
 
     return called
+
+
+def _keyword_error(name: str, options: Iterable[str], error: TypeError) -> TypeError:
+    """The error for a call with a keyword of PyTorch's, in words; any other as it is."""
+    for keyword in options:
+        if keyword in KEYWORDS and f"argument '{keyword}'" in str(error):
+            return KeywordError(f"{name}: {KEYWORDS[keyword]}, not {keyword}")
+    return error
 
 
 def record(name: str, output: Array, inputs: Sequence[Tensor], backward: BackwardFunction) -> Tensor:
@@ -42,7 +54,8 @@ def record(name: str, output: Array, inputs: Sequence[Tensor], backward: Backwar
     result = Tensor(output)
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         result.requires_grad = True
-        result.node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
+        result.node = node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
+        node.seen = watch(result, inputs)
     return result
 
 

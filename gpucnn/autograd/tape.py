@@ -10,8 +10,9 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
+from gpucnn.autograd.writes import Seen, changed
 from gpucnn.backend import Array, beside, memory, recording
 from gpucnn.checks import Shape
 from gpucnn.errors import CaptureError, GradientError
@@ -21,8 +22,14 @@ from gpucnn.kernels.elementwise import add
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
 """From the gradient of an operation's output to those of its inputs, in order; None for one that needs none."""
 
+Hooks: TypeAlias = dict[Any, Callable[[Array], Array]]
+"""Functions that a gradient goes through, one after the other."""
+
 current_owner: ContextVar[str] = ContextVar("current_owner", default="")
 """The innermost layer that computes now, as messages name it; empty outside of layers."""
+
+LEAF = "leaf"
+"""The name of a node that is the use of a tensor which no operation made; its backward function is a method of that tensor."""
 
 _enabled = ContextVar("grad_enabled", default=True)
 _numbers = itertools.count()
@@ -68,30 +75,52 @@ class Node:
 
     - `owner`: the layer that made it, as messages name it; empty if none did. `shape`: the output's.
     - `inputs`: where those tensors came from. `backward`: None as soon as a backward pass has used what it saved.
+    - `seen`: how often the arrays of inputs and output had been written to. `hooks`: see `Tensor.register_hook`.
     """
 
-    __slots__ = ("backward", "inputs", "name", "number", "owner", "shape")
+    __slots__ = ("backward", "hooks", "inputs", "name", "number", "owner", "seen", "shape")
     backward: BackwardFunction | None
+    hooks: Hooks | None
+    seen: Sequence[Seen]
 
     def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()):
         self.name, self.inputs, self.backward, self.shape = name, inputs, backward, shape
         self.owner, self.number = current_owner.get(), next(_numbers)
+        self.hooks, self.seen = None, ()
+
+    @property
+    def label(self) -> str:
+        """How messages name the operation."""
+        return f"{self.name} in {self.owner}" if self.owner else self.name
 
 
-def run_backward(start: Node, gradient: Array) -> None:
-    """Carry `gradient` of what `start` made back to the leaves, and let go of what every node on the way has saved.
+def run_backward(gradients: dict[Node, Array], keep: bool = False, leaves: dict[Any, Array] | None = None) -> None:
+    """Carry the gradients of what these nodes made back to the leaves, and let go of what every node on the way has saved.
 
-    Raises GradientError at a node that an earlier backward pass has used.
+    With `keep` nothing is let go of, and they may be gone over again. With `leaves` the leaves' gradients are put there, by
+    tensor, and not into their `grad`. Raises GradientError at a node that an earlier backward pass has used, and at one whose
+    saved arrays have changed since.
     """
     global _current_backward
-    _current_backward = next(_backward)
-    gradients: dict[Node, Array] = {start: gradient}
-    queue = [(-start.number, start)]
+    before, _current_backward = _current_backward, next(_backward)
+    complete: dict[Any, Array] = {} if leaves is None else leaves
+    queue = [(-node.number, node) for node in gradients]
+    heapq.heapify(queue)
     while queue:
         _, node = heapq.heappop(queue)
+        gradient = gradients.pop(node)
+        if not node.inputs and node.name == LEAF and (leaves is not None or node.backward.__self__.hooks):
+            _add_up(complete, node.backward.__self__, gradient)
+            continue
         try:
-            with beside(gradients[node]):
-                input_gradients = (node.backward or _used(node))(gradients.pop(node))
+            with beside(gradient):
+                if node.hooks:
+                    gradient = through(node.hooks, gradient)
+                backward = node.backward or _used(node)
+                for writes, count, _ in node.seen:
+                    if writes.count != count and (error := changed(node)):
+                        raise error
+                input_gradients = backward(gradient)
             check_recorded(node.name, *input_gradients)
         except Exception as error:
             _raise_named(node, error)
@@ -99,18 +128,38 @@ def run_backward(start: Node, gradient: Array) -> None:
             if source is None or input_gradient is None:
                 continue
             if source in gradients:
-                with beside(input_gradient):
-                    gradients[source] = add(gradients[source], input_gradient)
+                _add_up(gradients, source, input_gradient)
             else:
                 gradients[source] = input_gradient
                 heapq.heappush(queue, (-source.number, source))
-        node.backward, node.inputs = None, ()
+        if not keep:
+            node.backward, node.inputs, node.seen, node.hooks = None, (), (), None
+    for tensor, gradient in complete.items():
+        total = complete[tensor] = through(tensor.hooks or {}, gradient)
+        if leaves is None:
+            tensor.add_gradient(total)
+    _current_backward = before  # of the pass that this one is a part of, see `layers.Checkpoint`
+
+
+def _add_up(gradients: dict[Any, Array], key: Any, gradient: Array) -> None:
+    if key not in gradients:
+        gradients[key] = gradient
+        return
+    with beside(gradient):
+        gradients[key] = add(gradients[key], gradient)
+
+
+def through(hooks: Hooks, gradient: Array) -> Array:
+    """What hooks make of a gradient."""
+    for hook in list(hooks.values()):
+        gradient = hook(gradient)
+    return gradient
 
 
 def _used(node: Node) -> NoReturn:
     raise GradientError(
         f"backward() reached {node.name}, whose saved arrays an earlier backward() has released; "
-        f"run the forward pass again before each backward()"
+        f"run the forward pass again before each backward(), or give the earlier one retain_graph=True"
     )
 
 

@@ -1,12 +1,18 @@
 """Tensor: an array that remembers how it was computed."""
 
 import functools
+import operator
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from sys import _getframe
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd.tape import Node, current_owner, grad_enabled, run_backward
+from gpucnn.autograd.exchange import array_of, as_capsule, call_numpy, capsule_device, cuda_interface
+from gpucnn.autograd.tape import LEAF, Hooks, Node, current_owner, grad_enabled, run_backward
+from gpucnn.autograd.torch_words import words_of_tensors
+from gpucnn.autograd.writes import WatchedArray, Writes
 from gpucnn.backend import (
     Array,
     Device,
@@ -21,13 +27,22 @@ from gpucnn.backend import (
     to_host,
     xp_of,
 )
-from gpucnn.checks import Shape, as_flag
+from gpucnn.checks import Shape, as_flag, as_function, unknown_name
 from gpucnn.errors import CaptureError, DTypeError, GradientError, ShapeError
 from gpucnn.kernels.elementwise import add_to
 from gpucnn.text import shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.operators`, which lies above this package, fills it."""
+
+METHODS = (
+    "abs", "argmax", "argmin", "astype", "clip", "clone", "exp", "expand_dims", "flatten", "log", "max", "mean", "min", "sqrt",
+    "squeeze", "sum", "var",
+)  # fmt: skip
+"""Functions that are methods, too."""
+
+library: set[int] = set()
+"""The namespaces of the library's modules, as far as they have looked at arrays, by id."""
 
 _kept_ones: dict[tuple[Any, ...], Array] = {}
 """Of each GPU, by shape and dtype: the gradients that losses begin with."""
@@ -44,26 +59,41 @@ class Tensor:
     Raises DTypeError for data that are not numbers, or for `requires_grad` with a dtype that is not a float.
     """
 
-    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "grad", "hooks", "node", "requires_grad", "writes")
 
-    data: Array
     grad: Array | None
+    hooks: Hooks | None
+    """What its gradient goes through, if it is a leaf."""
+    writes: Writes | None
+    """Counts who writes to its array, once that is saved for a backward pass."""
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise DTypeError("expected an array, got a Tensor; use it as it is, or tensor.detach() without its history")
-        self.data = as_array(data)
-        self.grad = None
+        self._data = as_array(data)
+        self.grad = self.hooks = self.writes = None
         self.node: Node | None = None
         self.requires_grad = as_flag(requires_grad, "Tensor: requires_grad")
-        if requires_grad and self.dtype.kind != "f":
-            raise DTypeError(
-                f"only float tensors have gradients, got {self.dtype}; convert with array.astype('float32')"
-            )
+        if requires_grad:
+            _check_can_learn(self.dtype)
+
+    @property
+    def data(self) -> Array:
+        # The library has the array as it is, and a program as one that counts what is written.
+        if self.writes is None or id(namespace := _getframe(1).f_globals) in library:
+            return self._data
+        return self._watched(namespace)
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        if not self._is_written_by(array):
+            self._data, self.writes = array, None
+        if isinstance(self._data, WatchedArray):
+            self._data, self.writes = array.uncounted(), array.writes
 
     @property
     def shape(self) -> Shape:
-        return tuple(self.data.shape)
+        return tuple(self._data.shape)
 
     @property
     def ndim(self) -> int:
@@ -72,16 +102,16 @@ class Tensor:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(self.data.size)
+        return int(self._data.size)
 
     @property
     def dtype(self) -> np.dtype:
-        dtype: np.dtype = self.data.dtype
+        dtype: np.dtype = self._data.dtype
         return dtype
 
     @property
     def device(self) -> Device:
-        return device_of(self.data)
+        return device_of(self._data)
 
     def to(self, device: str | Device) -> "Tensor":
         """The same values on `device`: this tensor if it is there, else a copy, to which gradients find their way."""
@@ -95,9 +125,16 @@ class Tensor:
         return moved
 
     def numpy(self) -> np.ndarray:
-        """The values as a numpy.ndarray; on the CPU, the very array. CaptureError in a step that is recorded."""
+        """The values as a numpy.ndarray; on the CPU, the very array, read-only if it has gradients: `data` is for writing.
+
+        CaptureError in a step that is recorded.
+        """
         self._refuse_to_be_read()
-        return to_host(self.data)
+        if not self.requires_grad:
+            return to_host(self.data)
+        values = to_host(self.data)[...]
+        values.flags.writeable = False
+        return values
 
     def item(self) -> float:
         """The single value as a Python number. ShapeError if there is more than one."""
@@ -117,22 +154,43 @@ class Tensor:
 
     def detach(self) -> "Tensor":
         """A tensor of the same array that knows nothing of its history."""
-        return Tensor(self.data)
+        detached = Tensor(self.data)
+        detached.writes = self.writes = self.writes or Writes()
+        return detached
 
-    def backward(self, grad: Any = None) -> None:
+    def backward(self, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Compute the gradient of this tensor with respect to every leaf that requires one, and add it to their `grad`.
 
         `grad` is the gradient of this tensor itself, of its shape; it may be left out for a single element (a loss),
-        where it is 1. The tape is released on the way, so a second call needs a new forward pass.
-        Raises GradientError if there is nothing to differentiate, ShapeError if `grad` does not fit.
+        where it is 1. The tape is released on the way, unless `retain_graph`: a second call then needs a new forward pass.
+        Raises GradientError if there is nothing to differentiate, if an array was written to that the tape had saved, and for
+        `create_graph`, as gradients have no gradients here; ShapeError if `grad` does not fit.
         """
+        refuse_higher_order("backward()", create_graph)
+        run_backward({self.start(): self.seed(grad)}, as_flag(retain_graph, "backward: retain_graph"))
+
+    def start(self) -> Node:
+        """Where a backward pass from here begins; GradientError if there is nothing to differentiate."""
         origin = self.origin()
         if origin is None:
             raise GradientError(
                 "backward() on a tensor that no gradient leads to; "
                 "compute it, outside of no_grad(), from tensors with requires_grad=True"
             )
-        run_backward(origin, self._ones() if grad is None else self._seed(grad))
+        return origin
+
+    def seed(self, grad: Any = None) -> Array:
+        """The gradient that a backward pass begins with: `grad`, or 1."""
+        if grad is None:
+            return self._ones()
+        gradient = as_array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+        if gradient.dtype != self.dtype or not are_together(gradient, self.data):
+            gradient = converted(to_device(gradient, self.device), self.dtype)
+        if gradient.shape != self.shape:
+            raise ShapeError(
+                f"grad must have the tensor's shape {shape_text(self.shape)}, got {shape_text(gradient.shape)}"
+            )
+        return gradient
 
     def _ones(self) -> Array:
         if self.size != 1:
@@ -145,32 +203,45 @@ class Tensor:
         with beside(self.data):
             return _ones(self.data)
 
-    def _seed(self, grad: Any) -> Array:
-        gradient = as_array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
-        if gradient.dtype != self.dtype or not are_together(gradient, self.data):
-            gradient = converted(to_device(gradient, self.device), self.dtype)
-        if gradient.shape != self.shape:
-            raise ShapeError(
-                f"grad must have the tensor's shape {shape_text(self.shape)}, got {shape_text(gradient.shape)}"
-            )
-        return gradient
-
     def origin(self) -> Node | None:
         """Where a gradient of this tensor goes: the operation that made it, its own `grad` if a leaf, or nowhere."""
         if self.node is None and self.requires_grad:
-            return Node("leaf", (), self._add_gradient)
+            return Node(LEAF, (), self.add_gradient)
         return self.node
 
     def gradient_buffer(self) -> Array:
         """A contiguous array of the tensor's shape and dtype, for a backward function to write the gradient to."""
         return xp_of(self.data).empty(self.shape, self.dtype)
 
-    def _add_gradient(self, gradient: Array) -> tuple[()]:
+    def add_gradient(self, gradient: Array) -> tuple[()]:
+        """Keep a gradient that a backward pass has found for this leaf."""
         if self.grad is None:
             self.grad = gradient.copy()  # a backward function may hand one array to several inputs
         else:
             add_to(self.grad, gradient)
         return ()
+
+    def _watched(self, namespace: dict[str, Any]) -> Array:
+        """The array as the code of a `namespace` sees it."""
+        array = self._data
+        if str(namespace.get("__name__")).startswith("gpucnn."):
+            library.add(id(namespace))
+        elif isinstance(array, np.ndarray) and self.writes is not None:
+            return WatchedArray.of(array, self.writes)
+        return array
+
+    def _is_written_by(self, array: Any) -> bool:
+        """Whether `array`, which is assigned to `data`, is its own: so ends `tensor.data -= step`, which has written to it."""
+        if isinstance(array, WatchedArray):
+            return array.looks_at(self._data)
+        if array is self._data:
+            self.note_write("an assignment to its data")
+        return array is self._data
+
+    def note_write(self, by: str) -> None:
+        """Count a write to the array, which the library has done."""
+        if self.writes is not None:
+            self.writes.note(by, self._data)
 
     def __repr__(self) -> str:
         place = "" if self.device.kind == "cpu" else f", device={self.device}"
@@ -185,13 +256,22 @@ class Tensor:
     def __float__(self) -> float:
         return float(self.item())
 
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return operator.index(self.item())  # type: ignore[arg-type]  # which refuses floats
+
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(
+                f"the truth of a tensor {shape_text(self.shape)} is not one value; compare its elements, and take .all() or "
+                f".any() of what comes out"
+            )
         return bool(self.item())
 
-    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
-        raise DTypeError(
-            "a tensor does not become an array by itself, as its gradient would be lost; use tensor.numpy()"
-        )
+    def __format__(self, form: str) -> str:
+        return format(self.item(), form) if form else str(self)
 
     def __add__(self, other: "Operand") -> "Tensor":
         return OPERATORS["add"](self, other)
@@ -241,26 +321,6 @@ class Tensor:
     def __iter__(self) -> Iterator["Tensor"]:
         return (self[position] for position in range(len(self)))
 
-    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
-        """The sum over `axis` (all axes if None)."""
-        return OPERATORS["sum"](self, axis, keepdims)
-
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
-        """The mean over `axis` (all axes if None)."""
-        return OPERATORS["mean"](self, axis, keepdims)
-
-    def var(self, axis: int | Sequence[int] | None = None, correction: float = 1, keepdims: bool = False) -> "Tensor":
-        """The variance over `axis` (all axes if None), that of a sample unless `correction` is 0."""
-        return OPERATORS["var"](self, axis, correction, keepdims)
-
-    def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
-        """The largest element over `axis` (all axes if None)."""
-        return OPERATORS["max"](self, axis, keepdims)
-
-    def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> "Tensor":
-        """The smallest element over `axis` (all axes if None)."""
-        return OPERATORS["min"](self, axis, keepdims)
-
     def reshape(self, *shape: int | Sequence[int]) -> "Tensor":
         """The same elements in another shape, given as ints or as one sequence; one size may be -1."""
         return OPERATORS["reshape"](self, shape[0] if len(shape) == 1 else shape)
@@ -270,17 +330,205 @@ class Tensor:
         order = axes[0] if len(axes) == 1 else axes
         return OPERATORS["transpose"](self, None if isinstance(order, tuple) and not order else order)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> "Tensor":
+    if TYPE_CHECKING:  # the functions of these names, see `functions.operators`
+        abs: Callable[..., "Tensor"]
+        argmax: Callable[..., "Tensor"]
+        argmin: Callable[..., "Tensor"]
+        astype: Callable[..., "Tensor"]
+        clip: Callable[..., "Tensor"]
+        clone: Callable[..., "Tensor"]
+        exp: Callable[..., "Tensor"]
+        expand_dims: Callable[..., "Tensor"]
+        flatten: Callable[..., "Tensor"]
+        log: Callable[..., "Tensor"]
+        max: Callable[..., "Tensor"]
+        mean: Callable[..., "Tensor"]
+        min: Callable[..., "Tensor"]
+        sqrt: Callable[..., "Tensor"]
+        squeeze: Callable[..., "Tensor"]
+        sum: Callable[..., "Tensor"]
+        var: Callable[..., "Tensor"]
+
+    @property
+    def T(self) -> "Tensor":
+        """The axes in reversed order."""
+        return self.transpose()
+
+    def tolist(self) -> Any:
+        """The values as Python's numbers, in lists of lists; a single number for a tensor ()."""
+        return self.numpy().tolist()
+
+    def cpu(self) -> "Tensor":
+        """The same on the CPU, see `to`."""
+        return self.to("cpu")
+
+    def cuda(self) -> "Tensor":
+        """The same on the GPU, see `to`."""
+        return self.to("cuda")
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no operation made it that the tape knows: gradients then add up in its `grad`."""
+        return self.node is None
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
+        """This tensor, for which `backward` computes a gradient from now on, or does no more.
+
+        GradientError for what an operation made, DTypeError for a dtype that is not a float.
+        """
+        wanted = as_flag(requires_grad, "requires_grad_: requires_grad")
+        if self.node is not None:
+            raise GradientError("requires_grad_() of what an operation made; take tensor.detach().requires_grad_()")
+        if wanted:
+            _check_can_learn(self.dtype)
+        self.requires_grad = wanted
+        return self
+
+    def register_hook(self, hook: Callable[[Array], Any]) -> "TensorHook":
+        """Call `hook(gradient)` when a backward pass has this tensor's whole gradient, an array, which it must leave as it is.
+
+        What the hook returns, of the same shape, takes the gradient's place; None leaves it. The handle's `remove()` ends it.
+        GradientError for a tensor without gradients, ArgumentError if `hook` cannot be called.
+        """
+        as_function(hook, "register_hook: hook", "of a gradient")
+        if not self.requires_grad:
+            raise GradientError("register_hook() of a tensor without gradients; make it one with requires_grad=True")
+        if self.node is None:
+            self.hooks = self.hooks or {}
+            return TensorHook(self.hooks, hook)
+        self.node.hooks = self.node.hooks or {}
+        return TensorHook(self.node.hooks, hook)
+
+    def retain_grad(self) -> None:
+        """Have `backward` keep the gradient of this tensor in `grad`, also if an operation made it. A leaf does so anyway."""
+        if self.node is not None and not (self.node.hooks and any(one.keeps for one in self.node.hooks)):
+            watched = weakref.ref(self)
+
+            def keep(gradient: Array) -> None:
+                if (tensor := watched()) is not None:
+                    tensor.add_gradient(gradient)
+
+            self.register_hook(keep).keeps = True
+        elif not self.requires_grad:
+            raise GradientError("retain_grad() of a tensor without gradients; make it one with requires_grad=True")
+
+    __hash__ = object.__hash__  # tensors are keys by what they are, not by what they hold
+
+    def __eq__(self, other: Any) -> Any:
+        return self._compared("equal", other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self._compared("not_equal", other)
+
+    def __lt__(self, other: "Operand") -> Array:
+        return self._compared("less", other)
+
+    def __le__(self, other: "Operand") -> Array:
+        return self._compared("less_equal", other)
+
+    def __gt__(self, other: "Operand") -> Array:
+        return self._compared("greater", other)
+
+    def __ge__(self, other: "Operand") -> Array:
+        return self._compared("greater_equal", other)
+
+    def _compared(self, name: str, other: Any) -> Any:
+        """An array of bool: NumPy's function `name` of the two, element by element. What is no number is unlike all tensors."""
+        try:
+            values = as_array(other.data if isinstance(other, Tensor) else other)
+        except DTypeError:
+            return NotImplemented
+        mine, here = self.data, self.device
+        with beside(mine):
+            values = to_device(values, here)
+            try:
+                return getattr(xp_of(mine), name)(mine, values)
+            except ValueError:
+                raise ShapeError(
+                    f"{name}: shapes {shape_text(mine.shape)} and {shape_text(values.shape)} do not broadcast; "
+                    f"from the last axis backwards, sizes must be equal or 1"
+                ) from None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return array_of(self, dtype, copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """NumPy's operators on tensors, e.g. `np.maximum(0, x)`: recorded like our own, or refused.
 
         Without it NumPy would silently compute on the values and lose the gradient.
         """
-        function = OPERATORS.get(ufunc.__name__)
-        if function is None or method != "__call__" or options:
-            raise DTypeError(
-                f"np.{ufunc.__name__} has no gradient in gpucnn; use gpucnn.functions, or tensor.numpy() for the values"
-            )
-        return function(*inputs)
+        name = ufunc.__name__
+        if method == "__call__" and not options:
+            if name in OPERATORS:
+                return OPERATORS[name](*inputs)
+            if name in MIRRORED:
+                a, b = inputs
+                return a._compared(name, b) if isinstance(a, Tensor) else self._compared(MIRRORED[name], a)
+        return call_numpy(name, getattr(ufunc, method), inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions on tensors, e.g. `np.mean(x)`: ours of that name, or NumPy's on values that have no gradient to lose."""
+        own = OPERATORS.get(function.__name__) if function.__module__ == "numpy" else None
+        return call_numpy(function.__name__, function, args, kwargs) if own is None else own(*args, **kwargs)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return as_capsule(self, options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return capsule_device(self)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return cuda_interface(self)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise unknown_name("Tensor", name, dir(type(self)), words_of_tensors())
+
+
+MIRRORED = {
+    "equal": "equal",
+    "not_equal": "not_equal",
+    "less": "greater",
+    "less_equal": "greater_equal",
+    "greater": "less",
+    "greater_equal": "less_equal",
+}
+"""NumPy's comparisons, and what each is with its operands exchanged."""
+
+
+class TensorHook:
+    """What `register_hook` returns: `remove()` takes the hook away; once more does nothing."""
+
+    keeps = False
+    """Whether it is that of `retain_grad`."""
+
+    def __init__(self, hooks: Hooks, hook: Callable[[Array], Any]) -> None:
+        self._hooks = hooks
+        hooks[self] = functools.partial(_hooked, hook)
+
+    def remove(self) -> None:
+        """Call the hook no more."""
+        self._hooks.pop(self, None)
+
+
+def _hooked(hook: Callable[[Array], Any], gradient: Array) -> Array:
+    """What a hook gives in place of `gradient`, or the gradient itself."""
+    given = hook(gradient)
+    if given is None:
+        return gradient
+    with beside(gradient):
+        replacement = as_array(given.data if isinstance(given, Tensor) else given, gradient.dtype)
+    if replacement.shape != gradient.shape or replacement.dtype != gradient.dtype:
+        raise ShapeError(
+            f"register_hook: the hook must give None or a gradient {gradient.dtype} {shape_text(gradient.shape)}, got "
+            f"{replacement.dtype} {shape_text(replacement.shape)}"
+        )
+    return replacement
+
+
+def _check_can_learn(dtype: np.dtype) -> None:
+    if dtype.kind != "f":
+        raise DTypeError(f"only float tensors have gradients, got {dtype}; convert with array.astype('float32')")
 
 
 @functools.cache
@@ -289,6 +537,15 @@ def _one(dtype: np.dtype) -> np.ndarray:
     one = np.ones((), dtype)
     one.flags.writeable = False
     return one
+
+
+def refuse_higher_order(owner: str, create_graph: bool) -> None:
+    """GradientError if a gradient is to have gradients itself."""
+    if create_graph:
+        raise GradientError(
+            f"{owner}: create_graph=True asks for gradients of gradients, which gpucnn does not compute; write the second "
+            f"derivative as a function, or take differences of first ones"
+        )
 
 
 Operand: TypeAlias = Tensor | Array | float | Sequence[float]

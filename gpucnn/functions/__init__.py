@@ -3,6 +3,8 @@
 Where NumPy and PyTorch differ in a word, NumPy's stands: `axis`, not `dim`.
 """
 
+from gpucnn.autograd import torch_words as _torch_words
+from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.functions import operators as operators
 from gpucnn.functions.activation import hardsigmoid as hardsigmoid
 from gpucnn.functions.activation import hardswish as hardswish
@@ -31,6 +33,8 @@ from gpucnn.functions.binary_loss import binary_cross_entropy_with_logits as bin
 from gpucnn.functions.binary_loss import focal_loss as focal_loss
 from gpucnn.functions.conv import conv2d as conv2d
 from gpucnn.functions.conv import conv_transpose2d as conv_transpose2d
+from gpucnn.functions.conversion import astype as astype
+from gpucnn.functions.conversion import clone as clone
 from gpucnn.functions.dropout import dropout as dropout
 from gpucnn.functions.dropout import dropout2d as dropout2d
 from gpucnn.functions.dropout import stochastic_depth as stochastic_depth
@@ -79,8 +83,16 @@ from gpucnn.functions.smooth_activation import sigmoid as sigmoid
 from gpucnn.functions.smooth_activation import silu as silu
 from gpucnn.functions.smooth_activation import softplus as softplus
 from gpucnn.functions.smooth_activation import tanh as tanh
+from gpucnn.functions.statistics import argmax as argmax
+from gpucnn.functions.statistics import argmin as argmin
 from gpucnn.functions.statistics import max as max
 from gpucnn.functions.statistics import mean as mean
 from gpucnn.functions.statistics import min as min
 from gpucnn.functions.statistics import sum as sum
 from gpucnn.functions.statistics import var as var
+
+_torch_words.HERE.update(name for name, value in globals().items() if callable(value) and not name.startswith("_"))
+
+
+def __getattr__(name: str) -> object:
+    raise _unknown_name("functions", name, _torch_words.HERE, _torch_words.FUNCTIONS)

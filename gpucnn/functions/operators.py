@@ -1,7 +1,7 @@
 """The functions behind the operators and methods of tensors, and behind NumPy's functions of these names on them."""
 
-from gpucnn.autograd.tensor import OPERATORS
-from gpucnn.functions import arithmetic, indexing, shape, statistics
+from gpucnn.autograd.tensor import METHODS, OPERATORS, Tensor
+from gpucnn.functions import arithmetic, conversion, indexing, joining, shape, statistics
 
 OPERATORS.update(
     add=arithmetic.add,
@@ -12,17 +12,32 @@ OPERATORS.update(
     minimum=arithmetic.minimum,
     negative=arithmetic.negative,
     absolute=arithmetic.abs,
+    abs=arithmetic.abs,
     power=arithmetic.power,
     sqrt=arithmetic.sqrt,
     exp=arithmetic.exp,
     log=arithmetic.log,
+    clip=arithmetic.clip,
+    where=arithmetic.where,
     matmul=arithmetic.matmul,
     sum=statistics.sum,
     mean=statistics.mean,
     var=statistics.var,
     max=statistics.max,
     min=statistics.min,
+    argmax=statistics.argmax,
+    argmin=statistics.argmin,
     reshape=shape.reshape,
+    flatten=shape.flatten,
+    squeeze=shape.squeeze,
+    expand_dims=shape.expand_dims,
     transpose=shape.transpose,
+    concatenate=joining.concatenate,
+    stack=joining.stack,
     getitem=indexing.getitem,
+    astype=conversion.astype,
+    clone=conversion.clone,
 )
+
+for name in METHODS:  # a function whose first argument is a tensor is a method as it is
+    setattr(Tensor, name, OPERATORS[name])

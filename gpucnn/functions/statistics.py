@@ -7,9 +7,11 @@ its input's dtype. Raises ShapeError for an axis that there is not, and DTypeErr
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_tensor, operation, record
-from gpucnn.backend import Array, wide, xp_of
-from gpucnn.checks import as_flag, is_real
+from gpucnn.backend import Array, as_array, converted, wide, xp_of
+from gpucnn.checks import as_flag, is_int, is_real
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.functions.broadcasting import as_axes, check_number, keep_axes
 from gpucnn.kernels.elementwise.masked import masked
@@ -85,6 +87,34 @@ def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The smallest element over `axis`; all else is as for `max`."""
     return _extreme("min", x, axis, keepdims)
+
+
+@operation
+def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The position of the largest element along `axis`, an int, or in all of x flattened: int64, without a gradient.
+
+    Of equal ones it is the first, and the first NaN if there is one. Raises ShapeError where there are none to choose from.
+    """
+    return _position("argmax", x, axis, keepdims)
+
+
+@operation
+def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The position of the smallest element; all else is as for `argmax`."""
+    return _position("argmin", x, axis, keepdims)
+
+
+def _position(name: str, x: Operand, axis: int | None, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    keepdims = as_flag(keepdims, f"{name}: keepdims")
+    if axis is not None and not is_int(axis):
+        raise ShapeError(f"{name}: axis must be an int or None, got {value_text(axis)}")
+    axes, values, shape = as_axes(name, x.ndim, axis), x.data, x.shape
+    if 0 in [shape[one] for one in axes]:
+        raise ShapeError(f"{name}: {shape_text(shape)} has no elements over axis {axis} to choose from")
+    positions = getattr(xp_of(values), name)(values, axis=None if axis is None else axes[0])
+    kept = positions.reshape([1 if one in axes else size for one, size in enumerate(shape)]) if keepdims else positions
+    return Tensor(converted(as_array(kept), np.dtype(np.int64)))
 
 
 def _extreme(name: str, x: Operand, axis: int | Sequence[int] | None, keepdims: bool) -> Tensor:

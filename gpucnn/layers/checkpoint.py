@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from typing import Any
 
-from gpucnn.autograd import Tensor, enable_grad, grad_enabled, no_grad, record
+from gpucnn.autograd import Tensor, enable_grad, grad_enabled, gradients_of, no_grad, record
 from gpucnn.backend import Array
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.forward_state import ForwardState
@@ -43,20 +43,24 @@ class Checkpoint(Layer):
         with no_grad(), nullcontext() if self._looked_at_state else telling_of_undeclared_state(self.block):
             output = self.block(*inputs)
         object.__setattr__(self, "_looked_at_state", True)
-        arrays, needed = [x.data for x in inputs], [x.requires_grad for x in inputs]
-        parameters = list(self.block.parameters())
+        needed, parameters = [x.requires_grad for x in inputs], list(self.block.parameters())
+        arrays = [
+            x.data for x in (*inputs, *parameters)
+        ]  # all that the second pass needs as it was, so that the tape watches it
 
         def backward(gradient: Array) -> tuple[Array | None, ...]:
-            leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=True)]
+            leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=False)]
             now = ForwardState(self.block)
             try:
                 before.restore()
                 with enable_grad():
                     again = self.block(*leaves)
-                if again.requires_grad:
-                    again.backward(gradient)  # the parameters' gradients are added to theirs here
+                learning = [one for one in (*leaves, *parameters) if one.requires_grad] if again.requires_grad else []
+                found = (
+                    dict(zip(learning, gradients_of([again], learning, [gradient]), strict=True)) if learning else {}
+                )
             finally:
                 now.restore()
-            return (*(leaf.grad for leaf in leaves), *(None for _ in parameters))
+            return tuple(found.get(one) for one in (*leaves, *parameters))
 
         return record("checkpoint", output.data, (*inputs, *parameters), backward)

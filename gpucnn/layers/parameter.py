@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from sys import _getframe
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
+from gpucnn.autograd.tensor import library
 from gpucnn.backend import Array, Device, as_array, beside, converted, device_of, generator, memory, to_device
 from gpucnn.checks import Shape, as_dtype, as_flag, as_function, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -31,7 +33,7 @@ class Parameter(Tensor):
     """
 
     __slots__ = (
-        "_data", "_device", "_dtype", "_gradient", "_gradient_place", "_initialize", "_place_taken_in", "_shape",
+        "_device", "_dtype", "_gradient", "_gradient_place", "_initialize", "_place_taken_in", "_shape",
         "path", "seed",
     )  # fmt: skip
 
@@ -67,7 +69,7 @@ class Parameter(Tensor):
         self.path = ""
         self.seed = 0
         self.grad = None
-        self.node = None
+        self.node = self.hooks = self.writes = None
         self.requires_grad = as_flag(requires_grad, f"{owner}: requires_grad")
 
     def _given(self, values: Any) -> Array:
@@ -102,10 +104,14 @@ class Parameter(Tensor):
                     f"{shape_text(self._shape)}"
                 )
             self._data = to_device(drawn, self._device)
-        return self._data
+        if self.writes is None or id(namespace := _getframe(1).f_globals) in library:
+            return self._data
+        return self._watched(namespace)
 
     @data.setter
     def data(self, array: Array) -> None:
+        if self._is_written_by(array):
+            return
         array = self._fitting(array)
         label = self.path or "parameter"
         if array.dtype != self._dtype:
@@ -114,7 +120,7 @@ class Parameter(Tensor):
             raise DeviceError(
                 f"{label}: expected an array on {self._device}, got one on {device_of(array)}; use assign, which moves it"
             )
-        self._data = array
+        self._data, self.writes = array, None
 
     @property
     def grad(self) -> Array | None:
@@ -154,6 +160,7 @@ class Parameter(Tensor):
                 self._data = array.astype(self._dtype)  # a copy: the caller keeps its own
             else:
                 self._data[...] = array
+                self.note_write("assign(), or load_state_dict()")
 
     def settle(self, data: Array, gradient: Array) -> None:
         """Live in these two arrays, parts of an optimizer's flat buffers, from now on; the values move there."""
@@ -169,7 +176,7 @@ class Parameter(Tensor):
 
     def gradient_buffer(self) -> Array:
         """Where a backward function may write the gradient: its place in the flat buffer, if nothing is there yet."""
-        if self._gradient_place is None or self._gradient is not None or self._place_is_taken():
+        if self._gradient_place is None or self._gradient is not None or self._place_is_taken() or self.hooks:
             return super().gradient_buffer()
         self._place_taken_in = backward_number()
         return self._gradient_place
@@ -178,10 +185,10 @@ class Parameter(Tensor):
         """Whether something was written to the place in this backward pass. What an earlier one left there is forgotten."""
         return self._place_taken_in == backward_number()
 
-    def _add_gradient(self, gradient: Array) -> tuple[()]:
+    def add_gradient(self, gradient: Array) -> tuple[()]:
         place = self._gradient_place
         if place is None or not (gradient is place or self._gradient is None):
-            return super()._add_gradient(gradient)
+            return super().add_gradient(gradient)
         if self._place_is_taken() and gradient is not place:  # another use of the parameter has written there already
             add_to(place, gradient)
         elif gradient is not place:

@@ -65,7 +65,11 @@ class FlatBuffer:
     def advance(self) -> None:
         """Count a step for every parameter that has a gradient."""
         for position, parameter in enumerate(self.parameters):
-            self.steps[position] += parameter.grad is not None
+            if parameter.grad is not None:
+                self.steps[position] += 1
+                if (writes := parameter.writes) is not None:
+                    writes.count += 1
+                    writes.by = "the optimizer's step"
 
     def alike(self) -> list[tuple[slice, int]]:
         """The stretches of neighbours that have gradients and the same count of steps, and the position of the first."""
