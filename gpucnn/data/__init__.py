@@ -22,6 +22,7 @@ from gpucnn.data.dataset import Dataset as Dataset
 from gpucnn.data.idx import read_idx as read_idx
 from gpucnn.data.image_file import read_image as read_image
 from gpucnn.data.image_folder import ImageFolder as ImageFolder
+from gpucnn.data.item_dataset import ItemDataset as ItemDataset
 from gpucnn.data.loader import DataLoader as DataLoader
 from gpucnn.data.normalization import channel_statistics as channel_statistics
 from gpucnn.data.preprocess import Preprocess as Preprocess

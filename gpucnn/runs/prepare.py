@@ -21,6 +21,7 @@ from gpucnn.runs.failure_file import FailureRecorder
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
+from gpucnn.text import counted
 from gpucnn.training.callback import Callback
 from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.early_stopping import EarlyStopping
@@ -32,7 +33,7 @@ DATA_SHARE = 4
 """A data set may take one part in four of a GPU's free memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PreparedRun:
     """What `prepare` built of a configuration; nothing of it has trained yet."""
 
@@ -53,6 +54,15 @@ class PreparedRun:
     """What every epoch is measured on: the test set, the `validation` share of the training set, or a folder's part val."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
+
+    def __repr__(self) -> str:
+        config, length = self.config, self.length
+        return (
+            f"PreparedRun({config.model} on {config.data}, {counted(len(self.train_loader.dataset), 'image')} to learn from, "
+            f"{len(self.test_loader.dataset):,} to measure on, {counted(length.epochs, 'epoch')} of "
+            f"{counted(length.steps_per_epoch, 'step')}, "
+            f"{config.optimizer}, {config.device})"
+        )
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
