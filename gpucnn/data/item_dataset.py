@@ -34,7 +34,7 @@ class ItemDataset:
     `labels` are those of `items`, if it has any, and are else found by asking once for every sample, when they are asked for.
     A loader, `split` and `Subset` make an ItemDataset of such objects by themselves.
 
-    Raises ArgumentError for what has no samples, and DataError, which names the sample, for one that is no such pair.
+    Raises ArgumentError for what has no length or cannot be indexed, and DataError, which names the sample, for one that is no such pair.
     """
 
     def __init__(self, items: Items, num_classes: int | None = None) -> None:
