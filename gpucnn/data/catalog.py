@@ -218,7 +218,12 @@ def _load_folder(folder: Path, image_size: int | None, mode: str, background: st
         raise ArgumentError("image_size: the images of a folder may have any; give the one to bring them to, e.g. 32")
 
     def images_in(place: Path, class_names: Sequence[str] | None = None) -> ImageFolder:
-        return ImageFolder(class_images(place, class_names).without(skip), image_size, mode, background=background)
+        return ImageFolder(
+            class_images(place, class_names).without(skip, may_be_empty=class_names is not None),
+            image_size,
+            mode,
+            background=background,
+        )
 
     train: Part
     test: Part

@@ -30,18 +30,17 @@ class ClassImages(NamedTuple):
         """All images, class by class."""
         return tuple(path for paths in self.files.values() for path in paths)
 
-    def without(self, paths: Collection[Path]) -> "ClassImages":
-        """The same, as if nothing were at these paths. DataError if a class is then empty that was not."""
+    def without(self, paths: Collection[Path], may_be_empty: bool) -> "ClassImages":
+        """The same, as if nothing were at these paths. DataError for a class that has no images then, unless it `may_be_empty`."""
         gone = {comparable(str(path)) for path in paths}
         files = {
             name: [path for path in inside if comparable(str(path)) not in gone] for name, inside in self.files.items()
         }
-        for name, inside in self.files.items():
-            if inside and not files[name]:
-                raise DataError(
-                    f"{self.folder}: none of the {len(inside):,} images of {name} can be read, {inside[0]} the first; put some "
-                    f"back whole, or remove the class's folder"
-                )
+        empty = [name for name, left in files.items() if not left]
+        if empty and not may_be_empty:
+            raise DataError(
+                f"{self.folder}: no image of {names_text(empty)} can be read; put some back whole, or remove the class's folder"
+            )
         problems = {path: problem for path, problem in self.problems.items() if comparable(str(path)) not in gone}
         return self._replace(files=files, problems=problems)
 

@@ -103,11 +103,12 @@ def _stamp(status: os.stat_result) -> list[int]:
 def _versions() -> list[str]:
     """Of all that decides what is seen in a file."""
     import PIL
-    from PIL import Image, features
+    from PIL import Image, ImageFile, features
 
     source = hashlib.sha256()
     for name in READERS:
         with suppress(OSError):
             source.update(own_package.read(Path(__file__).with_name(f"{name}.py")))
     libraries = [str(features.version_codec(name)) for name in features.codecs if features.check_codec(name)]
-    return [source.hexdigest(), PIL.__version__, *libraries, str(reads_heif()), str(Image.MAX_IMAGE_PIXELS)]
+    settings = [str(Image.MAX_IMAGE_PIXELS), str(ImageFile.LOAD_TRUNCATED_IMAGES)]
+    return [source.hexdigest(), PIL.__version__, *libraries, str(reads_heif()), *settings]

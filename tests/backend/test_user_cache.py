@@ -55,3 +55,15 @@ def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert user_cache.cache_folder("jit") == tmp_path / ".cache" / "gpucnn" / "jit"
+
+
+def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("GPUCNN_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    path = user_cache.cache_folder("jit") / "file"
+    user_cache.write(path, b"content")
+    assert user_cache.read(path) is None

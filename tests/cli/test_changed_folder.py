@@ -249,8 +249,8 @@ def test_doubles_are_told(in_tmp_path: Path, capsys: pytest.CaptureFixture[str])
     write_noise(Path("photos/test"), 2)
     assert main(["train", *SETTINGS.replace("--quiet", "").split(), "--out", "run"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == (
-        "the same image in the training and the test images: 4 (test/cat/000.bmp = train/cat/000.bmp, test/cat/001.bmp = "
-        "train/cat/001.bmp, test/dog/000.bmp = train/dog/000.bmp, ...); remove one of each, or the test says too much"
+        "the same image in the training and the test images: 4 (train/cat/000.bmp = test/cat/000.bmp, train/cat/001.bmp = "
+        "test/cat/001.bmp, train/cat/002.bmp = test/dog/000.bmp, ...); remove one of each, or the test says too much"
     )
     assert main(["evaluate", "run"]) == 1
     assert capsys.readouterr().err == (

@@ -151,9 +151,19 @@ def test_a_class_of_which_nothing_can_be_read(in_tmp_path: Path, capsys: pytest.
     said = capsys.readouterr()
     assert "1 cannot be read" in said.out
     assert said.err == (
-        "gpucnn data: set: none of the 1 images of b can be read, set/b/1.png the first; put some back whole, or remove the "
-        "class's folder\n"
+        "gpucnn data: set: no image of b can be read; put some back whole, or remove the class's folder\n"
     )
+
+
+def test_a_class_of_which_no_test_image_can_be_read(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told, as for a class without any."""
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            save(Path("set") / part / name / "1.png", np.full((2, 2), len(part) + 9 * len(name)))
+    Path("set/test/b/1.png").write_bytes(b"")
+    small = "--data ./set --model mlp --image-size 2 --batch-size 2 --epochs 1 --device cpu --quiet --skip-unreadable"
+    assert main(["train", *small.split()]) == 0
+    assert "gpucnn train: test has no images of b\n" in capsys.readouterr().err
 
 
 def test_nothing_begins_with_files_that_cannot_be_read(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

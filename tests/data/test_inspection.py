@@ -325,6 +325,9 @@ class TestMemory:
         monkeypatch.setattr(inspection_memory.own_package, "read", lambda path: b"another source")
         data.inspect(folder)
         assert len(remembering) == 18
+        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+        data.inspect(folder)
+        assert len(remembering) == 24
 
     def test_what_may_still_change_is_not_kept(
         self, folder: Path, remembering: list[str], monkeypatch: pytest.MonkeyPatch

@@ -125,6 +125,39 @@ def _pixels_cut_off(folder: Path) -> None:
         read_image(path, UPRIGHT)
 
 
+def _verified_and_unreadable(kind: str) -> Callable[[Path], None]:
+    """A file that Pillow's verify() takes: it does not decode."""
+
+    def check(folder: Path) -> None:
+        path = write_two_classes(folder, 1, 16) / "dark" / f"image.{kind}"
+        if kind == "jpg":
+            path.write_bytes(_jpeg(b"")[:-200])
+        else:  # pixels that are no zlib stream, under a checksum that is right
+            content = bytearray((folder / "dark" / "000.png").read_bytes())
+            place = content.index(b"IDAT")
+            (length,) = struct.unpack_from(">I", content, place - 4)
+            content[place + 20 : place + 60] = bytes(40)
+            struct.pack_into(">I", content, place + 4 + length, zlib.crc32(content[place : place + 4 + length]))
+            path.write_bytes(content)
+        with Image.open(path) as image:
+            image.verify()
+        assert [file.path for file in data.inspect(folder).unreadable] == [path]
+
+    return check
+
+
+def _damaged_ones(folder: Path) -> None:
+    """Named together before anything is trained, and left out on demand."""
+    write_two_classes(folder, 5, 8)
+    for name in ("dark/damaged.png", "light/damaged.png"):
+        (folder / name).write_bytes(b"x")
+    found = data.inspect(folder)
+    with pytest.raises(DataError, match="2 of 12 images cannot be read: dark/damaged.png .*, light/damaged.png "):
+        found.check()
+    splits = data.load("folder", folder, 8, skip=[file.path for file in found.unreadable])
+    assert len(splits.train) + len(splits.test) == 10
+
+
 def _many_pixels(folder: Path) -> None:
     """12,000 x 9,000 of a phone are fewer than are taken; as with any image, the message above that says what to do."""
     limit = Image.MAX_IMAGE_PIXELS
@@ -279,6 +312,11 @@ REPORTS = [
     Report("a PNG with a compressed text that is none", "the pixels are read", "", _png_chunk(b"zTXt", b"a\0\0nonsense")),
     Report("a photo with fewer previews than it says", "the photo is read", "python-pillow/Pillow#9826", _mpo_index),
     Report("a JPEG that is cut off", "it is refused as a damaged JPEG", "", _pixels_cut_off),
+    Report("a JPEG that is cut off, which verify() takes", "it is named before training", "unpackAI/unpackai#1",
+           _verified_and_unreadable("jpg")),
+    Report("a PNG with damaged pixels, which verify() takes", "it is named before training", "python-pillow/Pillow#6342",
+           _verified_and_unreadable("png")),
+    Report("a few damaged images among many", "they are named together, and left out on demand", "roboflow/rf-detr#487", _damaged_ones),
     Report("a photo of 108 million pixels", "it is read", "facebookresearch/detectron2#1221", _many_pixels),
     Report("scans called .tif and .tiff", "they are read", "pytorch/vision#724", _suffixes(".tif", ".tiff")),
     Report("images called .jfif, .avif and .pgm", "they are read", "lstein/PhotoMapAI#364", _suffixes(".jfif", ".avif", ".pgm", ".pbm", ".pnm")),
