@@ -6,7 +6,9 @@ from gpucnn.data.augment import Compose as Compose
 from gpucnn.data.augment import CutMix as CutMix
 from gpucnn.data.augment import Cutout as Cutout
 from gpucnn.data.augment import Mixup as Mixup
+from gpucnn.data.augment import RandAugment as RandAugment
 from gpucnn.data.augment import RandomAffine as RandomAffine
+from gpucnn.data.augment import RandomErasing as RandomErasing
 from gpucnn.data.augment import RandomFlip as RandomFlip
 from gpucnn.data.augment import RandomResizedCrop as RandomResizedCrop
 from gpucnn.data.augment import RandomShift as RandomShift

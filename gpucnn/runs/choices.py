@@ -105,7 +105,9 @@ AUGMENTATIONS: Choices[Augment] = Choices(
         "rotate": _rotate,
         "affine": data.RandomAffine,
         "jitter": data.ColorJitter,
+        "randaugment": data.RandAugment,
         "cutout": data.Cutout,
+        "erase": data.RandomErasing,
     },
     trial={"image_size": None, "mean": None, "std": None},
 )

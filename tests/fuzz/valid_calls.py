@@ -259,6 +259,10 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.CutMix": (data.CutMix, lambda: {"alpha": 1.0}, _mixed),
     "data.Cutout": (data.Cutout, lambda: {"size": 2}, _augmented),
     "data.Mixup": (data.Mixup, lambda: {"alpha": 1.0}, _mixed),
+    "data.RandAugment": (data.RandAugment, lambda: {
+        "n": 2, "magnitude": 5.0, "fill": "reflect", "mean": (0.5,), "std": (0.5,)}, _augmented),
+    "data.RandomErasing": (data.RandomErasing, lambda: {
+        "p": 0.5, "scale": (0.1, 0.3), "ratio": (0.5, 2.0), "fill": "noise", "mean": (0.5,), "std": (0.5,)}, _augmented),
     "data.RandomAffine": (data.RandomAffine, lambda: {
         "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0, "fill": "reflect"}, _augmented),
     "data.RandomFlip": (data.RandomFlip, lambda: {"p": 0.5}, _augmented),

@@ -32,7 +32,7 @@ FACTORS: dict[str, list[dict[str, Any]]] = {
     "augmentation": [
         {"augment": ()},
         {"augment": ("shift:1",)},
-        {"augment": ("flip", "affine:degrees=20", "jitter:0.3", "cutout:2"), "normalize": True},
+        {"augment": ("flip", "affine:degrees=20", "jitter:0.3", "cutout:2", "crop", "randaugment:n=1", "erase:fill=noise"), "normalize": True},
     ],
     "loader": [
         {},

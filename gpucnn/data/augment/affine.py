@@ -62,30 +62,33 @@ class RandomAffine:
         """Float images (B, C, H, W) to changed ones of the same shape and dtype. Raises DTypeError and ShapeError."""
         check_floats("RandomAffine", images)
         drawn = draws("RandomAffine", images, indices, seed, epoch, 5)
-        xp = xp_of(images)
-        batch, _, height, width = images.shape
-        inverse = xp.asarray(self._inverse(drawn, height, width))[..., None, None]
-        changed = xp.empty(images.shape, images.dtype)
-        at_a_time = max(1, batch if xp is not np else _CACHED_PIXELS // (height * width))
-        for start in range(0, batch, at_a_time):
-            part = slice(start, start + at_a_time)
-            changed[part] = _interpolated(images[part], inverse[:, :, part], self.fill)
-        return changed
-
-    def _inverse(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
-        """How a pixel's source follows from its row and column: (2, 3, B), the factors of both and a constant.
-
-        In float64 and on the host, as the same bits are wanted on every device.
-        """
+        _, _, height, width = images.shape
         turn = np.deg2rad(between(drawn[:, 0], *self.degrees))
         moves = between(drawn[:, 1:3], -self.translate, self.translate) * (height, width)
         scale = between(drawn[:, 3], *self.scale)
         slant = np.tan(np.deg2rad(between(drawn[:, 4], *self.shear)))
         cosine, sine = np.cos(turn) / scale, np.sin(turn) / scale
         factors = np.array([[cosine, sine], [-sine - slant * cosine, cosine - slant * sine]])
-        centre = np.array([[height - 1], [width - 1]]) / 2
-        constants = centre - (factors * (centre + moves.T)).sum(1)
-        return np.concatenate([factors, constants[:, None]], axis=1)
+        return moved(images, factors, moves.T, self.fill)
+
+
+def moved(images: Array, factors: np.ndarray, moves: np.ndarray, fill: str) -> Array:
+    """Each image (B, C, H, W) by a linear change about its centre, and then by pixels down and to the right.
+
+    - `factors`: (2, 2, B), the inverses of the changes: how a pixel's source follows from its row and its column.
+    - `moves`: (2, B). Both are float64 and on the host, as the same bits are wanted on every device.
+    """
+    xp = xp_of(images)
+    batch, _, height, width = images.shape
+    centre = np.array([[height - 1], [width - 1]]) / 2
+    constants = centre - (factors * (centre + moves)).sum(1)
+    inverse = xp.asarray(np.concatenate([factors, constants[:, None]], axis=1))[..., None, None]
+    changed = xp.empty(images.shape, images.dtype)
+    at_a_time = max(1, batch if xp is not np else _CACHED_PIXELS // (height * width))
+    for start in range(0, batch, at_a_time):
+        part = slice(start, start + at_a_time)
+        changed[part] = _interpolated(images[part], inverse[:, :, part], fill)
+    return changed
 
 
 def _interpolated(images: Array, inverse: Array, fill: str) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, generator, uniforms, xp_of
-from gpucnn.checks import as_function, is_finite
+from gpucnn.checks import as_function, as_number, is_finite
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.text import shape_text, value_text
 
@@ -123,6 +123,13 @@ def as_range(value: object) -> Range | None:
     if pair is not value:
         low = 0.0 - low
     return (low, high) if low <= high else None
+
+
+def as_probability(value: float, what: str) -> float:
+    """`value` as a float, which is p, the probability of `what`; ArgumentError, which says so, unless it is from 0 to 1."""
+    if as_number(value, f"p, the probability of {what},") > 1:
+        raise ArgumentError(f"p, the probability of {what}, must be at most 1, got {value_text(value)}")
+    return float(value)
 
 
 def as_factors(value: object, name: str) -> Range:

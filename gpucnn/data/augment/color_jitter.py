@@ -6,7 +6,7 @@ from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_number
 from gpucnn.data.augment.augment import between, check_floats, draws
-from gpucnn.data.normalization import as_normalization, denormalize, normalize
+from gpucnn.data.normalization import Normalization, as_normalization, denormalize, normalize
 from gpucnn.errors import ShapeError
 from gpucnn.text import shape_text
 
@@ -47,10 +47,7 @@ class ColorJitter:
         drawn = draws("ColorJitter", images, indices, seed, epoch, 3)
         xp = xp_of(images)
         batch, channels, height, width = images.shape
-        given = channels if self.normalization is None else len(self.normalization[0])
-        if channels not in (1, 3) or given != channels:
-            expected = "1 or 3" if self.normalization is None else str(given)
-            raise ShapeError(f"ColorJitter: expected images (B, {expected}, H, W), got {shape_text(images.shape)}")
+        check_colours("ColorJitter", images, self.normalization)
         if self.normalization is not None:
             images = denormalize(images, *self.normalization)
         amounts = np.array([self.brightness, self.contrast, self.saturation])
@@ -59,14 +56,23 @@ class ColorJitter:
         images = xp.clip(images * brightness, 0, 1)
         if self.contrast:
             # Each image in a row of its own, so that it is summed alike in whatever batch it is.
-            middle = _grey(images).reshape(batch, height * width).mean(axis=1)[:, None, None, None]
+            middle = grey(images).reshape(batch, height * width).mean(axis=1)[:, None, None, None]
             images = _blend(images, middle, contrast)
         if self.saturation and channels == 3:
-            images = _blend(images, _grey(images), saturation)
+            images = _blend(images, grey(images), saturation)
         return images if self.normalization is None else normalize(images, *self.normalization)
 
 
-def _grey(images: Array) -> Array:
+def check_colours(owner: str, images: Array, normalization: Normalization | None) -> None:
+    """ShapeError, which names `owner`, unless images (B, C, H, W) are grey or RGB, and of as many channels as mean and std."""
+    channels = images.shape[1]
+    given = channels if normalization is None else len(normalization[0])
+    if channels not in (1, 3) or given != channels:
+        expected = "1 or 3" if normalization is None else str(given)
+        raise ShapeError(f"{owner}: expected images (B, {expected}, H, W), got {shape_text(images.shape)}")
+
+
+def grey(images: Array) -> Array:
     """The brightness of images (B, 1 or 3, H, W): (B, 1, H, W)."""
     if images.shape[1] == 1:
         return images

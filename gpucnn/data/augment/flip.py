@@ -4,10 +4,7 @@ import numpy as np
 
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
-from gpucnn.checks import as_number
-from gpucnn.data.augment.augment import draws
-from gpucnn.errors import ArgumentError
-from gpucnn.text import value_text
+from gpucnn.data.augment.augment import Share, as_probability, draws
 
 
 class RandomFlip:
@@ -16,10 +13,8 @@ class RandomFlip:
     A sample's flip is a function of (seed, epoch, its index). Raises ArgumentError unless 0 <= p <= 1.
     """
 
-    def __init__(self, p: float = 0.5) -> None:
-        self.p = as_number(p, "p, the probability of a flip,")
-        if self.p > 1:
-            raise ArgumentError(f"p, the probability of a flip, must be at most 1, got {value_text(p)}")
+    def __init__(self, p: Share = 0.5) -> None:
+        self.p = as_probability(p, "a flip")
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gpucnn.backend import xp_of
+from gpucnn.data import ArrayDataset, DataLoader
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from tests.backends import Backend, host
 from tests.data.augment.transforms import AUGMENTATIONS, FLOATS_ALONE, MIXES, images_of, labels_of, transform
@@ -64,8 +65,20 @@ def test_an_empty_batch_stays_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_one_pixel(name: str) -> None:
-    assert transform(name)(images_of(5, 3, 1, 1), np.arange(5), 0, 0).shape == (5, 3, 1, 1)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4), (2, 3)])
+def test_few_pixels(name: str, height: int, width: int) -> None:
+    found = transform(name)(images_of(60, 3, height, width), np.arange(60), 0, 0)
+    assert found.shape == (60, 3, height, width)
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_labels_stay(name: str) -> None:
+    images, labels = images_of(6), labels_of(6)
+    batches = list(DataLoader(ArrayDataset(images, labels), 4, augment=AUGMENTATIONS[name]))
+    np.testing.assert_array_equal(np.concatenate([own for _, own in batches]), labels)
+    changed = np.concatenate([own for own, _ in batches])
+    np.testing.assert_array_equal(changed, AUGMENTATIONS[name](images, np.arange(6), 0, 0))
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -93,7 +106,7 @@ def test_mixes_on_a_gpu(gpu: Backend, name: str) -> None:
     np.testing.assert_array_equal(host(soft), expected_soft, strict=True)
 
 
-OWNERS = {"shift": "RandomShift", "flip": "RandomFlip", "crop": "RandomResizedCrop", "affine": "RandomAffine", "color jitter": "ColorJitter",
+OWNERS = {"shift": "RandomShift", "flip": "RandomFlip", "crop": "RandomResizedCrop", "randaugment": "RandAugment", "erase": "RandomErasing", "affine": "RandomAffine", "color jitter": "ColorJitter",
           "cutout": "Cutout", "mixup": "Mixup", "cutmix": "CutMix"}  # fmt: skip
 
 

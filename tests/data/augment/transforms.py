@@ -11,7 +11,9 @@ from gpucnn.data import (
     CutMix,
     Cutout,
     Mixup,
+    RandAugment,
     RandomAffine,
+    RandomErasing,
     RandomFlip,
     RandomResizedCrop,
     RandomShift,
@@ -29,11 +31,16 @@ AUGMENTATIONS: dict[str, Augment] = {
     "color jitter": ColorJitter(0.4, 0.5, 0.6),
     "color jitter, normalised": ColorJitter(0.4, 0.5, 0.6, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)),
     "cutout": Cutout(4),
+    "randaugment": RandAugment(),
+    "randaugment, normalised": RandAugment(3, 6, "reflect", (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)),
+    "erase": RandomErasing(0.9),
+    "erase, noise": RandomErasing(0.9, fill="noise", mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25)),
+    "color erase, mean": RandomErasing(0.9, fill="mean"),
     "composed": Compose(RandomFlip(), Cutout(3), RandomShift(2), Cutout(3)),
 }
 MIXES: dict[str, Mix] = {"mixup": Mixup(0.4), "cutmix": CutMix(1.0)}
 
-FLOATS_ALONE = ("affine", "crop", "color jitter", "mixup")
+FLOATS_ALONE = ("affine", "crop", "randaugment", "erase", "color jitter", "mixup")
 """Those that compute with pixels; the others move them, whatever they are."""
 
 
