@@ -117,11 +117,16 @@ def _by_our_names(arrays: Mapping[str, np.ndarray], model: ImageModel, own: Mapp
 
 def _without_prefixes(arrays: Mapping[str, np.ndarray], own: Iterable[str]) -> Mapping[str, np.ndarray]:
     """The arrays without what stands before most of their names, one prefix after the other."""
-    for prefix in PREFIXES * 2:
-        begun = [name for name in arrays if name.startswith(prefix)]
-        if 2 * len(begun) > len(arrays) and not any(path.startswith(prefix) for path in own):
-            others = {name: array for name, array in arrays.items() if not name.startswith(prefix)}
-            arrays = {**others, **{name.removeprefix(prefix): arrays[name] for name in begun}}
+    own = tuple(own)
+
+    def before_most(prefix: str) -> bool:
+        begun = sum(name.startswith(prefix) for name in arrays)
+        return 2 * begun > len(arrays) and not any(path.startswith(prefix) for path in own)
+
+    while prefix := next(filter(before_most, PREFIXES), None):
+        others = {name: array for name, array in arrays.items() if not name.startswith(prefix)}
+        begun = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        arrays = {**others, **begun}
     return arrays
 
 

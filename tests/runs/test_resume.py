@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from gpucnn.backend.threads import VARIABLE
 from gpucnn.errors import ConfigError, DataError, DeviceError, RunError
 from gpucnn.training import RunConfig, RunFolder, load_checkpoint, prepare, resume, save_checkpoint
 from tests.backends import Backend
-from tests.runs.tiny_run import BATCHES, TINY, contents, go_on, tiny_names, train
+from tests.runs.tiny_run import BATCHES, TINY, contents, go_on, tiny_names, train, write_weights
 
 STEPS = 3 * BATCHES
 FACTORS: dict[str, list[dict[str, Any]]] = {
@@ -39,6 +40,11 @@ FACTORS: dict[str, list[dict[str, Any]]] = {
         {"workers": 2, "mix": "mixup:0.4"},
         {"workers": 2, "validation": 0.2, "balance": True},
         {"mix": "cutmix:1"},
+    ],
+    "start": [
+        {},
+        {"weights": "weights.safetensors", "freeze": 1},
+        {"weights": "weights.safetensors", "backbone_lr": 1e-5, "normalize": None},
     ],
     "other": [
         {},
@@ -88,11 +94,14 @@ def test_a_resumed_run_is_the_one_that_never_stopped(row: Row, backend: Backend,
     settings: dict[str, Any] = {"device": backend.device_name}
     for values, number in zip(FACTORS.values(), row, strict=True):
         settings |= values[number]
+    if "weights" in settings:
+        settings["weights"] = str(write_weights(tmp_path / "other run"))
     steps = prepare(RunConfig(**{**TINY, **settings})).length.steps
     stop = 1 + sum(place * number for place, number in enumerate(row, 2)) % (steps - 1)
     settings["checkpoint_every"] = stop
     whole = train(tmp_path / "whole", **settings)
     halves = train(tmp_path / "halves", stop, **settings)
+    shutil.rmtree(tmp_path / "other run", ignore_errors=True)
     resumed = resume(halves.path)
     assert (resumed.checkpoint.values["step"], resumed.notes) == (stop, ())
     go_on(resumed)

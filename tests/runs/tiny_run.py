@@ -1,5 +1,6 @@
 """A run by its configuration, tiny: a part of the digits, and a model whose state has all that a model's can have."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from gpucnn import models
 from gpucnn.autograd import Tensor
@@ -53,6 +55,19 @@ def tiny_names() -> Iterator[None]:
     digits = catalog._SOURCES["digits"]._replace(read=_few_digits)  # type: ignore[arg-type]
     with mock.patch.dict(models._BY_NAME, tiny=Tiny), mock.patch.dict(catalog._SOURCES, digits=digits):
         yield
+
+
+def write_weights(folder: Path, num_classes: int = 7, mean: float = 0.25) -> Path:
+    """A folder of a run that has learned other classes, on images that were normalised; the file of its weights."""
+    folder.mkdir(exist_ok=True)
+    draw = np.random.default_rng(9)
+    state = {
+        path: draw.uniform(0.5, 1.5, array.shape).astype(np.float32)
+        for path, array in Tiny(num_classes).state_dict().items()
+    }
+    save_file(state, folder / "best.safetensors", {"gpucnn": json.dumps({"name": "tiny", "num_classes": num_classes})})
+    (folder / "config.json").write_text(json.dumps({"preprocess": {"mean": [mean], "std": [0.5]}}))
+    return folder / "best.safetensors"
 
 
 def train(path: Path, until: int = 10**9, **settings: Any) -> RunFolder:
