@@ -11,17 +11,18 @@ from matplotlib.figure import Figure
 
 
 def draw(runs: list[Path]) -> Figure:
-    """Loss on the left, test accuracy on the right, a colour a run."""
+    """Loss on the left, accuracy on the right, a colour a run: on its validation images if it has some, else on the test set."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     for number, run in enumerate(runs):
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         epochs = [row["epoch"] for row in rows]
+        part = "val" if "val_loss" in rows[0] else "test"
         loss.plot(epochs, [row["train_loss"] for row in rows], f"C{number}--", label=f"{run.name}, training")
-        loss.plot(epochs, [row["test_loss"] for row in rows], f"C{number}-", label=f"{run.name}, test")
-        accuracy.plot(epochs, [row["test_accuracy"] for row in rows], f"C{number}-", label=run.name)
+        loss.plot(epochs, [row[f"{part}_loss"] for row in rows], f"C{number}-", label=f"{run.name}, {part}")
+        accuracy.plot(epochs, [row[f"{part}_accuracy"] for row in rows], f"C{number}-", label=f"{run.name}, {part}")
     loss.set(xlabel="epoch", ylabel="loss", yscale="log")
-    accuracy.set(xlabel="epoch", ylabel="test accuracy")
+    accuracy.set(xlabel="epoch", ylabel="accuracy")
     for axes in (loss, accuracy):
         axes.legend()
         axes.grid(alpha=0.3)

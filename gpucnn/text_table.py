@@ -1,5 +1,6 @@
 """Tables of plain text: columns aligned, names that are too wide cut, control characters never printed."""
 
+import shutil
 import unicodedata
 from collections.abc import Sequence
 
@@ -19,6 +20,47 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str)
     ]
     rule = "-" * (sum(widths) + len(GAP) * (len(widths) - 1))
     return [line.rstrip() for line in (text[0], rule, *text[1:])]
+
+
+def terminal_width() -> int:
+    """How many columns the terminal has; 80 where there is none, as in a file, unless the variable COLUMNS says otherwise."""
+    return shutil.get_terminal_size().columns
+
+
+def stacked_tables(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """The lines of a table; where the terminal is too narrow, of several below one another, each with the first column."""
+    most, rest = terminal_width(), list(range(1, len(header)))
+    tables: list[list[str]] = []
+    while rest or not tables:
+        taken = [0, *rest[:1]]
+        table = _part(header, rows, sides, taken)
+        for place in rest[1:]:
+            wider = _part(header, rows, sides, [*taken, place])
+            if columns(wider[1]) > most:
+                break
+            taken, table = [*taken, place], wider
+        rest = rest[len(taken) - 1 :]
+        tables.append(table)
+    return [line for table in tables for line in (*([""] if table is not tables[0] else []), *table)]
+
+
+def fitted_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], sides: str, less_needed: Sequence[str]
+) -> list[str]:
+    """The lines of a table; where the terminal is too narrow, without columns that are `less_needed`, the first of them first."""
+    places = list(range(len(header)))
+    for name in (*less_needed, None):
+        table = _part(header, rows, sides, places)
+        if columns(table[1]) <= terminal_width() or name is None:
+            break
+        places.remove(header.index(name))
+    return table
+
+
+def _part(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str, places: Sequence[int]) -> list[str]:
+    """The table of the columns at some places."""
+    lines = [[line[place] for place in places] for line in (header, *rows)]
+    return text_table(lines[0], lines[1:], "".join(sides[place] for place in places))
 
 
 def shortened(text: str, most: int = 40) -> str:

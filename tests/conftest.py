@@ -180,6 +180,12 @@ def image_folder() -> Path:
 
 
 @pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal in which every table stands as one."""
+    monkeypatch.setenv("COLUMNS", "250")
+
+
+@pytest.fixture
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A fresh current folder, so that runs/ and data/ are looked for there."""
     monkeypatch.chdir(tmp_path)

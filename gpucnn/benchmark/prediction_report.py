@@ -16,7 +16,7 @@ from gpucnn.benchmark.prediction import (
     Prediction,
     counts,
 )
-from gpucnn.text_table import text_table
+from gpucnn.text_table import stacked_tables
 
 STEP_HEADER = ("predicted", "launches", "products", "uploads", "waits", "MB read", "MB written", "GFLOP", "eager ms >",
                "graph ms", "TF32 ms", "of roofline")  # fmt: skip
@@ -50,7 +50,7 @@ def assumptions(gpu: GPU) -> list[str]:
 def lines(predictions: Sequence[Prediction]) -> list[str]:
     """What is assumed, a table of all steps, and for each of them one of its kernels."""
     found = [*assumptions(predictions[0].gpu), ""]
-    found += text_table(STEP_HEADER, [_step(one) for one in predictions], "l" + "r" * (len(STEP_HEADER) - 1))
+    found += stacked_tables(STEP_HEADER, [_step(one) for one in predictions], "l" + "r" * (len(STEP_HEADER) - 1))
     found += [
         "eager: launched one by one; graph: the step as one graph; TF32: that with products on tensor cores",
         "of roofline: the least time for the bytes and multiply-adds that the net needs, over that of the graph",
@@ -60,7 +60,7 @@ def lines(predictions: Sequence[Prediction]) -> list[str]:
         rows = [_kernel(row, total) for row in one.kernels()]
         rows.append(_kernel(_sum(one), total))
         header = (f"predicted, {one.workload}", *KERNEL_HEADER[1:])
-        found += ["", *text_table(header, rows, "l" + "r" * (len(header) - 1))]
+        found += ["", *stacked_tables(header, rows, "l" + "r" * (len(header) - 1))]
     return [*found, "of roofline: the time of a kernel's own bytes and FLOPs at the GPU's best, over what is predicted"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from gpucnn.benchmark.rivals import GPUCNN, PYTORCH, Rival
 from gpucnn.benchmark.suite import Result
 from gpucnn.benchmark.timing import Timing
-from gpucnn.text_table import text_table
+from gpucnn.text_table import stacked_tables
 
 MARK = "~"
 LEGEND = (
@@ -141,7 +141,7 @@ def _timing(rival: Rival, result: Result) -> dict[str, Any]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return text_table(["", *header], rows, "l" + "r" * len(header))
+    return stacked_tables(["", *header], rows, "l" + "r" * len(header))
 
 
 def _time(timing: Timing) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError
 from gpucnn.runs.choices import Classifier
+from gpucnn.runs.folder import WEIGHTS
 from gpucnn.runs.value_kind import COUNT, POSITIVE, Kind, Name
 
 LARGEST_SIZE = 4096
@@ -35,6 +36,17 @@ count, rate, classifier = argument(COUNT), argument(POSITIVE), argument(Classifi
 def choice(names: Sequence[str]) -> Callable[[str], str]:
     """One of `names`; a wrong one is answered with the nearest."""
     return argument(Name(lambda: names))
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that chooses among the weights of a run."""
+    parser.add_argument(
+        "--weights",
+        type=choice(WEIGHTS),
+        metavar="best|last",
+        help="of the best epoch, or of the last (default: best, if epochs were measured on validation images, or early "
+        "stopping was on; else last)",
+    )
 
 
 def image_shape(text: str) -> Shape:

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from gpucnn import data
 from gpucnn.backend import choose_device
-from gpucnn.cli.arguments import choice, count
+from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.data import Preprocess
 from gpucnn.data.catalog import FOLDER, folder_of, load_to_measure
@@ -19,11 +18,13 @@ from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, RunError
 from gpucnn.runs.folder import TrainedRun
 from gpucnn.runs.measured_images import Measured, images_by_place, other_images, own_images, relabelled
-from gpucnn.text_table import shortened, text_table
+from gpucnn.text_table import columns, shortened, terminal_width, text_table
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation
 
 DIGITS = "digits"
+NARROWEST_PATH = 24
+"""Columns of a path in the list of the worst images, whatever else there is."""
 HELP = "Measure the model of a run on its data set's test images, class by class."
 
 
@@ -44,16 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worst", type=count, default=0, metavar="N", help="list the N images with the highest loss")
     parser.add_argument("--csv", metavar="FILE", help="write the confusion matrix to FILE")
     parser.add_argument("--json", metavar="FILE", help="write all that was measured to FILE")
+    add_weights(parser)
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn evaluate`."""
     device = choose_device(options.device)
-    trained = RunFolder(options.run_folder).load(device.device)
+    trained = RunFolder(options.run_folder).load(device.device, options.weights)
     measured, place = _measured(options, trained)
     check_writable(options.csv, options.json)
-    print(device, flush=True)
+    print(device, f"weights: {trained.weights}", sep="\n", flush=True)
     for note in measured.notes:
         print(f"gpucnn evaluate: {note}", file=sys.stderr)
     images = measured.images
@@ -64,7 +66,8 @@ def run(options: argparse.Namespace) -> None:
     if options.csv:
         Path(options.csv).write_text(found.confusion.csv(), encoding="utf-8")
     if options.json:
-        origin = {"run": options.run_folder, "data": trained.config["data"], "split": options.split}
+        origin = {"run": options.run_folder, "weights": trained.weights.name, "epoch": trained.weights.row.get("epoch")}
+        origin |= {"data": trained.config["data"], "split": options.split}
         if trained.config["data"] == FOLDER:
             origin["data_dir"] = str(place)
         write_json(options.json, {**origin, **as_json(found, files)})
@@ -115,7 +118,7 @@ def lines(found: Evaluation, split: str, files: Sequence[Path] | None = None) ->
     `files`, if there are any, name the images.
     """
     confusion = found.confusion
-    text = ["", *confusion.matrix_lines(shutil.get_terminal_size().columns), "", *confusion.class_lines(), ""]
+    text = ["", *confusion.matrix_lines(terminal_width()), "", *confusion.class_lines(), ""]
     if found.worst:
         text += [*_worst_lines(found, confusion.class_names, files), ""]
     text.append(f"{split} loss {found.loss:.4f}")
@@ -156,10 +159,14 @@ def as_json(found: Evaluation, files: Sequence[Path] | None = None) -> dict[str,
 
 
 def _worst_lines(found: Evaluation, class_names: Sequence[str], files: Sequence[Path] | None) -> list[str]:
-    rows = [
-        (shortened(class_names[sample.label], 20), shortened(class_names[sample.answer], 20),
-         str(sample.index) if files is None else shortened(str(files[sample.index]), 60),
+    header, sides = ("label", "answer", "image", "probability", "loss"), "llrrr" if files is None else "lllrr"
+    others = [
+        (shortened(class_names[sample.label], 20), shortened(class_names[sample.answer], 20), "",
          f"{sample.probability:.4f}", f"{sample.loss:.4f}")
         for sample in found.worst
     ]  # fmt: skip
-    return text_table(("label", "answer", "image", "probability", "loss"), rows, "llrrr" if files is None else "lllrr")
+    room = max(terminal_width() - columns(text_table(header, others, sides)[1]) + len(header[2]), NARROWEST_PATH)
+    names = [
+        str(sample.index) if files is None else shortened(str(files[sample.index]), room) for sample in found.worst
+    ]
+    return text_table(header, [(*row[:2], name, *row[3:]) for row, name in zip(others, names, strict=True)], sides)

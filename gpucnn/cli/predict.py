@@ -15,7 +15,7 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import no_grad
 from gpucnn.backend import ChosenDevice, choose_device, to_host
-from gpucnn.cli.arguments import choice, count
+from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.data import read_image
 from gpucnn.data.catalog import is_light_on_dark
@@ -23,7 +23,7 @@ from gpucnn.data.image_file import AUTO, BACKGROUNDS, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
-from gpucnn.runs.folder import RunFolder, TrainedRun
+from gpucnn.runs.folder import BEST, RunFolder, TrainedRun
 from gpucnn.text import printed
 from gpucnn.text_table import columns, padded
 from gpucnn.training.out_of_memory import in_parts
@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", type=count, default=1, metavar="K", help="the K best answers (default: 1)")
     parser.add_argument("--csv", metavar="FILE", help="write the answers to FILE, too, as a table")
     parser.add_argument("--json", metavar="FILE", help="write the answers to FILE, too, as JSON")
+    add_weights(parser)
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
 
 
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     chosen = choose_device(options.device)
-    trained = RunFolder(options.run_folder).load(chosen.device)
+    trained = RunFolder(options.run_folder).load(chosen.device, options.weights)
     check_writable(options.csv, options.json)
     files, problems, left_out = _found(options.images)
     top = min(options.top, len(trained.class_names))
@@ -160,6 +161,8 @@ def predictions(
                 errors[file] = " ".join(str(error).split())
         if images and not told:
             print(chosen, file=sys.stderr)  # the table on standard output stays a table
+            if trained.weights.name == BEST:
+                print(f"weights: {trained.weights}", file=sys.stderr)
             told = True
         answers = iter(_answers(trained, chosen, np.concatenate(images), top) if images else ())
         on_paper = iter([is_dark_on_light(image) for image in images])

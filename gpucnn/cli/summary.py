@@ -3,6 +3,7 @@
 import argparse
 import functools
 from collections.abc import Sequence
+from textwrap import wrap
 
 from gpucnn import models, optim
 from gpucnn.checks import Shape
@@ -12,21 +13,23 @@ from gpucnn.errors import ArgumentError
 from gpucnn.kernels.convolution.numpy_way import HOST_COLUMN_BYTES
 from gpucnn.layers.costs import Cost, costs
 from gpucnn.text import shape_text
-from gpucnn.text_table import text_table
+from gpucnn.text_table import fitted_table, terminal_width
 
 HELP = "Show a model's operations with output shape, parameters, multiply-adds and memory, and the batch that fits."
-LEGEND = (
-    "activation bytes: what is kept of each image from the forward to the backward pass",
-    f"im2col bytes: what a convolution's columns of an image would take at once; in tiles they take {HOST_COLUMN_BYTES:,} a thread at most",
-)
+LEGEND = {
+    "activation bytes": "what is kept of each image from the forward to the backward pass",
+    "im2col bytes": f"what a convolution's columns of an image would take at once; in tiles they take {HOST_COLUMN_BYTES:,} a thread at most",
+}
 HEADER = ("layer", "kind", "output shape", "parameters", "multiply-adds", "activation bytes", "im2col bytes")
+LESS_NEEDED = ("im2col bytes", "activation bytes", "kind", "multiply-adds")
+"""What is left out where the terminal is too narrow for all."""
 OPTIMIZERS = {"adam": optim.Adam, "sgd": sgd_with_momentum}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn summary`."""
     parser.epilog = (
-        f"{'. '.join(line[0].upper() + line[1:] for line in LEGEND)}. All numbers but the parameters are for one image, in "
+        f"{' '.join(f'{name.capitalize()}: {text}.' for name, text in LEGEND.items())} All numbers but the parameters are for one image, in "
         f"float32. Memory is that of a training step on the CPU: parameters, gradients, the optimizer's memory, images, "
         f"activations and temporaries. Python and NumPy themselves, some 50 MB, and the data set come on top."
     )
@@ -82,8 +85,11 @@ def table(rows: Sequence[Cost], input_shape: Shape, parameters: int) -> list[str
         sum(row.im2col_bytes for row in rows),
     )
     cells.append(("total", "", "", *(f"{number:,}" for number in totals)))
-    lines = text_table(HEADER, cells, "lllrrrr")
-    return [*lines[:-1], lines[1], lines[-1], *LEGEND]
+    lines = fitted_table(HEADER, cells, "lllrrrr", LESS_NEEDED)
+    legend = [
+        line for name, text in LEGEND.items() if name in lines[0] for line in wrap(f"{name}: {text}", terminal_width())
+    ]
+    return [*lines[:-1], lines[1], lines[-1], *legend]
 
 
 def memory_lines(plan: MemoryPlan, batch: int, optimizer: str) -> list[str]:

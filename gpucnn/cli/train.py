@@ -18,6 +18,7 @@ from gpucnn.data import ImageFolder, Splits
 from gpucnn.data.catalog import FOLDER, folder_of
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.config import RunConfig
+from gpucnn.runs.folder import LAST
 from gpucnn.runs.prepare import PreparedRun
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.text import quoted
@@ -81,7 +82,7 @@ def _begin(options: argparse.Namespace) -> None:
             _tell(seen[1:])
         else:
             print("\n".join([*seen, *heading(ready, folder)]), flush=True)
-        _finish(ready, folder, trainer)
+        _finish(ready, folder, trainer, options.quiet)
 
 
 def _run_name(config: RunConfig) -> str:
@@ -98,8 +99,8 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     config = ready.config
     what = f"{config.model} ({ready.model.parameter_count():,} parameters) on {config.data}"
     images = f"{len(ready.train_loader.dataset):,} images"
-    if ready.has_validation:
-        images += f", measured on {len(ready.test_loader.dataset):,} more"
+    if ready.val_loader is not None:
+        images += f", measured on {len(ready.val_loader.dataset):,} more"
     if isinstance(ready.splits.test, ImageFolder):
         images += _folders(ready.splits)
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
@@ -168,7 +169,7 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
     _tell([*resumed.notes, *ready.splits.notes])
     trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)])
     if trainer.batch == 0 and (trainer.epoch >= ready.length.epochs or trainer.stop_reason):
-        scores = ready.final_scores(trainer)
+        scores = ready.final_scores(trainer, folder)
         print(_finished_line(resumed, trainer, scores))
         if not folder.summary_file.exists():  # it was killed on the last inch
             _write_summary(ready, folder, trainer, scores)
@@ -176,15 +177,17 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
     if not quiet:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
         print("\n".join([*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]), flush=True)
-    _finish(ready, folder, trainer)
+    _finish(ready, folder, trainer, quiet)
 
 
-def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer) -> None:
+def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool) -> None:
     """Train what is left of the run, and tell how it ended."""
     trainer.fit(ready.length.epochs - trainer.epoch)
-    scores = ready.final_scores(trainer)
+    if not quiet and (remark := ready.cut_short(trainer)):
+        print(remark)
+    scores = ready.final_scores(trainer, folder)
     _write_summary(ready, folder, trainer, scores)
-    print(_result(scores))
+    print(_result(scores, folder))
 
 
 def _write_summary(ready: PreparedRun, folder: RunFolder, trainer: Trainer, scores: dict[str, float]) -> None:
@@ -199,14 +202,21 @@ def _write_summary(ready: PreparedRun, folder: RunFolder, trainer: Trainer, scor
     )
 
 
-def _result(scores: dict[str, float]) -> str:
-    return f"test accuracy {scores['test_accuracy']:.4f} ({scores['test_correct']}/{scores['test_total']})"
+def _result(scores: dict[str, float], folder: RunFolder) -> str:
+    """What came of a run, for people to read."""
+    accuracy = f"test accuracy {scores['test_accuracy']:.4f}"
+    weights = folder.weights()
+    if weights.name == LAST:
+        return f"{accuracy} ({scores['test_correct']}/{scores['test_total']})"
+    chosen_on_test = "test_accuracy" in weights.row
+    epoch = f"epoch {weights.row['epoch']}" if chosen_on_test else weights.epoch or weights.file
+    return f"best: {epoch}; {accuracy} with it"
 
 
 def _finished_line(resumed: ResumedRun, trainer: Trainer, scores: dict[str, float]) -> str:
     """That there is nothing left to train, and how there can be."""
     path, epochs = resumed.folder.path, resumed.ready.config.epochs
-    finished = f"{path} has finished after {trainer.epoch} epochs, {_result(scores)}"
+    finished = f"{path} has finished after {trainer.epoch} epochs, {_result(scores, resumed.folder)}"
     if trainer.stop_reason:
         return f"{finished}: {trainer.stop_reason}; to train longer, begin a new run without --early-stopping"
     if resumed.can_be_longer():

@@ -6,7 +6,7 @@ from gpucnn.cli.arguments import count
 from gpucnn.cli.folder_report import looking
 from gpucnn.cli.settings import add_settings, chosen_config
 from gpucnn.runs.verification import Part, verify_resume
-from gpucnn.text_table import text_table
+from gpucnn.text_table import stacked_tables
 from gpucnn.training import prepare
 
 HELP = "Train a few steps in one go, and once more stopped and resumed in a new process; compare all that is kept, byte by byte."
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         flush=True,
     )
     found = verify_resume(config, steps)
-    print("\n".join(["", *text_table(HEADER, [_row(part) for part in found.parts], "lrrl"), ""]))
+    print("\n".join(["", *stacked_tables(HEADER, [_row(part) for part in found.parts], "lrrl"), ""]))
     if found.difference:
         print(f"FAIL: {found.difference}")
         return 1

@@ -17,8 +17,8 @@ from gpucnn.files.atomic_file import cannot_be_written, discard
 from gpucnn.files.tensor_file import read_tensors, write_tensors
 from gpucnn.layers.saved_arrays import MOST_NAMED, not_finite
 
-_KEY, _KIND, _FORMAT = "gpucnn checkpoint", "checkpoint", 2
-_READ = (1, _FORMAT)
+_KEY, _KIND, _FORMAT = "gpucnn checkpoint", "checkpoint", 3
+_READ = (1, 2, _FORMAT)
 _NAME = re.compile(r"step-(\d{9,18})\.safetensors")
 
 
@@ -77,8 +77,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         values, config, versions_then = (content[name] for name in ("values", "config", "versions"))
         if not all(isinstance(part, dict) for part in (values, config, versions_then)):
             raise TypeError("values, config and versions must be objects")
-        if content["format"] == 1:
-            _bring_up_to_date(values)
+        if content["format"] < 2:
+            _name_layers(values)
+        if content["format"] < 3:
+            _forget_early_stopping(values)
         return Checkpoint(path, arrays, values, config, versions_then)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, RunError):
@@ -86,12 +88,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(f"{path}: not a checkpoint that gpucnn wrote ({type(error).__name__}: {error})") from None
 
 
-def _bring_up_to_date(values: dict[str, Any]) -> None:
+def _name_layers(values: dict[str, Any]) -> None:
     """Values of format 1, which knew the counters of dropouts alone, as those of format 2, which has any layer's state."""
     if isinstance(calls := values.pop("dropout_calls", None), dict):
         values["layers"] = {path: {"calls": count} for path, count in calls.items()}
     if isinstance(fits := values.get("fits"), dict) and "dropouts" in fits:
         values["fits"] = {("layers with a state" if name == "dropouts" else name): fits[name] for name in fits}
+
+
+def _forget_early_stopping(values: dict[str, Any]) -> None:
+    """Values of format 2, in which early stopping had a state of its own, as those of format 3: it goes by the history."""
+    fits, states, name = values.get("fits"), values.get("callbacks"), "EarlyStopping"
+    if not isinstance(fits, dict):
+        return
+    names = fits.get("callbacks with a state")
+    if isinstance(names, list) and isinstance(states, list) and len(names) == len(states) and name in names:
+        values["callbacks"] = [state for state, owner in zip(states, names, strict=True) if owner != name]
+        values["fits"] = {**fits, "callbacks with a state": [owner for owner in names if owner != name]}
 
 
 class CheckpointFolder:

@@ -219,7 +219,8 @@ class RunConfig:
     )
     early_stopping: int | None = _setting(
         None, OrNone(COUNT, "none"), "the run", "N",
-        "end after this number of epochs in a row without a lower loss, or none (default: none)",
+        "end after this number of epochs in a row that are no better than the best: of higher accuracy, or equal and with a lower "
+        "loss; or none (default: none)",
     )  # fmt: skip
     logs: tuple[str, ...] = _setting(
         (), Several(Name(lambda: list(LOGS)), "a list of logs"), "the run", "NAME",

@@ -5,7 +5,7 @@ images-1a2b....jsonl  of images in files: which ones it learns from and is measu
 metrics.jsonl         one line for every finished epoch; the same run writes the same lines
 times.jsonl           how long each of them took; of an epoch that was resumed, its last part
 model.safetensors     the parameters after the last finished epoch
-best.safetensors      those of the epoch with the highest test accuracy, of several the first
+best.safetensors      those of the best epoch, see `is_better`, with its row of the metrics
 checkpoints/          the newest states to go on from, see `CheckpointFolder`
 failure-step-41...    a step whose loss or gradient was not finite, see `FailureRecorder`
 summary.json          how it ended; only there when the run has finished
@@ -24,21 +24,51 @@ import numpy as np
 
 from gpucnn import models
 from gpucnn.backend import Device
-from gpucnn.checks import as_path
+from gpucnn.checks import as_path, is_int
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.files.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.files.checkpoint_file import CheckpointFolder, save_checkpoint
-from gpucnn.files.model_file import load_model, save_model
+from gpucnn.files.model_file import load_model, read_description, save_model
 from gpucnn.layers import Layer
 from gpucnn.regular_file import read_regular
 from gpucnn.runs.image_list import ENTRY, ImageList
 from gpucnn.runs.lock import NAME as LOCK
 from gpucnn.runs.lock import RunLock
+from gpucnn.text import value_text
 from gpucnn.text_table import shortened
+from gpucnn.training.best_epoch import is_better, judged_by
 
 LONGEST = 300
 """Columns of what is said of an entry of a file, which may be of any length."""
+
+
+BEST, LAST = WEIGHTS = ("best", "last")
+"""The weights that a run has kept: of its best epoch, and of the last one that has finished."""
+
+EPOCH = "epoch"
+"""What stands beside a model's arguments in the file of the best weights: the epoch's row of the metrics."""
+
+
+class Weights(NamedTuple):
+    """Some weights that a run has kept."""
+
+    name: str
+    """"best" or "last"."""
+    file: Path
+    row: dict[str, Any]
+    """Of the metrics, for the best epoch; empty where that is not known, as in files of earlier versions."""
+
+    def __str__(self) -> str:
+        return f"{self.name}, of {self.epoch or self.file.name}"
+
+    @property
+    def epoch(self) -> str:
+        """Which epoch they are of, and how good it was; empty where that is not known."""
+        if not self.row:
+            return ""
+        part = judged_by(self.row)
+        return f"epoch {self.row['epoch']} ({part} accuracy {self.row[f'{part}_accuracy']:.4f})"
 
 
 class TrainedRun(NamedTuple):
@@ -48,6 +78,8 @@ class TrainedRun(NamedTuple):
     preprocess: Preprocess
     class_names: tuple[str, ...]
     config: dict[str, Any]
+    weights: Weights
+    """Those that the model has."""
 
 
 class RunFolder:
@@ -134,6 +166,7 @@ class RunFolder:
         """Add to the run that is there, from its state after `step` steps, with this history; what came later is dropped."""
         self._is_ours = True
         self.checkpoints.go_on(step)
+        self._take_up_best(history)
         self.summary_file.unlink(missing_ok=True)
         _write_json(self.config_file, config)
         self._write_lines(self.metrics_file, history)
@@ -153,8 +186,8 @@ class RunFolder:
             self._announce(config)
             save_model(self.model_file, model, config["create"])
             self._take_over(config, self.model_file)
-            if _is_best(history):
-                save_model(self.best_model_file, model, config["create"])
+            if self._is_best(history[-1]):
+                save_model(self.best_model_file, model, {**config["create"], EPOCH: dict(history[-1])})
             self._write_lines(self.metrics_file, history)
             self._write_times(self.read_times() | {len(history): seconds}, len(history))
 
@@ -249,17 +282,102 @@ class RunFolder:
             raise RunError(f"{path}: not the list of the run's images (its content was changed); put it back")
         return images
 
-    def load_model(self) -> Layer:
-        """The model with its parameters, on the CPU, in evaluation mode. RunError if it cannot be built from here."""
-        parameters, create = load_model(self.model_file)
+    def weights(self, wanted: str | None = None) -> Weights:
+        """Which weights of the run are the `wanted` ones, "best" or "last".
+
+        By default the best, where epochs were measured on validation images or early stopping could end training; the best
+        epoch on the test images, which a run without either has kept, too, is none to be told as a result, so there the last.
+
+        ArgumentError for another word, RunError if the run has no best weights, or a file of them that cannot be read.
+        """
+        if wanted is not None and wanted not in WEIGHTS:
+            raise ArgumentError(f'weights must be "best" or "last", got {value_text(wanted)}')
+        if wanted == LAST:
+            return Weights(LAST, self.model_file, {})
+        row = self._best_row()
+        if wanted is None and not self._is_best_the_result(row):
+            return Weights(LAST, self.model_file, {})
+        if row is None:
+            raise RunError(
+                f"{self.best_model_file}: no such file; no epoch of the run was measured, or the file was removed; take the "
+                f"weights of the last epoch, with --weights last"
+            )
+        return Weights(BEST, self.best_model_file, row)
+
+    def load_model(self, weights: str | None = None) -> Layer:
+        """The model with its parameters, on the CPU, in evaluation mode. `weights`: "best" or "last", see `weights`.
+
+        RunError if it cannot be built from here.
+        """
+        return self._model_of(self.weights(weights).file)
+
+    def _model_of(self, file: Path) -> Layer:
+        parameters, description = load_model(file)
+        create = {name: value for name, value in description.items() if name != EPOCH}
         try:
             model = models.create(**create)
             model.load_state_dict(parameters)
         except (TypeError, GpucnnError) as error:
-            raise RunError(
-                f"{self.model_file}: does not fit its own description ({shortened(str(error), LONGEST)})"
-            ) from None
+            raise RunError(f"{file}: does not fit its own description ({shortened(str(error), LONGEST)})") from None
         return model.eval()
+
+    def _is_best(self, row: Mapping[str, float]) -> bool:
+        """Whether an epoch is better than the one whose weights are kept."""
+        try:
+            best = self._best_row()
+        except RunError:  # a file that is no use
+            best = None
+        return _is_measured(row) and (best is None or is_better(row, best))
+
+    def _best_row(self) -> dict[str, Any] | None:
+        """The row of the metrics of the epoch that the best weights are of: None without any, empty where it is not known."""
+        if not self.best_model_file.exists():
+            return None
+        row = read_description(self.best_model_file).get(EPOCH, {})
+        if not (row == {} or _is_measured(row)):
+            raise RunError(
+                f"{self.best_model_file}: its entry {EPOCH!r} is no row of metrics as gpucnn train writes it"
+            )
+        return dict(row)
+
+    def _is_best_the_result(self, row: Mapping[str, Any] | None) -> bool:
+        """Whether the best weights are what the run is trained for; `row` is that of their epoch."""
+        if not self.config_file.exists():
+            return False
+        config = self.read_config()
+        if config.get("early_stopping") is not None or config.get("validation"):
+            return True
+        if row:
+            return judged_by(row) == "val"
+        images = self.read_images(config)
+        return images is not None and any(file.part == "validation" for file in images.files)
+
+    def _take_up_best(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Drop the best weights if they are of an epoch after `history`, which comes again.
+
+        The version before kept the first epoch of the highest accuracy, and not which one that was: it is noted now.
+        """
+        try:
+            row = self._best_row()
+            if row == {}:
+                row = self._highest_row(history)
+                if row:
+                    create = read_description(self.best_model_file)
+                    save_model(self.best_model_file, self._model_of(self.best_model_file), {**create, EPOCH: row})
+        except RunError:  # a file that is no use
+            row = {}
+        if row is not None and not 0 < row.get("epoch", 0) <= len(history):
+            self.best_model_file.unlink(missing_ok=True)
+
+    def _highest_row(self, history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+        """Of the first epoch with the highest accuracy so far; empty if that is none of `history`."""
+        try:
+            rows = [json.loads(line) for line in read_regular(self.metrics_file).decode().splitlines()]
+            accuracies = [float(row.get("val_accuracy", row.get("test_accuracy"))) for row in rows]
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}
+        place = max(range(len(rows)), key=accuracies.__getitem__, default=len(history))
+        return dict(history[place]) if place < len(history) else {}
 
     def load_preprocess(self) -> Preprocess:
         """How raw images become the model's input. RunError if config.json does not say."""
@@ -271,10 +389,14 @@ class RunFolder:
                 f"{self.config_file}: no valid entry 'preprocess' ({shortened(str(error), LONGEST)})"
             ) from None
 
-    def load(self, device: Device) -> TrainedRun:
-        """The run as it was trained, its model on `device`. RunError if it cannot be read."""
+    def load(self, device: Device, weights: str | None = None) -> TrainedRun:
+        """The run as it was trained, its model on `device`, with its "best" or "last" weights, see `weights`.
+
+        RunError if it cannot be read.
+        """
         config = self.read_config()
-        model, preprocess = self.load_model().to(device), self.load_preprocess()
+        taken = self.weights(weights)
+        model, preprocess = self._model_of(taken.file).to(device), self.load_preprocess()
         class_names = tuple(str(name) for name in config["class_names"])
         try:
             outputs = model.output_shape((1, preprocess.channels, preprocess.image_size, preprocess.image_size))[1]
@@ -282,7 +404,7 @@ class RunFolder:
             raise RunError(f"{self.config_file}: its preprocess does not fit the model ({error})") from None
         if len(class_names) != outputs:
             raise RunError(f"{self.config_file}: {len(class_names)} class_names, but the model has {outputs} outputs")
-        return TrainedRun(model, preprocess, class_names, config)
+        return TrainedRun(model, preprocess, class_names, config, taken)
 
     def _check_that_it_is_a_run(self) -> None:
         try:
@@ -329,10 +451,12 @@ def _no_place(path: Path, reason: str | None) -> str:
     return f"{path}: cannot write a run there ({reason}); choose another --out"
 
 
-def _is_best(history: Sequence[Mapping[str, float]]) -> bool:
-    """Whether the last epoch's test accuracy is above that of all before."""
-    accuracies = [row["test_accuracy"] for row in history if "test_accuracy" in row]
-    return bool(accuracies) and "test_accuracy" in history[-1] and accuracies[-1] > max([-1.0, *accuracies[:-1]])
+def _is_measured(row: object) -> bool:
+    """Whether it is a row of metrics of an epoch that was measured."""
+    if not isinstance(row, dict) or not is_int(row.get("epoch")) or (part := judged_by(row)) == "train":
+        return False
+    scores = [row.get(f"{part}_accuracy"), row.get(f"{part}_loss", 0.0)]
+    return all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

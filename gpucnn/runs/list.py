@@ -21,7 +21,7 @@ class RunEntry(NamedTuple):
     model: str | None
     data: str | None
     accuracy: float | None
-    """On the test images, after the last finished epoch."""
+    """On the test images: of the weights that are the run's result, or, while it is trained, after the last epoch."""
     epochs: int | None
     """How many have finished."""
     finished: datetime | None
@@ -86,7 +86,8 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
         return []
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
-    if not all(isinstance(row, dict) and _is_accuracy(row.get("test_accuracy", 0.0)) for row in rows):
+    names = ("test_accuracy", "val_accuracy")
+    if not all(isinstance(row, dict) and all(_is_accuracy(row.get(name, 0.0)) for name in names) for row in rows):
         raise RunError(f"{path}: not lines of metrics as gpucnn train writes them")
     return rows
 

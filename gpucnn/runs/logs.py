@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 TAGS = {
     "train_loss": "loss/train",
+    "val_loss": "loss/val",
     "test_loss": "loss/test",
     "train_accuracy": "accuracy/train",
+    "val_accuracy": "accuracy/val",
     "test_accuracy": "accuracy/test",
     "lr": "learning rate",
 }

@@ -20,7 +20,7 @@ from gpucnn.layers import Layer
 from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
-from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.folder import LAST, RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.runs.transfer import freeze, learning, normalization_for, told
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
@@ -33,6 +33,10 @@ from gpucnn.training.trainer import Trainer
 EVALUATION_BATCH = 256
 DATA_SHARE = 4
 """A data set may take one part in four of a GPU's free memory."""
+
+
+LOW_RATE = 0.1
+"""The share of a schedule's peak below which it has given what it has to give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,10 @@ class PreparedRun:
     schedule: optim.Schedule
     average: optim.WeightAverage | None
     train_loader: data.DataLoader
+    val_loader: data.DataLoader | None
+    """What every epoch is measured on: the `validation` share of the training set, or a folder's part val; None without."""
     test_loader: data.DataLoader
-    """What every epoch is measured on: the test set, the `validation` share of the training set, or a folder's part val."""
+    """The test set: measured at the end alone, if there are validation images, else after every epoch."""
     start: tuple[str, ...]
     """Lines that say what the model starts from, and what of it learns, of a run that begins with weights of others."""
     images: ImageList | None
@@ -65,9 +71,9 @@ class PreparedRun:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
         assert self.config.label_smoothing is not None
         return Trainer(
-            self.model, self.optimizer, self.train_loader, self.test_loader, self.schedule, callbacks,
-            self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value, self.average,
-            self.config.precision, "auto" if self.config.graph is None else self.config.graph,
+            self.model, self.optimizer, self.train_loader, None if self.val_loader else self.test_loader, self.schedule,
+            callbacks, self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value,
+            self.average, self.config.precision, "auto" if self.config.graph is None else self.config.graph, self.val_loader,
         )  # fmt: skip
 
     def callbacks(self, folder: RunFolder) -> list[Callback]:
@@ -88,25 +94,55 @@ class PreparedRun:
     @property
     def has_validation(self) -> bool:
         """Whether epochs are measured on other images than those of the test set."""
-        return bool(self.config.validation) or self.splits.validation is not None
+        return self.val_loader is not None
 
-    def final_scores(self, trainer: Trainer) -> dict[str, float]:
-        """The last epoch's "test_accuracy", "test_correct" and "test_total".
+    def final_scores(self, trainer: Trainer, folder: RunFolder) -> dict[str, float]:
+        """What came of the run: "test_accuracy", "test_correct" and "test_total" of the weights that are its result.
 
-        With validation images these are measured now, on the test set, and the epoch's own are "validation_accuracy", ...
+        Those in `folder` of the best epoch, if there are validation images, or early stopping; then "best_epoch" tells which
+        it was, and "val_accuracy", ... what it was chosen by, if that was not the test set. Else those of the last epoch.
         """
         names = ("accuracy", "correct", "total")
-        last = {name: trainer.history[-1][f"test_{name}"] for name in names}
-        if not self.has_validation:
-            return {f"test_{name}": last[name] for name in names}
-        with backend.precision(self.config.precision), trainer.evaluation_weights():
-            test = evaluate(
-                self.model, data.DataLoader(self.splits.test, EVALUATION_BATCH, workers=self.config.workers)
-            )
-        return {
-            **{f"test_{name}": getattr(test, name) for name in names},
-            **{f"validation_{name}": last[name] for name in names},
-        }
+        weights = folder.weights()
+        if weights.name == LAST:
+            return {f"test_{name}": trainer.history[-1][f"test_{name}"] for name in names}
+        row = weights.row
+        best = {"best_epoch": row["epoch"]} if row else {}
+        best |= {f"val_{name}": row[f"val_{name}"] for name in names if f"val_{name}" in row}
+        if "test_accuracy" in row:
+            return {**best, **{f"test_{name}": row[f"test_{name}"] for name in names}}
+        with backend.precision(self.config.precision):
+            test = evaluate(folder.load_model(weights.name).to(trainer.device), self.test_loader)
+        return {**best, **{f"test_{name}": getattr(test, name) for name in names}}
+
+    def other_rate(self, epochs: int, steps: int) -> int | None:
+        """The first of the run's first `steps` that would have another learning rate in a run of `epochs`; None if none has."""
+        own, other = self._schedule_for(self.length.epochs), self._schedule_for(epochs)
+        return next((step for step in range(steps) if own(step) != other(step)), None)
+
+    def cut_short(self, trainer: Trainer) -> str:
+        """What to say if early stopping ended a schedule that is laid out for more epochs, before its rate was low; else empty."""
+        config, epochs, steps = self.config, self.length.epochs, self.length.steps_per_epoch
+        assert config.lr is not None
+        if config.early_stopping is None or not trainer.stop_reason or trainer.epoch >= epochs:
+            return ""
+        if self.other_rate(epochs + 1, self.length.steps) is None:
+            return ""
+        own = self._schedule_for(epochs)
+        share = max(own(step) for step in range(trainer.step, self.length.steps, steps)) / config.lr
+        if share < LOW_RATE:
+            return ""
+        return (
+            f"early stopping ended after {trainer.epoch} of the {epochs} epochs that {config.schedule} is laid out for, with the "
+            f"rate at {trainer.optimizer.lr / config.lr:.0%} of its peak; consider --schedule constant or plateau"
+        )
+
+    def _schedule_for(self, epochs: int) -> optim.Schedule:
+        """The schedule of the same run over so many epochs."""
+        assert self.config.lr is not None
+        return make_schedule(
+            self.config.schedule, self.config.warmup, self.config.lr, self.length._replace(epochs=epochs)
+        )
 
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""
@@ -154,8 +190,8 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
     division = Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
     ready = _build(config, division, None, unreadable)
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
-    if ready.has_validation:
-        parts["validation"] = ready.test_loader.dataset
+    if ready.val_loader is not None:
+        parts["validation"] = ready.val_loader.dataset
     return dataclasses.replace(ready, images=ImageList.of(parts, place, unreadable), inspection=seen)
 
 
@@ -230,7 +266,7 @@ def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Seq
     frozen = freeze(model, config)
     model.to(chosen.device)
     splits = splits._replace(train=_near(splits.train, chosen.device), test=_near(splits.test, chosen.device))
-    train_set, test_set = _parts(splits, config, division)
+    train_set, val_set = _parts(splits, config, division)
     augment = _augment(config.augment, splits.preprocess)
     sizes = [one.source_size for one in augment.augmentations if isinstance(one, data.RandomResizedCrop)]
     if size := max((size for size in sizes if size is not None), default=0):
@@ -257,7 +293,11 @@ def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Seq
     length = RunLength(config.epochs, steps_per_epoch=-(-len(train_loader) // config.accumulate))
     schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, length)
     average = None if config.average is None else optim.WeightAverage(model, config.average)
-    test_loader = data.DataLoader(test_set, EVALUATION_BATCH, workers=config.workers)
+    val_loader, test_loader = (
+        None if part is None else data.DataLoader(part, EVALUATION_BATCH, workers=config.workers)
+        for part in (val_set, splits.test)
+    )
+    assert test_loader is not None
     return PreparedRun(
         config,
         str(chosen),
@@ -269,14 +309,15 @@ def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Seq
         schedule,
         average,
         train_loader,
+        val_loader,
         test_loader,
         () if taken is None else told(model, config, taken, frozen),
         None,
     )
 
 
-def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[data.Dataset, data.Dataset]:
-    """What to learn from, and what to measure every epoch on."""
+def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[data.Dataset, data.Dataset | None]:
+    """What to learn from, and the validation images, if there are any."""
     if splits.validation is not None:
         if config.validation:
             raise ConfigError(
@@ -284,7 +325,7 @@ def _parts(splits: data.Splits, config: RunConfig, division: Division) -> tuple[
                 f"every epoch on; leave validation out"
             )
         return splits.train, splits.validation
-    return division.validation(splits.train) if config.validation else (splits.train, splits.test)
+    return division.validation(splits.train) if config.validation else (splits.train, None)
 
 
 def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> data.Compose:

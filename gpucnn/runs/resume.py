@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,6 @@ from gpucnn.data.class_folders import comparable
 from gpucnn.data.normalization import Normalization, as_normalization
 from gpucnn.errors import ArgumentError, ConfigError, DeviceError, RunError, StateError
 from gpucnn.files.checkpoint_file import Checkpoint
-from gpucnn.runs.choices import make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LONGEST, RunFolder
 from gpucnn.runs.image_list import Changes, ImageList, files_in
@@ -53,7 +53,7 @@ class ResumedRun(NamedTuple):
 
     def can_be_longer(self) -> bool:
         """Whether the run can go on for more epochs than it was asked for, see `resume`."""
-        return _other_rate(self.ready, self.ready.length.epochs + 1, _steps(self.checkpoint)) is None
+        return self.ready.other_rate(self.ready.length.epochs + 1, _steps(self.checkpoint)) is None
 
 
 def resume(path: str | os.PathLike[str] | RunFolder, **changes: Any) -> ResumedRun:
@@ -92,9 +92,23 @@ def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
     begun = Begun(None if config.weights is None else _normalization(checkpoint))
     ready = _prepared(dataclasses.replace(config, **changes), config.device, images, begun)
     _check_description(ready, checkpoint)
+    if ready.val_loader is not None:
+        checkpoint.values["history"] = _named_by_validation(checkpoint.values.get("history"))
     if ready.length.epochs != config.epochs:
         _check_epochs(ready.length.epochs, config, ready, checkpoint)
     return ResumedRun(ready, folder, checkpoint, tuple(_notes(ready, config, checkpoint)))
+
+
+def _named_by_validation(history: Any) -> Any:
+    """The rows of a run that is measured on validation images: the version before called what it found there "test_..."."""
+    if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
+        return history  # Trainer.restore refuses it
+    return [
+        {re.sub("^test_", "val_", str(name)): value for name, value in row.items()}
+        if "test_accuracy" in row and "val_accuracy" not in row
+        else row
+        for row in history
+    ]
 
 
 def _normalization(checkpoint: Checkpoint) -> Normalization | None:
@@ -141,23 +155,12 @@ def _check_epochs(epochs: int, config: RunConfig, ready: PreparedRun, checkpoint
         )
     if checkpoint.values.get("stop_reason"):
         raise ConfigError(f"epochs cannot be changed, as the run was stopped: {checkpoint.values['stop_reason']}")
-    other = _other_rate(ready, config.epochs, _steps(checkpoint))
+    other = ready.other_rate(config.epochs, _steps(checkpoint))
     if other is not None:
         raise ConfigError(
             f"epochs cannot be {epochs}: the schedule {config.schedule} is laid out for {config.epochs}, and for {epochs} "
             f"would have had another learning rate from step {other + 1} on; train a new run, or go on without --epochs"
         )
-
-
-def _other_rate(ready: PreparedRun, epochs: int, steps: int) -> int | None:
-    """The first of the run's first `steps` that would have another learning rate in a run of `epochs`; None if none has."""
-    config = ready.config
-    assert config.lr is not None
-    own, other = (
-        make_schedule(config.schedule, config.warmup, config.lr, length)
-        for length in (ready.length, ready.length._replace(epochs=epochs))
-    )
-    return next((step for step in range(steps) if own(step) != other(step)), None)
 
 
 def _steps(checkpoint: Checkpoint) -> int:

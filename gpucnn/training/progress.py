@@ -5,11 +5,21 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gpucnn.text_table import GAP, terminal_width
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+WAITING = "waiting"
+MUCH_WAITING = 0.5, 5.0
+"""The share of an epoch, and the seconds, from which waiting for batches is told also where the table has no room for it."""
+BAR = "{desc}  {percentage:3.0f}% |{bar:16}|"
+"""What tqdm shows, before loss and time."""
+LOSS_EVERY = 1.0
+"""Seconds from one look at the loss to the next: each makes the host wait for a GPU."""
 
 
 class EpochClock(Callback):
@@ -39,19 +49,37 @@ class EpochClock(Callback):
 
 
 class ProgressLines(EpochClock):
-    """A table that grows by a line for every finished epoch; plain text, so that log files stay readable."""
+    """A table that grows by a line for every finished epoch; plain text, so that log files stay readable.
+
+    It fits 80 columns; where the terminal is wider, it also has the images a second and the share of waiting.
+    """
 
     _told = 0
     """How many of the trainer's notes have been printed."""
+    _has_told_of_waiting = False
+    _names: Sequence[str] = ()
+    """Of the columns."""
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        print(_aligned(_columns(trainer), trainer), flush=True)
+        self._names = _columns(trainer, terminal_width())
+        part, _ = trainer.measured
+        if trainer.label_smoothing and part != "train":
+            print(f"train loss is with label smoothing {trainer.label_smoothing:g}, {part} loss without", flush=True)
+        print(_aligned(self._names, self._names, trainer), flush=True)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         for note in trainer.notes[self._told :]:
             print(note, flush=True)
         self._told = len(trainer.notes)
-        print(epoch_line(trainer, self), flush=True)
+        print(_aligned(_cells(trainer, self)[: len(self._names)], self._names, trainer), flush=True)
+        share, seconds = MUCH_WAITING
+        is_much = self.waiting >= share and self.waiting * trainer.seconds >= seconds
+        if is_much and WAITING not in self._names and not self._has_told_of_waiting:
+            self._has_told_of_waiting = True
+            print(
+                f"{self.waiting:.0%} of the epoch went in waiting for batches: with workers, they are made ahead",
+                flush=True,
+            )
 
     def on_train_end(self, trainer: Trainer) -> None:
         if trainer.stop_reason:
@@ -59,28 +87,42 @@ class ProgressLines(EpochClock):
 
 
 class ProgressBar(ProgressLines):
-    """The same table, and below it a bar over the batches of the running epoch."""
+    """The same table, and below it a bar over the running epoch, with its loss so far and the time left of all epochs."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        self._loss = BAR
+        self._looked = -LOSS_EVERY
+        self._first: tuple[float, int] | None = None
+        self._began = 0.0
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        super().on_train_begin(trainer)
+        self._began, self._first = time.perf_counter(), None
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         from tqdm import tqdm
 
         super().on_epoch_begin(trainer)
+        self._looked = -LOSS_EVERY
         self._bar = tqdm(
             total=len(trainer.train_loader),
             initial=trainer.batch,
             desc=f"epoch {trainer.epoch + 1}/{trainer.epochs}",
-            unit="batch",
+            bar_format=BAR,
             leave=False,
             file=sys.stdout,
         )
 
     def on_batch_end(self, trainer: Trainer) -> None:
         super().on_batch_end(trainer)
-        if self._bar is not None:
-            self._bar.update()
+        if self._bar is None:
+            return
+        now = time.perf_counter()
+        if trainer.device.kind == "cpu" or now >= self._looked + LOSS_EVERY:
+            self._loss, self._looked = f"{BAR} loss {trainer.metrics.scores().loss:.2f}", now
+        self._bar.bar_format = " | ".join(text for text in (self._loss, self._time_left(trainer, now)) if text)
+        self._bar.update()
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         self._close()
@@ -90,34 +132,60 @@ class ProgressBar(ProgressLines):
         self._close()
         super().on_train_end(trainer)
 
+    def _time_left(self, trainer: Trainer, now: float) -> str:
+        """Of all epochs, as long as each batch takes as those so far, but for the first, in which loops are compiled."""
+        batches = len(trainer.train_loader)
+        done = trainer.epoch * batches + trainer.batch
+        if self._first is None:
+            self._first = now, done
+        start, first = self._first
+        if done == first:
+            return ""
+        left = (now - start) / (done - first) * (trainer.epochs * batches - done)
+        return f"{duration(left)} left of {duration(now - self._began + left, coarse=True)}"
+
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
-def epoch_line(trainer: Trainer, clock: EpochClock) -> str:
-    """The line of the last finished epoch; for "waiting" see `EpochClock`."""
-    row = trainer.history[-1]
-    scores = [_decimals(row[f"{part}_{name}"]) for part in _parts(trainer) for name in ("loss", "accuracy")]
-    speed = (f"{clock.images_per_second:,.0f}", f"{clock.waiting:.0%}", f"{trainer.seconds:.1f} s")
-    return _aligned([f"{row['epoch']}/{trainer.epochs}", *scores, f"{row['lr']:.2e}", *speed], trainer)
+def duration(seconds: float, coarse: bool = False) -> str:
+    """A time as people say it: 45 s, 1 min 10 s, 2 h 5 min; `coarse` in whole minutes from two on."""
+    whole = round(seconds)
+    if coarse and whole >= 120:
+        whole = round(seconds / 60) * 60
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        parts = (f"{hours} h", f"{minutes} min" if minutes else "")
+    else:
+        parts = (f"{minutes} min" if minutes else "", f"{rest} s" if rest or not minutes else "")
+    return " ".join(part for part in parts if part)
 
 
-def _columns(trainer: Trainer) -> list[str]:
-    scores = [f"{part} {name}" for part in _parts(trainer) for name in ("loss", "accuracy")]
-    return ["epoch", *scores, "lr", "images/s", "waiting", "time"]
+def _columns(trainer: Trainer, width: int) -> list[str]:
+    """The names of the columns that fit into `width`."""
+    part, _ = trainer.measured
+    scores = [name for which in dict.fromkeys(("train", part)) for name in (f"{which} loss", "accuracy")]
+    names = ["epoch", *scores, "lr", "time"]
+    wide = [*names, "images/s", WAITING]
+    return wide if len(_aligned(wide, wide, trainer)) <= width else names
 
 
-def _parts(trainer: Trainer) -> tuple[str, ...]:
-    return ("train",) if trainer.test_loader is None else ("train", "test")
+def _cells(trainer: Trainer, clock: EpochClock) -> list[str]:
+    """The line of the last finished epoch, for the widest table."""
+    row, (part, _) = trainer.history[-1], trainer.measured
+    scores = [
+        _decimals(row[f"{which}_{name}"]) for which in dict.fromkeys(("train", part)) for name in ("loss", "accuracy")
+    ]
+    times = (f"{trainer.seconds:.1f} s", f"{clock.images_per_second:,.0f}", f"{clock.waiting:.0%}")
+    return [f"{row['epoch']}/{trainer.epochs}", *scores, f"{row['lr']:.2e}", *times]
 
 
-def _aligned(texts: Sequence[str], trainer: Trainer) -> str:
-    """Each text flush right in its column; the widths are known before the first epoch."""
+def _aligned(texts: Sequence[str], names: Sequence[str], trainer: Trainer) -> str:
+    """Each text flush right in the column of its name; the widths are known before the first epoch."""
     widths = {"epoch": 2 * len(str(trainer.epochs)) + 1, "lr": 8, "images/s": 9, "time": 8}
-    names = _columns(trainer)
-    return "  ".join(text.rjust(max(len(name), widths.get(name, 0))) for name, text in zip(names, texts, strict=True))
+    return GAP.join(text.rjust(max(len(name), widths.get(name, 0))) for name, text in zip(names, texts, strict=True))
 
 
 def _decimals(number: float) -> str:

@@ -17,6 +17,7 @@ from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
 from gpucnn.text import value_text
+from gpucnn.training.best_epoch import IN_WORDS
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.can_train import check_can_train, check_last_batch
 from gpucnn.training.evaluate import device_of_model, evaluate
@@ -35,10 +36,12 @@ class Trainer:
     - `model`: gives logits (N, classes) for the loader's images. `optimizer`: of its parameters.
     - `train_loader`, `test_loader`: batches to learn from, and to measure on after every epoch. Without a test loader, None,
       a row of the history has no entries "test_...".
+    - `val_loader`: in place of a test loader, what every epoch is measured on: entries are then "val_...", and the test images
+      are left for `evaluate` at the end.
     - `schedule`: None, or a function from the step's number to its learning rate. A `ReduceOnPlateau` is told of every
-      epoch's test loss; without a test loader, of its training loss.
+      epoch's loss on what it is measured on; without, of its training loss.
     - `callbacks`: see `Callback`.
-    - `label_smoothing`: of the training loss, see `F.cross_entropy`; the test loss is without.
+    - `label_smoothing`: of the training loss, see `F.cross_entropy`; losses that are measured are without.
     - `accumulate`: how many batches make one step of the optimizer, with the mean gradient of all their images: that of one
       large batch, but for batch norms, which see the small ones. The last batches of an epoch make a step, however few.
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
@@ -53,7 +56,8 @@ class Trainer:
     one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training),
     `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (why steps are not recorded).
 
-    Raises ArgumentError for a callback with an unknown hook, for numbers out of range, and for two ways to clip at once.
+    Raises ArgumentError for a callback with an unknown hook, for numbers out of range, for two ways to clip at once, and for
+    a `val_loader` beside a `test_loader`.
     """
 
     def __init__(
@@ -71,10 +75,16 @@ class Trainer:
         average: WeightAverage | None = None,
         precision: str | None = None,
         graph: Wanted = "auto",
+        val_loader: DataLoader | None = None,
     ) -> None:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.label_smoothing = label_smoothing
-        self.train_loader, self.test_loader = train_loader, test_loader
+        self.train_loader, self.test_loader, self.val_loader = train_loader, test_loader, val_loader
+        if test_loader is not None and val_loader is not None:
+            raise ArgumentError(
+                "Trainer: test_loader and val_loader are both given, and every epoch is measured on one of them; give val_loader "
+                "alone, and the test images to training.evaluate after training"
+            )
         if schedule is not None:
             as_function(
                 schedule,
@@ -115,7 +125,7 @@ class Trainer:
         Raises ArgumentError unless `epochs` is an int >= 1, before the first step if the model does not take a last batch of
         one image, see `check_last_batch`, and if part of it was put into evaluation mode. TrainingError at a step whose loss,
         or a gradient, is not finite, before it changes the weights: it tells where that came from; see `FiniteGuard` for how
-        soon. And after an epoch whose test loss is not finite.
+        soon. And after an epoch whose measured loss is not finite.
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
         check_can_train(self.model)
@@ -167,15 +177,16 @@ class Trainer:
                     self._notify("on_savepoint")
         train = self.metrics.scores()
         row = {"epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy}
-        if self.test_loader is not None:
+        measured_on, loader = self.measured
+        if loader is not None:
             with self._precisely(), self.evaluation_weights():
-                test = evaluate(self.model, self.test_loader)
-            row |= {f"test_{name}": getattr(test, name) for name in ("loss", "accuracy", "correct", "total")}
-        last = row.get("test_loss", train.loss)
+                found = evaluate(self.model, loader)
+            row |= {f"{measured_on}_{name}": getattr(found, name) for name in ("loss", "accuracy", "correct", "total")}
+        last = row[f"{measured_on}_loss"]
         if not math.isfinite(last):
             raise TrainingError(
-                f"the {'training' if self.test_loader is None else 'test'} loss became {last} in epoch {self.epoch + 1}, in which "
-                f"all steps were finite; lower the learning rate, if the weights have become too large, or look for images with NaN"
+                f"the {IN_WORDS[measured_on]} loss became {last} in epoch {self.epoch + 1}, in which all steps were finite; lower "
+                f"the learning rate, if the weights have become too large, or look for images with NaN"
             )
         row["lr"] = self.optimizer.lr
         if isinstance(self.schedule, ReduceOnPlateau):
@@ -204,6 +215,13 @@ class Trainer:
         if outputs is None:
             raise self._failure(images, labels)
         return outputs.logits
+
+    @property
+    def measured(self) -> tuple[str, DataLoader | None]:
+        """What every epoch is judged by: "val" or "test" with the loader; "train", without one, where nothing is measured."""
+        if self.val_loader is not None:
+            return "val", self.val_loader
+        return ("train", None) if self.test_loader is None else ("test", self.test_loader)
 
     @property
     def device(self) -> Device:

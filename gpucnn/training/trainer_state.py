@@ -177,7 +177,7 @@ def _check_values(state: TrainerState, values: Mapping[str, Any]) -> None:
         and all(isinstance(layer, dict) for layer in layers.values())
         and all(path in layers for path in _with_forward_state(state.model))
         and len(history) == counts["epoch"]
-        and all(isinstance(row, dict) for row in history)
+        and all(map(_is_row, history))
         and len(states) == len(_with_state(state.callbacks))
         and all(isinstance(callback, dict) for callback in states)
         and isinstance(values.get("schedule"), dict) == (_schedule_state(state.schedule) is not None)
@@ -187,6 +187,13 @@ def _check_values(state: TrainerState, values: Mapping[str, Any]) -> None:
             f"the values are not those of a trainer's state, or were changed: epoch {counts['epoch']}, batch "
             f"{counts['batch']}, step {counts['step']}, {len(history)} rows of history"
         )
+
+
+def _is_row(row: object) -> bool:
+    """Whether it is a row of the history whose scores can be compared."""
+    return isinstance(row, dict) and all(
+        isinstance(value, int | float) for name, value in row.items() if name.endswith(("_loss", "_accuracy"))
+    )
 
 
 def _entry(values: Mapping[str, Any], name: str, kind: type) -> Any:

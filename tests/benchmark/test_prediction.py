@@ -16,6 +16,8 @@ from gpucnn.benchmark.training_step import Workload
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.operation_log import Operation
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 TOY = GPU(
     "Toy", bandwidth=1e12, cache_bytes=200e6, cache_bandwidth=4e12, fp32=1e13, tf32=1e14, multiprocessors=10, clock=1e9,
     host_link=1e10, launch_floor=1e-6, eager_call=1e-5, graph_launch=2e-5,

@@ -9,6 +9,8 @@ from gpucnn.benchmark.limit import Work
 from gpucnn.benchmark.rivals import Rival
 from tests.benchmark.results import CHANNELS_LAST, EAGER, JIT, NUMPY, result, timing
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 
 def test_all_tables() -> None:
     assert report.result_lines("step", [result()]) == [

@@ -12,6 +12,8 @@ from gpucnn.benchmark import limit, pytorch, report, suite
 from gpucnn.cli.main import main
 from tests.backends import Backend
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 TINY = ["bench", "--models", "lenet5", "--batch-sizes", "4", "--seconds", "0.001", "--cpu", "numpy"]
 
 

@@ -42,9 +42,10 @@ def test_train_tells_device_epochs_and_the_result(in_tmp_path: Path, capsys: pyt
         lines[1] == "training mlp (79,510 parameters) on digits: 1,437 images, 2 epochs; run folder runs/mlp-digits-1"
     )
     assert lines[2] == "adam with lr 0.003, one_cycle; batches of 32; augmentation shift:2"
-    assert [line.split()[0] for line in lines[3:6]] == ["epoch", "1/2", "2/2"]
-    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[6])
-    assert len(lines) == 7
+    assert lines[3] == "train loss is with label smoothing 0.1, test loss without"
+    assert [line.split()[0] for line in lines[4:7]] == ["epoch", "1/2", "2/2"]
+    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[7])
+    assert len(lines) == 8
 
 
 def test_a_run_has_all_its_files(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,7 +281,7 @@ def test_plain_lines_without_a_terminal_and_a_bar_on_one(tmp_path: Path) -> None
         shown += chunk
     os.close(ours)
     assert process.wait(timeout=60) == 0
-    assert b"epoch 1/1:" in shown
+    assert re.search(rb"epoch 1/1 +\d+% \|.+\| loss \d\.\d\d \| \d+ s left of \d+ s", shown)
     assert b"\r" in shown
     assert shown.rstrip().splitlines()[-1].startswith(b"test accuracy")
 

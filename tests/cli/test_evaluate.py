@@ -66,7 +66,7 @@ def test_the_figures_in_the_json_file(
 def test_the_tables_on_the_screen(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "--device", "cpu", "--worst", "2"]) == 0
     device, *text = capsys.readouterr().out.split("\n\n")
-    assert device == "device: cpu (asked for)"
+    assert device == "device: cpu (asked for)\nweights: last, of model.safetensors"
     matrix, classes, worst, _ = (part.splitlines() for part in text)
     assert matrix[0].split() == ["label", "\\", "answer", *"0123456789"]
     assert [line.split()[0] for line in matrix[2:]] == list("0123456789")

@@ -44,11 +44,11 @@ def test_it_goes_on_and_tells_where(capsys: pytest.CaptureFixture[str]) -> None:
         "adam with lr 0.003, one_cycle; batches of 8; augmentation shift:2",
         f"going on in epoch 2, after 2 of its 6 batches, from run/checkpoints/step-00000000{BATCHES + 2}.safetensors",
     ]
-    assert [line.split()[0] for line in lines[4:7]] == ["epoch", "2/3", "3/3"]
-    assert (len(lines), printed.err) == (8, "")
+    assert [line.split()[0] for line in lines[5:8]] == ["epoch", "2/3", "3/3"]
+    assert (len(lines), printed.err) == (9, "")
     whole = train(Path("whole"), checkpoint_every=1, logs=("csv",), graph=False)
     assert contents(RunFolder("run")) == contents(whole)
-    assert lines[7].startswith(
+    assert lines[8].startswith(
         f"test accuracy {json.loads(Path('run/summary.json').read_text())['test_accuracy']:.4f} ("
     )
     assert json.loads(Path("run/summary.json").read_text())["epochs"] == 3
@@ -110,9 +110,9 @@ def test_a_run_that_stopped_early_has_finished(capsys: pytest.CaptureFixture[str
     train(Path("run"), early_stopping=1, lr=1e-30, schedule="constant")
     assert main(["train", "--resume", "run"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("run has finished after 2 epochs, test accuracy ")
-    assert ": test loss no better than " in line
-    assert line.endswith(", for 1 epoch; to train longer, begin a new run without --early-stopping")
+    assert line.startswith("run has finished after 2 epochs, best: epoch 1; test accuracy ")
+    assert " with it: no better than epoch 1 (test accuracy " in line
+    assert line.endswith(") for 1 epoch; to train longer, begin a new run without --early-stopping")
 
 
 @pytest.mark.parametrize(

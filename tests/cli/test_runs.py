@@ -156,6 +156,6 @@ def test_a_run_with_a_validation_part_is_listed_with_its_test_accuracy(tmp_path:
     folder = RunFolder(tmp_path / "run")
     summary = json.loads(folder.summary_file.read_text())
     assert summary["test_total"] == 360
-    assert json.loads(folder.metrics_file.read_text())["test_total"] == 287
+    assert json.loads(folder.metrics_file.read_text())["val_total"] == 287
     (entry,) = list_runs(tmp_path)
     assert entry.accuracy == summary["test_accuracy"]

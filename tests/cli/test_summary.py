@@ -9,6 +9,8 @@ from gpucnn import models
 from gpucnn.cli.main import main
 from gpucnn.kernels import ways
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 
 @pytest.fixture(autouse=True)
 def plain_numpy() -> Iterator[None]:
@@ -133,3 +135,14 @@ def test_what_cannot_be_is_one_line(
     assert printed.err.startswith("gpucnn summary: ")
     assert message in printed.err
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_it_fits_80_columns(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["summary", name]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[0] == "layer"
+    assert {"parameters", "multiply-adds"} <= set(lines[0].split())
+    assert any(line.startswith("activation bytes: ") for line in lines) == ("activation bytes" in lines[0])

@@ -108,20 +108,25 @@ def test_a_share_of_the_training_set_is_measured_on(in_tmp_path: Path, capsys: p
     printed = capsys.readouterr().out
     assert " on digits: 1,150 images, measured on 287 more, 2 epochs; run folder run\n" in printed
     summary = json.loads(Path("run/summary.json").read_text())
-    last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
-    assert (last["test_total"], summary["validation_total"], summary["test_total"]) == (287, 287, 360)
-    assert summary["validation_accuracy"] == last["test_accuracy"] == summary["validation_correct"] / 287
+    rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert (best["val_total"], summary["val_total"], summary["test_total"]) == (287, 287, 360)
+    assert summary["best_epoch"] == best["epoch"]
+    assert summary["val_accuracy"] == best["val_accuracy"] == summary["val_correct"] / 287
     assert summary["test_accuracy"] == summary["test_correct"] / 360
-    result = f"test accuracy {summary['test_accuracy']:.4f} ({summary['test_correct']}/360)"
-    assert printed.splitlines()[-1] == result
+    epoch = f"epoch {best['epoch']} (val accuracy {best['val_accuracy']:.4f})"
+    result = f"test accuracy {summary['test_accuracy']:.4f}"
+    assert printed.splitlines()[-1] == f"best: {epoch}; {result} with it"
     assert main(["evaluate", "run", "--device", "cpu"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == result, "of the model that was kept"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"weights: best, of {epoch}"
+    assert lines[-1] == f"{result} ({summary['test_correct']}/360)", "of the model that was kept"
 
 
 def test_a_run_that_gets_no_better_ends(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = "--model mlp --epochs 30 --lr 1e-30 --schedule constant --early-stopping 2 --device cpu --out run"
     assert main(["train", *options.split()]) == 0
-    assert "\nstopped early: test loss no better than " in capsys.readouterr().out
+    assert "\nstopped early: no better than epoch 1 (test accuracy " in capsys.readouterr().out
     assert json.loads(Path("run/summary.json").read_text())["epochs"] == 3
 
 

@@ -13,6 +13,8 @@ from gpucnn.cli.main import main
 from gpucnn.runs import verification
 from gpucnn.training import RunFolder, save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 SMALL = ["--model", "mlp", "--device", "cpu", "--batch-size", "96"]
 """15 batches an epoch."""
 
@@ -112,7 +114,7 @@ def test_what_differs_is_found(
     [
         ("--epochs 1", "steps is 30, but twice as many are more than the 15 of the run; give at most 7, or more epochs"),
         ("--lr 1e-30 --schedule constant --early-stopping 1 --steps 40 --epochs 9",
-         "steps is 40, but training ended after 30: test loss no better than .*; give fewer"),
+         "steps is 40, but training ended after 30: no better than epoch 1 .*; give fewer"),
         ("--data mnist --data-dir nowhere", "no train-images-idx3-ubyte, .*"),
     ],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """Folders in parts to train on, to measure every epoch on and to test with; and what is said of what is not read."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from gpucnn.data.folder_parts import part_of, parts_among
 from gpucnn.data.image_folder import paths_of
 from gpucnn.data.image_listing import left_out_text
 from gpucnn.errors import ConfigError, DataError
-from gpucnn.training import RunConfig, prepare
+from gpucnn.training import RunConfig, RunFolder, prepare
 from tests.data.image_files import pillow_heif, save, write_two_classes
 
 SUFFIXES = (
@@ -234,11 +235,13 @@ def test_validation_is_what_every_epoch_is_measured_on(tmp_path: Path, capsys: p
     write_parts(tmp_path / "photos", "train", "test")
     config = RunConfig(**SMALL, data_dir=str(tmp_path / "photos"))
     ready = prepare(config)
-    assert paths_of(ready.test_loader.dataset) == paths_of(ImageFolder(tmp_path / "photos" / "val", 8))
-    trainer = ready.trainer()
+    assert ready.val_loader is not None
+    assert paths_of(ready.val_loader.dataset) == paths_of(ImageFolder(tmp_path / "photos" / "val", 8))
+    folder = RunFolder(tmp_path / "kept")
+    trainer = ready.trainer(ready.callbacks(folder))
     trainer.fit(1)
-    scores = ready.final_scores(trainer)
-    assert (scores["test_total"], scores["validation_total"]) == (4, 6)
+    scores = ready.final_scores(trainer, folder)
+    assert (scores["test_total"], scores["val_total"], scores["best_epoch"]) == (4, 6, 1)
     with pytest.raises(
         ConfigError, match=r"validation is 0.25, but .*photos has a part of its own to measure every epoch on; leave"
     ):
@@ -250,7 +253,9 @@ def test_validation_is_what_every_epoch_is_measured_on(tmp_path: Path, capsys: p
         "4 images, measured on 6 more (train to learn from, val to measure every epoch on, test to test with), 1 epochs"
         in printed
     )
-    assert printed.splitlines()[-1].endswith("/4)")
+    assert re.fullmatch(
+        r"best: epoch 1 \(val accuracy \d\.\d{4}\); test accuracy \d\.\d{4} with it", printed.splitlines()[-1]
+    )
 
 
 def test_val_is_tested_with_where_there_is_no_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,7 +139,7 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"format": 3, "versions": {"gpucnn": "99.0"}}, "of format 3, written by gpucnn 99.0; this is gpucnn .*, which reads formats 1 to 2"),
+        ({"format": 4, "versions": {"gpucnn": "99.0"}}, "of format 4, written by gpucnn 99.0; this is gpucnn .*, which reads formats 1 to 3"),
         ({"format": 1, "versions": {}}, "not a checkpoint that gpucnn wrote"),
         ({"format": 1, "values": {}, "config": "", "versions": {}}, "not a checkpoint that gpucnn wrote"),
         ([], "not a checkpoint that gpucnn wrote"),

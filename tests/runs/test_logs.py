@@ -6,6 +6,7 @@ import re
 import struct
 import sys
 import types
+import unittest.mock
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from gpucnn.errors import LibraryError, RunError
 from gpucnn.training import Callback, CSVLog, ProgressBar, ProgressLines, TensorBoardLog, Trainer, progress
+from tests.backends import Backend
 from tests.training.small_run import small_trainer
 
 
@@ -124,15 +126,24 @@ def test_without_tensorboardx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert str(raised.value).endswith('; install it with: pip install "gpucnn[tensorboard]"')
 
 
-def test_the_table_is_aligned_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("width", [None, 80, 87, 90])
+def test_the_table_is_aligned_plain_text(
+    width: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if width is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", str(width))
     trainer = small_trainer(ProgressLines(), graph=False)
     trainer.fit(10)
     text = capsys.readouterr().out
     lines = text.splitlines()
-    assert re.split(r"\s{2,}", lines[0]) == ["epoch", "train loss", "train accuracy", "test loss", "test accuracy", "lr", "images/s", "waiting", "time"]  # fmt: skip
+    names = ["epoch", "train loss", "accuracy", "test loss", "accuracy", "lr", "time", "images/s", "waiting"]
+    assert re.split(r"\s{2,}", lines[0]) == (names if width == 90 else names[:-2])
     assert len(lines) == 11
-    assert len({len(line) for line in lines}) == 1
-    assert re.fullmatch(r" 1/10( +\d\.\d{4}){4} +1\.00e-01 +[\d,]+ +\d+% +\d+\.\d s", lines[1])
+    assert {len(line) for line in lines} == {88 if width == 90 else 68}
+    wide = r" +[\d,]+ +\d+%" if width == 90 else ""
+    assert re.fullmatch(rf" 1/10( +\d\.\d{{4}}){{4}} +1\.00e-01 +\d+\.\d s{wide}", lines[1])
     assert f"{trainer.history[-1]['test_loss']:.4f}" in lines[-1]
     assert text.isprintable() or set(text) - {"\n"} <= set(map(chr, range(32, 127)))
 
@@ -175,3 +186,93 @@ def test_a_bar_ends_with_the_same_table(capsys: pytest.CaptureFixture[str]) -> N
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].startswith("epoch  train loss")
     assert printed.rstrip().splitlines()[-1].split()[0] == "1/1"
+
+
+@pytest.mark.parametrize("part", ["test", "val", "train"])
+def test_a_loss_with_label_smoothing_is_named(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = small_trainer(ProgressLines(), graph=False, label_smoothing=0.25)
+    trainer.val_loader = trainer.test_loader if part == "val" else None
+    trainer.test_loader = trainer.test_loader if part == "test" else None
+    trainer.fit(1)
+    lines = capsys.readouterr().out.splitlines()
+    line = f"train loss is with label smoothing 0.25, {part} loss without"
+    assert lines[:-2] == ([] if part == "train" else [line])
+    assert (f"{part} loss" in lines[-2], len(re.findall("loss", lines[-2]))) == (True, 1 if part == "train" else 2)
+
+
+@pytest.mark.parametrize(("share", "seconds", "times"), [(0.9, 10.0, 1), (0.4, 100.0, 0), (0.9, 5.0, 0)])
+def test_much_waiting_is_told_once(
+    share: float, seconds: float, times: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a table that has no column for it."""
+
+    class Slow(ProgressLines):
+        def on_epoch_end(self, trainer: Trainer) -> None:
+            self.waiting, trainer.seconds = share, seconds
+            super().on_epoch_end(trainer)
+
+    line = f"{share:.0%} of the epoch went in waiting for batches: with workers, they are made ahead\n"
+    for width, told in ((80, times), (100, 0)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        small_trainer(Slow(), graph=False).fit(2)
+        assert capsys.readouterr().out.count(line) == told
+
+
+class Clock:
+    """A time that goes on by a second a batch."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class Tick(Callback):
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock, self.seconds = clock, seconds
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self.clock.now += 1000.0 if trainer.step == 1 else self.seconds  # the first compiles
+
+
+def test_the_bar_tells_the_loss_so_far_and_the_time_left_of_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3 epochs of 4 batches, 20 s each."""
+    clock, shown = Clock(), []
+    monkeypatch.setattr(progress, "time", clock)
+
+    class Bar(ProgressBar):
+        def on_batch_end(self, trainer: Trainer) -> None:
+            super().on_batch_end(trainer)
+            assert self._bar is not None
+            shown.append((f"{self._bar}", f"loss {trainer.metrics.scores().loss:.2f}"))
+
+    small_trainer(Tick(clock, 20.0), Bar(), graph=False).fit(3)
+    assert len(shown) == 12
+    assert re.fullmatch(r"epoch 1/3 +25% \|.{16}\| loss \d\.\d\d", shown[0][0])
+    for text, loss in shown:
+        assert f"| {loss}" in text
+    assert shown[1][0].endswith(" | 3 min 20 s left of 20 min")
+    assert shown[7][0].startswith("epoch 2/3  100% |")
+    assert shown[7][0].endswith(" | 1 min 20 s left of 20 min")
+    assert shown[11][0].endswith(" | 0 s left of 20 min")
+    assert max(len(text) for text, _ in shown) < 80
+
+
+@pytest.mark.parametrize(("seconds", "fine", "coarse"), [
+    (0.2, "0 s", "0 s"), (59.6, "1 min", "1 min"), (70, "1 min 10 s", "1 min 10 s"), (245, "4 min 5 s", "4 min"),
+    (3600, "1 h", "1 h"), (7500, "2 h 5 min", "2 h 5 min"), (3599, "59 min 59 s", "1 h"),
+])  # fmt: skip
+def test_times_as_people_say_them(seconds: float, fine: str, coarse: str) -> None:
+    assert (progress.duration(seconds), progress.duration(seconds, coarse=True)) == (fine, coarse)
+
+
+def test_a_gpu_is_waited_for_now_and_then_alone(gpu: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss in the bar is read once in a second, and not at each step; on a CPU, where nobody waits, at each."""
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    for device, looks in (("cuda", 4), ("cpu", 8)):
+        trainer = small_trainer(Tick(clock, 0.4), ProgressBar(), device=device, graph=False)
+        with unittest.mock.patch.object(trainer.metrics, "scores", wraps=trainer.metrics.scores) as scores:
+            trainer.fit(2)
+        assert scores.call_count == looks + 2, "and once at the end of each epoch"

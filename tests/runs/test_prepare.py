@@ -18,22 +18,29 @@ def prepared(device: str = "cpu", **settings: object) -> PreparedRun:
     return prepare(RunConfig(model="mlp", device=device, **settings))  # type: ignore[arg-type]
 
 
+def val_set(ready: PreparedRun) -> data.Dataset:
+    assert ready.val_loader is not None
+    return ready.val_loader.dataset
+
+
 def test_a_validation_share_is_no_part_of_the_training_set_nor_of_the_test_set() -> None:
     ready = prepared(validation=0.25, seed=4)
-    train, measured = ready.train_loader.dataset, ready.test_loader.dataset
+    train, measured = ready.train_loader.dataset, val_set(ready)
     assert (len(train), len(measured)) == (1078, 359)
     whole = data.load("digits", image_size=ready.config.image_size)
     assert sorted(images_of(train) + images_of(measured)) == sorted(images_of(whole.train))
     counts, sizes = np.bincount(measured.labels), np.bincount(whole.train.labels)
     assert (np.abs(counts - sizes / 4) < 1.5).all(), "each class gives its share"
     other, again = prepared(validation=0.25, seed=5), prepared(validation=0.25, seed=4)
-    assert images_of(again.test_loader.dataset) == images_of(measured)
-    assert images_of(other.test_loader.dataset) != images_of(measured)
+    assert images_of(val_set(again)) == images_of(measured)
+    assert images_of(val_set(other)) != images_of(measured)
+    assert images_of(ready.test_loader.dataset) == images_of(whole.test)
 
 
 def test_without_a_share_the_test_set_is_measured_on() -> None:
     ready = prepared()
     whole = data.load("digits", image_size=ready.config.image_size)
+    assert ready.val_loader is None
     assert images_of(ready.test_loader.dataset) == images_of(whole.test)
     assert images_of(ready.train_loader.dataset) == images_of(whole.train)
 
@@ -44,9 +51,9 @@ def test_what_is_not_trained_on_has_no_say_in_the_normalisation(gpu: Backend) ->
         pixels = np.stack([np.frombuffer(image, np.float32) for image in images_of(ready.train_loader.dataset)])
         assert abs(pixels.mean(dtype=float)) < 1e-6
         assert abs(pixels.std(dtype=float) - 1) < 1e-6
-        measured = np.stack([np.frombuffer(image, np.float32) for image in images_of(ready.test_loader.dataset)])
+        measured = np.stack([np.frombuffer(image, np.float32) for image in images_of(val_set(ready))])
         assert abs(measured.mean(dtype=float)) > 1e-5
-        assert ready.test_loader.dataset.device.kind == device
+        assert val_set(ready).device.kind == ready.test_loader.dataset.device.kind == device
 
 
 def test_balance_draws_each_class_alike() -> None:

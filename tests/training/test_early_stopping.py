@@ -1,80 +1,89 @@
-"""Early stopping: when, why, and the same after a resume."""
+"""Which epoch is the better one, and early stopping by it: when, why, and the same after a resume."""
 
+import itertools
 import json
-import math
 
 import pytest
 
 from gpucnn import layers, optim
-from gpucnn.errors import ArgumentError, StateError
+from gpucnn.errors import ArgumentError
 from gpucnn.training import EarlyStopping, Trainer
+from gpucnn.training.best_epoch import is_better
 from tests.training.small_run import small_trainer
 
-LOSSES = [5.0, 4.0, 4.5, 3.9, 3.9, 4.1, 3.0]
+SCORES = [(0.5, 5.0), (0.6, 4.0), (0.6, 4.5), (0.6, 3.9), (0.6, 3.9), (0.55, 0.1), (0.7, 9.0)]
+"""Accuracy and loss of epochs: the best so far are those with the numbers 1, 2, 2, 4, 4, 4 and 7."""
 
 
 class Scripted(Trainer):
-    """Whose epochs have the losses that a list says."""
+    """Whose epochs have the scores that a list says."""
 
-    def __init__(self, losses: list[float], *callbacks: EarlyStopping, name: str = "test_loss") -> None:
+    def __init__(self, *callbacks: EarlyStopping, part: str = "val") -> None:
         like = small_trainer()
         model = layers.Linear(1, 1)
         super().__init__(model, optim.SGD(model.parameters(), 0.1), like.train_loader, None, None, callbacks)
-        self.losses, self.name = losses, name
+        self.part = part
 
     def run_epoch(self) -> dict[str, float]:
-        return {"epoch": self.epoch + 1, "train_loss": 1.0, self.name: self.losses[self.epoch]}
+        accuracy, loss = SCORES[self.epoch]
+        scores = {f"{self.part}_accuracy": accuracy, f"{self.part}_loss": loss}
+        return {"epoch": self.epoch + 1, "train_loss": 1.0, "train_accuracy": 0.1, **scores}
+
+
+def test_the_better_epoch_is_that_of_higher_accuracy_then_of_lower_loss() -> None:
+    rows = [{"val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in SCORES]
+    for row, other in itertools.product(rows, rows):
+        assert is_better(row, other) == (
+            (row["val_accuracy"], -row["val_loss"]) > (other["val_accuracy"], -other["val_loss"])
+        )
+
+
+@pytest.mark.parametrize(
+    ("row", "other", "better"),
+    [
+        ({"val_accuracy": 0.0}, {"test_accuracy": 0.9}, True),
+        ({"val_accuracy": 0.1, "test_accuracy": 0.9}, {"val_accuracy": 0.2, "test_accuracy": 0.1}, False),
+        ({"test_accuracy": 0.1, "train_accuracy": 0.9}, {"test_accuracy": 0.2, "train_accuracy": 0.1}, False),
+        ({"train_accuracy": 0.9}, {"train_accuracy": 0.1}, True),
+        ({"test_loss": 1.0}, {"test_loss": 2.0}, True),
+        ({"test_accuracy": 0.5}, {"test_accuracy": 0.5}, False),
+    ],
+)
+def test_by_which_images_epochs_are_judged(row: dict[str, float], other: dict[str, float], better: bool) -> None:
+    assert is_better(row, other) == better
 
 
 @pytest.mark.parametrize(
     ("patience", "least_change", "epochs", "reason"),
     [
-        (1, 0, 3, "test loss no better than 4.0000, that of epoch 2, for 1 epoch"),
-        (2, 0, 6, "test loss no better than 3.9000, that of epoch 4, for 2 epochs"),
-        (2, 0.5, 4, "test loss no better than 4.0000, that of epoch 2, for 2 epochs"),
+        (1, 0, 3, "no better than epoch 2 (val accuracy 0.6000, loss 4.0000) for 1 epoch"),
+        (2, 0, 6, "no better than epoch 4 (val accuracy 0.6000, loss 3.9000) for 2 epochs"),
+        (2, 0.2, 3, "no better than epoch 1 (val accuracy 0.5000, loss 5.0000) for 2 epochs"),
         (3, 0, 7, ""),
     ],
 )
 def test_when_it_stops(patience: int, least_change: float, epochs: int, reason: str) -> None:
-    trainer = Scripted(LOSSES, EarlyStopping(patience, least_change))
-    assert len(trainer.fit(len(LOSSES))) == epochs
+    trainer = Scripted(EarlyStopping(patience, least_change))
+    assert len(trainer.fit(len(SCORES))) == epochs
     assert trainer.stop_reason == reason
 
 
-def test_without_a_test_loader_it_goes_by_the_training_loss() -> None:
-    trainer = Scripted(LOSSES, EarlyStopping(2), name="train_loss")
-    assert len(trainer.fit(7)) == 6
-    assert trainer.stop_reason.startswith("train loss no better than 3.9000")
+@pytest.mark.parametrize("part", ["test", "train"])
+def test_it_goes_by_what_was_measured_else_by_the_training(part: str) -> None:
+    trainer = Scripted(EarlyStopping(1), part=part)
+    assert len(trainer.fit(7)) == 3
+    assert trainer.stop_reason == f"no better than epoch 2 ({part} accuracy 0.6000, loss 4.0000) for 1 epoch"
 
 
 @pytest.mark.parametrize("until", range(1, 6))
-def test_its_state_is_all_it_knows(until: int) -> None:
-    whole = EarlyStopping(2)
-    assert len(Scripted(LOSSES, whole).fit(7)) == 6
-    first, second = EarlyStopping(2), EarlyStopping(2)
-    Scripted(LOSSES, first).fit(until)
-    second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
-    resumed = Scripted(LOSSES, second)
-    resumed.epoch = until
-    resumed.fit(7 - until)
-    assert resumed.epoch == 6
-    assert second.state_dict() == whole.state_dict()
-
-
-def test_a_fresh_state_goes_round() -> None:
-    stopping = EarlyStopping(2)
-    assert stopping.state_dict() == {"best": None, "bad_epochs": 0}
-    stopping.load_state_dict({"best": None, "bad_epochs": 0})
-    assert stopping.best == math.inf
-
-
-def test_a_trainer_saves_and_restores_it() -> None:
-    trainer = small_trainer(EarlyStopping(5))
-    trainer.fit(2)
-    arrays, values = trainer.state()
-    resumed = small_trainer(EarlyStopping(5))
+def test_a_resumed_trainer_stops_where_the_whole_one_does(until: int) -> None:
+    first = Scripted(EarlyStopping(2))
+    first.fit(until)
+    resumed = Scripted(EarlyStopping(2))
+    arrays, values = first.state()
     resumed.restore(arrays, json.loads(json.dumps(values)))
-    assert resumed.callbacks[0].state_dict() == trainer.callbacks[0].state_dict() != EarlyStopping(5).state_dict()
+    resumed.fit(7 - until)
+    assert (resumed.epoch, resumed.stop_reason[:26]) == (6, "no better than epoch 4 (va")
 
 
 def test_wrong_arguments() -> None:
@@ -82,24 +91,3 @@ def test_wrong_arguments() -> None:
         EarlyStopping(0)
     with pytest.raises(ArgumentError, match="least_change must be a number >= 0, got -1"):
         EarlyStopping(1, -1)
-
-
-@pytest.mark.parametrize(
-    ("state", "message"),
-    [
-        ({}, "EarlyStopping: expected a state of best, bad_epochs, got none"),
-        ({"best": 1.0}, "EarlyStopping: expected a state of best, bad_epochs, got best"),
-        ({"best": "low", "bad_epochs": 0}, "EarlyStopping: best must be a finite number or None, got 'low'"),
-        ({"best": math.nan, "bad_epochs": 0}, "EarlyStopping: best must be a finite number or None, got nan"),
-        ({"best": 10**50, "bad_epochs": -1}, "EarlyStopping: bad_epochs must be an int >= 0, got -1"),
-        ({"best": 10**400, "bad_epochs": 0}, f"EarlyStopping: best must be a finite number or None, got {10**400}"),
-        ({"best": 1.0, "bad_epochs": -1}, "EarlyStopping: bad_epochs must be an int >= 0, got -1"),
-        ({"best": 1.0, "bad_epochs": True}, "EarlyStopping: bad_epochs must be an int >= 0, got True"),
-    ],
-)
-def test_states_that_are_none(state: dict[str, object], message: str) -> None:
-    stopping = EarlyStopping(1)
-    with pytest.raises(StateError) as raised:
-        stopping.load_state_dict(state)
-    assert str(raised.value) == message
-    assert stopping.state_dict() == {"best": None, "bad_epochs": 0}

@@ -218,7 +218,7 @@ def test_a_checkpoint_of_format_1_goes_on_to_the_same_bits(tmp_path: Path) -> No
     whole.fit(2)
     file = tmp_path / "step.safetensors"
     save_checkpoint(file, *saver.states[2], {"model": "mlp"})
-    assert json.loads(read_tensors(file, "gpucnn checkpoint", "checkpoint")[1].partition(" ")[2])["format"] == 2
+    assert json.loads(read_tensors(file, "gpucnn checkpoint", "checkpoint")[1].partition(" ")[2])["format"] == 3
     new = load_checkpoint(file)
     as_format_1(file, ["4"])
     old = load_checkpoint(file)

@@ -256,8 +256,27 @@ def test_without_a_test_loader_rows_are_of_the_training_alone(capsys: pytest.Cap
     assert "test" not in capsys.readouterr().out
 
 
-def test_a_plateau_is_told_the_test_loss_else_the_training_loss() -> None:
-    for key in ("test_loss", "train_loss"):
+def test_rows_of_a_validation_loader_are_named_by_it(capsys: pytest.CaptureFixture[str]) -> None:
+    model = layers.Sequential(layers.Flatten(), layers.Linear(16, 3))
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    val = small_loader(6, seed=1)
+    trainer = Trainer(model, optimizer, small_loader(), None, callbacks=[ProgressLines()], val_loader=val)
+    row = trainer.fit(1)[0]
+    found = evaluate(model, val)
+    names = ["val_loss", "val_accuracy", "val_correct", "val_total"]
+    assert list(row) == ["epoch", "train_loss", "train_accuracy", *names, "lr"]
+    assert [row[name] for name in names] == [found.loss, found.accuracy, found.correct, found.total]
+    assert "val loss" in capsys.readouterr().out
+    with pytest.raises(ArgumentError) as raised:
+        Trainer(model, optimizer, small_loader(), val, val_loader=val)
+    assert str(raised.value) == (
+        "Trainer: test_loader and val_loader are both given, and every epoch is measured on one of them; give val_loader "
+        "alone, and the test images to training.evaluate after training"
+    )
+
+
+def test_a_plateau_is_told_the_measured_loss_else_the_training_loss() -> None:
+    for key in ("test_loss", "val_loss", "train_loss"):
         told: list[float] = []
 
         class Told(optim.ReduceOnPlateau):
@@ -265,7 +284,8 @@ def test_a_plateau_is_told_the_test_loss_else_the_training_loss() -> None:
                 told.append(loss)
 
         trainer = small_trainer(schedule=Told(0.1))
-        if key == "train_loss":
+        if key != "test_loss":
+            trainer.val_loader = trainer.test_loader if key == "val_loss" else None
             trainer.test_loader = None
         assert [row[key] for row in trainer.fit(2)] == told
 
@@ -428,6 +448,16 @@ def test_evaluation_puts_every_layer_s_mode_back() -> None:
     assert [layer.training for layer in model] == [True, False, True]
 
 
+def test_a_validation_loss_that_is_not_finite_is_named_so() -> None:
+    trainer = small_trainer()
+    trainer.val_loader, trainer.test_loader = trainer.test_loader, None
+    trainer.val_loader.dataset.images[3] = np.nan
+    with pytest.raises(
+        TrainingError, match="the validation loss became nan in epoch 1, in which all steps were finite"
+    ):
+        trainer.fit(1)
+
+
 def test_a_test_loss_that_is_not_finite_ends_training_too() -> None:
     trainer = small_trainer()
     trainer.test_loader.dataset.images[3] = np.nan
@@ -499,8 +529,7 @@ def test_lines_and_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == ["epoch", "1/2", "2/2"]
     small_trainer(ProgressBar()).fit(1)
     printed = capsys.readouterr().out
-    assert "epoch 1/1: " in printed
-    assert "0/4" in printed
+    assert "epoch 1/1    0% |" in printed
     assert printed.rstrip().splitlines()[-1].split()[0] == "1/1"
 
 

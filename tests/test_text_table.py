@@ -1,0 +1,47 @@
+"""Tables that fit the terminal: some columns less, or several tables below one another."""
+
+import pytest
+
+from gpucnn.text_table import fitted_table, stacked_tables, text_table
+
+HEADER = ("name", "first", "second", "third")
+ROWS = [("alpha", "1", "22", "333"), ("b", "4,444", "5", "6")]
+WHOLE = text_table(HEADER, ROWS, "lrrr")
+"""27 columns wide."""
+
+
+def only(*places: int) -> list[str]:
+    rows = [[row[place] for place in places] for row in ROWS]
+    return text_table([HEADER[place] for place in places], rows, "l" + "r" * (len(places) - 1))
+
+
+@pytest.mark.parametrize(
+    ("width", "places"), [(200, (0, 1, 2, 3)), (27, (0, 1, 2, 3)), (26, (0, 1, 3)), (19, (0, 1, 3)), (18, (0, 3)), (3, (0, 3))]
+)  # fmt: skip
+def test_less_needed_columns_are_left_out(width: int, places: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert len(WHOLE[1]) == 27
+    assert fitted_table(HEADER, ROWS, "lrrr", ("second", "first")) == only(*places)
+
+
+@pytest.mark.parametrize(
+    ("width", "tables"),
+    [
+        (27, [(0, 1, 2, 3)]),
+        (26, [(0, 1, 2), (0, 3)]),
+        (20, [(0, 1, 2), (0, 3)]),
+        (19, [(0, 1), (0, 2), (0, 3)]),
+        (1, [(0, 1), (0, 2), (0, 3)]),
+    ],
+)
+def test_all_columns_stand_below_one_another(
+    width: int, tables: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    expected = [["", *only(*places)] for places in tables]
+    assert ["", *stacked_tables(HEADER, ROWS, "lrrr")] == [line for table in expected for line in table]
+
+
+def test_a_table_of_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "2")
+    assert stacked_tables(["name"], [["alpha"]], "l") == ["name", "-----", "alpha"]
