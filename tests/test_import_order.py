@@ -30,6 +30,7 @@ OPTIONAL = {
     "cupy",
     "llvmlite",
     "matplotlib",
+    "optuna",
     "PIL",
     "pillow_heif",
     "safetensors",

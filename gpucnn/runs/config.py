@@ -49,6 +49,7 @@ from gpucnn.runs.value_kind import (
     Truth,
 )  # fmt: skip
 from gpucnn.text import value_text
+from gpucnn.training.find_lr import FIND
 
 LARGEST_FILE = 1 << 20
 """Bytes of a configuration; a file that has more is something else."""
@@ -159,9 +160,10 @@ class RunConfig:
         None, OrNone(COUNT, "default"), "learning", "N", "passes over the training set (default: by data set)"
     )
     optimizer: str = _setting("adam", Choice(OPTIMIZERS), "learning", "NAME", "the update rule (default: adam)")
-    lr: float | None = _setting(
-        None, OrNone(POSITIVE, "default"), "learning", "X", "peak learning rate (default: by optimizer)"
-    )
+    lr: float | str | None = _setting(
+        None, OrNone(OrWord(POSITIVE, FIND), "default"), "learning", "X",
+        "peak learning rate, or find, for what gpucnn lr-find suggests (default: by optimizer)",
+    )  # fmt: skip
     backbone_lr: float | None = _setting(
         None, OrNone(POSITIVE, "none"), "learning", "X",
         "peak learning rate of all but the head, with weights; a rate, e.g. a tenth of lr, and no factor (default: lr)",
@@ -256,6 +258,8 @@ class RunConfig:
                 f"skip_unreadable is true, but {self.data} has no files of single images; leave it out, or choose data {FOLDER}"
             )
         whole = {**self.to_json(), **self._suggestions()}
+        if self.lr == FIND:
+            whole["lr"] = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)].lr
         for name in ("freeze", "backbone_lr"):
             if getattr(self, name) is not None and self.weights is None:
                 raise ConfigError(
@@ -280,27 +284,7 @@ class RunConfig:
         Raises ConfigError, which names the file, if it cannot be read, is not TOML (with line and column), or has an unknown
         setting (with the nearest known one) or a wrong value.
         """
-        path = as_path(path, "path")
-        try:
-            with open_regular(path) as file:
-                content = file.read(LARGEST_FILE + 1)
-            if len(content) > LARGEST_FILE:
-                raise ConfigError(f"{path}: more than {LARGEST_FILE:,} bytes, which is no configuration of a run")
-            values = tomllib.loads(content.decode("utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no such file; give a TOML file with settings such as epochs = 10") from None
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8 text") from None
-        except RecursionError:
-            raise ConfigError(f"{path}: not TOML that can be read (nested too deeply)") from None
-        except ConfigError:
-            raise
-        except ValueError as error:  # TOMLDecodeError, and what Python says of numbers with thousands of digits
-            raise ConfigError(f"{path}: not TOML that can be read ({error})") from None
-        return cls.from_json(values, str(path))
+        return cls.from_json(read_toml(path), str(path))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], source: str) -> "RunConfig":
@@ -308,12 +292,7 @@ class RunConfig:
 
         Raises ConfigError, which starts with `source`, for an unknown setting or a wrong value.
         """
-        for name, value in values.items():
-            if name not in settings():
-                like = nearest(name, settings())
-                hint = f"did you mean {like}?" if like else f"expected one of {', '.join(settings())}"
-                flat = "; settings stand in no [table]" if isinstance(value, dict) else ""
-                raise ConfigError(f"{source}: unknown setting {value_text(name)}; {hint}{flat}")
+        check_names(values, source)
         try:
             return cls(**values)
         except ConfigError as error:
@@ -344,6 +323,40 @@ class RunConfig:
         if self.weights is None:
             suggested["normalize"] = False
         return {name: value for name, value in suggested.items() if getattr(self, name) is None}
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What is in a TOML file of settings. ConfigError, which names the file, if it cannot be read, with line and column."""
+    path = as_path(path, "path")
+    try:
+        with open_regular(path) as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ConfigError(f"{path}: more than {LARGEST_FILE:,} bytes, which is no configuration of a run")
+        return tomllib.loads(content.decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give a TOML file with settings such as epochs = 10") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8 text") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML that can be read (nested too deeply)") from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # TOMLDecodeError, and what Python says of numbers with thousands of digits
+        raise ConfigError(f"{path}: not TOML that can be read ({error})") from None
+
+
+def check_names(values: Mapping[str, Any], source: str) -> None:
+    """ConfigError, which starts with `source` and has the nearest known name, if one of `values` is no setting."""
+    for name, value in values.items():
+        if name not in settings():
+            like = nearest(name, settings())
+            hint = f"did you mean {like}?" if like else f"expected one of {', '.join(settings())}"
+            flat = "; settings stand in no [table]" if isinstance(value, dict) else ""
+            raise ConfigError(f"{source}: unknown setting {value_text(name)}; {hint}{flat}")
 
 
 def settings() -> dict[str, Setting]:

@@ -28,6 +28,7 @@ from gpucnn.training.callback import Callback
 from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
+from gpucnn.training.find_lr import FIND, RangeTest, find_lr
 from gpucnn.training.trainer import Trainer
 
 EVALUATION_BATCH = 256
@@ -66,6 +67,8 @@ class PreparedRun:
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
     inspection: data.Inspection | None = None
     """What was seen in a folder of images; None for other data sets, and for a run that goes on."""
+    range_test: RangeTest | None = None
+    """By what the learning rate was found, if it was to be."""
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
@@ -123,7 +126,7 @@ class PreparedRun:
     def cut_short(self, trainer: Trainer) -> str:
         """What to say if early stopping ended a schedule that is laid out for more epochs, before its rate was low; else empty."""
         config, epochs, steps = self.config, self.length.epochs, self.length.steps_per_epoch
-        assert config.lr is not None
+        assert isinstance(config.lr, float)
         if config.early_stopping is None or not trainer.stop_reason or trainer.epoch >= epochs:
             return ""
         if self.other_rate(epochs + 1, self.length.steps) is None:
@@ -139,10 +142,26 @@ class PreparedRun:
 
     def _schedule_for(self, epochs: int) -> optim.Schedule:
         """The schedule of the same run over so many epochs."""
-        assert self.config.lr is not None
+        assert isinstance(self.config.lr, float)
         return make_schedule(
             self.config.schedule, self.config.warmup, self.config.lr, self.length._replace(epochs=epochs)
         )
+
+    def finish(self, trainer: Trainer, folder: RunFolder) -> dict[str, float]:
+        """Train what is left of the run, if there is something left, and write how it ended: its `final_scores`."""
+        if trainer.batch or (trainer.epoch < self.length.epochs and not trainer.stop_reason):
+            trainer.fit(self.length.epochs - trainer.epoch)
+        scores = self.final_scores(trainer, folder)
+        folder.finish(
+            {
+                **scores,
+                "epochs": len(trainer.history),
+                "device": self.config.device,
+                "seconds": sum(folder.read_times().values()),
+                "parameters": self.model.parameter_count(),
+            }
+        )
+        return scores
 
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""
@@ -179,8 +198,11 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
     does not take the images, StateError for weights that it does not take, and ConfigError for a share of validation images
-    where there is a part of them, and for more frozen stages than there are.
+    where there is a part of them, and for more frozen stages than there are. And TrainingError for a learning rate that is to
+    be found, where there is none.
     """
+    if config.lr == FIND:
+        return _with_found_rate(prepare(dataclasses.replace(config, lr=None), told))
     backend.choose_device(config.device)  # what cannot be is told before images are decoded
     place = folder_of(config.data, config.data_dir)
     seen = data.inspect(place, told) if config.data == FOLDER else None
@@ -193,6 +215,15 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
     if ready.val_loader is not None:
         parts["validation"] = ready.val_loader.dataset
     return dataclasses.replace(ready, images=ImageList.of(parts, place, unreadable), inspection=seen)
+
+
+def _with_found_rate(ready: PreparedRun) -> PreparedRun:
+    """The same run, as it would be if it had been asked for the rate that is found now."""
+    found = find_lr(ready.trainer())
+    config = dataclasses.replace(ready.config, lr=found.lr)
+    schedule = make_schedule(config.schedule, config.warmup, found.lr, ready.length)
+    ready.optimizer.lr = found.lr
+    return dataclasses.replace(ready, config=config, schedule=schedule, range_test=found)
 
 
 def prepare_again(config: RunConfig, images: ImageList | None, begun: Begun) -> PreparedRun:
@@ -245,6 +276,7 @@ def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Seq
     config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
     assert config.epochs is not None
     assert config.batch_size is not None
+    assert isinstance(config.lr, float)
     splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode, config.background, skip))
     create: dict[str, Any] = {
         "name": config.model,

@@ -124,7 +124,7 @@ class Name(Kind):
 
 @dataclass(frozen=True)
 class OrWord(Kind):
-    """A value of `kind`, or a `word`, which is kept as it is."""
+    """A value of `kind`, or a word in its place, which says how it is come by."""
 
     kind: Kind
     word: str
@@ -132,6 +132,9 @@ class OrWord(Kind):
     @property
     def expected(self) -> str:  # type: ignore[override]
         return f"{self.kind.expected}, or {self.word}"
+
+    def usages(self) -> list[str]:
+        return self.kind.usages()
 
     def check(self, value: object) -> Any:
         if isinstance(value, str) and value == self.word:

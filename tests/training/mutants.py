@@ -32,9 +32,13 @@ TESTS_OF = {
     "data/mnist.py": [FORMS],
     "data/digit_csv.py": [FORMS],
     "data/plain_pickle.py": ["tests/data/test_plain_pickle.py"],
+<<<<<<< HEAD
     "files/restricted_pickle.py": ["tests/data/test_plain_pickle.py", "tests/files/test_torch_file.py"],
     "files/torch_file.py": ["tests/files/test_torch_file.py"],
     "data/image_file.py": ["tests/data/test_transparency.py"],
+=======
+    "data/image_file.py": ["tests/data/test_transparency.py", "tests/runs/test_trained_run.py"],
+>>>>>>> wt-hand
     "optim/schedule.py": ["tests/optim/test_schedule.py"],
     "optim/clip.py": ["tests/optim/test_clip.py"],
     "backend/joined.py": ["tests/backend/test_joined.py"],
@@ -70,6 +74,9 @@ TESTS_OF = {
     "training/trainer_state.py": [*FEW_STATES, STATE],
     "training/gradient_mean.py": ["tests/training/test_gradient_mean.py"],
     "training/metrics.py": [TRAINER, *FEW_STATES, *RECORDED, "tests/training/test_metrics.py"],
+    "training/find_lr.py": ["tests/training/test_find_lr.py"],
+    "runs/trained_run.py": ["tests/runs/test_trained_run.py"],
+    "runs/sweep.py": ["tests/runs/test_sweep.py"],
     "training/can_train.py": ["tests/training/test_last_batch.py"],
     "runs/prepare.py": ["tests/training/test_last_batch.py"],
     "training/evaluate.py": [TRAINER, "tests/training/test_evaluate.py"],
@@ -328,6 +335,19 @@ MUTANTS = [
     Mutant("backend/user_cache.py", "    except RuntimeError:", "    except KeyError:"),
     Mutant("runs/measured_images.py", "seen if part == \"train\" else ~seen", "seen if part == \"train\" else seen | ~seen"),
     Mutant("runs/measured_images.py", "numbers[whole_of(part).labels]", "whole_of(part).labels"),
+    # A model in the hand, and how one is searched for.
+    Mutant("data/image_file.py", "return array, 65535", "return array, 32767"),
+    Mutant("runs/trained_run.py", "self.preprocess.full_scale - raw if shown.invert else raw", "raw"),
+    Mutant("runs/trained_run.py", "background or str(self.config.get(\"background\", AUTO))", "background or AUTO"),
+    Mutant("runs/trained_run.py", "np.argsort(-probabilities", "np.argsort(probabilities"),
+    Mutant("training/find_lr.py", "        trainer.schedule = schedule\n        trainer.restore", "        trainer.restore"),
+    Mutant("training/find_lr.py", "            next(found)\n", ""),
+    Mutant("training/find_lr.py", "        before.restore()\n", ""),
+    Mutant("training/find_lr.py", "np.gradient(smoothed, np.log(rates[: len(losses)]))", "np.gradient(smoothed, rates[: len(losses)])"),
+    Mutant("training/find_lr.py", "max(self.steepest, self.minimum / 10)", "self.steepest"),
+    Mutant("runs/sweep.py", "        if run.checkpoints.files():", "        if False:"),
+    Mutant("runs/sweep.py", "known.get(name) != value:", "False:"),
+    Mutant("runs/sweep.py", "            suggestions.tell(trial.score)\n", ""),
     # Who writes there.
     Mutant("runs/lock.py", "if _read(path) == found:", "if True:"),
     Mutant("runs/lock.py", "_take(claim, own)", "_create(claim, own)"),
