@@ -41,7 +41,7 @@ def learning(model: ImageModel, config: RunConfig) -> Iterable[Parameter | Group
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if config.backbone_lr is None:
         return parameters
-    assert config.lr is not None
+    assert isinstance(config.lr, float)
     head = model.head_path()
     backbone = [parameter for parameter in parameters if parameter.path.rpartition(".")[0] != head]
     if not backbone:

@@ -32,13 +32,9 @@ TESTS_OF = {
     "data/mnist.py": [FORMS],
     "data/digit_csv.py": [FORMS],
     "data/plain_pickle.py": ["tests/data/test_plain_pickle.py"],
-<<<<<<< HEAD
     "files/restricted_pickle.py": ["tests/data/test_plain_pickle.py", "tests/files/test_torch_file.py"],
     "files/torch_file.py": ["tests/files/test_torch_file.py"],
-    "data/image_file.py": ["tests/data/test_transparency.py"],
-=======
     "data/image_file.py": ["tests/data/test_transparency.py", "tests/runs/test_trained_run.py"],
->>>>>>> wt-hand
     "optim/schedule.py": ["tests/optim/test_schedule.py"],
     "optim/clip.py": ["tests/optim/test_clip.py"],
     "backend/joined.py": ["tests/backend/test_joined.py"],
