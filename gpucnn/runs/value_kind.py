@@ -131,7 +131,7 @@ class OrWord(Kind):
 
     @property
     def expected(self) -> str:  # type: ignore[override]
-        return f"{self.kind.expected}, or {self.word}"
+        return f"{self.kind.expected} or {self.word}"
 
     def usages(self) -> list[str]:
         return self.kind.usages()
