@@ -98,6 +98,9 @@ TESTS_OF = {
     "runs/seeds.py": ["tests/cli/test_seeds.py"],
     "runs/list.py": ["tests/cli/test_runs.py"],
     "training/best_epoch.py": ["tests/training/test_early_stopping.py"],
+    "runs/recipe.py": ["tests/runs/test_recipe.py"],
+    "runs/seeds.py": ["tests/cli/test_seeds.py"],
+    "runs/list.py": ["tests/cli/test_runs.py"],
     "files/checkpoint_file.py": ["tests/files/test_checkpoint_file.py", "tests/runs/test_best_weights.py"],
     "training/early_stopping.py": ["tests/training/test_early_stopping.py"],
 }
