@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpucnn.autograd.gradcheck import gradcheck as gradcheck
     from gpucnn.functions import convolve2d as convolve2d
     from gpucnn.functions import max_pooling as max_pooling
+    from gpucnn.runs.folder import load as load
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _MODULES = (
 _HOMES = {
     "Tensor": "autograd",
     "gradcheck": "autograd",
+    "load": "runs.folder",
     "no_grad": "autograd",
     "convolve2d": "functions",
     "max_pooling": "functions",

@@ -16,8 +16,8 @@ from gpucnn.data.catalog import FOLDER, folder_of, load_to_measure
 from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, RunError
-from gpucnn.runs.folder import TrainedRun
 from gpucnn.runs.measured_images import Measured, images_by_place, other_images, own_images, relabelled
+from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text_table import shortened, shortened_table, terminal_width
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation

@@ -10,46 +10,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from gpucnn import functions as F
-from gpucnn.autograd import no_grad
-from gpucnn.backend import ChosenDevice, choose_device, to_host
+from gpucnn.backend import ChosenDevice, choose_device
 from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
-from gpucnn.data import read_image
 from gpucnn.data.catalog import is_light_on_dark
-from gpucnn.data.image_file import AUTO, BACKGROUNDS, is_dark_on_light
-from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images
-from gpucnn.errors import DataError
+from gpucnn.data.image_file import BACKGROUNDS
+from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images, no_images_text
+from gpucnn.errors import GpucnnError
 from gpucnn.regular_file import TimedCalls
-from gpucnn.runs.folder import BEST, RunFolder, TrainedRun
+from gpucnn.runs.folder import BEST, RunFolder
+from gpucnn.runs.trained_run import Seen, Shown, TrainedRun
 from gpucnn.text import printed
 from gpucnn.text_table import columns, padded
-from gpucnn.training.out_of_memory import in_parts
 
 HELP = "Classify image files (PNG, JPEG, .npy) and folders of them: one line per image, with class and probability."
-
-BATCH = 64
 
 
 class Prediction(NamedTuple):
     """What was found in one file: the best answers as (class, probability), or why there is none."""
 
     file: str
-    answers: tuple[tuple[str, float], ...] = ()
+    answers: Sequence[tuple[str, float]] = ()
     error: str | None = None
     is_dark_on_light: bool = False
     """As ink on paper, see `image_file.is_dark_on_light`."""
-
-
-class Shown(NamedTuple):
-    """How images are shown to the model."""
-
-    background: str = AUTO
-    """What is behind their transparent parts."""
-    invert: bool = False
-    """Whether what is light in them is dark to the model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     widths = max(columns(printed(file)) for file in files), max(columns(printed(name)) for name in trained.class_names)
     found: list[Prediction] = []
     with tqdm(total=len(files), unit="image", leave=False, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
-        shown = Shown(options.background or str(trained.config.get("background", AUTO)), options.invert)
+        shown = trained.shown(options.invert, options.background)
         for prediction in predictions(trained, chosen, files, top, shown, problems):
             if prediction.error is None:
                 tqdm.write(line(prediction, *widths), file=sys.stdout)
@@ -134,7 +118,7 @@ def _found(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Counter[str
             if named:
                 left_out += found.left_out
             else:
-                problems[path] = _no_images(path, found.left_out)
+                problems[path] = no_images_text(path, found.left_out)
             files += named.values() or [path]
     return files, problems, left_out
 
@@ -146,31 +130,24 @@ def predictions(
 
     `problems` says of some why they cannot be read.
     """
-    told, full_scale = False, trained.preprocess.full_scale
-    for start in range(0, len(files), BATCH):
-        batch = files[start : start + BATCH]
-        images: list[np.ndarray] = []
-        errors: dict[str, str] = {}
-        for file in batch:
-            try:
-                if file in problems:
-                    raise DataError(problems[file])
-                raw = read_image(file, trained.preprocess, shown.background)
-                images.append(full_scale - raw if shown.invert else raw)
-            except DataError as error:
-                errors[file] = " ".join(str(error).split())
-        if images and not told:
+    told = False
+    seen = trained.in_batches((file for file in files if file not in problems), top, shown)
+    waiting: list[Seen | GpucnnError] = []
+    for file in files:
+        if file in problems:
+            yield Prediction(file, error=" ".join(problems[file].split()))
+            continue
+        waiting = waiting or next(seen)
+        if not told and any(isinstance(one, Seen) for one in waiting):
             print(chosen, file=sys.stderr)  # the table on standard output stays a table
             if trained.weights.name == BEST:
                 print(f"weights: {trained.weights}", file=sys.stderr)
             told = True
-        answers = iter(_answers(trained, chosen, np.concatenate(images), top) if images else ())
-        on_paper = iter([is_dark_on_light(image) for image in images])
-        for file in batch:
-            if file in errors:
-                yield Prediction(file, error=errors[file])
-            else:
-                yield Prediction(file, next(answers), is_dark_on_light=next(on_paper))
+        found = waiting.pop(0)
+        if isinstance(found, Seen):
+            yield Prediction(file, found.answers, is_dark_on_light=found.is_dark_on_light)
+        else:
+            yield Prediction(file, error=" ".join(str(found).split()))
 
 
 def on_ink(trained: TrainedRun, found: Sequence[Prediction], invert: bool) -> str | None:
@@ -210,22 +187,3 @@ def write_csv(path: str, found: Sequence[Prediction], top: int) -> None:
         for prediction in found:
             cells = [cell for answer in prediction.answers for cell in answer] or [""] * len(names)
             writer.writerow([prediction.file, *cells, prediction.error or ""])
-
-
-def _no_images(folder: str, left_out: Mapping[str, int]) -> str:
-    wrong = f"{folder}: no images in this folder; give a folder with files that end in .png, .jpg or .npy"
-    return "; ".join(text for text in (wrong, left_out_text(left_out)) if text)
-
-
-def _answers(
-    trained: TrainedRun, chosen: ChosenDevice, raw: np.ndarray, top: int
-) -> list[tuple[tuple[str, float], ...]]:
-    """The `top` classes with their probabilities, the best first, for each of the raw images (N, C, H, W)."""
-    with no_grad():
-        images = trained.preprocess(raw)
-        probabilities = to_host(in_parts(lambda part: F.softmax(trained.model(part)), images, chosen.device))
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-    return [
-        tuple((trained.class_names[place], float(row[place])) for place in places)
-        for row, places in zip(probabilities, best, strict=True)
-    ]

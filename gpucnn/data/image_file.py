@@ -1,21 +1,23 @@
-"""Images from files: decoded, in the raw format that a `Preprocess` takes; and whether what is drawn in them is dark or light."""
+"""Images from files, bytes, arrays and Pillow: decoded, in the raw format that a `Preprocess` takes; and whether they are dark on light."""
 
 import contextlib
 import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from gpucnn.autograd import Tensor
+from gpucnn.backend import to_host
 from gpucnn.checks import as_choice, as_path
-from gpucnn.data.image_kind import reads_heif, what_to_do
+from gpucnn.data.image_kind import kind_of, reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.npz import read_npy
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
-from gpucnn.errors import ArgumentError, DataError
+from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.regular_file import read_regular
 from gpucnn.text import shape_text, value_text
 
@@ -27,61 +29,98 @@ AUTO = "auto"
 BACKGROUNDS = (AUTO, "white", "black")
 """What is behind the transparent parts of an image; auto is white where most of what is to be seen is dark, else black."""
 
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray"
+"""What an image is read from: a path, the content of a file, a file that is open in binary mode, Pillow's image, an array."""
 
-def read_image(path: str | os.PathLike[str], preprocess: Preprocess, background: str = AUTO) -> np.ndarray:
+
+def read_image(image: ImageSource, preprocess: Preprocess, background: str = AUTO) -> np.ndarray:
     """The image in a PNG, JPEG or other file that Pillow reads, or in a .npy array, as raw (1, C, size, size).
 
-    It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the
-    square, or cut out of the middle. An array is (H, W), (C, H, W) or (H, W, C), of bytes from 0 to 255 or floats from 0
-    to 1. `background`: "auto", "white" or "black", what is behind transparent parts. Raises DataError, which names the
-    file, if it is something else.
+    - `image`: the path of the file, its content, or the file, open in binary mode and read from where it stands; or an image
+      of Pillow's; or an array (H, W), (C, H, W) or (H, W, C) of bytes from 0 to 255, truth values, or 16 bits (uint16, from 0
+      to 65535), with a fourth channel for transparency. In a .npy file there may be floats from 0 to 1, too.
+    - `background`: "auto", "white" or "black", what is behind transparent parts.
+
+    It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the square, or
+    cut out of the middle. Raises DataError, which names the file, for what is no image, and ArgumentError for another type.
     """
     from PIL import Image
 
     if not isinstance(preprocess, Preprocess):
         raise ArgumentError(f"read_image: preprocess must be a data.Preprocess, got {value_text(preprocess)}")
     as_choice(background, "background", BACKGROUNDS)
-    image, size = decode_image(path, preprocess.channels, background=background), preprocess.native_size
+    decoded, size = decode_image(image, preprocess.channels, background=background), preprocess.native_size
     if preprocess.fit == "crop":
-        pixels = centre_crop(image, size)
+        pixels = centre_crop(decoded, size)
     else:
-        method = Image.Resampling.BOX if image.width > size else Image.Resampling.BILINEAR
-        pixels = _planes(image.resize((size, size), method))
+        method = Image.Resampling.BOX if decoded.width > size else Image.Resampling.BILINEAR
+        pixels = _planes(decoded.resize((size, size), method))
     return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
 
 
 def decode_image(
-    path: str | os.PathLike[str], channels: int, *, background: str = AUTO, read: Callable[[Path], bytes] = read_regular
+    image: ImageSource, channels: int, *, background: str = AUTO, read: Callable[[Path], bytes] = read_regular
 ) -> "Image.Image":
-    """The image in a file that `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
+    """The image in what `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 
-    What is transparent shows the `background`, one of BACKGROUNDS. Of several frames it is the first. Any thread may call it. `read` gives the content of
-    the file. DataError, which names the file, if it cannot be read.
+    What is transparent shows the `background`, one of BACKGROUNDS. Of several frames of a file it is the first. Any thread may
+    call it. `read` gives the content of a file. DataError, which names it, if it cannot be read.
     """
     from PIL import Image
 
-    path, mode = as_path(path, "path"), "L" if channels == 1 else "RGB"
-    content = b""
+    mode = "L" if channels == 1 else "RGB"
+    name, content = name_of(image), b""
     try:
-        # From memory: Pillow reads a few bytes at a time, and as many bytes as a damaged header promises.
-        content = read(path)
-        if path.suffix.lower() == ".npy":
-            array = read_npy(io.BytesIO(content), len(content), str(path))
-            image = Image.fromarray(_bytes_of(path, array))
+        if isinstance(image, Image.Image):
+            opened = _loaded(image)
+        elif is_array(image):
+            opened = Image.fromarray(_bytes_of(name, *_pixels(name, image)))
         else:
-            image = _opened(content)
-            if image.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
-                image = Image.fromarray(_bytes_of(path, np.asarray(image), whole=65535))
-        opaque = _without_transparency(image, background)
+            # From memory: Pillow reads a few bytes at a time, and as many bytes as a damaged header promises.
+            content = _content(image, read)
+            if _is_npy(image, content):
+                opened = Image.fromarray(_bytes_of(name, read_npy(io.BytesIO(content), len(content), name)))
+            else:
+                opened = _opened(content)
+        if opened.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
+            opened = Image.fromarray(_bytes_of(name, np.asarray(opened), whole=65535))
+        opaque = _without_transparency(opened, background)
         if opaque.mode in ("LAB", "HSV"):  # which Pillow makes RGB of, but not grey
             opaque = opaque.convert("RGB")
         return opaque if opaque.mode == mode else opaque.convert(mode)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such image file") from None
-    except DataError:
+        raise DataError(f"{name}: no such image file") from None
+    except GpucnnError:
         raise
     except Exception as error:  # Pillow and NumPy raise many kinds for damaged files
-        raise DataError(f"{path}: {_reason(path, content, error)}") from None
+        raise DataError(f"{name}: {_reason(image, content, error)}") from None
+
+
+def is_array(image: object) -> bool:
+    """Whether `image` is an array, of whichever library, or a tensor."""
+    if isinstance(image, str | bytes):  # NumPy's own are both
+        return False
+    return isinstance(image, np.ndarray | Tensor) or hasattr(image, "__array__") or _is_on_gpu(image)
+
+
+def name_of(image: object) -> str:
+    """What messages call an image: the path, if it has one. ArgumentError for what is no image."""
+    from PIL import Image
+
+    if isinstance(image, str | os.PathLike):
+        return str(as_path(image, "image"))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return "the bytes"
+    if isinstance(image, Image.Image):
+        return str(getattr(image, "filename", "") or "the Pillow image")
+    if is_array(image):
+        return "the array"
+    if callable(getattr(image, "read", None)):
+        known = getattr(image, "name", None)  # of a file without a name it is a number
+        return known if isinstance(known, str) and known else "the open file"
+    raise ArgumentError(
+        f"expected an image: a path, bytes, a file opened with mode 'rb', a Pillow image or an array, got {value_text(image)}"
+    )
 
 
 def centre_crop(image: "Image.Image", size: int) -> np.ndarray:
@@ -97,27 +136,88 @@ def _planes(image: "Image.Image") -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
+def _content(image: Any, read: Callable[[Path], bytes]) -> bytes:
+    """The content of a file that is given by its path, as bytes, or open."""
+    if isinstance(image, str | os.PathLike):
+        return read(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    content = image.read()
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise DataError(f"{name_of(image)}: gives {type(content).__name__}, not bytes; open it with mode 'rb'")
+    if not content:
+        raise DataError(f"{name_of(image)}: nothing is left to read; if it was read before, file.seek(0) goes back")
+    return bytes(content)
+
+
+def _is_npy(image: object, content: bytes) -> bool:
+    """Whether it is an array: a file by the end of its name, bytes by their beginning."""
+    if isinstance(image, str | os.PathLike):
+        return Path(image).suffix.lower() == ".npy"
+    return kind_of(content) == ".npy"
+
+
+def _is_on_gpu(image: object) -> bool:
+    return hasattr(image, "__cuda_array_interface__")
+
+
+def _pixels(name: str, image: Any) -> tuple[np.ndarray, int]:
+    """The array of an image, on the host, and the value of full brightness of its integers. DataError for floats."""
+    given = image.data if isinstance(image, Tensor) else image
+    array = np.asarray(to_host(given) if _is_on_gpu(given) else given)
+    if array.dtype.kind == "f":
+        raise DataError(f"{name}: expected bytes (uint8) from 0 to 255, got {_range_text(array)}; {_to_bytes(array)}")
+    if array.dtype != np.uint16:
+        return array, 255
+    if array.size and 1 < array.max() <= 255:
+        raise DataError(
+            f"{name}: {_range_text(array)} are black as 16 bits, which go up to 65535; if 255 is white: image.astype('uint8')"
+        )
+    return array, 65535
+
+
+def _range_text(array: np.ndarray) -> str:
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    return f"{array.dtype} from {low:g} to {high:g}"
+
+
+def _to_bytes(array: np.ndarray) -> str:
+    """What makes bytes of floats."""
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if low >= 0 and high <= 1:
+        return "np.rint(255 * image).astype('uint8') makes them"
+    if low >= 0 and high <= 255:
+        return "np.rint(image).astype('uint8') makes them"
+    return "give the pixels as they were before normalisation"
+
+
 def _opened(content: bytes) -> "Image.Image":
     """The image in a file's content, loaded and upright. Raises what Pillow does."""
     if content[4:8] == b"ftyp":  # AVIF or HEIF
         reads_heif()
     with quiet_reading():
         try:
-            return _loaded(content)
+            return _opened_as_it_is(content)
         except Exception:
             for stripped in without_metadata(content):
                 with contextlib.suppress(Exception):  # the first error tells more
-                    return _loaded(stripped)
+                    return _opened_as_it_is(stripped)
             raise
 
 
-def _loaded(content: bytes) -> "Image.Image":
+def _opened_as_it_is(content: bytes) -> "Image.Image":
     from PIL import Image
 
     with Image.open(io.BytesIO(content)) as opened:
-        _check_pixel_count(opened)
-        opened.load()
-        return upright(opened)
+        return _loaded(opened)
+
+
+def _loaded(image: "Image.Image") -> "Image.Image":
+    """An image of Pillow's with its pixels, upright."""
+    _check_pixel_count(image)
+    with quiet_reading():
+        image.load()
+        return upright(image)
 
 
 def _check_pixel_count(image: "Image.Image") -> None:
@@ -137,36 +237,37 @@ def _check_pixel_count(image: "Image.Image") -> None:
         )
 
 
-def _reason(path: Path, content: bytes, error: Exception) -> str:
-    """Why a file cannot be read, and what to do about it."""
+def _reason(image: object, content: bytes, error: Exception) -> str:
+    """Why an image cannot be read, and what to do about it."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, OSError) and error.errno is not None:  # not Pillow's own
         return f"cannot be read ({error.strerror or error})"
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):  # which names an object of ours
-        reason = f"cannot identify image file {str(path)!r}" if content else "an empty file"
+        what = f"image file {str(image)!r}" if isinstance(image, str | os.PathLike) else "what image it is"
+        reason = f"cannot identify {what}" if content else "an empty file"
     fix = what_to_do(content)
     if isinstance(error, Image.DecompressionBombError):
         fix = "make the image smaller"
     return f"not an image that can be read ({reason}); {fix}"
 
 
-def _bytes_of(path: Path, array: np.ndarray, whole: int = 255) -> np.ndarray:
-    """Pixels from 0 to `whole`, or floats or truth values from 0 to 1, as bytes (H, W) or (H, W, 3)."""
+def _bytes_of(name: str, array: np.ndarray, whole: int = 255) -> np.ndarray:
+    """Pixels from 0 to `whole`, or floats or truth values from 0 to 1, as bytes (H, W), (H, W, 3) or (H, W, 4)."""
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[2] != 3):
-        raise DataError(f"{path}: expected one image (H, W), (C, H, W) or (H, W, C), got {shape_text(array.shape)}")
+    if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise DataError(f"{name}: expected one image (H, W), (C, H, W) or (H, W, C), got {shape_text(array.shape)}")
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     low, high = (float(array.min()), float(array.max())) if array.dtype.kind in "fiub" else (np.nan, np.nan)
     top = 1 if array.dtype.kind in "fb" else whole
     if not (low >= 0 and high <= top):
         raise DataError(
-            f"{path}: expected integers from 0 to {whole} or floats from 0 to 1, got {array.dtype} from {low} to {high}"
+            f"{name}: expected integers from 0 to {whole} or floats from 0 to 1, got {array.dtype} from {low} to {high}"
         )
     # In float32, if that holds the pixels: images may be so large that memory counts.
     precision = np.float64 if array.dtype.kind == "f" and array.itemsize > 4 else np.float32

@@ -132,6 +132,12 @@ def left_out_text(left_out: Mapping[str, int]) -> str:
     return f"left out: {', '.join(named)}" if named else ""
 
 
+def no_images_text(folder: str | Path, left_out: Mapping[str, int]) -> str:
+    """What is wrong with a folder without images."""
+    wrong = f"{folder}: no images in this folder; give a folder with files that end in .png, .jpg or .npy"
+    return "; ".join(text for text in (wrong, left_out_text(left_out)) if text)
+
+
 def cannot_be_listed(folder: Path, error: OSError) -> DataError:
     """The error for a folder that cannot be listed, or for the one within it that `error` names."""
     return DataError(f"{error.filename or folder}: cannot be listed ({error.strerror or error})")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn import models
-from gpucnn.backend import Device
+from gpucnn.backend import Device, choose_device
 from gpucnn.checks import as_path, is_int
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
@@ -35,6 +35,7 @@ from gpucnn.regular_file import read_regular
 from gpucnn.runs.image_list import ENTRY, ImageList
 from gpucnn.runs.lock import NAME as LOCK
 from gpucnn.runs.lock import RunLock
+from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text import value_text
 from gpucnn.text_table import shortened
 from gpucnn.training.best_epoch import is_better, judged_by
@@ -69,17 +70,6 @@ class Weights(NamedTuple):
             return ""
         part = judged_by(self.row)
         return f"epoch {self.row['epoch']} ({part} accuracy {self.row[f'{part}_accuracy']:.4f})"
-
-
-class TrainedRun(NamedTuple):
-    """The model of a run, in evaluation mode, and what belongs to it."""
-
-    model: Layer
-    preprocess: Preprocess
-    class_names: tuple[str, ...]
-    config: dict[str, Any]
-    weights: Weights
-    """Those that the model has."""
 
 
 class RunFolder:
@@ -231,10 +221,8 @@ class RunFolder:
         """The config of the run. RunError if the folder holds no run."""
         try:
             config = json.loads(read_regular(self.config_file).decode())
-        except FileNotFoundError:
-            raise RunError(
-                f"{self.path}: no run there (no config.json); give the folder that gpucnn train made"
-            ) from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(f"{self.path}: {self._no_run()}") from None
         except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RunError(f"{self.config_file}: cannot be read ({reason})") from None
@@ -406,6 +394,14 @@ class RunFolder:
             raise RunError(f"{self.config_file}: {len(class_names)} class_names, but the model has {outputs} outputs")
         return TrainedRun(model, preprocess, class_names, config, taken)
 
+    def _no_run(self) -> str:
+        """What is wrong with a place where no run is."""
+        if self.path.is_file():
+            return f"a file, not the folder of a run; give that, e.g. {self.path.parent}"
+        runs = sorted(self.path.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+        example = f", e.g. {runs[-1].parent}" if runs else ""
+        return f"no run there (no config.json); give the folder that gpucnn train made{example}"
+
     def _check_that_it_is_a_run(self) -> None:
         try:
             self.read_config()
@@ -445,6 +441,18 @@ class RunFolder:
             path.unlink(missing_ok=True)
             return
         write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+
+
+def load(run: str | os.PathLike[str], weights: str | None = None, device: str = "auto") -> TrainedRun:
+    """The trained model of a run, to be shown images: `gpucnn.load("runs/photos-1").predict("cat.jpg")`.
+
+    - `run`: the folder that `gpucnn train` made.
+    - `weights`: "best" or "last", of the best epoch or the last; by default as `RunFolder.weights` chooses.
+    - `device`: where to compute, "auto", "cpu", "cuda" or "cuda:1".
+
+    Raises RunError if there is no run that has trained, or it cannot be read, and DeviceError if the device does not work.
+    """
+    return RunFolder(run).load(choose_device(device).device, weights)
 
 
 def _no_place(path: Path, reason: str | None) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from gpucnn import Tensor, data, no_grad
-from gpucnn.cli import predict
 from gpucnn.cli.main import main
+from gpucnn.runs import trained_run
 from gpucnn.text_table import columns
 from gpucnn.training import RunFolder
 from tests.cli.small_runs import save_digit, train
@@ -86,7 +86,7 @@ def test_batches_change_nothing(
         save_digit(tmp_path / "many" / f"{index:02}.png", index)
     outputs = []
     for size in (1, 4, 64):
-        monkeypatch.setattr(predict, "BATCH", size)
+        monkeypatch.setattr(trained_run, "BATCH", size)
         assert main(["predict", str(run), str(tmp_path / "many"), "--device", "cpu"]) == 0
         printed = capsys.readouterr()
         assert printed.err == "device: cpu (asked for)\n"

@@ -271,7 +271,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.read_idx": (data.read_idx, lambda: {"path": "nowhere", "axes": 1}, len),
     "data.read_cifar10": (data.read_cifar10, lambda: {"folder": "nowhere"}, len),
     "data.read_image": (data.read_image, lambda: {
-        "path": "nowhere", "preprocess": data.Preprocess(1, 8, 8, 255, "pad")}, len),
+        "image": "nowhere", "preprocess": data.Preprocess(1, 8, 8, 255, "pad")}, len),
     "models.create": (models.create, lambda: {
         "name": "lenet5", "num_classes": 3, "in_channels": 1, "image_size": 32, "seed": 0},
         lambda model: model(np.zeros((1, 1, 32, 32), np.float32))),

@@ -1,0 +1,199 @@
+"""TrainedRun: a trained model in the hand, and all that it takes to show it images."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
+from warnings import warn
+
+import numpy as np
+
+from gpucnn import functions as F
+from gpucnn.autograd import no_grad
+from gpucnn.backend import to_host
+from gpucnn.checks import as_count, as_flag
+from gpucnn.data import Preprocess, read_image
+from gpucnn.data.catalog import is_light_on_dark
+from gpucnn.data.image_file import AUTO, ImageSource, is_array, is_dark_on_light
+from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
+from gpucnn.errors import ArgumentError, DataError, GpucnnError
+from gpucnn.layers import Layer
+from gpucnn.layers.forward_state import evaluating
+from gpucnn.regular_file import TimedCalls
+from gpucnn.text import value_text
+from gpucnn.training.evaluate import device_of_model
+from gpucnn.training.out_of_memory import in_parts
+
+if TYPE_CHECKING:
+    from gpucnn.runs.folder import Weights
+
+BATCH = 64
+"""Images that are read and computed together."""
+
+Answers: TypeAlias = list[tuple[str, float]]
+"""Classes with their probabilities, the best first."""
+
+
+class Shown(NamedTuple):
+    """How images are shown to a model."""
+
+    background: str = AUTO
+    """What is behind their transparent parts."""
+    invert: bool = False
+    """Whether what is light in them is dark to the model."""
+
+
+class Seen(NamedTuple):
+    """What a model saw in an image."""
+
+    answers: Answers
+    is_dark_on_light: bool
+    """As ink on paper, see `image_file.is_dark_on_light`."""
+
+
+class TrainedRun:
+    """The model of a run, in evaluation mode, and what belongs to it: `gpucnn.load` gives it.
+
+    `model` is where it was loaded to, `preprocess` how raw images become its input, `class_names` are those of its outputs, in
+    their order, `config` is what the run's config.json has, and `weights` says which ones the model has.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        preprocess: Preprocess,
+        class_names: Sequence[str],
+        config: dict[str, Any],
+        weights: "Weights",
+    ) -> None:
+        self.model, self.preprocess, self.class_names = model, preprocess, tuple(class_names)
+        self.config, self.weights = config, weights
+
+    @overload
+    def predict(self, images: bytes | bytearray | memoryview, top: int = 5, *, invert: bool = False) -> Answers: ...
+    @overload
+    def predict(self, images: str | os.PathLike[str] | np.ndarray, top: int = 5, *, invert: bool = False) -> Any: ...
+    @overload
+    def predict(
+        self, images: Sequence[Any] | Iterator[Any], top: int = 5, *, invert: bool = False
+    ) -> list[Answers]: ...
+    @overload
+    def predict(self, images: ImageSource, top: int = 5, *, invert: bool = False) -> Any: ...
+    def predict(self, images: Any, top: int = 5, *, invert: bool = False) -> Any:
+        """What the model sees: [("cat", 0.93), ("dog", 0.04), ...], the `top` classes with their probabilities, the best first.
+
+        - `images`: one image, as `data.read_image` takes it: a path, the bytes of a file, a file opened with mode "rb", an image
+          of Pillow's, or an array of bytes, truth values or uint16. Or several: a list of such, or what gives them one by one,
+          or an array (N, H, W, C), of which a list comes back with the answers for each. Or a folder, for a dict with the
+          answers for each image file in it and below, by its path.
+        - `invert`: turn light and dark round, for ink on white paper shown to a model of light digits on dark.
+
+        Images are read, fitted and normalised as the run did it, in batches, of which a GPU without enough memory takes parts;
+        in which ones changes no more than the last digits. Any number of threads may call it. Raises DataError or
+        ArgumentError, with the place of the image among several, for what is no image.
+        """
+        shown = self.shown(as_flag(invert, "predict: invert"))
+        top = as_count(top, "predict: top")
+        if isinstance(images, str | os.PathLike) and os.path.isdir(images):
+            files = [str(file) for file in _files_in(Path(images))]
+            return dict(zip(files, self._all(files, top, shown), strict=True))
+        several = _several(images)
+        if several is None:
+            return self._all([images], top, shown, is_alone=True)[0]
+        return self._all(several, top, shown)
+
+    def shown(self, invert: bool = False, background: str | None = None) -> Shown:
+        """How the run was shown its images, unless another `background` is given."""
+        return Shown(background or str(self.config.get("background", AUTO)), invert)
+
+    def in_batches(self, images: Iterable[ImageSource], top: int, shown: Shown) -> Iterator[list[Seen | GpucnnError]]:
+        """What the model sees in each image, batch by batch; of one that cannot be read, the error."""
+        rest = iter(images)
+        while batch := list(islice(rest, BATCH)):
+            read = [self._read(image, shown) for image in batch]
+            raw = [one for one in read if not isinstance(one, GpucnnError)]
+            answers = iter(self._answers(np.concatenate(raw), top) if raw else ())
+            yield [one if isinstance(one, GpucnnError) else Seen(next(answers), is_dark_on_light(one)) for one in read]
+
+    def _read(self, image: ImageSource, shown: Shown) -> np.ndarray | GpucnnError:
+        """A raw image (1, C, S, S), or what is wrong with it."""
+        try:
+            raw = read_image(image, self.preprocess, shown.background)
+        except (DataError, ArgumentError) as error:
+            return error
+        return self.preprocess.full_scale - raw if shown.invert else raw
+
+    def _answers(self, raw: np.ndarray, top: int) -> list[Answers]:
+        """For each of the raw images (N, C, H, W)."""
+        device = device_of_model(self.model)
+        with no_grad(), evaluating(self.model):
+            images = self.preprocess(raw)
+            probabilities = to_host(in_parts(lambda part: F.softmax(self.model(part)), images, device))
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        return [
+            [(self.class_names[place], float(row[place])) for place in places]
+            for row, places in zip(probabilities, best, strict=True)
+        ]
+
+    def _all(self, images: Iterable[Any], top: int, shown: Shown, is_alone: bool = False) -> list[Answers]:
+        """The answers for each; the first error is raised."""
+        found: list[Seen] = []
+        for batch in self.in_batches(images, top, shown):
+            for one in batch:
+                if isinstance(one, GpucnnError):
+                    raise one if is_alone else type(one)(f"images[{len(found)}]: {one}") from None
+                found.append(one)
+        name, dark = str(self.config.get("data")), [one.is_dark_on_light for one in found]
+        if any(dark) and is_light_on_dark(name):
+            which = "the image is" if is_alone else f"images[{dark.index(True)}] is the first of {sum(dark)} that are"
+            after, fix = (" after invert", "False") if shown.invert else ("", "True")
+            warn(f"predict: {which} dark on light{after}, and {name} is light on dark; give invert={fix}", stacklevel=3)
+        return [one.answers for one in found]
+
+    def __repr__(self) -> str:
+        size, colour = self.preprocess.image_size, "grey" if self.preprocess.channels == 1 else "rgb"
+        create = self.config.get("create")
+        model = str(create.get("name")) if isinstance(create, dict) else type(self.model).__name__
+        what = f"{model}, {len(self.class_names)} classes, images {size}x{size} {colour}, {device_of_model(self.model)}"
+        return f"TrainedRun({str(self.weights.file.parent)!r}: {what}; weights: {self.weights})"
+
+
+def _several(images: Any) -> Iterable[Any] | None:
+    """The single images, if there are several; None for one."""
+    if is_array(images) and not _is_image(images):
+        array = images if hasattr(images, "ndim") else np.asarray(images)
+        if array.ndim == 4:
+            return [array[place] for place in range(len(array))]
+        if array.ndim == 1 and array.dtype.kind in "OUT":  # of paths, as a column of a table has them
+            return list(array)
+        if array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3, 4):
+            raise DataError(
+                f"predict: {value_text(array)} is no image (H, W, C); of several grey ones give images[..., None], (N, H, W, 1)"
+            )
+        return None
+    is_one = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or _is_image(images)
+    if not is_one and isinstance(images, Sequence | Iterator) and not hasattr(images, "read"):
+        return images
+    return None
+
+
+def _is_image(images: Any) -> bool:
+    """Whether it is an image of Pillow's, some of which are arrays, too."""
+    from PIL import Image
+
+    return isinstance(images, Image.Image)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The images in a folder and below. DataError if there are none, or one is known to be unreadable."""
+    with TimedCalls() as timed:
+        try:
+            found = list_images(folder, timed)
+        except OSError as error:
+            raise cannot_be_listed(folder, error) from None
+    for path, problem in found.problems.items():
+        raise DataError(f"{path}: {problem}")
+    if not found.images:
+        raise DataError(no_images_text(folder, found.left_out))
+    return found.images
