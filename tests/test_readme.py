@@ -8,8 +8,10 @@ import pytest
 
 from gpucnn import data, models
 from gpucnn.cli.commands import NAMES
+from gpucnn.cli.main import main
 from gpucnn.errors import ShapeError
 from gpucnn.testing.emulator import compiler
+from tests.cli.small_runs import save_digit
 from tests.test_import_order import LEVELS
 
 ROOT = Path(__file__).parents[1]
@@ -34,26 +36,38 @@ def page(name: str) -> str:
     return (PACKAGE / name).read_text()
 
 
-def python_in(text: str) -> str:
+def python_in(text: str, count: int = 1) -> list[str]:
+    """The examples of a page, of which there must be so many."""
     found = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(found) == 1
-    return str(found[0])
+    assert len(found) == count
+    return found
 
 
 def lines_of(*patterns: str) -> int:
     return sum(len(path.read_text().splitlines()) for pattern in patterns for path in ROOT.glob(pattern))
 
 
-def test_the_python_in_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_in_readme_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop, in_the_hand = python_in(README, 2)
     names: dict[str, object] = {}
-    exec(compile(python_in(README), "README.md", "exec"), names)
+    exec(compile(loop, "README.md", "exec"), names)
     assert names["loss"].item() < 2.3  # type: ignore[attr-defined]
     assert float(capsys.readouterr().out) > 0.5
+
+    assert main(["train", "--epochs", "2", "--quiet", "--device", "cpu"]) == 0
+    save_digit(in_tmp_path / "digit.png", 1)
+    capsys.readouterr()
+    exec(compile(in_the_hand, "README.md", "exec"), {})
+    printed = ast.literal_eval(capsys.readouterr().out)
+    promised = ast.literal_eval(in_the_hand.rpartition("# ")[2])
+    assert len(printed) == len(promised) == 3
+    assert printed[0][1] > printed[1][1] > printed[2][1] > 0
+    assert printed[0][0] == str(data.load("digits").test.labels[1])
 
 
 def test_the_python_of_layers_runs() -> None:
     names: dict[str, object] = {}
-    own_layer = python_in(page("layers/README.md"))
+    (own_layer,) = python_in(page("layers/README.md"))
     good, _, bad = own_layer.rpartition("Refine()")
     exec(compile(good, "README.md", "exec"), names)
     with pytest.raises(ShapeError) as raised:
@@ -66,7 +80,8 @@ def test_the_python_of_layers_runs() -> None:
 @pytest.mark.skipif(not compiler(), reason="the emulator needs g++")
 def test_the_python_of_testing_runs() -> None:
     names: dict[str, object] = {}
-    exec(compile(python_in(page("testing/README.md")), "README.md", "exec"), names)
+    (example,) = python_in(page("testing/README.md"))
+    exec(compile(example, "README.md", "exec"), names)
     assert names["logits"].shape == (29, 10)  # type: ignore[attr-defined]
 
 

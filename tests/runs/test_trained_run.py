@@ -214,7 +214,9 @@ def test_it_says_what_it_is(digits: Path, photos: Path) -> None:
     trained = gpucnn.load(digits, device="cpu")
     what = f"TrainedRun({str(digits)!r}: mlp, 10 classes, images 28x28 grey, cpu; weights: "
     assert repr(trained) == f"{what}last, of model.safetensors)"
-    assert repr(gpucnn.load(digits, weights="best", device="cpu")).startswith(f"{what}best, of epoch 1 (test accuracy 0.")
+    assert repr(gpucnn.load(digits, weights="best", device="cpu")).startswith(
+        f"{what}best, of epoch 1 (test accuracy 0."
+    )
     assert trained.class_names == tuple("0123456789")
     assert gpucnn.load(photos).preprocess.mean is not None
     with pytest.raises(ArgumentError, match='weights must be "best" or "last", got \'worst\''):
