@@ -15,7 +15,9 @@ from typing import NoReturn
 from gpucnn import __version__
 from gpucnn.errors import GpucnnError, Terminated
 
-NAMES = ("train", "verify-resume", "replay", "evaluate", "predict", "runs", "summary", "doctor", "agree", "bench")
+NAMES = (
+    "train", "lr-find", "verify-resume", "replay", "evaluate", "predict", "runs", "summary", "doctor", "agree", "bench",
+)  # fmt: skip
 USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 

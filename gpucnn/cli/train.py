@@ -28,6 +28,7 @@ from gpucnn.training import (
     prepare,
     resume,
 )  # fmt: skip
+from gpucnn.training.find_lr import FIND, STEPS
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
 
@@ -63,6 +64,8 @@ def _begin(options: argparse.Namespace) -> None:
             folder = RunFolder(options.out)
             until_the_end.enter_context(_held(folder))
             folder.prepare()
+        if config.lr == FIND:
+            _tell([f"looking for a learning rate, in {STEPS} steps at most"])
         ready = prepare(config)
         _tell(ready.splits.notes)
         if not options.out:
@@ -90,6 +93,7 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
         ready.device,
         f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
         f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
+        *([] if ready.range_test is None else [f"lr was found: {ready.range_test.rates_text}"]),
         *_precision(ready),
         *_doubles(ready),
     ]

@@ -33,11 +33,13 @@ from gpucnn.runs.value_kind import (
     Kind,
     Name,
     OrNone,
+    OrWord,
     Several,
     Text,
     Truth,
 )  # fmt: skip
 from gpucnn.text import value_text
+from gpucnn.training.find_lr import FIND
 
 LARGEST_FILE = 1 << 20
 """Bytes of a configuration; a file that has more is something else."""
@@ -126,9 +128,10 @@ class RunConfig:
         None, OrNone(COUNT, "default"), "learning", "N", "passes over the training set (default: by data set)"
     )
     optimizer: str = _setting("adam", Choice(OPTIMIZERS), "learning", "NAME", "the update rule (default: adam)")
-    lr: float | None = _setting(
-        None, OrNone(POSITIVE, "default"), "learning", "X", "peak learning rate (default: by optimizer)"
-    )
+    lr: float | str | None = _setting(
+        None, OrNone(OrWord(POSITIVE, FIND), "default"), "learning", "X",
+        "peak learning rate, or find, for what gpucnn lr-find suggests (default: by optimizer)",
+    )  # fmt: skip
     weight_decay: float | None = _setting(
         None, OrNone(POSITIVE_OR_ZERO, "default"), "learning", "X",
         "how strongly parameters are drawn to zero (default: by optimizer)",
@@ -209,6 +212,8 @@ class RunConfig:
                 f"{FOLDER}"
             )
         whole = {**self.to_json(), **self._suggestions()}
+        if self.lr == FIND:
+            whole["lr"] = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)].lr
         try:
             make_schedule(self.schedule, self.warmup, whole["lr"], RunLength(whole["epochs"], steps_per_epoch=1))
         except ArgumentError as error:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from gpucnn.regular_file import read_regular
 from gpucnn.runs.image_list import ENTRY, ImageList
 from gpucnn.runs.lock import NAME as LOCK
 from gpucnn.runs.lock import RunLock
-from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.runs.trained_run import TrainedRun, Weights
 from gpucnn.text import value_text
 from gpucnn.text_table import shortened
 from gpucnn.training.best_epoch import is_better, judged_by
@@ -49,27 +49,6 @@ BEST, LAST = WEIGHTS = ("best", "last")
 
 EPOCH = "epoch"
 """What stands beside a model's arguments in the file of the best weights: the epoch's row of the metrics."""
-
-
-class Weights(NamedTuple):
-    """Some weights that a run has kept."""
-
-    name: str
-    """"best" or "last"."""
-    file: Path
-    row: dict[str, Any]
-    """Of the metrics, for the best epoch; empty where that is not known, as in files of earlier versions."""
-
-    def __str__(self) -> str:
-        return f"{self.name}, of {self.epoch or self.file.name}"
-
-    @property
-    def epoch(self) -> str:
-        """Which epoch they are of, and how good it was; empty where that is not known."""
-        if not self.row:
-            return ""
-        part = judged_by(self.row)
-        return f"epoch {self.row['epoch']} ({part} accuracy {self.row[f'{part}_accuracy']:.4f})"
 
 
 class RunFolder:

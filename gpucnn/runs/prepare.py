@@ -26,6 +26,7 @@ from gpucnn.training.callback import Callback
 from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
+from gpucnn.training.find_lr import FIND, RangeTest, find_lr
 from gpucnn.training.trainer import Trainer
 
 EVALUATION_BATCH = 256
@@ -60,6 +61,8 @@ class PreparedRun:
     """The test set: measured at the end alone, if there are validation images, else after every epoch."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
+    range_test: RangeTest | None = None
+    """By what the learning rate was found, if it was to be."""
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
@@ -163,8 +166,11 @@ def prepare(config: RunConfig) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
-    does not take the images, and ConfigError for a share of validation images where there is a part of them.
+    does not take the images, and ConfigError for a share of validation images where there is a part of them. And TrainingError
+    for a learning rate that is to be found, where there is none.
     """
+    if config.lr == FIND:
+        return _with_found_rate(prepare(dataclasses.replace(config, lr=None)))
     ready = _build(
         config, Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
     )
@@ -172,6 +178,15 @@ def prepare(config: RunConfig) -> PreparedRun:
     if ready.val_loader is not None:
         parts["validation"] = ready.val_loader.dataset
     return dataclasses.replace(ready, images=ImageList.of(parts, folder_of(config.data, config.data_dir)))
+
+
+def _with_found_rate(ready: PreparedRun) -> PreparedRun:
+    """The same run, as it would be if it had been asked for the rate that is found now."""
+    found = find_lr(ready.trainer())
+    config = dataclasses.replace(ready.config, lr=found.lr)
+    schedule = make_schedule(config.schedule, config.warmup, found.lr, ready.length)
+    ready.optimizer.lr = found.lr
+    return dataclasses.replace(ready, config=config, schedule=schedule, range_test=found)
 
 
 def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
@@ -218,6 +233,7 @@ def _build(config: RunConfig, division: Division) -> PreparedRun:
     config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
     assert config.epochs is not None
     assert config.batch_size is not None
+    assert isinstance(config.lr, float)
     splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode, config.background))
     if config.normalize:
         mean, std = data.channel_statistics(_parts(splits, config, division)[0])

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
+from typing import Any, NamedTuple, TypeAlias, overload
 from warnings import warn
 
 import numpy as np
@@ -22,11 +22,9 @@ from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import value_text
+from gpucnn.training.best_epoch import judged_by
 from gpucnn.training.evaluate import device_of_model
 from gpucnn.training.out_of_memory import in_parts
-
-if TYPE_CHECKING:
-    from gpucnn.runs.folder import Weights
 
 BATCH = 64
 """Images that are read and computed together."""
@@ -52,6 +50,27 @@ class Seen(NamedTuple):
     """As ink on paper, see `image_file.is_dark_on_light`."""
 
 
+class Weights(NamedTuple):
+    """Some weights that a run has kept."""
+
+    name: str
+    """"best" or "last"."""
+    file: Path
+    row: dict[str, Any]
+    """Of the metrics, for the best epoch; empty where that is not known, as in files of earlier versions."""
+
+    def __str__(self) -> str:
+        return f"{self.name}, of {self.epoch or self.file.name}"
+
+    @property
+    def epoch(self) -> str:
+        """Which epoch they are of, and how good it was; empty where that is not known."""
+        if not self.row:
+            return ""
+        part = judged_by(self.row)
+        return f"epoch {self.row['epoch']} ({part} accuracy {self.row[f'{part}_accuracy']:.4f})"
+
+
 class TrainedRun:
     """The model of a run, in evaluation mode, and what belongs to it: `gpucnn.load` gives it.
 
@@ -65,7 +84,7 @@ class TrainedRun:
         preprocess: Preprocess,
         class_names: Sequence[str],
         config: dict[str, Any],
-        weights: "Weights",
+        weights: Weights,
     ) -> None:
         self.model, self.preprocess, self.class_names = model, preprocess, tuple(class_names)
         self.config, self.weights = config, weights

@@ -123,6 +123,32 @@ class Name(Kind):
 
 
 @dataclass(frozen=True)
+class OrWord(Kind):
+    """A value of `kind`, or a word in its place, which says how it is come by."""
+
+    kind: Kind
+    word: str
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        return f"{self.kind.expected} or {self.word}"
+
+    def usages(self) -> list[str]:
+        return self.kind.usages()
+
+    def check(self, value: object) -> Any:
+        if isinstance(value, str) and value == self.word:
+            return value
+        try:
+            return self.kind.check(value)
+        except ArgumentError:
+            raise self.refusal(value) from None
+
+    def read(self, text: str) -> object:
+        return text if text == self.word else self.kind.read(text)
+
+
+@dataclass(frozen=True)
 class OrNone(Kind):
     """A value of `kind`, or None, which is also written as the word `without`."""
 

@@ -12,6 +12,8 @@ from gpucnn.training.confusion import ConfusionMatrix as ConfusionMatrix
 from gpucnn.training.early_stopping import EarlyStopping as EarlyStopping
 from gpucnn.training.evaluate import Evaluation as Evaluation
 from gpucnn.training.evaluate import evaluate as evaluate
+from gpucnn.training.find_lr import RangeTest as RangeTest
+from gpucnn.training.find_lr import find_lr as find_lr
 from gpucnn.training.metrics import Metrics as Metrics
 from gpucnn.training.metrics import in_top_k as in_top_k
 from gpucnn.training.progress import ProgressBar as ProgressBar

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+import gpucnn
 from gpucnn import Tensor, data, gradcheck, layers, models, optim, training
 from gpucnn import functions as F
 
@@ -318,6 +319,10 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         np.ones((2, 1, 8, 8), np.float32), np.array([0, 1])).item(), lambda: {"loss": F.cross_entropy, "graph": "auto"}, float),
     "training.Trainer.fit": (lambda epochs: training.Trainer(
         MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None).fit(epochs), lambda: {"epochs": 1}, str),
+    "training.find_lr": (lambda **options: training.find_lr(training.Trainer(
+        MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None), **options), lambda: {
+        "steps": 10, "lowest": 1e-3, "highest": 1.0, "on_step": None}, str),
+    "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
     "training.RunConfig": (training.RunConfig, lambda: {
         field.name: field.default for field in dataclasses.fields(training.RunConfig)}, str),
 }  # fmt: skip

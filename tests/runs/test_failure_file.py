@@ -146,7 +146,7 @@ def change(failed: Path, path: Path, **parts: Any) -> Path:
         ({"config": {"create": {"width": 9}}}, "does not fit its own description"),
         ({"config": {"create": 7}}, "does not fit its own description"),
         ({"config": {"create": {"name": "lenet5"}}}, "does not fit its own description .these parameters do not fit LeNet5"),
-        ({"config": {"lr": -1}}, "lr: expected a number > 0, got -1"),
+        ({"config": {"lr": -1}}, "lr: expected a number > 0 or find, got -1"),
         ({"config": {"speed": 9}}, "unknown setting 'speed'"),
         ({"arrays": {"batch/images": np.zeros((BATCH, 3, 5, 5), np.float32)}}, "does not fit its own description"),
         ({"arrays": {"batch/labels": np.full(BATCH, 77)}}, "labels must be from 0 to 9, got 77 to 77"),
