@@ -28,6 +28,7 @@ OPTIONAL = {
     "cupy",
     "llvmlite",
     "matplotlib",
+    "optuna",
     "PIL",
     "pillow_heif",
     "safetensors",

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
     check_single_process(os.environ)
-    with _sigterm_unwinds():
+    with sigterm_unwinds():
         if options.resume is not None:
             _go_on(options)
         else:
@@ -154,10 +154,9 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
     _tell([*resumed.notes, *ready.splits.notes])
     trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)])
     if trainer.batch == 0 and (trainer.epoch >= ready.length.epochs or trainer.stop_reason):
-        scores = ready.final_scores(trainer, folder)
+        killed_on_the_last_inch = not folder.summary_file.exists()
+        scores = (ready.finish if killed_on_the_last_inch else ready.final_scores)(trainer, folder)
         print(_finished_line(resumed, trainer, scores))
-        if not folder.summary_file.exists():  # it was killed on the last inch
-            _write_summary(ready, folder, trainer, scores)
         return
     if not quiet:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
@@ -167,24 +166,10 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
 
 def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool) -> None:
     """Train what is left of the run, and tell how it ended."""
-    trainer.fit(ready.length.epochs - trainer.epoch)
+    scores = ready.finish(trainer, folder)
     if not quiet and (remark := ready.cut_short(trainer)):
         print(remark)
-    scores = ready.final_scores(trainer, folder)
-    _write_summary(ready, folder, trainer, scores)
     print(_result(scores, folder))
-
-
-def _write_summary(ready: PreparedRun, folder: RunFolder, trainer: Trainer, scores: dict[str, float]) -> None:
-    folder.finish(
-        {
-            **scores,
-            "epochs": len(trainer.history),
-            "device": ready.config.device,
-            "seconds": sum(folder.read_times().values()),
-            "parameters": ready.model.parameter_count(),
-        }
-    )
 
 
 def _result(scores: dict[str, float], folder: RunFolder) -> str:
@@ -224,7 +209,7 @@ def _held(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
+def sigterm_unwinds() -> Iterator[None]:
     """Inside, SIGTERM raises Terminated wherever it comes, also before training begins, so that no lock stays behind."""
     is_default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if threading.current_thread() is not threading.main_thread() or not is_default:

@@ -226,27 +226,7 @@ class RunConfig:
         Raises ConfigError, which names the file, if it cannot be read, is not TOML (with line and column), or has an unknown
         setting (with the nearest known one) or a wrong value.
         """
-        path = as_path(path, "path")
-        try:
-            with open_regular(path) as file:
-                content = file.read(LARGEST_FILE + 1)
-            if len(content) > LARGEST_FILE:
-                raise ConfigError(f"{path}: more than {LARGEST_FILE:,} bytes, which is no configuration of a run")
-            values = tomllib.loads(content.decode("utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no such file; give a TOML file with settings such as epochs = 10") from None
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8 text") from None
-        except RecursionError:
-            raise ConfigError(f"{path}: not TOML that can be read (nested too deeply)") from None
-        except ConfigError:
-            raise
-        except ValueError as error:  # TOMLDecodeError, and what Python says of numbers with thousands of digits
-            raise ConfigError(f"{path}: not TOML that can be read ({error})") from None
-        return cls.from_json(values, str(path))
+        return cls.from_json(read_toml(path), str(path))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], source: str) -> "RunConfig":
@@ -254,12 +234,7 @@ class RunConfig:
 
         Raises ConfigError, which starts with `source`, for an unknown setting or a wrong value.
         """
-        for name, value in values.items():
-            if name not in settings():
-                like = nearest(name, settings())
-                hint = f"did you mean {like}?" if like else f"expected one of {', '.join(settings())}"
-                flat = "; settings stand in no [table]" if isinstance(value, dict) else ""
-                raise ConfigError(f"{source}: unknown setting {value_text(name)}; {hint}{flat}")
+        check_names(values, source)
         try:
             return cls(**values)
         except ConfigError as error:
@@ -288,6 +263,40 @@ class RunConfig:
         by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]._asdict()
         suggested = {**by_data_set, **by_optimizer}
         return {name: value for name, value in suggested.items() if getattr(self, name) is None}
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What is in a TOML file of settings. ConfigError, which names the file, if it cannot be read, with line and column."""
+    path = as_path(path, "path")
+    try:
+        with open_regular(path) as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ConfigError(f"{path}: more than {LARGEST_FILE:,} bytes, which is no configuration of a run")
+        return tomllib.loads(content.decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give a TOML file with settings such as epochs = 10") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8 text") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML that can be read (nested too deeply)") from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # TOMLDecodeError, and what Python says of numbers with thousands of digits
+        raise ConfigError(f"{path}: not TOML that can be read ({error})") from None
+
+
+def check_names(values: Mapping[str, Any], source: str) -> None:
+    """ConfigError, which starts with `source` and has the nearest known name, if one of `values` is no setting."""
+    for name, value in values.items():
+        if name not in settings():
+            like = nearest(name, settings())
+            hint = f"did you mean {like}?" if like else f"expected one of {', '.join(settings())}"
+            flat = "; settings stand in no [table]" if isinstance(value, dict) else ""
+            raise ConfigError(f"{source}: unknown setting {value_text(name)}; {hint}{flat}")
 
 
 def settings() -> dict[str, Setting]:

@@ -120,7 +120,7 @@ class PreparedRun:
     def cut_short(self, trainer: Trainer) -> str:
         """What to say if early stopping ended a schedule that is laid out for more epochs, before its rate was low; else empty."""
         config, epochs, steps = self.config, self.length.epochs, self.length.steps_per_epoch
-        assert config.lr is not None
+        assert isinstance(config.lr, float)
         if config.early_stopping is None or not trainer.stop_reason or trainer.epoch >= epochs:
             return ""
         if self.other_rate(epochs + 1, self.length.steps) is None:
@@ -136,10 +136,26 @@ class PreparedRun:
 
     def _schedule_for(self, epochs: int) -> optim.Schedule:
         """The schedule of the same run over so many epochs."""
-        assert self.config.lr is not None
+        assert isinstance(self.config.lr, float)
         return make_schedule(
             self.config.schedule, self.config.warmup, self.config.lr, self.length._replace(epochs=epochs)
         )
+
+    def finish(self, trainer: Trainer, folder: RunFolder) -> dict[str, float]:
+        """Train what is left of the run, if there is something left, and write how it ended: its `final_scores`."""
+        if trainer.batch or (trainer.epoch < self.length.epochs and not trainer.stop_reason):
+            trainer.fit(self.length.epochs - trainer.epoch)
+        scores = self.final_scores(trainer, folder)
+        folder.finish(
+            {
+                **scores,
+                "epochs": len(trainer.history),
+                "device": self.config.device,
+                "seconds": sum(folder.read_times().values()),
+                "parameters": self.model.parameter_count(),
+            }
+        )
+        return scores
 
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""
