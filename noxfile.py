@@ -17,6 +17,7 @@ LEFT_OUT = {
     "bounds": "it takes as long as the test suite, and Python 3.11",
     "mutants": "it takes an hour",
     "fuzz": "it takes some minutes",
+    "sweep": "it installs optuna, which brings 115 MB",
     "oracle": "it installs PyTorch, which is large",
     "bench": "it installs PyTorch, and wants a machine that does nothing else",
     "arm": "it needs Debian's qemu-user",
@@ -29,7 +30,7 @@ if sys.platform == "darwin":
     LEFT_OUT["compile"] = "NVIDIA has no NVRTC for macOS"
 EVERY_SESSION = (
     *("lint", "types", "plain", "numpy", "jit", "emulated", "compile", "examples"),
-    *("bounds", "mutants", "fuzz", "oracle", "bench", "arm", "gpu"),
+    *("bounds", "mutants", "fuzz", "sweep", "oracle", "bench", "arm", "gpu"),
 )
 nox.options.sessions = [*(name for name in EVERY_SESSION if name not in LEFT_OUT), "left_out"]
 
@@ -171,6 +172,13 @@ def examples(session: nox.Session) -> None:
     """The lessons, run as a reader would."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session
+def sweep(session: nox.Session) -> None:
+    """Sweeps with optuna, which the other sessions do without."""
+    session.install("-e", ".[dev,sweep]")
+    session.run("pytest", "tests/cli/test_sweep.py", "tests/runs/test_sweep.py", *session.posargs)
 
 
 @nox.session

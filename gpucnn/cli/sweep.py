@@ -13,7 +13,9 @@ from gpucnn.cli.arguments import count
 from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.train import sigterm_unwinds
 from gpucnn.errors import Terminated, TrainingError
+from gpucnn.runs.config import settings
 from gpucnn.runs.sweep import Study, Sweep, Trial, trials
+from gpucnn.runs.value_kind import OrNone
 from gpucnn.text import printed, quoted
 from gpucnn.text_table import columns, shortened, text_table
 
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
     def begin(number: int, values: Mapping[str, Any]) -> None:
         began[number] = time.perf_counter()
-        print(wrapped(f"trial {number}/{options.trials}: {settings_text(values)}"), flush=True)
+        print("\n".join(wrapped(f"trial {number}/{options.trials}: {settings_text(values)}")), flush=True)
 
     with sigterm_unwinds():
         try:
@@ -77,7 +79,7 @@ def lines(ended: Sequence[Trial], names: Sequence[str]) -> list[str]:
     top = best(ended)
     if top is not None:
         text += [*table(ended, names), "", f"best: trial {top.number}, {_result(top)}"]
-        text += [wrapped(f"  {settings_text(top.values)}"), f"evaluate it: gpucnn evaluate {quoted(top.path)}"]
+        text += [*wrapped(f"  {settings_text(top.values)}"), f"evaluate it: gpucnn evaluate {quoted(top.path)}"]
     if failed:
         which = ", ".join(str(trial.number) for trial in failed[:SHOWN]) + (", ..." if len(failed) > SHOWN else "")
         text.append(f"{len(failed)} of {len(ended)} trials failed: {which}; why is in their failed.json")
@@ -99,7 +101,7 @@ def table(ended: Sequence[Trial], names: Sequence[str]) -> list[str]:
         (few, 6) for few in range(len(names), 0, -1)
     ]:
         header = (*head, *(shortened(name, most) for name in names[:shown]))
-        cells = [[shortened(_text(trial.values[name]), most) for name in names[:shown]] for trial in scored]
+        cells = [[shortened(_text(name, trial.values[name]), most) for name in names[:shown]] for trial in scored]
         rows = [(*own, *more) for own, more in zip(first, cells, strict=True)]
         found = text_table(header, rows, "rr" + "l" * shown)
         if max(map(columns, found)) <= WIDTH:
@@ -109,20 +111,24 @@ def table(ended: Sequence[Trial], names: Sequence[str]) -> list[str]:
 
 def settings_text(values: Mapping[str, Any]) -> str:
     """Settings in a line."""
-    return ", ".join(f"{name} {_text(value)}" for name, value in values.items())
+    return ", ".join(f"{name} {_text(name, value)}" for name, value in values.items())
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
+    """The value of a setting, as it is written at the prompt."""
+    if value is None:
+        kind = settings()[name].kind
+        return kind.without if isinstance(kind, OrNone) else "none"
     if isinstance(value, list):
         return " ".join(map(str, value)) or "none"
-    if value is None or isinstance(value, bool):
-        return {None: "default", True: "yes", False: "no"}[value]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def wrapped(text: str) -> str:
+def wrapped(text: str) -> list[str]:
     """A text in lines of 80 columns."""
-    return textwrap.fill(printed(text), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.wrap(printed(text), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _ended_line(trial: Trial, count: int, began: float | None) -> str:
