@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.prepare import prepare
 from gpucnn.runs.sweep import Options, Range, Sweep, Trial, trials
 from gpucnn.runs.verification import FILES, StopAt
+from gpucnn.training import Trainer
 
 FILE = """
 model = "mlp"
@@ -131,23 +133,26 @@ def test_trials_are_runs_and_one_that_fails_is_told(in_tmp_path: Path) -> None:
     assert (more[:3], begun) == (ended, [4])
 
 
-def test_a_trial_that_was_killed_goes_on_to_the_same_bits(in_tmp_path: Path) -> None:
+def test_a_trial_that_was_killed_goes_on_to_the_same_bits(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = read(FILE)
     whole, _, _ = carried_out(sweep, "whole", VALUES[0])
-    for steps in (
-        0,
-        4,
-        8,
-    ):  # before the first checkpoint, after it, and at the very end, before how it ended was written
+    made: list[int] = []
+    train_batch = Trainer.train_batch
+    monkeypatch.setattr(
+        Trainer, "train_batch", lambda trainer, *batch: made.append(trainer.step) or train_batch(trainer, *batch)
+    )
+    # Before the first checkpoint, after one, and on the last inch, before how it ended was written.
+    for steps, saved in ((1, 0), (4, 3), (99, 8)):
         place = Path(f"killed-{steps}")
         place.mkdir()
         shutil.copy(Path("whole", sweeps.PLAN), place)
         run = RunFolder(place / "trial-1")
         ready = prepare(RunConfig.from_json({**sweep.fixed, **VALUES[0]}, ""))
-        with pytest.raises(StopAt.Reached):
+        with suppress(StopAt.Reached):
             ready.trainer([*ready.callbacks(run), StopAt(steps)]).fit(1)
+        made.clear()
         ended, begun, _ = carried_out(sweep, str(place), VALUES[0])
-        assert begun == [1]
+        assert (begun, made) == ([1], list(range(saved, 8)))
         assert ended[0].scores == {**whole[0].scores, "seconds": ended[0].scores["seconds"]}
         for file in FILES:
             written = [path / "trial-1" / file for path in (place, Path("whole"))]

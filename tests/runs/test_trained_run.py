@@ -105,6 +105,9 @@ def test_arrays_are_taken_as_the_image_that_they_are_of(photos: Path) -> None:
     assert trained.predict(grey[..., None]) == [of(Image.fromarray(one)) for one in grey]
     alpha = rng.integers(0, 256, (9, 9, 4), np.uint8)
     assert trained.predict(alpha) == of(Image.fromarray(alpha))
+    on_white = np.where(alpha[..., 3:] > 99, alpha[..., :3], np.uint8(255))
+    alpha[..., 3] = np.where(alpha[..., 3] > 99, 255, 0)
+    assert trained.predict(alpha) == trained.predict(on_white), "the background that the run has"
     assert trained.predict(grey[0].astype(np.uint16) * 257) == of(Image.fromarray(grey[0]))
     assert trained.predict(grey[0] > 99) == of(Image.fromarray(np.where(grey[0] > 99, np.uint8(255), np.uint8(0))))
     assert trained.predict([]) == []
