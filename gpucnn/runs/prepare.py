@@ -186,7 +186,9 @@ def prepare(config: RunConfig) -> PreparedRun:
     for a learning rate that is to be found, where there is none.
     """
     if config.lr == FIND:
-        return _with_found_rate(prepare(dataclasses.replace(config, lr=None)))
+        found = find_lr(prepare(dataclasses.replace(config, lr=None)).trainer())
+        # Built anew, as more than the optimizer may depend on the rate.
+        return dataclasses.replace(prepare(dataclasses.replace(config, lr=found.lr)), range_test=found)
     ready = _build(
         config, Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
     )
@@ -194,15 +196,6 @@ def prepare(config: RunConfig) -> PreparedRun:
     if ready.val_loader is not None:
         parts["validation"] = ready.val_loader.dataset
     return dataclasses.replace(ready, images=ImageList.of(parts, folder_of(config.data, config.data_dir)))
-
-
-def _with_found_rate(ready: PreparedRun) -> PreparedRun:
-    """The same run, as it would be if it had been asked for the rate that is found now."""
-    found = find_lr(ready.trainer())
-    config = dataclasses.replace(ready.config, lr=found.lr)
-    schedule = make_schedule(config.schedule, config.warmup, found.lr, ready.length)
-    ready.optimizer.lr = found.lr
-    return dataclasses.replace(ready, config=config, schedule=schedule, range_test=found)
 
 
 def prepare_again(config: RunConfig, images: ImageList | None) -> PreparedRun:
