@@ -162,10 +162,13 @@ def _is_on_gpu(image: object) -> bool:
 
 
 def _pixels(name: str, image: Any) -> tuple[np.ndarray, int]:
-    """The array of an image, on the host, and the value of full brightness of its integers. DataError for floats."""
+    """The array of an image, on the host, and the value of full brightness of its integers. DataError for other numbers."""
     given = image.data if isinstance(image, Tensor) else image
     array = np.asarray(to_host(given) if _is_on_gpu(given) else given)
-    if array.dtype.kind == "f":
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name}: expected bytes (uint8) from 0 to 255, got {array.dtype}")
+    is_outside = array.dtype != np.uint16 and array.size > 0 and not (array.min() >= 0 and array.max() <= 255)
+    if array.dtype.kind == "f" or is_outside:
         raise DataError(f"{name}: expected bytes (uint8) from 0 to 255, got {_range_text(array)}; {_to_bytes(array)}")
     if array.dtype != np.uint16:
         return array, 255
@@ -188,6 +191,8 @@ def _to_bytes(array: np.ndarray) -> str:
         return "np.rint(255 * image).astype('uint8') makes them"
     if low >= 0 and high <= 255:
         return "np.rint(image).astype('uint8') makes them"
+    if low >= 0 and array.dtype.kind in "iu":
+        return "of 16 bits image.astype('uint16') is taken"
     return "give the pixels as they were before normalisation"
 
 
@@ -247,7 +252,7 @@ def _reason(image: object, content: bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # which names an object of ours
         what = f"image file {str(image)!r}" if isinstance(image, str | os.PathLike) else "what image it is"
         reason = f"cannot identify {what}" if content else "an empty file"
-    fix = what_to_do(content)
+    fix = what_to_do(content) if content or isinstance(image, str | os.PathLike | bytes) else "open it anew"
     if isinstance(error, Image.DecompressionBombError):
         fix = "make the image smaller"
     return f"not an image that can be read ({reason}); {fix}"
