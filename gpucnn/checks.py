@@ -3,15 +3,16 @@
 import difflib
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.errors import ArgumentError, DTypeError, ShapeError
-from gpucnn.text import MOST_AXES, shape_text, value_text
+from gpucnn.errors import ArgumentError, DTypeError, ShapeError, UnknownNameError
+from gpucnn.text import MOST_AXES, printed, shape_text, value_text
 
 Pair: TypeAlias = tuple[int, int]
 IntOrPair: TypeAlias = int | Sequence[int]
@@ -207,6 +208,24 @@ def known_name(name: str, names: Iterable[str], what: str) -> str:
         hint = f"; did you mean {like}?" if like else ""
         raise ArgumentError(f"unknown {what} {value_text(name)}, expected one of {', '.join(names)}{hint}")
     return found
+
+
+def unknown_name(
+    owner: str, name: str, known: Iterable[str], elsewhere: Mapping[str, str] = MappingProxyType({})
+) -> UnknownNameError:
+    """The error for `owner.name`, which is not there, to be raised by a `__getattr__`.
+
+    `elsewhere` has what goes by the name in another library, and its word here: "LeNet5 has no half; it is astype('float16')". Else the
+    message suggests the nearest of the `known` names. What begins with an underscore is only asked for by programs, which want a
+    quick answer.
+    """
+    text = f"{owner} has no {printed(name)}"
+    if name in elsewhere:
+        text += f"; it is {elsewhere[name]}"
+    elif not name.startswith("_"):
+        like = nearest(name, (one for one in known if not one.startswith("_")))
+        text += f"; did you mean {like}?" if like else ""
+    return UnknownNameError(text, name=name)  # without obj, to which Python would add a guess of its own
 
 
 def _bare(name: str) -> str:

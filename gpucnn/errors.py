@@ -14,6 +14,10 @@ class ArgumentError(GpucnnError, ValueError):
     """An argument outside its range: a negative epoch count, an unknown model name, a stride of zero."""
 
 
+class UnknownNameError(GpucnnError, AttributeError):
+    """A method, layer or function that is not there, or has another name here."""
+
+
 class ShapeError(GpucnnError, ValueError):
     """Arrays whose shapes do not go together. Raised before any arithmetic."""
 
