@@ -38,7 +38,8 @@ def test_a_number_that_no_float_holds_is_refused(value: object) -> None:
 def test_a_name_that_is_not_there_is_answered_with_the_right_one(name: str, text: str) -> None:
     known = ["children", "apply", "named_layers", "_children", "half_precision"]
     error = unknown_name("LeNet5", name, known, {"half": "astype('float16')"})
-    assert isinstance(error, UnknownNameError) and isinstance(error, AttributeError)
+    assert isinstance(error, UnknownNameError)
+    assert issubclass(UnknownNameError, AttributeError)
     assert str(error) == text
 
 
