@@ -29,8 +29,8 @@ from gpucnn.layers.conv import SeparableConv2d as SeparableConv2d
 from gpucnn.layers.dropout import Dropout as Dropout
 from gpucnn.layers.dropout import Dropout2d as Dropout2d
 from gpucnn.layers.dropout import StochasticDepth as StochasticDepth
+from gpucnn.layers.hooks import HookHandle as HookHandle
 from gpucnn.layers.initialization import initializer as initializer
-from gpucnn.layers.layer import HookHandle as HookHandle
 from gpucnn.layers.layer import Layer as Layer
 from gpucnn.layers.layer import LayerCall as LayerCall
 from gpucnn.layers.layer import Trace as Trace

@@ -173,11 +173,11 @@ def _takes_relu(layer: Layer, following: Layer) -> bool:
     """Whether both can be computed in one. Not where somebody looks at each layer: in a trace, or by a hook."""
     if type(layer).forward not in TAKE_RELU or type(following) is not ReLU:
         return False
-    if getattr(layer, "activation", None) is not None or layer.has_forward_hooks or following.has_forward_hooks:
+    if vars(layer).get("activation") is not None or layer.has_hooks or following.has_hooks:
         return False
     return current_calls.get() is None
 
 
 def _takes_residual(layer: Layer) -> bool:
     """Whether the layer adds a residual along with its own work. Not where somebody looks at what it gives."""
-    return type(layer).forward is BatchNorm2d.forward and not layer.has_forward_hooks and current_calls.get() is None
+    return type(layer).forward is BatchNorm2d.forward and not layer.has_hooks and current_calls.get() is None

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from gpucnn.backend import Array, beside, recording
 from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, check_shape, is_int
 from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError
+from gpucnn.layers import hooks
 from gpucnn.layers.forward_state import ForwardState
+from gpucnn.layers.hooks import BackwardHook, ForwardHook, ForwardPreHook, HookHandle
 from gpucnn.layers.members import Members
 from gpucnn.layers.parameter import Buffer
 from gpucnn.text import value_text
@@ -22,9 +24,6 @@ from gpucnn.text import value_text
 T = TypeVar("T")
 
 BYTES_FIX = "divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
-
-ForwardHook: TypeAlias = "Callable[[Layer, tuple[Tensor, ...], Tensor], Tensor | None]"
-"""From a layer, its inputs and its output to None, or to a tensor that takes the output's place."""
 
 current_calls: "ContextVar[list[LayerCall] | None]" = ContextVar("current_calls", default=None)
 """Where calls are noted while a trace runs; None while layers compute."""
@@ -48,17 +47,6 @@ class Trace(NamedTuple):
     output_shape: Shape
 
 
-class HookHandle:
-    """What `register_forward_hook` returns: `remove()` takes the hook away; once more does nothing."""
-
-    def __init__(self, hooks: dict["HookHandle", ForwardHook]) -> None:
-        self._hooks = hooks
-
-    def remove(self) -> None:
-        """Call the hook no more."""
-        self._hooks.pop(self, None)
-
-
 class Layer(Members):
     """Parameters and a function of them.
 
@@ -72,7 +60,7 @@ class Layer(Members):
       the layer and all within; else it is that of the layer around, 0 at the outermost.
     """
 
-    _forward_hooks: dict[HookHandle, ForwardHook] | None = None
+    _hooks: hooks.Hooks | None = None
     _looked_at_lists: bool = False
     _looked_at_bytes: bool = False
     _told_of_state: bool = False
@@ -87,18 +75,18 @@ class Layer(Members):
             self._look_at_lists()
         tensors = list(map(self._take, inputs))
         with beside(tensors[0].data) if tensors else nullcontext():
+            if self._hooks and current_calls.get() is None:
+                return hooks.called_with_hooks(self, tensors, options)
             return self._called(tensors, options)
 
     def _called(self, tensors: list[Tensor], options: dict[str, Any]) -> Tensor:
-        """The output of a call, seen by hooks; while shapes are traced, one of that shape."""
-        calls = current_calls.get()
+        """The output of a call; while shapes are traced, one of that shape."""
         if not self.is_innermost:
-            output = self._owning(self.forward, *tensors, **options)
-            return output if calls is not None else self._after_hooks(tensors, output)
+            return self._owning(self.forward, *tensors, **options)
         shapes = [x.shape for x in tensors]
-        shape = self.output_shape(*shapes)
+        shape, calls = self.output_shape(*shapes), current_calls.get()
         if calls is None:
-            return self._after_hooks(tensors, self._compute(tensors, options))
+            return self._compute(tensors, options)
         cost = self.multiply_adds(*shapes)
         calls.append(LayerCall(self.path, type(self).__name__, shapes[0], shape, self.parameter_count(), cost))
         dtype = next((parameter.dtype for parameter in self.parameters()), tensors[0].dtype)
@@ -127,23 +115,10 @@ class Layer(Members):
         finally:
             current_owner.reset(token)
 
-    def _after_hooks(self, inputs: list[Tensor], output: Tensor) -> Tensor:
-        """The output, or what the hooks put in its place. What a hook changes in a layer belongs to the forward pass."""
-        for hook in list((self._forward_hooks or {}).values()):
-            replacement = self._owning(hook, self, tuple(inputs), output)
-            if replacement is None:
-                continue
-            if not isinstance(replacement, Tensor):
-                raise ArgumentError(
-                    f"{self.label}: a forward hook must return None or a tensor, got {type(replacement).__name__}"
-                )
-            output = replacement
-        return output
-
     @property
-    def has_forward_hooks(self) -> bool:
-        """Whether a forward hook is registered with this layer itself."""
-        return bool(self._forward_hooks)
+    def has_hooks(self) -> bool:
+        """Whether a hook of any kind is registered with this layer itself."""
+        return bool(self._hooks)
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
         """Call `hook(layer, inputs, output)` after each forward pass of this layer, in the order of registration.
@@ -152,14 +127,30 @@ class Layer(Members):
         are traced nothing is computed, and no hook called. The handle's `remove()` ends it. ArgumentError if `hook` cannot
         be called, and from the forward pass if it returns anything else.
         """
+        return self._register(hook, hooks.FORWARD)
+
+    def register_forward_pre_hook(self, hook: ForwardPreHook) -> HookHandle:
+        """Call `hook(layer, inputs)` before each forward pass; a tensor, or tuple of them, that it returns is what goes in."""
+        return self._register(hook, hooks.PRE)
+
+    def register_full_backward_hook(self, hook: BackwardHook) -> HookHandle:
+        """Call `hook(layer, grad_input, grad_output)` in each backward pass, when the gradients of the layer's inputs are known.
+
+        Both are tuples of arrays; of an input that needs no gradient it is None, and where none does, as with images, the hook is
+        called before the parameters' gradients are known. A gradient, or tuple of them, that it returns goes on in place of
+        `grad_input`; ShapeError and ArgumentError if it does not fit. Gradients are to be read, not written to.
+        """
+        return self._register(hook, hooks.BACKWARD)
+
+    def _register(self, hook: Callable[..., Any], kind: str) -> HookHandle:
         if not callable(hook):
             raise ArgumentError(
-                f"{self.label}: a hook is a function of (layer, inputs, output), got {value_text(hook)}"
+                f"{self.label}: a hook is a function of {hooks.ARGUMENTS[kind]}, got {value_text(hook)}"
             )
-        hooks = {} if self._forward_hooks is None else self._forward_hooks
-        object.__setattr__(self, "_forward_hooks", hooks)  # no state, also where it is done inside of a forward pass
-        handle = HookHandle(hooks)
-        hooks[handle] = hook
+        own = {} if self._hooks is None else self._hooks
+        object.__setattr__(self, "_hooks", own)  # no state, also where it is done inside of a forward pass
+        handle = HookHandle(own, kind)
+        own[handle] = hook
         return handle
 
     def named_layers(self) -> "Iterator[tuple[str, Layer]]":

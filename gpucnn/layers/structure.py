@@ -8,7 +8,7 @@ from gpucnn.layers.members import Members
 from gpucnn.layers.parameter import Parameter
 from gpucnn.layers.plain_state import PLAIN
 
-BOOKKEEPING = ("_changed_by_forward", "_forward_hooks", "_looked_at_bytes", "_looked_at_lists", "_told_of_state")
+BOOKKEEPING = ("_changed_by_forward", "_hooks", "_looked_at_bytes", "_looked_at_lists", "_told_of_state")
 """Attributes of a layer that a forward pass does not go by; hooks are looked at by themselves."""
 
 
@@ -18,12 +18,12 @@ class Structure:
     Values within arrays do not count, nor what a forward pass itself assigns, such as a counter of draws. Of hooks it counts
     whether there are any.
 
-    - `hooked`: the first layer that has forward hooks, or None.
+    - `hooked`: the first layer that has hooks, or None.
     """
 
     def __init__(self, model: Members) -> None:
         layers = [layer for _, layer in model._layers("")]
-        self.hooked = next((layer for layer in layers if layer._forward_hooks), None)
+        self.hooked = next((layer for layer in layers if layer._hooks), None)
         self._layers = [
             (layer, {name: value for name, value in vars(layer).items() if name not in BOOKKEEPING}) for layer in layers
         ]
@@ -42,10 +42,10 @@ class Structure:
 
     def is_unchanged(self) -> bool:
         """Whether each layer has the very attributes that it had, and each parameter the very arrays, and learns or does not."""
-        if self.hooked is not None and not self.hooked._forward_hooks:
+        if self.hooked is not None and not self.hooked._hooks:
             return False
         for layer, before in self._layers:
-            if self.hooked is None and layer._forward_hooks:
+            if self.hooked is None and layer._hooks:
                 return False
             now, passing = vars(layer), layer._changed_by_forward
             for name, value in now.items():

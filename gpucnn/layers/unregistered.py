@@ -19,7 +19,7 @@ LISTS = (list, tuple, set, frozenset, deque, UserList, KeysView, ValuesView, Ite
 DICTS = (dict, UserDict, ChainMap, MappingProxyType)
 """What is looked into: other collections may be anything, e.g. a folder whose images are decoded on the way."""
 
-NOT_LOOKED_INTO = ("_forward_hooks", "_changed_by_forward")
+NOT_LOOKED_INTO = ("_hooks", "_changed_by_forward")
 """Attributes of every layer: functions that look at it, and may know any other; and what it notices by itself."""
 
 

@@ -196,8 +196,9 @@ class Recorder(Generic[Result]):
     def _check(self, kind: Kind[Result]) -> None:
         """CaptureError for what a replay would leave out."""
         if kind.structure.hooked is not None:
+            handle = next(iter(kind.structure.hooked._hooks or ()))
             raise CaptureError(
-                f"{kind.structure.hooked.label} has a forward hook, which a replay does not call; remove it"
+                f"{kind.structure.hooked.label} has a {handle.kind}, which a replay does not call; remove it"
             )
         if kind.undeclared:
             raise CaptureError(

@@ -40,7 +40,7 @@ def test_a_step_without_fault_is_the_step_itself(backend: Backend) -> None:
     after = watched.state_dict()
     assert all(after[name].tobytes() == array.tobytes() for name, array in state.items()), "running statistics"
     assert watched[4].calls == 0
-    assert not any(layer.has_forward_hooks for _, layer in watched.named_layers())
+    assert not any(layer.has_hooks for _, layer in watched.named_layers())
     assert run_checked(watched, images, labels, 0.1) == checked
 
 
@@ -123,7 +123,7 @@ def test_an_error_leaves_no_hook() -> None:
     model = small_model()
     with pytest.raises(ShapeError):
         run_checked(model, IMAGES[:, :, :2], LABELS)
-    assert not any(layer.has_forward_hooks for _, layer in model.named_layers())
+    assert not any(layer.has_hooks for _, layer in model.named_layers())
 
 
 def test_the_table_has_a_line_for_everything() -> None:

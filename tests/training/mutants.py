@@ -166,7 +166,7 @@ MUTANTS = [
     Mutant("training/captured_step.py", "            self.optimizer.apply()\n", ""),
     Mutant("training/captured_step.py", "lambda _: self.optimizer.advance()", "lambda _: None"),
     Mutant("layers/structure.py", "                if then is not value and", "                if False and"),
-    Mutant("layers/structure.py", "            if self.hooked is None and layer._forward_hooks:", "            if False:"),
+    Mutant("layers/structure.py", "            if self.hooked is None and layer._hooks:", "            if False:"),
     Mutant("layers/structure.py", " and all(member.requires_grad == learns for member, *_, learns in self._members)", ""),
     Mutant("layers/structure.py", "member._data is data and", ""),
     Mutant("layers/dropout.py", "            if behind == 0:\n                self.calls += 1\n", ""),

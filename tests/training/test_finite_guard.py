@@ -138,7 +138,7 @@ def test_the_next_fit_begins_anew() -> None:
     poison(trainer, 2)
     with pytest.raises(TrainingError):
         trainer.fit(1)
-    trainer.model[3]._forward_hooks = None
+    trainer.model[3]._hooks = None
     trainer.fit(1)
     assert (trainer.error, trainer.failed_step, trainer.step) == (None, None, BATCHES)
 
@@ -191,7 +191,7 @@ def test_what_was_found_before_an_interruption_is_told_and_forgotten_by_restore(
             ):
                 trainer.state()
         trainer.callbacks.pop(0)
-        trainer.model[3]._forward_hooks = None
+        trainer.model[3]._hooks = None
         trainer.restore(*good)
         trainer.fit(1)
         whole.fit(1)

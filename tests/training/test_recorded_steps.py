@@ -243,6 +243,18 @@ def hooked() -> layers.Layer:
     return relu
 
 
+def hooked_before() -> layers.Layer:
+    relu = layers.ReLU()
+    relu.register_forward_pre_hook(lambda layer, inputs: inputs[0] * 2.0)
+    return relu
+
+
+def hooked_on_the_way_back() -> layers.Layer:
+    relu = layers.ReLU()
+    relu.register_full_backward_hook(lambda layer, into, out: into[0] * np.float32(2))
+    return relu
+
+
 REFUSED: dict[str, tuple[Callable[[], layers.Layer], str]] = {
     "a counter": (
         Counting,
@@ -254,6 +266,8 @@ REFUSED: dict[str, tuple[Callable[[], layers.Layer], str]] = {
         r"^5 \(Reading\) reads a tensor's values, which a replay would not; read them after the step$",
     ),
     "a hook": (hooked, r"^5 \(ReLU\) has a forward hook, which a replay does not call; remove it$"),
+    "a pre-hook": (hooked_before, r"^5 \(ReLU\) has a forward pre-hook, which a replay does not call; remove it$"),
+    "a backward hook": (hooked_on_the_way_back, r"^5 \(ReLU\) has a backward hook, which a replay does not call; "),
 }
 
 
