@@ -1,15 +1,17 @@
-"""Layers made of layers."""
+"""Layers made of layers, or of functions."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, Self, overload
+from collections.abc import Callable, Mapping
+from typing import Any, overload
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, as_tensor
+from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers.activation import ReLU
 from gpucnn.layers.conv import Conv2d
 from gpucnn.layers.layer import Layer, current_calls
 from gpucnn.layers.linear import Linear
+from gpucnn.layers.lists import LayerList, checked_layer, layers_by_name
 from gpucnn.layers.normalization import BatchNorm2d
 from gpucnn.text import shape_text, value_text
 
@@ -17,59 +19,25 @@ TAKE_RELU = (Conv2d.forward, Linear.forward, BatchNorm2d.forward)
 """The forward methods that compute a ReLU along with their own, if they are given activation="relu"."""
 
 
-class LayerList(Layer):
-    """Layers in a list, for a `forward` that calls them as it likes. Their paths are "0", "1", and so on.
-
-    It is made of layers one by one, a list as LayerList(*layers), or empty: `append` puts one at the end, indices and
-    slices take some out, and `for` goes through all. Raises ArgumentError for anything but a layer.
-    """
-
-    def __init__(self, *layers: Layer) -> None:
-        for layer in layers:
-            self.append(layer)
-
-    def forward(self, *inputs: Any) -> Tensor:
-        """TypeError: in which order is for the model around it to say."""
-        raise TypeError(
-            f"{self.label}: a LayerList has no order to compute in; call its layers one by one, or take layers.Sequential"
-        )
-
-    def append(self, layer: Layer) -> Self:
-        """Put a layer at the end. Returns the list."""
-        position = len(self)
-        setattr(self, str(position), _checked(type(self).__name__, f"argument {position}", layer))
-        return self
-
-    def __iter__(self) -> Iterator[Layer]:
-        for _, member in self._members():
-            if isinstance(member, Layer):
-                yield member
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    @overload
-    def __getitem__(self, position: int) -> Layer: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[Layer]: ...
-
-    def __getitem__(self, position: int | slice) -> Layer | list[Layer]:
-        return list(self)[position]
-
-
 class Sequential(LayerList):
     """Layers one after the other; each gets the output of the one before. Their paths are "0", "1", and so on.
 
+    One argument may be a dict: Sequential({"conv": conv, "relu": relu}), whose names are the paths then. It is also filled
+    and read as a `LayerList`; a slice is a Sequential of the same layers, which keep their names and paths.
+
     A ReLU that follows a Conv2d, Linear or batch norm is computed with it, in fewer passes over memory; the values are the same.
 
-    Raises ArgumentError if an argument is not a layer.
+    Raises ArgumentError if an argument is not a layer, and for names as `LayerDict` does.
     """
 
-    def __init__(self, *layers: Layer, seed: int | None = None) -> None:
+    def __init__(self, *layers: Layer | Mapping[str, Layer], seed: int | None = None) -> None:
         if seed is not None:
             self.seed = seed
-        super().__init__(*layers)
+        if len(layers) == 1 and isinstance(layers[0], Mapping):
+            for name, layer in layers_by_name(self, layers[0]):
+                setattr(self, name, layer)
+        else:
+            self.extend(layers)
 
     def forward(self, x: Any, residual: Any = None) -> Tensor:
         """The input through all layers in turn, to which `residual` is added: by a batch norm at the end, in one pass over memory."""
@@ -85,6 +53,18 @@ class Sequential(LayerList):
                 x = layer(x)
         return as_tensor(x) if residual is None else F.add(x, residual)
 
+    @overload
+    def __getitem__(self, position: int) -> Layer: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> "Sequential": ...
+
+    def __getitem__(self, position: int | slice) -> "Layer | Sequential":
+        if isinstance(position, slice):
+            part: Sequential = self._as_part(Sequential(), position)
+            return part
+        return super().__getitem__(position)
+
 
 class Residual(Layer):
     """What comes in, added to what the block makes of it: block(x) + x, or block(x) + shortcut(x).
@@ -97,8 +77,8 @@ class Residual(Layer):
     """
 
     def __init__(self, block: Layer, shortcut: Layer | None = None) -> None:
-        self.block = _checked("Residual", "block", block)
-        self.shortcut = None if shortcut is None else _checked("Residual", "shortcut", shortcut)
+        self.block = checked_layer("Residual", "block", block)
+        self.shortcut = None if shortcut is None else checked_layer("Residual", "shortcut", shortcut)
 
     def forward(self, x: Any) -> Tensor:
         """Input to the sum, of the block's output shape."""
@@ -122,7 +102,7 @@ class Branches(LayerList):
     def __init__(self, *layers: Layer) -> None:
         if not layers:
             raise ArgumentError("Branches: got no layers; pass them one by one, a list as Branches(*layers)")
-        super().__init__(*layers)
+        self.extend(layers)
 
     def forward(self, x: Any) -> Tensor:
         """Input (N, C, ...) to (N, sum of the branches' channels, ...)."""
@@ -135,6 +115,17 @@ class Branches(LayerList):
                 f"{', '.join(map(shape_text, shapes))}; choose strides and padding that keep their sizes alike"
             )
         return F.concatenate(outputs, axis=1)
+
+
+class Identity(Layer):
+    """What comes in goes out: for a place where another model has a layer, e.g. `model.fc = layers.Identity()`."""
+
+    def forward(self, x: Any) -> Tensor:
+        """The input."""
+        return as_tensor(x)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        return input_shapes[0]
 
 
 class Lambda(Layer):
@@ -158,15 +149,6 @@ class Lambda(Layer):
 
     def describe(self) -> str:
         return getattr(self.function, "__name__", type(self.function).__name__)
-
-
-def _checked(owner: str, name: str, layer: Any) -> Layer:
-    if not isinstance(layer, Layer):
-        raise ArgumentError(
-            f"{owner}: {name} must be a layer, got {value_text(layer)}; pass layers one by one (a list as {owner}(*layers)) and "
-            f"functions as layers, e.g. layers.ReLU() or layers.Lambda(function)"
-        )
-    return layer
 
 
 def _takes_relu(layer: Layer, following: Layer) -> bool:

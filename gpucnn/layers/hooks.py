@@ -1,22 +1,19 @@
 """Hooks: functions of one's own that look at a layer's calls, before, after and on the way back, or step in."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from gpucnn.autograd import Tensor, record
 from gpucnn.backend import Array, are_together, as_array
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.text import shape_text, value_text
 
-if TYPE_CHECKING:
-    from gpucnn.layers.layer import Layer
-
-ForwardPreHook: TypeAlias = "Callable[[Layer, tuple[Tensor, ...]], Tensor | tuple[Tensor, ...] | None]"
+ForwardPreHook: TypeAlias = Callable[[Any, tuple[Tensor, ...]], Tensor | tuple[Tensor, ...] | None]
 """From a layer and its inputs to None, or to what takes the inputs' place."""
-ForwardHook: TypeAlias = "Callable[[Layer, tuple[Tensor, ...], Tensor], Tensor | None]"
+ForwardHook: TypeAlias = Callable[[Any, tuple[Tensor, ...], Tensor], Tensor | None]
 """From a layer, its inputs and its output to None, or to a tensor that takes the output's place."""
 Gradients: TypeAlias = tuple[Array | None, ...]
-BackwardHook: TypeAlias = "Callable[[Layer, Gradients, Gradients], Gradients | Array | None]"
+BackwardHook: TypeAlias = Callable[[Any, Gradients, Gradients], Gradients | Array | None]
 """From a layer, the gradients of its inputs and that of its output to None, or to what takes the place of the former."""
 
 PRE, FORWARD, BACKWARD = "forward pre-hook", "forward hook", "backward hook"
@@ -46,7 +43,21 @@ Hooks: TypeAlias = dict[HookHandle, Callable[..., Any]]
 """A layer's hooks in the order of registration."""
 
 
-def called_with_hooks(layer: "Layer", inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+class Hooked(Protocol):
+    """What is called of a layer that has hooks."""
+
+    _hooks: Hooks | None
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+
+    def _called(self, tensors: list[Tensor], options: dict[str, Any]) -> Tensor: ...
+
+    def _owning(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any: ...
+
+
+def called_with_hooks(layer: Hooked, inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
     """The output of a call that hooks see. What a hook changes in a layer, or computes, belongs to the forward pass."""
     hooks = layer._hooks or {}
     for hook in _of_kind(hooks, PRE):
@@ -72,7 +83,7 @@ def _of_kind(hooks: Hooks, kind: str) -> list[Callable[..., Any]]:
     return [hook for handle, hook in hooks.items() if handle.kind == kind]
 
 
-def _as_inputs(layer: "Layer", replaced: Any) -> list[Tensor]:
+def _as_inputs(layer: Hooked, replaced: Any) -> list[Tensor]:
     """What a pre-hook returned, as the inputs of the call."""
     inputs = list(replaced) if isinstance(replaced, tuple) else [replaced]
     for one in inputs:
@@ -91,7 +102,7 @@ class _WayBack:
     knows every gradient, and calls the hooks.
     """
 
-    def __init__(self, layer: "Layer", hooks: Sequence[Callable[..., Any]], inputs: Sequence[Tensor]) -> None:
+    def __init__(self, layer: Hooked, hooks: Sequence[Callable[..., Any]], inputs: Sequence[Tensor]) -> None:
         self._layer, self._hooks = layer, hooks
         self._output_gradient: Array | None = None
         self._gradients: list[Array | None] = [None] * len(inputs)
@@ -110,7 +121,10 @@ class _WayBack:
 
     def _passed(self, tensor: Tensor, step: Callable[[int, Array], Array | None], place: int) -> Tensor:
         """The same array behind an operation whose gradient is what `step` makes of it."""
-        return self._layer._owning(record, BACKWARD, tensor.data, [tensor], lambda gradient: (step(place, gradient),))
+        passed: Tensor = self._layer._owning(
+            record, BACKWARD, tensor.data, [tensor], lambda gradient: (step(place, gradient),)
+        )
+        return passed
 
     def _begun(self, _: int, gradient: Array) -> Array:
         self._output_gradient, self._called = gradient, False

@@ -17,8 +17,8 @@ from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError
 from gpucnn.layers import hooks
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.hooks import BackwardHook, ForwardHook, ForwardPreHook, HookHandle
-from gpucnn.layers.members import Members
 from gpucnn.layers.parameter import Buffer
+from gpucnn.layers.torch_names import TorchNames
 from gpucnn.text import value_text
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Trace(NamedTuple):
     output_shape: Shape
 
 
-class Layer(Members):
+class Layer(TorchNames):
     """Parameters and a function of them.
 
     Subclass it, assign parameters and other layers as attributes (no `super().__init__()` is needed), and write

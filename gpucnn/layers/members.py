@@ -109,9 +109,9 @@ class Members(PlainState):
             frozen = frozen or not isinstance(member, Buffer)
         return frozen
 
-    def train(self) -> Self:
-        """Switch to training, in this layer and all within but those that are frozen. Returns the layer."""
-        return self._set_training(True)
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, in this layer and all within but those that are frozen; `train(False)` is `eval()`. Returns the layer."""
+        return self._set_training(as_flag(mode, f"{self.label}: mode"))
 
     def eval(self) -> Self:
         """Switch to evaluation (no dropout), in this layer and all within. Returns the layer."""
@@ -158,11 +158,16 @@ class Members(PlainState):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, list | tuple | dict):
-            items = value.values() if isinstance(value, dict) else value
+            items = list(value.values()) if isinstance(value, dict) else value
             if any(isinstance(item, Members | Parameter) for item in items):
+                what, fix = "layers", f"self.{name} = layers.Sequential(*layers), layers.LayerList(*layers)"
+                if isinstance(value, dict):
+                    fix = f"self.{name} = layers.LayerDict(layers)"
+                if not any(isinstance(item, Members) for item in items):
+                    what, fix = "parameters", f"self.{name} = layers.ParameterList(parameters)"
                 raise ArgumentError(
-                    f"{self.label}: layers in a plain {type(value).__name__} would not be trained; "
-                    f"use self.{name} = layers.Sequential(*layers), layers.LayerList(*layers) or one attribute a layer"
+                    f"{self.label}: {what} in a plain {type(value).__name__} would not be trained; use {fix} or one attribute "
+                    f"a {what[:-1]}"
                 )
         replaced = isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter)
         trainable = isinstance(value, Tensor) and value.requires_grad and not isinstance(value, Parameter)

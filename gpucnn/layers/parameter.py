@@ -8,8 +8,8 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
 from gpucnn.backend import Array, Device, as_array, beside, converted, device_of, generator, memory, to_device
-from gpucnn.checks import Shape, as_dtype, as_function, as_items, check_shape, is_int
-from gpucnn.errors import DeviceError, DTypeError, ShapeError
+from gpucnn.checks import Shape, as_dtype, as_flag, as_function, as_items, check_shape, is_int
+from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from gpucnn.kernels.elementwise import add_to
 from gpucnn.text import shape_text, value_text
 
@@ -23,7 +23,11 @@ class Parameter(Tensor):
     in different places start differently, and the order of construction does not matter. Until it is read it takes no
     memory, so a model of any size can be built to count its parameters.
 
-    - `shape`: its shape. `initialize`: how to draw it, see `initialization`. `dtype`: a float dtype.
+    - `shape`: its shape. `initialize`: how to draw it, see `initialization`. `dtype`: a float dtype, float32 by default.
+    - Without `initialize`, `shape` is an array, a tensor or a list of floats: its values, which are copied.
+    - `requires_grad`: False freezes it.
+
+    Raises ShapeError or DTypeError for what cannot be a shape, values or a dtype, ArgumentError for a shape without `initialize`.
     """
 
     __slots__ = (
@@ -34,22 +38,50 @@ class Parameter(Tensor):
     kinds = "f"
     """Of dtypes that it may have, as NumPy calls them."""
 
-    def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
-        self._data: Array | None = None
+    def __init__(
+        self,
+        shape: Any,
+        initialize: "Initializer | None" = None,
+        dtype: Any = None,
+        requires_grad: bool = True,
+    ) -> None:
+        owner, self._device = type(self).__name__, Device()
+        values = None
+        if initialize is None:
+            values = self._given(shape)
+            shape, self._device = values.shape, device_of(values)
+            if dtype is None and values.dtype.kind in self.kinds.strip("f"):
+                dtype = values.dtype
+        else:
+            as_function(initialize, f"{owner}: initialize", "of (generator, shape)")
         sizes = as_items(shape)
         if sizes is None or not all(is_int(size) and size >= 0 for size in sizes):
-            raise ShapeError(f"{type(self).__name__}: a shape is a tuple of ints >= 0, got {value_text(shape)}")
-        self._shape: Shape = check_shape(type(self).__name__, tuple(map(int, sizes)))
-        self._dtype = as_dtype(dtype, f"{type(self).__name__}: dtype", self.kinds)
-        as_function(initialize, f"{type(self).__name__}: initialize", "of (generator, shape)")
-        self._device = Device()
+            raise ShapeError(f"{owner}: a shape is a tuple of ints >= 0, got {value_text(shape)}")
+        self._shape: Shape = check_shape(owner, tuple(map(int, sizes)))
+        self._dtype = as_dtype(np.float32 if dtype is None else dtype, f"{owner}: dtype", self.kinds)
+        self._data: Array | None = None
+        if values is not None:
+            self.assign(values)
         self._initialize = initialize
         self._gradient_place: Array | None = None
         self.path = ""
         self.seed = 0
         self.grad = None
         self.node = None
-        self.requires_grad = True
+        self.requires_grad = as_flag(requires_grad, f"{owner}: requires_grad")
+
+    def _given(self, values: Any) -> Array:
+        """`values` as an array. ArgumentError for what is a shape rather than values."""
+        owner = type(self).__name__
+        if is_int(values) or (isinstance(values, tuple | list) and all(map(is_int, values))):
+            raise ArgumentError(
+                f"{owner}: {value_text(values)} is a shape, which needs an initializer, e.g. layers.{owner}({value_text(values)}, "
+                f"layers.initializer('he_normal')); give values as an array, e.g. np.zeros({value_text(values)})"
+            )
+        try:
+            return as_array(values.data if isinstance(values, Tensor) else values)
+        except DTypeError as error:
+            raise DTypeError(f"{owner}: {error}") from None
 
     @property
     def data(self) -> Array:
@@ -58,6 +90,7 @@ class Parameter(Tensor):
         Raises ShapeError if the initializer gives an array of another shape than it is asked for.
         """
         if self._data is None:
+            assert self._initialize is not None
             stream = generator(self.seed, f"initial {self.path}")
             try:
                 drawn = np.asarray(self._initialize(stream, self._shape), self._dtype)
@@ -186,13 +219,12 @@ class Parameter(Tensor):
 class Buffer(Parameter):
     """A tensor that belongs to a layer's state, e.g. a running mean: saved, loaded and moved like a parameter.
 
-    It is not among `parameters()`, needs no gradient, and no optimizer changes it.
+    It is not among `parameters()`, needs no gradient, and no optimizer changes it. Integers and truth values are kept as they are.
     """
 
     __slots__ = ()
 
     kinds = "fiub"
 
-    def __init__(self, shape: Shape, initialize: Initializer, dtype: Any = np.float32) -> None:
-        super().__init__(shape, initialize, dtype)
-        self.requires_grad = False
+    def __init__(self, shape: Shape | Any, initialize: "Initializer | None" = None, dtype: Any = None) -> None:
+        super().__init__(shape, initialize, dtype, requires_grad=False)

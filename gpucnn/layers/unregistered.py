@@ -39,8 +39,13 @@ class Unregistered(NamedTuple):
     def message(self) -> str:
         """What is wrong, and the fix."""
         fix = f"put each in an attribute of its own, e.g. with setattr(self, f'{self.name}_{{number}}', ...)"
-        if not isinstance(self.item, Parameter) and isinstance(vars(self.owner).get(self.name), LISTS):
+        held = vars(self.owner).get(self.name)
+        if isinstance(held, LISTS) and isinstance(self.item, Parameter):
+            fix = f"make it self.{self.name} = layers.ParameterList(parameters), which has append and indices, or {fix}"
+        elif isinstance(held, LISTS):
             fix = f"make it self.{self.name} = layers.LayerList(*layers), which has append and indices, or {fix}"
+        elif isinstance(held, DICTS) and not isinstance(self.item, Parameter):
+            fix = f"make it self.{self.name} = layers.LayerDict(layers), or {fix}"
         if self.name not in vars(self.owner):
             fix = f"assign self.{self.name} in __init__"
         return (

@@ -62,6 +62,8 @@ LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
     (lambda: layers.Dropout(0.3), (5, 6)),
     (lambda: layers.Sequential(layers.Conv2d(1, 2, 3), layers.ReLU(), layers.Flatten(), layers.Linear(18, 2)), (2, 1, 5, 5)),
     (lambda: layers.Sequential(), (2, 3)),
+    (lambda: layers.Sequential({"fc": layers.Linear(3, 2), "tanh": layers.Tanh()}), (2, 3)),
+    (lambda: layers.Identity(), (2, 3, 4)),
     (lambda: layers.Residual(layers.Conv2d(2, 2, 3, padding=1)), (2, 2, 3, 4)),
     (lambda: layers.Residual(layers.Conv2d(2, 3, 3, 2, 1), layers.Conv2d(2, 3, 1, 2, bias=False)), (2, 2, 3, 4)),
     (lambda: layers.Branches(layers.Conv2d(2, 1, 1), layers.Sequential(), layers.Conv2d(2, 3, 3, padding=1)), (2, 2, 3, 4)),

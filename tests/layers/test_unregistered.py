@@ -15,6 +15,7 @@ from gpucnn import Tensor, data, layers, optim
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.initialization import ones
+from gpucnn.layers.unregistered import DICTS
 
 
 class Holder(layers.Layer):
@@ -167,6 +168,10 @@ def test_what_is_found(name: str) -> None:
     ):
         if name in names:
             assert ("self.blocks = layers.LayerList(*layers)" in str(raised.value)) == suits
+    assert ("self.blocks = layers.LayerDict(layers)" in str(raised.value)) == (
+        isinstance(make().blocks, DICTS) and name != "buffer"
+    )
+    assert ("self.blocks = layers.ParameterList(parameters)" in str(raised.value)) == (name == "parameter")
     repr(make())  # a debugger can still look
 
 
@@ -264,7 +269,11 @@ def test_a_layer_list_is_trained_saved_moved_and_indexed() -> None:
     assert [path for path, _ in net.named_parameters()][::2] == [
         "blocks.0.weight", "blocks.1.weight", "blocks.2.weight", "heads.0.weight",
     ]  # fmt: skip
-    assert (len(net.blocks), net.blocks[1:], net.blocks[2].path) == (3, [net.blocks[1], net.blocks[2]], "blocks.2")
+    assert (len(net.blocks), list(net.blocks[1:]), net.blocks[2].path) == (
+        3,
+        [net.blocks[1], net.blocks[2]],
+        "blocks.2",
+    )
     assert not net.eval().heads[1][0].training  # type: ignore[index]
     weights = [block.weight.data for block in net.blocks]  # type: ignore[attr-defined]
     assert (weights[0] != weights[1]).all(), "each is drawn by its path"
@@ -274,7 +283,7 @@ def test_a_layer_list_is_trained_saved_moved_and_indexed() -> None:
     ):
         net.blocks(np.ones((1, 2)))
     with pytest.raises(
-        ArgumentError, match=r"LayerList: argument 0 must be a layer, got \[Linear.*a list as LayerList\(\*layers"
+        ArgumentError, match=r"LayerList: argument 1 must be a layer, got \[Linear.*a list as LayerList\(\*layers"
     ):
-        layers.LayerList([linear()])  # type: ignore[arg-type]
+        layers.LayerList(linear(), [linear()])
     assert len(layers.Sequential(linear()).append(linear())) == 2

@@ -6,7 +6,9 @@ from gpucnn import layers
 EXEMPT = {
     "Layer": "the base class of layers",
     "Activation": "the base class of activation layers",
-    "LayerList": "computes nothing by itself; see tests/layers/test_unregistered.py",
+    "LayerList": "computes nothing by itself; see tests/pytorch/test_habits.py",
+    "LayerDict": "computes nothing by itself; see tests/pytorch/test_habits.py",
+    "ParameterList": "computes nothing by itself; see tests/pytorch/test_habits.py",
     "ConvLayer": "the chapter's name for Conv2d, the same class",
     "MaxPoolLayer": "MaxPool2d with the chapter's arguments",
     "StochasticDepth": "torchvision's alone; its masks are tested in tests/functions/test_dropout.py",

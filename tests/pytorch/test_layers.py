@@ -268,6 +268,11 @@ def draw_flatten(seed: int) -> Drawn:
     return Drawn(layers.Flatten(), nn.Flatten(), [rng.standard_normal(draw_shape(rng, least=2))])
 
 
+def draw_identity(seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+    return Drawn(layers.Identity(), nn.Identity(), [rng.standard_normal(draw_shape(rng, least=2))])
+
+
 def draw_sequential(seed: int) -> Drawn:
     """A small network in training, in half of the draws with a network within; ReLUs that are fused and such that are not."""
     rng = np.random.default_rng(seed)
@@ -454,6 +459,7 @@ LAYERS: dict[str, Callable[[int], Drawn]] = {
     "Dropout": draw_dropout("Dropout"),
     "Dropout2d": draw_dropout("Dropout2d"),
     "Flatten": draw_flatten,
+    "Identity": draw_identity,
     "Sequential": draw_sequential,
     "Residual": draw_residual,
     "Branches": draw_branches,
