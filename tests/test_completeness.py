@@ -40,6 +40,7 @@ def test_every_layer_has_a_case() -> None:
 ELSEWHERE = {
     "Group": "test_group.py",
     "ReduceOnPlateau": "test_plateau.py",
+    "Scheduler": "test_scheduler.py",
     "WeightAverage": "test_weight_average.py",
     "clip_gradient_norm": "test_clip.py",
     "clip_gradient_value": "test_clip.py",
@@ -50,7 +51,7 @@ ELSEWHERE = {
 def test_every_optimizer_and_schedule_has_a_case() -> None:
     parameters = list(layers.Linear(2, 2).parameters())
     optimizers = {type(create(parameters)) for create in test_optimizers.OPTIMIZERS.values()}
-    schedules = {schedule.__qualname__.partition(".")[0] for schedule, _ in test_schedule.LITERAL}
+    schedules = {str(schedule).partition("(")[0] for schedule, _ in test_schedule.LITERAL}
     names = set(exported(optim)) - schedules
     assert without_case(names, optim, optimizers) == {"Optimizer", *ELSEWHERE}
     for name, file_name in ELSEWHERE.items():

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from gpucnn.checks import Shape, known_name
+from gpucnn.checks import Shape, known_name, unknown_name
 from gpucnn.errors import ShapeError
 from gpucnn.layers.parameter import Initializer
 from gpucnn.text import shape_text
@@ -95,6 +95,28 @@ INITIALIZERS: dict[str, Initializer] = {
         he_normal, he_uniform, glorot_normal, glorot_uniform, truncated_normal, orthogonal, zeros, ones,
     )
 }  # fmt: skip
+
+
+_ELSEWHERE = {
+    f"{theirs}{end}": f'"{ours}", as in Conv2d(1, 8, 3, initialize="{ours}")'
+    for theirs, ours in {
+        "kaiming_normal": "he_normal",
+        "kaiming_uniform": "he_uniform",
+        "xavier_normal": "glorot_normal",
+        "xavier_uniform": "glorot_uniform",
+        "trunc_normal": "truncated_normal",
+        "orthogonal": "orthogonal",
+        "zeros": "zeros",
+        "ones": "ones",
+    }.items()
+    for end in ("_", "")
+    if f"{theirs}{end}" != ours
+} | dict.fromkeys(("constant_", "normal_", "uniform_", "eye_", "dirac_"), "parameter.assign(values)")
+"""Names in torch.nn.init, and what does the same here."""
+
+
+def __getattr__(name: str) -> object:
+    raise unknown_name("initialization", name, globals(), _ELSEWHERE)
 
 
 def initializer(name: "str | Initializer") -> Initializer:

@@ -1,12 +1,9 @@
 """Adagrad."""
 
-from collections.abc import Iterable
-
 from gpucnn.backend import Array
 from gpucnn.checks import as_number
 from gpucnn.kernels.update import AdagradSettings, adagrad
-from gpucnn.layers import Parameter
-from gpucnn.optim.group import Group
+from gpucnn.optim.group import ToLearn
 from gpucnn.optim.optimizer import Optimizer
 
 
@@ -27,7 +24,7 @@ class Adagrad(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter | Group],
+        parameters: ToLearn,
         lr: float = 0.01,
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,

@@ -1,13 +1,10 @@
 """Adam and AdamW."""
 
-from collections.abc import Iterable
-
 from gpucnn.backend import Array
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError
 from gpucnn.kernels.update import AdamSettings, adam
-from gpucnn.layers import Parameter
-from gpucnn.optim.group import Group
+from gpucnn.optim.group import ToLearn
 from gpucnn.optim.optimizer import Optimizer
 from gpucnn.text import value_text
 
@@ -28,7 +25,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter | Group],
+        parameters: ToLearn,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -67,7 +64,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter | Group],
+        parameters: ToLearn,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

@@ -1,12 +1,9 @@
 """Lion."""
 
-from collections.abc import Iterable
-
 from gpucnn.backend import Array
 from gpucnn.kernels.update import LionSettings, lion
-from gpucnn.layers import Parameter
 from gpucnn.optim.adam import as_betas
-from gpucnn.optim.group import Group
+from gpucnn.optim.group import ToLearn
 from gpucnn.optim.optimizer import Optimizer
 
 
@@ -26,7 +23,7 @@ class Lion(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter | Group],
+        parameters: ToLearn,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,

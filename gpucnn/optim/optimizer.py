@@ -1,7 +1,8 @@
 """Optimizer: what all update rules share."""
 
 import functools
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,15 @@ from gpucnn.kernels.gradients import clear_unless_finite
 from gpucnn.layers import Parameter
 from gpucnn.optim.clip import limit_norm
 from gpucnn.optim.flat_buffer import FlatBuffer
-from gpucnn.optim.group import Group, Rates, as_list, as_parameters
+from gpucnn.optim.group import Group, GroupSettings, Rates, ToLearn, as_group, as_list, as_parameters, counted
 from gpucnn.optim.state import as_floats, as_steps
 
 
 class Optimizer:
     """Holds parameters, in a flat buffer per device, dtype and group, and what its update rule remembers of them.
 
-    - `parameters`: parameters of one model, e.g. `model.parameters()`, or groups of them, see `Group`, or both.
+    - `parameters`: parameters of one model, e.g. `model.parameters()`, or groups of them, see `Group`, or both. A group may be a
+      dict, {"params": model.head.parameters(), "lr": 0.01, "weight_decay": 0.1}.
     - `lr`: the learning rate, a number >= 0; it may be set anew before every step.
     - `weight_decay`: how fast parameters shrink, a number >= 0; it may be set anew, too.
     - `decay_vectors`: False leaves parameters of one axis (biases, and the scales of norms) without decay, in all groups.
@@ -43,25 +45,29 @@ class Optimizer:
     counts_steps: bool = False
     """Whether `settings` depends on the number of steps, so that it belongs to the state."""
 
-    def __init__(
-        self, parameters: Iterable[Parameter | Group], lr: float, weight_decay: float, decay_vectors: bool
-    ) -> None:
+    def __init__(self, parameters: ToLearn, lr: float, weight_decay: float, decay_vectors: bool) -> None:
         self.lr, self.weight_decay = as_number(lr, "lr"), as_number(weight_decay, "weight_decay")
-        decay_vectors = as_flag(decay_vectors, "decay_vectors")
+        self._decay_vectors = as_flag(decay_vectors, "decay_vectors")
         self.parameters: dict[str, Parameter] = {}
         self._rates: dict[str, Rates] = {}
+        self._groups, others = [], Group(())
         self._buffers: list[FlatBuffer] = []
         for item in as_list(parameters):
-            group = item if isinstance(item, Group) else Group(as_parameters([item], type(self).__name__))
-            for parameter in group.parameters:
-                spared = parameter.ndim < 2 and not decay_vectors
-                self._add(parameter, group.rates._replace(weight_decay=0.0) if spared else group.rates)
+            if isinstance(item, Group | Mapping):
+                self.add_param_group(item)
+                continue
+            for parameter in as_parameters([item], type(self).__name__):
+                self._add(parameter, others.rates)
+                others.parameters.append(parameter)
+        self._groups += [others] if others.parameters else []
         if not self.parameters:
             raise ArgumentError(
                 f"{type(self).__name__}: got no parameters; pass model.parameters(), fresh for each use"
             )
 
     def _add(self, parameter: Parameter, rates: Rates) -> None:
+        if parameter.ndim < 2 and not self._decay_vectors:
+            rates = rates._replace(weight_decay=0.0)
         known = self.parameters.get(parameter.path)
         if known is not None:
             twice = f"the parameter {parameter.path!r} is there twice; give each to one group"
@@ -166,6 +172,45 @@ class Optimizer:
                     flag &= to_device(own, device)
         if loss is not None:
             clear_unless_finite(flag, loss, None)
+
+    def add_param_group(self, group: Group | Mapping[str, Any]) -> None:
+        """Let more parameters learn. ArgumentError, and no change, if they are no group, see `as_group`, or there already."""
+        new, before = as_group(group, self.lr, type(self).__name__), (dict(self.parameters), dict(self._rates))
+        try:
+            for parameter in new.parameters:
+                self._add(parameter, new.rates)
+        except ArgumentError:
+            self.parameters, self._rates = before
+            raise
+        self._groups.append(new)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups as PyTorch shows them, to be read: "params", "lr", "weight_decay", and the optimizer's other settings."""
+        found: list[dict[str, Any]] = []
+        for group in self._groups:
+            decay = self.weight_decay if group.rates.weight_decay is None else group.rates.weight_decay
+            own = {"params": group.parameters, "lr": self.lr * group.rates.lr_factor, "weight_decay": decay}
+            found.append(GroupSettings({**self._asked_for(), **own}))
+        return found
+
+    def _asked_for(self) -> dict[str, Any]:
+        """The settings beside parameters, as they are now, in the order of the arguments."""
+        names = {
+            name: f"_{name}" if name == "decay_vectors" else name for name in inspect.signature(type(self)).parameters
+        }
+        own = {name: vars(self)[kept] for name, kept in names.items() if kept in vars(self)}
+        return {name: value for name, value in own.items() if name != "parameters"}
+
+    def __repr__(self) -> str:
+        defaults = {name: one.default for name, one in inspect.signature(type(self)).parameters.items()}
+        settings = [
+            f"{name}={f'{value:g}' if isinstance(value, float) else value}"
+            for name, value in self._asked_for().items()
+            if name == "lr" or value != defaults[name]
+        ]
+        groups = f"{len(self._groups)} groups, " if len(self._groups) > 1 else ""
+        return f"{type(self).__name__}({', '.join(settings)}; {groups}{counted(self.parameters.values())})"
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all that is remembered, as numpy arrays by "path/name", e.g. "conv1.weight/momentum"."""

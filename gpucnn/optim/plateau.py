@@ -49,6 +49,9 @@ class ReduceOnPlateau:
         self.cooldown_left = 0
         """How many epochs more do not count."""
 
+    def __repr__(self) -> str:
+        return f"ReduceOnPlateau(lr={self.lr:g}, factor={self.factor:g}, patience={self.patience})"
+
     def __call__(self, step: int) -> float:
         """The rate of now, whatever the step."""
         return self.lr

@@ -1,12 +1,9 @@
 """RMSprop."""
 
-from collections.abc import Iterable
-
 from gpucnn.backend import Array
 from gpucnn.checks import as_flag, as_number
 from gpucnn.kernels.update import RmspropSettings, rmsprop
-from gpucnn.layers import Parameter
-from gpucnn.optim.group import Group
+from gpucnn.optim.group import ToLearn
 from gpucnn.optim.optimizer import Optimizer
 
 
@@ -25,7 +22,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter | Group],
+        parameters: ToLearn,
         lr: float = 0.01,
         alpha: float = 0.99,
         eps: float = 1e-8,

@@ -1,28 +1,60 @@
 """Learning-rate schedules: functions from the step's number to its learning rate, so that a resumed run goes on alike.
 
-Steps count from 0, over all epochs. Each raises ArgumentError for numbers out of range.
+Steps count from 0, over all epochs; who calls a `Scheduler` once an epoch has epochs for steps. Each raises ArgumentError for numbers out of range.
 """
 
+import functools
+import inspect
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Real
-from typing import TypeAlias
+from typing import ParamSpec, TypeAlias
 
 from gpucnn.checks import as_count, as_number, is_int
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
 Schedule: TypeAlias = Callable[[int], float]
+Arguments = ParamSpec("Arguments")
 
 
+class _Named:
+    """A schedule that says what it was made of: cosine(peak=0.1, total_steps=1000)."""
+
+    def __init__(self, text: str, rate: Schedule) -> None:
+        self._text, self._rate = text, rate
+
+    def __call__(self, step: int) -> float:
+        return self._rate(step)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _named(make: Callable[Arguments, Schedule]) -> Callable[Arguments, Schedule]:
+    """`make`, whose schedules say what they were made of."""
+
+    @functools.wraps(make)
+    def made(*args: Arguments.args, **options: Arguments.kwargs) -> Schedule:
+        rate = make(*args, **options)
+        given = inspect.signature(make).bind(*args, **options).arguments
+        return _Named(
+            f"{make.__name__}({', '.join(f'{name}={value_text(value)}' for name, value in given.items())})", rate
+        )
+
+    return made
+
+
+@_named
 def constant(lr: float) -> Schedule:
     """`lr` at every step."""
     lr = as_number(lr, "lr")
     return lambda step: lr
 
 
+@_named
 def step_decay(peak: float, every: int, factor: float = 0.1) -> Schedule:
     """`peak`, multiplied by `factor`, a number from 0 to below 1, after every `every` steps.
 
@@ -32,6 +64,7 @@ def step_decay(peak: float, every: int, factor: float = 0.1) -> Schedule:
     return lambda step: peak * factor ** (step // every)
 
 
+@_named
 def multi_step(peak: float, milestones: Sequence[int], factor: float = 0.1) -> Schedule:
     """`peak`, multiplied by `factor`, a number from 0 to below 1, at each of `milestones`, rising numbers of steps >= 1.
 
@@ -44,12 +77,14 @@ def multi_step(peak: float, milestones: Sequence[int], factor: float = 0.1) -> S
     return lambda step: peak * factor ** bisect_right(steps, step)
 
 
+@_named
 def exponential(peak: float, factor: float) -> Schedule:
     """`peak`, multiplied by `factor`, a number from 0 to below 1, after every step. PyTorch's ExponentialLR."""
     peak, factor = as_number(peak, "peak"), as_number(factor, "factor", below=1)
     return lambda step: peak * factor**step
 
 
+@_named
 def cosine(peak: float, total_steps: int, end: float = 0.0) -> Schedule:
     """Fall from `peak` to `end`, not above it, on half a cosine, which is through after `total_steps`; there `end` holds.
 
@@ -61,6 +96,7 @@ def cosine(peak: float, total_steps: int, end: float = 0.0) -> Schedule:
     return lambda step: _cosine(peak, end, min(1.0, step / total_steps))
 
 
+@_named
 def cosine_restarts(peak: float, period: int, growth: int = 1, end: float = 0.0) -> Schedule:
     """Fall from `peak` towards `end`, not above it, on half a cosine, in `period` steps, and begin anew, again and again.
 
@@ -82,6 +118,7 @@ def cosine_restarts(peak: float, period: int, growth: int = 1, end: float = 0.0)
     return rate
 
 
+@_named
 def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> Schedule:
     """Rise from peak / 25 to `peak` over the share `warmup` of all steps, then fall to almost nothing, on cosines.
 
@@ -105,6 +142,7 @@ def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> Schedule:
     return rate
 
 
+@_named
 def polynomial(peak: float, total_steps: int, power: float = 1.0, end: float = 0.0) -> Schedule:
     """Fall from `peak` to `end`, not above it, as (1 - step / total_steps)^power; then `end` holds.
 
@@ -119,6 +157,7 @@ def polynomial(peak: float, total_steps: int, power: float = 1.0, end: float = 0
     return rate
 
 
+@_named
 def warm_up(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
     """Rise on a line from `start`, the rate of step 0, to `schedule`, which is reached at step number `steps`.
 

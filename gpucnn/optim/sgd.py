@@ -1,13 +1,10 @@
 """Stochastic gradient descent."""
 
-from collections.abc import Iterable
-
 from gpucnn.backend import Array
 from gpucnn.checks import as_flag, as_number
 from gpucnn.errors import ArgumentError
 from gpucnn.kernels.update import SgdSettings, sgd
-from gpucnn.layers import Parameter
-from gpucnn.optim.group import Group
+from gpucnn.optim.group import ToLearn
 from gpucnn.optim.optimizer import Optimizer
 
 
@@ -24,7 +21,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter | Group],
+        parameters: ToLearn,
         lr: float = 0.01,
         momentum: float = 0.0,
         weight_decay: float = 0.0,

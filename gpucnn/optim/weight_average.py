@@ -55,6 +55,9 @@ class WeightAverage:
         self._numbers: dict[tuple[Device, np.dtype], Numbers] = {}
         self._applied = False
 
+    def __repr__(self) -> str:
+        return f"WeightAverage(decay={self.decay:g}; {self.updates:,} updates)"
+
     def update(self) -> None:
         """Let the averages follow the model. TrainingError inside `applied`, where they are the model's own weights."""
         if self._applied:

@@ -227,6 +227,12 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         "parameters": _parameters(), "lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-8, **_DECAYS},
         _step),
     "optim.Group": (optim.Group, lambda: {"parameters": _parameters(), "lr_factor": 0.1, "weight_decay": 0.1}, lambda group: group.parameters),
+    "optim.SGD of a dict": (lambda **group: optim.SGD([group], 0.1), lambda: {
+        "params": _parameters(), "lr": 0.01, "weight_decay": 0.1}, str),
+    "optim.Scheduler": (optim.Scheduler, lambda: {
+        "optimizer": optim.SGD(_parameters(), 0.1), "schedule": optim.cosine(0.1, 4)}, lambda scheduler: scheduler.step()),
+    "optim.Scheduler.step": (lambda loss: optim.Scheduler(optim.SGD(_parameters(), 0.1), optim.ReduceOnPlateau(0.1)).step(loss),
+        lambda: {"loss": 0.5}, str),
     "optim.ReduceOnPlateau": (optim.ReduceOnPlateau, lambda: {
         "lr": 0.1, "factor": 0.1, "patience": 2, "threshold": 0.1, "cooldown": 1, "least": 0.0}, lambda plateau: plateau),
     "optim.WeightAverage": (optim.WeightAverage, lambda: {"model": layers.Linear(3, 2), "decay": 0.9}, lambda average: average),

@@ -1,9 +1,11 @@
 """Parameter groups: rates of their own, buffers of their own, and what is refused."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from gpucnn import layers, optim
+from gpucnn import layers, models, optim, training
 from gpucnn.errors import ArgumentError
 from tests.backends import Backend
 
@@ -118,3 +120,116 @@ def test_what_is_refused() -> None:
         with pytest.raises(ArgumentError) as raised:
             call()
         assert str(raised.value) == message
+
+
+# Groups as PyTorch has them
+
+
+def test_a_dict_is_a_group(backend: Backend) -> None:
+    def with_groups(first: object, second: object) -> dict[str, float]:
+        model = model_on(backend)
+        optimizer = optim.SGD([first(model[0].parameters()), second(model[3].parameters())], lr=0.1, momentum=0.9)  # type: ignore[operator]
+        optimizer.add_param_group({"params": list(model[1].parameters()), "lr": 0.0})
+        step(backend, model, optimizer, 0.5)
+        return step(backend, model, optimizer, 0.25)
+
+    assert with_groups(lambda own: {"params": own, "lr": 0.02}, lambda own: {"params": own, "weight_decay": 0.5}) == (
+        with_groups(lambda own: optim.Group(own, 0.2), lambda own: optim.Group(own, weight_decay=0.5))
+    )
+
+
+def test_param_groups_tell_what_holds() -> None:
+    model = layers.Sequential(layers.Linear(2, 2), layers.Linear(2, 2))
+    optimizer = optim.SGD([{"params": model[0].parameters(), "lr": 0.02, "weight_decay": 0.5}], lr=0.1, momentum=0.9)
+    optimizer.add_param_group(optim.Group(model[1].parameters()))
+    optimizer.lr, optimizer.weight_decay = 1.0, 0.25
+    first, second = optimizer.param_groups
+    assert first == {
+        "params": [model[0].weight, model[0].bias], "lr": pytest.approx(0.2), "weight_decay": 0.5, "momentum": 0.9,
+        "nesterov": False, "decay_vectors": True,
+    }  # fmt: skip
+    assert (second["lr"], second["weight_decay"], len(second["params"])) == (1.0, 0.25, 2)
+    alone = optim.Adam(model.parameters(), betas=(0.8, 0.9))
+    assert [(len(group["params"]), group["betas"], group["eps"]) for group in alone.param_groups] == [
+        (4, (0.8, 0.9), 1e-8)
+    ]
+    with pytest.raises(ArgumentError) as raised:
+        first["lr"] *= 0.1
+    assert str(raised.value) == (
+        "param_groups are to be read, and 'lr' there changes nothing; set optimizer.lr, of which the rate of each group is a "
+        "multiple, or optimizer.weight_decay"
+    )
+
+
+def test_a_group_that_does_not_fit_changes_nothing() -> None:
+    model = layers.Sequential(layers.Linear(2, 2), layers.Linear(2, 2))
+    optimizer = optim.SGD(model[0].parameters(), 0.1)
+    with pytest.raises(ArgumentError, match="^SGD: the parameter '0.bias' is there twice; give each to one group$"):
+        optimizer.add_param_group({"params": [model[1].weight, model[0].bias]})
+    assert list(optimizer.parameters) == ["0.weight", "0.bias"]
+    optimizer.add_param_group({"params": model[1].weight})
+    assert repr(optimizer) == "SGD(lr=0.1; 2 groups, 3 parameters, 10 numbers)"
+
+
+def test_a_step_that_is_recorded_takes_in_a_group_that_comes_later() -> None:
+    def trained(graph: Any) -> dict[str, np.ndarray]:
+        model = layers.Sequential(layers.Flatten(), layers.Linear(4, 4), layers.ReLU(), layers.Linear(4, 2), seed=0)
+        optimizer = optim.Adam(model[3].parameters(), 0.01)
+        model[1].requires_grad_(False)
+        do = training.CapturedStep(model, optimizer, graph=graph)
+        images = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+        for count in range(10):
+            if count == 5:
+                model[1].requires_grad_(True)
+                optimizer.add_param_group({"params": model[1].parameters(), "lr": 0.001})
+            do(images, np.array([0, 1, 0, 1, 1]))
+        return model.state_dict()
+
+    eager, recorded = trained(False), trained("auto")
+    start = layers.Sequential(layers.Flatten(), layers.Linear(4, 4), seed=0).state_dict()
+    assert (eager["1.weight"] != start["1.weight"]).all()
+    for path, array in eager.items():
+        np.testing.assert_array_equal(recorded[path], array)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([{"parms": ()}], "SGD: a group has 'params', and may have 'lr' and 'weight_decay', got 'parms'; did you mean 'params'?"),
+        ([{"params": (), "momentum": 0.9}], "SGD: a group has 'params', and may have 'lr' and 'weight_decay', got 'momentum'; other settings are the optimizer's own, and the same for all"),
+        ([{"params": (), 3: 0}], "SGD: a group has 'params', and may have 'lr' and 'weight_decay', got 3; other"),
+        ([{"lr": 0.1}], "SGD: a group needs 'params', e.g. {'params': model.head.parameters(), 'lr': 0.01}"),
+        ({"params": layers.Linear(1, 1).state_dict()}, "SGD: expected parameters, got dict; pass model.parameters()"),
+        ([{"params": (), "lr": -1}], "SGD: the lr of a group must be a number >= 0, got -1"),
+        ([{"params": (), "weight_decay": "a"}], "weight_decay must be a number >= 0, got 'a'"),
+        (layers.Linear(1, 1).state_dict(), "SGD: a group has 'params', and may have 'lr' and 'weight_decay', got 'weight'; did you mean 'weight_decay'?"),
+        ([{"params": ()}], "SGD: got no parameters; pass model.parameters(), fresh for each use"),
+    ],
+)  # fmt: skip
+def test_what_is_no_group_is_refused(groups: Any, message: str) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        optim.SGD(groups, lr=0.1)
+    assert str(raised.value).startswith(message)
+
+
+def test_a_rate_beside_no_rate_is_refused() -> None:
+    with pytest.raises(
+        ArgumentError, match="^SGD: a group has lr=0.1, a multiple of the optimizer's, which must not be 0"
+    ):
+        optim.SGD([{"params": layers.Linear(1, 1).parameters(), "lr": 0.1}], lr=0)
+    optim.SGD([{"params": layers.Linear(1, 1).parameters(), "lr": 0}], lr=0)
+
+
+def test_one_line_for_each_optimizer() -> None:
+    model = models.LeNet5()
+    assert (
+        repr(optim.SGD(model.parameters(), 0.1, momentum=0.9))
+        == "SGD(lr=0.1, momentum=0.9; 10 parameters, 61,706 numbers)"
+    )
+    assert repr(optim.AdamW(model.conv1.parameters(), betas=(0.8, 0.9), decay_vectors=False)) == (
+        "AdamW(lr=0.001, betas=(0.8, 0.9), decay_vectors=False; 2 parameters, 156 numbers)"
+    )
+    assert (
+        repr(optim.Group([model.conv1.bias], 0.5, 0.1))
+        == "Group(1 parameter, 6 numbers; lr_factor=0.5, weight_decay=0.1)"
+    )

@@ -1,11 +1,13 @@
 """Every schedule against PyTorch's, rate by rate, and ReduceOnPlateau over drawn losses."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gpucnn import optim
+from gpucnn import functions as F
+from gpucnn import layers, optim
 from gpucnn.optim import one_cycle
 
 torch = pytest.importorskip("torch", reason="PyTorch is only in the nox session oracle")
@@ -122,3 +124,47 @@ def test_one_cycle(agree: Agree, total_steps: int, warmup: float | None) -> None
     rates = np.array([ours(step) for step in range(total_steps)])
     np.testing.assert_allclose(rates, expected, rtol=1e-9, atol=0)
     agree("one_cycle", (total_steps, warmup), {"rates": (rates, np.array(expected))})
+
+
+@pytest.mark.parametrize("kind", ["SGD", "AdamW"])
+@pytest.mark.parametrize("name", ["step_decay 1", "cosine", "warm_up, step_decay"])
+def test_groups_and_schedulers_train_alike(kind: str, name: str) -> None:
+    """Dicts as groups, one that comes later, and a scheduler that is asked once an epoch of three steps."""
+    model = layers.Sequential(layers.Linear(4, 5), layers.Tanh(), layers.Linear(5, 3), layers.Linear(3, 2)).astype(
+        "float64"
+    )
+    twin = torch.nn.Sequential(
+        torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3), torch.nn.Linear(3, 2)
+    ).double()
+    twin.load_state_dict({path: torch.from_numpy(array) for path, array in model.state_dict().items()})
+    options = {"momentum": 0.9} if kind == "SGD" else {}
+
+    def made(one: Any, optimizers: Any) -> Any:
+        groups = [
+            {"params": list(one[0].parameters()), "lr": PEAK / 4},
+            {"params": one[2].parameters(), "weight_decay": 0.02},
+        ]
+        optimizer = getattr(optimizers, kind)(groups, lr=PEAK, weight_decay=0.01, **options)
+        optimizer.add_param_group({"params": list(one[3].parameters()), "lr": PEAK * 2, "weight_decay": 0.0})
+        return optimizer
+
+    ours, theirs = made(model, optim), made(twin, torch.optim)
+    schedule, make = CASES[name]
+    scheduler, other = optim.Scheduler(ours, schedule), make(theirs)
+    rng = np.random.default_rng(0)
+    for number in range(18):
+        images, labels = rng.standard_normal((6, 4)), rng.integers(0, 2, 6)
+        loss = F.cross_entropy(model(images), labels)
+        ours.zero_grad()
+        loss.backward()
+        ours.step()
+        theirs.zero_grad()
+        torch.nn.functional.cross_entropy(twin(torch.from_numpy(images)), torch.from_numpy(labels)).backward()
+        theirs.step()
+        if number % 3 == 2:
+            scheduler.step()
+            other.step()
+        rates = [group["lr"] for group in theirs.param_groups]
+        np.testing.assert_allclose(scheduler.get_last_lr(), rates, rtol=1e-9, atol=1e-15)
+    for path, array in model.state_dict().items():
+        np.testing.assert_allclose(array, twin.state_dict()[path].numpy(), rtol=1e-7, atol=1e-10)
