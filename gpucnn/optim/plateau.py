@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
-from gpucnn.checks import as_count, as_number, is_finite
+from gpucnn.checks import as_count, as_number, is_finite, is_real
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.text import value_text
 
@@ -58,7 +57,7 @@ class ReduceOnPlateau:
 
     def observe(self, loss: float) -> None:
         """Take note of an epoch's loss. Raises ArgumentError if it is not a number."""
-        if not isinstance(loss, Real) or isinstance(loss, bool):
+        if not is_real(loss):
             raise ArgumentError(f"loss must be a number, got {value_text(loss)}")
         # A share of the best loss's size, so that a negative loss must fall, too.
         if math.isfinite(loss) and loss < self.best * (1 - math.copysign(self.threshold, self.best)):
