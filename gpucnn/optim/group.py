@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from gpucnn.checks import as_number, nearest
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
-from gpucnn.text import value_text
+from gpucnn.text import count_text, value_text
 
 KEYS = ("params", "lr", "weight_decay")
 """Of a group that is given as PyTorch has it, as a dict."""
@@ -92,7 +92,7 @@ def as_group(item: Any, lr: float, owner: str) -> Group:
 def counted(parameters: Iterable[Parameter]) -> str:
     """How many parameters there are, and how many numbers are in them."""
     sizes = [parameter.size for parameter in parameters]
-    return f"{len(sizes)} parameter{'s' * (len(sizes) != 1)}, {sum(sizes):,} numbers"
+    return f"{count_text(len(sizes), 'parameter')}, {count_text(sum(sizes), 'number')}"
 
 
 def as_list(items: Any) -> list[Any]:

@@ -66,6 +66,10 @@ class ConfusionMatrix:
         self._counts = np.zeros((size, size), np.int64)
         self._waiting: list[tuple[Array, Array]] = []
 
+    def __repr__(self) -> str:
+        counts = self.counts
+        return f"ConfusionMatrix({len(counts):,} classes, {counts.diagonal().sum():,} of {counts.sum():,} images right)"
+
     def update(self, answers: Array, labels: Array) -> None:
         """Count a batch: answers (N,) and labels (N,), integers below the number of classes.
 

@@ -57,6 +57,10 @@ class Evaluation:
         """top_5_correct / total."""
         return self.top_5_correct / self.total
 
+    def __repr__(self) -> str:
+        right = f"accuracy {self.accuracy:.4f} ({self.correct:,} of {self.total:,})"
+        return f"Evaluation(loss {self.loss:.4f}, {right}, top-5 accuracy {self.top_5_accuracy:.4f})"
+
 
 def evaluate(
     model: Layer, loader: DataLoader, class_names: Sequence[str] | None = None, worst: int = 0

@@ -22,7 +22,7 @@ from gpucnn.backend import (
 from gpucnn.checks import as_count, labels_fix
 from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError, StateError
 from gpucnn.kernels.scores import Counts, count_scores
-from gpucnn.text import shape_text
+from gpucnn.text import count_text, shape_text
 
 
 class Scores(NamedTuple):
@@ -38,6 +38,16 @@ class Scores(NamedTuple):
         return self.correct / self.total if self.total else float("nan")
 
 
+class History(list[dict[str, float]]):
+    """A row for every epoch, by name, e.g. "train_loss"; what is printed of it is the last one."""
+
+    def __repr__(self) -> str:
+        last = (
+            [f"{name} {value:.4g}" for name, value in self[-1].items() if name != "epoch"] if self else ["no row yet"]
+        )
+        return f"History({count_text(len(self), 'epoch')}; {', '.join(last)})"
+
+
 class Metrics:
     """Adds up loss and correct answers batch by batch, on the model's device; only `scores` waits for it.
 
@@ -48,6 +58,10 @@ class Metrics:
     def __init__(self) -> None:
         self.total = 0
         self._counts: Counts | None = None
+
+    def __repr__(self) -> str:
+        scores = self.scores()
+        return f"Metrics(loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}; {count_text(scores.total, 'image')})"
 
     def update(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
         """Count one batch: its mean loss (), its logits (N, classes) and labels (N,).

@@ -16,14 +16,14 @@ from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
-from gpucnn.text import value_text
+from gpucnn.text import count_text, value_text
 from gpucnn.training.best_epoch import IN_WORDS
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.can_train import check_can_train, check_last_batch
 from gpucnn.training.evaluate import device_of_model, evaluate
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
 from gpucnn.training.gradient_mean import GradientMean
-from gpucnn.training.metrics import Metrics
+from gpucnn.training.metrics import History, Metrics
 from gpucnn.training.recorded_step import as_batch
 from gpucnn.training.recorder import Wanted
 from gpucnn.training.trainer_state import SavedState, TrainerState, check_weights
@@ -65,7 +65,7 @@ class Trainer:
         model: Layer,
         optimizer: Optimizer,
         train_loader: DataLoader,
-        test_loader: DataLoader | None,
+        test_loader: DataLoader | None = None,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
         label_smoothing: float = 0.0,
@@ -107,7 +107,7 @@ class Trainer:
         self.epochs, self.epoch, self.batch, self.step = 0, 0, 0, 0
         self.loss: Tensor | None = None
         self.metrics = Metrics()
-        self.history: list[dict[str, float]] = []
+        self.history = History()
         self.seconds = 0.0
         self.stop_reason = ""
         self.error: Exception | None = None
@@ -272,7 +272,7 @@ class Trainer:
         there = self._state().restored(arrays, values)
         self.gradient_mean.reset()  # what had accumulated is of another time
         self.epoch, self.batch, self.step = there.epoch, there.batch, there.step
-        self.stop_reason, self.history = there.stop_reason, there.history
+        self.stop_reason, self.history = there.stop_reason, History(there.history)
 
     def _repeat(self, kept: SavedState) -> None:
         """Make the steps since a state once more, which raises TrainingError at the one that is not finite.
@@ -307,6 +307,12 @@ class Trainer:
     def _precisely(self) -> AbstractContextManager[None]:
         """Inside, products are of the trainer's `precision`."""
         return nullcontext() if self.precision is None else backend.precision(self.precision)
+
+    def __repr__(self) -> str:
+        return (
+            f"Trainer({type(self.model).__name__} with {self.optimizer}; batches an epoch: {len(self.train_loader):,}; "
+            f"{count_text(len(self.history), 'epoch')} and {count_text(self.step, 'step')} done)"
+        )
 
     def _notify(self, hook: str) -> None:
         for callback in self.callbacks:
