@@ -2,27 +2,15 @@
 
 import argparse
 import functools
-from collections.abc import Sequence
-from textwrap import wrap
 
 from gpucnn import models, optim
-from gpucnn.checks import Shape
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
 from gpucnn.diagnosis.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 from gpucnn.errors import ArgumentError
-from gpucnn.kernels.convolution.numpy_way import HOST_COLUMN_BYTES
-from gpucnn.layers.costs import Cost, costs
-from gpucnn.text import shape_text
-from gpucnn.text_table import fitted_table, terminal_width
+from gpucnn.layers.costs import costs
+from gpucnn.layers.summary import LEGEND, table
 
 HELP = "Show a model's operations with output shape, parameters, multiply-adds and memory, and the batch that fits."
-LEGEND = {
-    "activation bytes": "what is kept of each image from the forward to the backward pass",
-    "im2col bytes": f"what a convolution's columns of an image would take at once; in tiles they take {HOST_COLUMN_BYTES:,} a thread at most",
-}
-HEADER = ("layer", "kind", "output shape", "parameters", "multiply-adds", "activation bytes", "im2col bytes")
-LESS_NEEDED = ("im2col bytes", "activation bytes", "kind", "multiply-adds")
-"""What is left out where the terminal is too narrow for all."""
 OPTIMIZERS = {"adam": optim.Adam, "sgd": sgd_with_momentum}
 
 
@@ -68,28 +56,6 @@ def run(options: argparse.Namespace) -> None:
     if options.batch == "auto":
         print(f"\nthe largest batch that fits into {_megabytes(options.memory)}: {found}", end="")
     print("\n" + "\n".join(memory_lines(plan, found, options.optimizer)))
-
-
-def table(rows: Sequence[Cost], input_shape: Shape, parameters: int) -> list[str]:
-    """The lines of the summary of a model for images of `input_shape` (C, H, W); the batch axis is shown as N."""
-    cells: list[Sequence[str]] = [("input", "", shape_text(("N", *input_shape)), "", "", "", "")]
-    for row in rows:
-        rows_per_image, *sizes = row.output_shape
-        shape = shape_text(("N" if rows_per_image == 1 else f"{rows_per_image} * N", *sizes))
-        numbers = (row.parameters, row.multiply_adds, row.activation_bytes, row.im2col_bytes)
-        cells.append((row.path, row.kind, shape, *(f"{number:,}" for number in numbers)))
-    totals = (
-        parameters,
-        sum(row.multiply_adds for row in rows),
-        sum(row.activation_bytes for row in rows),
-        sum(row.im2col_bytes for row in rows),
-    )
-    cells.append(("total", "", "", *(f"{number:,}" for number in totals)))
-    lines = fitted_table(HEADER, cells, "lllrrrr", LESS_NEEDED)
-    legend = [
-        line for name, text in LEGEND.items() if name in lines[0] for line in wrap(f"{name}: {text}", terminal_width())
-    ]
-    return [*lines[:-1], lines[1], lines[-1], *legend]
 
 
 def memory_lines(plan: MemoryPlan, batch: int, optimizer: str) -> list[str]:

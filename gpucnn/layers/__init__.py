@@ -33,8 +33,6 @@ from gpucnn.layers.dropout import StochasticDepth as StochasticDepth
 from gpucnn.layers.hooks import HookHandle as HookHandle
 from gpucnn.layers.initialization import initializer as initializer
 from gpucnn.layers.layer import Layer as Layer
-from gpucnn.layers.layer import LayerCall as LayerCall
-from gpucnn.layers.layer import Trace as Trace
 from gpucnn.layers.linear import Flatten as Flatten
 from gpucnn.layers.linear import Linear as Linear
 from gpucnn.layers.lists import LayerDict as LayerDict
@@ -58,6 +56,8 @@ from gpucnn.layers.sequence import AdaptiveMaxPool1d as AdaptiveMaxPool1d
 from gpucnn.layers.sequence import AvgPool1d as AvgPool1d
 from gpucnn.layers.sequence import Conv1d as Conv1d
 from gpucnn.layers.sequence import MaxPool1d as MaxPool1d
+from gpucnn.layers.trace import LayerCall as LayerCall
+from gpucnn.layers.trace import Trace as Trace
 
 _ELSEWHERE = {
     "Module": "Layer",

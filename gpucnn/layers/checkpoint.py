@@ -7,7 +7,8 @@ from gpucnn.autograd import Tensor, enable_grad, grad_enabled, no_grad, record
 from gpucnn.backend import Array
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.forward_state import ForwardState
-from gpucnn.layers.layer import Layer, current_calls
+from gpucnn.layers.layer import Layer
+from gpucnn.layers.trace import current_calls
 from gpucnn.layers.undeclared import telling_of_undeclared_state
 from gpucnn.text import value_text
 

@@ -9,10 +9,11 @@ from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers.activation import ReLU
 from gpucnn.layers.conv import Conv2d
-from gpucnn.layers.layer import Layer, current_calls
+from gpucnn.layers.layer import Layer
 from gpucnn.layers.linear import Linear
 from gpucnn.layers.lists import LayerList, checked_layer, layers_by_name
 from gpucnn.layers.normalization import BatchNorm2d
+from gpucnn.layers.trace import current_calls
 from gpucnn.text import shape_text, value_text
 
 TAKE_RELU = (Conv2d.forward, Linear.forward, BatchNorm2d.forward)

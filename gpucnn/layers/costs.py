@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -12,11 +12,34 @@ from gpucnn.autograd.tape import Node
 from gpucnn.backend.host_memory import unpooled
 from gpucnn.backend.threads import one_thread
 from gpucnn.checks import Shape
-from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Parameter
+from gpucnn.layers.trace import Trace
 
 BATCHES = (2, 3)
 """Two small batches, of which the difference is one image. Not 1: batch norm cannot learn from a single value."""
+
+
+class Counted(Protocol):
+    """What is looked at of a layer; `Layer` itself knows its costs, and so comes later."""
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor: ...
+
+    def train(self, mode: bool = True) -> Self: ...
+
+    def parameters(self) -> Iterator[Parameter]: ...
+
+    def named_buffers(self) -> Iterator[tuple[str, Parameter]]: ...
+
+    def named_layers(self) -> Iterator[tuple[str, Any]]: ...
+
+    def trace(self, *input_shapes: Shape) -> Trace: ...
+
+
+Model = TypeVar("Model", bound=Counted)
 
 
 class Cost(NamedTuple):
@@ -36,7 +59,7 @@ class Cost(NamedTuple):
     """What the columns of a convolution would take if they were made at once, and not tile by tile."""
 
 
-def costs(create: Callable[[], Layer], input_shape: Shape) -> list[Cost]:
+def costs(create: Callable[[], Counted], input_shape: Shape) -> list[Cost]:
     """The costs of all operations of a model for an image of `input_shape` (C, H, W), in their order, on the CPU.
 
     `create` makes the model, a new one at every call: it runs in training mode on a few images, and what its tape then
@@ -70,7 +93,7 @@ def plainly_allocated() -> Iterator[None]:
         yield
 
 
-def zero_model(create: Callable[[], Layer]) -> Layer:
+def zero_model(create: Callable[[], Model]) -> Model:
     """A model that `create` makes, in training mode, all parameters zeros: they cost no draws, and no memory until written to."""
     model = create().train()
     for parameter in model.parameters():
@@ -78,12 +101,12 @@ def zero_model(create: Callable[[], Layer]) -> Layer:
     return model
 
 
-def zero_images(model: Layer, batch: int, input_shape: Shape) -> np.ndarray:
+def zero_images(model: Counted, batch: int, input_shape: Shape) -> np.ndarray:
     """`batch` images of `input_shape` (C, H, W), all zeros, in the model's dtype."""
     return np.zeros((batch, *input_shape), next((one.dtype for one in model.parameters()), np.dtype(np.float32)))
 
 
-def _saved(model: Layer, input_shape: Shape, batch: int) -> tuple[list[Node], list[int]]:
+def _saved(model: Counted, input_shape: Shape, batch: int) -> tuple[list[Node], list[int]]:
     """The operations of a forward pass, and the bytes that each keeps alive."""
     images = zero_images(model, batch, input_shape)
     with np.errstate(all="ignore"), plainly_allocated():  # zeros may be divided by zeros

@@ -3,8 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,33 +17,14 @@ from gpucnn.layers import hooks
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.hooks import BackwardHook, ForwardHook, ForwardPreHook, HookHandle
 from gpucnn.layers.parameter import Buffer
+from gpucnn.layers.summary import summary_lines
 from gpucnn.layers.torch_names import TorchNames
+from gpucnn.layers.trace import LayerCall, Trace, current_calls
 from gpucnn.text import value_text
 
 T = TypeVar("T")
 
 BYTES_FIX = "divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
-
-current_calls: "ContextVar[list[LayerCall] | None]" = ContextVar("current_calls", default=None)
-"""Where calls are noted while a trace runs; None while layers compute."""
-
-
-class LayerCall(NamedTuple):
-    """One call of an innermost layer, for a batch of one."""
-
-    path: str
-    kind: str
-    input_shape: Shape
-    output_shape: Shape
-    parameters: int
-    multiply_adds: int
-
-
-class Trace(NamedTuple):
-    """All calls in their order, and the shape that comes out at the end."""
-
-    calls: list[LayerCall]
-    output_shape: Shape
 
 
 class Layer(TorchNames):
@@ -202,6 +182,24 @@ class Layer(TorchNames):
         finally:
             current_calls.reset(token)
             before.restore()
+
+    def built_for(self) -> Shape | None:
+        """The shape (C, H, W) of the images that the layer was built for; None if it is not known, or any will do."""
+        return None
+
+    def summary(self, input_shape: Shape | None = None) -> None:
+        """Print the operations, with their shapes, parameters and costs, for an input of `input_shape`, e.g. (3, 32, 32).
+
+        The shape has no batch axis; models of images know theirs. ArgumentError where it is missing, ShapeError if it does not fit.
+        """
+        shape = self.built_for() if input_shape is None else input_shape
+        if shape is None:
+            raise ArgumentError(
+                f"{self.label}: summary needs the shape of an input, without the batch axis, e.g. summary((3, 32, 32))"
+            )
+        shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        self.output_shape((1, *shape))  # refuses what does not fit
+        print("\n".join(summary_lines(self, shape)))
 
     def _take(self, x: Any) -> Tensor:
         if isinstance(x, Tensor):

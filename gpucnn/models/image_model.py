@@ -1,8 +1,8 @@
 """ImageModel: what the models have in common."""
 
-from gpucnn.checks import as_count
+from gpucnn.checks import Shape, as_count
 from gpucnn.errors import ArgumentError
-from gpucnn.layers import Layer
+from gpucnn.layers import Conv2d, Layer
 
 
 class ImageModel(Layer):
@@ -30,5 +30,12 @@ class ImageModel(Layer):
             raise ArgumentError(
                 f"{name} takes images of {least}x{least} and more, got image_size={image_size}; enlarge the images"
             )
+        self.image_size = int(image_size)
         if seed is not None:
             self.seed = seed
+
+    def built_for(self) -> Shape:
+        """(channels, height, width) of the images that this model takes."""
+        convolutions = (layer for layer in self.modules() if isinstance(layer, Conv2d))
+        channels = next((layer.in_channels for layer in convolutions), self.in_channels)
+        return channels, self.image_size, self.image_size

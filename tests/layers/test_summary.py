@@ -1,0 +1,72 @@
+"""`model.summary()`: the table that `gpucnn summary` prints, of a model at hand, which stays as it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn import layers, models, optim
+from gpucnn.cli.main import main
+from gpucnn.errors import GpucnnError
+from gpucnn.kernels import ways
+from tests.backends import Backend
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mlp"])
+def test_it_is_the_table_of_the_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with ways.use("numpy"):
+        assert main(["summary", name, "--classes", "3"]) == 0
+        expected = capsys.readouterr().out
+        models.create(name, 3).summary()
+        assert capsys.readouterr().out == expected
+    assert max(map(len, expected.splitlines())) <= 80
+
+
+def test_a_model_of_one_s_own_needs_the_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    model = layers.Sequential({"fc": layers.Linear(4, 3), "act": layers.ReLU()})
+    for shape in ((4,), [4], 4):
+        model.summary(shape)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines[2:5]] == ["input", "fc", "act"]
+        assert lines[-3].split()[:3] == ["total", "15", "12"]
+    models.LeNet5(2, 3, 32).summary()
+    assert "(N, 3, 32, 32)" in capsys.readouterr().out
+
+
+def test_the_model_stays_as_it_is(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
+    model = layers.Sequential(layers.Conv2d(1, 2, 3), layers.BatchNorm2d(2), layers.Flatten(), layers.Linear(8, 2))
+    model.to(backend.device_name).requires_grad_(False).eval()
+    model[3].requires_grad_(True)
+    optimizer = optim.SGD(model[3].parameters(), 0.1, momentum=0.9)
+    optimizer.gather()
+    seen: list[Any] = []
+    handle = model[0].register_forward_hook(lambda *_: seen.append(1))
+    before, arrays = model.state_dict(), [parameter.data for parameter in model.parameters()]
+    model.summary((1, 4, 4))
+    assert "total" in capsys.readouterr().out
+    assert seen == []
+    assert all(one is parameter.data for one, parameter in zip(arrays, model.parameters(), strict=True))
+    for path, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[path])
+    assert (model.training, model[0].has_hooks, model[0].is_frozen) == (False, True, True)
+    handle.remove()
+
+
+def linear() -> layers.Layer:
+    return layers.Sequential(layers.Linear(4, 3))
+
+
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: linear().summary(), "Sequential: summary needs the shape of an input, without the batch axis, e.g. summary((3, 32, 32))"),
+    (lambda: linear().summary((5,)), "0 (Linear): expected input (N, 4), got (1, 5); build it with in_features=5"),
+    (lambda: linear().summary("big"), "Sequential: an input's shape is a tuple (N, ...) of ints >= 0, got (1, 'big')"),  # type: ignore[arg-type]
+    (lambda: models.LeNet5().summary((1, 28, 28)), "LeNet5: expected images (N, 1, 32, 32), got (1, 1, 28, 28)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_the_message(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(GpucnnError) as raised:
+        call()
+    assert str(raised.value).startswith(message)
