@@ -168,6 +168,8 @@ def test_parameters_in_a_list_are_trained_saved_and_moved() -> None:
     assert (len(model.weights), len(model.weights[:2])) == (3, 2)
     model.weights[0] = np.zeros((2, 2))
     assert isinstance(model.weights[0], layers.Parameter)
+    model.weights[0] = own = layers.Parameter(np.ones((2, 2)))
+    assert model.weights[0] is own
     del model.weights[1]
     assert list(model.state_dict()) == ["weights.0", "weights.1"]
     assert repr(model) == "Mixed()\n  weights: ParameterList(2 parameters)"
