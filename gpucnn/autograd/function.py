@@ -66,7 +66,9 @@ class Function:
     @staticmethod
     def backward(ctx: Context, gradient: Tensor) -> Any:
         """The gradients of the arguments. Write this in a subclass."""
-        raise TypeError("a Function needs a static method backward(ctx, gradient), which gives a gradient for each argument")
+        raise TypeError(
+            "a Function needs a static method backward(ctx, gradient), which gives a gradient for each argument"
+        )
 
     @classmethod
     def apply(cls, *args: Any) -> Tensor:

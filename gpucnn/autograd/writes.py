@@ -128,7 +128,10 @@ class WatchedArray(np.ndarray):
     def looks_at(self, array: np.ndarray) -> bool:
         """Whether this is all of `array`."""
         mine, other = self.__array_interface__, array.__array_interface__
-        return all(mine[key] == other[key] for key in ("shape", "strides", "typestr")) and mine["data"][0] == other["data"][0]
+        return (
+            all(mine[key] == other[key] for key in ("shape", "strides", "typestr"))
+            and mine["data"][0] == other["data"][0]
+        )
 
     def uncounted(self) -> np.ndarray:
         """The array itself, for a tensor to have."""
@@ -167,7 +170,10 @@ class WatchedArray(np.ndarray):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
-    def __deepcopy__(self, memo: Any) -> np.ndarray:
+    def __copy__(self) -> np.ndarray:  # type: ignore[override]
+        return np.array(self)
+
+    def __deepcopy__(self, memo: Any) -> np.ndarray:  # type: ignore[override]
         return np.array(self)
 
 

@@ -43,7 +43,9 @@ class Checkpoint(Layer):
             output = self.block(*inputs)
         object.__setattr__(self, "_looked_at_state", True)
         needed, parameters = [x.requires_grad for x in inputs], list(self.block.parameters())
-        arrays = [x.data for x in (*inputs, *parameters)]  # all that the second pass needs as it was, so that the tape watches it
+        arrays = [
+            x.data for x in (*inputs, *parameters)
+        ]  # all that the second pass needs as it was, so that the tape watches it
 
         def backward(gradient: Array) -> tuple[Array | None, ...]:
             leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=False)]
@@ -53,7 +55,9 @@ class Checkpoint(Layer):
                 with enable_grad():
                     again = self.block(*leaves)
                 learning = [one for one in (*leaves, *parameters) if one.requires_grad] if again.requires_grad else []
-                found = dict(zip(learning, gradients_of([again], learning, [gradient]), strict=True)) if learning else {}
+                found = (
+                    dict(zip(learning, gradients_of([again], learning, [gradient]), strict=True)) if learning else {}
+                )
             finally:
                 now.restore()
             return tuple(found.get(one) for one in (*leaves, *parameters))
