@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpucnn import optim as optim
     from gpucnn import training as training
     from gpucnn.autograd import Tensor as Tensor
+    from gpucnn.autograd import from_dlpack as from_dlpack
     from gpucnn.autograd import no_grad as no_grad
     from gpucnn.autograd.gradcheck import gradcheck as gradcheck
     from gpucnn.functions import convolve2d as convolve2d
@@ -31,6 +32,7 @@ _MODULES = (
 )  # fmt: skip
 _HOMES = {
     "Tensor": "autograd",
+    "from_dlpack": "autograd",
     "gradcheck": "autograd",
     "load": "runs.folder",
     "no_grad": "autograd",
@@ -45,6 +47,7 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return importlib.import_module(f"gpucnn.{name}")
     if name in _HOMES:
+        importlib.import_module("gpucnn.functions")  # which gives tensors their operators and methods
         found = getattr(importlib.import_module(f"gpucnn.{_HOMES[name]}"), name)
         globals()[name] = found
         return found

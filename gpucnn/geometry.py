@@ -189,6 +189,13 @@ def images_fix(shape: Shape, channels: int) -> str:
     """What brings images of `shape` to (N, channels, H, W), as messages say it; "" if no order of axes does."""
     if len(shape) == 4 and shape[3] == channels:
         return "the axes are N,H,W,C: x.transpose(0, 3, 1, 2)"
+    if (
+        len(shape) == 4 and shape[1] != channels and shape[1] == shape[2] and shape[3] in (1, 3, 4)
+    ):  # those of other images
+        return (
+            f"the axes look like N,H,W,C: x.transpose(0, 3, 1, 2), and {channels} channels are needed, not {shape[3]}: "
+            f"build it with in_channels={shape[3]}"
+        )
     if len(shape) == 3 and shape[0] == channels:
         return "add a batch axis: x[None]"
     if len(shape) == 3 and shape[2] == channels:

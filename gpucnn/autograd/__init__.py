@@ -18,3 +18,4 @@ from gpucnn.autograd.tape import grad_enabled as grad_enabled
 from gpucnn.autograd.tape import no_grad as no_grad
 from gpucnn.autograd.tensor import Operand as Operand
 from gpucnn.autograd.tensor import Tensor as Tensor
+from gpucnn.autograd.tensor import from_dlpack as from_dlpack

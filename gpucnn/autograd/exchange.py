@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd.tape import grad_enabled
-from gpucnn.backend import beside
-from gpucnn.errors import DeviceError, DTypeError, GradientError
+from gpucnn.backend import Array, beside, choose_device, current
+from gpucnn.errors import DeviceError, DTypeError, GpucnnError, GradientError
+from gpucnn.text import value_text
 
 WITHOUT_GRADIENT = frozenset(
     ("argmax", "argmin", "argsort", "isfinite", "isinf", "isnan", "shape", "ndim", "size", "sign")
@@ -89,3 +90,40 @@ def _check_exported(how: str, tensor: Any) -> None:
             f"{how} of a tensor that has gradients: they do not go to another library, which could also write to what is "
             f"learned; give tensor.detach(), or tensor.detach().clone() for a copy"
         )
+
+
+ON_CPU = (1, 3)
+"""DLPack's numbers of the CPU, and of memory there that a GPU reads directly."""
+ON_GPU = (2, 13)
+"""Those of a CUDA GPU, and of memory that CUDA manages."""
+
+
+def shared_array(array: Any) -> Array:
+    """The array of NumPy or CuPy that shares memory with another library's; DTypeError or DeviceError where there is none."""
+    if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
+        raise DTypeError(
+            f"from_dlpack: expected an array or tensor that knows DLPack, got {value_text(array)}; give Tensor a list or an array"
+        )
+    try:
+        kind, number = array.__dlpack_device__()
+        if kind in ON_CPU:
+            own = np.from_dlpack(array)
+            return own if own.flags.writeable else own.copy()
+        if kind in ON_GPU:
+            there = choose_device(f"cuda:{number}").device
+            with current(there):
+                return there.xp.from_dlpack(array)
+    except (
+        BufferError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # e.g. a tensor with a gradient, a dtype unknown to NumPy
+        if isinstance(error, GpucnnError):
+            raise
+        raise DTypeError(
+            f"from_dlpack: this {type(array).__name__} cannot be shared ({error}); give a detached copy"
+        ) from None
+    raise DeviceError(
+        f"from_dlpack: got an array on a device that DLPack calls {kind}; bring it to the CPU or a CUDA GPU"
+    )

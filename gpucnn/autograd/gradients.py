@@ -1,5 +1,6 @@
 """Gradients of some tensors with respect to others, as values: nothing is added to anybody's `grad`."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def gradients_of(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], seeds: Sequence[Any], keep: bool = False
 ) -> list[Array | None]:
     """The gradient array of each input, which others may have, too; None for those that the outputs do not depend on."""
-    leaves: dict[Tensor, Array] = {}
+    leaves: dict[Tensor, Array | None] = {}
     made: dict[Tensor, Array] = {}
     hooks = []
     for position, tensor in enumerate(inputs):
@@ -56,11 +57,13 @@ def gradients_of(
             raise GradientError(
                 f"autograd.grad: input {position} has no gradient; compute the outputs from it with requires_grad=True"
             )
-        if tensor.node is not None:
-            hooks.append(tensor.register_hook(lambda gradient, tensor=tensor: made.update({tensor: gradient})))
+        if tensor.node is None:
+            leaves[tensor] = None
+        else:
+            hooks.append(tensor.register_hook(functools.partial(made.__setitem__, tensor)))
     starts: dict[Any, Array] = {}
     for output, seed in zip(outputs, seeds, strict=True):
-        node, gradient = output.start(), output.seed(seed)
+        node, gradient = output.start_node(), output.start_gradient(seed)
         starts[node] = starts[node] + gradient if node in starts else gradient
     try:
         run_backward(starts, keep, leaves)

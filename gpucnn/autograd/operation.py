@@ -27,7 +27,7 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
         try:
             return function(*args, **options) if arrays.loaded() is None else placed(*args, **options)
         except TypeError as error:
-            raise _keyword_error(function.__name__, options, error) from error.__cause__
+            raise _in_words(function.__name__, options, error) from error.__cause__
         except MemoryError as error:
             raise memory.named(function.__name__, error) from error.__cause__ or error
         except CaptureError as error:
@@ -36,10 +36,14 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     return called
 
 
-def _keyword_error(name: str, options: Iterable[str], error: TypeError) -> TypeError:
-    """The error for a call with a keyword of PyTorch's, in words; any other as it is."""
+def _in_words(name: str, options: Iterable[str], error: TypeError) -> TypeError:
+    """The error for a call with a keyword of PyTorch's, and for dtypes that met, in which nothing is named; others as they are."""
+    text = str(error)
+    if isinstance(error, DTypeError):
+        is_named = current_owner.get() or ":" in text.partition(" met in one operation")[0]
+        return error if is_named or " met in one operation" not in text else DTypeError(f"{name}: {text}")
     for keyword in options:
-        if keyword in KEYWORDS and f"argument '{keyword}'" in str(error):
+        if keyword in KEYWORDS and f"argument '{keyword}'" in text:
             return KeywordError(f"{name}: {KEYWORDS[keyword]}, not {keyword}")
     return error
 
@@ -120,7 +124,8 @@ def _moved(tensor: Tensor, like: Tensor) -> Tensor:
 def check_float(owner: str, tensor: Tensor) -> None:
     """DTypeError, which names `owner`, unless the tensor's dtype is a float."""
     if tensor.dtype.kind != "f":
-        raise DTypeError(f"{owner}: expected floats, got {tensor.dtype}; convert with array.astype('float32')")
+        fix = f"convert with array.astype('float32'){_bytes_fix(tensor.dtype)}"
+        raise DTypeError(f"{owner}: expected floats, got {tensor.dtype}; {fix}")
 
 
 def as_float_tensor(owner: str, value: "Operand") -> Tensor:
@@ -135,7 +140,15 @@ def _dtypes_met(a: np.dtype, b: np.dtype) -> DTypeError:
     fix = f"array.astype('{wide}')"
     if narrow.kind == "f":
         fix = f"array.astype('{narrow}') or model.astype('{wide}')"
+    fix += _bytes_fix(narrow)
     return DTypeError(f"{wide} and {narrow} met in one operation; make them one dtype, e.g. {fix}")
+
+
+BYTES_FIX = "divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
+
+
+def _bytes_fix(dtype: np.dtype) -> str:
+    return f"; if these are raw images, {BYTES_FIX}" if dtype == np.uint8 else ""
 
 
 def on_their_device(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

@@ -94,23 +94,26 @@ class Node:
         return f"{self.name} in {self.owner}" if self.owner else self.name
 
 
-def run_backward(gradients: dict[Node, Array], keep: bool = False, leaves: dict[Any, Array] | None = None) -> None:
+def run_backward(
+    gradients: dict[Node, Array], keep: bool = False, leaves: dict[Any, Array | None] | None = None
+) -> None:
     """Carry the gradients of what these nodes made back to the leaves, and let go of what every node on the way has saved.
 
-    With `keep` nothing is let go of, and they may be gone over again. With `leaves` the leaves' gradients are put there, by
-    tensor, and not into their `grad`. Raises GradientError at a node that an earlier backward pass has used, and at one whose
+    With `keep` nothing is let go of, and they may be gone over again. With `leaves` the gradients of those are put there, by
+    tensor, and nobody's `grad` changes. Raises GradientError at a node that an earlier backward pass has used, and at one whose
     saved arrays have changed since.
     """
     global _current_backward
     before, _current_backward = _current_backward, next(_backward)
-    complete: dict[Any, Array] = {} if leaves is None else leaves
+    complete: dict[Any, Array | None] = {} if leaves is None else leaves
     queue = [(-node.number, node) for node in gradients]
     heapq.heapify(queue)
     while queue:
         _, node = heapq.heappop(queue)
         gradient = gradients.pop(node)
-        if not node.inputs and node.name == LEAF and (leaves is not None or node.backward.__self__.hooks):
-            _add_up(complete, node.backward.__self__, gradient)
+        if not node.inputs and node.name == LEAF and (leaves is not None or _tensor_of(node).hooks):
+            if leaves is None or _tensor_of(node) in leaves:
+                _add_up(complete, _tensor_of(node), gradient)
             continue
         try:
             with beside(gradient):
@@ -134,19 +137,25 @@ def run_backward(gradients: dict[Node, Array], keep: bool = False, leaves: dict[
                 heapq.heappush(queue, (-source.number, source))
         if not keep:
             node.backward, node.inputs, node.seen, node.hooks = None, (), (), None
-    for tensor, gradient in complete.items():
-        total = complete[tensor] = through(tensor.hooks or {}, gradient)
-        if leaves is None:
-            tensor.add_gradient(total)
+    for tensor, total in complete.items():
+        if total is not None:
+            complete[tensor] = through(tensor.hooks or {}, total)
+            if leaves is None:
+                tensor.add_gradient(complete[tensor])
     _current_backward = before  # of the pass that this one is a part of, see `layers.Checkpoint`
 
 
-def _add_up(gradients: dict[Any, Array], key: Any, gradient: Array) -> None:
-    if key not in gradients:
+def _tensor_of(leaf: Node) -> Any:
+    return leaf.backward.__self__  # type: ignore[union-attr]
+
+
+def _add_up(gradients: dict[Any, Any], key: Any, gradient: Array) -> None:
+    before = gradients.get(key)
+    if before is None:
         gradients[key] = gradient
         return
     with beside(gradient):
-        gradients[key] = add(gradients[key], gradient)
+        gradients[key] = add(before, gradient)
 
 
 def through(hooks: Hooks, gradient: Array) -> Array:

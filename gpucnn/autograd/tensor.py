@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from gpucnn.autograd.exchange import array_of, as_capsule, call_numpy, capsule_device, cuda_interface
+from gpucnn.autograd.exchange import array_of, as_capsule, call_numpy, capsule_device, cuda_interface, shared_array
 from gpucnn.autograd.tape import LEAF, Hooks, Node, current_owner, grad_enabled, run_backward
 from gpucnn.autograd.torch_words import words_of_tensors
 from gpucnn.autograd.writes import WatchedArray, Writes
@@ -167,9 +167,9 @@ class Tensor:
         `create_graph`, as gradients have no gradients here; ShapeError if `grad` does not fit.
         """
         refuse_higher_order("backward()", create_graph)
-        run_backward({self.start(): self.seed(grad)}, as_flag(retain_graph, "backward: retain_graph"))
+        run_backward({self.start_node(): self.start_gradient(grad)}, as_flag(retain_graph, "backward: retain_graph"))
 
-    def start(self) -> Node:
+    def start_node(self) -> Node:
         """Where a backward pass from here begins; GradientError if there is nothing to differentiate."""
         origin = self.origin()
         if origin is None:
@@ -179,7 +179,7 @@ class Tensor:
             )
         return origin
 
-    def seed(self, grad: Any = None) -> Array:
+    def start_gradient(self, grad: Any = None) -> Array:
         """The gradient that a backward pass begins with: `grad`, or 1."""
         if grad is None:
             return self._ones()
@@ -216,7 +216,8 @@ class Tensor:
     def add_gradient(self, gradient: Array) -> tuple[()]:
         """Keep a gradient that a backward pass has found for this leaf."""
         if self.grad is None:
-            self.grad = gradient.copy()  # a backward function may hand one array to several inputs
+            # A backward function may hand one array to several inputs, and NumPy has a scalar where an array is of no axes.
+            self.grad = as_array(gradient.copy())
         else:
             add_to(self.grad, gradient)
         return ()
@@ -529,6 +530,15 @@ def _hooked(hook: Callable[[Array], Any], gradient: Array) -> Array:
 def _check_can_learn(dtype: np.dtype) -> None:
     if dtype.kind != "f":
         raise DTypeError(f"only float tensors have gradients, got {dtype}; convert with array.astype('float32')")
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """A tensor of another library's array, or tensor, that knows DLPack: it shares its memory, on the CPU or a GPU.
+
+    What that library marks as read-only is copied. Raises DTypeError for what does not know DLPack, or holds no numbers;
+    DeviceError for a device that gpucnn does not work with.
+    """
+    return Tensor(shared_array(array))
 
 
 @functools.cache

@@ -170,7 +170,10 @@ class WatchedArray(np.ndarray):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
-    def __deepcopy__(self, memo: Any) -> np.ndarray:
+    def __copy__(self) -> np.ndarray:  # type: ignore[override]
+        return np.array(self)
+
+    def __deepcopy__(self, memo: Any) -> np.ndarray:  # type: ignore[override]
         return np.array(self)
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpucnn.autograd import Tensor, as_operand, as_tensor, no_grad
+from gpucnn.autograd.operation import BYTES_FIX
 from gpucnn.autograd.tape import current_owner
 from gpucnn.backend import Array, beside, recording
 from gpucnn.backend.memory import is_out_of_memory
@@ -23,8 +24,6 @@ from gpucnn.layers.trace import LayerCall, Trace, current_calls
 from gpucnn.text import value_text
 
 T = TypeVar("T")
-
-BYTES_FIX = "divide them, e.g. (images / 255).astype('float32'), or feed them through a data.Preprocess"
 
 
 class Layer(TorchNames):
@@ -78,7 +77,7 @@ class Layer(TorchNames):
             return self._owning(self.forward, *inputs, **options)
         except DTypeError as error:
             integers = [str(x.dtype) for x in inputs if x.dtype.kind in "iub"]
-            fix = f"; if these are raw images, {BYTES_FIX}" if integers else ""
+            fix = f"; if these are raw images, {BYTES_FIX}" if integers and BYTES_FIX not in str(error) else ""
             error.args = (f"{self.label}: {error}{fix}",)
             raise
         except Exception as error:

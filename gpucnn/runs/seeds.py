@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpucnn.errors import ConfigError, RunError
-from gpucnn.runs.config import RunConfig
+from gpucnn.runs.config import FIND, RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.list import list_runs
 from gpucnn.runs.resume import CHANGEABLE
@@ -41,7 +41,8 @@ def check_place(place: Path, config: RunConfig, seeds: Sequence[int]) -> None:
             continue
         known = RunConfig.from_run(folder.read_config(), str(folder.config_file)).to_json()
         wanted = dataclasses.replace(config, seed=seed).to_json()
-        other = next((name for name in wanted if name not in FREE and known[name] != wanted[name]), None)
+        free = (*FREE, "lr") if config.lr == FIND else FREE  # each seed has found a rate of its own
+        other = next((name for name in wanted if name not in free and known[name] != wanted[name]), None)
         if other is not None:
             raise RunError(
                 f"{folder.path}: is another run: its {other} is {value_text(known[other])}, and "

@@ -87,7 +87,7 @@ def test_a_second_backward_says_to_run_the_forward_pass_again() -> None:
         loss.backward()
     assert str(raised.value) == (
         "backward() reached sum, whose saved arrays an earlier backward() has released; "
-        "run the forward pass again before each backward()"
+        "run the forward pass again before each backward(), or give the earlier one retain_graph=True"
     )
 
 
@@ -117,7 +117,7 @@ def test_backward_needs_something_to_differentiate() -> None:
 def test_backward_releases_saved_arrays() -> None:
     x = Tensor(np.ones((50, 50)), requires_grad=True)
     hidden = F.exp(x)
-    watched = weakref.ref(hidden.data)
+    watched = weakref.ref(hidden._data)
     loss = hidden.sum()
     del hidden
     assert watched() is not None, "exp needs its output for the backward pass"
@@ -129,7 +129,7 @@ def test_backward_releases_saved_arrays() -> None:
 def test_arrays_that_backward_does_not_need_are_not_kept() -> None:
     x = Tensor(np.ones((50, 50)), requires_grad=True)
     hidden = x + 1.0
-    watched = weakref.ref(hidden.data)
+    watched = weakref.ref(hidden._data)
     loss = hidden.sum()
     del hidden
     gc.collect()
@@ -215,12 +215,16 @@ def test_a_tensor_does_not_become_an_array_by_itself() -> None:
     x = Tensor(np.ones(2), requires_grad=True)
     with pytest.raises(DTypeError, match=r"its gradient would be lost; use tensor.numpy\(\)"):
         np.asarray(x)
-    with pytest.raises(DTypeError, match=r"use tensor\.numpy"):
+    with pytest.raises(
+        DTypeError, match=r"np\.norm has no gradient in gpucnn; use gpucnn\.functions, or tensor\.numpy"
+    ):
         np.linalg.norm(x)  # type: ignore[arg-type]
 
 
 def test_truth_is_that_of_the_single_value() -> None:
     assert Tensor(2.0)
     assert not Tensor([0])
-    with pytest.raises(ShapeError, match="item"):
+    with pytest.raises(
+        ShapeError, match=r"the truth of a tensor \(2,\) is not one value; .* take \.all\(\) or \.any\(\)"
+    ):
         bool(Tensor([1, 2]))

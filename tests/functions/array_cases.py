@@ -149,6 +149,8 @@ MASK = np.array([[True, True, False, True], [False, True, False, True], [False, 
 ROWS, COLUMNS = np.array([[2, 0], [-1, 2]]), np.array([1, 1])
 
 CASES = [
+    Case("astype", lambda x: F.astype(F.astype(x, "float64"), x.dtype) * 2, lambda x: x + x, ((3, 4),)),
+    Case("clone", F.clone, lambda x: np.array(x.tolist()), ((3, 4),)),
     Case("sqrt", F.sqrt, element_by_element(math.sqrt), ((3, 4),), True),
     Case("abs", F.abs, element_by_element(lambda x: math.copysign(x, 1)), ((3, 4),)),
     Case("clip", lambda x: F.clip(x, -0.21, 0.13), element_by_element(lambda x: sorted((-0.21, x, 0.13))[1]), ((4, 5),)),

@@ -199,7 +199,7 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
     (lambda: F.prelu(ones(2, 3), ones(2)), ShapeError, "prelu: expected a weight of one element, or (C,) for x (N, C, ...), got weight (2,) for x (2, 3)"),
     (lambda: F.prelu(ones(3), ones(3)), ShapeError, "prelu: expected a weight of one element, or (C,) for x (N, C, ...), got weight (3,) for x (3,)"),
     (lambda: F.prelu(ones(2, 3), ones(1, 3)), ShapeError, "prelu: expected a weight of one element, or (C,) for x (N, C, ...), got weight (1, 3) for x (2, 3)"),
-    (lambda: F.prelu(ones(2, 3), Tensor(np.ones(3))), DTypeError, "float64 and float32 met in one operation; make them one dtype, e.g. array.astype('float32') or model.astype('float64')"),
+    (lambda: F.prelu(ones(2, 3), Tensor(np.ones(3))), DTypeError, "prelu: float64 and float32 met in one operation; make them one dtype, e.g. array.astype('float32') or model.astype('float64')"),
 ]  # fmt: skip
 
 
@@ -215,7 +215,7 @@ def test_integers_are_refused(name: str) -> None:
     with pytest.raises(DTypeError) as raised:
         ALL[name](Tensor([1, 2]))
     if name == "prelu":
-        assert str(raised.value).startswith("float32 and int64 met in one operation")
+        assert str(raised.value).startswith("prelu: float32 and int64 met in one operation")
     else:
         owner = name.partition(" ")[0]
         assert str(raised.value) == f"{owner}: expected floats, got int64; convert with array.astype('float32')"

@@ -157,7 +157,7 @@ WRONG: list[tuple[str, Callable[[Tensor], object], type[GpucnnError], str]] = [
         lambda x: F.concatenate([x, Tensor(np.ones((3, 4)))]),
         DTypeError,
         (
-            "float64 and float32 met in one operation; make them one dtype, e.g. "
+            "concatenate: float64 and float32 met in one operation; make them one dtype, e.g. "
             "array.astype('float32') or model.astype('float64')"
         ),
     ),

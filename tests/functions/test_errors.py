@@ -62,7 +62,7 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
         lambda: F.conv2d(Tensor(np.ones((1, 1, 8, 8))), ones(4, 1, 3, 3)),
         DTypeError,
         (
-            "float64 and float32 met in one operation; make them one dtype, e.g. "
+            "conv2d: float64 and float32 met in one operation; make them one dtype, e.g. "
             "array.astype('float32') or model.astype('float64')"
         ),
     ),
@@ -70,7 +70,7 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
         lambda: F.batch_norm(Tensor(np.ones((2, 3), np.float16)), ones(3), ones(3)),
         DTypeError,
         (
-            "float32 and float16 met in one operation; make them one dtype, e.g. "
+            "batch_norm: float32 and float16 met in one operation; make them one dtype, e.g. "
             "array.astype('float16') or model.astype('float32')"
         ),
     ),
@@ -243,7 +243,7 @@ WRONG: list[tuple[Callable[[], object], type[GpucnnError], str]] = [
         "dropout: p, the share of elements to drop, must be a number from 0 to below 1, got 1.0",
     ),
     (
-        lambda: np.sin(ones(2)),
+        lambda: np.sin(Tensor(np.ones(2), requires_grad=True)),  # type: ignore[call-overload]
         DTypeError,
         "np.sin has no gradient in gpucnn; use gpucnn.functions, or tensor.numpy() for the values",
     ),
