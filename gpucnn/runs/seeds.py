@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpucnn.errors import ConfigError, RunError
-from gpucnn.runs.config import FIND, RunConfig
+from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.list import list_runs
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.text import quoted, value_text
+from gpucnn.training.find_lr import FIND
 
 FREE = tuple(name for name in CHANGEABLE if name != "epochs")
 """Settings in which a run may differ from the one that is asked for, and be it all the same."""
