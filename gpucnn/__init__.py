@@ -51,7 +51,10 @@ def __getattr__(name: str) -> object:
         found = getattr(importlib.import_module(f"gpucnn.{_HOMES[name]}"), name)
         globals()[name] = found
         return found
-    raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
+    if name.startswith("_"):  # which only programs ask for
+        raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
+    words = importlib.import_module("gpucnn.autograd.torch_words").words_of_torch()
+    raise importlib.import_module("gpucnn.checks").unknown_name("gpucnn", name, __all__, words)
 
 
 def __dir__() -> list[str]:

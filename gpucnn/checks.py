@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -230,6 +230,18 @@ def unknown_name(
         like = nearest(name, (one for one in known if not one.startswith("_")))
         text += f"; did you mean {like}?" if like else ""
     return UnknownNameError(text, name=name)  # without obj, to which Python would add a guess of its own
+
+
+def public_names(namespace: Mapping[str, Any], *others: str) -> list[str]:
+    """What a package offers, for its `__all__` and `__dir__`: of its `namespace` what is made in it or below, and `others`."""
+    own = namespace["__name__"]
+    found = {
+        name
+        for name, value in namespace.items()
+        if not (name.startswith("_") or isinstance(value, ModuleType))
+        and f"{getattr(value, '__module__', own)}.".startswith(f"{own}.")
+    }
+    return sorted(found.union(others))
 
 
 def _bare(name: str) -> str:

@@ -19,3 +19,10 @@ from gpucnn.autograd.tape import no_grad as no_grad
 from gpucnn.autograd.tensor import Operand as Operand
 from gpucnn.autograd.tensor import Tensor as Tensor
 from gpucnn.autograd.tensor import from_dlpack as from_dlpack
+from gpucnn.checks import public_names as _public_names
+
+__all__ = _public_names(globals(), "Operand")
+
+
+def __dir__() -> list[str]:
+    return __all__

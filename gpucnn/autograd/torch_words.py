@@ -100,6 +100,35 @@ FUNCTIONS = {
 }
 """Of torch's and torch.nn.functional's functions, with what to write here."""
 
+TORCH = {
+    "accelerator": "gpucnn.backend",
+    "amp": "gpucnn.backend.precision('tf32'), of products on a GPU",
+    "autocast": "gpucnn.backend.precision('tf32'), of products on a GPU",
+    "compile": "training.CapturedStep(model, optimizer), which records a step and replays it",
+    "cuda": "gpucnn.backend: choose_device('cuda'), and model.to('cuda')",
+    "device": "gpucnn.backend.choose_device('cuda').device, or the plain name: model.to('cuda')",
+    "export": "model.state_dict(), saved by training.save_checkpoint or safetensors.numpy",
+    "float16": "the name of a NumPy dtype, 'float16'",
+    "float32": "the name of a NumPy dtype, 'float32'",
+    "float64": "the name of a NumPy dtype, 'float64'",
+    "inference_mode": "gpucnn.no_grad()",
+    "jit": "training.CapturedStep(model, optimizer), which records a step and replays it",
+    "load": "gpucnn.load(RUN) for a run, models.create(name, weights=FILE) for weights, .pth too",
+    "long": "the name of a NumPy dtype, 'int64'",
+    "manual_seed": "seed=, of models.create, DataLoader and RunConfig: no draw has a state of its own",
+    "nn": "gpucnn.layers, and gpucnn.functions for torch.nn.functional",
+    "save": "training.save_checkpoint, or safetensors.numpy.save_file(model.state_dict(), path)",
+    "seed": "seed=, of models.create, DataLoader and RunConfig: no draw has a state of its own",
+    "set_default_device": "model.to(device): data follow the model",
+    "utils": "gpucnn.data: DataLoader, split",
+}
+"""Of what package torch itself has beside its functions."""
+
+
+def words_of_torch() -> Mapping[str, str]:
+    """What stands for what package torch has: a word of TORCH, of FUNCTIONS, or else the function of that name."""
+    return {**{name: f"functions.{name}" for name in HERE}, **FUNCTIONS, **TORCH}
+
 
 def words_of_tensors() -> Mapping[str, str]:
     """What stands for a method that tensors do not have: a word of TENSOR, or else the function of that name."""

@@ -27,3 +27,10 @@ from gpucnn.backend.random import random_stream as random_stream
 from gpucnn.backend.random import random_words as random_words
 from gpucnn.backend.random import stream_words as stream_words
 from gpucnn.backend.random import uniforms as uniforms
+from gpucnn.checks import public_names as _public_names
+
+__all__ = _public_names(globals(), "Array")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,5 +1,7 @@
 """Images and labels: readers, data sets by name, preprocessing, augmentation, and the loader of batches."""
 
+from gpucnn.checks import public_names as _public_names
+from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.data.array_dataset import ArrayDataset as ArrayDataset
 from gpucnn.data.augment import ColorJitter as ColorJitter
 from gpucnn.data.augment import Compose as Compose
@@ -32,3 +34,30 @@ from gpucnn.data.preprocess import Preprocess as Preprocess
 from gpucnn.data.sampling import class_weights as class_weights
 from gpucnn.data.split import split as split
 from gpucnn.data.subset import Subset as Subset
+
+_ELSEWHERE = {
+    "TensorDataset": "ArrayDataset(images, labels)",
+    "ConcatDataset": "ArrayDataset of np.concatenate, or a class of your own with __len__ and __getitem__",
+    "IterableDataset": "a class with __len__ and __getitem__: a loader draws by index",
+    "random_split": "split(dataset, share, seed)",
+    "default_collate": "DataLoader's own way; give collate= for another",
+    "Sampler": "any list of indices, or a function of the epoch, given as sampler=",
+    "RandomSampler": "shuffle=True, of DataLoader",
+    "SequentialSampler": "shuffle=False, of DataLoader",
+    "SubsetRandomSampler": "sampler=, a list of indices",
+    "WeightedRandomSampler": "weights=, of DataLoader",
+    "DistributedSampler": "sampler=, a function of the epoch that gives indices",
+    "transforms": "gpucnn.data: Preprocess, Compose, RandomFlip, RandomResizedCrop, ...",
+    "datasets": "data.load(name), or ImageFolder",
+}
+"""Names in torch.utils.data and torchvision, and what does the same here."""
+
+__all__ = _public_names(globals(), "Batch")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def __getattr__(name: str) -> object:
+    raise _unknown_name("data", name, __all__, _ELSEWHERE)

@@ -4,6 +4,7 @@ Where NumPy and PyTorch differ in a word, NumPy's stands: `axis`, not `dim`.
 """
 
 from gpucnn.autograd import torch_words as _torch_words
+from gpucnn.checks import public_names as _public_names
 from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.functions import operators as operators
 from gpucnn.functions.activation import hardsigmoid as hardsigmoid
@@ -96,3 +97,10 @@ _torch_words.HERE.update(name for name, value in globals().items() if callable(v
 
 def __getattr__(name: str) -> object:
     raise _unknown_name("functions", name, _torch_words.HERE, _torch_words.FUNCTIONS)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,5 +1,6 @@
 """Layers: parameters with a function call. Subclass `Layer`, assign layers and parameters, write `forward`."""
 
+from gpucnn.checks import public_names as _public_names
 from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.layers.activation import ELU as ELU
 from gpucnn.layers.activation import GELU as GELU
@@ -107,3 +108,10 @@ _ELSEWHERE = {
 
 def __getattr__(name: str) -> object:
     raise _unknown_name("layers", name, globals(), _ELSEWHERE)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

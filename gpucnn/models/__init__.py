@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from gpucnn.checks import Shape, as_count, known_name
+from gpucnn.checks import public_names as _public_names
 from gpucnn.errors import StateError
 from gpucnn.files.weights_file import read_weights
 from gpucnn.models.alexnet import AlexNet as AlexNet
@@ -128,3 +129,10 @@ def image_size_for(name: str, native_size: int) -> int:
 
 def _find(name: str) -> Any:
     return _BY_NAME[known_name(name, _BY_NAME, "model")]
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

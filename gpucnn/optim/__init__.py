@@ -1,5 +1,6 @@
 """Optimizers, which change parameters along their gradients, and what goes with them: schedules, clipping, averages."""
 
+from gpucnn.checks import public_names as _public_names
 from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.optim.adagrad import Adagrad as Adagrad
 from gpucnn.optim.adam import Adam as Adam
@@ -49,3 +50,10 @@ _ELSEWHERE = {
 
 def __getattr__(name: str) -> object:
     raise _unknown_name("optim", name, globals(), _ELSEWHERE)
+
+
+__all__ = _public_names(globals(), "Schedule")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,5 +8,12 @@
 """
 
 from gpucnn.autograd import gradcheck as gradcheck
+from gpucnn.checks import public_names as _public_names
 from gpucnn.testing import oracles as oracles
 from gpucnn.testing.emulated_gpu import emulated_gpu as emulated_gpu
+
+__all__ = _public_names(globals(), "gradcheck")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from gpucnn.checks import public_names as _public_names
+from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.files.checkpoint_file import Checkpoint as Checkpoint
 from gpucnn.files.checkpoint_file import load_checkpoint as load_checkpoint
 from gpucnn.files.checkpoint_file import save_checkpoint as save_checkpoint
@@ -45,11 +47,14 @@ _IN_RUNS = {
 
 def __getattr__(name: str) -> object:
     if name not in _IN_RUNS:
-        raise AttributeError(f"module 'gpucnn.training' has no attribute {name!r}")
+        raise _unknown_name("training", name, __all__)
     found = getattr(importlib.import_module(f"gpucnn.runs.{_IN_RUNS[name]}"), name)
     globals()[name] = found
     return found
 
 
+__all__ = _public_names(globals(), "Checkpoint", "load_checkpoint", "save_checkpoint", *_IN_RUNS)
+
+
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_IN_RUNS])
+    return __all__

@@ -1,5 +1,6 @@
 """Random changes of training images, each drawn for its sample alone, and mixes of the images of a batch."""
 
+from gpucnn.checks import public_names as _public_names
 from gpucnn.data.augment.affine import RandomAffine as RandomAffine
 from gpucnn.data.augment.augment import Augment as Augment
 from gpucnn.data.augment.augment import Compose as Compose
@@ -14,3 +15,9 @@ from gpucnn.data.augment.mix import Mix as Mix
 from gpucnn.data.augment.mix import Mixup as Mixup
 from gpucnn.data.augment.rand_augment import RandAugment as RandAugment
 from gpucnn.data.augment.shift import RandomShift as RandomShift
+
+__all__ = _public_names(globals(), "Augment", "Mix", "Range")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,6 +6,7 @@ The way back needs the values and two numbers a channel, so the normalised value
 import numpy as np
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels import elementwise
 from gpucnn.kernels.batch_norm import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.batch_norm.plain import Gradients as Gradients
@@ -135,3 +136,10 @@ def _gradients_in_float32(
 
 def _widened(array: Array | None) -> Array | None:
     return None if array is None else array.astype(np.float32)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

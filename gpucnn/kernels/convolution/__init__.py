@@ -1,6 +1,7 @@
 """Convolution and its gradients. `plain` is the text to read; the other ways find the same, faster."""
 
 from gpucnn.backend import Array
+from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.convolution import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.ways import Way, choose
@@ -42,3 +43,10 @@ def conv2d_gradients(
 def _way(task: Convolution, *arrays: Array | None) -> Way:
     """How to compute on these arrays; without a pixel there is nothing that the others would do faster."""
     return Way.PLAIN if 0 in task.image_shape else choose(CONV2D, *arrays, task=task, suits=SUITS)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

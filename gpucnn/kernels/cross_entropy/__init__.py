@@ -7,6 +7,7 @@ sum of the labels' weights, or the number of images. The loss is minus the sum o
 from typing import NamedTuple
 
 from gpucnn.backend import Array
+from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.cross_entropy import compiled, cuda, plain
 from gpucnn.kernels.cross_entropy.plain import Targets as Targets
 from gpucnn.kernels.cross_entropy.plain import log_softmax as log_softmax
@@ -45,3 +46,10 @@ def cross_entropy(logits: Array, targets: Targets) -> tuple[Array, Saved]:
 def cross_entropy_gradient(upstream: Array, targets: Targets, saved: Saved) -> Array:
     """The gradient of the logits (N, classes), from `upstream`, that of the loss, and what `cross_entropy` gave."""
     return CROSS_ENTROPY_GRADIENT[saved.way](upstream, targets, saved.kept)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

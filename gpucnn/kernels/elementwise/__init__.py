@@ -1,6 +1,7 @@
 """Operations on one element at a time: ReLU, a bias for every channel, and the sum of two arrays."""
 
 from gpucnn.backend import Array
+from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.elementwise import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.ways import Way, choose
 
@@ -48,3 +49,10 @@ def _are_alike(a: Array, b: Array) -> bool:
     """Whether two arrays, none of them a scalar, can be gone through side by side."""
     alike = a.ndim > 0 and a.shape == b.shape and a.dtype == b.dtype
     return bool(alike and a.flags.c_contiguous and b.flags.c_contiguous)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,6 +6,7 @@ Everything is written in place, and what changes from step to step comes in smal
 from collections.abc import Sequence
 
 from gpucnn.backend import Array
+from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.gradients import cuda, plain
 from gpucnn.kernels.ways import Way, choose
 
@@ -38,3 +39,10 @@ def add_batch(total: Array, gradient: Array, images: int) -> None:
 def take_mean(total: Array, gradient: Array, images: Array) -> None:
     """Put `total` over `images`, (1,) in their dtype, into `gradient`, and zeros into `total`."""
     MEAN[choose(MEAN, total, gradient, task=[total, gradient], suits=SUITS)](total, gradient, images)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

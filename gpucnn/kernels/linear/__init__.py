@@ -1,6 +1,7 @@
 """The fully connected layer, vectors @ weight^T + bias, and its gradients. Each row of `vectors` is one image."""
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.linear import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.ways import Way, choose
@@ -71,3 +72,10 @@ def linear_gradients(
     elif bias_gradient is not None:
         channel_sums(xp_of(gradient).ascontiguousarray(gradient)[..., None], out=bias_gradient)
     return vectors_gradient
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,6 +4,7 @@ Of maxima padding is minus infinity and never wins; the first maximum of a windo
 """
 
 from gpucnn.backend import Array
+from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.pooling import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.pooling.plain import Pooling as Pooling
 from gpucnn.kernels.pooling.plain import counts as counts
@@ -52,3 +53,10 @@ def avg_pool(task: Pooling, images: Array) -> Array:
 def avg_pool_gradient(task: Pooling, gradient: Array) -> Array:
     """The gradient of the images (N, C, H, W), from that of the means (N, C, OH, OW)."""
     return AVG_POOL_GRADIENT[choose(AVG_POOL_GRADIENT, gradient)](task, gradient)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,6 +5,7 @@ Their numbers come in an array, `settings`, in the parameters' dtype and on thei
 """
 
 from gpucnn.backend import Array
+from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.update import compiled, cuda, plain
 from gpucnn.kernels.update.plain import AdagradSettings, AdamSettings, LionSettings, RmspropSettings, SgdSettings
 from gpucnn.kernels.ways import Way, choose
@@ -81,3 +82,10 @@ def lion(parameters: Array, gradients: Array, momenta: Array, settings: Array) -
 def average(averages: Array, weights: Array, share: Array) -> None:
     """Move `averages` towards `weights`, contiguous and of one shape, in place, by `share`, (1,) in their dtype."""
     AVERAGE[choose(AVERAGE, averages, weights, share)](averages, weights, share)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

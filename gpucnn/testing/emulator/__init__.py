@@ -14,8 +14,15 @@ of our own before each access (runtime/checks.h), and arrays are copied to where
 kernel sees of CUDA is in device/.
 """
 
+from gpucnn.checks import public_names as _public_names
 from gpucnn.testing.emulator.compiler import compiler as compiler
 from gpucnn.testing.emulator.coverage import line_coverage as line_coverage
 from gpucnn.testing.emulator.emulator import Emulator as Emulator
 from gpucnn.testing.emulator.module import EmulatedFunction as EmulatedFunction
 from gpucnn.testing.emulator.module import EmulatedModule as EmulatedModule
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__
