@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gpucnn import Tensor, data, models, optim
+from gpucnn.backend import xp_of
 from gpucnn.data import ArrayDataset, DataLoader, Dataset, ItemDataset, Mixup, RandomShift, Subset, split
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.training import Callback, Trainer
@@ -132,7 +133,10 @@ def test_training_on_one_goes_on_to_the_bit() -> None:
 
 
 def test_they_move_copy_and_pickle(gpu: Backend) -> None:
-    there = ItemDataset(Plain()).to("cuda")
+    here = ItemDataset(Plain())
+    assert isinstance(here.labels, np.ndarray)
+    there = here.to("cuda")
+    assert xp_of(there.labels) is not np
     images, labels = next(iter(DataLoader(there, 8, workers=2)))
     np.testing.assert_array_equal(host(images), ARRAYS.images[:8])
     assert host(labels).tolist() == host(there.labels)[:8].tolist() == ARRAYS.labels[:8].tolist()

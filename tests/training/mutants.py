@@ -129,7 +129,7 @@ MUTANTS = [
     Mutant("data/epoch_sampler.py", "if epoch not in self._drawn:", "if True:"),
     Mutant("data/epoch_sampler.py", "self.given.set_epoch(epoch)", "self.given.set_epoch(0)"),
     Mutant("data/epoch_sampler.py", "if first == 0 or is_fixed or epoch in self._drawn:", "if True:"),
-    Mutant("data/item_dataset.py", "moved.__dict__.pop(\"labels\", None)", "pass"),
+    Mutant("data/item_dataset.py", "if label.shape != () or label.dtype.kind not in \"iu\":", "if label.shape != ():"),
     Mutant("data/item_dataset.py", "if image.shape != samples[0][0].shape:", "if False:"),
     Mutant("data/item_dataset.py", "return self._given", "return 1"),
     Mutant("data/sampling.py", "generator(seed, \"weighted sampling\", epoch)", "generator(seed, \"weighted sampling\", 0)"),
