@@ -34,6 +34,7 @@ def check_place(place: Path, config: RunConfig, seeds: Sequence[int]) -> None:
 
     RunError if `place` is a run itself, or if another run is where one of these belongs.
     """
+    free = (*FREE, "lr") if config.lr == FIND else FREE
     if RunFolder(place).config_file.exists():
         raise RunError(f"{place}: is a run itself; choose another --out for the runs of several seeds")
     for seed in seeds:
@@ -42,7 +43,6 @@ def check_place(place: Path, config: RunConfig, seeds: Sequence[int]) -> None:
             continue
         known = RunConfig.from_run(folder.read_config(), str(folder.config_file)).to_json()
         wanted = dataclasses.replace(config, seed=seed).to_json()
-        free = (*FREE, "lr") if config.lr == FIND else FREE  # each seed has found a rate of its own
         other = next((name for name in wanted if name not in free and known[name] != wanted[name]), None)
         if other is not None:
             raise RunError(

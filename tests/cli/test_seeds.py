@@ -64,6 +64,8 @@ def test_what_has_finished_is_not_trained_again_and_what_is_new_is(
     monkeypatch.setattr(Trainer, "fit", lambda trainer, epochs: trained.append(trainer) or fit(trainer, epochs))
     assert main(seeds(3, 5, 13, 8, more="--quiet --workers 2")) == 0
     assert [trainer.train_loader.seed for trainer in trained] == [13]
+    assert main(seeds(3, 5, more="--quiet --lr find")) == 0, "whatever was found"
+    assert len(trained) == 1
     assert len(accuracies(Path("group"))) == 4
 
 
@@ -86,7 +88,7 @@ def test_a_stopped_seed_goes_on_to_the_same_bits(
     assert not RunFolder("a group/seed-5").summary_file.exists()
     assert main(seeds(3, 5, 8, out="a group")) == 0
     printed = capsys.readouterr().out
-    assert "\ngoing on in epoch 2, after 0 of its 5 batches, from a group/seed-5/checkpoints/" in printed
+    assert "\ngoing on in epoch 2, after 0 of its 5 batches, from a\n  group/seed-5/checkpoints/" in printed
     for name in ("seed-3", "seed-5", "seed-8"):
         assert weights(Path("a group", name)) == weights(group / name)
 
