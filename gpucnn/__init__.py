@@ -37,6 +37,24 @@ _HOMES = {
 }
 __all__ = [*_MODULES, *_HOMES]
 
+_ELSEWHERE = {
+    "nn": "gpucnn.layers, and gpucnn.functions for nn.functional",
+    "manual_seed": "seed=, of each model and loader; nothing else is random",
+    "save": "a file of model.state_dict(), e.g. np.savez(path, **model.state_dict())",
+    "tensor": "gpucnn.Tensor(values)",
+    "as_tensor": "gpucnn.Tensor(values)",
+    "from_numpy": "gpucnn.Tensor(array)",
+    "device": '"cpu" or "cuda:0", as a text',
+    "cuda": 'model.to("cuda"); gpucnn doctor tells what there is',
+    "compile": "training.CapturedStep(model, optimizer)",
+    "utils": "gpucnn.data for data sets and loaders, gpucnn.optim for clipping",
+    "vision": "gpucnn.models and gpucnn.data",
+    **dict.fromkeys(
+        ("zeros", "ones", "randn", "rand", "arange", "full"), "an array of NumPy's, in gpucnn.Tensor(array)"
+    ),
+}
+"""Names in PyTorch, and what does the same here."""
+
 
 def __getattr__(name: str) -> object:
     # Imported when first looked at: the command line tells its version without NumPy, and so soon that Ctrl-C finds it ready.
@@ -46,7 +64,7 @@ def __getattr__(name: str) -> object:
         found = getattr(importlib.import_module(f"gpucnn.{_HOMES[name]}"), name)
         globals()[name] = found
         return found
-    raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
+    raise importlib.import_module("gpucnn.checks").unknown_name("gpucnn", name, __all__, _ELSEWHERE)
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,6 @@
 """Images and labels: readers, data sets by name, preprocessing, augmentation, and the loader of batches."""
 
+from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.data.array_dataset import ArrayDataset as ArrayDataset
 from gpucnn.data.augment import ColorJitter as ColorJitter
 from gpucnn.data.augment import Compose as Compose
@@ -25,3 +26,20 @@ from gpucnn.data.preprocess import Preprocess as Preprocess
 from gpucnn.data.sampling import class_weights as class_weights
 from gpucnn.data.split import split as split
 from gpucnn.data.subset import Subset as Subset
+
+_ELSEWHERE = {
+    "TensorDataset": "ArrayDataset(images, labels)",
+    "random_split": "split(dataset, share, seed)",
+    "WeightedRandomSampler": "DataLoader(dataset, weights=weights)",
+    "transforms": "Preprocess for what is done to all images, and augment= of DataLoader, e.g. RandomFlip()",
+    "RandomHorizontalFlip": "RandomFlip()",
+    "RandomRotation": "RandomAffine(degrees)",
+    "RandomErasing": "Cutout(size)",
+    "Normalize": "Preprocess(mean=..., std=...)",
+    "datasets": "load(name)",
+}
+"""Names in PyTorch and torchvision, and what does the same here."""
+
+
+def __getattr__(name: str) -> object:
+    raise _unknown_name("data", name, globals(), _ELSEWHERE)

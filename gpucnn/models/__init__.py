@@ -3,6 +3,7 @@
 from typing import Any
 
 from gpucnn.checks import Shape, as_count, known_name
+from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
 from gpucnn.models.densenet import DenseNet40 as DenseNet40
@@ -103,3 +104,7 @@ def image_size_for(name: str, native_size: int) -> int:
 
 def _find(name: str) -> Any:
     return _BY_NAME[known_name(name, _BY_NAME, "model")]
+
+
+def __getattr__(name: str) -> object:
+    raise _unknown_name("models", name, globals(), {known: f'create("{known}")' for known in _BY_NAME})

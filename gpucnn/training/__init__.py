@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.files.checkpoint_file import Checkpoint as Checkpoint
 from gpucnn.files.checkpoint_file import load_checkpoint as load_checkpoint
 from gpucnn.files.checkpoint_file import save_checkpoint as save_checkpoint
@@ -43,7 +44,7 @@ _IN_RUNS = {
 
 def __getattr__(name: str) -> object:
     if name not in _IN_RUNS:
-        raise AttributeError(f"module 'gpucnn.training' has no attribute {name!r}")
+        raise _unknown_name("training", name, globals() | dict.fromkeys(_IN_RUNS))
     found = getattr(importlib.import_module(f"gpucnn.runs.{_IN_RUNS[name]}"), name)
     globals()[name] = found
     return found
