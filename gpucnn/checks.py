@@ -220,14 +220,17 @@ def unknown_name(
     """The error for `owner.name`, which is not there, to be raised by a `__getattr__`.
 
     `elsewhere` has what goes by the name in another library, and its word here: "LeNet5 has no half; it is astype('float16')". Else the
-    message suggests the nearest of the `known` names. What begins with an underscore is only asked for by programs, which want a
+    message suggests the nearest of the `known` names, which may be a package's `globals()`, and no module then. What begins with an underscore is only asked for by programs, which want a
     quick answer.
     """
     text = f"{owner} has no {printed(name)}"
     if name in elsewhere:
         text += f"; it is {elsewhere[name]}"
     elif not name.startswith("_"):
-        like = nearest(name, (one for one in known if not one.startswith("_")))
+        modules = (
+            [one for one, value in known.items() if isinstance(value, ModuleType)] if isinstance(known, Mapping) else ()
+        )
+        like = nearest(name, (one for one in known if not one.startswith("_") and one not in modules))
         text += f"; did you mean {like}?" if like else ""
     return UnknownNameError(text, name=name)  # without obj, to which Python would add a guess of its own
 

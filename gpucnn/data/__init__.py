@@ -47,8 +47,12 @@ _ELSEWHERE = {
     "SubsetRandomSampler": "sampler=, a list of indices",
     "WeightedRandomSampler": "weights=, of DataLoader",
     "DistributedSampler": "sampler=, a function of the epoch that gives indices",
-    "transforms": "gpucnn.data: Preprocess, Compose, RandomFlip, RandomResizedCrop, ...",
-    "datasets": "data.load(name), or ImageFolder",
+    "transforms": "Preprocess for what is done to all images, and augment= of DataLoader, e.g. RandomFlip()",
+    "RandomHorizontalFlip": "RandomFlip()",
+    "Normalize": "Preprocess(mean=..., std=...)",
+    "ToTensor": "Preprocess(...): loaders give arrays, which Tensor takes",
+    "Resize": "Preprocess(image_size=...), or ImageFolder(..., image_size)",
+    "datasets": "load(name), or ImageFolder",
 }
 """Names in torch.utils.data and torchvision, and what does the same here."""
 

@@ -5,7 +5,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from typing import Any, Self, overload
 
 from gpucnn.autograd import Tensor
-from gpucnn.checks import nearest
+from gpucnn.checks import is_int, nearest
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Buffer, Parameter
@@ -44,12 +44,20 @@ class Items(Layer):
         entries.insert(position, ("0", self._checked(f"argument {position}", item)))
         return self._renewed(entries)
 
+    def pop(self, position: int = -1) -> Any:
+        """Take the one at `position` out, and return it."""
+        _, item = self._at(position)
+        del self[position]
+        return item
+
     def __setitem__(self, position: int, item: Any) -> None:
-        name, _ = self._entries()[position]
+        name, _ = self._at(position)
         setattr(self, name, self._checked(f"item {position}", item))
 
     def __delitem__(self, position: int | slice) -> None:
         entries = self._entries()
+        if not isinstance(position, slice):
+            self._at(position)  # refuses what is no position
         del entries[position]
         self._renewed(entries)
 
@@ -59,6 +67,18 @@ class Items(Layer):
     def _entries(self) -> list[tuple[str, Any]]:
         """(name, item) of all, in order."""
         return [(name, member) for name, member in self._members() if isinstance(member, self.kind)]
+
+    def _at(self, position: Any) -> tuple[str, Any]:
+        """(name, item) at `position`; ArgumentError if it is no int, IndexError if there is none."""
+        if not is_int(position):
+            raise ArgumentError(
+                f"{self.label}: a position is an int, got {value_text(position)}; by its name an item is an attribute"
+            )
+        entries = self._entries()
+        if not -len(entries) <= position < len(entries):
+            raise IndexError(f"{self.label}: there is no item {position} of {len(entries)}")
+        name, item = entries[position]
+        return name, item
 
     def _renewed(self, entries: Iterable[tuple[str, Any]]) -> Self:
         """With these items alone, in this order; those that go by a number are counted anew."""
@@ -107,7 +127,8 @@ class LayerList(Items):
         if isinstance(position, slice):
             part: LayerList = self._as_part(LayerList(), position)
             return part
-        return list(self)[position]
+        found: Layer = self._at(position)[1]
+        return found
 
 
 class ParameterList(Items):
@@ -136,7 +157,8 @@ class ParameterList(Items):
         if isinstance(position, slice):
             part: ParameterList = self._as_part(ParameterList(), position)
             return part
-        return list(self)[position]
+        found: Parameter = self._at(position)[1]
+        return found
 
     def _checked(self, place: str, item: Any) -> Parameter:
         if isinstance(item, Layer | Buffer):

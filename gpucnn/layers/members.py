@@ -64,9 +64,11 @@ class Members(PlainState):
         """How many numbers this layer and all within learn. No memory is taken for them."""
         return sum(parameter.size for parameter in self.parameters())
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as numpy arrays, by path. Device and model stay as they are."""
-        return {path: np.array(to_host(member.data), order="C") for path, member in self._named_state()}
+    def state_dict(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers as numpy arrays, by `prefix` and path. Device and model stay as they are."""
+        if not isinstance(prefix, str):
+            raise ArgumentError(f"{self.label}: prefix must be a text, got {value_text(prefix)}")
+        return {prefix + path: np.array(to_host(member.data), order="C") for path, member in self._named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, finite: bool = True) -> StateKeys:
         """Take over parameters and buffers by path, on this model's device and in its dtype. Which paths did not meet.

@@ -5,6 +5,7 @@ from typing import Any
 
 from gpucnn.checks import Shape, as_count, known_name
 from gpucnn.checks import public_names as _public_names
+from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.errors import StateError
 from gpucnn.files.weights_file import read_weights
 from gpucnn.models.alexnet import AlexNet as AlexNet
@@ -136,3 +137,7 @@ __all__ = _public_names(globals())
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def __getattr__(name: str) -> object:
+    raise _unknown_name("models", name, __all__, {known: f'create("{known}")' for known in _BY_NAME})

@@ -3,13 +3,13 @@
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
 from gpucnn.backend.joined import joined
-from gpucnn.checks import as_flag, as_number
+from gpucnn.checks import as_flag, as_number, unknown_name
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.kernels.gradients import clear_unless_finite
 from gpucnn.layers import Parameter
@@ -17,6 +17,15 @@ from gpucnn.optim.clip import limit_norm
 from gpucnn.optim.flat_buffer import FlatBuffer
 from gpucnn.optim.group import Group, GroupSettings, Rates, ToLearn, as_group, as_list, as_parameters, counted
 from gpucnn.optim.state import as_floats, as_steps
+
+ELSEWHERE = {
+    "state": "state_dict()",
+    "defaults": "param_groups[0]",
+    "learning_rate": "lr",
+    "minimize": "zero_grad(), loss.backward() and step()",
+    "apply_gradients": "step(), after loss.backward()",
+}
+"""What other libraries' optimizers have, and what does the same here."""
 
 
 class Optimizer:
@@ -211,6 +220,11 @@ class Optimizer:
         ]
         groups = f"{len(self._groups)} groups, " if len(self._groups) > 1 else ""
         return f"{type(self).__name__}({', '.join(settings)}; {groups}{counted(self.parameters.values())})"
+
+    if not TYPE_CHECKING:  # of what is not there, type checkers tell themselves
+
+        def __getattr__(self, name: str) -> Any:
+            raise unknown_name(type(self).__name__, name, dir(self), ELSEWHERE)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all that is remembered, as numpy arrays by "path/name", e.g. "conv1.weight/momentum"."""

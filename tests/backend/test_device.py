@@ -104,7 +104,7 @@ def test_what_training_needs_is_imported_when_it_is_looked_at(tmp_path: Path) ->
         "assert set(late) <= set(dir(gpucnn))\n"
         "assert all(getattr(gpucnn, name).__name__ == f'gpucnn.{name}' for name in late)\n"
         "try: gpucnn.nothing\n"
-        "except AttributeError as error: assert str(error) == \"module 'gpucnn' has no attribute 'nothing'\"\n"
+        'except AttributeError as error: assert str(error) == "gpucnn has no nothing"\n'
         "else: raise AssertionError\n"
     )
     result = run_python(["-c", code], tmp_path, None)

@@ -83,7 +83,7 @@ def test_all_public_names_are_there_when_they_are_looked_at() -> None:
     assert set(gpucnn.__all__) < set(dir(gpucnn))
     assert not {"importlib", "TYPE_CHECKING"} & set(dir(gpucnn))
     assert found["Tensor"] is gpucnn.Tensor is gpucnn.autograd.Tensor
-    with pytest.raises(AttributeError, match="module 'gpucnn' has no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="^gpucnn has no nothing$"):
         gpucnn.nothing  # noqa: B018
 
 

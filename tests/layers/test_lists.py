@@ -242,3 +242,25 @@ def test_a_plain_list_is_refused_with_the_list_that_suits(value: Any, fix: str) 
     with pytest.raises(ArgumentError) as raised:
         linear().kept = value
     assert str(raised.value) == f"Linear: {fix}"
+
+
+def test_an_item_is_taken_out_by_its_position() -> None:
+    model = layers.Sequential({"a": linear(), "b": layers.ReLU()}, seed=0)
+    first, last = model[0], model[1]
+    assert (model.pop(), model.pop(0), len(model)) == (last, first, 0)
+    for act in (lambda: model[0], lambda: model.pop(), lambda: model.__setitem__(0, linear())):
+        with pytest.raises(IndexError, match=r"^Sequential: there is no item (0|-1) of 0$"):
+            act()
+    for act in (lambda: model["a"], lambda: model.pop("a"), lambda: model.__delitem__("a")):
+        with pytest.raises(
+            ArgumentError, match="^Sequential: a position is an int, got 'a'; by its name an item is an attr"
+        ):
+            act()
+
+
+def test_a_prefix_stands_before_the_paths() -> None:
+    model = layers.Sequential(linear())
+    assert list(model.state_dict(prefix="net.")) == ["net.0.weight", "net.0.bias"]
+    assert list(model.state_dict()) == ["0.weight", "0.bias"]
+    with pytest.raises(ArgumentError, match="^Sequential: prefix must be a text, got 3$"):
+        model.state_dict(3)  # type: ignore[arg-type]

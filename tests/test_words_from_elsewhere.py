@@ -1,0 +1,58 @@
+"""Names of PyTorch and torchvision that a package has under another word: the error says the word, and the word is there."""
+
+import importlib
+import re
+from typing import Any
+
+import pytest
+
+import gpucnn
+from gpucnn import data, layers, models, optim, training
+from gpucnn.errors import UnknownNameError
+
+OPTIMIZER = optim.SGD(layers.Linear(1, 1).parameters())
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "message"),
+    [
+        (gpucnn, "nn", "gpucnn has no nn; it is gpucnn.layers, and gpucnn.functions for nn.functional"),
+        (
+            gpucnn,
+            "manual_seed",
+            "gpucnn has no manual_seed; it is seed=, of each model and loader; nothing else is random",
+        ),
+        (gpucnn, "layer", "gpucnn has no layer; did you mean layers?"),
+        (models, "resnet18", 'models has no resnet18; it is create("resnet18")'),
+        (models, "ResNet19", "models has no ResNet19; did you mean ResNet18?"),
+        (training, "Trainr", "training has no Trainr; did you mean Trainer?"),
+        (training, "RunFoldr", "training has no RunFoldr; did you mean RunFolder?"),
+        (data, "TensorDataset", "data has no TensorDataset; it is ArrayDataset(images, labels)"),
+        (data, "Dataloader", "data has no Dataloader; did you mean DataLoader?"),
+        (optim, "lr_schedule", "optim has no lr_schedule; did you mean Schedule?"),
+        (OPTIMIZER, "defaults", "SGD has no defaults; it is param_groups[0]"),
+        (OPTIMIZER, "paramgroups", "SGD has no paramgroups; did you mean param_groups?"),
+    ],
+)
+def test_the_message(owner: Any, name: str, message: str) -> None:
+    assert not hasattr(owner, name)
+    with pytest.raises(UnknownNameError) as raised:
+        getattr(owner, name)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("package", [gpucnn, data])
+def test_the_words_are_there(package: Any) -> None:
+    for name, word in package._ELSEWHERE.items():
+        assert not hasattr(package, name), name
+        for home, member in re.findall(r"\bgpucnn\.(\w+)()", word):
+            assert hasattr(gpucnn, home or member), (name, word)
+        for member in re.findall(r"\b([A-Z]\w+)\b", word) if package is data else ():
+            assert hasattr(data, member), (name, word)
+
+
+def test_a_submodule_is_found_where_it_has_not_been_imported_yet() -> None:
+    assert importlib.import_module("gpucnn.runs.config").RunConfig is training.RunConfig
+    from gpucnn import testing
+
+    assert testing.__name__ == "gpucnn.testing"
