@@ -36,18 +36,6 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     return called
 
 
-def _in_words(name: str, options: Iterable[str], error: TypeError) -> TypeError:
-    """The error for a call with a keyword of PyTorch's, and for dtypes that met, in which nothing is named; others as they are."""
-    text = str(error)
-    if isinstance(error, DTypeError):
-        is_named = current_owner.get() or ":" in text.partition(" met in one operation")[0]
-        return error if is_named or " met in one operation" not in text else DTypeError(f"{name}: {text}")
-    for keyword in options:
-        if keyword in KEYWORDS and f"argument '{keyword}'" in text:
-            return KeywordError(f"{name}: {KEYWORDS[keyword]}, not {keyword}")
-    return error
-
-
 def record(name: str, output: Array, inputs: Sequence[Tensor], backward: BackwardFunction) -> Tensor:
     """The tensor of an operation's `output`, on the tape if gradients are enabled and an input needs one.
 
@@ -61,6 +49,18 @@ def record(name: str, output: Array, inputs: Sequence[Tensor], backward: Backwar
         result.node = node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
         node.seen = watch(result, inputs)
     return result
+
+
+def _in_words(name: str, options: Iterable[str], error: TypeError) -> TypeError:
+    """The error for a call with a keyword of PyTorch's, and for dtypes that met, in which nothing is named; others as they are."""
+    text = str(error)
+    if isinstance(error, DTypeError):
+        is_named = current_owner.get() or ":" in text.partition(" met in one operation")[0]
+        return error if is_named or " met in one operation" not in text else DTypeError(f"{name}: {text}")
+    for keyword in options:
+        if keyword in KEYWORDS and f"argument '{keyword}'" in text:
+            return KeywordError(f"{name}: {KEYWORDS[keyword]}, not {keyword}")
+    return error
 
 
 def as_tensor(value: "Operand") -> Tensor:

@@ -35,12 +35,6 @@ from gpucnn.text import shape_text
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.operators`, which lies above this package, fills it."""
 
-METHODS = (
-    "abs", "argmax", "argmin", "astype", "clip", "clone", "exp", "expand_dims", "flatten", "log", "max", "mean", "min", "sqrt",
-    "squeeze", "sum", "var",
-)  # fmt: skip
-"""Functions that are methods, too."""
-
 library: set[int] = set()
 """The namespaces of the library's modules, as far as they have looked at arrays, by id."""
 
@@ -438,6 +432,8 @@ class Tensor:
         try:
             values = as_array(other.data if isinstance(other, Tensor) else other)
         except DTypeError:
+            if hasattr(other, "dtype"):
+                raise
             return NotImplemented
         mine, here = self.data, self.device
         with beside(mine):
@@ -551,7 +547,7 @@ def _one(dtype: np.dtype) -> np.ndarray:
 
 def refuse_higher_order(owner: str, create_graph: bool) -> None:
     """GradientError if a gradient is to have gradients itself."""
-    if create_graph:
+    if as_flag(create_graph, f"{owner}: create_graph"):
         raise GradientError(
             f"{owner}: create_graph=True asks for gradients of gradients, which gpucnn does not compute; write the second "
             f"derivative as a function, or take differences of first ones"

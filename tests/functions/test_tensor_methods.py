@@ -10,7 +10,6 @@ import pytest
 import gpucnn
 from gpucnn import Tensor, layers, no_grad
 from gpucnn import functions as F
-from gpucnn.autograd.tensor import METHODS
 from gpucnn.autograd.torch_words import FUNCTIONS, KEYWORDS, TENSOR
 from gpucnn.errors import (
     ArgumentError,
@@ -22,6 +21,7 @@ from gpucnn.errors import (
     ShapeError,
     UnknownNameError,
 )
+from gpucnn.functions.operators import METHODS
 from tests.backends import Backend, host
 
 VALUES = np.array([[3.0, 1.0, 3.0], [-2.0, 5.0, 0.5]])

@@ -12,6 +12,7 @@ FEW_STATES = [f"{STATE}::test_going_on_on_every_backend[numpy]", f"{STATE}::test
 RECORDED = ["tests/training/test_recorded_steps.py", "tests/training/test_captured_equals_eager.py"]
 FORMS = "tests/data/test_forms.py"
 TRANSFORMS = "tests/data/augment"
+WRITES = "tests/autograd/test_writes.py"
 TESTS_OF = {
     "data/array_dataset.py": ["tests/data/test_data_sets.py", LOADER],
     "data/loader.py": [LOADER],
@@ -43,6 +44,12 @@ TESTS_OF = {
     "layers/forward_state.py": ["tests/layers/test_forward_state.py", TRAINER],
     "layers/dropout.py": ["tests/layers/test_recorded_dropout.py", *RECORDED],
     "functions/dropout.py": ["tests/layers/test_recorded_dropout.py"],
+    "autograd/writes.py": [WRITES],
+    "autograd/tape.py": [WRITES, "tests/autograd/test_function.py"],
+    "autograd/tensor.py": [WRITES, "tests/autograd/test_function.py"],
+    "autograd/gradients.py": ["tests/autograd/test_function.py"],
+    "autograd/function.py": [WRITES],
+    "layers/checkpoint.py": [WRITES],
     "layers/layer.py": ["tests/layers/test_freezing.py", "tests/layers/test_forward_state.py"],
     "layers/members.py": ["tests/layers/test_freezing.py"],
     "layers/normalization.py": ["tests/layers/test_normalization.py", *FEW_STATES],
@@ -272,6 +279,21 @@ MUTANTS = [
     Mutant("runs/measured_images.py", "- seen]", "]"),
     Mutant("runs/measured_images.py", "seen if part == \"train\" else ~seen", "seen if part == \"train\" else seen | ~seen"),
     Mutant("runs/measured_images.py", "numbers[whole_of(part).labels]", "whole_of(part).labels"),
+    # What is changed between the passes.
+    Mutant("autograd/writes.py", "self.writes.note(", "(lambda *_: None)("),
+    Mutant("autograd/writes.py", "if when > count]", "]"),
+    Mutant("autograd/writes.py", "result.writes = writes\n", "pass\n"),
+    Mutant("autograd/writes.py", "watched.flags.writeable, watched.writes = False, writes", "watched.writes = writes"),
+    Mutant("autograd/writes.py", "and not self.flags.owndata", ""),
+    Mutant("autograd/tape.py", "if writes.count != count and (error := changed(node)):", "if False and (error := changed(node)):"),
+    Mutant("autograd/tape.py", "        if not keep:\n", "        if True:\n"),
+    Mutant("autograd/tape.py", "(leaves is not None or _tensor_of(node).hooks)", "leaves is not None"),
+    Mutant("autograd/tensor.py", "self.grad = as_array(gradient.copy())", "self.grad = gradient.copy()"),
+    Mutant("autograd/tensor.py", "        detached.writes = self.writes = self.writes or Writes()\n", ""),
+    Mutant("autograd/tensor.py", "return array.looks_at(self._data)", "return True"),
+    Mutant("autograd/gradients.py", "Tensor(gradient.copy())", "Tensor(gradient)"),
+    Mutant("autograd/function.py", "    saved = context._saved  #", "    saved = ()  #"),
+    Mutant("layers/checkpoint.py", "for x in (*inputs, *parameters)]\n\n", "for x in inputs]\n\n"),
     # Who writes there.
     Mutant("runs/lock.py", "if _read(path) == found:", "if True:"),
     Mutant("runs/lock.py", "_take(claim, own)", "_create(claim, own)"),
