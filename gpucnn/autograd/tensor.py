@@ -11,7 +11,7 @@ import numpy as np
 
 from gpucnn.autograd.exchange import array_of, as_capsule, call_numpy, capsule_device, cuda_interface, shared_array
 from gpucnn.autograd.tape import LEAF, Hooks, Node, current_owner, grad_enabled, run_backward
-from gpucnn.autograd.torch_words import words_of_tensors
+from gpucnn.autograd.torch_words import Size, words_of_tensors
 from gpucnn.autograd.writes import WatchedArray, Writes
 from gpucnn.backend import (
     Array,
@@ -96,7 +96,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(self._data.size)
+        return Size(self._data.size)
 
     @property
     def dtype(self) -> np.dtype:
