@@ -27,25 +27,13 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
         try:
             return function(*args, **options) if arrays.loaded() is None else placed(*args, **options)
         except TypeError as error:
-            raise _in_words(function.__name__, options, error) from error.__cause__
+            raise _in_words(function, options, error) from error.__cause__
         except MemoryError as error:
             raise memory.named(function.__name__, error) from error.__cause__ or error
         except CaptureError as error:
             raise error.named(current_owner.get() or function.__name__) from error.__cause__
 
     return called
-
-
-def _in_words(name: str, options: Iterable[str], error: TypeError) -> TypeError:
-    """The error for a call with a keyword of PyTorch's, and for dtypes that met, in which nothing is named; others as they are."""
-    text = str(error)
-    if isinstance(error, DTypeError):
-        is_named = current_owner.get() or ":" in text.partition(" met in one operation")[0]
-        return error if is_named or " met in one operation" not in text else DTypeError(f"{name}: {text}")
-    for keyword in options:
-        if keyword in KEYWORDS and f"argument '{keyword}'" in text:
-            return KeywordError(f"{name}: {KEYWORDS[keyword]}, not {keyword}")
-    return error
 
 
 def record(name: str, output: Array, inputs: Sequence[Tensor], backward: BackwardFunction) -> Tensor:
@@ -61,6 +49,21 @@ def record(name: str, output: Array, inputs: Sequence[Tensor], backward: Backwar
         result.node = node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
         node.seen = watch(result, inputs)
     return result
+
+
+def _in_words(function: Callable[..., Any], options: Iterable[str], error: TypeError) -> TypeError:
+    """The error for a call with a keyword of PyTorch's, and for dtypes that met, in which nothing is named; others as they are."""
+    name, text = function.__name__, str(error)
+    if isinstance(error, DTypeError):
+        is_named = current_owner.get() or ":" in text.partition(" met in one operation")[0]
+        return error if is_named or " met in one operation" not in text else DTypeError(f"{name}: {text}")
+    arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
+    for keyword in options:
+        if f"argument '{keyword}'" in text:
+            for own in KEYWORDS.get(keyword, ()):
+                if own in arguments:
+                    return KeywordError(f"{name}: {own}, not {keyword}")
+    return error
 
 
 def as_tensor(value: "Operand") -> Tensor:

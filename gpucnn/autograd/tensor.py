@@ -11,7 +11,7 @@ import numpy as np
 
 from gpucnn.autograd.exchange import array_of, as_capsule, call_numpy, capsule_device, cuda_interface, shared_array
 from gpucnn.autograd.tape import LEAF, Hooks, Node, current_owner, grad_enabled, run_backward
-from gpucnn.autograd.torch_words import words_of_tensors
+from gpucnn.autograd.torch_words import Size, words_of_tensors
 from gpucnn.autograd.writes import WatchedArray, Writes
 from gpucnn.backend import (
     Array,
@@ -34,12 +34,6 @@ from gpucnn.text import shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.operators`, which lies above this package, fills it."""
-
-METHODS = (
-    "abs", "argmax", "argmin", "astype", "clip", "clone", "exp", "expand_dims", "flatten", "log", "max", "mean", "min", "sqrt",
-    "squeeze", "sum", "var",
-)  # fmt: skip
-"""Functions that are methods, too."""
 
 library: set[int] = set()
 """The namespaces of the library's modules, as far as they have looked at arrays, by id."""
@@ -102,7 +96,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(self._data.size)
+        return Size(self._data.size)
 
     @property
     def dtype(self) -> np.dtype:
@@ -438,6 +432,8 @@ class Tensor:
         try:
             values = as_array(other.data if isinstance(other, Tensor) else other)
         except DTypeError:
+            if hasattr(other, "dtype"):
+                raise
             return NotImplemented
         mine, here = self.data, self.device
         with beside(mine):
@@ -551,7 +547,7 @@ def _one(dtype: np.dtype) -> np.ndarray:
 
 def refuse_higher_order(owner: str, create_graph: bool) -> None:
     """GradientError if a gradient is to have gradients itself."""
-    if create_graph:
+    if as_flag(create_graph, f"{owner}: create_graph"):
         raise GradientError(
             f"{owner}: create_graph=True asks for gradients of gradients, which gpucnn does not compute; write the second "
             f"derivative as a function, or take differences of first ones"

@@ -1,12 +1,26 @@
 """PyTorch's names that go by other ones here, as messages say them."""
 
 from collections.abc import Mapping
+from typing import NoReturn
+
+from gpucnn.errors import KeywordError
 
 HERE: set[str] = set()
 """The names of `gpucnn.functions`, which fills this."""
 
-KEYWORDS = {"dim": "axis", "ddof": "correction", "dims": "axis", "keepdim": "keepdims", "input": "x", "other": "b"}
-"""Of arguments, with ours."""
+KEYWORDS = {
+    "ddof": ("correction",),
+    "dim": ("axis",),
+    "dims": ("axes",),
+    "input": ("x", "logits", "predictions", "log_probabilities", "a"),
+    "keepdim": ("keepdims",),
+    "max": ("high",),
+    "min": ("low",),
+    "other": ("b",),
+    "start_dim": ("start_axis",),
+    "target": ("labels", "targets"),
+}
+"""Of arguments, with ours, of which a function has one."""
 
 TENSOR = {
     "add_": "x = x + y, as tensors do not change in place",
@@ -133,3 +147,12 @@ def words_of_torch() -> Mapping[str, str]:
 def words_of_tensors() -> Mapping[str, str]:
     """What stands for a method that tensors do not have: a word of TENSOR, or else the function of that name."""
     return {**{name: f"F.{name}(x)" for name in HERE}, **TENSOR}
+
+
+class Size(int):
+    """How many elements there are: a number, though PyTorch's programs call it."""
+
+    def __call__(self, axis: int | None = None) -> NoReturn:
+        raise KeywordError(
+            "Tensor.size is the number of elements; it is x.shape, or x.shape[0] for the size of one axis"
+        )

@@ -1,6 +1,6 @@
 """The functions behind the operators and methods of tensors, and behind NumPy's functions of these names on them."""
 
-from gpucnn.autograd.tensor import METHODS, OPERATORS, Tensor
+from gpucnn.autograd.tensor import OPERATORS, Tensor
 from gpucnn.functions import arithmetic, conversion, indexing, joining, shape, statistics
 
 OPERATORS.update(
@@ -39,5 +39,11 @@ OPERATORS.update(
     clone=conversion.clone,
 )
 
-for name in METHODS:  # a function whose first argument is a tensor is a method as it is
+METHODS = (
+    "abs", "argmax", "argmin", "astype", "clip", "clone", "exp", "expand_dims", "flatten", "log", "max", "mean", "min", "sqrt",
+    "squeeze", "sum", "var",
+)  # fmt: skip
+"""Functions that are methods, too, as they are: their first argument is the tensor."""
+
+for name in METHODS:
     setattr(Tensor, name, OPERATORS[name])

@@ -44,9 +44,8 @@ class Checkpoint(Layer):
             output = self.block(*inputs)
         object.__setattr__(self, "_looked_at_state", True)
         needed, parameters = [x.requires_grad for x in inputs], list(self.block.parameters())
-        arrays = [
-            x.data for x in (*inputs, *parameters)
-        ]  # all that the second pass needs as it was, so that the tape watches it
+        # All that the second pass needs as it was: the tape sees to that.
+        arrays = [x.data for x in (*inputs, *parameters)]
 
         def backward(gradient: Array) -> tuple[Array | None, ...]:
             leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=False)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
 from gpucnn.autograd.tensor import library
+from gpucnn.autograd.torch_words import Size
 from gpucnn.backend import Array, Device, as_array, beside, converted, device_of, generator, memory, to_device
 from gpucnn.checks import Shape, as_dtype, as_flag, as_function, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -142,7 +143,7 @@ class Parameter(Tensor):
 
     @property
     def size(self) -> int:
-        return math.prod(self._shape)
+        return Size(math.prod(self._shape))
 
     @property
     def dtype(self) -> np.dtype:

@@ -1,5 +1,6 @@
 """What tensors can do by themselves: methods, comparisons, NumPy's functions on them, and words for what they have not."""
 
+import inspect
 import pickle
 import re
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 import gpucnn
 from gpucnn import Tensor, layers, no_grad
 from gpucnn import functions as F
-from gpucnn.autograd.tensor import METHODS
 from gpucnn.autograd.torch_words import FUNCTIONS, KEYWORDS, TENSOR
 from gpucnn.errors import (
     ArgumentError,
@@ -22,6 +22,7 @@ from gpucnn.errors import (
     ShapeError,
     UnknownNameError,
 )
+from gpucnn.functions.operators import METHODS
 from tests.backends import Backend, host
 
 VALUES = np.array([[3.0, 1.0, 3.0], [-2.0, 5.0, 0.5]])
@@ -286,22 +287,37 @@ def test_every_other_word_is_right() -> None:
             assert [name for name in re.findall(r"\bF\.(\w+)", text) if not hasattr(F, name)] == []
 
 
-@pytest.mark.parametrize("name", sorted(name for name in vars(F) if callable(getattr(F, name)) and name[0].islower()))
-def test_every_function_with_an_axis_says_that_it_is_axis(name: str) -> None:
+FUNCTION_NAMES = sorted(name for name in vars(F) if callable(getattr(F, name)) and name[0].islower())
+
+
+@pytest.mark.parametrize("name", FUNCTION_NAMES)
+def test_every_function_says_its_own_word_for_an_argument(name: str) -> None:
     function = getattr(F, name)
-    names = (
-        function.__code__.co_varnames
-        if not hasattr(function, "__wrapped__")
-        else function.__wrapped__.__code__.co_varnames
-    )
-    arguments = {"axis", "keepdims"} & set(names)
-    for torch_word, own in KEYWORDS.items():
-        if own in arguments:
-            with pytest.raises(KeywordError) as raised:
-                function(learned(), **{torch_word: 0})
-            assert str(raised.value) == f"{name}: {own}, not {torch_word}"
-            assert isinstance(raised.value, TypeError)
-            assert isinstance(raised.value, GpucnnError)
+    arguments = inspect.signature(function).parameters
+    for torch_word, words in KEYWORDS.items():
+        if torch_word in arguments or not (own := [word for word in words if word in arguments]):
+            continue
+        with pytest.raises(KeywordError) as raised:
+            function(learned(), **{torch_word: 0})
+        assert str(raised.value) == f"{name}: {own[0]}, not {torch_word}"
+        assert isinstance(raised.value, TypeError)
+        assert isinstance(raised.value, GpucnnError)
+
+
+def test_axis_is_the_word_of_every_function_that_has_one() -> None:
+    having = {name for name in FUNCTION_NAMES if {"axis", "axes"} & set(inspect.signature(getattr(F, name)).parameters)}
+    assert having >= {"sum", "softmax", "concatenate", "transpose", "argmax", "expand_dims"}
+    assert not [
+        name for name in FUNCTION_NAMES if {"dim", "keepdim"} & set(inspect.signature(getattr(F, name)).parameters)
+    ]
+
+
+def test_the_size_is_a_number() -> None:
+    assert (learned().size, layers.Linear(2, 3).weight.size) == (6, 6)
+    with pytest.raises(
+        KeywordError, match=r"^Tensor\.size is the number of elements; it is x\.shape, or x\.shape\[0\] for"
+    ):
+        learned().size(0)  # type: ignore[operator]
 
 
 def test_a_method_says_so_too() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import gpucnn
-from gpucnn import Tensor, data, gradcheck, layers, models, optim, training
+from gpucnn import Tensor, autograd, data, gradcheck, layers, models, optim, training
 from gpucnn import functions as F
 
 IMAGES = np.linspace(-1, 1, 2 * 4 * 6 * 6, dtype=np.float32).reshape(2, 4, 6, 6)
@@ -52,6 +52,10 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
         "logits": ROWS, "targets": PROBABILITIES, "weight": PROBABILITIES, "reduction": "mean", "pos_weight": PROBABILITIES,
     },
     "clip": {"x": ROWS, "low": -1.0, "high": 1.0},
+    "argmax": {"x": ROWS, "axis": 1, "keepdims": False},
+    "argmin": {"x": ROWS, "axis": 1, "keepdims": False},
+    "astype": {"x": ROWS, "dtype": "float64"},
+    "clone": {"x": ROWS},
     "concatenate": {"tensors": [ROWS, ROWS], "axis": 0},
     "conv1d": {
         "x": SEQUENCES, "weight": np.ones((2, 2, 3), np.float32), "bias": np.ones(2, np.float32), "stride": 1, "padding": 1,
@@ -310,6 +314,12 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "Tensor[]": (lambda index: Tensor(ROWS)[index], lambda: {"index": 0}, str),
     "Tensor +": (lambda other: Tensor(ROWS) + other, lambda: {"other": 1.0}, str),
     "Tensor @": (lambda other: Tensor(ROWS) @ other, lambda: {"other": ROWS.T}, str),
+    "Tensor ==": (lambda other: Tensor(ROWS) == other, lambda: {"other": 1.0}, str),
+    "Tensor.register_hook": (lambda hook: Tensor(ROWS, requires_grad=True).register_hook(hook), lambda: {"hook": abs}, str),
+    "Tensor.requires_grad_": (lambda flag: Tensor(ROWS).requires_grad_(flag), lambda: {"flag": True}, str),
+    "autograd.grad": (lambda **options: autograd.grad(X * X, **options), lambda: {
+        "inputs": X, "grad_outputs": ROWS, "retain_graph": False, "create_graph": False, "allow_unused": False}, str),
+    "from_dlpack": (gpucnn.from_dlpack, lambda: {"array": ROWS}, str),
     "gradcheck": (lambda x: gradcheck(F.exp, x), lambda: {"x": Tensor(np.ones((2, 2)), requires_grad=True)}, str),
     "layers.Parameter": (layers.Parameter, lambda: {
         "shape": (2, 3), "initialize": layers.initializer("zeros"), "dtype": np.float32, "requires_grad": True},
@@ -358,6 +368,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "training.RunConfig": (training.RunConfig, lambda: {
         field.name: field.default for field in dataclasses.fields(training.RunConfig)}, str),
 }  # fmt: skip
+X = Tensor(ROWS, requires_grad=True)
 MODEL = layers.Sequential(layers.Flatten(), layers.Linear(64, 3))
 
 WITHOUT_ARGUMENTS = {

@@ -13,6 +13,7 @@ RECORDED = ["tests/training/test_recorded_steps.py", "tests/training/test_captur
 FORMS = "tests/data/test_forms.py"
 TRANSFER = "tests/runs/test_transfer.py"
 TRANSFORMS = "tests/data/augment"
+WRITES = "tests/autograd/test_writes.py"
 TESTS_OF = {
     "data/array_dataset.py": ["tests/data/test_data_sets.py", LOADER],
     "data/loader.py": [LOADER, "tests/data/test_samplers.py"],
@@ -53,6 +54,12 @@ TESTS_OF = {
     "layers/forward_state.py": ["tests/layers/test_forward_state.py", TRAINER],
     "layers/dropout.py": ["tests/layers/test_recorded_dropout.py", *RECORDED],
     "functions/dropout.py": ["tests/layers/test_recorded_dropout.py"],
+    "autograd/writes.py": [WRITES],
+    "autograd/tape.py": [WRITES, "tests/autograd/test_function.py"],
+    "autograd/tensor.py": [WRITES, "tests/autograd/test_function.py"],
+    "autograd/gradients.py": ["tests/autograd/test_function.py"],
+    "autograd/function.py": [WRITES],
+    "layers/checkpoint.py": [WRITES],
     "layers/layer.py": ["tests/layers/test_freezing.py", "tests/layers/test_forward_state.py"],
     "layers/members.py": ["tests/layers/test_freezing.py"],
     "layers/hooks.py": ["tests/layers/test_hooks.py"],
@@ -415,6 +422,21 @@ MUTANTS = [
     Mutant("runs/sweep.py", "        if run.checkpoints.files():", "        if False:"),
     Mutant("runs/sweep.py", "known.get(name) != value:", "False:"),
     Mutant("runs/sweep.py", "            suggestions.tell(trial.score)\n", ""),
+    # What is changed between the passes.
+    Mutant("autograd/writes.py", "self.writes.note(", "(lambda *_: None)("),
+    Mutant("autograd/writes.py", "if when > count]", "]"),
+    Mutant("autograd/writes.py", "result.writes = writes\n", "pass\n"),
+    Mutant("autograd/writes.py", "watched.flags.writeable, watched.writes = False, writes", "watched.writes = writes"),
+    Mutant("autograd/writes.py", "and not self.flags.owndata", ""),
+    Mutant("autograd/tape.py", "if writes.count != count and (error := changed(node)):", "if False and (error := changed(node)):"),
+    Mutant("autograd/tape.py", "        if not keep:\n", "        if True:\n"),
+    Mutant("autograd/tape.py", "(leaves is not None or _tensor_of(node).hooks)", "leaves is not None"),
+    Mutant("autograd/tensor.py", "self.grad = as_array(gradient.copy())", "self.grad = gradient.copy()"),
+    Mutant("autograd/tensor.py", "        detached.writes = self.writes = self.writes or Writes()\n", ""),
+    Mutant("autograd/tensor.py", "return array.looks_at(self._data)", "return True"),
+    Mutant("autograd/gradients.py", "Tensor(gradient.copy())", "Tensor(gradient)"),
+    Mutant("autograd/function.py", "    saved = context._saved  #", "    saved = ()  #"),
+    Mutant("layers/checkpoint.py", "for x in (*inputs, *parameters)]\n\n", "for x in inputs]\n\n"),
     # Who writes there.
     Mutant("runs/lock.py", "if _read(path) == found:", "if True:"),
     Mutant("runs/lock.py", "_take(claim, own)", "_create(claim, own)"),
