@@ -71,7 +71,8 @@ def measured(capsys: pytest.CaptureFixture[str], *more: str, run: str = "run") -
     printed, found = capsys.readouterr(), json.loads(Path("found.json").read_text())
     files = {sample["file"] for sample in found["worst"]}
     assert len(files) == found["total"]
-    return files, printed.out.splitlines()[1], printed.err.splitlines()
+    (said,) = (line for line in printed.out.splitlines() if line.startswith("measured: "))
+    return files, said, printed.err.splitlines()
 
 
 def of_the_run(part: str, run: str = "run") -> set[str]:

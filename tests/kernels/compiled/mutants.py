@@ -644,6 +644,7 @@ MUTANTS = [
     # The cache.
     Mutant("compiler/machine_code.py", "repr((machine, _versions(), name, sizes))", "repr((machine, _versions(), name))"),
     Mutant("compiler/machine_code.py", "repr((machine, _versions(), name, sizes))", "repr((machine[:3], _versions(), name, sizes))"),
+    Mutant("compiler/machine_code.py", "repr((machine, _versions(), name, sizes))", "repr((machine, name, sizes))"),
     Mutant("compiler/machine_code.py", ", own_package.read(Path(geometry.__file__))]", "]"),
     Mutant("compiler/machine_code.py", "        user_cache.write(path, code)\n", ""),
 ]  # fmt: skip
