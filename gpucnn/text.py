@@ -1,5 +1,6 @@
 """How values, shapes, names and commands to type are written in messages: in a line, and no longer than helps."""
 
+import inspect
 import os
 import re
 import reprlib
@@ -44,6 +45,31 @@ def value_text(value: object) -> str:
         return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     except Exception:  # a repr that fails
         return "a very large number" if isinstance(value, int) else f"a value of type {type(value).__name__}"
+
+
+def call_text(made: object, **values: object) -> str:
+    """The call that makes an object, which keeps its arguments under their names; those that are as by default are left out.
+
+    `values` are those that it keeps in another form.
+    """
+    parts = []
+    for name, parameter in inspect.signature(type(made)).parameters.items():
+        value = values.get(name, getattr(made, name))
+        if parameter.default is parameter.empty:
+            parts.append(repr(value))
+        elif value != parameter.default:
+            parts.append(f"{name}={value!r}")
+    return f"{type(made).__name__}({', '.join(parts)})"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 batch, 1,437 batches."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith(('s', 'tch')) else 's'}"
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """The size of an image: 3x32x32."""
+    return "x".join(map(str, shape))
 
 
 def is_printed(letter: str) -> bool:

@@ -25,6 +25,7 @@ from gpucnn.data.image_folder import ImageFolder as ImageFolder
 from gpucnn.data.inspection import InspectedImage as InspectedImage
 from gpucnn.data.inspection import Inspection as Inspection
 from gpucnn.data.inspection import inspect as inspect
+from gpucnn.data.item_dataset import ItemDataset as ItemDataset
 from gpucnn.data.loader import DataLoader as DataLoader
 from gpucnn.data.normalization import channel_statistics as channel_statistics
 from gpucnn.data.preprocess import Preprocess as Preprocess

@@ -11,7 +11,7 @@ from gpucnn.checks import as_count, as_function, labels_fix
 from gpucnn.data.dataset import Batch
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.errors import DataError
-from gpucnn.text import shape_text, value_text
+from gpucnn.text import counted, shape_text, size_text, value_text
 
 
 class ArrayDataset:
@@ -55,6 +55,9 @@ class ArrayDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._images_text()}, {counted(self.num_classes, 'class')}, {self.device})"
+
     @property
     def device(self) -> Device:
         """Where images and labels are."""
@@ -92,6 +95,15 @@ class ArrayDataset:
             # What an array of indices chooses is a copy already; of a slice, or of `...`, it would be a view.
             labels = labels.astype(np.int64, copy=not hasattr(chosen, "ndim"))
             return (images[0], labels[0]) if single else (images, labels)
+
+    def _images_text(self) -> str:
+        """How many images there are, and of which size, as they are given, if that is known."""
+        count = counted(len(self), "image")
+        if isinstance(self.preprocess, Preprocess):
+            size = self.preprocess.image_size
+            return f"{count} {size_text((self.preprocess.channels, size, size))}"
+        raw = size_text(self.images.shape[1:])
+        return f"{count} {raw}" if self.preprocess is None else f"{count} of raw {raw}"
 
     def _checked(self, indices: np.ndarray) -> np.ndarray:
         """`indices`, integers or a mask, if they are within the data set: CuPy would wrap around without a word."""

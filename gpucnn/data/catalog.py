@@ -21,7 +21,7 @@ from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.split import split
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
-from gpucnn.text import value_text
+from gpucnn.text import counted, names_text, size_text, value_text
 
 FOLDER = "folder"
 """The name of the data set that is a folder of images, see `ImageFolder`."""
@@ -43,6 +43,14 @@ class Splits(NamedTuple):
     """What whoever uses the images should know: files that were left out, classes without images in a part."""
     validation: Part | None = None
     """What a folder with the parts train, val and test has to measure every epoch on; None elsewhere."""
+
+    def __repr__(self) -> str:
+        to_validate = "" if self.validation is None else f", {len(self.validation):,} to validate with"
+        size = size_text((self.preprocess.channels, self.preprocess.image_size, self.preprocess.image_size))
+        return (
+            f"Splits({counted(len(self.train), 'image')} to train on{to_validate}, {len(self.test):,} to test, {size}, "
+            f"{counted(len(self.class_names), 'class')}: {names_text(self.class_names, 6)})"
+        )
 
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
         """The same images, fed with `preprocess`, for example one that normalises."""

@@ -1,7 +1,7 @@
 """Dataset: what the loader needs of a data set."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from gpucnn.backend import Array, Device
 from gpucnn.errors import ArgumentError
@@ -16,37 +16,36 @@ Batch: TypeAlias = tuple[Array, Array]
 class Dataset(Protocol):
     """Images with labels, in a fixed order.
 
-    `ArrayDataset`, `ImageFolder` and `Subset` are data sets, and any class with these members is one. With a loader that
-    has workers, several threads ask for batches at the same time.
+    A class of one's own needs two members, and may be derived from this one or not: `__len__`, the number of samples, and
+    `__getitem__(i)`, the sample of an int, which is (image, label), see `ItemDataset`.
+
+    `ArrayDataset`, `ImageFolder` and `Subset` give whole batches, and so does any class with all of these members:
+
+    - `__len__`, and `__getitem__(indices)`: the images (B, C, H, W) and int64 labels (B,) at int64 indices (B,), which live on
+      the host or on `device`. With a loader that has workers, several threads ask at the same time.
+    - `labels`: all of them, integers (N,) from 0 to below `num_classes`, the number of classes.
+    - `device`: where batches are made, and `to(device)`: the same data set, its batches made there.
     """
 
-    def __len__(self) -> int: ...
+    if TYPE_CHECKING:  # a class of one's own must not inherit what does nothing
 
-    def __getitem__(self, indices: Array) -> Batch:
-        """The images (B, C, H, W) and int64 labels (B,) at int64 `indices` (B,), which live on the host or on `device`."""
-        ...
+        def __len__(self) -> int: ...
 
-    @property
-    def labels(self) -> Array:
-        """All labels: integers (N,) from 0 to below `num_classes`."""
-        ...
+        def __getitem__(self, indices: Array) -> Batch: ...
 
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        ...
+        @property
+        def labels(self) -> Array: ...
 
-    @property
-    def device(self) -> Device:
-        """Where batches are made."""
-        ...
+        @property
+        def num_classes(self) -> int: ...
 
-    def to(self, device: str | Device) -> "Dataset":
-        """The same data set, its batches made on `device`."""
-        ...
+        @property
+        def device(self) -> Device: ...
+
+        def to(self, device: str | Device) -> "Dataset": ...
 
 
-def check_dataset(owner: str, dataset: Dataset, members: Sequence[str] = MEMBERS) -> None:
+def check_dataset(owner: str, dataset: object, members: Sequence[str] = MEMBERS) -> None:
     """ArgumentError, which names `owner`, unless `dataset` has these members of a data set."""
     missing = [name for name in members if not hasattr(dataset, name)]
     if missing:

@@ -20,7 +20,7 @@ from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.regular_file import TimedCalls
-from gpucnn.text import value_text
+from gpucnn.text import counted, size_text, value_text
 
 CHANNELS = {"rgb": 3, "grey": 1}
 CACHE_BYTES = 1 << 30
@@ -89,6 +89,10 @@ class ImageFolder:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        images = f"{counted(len(self), 'image')} {size_text(self._shape)}"
+        return f"{type(self).__name__}({images}, {counted(self.num_classes, 'class')}, {self.device}, {str(self.folder)!r})"
 
     @property
     def num_classes(self) -> int:

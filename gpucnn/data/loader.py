@@ -1,20 +1,27 @@
 """DataLoader: batches of a data set, epoch after epoch."""
 
+import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple, Never
 
 import numpy as np
 
 from gpucnn.backend import current, generator, to_device
-from gpucnn.checks import as_count, as_flag, as_function
+from gpucnn.checks import as_count, as_flag, as_function, nearest
 from gpucnn.data.augment import Augment, Mix
-from gpucnn.data.dataset import Batch, Dataset, check_dataset
-from gpucnn.data.prefetch import prefetch
+from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.data.epoch_sampler import BatchSampler, Drawn, EpochSampler, Sampler
+from gpucnn.data.item_dataset import Items, array_of, as_dataset, sample_of
+from gpucnn.data.prefetch import AHEAD, prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
-from gpucnn.errors import ArgumentError
+from gpucnn.errors import ArgumentError, DataError
+from gpucnn.text import counted, value_text
 
+BATCH_SIZE = 64
+_TOLD = ("shuffle", "drop_last", "seed", "augment", "mix", "workers", "sampler", "batch_sampler", "collate")
+"""What else a loader's repr tells, where it is not as by default."""
 NAMED_SAMPLES = 16
 """Samples of a batch that the note to an error names."""
 
@@ -25,6 +32,7 @@ class DataLoader:
     Batches are made on the data set's device. Each is a function of the arguments, the epoch and its number: neither
     `workers` nor where one begins changes a bit.
 
+    - `dataset`: a `Dataset`, or what gives one (image, label) an index, see `ItemDataset`.
     - `batch_size`: images per batch. The last batch has what is left over; `drop_last` leaves it out.
     - `shuffle`: a new order every epoch, a function of (`seed`, epoch).
     - `augment`: None, or random changes of the images, e.g. `RandomShift(2)`, a function of (`seed`, epoch, sample).
@@ -34,17 +42,23 @@ class DataLoader:
     - `weights`: None, or numbers >= 0, one per class or one per sample (one per class, if there are as many of both): an epoch
       is then as many draws with replacement, by weight, as there are samples, a function of (`seed`, epoch), with or
       without `shuffle`. A sample that is drawn again is augmented anew. See `class_weights`.
+    - `sampler`: None, or which samples an epoch has, in order, see `Sampler`: a list of indices, a function from the epoch to
+      them, or what is iterated once an epoch. In place of `shuffle` and `weights`.
+    - `batch_sampler`: None, or which samples each batch has, e.g. a function from the epoch to lists of indices; in place of
+      `batch_size` and `drop_last`, too. All epochs have as many batches.
+    - `collate`: None, or a function from a list of samples, each as `dataset[i]` gives it, to (images, labels).
     - `epoch`: the number of the epoch that comes next; set it to go on from there.
     - `waited`: the seconds that the consumer of the latest epoch has waited for batches.
 
     What making a batch raises reaches the consumer, with a note of the batch and its samples. Raises ArgumentError for a
-    batch size below 1, a wrong number of workers, weights that do not fit, or if there is not a single batch.
+    batch size below 1, a wrong number of workers, weights that do not fit, arguments that exclude each other, or if there is
+    not a single batch.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
-        batch_size: int = 64,
+        dataset: Dataset | Items,
+        batch_size: int = BATCH_SIZE,
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
@@ -52,9 +66,14 @@ class DataLoader:
         mix: Mix | None = None,
         workers: int = 0,
         weights: np.ndarray | None = None,
+        sampler: Sampler | None = None,
+        batch_sampler: BatchSampler | None = None,
+        collate: Callable[[list[Any]], tuple[Any, Any]] | None = None,
+        **of_pytorch: Never,
     ) -> None:
-        check_dataset("DataLoader", dataset)
-        self.dataset = dataset
+        for name in of_pytorch:
+            raise ArgumentError(_unknown(name))
+        self.dataset = as_dataset("DataLoader", dataset)
         self.batch_size = as_count(batch_size, "batch_size")
         self.shuffle, self.drop_last = as_flag(shuffle, "shuffle"), as_flag(drop_last, "drop_last")
         self.seed = seed
@@ -64,19 +83,47 @@ class DataLoader:
         if mix is not None:
             as_function(mix, "DataLoader: mix", "of images and labels, e.g. Mixup(0.2), or None")
         self.augment, self.mix = augment, mix
+        if collate is not None:
+            as_function(collate, "DataLoader: collate", "from a list of samples to (images, labels), or None")
+        self.collate = collate
         self.workers = as_count(workers, "workers", 0)
         self.epoch = 0
         self.waited = 0.0
+        given = {"shuffle": self.shuffle, "weights": weights is not None, "sampler": sampler is not None}
+        given |= {"drop_last": self.drop_last, "batch_size": batch_size != BATCH_SIZE}
+        self.sampler: EpochSampler | None = None
+        self.batch_sampler: EpochSampler | None = None
+        if batch_sampler is not None:
+            _check_apart("batch_sampler", given)
+            self.batch_sampler = EpochSampler(batch_sampler, "batch_sampler", len(self.dataset))
+            self.batch_size = max(
+                (self.images_in(batch + 1) - self.images_in(batch) for batch in range(len(self))), default=0
+            )
+        elif sampler is not None:
+            _check_apart("sampler", {name: given[name] for name in ("shuffle", "weights")})
+            self.sampler = EpochSampler(sampler, "sampler", len(self.dataset))
         if len(self) == 0:
+            if self.batch_sampler is not None:
+                raise ArgumentError("DataLoader: batch_sampler gives no batch")
+            drawn = "" if self.sampler is None else " that sampler gives"
             raise ArgumentError(
-                f"DataLoader: {len(dataset)} images give no batch of {batch_size}{' with drop_last' if drop_last else ''}; "
+                f"DataLoader: {self._count()} images{drawn} give no batch of {batch_size}{' with drop_last' if drop_last else ''}; "
                 f"add images or lower batch_size"
             )
-        self.weights = None if weights is None else sample_weights(weights, dataset)
+        self.weights = None if weights is None else sample_weights(weights, self.dataset)
+
+    def __repr__(self) -> str:
+        given = ", ".join(
+            f"{name}={getattr(self, name)!r}" for name in _TOLD if getattr(self, name) not in (None, False, 0)
+        )
+        given += ", weights=..." if self.weights is not None else ""
+        return f"DataLoader({counted(len(self), 'batch')} of {self.batch_size} of {self.dataset!r}{', ' if given else ''}{given})"
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        full, rest = divmod(len(self.dataset), self.batch_size)
+        if self._first_ends is not None:
+            return len(self._first_ends)
+        full, rest = divmod(self._count(), self.batch_size)
         return full + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -86,15 +133,34 @@ class DataLoader:
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch in their order, from number `first` on. `self.epoch` stays as it is.
 
-        Close the iterator, or drop it, to end its threads early. Raises ArgumentError for numbers below 0.
+        Close the iterator, or drop it, to end its threads early. Raises ArgumentError for numbers below 0, and if nobody knows
+        what is at `first`, see `cannot_begin`.
         """
-        return self._produce(as_count(epoch, "epoch", 0), range(as_count(first, "first", 0), len(self)))
+        numbers = range(as_count(first, "first", 0), len(self))
+        if reason := self.cannot_begin(as_count(epoch, "epoch", 0), first):
+            raise ArgumentError(f"DataLoader: {reason}")
+        return self._produce(epoch, numbers)
+
+    def cannot_begin(self, epoch: int, first: int) -> str:
+        """Why an epoch cannot be begun at batch `first`, as messages say it; empty if it can.
+
+        It cannot with a sampler that may give other samples each time, unless it is one of the last epochs here.
+        """
+        sampler = self.batch_sampler or self.sampler
+        return "" if sampler is None else sampler.cannot_begin(epoch, first)
+
+    def images_in(self, batches: int) -> int:
+        """How many images the first `batches` batches of an epoch have; of batches that a sampler makes, of its first epoch."""
+        if self._first_ends is not None:
+            return int(self._first_ends[min(batches, len(self)) - 1]) if batches else 0
+        return min(min(batches, len(self)) * self.batch_size, self._count())
 
     def indices(self, epoch: int, batch: int) -> np.ndarray:
         """Which samples of the data set make up a batch: int64 (B,). ArgumentError if there is no such batch."""
         if as_count(batch, "batch", 0) >= len(self):
             raise ArgumentError(f"batch must be below {len(self)}, the number of batches, got {batch}")
-        return self._order(as_count(epoch, "epoch", 0)).samples[self._places(batch)]
+        order = self._order(as_count(epoch, "epoch", 0))
+        return order.samples[self._places(order, batch)]
 
     def _produce(self, epoch: int, numbers: range) -> Iterator[Batch]:
         self.waited, start = 0.0, time.perf_counter()
@@ -102,10 +168,13 @@ class DataLoader:
         order_there = to_device(order.samples, self.dataset.device)  # once an epoch: a step has nothing to send
 
         def make(number: int) -> Batch:
-            places = self._places(number)
+            places = self._places(order, number)
             try:
                 with current(self.dataset.device):
-                    images, labels = self.dataset[order_there[places]]
+                    if self.collate is None:
+                        images, labels = self.dataset[order_there[places]]
+                    else:
+                        images, labels = self._collated(order.samples[places])
                     if self.augment is not None:
                         images = self.augment(images, order.keys[places], self.seed, epoch)
                     if self.mix is not None:
@@ -122,6 +191,15 @@ class DataLoader:
             for _ in numbers:
                 yield self._next_of(batches)  # in no variable, so that the consumer alone holds it
 
+    def _collated(self, samples: np.ndarray) -> Batch:
+        """What `collate` makes of these samples (B,)."""
+        assert self.collate is not None
+        batch = self.collate([sample_of(self.dataset, int(sample)) for sample in samples])
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise DataError(f"DataLoader: collate must give (images, labels), got {value_text(batch)}")
+        images, labels = (array_of(part) for part in batch)
+        return images, labels
+
     def _next_of(self, batches: Iterator[Batch]) -> Batch:
         """The next batch, for which the consumer waits."""
         start = time.perf_counter()
@@ -129,17 +207,34 @@ class DataLoader:
         self.waited += time.perf_counter() - start
         return batch
 
-    def _places(self, batch: int) -> slice:
+    def _count(self) -> int:
+        """How many samples an epoch has."""
+        return len(self.dataset) if self.sampler is None else len(self.sampler.first.samples)
+
+    @property
+    def _first_ends(self) -> np.ndarray | None:
+        """Where each batch of the first epoch ends, if a `batch_sampler` says so."""
+        return None if self.batch_sampler is None else self.batch_sampler.first.ends
+
+    def _places(self, order: "_Order", batch: int) -> slice:
         """Where a batch stands in the order of its epoch."""
+        if order.ends is not None:
+            return slice(int(order.ends[batch - 1]) if batch else 0, int(order.ends[batch]))
         return slice(batch * self.batch_size, (batch + 1) * self.batch_size)
 
     def _order(self, epoch: int) -> "_Order":
         count = len(self.dataset)
-        if self.weights is not None:
-            samples = weighted_draws(self.weights, self.seed, epoch)
-            return _Order(samples, samples + count * occurrences(samples))
+        if (drawn := self._drawn(epoch)) is not None:
+            samples, ends = drawn
+            return _Order(samples, samples + count * occurrences(samples), ends)
         samples = generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
         return _Order(samples, samples)
+
+    def _drawn(self, epoch: int) -> Drawn | None:
+        """What a sampler or weights have drawn for an epoch, if there are any."""
+        if sampler := self.batch_sampler or self.sampler:
+            return sampler.of(epoch)
+        return None if self.weights is None else Drawn(weighted_draws(self.weights, self.seed, epoch), None)
 
 
 class _Order(NamedTuple):
@@ -147,9 +242,38 @@ class _Order(NamedTuple):
 
     samples: np.ndarray
     keys: np.ndarray
+    ends: np.ndarray | None = None
+    """Where each batch ends; None where the batch size says so."""
 
 
 def _place_text(epoch: int, batch: int, samples: np.ndarray) -> str:
     named = ", ".join(map(str, samples[:NAMED_SAMPLES]))
     more = f" and {len(samples) - NAMED_SAMPLES} more" if len(samples) > NAMED_SAMPLES else ""
     return f"in batch {batch} of epoch {epoch}, samples {named}{more} of the data set"
+
+
+def _check_apart(name: str, given: Mapping[str, bool]) -> None:
+    """ArgumentError if any of the others is given, whose place the argument `name` takes."""
+    if others := [other for other, is_given in given.items() if is_given]:
+        raise ArgumentError(f"DataLoader: {name} takes the place of {' and '.join(others)}; leave out one or the other")
+
+
+_WORDS = {
+    "num_workers": "it is workers, the number of threads",
+    "collate_fn": "it is collate",
+    "generator": "it is seed: order and augmentation are functions of it",
+    "pin_memory": "leave it out: batches are moved to the model's device by themselves",
+    "persistent_workers": "leave it out: workers are threads, which need no time to start",
+    "worker_init_fn": "leave it out: workers are threads that draw nothing by themselves",
+    "prefetch_factor": f"leave it out: each of the workers is up to {AHEAD} batches ahead",
+    "multiprocessing_context": "leave it out: workers are threads",
+}
+"""What stands for an argument that PyTorch's loader has."""
+
+
+def _unknown(name: str) -> str:
+    """The message for an argument that there is not."""
+    known = [key for key in inspect.signature(DataLoader).parameters if key != "of_pytorch"]
+    like = nearest(name, known)
+    word = _WORDS.get(name) or (f"did you mean {like}?" if like else f"it has {', '.join(known)}")
+    return f"DataLoader has no {name}; {word}"

@@ -7,7 +7,8 @@ import numpy as np
 
 from gpucnn.backend import Array, to_host, xp_of
 from gpucnn.checks import is_finite
-from gpucnn.data.dataset import Dataset, check_dataset
+from gpucnn.data.dataset import Dataset
+from gpucnn.data.item_dataset import Items, as_dataset
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.text import value_text
 
@@ -60,7 +61,7 @@ def _numbers(values: Sequence[float], name: str, count: int | None) -> tuple[flo
     return tuple(map(float, values))
 
 
-def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(dataset: Dataset | Items) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) over all pixels of each channel, for a `Preprocess` that normalises with them.
 
     They are those of the images that the data set gives, so its own preprocess must not normalise yet. Computed in
@@ -68,16 +69,13 @@ def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     """
-    check_dataset("channel_statistics", dataset, ("__len__", "__getitem__"))
+    dataset = as_dataset("channel_statistics", dataset)
     if len(dataset) == 0:
         raise DataError("channel_statistics: the data set has no images")
     count = 0
     mean, squares = np.zeros(1), np.zeros(1)
     for start in range(0, len(dataset), IMAGES_AT_A_TIME):
-        try:
-            images = to_host(dataset[np.arange(start, min(start + IMAGES_AT_A_TIME, len(dataset)))][0])
-        except TypeError:  # of what has a length and is not a data set
-            images = np.zeros(())
+        images = to_host(dataset[np.arange(start, min(start + IMAGES_AT_A_TIME, len(dataset)))][0])
         if images.ndim < 3 or 0 in images.shape:
             raise DataError(
                 f"channel_statistics: expected a data set of images (N, C, H, W), got {value_text(dataset)}"

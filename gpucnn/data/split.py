@@ -8,13 +8,14 @@ import numpy as np
 
 from gpucnn.backend import to_host, uniforms
 from gpucnn.checks import as_number
-from gpucnn.data.dataset import Dataset, check_dataset
+from gpucnn.data.dataset import Dataset
 from gpucnn.data.image_folder import names_of
+from gpucnn.data.item_dataset import Items, as_dataset
 from gpucnn.data.subset import Subset, stratified_choice
 from gpucnn.errors import ArgumentError
 
 
-def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Subset, Subset]:
+def split(dataset: Dataset | Items, share: float, seed: int = 0) -> tuple[Subset, Subset]:
     """Two parts of `dataset`, the first with this share of each class, e.g. 0.8, and the rest.
 
     Which samples go where is a function of `seed`; both parts keep their order. An image in a file goes where a draw for its
@@ -22,7 +23,7 @@ def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Subset, Subset
     the smaller part's, and an image at least in either part if it has two. Raises ArgumentError unless 0 < share < 1, or if a
     part would be empty.
     """
-    check_dataset("split", dataset)
+    dataset = as_dataset("split", dataset)
     share = as_number(share, "share", below=1)
     names = names_of(dataset)
     if names is None:

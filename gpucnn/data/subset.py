@@ -1,10 +1,13 @@
 """Parts of a data set."""
 
+from functools import cached_property
+
 import numpy as np
 
 from gpucnn.backend import Array, Device, current, random_words, to_device
 from gpucnn.checks import labels_fix
-from gpucnn.data.dataset import Batch, Dataset, check_dataset
+from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.data.item_dataset import Items, as_dataset
 from gpucnn.errors import ArgumentError
 from gpucnn.text import shape_text, value_text
 
@@ -16,9 +19,8 @@ class Subset:
     or dtype, and for anything but a data set.
     """
 
-    def __init__(self, parent: Dataset, indices: np.ndarray) -> None:
-        check_dataset("Subset", parent)
-        self.parent = parent
+    def __init__(self, parent: Dataset | Items, indices: np.ndarray) -> None:
+        self.parent = parent = as_dataset("Subset", parent)
         try:
             chosen = np.asarray(indices)
             chosen = chosen.astype(np.int64) if chosen.size == 0 else chosen
@@ -31,17 +33,24 @@ class Subset:
             )
         self.indices: np.ndarray = np.arange(len(parent))[chosen]
         self._indices_there = to_device(self.indices, parent.device)
-        with current(parent.device):
-            self.labels: Array = parent.labels[self._indices_there]
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __repr__(self) -> str:
+        return f"Subset({len(self):,} of {self.parent!r})"
 
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         on_host = isinstance(indices, int | slice | list | np.ndarray | np.generic)
         own: Array = self.indices if on_host else self._indices_there
         with current(self.device):
             return self.parent[own[indices]]
+
+    @cached_property
+    def labels(self) -> Array:
+        """The parent's, of these samples."""
+        with current(self.device):
+            return self.parent.labels[self._indices_there]
 
     @property
     def num_classes(self) -> int:

@@ -24,6 +24,7 @@ from gpucnn.runs.folder import LAST, RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.runs.transfer import freeze, learning, normalization_for, told
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
+from gpucnn.text import counted
 from gpucnn.training.callback import Callback
 from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.early_stopping import EarlyStopping
@@ -40,7 +41,7 @@ LOW_RATE = 0.1
 """The share of a schedule's peak below which it has given what it has to give."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PreparedRun:
     """What `prepare` built of a configuration; nothing of it has trained yet."""
 
@@ -69,6 +70,15 @@ class PreparedRun:
     """What was seen in a folder of images; None for other data sets, and for a run that goes on."""
     range_test: RangeTest | None = None
     """By what the learning rate was found, if it was to be."""
+
+    def __repr__(self) -> str:
+        config, length = self.config, self.length
+        return (
+            f"PreparedRun({config.model} on {config.data}, {counted(len(self.train_loader.dataset), 'image')} to learn from, "
+            f"{len(self.test_loader.dataset):,} to measure on, {counted(length.epochs, 'epoch')} of "
+            f"{counted(length.steps_per_epoch, 'step')}, "
+            f"{config.optimizer}, {config.device})"
+        )
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""

@@ -31,18 +31,21 @@ def check_last_batch(model: Layer, loader: DataLoader) -> None:
     It is tried, on one image and on two; the model is left as it was. A single image may be too few: nets that end in batch
     norms of a single position do not take one. Raises ArgumentError, with a batch size that fits, if two are taken and one is not.
     """
-    count, size = len(loader.dataset), loader.batch_size
-    rest = count % size
-    if size > 1 and (rest != 1 or loader.drop_last):
+    count, size = loader.images_in(len(loader)), loader.batch_size
+    alone = [batch for batch in range(len(loader)) if loader.images_in(batch + 1) - loader.images_in(batch) == 1]
+    if not alone:
         return
     try:
-        images, _ = loader.dataset[np.arange(1)]
-        images = images if loader.augment is None else loader.augment(images, np.arange(1), loader.seed, 0)
+        images, _ = next(loader.batches(0, alone[0]))
     except Exception:  # the first batch will tell, with its place
         return
     reason = _refusal(model, images)
     if reason is None or _refusal(model, xp_of(images).concatenate([images, images])) is not None:
         return
+    if loader.batch_sampler is not None:
+        raise ArgumentError(
+            f"batch_sampler gives batches of one image, which are not what the model trains on: {reason}; make them larger"
+        )
     if size == 1:
         raise ArgumentError(
             f"batches of one image are not what the model trains on: {reason}; use batch_size 2 or more"

@@ -194,5 +194,4 @@ def _decimals(number: float) -> str:
 
 def _images(trainer: Trainer) -> int:
     """How many images of the running epoch have been learned from."""
-    loader = trainer.train_loader
-    return min(trainer.batch * loader.batch_size, len(loader.dataset))
+    return trainer.train_loader.images_in(trainer.batch)

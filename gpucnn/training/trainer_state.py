@@ -166,6 +166,8 @@ def _check_values(state: TrainerState, values: Mapping[str, Any]) -> None:
                 f"was when the state was saved"
             )
     counts = {name: _entry(values, name, int) for name in ("epoch", "batch", "step")}
+    if reason := state.loader.cannot_begin(counts["epoch"], counts["batch"]):
+        raise StateError(f"training cannot go on there: {reason}")
     layers = _entry(values, "layers", dict)
     rates = [_entry(values, name, float) for name in ("lr", "weight_decay")]
     history, states = _entry(values, "history", list), _entry(values, "callbacks", list)

@@ -194,6 +194,10 @@ def _dataset() -> data.ArrayDataset:
     return data.ArrayDataset(BYTES, CLASSES, data.Preprocess(1, 8, 8, 255, "pad"))
 
 
+def _collated(samples: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    return np.stack([image for image, _ in samples]), np.array([label for _, label in samples])
+
+
 def _epoch(loader: Any) -> object:
     return [labels for _, labels in loader]
 
@@ -250,6 +254,10 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.DataLoader": (data.DataLoader, lambda: {
         "dataset": _dataset(), "batch_size": 2, "shuffle": True, "seed": 0, "drop_last": True, "augment": None, "mix": None,
         "workers": 0, "weights": np.ones(3)}, _epoch),
+    "data.DataLoader of samples": (data.DataLoader, lambda: {
+        "dataset": _dataset(), "batch_size": 2, "sampler": [1, 0], "collate": _collated}, _epoch),
+    "data.DataLoader of batches": (data.DataLoader, lambda: {"dataset": _dataset(), "batch_sampler": [[1], [0, 1]]}, _epoch),
+    "data.ItemDataset": (data.ItemDataset, lambda: {"items": [(np.zeros((1, 2, 2)), 0)], "num_classes": 2}, lambda dataset: dataset[:]),
     "data.Subset": (data.Subset, lambda: {"parent": _dataset(), "indices": np.array([0, 2])}, _batch),
     "data.split": (data.split, lambda: {"dataset": _dataset(), "share": 0.5, "seed": 0}, list),
     "data.channel_statistics": (data.channel_statistics, lambda: {"dataset": _dataset()}, list),

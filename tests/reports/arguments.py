@@ -54,9 +54,9 @@ REPORTS = [
                    lambda: F.exp([1e300]))),
     Report("floats of 80 bits", "refused, with the fix", "",
            refused(DTypeError, "expected floats of at most 64 bits, got", lambda: F.exp(np.ones(3, np.longdouble)))),
-    Report("a data set that lacks members", "the members are named", "",
-           refused(ArgumentError, "DataLoader: expected a data set, e.g. data.ArrayDataset(images, labels), got [1, 2], which has no "
-                   "labels, num_classes, device", lambda: data.DataLoader([1, 2]))),  # type: ignore[arg-type]
+    Report("a list that is no data set", "it is told what a data set is", "",
+           refused(ArgumentError, "DataLoader: expected a data set, e.g. data.ArrayDataset(images, labels), got [1, 2], of which the "
+                   "first is no (image, label)", lambda: data.DataLoader([1, 2]))),  # type: ignore[arg-type]
     Report("a schedule that is a number", "refused when the trainer is made, not at the first step", "",
            refused(ArgumentError, "Trainer: schedule must be a function from the step to its learning rate",
                    lambda: training.Trainer(*_trainer_parts(), schedule=0.1))),  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from gpucnn.data.augment.augment import (
     mirrored,
 )
 from gpucnn.errors import ArgumentError
-from gpucnn.text import value_text
+from gpucnn.text import call_text, value_text
 
 _CACHED_PIXELS = 8192
 """Pixels made at a time on a CPU: few enough that all that belongs to them stays in its cache."""
@@ -56,6 +56,9 @@ class RandomAffine:
         self.scale = as_factors(scale, "scale")
         self.shear = _angles(shear, "shear", 90)
         self.fill = as_choice(fill, "fill", FILLS)
+
+    def __repr__(self) -> str:
+        return call_text(self, degrees=_as_given(self.degrees), shear=_as_given(self.shear))
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
@@ -114,6 +117,11 @@ def _interpolated(images: Array, inverse: Array, fill: str) -> Array:
         neighbour *= vertical * horizontal
         values += neighbour
     return values
+
+
+def _as_given(angles: Range) -> float | Range:
+    """What `_angles` makes these of."""
+    return angles[1] if angles[0] == -angles[1] else angles
 
 
 def _angles(value: float | Range, name: str, below: float) -> Range:

@@ -35,6 +35,9 @@ class Compose:
             as_function(augment, "Compose: an augmentation", "of (images, indices, seed, epoch), e.g. RandomFlip()")
         self.augmentations = augmentations
 
+    def __repr__(self) -> str:
+        return f"Compose({', '.join(map(repr, self.augmentations))})"
+
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) through all augmentations in turn."""

@@ -8,7 +8,7 @@ from gpucnn.checks import as_number
 from gpucnn.data.augment.augment import between, check_floats, draws
 from gpucnn.data.normalization import Normalization, as_normalization, denormalize, normalize
 from gpucnn.errors import ShapeError
-from gpucnn.text import shape_text
+from gpucnn.text import call_text, shape_text
 
 _LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue add to brightness: ITU-R Recommendation BT.601."""
@@ -39,6 +39,9 @@ class ColorJitter:
         self.contrast = as_number(contrast, "contrast")
         self.saturation = as_number(saturation, "saturation")
         self.normalization = as_normalization(mean, std)
+        self.mean, self.std = mean, std
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:

@@ -9,6 +9,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count
 from gpucnn.data.augment.augment import Range, Share, as_factors, as_shares, check_floats, draws
 from gpucnn.data.augment.drawn_box import DRAWS, drawn_boxes
+from gpucnn.text import call_text
 
 _MOST_ENLARGED = 2
 """How many times the image size a source may have each way: four times the memory."""
@@ -43,6 +44,8 @@ class RandomResizedCrop:
         if self.image_size is None:
             return None
         return min(round(self.image_size / math.sqrt(sum(self.scale) / 2)), _MOST_ENLARGED * self.image_size)
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:

@@ -6,6 +6,7 @@ from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count
 from gpucnn.data.augment.augment import boxes, draws, whole
+from gpucnn.text import call_text
 
 
 class Cutout:
@@ -20,6 +21,8 @@ class Cutout:
 
     def __init__(self, size: int) -> None:
         self.size = as_count(size, "size")
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:

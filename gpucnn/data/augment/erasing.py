@@ -18,7 +18,7 @@ from gpucnn.data.augment.augment import (
 from gpucnn.data.augment.drawn_box import DRAWS, drawn_boxes
 from gpucnn.data.normalization import as_normalization, normalize
 from gpucnn.errors import ShapeError
-from gpucnn.text import shape_text
+from gpucnn.text import call_text, shape_text
 
 FILLS = ("zero", "mean", "noise")
 
@@ -51,6 +51,9 @@ class RandomErasing:
         self.scale, self.ratio = as_shares(scale, "scale"), as_factors(ratio, "ratio")
         self.fill = as_choice(fill, "fill", FILLS)
         self.normalization = as_normalization(mean, std)
+        self.mean, self.std = mean, std
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:

@@ -5,6 +5,7 @@ import numpy as np
 from gpucnn.autograd import on_their_device
 from gpucnn.backend import Array, xp_of
 from gpucnn.data.augment.augment import Share, as_probability, draws
+from gpucnn.text import call_text
 
 
 class RandomFlip:
@@ -15,6 +16,8 @@ class RandomFlip:
 
     def __init__(self, p: Share = 0.5) -> None:
         self.p = as_probability(p, "a flip")
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:

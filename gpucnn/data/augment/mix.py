@@ -10,7 +10,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_count, as_number, labels_fix
 from gpucnn.data.augment.augment import boxes, check_floats, draws, whole
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
-from gpucnn.text import shape_text, value_text
+from gpucnn.text import call_text, shape_text, value_text
 
 Mix: TypeAlias = Callable[[Array, Array, np.ndarray, int, int, int], tuple[Array, Array]]
 """From images (B, C, H, W) and labels (B,) on any device, their indices (B,) in the data set, seed, epoch and the number
@@ -32,6 +32,8 @@ class Mixup:
 
     def __init__(self, alpha: float = 0.2) -> None:
         self.alpha = as_alpha(alpha, "Mixup")
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(
@@ -64,6 +66,8 @@ class CutMix:
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = as_alpha(alpha, "CutMix")
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(

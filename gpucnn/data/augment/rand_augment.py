@@ -13,7 +13,7 @@ from gpucnn.data.augment.augment import FILLS, check_floats, draws, whole
 from gpucnn.data.augment.color_jitter import check_colours, grey
 from gpucnn.data.normalization import as_normalization, denormalize, normalize
 from gpucnn.errors import ArgumentError
-from gpucnn.text import value_text
+from gpucnn.text import call_text, value_text
 
 MOST = 10
 """The magnitude of the strongest changes."""
@@ -62,6 +62,9 @@ class RandAugment:
             raise ArgumentError(f"magnitude must be at most {MOST}, got {value_text(magnitude)}")
         self.fill = as_choice(fill, "fill", FILLS)
         self.normalization = as_normalization(mean, std)
+        self.mean, self.std = mean, std
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:

@@ -7,7 +7,7 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_choice, as_count, check_shape, is_int
 from gpucnn.data.augment.augment import FILLS, Share, draws, flat_places, mirrored, whole
 from gpucnn.errors import ArgumentError
-from gpucnn.text import value_text
+from gpucnn.text import call_text, value_text
 
 
 class RandomShift:
@@ -26,6 +26,8 @@ class RandomShift:
     def __init__(self, max_shift: int | Share, fill: str = "zero") -> None:
         self.max_shift = _as_shift(max_shift)
         self.fill = as_choice(fill, "fill", FILLS)
+
+    __repr__ = call_text
 
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
