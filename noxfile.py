@@ -183,8 +183,8 @@ def sweep(session: nox.Session) -> None:
 
 @nox.session
 def oracle(session: nox.Session) -> None:
-    """Functions, layers, optimizers and training against PyTorch."""
-    session.install("torch==2.13.0", "expecttest")
+    """Functions, layers, optimizers and training against PyTorch; weights that torchvision's and timm's models have saved."""
+    session.install("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31", "expecttest")
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/pytorch", "--oracle", *session.posargs)
 

@@ -31,7 +31,7 @@ class GradientError(GpucnnError, RuntimeError):
 
 
 class StateError(GpucnnError, ValueError):
-    """Saved parameters or optimizer state that do not fit what they are loaded into."""
+    """Saved parameters or optimizer state that cannot be read, or do not fit what they are loaded into."""
 
 
 class DataError(GpucnnError, ValueError):

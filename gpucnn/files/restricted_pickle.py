@@ -100,7 +100,7 @@ def _opcodes(file: BinaryIO, refused: frozenset[str]) -> Iterator[tuple[str, Any
         if opcode.name == "GLOBAL":  # pickletools would warn of backslashes in names
             yield opcode.name, " ".join(bounded.readline().removesuffix(b"\n").decode() for _ in range(2))
         else:
-            yield opcode.name, None if opcode.arg is None else opcode.arg.reader(bounded)
+            yield opcode.name, None if opcode.arg is None else opcode.arg.reader(bounded)  # type: ignore[arg-type]
     raise ValueError(f"more than {MOST_OPCODES:,} opcodes")
 
 

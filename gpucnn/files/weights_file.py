@@ -46,10 +46,6 @@ def read_weights(path: str | os.PathLike[str]) -> SavedWeights:
     refused for: it is missing, damaged, of another kind, or names what could run anything.
     """
     path = as_path(path, "weights")
-    if path.is_dir():
-        raise StateError(
-            f"{path}: a folder, expected a file of weights; of a run of gpucnn give its best.safetensors or model.safetensors"
-        )
     try:
         with open_regular(path) as file:
             start = file.read(TAR[0] + len(TAR[1]))
@@ -64,6 +60,10 @@ def read_weights(path: str | os.PathLike[str]) -> SavedWeights:
             if start.startswith(b"\x80"):
                 raise ValueError("a pickle, and none of torch.save")
             raise ValueError("neither safetensors nor what torch.save writes")
+    except IsADirectoryError:
+        raise StateError(
+            f"{path}: a folder, expected a file of weights; of a run of gpucnn give its best.safetensors or model.safetensors"
+        ) from None
     except FileNotFoundError:
         raise StateError(f"{path}: no such file of weights; give a file of safetensors, or one of torch.save") from None
     except OSError as error:

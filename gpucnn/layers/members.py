@@ -77,7 +77,7 @@ class Members(PlainState):
         infinite values: with `finite=False` these are taken, too, for a look at a model that is spoilt. A buffer that has such
         values in this model already, as a mask of -inf, may have them.
         """
-        strict = as_flag(strict, f"{self.label}: strict")
+        strict, finite = as_flag(strict, f"{self.label}: strict"), as_flag(finite, f"{self.label}: finite")
         if not isinstance(state, Mapping):
             raise StateError(
                 f"{self.label}: expected arrays by path, as state_dict() gives them, got {value_text(state)}"

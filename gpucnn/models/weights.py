@@ -162,14 +162,17 @@ def _refuse_another_model(
     if not others and not keys.missing_keys and len(keys.unexpected_keys) <= MOST_LEFT * len(saved.arrays):
         return
     made = f" ({saved.create.get('name')} of {saved.create.get('image_size')} pixels)" if saved.create else ""
+    shapes = [
+        f"{path} has shape {shape_text(shape)}, expected {shape_text(own[path])}" for path, shape in others.items()
+    ]
     parts = [
-        *(f"{path} has shape {shape_text(shape)}, expected {shape_text(own[path])}" for path, shape in others.items()),
         *([f"{name} also has {names_text(keys.missing_keys, MOST_NAMED)}"] if keys.missing_keys else []),
         *([f"the file also has {names_text(keys.unexpected_keys, MOST_NAMED)}"] if keys.unexpected_keys else []),
+        *shapes[:2],
+        *([f"and {len(shapes) - 2} more of other shapes"] if len(shapes) > 2 else []),
     ]
-    listed = "; ".join(parts if len(parts) <= MOST_NAMED else [*parts[:MOST_NAMED], f"{len(parts) - MOST_NAMED} more"])
     raise StateError(
-        f"{saved.path}: weights of another model{made}: {len(taken) - len(others)} of {name}'s {len(own)} arrays are there; {listed}; "
+        f"{saved.path}: weights of another model{made}: {len(taken) - len(others)} of {name}'s {len(own)} arrays are there; {'; '.join(parts)}; "
         f"give the model, and the image size, that the weights are of"
     )
 

@@ -1,10 +1,12 @@
 """Each lesson runs, and prints what it promises."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from gpucnn import data
@@ -85,3 +87,30 @@ def test_learning_curves(
     run("learning_curves", monkeypatch, "curves.png", "run")
     assert (in_tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "wrote curves.png" in capsys.readouterr().out
+
+
+def test_transfer_prints_its_commands_and_what_was_gained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = np.random.default_rng(0)
+    for file in ("data_batch_1.bin", "test_batch.bin"):
+        records = draw.integers(0, 256, (20, 3073), dtype=np.uint8)
+        records[:, 0] = np.arange(20) % 10
+        records.tofile(tmp_path / file)
+    out = tmp_path / "out"
+    run(
+        *("transfer", monkeypatch, str(tmp_path), "--out", str(out)),
+        *("--model", "mlp", "--seeds", "1", "--epochs", "1", "--six-epochs", "1"),
+    )
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if line.startswith("gpucnn train ")]
+    assert len(commands) == 3
+    assert commands[0].endswith(f"--data-dir {out / 'six'} --out {out / 'run-six'} --model mlp --normalize --epochs 1")
+    assert commands[2].endswith(f"--weights {out / 'run-six' / 'model.safetensors'}")
+    assert lines[-1].startswith("mean gain: ")
+    means = [
+        json.loads((out / run / "config.json").read_text())["preprocess"]["mean"]
+        for run in ("run-six", "tuned-0", "scratch-0")
+    ]
+    assert means[0] == means[1] != means[2]
+    assert sorted(path.name for path in (out / "four" / "test").iterdir()) == ["airplane", "cat", "frog", "ship"]

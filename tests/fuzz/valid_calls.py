@@ -289,8 +289,9 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.read_image": (data.read_image, lambda: {
         "image": "nowhere", "preprocess": data.Preprocess(1, 8, 8, 255, "pad")}, len),
     "models.create": (models.create, lambda: {
-        "name": "lenet5", "num_classes": 3, "in_channels": 1, "image_size": 32, "seed": 0},
+        "name": "lenet5", "num_classes": 3, "in_channels": 1, "image_size": 32, "seed": 0, "weights": None},
         lambda model: model(np.zeros((1, 1, 32, 32), np.float32))),
+    "models.load_weights": (models.load_weights, lambda: {"model": models.create("lenet5"), "weights": "nowhere"}, str),
     "models.default_input": (models.default_input, lambda: {"name": "lenet5"}, list),
     "models.image_size_for": (models.image_size_for, lambda: {"name": "lenet5", "native_size": 8}, int),
     "Tensor": (Tensor, lambda: {"data": ROWS, "requires_grad": True}, lambda tensor: tensor),
@@ -316,8 +317,8 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "layers.Lambda": (layers.Lambda, lambda: {"function": F.relu}, lambda layer: layer(Tensor(ROWS))),
     "layers.Layer.to": (lambda device: layers.Linear(3, 2).to(device), lambda: {"device": "cpu"}, str),
     "layers.Layer.astype": (lambda dtype: layers.Linear(3, 2).astype(dtype), lambda: {"dtype": "float64"}, str),
-    "layers.Layer.load_state_dict": (lambda state: layers.Linear(3, 2).load_state_dict(state), lambda: {
-        "state": layers.Linear(3, 2).state_dict()}, str),
+    "layers.Layer.load_state_dict": (lambda **given: layers.Linear(3, 2).load_state_dict(**given), lambda: {
+        "state": layers.Linear(3, 2).state_dict(), "strict": False, "finite": True}, str),
     "layers.Layer.output_shape": (lambda shape: layers.Sequential(layers.Linear(3, 2)).output_shape(shape), lambda: {"shape": (1, 3)}, str),
     "layers.Layer.requires_grad_": (lambda flag: layers.Linear(3, 2).requires_grad_(flag), lambda: {"flag": True}, str),
     "training.EarlyStopping": (training.EarlyStopping, lambda: {"patience": 2, "least_change": 0.1}, str),

@@ -125,6 +125,36 @@ def test_state_that_does_not_fit_is_refused_whole() -> None:
         Net().load_state_dict({})
 
 
+def test_a_part_of_a_state_is_taken_if_one_asks_for_it() -> None:
+    """As in PyTorch: what did not meet is returned, by its names; a shape that does not fit is an error all the same."""
+    layer = layers.Linear(3, 2)
+    before = layer.state_dict()
+    found = layer.load_state_dict(
+        {"weight": np.ones((2, 3)), "extra": np.ones(1), "num_batches_tracked": 1}, strict=False
+    )
+    assert found == (["bias"], ["extra"])
+    assert (found.missing_keys, found.unexpected_keys) == (["bias"], ["extra"])
+    assert (layer.weight.data == 1).all()
+    np.testing.assert_array_equal(layer.bias.data, before["bias"])
+    assert layer.load_state_dict(before) == ([], [])
+    assert layer.load_state_dict({}, strict=False) == (["weight", "bias"], [])
+    with pytest.raises(StateError, match=r"weight has shape \(2, 4\), expected \(2, 3\)"):
+        layer.load_state_dict({"weight": np.ones((2, 4))}, strict=False)
+    with pytest.raises(StateError, match="weight has 6 NaN"):
+        layer.load_state_dict({"weight": np.full((2, 3), np.nan)}, strict=False)
+    with pytest.raises(ArgumentError, match="Linear: strict must be True or False, got 'no'"):
+        layer.load_state_dict(before, "no")  # type: ignore[arg-type]
+
+
+def test_a_state_of_which_nothing_has_a_place_is_a_mistake() -> None:
+    """PyTorch takes it without a word."""
+    state = {f"module.{path}": array for path, array in layers.Linear(3, 2).state_dict().items()}
+    with pytest.raises(
+        StateError, match=r'weight is missing; .*module.bias is unknown; every name begins with "module\."'
+    ):
+        layers.Linear(3, 2).load_state_dict(state, strict=False)
+
+
 def test_state_from_pytorch_loads_without_its_batch_counters() -> None:
     layer = layers.Sequential(layers.BatchNorm2d(2))
     state = {path: array + 3 for path, array in layer.state_dict().items()}

@@ -11,6 +11,7 @@ STATE = "tests/training/test_trainer_state.py"
 FEW_STATES = [f"{STATE}::test_going_on_on_every_backend[numpy]", f"{STATE}::test_a_rate_that_a_callback_set_comes_back"]
 RECORDED = ["tests/training/test_recorded_steps.py", "tests/training/test_captured_equals_eager.py"]
 FORMS = "tests/data/test_forms.py"
+TRANSFER = "tests/runs/test_transfer.py"
 TRANSFORMS = "tests/data/augment"
 TESTS_OF = {
     "data/array_dataset.py": ["tests/data/test_data_sets.py", LOADER],
@@ -48,7 +49,7 @@ TESTS_OF = {
         "tests/optim/test_group.py",
     ],
     "optim/weight_average.py": ["tests/optim/test_weight_average.py", *FEW_STATES],
-    "layers/saved_arrays.py": ["tests/training/test_spoilt_weights.py"],
+    "layers/saved_arrays.py": ["tests/training/test_spoilt_weights.py", "tests/layers/test_layer.py"],
     "layers/forward_state.py": ["tests/layers/test_forward_state.py", TRAINER],
     "layers/dropout.py": ["tests/layers/test_recorded_dropout.py", *RECORDED],
     "functions/dropout.py": ["tests/layers/test_recorded_dropout.py"],
@@ -76,7 +77,12 @@ TESTS_OF = {
     "runs/trained_run.py": ["tests/runs/test_trained_run.py"],
     "runs/sweep.py": ["tests/runs/test_sweep.py"],
     "training/can_train.py": ["tests/training/test_last_batch.py"],
-    "runs/prepare.py": ["tests/training/test_last_batch.py"],
+    "runs/prepare.py": ["tests/training/test_last_batch.py", TRANSFER],
+    "runs/transfer.py": [TRANSFER],
+    "runs/failure_file.py": [TRANSFER],
+    "models/weights.py": ["tests/models/test_weights.py"],
+    "models/timm_names.py": ["tests/models/test_weights.py"],
+    "models/image_model.py": ["tests/models/test_weights.py"],
     "training/evaluate.py": [TRAINER, "tests/training/test_evaluate.py"],
     "runs/image_list.py": ["tests/cli/test_changed_folder.py", "tests/cli/test_data.py"],
     "data/inspection.py": ["tests/data/test_inspection.py"],
@@ -159,6 +165,31 @@ MUTANTS = [
     Mutant("data/augment/shift.py", "2 * down + 1, 2 * right + 1", "2 * down + 1, 2 * down + 1"),
     Mutant("data/augment/mix.py", "one_hot[partners] * (1 - own)", "one_hot * (1 - own)"),
     Mutant("data/augment/mix.py", "images[partners] * (1 - own), soft", "images[partners] * own, soft"),
+    # Weights from elsewhere.
+    Mutant("files/restricted_pickle.py", "bounded.readline().removesuffix(b\"\\n\").decode()", "bounded.readline()[:-2].decode()"),
+    Mutant("files/torch_file.py", "last >= storage.numbers", "last > storage.numbers"),
+    Mutant("files/torch_file.py", "[step * size for step in self.strides]", "[step * size for step in self.strides[::-1]]"),
+    Mutant("files/torch_file.py", ".astype(\"<u4\") << 16", ".astype(\"<u4\") << 15"),
+    Mutant("files/torch_file.py", " or count > storage.numbers", ""),
+    Mutant("files/torch_file.py", "self._content(order) != b\"little\"", "False"),
+    Mutant("files/torch_file.py", "is not True", "is None"),
+    Mutant("files/torch_file.py", "return array != 0 if dtype.kind == \"b\" else array", "return array"),
+    Mutant("models/weights.py", "2 * begun > len(arrays)", "begun > len(arrays)"),
+    Mutant("models/weights.py", "<= MOST_LEFT * len(saved.arrays)", "<= len(saved.arrays)"),
+    Mutant("models/weights.py", "and not (new and path in head)}", "}"),
+    Mutant("models/weights.py", "and not (new and path in head)]", "and path not in head]"),
+    Mutant("models/weights.py", "written[\"mean\"], written[\"std\"]", "written[\"std\"], written[\"std\"]"),
+    Mutant("models/timm_names.py", "features.{2 * stage + 1}.{block}", "features.{2 * stage}.{block}"),
+    Mutant("models/timm_names.py", "\"conv_dw\": \"1.0\", \"bn2\": \"1.1\"", "\"conv_dw\": \"1.0\", \"bn3\": \"1.1\""),
+    Mutant("models/image_model.py", "max(axes) == 1", "max(axes) == 0"),
+    Mutant("runs/transfer.py", "            layer.requires_grad_(False)", "            pass"),
+    Mutant("runs/transfer.py", "if parameter.requires_grad]", "]"),
+    Mutant("runs/transfer.py", "config.backbone_lr / config.lr", "config.backbone_lr"),
+    Mutant("runs/transfer.py", "if config.normalize is None:", "if not config.normalize:"),
+    Mutant("runs/prepare.py", "or begun is not None else models.load_weights", "else models.load_weights"),
+    Mutant("runs/prepare.py", "        normalization = begun.normalization\n", "        normalization = None\n"),
+    Mutant("runs/failure_file.py", "        freeze(model, config)\n", ""),
+    Mutant("layers/saved_arrays.py", "problems = [f\"{path} is missing\" for path in keys.missing_keys if strict or foreign]", "problems = [f\"{path} is missing\" for path in keys.missing_keys if strict]"),
     # The step.
     Mutant("training/training_step.py", "        trainer.optimizer.zero_grad()\n        loss.backward()", "        loss.backward()"),
     Mutant("training/training_step.py", "trainer.schedule(trainer.step)", "trainer.schedule(trainer.step + 1)"),
