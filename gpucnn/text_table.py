@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from gpucnn.text import printed
 
 GAP = "  "
+NARROWEST = 24
+"""Columns that are left of a text that is cut to have a table fit."""
 WIDENS, JOINER = "\N{VARIATION SELECTOR-16}", "\N{ZERO WIDTH JOINER}"
 
 
@@ -55,6 +57,16 @@ def fitted_table(
             break
         places.remove(header.index(name))
     return table
+
+
+def shortened_table(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str, place: int) -> list[str]:
+    """The lines of a table; where the terminal is too narrow, texts in the column at `place` are cut, see `shortened`."""
+    table = text_table(header, rows, sides)
+    there = max(columns(line[place]) for line in (header, *rows))
+    room = max(terminal_width() - columns(table[1]) + there, NARROWEST, columns(header[place]))
+    if room >= there:
+        return table
+    return text_table(header, [[*row[:place], shortened(row[place], room), *row[place + 1 :]] for row in rows], sides)
 
 
 def _part(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str, places: Sequence[int]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpucnn.text_table import fitted_table, stacked_tables, text_table
+from gpucnn.text_table import fitted_table, shortened_table, stacked_tables, text_table
 
 HEADER = ("name", "first", "second", "third")
 ROWS = [("alpha", "1", "22", "333"), ("b", "4,444", "5", "6")]
@@ -45,3 +45,17 @@ def test_all_columns_stand_below_one_another(
 def test_a_table_of_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "2")
     assert stacked_tables(["name"], [["alpha"]], "l") == ["name", "-----", "alpha"]
+
+
+def test_texts_are_cut_where_the_table_would_be_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("0123456789" * 5, "1", "2"), ("short", "3", "4")]
+    header, whole = ("path", "one", "two"), text_table(("path", "one", "two"), rows, "lrr")
+    for width, most in ((60, 50), (59, 49), (40, 30), (34, 24), (10, 24)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        found = shortened_table(header, rows, "lrr", 0)
+        assert len(found[1]) == most + 10
+        assert (found == whole) == (most == 50)
+        if most < 50:
+            path = found[2].split()[0]
+            assert (len(path), path[:10], path[-8:]) == (most, "0123456789", "23456789")
+            assert found[3].split() == ["short", "3", "4"]

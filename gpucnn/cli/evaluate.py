@@ -18,13 +18,11 @@ from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, RunError
 from gpucnn.runs.measured_images import Measured, images_by_place, other_images, own_images, relabelled
 from gpucnn.runs.trained_run import TrainedRun
-from gpucnn.text_table import columns, shortened, terminal_width, text_table
+from gpucnn.text_table import shortened, shortened_table, terminal_width
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation
 
 DIGITS = "digits"
-NARROWEST_PATH = 24
-"""Columns of a path in the list of the worst images, whatever else there is."""
 HELP = "Measure the model of a run on its data set's test images, class by class."
 
 
@@ -160,13 +158,10 @@ def as_json(found: Evaluation, files: Sequence[Path] | None = None) -> dict[str,
 
 def _worst_lines(found: Evaluation, class_names: Sequence[str], files: Sequence[Path] | None) -> list[str]:
     header, sides = ("label", "answer", "image", "probability", "loss"), "llrrr" if files is None else "lllrr"
-    others = [
-        (shortened(class_names[sample.label], 20), shortened(class_names[sample.answer], 20), "",
+    rows = [
+        (shortened(class_names[sample.label], 20), shortened(class_names[sample.answer], 20),
+         str(sample.index) if files is None else shortened(str(files[sample.index]), 60),
          f"{sample.probability:.4f}", f"{sample.loss:.4f}")
         for sample in found.worst
     ]  # fmt: skip
-    room = max(terminal_width() - columns(text_table(header, others, sides)[1]) + len(header[2]), NARROWEST_PATH)
-    names = [
-        str(sample.index) if files is None else shortened(str(files[sample.index]), room) for sample in found.worst
-    ]
-    return text_table(header, [(*row[:2], name, *row[3:]) for row, name in zip(others, names, strict=True)], sides)
+    return shortened_table(header, rows, sides, header.index("image"))

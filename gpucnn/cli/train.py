@@ -198,7 +198,9 @@ def _result(scores: dict[str, float], folder: RunFolder) -> str:
     if weights.name == LAST:
         return f"{accuracy} ({scores['test_correct']}/{scores['test_total']})"
     chosen_on_test = "test_accuracy" in weights.row
-    epoch = f"epoch {weights.row['epoch']}" if chosen_on_test else weights.epoch or weights.file
+    epoch = (
+        f"epoch {weights.row['epoch']}" if chosen_on_test else weights.epoch or f"epoch unknown ({weights.file.name})"
+    )
     return f"best: {epoch}; {accuracy} with it"
 
 

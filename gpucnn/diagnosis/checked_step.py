@@ -14,7 +14,7 @@ from gpucnn.backend import Array, to_host
 from gpucnn.diagnosis.array_summary import ArraySummary, summarize
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
-from gpucnn.text_table import shortened, text_table
+from gpucnn.text_table import shortened, shortened_table
 
 NAMED_SAMPLES = 8
 """How many samples are named in a message."""
@@ -92,7 +92,7 @@ class CheckedStep:
             (shortened(name, 60), *(f"{number:.3g}" for number in found[1:4]), *(str(count) for count in found[4:]))
             for name, found in rows
         ]
-        return text_table(("array", "min", "max", "mean", "NaN", "inf"), cells, "lrrrrr")
+        return shortened_table(("array", "min", "max", "mean", "NaN", "inf"), cells, "lrrrrr", 0)
 
     def _output_fault(self, found: LayerOutput) -> Fault:
         prefix = f"{found.path}." if found.path else ""

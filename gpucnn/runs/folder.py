@@ -266,8 +266,8 @@ class RunFolder:
             return Weights(LAST, self.model_file, {})
         if row is None:
             raise RunError(
-                f"{self.best_model_file}: no such file; no epoch of the run was measured, or the file was removed; take the "
-                f"weights of the last epoch, with --weights last"
+                f"{self.best_model_file}: no such file; no epoch of the run was measured, or the file was removed; evaluate "
+                f"and predict take the weights of the last epoch with --weights last"
             )
         return Weights(BEST, self.best_model_file, row)
 

@@ -83,8 +83,8 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
         with pytest.raises(RunError) as raised:
             folder.load_model(weights)
         assert str(raised.value) == (
-            f"{folder.best_model_file}: no such file; no epoch of the run was measured, or the file was removed; take the "
-            f"weights of the last epoch, with --weights last"
+            f"{folder.best_model_file}: no such file; no epoch of the run was measured, or the file was removed; evaluate "
+            f"and predict take the weights of the last epoch with --weights last"
         )
     assert folder.weights("last").file == folder.model_file
     folder.load(Device(), "last")

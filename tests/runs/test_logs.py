@@ -107,6 +107,17 @@ def test_tensorboard_gets_every_epoch(tmp_path: Path) -> None:
     assert set(found) == {"loss/train", "loss/test", "accuracy/train", "accuracy/test", "learning rate", "images per second", "waiting"}  # fmt: skip
 
 
+def test_logs_name_what_was_measured_on_validation_images(tmp_path: Path) -> None:
+    trainer = small_trainer(TensorBoardLog(tmp_path / "board"), CSVLog(tmp_path / "log.csv"))
+    trainer.val_loader, trainer.test_loader = trainer.test_loader, None
+    trainer.fit(1)
+    found = points(tmp_path / "board")
+    for tag, name in (("loss/val", "val_loss"), ("accuracy/val", "val_accuracy")):
+        assert list(found[tag].values()) == pytest.approx([trainer.history[0][name]])
+    assert not [tag for tag in found if "test" in tag]
+    assert (tmp_path / "log.csv").read_text().startswith("epoch,train_loss,train_accuracy,val_loss,val_accuracy,")
+
+
 def test_a_resumed_board_shows_each_epoch_once(tmp_path: Path) -> None:
     first = small_trainer(TensorBoardLog(tmp_path))
     first.fit(2)
