@@ -7,10 +7,10 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gpucnn import __version__
 from gpucnn.errors import GpucnnError, Terminated
@@ -23,18 +23,48 @@ USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and which takes options by their whole names alone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
+    def refuse(self, left: Sequence[str]) -> NoReturn:
+        """End with what is wrong with the arguments that nobody took."""
+        from gpucnn.text import printed, quoted, value_text  # as all that --version does without
+
+        word = next((word for word in left if word.startswith("-")), left[0])
+        if word.startswith("-"):
+            name = word.partition("=")[0]
+            self.error(f"unknown option {value_text(name)}{_did_you_mean(name, self._option_string_actions)}")
+        meant = self._option_of(word)
+        hint = f"; did you mean {meant} {printed(quoted(word))}?" if meant else ""
+        self.error(f"unexpected {value_text(word)}{hint}")
+
+    def _option_of(self, word: str) -> str | None:
+        """The option that a word was meant for: --model if it is a model's name, else --data, if there are these."""
+        options = self._option_string_actions
+        try:
+            if callable(takes := getattr(options.get("--model"), "type", None)):
+                takes(word)
+                return "--model"
+        except argparse.ArgumentTypeError:
+            pass
+        return "--data" if "--data" in options else None
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What the command line asks for; `command` is its name, `run` carries it out. SystemExit for help and wrong usage."""
+    """What the command line asks for; `command` is its name, `run` carries it out. SystemExit for help and wrong usage.
+
+    Without a command the help is printed, and the status is that of wrong usage: a script whose command got lost has not
+    done its work.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = Parser(prog="gpucnn", description="Train convolutional neural networks on a GPU or a laptop.")
     parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name in _needed(given):
         module = _module(name)
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
@@ -44,7 +74,28 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open until the end)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not fit the terminal's encoding
-    return parser.parse_args(given)
+    if given and given[0].startswith("-") and given[0] not in parser._option_string_actions:
+        parser.refuse(given[:1])  # before what comes after it is taken for a command
+    if given and not given[0].startswith("-") and given[0] not in NAMES:
+        from gpucnn.text import value_text
+
+        hint = _did_you_mean(given[0], NAMES) or f", expected one of {', '.join(NAMES)}"
+        parser.error(f"unknown command {value_text(given[0])}{hint}")
+    options, left = parser.parse_known_args(given)
+    if left:
+        commands.choices[options.command].refuse(left)
+    if not options.command:
+        parser.print_help()
+        parser.exit(USAGE_ERROR)
+    return options
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A question after the one of `names` that is most like `name`, if one is."""
+    from gpucnn.checks import nearest
+
+    like = nearest(name, names)
+    return f"; did you mean {like}?" if like else ""
 
 
 def _needed(given: Sequence[str]) -> Sequence[str]:

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from gpucnn import data
+from gpucnn.cli.commands import NAMES
 from gpucnn.cli.main import main
 from gpucnn.training import RunConfig, RunFolder, Trainer, load_checkpoint
 from tests.data.idx_files import write_small_mnist
@@ -304,6 +305,15 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
             main(arguments)
         assert ended.value.code == 0
     assert "--batch-size" in capsys.readouterr().out
+
+
+def test_without_a_command_there_is_help_and_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.err) == (2, "")
+    assert printed.out.startswith("usage: gpucnn ")
+    assert [name for name in NAMES if f"\n    {name}" not in printed.out] == []
 
 
 def test_the_real_mnist_by_command(image_folder: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

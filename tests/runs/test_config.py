@@ -182,6 +182,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"early_stopping": 0}, "early_stopping: expected a whole number >= 1, got 0"),
     ({"epoch": 3}, "unknown setting 'epoch'; did you mean epochs?"),
     ({"learning_rate": 3}, "unknown setting 'learning_rate'; expected one of model, data, data_dir, "),
+    ({"modle": "mlp"}, "unknown setting 'modle'; did you mean model?"),
+    ({"model": "RESNET"}, "model: unknown name 'RESNET', expected one of lenet5, "),
     ({"optimizer.lr": 3}, "unknown setting 'optimizer.lr'; did you mean optimizer?"),
     ({"optim": {"lr": 3}}, "unknown setting 'optim'; "),
     ({"x" * 10_000: 1}, "unknown setting 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; expected one of model"),
