@@ -87,7 +87,10 @@ def test_every_state(folder: Path, trained: Path, tmp_path: Path) -> None:
     assert (found["open"]["finished"], found["begun"]["accuracy"], found["noconfig"]["epochs"]) == (None, None, None)
 
 
-def test_the_table_fits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_a_wide_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(["runs", str(folder)]) == 0
     table, reasons = capsys.readouterr().out.split("\n\n")
     header, rule, *lines = table.splitlines()
@@ -111,6 +114,108 @@ def test_the_table_fits(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ]
     assert re.match(r"w{11}\.\.\.w{10}  mlp ", lines[-1])
     assert datetime.fromtimestamp(1_700_000_000).strftime("%Y-%m-%d %H:%M") in lines[4]
+
+
+def test_the_table_fits_80_columns_and_says_what_it_lacks(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main(["runs", str(folder)]) == 0
+    table, notes = capsys.readouterr().out.split("\n\n")
+    assert max(map(len, table.splitlines())) <= 80
+    assert table.split()[:6] == ["run", "model", "data", "accuracy", "epochs", "state"], "not all have finished"
+    assert notes.splitlines()[0] == "left out to fit 80 columns: finished"
+    monkeypatch.setenv("COLUMNS", "20")
+    assert main(["runs", str(folder)]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["run", "state"], "never less than that"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs that differ in rate, seed and augmentation, one of them with a part of the training set to measure on."""
+    place = tmp_path_factory.mktemp("compared")
+    for name, options in {
+        "a": "--seed 1 --lr 1e-5 --epochs 2",
+        "b": "--lr 0.003 --augment none --epochs 3",
+        "c": "--lr 0.02 --validation 0.2 --epochs 2",
+    }.items():
+        common = f"--model mlp --device cpu --quiet --out {place / name}"
+        assert main(["train", *common.split(), *options.split()]) == 0
+    return place
+
+
+def rows(printed: str) -> list[list[str]]:
+    """The cells of a table in which no text has a blank, without the rule."""
+    header, _, *lines = printed.partition("\n\n")[0].splitlines()
+    return [line.split() for line in (header, *lines)]
+
+
+def test_runs_side_by_side(
+    compared: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    accuracy = {
+        name: json.loads((compared / name / "summary.json").read_text())["test_accuracy"] for name in ("a", "b", "c")
+    }
+    assert accuracy["a"] < min(accuracy["b"], accuracy["c"])
+    best_first = sorted(accuracy, key=lambda name: -accuracy[name])
+    assert main(["runs", str(compared), "--sort", "accuracy", "--columns", "LR,best-epoch", "--differ"]) == 0
+    header, *found = rows(capsys.readouterr().out)
+    assert header == ["run", "accuracy", "lr", "best_epoch", "augment", "validation", "epochs", "seed", "state"]
+    assert [row[0] for row in found] == best_first
+    assert {row[0]: row[1] for row in found} == {name: f"{value:.4f}" for name, value in accuracy.items()}
+    by_name = {row[0]: row[2:] for row in found}
+    metrics = [json.loads(line) for line in (compared / "b" / "metrics.jsonl").read_text().splitlines()]
+    scores = [row["test_accuracy"] for row in metrics]
+    assert by_name["b"] == ["0.003", str(scores.index(max(scores)) + 1), "none", "0", "3", "0", "finished"]
+    assert (by_name["a"][0], by_name["a"][5], by_name["c"][3]) == ("1e-05", "1", "0.2")
+
+    file = tmp_path / "runs.json"
+    assert main(["runs", str(compared), "--sort", "lr", "--json", str(file)]) == 0
+    assert rows(capsys.readouterr().out)[0] == ["run", "model", "data", "accuracy", "lr", "epochs", "finished", "state"]
+    written = json.loads(file.read_text())
+    assert [(run["name"], run["settings"]["lr"]) for run in written] == [("a", 1e-5), ("b", 0.003), ("c", 0.02)]
+    assert written[1]["results"]["train_loss"] == metrics[-1]["train_loss"]
+    assert (written[1]["results"]["parameters"], written[1]["settings"]["augment"]) == (79_510, [])
+
+
+def test_runs_that_are_alike_differ_in_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = json.loads((folder / "open" / "config.json").read_text())
+    del config["precision"]  # of a gpucnn that did not have it
+    (folder / "open" / "config.json").write_text(json.dumps(config))
+    assert main(["runs", str(folder), "--differ"]) == 0
+    assert rows(capsys.readouterr().out)[0] == ["run", "accuracy", "state"]
+
+
+def test_runs_that_lack_a_column_come_last(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, score in (("open", 0.25), ("mlp-10", 0.5)):
+        (folder / name / "summary.json").unlink(missing_ok=True)
+        lines = [{"epoch": 1, "val_accuracy": score}, {"epoch": 2, "val_accuracy": 0.125, "train_loss": 2e4}]
+        (folder / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "mlp-2" / "summary.json").write_text('{"best_epoch": 7, "test_accuracy": 1, "val_accuracy": 0.75}')
+    assert main(["runs", str(folder), "--columns", "val_accuracy,best_epoch", "--sort", "val_accuracy"]) == 0
+    found = rows(capsys.readouterr().out)
+    assert found[1][:4] == ["mlp-2", "1.0000", "0.7500", "7"]
+    assert [row[:3] for row in found[2:4]] == [["mlp-10", "0.1250", "1"], ["open", "0.1250", "1"]]
+
+
+def test_an_early_end_shows(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["runs", str(folder / "begun")]) == 0
+    assert "  0 of 2  " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sort", "acuracy"], "unknown column 'acuracy'; did you mean accuracy?"),
+        (["--columns", "lr,batchsizes"], "unknown column 'batchsizes'; did you mean batch_size?"),
+        (["--columns", "xyz"], "unknown column 'xyz'; expected one of run, model, data, accuracy, epochs, finished, "),
+    ],
+)
+def test_unknown_columns(options: list[str], said: str, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", str(trained), *options]) == 1
+    assert capsys.readouterr().err.startswith(f"gpucnn runs: {said}")
 
 
 def test_a_run_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
