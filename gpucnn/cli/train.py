@@ -1,6 +1,7 @@
 """`gpucnn train`: train a model on a data set and keep the run in a folder; or go on with such a run."""
 
 import argparse
+import dataclasses
 import os
 import re
 import signal
@@ -10,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
+from gpucnn.cli.arguments import argument
 from gpucnn.cli.folder_report import looking, short_lines
 from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
@@ -19,8 +22,10 @@ from gpucnn.data.catalog import FOLDER, folder_of
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LAST
-from gpucnn.runs.prepare import PreparedRun
+from gpucnn.runs.prepare import PreparedRun, resolve
 from gpucnn.runs.resume import CHANGEABLE
+from gpucnn.runs.seeds import FREE, check_place, check_seeds, finished_accuracy, folder_of_seed, spread
+from gpucnn.runs.value_kind import SEED
 from gpucnn.text import quoted
 from gpucnn.training import (
     Callback,
@@ -40,9 +45,26 @@ LONGEST_NAME = 40
 """Letters of a data set's folder in the name of a run's."""
 
 
+class Ended(NamedTuple):
+    """How a run ended."""
+
+    accuracy: float
+    """On the test images."""
+    line: str
+    """For people to read."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn train`."""
     parser.add_argument("--out", metavar="DIR", help="the folder for the run (default: runs/MODEL-DATA-NUMBER)")
+    parser.add_argument(
+        "--seeds",
+        metavar="S",
+        nargs="+",
+        type=argument(SEED),
+        help="train a run with each of these seeds, in DIR/seed-S, and tell mean and spread of their test accuracy; with the same "
+        "--out what has finished is not trained again, and what has begun goes on",
+    )
     parser.add_argument(
         "--resume",
         metavar="RUN",
@@ -59,8 +81,55 @@ def run(options: argparse.Namespace) -> None:
     with sigterm_unwinds():
         if options.resume is not None:
             _go_on(options)
+        elif options.seeds is not None:
+            _train_seeds(options)
         else:
             _begin(options)
+
+
+def _train_seeds(options: argparse.Namespace) -> None:
+    """Carry out `gpucnn train --seeds`."""
+    if hasattr(options, "seed"):
+        raise ConfigError(f"--seed {options.seed} and --seeds both say what draws follow from; give one of them")
+    check_seeds(options.seeds)
+    asked = chosen_config(options)
+    config, _ = resolve(asked)
+    if options.out:
+        place = Path(options.out)
+        check_place(place, config, options.seeds)
+    else:
+        place = RunFolder.next_in(Path("runs"), _run_name(config)).path
+    try:
+        accuracies = [_train_seed(options, dataclasses.replace(asked, seed=seed), place) for seed in options.seeds]
+    except (KeyboardInterrupt, Terminated) as error:
+        raise type(error)(
+            f"{error or 'stopped by Ctrl-C'}; for all seeds: the same command with --out {quoted(place)}"
+        ) from None
+    finally:
+        with suppress(OSError):  # there is something in it
+            place.rmdir()
+    print(spread(accuracies))
+
+
+def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path) -> float:
+    """Train one of several runs, or what is left of it, and return its test accuracy."""
+    folder = folder_of_seed(place, config.seed)
+    accuracy = finished_accuracy(folder)
+    if accuracy is None:
+        with _held(folder):
+            if folder.checkpoints.files():
+                changes = {name: value for name, value in given_settings(options).items() if name in FREE}
+                ended = _go_on_with(resume(folder, **changes), options.quiet)
+            else:
+                folder.prepare()
+                with looking() as told:
+                    ready = prepare(config, told)
+                ended = _train(ready, folder, options.quiet)
+    else:
+        ended = Ended(accuracy, f"test accuracy {accuracy:.4f}, of the run that has finished there")
+    if not options.quiet:
+        print(f"seed {config.seed}: {ended.line}", flush=True)
+    return ended.accuracy
 
 
 def _begin(options: argparse.Namespace) -> None:
@@ -75,17 +144,22 @@ def _begin(options: argparse.Namespace) -> None:
             _tell([f"looking for a learning rate, in {STEPS} steps at most"])
         with looking() as told:
             ready = prepare(config, told)
-        _tell(ready.splits.notes)
         if not options.out:
             folder = RunFolder.next_in(Path("runs"), _run_name(ready.config))
             until_the_end.enter_context(_held(folder))
-        trainer = ready.trainer([*ready.callbacks(folder), *_progress(options.quiet)])
-        seen = [] if ready.inspection is None else short_lines(ready.inspection, ready.splits, config.balance)
-        if options.quiet:
-            _tell(seen[1:])
-        else:
-            print("\n".join([*seen, *heading(ready, folder)]), flush=True)
-        _finish(ready, folder, trainer, options.quiet)
+        print(_train(ready, folder, options.quiet).line)
+
+
+def _train(ready: PreparedRun, folder: RunFolder, quiet: bool) -> Ended:
+    """Train a new run."""
+    _tell(ready.splits.notes)
+    trainer = ready.trainer([*ready.callbacks(folder), *_progress(quiet)])
+    seen = [] if ready.inspection is None else short_lines(ready.inspection, ready.splits, ready.config.balance)
+    if quiet:
+        _tell(seen[1:])
+    else:
+        print("\n".join([*seen, *heading(ready, folder)]), flush=True)
+    return _finish(ready, folder, trainer, quiet)
 
 
 def _run_name(config: RunConfig) -> str:
@@ -154,7 +228,7 @@ def _tell(notes: Sequence[str]) -> None:
 def _go_on(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train --resume`."""
     given = given_settings(options)
-    beside = [name for name in ("out", "config") if getattr(options, name) is not None]
+    beside = [name for name in ("out", "config", "seeds") if getattr(options, name) is not None]
     refused = [name for name in (*beside, *given) if name not in CHANGEABLE]
     if refused:
         raise ConfigError(
@@ -164,31 +238,30 @@ def _go_on(options: argparse.Namespace) -> None:
     folder = RunFolder(options.resume)
     folder.check_begun()
     with folder.lock:
-        _go_on_with(resume(folder, **given), options.quiet)
+        print(_go_on_with(resume(folder, **given), options.quiet).line)
 
 
-def _go_on_with(resumed: ResumedRun, quiet: bool) -> None:
-    """Train what is left of a run, or tell that it has finished."""
+def _go_on_with(resumed: ResumedRun, quiet: bool) -> Ended:
+    """Train what is left of a run, if there is something left."""
     ready, folder = resumed.ready, resumed.folder
     _tell([*resumed.notes, *ready.splits.notes])
     trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)])
     if trainer.batch == 0 and (trainer.epoch >= ready.length.epochs or trainer.stop_reason):
         killed_on_the_last_inch = not folder.summary_file.exists()
         scores = (ready.finish if killed_on_the_last_inch else ready.final_scores)(trainer, folder)
-        print(_finished_line(resumed, trainer, scores))
-        return
+        return Ended(scores["test_accuracy"], _finished_line(resumed, trainer, scores))
     if not quiet:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
         print("\n".join([*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]), flush=True)
-    _finish(ready, folder, trainer, quiet)
+    return _finish(ready, folder, trainer, quiet)
 
 
-def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool) -> None:
-    """Train what is left of the run, and tell how it ended."""
+def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool) -> Ended:
+    """Train what is left of the run."""
     scores = ready.finish(trainer, folder)
     if not quiet and (remark := ready.cut_short(trainer)):
         print(remark)
-    print(_result(scores, folder))
+    return Ended(scores["test_accuracy"], _result(scores, folder))
 
 
 def _result(scores: dict[str, float], folder: RunFolder) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,15 +88,30 @@ def ordered(entries: Iterable[RunEntry], column: str) -> list[RunEntry]:
 def list_runs(folder: str | os.PathLike[str]) -> list[RunEntry]:
     """The runs in `folder`, or that in `folder` itself, by name, numbers in the order of their values.
 
-    Folders without any of a run's files are left out. Raises RunError if `folder` cannot be read.
+    Those in a folder in it, as of several seeds, are called "folder/run". Folders without any of a run's files are left out.
+    Raises RunError if `folder` cannot be read.
     """
     path = as_path(folder, "folder")
+    if _is_run(path):
+        return [_entry(RunFolder(path), path.name or path.resolve().name)]
     try:
-        inside = list(path.iterdir())
+        inside = _folders_in(path)
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}); give the folder that holds runs") from None
-    candidates = [path] if _is_run(path) else [place for place in inside if _is_run(place)]
-    return [_entry(RunFolder(place)) for place in sorted(candidates, key=_by_name)]
+    places = []
+    for place in inside:
+        if _is_run(place):
+            places.append(place)
+            continue
+        with suppress(OSError):  # what cannot be looked into is no run
+            places += [deeper for deeper in _folders_in(place) if _is_run(deeper)]
+    named = sorted(((place.relative_to(path).as_posix(), place) for place in places), key=lambda one: _by_name(one[0]))
+    return [_entry(RunFolder(place), name) for name, place in named]
+
+
+def _folders_in(path: Path) -> list[Path]:
+    with os.scandir(path) as entries:
+        return [path / entry.name for entry in entries if entry.is_dir()]
 
 
 def _is_run(path: Path) -> bool:
@@ -103,13 +119,12 @@ def _is_run(path: Path) -> bool:
     return any(os.path.isfile(file) for file in (run.config_file, run.metrics_file, run.model_file, run.summary_file))
 
 
-def _by_name(path: Path) -> list[tuple[int, str]]:
+def _by_name(name: str) -> list[tuple[int, str]]:
     """What sorts lenet5-digits-2 before lenet5-digits-10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _entry(run: RunFolder) -> RunEntry:
-    name = run.path.name or run.path.resolve().name
+def _entry(run: RunFolder, name: str) -> RunEntry:
     model = data_name = accuracy = epochs = finished = reason = None
     settings: dict[str, Any] = {}
     results: dict[str, Any] = {}

@@ -268,6 +268,16 @@ def prepare_again(config: RunConfig, images: ImageList | None, begun: Begun) -> 
     return dataclasses.replace(ready, images=images)
 
 
+def resolve(config: RunConfig) -> tuple[RunConfig, backend.ChosenDevice]:
+    """The configuration with a value for everything, as `prepare` takes it and config.json keeps it; and the device.
+
+    Raises DeviceError if the device does not work.
+    """
+    chosen = backend.choose_device(config.device)
+    image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
+    return dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size), chosen
+
+
 def by_place(splits: data.Splits) -> data.Splits:
     """The division of a folder's images as it was made before runs kept lists of theirs."""
     if not isinstance(splits.train, data.Subset):
@@ -281,18 +291,18 @@ def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Seq
 
     With `begun` the model's weights, which a checkpoint has, are as they were drawn.
     """
-    chosen = backend.choose_device(config.device)
-    image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
-    config = dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size)
+    config, chosen = resolve(config)
     assert config.epochs is not None
     assert config.batch_size is not None
     assert isinstance(config.lr, float)
-    splits = division.test(data.load(config.data, config.data_dir, image_size, config.mode, config.background, skip))
+    splits = division.test(
+        data.load(config.data, config.data_dir, config.image_size, config.mode, config.background, skip)
+    )
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
         "in_channels": splits.preprocess.channels,
-        "image_size": image_size,
+        "image_size": config.image_size,
     }
     model = models.create(**create, seed=config.seed)
     taken = None if config.weights is None or begun is not None else models.load_weights(model, config.weights)
