@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,8 +18,8 @@ from gpucnn.cli.arguments import argument
 from gpucnn.cli.folder_report import looking, short_lines
 from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
-from gpucnn.data import ImageFolder, Splits
-from gpucnn.data.catalog import FOLDER, folder_of
+from gpucnn.data import ImageFolder
+from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LAST
@@ -40,6 +41,9 @@ from gpucnn.training import (
 from gpucnn.training.find_lr import FIND, STEPS
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
+
+WIDTH = 80
+"""Columns of what is said before a training."""
 
 LONGEST_NAME = 40
 """Letters of a data set's folder in the name of a run's."""
@@ -93,14 +97,19 @@ def _train_seeds(options: argparse.Namespace) -> None:
         raise ConfigError(f"--seed {options.seed} and --seeds both say what draws follow from; give one of them")
     check_seeds(options.seeds)
     asked = chosen_config(options)
-    config, _ = resolve(asked)
+    with looking() as told:
+        config = resolve(asked, told)
     if options.out:
         place = Path(options.out)
         check_place(place, config, options.seeds)
     else:
         place = RunFolder.next_in(Path("runs"), _run_name(config)).path
+    left = [seed for seed in options.seeds if finished_accuracy(folder_of_seed(place, seed)) is None]
     try:
-        accuracies = [_train_seed(options, dataclasses.replace(asked, seed=seed), place) for seed in options.seeds]
+        accuracies = [
+            _train_seed(options, dataclasses.replace(asked, seed=seed), place, seed in left[:1])
+            for seed in options.seeds
+        ]
     except (KeyboardInterrupt, Terminated) as error:
         raise type(error)(
             f"{error or 'stopped by Ctrl-C'}; for all seeds: the same command with --out {quoted(place)}"
@@ -111,7 +120,7 @@ def _train_seeds(options: argparse.Namespace) -> None:
     print(spread(accuracies))
 
 
-def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path) -> float:
+def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_first: bool) -> float:
     """Train one of several runs, or what is left of it, and return its test accuracy."""
     folder = folder_of_seed(place, config.seed)
     accuracy = finished_accuracy(folder)
@@ -124,7 +133,7 @@ def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path) -> 
                 folder.prepare()
                 with looking() as told:
                     ready = prepare(config, told)
-                ended = _train(ready, folder, options.quiet)
+                ended = _train(ready, folder, options.quiet, is_first)
     else:
         ended = Ended(accuracy, f"test accuracy {accuracy:.4f}, of the run that has finished there")
     if not options.quiet:
@@ -150,46 +159,71 @@ def _begin(options: argparse.Namespace) -> None:
         print(_train(ready, folder, options.quiet).line)
 
 
-def _train(ready: PreparedRun, folder: RunFolder, quiet: bool) -> Ended:
-    """Train a new run."""
-    _tell(ready.splits.notes)
+def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, is_first: bool = True) -> Ended:
+    """Train a new run; what it is, is told of the first of several alone."""
     trainer = ready.trainer([*ready.callbacks(folder), *_progress(quiet)])
     seen = [] if ready.inspection is None else short_lines(ready.inspection, ready.splits, ready.config.balance)
-    if quiet:
-        _tell(seen[1:])
-    else:
-        print("\n".join([*seen, *heading(ready, folder)]), flush=True)
+    if is_first:
+        _tell([*ready.splits.notes, *(seen[1:] if quiet else [])])
+    if not quiet:
+        print("\n".join([*seen, *heading(ready, folder)] if is_first else [f"run folder: {folder.path}"]), flush=True)
     return _finish(ready, folder, trainer, quiet)
 
 
 def _run_name(config: RunConfig) -> str:
     """What the run's folder is called, but for its number: after the model and the data set, or the folder of images."""
-    name = config.data
-    if name == FOLDER:
-        place = folder_of(FOLDER, config.data_dir).resolve().name
-        name = re.sub(r"[^\w.+-]+", "_", place)[:LONGEST_NAME].strip("._") or FOLDER
+    name = re.sub(r"[^\w.+-]+", "_", _name(config))[:LONGEST_NAME].strip("._") or FOLDER
     return f"{config.model}-{name}"
 
 
+def _name(config: RunConfig) -> str:
+    """The name of a data set, or of a folder of images."""
+    return folder_of(FOLDER, config.data_dir).resolve().name if config.data == FOLDER else config.data
+
+
 def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
-    """The lines that say what will be trained, where and how."""
+    """The lines that say what will be trained, where and how, none wider than WIDTH if its words are not."""
     config = ready.config
-    what = f"{config.model} ({ready.model.parameter_count():,} parameters) on {config.data}"
-    images = f"{len(ready.train_loader.dataset):,} images"
-    if ready.val_loader is not None:
-        images += f", measured on {len(ready.val_loader.dataset):,} more"
-    if isinstance(ready.splits.test, ImageFolder):
-        images += _folders(ready.splits)
+    choice = f"; {ready.why}, --model chooses another" if ready.why else ""
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
-    return [
+    learning = (
+        f"{config.epochs} epoch{'s' * (config.epochs != 1)} in batches of {config.batch_size}, {config.optimizer} with lr "
+        f"{config.lr:g}, {config.schedule}; label smoothing {config.label_smoothing:g}; augmentation {augmentation}"
+    )
+    lines = [
         ready.device,
-        f"training {what}: {images}, {config.epochs} epochs; run folder {folder.path}",
-        f"{config.optimizer} with lr {config.lr:g}, {config.schedule}; batches of {config.batch_size}; augmentation {augmentation}",
+        f"data: {_images(ready)}",
+        f"model: {config.model}, {ready.model.parameter_count():,} parameters{choice}",
         *ready.start,
+        f"learning: {learning}",
         *([] if ready.range_test is None else [f"lr was found: {ready.range_test.rates_text}"]),
+        f"run folder: {folder.path}",
         *_precision(ready),
         *_doubles(ready),
     ]
+    return [part for line in lines for part in _wrapped(line)]
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _images(ready: PreparedRun) -> str:
+    """How many images a run learns from and is measured on, from which parts of a folder, and how the model sees them."""
+    config, splits = ready.config, ready.splits
+    parts = [f"{len(ready.train_loader.dataset):,} images to learn from{_part(splits.train)}"]
+    if ready.val_loader is not None:
+        parts.append(f"{len(ready.val_loader.dataset):,} to measure epochs on{_part(splits.validation)}")
+    parts.append(f"{len(splits.test):,} to test{_part(splits.test)}")
+    # Of what was looked at more has been told already.
+    classes = "" if ready.inspection else f"{_name(config)}, {len(splits.class_names):,} classes; "
+    size, colour = splits.preprocess.image_size, "rgb" if splits.preprocess.channels == 3 else "grey"
+    return f"{classes}{', '.join(parts)}; {size}x{size} {colour}"
+
+
+def _part(part: Part | None) -> str:
+    """What a part is called, if it is a folder."""
+    return f" ({part.folder.name})" if isinstance(part, ImageFolder) else ""
 
 
 def _precision(ready: PreparedRun) -> list[str]:
@@ -199,18 +233,6 @@ def _precision(ready: PreparedRun) -> list[str]:
     if ready.config.device == "cpu":
         return [f"precision {ready.config.precision} is for GPUs: the CPU computes in float32"]
     return [f"precision {ready.config.precision}: what is multiplied is rounded to 10 bits"]
-
-
-def _folders(splits: Splits) -> str:
-    """What a folder's parts are for, by name."""
-    parts = [
-        ("to learn from", splits.train),
-        ("to measure every epoch on", splits.validation),
-        ("to test with", splits.test),
-    ]
-    return (
-        f" ({', '.join(f'{part.folder.name} {purpose}' for purpose, part in parts if isinstance(part, ImageFolder))})"
-    )
 
 
 def _doubles(ready: PreparedRun) -> list[str]:

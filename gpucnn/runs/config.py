@@ -87,7 +87,10 @@ class RunConfig:
     "sgd:momentum=0.95,nesterov=true"; settings of a schedule that are lengths count epochs.
     """
 
-    model: str = _setting("lenet5", Classifier(), "model and data", "NAME", "the network (default: lenet5)")
+    model: str | None = _setting(
+        None, OrNone(Classifier(), "default"), "model and data", "NAME",
+        "the network (default: lenet5; for a folder of images by their number and size)",
+    )  # fmt: skip
     data: str = _setting(
         "digits", DataSet(), "model and data", "NAME",
         "the data set, or the path of a folder of images, which is data folder with that data_dir (default: digits)",
@@ -99,7 +102,8 @@ class RunConfig:
     )  # fmt: skip
     image_size: int | None = _setting(
         None, OrNone(COUNT, "default"), "model and data", "N",
-        "height and width of images, to which smaller ones, and all of a folder, are fitted (default: by model and data set)",
+        "height and width of images, to which smaller ones, and all of a folder, are fitted (default: by model and data set, or "
+        "the sizes of a folder's images)",
     )  # fmt: skip
     mode: str | None = _setting(
         None, OrNone(Name(lambda: list(CHANNELS)), "default"), "model and data", "NAME",
@@ -311,13 +315,16 @@ class RunConfig:
         values = ((name, getattr(self, name)) for name in settings())
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
-    def resolved(self) -> "RunConfig":
-        """The same run with a value for all that is None and has one by data set, by optimizer, or without weights."""
-        return dataclasses.replace(self, **self._suggestions())
+    def resolved(self, photos: recipe.Photos | None = None) -> "RunConfig":
+        """The same run with a value for all that is None and has one by data set, by optimizer, or without weights.
 
-    def _suggestions(self) -> dict[str, Any]:
+        `photos` tells of the images of a folder; some 2,000 of 500x375 pixels are taken for those that are not known.
+        """
+        return dataclasses.replace(self, **self._suggestions(photos))
+
+    def _suggestions(self, photos: recipe.Photos | None = None) -> dict[str, Any]:
         """What suits data set and optimizer, by name, of the settings that are None, and a model without weights."""
-        by_data_set = recipe.for_data_set(self.data, self.mode)._asdict()
+        by_data_set = recipe.for_data_set(self.data, self.mode, self.model, photos)._asdict()
         by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]._asdict()
         suggested = {**by_data_set, **by_optimizer}
         if self.weights is None:

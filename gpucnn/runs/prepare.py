@@ -22,6 +22,7 @@ from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
 from gpucnn.runs.folder import LAST, RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
+from gpucnn.runs.recipe import Photos, why
 from gpucnn.runs.transfer import freeze, learning, normalization_for, told
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
 from gpucnn.text import counted
@@ -66,6 +67,8 @@ class PreparedRun:
     """Lines that say what the model starts from, and what of it learns, of a run that begins with weights of others."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
+    why: str
+    """Why it has the model that it has; empty if that was asked for, or is the same for all of a data set."""
     inspection: data.Inspection | None = None
     """What was seen in a folder of images; None for other data sets, and for a run that goes on."""
     range_test: RangeTest | None = None
@@ -213,14 +216,10 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
     """
     if config.lr == FIND:
         return _with_found_rate(prepare(dataclasses.replace(config, lr=None), told))
-    backend.choose_device(config.device)  # what cannot be is told before images are decoded
-    place = folder_of(config.data, config.data_dir)
-    seen = data.inspect(place, told) if config.data == FOLDER else None
+    place, seen = folder_of(config.data, config.data_dir), _seen(config, told)
     unreadable = [] if seen is None else [file.path for file in seen.unreadable]
-    if seen is not None and not config.skip_unreadable:
-        seen.check()
     division = Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
-    ready = _build(config, division, None, unreadable)
+    ready = _build(config, division, None, unreadable, None if seen is None else Photos.of(seen))
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
     if ready.val_loader is not None:
         parts["validation"] = ready.val_loader.dataset
@@ -268,14 +267,32 @@ def prepare_again(config: RunConfig, images: ImageList | None, begun: Begun) -> 
     return dataclasses.replace(ready, images=images)
 
 
-def resolve(config: RunConfig) -> tuple[RunConfig, backend.ChosenDevice]:
-    """The configuration with a value for everything, as `prepare` takes it and config.json keeps it; and the device.
+def resolve(config: RunConfig, told: Callable[[int, int], None] | None = None) -> RunConfig:
+    """The configuration with a value for everything, as `prepare` takes it, and config.json keeps it.
 
-    Raises DeviceError if the device does not work.
+    Raises what `prepare` does of the device and of a folder's files.
     """
-    chosen = backend.choose_device(config.device)
-    image_size = config.image_size or models.image_size_for(config.model, data.native_size(config.data) or 1)
-    return dataclasses.replace(config.resolved(), device=str(chosen.device), image_size=image_size), chosen
+    seen = _seen(config, told)
+    return _resolved(config, None if seen is None else Photos.of(seen))
+
+
+def _seen(config: RunConfig, told: Callable[[int, int], None] | None) -> data.Inspection | None:
+    """What there is in a folder of images. DataError for files that cannot be read, unless they are to be skipped."""
+    backend.choose_device(config.device)  # what cannot be is told before images are decoded
+    if config.data != FOLDER:
+        return None
+    seen = data.inspect(folder_of(config.data, config.data_dir), told)
+    if not config.skip_unreadable:
+        seen.check()
+    return seen
+
+
+def _resolved(config: RunConfig, photos: Photos | None) -> RunConfig:
+    resolved = config.resolved(photos)
+    assert resolved.model is not None
+    image_size = resolved.image_size or models.image_size_for(resolved.model, data.native_size(config.data) or 1)
+    device = backend.choose_device(config.device).device
+    return dataclasses.replace(resolved, device=str(device), image_size=image_size)
 
 
 def by_place(splits: data.Splits) -> data.Splits:
@@ -286,12 +303,14 @@ def by_place(splits: data.Splits) -> data.Splits:
     return splits._replace(train=train, test=test)
 
 
-def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Sequence[Path] = ()) -> PreparedRun:
+def _build(
+    asked: RunConfig, division: Division, begun: Begun | None, skip: Sequence[Path] = (), photos: Photos | None = None
+) -> PreparedRun:
     """All but the list of images; of a folder without what is at the paths `skip`.
 
     With `begun` the model's weights, which a checkpoint has, are as they were drawn.
     """
-    config, chosen = resolve(config)
+    config, chosen = _resolved(asked, photos), backend.choose_device(asked.device)
     assert config.epochs is not None
     assert config.batch_size is not None
     assert isinstance(config.lr, float)
@@ -365,6 +384,7 @@ def _build(config: RunConfig, division: Division, begun: Begun | None, skip: Seq
         test_loader,
         () if taken is None else told(model, config, taken, frozen),
         None,
+        why(photos) if asked.model is None and photos is not None else "",
     )
 
 

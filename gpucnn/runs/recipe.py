@@ -1,16 +1,22 @@
-"""What suits a data set, and an optimizer, unless the user says otherwise."""
+"""What suits a data set, the images of a folder, and an optimizer, unless the user says otherwise."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
+
+from gpucnn import models
+from gpucnn.data import Inspection
+from gpucnn.data.catalog import FOLDER
 
 
 class Recipe(NamedTuple):
-    """What suits a data set."""
+    """What suits a data set. Without an image size it is that of its images, or the smallest that suits the model."""
 
     epochs: int
     batch_size: int
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ()
     mode: str | None = None
+    model: str = "lenet5"
+    image_size: int | None = None
 
 
 class OptimizerDefaults(NamedTuple):
@@ -18,6 +24,24 @@ class OptimizerDefaults(NamedTuple):
 
     lr: float
     weight_decay: float = 0.0
+
+
+class Photos(NamedTuple):
+    """What decides on the recipe of a folder of images."""
+
+    number: int
+    side: int
+    """Pixels of the shorter side, of the middle one of all images in the order of their sizes."""
+    longest: int
+    """Pixels of the longest side of all."""
+
+    @classmethod
+    def of(cls, seen: Inspection) -> Self | None:
+        """Those of a folder that was looked at; None if none of its images can be read."""
+        sides = sorted(min(image.size) for image in seen.images)
+        if not sides:
+            return None
+        return cls(len(sides), sides[len(sides) // 2], max(max(image.size) for image in seen.images))
 
 
 DATA_SETS = {
@@ -34,8 +58,23 @@ DATA_SETS = {
     "emnist-letters": Recipe(5, 64),
     "emnist-digits": Recipe(3, 64),
     "emnist-mnist": Recipe(3, 64),
-    "folder": Recipe(20, 32, augment=("flip", "shift:4"), mode="rgb"),
+    FOLDER: Recipe(20, 32, label_smoothing=0.1, augment=("crop", "flip"), mode="rgb", model="resnet20", image_size=64),
 }
+"""That of a folder is for photos, and changed by `for_folder` to what they are."""
+
+MOST_PHOTOS = {40: 2_000, 20: 20_000, 10: 1 << 62}
+"""By the number of epochs, how many photos they are for at most: of fewer each must be seen more often."""
+
+PHOTO_SIZE = 128
+"""At which models that were made for photos, of 224 pixels, learn them."""
+
+TINY = 40
+"""Pixels: images none of whose sides is longer are learned at their own size, and moved instead of cropped."""
+
+TINY_AUGMENT = ("flip", "shift:12%,reflect")
+
+TYPICAL = Photos(2_000, 375, 500)
+
 OPTIMIZERS = {
     "adam": OptimizerDefaults(0.003),
     "adamw": OptimizerDefaults(0.003, weight_decay=0.01),
@@ -46,8 +85,37 @@ OPTIMIZERS = {
 }
 
 
-def for_data_set(name: str, mode: str | None) -> Recipe:
-    """What suits a data set whose images are of `mode`."""
-    recipe = DATA_SETS[name]
+def for_data_set(name: str, mode: str | None, model: str | None, photos: Photos | None) -> Recipe:
+    """What suits a data set whose images are of `mode`, and the `model`, if one was chosen.
+
+    `photos` tells of a folder's images; those that are not known are taken for typical ones.
+    """
+    recipe = for_folder(photos or TYPICAL, model) if name == FOLDER else DATA_SETS[name]
     # Grey images are often of characters or measurements, which a mirror turns into something else.
     return recipe._replace(augment=()) if mode == "grey" else recipe
+
+
+def for_folder(photos: Photos, model: str | None) -> Recipe:
+    """What suits the images of a folder, and the `model`, if one was chosen."""
+    recipe = DATA_SETS[FOLDER]
+    epochs = next(epochs for epochs, most in MOST_PHOTOS.items() if photos.number <= most)
+    is_tiny = photos.longest <= TINY
+    augment = TINY_AUGMENT if is_tiny else recipe.augment
+    size = photos.side if is_tiny else min(photos.side, recipe.image_size or 0)
+    return recipe._replace(
+        epochs=epochs, augment=augment, image_size=size if model is None else _size_for(model, photos)
+    )
+
+
+def _size_for(model: str, photos: Photos) -> int:
+    """The image size for a model that the user chose: small ones have one, those made for photos take any."""
+    least = models.image_size_for(model, 1)
+    made_for = models.default_input(model)[1]
+    return least if made_for <= least else max(least, min(photos.side, PHOTO_SIZE))
+
+
+def why(photos: Photos) -> str:
+    """Why a folder's images get the model that they get, for people to read."""
+    if photos.longest <= TINY:
+        return f"chosen for images of at most {TINY} pixels"
+    return f"chosen for {photos.number:,} photos of {photos.side} pixels"
