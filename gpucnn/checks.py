@@ -193,7 +193,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     """The one of `names` that begins with `name`, has its letters in another order, or is most like it; None if none is like it."""
     by_bare = {_bare(known): known for known in names}
     wanted = _bare(name)
-    begun = sorted((bare for bare in by_bare if wanted and bare.startswith(wanted)), key=lambda bare: (len(bare), bare))
+    begun = [bare for bare in by_bare if wanted and bare.startswith(wanted)]
     turned = [bare for bare in by_bare if sorted(bare) == sorted(wanted)]
     found = begun or turned or difflib.get_close_matches(wanted, by_bare, 1)
     return by_bare[found[0]] if found else None

@@ -39,14 +39,17 @@ def test_train_tells_device_epochs_and_the_result(in_tmp_path: Path, capsys: pyt
     assert main(["train", "--model", "mlp", "--epochs", "2", "--device", "cpu", "--no-graph"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "device: cpu (asked for)"
-    assert (
-        lines[1] == "training mlp (79,510 parameters) on digits: 1,437 images, 2 epochs; run folder runs/mlp-digits-1"
-    )
-    assert lines[2] == "adam with lr 0.003, one_cycle; batches of 32; augmentation shift:2"
-    assert lines[3] == "train loss is with label smoothing 0.1, test loss without"
-    assert [line.split()[0] for line in lines[4:7]] == ["epoch", "1/2", "2/2"]
-    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[7])
-    assert len(lines) == 8
+    assert lines[1:7] == [
+        "data: digits, 10 classes; 1,437 images to learn from, 360 to test; 28x28 grey",
+        "model: mlp, 79,510 parameters",
+        "learning: 2 epochs in batches of 32, adam with lr 0.003, one_cycle; label",
+        "  smoothing 0.1; augmentation shift:2",
+        "run folder: runs/mlp-digits-1",
+        "train loss is with label smoothing 0.1, test loss without",
+    ]
+    assert [line.split()[0] for line in lines[7:10]] == ["epoch", "1/2", "2/2"]
+    assert re.fullmatch(r"test accuracy 0\.\d{4} \(\d+/360\)", lines[10])
+    assert len(lines) == 11
 
 
 def test_a_run_has_all_its_files(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

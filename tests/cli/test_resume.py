@@ -38,17 +38,20 @@ def test_it_goes_on_and_tells_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", "run"]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[:4] == [
+    assert lines[:7] == [
         "device: cpu (asked for)",
-        "training tiny (316 parameters) on digits: 42 images, 3 epochs; run folder run",
-        "adam with lr 0.003, one_cycle; batches of 8; augmentation shift:2",
+        "data: digits, 10 classes; 42 images to learn from, 16 to test; 8x8 grey",
+        "model: tiny, 316 parameters",
+        "learning: 3 epochs in batches of 8, adam with lr 0.003, one_cycle; label",
+        "  smoothing 0.1; augmentation shift:2",
+        "run folder: run",
         f"going on in epoch 2, after 2 of its 6 batches, from run/checkpoints/step-00000000{BATCHES + 2}.safetensors",
     ]
-    assert [line.split()[0] for line in lines[5:8]] == ["epoch", "2/3", "3/3"]
-    assert (len(lines), printed.err) == (9, "")
+    assert [line.split()[0] for line in lines[8:11]] == ["epoch", "2/3", "3/3"]
+    assert (len(lines), printed.err) == (12, "")
     whole = train(Path("whole"), checkpoint_every=1, logs=("csv",), graph=False)
     assert contents(RunFolder("run")) == contents(whole)
-    assert lines[8].startswith(
+    assert lines[11].startswith(
         f"test accuracy {json.loads(Path('run/summary.json').read_text())['test_accuracy']:.4f} ("
     )
     assert json.loads(Path("run/summary.json").read_text())["epochs"] == 3

@@ -57,11 +57,11 @@ def test_python_options_and_file_train_the_same_model(in_tmp_path: Path, capsys:
     Path("run.toml").write_text(TOML)
     assert RunConfig.from_toml("run.toml") == CONFIG
     assert main(["train", *OPTIONS.split(), "--out", "options"]) == 0
-    assert capsys.readouterr().out.splitlines()[2:4] == [
-        (
-            "sgd:momentum=0.5,nesterov=true with lr 0.02, step_decay:1,factor=0.5; batches of 50; augmentation shift:1 cutout:3 "
-            "mixup:0.4"
-        ),
+    assert capsys.readouterr().out.splitlines()[3:8] == [
+        "learning: 2 epochs in batches of 50, sgd:momentum=0.5,nesterov=true with lr",
+        "  0.02, step_decay:1,factor=0.5; label smoothing 0.2; augmentation shift:1",
+        "  cutout:3 mixup:0.4",
+        "run folder: options",
         "precision tf32 is for GPUs: the CPU computes in float32",
     ]
     assert main(["train", "--config", "run.toml", "--out", "file", "--quiet"]) == 0
@@ -106,7 +106,7 @@ def test_a_share_of_the_training_set_is_measured_on(in_tmp_path: Path, capsys: p
     options = "--model mlp --epochs 2 --validation 0.2 --average 0.99 --lr 0.03 --schedule constant --normalize"
     assert main(["train", *options.split(), "--device", "cpu", "--out", "run"]) == 0
     printed = capsys.readouterr().out
-    assert " on digits: 1,150 images, measured on 287 more, 2 epochs; run folder run\n" in printed
+    assert "; 1,150 images to learn from, 287 to measure epochs on,\n  360 to test; 28x28 grey\n" in printed
     summary = json.loads(Path("run/summary.json").read_text())
     rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
@@ -145,7 +145,5 @@ def test_help_has_every_setting_in_groups(capsys: pytest.CaptureFixture[str], mo
 def test_the_example_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--config", str(EXAMPLE), "--epochs", "2", "--out", "run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].startswith(
-        "sgd:momentum=0.9,nesterov=true with lr 0.03, cosine; batches of 32; augmentation shift:2 "
-    )
+    assert "  0.03, cosine; label smoothing 0.1; augmentation shift:2" in lines
     assert float(lines[-1].split()[2]) > 0.85

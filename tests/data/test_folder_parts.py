@@ -249,10 +249,7 @@ def test_validation_is_what_every_epoch_is_measured_on(tmp_path: Path, capsys: p
     command = f"train --data folder --data-dir {tmp_path}/photos --model mlp --epochs 1 --batch-size 2 --device cpu --out {tmp_path}/run"
     assert main(command.split()) == 0
     printed = capsys.readouterr().out
-    assert (
-        "4 images, measured on 6 more (train to learn from, val to measure every epoch on, test to test with), 1 epochs"
-        in printed
-    )
+    assert "\ndata: 4 images to learn from (train), 6 to measure epochs on (val), 4 to test (test);\n" in printed
     assert re.fullmatch(
         r"best: epoch 1 \(val accuracy \d\.\d{4}\); test accuracy \d\.\d{4} with it", printed.splitlines()[-1]
     )
@@ -266,7 +263,7 @@ def test_val_is_tested_with_where_there_is_no_test(tmp_path: Path, capsys: pytes
     command = f"train --data folder --data-dir {tmp_path}/photos --model mlp --epochs 1 --batch-size 2 --device cpu --out {tmp_path}/run"
     assert main(command.split()) == 0
     printed = capsys.readouterr()
-    assert "4 images (train to learn from, valid to test with), 1 epochs" in printed.out
+    assert "\ndata: 4 images to learn from (train), 6 to test (valid); 28x28 rgb\n" in printed.out
     assert "gpucnn train: there is no folder test: valid is what is tested with" in printed.err
 
 

@@ -71,7 +71,7 @@ def test_words_for_nothing_and_for_what_suits() -> None:
         ("mnist", 3, 64, 0.0, ()),
         ("fashion-mnist", 10, 64, 0.0, ()),
         ("cifar10", 10, 64, 0.0, ("flip", "shift:4")),
-        ("folder", 20, 32, 0.0, ("flip", "shift:4")),
+        ("folder", 40, 32, 0.1, ("crop", "flip")),
     ],
 )
 def test_what_suits_a_data_set(
