@@ -95,6 +95,9 @@ TESTS_OF = {
     "runs/folder.py": ["tests/runs/test_best_weights.py", "tests/runs/test_folder.py"],
     "runs/resume.py": ["tests/runs/test_best_weights.py"],
     "training/best_epoch.py": ["tests/training/test_early_stopping.py"],
+    "runs/recipe.py": ["tests/runs/test_recipe.py"],
+    "runs/seeds.py": ["tests/cli/test_seeds.py"],
+    "runs/list.py": ["tests/cli/test_runs.py"],
     "files/checkpoint_file.py": ["tests/files/test_checkpoint_file.py", "tests/runs/test_best_weights.py"],
     "training/early_stopping.py": ["tests/training/test_early_stopping.py"],
 }
@@ -391,6 +394,17 @@ MUTANTS = [
     Mutant("runs/lock.py", "return start is None or", "return start is not None and"),
     Mutant("runs/lock.py", "own.pid == os.getpid() and", ""),
     Mutant("runs/folder.py", "        if self._is_ready:\n            return\n", ""),
+    # What is chosen, repeated and compared.
+    Mutant("runs/recipe.py", "photos.longest <= TINY\n", "photos.side <= TINY\n"),
+    Mutant("runs/recipe.py", "if photos.number <= most)", "if photos.number < most)"),
+    Mutant("runs/recipe.py", "sides[len(sides) // 2]", "sides[0]"),
+    Mutant("runs/recipe.py", "recipe._replace(augment=()) if mode", "recipe if mode"),
+    Mutant("runs/seeds.py", "statistics.stdev", "statistics.pstdev"),
+    Mutant("runs/seeds.py", "if entry.state == \"finished\" else None", ""),
+    Mutant("runs/seeds.py", "name not in FREE and known", "name == \"model\" and known"),
+    Mutant("runs/list.py", "sign = -1 if", "sign = 1 if"),
+    Mutant("runs/list.py", "one.get(name) != known[0].get(name)", "one.get(name) == known[0].get(name)"),
+    Mutant("runs/list.py", "(scores[index], -index)", "(scores[index], index)"),
     Mutant("runs/folder.py", "if step and not self._writers:", "if step:"),
 ]  # fmt: skip
 
