@@ -184,7 +184,7 @@ def _name(config: RunConfig) -> str:
 def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     """The lines that say what will be trained, where and how, none wider than WIDTH if its words are not."""
     config = ready.config
-    choice = f"; {ready.why}, --model chooses another" if ready.why else ""
+    choice = f"; {ready.why}" if ready.why else ""
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
     learning = (
         f"{config.epochs} epoch{'s' * (config.epochs != 1)} in batches of {config.batch_size}, {config.optimizer} with lr "

@@ -4,6 +4,8 @@ import os
 from typing import Any
 
 from gpucnn.checks import Shape, as_count, known_name
+from gpucnn.errors import StateError
+from gpucnn.files.weights_file import read_weights
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
 from gpucnn.models.densenet import DenseNet40 as DenseNet40
@@ -31,6 +33,7 @@ from gpucnn.models.vgg import VGG16 as VGG16
 from gpucnn.models.vgg import VGG16BN as VGG16BN
 from gpucnn.models.vgg import VGGMini as VGGMini
 from gpucnn.models.weights import TakenWeights as TakenWeights
+from gpucnn.models.weights import count_of
 from gpucnn.models.weights import load_weights as load_weights
 
 _BY_NAME: dict[str, Any] = {
@@ -92,6 +95,21 @@ def create(
     if weights is not None:
         print(load_weights(created, weights))
     return created
+
+
+def of_weights(weights: str | os.PathLike[str]) -> str:
+    """The name of the classifier that the weights in a file are of: the largest that finds all its arrays there.
+
+    Raises StateError for a file that cannot be read, or is of no model here.
+    """
+    saved = read_weights(weights)
+    if saved.create is not None and saved.create.get("name") in classifier_names():
+        return str(saved.create["name"])
+    counts = {name: count_of(saved, _BY_NAME[name]()) for name in classifier_names()}
+    name = max(counts, key=lambda name: counts[name])
+    if not counts[name]:
+        raise StateError(f"{saved.path}: weights of no model that is here; give the model that they are nearest to")
+    return name
 
 
 def default_input(name: str) -> Shape:

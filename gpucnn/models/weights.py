@@ -97,6 +97,18 @@ def load_weights(model: ImageModel, weights: str | os.PathLike[str]) -> TakenWei
     return TakenWeights(saved.path, len(taken), len(own), new, keys.unexpected_keys, normalization, by)
 
 
+def count_of(saved: SavedWeights, model: ImageModel) -> int:
+    """How many arrays of `model` are in a file, by name and shape; 0 unless all are but those of the head.
+
+    The channels that it takes may be others.
+    """
+    own = {path: member.shape for path, member in (*model.named_parameters(), *model.named_buffers())}
+    found, first, head = _by_our_names(saved.arrays, model, own), next(iter(own)), model.head_path()
+    there = {path for path, shape in own.items() if path in found and (path == first or found[path].shape == shape)}
+    missing = [path for path in own if path not in there and path.rpartition(".")[0] != head]
+    return 0 if missing else len(there)
+
+
 def _by_our_names(arrays: Mapping[str, np.ndarray], model: ImageModel, own: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The arrays by the names that they have here, without prefixes; those of timm in our shape."""
     bare = _without_prefixes(arrays, own)

@@ -89,7 +89,7 @@ class RunConfig:
 
     model: str | None = _setting(
         None, OrNone(Classifier(), "default"), "model and data", "NAME",
-        "the network (default: lenet5; for a folder of images by their number and size)",
+        "the network (default: lenet5; with weights that which they are of; for a folder of images by their number and size)",
     )  # fmt: skip
     data: str = _setting(
         "digits", DataSet(), "model and data", "NAME",
@@ -324,9 +324,10 @@ class RunConfig:
 
     def _suggestions(self, photos: recipe.Photos | None = None) -> dict[str, Any]:
         """What suits data set and optimizer, by name, of the settings that are None, and a model without weights."""
-        by_data_set = recipe.for_data_set(self.data, self.mode, self.model, photos)._asdict()
-        by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]._asdict()
-        suggested = {**by_data_set, **by_optimizer}
+        by_data_set = recipe.for_data_set(self.data, self.mode, self.model, self.weights is not None, photos)._asdict()
+        by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]
+        lr = by_optimizer.lr if self.weights is None else by_optimizer.lr_with_weights
+        suggested = {**by_data_set, "lr": lr, "weight_decay": by_optimizer.weight_decay}
         if self.weights is None:
             suggested["normalize"] = False
         return {name: value for name, value in suggested.items() if getattr(self, name) is None}

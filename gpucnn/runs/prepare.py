@@ -288,6 +288,8 @@ def _seen(config: RunConfig, told: Callable[[int, int], None] | None) -> data.In
 
 
 def _resolved(config: RunConfig, photos: Photos | None) -> RunConfig:
+    if config.model is None and config.weights is not None:
+        config = dataclasses.replace(config, model=models.of_weights(config.weights))
     resolved = config.resolved(photos)
     assert resolved.model is not None
     image_size = resolved.image_size or models.image_size_for(resolved.model, data.native_size(config.data) or 1)
@@ -301,6 +303,15 @@ def by_place(splits: data.Splits) -> data.Splits:
         return splits
     train, test = split_by_place(whole_of(splits.train), 1 - TEST_SHARE)
     return splits._replace(train=train, test=test)
+
+
+def _why(asked: RunConfig, photos: Photos | None) -> str:
+    """Why a model was chosen; empty if it was asked for, or is the same for all of a data set."""
+    if asked.model is not None:
+        return ""
+    if asked.weights is not None:
+        return "as the weights are of it"
+    return "" if photos is None else why(photos)
 
 
 def _build(
@@ -384,7 +395,7 @@ def _build(
         test_loader,
         () if taken is None else told(model, config, taken, frozen),
         None,
-        why(photos) if asked.model is None and photos is not None else "",
+        _why(asked, photos),
     )
 
 

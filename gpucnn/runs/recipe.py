@@ -20,9 +20,10 @@ class Recipe(NamedTuple):
 
 
 class OptimizerDefaults(NamedTuple):
-    """What suits an optimizer: its peak learning rate, and its weight decay."""
+    """What suits an optimizer: its peak learning rate, the one with weights to start from, and its weight decay."""
 
     lr: float
+    lr_with_weights: float
     weight_decay: float = 0.0
 
 
@@ -65,8 +66,13 @@ DATA_SETS = {
 MOST_PHOTOS = {40: 2_000, 20: 20_000, 10: 1 << 62}
 """By the number of epochs, how many photos they are for at most: of fewer each must be seen more often."""
 
-PHOTO_SIZE = 128
-"""At which models that were made for photos, of 224 pixels, learn them."""
+WITH_WEIGHTS = 4
+"""How many times as many epochs a model takes that learns from scratch."""
+
+LARGE_SIZE, PHOTO_SIZE = 224, 128
+"""Pixels at which models that were made for photos learn them: with weights, which are for the first, as many as MOST_LARGE."""
+
+MOST_LARGE = 1_000
 
 TINY = 40
 """Pixels: images none of whose sides is longer are learned at their own size, and moved instead of cropped."""
@@ -76,46 +82,50 @@ TINY_AUGMENT = ("flip", "shift:12%,reflect")
 TYPICAL = Photos(2_000, 375, 500)
 
 OPTIMIZERS = {
-    "adam": OptimizerDefaults(0.003),
-    "adamw": OptimizerDefaults(0.003, weight_decay=0.01),
-    "sgd": OptimizerDefaults(0.03),
-    "rmsprop": OptimizerDefaults(0.001),
-    "adagrad": OptimizerDefaults(0.03),
-    "lion": OptimizerDefaults(0.0003),
+    "adam": OptimizerDefaults(0.003, 0.001),
+    "adamw": OptimizerDefaults(0.003, 0.001, weight_decay=0.01),
+    "sgd": OptimizerDefaults(0.03, 0.01),
+    "rmsprop": OptimizerDefaults(0.001, 0.0003),
+    "adagrad": OptimizerDefaults(0.03, 0.01),
+    "lion": OptimizerDefaults(0.0003, 0.0001),
 }
 
 
-def for_data_set(name: str, mode: str | None, model: str | None, photos: Photos | None) -> Recipe:
-    """What suits a data set whose images are of `mode`, and the `model`, if one was chosen.
+def for_data_set(
+    name: str, mode: str | None, model: str | None, has_weights: bool = False, photos: Photos | None = None
+) -> Recipe:
+    """What suits a data set whose images are of `mode`, and the `model`, if one was chosen, which may start from weights.
 
     `photos` tells of a folder's images; those that are not known are taken for typical ones.
     """
-    recipe = for_folder(photos or TYPICAL, model) if name == FOLDER else DATA_SETS[name]
+    recipe = for_folder(photos or TYPICAL, model, has_weights) if name == FOLDER else DATA_SETS[name]
     # Grey images are often of characters or measurements, which a mirror turns into something else.
     return recipe._replace(augment=()) if mode == "grey" else recipe
 
 
-def for_folder(photos: Photos, model: str | None) -> Recipe:
+def for_folder(photos: Photos, model: str | None, has_weights: bool) -> Recipe:
     """What suits the images of a folder, and the `model`, if one was chosen."""
     recipe = DATA_SETS[FOLDER]
     epochs = next(epochs for epochs, most in MOST_PHOTOS.items() if photos.number <= most)
     is_tiny = photos.longest <= TINY
-    augment = TINY_AUGMENT if is_tiny else recipe.augment
     size = photos.side if is_tiny else min(photos.side, recipe.image_size or 0)
     return recipe._replace(
-        epochs=epochs, augment=augment, image_size=size if model is None else _size_for(model, photos)
+        epochs=-(-epochs // WITH_WEIGHTS) if has_weights else epochs,
+        augment=TINY_AUGMENT if is_tiny else recipe.augment,
+        image_size=size if model is None else _size_for(model, photos, has_weights),
     )
 
 
-def _size_for(model: str, photos: Photos) -> int:
-    """The image size for a model that the user chose: small ones have one, those made for photos take any."""
+def _size_for(model: str, photos: Photos, has_weights: bool) -> int:
+    """The image size for a model that was chosen: those for small images have one, those made for photos take any."""
     least = models.image_size_for(model, 1)
-    made_for = models.default_input(model)[1]
-    return least if made_for <= least else max(least, min(photos.side, PHOTO_SIZE))
+    if models.default_input(model)[1] <= least:
+        return least
+    return max(least, min(photos.side, LARGE_SIZE if has_weights and photos.number <= MOST_LARGE else PHOTO_SIZE))
 
 
 def why(photos: Photos) -> str:
     """Why a folder's images get the model that they get, for people to read."""
     if photos.longest <= TINY:
-        return f"chosen for images of at most {TINY} pixels"
-    return f"chosen for {photos.number:,} photos of {photos.side} pixels"
+        return f"chosen for images of at most {TINY} pixels; --model chooses another"
+    return f"chosen for {photos.number:,} photos of {photos.side} pixels without --weights; --model chooses another"

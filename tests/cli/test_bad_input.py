@@ -60,7 +60,7 @@ def prepare(folder: Path) -> None:
 
 
 TABLE: list[tuple[str, int, str]] = [
-    ("fly", 2, "gpucnn: unknown command 'fly', expected one of train, verify-resume, "),
+    ("fly", 2, "gpucnn: unknown command 'fly', expected one of train, data, "),
     ("TRIAN --epochs 3", 2, "gpucnn: unknown command 'TRIAN'; did you mean train?; see gpucnn --help"),
     ("--epochs 3", 2, "gpucnn: unknown option '--epochs'; see gpucnn --help"),
     ("train ../photos --epochs 3", 2, "gpucnn train: unexpected '../photos'; did you mean --data ../photos?; see gpucnn train --help"),

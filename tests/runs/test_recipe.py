@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gpucnn import models
 from gpucnn.cli.main import main
 from gpucnn.data.inspection import InspectedImage, Inspection
+from gpucnn.errors import StateError
+from gpucnn.files import model_file
 from gpucnn.runs.recipe import Photos, for_data_set
 from gpucnn.training import RunConfig, RunFolder, prepare, resume
 from tests.data.image_files import save, write_two_classes
@@ -51,13 +54,55 @@ CASES = [
 def test_what_suits_a_folder(
     photos: Photos | None, mode: str | None, model: str | None, expected: tuple[str, int, int, tuple[str, ...]]
 ) -> None:
-    found = for_data_set("folder", mode, model, photos)
+    found = for_data_set("folder", mode, model, photos=photos)
     assert (model or found.model, found.image_size, found.epochs, found.augment) == expected
     assert (found.batch_size, found.label_smoothing) == (32, 0.1)
     config = RunConfig(data="folder", mode=mode, model=model).resolved(photos)
     assert (config.model, config.image_size, config.epochs, config.augment) == expected
     assert config.mode == (mode or "rgb")
     models.create(str(config.model), 2, 3, config.image_size)
+
+
+@pytest.mark.parametrize(
+    ("photos", "size", "epochs"),
+    [
+        (Photos(1000, 375, 500), 224, 10),
+        (Photos(1001, 375, 500), 128, 10),
+        (Photos(1000, 150, 500), 150, 10),
+        (Photos(30_000, 375, 500), 128, 3),
+    ],
+)
+def test_what_suits_a_folder_with_weights(photos: Photos, size: int, epochs: int) -> None:
+    for name in ("resnet18", "squeezenet"):
+        config = RunConfig(data="folder", model=name, weights="some.pth").resolved(photos)
+        assert (config.image_size, config.epochs, config.lr) == (size, epochs, 0.001)
+    assert RunConfig(data="folder", model="resnet20", weights="some.pth").resolved(photos).image_size == 32
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "resnet20", "resnet32", "mlp"])
+def test_the_model_is_that_of_the_weights(name: str, tmp_path: Path) -> None:
+    """Under the names that training with several GPUs gives, and for other classes; in a file of ours also by what it says."""
+    parameters = {f"module.{path}": array for path, array in models.create(name, 7).state_dict().items()}
+    save_file(parameters, tmp_path / "some.safetensors")
+    assert models.of_weights(tmp_path / "some.safetensors") == name
+    model_file.save_model(tmp_path / "own.safetensors", models.create(name, 3), {"name": name})
+    assert models.of_weights(tmp_path / "own.safetensors") == name
+
+
+def test_weights_of_no_model_are_refused(tmp_path: Path) -> None:
+    save_file({"conv.weight": np.zeros((3, 3), np.float32)}, tmp_path / "some.safetensors")
+    with pytest.raises(
+        StateError, match=r"some.safetensors: weights of no model that is here; give the model that they are"
+    ):
+        models.of_weights(tmp_path / "some.safetensors")
+
+
+def test_a_run_with_weights_has_their_model(tmp_path: Path) -> None:
+    save_file(models.ResNet20(3).state_dict(), tmp_path / "some.safetensors")
+    photos = write_two_classes(tmp_path / "photos", 5, 12)
+    ready = prepare(RunConfig(data=str(photos), weights=str(tmp_path / "some.safetensors"), device="cpu"))
+    assert (ready.config.model, ready.config.image_size, ready.why) == ("resnet20", 32, "as the weights are of it")
+    assert ready.config.lr == 0.001
 
 
 def test_what_is_given_stays() -> None:
@@ -74,7 +119,7 @@ def test_all_that_follows_sees_what_was_chosen(tmp_path: Path, capsys: pytest.Ca
     assert main(command.split()) == 0
     printed = capsys.readouterr().out
     count = models.ResNet20(2).parameter_count()
-    assert f"\nmodel: resnet20, {count:,} parameters; chosen for images of at most 40 pixels,\n" in printed
+    assert f"\nmodel: resnet20, {count:,} parameters; chosen for images of at most 40 pixels;\n" in printed
     assert "\ndata: 8 images to learn from, 2 to test; 12x12 rgb\n" in printed
     head = printed.partition("\nepoch ")[0].splitlines()
     assert [line for line in head if len(line) > 80 and " " in line.strip() and str(tmp_path) not in line] == []
