@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NoReturn
@@ -31,29 +31,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
-    def refuse(self, left: Sequence[str]) -> NoReturn:
-        """End with what is wrong with the arguments that nobody took."""
-        from gpucnn.text import printed, quoted, value_text  # as all that --version does without
-
-        word = next((word for word in left if word.startswith("-")), left[0])
-        if word.startswith("-"):
-            name = word.partition("=")[0]
-            self.error(f"unknown option {value_text(name)}{_did_you_mean(name, self._option_string_actions)}")
-        meant = self._option_of(word)
-        hint = f"; did you mean {meant} {printed(quoted(word))}?" if meant else ""
-        self.error(f"unexpected {value_text(word)}{hint}")
-
-    def _option_of(self, word: str) -> str | None:
-        """The option that a word was meant for: --model if it is a model's name, else --data, if there are these."""
-        options = self._option_string_actions
-        try:
-            if callable(takes := getattr(options.get("--model"), "type", None)):
-                takes(word)
-                return "--model"
-        except argparse.ArgumentTypeError:
-            pass
-        return "--data" if "--data" in options else None
-
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What the command line asks for; `command` is its name, `run` carries it out. SystemExit for help and wrong usage.
@@ -75,27 +52,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not fit the terminal's encoding
     if given and given[0].startswith("-") and given[0] not in parser._option_string_actions:
-        parser.refuse(given[:1])  # before what comes after it is taken for a command
+        parser.error(
+            _module("unknown-words").of_arguments(given[:1], parser)
+        )  # before a value of it is taken for a command
     if given and not given[0].startswith("-") and given[0] not in NAMES:
-        from gpucnn.text import value_text
-
-        hint = _did_you_mean(given[0], NAMES) or f", expected one of {', '.join(NAMES)}"
-        parser.error(f"unknown command {value_text(given[0])}{hint}")
+        parser.error(_module("unknown-words").of_command(given[0], NAMES))
     options, left = parser.parse_known_args(given)
     if left:
-        commands.choices[options.command].refuse(left)
+        command = commands.choices[options.command]
+        command.error(_module("unknown-words").of_arguments(left, command))
     if not options.command:
         parser.print_help()
         parser.exit(USAGE_ERROR)
     return options
-
-
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A question after the one of `names` that is most like `name`, if one is."""
-    from gpucnn.checks import nearest
-
-    like = nearest(name, names)
-    return f"; did you mean {like}?" if like else ""
 
 
 def _needed(given: Sequence[str]) -> Sequence[str]:
@@ -106,6 +75,7 @@ def _needed(given: Sequence[str]) -> Sequence[str]:
 
 
 def _module(name: str) -> ModuleType:
+    """A command's module, or another that most commands do without."""
     return importlib.import_module(f"gpucnn.cli.{name.replace('-', '_')}")
 
 

@@ -293,6 +293,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         lambda model: model(np.zeros((1, 1, 32, 32), np.float32))),
     "models.load_weights": (models.load_weights, lambda: {"model": models.create("lenet5"), "weights": "nowhere"}, str),
     "models.default_input": (models.default_input, lambda: {"name": "lenet5"}, list),
+    "models.of_weights": (models.of_weights, lambda: {"weights": "nowhere"}, str),
     "models.image_size_for": (models.image_size_for, lambda: {"name": "lenet5", "native_size": 8}, int),
     "Tensor": (Tensor, lambda: {"data": ROWS, "requires_grad": True}, lambda tensor: tensor),
     "Tensor.backward": (lambda grad: Tensor(ROWS, requires_grad=True).sum(axis=0).backward(grad), lambda: {

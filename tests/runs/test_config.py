@@ -146,7 +146,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"weights": "a.pth", "freeze": 0}, "freeze: expected a whole number >= 1 or head-only, got 0"),
     ({"weights": "a.pth", "freeze": "heads"}, "freeze: expected a whole number >= 1 or head-only, got 'heads'"),
     ({"weights": "a.pth", "freeze": "head-only", "backbone_lr": 0.001}, "backbone_lr is 0.001, but freeze is head-only; leave one of them out"),
-    ({"weights": "a.pth", "backbone_lr": 0.1}, "backbone_lr is 0.1, above lr, 0.003, at which the head learns; it is a rate, too: give e.g. 0.0003"),
+    ({"weights": "a.pth", "backbone_lr": 0.1}, "backbone_lr is 0.1, above lr, 0.001, at which the head learns; it is a rate, too: give e.g. 0.0001"),
     ({"normalize": 1}, "normalize: expected true or false, got 1"),
     ({"normalize": "true"}, "normalize: expected true or false, got 'true'"),
     ({"augment": "flip"}, "augment: expected a list of augmentations, got 'flip'"),
