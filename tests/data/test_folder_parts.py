@@ -249,7 +249,10 @@ def test_validation_is_what_every_epoch_is_measured_on(tmp_path: Path, capsys: p
     command = f"train --data folder --data-dir {tmp_path}/photos --model mlp --epochs 1 --batch-size 2 --device cpu --out {tmp_path}/run"
     assert main(command.split()) == 0
     printed = capsys.readouterr().out
-    assert "\ndata: 4 images to learn from (train), 6 to measure epochs on (val), 4 to test (test);\n" in printed
+    assert (
+        "\ndata: 4 images to learn from (train), 6 to measure epochs on (val), 4 to test\n  (test); 28x28 rgb\n"
+        in printed
+    )
     assert re.fullmatch(
         r"best: epoch 1 \(val accuracy \d\.\d{4}\); test accuracy \d\.\d{4} with it", printed.splitlines()[-1]
     )

@@ -189,8 +189,9 @@ def test_at_the_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ]
     assert main([*line, str(path), "--out", str(tmp_path / "new")]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[3:5] == [
-        "weights: best.safetensors: 6 of 8 arrays taken; output starts new (7 -> 10); normalisation: that of their run",
+    assert out[3:6] == [
+        "weights: best.safetensors: 6 of 8 arrays taken; output starts new (7 -> 10);",
+        "  normalisation: that of their run",
         "frozen: features.0, 1 of 1 stages before output; 280 parameters learn",
     ]
     config = json.loads((tmp_path / "new" / "config.json").read_text())
