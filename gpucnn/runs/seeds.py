@@ -11,6 +11,7 @@ from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.list import list_runs
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.text import quoted, value_text
+from gpucnn.training.find_lr import FIND
 
 FREE = tuple(name for name in CHANGEABLE if name != "epochs")
 """Settings in which a run may differ from the one that is asked for, and be it all the same."""
@@ -33,6 +34,7 @@ def check_place(place: Path, config: RunConfig, seeds: Sequence[int]) -> None:
 
     RunError if `place` is a run itself, or if another run is where one of these belongs.
     """
+    free = (*FREE, "lr") if config.lr == FIND else FREE
     if RunFolder(place).config_file.exists():
         raise RunError(f"{place}: is a run itself; choose another --out for the runs of several seeds")
     for seed in seeds:
@@ -41,7 +43,7 @@ def check_place(place: Path, config: RunConfig, seeds: Sequence[int]) -> None:
             continue
         known = RunConfig.from_run(folder.read_config(), str(folder.config_file)).to_json()
         wanted = dataclasses.replace(config, seed=seed).to_json()
-        other = next((name for name in wanted if name not in FREE and known[name] != wanted[name]), None)
+        other = next((name for name in wanted if name not in free and known[name] != wanted[name]), None)
         if other is not None:
             raise RunError(
                 f"{folder.path}: is another run: its {other} is {value_text(known[other])}, and "

@@ -64,6 +64,8 @@ def test_what_has_finished_is_not_trained_again_and_what_is_new_is(
     monkeypatch.setattr(Trainer, "fit", lambda trainer, epochs: trained.append(trainer) or fit(trainer, epochs))
     assert main(seeds(3, 5, 13, 8, more="--quiet --workers 2")) == 0
     assert [trainer.train_loader.seed for trainer in trained] == [13]
+    assert main(seeds(3, 5, more="--quiet --lr find")) == 0, "whatever was found"
+    assert len(trained) == 1
     assert len(accuracies(Path("group"))) == 4
 
 

@@ -401,7 +401,7 @@ MUTANTS = [
     Mutant("runs/recipe.py", "recipe._replace(augment=()) if mode", "recipe if mode"),
     Mutant("runs/seeds.py", "statistics.stdev", "statistics.pstdev"),
     Mutant("runs/seeds.py", "if entry.state == \"finished\" else None", ""),
-    Mutant("runs/seeds.py", "name not in FREE and known", "name == \"model\" and known"),
+    Mutant("runs/seeds.py", "name not in free and known", "name == \"model\" and known"),
     Mutant("runs/list.py", "sign = -1 if", "sign = 1 if"),
     Mutant("runs/list.py", "one.get(name) != known[0].get(name)", "one.get(name) == known[0].get(name)"),
     Mutant("runs/list.py", "(scores[index], -index)", "(scores[index], index)"),
