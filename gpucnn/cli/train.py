@@ -166,7 +166,8 @@ def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, is_first: bool = 
     if is_first:
         _tell([*ready.splits.notes, *(seen[1:] if quiet else [])])
     if not quiet:
-        print("\n".join([*seen, *heading(ready, folder)] if is_first else [f"run folder: {folder.path}"]), flush=True)
+        head = _wrapped([*seen, *heading(ready, folder)] if is_first else [f"run folder: {folder.path}"])
+        print("\n".join(head), flush=True)
     return _finish(ready, folder, trainer, quiet)
 
 
@@ -182,7 +183,7 @@ def _name(config: RunConfig) -> str:
 
 
 def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
-    """The lines that say what will be trained, where and how, none wider than WIDTH if its words are not."""
+    """The lines that say what will be trained, where and how."""
     config = ready.config
     choice = f"; {ready.why}" if ready.why else ""
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
@@ -190,7 +191,7 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
         f"{config.epochs} epoch{'s' * (config.epochs != 1)} in batches of {config.batch_size}, {config.optimizer} with lr "
         f"{config.lr:g}, {config.schedule}; label smoothing {config.label_smoothing:g}; augmentation {augmentation}"
     )
-    lines = [
+    return [
         ready.device,
         f"data: {_images(ready)}",
         f"model: {config.model}, {ready.model.parameter_count():,} parameters{choice}",
@@ -201,11 +202,12 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
         *_precision(ready),
         *_doubles(ready),
     ]
-    return [part for line in lines for part in _wrapped(line)]
 
 
-def _wrapped(line: str) -> list[str]:
-    return textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def _wrapped(lines: Sequence[str]) -> list[str]:
+    """The same lines, none wider than WIDTH if its words are not."""
+    wrapper = textwrap.TextWrapper(WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [part for line in lines for part in wrapper.wrap(line)]
 
 
 def _images(ready: PreparedRun) -> str:
@@ -274,7 +276,8 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> Ended:
         return Ended(scores["test_accuracy"], _finished_line(resumed, trainer, scores))
     if not quiet:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
-        print("\n".join([*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]), flush=True)
+        head = [*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]
+        print("\n".join(_wrapped(head)), flush=True)
     return _finish(ready, folder, trainer, quiet)
 
 

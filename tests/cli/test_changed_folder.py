@@ -249,10 +249,12 @@ def test_doubles_are_told(in_tmp_path: Path, capsys: pytest.CaptureFixture[str])
     write_noise(Path("photos/train"), 6)
     write_noise(Path("photos/test"), 2)
     assert main(["train", *SETTINGS.replace("--quiet", "").split(), "--out", "run"]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == (
-        "the same image in the training and the test images: 4 (train/cat/000.bmp = test/cat/000.bmp, train/cat/001.bmp = "
-        "test/cat/001.bmp, train/cat/002.bmp = test/dog/000.bmp, ...); remove one of each, or the test says too much"
-    )
+    assert capsys.readouterr().out.splitlines()[1:5] == [
+        "the same image in the training and the test images: 4 (train/cat/000.bmp =",
+        "  test/cat/000.bmp, train/cat/001.bmp = test/cat/001.bmp, train/cat/002.bmp =",
+        "  test/dog/000.bmp, ...); remove one of each, or the test says too much",
+        "device: cpu (asked for)",
+    ]
     assert main(["evaluate", "run"]) == 1
     assert capsys.readouterr().err == (
         "gpucnn evaluate: photos: all test images have the very bytes of images that the run was trained on; give another "

@@ -183,10 +183,13 @@ def test_files_that_cannot_be_read_are_left_out_as_if_they_were_not_there(
 ) -> None:
     assert main(["train", *SETTINGS, SKIP]) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[:3] == [
-        "photos: 55 images of 10x12 to 12x12 pixels; 3 classes: cat 40, größe 14, lone 1 (40 to 1: --balance)",
-        "left out: 4 that cannot be read: cat/cut.png, cat/empty.jpg, größe/gone.png, größe/text.jpg",
-        "the same image in two classes: 1 (cat/000.png = größe/copy.bmp); one of each is wrong",
+    assert said.out.splitlines()[:6] == [
+        "photos: 55 images of 10x12 to 12x12 pixels; 3 classes: cat 40, größe 14, lone 1",
+        "  (40 to 1: --balance)",
+        "left out: 4 that cannot be read: cat/cut.png, cat/empty.jpg, größe/gone.png,",
+        "  größe/text.jpg",
+        "the same image in two classes: 1 (cat/000.png = größe/copy.bmp); one of each is",
+        "  wrong",
     ]
     assert "gpucnn train: left out: 1 .DS_Store, 1 .heic (pip install pillow-heif), 1 .txt\n" in said.err
     for name in ("cat/cut.png", "cat/empty.jpg", "größe/text.jpg", "größe/gone.png"):

@@ -88,7 +88,7 @@ def test_a_stopped_seed_goes_on_to_the_same_bits(
     assert not RunFolder("a group/seed-5").summary_file.exists()
     assert main(seeds(3, 5, 8, out="a group")) == 0
     printed = capsys.readouterr().out
-    assert "\ngoing on in epoch 2, after 0 of its 5 batches, from a group/seed-5/checkpoints/" in printed
+    assert "\ngoing on in epoch 2, after 0 of its 5 batches, from a\n  group/seed-5/checkpoints/" in printed
     for name in ("seed-3", "seed-5", "seed-8"):
         assert weights(Path("a group", name)) == weights(group / name)
 
