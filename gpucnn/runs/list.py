@@ -17,6 +17,7 @@ from gpucnn.runs.config import BESIDE, RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.image_list import ENTRY
 from gpucnn.text import value_text
+from gpucnn.training.best_epoch import is_better, judged_by
 
 
 class RunEntry(NamedTuple):
@@ -153,12 +154,15 @@ def _entry(run: RunFolder, name: str) -> RunEntry:
 
 
 def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The "best_epoch": the first of the highest accuracy on the images that epochs are measured on."""
-    for name in ("val_accuracy", "test_accuracy"):
-        scores = [row.get(name) for row in rows]
-        if scores and all(map(_is_accuracy, scores)):
-            return {"best_epoch": 1 + max(range(len(scores)), key=lambda index: (scores[index], -index))}
-    return {}
+    """The "best_epoch", see `is_better`; empty if epochs were not measured."""
+    best, best_scores = 0, dict[str, float]()
+    for number, row in enumerate(rows, 1):
+        scores = {name: row[name] for name in row if name.endswith(("accuracy", "loss")) and is_finite(row[name])}
+        if judged_by(scores) == "train":
+            return {}
+        if not best or is_better(scores, best_scores):
+            best, best_scores = number, scores
+    return {"best_epoch": best} if best else {}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def test_runs_side_by_side(
     assert {row[0]: row[1] for row in found} == {name: f"{value:.4f}" for name, value in accuracy.items()}
     by_name = {row[0]: row[2:] for row in found}
     metrics = [json.loads(line) for line in (compared / "b" / "metrics.jsonl").read_text().splitlines()]
-    scores = [row["test_accuracy"] for row in metrics]
+    scores = [(row["test_accuracy"], -row["test_loss"]) for row in metrics]
     assert by_name["b"] == ["0.003", str(scores.index(max(scores)) + 1), "none", "0", "3", "0", "finished"]
     assert (by_name["a"][0], by_name["a"][5], by_name["c"][3]) == ("1e-05", "1", "0.2")
 
@@ -190,7 +190,8 @@ def test_runs_that_are_alike_differ_in_nothing(folder: Path, capsys: pytest.Capt
 def test_runs_that_lack_a_column_come_last(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, score in (("open", 0.25), ("mlp-10", 0.5)):
         (folder / name / "summary.json").unlink(missing_ok=True)
-        lines = [{"epoch": 1, "val_accuracy": score}, {"epoch": 2, "val_accuracy": 0.125, "train_loss": 2e4}]
+        rows_of = [(score, 0.5), (score, 0.5), (0.125, 0.25)]
+        lines = [{"epoch": n, "val_accuracy": one, "val_loss": loss} for n, (one, loss) in enumerate(rows_of, 1)]
         (folder / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (folder / "mlp-2" / "summary.json").write_text('{"best_epoch": 7, "test_accuracy": 1, "val_accuracy": 0.75}')
     assert main(["runs", str(folder), "--columns", "val_accuracy,best_epoch", "--sort", "val_accuracy"]) == 0

@@ -60,8 +60,13 @@ def test_what_has_finished_is_not_trained_again_and_what_is_new_is(
     group: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(group, "group")
-    trained, fit = [], Trainer.fit
-    monkeypatch.setattr(Trainer, "fit", lambda trainer, epochs: trained.append(trainer) or fit(trainer, epochs))
+    trained, fit = list[Trainer](), Trainer.fit
+
+    def listed(trainer: Trainer, epochs: int) -> None:
+        trained.append(trainer)
+        fit(trainer, epochs)
+
+    monkeypatch.setattr(Trainer, "fit", listed)
     assert main(seeds(3, 5, 13, 8, more="--quiet --workers 2")) == 0
     assert [trainer.train_loader.seed for trainer in trained] == [13]
     assert main(seeds(3, 5, more="--quiet --lr find")) == 0, "whatever was found"

@@ -454,7 +454,7 @@ MUTANTS = [
     Mutant("runs/seeds.py", "name not in free and known", "name == \"model\" and known"),
     Mutant("runs/list.py", "sign = -1 if", "sign = 1 if"),
     Mutant("runs/list.py", "one.get(name) != known[0].get(name)", "one.get(name) == known[0].get(name)"),
-    Mutant("runs/list.py", "(scores[index], -index)", "(scores[index], index)"),
+    Mutant("runs/list.py", "is_better(scores, best_scores)", "not is_better(best_scores, scores)"),
     Mutant("runs/folder.py", "if step and not self._writers:", "if step:"),
 ]  # fmt: skip
 
