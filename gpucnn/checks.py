@@ -220,8 +220,8 @@ def unknown_name(
     """The error for `owner.name`, which is not there, to be raised by a `__getattr__`.
 
     `elsewhere` has what goes by the name in another library, and its word here: "LeNet5 has no half; it is astype('float16')". Else the
-    message suggests the nearest of the `known` names, which may be a package's `globals()`, and no module then. What begins with an underscore is only asked for by programs, which want a
-    quick answer.
+    message suggests the nearest of the `known` names; they may be a package's `globals()`, whose modules do not count. What begins
+    with an underscore is only asked for by programs, which want a quick answer.
     """
     text = f"{owner} has no {printed(name)}"
     if name in elsewhere:

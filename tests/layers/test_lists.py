@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, layers, optim
+from gpucnn import Tensor, layers, optim, training
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError, GpucnnError
+from gpucnn.kernels import ways
 
 X = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
 
@@ -264,3 +265,29 @@ def test_a_prefix_stands_before_the_paths() -> None:
     assert list(model.state_dict()) == ["0.weight", "0.bias"]
     with pytest.raises(ArgumentError, match="^Sequential: prefix must be a text, got 3$"):
         model.state_dict(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.append(layers.ReLU()),
+        lambda model: model.insert(2, layers.ReLU()),
+        lambda model: model.__setitem__(2, layers.Identity()),
+        lambda model: model.__delitem__(2),
+    ],
+)
+def test_a_model_that_was_changed_is_another_one_to_a_step_that_is_recorded(change: Callable[[Any], object]) -> None:
+    def trained(graph: Any) -> tuple[dict[str, np.ndarray], int]:
+        model = layers.Sequential(layers.Flatten(), linear(), layers.ReLU(), linear(), seed=0)
+        step = training.CapturedStep(model, optim.SGD(model.parameters(), 0.1, momentum=0.9), graph=graph)
+        for number in range(8):
+            if number == 4:
+                recorded = step.recorder.recordings
+                change(model)
+            step(X, np.array([0, 1, 1]))
+        return model.state_dict(), recorded
+
+    (eager, none), (followed, recorded) = trained(False), trained("auto")
+    assert (none, recorded) == (0, int(ways.mode() == "jit"))
+    for path, array in eager.items():
+        np.testing.assert_array_equal(followed[path], array)
