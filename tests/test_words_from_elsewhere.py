@@ -31,6 +31,7 @@ OPTIMIZER = optim.SGD(layers.Linear(1, 1).parameters())
         (data, "Dataloader", "data has no Dataloader; did you mean DataLoader?"),
         (optim, "lr_schedule", "optim has no lr_schedule; did you mean Schedule?"),
         (OPTIMIZER, "defaults", "SGD has no defaults; it is param_groups[0]"),
+        (optim.Scheduler(OPTIMIZER, optim.constant(0.1)), "last_epoch", "Scheduler has no last_epoch; it is steps"),
         (OPTIMIZER, "paramgroups", "SGD has no paramgroups; did you mean param_groups?"),
     ],
 )

@@ -1,15 +1,18 @@
 """Scheduler: a schedule in a loop of one's own."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpucnn.autograd import Tensor
-from gpucnn.checks import as_count, as_function
+from gpucnn.checks import as_count, as_function, unknown_name
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.optim.optimizer import Optimizer
 from gpucnn.optim.plateau import ReduceOnPlateau
 from gpucnn.optim.schedule import Schedule
 from gpucnn.text import value_text
+
+ELSEWHERE = {"last_epoch": "steps", "get_lr": "get_last_lr()", "base_lrs": "the rate that the schedule was made with"}
+"""What PyTorch's schedulers have, and what does the same here."""
 
 
 class Scheduler:
@@ -68,6 +71,11 @@ class Scheduler:
         if isinstance(self.schedule, ReduceOnPlateau):
             self.schedule.load_state_dict(state["schedule"])
         self.steps, self.optimizer.lr = steps, self.schedule(steps)
+
+    if not TYPE_CHECKING:  # of what is not there, type checkers tell themselves
+
+        def __getattr__(self, name: str) -> Any:
+            raise unknown_name("Scheduler", name, dir(self), ELSEWHERE)
 
     def __repr__(self) -> str:
         return f"Scheduler({self.schedule}; step {self.steps:,}, lr={self.optimizer.lr:g})"
