@@ -245,7 +245,9 @@ def layers_by_name(owner: Layer, layers: Any) -> list[tuple[str, Layer]]:
     """The (name, layer) of a dict, or of pairs, for attributes of `owner`. ArgumentError if they are something else."""
     kind = type(owner).__name__
     try:
-        pairs = [(name, layer) for name, layer in (layers.items() if isinstance(layers, Mapping) else layers)]
+        pairs = [
+            (name, layer) for name, layer in (layers.items() if isinstance(layers, Mapping | LayerDict) else layers)
+        ]
     except (TypeError, ValueError):
         raise ArgumentError(
             f"{kind}: expected a dict of layers by name, or pairs (name, layer), got {value_text(layers)}"

@@ -232,3 +232,19 @@ def test_what_is_wrong_with_a_hook_is_said(kind: str, hook: Any, message: str) -
     with pytest.raises(GpucnnError) as raised:
         use()
     assert str(raised.value) == message
+
+
+def test_hooks_within_a_checkpoint_see_what_they_see_without_one() -> None:
+    def seen(wrap: Any) -> list[tuple[str, list[list[list[float]]]]]:
+        block = layers.Sequential(layers.Linear(2, 2), layers.Tanh(), layers.Dropout(0.3))
+        model, found = layers.Sequential(layers.Linear(2, 2), wrap(block), seed=3), []
+        for layer in model.modules():
+            layer.register_full_backward_hook(
+                lambda one, into, out: found.append((one.path, [gradient.tolist() for gradient in (*into, *out)]))
+            )
+        model(Tensor(X, True)).sum().backward()
+        return sorted(found)
+
+    plain = seen(lambda block: layers.Sequential({"block": block}))
+    assert seen(layers.Checkpoint) == plain
+    assert len(plain) == 7

@@ -129,6 +129,7 @@ def test_layers_by_name() -> None:
     assert list(held.keys()) == list(held)
     assert [*held.items()] == list(zip(held.keys(), held.values(), strict=True))
     assert paths(layers.Sequential(held)) == ["0.conv.weight", "0.conv.bias", "0.last.weight", "0.last.bias"]
+    assert list(layers.LayerDict(held).items()) == list(held.items())
     del held["act"]
     assert list(held) == ["conv", "last", "more"]
     held["conv"] = other = linear()
