@@ -16,32 +16,35 @@ from gpucnn.backend import Array, arrays
 from gpucnn.errors import GradientError
 from gpucnn.text import shape_text
 
+Place: TypeAlias = tuple[int, int]
+"""Where memory begins and ends."""
+
 
 class Writes:
-    """How often arrays of the same memory were written to, where, and what did so last."""
+    """How often an array, and all that look at its memory, were written to, where, and what did so last."""
 
-    __slots__ = ("by", "count", "places")
+    __slots__ = ("by", "count", "place")
+    place: Place | None
+    """A stretch that holds all that was written to; None if that is the whole array, where it is now."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.places: dict[Place, int] | None = None
-        """Of each stretch of memory that was written to, the count then. What is not here is all that a parameter has."""
+        self.count, self.place = 0, None
+
+    def note_all(self, by: str) -> None:
+        """Count a write to the whole array, done by what messages call `by`."""
+        self.count += 1
+        self.by = by
+        self.place = None
 
     def note(self, by: str, array: Array) -> None:
         """Count a write to `array`, done by what messages call `by`."""
         self.count += 1
         self.by = by
-        places = self.places or {}
-        if len(places) >= MOST_PLACES:
-            starts, stops = zip(*places, strict=True)
-            places = {(min(starts), max(stops)): self.count}
-        self.places = {**places, _place(array): self.count}
+        start, stop = _place(array)
+        if self.place is not None:
+            start, stop = min(start, self.place[0]), max(stop, self.place[1])
+        self.place = start, stop
 
-
-Place: TypeAlias = tuple[int, int]
-"""Where memory begins and ends."""
-MOST_PLACES = 64
-"""More of them are taken for one that holds them all."""
 
 Seen: TypeAlias = tuple[Writes, int, Any]
 """Of an operation's input or result: its counter, what that said then, and how to name it: see `name_of`."""
@@ -78,11 +81,9 @@ def changed(node: Any) -> GradientError | None:
     for writes, count, source in node.seen:
         if writes.count == count:
             continue
-        places = [place for place, when in (writes.places or {}).items() if when > count]
-        if not places and hasattr(source, "_data"):
-            places = [_place(source._data)]
+        start, stop = _place(source._data) if writes.place is None else writes.place
         held = [_place(array) for array in arrays_saved_by(node.backward)]
-        if any(start < stop_held and start_held < stop for start, stop in places for start_held, stop_held in held):
+        if any(start < its_stop and its_start < stop for its_start, its_stop in held):
             return GradientError(
                 f"{name_of(source, node)} was changed between the forward pass and backward(), by {writes.by}, and the gradient "
                 f"of {node.label} needs it as it was; change it after backward(), or have a copy changed: tensor.clone()"
@@ -119,9 +120,8 @@ class WatchedArray(np.ndarray):
 
     def _to_write(self) -> np.ndarray:
         """The array to write to, once that is counted. An array of its own memory, e.g. a copy, is nobody else's."""
-        plain = self.view(np.ndarray)
+        plain = self.uncounted()
         if self.writes is not None and not self.flags.owndata:
-            plain.flags.writeable = True
             self.writes.note("an assignment to elements of its data", plain)
         return plain
 

@@ -68,8 +68,7 @@ class FlatBuffer:
             if parameter.grad is not None:
                 self.steps[position] += 1
                 if (writes := parameter.writes) is not None:
-                    writes.count += 1
-                    writes.by = "the optimizer's step"
+                    writes.note_all("the optimizer's step")
 
     def alike(self) -> list[tuple[slice, int]]:
         """The stretches of neighbours that have gradients and the same count of steps, and the position of the first."""

@@ -275,3 +275,12 @@ def test_gradients_of_a_single_number_add_up() -> None:
     for _ in range(2):
         F.where(np.array([True, False, True]), x, 1.0).sum().backward()
     assert x.grad == 4
+
+
+def test_gradients_as_values_are_arrays_of_their_own() -> None:
+    a, b = values(1.0), values(2.0)
+    of_a, of_b = autograd.grad(a + b, [a, b])
+    assert of_a is not None
+    assert of_b is not None
+    of_a.data[...] = 5
+    assert of_b.tolist() == [1]

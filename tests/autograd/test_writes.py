@@ -175,6 +175,18 @@ def test_an_optimizer_s_step_before_the_backward_pass(backend: Backend) -> None:
     )
 
 
+def test_a_step_after_weights_were_written_to_where_they_lived_before() -> None:
+    model = small_model()
+    F.cross_entropy(model(np.ones((2, 1, 4, 4), np.float32)), np.array([0, 2])).backward()
+    model[2].weight.data[...] = 1
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    optimizer.gather()  # the weights move
+    loss = F.cross_entropy(model(np.ones((2, 1, 4, 4), np.float32)), np.array([0, 2]))
+    optimizer.step()
+    with pytest.raises(GradientError, match=r"^2\.weight was changed .* by the optimizer's step"):
+        loss.backward()
+
+
 def test_weights_that_are_loaded_before_the_backward_pass(backend: Backend) -> None:
     model = small_model().to(backend.device_name)
     loss = pass_forward(model, backend)
