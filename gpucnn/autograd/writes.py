@@ -76,7 +76,7 @@ def _path_of(array: Array, node: Any) -> str:
     """The path of the parameter, an input of the node, that has the array; empty if none has."""
     start, stop = place_of(array)
     for source in node.inputs:
-        leaf = getattr(getattr(source, "backward", None), "__self__", None)
+        leaf: Any = getattr(getattr(source, "backward", None), "__self__", None)
         if getattr(leaf, "path", "") and leaf._data is not None:
             its_start, its_stop = place_of(leaf._data)
             if start < its_stop and its_start < stop:

@@ -85,7 +85,7 @@ class Layer(Members):
         if not self._looked_at_lists:
             self._look_at_lists()
         tensors = list(map(self._take, inputs))
-        with beside(tensors[0]._data) if tensors else nullcontext():
+        with beside(tensors[0].data) if tensors else nullcontext():
             return self._called(tensors, options)
 
     def _called(self, tensors: list[Tensor], options: dict[str, Any]) -> Tensor:
