@@ -9,7 +9,6 @@ import numpy as np
 from gpucnn.autograd.tape import BackwardFunction, Node, current_owner, grad_enabled
 from gpucnn.autograd.tensor import Operand, Tensor
 from gpucnn.autograd.torch_words import KEYWORDS
-from gpucnn.autograd.writes import watch
 from gpucnn.backend import Array, are_together, arrays, as_array, beside, converted, fed, memory, to_device, to_host
 from gpucnn.errors import CaptureError, DeviceError, DTypeError, KeywordError
 from gpucnn.kernels.compiler.recording import check_recorded
@@ -46,8 +45,12 @@ def record(name: str, output: Array, inputs: Sequence[Tensor], backward: Backwar
     result = Tensor(output)
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         result.requires_grad = True
-        result.node = node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
-        node.seen = watch(result, inputs)
+        result.node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
+        result.watched = True
+        for tensor in inputs:
+            tensor.watched = True
+    elif output.base is not None:  # it may look at an array that the tape has saved
+        result.watched = any(tensor.watched for tensor in inputs)
     return result
 
 
@@ -82,7 +85,10 @@ def as_operand(value: "Operand", like: Tensor) -> Tensor:
         return _plain_operand(value, like)
     if value.dtype != like.dtype:
         raise _dtypes_met(value.dtype, like.dtype)
-    return value if are_together(value.data, like.data) else _moved(value, like)
+    mine, its = value._data, like._data  # without a look at who asks, see `Tensor.data`
+    if mine is None or its is None:  # of parameters that are drawn now
+        mine, its = value.data, like.data
+    return value if are_together(mine, its) else _moved(value, like)
 
 
 def as_operands(*values: "Operand") -> list[Tensor]:

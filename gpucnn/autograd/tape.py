@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias
 
-from gpucnn.autograd.writes import Seen, changed
+from gpucnn.autograd.writes import changed, log
 from gpucnn.backend import Array, beside, memory, recording
 from gpucnn.checks import Shape
 from gpucnn.errors import CaptureError, GradientError
@@ -75,18 +75,17 @@ class Node:
 
     - `owner`: the layer that made it, as messages name it; empty if none did. `shape`: the output's.
     - `inputs`: where those tensors came from. `backward`: None as soon as a backward pass has used what it saved.
-    - `seen`: how often the arrays of inputs and output had been written to. `hooks`: see `Tensor.register_hook`.
+    - `hooks`: see `Tensor.register_hook`. `writes_before`: the number of the last write to an array before it.
     """
 
-    __slots__ = ("backward", "hooks", "inputs", "name", "number", "owner", "seen", "shape")
+    __slots__ = ("backward", "hooks", "inputs", "name", "number", "owner", "shape", "writes_before")
     backward: BackwardFunction | None
     hooks: Hooks | None
-    seen: Sequence[Seen]
 
     def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()):
         self.name, self.inputs, self.backward, self.shape = name, inputs, backward, shape
         self.owner, self.number = current_owner.get(), next(_numbers)
-        self.hooks, self.seen = None, ()
+        self.hooks, self.writes_before = None, log.count
 
     @property
     def label(self) -> str:
@@ -120,9 +119,8 @@ def run_backward(
                 if node.hooks:
                     gradient = through(node.hooks, gradient)
                 backward = node.backward or _used(node)
-                for writes, count, _ in node.seen:
-                    if writes.count != count and (error := changed(node)):
-                        raise error
+                if node.writes_before != log.count and (error := changed(node)):
+                    raise error
                 input_gradients = backward(gradient)
             check_recorded(node.name, *input_gradients)
         except Exception as error:
@@ -136,7 +134,7 @@ def run_backward(
                 gradients[source] = input_gradient
                 heapq.heappush(queue, (-source.number, source))
         if not keep:
-            node.backward, node.inputs, node.seen, node.hooks = None, (), (), None
+            node.backward, node.inputs, node.hooks = None, (), None
     for tensor, total in complete.items():
         if total is not None:
             complete[tensor] = through(tensor.hooks or {}, total)

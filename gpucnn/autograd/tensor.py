@@ -12,7 +12,7 @@ import numpy as np
 from gpucnn.autograd.exchange import array_of, as_capsule, call_numpy, capsule_device, cuda_interface, shared_array
 from gpucnn.autograd.tape import LEAF, Hooks, Node, current_owner, grad_enabled, run_backward
 from gpucnn.autograd.torch_words import Size, words_of_tensors
-from gpucnn.autograd.writes import WatchedArray, Writes
+from gpucnn.autograd.writes import WatchedArray, log, place_of
 from gpucnn.backend import (
     Array,
     Device,
@@ -53,19 +53,20 @@ class Tensor:
     Raises DTypeError for data that are not numbers, or for `requires_grad` with a dtype that is not a float.
     """
 
-    __slots__ = ("__weakref__", "_data", "grad", "hooks", "node", "requires_grad", "writes")
+    __slots__ = ("__weakref__", "_data", "grad", "hooks", "node", "requires_grad", "watched")
 
     grad: Array | None
     hooks: Hooks | None
     """What its gradient goes through, if it is a leaf."""
-    writes: Writes | None
-    """Counts who writes to its array, once that is saved for a backward pass."""
+    watched: bool
+    """Whether an operation on the tape has used it, so that who writes to its array is noted."""
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise DTypeError("expected an array, got a Tensor; use it as it is, or tensor.detach() without its history")
         self._data = as_array(data)
-        self.grad = self.hooks = self.writes = None
+        self.grad = self.hooks = None
+        self.watched = False
         self.node: Node | None = None
         self.requires_grad = as_flag(requires_grad, "Tensor: requires_grad")
         if requires_grad:
@@ -73,17 +74,15 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        # The library has the array as it is, and a program as one that counts what is written.
-        if self.writes is None or id(namespace := _getframe(1).f_globals) in library:
+        # The library has the array as it is, and a program as one that notes what is written.
+        if not self.watched or id(namespace := _getframe(1).f_globals) in library:
             return self._data
         return self._watched(namespace)
 
     @data.setter
     def data(self, array: Array) -> None:
         if not self._is_written_by(array):
-            self._data, self.writes = array, None
-        if isinstance(self._data, WatchedArray):
-            self._data, self.writes = array.uncounted(), array.writes
+            self._data = array.unwatched() if isinstance(array, WatchedArray) else array
 
     @property
     def shape(self) -> Shape:
@@ -149,7 +148,7 @@ class Tensor:
     def detach(self) -> "Tensor":
         """A tensor of the same array that knows nothing of its history."""
         detached = Tensor(self.data)
-        detached.writes = self.writes = self.writes or Writes()
+        detached.watched = True
         return detached
 
     def backward(self, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -221,8 +220,8 @@ class Tensor:
         array = self._data
         if str(namespace.get("__name__")).startswith("gpucnn."):
             library.add(id(namespace))
-        elif isinstance(array, np.ndarray) and self.writes is not None:
-            return WatchedArray.of(array, self.writes)
+        elif isinstance(array, np.ndarray):
+            return WatchedArray.of(array)
         return array
 
     def _is_written_by(self, array: Any) -> bool:
@@ -234,9 +233,8 @@ class Tensor:
         return array is self._data
 
     def note_write(self, by: str) -> None:
-        """Count a write to the array, which the library has done."""
-        if self.writes is not None:
-            self.writes.note(by, self._data)
+        """Have a write to the array noted, which the library has done."""
+        log.note(by, place_of(self._data))
 
     def __repr__(self) -> str:
         place = "" if self.device.kind == "cpu" else f", device={self.device}"

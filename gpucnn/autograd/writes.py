@@ -1,11 +1,10 @@
 """Whether an array was written to between the forward pass, which saved it, and the backward pass, which needs it as it was.
 
-Each tensor that the tape saves the array of has a counter of writes, shared with all tensors that look at the same array. The
-library counts its own writes: an optimizer's step, `assign`, `load_state_dict`. What a program writes into `tensor.data` is
-counted by the array itself, a `WatchedArray`. CuPy has no such arrays: on a GPU `tensor.data[...] = x` is not seen.
+All writes are numbered and kept, by the memory that they went to, in one log; an operation on the tape knows the number of the last
+one before it. The library logs its own writes: an optimizer's step, `assign`, `load_state_dict`. What a program writes into
+`tensor.data` is logged by the array itself, a `WatchedArray`. CuPy has no such arrays: on a GPU `tensor.data[...] = x` is not seen.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -18,111 +17,91 @@ from gpucnn.text import shape_text
 
 Place: TypeAlias = tuple[int, int]
 """Where memory begins and ends."""
+MOST_PLACES = 1000
+"""More of them are taken for one that holds them all."""
 
 
-class Writes:
-    """How often an array, and all that look at its memory, were written to, where, and what did so last."""
-
-    __slots__ = ("by", "count", "place")
-    place: Place | None
-    """A stretch that holds all that was written to; None if that is the whole array, where it is now."""
+class Log:
+    """What was written to."""
 
     def __init__(self) -> None:
-        self.count, self.place = 0, None
+        self.count = 0
+        """The number of the last write."""
+        self._places: dict[Place, tuple[int, str]] = {}
+        """Of each stretch of memory the last write, and what did it."""
 
-    def note_all(self, by: str) -> None:
-        """Count a write to the whole array, done by what messages call `by`."""
+    def note(self, by: str, place: Place) -> None:
+        """A write, done by what messages call `by`."""
         self.count += 1
-        self.by = by
-        self.place = None
+        if len(self._places) >= MOST_PLACES:
+            starts, stops = zip(*self._places, strict=True)
+            self._places = {(min(starts), max(stops)): (self.count, by)}
+        self._places[place] = self.count, by
 
-    def note(self, by: str, array: Array) -> None:
-        """Count a write to `array`, done by what messages call `by`."""
-        self.count += 1
-        self.by = by
-        start, stop = _place(array)
-        if self.place is not None:
-            start, stop = min(start, self.place[0]), max(stop, self.place[1])
-        self.place = start, stop
+    def since(self, number: int, array: Array) -> str:
+        """What has written to an array after the write of this number; empty if nothing has."""
+        start, stop = place_of(array)
+        found = (
+            (when, by)
+            for (its_start, its_stop), (when, by) in self._places.items()
+            if start < its_stop and its_start < stop
+        )
+        return next((by for when, by in found if when > number), "")
 
 
-Seen: TypeAlias = tuple[Writes, int, Any]
-"""Of an operation's input or result: its counter, what that said then, and how to name it: see `name_of`."""
+log = Log()
 
 
-def watch(result: Any, inputs: Sequence[Any]) -> list[Seen]:
-    """The inputs and the result of an operation, all tensors: they count their writes from now on.
-
-    A result that looks at an input's array, as that of a reshape does, has its counter. Which of these arrays the way back
-    needs is looked for when one was written to, see `changed`.
-    """
-    array = result._data
-    base = array.base
-    seen: list[Seen] = []
-    for tensor in inputs:
-        writes = tensor.writes
-        if writes is None:
-            writes = tensor.writes = Writes()
-        if (own := tensor._data) is array or (base is not None and _is_view(array, own)):
-            result.writes = writes
-        source = tensor.node
-        if source is None:
-            source = tensor if tensor.requires_grad else tensor.shape
-        seen.append((writes, writes.count, source))
-    writes = result.writes
-    if writes is None:
-        writes = result.writes = Writes()
-    seen.append((writes, writes.count, None))
-    return seen
+def place_of(array: Array) -> Place:
+    """Where the memory of an array begins and ends."""
+    if isinstance(array, np.ndarray):
+        low, high = np.lib.array_utils.byte_bounds(array)
+        return int(low), int(high)
+    return int(array.data.ptr), int(array.data.ptr + array.nbytes)
 
 
 def changed(node: Any) -> GradientError | None:
     """The error for an array that a node has saved and that was written to since, with its name; None if there is none."""
-    for writes, count, source in node.seen:
-        if writes.count == count:
-            continue
-        start, stop = _place(source._data) if writes.place is None else writes.place
-        held = [_place(array) for array in arrays_saved_by(node.backward)]
-        if any(start < its_stop and its_start < stop for its_start, its_stop in held):
+    for array in arrays_saved_by(node.backward):
+        if by := log.since(node.writes_before, array):
+            name = _path_of(array, node) or f"an array {shape_text(array.shape)}"
             return GradientError(
-                f"{name_of(source, node)} was changed between the forward pass and backward(), by {writes.by}, and the gradient "
-                f"of {node.label} needs it as it was; change it after backward(), or have a copy changed: tensor.clone()"
+                f"{name} was changed between the forward pass and backward(), by {by}, and the gradient of {node.label} needs it "
+                f"as it was; change it after backward(), or have a copy changed: tensor.clone()"
             )
     return None
 
 
-def name_of(source: Any, node: Any) -> str:
-    """What messages call a parameter, another leaf, the output of a node, or a tensor of which the shape alone is known."""
-    if isinstance(source, tuple):
-        return f"a tensor {shape_text(source)}"
-    source = node if source is None else source
-    path, made_by = getattr(source, "path", ""), getattr(source, "label", "")
-    return path or (f"the output of {made_by}" if made_by else f"a tensor {shape_text(source.shape)}")
+def _path_of(array: Array, node: Any) -> str:
+    """The path of the parameter, an input of the node, that has the array; empty if none has."""
+    start, stop = place_of(array)
+    for source in node.inputs:
+        leaf: Any = getattr(getattr(source, "backward", None), "__self__", None)
+        if getattr(leaf, "path", "") and leaf._data is not None:
+            its_start, its_stop = place_of(leaf._data)
+            if start < its_stop and its_start < stop:
+                return str(leaf.path)
+    return ""
 
 
 class WatchedArray(np.ndarray):
-    """The array of a tensor, as programs see it: to be read and written as any other, and its writes are counted.
+    """The array of a tensor, as programs see it: to be read and written as any other, and its writes are logged.
 
-    It is marked as read-only, so that what would write past the counter, e.g. `np.asarray(tensor.data)[0] = 1`, fails.
+    It is marked as read-only, so that what would write past the log, e.g. `np.asarray(tensor.data)[0] = 1`, fails.
     """
 
-    writes: Writes | None = None
-
     @classmethod
-    def of(cls, array: np.ndarray, writes: Writes) -> "WatchedArray":
-        """A view of `array`, which counts."""
+    def of(cls, array: np.ndarray) -> "WatchedArray":
+        """A view of `array`, whose writes are logged."""
         watched = array.view(cls)
-        watched.flags.writeable, watched.writes = False, writes
+        watched.flags.writeable = False
         return watched
 
-    def __array_finalize__(self, source: Any) -> None:
-        self.writes = getattr(source, "writes", None)
-
     def _to_write(self) -> np.ndarray:
-        """The array to write to, once that is counted. An array of its own memory, e.g. a copy, is nobody else's."""
-        plain = self.uncounted()
-        if self.writes is not None and not self.flags.owndata:
-            self.writes.note("an assignment to elements of its data", plain)
+        """The array to write to, once that is logged. An array of its own memory, e.g. a copy, is nobody else's."""
+        plain = self.unwatched()
+        if not self.flags.owndata:
+            log.note("an assignment to elements of its data", place_of(plain))
         return plain
 
     def looks_at(self, array: np.ndarray) -> bool:
@@ -133,7 +112,7 @@ class WatchedArray(np.ndarray):
             and mine["data"][0] == other["data"][0]
         )
 
-    def uncounted(self) -> np.ndarray:
+    def unwatched(self) -> np.ndarray:
         """The array itself, for a tensor to have."""
         plain = self.view(np.ndarray)
         plain.flags.writeable = True
@@ -228,18 +207,3 @@ def _kind_of(own: type) -> type | None:
     else:
         _kinds[own] = None
     return _kinds[own]
-
-
-def _place(array: Array) -> Place:
-    if isinstance(array, np.ndarray):
-        low, high = np.lib.array_utils.byte_bounds(array)
-        return int(low), int(high)
-    return int(array.data.ptr), int(array.data.ptr + array.nbytes)
-
-
-def _is_view(view: Array, array: Array | None) -> bool:
-    """Whether a view looks at memory of `array`."""
-    base = view.base
-    if array is None or not (base is array or base is array.base):
-        return False
-    return not isinstance(array, np.ndarray) or bool(np.may_share_memory(view, array))

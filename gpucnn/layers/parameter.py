@@ -10,6 +10,7 @@ import numpy as np
 from gpucnn.autograd import Tensor, backward_number
 from gpucnn.autograd.tensor import library
 from gpucnn.autograd.torch_words import Size
+from gpucnn.autograd.writes import WatchedArray
 from gpucnn.backend import Array, Device, as_array, beside, converted, device_of, generator, memory, to_device
 from gpucnn.checks import Shape, as_dtype, as_flag, as_function, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -70,7 +71,8 @@ class Parameter(Tensor):
         self.path = ""
         self.seed = 0
         self.grad = None
-        self.node = self.hooks = self.writes = None
+        self.node = self.hooks = None
+        self.watched = False
         self.requires_grad = as_flag(requires_grad, f"{owner}: requires_grad")
 
     def _given(self, values: Any) -> Array:
@@ -105,7 +107,7 @@ class Parameter(Tensor):
                     f"{shape_text(self._shape)}"
                 )
             self._data = to_device(drawn, self._device)
-        if self.writes is None or id(namespace := _getframe(1).f_globals) in library:
+        if not self.watched or id(namespace := _getframe(1).f_globals) in library:
             return self._data
         return self._watched(namespace)
 
@@ -113,6 +115,8 @@ class Parameter(Tensor):
     def data(self, array: Array) -> None:
         if self._is_written_by(array):
             return
+        if isinstance(array, WatchedArray):
+            array = array.unwatched()
         array = self._fitting(array)
         label = self.path or "parameter"
         if array.dtype != self._dtype:
@@ -121,7 +125,7 @@ class Parameter(Tensor):
             raise DeviceError(
                 f"{label}: expected an array on {self._device}, got one on {device_of(array)}; use assign, which moves it"
             )
-        self._data, self.writes = array, None
+        self._data = array
 
     @property
     def grad(self) -> Array | None:

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from gpucnn.autograd.writes import log, place_of
 from gpucnn.backend import Array, Device, current, to_device
 from gpucnn.layers import Parameter
 from gpucnn.optim.group import Rates
@@ -65,10 +66,11 @@ class FlatBuffer:
     def advance(self) -> None:
         """Count a step for every parameter that has a gradient."""
         for position, parameter in enumerate(self.parameters):
-            if parameter.grad is not None:
-                self.steps[position] += 1
-                if (writes := parameter.writes) is not None:
-                    writes.note_all("the optimizer's step")
+            self.steps[position] += parameter.grad is not None
+        start, _ = place_of(self.data)
+        for stretch in self.filled():
+            bounds = start + stretch.start * self.dtype.itemsize, start + stretch.stop * self.dtype.itemsize
+            log.note("the optimizer's step", bounds)
 
     def alike(self) -> list[tuple[slice, int]]:
         """The stretches of neighbours that have gradients and the same count of steps, and the position of the first."""
