@@ -57,7 +57,7 @@ class Table(NamedTuple):
         """The end of what the tests print of a copy of the package with this change; empty if they pass."""
         copy.mkdir()
         for folder in (PACKAGE, "tests"):
-            shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / folder, copy / folder)  # with what Python has compiled, which goes by time and size
         shutil.copy(ROOT / "pyproject.toml", copy)
         changed = copy / self.place(mutant.file_name)
         changed.write_text(changed.read_text().replace(mutant.old, mutant.new))
