@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/transfer"), help="a new folder for images and runs")
     parser.add_argument("--model", default="vgg_mini")
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
-    parser.add_argument("--epochs", default="20", help="of the four classes (default: 20)")
-    parser.add_argument("--six-epochs", default="8", help="of the six classes (default: 8)")
+    parser.add_argument("--epochs", default="15", help="of the four classes (default: 15)")
+    parser.add_argument("--six-epochs", default="12", help="of the six classes (default: 12)")
     options = parser.parse_args()
     write_folders(options.data_dir, options.out, EACH)
     alike = ["--model", options.model, "--normalize"]
@@ -58,7 +58,7 @@ def main() -> None:
     weights = options.out / "run-six" / "model.safetensors"
     gains = []
     for seed in range(options.seeds):
-        settings = ["--model", options.model, "--epochs", options.epochs, "--seed", str(seed)]
+        settings = ["--model", options.model, "--epochs", options.epochs, "--lr", "0.001", "--seed", str(seed)]
         scratch = train(options.out, "four", f"scratch-{seed}", *settings, "--normalize")
         tuned = train(options.out, "four", f"tuned-{seed}", *settings, "--weights", str(weights))
         gains.append(100 * (tuned - scratch))
