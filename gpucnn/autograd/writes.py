@@ -43,7 +43,7 @@ class Log:
         start, stop = place_of(array)
         found = (
             (when, by)
-            for (its_start, its_stop), (when, by) in self._places.items()
+            for (its_start, its_stop), (when, by) in list(self._places.items())
             if start < its_stop and its_start < stop
         )
         return next((by for when, by in found if when > number), "")

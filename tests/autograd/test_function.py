@@ -9,6 +9,7 @@ import pytest
 from gpucnn import Tensor, autograd, gradcheck, layers, no_grad, optim, training
 from gpucnn import functions as F
 from gpucnn.errors import ArgumentError, GradientError, ShapeError
+from gpucnn.kernels import ways
 from tests.backends import Backend, host
 from tests.functions.test_every_function import CASES, spread
 
@@ -129,6 +130,40 @@ def test_a_step_with_a_function_of_one_s_own_is_trained_as_it_is(backend: Backen
             for number in range(4):
                 step(backend.array(np.full((2, 4), number / 4, np.float32)), np.array([0, 2]))
         weights.append(host(model.fc.weight.data))
+    np.testing.assert_array_equal(*weights)
+
+
+class Twice(autograd.Function):
+    """x + x, of the library's own functions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return F.add(x, x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return F.add(gradient, gradient)
+
+
+class Doubled(layers.Linear):
+    """A linear layer, and that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Twice.apply(super().forward(x))
+
+
+def test_a_function_of_compiled_loops_is_recorded() -> None:
+    if ways.missing():
+        pytest.skip(ways.missing())
+    weights = []
+    with ways.use("jit"):
+        for graph in (False, True):
+            model = Doubled(4, 3)
+            step = training.CapturedStep(model, optim.SGD(model.parameters(), lr=0.1), graph=graph)
+            for number in range(4):
+                step(np.full((2, 4), number / 4, np.float32), np.array([0, 2]))
+            weights.append(model.weight.numpy())
+        assert step.recorder.recordings == 1
     np.testing.assert_array_equal(*weights)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from gpucnn import Tensor, autograd, layers, no_grad, optim
 from gpucnn import functions as F
+from gpucnn.autograd.writes import MOST_PLACES, Log, place_of
 from gpucnn.errors import GradientError
 from tests.backends import Backend
 from tests.functions.case import Case
@@ -294,3 +295,15 @@ def test_no_change_that_spoils_a_gradient_goes_unseen(case: Case) -> None:
             continue
         with pytest.raises(GradientError, match="was changed between the forward pass and backward"):
             gradients(lambda tensors, own=position: tensors[own].data.__iadd__(0.37))
+
+
+def test_a_log_of_many_places_forgets_none() -> None:
+    log, array = Log(), np.zeros(MOST_PLACES + 10)
+    for position in range(0, len(array), 2):
+        log.note("even", place_of(array[position : position + 1]))
+    before = log.count
+    assert (log.since(0, array[2:3]), log.since(0, array[3:4])) == ("even", "")
+    for position in range(len(array)):
+        log.note("all", place_of(array[position : position + 1]))
+    assert all(log.since(before, array[position : position + 1]) == "all" for position in range(len(array)))
+    assert log.since(log.count, array) == ""

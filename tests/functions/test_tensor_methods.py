@@ -3,6 +3,8 @@
 import inspect
 import pickle
 import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -327,3 +329,9 @@ def test_a_method_says_so_too() -> None:
         learned().mean(axis=0, keepdim=True)
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         learned().sum(colour=0)
+
+
+def test_operators_work_where_nothing_but_tensors_was_imported() -> None:
+    code = "from gpucnn import Tensor; x = Tensor([1.0, 2.0], requires_grad=True); (x + 1).exp().sum().backward(); print(x.grad.sum())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(np.exp(2) + np.exp(3))
