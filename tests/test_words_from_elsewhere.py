@@ -2,12 +2,14 @@
 
 import importlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 import gpucnn
 from gpucnn import data, layers, models, optim, training
+from gpucnn.autograd.torch_words import words_of_torch
 from gpucnn.errors import UnknownNameError
 
 OPTIMIZER = optim.SGD(layers.Linear(1, 1).parameters())
@@ -16,11 +18,11 @@ OPTIMIZER = optim.SGD(layers.Linear(1, 1).parameters())
 @pytest.mark.parametrize(
     ("owner", "name", "message"),
     [
-        (gpucnn, "nn", "gpucnn has no nn; it is gpucnn.layers, and gpucnn.functions for nn.functional"),
+        (gpucnn, "nn", "gpucnn has no nn; it is gpucnn.layers, and gpucnn.functions for torch.nn.functional"),
         (
             gpucnn,
             "manual_seed",
-            "gpucnn has no manual_seed; it is seed=, of each model and loader; nothing else is random",
+            "gpucnn has no manual_seed; it is seed=, of models.create, DataLoader and RunConfig: no draw has a state of its own",
         ),
         (gpucnn, "layer", "gpucnn has no layer; did you mean layers?"),
         (models, "resnet18", 'models has no resnet18; it is create("resnet18")'),
@@ -42,14 +44,17 @@ def test_the_message(owner: Any, name: str, message: str) -> None:
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize("package", [gpucnn, data])
-def test_the_words_are_there(package: Any) -> None:
-    for name, word in package._ELSEWHERE.items():
-        assert not hasattr(package, name), name
-        for home, member in re.findall(r"\bgpucnn\.(\w+)()", word):
-            assert hasattr(gpucnn, home or member), (name, word)
-        for member in re.findall(r"\b([A-Z]\w+)\b", word) if package is data else ():
-            assert hasattr(data, member), (name, word)
+WORDS = [(gpucnn, words_of_torch()), (data, data._ELSEWHERE)]
+
+
+@pytest.mark.parametrize(("package", "words"), WORDS, ids=["gpucnn", "data"])
+def test_the_words_are_there(package: Any, words: Mapping[str, str]) -> None:
+    for name, word in words.items():
+        assert not hasattr(package, name) or name in gpucnn.__all__, name
+        for home in re.findall(r"\bgpucnn\.(\w+)", word):
+            assert hasattr(gpucnn, home), (name, word)
+        for called in re.findall(r"\b([A-Z]\w+)\(", word) if package is data else ():
+            assert hasattr(data, called), (name, word)
 
 
 def test_a_submodule_is_found_where_it_has_not_been_imported_yet() -> None:

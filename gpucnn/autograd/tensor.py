@@ -106,51 +106,6 @@ class Tensor:
     def device(self) -> Device:
         return device_of(self._data)
 
-    def to(self, device: str | Device) -> "Tensor":
-        """The same values on `device`: this tensor if it is there, else a copy, to which gradients find their way."""
-        here, there = self.device, choose_device(device).device
-        if here == there:
-            return self
-        moved = Tensor(to_device(self.data, there))
-        if self.requires_grad and grad_enabled():
-            moved.requires_grad = True
-            moved.node = Node("to", [self.origin()], lambda gradient: (to_device(gradient, here),))
-        return moved
-
-    def numpy(self) -> np.ndarray:
-        """The values as a numpy.ndarray; on the CPU, the very array, read-only if it has gradients: `data` is for writing.
-
-        CaptureError in a step that is recorded.
-        """
-        self._refuse_to_be_read()
-        if not self.requires_grad:
-            return to_host(self.data)
-        values = to_host(self.data)[...]
-        values.flags.writeable = False
-        return values
-
-    def item(self) -> float:
-        """The single value as a Python number. ShapeError if there is more than one."""
-        if self.size != 1:
-            raise ShapeError(
-                f"item() needs a tensor of one element, got shape {shape_text(self.shape)}; reduce it first"
-            )
-        self._refuse_to_be_read()
-        value: float = to_host(self.data).item()
-        return value
-
-    def _refuse_to_be_read(self) -> None:
-        """CaptureError within a step that is recorded: no replay would read it again."""
-        if recording():
-            owner = current_owner.get() or "a step"
-            raise CaptureError(f"{owner} reads a tensor's values, which a replay would not; read them after the step")
-
-    def detach(self) -> "Tensor":
-        """A tensor of the same array that knows nothing of its history."""
-        detached = Tensor(self.data)
-        detached.watched = True
-        return detached
-
     def backward(self, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Compute the gradient of this tensor with respect to every leaf that requires one, and add it to their `grad`.
 
@@ -202,10 +157,6 @@ class Tensor:
             return Node(LEAF, (), self.add_gradient)
         return self.node
 
-    def gradient_buffer(self) -> Array:
-        """A contiguous array of the tensor's shape and dtype, for a backward function to write the gradient to."""
-        return xp_of(self.data).empty(self.shape, self.dtype)
-
     def add_gradient(self, gradient: Array) -> tuple[()]:
         """Keep a gradient that a backward pass has found for this leaf."""
         if self.grad is None:
@@ -214,6 +165,55 @@ class Tensor:
         else:
             add_to(self.grad, gradient)
         return ()
+
+    def to(self, device: str | Device) -> "Tensor":
+        """The same values on `device`: this tensor if it is there, else a copy, to which gradients find their way."""
+        here, there = self.device, choose_device(device).device
+        if here == there:
+            return self
+        moved = Tensor(to_device(self.data, there))
+        if self.requires_grad and grad_enabled():
+            moved.requires_grad = True
+            moved.node = Node("to", [self.origin()], lambda gradient: (to_device(gradient, here),))
+        return moved
+
+    def numpy(self) -> np.ndarray:
+        """The values as a numpy.ndarray; on the CPU, the very array, read-only if it has gradients: `data` is for writing.
+
+        CaptureError in a step that is recorded.
+        """
+        self._refuse_to_be_read()
+        if not self.requires_grad:
+            return to_host(self.data)
+        values = to_host(self.data)[...]
+        values.flags.writeable = False
+        return values
+
+    def item(self) -> float:
+        """The single value as a Python number. ShapeError if there is more than one."""
+        if self.size != 1:
+            raise ShapeError(
+                f"item() needs a tensor of one element, got shape {shape_text(self.shape)}; reduce it first"
+            )
+        self._refuse_to_be_read()
+        value: float = to_host(self.data).item()
+        return value
+
+    def _refuse_to_be_read(self) -> None:
+        """CaptureError within a step that is recorded: no replay would read it again."""
+        if recording():
+            owner = current_owner.get() or "a step"
+            raise CaptureError(f"{owner} reads a tensor's values, which a replay would not; read them after the step")
+
+    def detach(self) -> "Tensor":
+        """A tensor of the same array that knows nothing of its history."""
+        detached = Tensor(self.data)
+        detached.watched = True
+        return detached
+
+    def gradient_buffer(self) -> Array:
+        """A contiguous array of the tensor's shape and dtype, for a backward function to write the gradient to."""
+        return xp_of(self.data).empty(self.shape, self.dtype)
 
     def _watched(self, namespace: dict[str, Any]) -> Array:
         """The array as the code of a `namespace` sees it."""
