@@ -22,6 +22,7 @@ def one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUCNN_NUM_THREADS", "1")
 
 
+@pytest.mark.filterwarnings("ignore:steps are computed as they are:UserWarning")  # of what has no compiled loop
 @pytest.mark.parametrize("model", MODELS)
 def test_losses_agree(model: str) -> None:
     chosen = rivals(CPU)
