@@ -53,6 +53,17 @@ class GroupSettings(dict[str, Any]):
             f"multiple, or optimizer.weight_decay"
         )
 
+    def update(self, *given: Any, **settings: Any) -> None:
+        """What writes one of them does, for each."""
+        for key, value in dict(*given, **settings).items():
+            self[key] = value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of a key that is there; the same as writing it for one that is not."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
 
 ToLearn: TypeAlias = Iterable[Parameter | Group | Mapping[str, Any]]
 """What an optimizer is given: parameters, groups of them, or both; a group may be a dict, see `as_group`."""
