@@ -54,6 +54,11 @@ class Range:
     log: bool
     whole: bool
 
+    @property
+    def first(self) -> float:
+        """The lowest."""
+        return int(self.low) if self.whole else self.low
+
     def suggested(self, asked: "Asked", name: str) -> float:
         """One of them."""
         if self.whole:
@@ -67,6 +72,11 @@ class Options:
     """Some values."""
 
     values: tuple[Any, ...]
+
+    @property
+    def first(self) -> Any:
+        """The first."""
+        return self.values[0]
 
     def suggested(self, asked: "Asked", name: str) -> Any:
         """One of them."""
@@ -99,7 +109,10 @@ class Sweep(NamedTuple):
             if found is not None:
                 space[name] = found
         fixed = {name: value for name, value in written.items() if name not in space}
-        RunConfig.from_json(fixed, path)
+        try:
+            RunConfig.from_json(fixed, path)
+        except ConfigError:  # some settings need one that is searched for, as freeze needs weights
+            RunConfig.from_json({**fixed, **{name: found.first for name, found in space.items()}}, path)
         if not space:
             raise ConfigError(
                 f'{path}: nothing to search for; write a range, e.g. lr = "log 1e-4 .. 1e-2", or a list of values'
