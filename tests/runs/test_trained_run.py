@@ -176,7 +176,10 @@ WRONG: list[tuple[Any, type[GpucnnError], str]] = [
     (Tensor(FLOATS - 0.5), DataError, "the array: expected bytes (uint8) from 0 to 255, got float64 from -0.5 to 0.5; give the pixels as they were before normalisation"),
     (FLOATS[None, None], DataError, "images[0]: the array: expected bytes (uint8)"),
     ((FLOATS * 200).astype(np.uint16), DataError, "the array: uint16 from 0 to 200 are black as 16 bits, which go up to 65535; if 255 is white: image.astype('uint8')"),
-    ((FLOATS * 300).astype(np.int32), DataError, "the array: expected integers from 0 to 255 or floats from 0 to 1, got int32 from 0.0 to 300.0"),
+    ((FLOATS * 300).astype(np.int32), DataError, "the array: expected bytes (uint8) from 0 to 255, got int32 from 0 to 300; of 16 bits image.astype('uint16') is taken"),
+    ((FLOATS - 1).astype(np.int8), DataError, "the array: expected bytes (uint8) from 0 to 255, got int8 from -1 to 0; give the pixels as they were before normalisation"),
+    (FLOATS.astype(complex), DataError, "the array: expected bytes (uint8) from 0 to 255, got complex128"),
+    (np.array(np.datetime64("2026")), DataError, "the array: expected bytes (uint8) from 0 to 255, got datetime64[Y]"),
     (np.zeros((5, 8, 8), np.uint8), DataError, "predict: an array (5, 8, 8) of uint8 is no image (H, W, C); of several grey ones give images[..., None], (N, H, W, 1)"),
     (np.zeros((2, 5, 8, 8), np.uint8), DataError, "images[0]: the array: expected one image (H, W), (C, H, W) or (H, W, C), got (5, 8, 8)"),
     (np.zeros((1, 2, 3, 4, 5), np.uint8), DataError, "the array: expected one image (H, W), (C, H, W) or (H, W, C), got (1, 2, 3, 4, 5)"),
@@ -187,6 +190,10 @@ WRONG: list[tuple[Any, type[GpucnnError], str]] = [
 
 def test_what_is_no_image_is_named(digits: Path, in_tmp_path: Path) -> None:
     trained = gpucnn.load(digits)
+    with Image.open(save_digit(Path("1.png"), 1)) as image:
+        pass
+    with pytest.raises(DataError, match=r"^1.png: not an image that can be read \(.*\); open it anew$"):
+        trained.predict(image)
     for images, kind, message in WRONG:
         with pytest.raises(kind) as raised:
             trained.predict(images)
