@@ -90,11 +90,6 @@ def names_text(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(map(printed, names)) if left <= 1 else f"{', '.join(map(printed, names[:most]))} and {left:,} more"
 
 
-def count_text(count: int, noun: str) -> str:
-    """How many there are: 1 epoch, 1,000 epochs."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def quoted(path: object) -> str:
     r"""A path as one word of a command, for sh or, on Windows, for cmd.exe and PowerShell.
 

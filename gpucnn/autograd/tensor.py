@@ -64,7 +64,7 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise DTypeError("expected an array, got a Tensor; use it as it is, or tensor.detach() without its history")
-        self._data = as_array(data)
+        self._data = as_array(data.unwatched() if isinstance(data, WatchedArray) else data)
         self.grad = self.hooks = None
         self.watched = False
         self.node: Node | None = None
@@ -427,15 +427,16 @@ class Tensor:
 
     def _compared(self, name: str, other: Any) -> Any:
         """An array of bool: NumPy's function `name` of the two, element by element. What is no number is unlike all tensors."""
+        mine, here, is_number = self.data, self.device, type(other) in (bool, int, float)
         try:
-            values = as_array(other.data if isinstance(other, Tensor) else other)
+            values = other if is_number else as_array(other.data if isinstance(other, Tensor) else other, self.dtype)
         except DTypeError:
             if hasattr(other, "dtype"):
                 raise
             return NotImplemented
-        mine, here = self.data, self.device
-        with beside(mine):
-            values = to_device(values, here)
+        with beside(mine), np.errstate(over="ignore"):  # of a number that the dtype cannot hold
+            if not is_number:  # which NumPy takes in the tensor's dtype
+                values = to_device(values, here)
             try:
                 return getattr(xp_of(mine), name)(mine, values)
             except ValueError:

@@ -18,7 +18,7 @@ from gpucnn.text import shape_text
 Place: TypeAlias = tuple[int, int]
 """Where memory begins and ends."""
 MOST_PLACES = 1000
-"""More of them are taken for one that holds them all."""
+"""Of more of them the older half is taken for one that holds them all."""
 
 
 class Log:
@@ -34,8 +34,11 @@ class Log:
         """A write, done by what messages call `by`."""
         self.count += 1
         if len(self._places) >= MOST_PLACES:
-            starts, stops = zip(*self._places, strict=True)
-            self._places = {(min(starts), max(stops)): (self.count, by)}
+            # Of the older half alone: what a pass that is under way has saved would else be taken for written to.
+            known = sorted(self._places.items(), key=lambda one: one[1])
+            older, newer = known[: MOST_PLACES // 2], known[MOST_PLACES // 2 :]
+            starts, stops = zip(*(where for where, _ in older), strict=True)
+            self._places = {(min(starts), max(stops)): older[-1][1], **dict(newer)}
         self._places[place] = self.count, by
 
     def since(self, number: int, array: Array) -> str:
@@ -100,7 +103,7 @@ class WatchedArray(np.ndarray):
     def _to_write(self) -> np.ndarray:
         """The array to write to, once that is logged. An array of its own memory, e.g. a copy, is nobody else's."""
         plain = self.unwatched()
-        if not self.flags.owndata:
+        if plain.flags.writeable and not self.flags.owndata:
             log.note("an assignment to elements of its data", place_of(plain))
         return plain
 
@@ -113,9 +116,10 @@ class WatchedArray(np.ndarray):
         )
 
     def unwatched(self) -> np.ndarray:
-        """The array itself, for a tensor to have."""
+        """The array itself, for a tensor to have; read-only if it is so without us."""
         plain = self.view(np.ndarray)
-        plain.flags.writeable = True
+        with suppress(ValueError):
+            plain.flags.writeable = True
         return plain
 
     def __setitem__(self, index: Any, value: Any) -> None:

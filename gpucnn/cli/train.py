@@ -27,7 +27,7 @@ from gpucnn.runs.prepare import PreparedRun, resolve
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.runs.seeds import FREE, check_place, check_seeds, finished_accuracy, folder_of_seed, spread
 from gpucnn.runs.value_kind import SEED
-from gpucnn.text import quoted
+from gpucnn.text import counted, quoted
 from gpucnn.training import (
     Callback,
     ProgressBar,
@@ -188,7 +188,7 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
     choice = f"; {ready.why}" if ready.why else ""
     augmentation = " ".join([*(config.augment or ["none"]), *([config.mix] if config.mix else [])])
     learning = (
-        f"{config.epochs} epoch{'s' * (config.epochs != 1)} in batches of {config.batch_size}, {config.optimizer} with lr "
+        f"{counted(ready.length.epochs, 'epoch')} in batches of {config.batch_size}, {config.optimizer} with lr "
         f"{config.lr:g}, {config.schedule}; label smoothing {config.label_smoothing:g}; augmentation {augmentation}"
     )
     return [

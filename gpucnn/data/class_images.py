@@ -1,5 +1,6 @@
 """The image files of each class in a folder of class folders."""
 
+import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -32,17 +33,23 @@ class ClassImages(NamedTuple):
 
     def without(self, paths: Collection[Path], may_be_empty: bool) -> "ClassImages":
         """The same, as if nothing were at these paths. DataError for a class that has no images then, unless it `may_be_empty`."""
-        gone = {comparable(str(path)) for path in paths}
+        gone = {_absolute(path) for path in paths}
         files = {
-            name: [path for path in inside if comparable(str(path)) not in gone] for name, inside in self.files.items()
+            name: [path for path in inside if not gone or _absolute(path) not in gone]
+            for name, inside in self.files.items()
         }
         empty = [name for name, left in files.items() if not left]
         if empty and not may_be_empty:
             raise DataError(
                 f"{self.folder}: no image of {names_text(empty)} can be read; put some back whole, or remove the class's folder"
             )
-        problems = {path: problem for path, problem in self.problems.items() if comparable(str(path)) not in gone}
+        problems = {path: problem for path, problem in self.problems.items() if _absolute(path) not in gone}
         return self._replace(files=files, problems=problems)
+
+
+def _absolute(path: Path) -> str:
+    """What is the same for a path and for the same one from the root."""
+    return comparable(os.path.abspath(path))
 
 
 def class_images(folder: Path, class_names: Sequence[str] | None) -> ClassImages:

@@ -14,6 +14,12 @@ from gpucnn.text import printed
 MOST_OPCODES = 1_000_000
 """Of a pickle; CIFAR-100's 50,000 training images take some 200,000, an optimizer's state beside its model far fewer."""
 
+SHORT = 16
+"""Items, bytes or letters of an argument that does not count as much."""
+
+MOST_COPIED = 2
+"""How often a file's bytes may go into calls: it can name one list again and again, and each call copies it."""
+
 _MARK = object()
 _BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
 
@@ -47,7 +53,8 @@ def read_pickle_from(file: BinaryIO, words: Vocabulary) -> Any:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     argument: Any
-    for name, argument in _opcodes(file, words.refused):
+    bounded, copied = _Bounded(file), 0
+    for name, argument in _opcodes(bounded, words.refused):
         if name == "STOP":
             break
         if name in _CONSTANTS:
@@ -66,9 +73,11 @@ def read_pickle_from(file: BinaryIO, words: Vocabulary) -> Any:
             maker = words.makers[made.name] if isinstance(made, Named) else None
             if maker is None or not isinstance(arguments, tuple):
                 raise ValueError("it calls what is no function")
+            copied = _copied(copied, arguments, bounded)
             stack.append(maker(*arguments))
         elif name == "BUILD":
             (state,) = _popped(stack, 1)
+            copied = _copied(copied, state if isinstance(state, tuple) else (state,), bounded)
             words.build(stack[-1], state)
         elif name == "BINPERSID":
             if words.persistent is None:
@@ -87,9 +96,8 @@ def read_pickle_from(file: BinaryIO, words: Vocabulary) -> Any:
     return stack[0]
 
 
-def _opcodes(file: BinaryIO, refused: frozenset[str]) -> Iterator[tuple[str, Any]]:
+def _opcodes(bounded: "_Bounded", refused: frozenset[str]) -> Iterator[tuple[str, Any]]:
     """Names and arguments. ValueError if there are too many, or no end; of what is not understood no argument is read."""
-    bounded = _Bounded(file)
     for _ in range(MOST_OPCODES):
         code = bounded.read(1)
         if not code:
@@ -119,6 +127,15 @@ class _Bounded:
     def readline(self) -> bytes:
         """A line."""
         return self.file.readline()
+
+
+def _copied(before: int, arguments: tuple[Any, ...], bounded: _Bounded) -> int:
+    """How much has gone into calls, with these `arguments`. ValueError if that is more than a file has which was written once."""
+    sized = (len(one) for one in arguments if isinstance(one, list | tuple | dict | str | bytes | bytearray))
+    after = before + sum(size for size in sized if size > SHORT)
+    if after > MOST_COPIED * bounded.size:
+        raise ValueError("it would have one thing copied again and again")
+    return after
 
 
 _CONSTANTS: dict[str, Callable[[], Any]] = {

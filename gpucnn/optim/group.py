@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from gpucnn.checks import as_number, nearest
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
-from gpucnn.text import count_text, value_text
+from gpucnn.text import counted, value_text
 
 KEYS = ("params", "lr", "weight_decay")
 """Of a group that is given as PyTorch has it, as a dict."""
@@ -41,7 +41,7 @@ class Group:
     def __repr__(self) -> str:
         decay = self.rates.weight_decay
         shrinks = "" if decay is None else f", weight_decay={decay:g}"
-        return f"Group({counted(self.parameters)}; lr_factor={self.rates.lr_factor:g}{shrinks})"
+        return f"Group({numbers_text(self.parameters)}; lr_factor={self.rates.lr_factor:g}{shrinks})"
 
 
 class GroupSettings(dict[str, Any]):
@@ -52,6 +52,17 @@ class GroupSettings(dict[str, Any]):
             f"param_groups are to be read, and {key!r} there changes nothing; set optimizer.lr, of which the rate of each group is a "
             f"multiple, or optimizer.weight_decay"
         )
+
+    def update(self, *given: Any, **settings: Any) -> None:
+        """What writes one of them does, for each."""
+        for key, value in dict(*given, **settings).items():
+            self[key] = value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of a key that is there; the same as writing it for one that is not."""
+        if key not in self:
+            self[key] = default
+        return self[key]
 
 
 ToLearn: TypeAlias = Iterable[Parameter | Group | Mapping[str, Any]]
@@ -89,10 +100,10 @@ def as_group(item: Any, lr: float, owner: str) -> Group:
     return Group(own_parameters, factor, item.get("weight_decay"))
 
 
-def counted(parameters: Iterable[Parameter]) -> str:
+def numbers_text(parameters: Iterable[Parameter]) -> str:
     """How many parameters there are, and how many numbers are in them."""
     sizes = [parameter.size for parameter in parameters]
-    return f"{count_text(len(sizes), 'parameter')}, {count_text(sum(sizes), 'number')}"
+    return f"{counted(len(sizes), 'parameter')}, {counted(sum(sizes), 'number')}"
 
 
 def as_list(items: Any) -> list[Any]:

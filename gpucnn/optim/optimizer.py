@@ -15,7 +15,7 @@ from gpucnn.kernels.gradients import clear_unless_finite
 from gpucnn.layers import Parameter
 from gpucnn.optim.clip import limit_norm
 from gpucnn.optim.flat_buffer import FlatBuffer
-from gpucnn.optim.group import Group, GroupSettings, Rates, ToLearn, as_group, as_list, as_parameters, counted
+from gpucnn.optim.group import Group, GroupSettings, Rates, ToLearn, as_group, as_list, as_parameters, numbers_text
 from gpucnn.optim.state import as_floats, as_steps
 
 ELSEWHERE = {
@@ -219,7 +219,7 @@ class Optimizer:
             if name == "lr" or value != defaults[name]
         ]
         groups = f"{len(self._groups)} groups, " if len(self._groups) > 1 else ""
-        return f"{type(self).__name__}({', '.join(settings)}; {groups}{counted(self.parameters.values())})"
+        return f"{type(self).__name__}({', '.join(settings)}; {groups}{numbers_text(self.parameters.values())})"
 
     if not TYPE_CHECKING:  # of what is not there, type checkers tell themselves
 

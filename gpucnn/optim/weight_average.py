@@ -15,7 +15,7 @@ from gpucnn.layers import Layer
 from gpucnn.layers.saved_arrays import fitting_arrays
 from gpucnn.optim.numbers import Numbers
 from gpucnn.optim.state import as_steps
-from gpucnn.text import count_text, value_text
+from gpucnn.text import counted, value_text
 
 UPDATES = "average/updates"
 """The key of the number of updates; a parameter's path has no slash."""
@@ -56,7 +56,7 @@ class WeightAverage:
         self._applied = False
 
     def __repr__(self) -> str:
-        return f"WeightAverage(decay={self.decay:g}; {count_text(self.updates, 'update')})"
+        return f"WeightAverage(decay={self.decay:g}; {counted(self.updates, 'update')})"
 
     def update(self) -> None:
         """Let the averages follow the model. TrainingError inside `applied`, where they are the model's own weights."""

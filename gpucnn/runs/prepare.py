@@ -107,11 +107,6 @@ class PreparedRun:
             *([] if config.early_stopping is None else [EarlyStopping(config.early_stopping)]),
         ]
 
-    @property
-    def has_validation(self) -> bool:
-        """Whether epochs are measured on other images than those of the test set."""
-        return self.val_loader is not None
-
     def final_scores(self, trainer: Trainer, folder: RunFolder) -> dict[str, float]:
         """What came of the run: "test_accuracy", "test_correct" and "test_total" of the weights that are its result.
 

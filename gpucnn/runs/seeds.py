@@ -10,7 +10,7 @@ from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.list import list_runs
 from gpucnn.runs.resume import CHANGEABLE
-from gpucnn.text import quoted, value_text
+from gpucnn.text import counted, quoted, value_text
 from gpucnn.training.find_lr import FIND
 
 FREE = tuple(name for name in CHANGEABLE if name != "epochs")
@@ -62,7 +62,7 @@ def finished_accuracy(folder: RunFolder) -> float | None:
 
 def spread(accuracies: Sequence[float]) -> str:
     """Mean and sample standard deviation (n - 1) of what came of the seeds, for people to read."""
-    count = f"{len(accuracies)} seed{'s' * (len(accuracies) > 1)}"
+    count = counted(len(accuracies), "seed")
     mean = f"test accuracy {statistics.fmean(accuracies):.4f}"
     if len(accuracies) == 1:
         return f"{mean} ({count})"

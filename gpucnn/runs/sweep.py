@@ -25,9 +25,11 @@ from gpucnn.regular_file import read_regular
 from gpucnn.runs.config import RunConfig, check_names, read_toml, settings
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.prepare import prepare
-from gpucnn.runs.resume import CHANGEABLE, resume
+from gpucnn.runs.resume import resume
+from gpucnn.runs.seeds import FREE
 from gpucnn.runs.value_kind import Kind, Number, OrNone, OrWord, Several, Whole
 from gpucnn.text import value_text
+from gpucnn.training.find_lr import FIND
 
 if TYPE_CHECKING:
     from optuna import Trial as Asked
@@ -52,6 +54,11 @@ class Range:
     log: bool
     whole: bool
 
+    @property
+    def first(self) -> float:
+        """The lowest."""
+        return int(self.low) if self.whole else self.low
+
     def suggested(self, asked: "Asked", name: str) -> float:
         """One of them."""
         if self.whole:
@@ -65,6 +72,11 @@ class Options:
     """Some values."""
 
     values: tuple[Any, ...]
+
+    @property
+    def first(self) -> Any:
+        """The first."""
+        return self.values[0]
 
     def suggested(self, asked: "Asked", name: str) -> Any:
         """One of them."""
@@ -97,7 +109,10 @@ class Sweep(NamedTuple):
             if found is not None:
                 space[name] = found
         fixed = {name: value for name, value in written.items() if name not in space}
-        RunConfig.from_json(fixed, path)
+        try:
+            RunConfig.from_json(fixed, path)
+        except ConfigError:  # some settings need one that is searched for, as freeze needs weights
+            RunConfig.from_json({**fixed, **{name: found.first for name, found in space.items()}}, path)
         if not space:
             raise ConfigError(
                 f'{path}: nothing to search for; write a range, e.g. lr = "log 1e-4 .. 1e-2", or a list of values'
@@ -187,7 +202,7 @@ def trials(
         for number in range(1, count + 1):
             values = suggestions.ask()
             run = RunFolder(place / f"trial-{number}")
-            _check_same(run, values)
+            _check_same(run, sweep, values)
             if _ended(run) is None:
                 tell(number, values)
                 _carry_out(run, sweep, values)
@@ -243,22 +258,23 @@ def _begin(sweep: Sweep, place: Path) -> None:
         return
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    free = [name for name in CHANGEABLE if name != "epochs"]
     for name in (*known, *sweep.written):
-        if name not in free and known.get(name) != sweep.written.get(name):
+        if name not in FREE and known.get(name) != sweep.written.get(name):
             raise RunError(
                 f"{place}: holds another sweep: its {name} is {value_text(known.get(name))}, and "
                 f"{value_text(sweep.written.get(name))} is asked for; choose another --out"
             )
 
 
-def _check_same(run: RunFolder, values: Values) -> None:
+def _check_same(run: RunFolder, sweep: Sweep, values: Values) -> None:
     """RunError if a trial that is there has other settings than those suggested: then the suggestions are not those that they were."""
     if not run.config_file.exists():
         return
-    known = run.read_config()
-    for name, value in values.items():
-        if value not in (None, "find") and known.get(name) != value:
+    known, wanted = run.read_config(), _config(sweep, values).to_json()
+    searched = [*values, *(["data_dir"] if "data" in values else [])]  # a path is a data set, and where it is
+    for name in searched:
+        value = wanted[name]
+        if value not in (None, FIND) and known.get(name) != value:
             raise RunError(
                 f"{run.path}: its {name} is {value_text(known.get(name))}, and {value_text(value)} would be tried now, as by "
                 f"another version of optuna; choose another --out"
@@ -270,7 +286,8 @@ def _ended(run: RunFolder) -> tuple[Mapping[str, Any], str] | None:
     for file, is_whole in ((run.summary_file, "test_accuracy"), (run.path / FAILED, "reason")):
         try:
             found = json.loads(read_regular(file))
-            return (found, "") if file == run.summary_file else ({}, str(found[is_whole]))
+            told = found[is_whole]
+            return (found, "") if file == run.summary_file else ({}, str(told))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -298,5 +315,10 @@ def _train(run: RunFolder, sweep: Sweep, values: Values) -> None:
             resumed = resume(run)
             resumed.ready.finish(resumed.trainer(resumed.ready.callbacks(run)), run)
         else:
-            ready = prepare(RunConfig.from_json({**sweep.fixed, **values}, "the trial's settings"))
+            ready = prepare(_config(sweep, values))
             ready.finish(ready.trainer(ready.callbacks(run)), run)
+
+
+def _config(sweep: Sweep, values: Values) -> RunConfig:
+    """What a trial is asked for. ConfigError for settings that do not go together."""
+    return RunConfig.from_json({**sweep.fixed, **values}, "the trial's settings")

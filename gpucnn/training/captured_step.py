@@ -11,7 +11,7 @@ from gpucnn.checks import as_function
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer
-from gpucnn.text import count_text, shape_text, value_text
+from gpucnn.text import counted, shape_text, value_text
 from gpucnn.training.evaluate import device_of_model
 from gpucnn.training.recorded_step import Work, as_batch
 from gpucnn.training.recorder import Recorder, Wanted
@@ -76,7 +76,7 @@ class CapturedStep:
             return Tensor(loss.data.copy())  # a replay writes to the same array again
 
     def __repr__(self) -> str:
-        kept = count_text(self.recorder.recordings, "recording")
+        kept = counted(self.recorder.recordings, "recording")
         return f"CapturedStep({type(self.model).__name__} with {self.optimizer}; {kept})"
 
     def _backward(self, images: Array, labels: Array) -> Tensor:

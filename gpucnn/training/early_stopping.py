@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from gpucnn.checks import as_count, as_number
+from gpucnn.text import counted
 from gpucnn.training.best_epoch import is_better, judged_by
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
@@ -35,8 +36,7 @@ class EarlyStopping(Callback):
         scores = ", ".join(
             f"{name} {row[key]:.4f}" for name in ("accuracy", "loss") if (key := f"{part}_{name}") in row
         )
-        for_long = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
-        trainer.stop(f"no better than epoch {best + 1} ({part} {scores}) for {for_long}")
+        trainer.stop(f"no better than epoch {best + 1} ({part} {scores}) for {counted(epochs, 'epoch')}")
 
     def best(self, history: Sequence[Mapping[str, float]]) -> int:
         """The place of the best row of a `history` that is not empty; of equal ones the first."""

@@ -22,7 +22,7 @@ from gpucnn.backend import (
 from gpucnn.checks import as_count, labels_fix
 from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError, StateError
 from gpucnn.kernels.scores import Counts, count_scores
-from gpucnn.text import count_text, shape_text
+from gpucnn.text import counted, shape_text
 
 
 class Scores(NamedTuple):
@@ -45,7 +45,7 @@ class History(list[dict[str, float]]):
         last = (
             [f"{name} {value:.4g}" for name, value in self[-1].items() if name != "epoch"] if self else ["no row yet"]
         )
-        return f"History({count_text(len(self), 'epoch')}; {', '.join(last)})"
+        return f"History({counted(len(self), 'epoch')}; {', '.join(last)})"
 
 
 class Metrics:
@@ -61,7 +61,7 @@ class Metrics:
 
     def __repr__(self) -> str:
         scores = self.scores()
-        return f"Metrics(loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}; {count_text(scores.total, 'image')})"
+        return f"Metrics(loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}; {counted(scores.total, 'image')})"
 
     def update(self, loss: Tensor, logits: Tensor, labels: Array) -> None:
         """Count one batch: its mean loss (), its logits (N, classes) and labels (N,).

@@ -16,7 +16,7 @@ from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
-from gpucnn.text import count_text, value_text
+from gpucnn.text import counted, value_text
 from gpucnn.training.best_epoch import IN_WORDS
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.can_train import check_can_train, check_last_batch
@@ -311,7 +311,7 @@ class Trainer:
     def __repr__(self) -> str:
         return (
             f"Trainer({type(self.model).__name__} with {self.optimizer}; batches an epoch: {len(self.train_loader):,}; "
-            f"{count_text(len(self.history), 'epoch')} and {count_text(self.step, 'step')} done)"
+            f"{counted(len(self.history), 'epoch')} and {counted(self.step, 'step')} done)"
         )
 
     def _notify(self, hook: str) -> None:

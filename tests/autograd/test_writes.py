@@ -307,3 +307,33 @@ def test_a_log_of_many_places_forgets_none() -> None:
         log.note("all", place_of(array[position : position + 1]))
     assert all(log.since(before, array[position : position + 1]) == "all" for position in range(len(array)))
     assert log.since(log.count, array) == ""
+
+
+def test_a_log_that_becomes_long_accuses_nobody_who_saved_lately() -> None:
+    log, others, saved = Log(), np.zeros(2 * MOST_PLACES), np.zeros(4)
+    log.note("long ago", (0, 1))  # and memory up to the highest address is between
+    log.note("long ago", (1 << 62, (1 << 62) + 1))
+    for position in range(len(others)):
+        before = log.count
+        log.note("another", place_of(others[position : position + 1]))
+        assert log.since(before, saved) == ""
+
+
+def test_a_tensor_of_watched_data_can_be_written_to() -> None:
+    w = leaf()
+    (w * w).sum()
+    for other in (Tensor(w.data), Tensor(w.data[:1], requires_grad=True)):
+        other.data -= 1.0
+    np.testing.assert_array_equal(w.numpy(), [[0, -3], [-0.5, 2]])
+
+
+def test_data_that_nobody_may_write_to_is_read_and_handed_on() -> None:
+    w = Tensor(np.frombuffer(np.ones(4, np.float32).tobytes(), np.float32), requires_grad=True)
+    y = (w * w).sum()
+    other = Tensor(np.zeros(4, np.float32))
+    other.data = w.data
+    with pytest.raises(ValueError, match="read-only"):
+        w.data[0] = 1
+    y.backward()
+    np.testing.assert_array_equal(w.grad, np.full(4, 2))
+    np.testing.assert_array_equal(other.numpy(), np.ones(4))

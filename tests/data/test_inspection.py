@@ -375,3 +375,16 @@ class TestMemory:
         for name in ("a", "b", "c"):
             data.inspect(write_two_classes(tmp_path / name, 1, 4))
         assert len(list((tmp_path / "cache" / "images").iterdir())) == 2
+
+
+def test_what_is_skipped_may_be_named_from_the_root_or_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_two_classes(tmp_path / "photos")
+    (tmp_path / "photos" / "dark" / "bad.png").write_bytes(b"no image")
+    monkeypatch.chdir(tmp_path)
+    whole = data.load("photos", image_size=4)
+    for place in ("photos", tmp_path / "photos"):
+        unreadable = [file.path for file in data.inspect(place).unreadable]
+        splits = data.load("photos", image_size=4, skip=unreadable)
+        assert len(splits.train) + len(splits.test) == len(whole.train) + len(whole.test) - 1

@@ -245,3 +245,14 @@ def test_what_gpucnn_wrote_tells_its_model(tmp_path: Path) -> None:
     found = read_weights(written(tmp_path, safetensors(content, gpucnn='{"name": "resnet20"}')))
     assert found.create == {"name": "resnet20"}
     assert read_weights(written(tmp_path, safetensors(content, gpucnn="[1]"))).create is None
+
+
+def test_a_list_that_is_copied_again_and_again_is_refused(tmp_path: Path) -> None:
+    """A small file could else fill all memory: it names one long list, and has a dict made of it at every mention."""
+    pairs = b"".join(b"(J" + number.to_bytes(4, "little") + b"K\x01t" for number in range(1000))
+    pickled = b"\x80\x02(ccollections\nOrderedDict\nq\x00(" + pairs + b"lq\x01" + b"h\x00h\x01\x85R" * 1_000 + b"t."
+    path = tmp_path / "many.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("many/data.pkl", pickled)
+    with pytest.raises(StateError, match="it would have one thing copied again and again"):
+        read_weights(path)

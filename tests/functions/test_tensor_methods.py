@@ -335,3 +335,12 @@ def test_operators_work_where_nothing_but_tensors_was_imported() -> None:
     code = "from gpucnn import Tensor; x = Tensor([1.0, 2.0], requires_grad=True); (x + 1).exp().sum().backward(); print(x.grad.sum())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) == pytest.approx(np.exp(2) + np.exp(3))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_number_is_compared_in_the_tensor_s_dtype(backend: Backend, dtype: type[np.floating[Any]]) -> None:
+    x = backend.tensor(np.array([0.1, 0.2], dtype))
+    assert host(x == 0.1).tolist() == [True, False]
+    assert host(x < 0.1).tolist() == [False, False]
+    assert host(x >= [0.1, 0.2]).tolist() == [True, True]
+    assert host(x < 1e300).tolist() == [True, True]

@@ -159,6 +159,10 @@ def test_param_groups_tell_what_holds() -> None:
         "param_groups are to be read, and 'lr' there changes nothing; set optimizer.lr, of which the rate of each group is a "
         "multiple, or optimizer.weight_decay"
     )
+    for write in (lambda: first.update(lr=0.1), lambda: first.setdefault("initial_lr", 0.1)):
+        with pytest.raises(ArgumentError, match="there changes nothing"):
+            write()
+    assert first.setdefault("lr", 0.5) == first["lr"]
 
 
 def test_a_group_that_does_not_fit_changes_nothing() -> None:

@@ -7,7 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from gpucnn.errors import ConfigError, DataError, RunError
 from gpucnn.runs import sweep as sweeps
@@ -198,5 +200,33 @@ def test_what_else_is_in_the_folder_is_left_alone(in_tmp_path: Path) -> None:
         assert "in use by process" in refused("s", sweep)
     Path("s/trial-1/summary.json").write_text("{")
     assert refused("s", sweep).endswith("; remove s/trial-1 to train it anew")
+    Path("s/trial-1/summary.json").write_text("{}")
+    assert (
+        refused("s", sweep)
+        == "s/trial-1/summary.json: cannot be read ('test_accuracy'); remove s/trial-1 to train it anew"
+    )
     Path("s/sweep.json").write_text("[]")
     assert refused("s", sweep) == "s/sweep.json: cannot be read (not the settings of a sweep)"
+
+
+def test_folders_of_images_are_tried_and_the_same_sweep_goes_on(in_tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 2, 10, 8, 8, 3), np.uint8)
+    for folder, classes in zip("ab", pixels, strict=True):
+        for name, images in zip("xy", classes, strict=True):
+            Path("photos", folder, name).mkdir(parents=True)
+            for number, image in enumerate(images):
+                Image.fromarray(image).save(f"photos/{folder}/{name}/{number}.png")
+    sweep = read('model = "mlp"\nepochs = 1\nimage_size = 28\naugment = []\ndata = ["photos/a", "photos/b"]\n')
+    first, second = {"data": "photos/a"}, {"data": "photos/b"}
+    _, begun, _ = carried_out(sweep, "s", first)
+    assert begun == [1]
+    _, begun, _ = carried_out(sweep, "s", first, second)
+    assert begun == [2]
+    assert "its data_dir is 'photos/a', and 'photos/b' would be tried now" in refused("s", sweep, [second])
+
+
+def test_a_setting_may_need_one_that_is_searched_for(in_tmp_path: Path) -> None:
+    sweep = read('freeze = 1\nmodel = "resnet18"\nweights = ["a.pth", "b.pth"]\n')
+    assert (sweep.fixed["freeze"], sweep.space) == (1, {"weights": Options(("a.pth", "b.pth"))})
+    with pytest.raises(ConfigError, match="freeze is 1, but the model starts as it is drawn; give weights, too"):
+        read('freeze = 1\nlr = "log 1e-4 .. 1e-2"\n')
