@@ -16,6 +16,7 @@ from gpucnn.data.catalog import FOLDER, folder_of, load_to_measure
 from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, RunError
+from gpucnn.runs.image_list import check_there
 from gpucnn.runs.measured_images import Measured, images_by_place, other_images, own_images, relabelled
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text_table import shortened, shortened_table, terminal_width
@@ -80,6 +81,8 @@ def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measure
     place = own_place if options.data_dir is None else Path(options.data_dir)
     if options.data_dir is not None and name == DIGITS:
         raise ArgumentError(f"--data-dir: the {name} come with gpucnn, and no folder is read; leave it out")
+    if name == FOLDER:
+        check_there(place)
     size, mode, background = preprocess.image_size, config.get("mode"), config.get("background", AUTO)
     if name == FOLDER and place.resolve() != own_place.resolve():
         whole, notes = load_to_measure(place, options.split, size, mode or "rgb", trained.class_names, background)

@@ -4,9 +4,11 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from gpucnn.cli.result_file import check_writable, write_json
+from gpucnn.data.catalog import FOLDER
 from gpucnn.runs.list import COLUMNS, RunEntry, column_names, differing, list_runs, ordered
 from gpucnn.text_table import shortened, text_table
 
@@ -61,7 +63,11 @@ def lines(entries: Sequence[RunEntry], names: Sequence[str] = COLUMNS) -> list[s
     """A table of runs, no wider than the terminal, dates in local time; below it what was left out, and why runs are damaged."""
     shown, most = list(names), LONGEST_CELL
     width = shutil.get_terminal_size().columns
-    kept = {"run"} if all(entry.state == "finished" for entry in entries) else {"run", "state"}
+    kept = {"run", "state"}
+    if all(entry.state == "finished" for entry in entries):
+        kept = {"run"}
+        if "state" in shown and len(_table(entries, shown, most)[1]) > width:
+            shown.remove("state")  # rather than letters of the runs' names
     while len((table := _table(entries, shown, most))[1]) > width and (most > SHORTEST_CELL or set(shown) > kept):
         if most > SHORTEST_CELL:
             most -= 1
@@ -86,6 +92,8 @@ def _table(entries: Sequence[RunEntry], names: Sequence[str], most: int) -> list
 def _text(entry: RunEntry, name: str) -> str:
     """What the table has in the column `name`."""
     value, asked = entry.value(name), entry.settings.get("epochs")
+    if name == "data" and value == FOLDER and (place := entry.settings.get("data_dir")):
+        return Path(str(place)).name or str(place)
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M")
     if isinstance(value, bool):

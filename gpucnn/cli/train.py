@@ -45,6 +45,8 @@ HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that
 WIDTH = 80
 """Columns of what is said before a training."""
 
+ON_TEST = "the best epoch was chosen on the test images, which flatters it; --validation 0.2 keeps others for that"
+
 LONGEST_NAME = 40
 """Letters of a data set's folder in the name of a run's."""
 
@@ -166,7 +168,10 @@ def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, is_first: bool = 
     if is_first:
         _tell([*ready.splits.notes, *(seen[1:] if quiet else [])])
     if not quiet:
-        head = _wrapped([*seen, *heading(ready, folder)] if is_first else [f"run folder: {folder.path}"])
+        is_there = folder.config_file.exists()
+        there = ["the run that is there is replaced once an epoch has finished"] if is_there else []
+        lines = [*seen, *heading(ready, folder)] if is_first else [f"run folder: {folder.path}"]
+        head = _wrapped([*lines, *there])
         print("\n".join(head), flush=True)
     return _finish(ready, folder, trainer, quiet)
 
@@ -284,8 +289,9 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> Ended:
 def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool) -> Ended:
     """Train what is left of the run."""
     scores = ready.finish(trainer, folder)
-    if not quiet and (remark := ready.cut_short(trainer)):
-        print(remark)
+    if not quiet:
+        on_test = [ON_TEST] if folder.weights().name != LAST and ready.val_loader is None else []
+        print("".join(f"{line}\n" for line in _wrapped([ready.cut_short(trainer), *on_test])), end="")
     return Ended(scores["test_accuracy"], _result(scores, folder))
 
 

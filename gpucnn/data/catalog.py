@@ -4,10 +4,11 @@ import copy
 import functools
 import os
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
-from gpucnn.checks import as_choice, as_path, known_name, matching
+from gpucnn.checks import as_choice, as_path, known_name, matching, nearest
 from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.class_images import class_images
@@ -158,7 +159,15 @@ def name_and_folder(
     others = ", or the path of a folder of images"
     if os.path.isfile(text):
         others += f" ({text} is a file; give the folder of class folders)"
+    elif text and matching(text, names()) is None and (near := nearest(text, _folders_here())):
+        others += f"; there is no folder {text} here, but {near}"
     return known_name(cast("str", text or name), names(), "data set", others), folder
+
+
+def _folders_here() -> list[str]:
+    with suppress(OSError), os.scandir() as inside:
+        return sorted(entry.name for entry in inside if entry.is_dir() and not entry.name.startswith("."))
+    return []
 
 
 def _is_path(text: str) -> bool:

@@ -87,6 +87,8 @@ def _too_few(folder: Path, inside: Sequence[Entry], timed: TimedCalls) -> str:
     deeper = [entry for one in found for entry in entries(one.path, timed) if entry.is_folder]
     classes = f"one class folder, {found[0].name}" if found else "no class folders in it"
     hint = f"; or give {found[0].path}, which has folders in it" if len(deeper) > 1 else ""
+    if not found and any(entry.is_image for entry in inside):
+        hint = f"; or give {folder.parent}, if {folder.name} is one of the classes"
     return (
         f"{classes}{_images_beside(inside)}; expected two or more, with the images of one class in each, "
         f"e.g. {folder / 'cat' / '1.png'} and {folder / 'dog' / '1.png'}{hint}; {LAYOUTS}"

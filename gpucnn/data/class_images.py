@@ -65,9 +65,8 @@ def class_images(folder: Path, class_names: Sequence[str] | None) -> ClassImages
             inside = entries(folder, timed)
             folders = class_folders(folder, inside, class_names, timed)
         except (FileNotFoundError, NotADirectoryError):
-            raise DataError(
-                f"{folder}: no such folder; name the one that holds a folder of images for each class"
-            ) from None
+            what = "a file, not a folder" if folder.is_file() else "no such folder"
+            raise DataError(f"{folder}: {what}; name the one that holds a folder of images for each class") from None
         except OSError as error:
             raise cannot_be_listed(folder, error) from None
         beside = Counter(BESIDE if entry.is_image else entry.label for entry in inside if not entry.is_folder)

@@ -110,7 +110,15 @@ def of_weights(weights: str | os.PathLike[str]) -> str:
     counts = {name: count_of(saved, _BY_NAME[name]()) for name in classifier_names()}
     name = max(counts, key=lambda name: counts[name])
     if not counts[name]:
-        raise StateError(f"{saved.path}: weights of no model that is here; give the model that they are nearest to")
+        drawn = {name: _BY_NAME[name]() for name in counts}
+        shares = {name: count_of(saved, model, in_part=True) / len(model.state_dict()) for name, model in drawn.items()}
+        near = max(shares, key=lambda name: shares[name])
+        hint = (
+            f"{near} is nearest: give that model, to be told what is missing"
+            if shares[near] > 0.5
+            else "give others, or none"
+        )
+        raise StateError(f"{saved.path}: weights of no model that is here; {hint}")
     return name
 
 

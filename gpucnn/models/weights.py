@@ -97,8 +97,8 @@ def load_weights(model: ImageModel, weights: str | os.PathLike[str]) -> TakenWei
     return TakenWeights(saved.path, len(taken), len(own), new, keys.unexpected_keys, normalization, by)
 
 
-def count_of(saved: SavedWeights, model: ImageModel) -> int:
-    """How many arrays of `model` are in a file, by name and shape; 0 unless all are but those of the head.
+def count_of(saved: SavedWeights, model: ImageModel, in_part: bool = False) -> int:
+    """How many arrays of `model` are in a file, by name and shape; 0 unless all are but those of the head, or `in_part`.
 
     The channels that it takes may be others.
     """
@@ -106,7 +106,7 @@ def count_of(saved: SavedWeights, model: ImageModel) -> int:
     found, first, head = _by_our_names(saved.arrays, model, own), next(iter(own)), model.head_path()
     there = {path for path, shape in own.items() if path in found and (path == first or found[path].shape == shape)}
     missing = [path for path in own if path not in there and path.rpartition(".")[0] != head]
-    return 0 if missing else len(there)
+    return 0 if missing and not in_part else len(there)
 
 
 def _by_our_names(arrays: Mapping[str, np.ndarray], model: ImageModel, own: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -185,7 +185,7 @@ def _refuse_another_model(
     ]
     raise StateError(
         f"{saved.path}: weights of another model{made}: {len(taken) - len(others)} of {name}'s {len(own)} arrays are there; {'; '.join(parts)}; "
-        f"give the model, and the image size, that the weights are of"
+        f"give the model, and the image size, that the weights are of; without --model, gpucnn train takes theirs"
     )
 
 

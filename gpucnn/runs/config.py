@@ -267,7 +267,7 @@ class RunConfig:
         for name in ("freeze", "backbone_lr"):
             if getattr(self, name) is not None and self.weights is None:
                 raise ConfigError(
-                    f"{name} is {getattr(self, name)}, but the model starts as it is drawn; give weights, too"
+                    f"{name} is {getattr(self, name)}, but no weights are given to start from; give weights, too"
                 )
         if self.backbone_lr is not None and self.freeze == HEAD_ONLY:
             raise ConfigError(f"backbone_lr is {self.backbone_lr:g}, but freeze is {HEAD_ONLY}; leave one of them out")

@@ -198,3 +198,9 @@ def file_names(paths: Sequence[Path], folder: Path) -> list[str]:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(shortened(name, 60) for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+def check_there(place: Path) -> None:
+    """DataError, with the option that says where it is now, if the folder of a run's images is not at `place`."""
+    if not place.exists():
+        raise DataError(f"{place}: the run's images are not there; say where they are, with --data-dir (data_dir)")

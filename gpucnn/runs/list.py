@@ -49,11 +49,15 @@ class RunEntry(NamedTuple):
 
 COLUMNS = ("run", "model", "data", "accuracy", "epochs", "finished", "state")
 """What every run has a value for, beside settings and results."""
+MEASURED = ("val_loss", "val_accuracy", "best_epoch")
+"""Results that may be asked for where no run has them yet."""
 
 
 def column_names(entries: Iterable[RunEntry], asked: Sequence[str]) -> list[str]:
     """The names in `asked` as they are written in runs, see `RunEntry.value`. ArgumentError, with the nearest, for an unknown one."""
-    known = list(dict.fromkeys([*COLUMNS, *(name for one in entries for name in (*one.settings, *one.results))]))
+    known = list(
+        dict.fromkeys([*COLUMNS, *MEASURED, *(name for one in entries for name in (*one.settings, *one.results))])
+    )
     found = []
     for name in asked:
         if (like := matching(name, known)) is None:

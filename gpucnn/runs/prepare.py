@@ -298,7 +298,7 @@ def _why(asked: RunConfig, photos: Photos | None) -> str:
     if asked.model is not None:
         return ""
     if asked.weights is not None:
-        return "as the weights are of it"
+        return "the one that the weights are of"
     return "" if photos is None else why(photos)
 
 

@@ -14,7 +14,7 @@ from gpucnn.errors import ArgumentError, ConfigError, DeviceError, RunError, Sta
 from gpucnn.files.checkpoint_file import Checkpoint
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LONGEST, RunFolder
-from gpucnn.runs.image_list import Changes, ImageList, files_in
+from gpucnn.runs.image_list import Changes, ImageList, check_there, files_in
 from gpucnn.runs.prepare import Begun, PreparedRun, prepare_again
 from gpucnn.text_table import shortened
 from gpucnn.training.callback import Callback
@@ -88,6 +88,8 @@ def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
                 f"{name} is a setting of the run from its beginning; a run that goes on takes {', '.join(CHANGEABLE)}"
             )
     config = RunConfig.from_run(checkpoint.config, str(checkpoint.path))
+    if config.data == FOLDER:
+        check_there(folder_of(FOLDER, changes.get("data_dir", config.data_dir)))
     images = folder.read_images(checkpoint.config)
     begun = Begun(None if config.weights is None else _normalization(checkpoint))
     ready = _prepared(dataclasses.replace(config, **changes), config.device, images, begun)

@@ -222,8 +222,13 @@ def _searched(kind: Kind, value: Any) -> Range | Options | None:
         if len(value) < 2:
             raise ArgumentError(f"expected several values to choose among, got {value_text(value)}")
         return Options(tuple(_written(kind.check(one)) for one in value))
-    found = RANGE.fullmatch(value.strip()) if isinstance(value, str) and isinstance(bare, Number | Whole) else None
-    if found is None:
+    if not (isinstance(value, str) and isinstance(bare, Number | Whole)):
+        return None
+    if (found := RANGE.fullmatch(value.strip())) is None:
+        try:
+            kind.check(value)  # a word, as find
+        except ArgumentError as error:
+            raise ArgumentError(f'{error}; a range is written "1e-4 .. 1e-2", or "log 1e-4 .. 1e-2"') from None
         return None
     try:
         low, high = (bare.parse(text) for text in found.groups()[1:])

@@ -1,6 +1,7 @@
 """Progress on the screen: a table with a line for every epoch; on a terminal a bar over the running one, too."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ class ProgressLines(EpochClock):
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         for note in trainer.notes[self._told :]:
-            print(note, flush=True)
+            print("\n".join(_wrapped(note)), flush=True)
         self._told = len(trainer.notes)
         print(_aligned(_cells(trainer, self)[: len(self._names)], self._names, trainer), flush=True)
         share, seconds = MUCH_WAITING
@@ -83,7 +84,12 @@ class ProgressLines(EpochClock):
 
     def on_train_end(self, trainer: Trainer) -> None:
         if trainer.stop_reason:
-            print(f"stopped early: {trainer.stop_reason}", flush=True)
+            print("\n".join(_wrapped(f"stopped early: {trainer.stop_reason}")), flush=True)
+
+
+def _wrapped(text: str) -> list[str]:
+    """A text within the width of the terminal, as the table is."""
+    return textwrap.wrap(text, terminal_width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 class ProgressBar(ProgressLines):

@@ -438,3 +438,11 @@ def test_a_class_that_has_gone(in_tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [row["images"] for row in found["classes"]] == [0, 1, 1]
     assert main(["train", "--resume", "run", "--epochs", "3"]) == 1
     assert "5 images are gone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate run", "train --resume halves"])
+def test_images_that_were_moved_are_asked_for(command: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos").rename("fotos")
+    assert main(command.split()) == 1
+    said = "photos: the run's images are not there; say where they are, with --data-dir (data_dir)\n"
+    assert capsys.readouterr().err == f"gpucnn {command.split()[0]}: {said}"

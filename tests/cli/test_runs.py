@@ -265,3 +265,23 @@ def test_a_run_with_a_validation_part_is_listed_with_its_test_accuracy(tmp_path:
     assert json.loads(folder.metrics_file.read_text())["val_total"] == 287
     (entry,) = list_runs(tmp_path)
     assert entry.accuracy == summary["test_accuracy"]
+
+
+def test_names_are_whole_where_all_have_finished(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the state that is left out; and a folder of images is called what the folder is."""
+    monkeypatch.setenv("COLUMNS", "80")
+    run = tmp_path / "runs" / "mobilenet_v2-holidays"
+    shutil.copytree(trained, run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"data": "folder", "data_dir": "../my/holidays"}))
+    assert main(["runs", str(run.parent)]) == 0
+    printed = capsys.readouterr().out
+    assert rows(printed)[1][:4:2] == ["mobilenet_v2-holidays", "holidays"]
+    assert printed.endswith("\nleft out to fit 80 columns: state\n")
+
+
+def test_what_no_run_was_measured_by_may_be_asked_for(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", str(trained), "--columns", "val_loss,val_accuracy"]) == 0
+    assert rows(capsys.readouterr().out)[0] == ["run", "accuracy", "val_loss", "val_accuracy", "state"]

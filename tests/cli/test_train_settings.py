@@ -126,8 +126,16 @@ def test_a_share_of_the_training_set_is_measured_on(in_tmp_path: Path, capsys: p
 def test_a_run_that_gets_no_better_ends(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = "--model mlp --epochs 30 --lr 1e-30 --schedule constant --early-stopping 2 --device cpu --out run"
     assert main(["train", *options.split()]) == 0
-    assert "\nstopped early: no better than epoch 1 (test accuracy " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "\nstopped early: no better than epoch 1 (test accuracy " in printed
+    assert "\nthe best epoch was chosen on the test images, which flatters it; --validation" in printed
+    assert "the run that is there" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
     assert json.loads(Path("run/summary.json").read_text())["epochs"] == 3
+    assert main(["train", *options.split(), "--epochs", "1", "--validation", "0.2"]) == 0
+    printed = capsys.readouterr().out
+    assert "\nrun folder: run\nthe run that is there is replaced once an epoch has finished\n" in printed
+    assert "flatters" not in printed
 
 
 def test_help_has_every_setting_in_groups(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,13 @@ def test_padding_puts_the_image_in_the_middle() -> None:
     np.testing.assert_array_equal(padded[0, 0], np.pad(np.ones((2, 2)), ((1, 2), (1, 2))))
 
 
+def test_a_folder_whose_name_is_misspelt_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="folder of images; there is no folder photo here, but photos$"):
+        data.load("photo")
+
+
 def test_preprocess_refuses_what_does_not_fit() -> None:
     with pytest.raises(DataError, match=r"expected raw images \(N, 1, 8, 8\), got \(2, 3, 8, 8\)"):
         Preprocess(1, 8, 32, 16, "resize")(np.zeros((2, 3, 8, 8)))

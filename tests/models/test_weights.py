@@ -157,7 +157,8 @@ def test_weights_of_another_model_are_refused_with_names_of_both_sides(tmp_path:
     path = write(tmp_path / "w.safetensors", drawn())
     assert refused(models.create("resnet32"), path) == (
         "weights of another model: 97 of ResNet32's 157 arrays are there; ResNet32 also has layer1.3.conv1.weight, "
-        "layer1.3.bn1.weight, layer1.3.bn1.bias and 57 more; give the model, and the image size, that the weights are of"
+        "layer1.3.bn1.weight, layer1.3.bn1.bias and 57 more; give the model, and the image size, that the weights are of; "
+        "without --model, gpucnn train takes theirs"
     )
     assert "97 of ResNet20's 97 arrays are there; the file also has layer" in refused(
         models.create("resnet20"), write(path, drawn("resnet32"))
@@ -179,7 +180,7 @@ def test_a_model_built_for_other_images_is_refused(tmp_path: Path) -> None:
     )
     assert refused(models.create("vgg_mini", 4, image_size=64), path) == (
         "weights of another model: 24 of VGGMini's 27 arrays are there; classifier.1.weight has shape (128, 4096), expected "
-        "(128, 16384); give the model, and the image size, that the weights are of"
+        "(128, 16384); give the model, and the image size, that the weights are of; without --model, gpucnn train takes theirs"
     )
 
 

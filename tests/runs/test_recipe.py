@@ -91,8 +91,13 @@ def test_the_model_is_that_of_the_weights(name: str, tmp_path: Path) -> None:
 
 def test_weights_of_no_model_are_refused(tmp_path: Path) -> None:
     save_file({"conv.weight": np.zeros((3, 3), np.float32)}, tmp_path / "some.safetensors")
+    with pytest.raises(StateError, match=r"some.safetensors: weights of no model that is here; give others, or none$"):
+        models.of_weights(tmp_path / "some.safetensors")
+    state = models.create("resnet20").state_dict()
+    del state["layer1.0.conv1.weight"]
+    save_file(state, tmp_path / "some.safetensors")
     with pytest.raises(
-        StateError, match=r"some.safetensors: weights of no model that is here; give the model that they are"
+        StateError, match=r"no model that is here; resnet20 is nearest: give that model, to be told what"
     ):
         models.of_weights(tmp_path / "some.safetensors")
 
@@ -101,7 +106,11 @@ def test_a_run_with_weights_has_their_model(tmp_path: Path) -> None:
     save_file(models.ResNet20(3).state_dict(), tmp_path / "some.safetensors")
     photos = write_two_classes(tmp_path / "photos", 5, 12)
     ready = prepare(RunConfig(data=str(photos), weights=str(tmp_path / "some.safetensors"), device="cpu"))
-    assert (ready.config.model, ready.config.image_size, ready.why) == ("resnet20", 32, "as the weights are of it")
+    assert (ready.config.model, ready.config.image_size, ready.why) == (
+        "resnet20",
+        32,
+        "the one that the weights are of",
+    )
     assert ready.config.lr == 0.001
 
 

@@ -96,7 +96,7 @@ def test_a_file_has_settings_ranges_and_lists(in_tmp_path: Path) -> None:
         ('lr = "0 .. 0.1"\n', "sweep.toml: lr: expected a number > 0, got '0', in the range '0 .. 0.1'"),
         ('lr = "0.1 .. 0.01"\n', "sweep.toml: lr: a range goes from low to high, got '0.1 .. 0.01'"),
         ('lr = "log .. 0.01"\n', "sweep.toml: lr: expected a number > 0, got 'log', in the range 'log .. 0.01'"),
-        ('lr = "0.1 - 1"\nepochs = [1, 2]\n', "sweep.toml: lr: expected a number > 0 or find, got '0.1 - 1'"),
+        ('lr = "0.1 - 1"\nepochs = [1, 2]\n', "sweep.toml: lr: expected a number > 0 or find, got '0.1 - 1'; a range is written \"1e-4 .. 1e-2\", or \"log 1e-4 .. 1e-2\""),
         ('weight_decay = "log 0 .. 0.1"\n', "sweep.toml: weight_decay: a range by logarithm begins above 0, got 'log 0 .. 0.1'"),
         ('batch_size = "8 .. 16.5"\n', "sweep.toml: batch_size: expected a whole number >= 1, got '16.5', in the range '8 .. 16.5'"),
         ('model = "a .. b"\nlr = [0.1, 0.2]\n', "sweep.toml: model: unknown name 'a .. b', expected one of lenet5"),
