@@ -162,5 +162,21 @@ def test_a_file_of_weights_is_no_run(tmp_path: Any) -> None:
         gpucnn.load(tmp_path / "net.pth")
 
 
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (layers.Conv2d(4, 4, 3), "Conv2d(4, 4, kernel_size=3, stride=1, padding=0)"),
+        (
+            layers.Conv2d(4, 4, 3, dilation=2, groups=4, bias=False),
+            "Conv2d(4, 4, kernel_size=3, stride=1, padding=0, dilation=2, groups=4, bias=False)",
+        ),
+        (layers.Conv2d(4, 4, 3, dilation=(1, 2)), "Conv2d(4, 4, kernel_size=3, stride=1, padding=0, dilation=(1, 2))"),
+        (layers.Conv1d(4, 4, 3, dilation=2), "Conv1d(4, 4, kernel_size=3, stride=1, padding=0, dilation=2)"),
+    ],
+)
+def test_a_convolution_tells_what_is_not_as_usual(layer: layers.Layer, text: str) -> None:
+    assert repr(layer) == text
+
+
 def test_what_is_offered_is_ours() -> None:
     assert "TYPE_CHECKING" not in dir(training)
