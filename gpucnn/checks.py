@@ -1,17 +1,20 @@
 """Checks of plain arguments, each with a message that says what was given and what was expected."""
 
 import difflib
+import inspect
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
+from opcode import opmap
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.errors import ArgumentError, DTypeError, ShapeError, UnknownNameError
+from gpucnn.errors import ArgumentError, DTypeError, KeywordError, ShapeError, UnknownNameError
 from gpucnn.text import MOST_AXES, printed, shape_text, value_text
 
 Pair: TypeAlias = tuple[int, int]
@@ -194,6 +197,8 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     """The one of `names` that begins with `name`, has its letters in another order, or is most like it; None if none is like it."""
     by_bare = {_bare(known): known for known in names}
     wanted = _bare(name)
+    if wanted in by_bare:
+        return by_bare[wanted]
     begun = [bare for bare in by_bare if wanted and bare.startswith(wanted)]
     turned = [bare for bare in by_bare if sorted(bare) == sorted(wanted)]
     found = begun or turned or difflib.get_close_matches(wanted, by_bare, 1)
@@ -232,7 +237,27 @@ def unknown_name(
         )
         like = nearest(name, (one for one in known if not one.startswith("_") and one not in modules))
         text += f"; did you mean {like}?" if like else ""
+    asking = sys._getframe(2)
+    if asking.f_code.co_code[asking.f_lasti] == opmap["IMPORT_FROM"]:
+        raise ImportError(text)  # an AttributeError would be lost: Python makes one of its own of it, without the word
     return UnknownNameError(text, name=name)  # without obj, to which Python would add a guess of its own
+
+
+def check_set_to_none(flag: bool) -> None:
+    """ArgumentError unless zero_grad(set_to_none) is True, as PyTorch's is by default."""
+    if not as_flag(flag, "zero_grad: set_to_none"):
+        raise ArgumentError(
+            "zero_grad: set_to_none=False keeps zeros for gradients, which become None here; leave it out"
+        )
+
+
+def check_keywords(made: type, options: Iterable[str], words: Mapping[str, str]) -> None:
+    """KeywordError if one of the `options` to make a class with is none of its own, and `words` has what to write instead."""
+    for name in words.keys() & set(options):
+        begins: Any = made.__init__  # type: ignore[misc]
+        own = () if begins is object.__init__ else inspect.signature(begins).parameters.values()
+        if not any(one.name == name or one.kind is one.VAR_KEYWORD for one in own):
+            raise KeywordError(f"{made.__name__} has no {name}; {words[name]}")
 
 
 def public_names(namespace: Mapping[str, Any], *others: str) -> list[str]:
@@ -241,7 +266,7 @@ def public_names(namespace: Mapping[str, Any], *others: str) -> list[str]:
     found = {
         name
         for name, value in namespace.items()
-        if not (name.startswith("_") or isinstance(value, ModuleType))
+        if not (name.startswith("_") or name == "TYPE_CHECKING" or isinstance(value, ModuleType))
         and f"{getattr(value, '__module__', own)}.".startswith(f"{own}.")
     }
     return sorted(found.union(others))

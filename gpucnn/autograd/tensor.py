@@ -28,7 +28,7 @@ from gpucnn.backend import (
     xp_of,
 )
 from gpucnn.checks import Shape, as_flag, as_function, unknown_name
-from gpucnn.errors import CaptureError, DTypeError, GradientError, ShapeError
+from gpucnn.errors import CaptureError, DTypeError, GradientError, KeywordError, ShapeError
 from gpucnn.kernels.elementwise import add_to
 from gpucnn.text import shape_text
 
@@ -245,6 +245,15 @@ class Tensor:
         if not self.shape:
             raise ShapeError("a tensor of shape () has no length; use item() for its value")
         return self.shape[0]
+
+    def __setitem__(self, place: Any, value: Any) -> NoReturn:
+        raise KeywordError(
+            "tensors do not change in place; write parameter.assign(values) for what learns, x.data[...] = values, or "
+            "F.where(mask, value, x)"
+        )
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(self.item(), digits)
 
     def __float__(self) -> float:
         return float(self.item())
@@ -465,7 +474,12 @@ class Tensor:
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """NumPy's functions on tensors, e.g. `np.mean(x)`: ours of that name, or NumPy's on values that have no gradient to lose."""
         own = OPERATORS.get(function.__name__) if function.__module__ == "numpy" else None
-        return call_numpy(function.__name__, function, args, kwargs) if own is None else own(*args, **kwargs)
+        if own is None:
+            return call_numpy(function.__name__, function, args, kwargs)
+        if function.__name__ == "var" and "correction" not in kwargs:  # NumPy's is 0 by default, ours 1, as PyTorch's
+            kwargs = {**kwargs, "correction": kwargs.get("ddof", 0)}
+            kwargs.pop("ddof", None)
+        return own(*args, **kwargs)
 
     def __dlpack__(self, **options: Any) -> Any:
         return as_capsule(self, options)

@@ -37,7 +37,9 @@ TENSOR = {
     "eq": "x == y",
     "expand": "NumPy's broadcasting, which operators do by themselves",
     "fill_": "x.data.fill(value)",
+    "flip": "x[:, :, :, ::-1], of the last of four axes",
     "float": "x.astype('float32')",
+    "gather": "x[np.arange(len(x)), labels]",
     "ge": "x >= y",
     "grad_fn": "x.node",
     "gt": "x > y",
@@ -59,10 +61,13 @@ TENSOR = {
     "pow": "x ** y",
     "prod": "x.log().sum().exp() of positive numbers, or tensor.numpy().prod() without a gradient",
     "repeat": "F.concatenate([x, x], axis)",
+    "sign": "np.sign(x)",
+    "sort": "np.sort(x.numpy())",
     "std": "x.var(axis).sqrt()",
     "sub_": "x = x - y, as tensors do not change in place",
     "swapaxes": "x.transpose(axes), with all axes in their new order",
     "t": "x.T",
+    "topk": "np.argsort(-x.numpy(), axis=1)[:, :k]",
     "type": "x.dtype to ask, x.astype(dtype) to convert",
     "unsqueeze": "F.expand_dims(x, axis)",
     "view": "x.reshape(shape)",
@@ -137,6 +142,17 @@ TORCH = {
     "utils": "gpucnn.data: DataLoader, split",
 }
 """Of what package torch itself has beside its functions."""
+
+OPTIMIZER_ARGUMENTS = {
+    "learning_rate": "it is lr",
+    "amsgrad": "leave it out: there is no AMSGrad here",
+    "dampening": "leave it out: there is none here",
+    "maximize": "leave it out, and minimize -loss",
+    "foreach": "leave it out: all parameters take a step at once",
+    "fused": "leave it out: all parameters take a step at once",
+    "capturable": "leave it out: each optimizer is",
+}
+"""Arguments of other libraries' optimizers, and what to write here."""
 
 
 def words_of_torch() -> Mapping[str, str]:

@@ -277,3 +277,11 @@ def _unknown(name: str) -> str:
     like = nearest(name, known)
     word = _WORDS.get(name) or (f"did you mean {like}?" if like else f"it has {', '.join(known)}")
     return f"DataLoader has no {name}; {word}"
+
+
+def check_loader(loader: object, what: str) -> None:
+    """ArgumentError, which names `what`, unless `loader` gives batches as a DataLoader does."""
+    if not hasattr(loader, "batches"):
+        raise ArgumentError(
+            f"{what}: expected a data.DataLoader, got {value_text(loader)}; make one: data.DataLoader(dataset, batch_size=256)"
+        )

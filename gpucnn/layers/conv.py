@@ -62,7 +62,11 @@ class WindowedLayer(Layer):
 
     def describe(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        return f"{text}, stride={self.stride}, padding={self.padding!r}"
+        text = f"{text}, stride={self.stride}, padding={self.padding!r}"
+        steps = self.window.dilation[2 - self.axes :]
+        dilation = steps[0] if len(set(steps)) == 1 else steps
+        told = {"dilation": (dilation, 1), "groups": (self.groups, 1), "bias": (self.bias is not None, True)}
+        return text + "".join(f", {name}={value}" for name, (value, usual) in told.items() if value != usual)
 
 
 class Conv2d(WindowedLayer):

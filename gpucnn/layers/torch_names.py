@@ -1,10 +1,11 @@
 """What PyTorch's users look for in a layer: its names for walks over the tree, moves and members, and a word where there is another."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
-from gpucnn.checks import is_int, unknown_name
-from gpucnn.errors import ArgumentError
+from gpucnn.checks import check_keywords, check_set_to_none, is_int, unknown_name
+from gpucnn.errors import ArgumentError, KeywordError
 from gpucnn.layers.members import Members
 from gpucnn.layers.parameter import Buffer, Parameter
 from gpucnn.text import value_text
@@ -39,8 +40,33 @@ ELSEWHERE = {
 """Methods and attributes of other libraries' layers, and what does the same here."""
 
 
+ARGUMENTS = {
+    "device": "make the layer, and move it: layer.to(device)",
+    "dim": "it is axis",
+    "dtype": "make the layer, and convert it: layer.astype(dtype)",
+    "inplace": "leave it out: tensors do not change in place",
+    "padding_mode": "leave it out, and pad in forward: F.pad(x, padding, mode)",
+    "track_running_stats": "leave it out: the statistics are always kept",
+}
+"""Arguments of PyTorch's layers, and what to write here."""
+
+
 class TorchNames(Members):
     """The part of a layer that is there so that a script for PyTorch finds it: each a line or two of what `Members` has."""
+
+    if not TYPE_CHECKING:  # a checker has the arguments from __init__
+
+        def __new__(cls, *given: Any, **options: Any) -> Self:
+            """A layer, of which no argument has another name here."""
+            check_keywords(cls, options, ARGUMENTS)
+            if (given or options) and cls.__init__ is object.__init__:
+                got = ", ".join(
+                    [*map(value_text, given), *(f"{name}={value_text(one)}" for name, one in options.items())]
+                )
+                raise KeywordError(f"{cls.__name__} takes no arguments, got {got}")
+            return super().__new__(cls)
+
+        __new__.__signature__ = inspect.Signature([inspect.Parameter("cls", inspect.Parameter.POSITIONAL_ONLY)])
 
     def children(self) -> Iterator[Any]:
         """The layers in this layer's own attributes, in the order of definition; a shared one once."""
@@ -69,8 +95,9 @@ class TorchNames(Members):
         function(self)
         return self
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters. ArgumentError unless `set_to_none`."""
+        check_set_to_none(set_to_none)
         for parameter in self.parameters():
             parameter.grad = None
 

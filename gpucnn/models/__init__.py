@@ -7,7 +7,7 @@ from gpucnn.checks import Shape, as_count, known_name
 from gpucnn.checks import public_names as _public_names
 from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.errors import StateError
-from gpucnn.files.weights_file import read_weights
+from gpucnn.files.weights_file import read_weights as read_weights
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
 from gpucnn.models.densenet import DenseNet40 as DenseNet40
@@ -140,7 +140,7 @@ def _find(name: str) -> Any:
     return _BY_NAME[known_name(name, _BY_NAME, "model")]
 
 
-__all__ = _public_names(globals())
+__all__ = _public_names(globals(), "read_weights")
 
 
 def __dir__() -> list[str]:

@@ -78,7 +78,7 @@ def load_weights(model: ImageModel, weights: str | os.PathLike[str]) -> TakenWei
     if not isinstance(model, ImageModel):
         raise ArgumentError(
             f"load_weights: expected a model of gpucnn.models, got {type(model).__name__}; for layers of your own take "
-            f"load_state_dict(state, strict=False)"
+            f"load_state_dict(read_weights(FILE).arrays, strict=False)"
         )
     saved = read_weights(weights)
     own = {path: member.shape for path, member in (*model.named_parameters(), *model.named_buffers())}

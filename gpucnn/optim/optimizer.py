@@ -3,13 +3,14 @@
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from gpucnn.autograd.torch_words import OPTIMIZER_ARGUMENTS
 from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
 from gpucnn.backend.joined import joined
-from gpucnn.checks import as_flag, as_number, unknown_name
+from gpucnn.checks import as_flag, as_number, check_keywords, check_set_to_none, unknown_name
 from gpucnn.errors import ArgumentError, StateError
 from gpucnn.kernels.gradients import clear_unless_finite
 from gpucnn.layers import Parameter
@@ -54,6 +55,11 @@ class Optimizer:
     counts_steps: bool = False
     """Whether `settings` depends on the number of steps, so that it belongs to the state."""
 
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        """An optimizer, of which no argument has another name here."""
+        check_keywords(cls, options, OPTIMIZER_ARGUMENTS)
+        return super().__new__(cls)
+
     def __init__(self, parameters: ToLearn, lr: float, weight_decay: float, decay_vectors: bool) -> None:
         self.lr, self.weight_decay = as_number(lr, "lr"), as_number(weight_decay, "weight_decay")
         self._decay_vectors = as_flag(decay_vectors, "decay_vectors")
@@ -84,8 +90,9 @@ class Optimizer:
             raise ArgumentError(f"{type(self).__name__}: {twice if known is parameter else alike}")
         self.parameters[parameter.path], self._rates[parameter.path] = parameter, rates
 
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients. ArgumentError unless `set_to_none`."""
+        check_set_to_none(set_to_none)
         for parameter in self.parameters.values():
             parameter.grad = None
 

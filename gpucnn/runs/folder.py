@@ -376,7 +376,12 @@ class RunFolder:
     def _no_run(self) -> str:
         """What is wrong with a place where no run is."""
         if self.path.is_file():
-            return f"a file, not the folder of a run; give that, e.g. {self.path.parent}"
+            if (self.path.parent / "config.json").is_file():
+                return f"a file, not the folder of a run; give that, e.g. {self.path.parent}"
+            return (
+                "a file, not the folder of a run, as gpucnn train makes it; weights go to "
+                f"models.create(name, weights={str(self.path)!r}), or to models.read_weights for a net of your own"
+            )
         runs = sorted(self.path.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
         example = f", e.g. {runs[-1].parent}" if runs else ""
         return f"no run there (no config.json); give the folder that gpucnn train made{example}"

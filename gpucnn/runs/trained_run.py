@@ -48,6 +48,8 @@ class Seen(NamedTuple):
     answers: Answers
     is_dark_on_light: bool
     """As ink on paper, see `image_file.is_dark_on_light`."""
+    is_faint: bool
+    """Whether it is as faint as a raw image of a data set that counts to less than 255, taken for bytes."""
 
 
 class Weights(NamedTuple):
@@ -133,7 +135,10 @@ class TrainedRun:
             read = [self._read(image, shown) for image in batch]
             raw = [one for one in read if not isinstance(one, GpucnnError)]
             answers = iter(self._answers(np.concatenate(raw), top) if raw else ())
-            yield [one if isinstance(one, GpucnnError) else Seen(next(answers), is_dark_on_light(one)) for one in read]
+            yield [
+                one if isinstance(one, GpucnnError) else Seen(next(answers), is_dark_on_light(one), self._is_faint(one))
+                for one in read
+            ]
 
     def _read(self, image: ImageSource, shown: Shown) -> np.ndarray | GpucnnError:
         """A raw image (1, C, S, S), or what is wrong with it."""
@@ -142,6 +147,10 @@ class TrainedRun:
         except (DataError, ArgumentError) as error:
             return error
         return self.preprocess.full_scale - raw if shown.invert else raw
+
+    def _is_faint(self, raw: np.ndarray) -> bool:
+        scale = self.preprocess.full_scale
+        return scale < 255 and 0 < raw.max() <= np.rint(scale * scale / 255)
 
     def _answers(self, raw: np.ndarray, top: int) -> list[Answers]:
         """For each of the raw images (N, C, H, W)."""
@@ -168,6 +177,16 @@ class TrainedRun:
             which = "the image is" if is_alone else f"images[{dark.index(True)}] is the first of {sum(dark)} that are"
             after, fix = (" after invert", "False") if shown.invert else ("", "True")
             warn(f"predict: {which} dark on light{after}, and {name} is light on dark; give invert={fix}", stacklevel=3)
+        faint, scale = [one.is_faint for one in found], self.preprocess.full_scale
+        if any(faint):
+            which = (
+                "the image goes" if is_alone else f"images[{faint.index(True)}] is the first of {sum(faint)} that go"
+            )
+            warn(
+                f"predict: {which} no higher than {scale} of 255, as raw arrays of {name} do; "
+                f"np.rint(image * (255 / {scale})).astype('uint8') makes bytes of these",
+                stacklevel=3,
+            )
         return [one.answers for one in found]
 
     def __repr__(self) -> str:

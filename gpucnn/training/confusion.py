@@ -70,6 +70,10 @@ class ConfusionMatrix:
         counts = self.counts
         return f"ConfusionMatrix({len(counts):,} classes, {counts.diagonal().sum():,} of {counts.sum():,} images right)"
 
+    def __str__(self) -> str:
+        """What `print` shows: the matrix."""
+        return "\n".join(self.matrix_lines())
+
     def update(self, answers: Array, labels: Array) -> None:
         """Count a batch: answers (N,) and labels (N,), integers below the number of classes.
 

@@ -9,6 +9,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.backend import Array, Device, beside, to_device, to_host, xp_of
 from gpucnn.data import DataLoader
+from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
@@ -73,6 +74,7 @@ def evaluate(
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
     Raises ArgumentError if `class_names` are not as many as the model's classes.
     """
+    check_loader(loader, "evaluate")
     metrics = Metrics()
     confusion: ConfusionMatrix | None = None
     top_5: Array = 0

@@ -19,10 +19,10 @@ from gpucnn.backend import (
     to_host,
     xp_of,
 )
-from gpucnn.checks import as_count, labels_fix
+from gpucnn.checks import as_count, labels_fix, unknown_name
 from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError, StateError
 from gpucnn.kernels.scores import Counts, count_scores
-from gpucnn.text import counted, shape_text
+from gpucnn.text import counted, shape_text, value_text
 
 
 class Scores(NamedTuple):
@@ -39,7 +39,23 @@ class Scores(NamedTuple):
 
 
 class History(list[dict[str, float]]):
-    """A row for every epoch, by name, e.g. "train_loss"; what is printed of it is the last one."""
+    """A row for every epoch, by name, e.g. "train_loss"; what is printed of it is the last one.
+
+    `history["train_loss"]` is that of all epochs, e.g. for a plot. ArgumentError if no row has it.
+    """
+
+    def __getitem__(self, place: Any) -> Any:
+        if not isinstance(place, str):
+            return super().__getitem__(place)
+        names = list(dict.fromkeys(name for row in self for name in row))
+        if place not in names:
+            raise ArgumentError(f"History: no {value_text(place)}; there is {', '.join(names) or 'no row yet'}")
+        return [row[place] for row in self if place in row]
+
+    def __getattr__(self, name: str) -> Any:
+        words = {"history": 'the rows themselves: history["train_loss"]', "keys": "history[-1].keys()"}
+        known = {key: f'history["{key}"]' for row in self for key in row}
+        raise unknown_name("History", name, (), {**words, **known})
 
     def __repr__(self) -> str:
         last = (

@@ -13,6 +13,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
 from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.data import DataLoader
+from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
@@ -80,6 +81,10 @@ class Trainer:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.label_smoothing = label_smoothing
         self.train_loader, self.test_loader, self.val_loader = train_loader, test_loader, val_loader
+        check_loader(train_loader, "Trainer: train_loader")
+        for loader in (test_loader, val_loader):
+            if loader is not None:
+                check_loader(loader, f"Trainer: {'test_loader' if loader is test_loader else 'val_loader'}")
         if test_loader is not None and val_loader is not None:
             raise ArgumentError(
                 "Trainer: test_loader and val_loader are both given, and every epoch is measured on one of them; give val_loader "

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -120,12 +121,13 @@ def test_the_answers_are_those_of_the_model_on_the_run_s_own_data(digits: Path) 
     with no_grad():
         logits = trained.model(Tensor(test[:9][0])).numpy().astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    found = trained.predict([np.rint(one * 255 / 16).astype(np.uint8) for one in raw], top=10)
+    images = [np.rint(one * 255 / 16).astype(np.uint8) for one in raw]
+    found = trained.predict(images, top=10)
     for answers, row in zip(found, shares, strict=True):
         assert [name for name, _ in answers] == [str(place) for place in np.argsort(-row)]
         assert [share for _, share in answers] == pytest.approx(sorted(row, reverse=True), abs=1e-5)
-    assert [len(trained.predict(raw[0].astype(np.uint8), top)) for top in (1, 5, 10, 11)] == [1, 5, 10, 10]
-    assert len(trained.predict(raw[0].astype(np.uint8))) == 5
+    assert [len(trained.predict(images[0], top)) for top in (1, 5, 10, 11)] == [1, 5, 10, 10]
+    assert len(trained.predict(images[0])) == 5
 
 
 def test_threads_and_batches_change_nothing(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,3 +239,18 @@ def test_it_is_imported_when_it_is_asked_for() -> None:
     code = "import gpucnn, sys; assert 'gpucnn.runs' not in sys.modules; gpucnn.load; assert 'PIL' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
     assert "load" in dir(gpucnn)
+
+
+def test_a_raw_array_of_a_data_set_that_counts_to_less_is_noticed(digits: Path) -> None:
+    trained, raw = gpucnn.load(digits), data.load("digits").test.images[:3]
+    assert raw.max() == 16
+    with pytest.warns(
+        UserWarning, match=r"the image goes no higher than 16 of 255, as raw arrays of digits do; np\.rint\("
+    ):
+        trained.predict(raw[0])
+    with pytest.warns(UserWarning, match=r"images\[0\] is the first of 3 that go no higher than 16 of 255"):
+        trained.predict(list(raw))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained.predict(list(np.rint(raw * (255 / 16)).astype("uint8")))
+        trained.predict(np.zeros((8, 8), np.uint8))
