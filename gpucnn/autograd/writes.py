@@ -5,6 +5,7 @@ one before it. The library logs its own writes: an optimizer's step, `assign`, `
 `tensor.data` is logged by the array itself, a `WatchedArray`. CuPy has no such arrays: on a GPU `tensor.data[...] = x` is not seen.
 """
 
+import threading
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -27,11 +28,16 @@ class Log:
     def __init__(self) -> None:
         self.count = 0
         """The number of the last write."""
+        self._lock = threading.Lock()  # a count that two threads set would hide a write
         self._places: dict[Place, tuple[int, str]] = {}
         """Of each stretch of memory the last write, and what did it."""
 
     def note(self, by: str, place: Place) -> None:
         """A write, done by what messages call `by`."""
+        with self._lock:
+            self._note(by, place)
+
+    def _note(self, by: str, place: Place) -> None:
         self.count += 1
         if len(self._places) >= MOST_PLACES:
             # Of the older half alone: what a pass that is under way has saved would else be taken for written to.

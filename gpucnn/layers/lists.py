@@ -211,6 +211,12 @@ class LayerDict(Layer):
             )
         return layers[name]
 
+    def pop(self, name: str) -> Layer:
+        """Take the layer called `name` out, and return it."""
+        layer = self[name]
+        del self[name]
+        return layer
+
     def __setitem__(self, name: str, layer: Layer) -> None:
         self.update({name: layer})
 

@@ -23,7 +23,7 @@ from gpucnn.runs.failure_file import FailureRecorder
 from gpucnn.runs.folder import LAST, RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.runs.recipe import Photos, why
-from gpucnn.runs.transfer import freeze, learning, normalization_for, told
+from gpucnn.runs.transfer import freeze, learning, normalization_for, start_lines
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
 from gpucnn.text import counted
 from gpucnn.training.callback import Callback
@@ -381,7 +381,7 @@ def _build(
         train_loader,
         val_loader,
         test_loader,
-        () if taken is None else told(model, config, taken, frozen),
+        () if taken is None else start_lines(model, config, taken, frozen),
         None,
         _why(asked, photos),
     )

@@ -111,7 +111,8 @@ class TrainedRun:
         - `invert`: turn light and dark round, for ink on white paper shown to a model of light digits on dark.
 
         Images are read, fitted and normalised as the run did it, in batches, of which a GPU without enough memory takes parts;
-        in which ones changes no more than the last digits. Any number of threads may call it. Raises DataError or
+        in which ones changes no more than the last digits. Any number of threads may call it, while the model is in
+        evaluation mode, as it was loaded. Raises DataError or
         ArgumentError, with the place of the image among several, for what is no image.
         """
         shown = self.shown(as_flag(invert, "predict: invert"))

@@ -52,7 +52,7 @@ def learning(model: ImageModel, config: RunConfig) -> Iterable[Parameter | Group
     ]
 
 
-def told(model: ImageModel, config: RunConfig, taken: TakenWeights, frozen: list[Stage]) -> tuple[str, ...]:
+def start_lines(model: ImageModel, config: RunConfig, taken: TakenWeights, frozen: list[Stage]) -> tuple[str, ...]:
     """The lines that say what the model starts from, what is frozen, and what learns more slowly."""
     lines = [f"{taken.summary()}; normalisation: {normalization_for(config, taken)[1]}"]
     head = model.head_path()

@@ -119,7 +119,7 @@ def test_a_list_is_made_of_one_list() -> None:
 def test_layers_by_name() -> None:
     held = layers.LayerDict({"conv": linear(), "act": layers.Tanh()})
     held["last"] = linear()
-    held.update([("more", layers.Identity())])
+    held.update([("more", more := layers.Identity())])
     assert (list(held), len(held), "act" in held, "nothing" in held) == (
         ["conv", "act", "last", "more"],
         4,
@@ -134,6 +134,7 @@ def test_layers_by_name() -> None:
     assert list(held) == ["conv", "last", "more"]
     held["conv"] = other = linear()
     assert (next(iter(held)), held["conv"]) == ("conv", other)
+    assert (held.pop("more"), list(held)) == (more, ["conv", "last"])
     with pytest.raises(
         TypeError, match=r"^0 .LayerDict.: a LayerDict has no order to compute in; call its layers by name$"
     ):
