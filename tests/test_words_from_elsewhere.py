@@ -1,8 +1,10 @@
 """Names of PyTorch and torchvision that a package has under another word: the error says the word, and the word is there."""
 
 import importlib
+import pkgutil
 import re
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -62,3 +64,19 @@ def test_a_submodule_is_found_where_it_has_not_been_imported_yet() -> None:
     from gpucnn import testing
 
     assert testing.__name__ == "gpucnn.testing"
+
+
+PACKAGES = [module.name for module in pkgutil.walk_packages(gpucnn.__path__, "gpucnn.") if module.ispkg]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_shows_what_is_its_own(name: str) -> None:
+    package = importlib.import_module(name)
+    names = {one for one, value in vars(package).items() if one[0] != "_" and not isinstance(value, ModuleType)}
+    if not names:
+        return  # it holds modules alone
+    assert dir(package) == package.__all__ == sorted(set(package.__all__))
+    assert all(hasattr(package, one) for one in package.__all__)
+    assert not {"Any", "np", "os", "importlib", "Sequence", "NamedTuple", "TYPE_CHECKING"} & set(package.__all__)
+    defined = {one for one in names if getattr(vars(package)[one], "__module__", "") == name}
+    assert defined <= set(package.__all__)

@@ -3,6 +3,8 @@
 Builder and dispatch import llvmlite, so they are loaded when the first loop is compiled.
 """
 
+from gpucnn.checks import public_names as _public_names
+
 PARAMETERS = ("first", "last", "part", "arrays", "scratch")
 """What every function gets: the items to work on, the number of the part, a table of addresses, and scratch memory."""
 
@@ -11,3 +13,9 @@ MOST_WRITTEN_OUT = 50
 
 LARGEST_CODE = 6_000
 """Instructions of a loop, at most: what would take more, and cannot be a loop, is left to another way."""
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__
