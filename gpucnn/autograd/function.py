@@ -28,7 +28,7 @@ class Context:
                 raise ArgumentError(
                     f"save_for_backward: expected tensors, got {value_text(one)}; other values go on the context itself, ctx.name = value"
                 )
-        self._saved = tuple(None if one is None else one.data for one in tensors)
+        self._saved = tuple(None if one is None else one.array for one in tensors)
 
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
@@ -91,7 +91,7 @@ def _apply(function: type[Function], *args: Any) -> Tensor:
             f"{name}: forward must return one tensor, got {len(result)}; join them with F.stack or F.concatenate, or write a "
             f"function for each"
         )
-    output = result.data if isinstance(result, Tensor) else as_array(result)
+    output = result.array if isinstance(result, Tensor) else as_array(result)
     positions = [position for position, one in enumerate(args) if isinstance(one, Tensor)]
     tensors = [args[position] for position in positions]
     shapes, kinds, count = [one.shape for one in tensors], [(one.dtype, one.device) for one in tensors], len(args)
@@ -120,7 +120,7 @@ def _gradient(owner: str, given: Any, shape: Sequence[int], kind: tuple[Any, Any
     if given is None:
         return None
     dtype, device = kind
-    array = given.data if isinstance(given, Tensor) else as_array(given, dtype)
+    array = given.array if isinstance(given, Tensor) else as_array(given, dtype)
     if tuple(array.shape) != tuple(shape):
         raise ShapeError(f"{owner} must have the argument's shape {shape_text(shape)}, got {shape_text(array.shape)}")
     return converted(to_device(array, device), dtype)

@@ -30,20 +30,20 @@ def gradcheck(
             raise ArgumentError(f"gradcheck: expected tensors, got {value_text(tensor)} as input {position}")
         if tensor.requires_grad and tensor.dtype != np.float64:
             raise DTypeError(f"gradcheck needs float64 inputs, input {position} is {tensor.dtype}")
-    leaves = [Tensor(tensor.data.copy(), tensor.requires_grad) for tensor in inputs]
+    leaves = [Tensor(tensor.array.copy(), tensor.requires_grad) for tensor in inputs]
     output = function(*leaves)
     with no_grad():
-        again = to_host(function(*leaves).data)
-    if not np.array_equal(to_host(output.data), again, equal_nan=True):
+        again = to_host(function(*leaves).array)
+    if not np.array_equal(to_host(output.array), again, equal_nan=True):
         raise GradientError(
             "the function gives other values for the same inputs, so that differences prove nothing; if a layer draws at "
             "random, call eval(), or put its counter back before each call"
         )
-    weights = xp_of(output.data).asarray(generator(0, "gradcheck").uniform(0.5, 1.5, output.shape))
+    weights = xp_of(output.array).asarray(generator(0, "gradcheck").uniform(0.5, 1.5, output.shape))
     output.backward(weights)
 
     def weighed() -> float:
-        return float((function(*leaves).data * weights).sum())
+        return float((function(*leaves).array * weights).sum())
 
     for position, leaf in enumerate(leaves):
         if not leaf.requires_grad:
@@ -59,10 +59,10 @@ def gradcheck(
 
 
 def _central_difference(function: Callable[[], float], leaf: Tensor, index: tuple[int, ...], step: float) -> float:
-    value, sides = leaf.data[index].item(), []
+    value, sides = leaf.array[index].item(), []
     with no_grad():
         for moved in (value + step, value - step):
-            leaf.data[index] = moved
+            leaf.array[index] = moved
             sides.append(function())
-    leaf.data[index] = value
+    leaf.array[index] = value
     return (sides[0] - sides[1]) / (2 * step)

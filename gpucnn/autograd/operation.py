@@ -85,10 +85,7 @@ def as_operand(value: "Operand", like: Tensor) -> Tensor:
         return _plain_operand(value, like)
     if value.dtype != like.dtype:
         raise _dtypes_met(value.dtype, like.dtype)
-    mine, its = value._data, like._data  # without a look at who asks, see `Tensor.data`
-    if mine is None or its is None:  # of parameters that are drawn now
-        mine, its = value.data, like.data
-    return value if are_together(mine, its) else _moved(value, like)
+    return value if are_together(value.array, like.array) else _moved(value, like)
 
 
 def as_operands(*values: "Operand") -> list[Tensor]:
@@ -127,7 +124,7 @@ def _moved(tensor: Tensor, like: Tensor) -> Tensor:
             f"tensors on {tensor.device} and {like.device} met in one operation; "
             f"move the model and the images to one device"
         )
-    return Tensor(to_device(tensor.data, like.device))
+    return Tensor(to_device(tensor.array, like.device))
 
 
 def check_float(owner: str, tensor: Tensor) -> None:
@@ -182,7 +179,7 @@ def _deciding_array(values: Iterable[Any]) -> Array | None:
     _collect(values, found)
     tensors = [value for value in found if isinstance(value, Tensor)]
     if tensors:
-        return next((tensor for tensor in tensors if tensor.requires_grad), tensors[0]).data
+        return next((tensor for tensor in tensors if tensor.requires_grad), tensors[0]).array
     return found[0] if found else None
 
 

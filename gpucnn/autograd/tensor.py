@@ -4,7 +4,6 @@ import functools
 import operator
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from sys import _getframe
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -34,9 +33,6 @@ from gpucnn.text import shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.operators`, which lies above this package, fills it."""
-
-library: set[int] = set()
-"""The namespaces of the library's modules, as far as they have looked at arrays, by id."""
 
 _kept_ones: dict[tuple[Any, ...], Array] = {}
 """Of each GPU, by shape and dtype: the gradients that losses begin with."""
@@ -73,11 +69,14 @@ class Tensor:
             _check_can_learn(self.dtype)
 
     @property
+    def array(self) -> Array:
+        """`data`, for functions, which write to no array that they are given: a write to this one is not noted."""
+        return self._data
+
+    @property
     def data(self) -> Array:
-        # The library has the array as it is, and a program as one that notes what is written.
-        if not self.watched or id(namespace := _getframe(1).f_globals) in library:
-            return self._data
-        return self._watched(namespace)
+        array = self.array
+        return WatchedArray.of(array) if self.watched and isinstance(array, np.ndarray) else array
 
     @data.setter
     def data(self, array: Array) -> None:
@@ -131,8 +130,8 @@ class Tensor:
         """The gradient that a backward pass begins with: `grad`, or 1."""
         if grad is None:
             return self._ones()
-        gradient = as_array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
-        if gradient.dtype != self.dtype or not are_together(gradient, self.data):
+        gradient = as_array(grad.array if isinstance(grad, Tensor) else grad, self.dtype)
+        if gradient.dtype != self.dtype or not are_together(gradient, self.array):
             gradient = converted(to_device(gradient, self.device), self.dtype)
         if gradient.shape != self.shape:
             raise ShapeError(
@@ -146,10 +145,10 @@ class Tensor:
                 f"backward() without grad needs a single element, got shape {shape_text(self.shape)}; "
                 f"reduce it to a loss (e.g. with .sum()) or give grad"
             )
-        if xp_of(self.data) is np:
+        if xp_of(self.array) is np:
             return _one(self.dtype).reshape(self.shape)
-        with beside(self.data):
-            return _ones(self.data)
+        with beside(self.array):
+            return _ones(self.array)
 
     def origin(self) -> Node | None:
         """Where a gradient of this tensor goes: the operation that made it, its own `grad` if a leaf, or nowhere."""
@@ -171,7 +170,7 @@ class Tensor:
         here, there = self.device, choose_device(device).device
         if here == there:
             return self
-        moved = Tensor(to_device(self.data, there))
+        moved = Tensor(to_device(self.array, there))
         if self.requires_grad and grad_enabled():
             moved.requires_grad = True
             moved.node = Node("to", [self.origin()], lambda gradient: (to_device(gradient, here),))
@@ -184,8 +183,8 @@ class Tensor:
         """
         self._refuse_to_be_read()
         if not self.requires_grad:
-            return to_host(self.data)
-        values = to_host(self.data)[...]
+            return to_host(self.array)
+        values = to_host(self.array)[...]
         values.flags.writeable = False
         return values
 
@@ -196,7 +195,7 @@ class Tensor:
                 f"item() needs a tensor of one element, got shape {shape_text(self.shape)}; reduce it first"
             )
         self._refuse_to_be_read()
-        value: float = to_host(self.data).item()
+        value: float = to_host(self.array).item()
         return value
 
     def _refuse_to_be_read(self) -> None:
@@ -207,22 +206,13 @@ class Tensor:
 
     def detach(self) -> "Tensor":
         """A tensor of the same array that knows nothing of its history."""
-        detached = Tensor(self.data)
+        detached = Tensor(self.array)
         detached.watched = True
         return detached
 
     def gradient_buffer(self) -> Array:
         """A contiguous array of the tensor's shape and dtype, for a backward function to write the gradient to."""
-        return xp_of(self.data).empty(self.shape, self.dtype)
-
-    def _watched(self, namespace: dict[str, Any]) -> Array:
-        """The array as the code of a `namespace` sees it."""
-        array = self._data
-        if str(namespace.get("__name__")).startswith("gpucnn."):
-            library.add(id(namespace))
-        elif isinstance(array, np.ndarray):
-            return WatchedArray.of(array)
-        return array
+        return xp_of(self.array).empty(self.shape, self.dtype)
 
     def _is_written_by(self, array: Any) -> bool:
         """Whether `array`, which is assigned to `data`, is its own: so ends `tensor.data -= step`, which has written to it."""
@@ -436,9 +426,9 @@ class Tensor:
 
     def _compared(self, name: str, other: Any) -> Any:
         """An array of bool: NumPy's function `name` of the two, element by element. What is no number is unlike all tensors."""
-        mine, here, is_number = self.data, self.device, type(other) in (bool, int, float)
+        mine, here, is_number = self.array, self.device, type(other) in (bool, int, float)
         try:
-            values = other if is_number else as_array(other.data if isinstance(other, Tensor) else other, self.dtype)
+            values = other if is_number else as_array(other.array if isinstance(other, Tensor) else other, self.dtype)
         except DTypeError:
             if hasattr(other, "dtype"):
                 raise
@@ -527,7 +517,7 @@ def _hooked(hook: Callable[[Array], Any], gradient: Array) -> Array:
     if given is None:
         return gradient
     with beside(gradient):
-        replacement = as_array(given.data if isinstance(given, Tensor) else given, gradient.dtype)
+        replacement = as_array(given.array if isinstance(given, Tensor) else given, gradient.dtype)
     if replacement.shape != gradient.shape or replacement.dtype != gradient.dtype:
         raise ShapeError(
             f"register_hook: the hook must give None or a gradient {gradient.dtype} {shape_text(gradient.shape)}, got "

@@ -134,7 +134,7 @@ def _with_values(module: Any, **values: Any) -> Any:
     with torch.no_grad():
         for name, value in values.items():
             if value is not None:
-                getattr(module, name).copy_(torch.from_numpy(to_host(value.data).copy()))
+                getattr(module, name).copy_(torch.from_numpy(to_host(value.array).copy()))
     return module
 
 

@@ -194,7 +194,7 @@ def _prepare_ours(
     assert node is not None
     assert node.backward is not None
     backward = computing(rival, functools.partial(node.backward, incoming))
-    results = {"output": to_host(output.data)}
+    results = {"output": to_host(output.array)}
     for number, gradient in enumerate(backward()):
         if gradient is not None:
             results[f"gradient of argument {number}"] = np.array(to_host(gradient))

@@ -163,7 +163,7 @@ def _is_on_gpu(image: object) -> bool:
 
 def _pixels(name: str, image: Any) -> tuple[np.ndarray, int]:
     """The array of an image, on the host, and the value of full brightness of its integers. DataError for other numbers."""
-    given = image.data if isinstance(image, Tensor) else image
+    given = image.array if isinstance(image, Tensor) else image
     array = np.asarray(to_host(given) if _is_on_gpu(given) else given)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name}: expected bytes (uint8) from 0 to 255, got {array.dtype}")

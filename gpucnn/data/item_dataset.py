@@ -170,7 +170,7 @@ def sample_of(dataset: Dataset, index: int) -> Any:
 
 def array_of(value: Any) -> Array:
     """An array, a tensor, also another library's, or a list as an array; DTypeError for what is none of them."""
-    return value.data if isinstance(value, Tensor) else as_array(value)
+    return value.array if isinstance(value, Tensor) else as_array(value)
 
 
 def _check_items(owner: str, given: object) -> None:

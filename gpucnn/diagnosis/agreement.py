@@ -61,7 +61,7 @@ def step_on(
     def note_output(layer: Layer, _: tuple[Tensor, ...], output: Tensor) -> None:
         label = layer.path or layer.label
         calls[label] += 1
-        note(f"{label} output" if calls[label] == 1 else f"{label} output {calls[label]}", output.data)
+        note(f"{label} output" if calls[label] == 1 else f"{label} output {calls[label]}", output.array)
 
     innermost = {layer for _, layer in model.named_layers() if layer.is_innermost}
     hooks = [layer.register_forward_hook(note_output) for layer in innermost]
@@ -69,14 +69,14 @@ def step_on(
     for hook in hooks:  # before the backward pass, in which checkpointed layers compute once more
         hook.remove()
     loss = F.cross_entropy(logits, labels)
-    note("loss", loss.data)
+    note("loss", loss.array)
     loss.backward()
     for path, parameter in reversed(list(model.named_parameters())):  # as the backward pass comes to them
         if parameter.grad is not None:
             note(f"{path} {GRADIENT}", parameter.grad)
     optimizer.step()
     for path, parameter in model.named_parameters():
-        note(f"{path} {UPDATED}", parameter.data)
+        note(f"{path} {UPDATED}", parameter.array)
     return found
 
 

@@ -144,7 +144,7 @@ def run_checked(model: Layer, images: Array, labels: Array, label_smoothing: flo
         _bad_rows(images, len(images)),
         tuple(outputs),
         loss.item(),
-        {path: summarize(parameter.data) for path, parameter in parameters.items()},
+        {path: summarize(parameter.array) for path, parameter in parameters.items()},
         {
             path: summarize(parameter.grad)
             for path, parameter in reversed(parameters.items())
@@ -164,8 +164,8 @@ def sample_text(rows: Sequence[int], indices: Sequence[int]) -> str:
 def _note_output(
     note: Callable[[LayerOutput], Any], path: str, batch: int, layer: Layer, inputs: tuple[Tensor, ...], output: Tensor
 ) -> None:
-    summaries = tuple(summarize(x.data) for x in inputs)
-    note(LayerOutput(path, type(layer).__name__, summaries, summarize(output.data), _bad_rows(output.data, batch)))
+    summaries = tuple(summarize(x.array) for x in inputs)
+    note(LayerOutput(path, type(layer).__name__, summaries, summarize(output.array), _bad_rows(output.array, batch)))
 
 
 def _bad_rows(array: Array, batch: int) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from gpucnn.text import shape_text, value_text
 def relu(x: Operand) -> Tensor:
     """max(0, x), element by element. The gradient at 0 is 0; at NaN it passes, so that it stays in sight."""
     x = as_float_tensor("relu", x)
-    output = elementwise.relu(x.data)
+    output = elementwise.relu(x.array)
     return record("relu", output, (x,), lambda gradient: (elementwise.relu_gradient(gradient, output),))
 
 
@@ -28,7 +28,7 @@ def relu6(x: Operand) -> Tensor:
     Source: Howard et al., "MobileNets", 2017.
     """
     x = as_float_tensor("relu6", x)
-    output = _clip(x.data, 0, 6)
+    output = _clip(x.array, 0, 6)
     return record("relu6", output, (x,), lambda gradient: (masked(gradient, (output != 0) & (output != 6)),))
 
 
@@ -41,7 +41,7 @@ def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
     """
     x = as_float_tensor("leaky_relu", x)
     slope = as_finite(negative_slope, "leaky_relu: negative_slope")
-    xp, values = xp_of(x.data), x.data
+    xp, values = xp_of(x.array), x.array
 
     def backward(gradient: Array) -> tuple[Array]:
         positive = values > 0
@@ -60,7 +60,7 @@ def prelu(x: Operand, weight: Operand) -> Tensor:
     x, weight = as_operands(x, weight)
     check_float("prelu", x)
     along = prelu_weight_shape("prelu", x.shape, weight.shape)
-    xp, values, slopes = xp_of(x.data), x.data, weight.data.reshape(along)
+    xp, values, slopes = xp_of(x.array), x.array, weight.array.reshape(along)
     summed = tuple(axis for axis in range(x.ndim) if len(along) == 0 or axis != 1)
     needs, weight_shape = (x.requires_grad, weight.requires_grad), weight.shape
 
@@ -97,7 +97,7 @@ def hardsigmoid(x: Operand) -> Tensor:
     Source: Howard et al., "Searching for MobileNetV3", ICCV 2019.
     """
     x = as_float_tensor("hardsigmoid", x)
-    values = x.data
+    values = x.array
 
     def backward(gradient: Array) -> tuple[Array]:
         return (masked(gradient, ~((values <= -3) | (values >= 3))) / 6,)
@@ -112,7 +112,7 @@ def hardswish(x: Operand) -> Tensor:
     Source: Howard et al., "Searching for MobileNetV3", ICCV 2019.
     """
     x = as_float_tensor("hardswish", x)
-    xp, values = xp_of(x.data), x.data
+    xp, values = xp_of(x.array), x.array
 
     def backward(gradient: Array) -> tuple[Array]:
         x_gradient = _clip(values, -3, 3)
@@ -138,9 +138,9 @@ def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     Computed through log-sum-exp, so that large logits do not overflow.
     """
     x = as_float_tensor("log_softmax", x)
-    xp = xp_of(x.data)
+    xp = xp_of(x.array)
     axes = softmax_axes("log_softmax", x.shape, axis)
-    output = log_softmax_of(x.data, axes)
+    output = log_softmax_of(x.array, axes)
 
     def backward(gradient: Array) -> tuple[Array]:
         return (gradient - xp.exp(output) * gradient.sum(axis=axes, keepdims=True),)
@@ -153,7 +153,7 @@ def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis` (an int, several together, or None for all): logits to probabilities."""
     x = as_float_tensor("softmax", x)
     axes = softmax_axes("softmax", x.shape, axis)
-    output = xp_of(x.data).exp(log_softmax_of(x.data, axes))
+    output = xp_of(x.array).exp(log_softmax_of(x.array, axes))
 
     def backward(gradient: Array) -> tuple[Array]:
         return (output * (gradient - (gradient * output).sum(axis=axes, keepdims=True)),)

@@ -28,7 +28,7 @@ def add(a: Operand, b: Operand, activation: str | None = None) -> Tensor:
     relu = check_activation("add", activation)
     if relu:
         check_float("add", a)
-    total = kernel.add(a.data, b.data, relu)
+    total = kernel.add(a.array, b.array, relu)
     relu_output = total if relu else None
 
     def backward(gradient: Array) -> tuple[Array, Array]:
@@ -49,14 +49,14 @@ def subtract(a: Operand, b: Operand) -> Tensor:
         return sum_to(gradient, a_shape), sum_to(-gradient, b_shape)
 
     a_shape, b_shape = a.shape, b.shape
-    return record("subtract", a.data - b.data, (a, b), backward)
+    return record("subtract", a.array - b.array, (a, b), backward)
 
 
 @operation
 def multiply(a: Operand, b: Operand) -> Tensor:
     """a * b, element by element."""
     a, b = broadcastable("multiply", a, b)
-    x, y = a.data, b.data
+    x, y = a.array, b.array
 
     def backward(gradient: Array) -> tuple[Array, Array]:
         return sum_to(gradient * y, x.shape), sum_to(gradient * x, y.shape)
@@ -69,7 +69,7 @@ def divide(a: Operand, b: Operand) -> Tensor:
     """a / b, element by element."""
     a, b = broadcastable("divide", a, b)
     check_float("divide", a)
-    x, y = a.data, b.data
+    x, y = a.array, b.array
 
     def backward(gradient: Array) -> tuple[Array, Array]:
         x_gradient = gradient / y
@@ -92,7 +92,7 @@ def minimum(a: Operand, b: Operand) -> Tensor:
 
 def _extreme(name: str, a: Operand, b: Operand) -> Tensor:
     a, b = broadcastable(name, a, b)
-    x, y = a.data, b.data
+    x, y = a.array, b.array
 
     def backward(gradient: Array) -> tuple[Array, Array]:
         x_loses, y_loses = (x < y, x > y) if name == "maximum" else (x > y, x < y)
@@ -109,7 +109,7 @@ def where(condition: Any, a: Operand, b: Operand) -> Tensor:
     `condition` is an array, a tensor or one value of bool (DTypeError otherwise), and broadcasts with a and b.
     """
     a, b = broadcastable("where", a, b)
-    chosen = to_device(as_array(condition.data if isinstance(condition, Tensor) else condition), a.device)
+    chosen = to_device(as_array(condition.array if isinstance(condition, Tensor) else condition), a.device)
     if chosen.dtype.kind != "b":
         raise DTypeError(f"where: condition must be bool, got {chosen.dtype}; compare, e.g. x.data > 0")
     check_broadcast("where", chosen.shape, a.shape, b.shape)
@@ -118,7 +118,7 @@ def where(condition: Any, a: Operand, b: Operand) -> Tensor:
     def backward(gradient: Array) -> tuple[Array, Array]:
         return sum_to(masked(gradient, chosen), a_shape), sum_to(masked(gradient, ~chosen), b_shape)
 
-    return record("where", xp_of(chosen).where(chosen, a.data, b.data), (a, b), backward)
+    return record("where", xp_of(chosen).where(chosen, a.array, b.array), (a, b), backward)
 
 
 @operation
@@ -135,10 +135,10 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
     x, *limits = as_operands(x, *given)
     check_float(owner, x)
     check_broadcast(owner, x.shape, *(limit.shape for limit in limits))
-    xp, values = xp_of(x.data), x.data
-    floor = values if low is None else limits[0].data
+    xp, values = xp_of(x.array), x.array
+    floor = values if low is None else limits[0].array
     raised = xp.maximum(values, floor)
-    ceiling = raised if high is None else limits[-1].data
+    ceiling = raised if high is None else limits[-1].array
     shapes = [tensor.shape for tensor in (x, *limits)]
 
     def backward(gradient: Array) -> tuple[Array, ...]:
@@ -159,7 +159,7 @@ def _clip_by_numbers(owner: str, x: Operand, low: Any, high: Any) -> Tensor:
     ceiling = float("inf") if high is None else float(high)
     if floor > ceiling:
         raise ArgumentError(f"{owner}: low must not be above high, got {low} and {high}")
-    xp, values = xp_of(x.data), x.data
+    xp, values = xp_of(x.array), x.array
 
     def backward(gradient: Array) -> tuple[Array]:
         return (masked(gradient, ~((values < floor) | (values > ceiling))),)
@@ -172,7 +172,7 @@ def negative(x: Operand) -> Tensor:
     """-x."""
     x = as_tensor(x)
     check_number("negative", x)
-    return record("negative", -x.data, (x,), lambda gradient: (-gradient,))
+    return record("negative", -x.array, (x,), lambda gradient: (-gradient,))
 
 
 @operation
@@ -180,7 +180,7 @@ def abs(x: Operand) -> Tensor:
     """The absolute value of x. The gradient at 0 is 0; at NaN it passes."""
     x = as_tensor(x)
     check_number("abs", x)
-    values = x.data
+    values = x.array
 
     def backward(gradient: Array) -> tuple[Array]:
         below = values < 0
@@ -201,7 +201,7 @@ def power(x: Operand, exponent: Operand) -> Tensor:
         return _power_of_number(x, exponent)
     a, b = broadcastable("power", x, exponent)
     check_float("power", a)
-    base, exponents = a.data, b.data
+    base, exponents = a.array, b.array
     xp, output = xp_of(base), base**exponents
 
     def backward(gradient: Array) -> tuple[Array, Array]:
@@ -219,7 +219,7 @@ def _power_of_number(x: Operand, exponent: Any) -> Tensor:
         raise ArgumentError(f"power: exponent must be a number that a float can hold, got {value_text(exponent)}")
     exponent = int(exponent) if is_int(exponent) and -LARGEST < exponent < LARGEST else float(exponent)
     check_float("power", x)
-    base = x.data
+    base = x.array
 
     def backward(gradient: Array) -> tuple[Array]:
         if exponent == 0:  # a constant, also where base^-1 is infinite
@@ -233,7 +233,7 @@ def _power_of_number(x: Operand, exponent: Any) -> Tensor:
 def sqrt(x: Operand) -> Tensor:
     """The square root of x. The gradient at 0 is infinite."""
     x = as_float_tensor("sqrt", x)
-    output = xp_of(x.data).sqrt(x.data)
+    output = xp_of(x.array).sqrt(x.array)
     return record("sqrt", output, (x,), lambda gradient: (gradient / (2 * output),))
 
 
@@ -241,7 +241,7 @@ def sqrt(x: Operand) -> Tensor:
 def exp(x: Operand) -> Tensor:
     """e ** x."""
     x = as_float_tensor("exp", x)
-    output = xp_of(x.data).exp(x.data)
+    output = xp_of(x.array).exp(x.array)
     return record("exp", output, (x,), lambda gradient: (gradient * output,))
 
 
@@ -249,7 +249,7 @@ def exp(x: Operand) -> Tensor:
 def log(x: Operand) -> Tensor:
     """The natural logarithm of x."""
     x = as_float_tensor("log", x)
-    values = x.data
+    values = x.array
     return record("log", xp_of(values).log(values), (x,), lambda gradient: (gradient / values,))
 
 
@@ -260,7 +260,7 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     A vector (K,) is a single row on the left and a single column on the right, of which no axis is left: two give ().
     """
     a, b = as_operands(a, b)
-    x, y = a.data, b.data
+    x, y = a.array, b.array
     if 0 in (x.ndim, y.ndim) or x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise ShapeError(
             f"matmul: expected (..., M, K) @ (..., K, N), got {shape_text(x.shape)} @ {shape_text(y.shape)}; "

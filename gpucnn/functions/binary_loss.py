@@ -32,8 +32,8 @@ def binary_cross_entropy_with_logits(
     weights = _broadcast_weight(owner, "weight", weight, logits)
     positive = _broadcast_weight(owner, "pos_weight", pos_weight, logits)
     check_elements(owner, logits, reduction)
-    answer = _answer(logits.data)
-    y, targets_learn = targets.data, targets.requires_grad
+    answer = _answer(logits.array)
+    y, targets_learn = targets.array, targets.requires_grad
     reduced, spread = reduce_losses((positive * y * answer.yes_loss + (1 - y) * answer.no_loss) * weights, reduction)
 
     def backward(gradient: Array) -> tuple[Array, Array | None]:
@@ -65,8 +65,8 @@ def focal_loss(
         )
     inputs, targets = loss_pair(owner, inputs, targets, ("inputs", "targets"))
     check_elements(owner, inputs, reduction)
-    xp, answer = xp_of(inputs.data), _answer(inputs.data)
-    y, targets_learn = targets.data, targets.requires_grad
+    xp, answer = xp_of(inputs.array), _answer(inputs.array)
+    y, targets_learn = targets.array, targets.requires_grad
     entropy = y * answer.yes_loss + (1 - y) * answer.no_loss
     miss = y * answer.no + (1 - y) * answer.yes  # 1 - p, without the cancellation
     focus = miss**gamma
@@ -113,7 +113,7 @@ def _answer(logits: Array) -> _Answer:
 def _broadcast_weight(owner: str, name: str, weight: Any, logits: Tensor) -> Array | float:
     if weight is None:
         return 1.0
-    array = as_operand(weight, logits).data
+    array = as_operand(weight, logits).array
     # From the last axis backwards each size is 1 or that of the logits; there are no more axes than theirs.
     along = list(zip(reversed(array.shape), reversed(logits.shape), strict=False))
     if array.ndim > logits.ndim or any(size not in (1, full) for size, full in along):

@@ -41,8 +41,8 @@ def conv2d(
     shape = conv2d_shape("conv2d", image_shape, weight_shape, window, groups)
     _check_bias("conv2d", inputs, weight_shape[0], "filter")
     task = kernel.Convolution(image_shape, weight_shape, shape, window, groups, check_activation("conv2d", activation))
-    images, filters = inputs[0].data, inputs[1].data
-    output = kernel.conv2d(task, images, filters, None if bias is None else inputs[2].data)
+    images, filters = inputs[0].array, inputs[1].array
+    output = kernel.conv2d(task, images, filters, None if bias is None else inputs[2].array)
     needs_images = inputs[0].requires_grad
     learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
     kept_images, kept_output = images if learning[0] is not None else None, output if task.relu else None
@@ -85,14 +85,14 @@ def conv_transpose2d(
     _check_bias("conv_transpose2d", inputs, shape[1], "output channel")
     window, reached = _turned_round(window, shape, as_pair(output_padding, "output_padding", 0))
     task = kernel.Convolution(reached, weight_shape, image_shape, window, groups)
-    images, filters = inputs[0].data, inputs[1].data
+    images, filters = inputs[0].array, inputs[1].array
     output = empty_beside(images, reached)
     kernel.conv2d_gradients(task, images, None, filters, None, kernel.Gradients(output))
     if reached != shape:
         output, inner = xp_of(output).zeros(shape, output.dtype), output
         output[:, :, : reached[2], : reached[3]] = inner
     if bias is not None:
-        output += inputs[2].data[:, None, None]
+        output += inputs[2].array[:, None, None]
     needs_images = inputs[0].requires_grad
     learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
 

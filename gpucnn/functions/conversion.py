@@ -17,7 +17,7 @@ def astype(x: Operand, dtype: Any) -> Tensor:
     wanted, own = as_dtype(dtype, "astype: dtype", "fiub"), x.dtype
     if wanted == own:
         return x
-    values = converted(x.data, wanted)
+    values = converted(x.array, wanted)
     if wanted.kind != "f":
         return Tensor(values)
     return record("astype", values, (x,), lambda gradient: (converted(gradient, own),))
@@ -27,7 +27,7 @@ def astype(x: Operand, dtype: Any) -> Tensor:
 def clone(x: Operand) -> Tensor:
     """x in memory of its own; gradients find their way back."""
     x = as_tensor(x)
-    return record("clone", x.data.copy(), (x,), _as_it_is)
+    return record("clone", x.array.copy(), (x,), _as_it_is)
 
 
 def _as_it_is(gradient: Array) -> tuple[Array]:

@@ -32,7 +32,7 @@ def dropout(
         return x
 
     stream = _stream(x, seed, purpose, counter)
-    return record("dropout", drop(x.data, p, stream), (x,), lambda gradient: (drop(gradient, p, stream),))
+    return record("dropout", drop(x.array, p, stream), (x,), lambda gradient: (drop(gradient, p, stream),))
 
 
 @operation
@@ -76,9 +76,9 @@ def _drop_as_one(name: str, x: Tensor, leading: Shape, p: float, seed: int, purp
     check_float(name, x)
     if p == 0:
         return x
-    factors = dropout_factors(x.data, leading, p, _stream(x, seed, purpose, counter))
+    factors = dropout_factors(x.array, leading, p, _stream(x, seed, purpose, counter))
     factors = factors.reshape(*leading, *[1] * (x.ndim - len(leading)))
-    return record(name, x.data * factors, (x,), lambda gradient: (gradient * factors,))
+    return record(name, x.array * factors, (x,), lambda gradient: (gradient * factors,))
 
 
 def _stream(x: Tensor, seed: int, purpose: str, counter: Counter) -> Array:

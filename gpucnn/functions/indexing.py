@@ -50,7 +50,7 @@ def getitem(x: Operand, index: Any) -> Tensor:
         gradients = gradient.reshape(positions.size, math.prod(shape[indexed:]))
         return (_sum_rows(gradients, positions, rows).reshape(shape),)
 
-    return record("getitem", x.data[parts], (x,), backward)
+    return record("getitem", x.array[parts], (x,), backward)
 
 
 def take_view(name: str, x: Tensor, index: tuple[Any, ...]) -> Tensor:
@@ -62,7 +62,7 @@ def take_view(name: str, x: Tensor, index: tuple[Any, ...]) -> Tensor:
         x_gradient[index] = gradient
         return (x_gradient,)
 
-    return record(name, x.data[index], (x,), backward)
+    return record(name, x.array[index], (x,), backward)
 
 
 def _is_array(part: Any) -> bool:
@@ -91,7 +91,7 @@ def _as_part(part: Any) -> Any:
             raise ArgumentError(f"getitem: a slice takes ints, and no step of 0, got {part}")
         return part
     if isinstance(part, Tensor):
-        part = part.data
+        part = part.array
     elif isinstance(part, list | bool):
         part = np.zeros(0, np.int64) if part == [] else as_array(part)
     if not _is_array(part):

@@ -34,7 +34,7 @@ def concatenate(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     def backward(gradient: Array) -> list[Array]:
         return [gradient[(slice(None),) * axis + (slice(*part),)] for part in pairwise(ends)]
 
-    arrays = [tensor.data for tensor in operands]
+    arrays = [tensor.array for tensor in operands]
     return record("concatenate", xp_of(*arrays).concatenate(arrays, axis), operands, backward)
 
 
@@ -51,7 +51,7 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     def backward(gradient: Array) -> list[Array]:
         return [gradient[(slice(None),) * axis + (position,)] for position in range(len(operands))]
 
-    arrays = [tensor.data for tensor in operands]
+    arrays = [tensor.array for tensor in operands]
     return record("stack", xp_of(*arrays).stack(arrays, axis), operands, backward)
 
 

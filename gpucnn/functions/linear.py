@@ -24,16 +24,16 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
     if weight.ndim != 2:
         raise ShapeError(f"linear: expected weight (out, in), got {shape_text(weight.shape)}")
     shape, input_shape = linear_shape("linear", x.shape, weight.shape), x.shape
-    offsets = None if bias is None else inputs[2].data
+    offsets = None if bias is None else inputs[2].array
     if offsets is not None and offsets.shape != weight.shape[:1]:
         raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(offsets.shape)}")
     relu = check_activation("linear", activation)
     rows = math.prod(shape[:-1])
-    images = x.data if x.ndim == 2 else x.data.reshape(rows, weight.shape[1])
-    output = kernel.linear(images, weight.data, offsets, relu)
+    images = x.array if x.ndim == 2 else x.array.reshape(rows, weight.shape[1])
+    output = kernel.linear(images, weight.array, offsets, relu)
     relu_output = output if relu else None
     vectors = images if weight.requires_grad else None
-    matrix = weight.data if x.requires_grad else None
+    matrix = weight.array if x.requires_grad else None
     learned_bias = inputs[2] if bias is not None and inputs[2].requires_grad else None
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:

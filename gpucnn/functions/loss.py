@@ -49,7 +49,7 @@ def cross_entropy(
     """
     owner = "cross_entropy"
     logits = _check_scores(owner, "logits", as_tensor(logits))
-    given = labels.data if isinstance(labels, Tensor) else as_array(labels)
+    given = labels.array if isinstance(labels, Tensor) else as_array(labels)
     weights = _class_weights(owner, weight, logits)
     smoothing = as_number(label_smoothing, f"{owner}: label_smoothing", below=1)
     check_reduction(owner, reduction)
@@ -60,7 +60,7 @@ def cross_entropy(
         shares, divisor = _shares(indices, rows, weights, smoothing, ignore_index)
         return _expected_loss(owner, log_softmax(rows), Tensor(shares), reduction, divisor, given.shape)
     targets = Targets(indices, weights, smoothing)
-    loss, saved = kernel.cross_entropy(rows.data, targets)
+    loss, saved = kernel.cross_entropy(rows.array, targets)
 
     def backward(gradient: Array) -> tuple[Array]:
         return (kernel.cross_entropy_gradient(gradient, targets, saved),)
@@ -83,7 +83,7 @@ def nll_loss(
     """
     owner = "nll_loss"
     scores = _check_scores(owner, "log_probabilities", as_tensor(log_probabilities))
-    given = labels.data if isinstance(labels, Tensor) else as_array(labels)
+    given = labels.array if isinstance(labels, Tensor) else as_array(labels)
     indices = _label_indices(owner, given, scores, "log_probabilities", ignore_index)
     weights = _class_weights(owner, weight, scores)
     check_reduction(owner, reduction)
@@ -111,12 +111,12 @@ def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target:
         raise ShapeError(f'{owner}: expected a first axis to take the "batchmean" over, got (); use "sum"')
     check_elements(owner, input, reduction)
     log_target = as_flag(log_target, f"{owner}: log_target")
-    input_data, target_learns = input.data, target.requires_grad
+    input_data, target_learns = input.array, target.requires_grad
     xp = xp_of(input_data)
     if log_target:
-        probabilities, logs = xp.exp(target.data), target.data
+        probabilities, logs = xp.exp(target.array), target.array
     else:
-        probabilities = target.data
+        probabilities = target.array
         logs = xp.log(xp.where(probabilities == 0, 1, probabilities))
     # What has no probability does not count, even where a logarithm is minus infinity.
     excess = xp.where(probabilities == 0, 0, logs) - xp.where(probabilities == 0, 0, input_data)
@@ -158,7 +158,7 @@ def _expected_loss(
     owner: str, log_probabilities: Tensor, shares: Tensor, reduction: str, divisor: Array | int, shape: Shape
 ) -> Tensor:
     """The reduced sums over classes of minus share times log-probability, both (N, classes); if not reduced, of `shape`."""
-    values, targets = log_probabilities.data, shares.data
+    values, targets = log_probabilities.array, shares.array
     shares_learn = shares.requires_grad
     # A class without a share does not count, even where its log-probability is minus infinity.
     losses = -(targets * xp_of(values).where(targets == 0, 0, values)).sum(axis=1)
@@ -232,10 +232,10 @@ def _label_indices(owner: str, labels: Array, scores: Tensor, name: str, ignore_
         raise ArgumentError(f"{owner}: ignore_index must be an int of 32 bits, got {value_text(ignore_index)}")
     if xp_of(labels) is np:  # fed, so that a step that is recorded looks at them in each replay, too
         looked_at = functools.partial(_checked_labels, owner, labels, classes, ignore_index)
-        return fed(looked_at, device_of(scores.data))
-    if labels.dtype != np.int64 or xp_of(scores.data) is np:
+        return fed(looked_at, device_of(scores.array))
+    if labels.dtype != np.int64 or xp_of(scores.array) is np:
         labels = converted(labels, np.dtype(np.int32))
-    there = to_device(labels, device_of(scores.data))
+    there = to_device(labels, device_of(scores.array))
     return xp_of(there).ascontiguousarray(there).reshape(-1)
 
 
@@ -253,7 +253,7 @@ def _checked_labels(owner: str, labels: np.ndarray, classes: int, ignore_index: 
 def _class_weights(owner: str, weight: Any, scores: Tensor) -> Array | None:
     if weight is None:
         return None
-    array = as_operand(weight, scores).data
+    array = as_operand(weight, scores).array
     if array.shape != (scores.shape[1],):
         raise ShapeError(f"{owner}: expected weight ({scores.shape[1]},), one per class, got {shape_text(array.shape)}")
     return xp_of(array).ascontiguousarray(array)

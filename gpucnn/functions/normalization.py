@@ -63,7 +63,7 @@ def batch_norm(
     training = as_flag(training, "batch_norm: training")
     running = [_running("running_mean", running_mean, x, training), _running("running_var", running_var, x, training)]
     if not training:
-        mean, variance = (as_operand(array, x).data for array in running)
+        mean, variance = (as_operand(array, x).array for array in running)
         output = _with_statistics(x, mean, variance, scale, shift, eps)
         if added is not None:
             return add(output, added, activation)
@@ -76,8 +76,8 @@ def batch_norm(
             f"use a batch of two or more, or model.eval()"
         )
     shape, planes = x.shape, (*x.shape[:2], math.prod(x.shape[2:]))
-    values, kept = (None if one is None else _contiguous(one.data, planes) for one in (x, added))
-    factors, shifts = (None if tensor is None else tensor.data for tensor in (scale, shift))
+    values, kept = (None if one is None else _contiguous(one.array, planes) for one in (x, added))
+    factors, shifts = (None if tensor is None else tensor.array for tensor in (scale, shift))
     is_tracked = running_mean is not None or running_var is not None
     moved = kernel.Running(_array(running[0]), _array(running[1]), share) if is_tracked else None
     output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu, kept, moved)
@@ -122,7 +122,7 @@ def layer_norm(
         )
     scale, shift = _affine("layer_norm", weight, bias, x, ending)
     axes = tuple(range(x.ndim - len(ending), x.ndim))
-    normalized, back = _standardize(x.data, axes, eps)
+    normalized, back = _standardize(x.array, axes, eps)
     return _scaled("layer_norm", x, normalized, back, scale, shift, (1,) * (x.ndim - len(ending)) + ending)
 
 
@@ -168,7 +168,7 @@ def local_response_norm(x: Operand, size: int, alpha: float = 1e-4, beta: float 
     )
     if x.ndim < 2:
         raise ShapeError(f"local_response_norm: expected input (N, C, ...), got {shape_text(x.shape)}")
-    values = x.data
+    values = x.array
     base = k + alpha / size * _sum_of_neighbours(values * values, size // 2, (size - 1) // 2)
     power = base**-beta
 
@@ -212,12 +212,12 @@ def _running(name: str, statistics: Operand | None, x: Tensor, moves: bool) -> A
 
 def _array(statistics: Any) -> Any:
     """The array of running statistics, be they a tensor or plain."""
-    return statistics.data if isinstance(statistics, Tensor) else statistics
+    return statistics.array if isinstance(statistics, Tensor) else statistics
 
 
 def _share(momentum: Tensor, x: Tensor) -> Array:
     """The momentum's one number, an array; ShapeError if there are more, or none."""
-    share = as_operand(momentum, x).data
+    share = as_operand(momentum, x).array
     if momentum.size != 1:
         raise ShapeError(f"batch_norm: expected momentum (), a single number, got {shape_text(momentum.shape)}")
     return share
@@ -272,10 +272,10 @@ def _scaled(
     along: Shape,
 ) -> Tensor:
     """The tensor normalized * scale + shift, both laid out as `along`; `back` takes gradients through the statistics."""
-    factor = None if scale is None else scale.data.reshape(along)
+    factor = None if scale is None else scale.array.reshape(along)
     output = normalized if factor is None else normalized * factor
     if shift is not None:
-        output = output + shift.data.reshape(along)
+        output = output + shift.array.reshape(along)
     summed = tuple(axis for axis, size in enumerate(along) if size == 1 or size != normalized.shape[axis])
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
@@ -294,8 +294,8 @@ def _with_statistics(
 ) -> Tensor:
     """Batch normalisation with given statistics (C,), which are constants."""
     along = _along(x)
-    inverse = (1 / xp_of(x.data).sqrt(variance + eps)).reshape(along)
-    normalized = (x.data - mean.reshape(along)) * inverse
+    inverse = (1 / xp_of(x.array).sqrt(variance + eps)).reshape(along)
+    normalized = (x.array - mean.reshape(along)) * inverse
     return _scaled("batch_norm", x, normalized, lambda gradient: gradient * inverse, scale, shift, along)
 
 
@@ -311,7 +311,7 @@ def _group_norm(
     scale, shift = _affine(owner, weight, bias, x, x.shape[1:2])
     eps = as_eps(owner, eps, x.dtype)
     grouped = (batch, num_groups, math.prod(x.shape[1:]) // num_groups)
-    normalized, back = _standardize(x.data.reshape(grouped), (2,), eps)
+    normalized, back = _standardize(x.array.reshape(grouped), (2,), eps)
     shape = x.shape
 
     def back_in_groups(gradient: Array) -> Array:

@@ -39,7 +39,7 @@ def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", va
     if crops_first:
         source_shape = tuple(size - sum(pair) for size, pair in zip(shape, cut, strict=True))
     _check_borders(shape, source_shape, pairs, mode)
-    source = _crop(x.data, cut) if crops and crops_first else x.data
+    source = _crop(x.array, cut) if crops and crops_first else x.array
     options = {"constant_values": value} if mode == "constant" else {}
     padded = xp_of(source).pad(source, borders, MODES[mode], **options)
     padded_shape = padded.shape

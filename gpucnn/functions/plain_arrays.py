@@ -20,7 +20,7 @@ def convolve2d(image: Array, kernel: Array, stride: int = 1, padding: int = 0) -
     image, kernel = _plain("convolve2d", "image", image), _plain("convolve2d", "kernel", kernel)
     dtype = np.result_type(image.dtype, kernel.dtype)
     image, kernel = image.astype(dtype, copy=False), kernel.astype(dtype, copy=False)
-    return conv2d(image[None, None], kernel[None, None], stride=stride, padding=padding).data[0, 0]
+    return conv2d(image[None, None], kernel[None, None], stride=stride, padding=padding).array[0, 0]
 
 
 @operation
@@ -31,7 +31,7 @@ def max_pooling(feature_map: Array, pool_size: int = 2, stride: int = 2) -> Arra
     the window. Source: chapter 5, "Pooling Implementation".
     """
     image = _plain("max_pooling", "feature_map", feature_map)
-    return max_pool2d(image[None, None], pool_size, stride).data[0, 0]
+    return max_pool2d(image[None, None], pool_size, stride).array[0, 0]
 
 
 def _plain(owner: str, name: str, image: Array) -> Array:

@@ -53,7 +53,7 @@ def max_pool2d(
     if x.shape[2] * x.shape[3] >= LARGEST_PLANE:
         raise _uncountable("max_pool2d", x.shape)
     learns = x.requires_grad and grad_enabled()
-    output, argmax = kernel.max_pool(task, x.data, learns or return_indices)
+    output, argmax = kernel.max_pool(task, x.array, learns or return_indices)
     maxima = record("max_pool2d", output, (x,), lambda gradient: (kernel.max_pool_gradient(task, gradient, argmax),))
     return (maxima, Tensor(argmax)) if return_indices else maxima
 
@@ -78,7 +78,7 @@ def max_unpool2d(
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
     """
     x = as_float_tensor("max_unpool2d", x)
-    places = to_device(indices.data if isinstance(indices, Tensor) else as_array(indices), x.device)
+    places = to_device(indices.array if isinstance(indices, Tensor) else as_array(indices), x.device)
     window = pooling_window("max_unpool2d", kernel_size, stride, padding, 1, False)
     if x.ndim != 4 or places.shape != x.shape:
         raise ShapeError(
@@ -99,11 +99,11 @@ def max_unpool2d(
         )
     check_shape("max_unpool2d", (*x.shape[:2], *size))
     _check_indices(places, size)
-    xp = xp_of(x.data)
+    xp = xp_of(x.array)
     planes = x.shape[0] * x.shape[1]
     rows, columns = xp.arange(planes)[:, None], places.reshape(planes, x.shape[2] * x.shape[3])
     output = xp.zeros((planes, size[0] * size[1]), x.dtype)
-    output[rows, columns] = x.data.reshape(columns.shape)
+    output[rows, columns] = x.array.reshape(columns.shape)
     shape = x.shape
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -132,14 +132,14 @@ def avg_pool2d(
     include = as_flag(count_include_pad, "avg_pool2d: count_include_pad")
     if divisor_override is None:
         task = task._replace(count_include_pad=include)
-        mean = kernel.avg_pool(task, x.data)
+        mean = kernel.avg_pool(task, x.array)
         return record("avg_pool2d", mean, (x,), lambda gradient: (kernel.avg_pool_gradient(task, gradient),))
     if not is_int(divisor_override) or divisor_override == 0 or not -LARGEST < divisor_override < LARGEST:
         raise ArgumentError(
             f"avg_pool2d: divisor_override must be an int, and not 0, got {value_text(divisor_override)}"
         )
-    scale = kernel.counts(task, xp_of(x.data), x.dtype) / divisor_override
-    mean = kernel.avg_pool(task, x.data) * scale
+    scale = kernel.counts(task, xp_of(x.array), x.dtype) / divisor_override
+    mean = kernel.avg_pool(task, x.array) * scale
     return record("avg_pool2d", mean, (x,), lambda gradient: (kernel.avg_pool_gradient(task, gradient * scale),))
 
 
@@ -153,7 +153,7 @@ def adaptive_avg_pool2d(x: Operand, output_size: AdaptiveSize) -> Tensor:
     network", ICLR 2014.
     """
     x, output, cells = _adaptive("adaptive_avg_pool2d", x, output_size)
-    values, shape = x.data, x.shape
+    values, shape = x.array, x.shape
     for place, part in cells():
         output[:, :, *place] = values[:, :, *part].mean(axis=(2, 3))
 
@@ -176,7 +176,7 @@ def adaptive_max_pool2d(x: Operand, output_size: AdaptiveSize, return_indices: b
     """
     x, output, cells = _adaptive("adaptive_max_pool2d", x, output_size)
     return_indices = as_flag(return_indices, "adaptive_max_pool2d: return_indices")
-    values, shape = x.data, x.shape
+    values, shape = x.array, x.shape
     xp = xp_of(values)
     for place, part in cells():
         output[:, :, *place] = values[:, :, *part].max(axis=(2, 3))
@@ -228,7 +228,7 @@ def _adaptive(owner: str, x: Operand, output_size: AdaptiveSize) -> tuple[Tensor
         raise ShapeError(
             f"{owner}: {shape[2]}x{shape[3]} cells are more than {MOST_CELLS:,}; use F.interpolate for larger images"
         )
-    output = xp_of(x.data).empty(shape, x.dtype)
+    output = xp_of(x.array).empty(shape, x.dtype)
     return x, output, partial(_cells, (x.shape[2], x.shape[3]), (shape[2], shape[3]))
 
 

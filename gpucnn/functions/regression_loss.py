@@ -77,8 +77,8 @@ def _difference_loss(
     check_reduction(owner, reduction)
     input, target = loss_pair(owner, input, target, ("input", "target"))
     check_elements(owner, input, reduction)
-    xp, target_learns = xp_of(input.data), target.requires_grad
-    error = xp.subtract(input.data, target.data)
+    xp, target_learns = xp_of(input.array), target.requires_grad
+    error = xp.subtract(input.array, target.array)
     reduced, spread = reduce_losses(loss(error), reduction)
 
     def backward(gradient: Array) -> tuple[Array, Array | None]:

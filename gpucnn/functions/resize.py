@@ -98,7 +98,7 @@ def interpolate(
             gradient = taps.transposed(old[axis - 2]).gather(gradient, axis)
         return (gradient,)
 
-    output = x.data
+    output = x.array
     for axis, taps in tables:
         output = taps.gather(output, axis)
     return record("interpolate", output if tables else output.copy(), (x,), backward)

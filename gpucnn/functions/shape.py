@@ -26,7 +26,7 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
             f"give sizes whose product is {x.size}"
         )
     check_shape("reshape", new_shape)
-    return record("reshape", x.data.reshape(new_shape), (x,), lambda gradient: (gradient.reshape(old_shape),))
+    return record("reshape", x.array.reshape(new_shape), (x,), lambda gradient: (gradient.reshape(old_shape),))
 
 
 @operation
@@ -49,7 +49,7 @@ def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
     if len(order) != x.ndim:
         raise ShapeError(f"transpose: axes must name each of {x.ndim} axes once, got {value_text(axes)}")
     inverse = sorted(range(x.ndim), key=lambda position: order[position])
-    return record("transpose", x.data.transpose(order), (x,), lambda gradient: (gradient.transpose(inverse),))
+    return record("transpose", x.array.transpose(order), (x,), lambda gradient: (gradient.transpose(inverse),))
 
 
 @operation

@@ -30,7 +30,7 @@ NORMAL_TAIL = 40.0
 def sigmoid(x: Operand) -> Tensor:
     """1 / (1 + exp(-x)), element by element."""
     x = as_float_tensor("sigmoid", x)
-    output = _sigmoid(x.data)
+    output = _sigmoid(x.array)
     return record("sigmoid", output, (x,), lambda gradient: (gradient * output * (1 - output),))
 
 
@@ -38,7 +38,7 @@ def sigmoid(x: Operand) -> Tensor:
 def tanh(x: Operand) -> Tensor:
     """The hyperbolic tangent, element by element."""
     x = as_float_tensor("tanh", x)
-    output = xp_of(x.data).tanh(x.data)
+    output = xp_of(x.array).tanh(x.array)
     return record("tanh", output, (x,), lambda gradient: (gradient * (1 - output * output),))
 
 
@@ -52,7 +52,7 @@ def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     x = as_float_tensor("softplus", x)
     beta = as_finite(beta, "softplus: beta", above=0)
     threshold = as_finite(threshold, "softplus: threshold")
-    values = x.data
+    values = x.array
     scaled = beta * values
     straight = scaled > threshold
 
@@ -91,7 +91,7 @@ def gelu(x: Operand, approximate: str = "none") -> Tensor:
     """
     x = as_float_tensor("gelu", x)
     as_choice(approximate, "gelu: approximate", GELU_FORMS)
-    xp, values = xp_of(x.data), x.data
+    xp, values = xp_of(x.array), x.array
     clipped = xp.minimum(xp.maximum(values, -NORMAL_TAIL), NORMAL_TAIL)
     if approximate == "none":
         below = erf(clipped * math.sqrt(0.5))
@@ -119,7 +119,7 @@ def silu(x: Operand) -> Tensor:
     learning", 2017.
     """
     x = as_float_tensor("silu", x)
-    values = x.data
+    values = x.array
     gate = _sigmoid(values)
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -139,7 +139,7 @@ def silu(x: Operand) -> Tensor:
 def mish(x: Operand) -> Tensor:
     """x * tanh(softplus(x)), element by element. Source: Misra, "Mish: a self regularized activation function", 2019."""
     x = as_float_tensor("mish", x)
-    values = x.data
+    values = x.array
     gate = xp_of(values).tanh(_softplus(values))
 
     def backward(gradient: Array) -> tuple[Array]:
@@ -150,7 +150,7 @@ def mish(x: Operand) -> Tensor:
 
 def _elu(name: str, x: Operand, alpha: float, scale: float) -> Tensor:
     x = as_float_tensor(name, x)
-    xp, values = xp_of(x.data), x.data
+    xp, values = xp_of(x.array), x.array
 
     def backward(gradient: Array) -> tuple[Array]:
         positive = values > 0

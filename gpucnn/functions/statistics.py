@@ -28,7 +28,7 @@ def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     def backward(gradient: Array) -> tuple[Array]:
         return (xp_of(gradient).broadcast_to(keep_axes(gradient, shape, axes), shape),)
 
-    return record("sum", x.data.sum(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
+    return record("sum", x.array.sum(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
 
 
 @operation
@@ -41,7 +41,7 @@ def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
     def backward(gradient: Array) -> tuple[Array]:
         return (xp_of(gradient).broadcast_to(keep_axes(gradient, shape, axes) / (count or 1), shape),)
 
-    output = x.data.mean(axis=axes, keepdims=keepdims, dtype=wide(x.dtype)).astype(x.dtype, copy=False)
+    output = x.array.mean(axis=axes, keepdims=keepdims, dtype=wide(x.dtype)).astype(x.dtype, copy=False)
     return record("mean", output, (x,), backward)
 
 
@@ -62,7 +62,7 @@ def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float =
             f"var: expected more than {correction:g} elements to a variance with correction={correction:g}, "
             f"got {count} of {shape_text(shape)}"
         )
-    values, divisor = x.data.astype(wide(x.dtype), copy=False), float(count - correction)
+    values, divisor = x.array.astype(wide(x.dtype), copy=False), float(count - correction)
     mean = values.mean(axis=axes, keepdims=True)
     variance = ((values - mean) ** 2).mean(axis=axes, keepdims=keepdims) * (count / divisor)
 
@@ -109,7 +109,7 @@ def _position(name: str, x: Operand, axis: int | None, keepdims: bool) -> Tensor
     keepdims = as_flag(keepdims, f"{name}: keepdims")
     if axis is not None and not is_int(axis):
         raise ShapeError(f"{name}: axis must be an int or None, got {value_text(axis)}")
-    axes, values, shape = as_axes(name, x.ndim, axis), x.data, x.shape
+    axes, values, shape = as_axes(name, x.ndim, axis), x.array, x.shape
     if 0 in [shape[one] for one in axes]:
         raise ShapeError(f"{name}: {shape_text(shape)} has no elements over axis {axis} to choose from")
     positions = getattr(xp_of(values), name)(values, axis=None if axis is None else axes[0])
@@ -121,7 +121,7 @@ def _extreme(name: str, x: Operand, axis: int | Sequence[int] | None, keepdims: 
     x = as_tensor(x)
     check_number(name, x)
     axes, keepdims = as_axes(name, x.ndim, axis), as_flag(keepdims, f"{name}: keepdims")
-    values, shape = x.data, x.shape
+    values, shape = x.array, x.shape
     if 0 in [shape[axis] for axis in axes]:
         raise ShapeError(f"{name}: {shape_text(shape)} has no elements over axis {axis} to choose from")
     output = getattr(xp_of(values), name)(values, axis=axes, keepdims=keepdims)

@@ -45,7 +45,7 @@ class Checkpoint(Layer):
         object.__setattr__(self, "_looked_at_state", True)
         needed, parameters = [x.requires_grad for x in inputs], list(self.block.parameters())
         # All that the second pass needs as it was: the tape sees to that.
-        arrays = [x.data for x in (*inputs, *parameters)]
+        arrays = [x.array for x in (*inputs, *parameters)]
 
         def backward(gradient: Array) -> tuple[Array | None, ...]:
             leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=False)]
@@ -62,4 +62,4 @@ class Checkpoint(Layer):
                 now.restore()
             return tuple(found.get(one) for one in (*leaves, *parameters))
 
-        return record("checkpoint", output.data, (*inputs, *parameters), backward)
+        return record("checkpoint", output.array, (*inputs, *parameters), backward)

@@ -113,8 +113,8 @@ def _saved(model: Counted, input_shape: Shape, batch: int) -> tuple[list[Node], 
         nodes = operations(model(Tensor(images)))
     known = [
         images,
-        *(parameter.data for parameter in model.parameters()),
-        *(one.data for _, one in model.named_buffers()),
+        *(parameter.array for parameter in model.parameters()),
+        *(one.array for _, one in model.named_buffers()),
     ]
     return nodes, saved_bytes(nodes, known)
 

@@ -23,8 +23,8 @@ class ForwardState:
         # A forward pass writes into its buffers. They are copied all at once, as far as they lie side by side.
         buffers = {id(one): one for member in inner for _, one in member._members() if isinstance(one, Buffer)}
         lay_side_by_side(buffers.values())
-        self._buffers = [(buffer, buffer.data) for buffer in buffers.values()]
-        self._arrays = [array for (array,) in joined(buffer.data for buffer in buffers.values())]
+        self._buffers = [(buffer, buffer.array) for buffer in buffers.values()]
+        self._arrays = [array for (array,) in joined(buffer.array for buffer in buffers.values())]
         self._values = copied(self._arrays)
 
     def restore(self) -> None:
@@ -41,7 +41,7 @@ class ForwardState:
         for member, state in self._declared:
             member.set_forward_state(copy.deepcopy(state))
         for buffer, array in self._buffers:
-            if buffer.data is not array:
+            if buffer.array is not array:
                 buffer.data = array
         for array, values in zip(self._arrays, self._values, strict=True):
             with beside(array):
@@ -63,8 +63,8 @@ def evaluating(layer: Members) -> Iterator[None]:
 def lay_side_by_side(buffers: Iterable[Buffer]) -> None:
     """Have the buffers live in few flat arrays from now on. Those that do so already stay where they are."""
     buffers = list(buffers)
-    loose = {id(buffer.data): buffer.data for buffer in buffers if not is_stretch(buffer.data)}
+    loose = {id(buffer.array): buffer.array for buffer in buffers if not is_stretch(buffer.array)}
     places = dict(zip(loose, side_by_side(loose.values()), strict=True))
     for buffer in buffers:
-        if id(buffer.data) in places:
-            buffer.data = places[id(buffer.data)]
+        if id(buffer.array) in places:
+            buffer.data = places[id(buffer.array)]

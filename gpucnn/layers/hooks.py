@@ -122,7 +122,7 @@ class _WayBack:
     def _passed(self, tensor: Tensor, step: Callable[[int, Array], Array | None], place: int) -> Tensor:
         """The same array behind an operation whose gradient is what `step` makes of it."""
         passed: Tensor = self._layer._owning(
-            record, BACKWARD, tensor.data, [tensor], lambda gradient: (step(place, gradient),)
+            record, BACKWARD, tensor.array, [tensor], lambda gradient: (step(place, gradient),)
         )
         return passed
 
@@ -162,13 +162,13 @@ class _WayBack:
             if one is None:
                 found.append(None)
                 continue
-            gradient = as_array(one.data if isinstance(one, Tensor) else one, x.dtype)
+            gradient = as_array(one.array if isinstance(one, Tensor) else one, x.dtype)
             if gradient.shape != x.shape:
                 raise ShapeError(
                     f"{label}: a backward hook must return gradients of the inputs' shapes, expected {shape_text(x.shape)}, got "
                     f"{shape_text(gradient.shape)}"
                 )
-            if gradient.dtype != x.dtype or not are_together(gradient, x.data):
+            if gradient.dtype != x.dtype or not are_together(gradient, x.array):
                 raise ArgumentError(
                     f"{label}: a backward hook must return gradients like the inputs, {x.dtype} on {x.device}, got "
                     f"{value_text(gradient)}"

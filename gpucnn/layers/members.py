@@ -68,7 +68,7 @@ class Members(PlainState):
         """Copies of all parameters and buffers as numpy arrays, by `prefix` and path. Device and model stay as they are."""
         if not isinstance(prefix, str):
             raise ArgumentError(f"{self.label}: prefix must be a text, got {value_text(prefix)}")
-        return {prefix + path: np.array(to_host(member.data), order="C") for path, member in self._named_state()}
+        return {prefix + path: np.array(to_host(member.array), order="C") for path, member in self._named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, finite: bool = True) -> StateKeys:
         """Take over parameters and buffers by path, on this model's device and in its dtype. Which paths did not meet.
@@ -89,7 +89,7 @@ class Members(PlainState):
         own = dict(self._named_state())
         arrays = fitting_arrays(type(self).__name__, own, state, strict)
         if finite:
-            masks = {path for path, one in own.items() if isinstance(one, Buffer) and not_finite({path: one.data})}
+            masks = {path for path, one in own.items() if isinstance(one, Buffer) and not_finite({path: one.array})}
             refuse_not_finite(type(self).__name__, {path: arrays[path] for path in arrays if path not in masks})
         for path, array in arrays.items():
             own[path].assign(array)

@@ -68,7 +68,7 @@ class _BatchNorm(Layer):
         """What this batch, which is counted, weighs in the mean of all so far: one over their number."""
         if self.num_batches_tracked is None or not x.size:
             return 0
-        return Tensor(next_share(self.num_batches_tracked.data))
+        return Tensor(next_share(self.num_batches_tracked.array))
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         shape = input_shapes[0]

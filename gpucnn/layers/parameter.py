@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Callable
-from sys import _getframe
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gpucnn.autograd import Tensor, backward_number
-from gpucnn.autograd.tensor import library
 from gpucnn.autograd.torch_words import Size
 from gpucnn.autograd.writes import WatchedArray
 from gpucnn.backend import Array, Device, as_array, beside, converted, device_of, generator, memory, to_device
@@ -84,12 +82,12 @@ class Parameter(Tensor):
                 f"layers.initializer('he_normal')); give values as an array, e.g. np.zeros({value_text(values)})"
             )
         try:
-            return as_array(values.data if isinstance(values, Tensor) else values)
+            return as_array(values.array if isinstance(values, Tensor) else values)
         except DTypeError as error:
             raise DTypeError(f"{owner}: {error}") from None
 
     @property
-    def data(self) -> Array:
+    def array(self) -> Array:
         """The array, drawn at the first look. An array that is put here is used itself, not copied.
 
         Raises ShapeError if the initializer gives an array of another shape than it is asked for.
@@ -107,9 +105,12 @@ class Parameter(Tensor):
                     f"{shape_text(self._shape)}"
                 )
             self._data = to_device(drawn, self._device)
-        if not self.watched or id(namespace := _getframe(1).f_globals) in library:
-            return self._data
-        return self._watched(namespace)
+        return self._data
+
+    @property
+    def data(self) -> Array:
+        """`array`, as programs see it. An array that is put here is used itself, not copied."""
+        return super().data
 
     @data.setter
     def data(self, array: Array) -> None:
@@ -169,7 +170,7 @@ class Parameter(Tensor):
 
     def settle(self, data: Array, gradient: Array) -> None:
         """Live in these two arrays, parts of an optimizer's flat buffers, from now on; the values move there."""
-        data[...] = self.data
+        data[...] = self.array
         self._data, self._gradient_place = data, gradient
         if self._gradient is not None:
             gradient[...] = self._gradient

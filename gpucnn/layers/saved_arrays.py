@@ -61,7 +61,7 @@ def fitting_arrays(
         try:
             # What the dtype cannot hold becomes infinite, and is told by whoever checks for that.
             with np.errstate(over="ignore", invalid="ignore"):
-                array = value.data if isinstance(value, Tensor) else as_array(value, dtype)
+                array = value.array if isinstance(value, Tensor) else as_array(value, dtype)
                 with current(device_of(array)):
                     arrays[path] = array.astype(dtype, copy=False)
         except DTypeError as error:

@@ -87,4 +87,4 @@ def alike(now: Any, then: Any) -> bool:
 
 def _place(member: Parameter) -> tuple[Any, Any, bool]:
     """The array, the place of its gradient, and whether it learns."""
-    return member.data, member._gradient_place, member.requires_grad
+    return member.array, member._gradient_place, member.requires_grad

@@ -103,7 +103,7 @@ def _content(value: Any) -> bytes | None:
         return repr(value).encode()
     written = io.BytesIO()
     try:
-        _Pickler(written).dump(to_host(value.data) if isinstance(value, Tensor) else value)
+        _Pickler(written).dump(to_host(value.array) if isinstance(value, Tensor) else value)
     except Exception:  # of whatever is in it
         return None
     return written.getvalue()

@@ -26,7 +26,7 @@ def as_steps(key: str, value: Any, least: int) -> int:
 
 def _checked(key: str, value: Any, shape: Shape, kind: str, kind_name: str) -> np.ndarray:
     try:
-        array = to_host(value.data if isinstance(value, Tensor) else as_array(value))
+        array = to_host(value.array if isinstance(value, Tensor) else as_array(value))
     except DTypeError as error:
         raise StateError(f"{key!r}: {error}") from None
     if array.shape != shape or array.dtype.kind != kind:

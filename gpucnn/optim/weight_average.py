@@ -48,7 +48,9 @@ class WeightAverage:
         """How many updates there have been."""
         self._parameters, self._buffers = dict(model.named_parameters()), dict(model.named_buffers())
         self._members = {**self._parameters, **self._buffers}
-        self._averages = dict(zip(self._members, copied(member.data for member in self._members.values()), strict=True))
+        self._averages = dict(
+            zip(self._members, copied(member.array for member in self._members.values()), strict=True)
+        )
         self._laid_out: list[Array] = []
         self._weights: list[tuple[Array, ...]] = []
         self._copies: list[tuple[Array, ...]] = []
@@ -98,7 +100,7 @@ class WeightAverage:
         """
         if self._applied:
             raise TrainingError("WeightAverage.applied was called inside applied(); the averages are in place already")
-        own = copied(member.data for member in self._members.values())
+        own = copied(member.array for member in self._members.values())
         self._applied = True
         try:
             for path, member in self._members.items():
@@ -127,7 +129,7 @@ class WeightAverage:
 
     def _lay_out(self) -> None:
         """See averages and members as few flat arrays. Where a member's array is another one now, its average follows it."""
-        arrays = [member.data for member in self._members.values()]
+        arrays = [member.array for member in self._members.values()]
         if list(map(id, arrays)) == list(map(id, self._laid_out)):
             return
         averages = copied(arrays)

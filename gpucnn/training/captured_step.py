@@ -73,7 +73,7 @@ class CapturedStep:
         while self._reasons:
             warnings.warn(self._reasons.pop(0), stacklevel=2)  # who called the step
         with current(loss.device):
-            return Tensor(loss.data.copy())  # a replay writes to the same array again
+            return Tensor(loss.array.copy())  # a replay writes to the same array again
 
     def __repr__(self) -> str:
         kept = counted(self.recorder.recordings, "recording")

@@ -86,10 +86,10 @@ def evaluate(
             metrics.update(F.cross_entropy(logits, labels), logits, labels)
             there = to_device(labels, logits.device)
             confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1]))
-            with beside(logits.data):
-                answers = logits.data.argmax(axis=1)
+            with beside(logits.array):
+                answers = logits.array.argmax(axis=1)
                 confusion.update(answers, there)
-                top_5 = top_5 + in_top_k(logits.data, there, TOP).sum()
+                top_5 = top_5 + in_top_k(logits.array, there, TOP).sum()
                 if worst:
                     samples.append(_samples(logits, there, answers))
     assert confusion is not None, "a loader has at least one batch"
@@ -115,7 +115,7 @@ def _names(class_names: Sequence[str] | None, classes: int) -> Sequence[str]:
 def _samples(logits: Tensor, labels: Array, answers: Array) -> tuple[Array, ...]:
     """(loss, label, answer, probability of the answer) of each image, as arrays (N,) on the device."""
     rows = xp_of(labels).arange(len(labels))
-    log_probabilities = F.log_softmax(logits).data
+    log_probabilities = F.log_softmax(logits).array
     return 0 - log_probabilities[rows, labels], labels, answers, log_probabilities[rows, answers]
 
 

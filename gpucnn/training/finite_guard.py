@@ -72,10 +72,10 @@ class FiniteGuard:
 
     def passes(self, loss: Tensor, optimizer: Optimizer) -> bool:
         """Whether loss and gradients are finite, as far as is known: on a GPU a flag gathers it, and `look` finds out."""
-        with current(device_of(loss.data)):
+        with current(device_of(loss.array)):
             if self._kept is None:
-                return bool(loss.device.xp.isfinite(loss.data) & optimizer.gradients_are_finite())
-            optimizer.clear_unless_finite(self._flag_on(loss.device), loss.data)
+                return bool(loss.device.xp.isfinite(loss.array) & optimizer.gradients_are_finite())
+            optimizer.clear_unless_finite(self._flag_on(loss.device), loss.array)
         return True
 
     @property

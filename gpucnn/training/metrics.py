@@ -112,7 +112,7 @@ class Metrics:
             labels, np.ndarray
         )  # fed, as a step that is recorded finds other labels there in each replay
         there = fed(classes, logits.device) if on_host else to_device(classes(), logits.device)
-        count_scores(counts, loss.data, logits.data, there)
+        count_scores(counts, loss.array, logits.array, there)
 
     def arrays(self) -> list[Array]:
         """What a step writes to."""
@@ -173,7 +173,7 @@ def in_top_k(logits: Array, labels: Array, k: int) -> Array:
     is an int >= 1, ShapeError if logits and labels do not go together.
     """
     k = as_count(k, "k")
-    logits, labels = (value.data if isinstance(value, Tensor) else as_array(value) for value in (logits, labels))
+    logits, labels = (value.array if isinstance(value, Tensor) else as_array(value) for value in (logits, labels))
     if labels.dtype.kind not in "iu":
         raise DTypeError(f"in_top_k: labels must be integers, got {labels.dtype}; convert with astype('int64')")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:

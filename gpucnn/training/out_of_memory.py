@@ -69,7 +69,7 @@ def in_parts(compute: Callable[[Array], Tensor], images: Array, device: Device) 
     Raises OutOfMemoryError if not even one image fits.
     """
     try:
-        return compute(images).data
+        return compute(images).array
     except Exception as error:
         if device.kind == "cpu" or not is_out_of_memory(error):
             raise

@@ -137,7 +137,7 @@ class Kind(Generic[Result]):
 
 def as_batch(*parts: Any) -> list[Array]:
     """Images and labels, which may be arrays, tensors or lists, as arrays."""
-    return [as_array(one.data if isinstance(one, Tensor) else one) for one in parts]
+    return [as_array(one.array if isinstance(one, Tensor) else one) for one in parts]
 
 
 def placed(array: Array, device: Device) -> Array:

@@ -242,7 +242,7 @@ class Recorder(Generic[Result]):
             [(parameter, parameter.grad) for parameter in self.optimizer.parameters.values()],
             [(buffer, positions) for buffer in buffers for positions in buffer.counted_alike()],
             counting,
-            [array for (array,) in joined(one.data for _, one in self.model.named_buffers() if device.kind == "cpu")],
+            [array for (array,) in joined(one.array for _, one in self.model.named_buffers() if device.kind == "cpu")],
         )
 
     def _forward_states(self) -> dict[Layer, dict[str, Any]]:
@@ -255,7 +255,7 @@ class Recorder(Generic[Result]):
         known = set(self.optimizer.parameters.values())
         for _, member in (*self.model.named_parameters(), *self.model.named_buffers()):
             if member not in known:
-                yield member.data
+                yield member.array
 
     def _say(self, reason: str) -> None:
         if reason not in self._told:

@@ -1,12 +1,15 @@
 """An array that is written to between the forward and the backward pass ends in an error, and in none where it does no harm."""
 
+import ast
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import gpucnn
 from gpucnn import Tensor, autograd, layers, no_grad, optim
 from gpucnn import functions as F
 from gpucnn.autograd.writes import MOST_PLACES, Log, place_of
@@ -337,3 +340,21 @@ def test_data_that_nobody_may_write_to_is_read_and_handed_on() -> None:
     y.backward()
     np.testing.assert_array_equal(w.grad, np.full(4, 2))
     np.testing.assert_array_equal(other.numpy(), np.ones(4))
+
+
+def test_the_library_reads_arrays_as_they_are() -> None:
+    """`data` is for programs, whose writes are noted; what is read by `array` costs nothing."""
+    root = Path(gpucnn.__file__).parent
+    found = []
+    for package in ("autograd", "functions", "layers", "optim", "training", "diagnosis", "models"):
+        for file in (root / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Attribute) and node.attr == "data" and isinstance(node.ctx, ast.Load):
+                    found.append(f"{file.relative_to(root)}: {ast.unparse(node)}")
+    assert {one for one in found if not one.endswith(": gpucnn.data")} == {
+        "autograd/writes.py: array.data",  # the memory of an array of CuPy's
+        "layers/parameter.py: super().data",
+        "optim/flat_buffer.py: self.data",
+        "optim/optimizer.py: buffer.data",  # of a flat buffer
+        "training/recorder.py: buffer.data",
+    }

@@ -46,8 +46,8 @@ MUTANTS = [
     Mutant("training/finite_guard.py", " & optimizer.gradients_are_finite()", ""),
     Mutant(
         "training/finite_guard.py",
-        "isfinite(loss.data) & optimizer.gradients_are_finite()",
-        "isfinite(loss.data) | optimizer.gradients_are_finite()",
+        "isfinite(loss.array) & optimizer.gradients_are_finite()",
+        "isfinite(loss.array) | optimizer.gradients_are_finite()",
     ),
     Mutant("training/finite_guard.py", "time.perf_counter() >= self._due", "True"),
     Mutant("training/finite_guard.py", "            yield\n            self.look()\n", "            yield\n"),

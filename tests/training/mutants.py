@@ -302,7 +302,7 @@ MUTANTS = [
     Mutant("runs/prepare.py", "drop_last=config.drop_last", "drop_last=False"),
     # What a forward pass changes, and what is frozen.
     Mutant("layers/forward_state.py", "        lay_side_by_side(buffers.values())\n", ""),
-    Mutant("layers/forward_state.py", "for buffer in buffers if not is_stretch(buffer.data)}", "for buffer in buffers}"),
+    Mutant("layers/forward_state.py", "for buffer in buffers if not is_stretch(buffer.array)}", "for buffer in buffers}"),
     Mutant("layers/forward_state.py", "self._values = copied(self._arrays)", "self._values = self._arrays"),
     Mutant("layers/forward_state.py", "                array[...] = values", "                pass"),
     Mutant("backend/joined.py", "given[number][...] = array", "pass"),
