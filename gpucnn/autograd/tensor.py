@@ -13,8 +13,18 @@ from gpucnn.autograd.tape import LEAF, Hooks, Node, current_owner, grad_enabled,
 from gpucnn.autograd.torch_words import Size, words_of_tensors
 from gpucnn.autograd.writes import WatchedArray, log, place_of
 from gpucnn.backend import (
-    Array, Device, are_together, as_array, beside, choose_device, converted, device_of, recording, to_device,
-    to_host, xp_of,
+    Array,
+    Device,
+    are_together,
+    as_array,
+    beside,
+    choose_device,
+    converted,
+    device_of,
+    recording,
+    to_device,
+    to_host,
+    xp_of,
 )  # fmt: skip
 from gpucnn.checks import Shape, as_flag, as_function, unknown_name
 from gpucnn.errors import CaptureError, DTypeError, GradientError, KeywordError, ShapeError
