@@ -34,10 +34,6 @@ from gpucnn.text import shape_text
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
 """The functions behind the operators below. `functions.operators`, which lies above this package, fills it."""
 
-_kept_ones: dict[tuple[Any, ...], Array] = {}
-"""Of each GPU, by shape and dtype: the gradients that losses begin with."""
-_MOST_KEPT = 64
-
 
 class Tensor:
     """An array on a device, with its gradient.
@@ -61,8 +57,7 @@ class Tensor:
         if isinstance(data, Tensor):
             raise DTypeError("expected an array, got a Tensor; use it as it is, or tensor.detach() without its history")
         self._data = as_array(data.unwatched() if isinstance(data, WatchedArray) else data)
-        self.grad = self.hooks = None
-        self.watched = False
+        self.grad, self.hooks, self.watched = None, None, False
         self.node: Node | None = None
         self.requires_grad = as_flag(requires_grad, "Tensor: requires_grad")
         if requires_grad:
@@ -559,6 +554,10 @@ def refuse_higher_order(owner: str, create_graph: bool) -> None:
 
 Operand: TypeAlias = Tensor | Array | float | Sequence[float]
 """What an operation takes beside tensors: plain arrays and numbers, which have no gradient."""
+
+_kept_ones: dict[tuple[Any, ...], Array] = {}
+"""Of each GPU, by shape and dtype: the gradients that losses begin with."""
+_MOST_KEPT = 64
 
 
 def _ones(array: Array) -> Array:
