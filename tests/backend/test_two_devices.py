@@ -299,12 +299,8 @@ def test_who_looks_on_sees_outputs_on_their_device(gpus: Any) -> None:
     model(IMAGES)
     assert [most > 0 for most in seen] == [True, True]
     model[8].weight.assign(np.full((3, 16), np.nan))
-    trainer = training.Trainer(
-        model,
-        optim.SGD(model.parameters(), 0.1),
-        [(IMAGES, LABELS)],
-        [(IMAGES, LABELS)],  # type: ignore[arg-type]
-    )
+    loader = data.DataLoader(data.ArrayDataset(IMAGES, LABELS), len(LABELS))
+    trainer = training.Trainer(model, optim.SGD(model.parameters(), 0.1), loader)
     with pytest.raises(TrainingError, match=r"first not finite is the output of 8 \(Linear\)"):
         trainer.train_step(IMAGES, LABELS)
 

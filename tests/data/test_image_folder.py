@@ -226,7 +226,7 @@ def test_folders_that_are_no_data_set(names: list[str] | None, message: str, tmp
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="a file, not a folder"):
         ImageFolder(save(tmp_path / "image.png", np.zeros((4, 4))), 8)
 
 
