@@ -228,5 +228,5 @@ def test_folders_of_images_are_tried_and_the_same_sweep_goes_on(in_tmp_path: Pat
 def test_a_setting_may_need_one_that_is_searched_for(in_tmp_path: Path) -> None:
     sweep = read('freeze = 1\nmodel = "resnet18"\nweights = ["a.pth", "b.pth"]\n')
     assert (sweep.fixed["freeze"], sweep.space) == (1, {"weights": Options(("a.pth", "b.pth"))})
-    with pytest.raises(ConfigError, match="freeze is 1, but the model starts as it is drawn; give weights, too"):
+    with pytest.raises(ConfigError, match="freeze is 1, but no weights are given to start from; give weights, too"):
         read('freeze = 1\nlr = "log 1e-4 .. 1e-2"\n')
