@@ -313,5 +313,5 @@ TABLE = Table(
     | {name: ["tests/kernels/test_launch.py"] for name in ("kernel.py", "launch.py")},
     ("--require-emulator",),
     least=5,
-    sample=3,
+    sample=6,
 )

@@ -465,5 +465,5 @@ TABLE = Table(
     MUTANTS,
     TESTS_OF,
     options=("--backend", "numpy"),
-    sample=5,
+    sample=10,
 )

@@ -656,5 +656,5 @@ TABLE = Table(
     TESTS_OF,
     options=("--require-jit",),
     least=5,
-    sample=6,  # all of them take ten minutes
+    sample=12,  # all of them take ten minutes
 )
