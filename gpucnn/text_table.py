@@ -1,6 +1,7 @@
 """Tables of plain text: columns aligned, names that are too wide cut, control characters never printed."""
 
 import shutil
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -27,6 +28,11 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str)
 def terminal_width() -> int:
     """How many columns the terminal has; 80 where there is none, as in a file, unless the variable COLUMNS says otherwise."""
     return shutil.get_terminal_size().columns
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """A text in lines of `width` columns, those after the first set in; a word, e.g. a path, stays whole."""
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def stacked_tables(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:

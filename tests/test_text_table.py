@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpucnn.text_table import fitted_table, shortened_table, stacked_tables, text_table
+from gpucnn.text_table import fitted_table, shortened_table, stacked_tables, text_table, wrapped
 
 HEADER = ("name", "first", "second", "third")
 ROWS = [("alpha", "1", "22", "333"), ("b", "4,444", "5", "6")]
@@ -59,3 +59,11 @@ def test_texts_are_cut_where_the_table_would_be_too_wide(monkeypatch: pytest.Mon
             path = found[2].split()[0]
             assert (len(path), path[:10], path[-8:]) == (most, "0123456789", "23456789")
             assert found[3].split() == ["short", "3", "4"]
+
+
+def test_wrapped_text_has_all_its_words_and_no_line_too_wide() -> None:
+    text = "one two-three four /a/path/that/is/longer/than/a/line five six seven"
+    lines = wrapped(text, 16)
+    assert " ".join(line.strip() for line in lines) == text
+    assert max(len(line) for line in lines if "/" not in line) <= 16
+    assert [line.startswith("  ") for line in lines] == [False] + [True] * (len(lines) - 1)

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 
 from gpucnn.cli.arguments import count
 from gpucnn.cli.launcher import check_single_process
-from gpucnn.cli.train import sigterm_unwinds
+from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.errors import Terminated, TrainingError
 from gpucnn.runs.config import settings
 from gpucnn.runs.sweep import Study, Sweep, Trial, trials
 from gpucnn.runs.value_kind import OrNone
 from gpucnn.text import printed, quoted
-from gpucnn.text_table import columns, shortened, text_table
+from gpucnn.text_table import columns, shortened, text_table, wrapped
 
 HELP = "Search for settings: train many runs, chosen by what came of those before, and name the best."
 TRIALS, WIDTH, SHOWN = 20, 80, 10
@@ -53,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
 
     def begin(number: int, values: Mapping[str, Any]) -> None:
         began[number] = time.perf_counter()
-        print("\n".join(wrapped(f"trial {number}/{options.trials}: {settings_text(values)}")), flush=True)
+        print(
+            "\n".join(wrapped(printed(f"trial {number}/{options.trials}: {settings_text(values)}"), WIDTH)), flush=True
+        )
 
     with sigterm_unwinds():
         try:
@@ -79,7 +80,10 @@ def lines(ended: Sequence[Trial], names: Sequence[str]) -> list[str]:
     top = best(ended)
     if top is not None:
         text += [*table(ended, names), "", f"best: trial {top.number}, {_result(top)}"]
-        text += [*wrapped(f"  {settings_text(top.values)}"), f"evaluate it: gpucnn evaluate {quoted(top.path)}"]
+        text += [
+            *wrapped(printed(f"  {settings_text(top.values)}"), WIDTH),
+            f"evaluate it: gpucnn evaluate {quoted(top.path)}",
+        ]
     if failed:
         which = ", ".join(str(trial.number) for trial in failed[:SHOWN]) + (", ..." if len(failed) > SHOWN else "")
         text.append(f"{len(failed)} of {len(ended)} trials failed: {which}; why is in their failed.json")
@@ -124,11 +128,6 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def wrapped(text: str) -> list[str]:
-    """A text in lines of 80 columns."""
-    return textwrap.wrap(printed(text), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _ended_line(trial: Trial, count: int, began: float | None) -> str:

@@ -4,20 +4,17 @@ import argparse
 import dataclasses
 import os
 import re
-import signal
 import sys
-import textwrap
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 from gpucnn.cli.arguments import argument
 from gpucnn.cli.folder_report import looking, short_lines
 from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
+from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.data import ImageFolder
 from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
@@ -28,6 +25,7 @@ from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.runs.seeds import FREE, check_place, check_seeds, finished_accuracy, folder_of_seed, spread
 from gpucnn.runs.value_kind import SEED
 from gpucnn.text import counted, quoted
+from gpucnn.text_table import wrapped
 from gpucnn.training import (
     Callback,
     ProgressBar,
@@ -211,8 +209,7 @@ def heading(ready: PreparedRun, folder: RunFolder) -> list[str]:
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
     """The same lines, none wider than WIDTH if its words are not."""
-    wrapper = textwrap.TextWrapper(WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return [part for line in lines for part in wrapper.wrap(line)]
+    return [part for line in lines for part in wrapped(line, WIDTH)]
 
 
 def _images(ready: PreparedRun) -> str:
@@ -329,24 +326,6 @@ def _held(folder: RunFolder) -> Iterator[None]:
     finally:
         with suppress(OSError):  # there is something in it
             folder.path.rmdir()
-
-
-@contextmanager
-def sigterm_unwinds() -> Iterator[None]:
-    """Inside, SIGTERM raises Terminated wherever it comes, also before training begins, so that no lock stays behind."""
-    is_default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if threading.current_thread() is not threading.main_thread() or not is_default:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated("stopped by SIGTERM")
 
 
 def _options(names: Sequence[str]) -> str:

@@ -1,12 +1,11 @@
 """Progress on the screen: a table with a line for every epoch; on a terminal a bar over the running one, too."""
 
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpucnn.text_table import GAP, terminal_width
+from gpucnn.text_table import GAP, terminal_width, wrapped
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
 
@@ -70,7 +69,7 @@ class ProgressLines(EpochClock):
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         for note in trainer.notes[self._told :]:
-            print("\n".join(_wrapped(note)), flush=True)
+            print("\n".join(wrapped(note, terminal_width())), flush=True)
         self._told = len(trainer.notes)
         print(_aligned(_cells(trainer, self)[: len(self._names)], self._names, trainer), flush=True)
         share, seconds = MUCH_WAITING
@@ -84,12 +83,7 @@ class ProgressLines(EpochClock):
 
     def on_train_end(self, trainer: Trainer) -> None:
         if trainer.stop_reason:
-            print("\n".join(_wrapped(f"stopped early: {trainer.stop_reason}")), flush=True)
-
-
-def _wrapped(text: str) -> list[str]:
-    """A text within the width of the terminal, as the table is."""
-    return textwrap.wrap(text, terminal_width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            print("\n".join(wrapped(f"stopped early: {trainer.stop_reason}", terminal_width())), flush=True)
 
 
 class ProgressBar(ProgressLines):
