@@ -54,9 +54,7 @@ def filters(model: Model, layer: str | Layer | None = None, path: StrPath | None
     axes = figure.subplots()
     drawn = show_mosaic(axes, mosaic(tiles), cmap=signed_colours(), vmin=-most, vmax=most)
     if by_channel:
-        name_tiles(
-            axes, (height, width), 1, [str(one) for one in range(len(shown))], [str(one) for one in range(columns)]
-        )
+        name_tiles(axes, (height, width), 1, [str(one) for one in range(len(shown))], [str(one) for one in range(columns)])
         axes.set(xlabel="input channel", ylabel="filter")
         axes.xaxis.set_label_position("top")
     else:

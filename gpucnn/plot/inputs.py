@@ -72,9 +72,7 @@ def image_of(owner: str, image: Image, subject: Subject) -> Array:
     """
     if isinstance(image, str | os.PathLike):
         if subject.preprocess is None:
-            raise ArgumentError(
-                f"{owner}: {image}: a file is read as a run does it; give what gpucnn.load gives as model"
-            )
+            raise ArgumentError(f"{owner}: {image}: a file is read as a run does it; give what gpucnn.load gives as model")
         return subject.preprocess(read_image(image, subject.preprocess, subject.background))[0]
     array = image.array if isinstance(image, Tensor) else image
     shape = getattr(array, "shape", None)
@@ -83,13 +81,7 @@ def image_of(owner: str, image: Image, subject: Subject) -> Array:
     if len(shape) == 4 and shape[0] == 1:
         return array[0]
     if len(shape) != 3:
-        fix = (
-            "; of a batch take images[0]"
-            if len(shape) == 4
-            else "; a grey one is image[None]"
-            if len(shape) == 2
-            else ""
-        )
+        fix = "; of a batch take images[0]" if len(shape) == 4 else "; a grey one is image[None]" if len(shape) == 2 else ""
         raise ShapeError(f"{owner}: expected one image (C, H, W) or (1, C, H, W), got {shape_text(shape)}{fix}")
     return array
 
