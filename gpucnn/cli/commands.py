@@ -17,7 +17,7 @@ from gpucnn.errors import GpucnnError, Terminated
 
 NAMES = (
     "train", "data", "lr-find", "sweep", "verify-resume", "replay", "evaluate", "predict", "runs", "summary", "doctor", "agree",
-    "bench",
+    "bench", "play",
 )  # fmt: skip
 USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
