@@ -115,7 +115,7 @@ def _draw(axes: "Axes", name: str, maps: np.ndarray, rows: Sequence[Sequence[_Ma
     if len(rows) == 1:
         name_tiles(axes, maps.shape[1:], columns=[str(one.number) for one in rows[0] if one is not None])
     elif sum(one is not None for row in rows for one in row) == len(maps):
-        name_tiles(axes, maps.shape[1:], rows=[str(row[0].number) for row in rows])
+        name_tiles(axes, maps.shape[1:], rows=[str(start) for start in range(0, len(maps), len(rows[0]))])
     bar = axes.figure.colorbar(
         drawn, ax=axes, fraction=0.02, pad=0.01, ticks=(-high, 0, high) if is_signed else (0, high)
     )
