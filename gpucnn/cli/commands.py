@@ -16,7 +16,7 @@ from gpucnn import __version__
 from gpucnn.errors import GpucnnError, Terminated
 
 NAMES = (
-    "train", "data", "lr-find", "sweep", "verify-resume", "replay", "evaluate", "predict", "runs", "summary", "doctor", "agree",
+    "train", "data", "lr-find", "sweep", "verify-resume", "replay", "evaluate", "report", "predict", "runs", "summary", "doctor", "agree",
     "bench",
 )  # fmt: skip
 USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143

@@ -36,14 +36,13 @@ from gpucnn.training import (
     prepare,
     resume,
 )  # fmt: skip
+from gpucnn.training.best_epoch import ON_TEST
 from gpucnn.training.find_lr import FIND, STEPS
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
 
 WIDTH = 80
 """Columns of what is said before a training."""
-
-ON_TEST = "the best epoch was chosen on the test images, which flatters it; --validation 0.2 keeps others for that"
 
 LONGEST_NAME = 40
 """Letters of a data set's folder in the name of a run's."""
