@@ -7,6 +7,8 @@ import numpy as np
 from gpucnn.training.samples import Samples
 
 WORST, UNSURE = 24, 12
+FEWEST = 6
+"""Of the worst, if not as many are wrong."""
 RIGHT_PER_CLASS = 12
 MOST = 1_500
 """Of all images together, however they came to be chosen."""
@@ -16,7 +18,8 @@ class ChosenImages(NamedTuple):
     """Places in an evaluation's samples."""
 
     worst: np.ndarray
-    """Those of the highest loss, the highest first; a NaN is the highest of all."""
+    """Those of the highest loss, as many as were answered wrong, but no more than `WORST` and no fewer than `FEWEST`; the highest
+    first, and a NaN is the highest of all."""
     unsure: np.ndarray
     """Those whose answer has the lowest probability, the lowest first."""
     shown: np.ndarray
@@ -38,7 +41,7 @@ def choose_images(samples: Samples) -> ChosenImages:
     turn = _turn(samples.label[mistakes] * classes + samples.answer[mistakes])
     right_turn = _turn(samples.label[right])
     few = right_turn < RIGHT_PER_CLASS
-    worst, unsure = by_loss[:WORST], by_doubt[:UNSURE]
+    worst, unsure = by_loss[: min(max(len(mistakes), FEWEST), WORST)], by_doubt[:UNSURE]
     ordered = np.concatenate(
         [
             worst,
