@@ -9,6 +9,7 @@ import numpy as np
 
 from gpucnn.backend import to_host
 from gpucnn.data import Dataset, Preprocess
+from gpucnn.plot.inputs import picture
 
 LARGEST = 96
 """Pixels of a thumbnail's side."""
@@ -33,13 +34,15 @@ def model_images(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     return np.asarray(to_host(dataset[indices][0]), np.float32)
 
 
-def pixels(images: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """What a model takes (N, C, H, W) as bytes to look at (N, H, W, 3), no larger than a thumbnail."""
-    if preprocess.mean is not None and preprocess.std is not None:
-        mean, std = (np.array(values, np.float32)[:, None, None] for values in (preprocess.mean, preprocess.std))
-        images = images * std + mean
-    whole = np.rint(np.clip(np.nan_to_num(images), 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    return np.stack([smaller(image) for image in np.broadcast_to(whole, (*whole.shape[:3], 3))])
+def pixels(images: np.ndarray, preprocess: Preprocess) -> list[np.ndarray]:
+    """What a model takes (N, C, H, W) as bytes to look at (H, W, 3), no larger than a thumbnail."""
+    return [smaller(in_colours(picture(image, preprocess))) for image in images]
+
+
+def in_colours(image: np.ndarray) -> np.ndarray:
+    """Numbers from 0 to 1, (H, W) or (H, W, 3), as bytes (H, W, 3)."""
+    whole = np.rint(image * 255).astype(np.uint8)
+    return np.repeat(whole[..., None], 3, axis=2) if whole.ndim == 2 else whole
 
 
 def smaller(image: np.ndarray) -> np.ndarray:
