@@ -72,7 +72,9 @@ def image_of(owner: str, image: Image, subject: Subject) -> Array:
     """
     if isinstance(image, str | os.PathLike):
         if subject.preprocess is None:
-            raise ArgumentError(f"{owner}: {image}: a file is read as a run does it; give what gpucnn.load gives as model")
+            raise ArgumentError(
+                f"{owner}: {image}: a file is read as a run does it; give what gpucnn.load gives as model"
+            )
         return subject.preprocess(read_image(image, subject.preprocess, subject.background))[0]
     array = image.array if isinstance(image, Tensor) else image
     shape = getattr(array, "shape", None)
@@ -81,7 +83,13 @@ def image_of(owner: str, image: Image, subject: Subject) -> Array:
     if len(shape) == 4 and shape[0] == 1:
         return array[0]
     if len(shape) != 3:
-        fix = "; of a batch take images[0]" if len(shape) == 4 else "; a grey one is image[None]" if len(shape) == 2 else ""
+        fix = (
+            "; of a batch take images[0]"
+            if len(shape) == 4
+            else "; a grey one is image[None]"
+            if len(shape) == 2
+            else ""
+        )
         raise ShapeError(f"{owner}: expected one image (C, H, W) or (1, C, H, W), got {shape_text(shape)}{fix}")
     return array
 
@@ -104,7 +112,7 @@ def picture(image: Array, preprocess: Preprocess | None = None) -> np.ndarray:
     if preprocess is not None and preprocess.mean is not None and len(found) == len(preprocess.mean):
         mean, std = (np.reshape(values, (-1, 1, 1)) for values in (preprocess.mean, preprocess.std))
         found = found * std + mean
-    elif preprocess is None and found.size and not (-SLACK <= found.min() and found.max() <= 1 + SLACK):
+    elif preprocess is None and found.size and not (found.min() >= -SLACK and found.max() <= 1 + SLACK):
         low, high = found.min(), found.max()
         found = (found - low) / max(high - low, np.finfo(np.float64).tiny)
     found = found.clip(0, 1)
