@@ -30,6 +30,7 @@ SAME_LEVEL = {
 }
 OPTIONAL = {
     "cupy",
+    "IPython",
     "llvmlite",
     "matplotlib",
     "optuna",
