@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpucnn import layers as layers
     from gpucnn import models as models
     from gpucnn import optim as optim
+    from gpucnn import plot as plot
     from gpucnn import training as training
     from gpucnn.autograd import Tensor as Tensor
     from gpucnn.autograd import from_dlpack as from_dlpack
@@ -28,7 +29,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "autograd", "backend", "checks", "data", "errors", "functions", "geometry", "kernels", "layers", "models", "optim",
-    "training",
+    "plot", "training",
 )  # fmt: skip
 _HOMES = {
     "Tensor": "autograd",

@@ -38,6 +38,10 @@ class GradientError(GpucnnError, RuntimeError):
     """A backward pass that cannot run, or a gradient that `gradcheck` found to be wrong."""
 
 
+class GraphError(GpucnnError, RuntimeError):
+    """A model that cannot be written down as a graph of function calls; the message names the layer and the fix."""
+
+
 class StateError(GpucnnError, ValueError):
     """Saved parameters or optimizer state that cannot be read, or do not fit what they are loaded into."""
 

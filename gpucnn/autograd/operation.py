@@ -2,19 +2,17 @@
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
+from gpucnn.autograd.calls import Arguments, Result, calls_noted, noted
 from gpucnn.autograd.tape import BackwardFunction, Node, current_owner, grad_enabled
 from gpucnn.autograd.tensor import Operand, Tensor
 from gpucnn.autograd.torch_words import KEYWORDS
 from gpucnn.backend import Array, are_together, arrays, as_array, beside, converted, fed, memory, to_device, to_host
 from gpucnn.errors import CaptureError, DeviceError, DTypeError, KeywordError
 from gpucnn.kernels.compiler.recording import check_recorded
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 
 def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -24,7 +22,8 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     @functools.wraps(function)
     def called(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
         try:
-            return function(*args, **options) if arrays.loaded() is None else placed(*args, **options)
+            compute = function if arrays.loaded() is None else placed
+            return compute(*args, **options) if calls_noted.get() is None else noted(compute, args, options)
         except TypeError as error:
             raise _in_words(function, options, error) from error.__cause__
         except MemoryError as error:

@@ -191,6 +191,19 @@ class RunFolder:
             pass  # a run can do without its times
         return times
 
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, one for every finished epoch. RunError if they are not as gpucnn writes them."""
+        try:
+            rows = [json.loads(line) for line in read_regular(self.metrics_file).decode().splitlines()]
+        except FileNotFoundError:
+            return []
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{self.metrics_file}: cannot be read ({error})") from None
+        names = ("test_accuracy", "val_accuracy")
+        if not all(isinstance(row, dict) and all(is_accuracy(row.get(name, 0.0)) for name in names) for row in rows):
+            raise RunError(f"{self.metrics_file}: not lines of metrics as gpucnn train writes them")
+        return rows
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Write how the run ended. RunError if it cannot be written."""
         with telling_of(self.summary_file):
@@ -441,6 +454,11 @@ def load(run: str | os.PathLike[str], weights: str | None = None, device: str = 
 
 def _no_place(path: Path, reason: str | None) -> str:
     return f"{path}: cannot write a run there ({reason}); choose another --out"
+
+
+def is_accuracy(value: object) -> bool:
+    """Whether a value of a file is an accuracy: a number from 0 to 1."""
+    return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _is_measured(row: object) -> bool:

@@ -1,0 +1,259 @@
+"""A model as a graph: the calls of functions that one forward pass makes, and which of them takes what another gave."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpucnn.autograd import Tensor, no_grad
+from gpucnn.autograd.calls import FunctionCall, noting_calls
+from gpucnn.backend import Array, arrays, device_of, generator, to_device, to_host
+from gpucnn.checks import Shape
+from gpucnn.errors import GraphError
+from gpucnn.layers.forward_state import ForwardState
+from gpucnn.text import value_text
+
+IMAGES = -1
+"""The number of what the model is given."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """An argument that is the output of another node; of the images, if `number` is -1."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An argument that is the model's parameter or buffer at `path`."""
+
+    path: str
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An argument that is an array of numbers which belong to no parameter; on the CPU."""
+
+    array: np.ndarray
+
+
+class GraphNode(NamedTuple):
+    """One call of a function."""
+
+    function: str
+    """Its name in `gpucnn.functions`."""
+    path: str
+    """Of the innermost layer that called it; "" for the model itself."""
+    inputs: tuple[int, ...]
+    """The numbers of the nodes whose outputs it takes, in the order of the arguments; -1 for the images."""
+    arguments: dict[str, Any]
+    """By name, defaults among them: `Input`, `Saved`, `Constant`, numbers, texts, None; tuples and slices of these."""
+    shape: Shape
+    """Of the output."""
+    output: np.ndarray
+    """What came out for the graph's images, on the CPU."""
+
+
+class ModelGraph(NamedTuple):
+    """What a model computes in evaluation mode, in an order in which it can be computed; the last node gives the model's output."""
+
+    images: np.ndarray
+    """What went in, as the model took it: in its dtype, on the CPU."""
+    nodes: list[GraphNode]
+
+
+def model_graph(model: Any, images: Any) -> ModelGraph:
+    """The graph of `model`, a layer of one input, found by forward passes of `images`; the model stays as it is.
+
+    A second pass, of other images, shows that both make the same calls with the same arguments. GraphError, which names the layer
+    and the fix, where they do not: what `forward` computes with NumPy, or decides by values, no graph can follow.
+    """
+    first = _ForwardPass(model, model._take(images).array)
+    second = _ForwardPass(model, _other_images(first.images))
+    for one, other in zip_longest(first.nodes, second.nodes):
+        if (
+            one is None
+            or other is None
+            or (one.function, one.path, one.shape) != (other.function, other.path, other.shape)
+        ):
+            raise GraphError(f"{first.label_of(one or other)}: {_DECIDES}")
+        for name, value in one.arguments.items():
+            if not _is_same(value, other.arguments[name]):
+                owner = _culprit(first, second) or first.label_of(one)
+                raise GraphError(f"{owner}: {_ELSEWHERE} (found at {name} of {one.function})")
+    number = first.numbers.get(id(first.output.array))
+    if number is None:
+        raise GraphError(f"{_culprit(first, second) or model.label}: {_ELSEWHERE}")
+    return ModelGraph(to_host(first.images), _leading_to(number, first.nodes))
+
+
+_ELSEWHERE = (
+    "a graph cannot follow what it gives, as not all of it was computed by gpucnn.functions; use those, and tensors' operators, "
+    "in place of NumPy"
+)
+_DECIDES = (
+    "which functions it calls depends on the values of the images, or on chance, and a graph has the same calls for all; "
+    "choose with F.where"
+)
+
+
+class _ForwardPass:
+    """One pass in evaluation mode, without gradients, whose calls become nodes."""
+
+    def __init__(self, model: Any, images: Array) -> None:
+        self.model, self.images = model, images
+        self.output, calls = _computed(model, images)
+        self._labels = {layer.path: layer.label for _, layer in reversed(list(model.named_layers()))}
+        self._paths = {layer.label: path for path, layer in reversed(list(model.named_layers()))}
+        members = [*model.named_parameters(), *model.named_buffers()]
+        self.saved = {id(member.array): path for path, member in members}
+        self.numbers = {id(images): IMAGES}
+        """Of the nodes that gave arrays, by the arrays' ids. The tensors, which `calls` holds, keep them alive."""
+        self.calls, self.nodes = calls, [self._node(number, call) for number, call in enumerate(calls)]
+
+    def knows(self, output: Tensor) -> bool:
+        """Whether a node gave this, or it is the images, or the model's own."""
+        return id(output.array) in self.numbers or id(output.array) in self.saved
+
+    def label_of(self, node: GraphNode) -> str:
+        """How messages name the layer that called the function."""
+        return self._labels.get(node.path, self.model.label)
+
+    def _node(self, number: int, call: FunctionCall) -> GraphNode:
+        label = call.owner or self.model.label
+        if call.name.startswith("_"):
+            own = getattr(call.arguments.get("function"), "__name__", call.name)
+            raise GraphError(
+                f"{label}: a graph has functions of gpucnn.functions alone, not {own}; write it with those"
+            )
+        if not isinstance(call.output, Tensor):
+            raise GraphError(
+                f"{label}: {call.name} gives {type(call.output).__name__} here, and a graph has calls that give one tensor; "
+                f"take parts by x[...]"
+            )
+        arguments = {name: self._argument(value) for name, value in call.arguments.items()}
+        inputs = tuple(_inputs(tuple(arguments.values())))
+        self.numbers[id(call.output.array)] = number
+        path = self._paths.get(call.owner, "")
+        return GraphNode(call.name, path, inputs, arguments, call.output.shape, to_host(call.output.array))
+
+    def _argument(self, value: Any) -> Any:
+        array = value.array if isinstance(value, Tensor) else value
+        if isinstance(array, np.ndarray | getattr(arrays.loaded(), "ndarray", np.ndarray)):
+            if id(array) in self.numbers:
+                return Input(self.numbers[id(array)])
+            return Saved(self.saved[id(array)]) if id(array) in self.saved else Constant(np.array(to_host(array)))
+        if isinstance(value, list | tuple):
+            return tuple(map(self._argument, value))
+        if isinstance(value, slice):
+            return slice(*map(self._argument, (value.start, value.stop, value.step)))
+        if isinstance(value, np.generic):
+            return value.item()
+        return np.dtype(value).name if isinstance(value, type | np.dtype) else value
+
+
+def _computed(model: Any, images: Array) -> tuple[Tensor, list[FunctionCall]]:
+    """The output, and the calls."""
+    before = ForwardState(model)
+    try:
+        model.eval()
+        with no_grad(), noting_calls() as calls:
+            output = model(Tensor(images))
+    finally:
+        before.restore()
+    if not isinstance(output, Tensor):
+        raise GraphError(f"{model.label}: a graph is that of one output, a tensor; got {value_text(output)}")
+    return output, calls
+
+
+def _other_images(images: Array) -> Array:
+    """Images of the same shape and dtype, at the same place, with other values."""
+    drawn = generator(0, "other images of a graph").random(images.shape) * 2
+    return to_device(drawn.astype(images.dtype), device_of(images))
+
+
+def _inputs(arguments: tuple[Any, ...]) -> Iterator[int]:
+    """The numbers of the nodes among arguments, in tuples, too."""
+    for value in arguments:
+        if isinstance(value, Input):
+            yield value.number
+        elif isinstance(value, tuple):
+            yield from _inputs(value)
+
+
+def _leading_to(number: int, nodes: Sequence[GraphNode]) -> list[GraphNode]:
+    """The nodes that the output of that `number` needs, it as the last, numbered anew."""
+    needed = {number}
+    for position in range(number, -1, -1):
+        if position in needed:
+            needed.update(nodes[position].inputs)
+    numbers = {IMAGES: IMAGES, **{old: new for new, old in enumerate(sorted(needed - {IMAGES}))}}
+    return [
+        node._replace(
+            inputs=tuple(numbers[one] for one in node.inputs),
+            arguments={name: _renumbered(value, numbers) for name, value in node.arguments.items()},
+        )
+        for node in (nodes[old] for old in sorted(needed - {IMAGES}))
+    ]
+
+
+def _renumbered(value: Any, numbers: Mapping[int, int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_renumbered(one, numbers) for one in value)
+    return Input(numbers[value.number]) if isinstance(value, Input) else value
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two arguments are the same, to the bit."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    if isinstance(one, Constant) and isinstance(other, Constant):
+        a, b = one.array, other.array
+        return (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())
+    return type(one) is type(other) and (one == other or repr(one) == repr(other))  # NaN is NaN
+
+
+def _culprit(first: _ForwardPass, second: _ForwardPass) -> str | None:
+    """The label of the first layer, innermost first, that gives what no node gave and other images change; None if none does."""
+    ends = [_layer_outputs(one.model, one.images) for one in (first, second)]
+    for one, other in zip(*ends, strict=False):
+        if not (one.is_known or _is_same(Constant(one.array), Constant(other.array))):
+            return one.label
+    return None
+
+
+class _LayerOutput(NamedTuple):
+    label: str
+    is_known: bool
+    array: np.ndarray
+
+
+def _layer_outputs(model: Any, images: Array) -> list[_LayerOutput]:
+    """What every layer gives in a forward pass, in the order in which they end."""
+    ends: list[tuple[str, Tensor]] = []
+
+    def watched(layer: Any) -> Callable[..., Tensor]:
+        forward = layer.forward
+
+        def called(*inputs: Any, **options: Any) -> Tensor:
+            output: Tensor = forward(*inputs, **options)
+            ends.append((layer.label, output))
+            return output
+
+        return called
+
+    before = {layer: vars(layer).get("forward") for _, layer in model.named_layers()}
+    try:
+        for layer in before:
+            object.__setattr__(layer, "forward", watched(layer))
+        passed = _ForwardPass(model, images)
+    finally:
+        for layer, forward in before.items():
+            if forward is None:
+                vars(layer).pop("forward", None)
+            else:
+                object.__setattr__(layer, "forward", forward)
+    return [_LayerOutput(label, passed.knows(output), to_host(output.array)) for label, output in ends]

@@ -1,0 +1,16 @@
+"""Figures of what a model has learned, with the extra `plot`, which is matplotlib."""
+
+from gpucnn.checks import public_names as _public_names
+from gpucnn.plot.calibration import calibration as calibration
+from gpucnn.plot.confusion import confusion as confusion
+from gpucnn.plot.curves import curves as curves
+from gpucnn.plot.filters import filters as filters
+from gpucnn.plot.images import batch as batch
+from gpucnn.plot.images import mistakes as mistakes
+from gpucnn.plot.lr_find import lr_find as lr_find
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__
