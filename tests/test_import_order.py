@@ -29,7 +29,7 @@ SAME_LEVEL = {
 }
 OPTIONAL = {
     "cupy",
-    "jinja2",
+    ,
     "llvmlite",
     "matplotlib",
     "optuna",
