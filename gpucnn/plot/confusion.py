@@ -101,7 +101,8 @@ def _confused(counts: np.ndarray) -> list[tuple[int, int]]:
 def _list(axes: "Axes", counts: np.ndarray, names: list[str], pairs: list[tuple[int, int]]) -> None:
     axes.axis("off")
     lines = [
-        f"{names[label]} → {names[answer]}:  {counts[label, answer]:,} of {counts[label].sum():,}" for label, answer in pairs
+        f"{names[label]} → {names[answer]}:  {counts[label, answer]:,} of {counts[label].sum():,}"
+        for label, answer in pairs
     ]
     axes.set_title("confused most often" if lines else "no confusions")
     axes.text(0, 1, "\n".join(lines), va="top", transform=axes.transAxes, linespacing=1.6)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from gpucnn.checks import is_finite
 from gpucnn.errors import ArgumentError
-from gpucnn.plot.figure import FAINT, StrPath, check_path, finished, in_style, line_look, new_figure, own_text
+from gpucnn.plot.figure import (
+    FAINT,
+    StrPath,
+    check_path,
+    finished,
+    in_style,
+    line_look,
+    new_figure,
+    own_text,
+    set_title,
+)
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.list import RunEntry, differing, list_runs
 from gpucnn.runs.trained_run import TrainedRun
@@ -26,6 +36,8 @@ NAME = 48
 """Columns of a run's name in the legend."""
 WIDE_RANGE = 8
 """Losses of which the highest is so many times the lowest have a logarithmic axis."""
+LINE = 0.2
+"""Inches of a line of the legend."""
 MARKED = 40
 """Epochs of which each has a marker."""
 
@@ -77,16 +89,17 @@ def curves(runs: Run | Sequence[Run], path: StrPath | None = None) -> "Figure":
     """
     check_path(path)
     courses = _named([_course(run) for run in _several(runs)])
-    figure = new_figure(9, 3.9)
+    names = _legend(courses)
+    columns = 1 if len(courses) > 1 else len(names)
+    figure = new_figure(9, 3.6 + LINE * len(names) / columns)
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for place, course in enumerate(courses):
             _draw(axes, course, what, place)
         axes.set(title=what.capitalize(), xlabel="epoch")
         _set_scale(axes, what)
-    columns = 1 if len(courses) > 1 and max(len(course.name) for course in courses) > NAME / 2 else 3
-    figure.legend(handles=_legend(courses), loc="outside lower center", ncols=columns, handlelength=3.5)
+    figure.legend(handles=names, loc="outside lower center", ncols=columns, handlelength=3.5)
     if len(courses) == 1:
-        figure.suptitle(courses[0].name)
+        set_title(figure, courses[0].name)
     return finished(figure, _alt(courses), path)
 
 
@@ -111,11 +124,12 @@ def _course(run: Run) -> _Course:
         if not rows:
             raise ArgumentError(f"curves: {folder.path} has no finished epoch yet")
         return _Course(folder.path.resolve().name, rows, list_runs(folder.path)[0], str(folder.path))
-    if not isinstance(run, Sequence) or not all(isinstance(row, Mapping) for row in run):
-        raise ArgumentError(f"curves: expected a run, or a history, which is a list of rows, got {value_text(run)}")
-    if not run:
-        raise ArgumentError("curves: a history has no finished epoch")
-    return _Course("history", run, None, "")
+    rows = [row for row in run if isinstance(row, Mapping)] if isinstance(run, Sequence) else []
+    if not rows or len(rows) != len(run) or not any(name.endswith("_loss") for row in rows for name in map(str, row)):
+        raise ArgumentError(
+            f"curves: expected a run, or a history, which is a list of rows with train_loss, got {value_text(run)}"
+        )
+    return _Course("history", rows, None, "")
 
 
 def _named(courses: Sequence[_Course]) -> list[_Course]:
@@ -134,7 +148,10 @@ def _named(courses: Sequence[_Course]) -> list[_Course]:
 
 
 def _settings_text(course: _Course, names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {value_text(course.setting(name))}" for name in names)
+    values = {name: course.setting(name) for name in names}
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else value_text(value)}" for name, value in values.items()
+    )
 
 
 def _draw(axes: "Axes", course: _Course, what: str, place: int) -> None:

@@ -6,7 +6,6 @@ lighter, so that no two lines have the same grey.
 
 import base64
 import functools
-import html
 import io
 import os
 import warnings
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 from gpucnn.checks import as_path
 from gpucnn.errors import ArgumentError, LibraryError
 from gpucnn.files.atomic_file import telling_of, write_atomically
+from gpucnn.html_fragments import escaped
 from gpucnn.text_table import shortened
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ DPI = 144
 """Dots an inch in files and notebooks."""
 SCREEN = 96
 """Those of a page."""
+MARGIN = 0.08
+"""Inches around what is drawn."""
 
 TEXT, FAINT, PAPER = "#1A1A1A", "#767676", "#FFFFFF"
 LINES = (
@@ -49,8 +51,8 @@ SHARE = "Blues"
 """The map of colours for a share from 0 to 1, the darker the more."""
 HEAT = "inferno"
 """That for heat: darker is less, in grey too."""
-_SIGNED = ("#08306B", "#2F7EBC", "#F7F7F7", "#F28E2B", "#A34700")
-"""Below 0 blue, which ends darker; 0 white; above 0 orange."""
+_SIGNED = ("#08306B", "#2F7EBC", "#E4E4E4", "#F28E2B", "#A34700")
+"""Below 0 blue, which ends darker; 0 a grey that is no paper; above 0 orange."""
 
 FONTS = (
     "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Yu Gothic",
@@ -106,8 +108,14 @@ def _fonts() -> tuple[str, ...]:
 
 def new_figure(width: float, height: float) -> "Figure":
     """An empty figure of this size in inches, with paper of its own: its text can be read on a dark page, too."""
-    figure: Figure = _figure_class()(figsize=(width, height), layout="constrained", dpi=DPI)
+    figure: Figure = _figure_class()(figsize=(width, height), layout="compressed", dpi=DPI)
+    figure.get_layout_engine().set(w_pad=MARGIN, h_pad=MARGIN)
     return figure
+
+
+def set_title(figure: "Figure", text: str) -> None:
+    """A title over the whole figure, at its left edge."""
+    figure.suptitle(text, x=MARGIN / figure.get_figwidth(), ha="left")
 
 
 def check_path(path: StrPath | None) -> Path | None:
@@ -121,9 +129,7 @@ def check_path(path: StrPath | None) -> Path | None:
     found = as_path(path, "path")
     if found.suffix.lower() not in ENDINGS:
         *others, last = ENDINGS
-        raise ArgumentError(
-            f"{path}: a picture's file ends in {', '.join(others)} or {last}, and this one in {found.suffix or 'none of them'}"
-        )
+        raise ArgumentError(f"{path}: no kind of picture that gpucnn writes; end it in {', '.join(others)} or {last}")
     return found
 
 
@@ -134,7 +140,7 @@ def finished(figure: "Figure", alt: str, path: StrPath | None = None) -> "Figure
     `path`, and RunError if it cannot be written.
     """
     found = check_path(path)
-    figure.alt = alt  # type: ignore[attr-defined]
+    figure.alt = alt
     if found is not None:
         with telling_of(found):
             write_atomically(found, saved(figure, found.suffix.lower()))
@@ -180,7 +186,7 @@ def _figure_class() -> Any:
         def _repr_html_(self) -> str:
             picture = base64.b64encode(saved(self)).decode("ascii")
             width = round(self.get_figwidth() * SCREEN)
-            return f'<img alt="{html.escape(self.alt)}" style="width: {width}px" src="data:image/png;base64,{picture}">'
+            return f'<img alt="{escaped(self.alt)}" style="width: {width}px" src="data:image/png;base64,{picture}">'
 
     return GpucnnFigure
 
@@ -193,7 +199,7 @@ def line_look(place: int) -> tuple[str, str]:
 
 @functools.cache
 def signed_colours() -> "Colormap":
-    """Colours of numbers of both signs: blue below 0, white, orange above; give limits that are symmetric about 0."""
+    """Colours of numbers of both signs: blue below 0, light grey, orange above; give limits that are symmetric about 0."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("blue_orange", _SIGNED)

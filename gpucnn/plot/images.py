@@ -11,7 +11,7 @@ from gpucnn.checks import as_count, as_items
 from gpucnn.data import DataLoader
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
-from gpucnn.plot.figure import TEXT, WRONG, StrPath, check_path, finished, in_style, new_figure, own_text
+from gpucnn.plot.figure import WRONG, StrPath, check_path, finished, in_style, new_figure, own_text, set_title
 from gpucnn.plot.inputs import picture, preprocess_of
 from gpucnn.text import counted, value_text
 from gpucnn.training.evaluate import Evaluation
@@ -97,8 +97,8 @@ def _sheet(count: int, title: str) -> tuple["Figure", list["Axes"]]:
     """A figure with room for `count` images, and the places for them."""
     columns = min(max(count, 3), COLUMNS)
     rows = max(-(-count // columns), 1)
-    figure = new_figure(1.25 * columns, 1.6 * rows + 0.4 if count else 0.6)
-    figure.suptitle(title)
+    figure = new_figure(1.25 * columns, 1.55 * rows + 0.3 if count else 0.6)
+    set_title(figure, title)
     places = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axes in places:
         axes.axis("off")

@@ -31,7 +31,9 @@ def asked(config: RunConfig) -> dict[str, Any]:
     expected["image_size"] = same_model.image_size or fits
     free = {"device", *(Recipe._fields if config.data == FOLDER else ())}
     values = _values(config)
-    return {name: value for name, value in values.items() if value != expected[name] or (name in free and value is not None)}
+    return {
+        name: value for name, value in values.items() if value != expected[name] or (name in free and value is not None)
+    }
 
 
 def written(kind: Kind, value: Any) -> list[str]:
