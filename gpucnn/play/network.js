@@ -177,14 +177,14 @@ function oneClass(label, { shape, data }) {
 /**
  * For every element of an array of `axes.length` axes, the place where another array has it: the sum of what each axis says.
  *
- * axes[i][j] is the part that index j of axis i has in the place; -1 says that the other array has nothing there.
+ * axes[i][j] is the part that index j of axis i has in the place; null says that the other array has nothing there: place -1.
  */
 function placesOf(axes) {
   let places = [0];
   for (const parts of axes) {
     const next = new Int32Array(places.length * parts.length);
     let at = 0;
-    for (const place of places) for (const part of parts) next[at++] = place < 0 || part < 0 ? -1 : place + part;
+    for (const place of places) for (const part of parts) next[at++] = place < 0 || part === null ? -1 : place + part;
     places = next;
   }
   return places;
@@ -831,7 +831,7 @@ FUNCTIONS.pad = moving(({ x, padding, mode }, shape) => {
   }[mode];
   return placesOf(shape.map((size, axis) => range(size).map((index) => {
     const from = source(index - padding[axis][0], x.shape[axis]);
-    return from < 0 || from >= x.shape[axis] ? -1 : from * steps[axis];
+    return from < 0 || from >= x.shape[axis] ? null : from * steps[axis];
   })));
 });
 
