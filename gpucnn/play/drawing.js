@@ -35,8 +35,6 @@ class Drawing {
     this.canvas.setPointerCapture(event.pointerId);
     this.#showCursor(false);
     this.#begin(this.#placeOf(event));
-    event.preventDefault();
-    this.canvas.focus({ preventScroll: true });
   }
 
   #move(event) {
