@@ -19,7 +19,7 @@ let camLabel = null;   // the class that Grad-CAM is for; null for the answer
 
 const look = { ink: "#ffffff", paper: "#000000", width: 0.07 };
 const drawing = new Drawing($("pad"), look, (what) => {
-  if (drawing.strokes.length || what) picture = null;
+  if (drawing.strokes.length || what) picture = drawing.backdrop = null;
   if (what) speak(what);
   notice("");
   useDrawing();
@@ -30,7 +30,7 @@ const drawing = new Drawing($("pad"), look, (what) => {
 function showModel(next) {
   entry = next;
   const { model } = entry, isRun = !entry.image;
-  [point, chosenBefore, camLabel, picture] = [null, null, null, null];
+  [point, chosenBefore, camLabel, picture, drawing.backdrop] = [null, null, null, null, null];
   for (const button of $("models").children) button.setAttribute("aria-pressed", String(button.entry === entry));
   $("facts").textContent = isRun ? factsOf(model) : "";
   for (const id of ["input", "answers", "cam", "how-shown"]) $(id).hidden = !isRun;
@@ -159,17 +159,17 @@ function usePicture(bytes, name, isFile = false) {
 function invert() {
   if (!picture) return;
   raw = $("invert").checked ? inverted(picture.raw, entry.model.preprocess) : picture.raw;
-  paintPicture();
+  drawing.backdrop = paintPicture;
+  drawing.paint();
   update();
 }
 
 /** The picture in the place of a drawing. */
-function paintPicture() {
+function paintPicture(context, side) {
   const { channels, native_size: size, full_scale: scale } = entry.model.preprocess, small = make("canvas", { width: size, height: size });
   paintBytes(small.getContext("2d"), rgbOf(raw, channels, size, 255 / scale), size);
-  const context = $("pad").getContext("2d");
   context.imageSmoothingEnabled = false;
-  context.drawImage(small, 0, 0, $("pad").width, $("pad").height);
+  context.drawImage(small, 0, 0, side, side);
 }
 
 function sampleButton({ raw: base64, label, name }) {
