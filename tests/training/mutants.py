@@ -108,7 +108,7 @@ TESTS_OF = {
     "runs/lock.py": ["tests/runs/test_lock.py"],
     "runs/folder.py": ["tests/runs/test_best_weights.py", "tests/runs/test_folder.py"],
     "runs/resume.py": ["tests/runs/test_best_weights.py"],
-    "training/best_epoch.py": ["tests/training/test_early_stopping.py"],
+    "training/best_epoch.py": ["tests/training/test_early_stopping.py", "tests/cli/test_runs.py"],
     "runs/recipe.py": ["tests/runs/test_recipe.py"],
     "runs/seeds.py": ["tests/cli/test_seeds.py"],
     "runs/list.py": ["tests/cli/test_runs.py"],
@@ -121,7 +121,7 @@ MUTANTS = [
     # Images and labels.
     Mutant("data/array_dataset.py", "self.images[chosen], self.labels[chosen]\n", "self.images[chosen], self.labels[chosen - 1]\n"),
     Mutant("data/array_dataset.py", "images if self.preprocess is None else self.preprocess(images)", "images"),
-    Mutant("data/loader.py", "images, labels = self.dataset[order_there[places]]", "images, labels = self.dataset[order_there[places]]; labels = labels[::-1]"),
+    Mutant("data/loader.py", "images, labels = self.dataset[samples]", "images, labels = self.dataset[samples]; labels = labels[::-1]"),
     Mutant("data/loader.py", "(1 if rest and not self.drop_last else 0)", "0"),
     Mutant("data/loader.py", "range(as_count(first, \"first\", 0), len(self))", "range(as_count(first, \"first\", 0), len(self) - 1)"),
     Mutant("data/loader.py", "range(as_count(first, \"first\", 0), len(self))", "range(len(self))"),
@@ -455,7 +455,7 @@ MUTANTS = [
     Mutant("runs/seeds.py", "name not in free and known", "name == \"model\" and known"),
     Mutant("runs/list.py", "sign = -1 if", "sign = 1 if"),
     Mutant("runs/list.py", "one.get(name) != known[0].get(name)", "one.get(name) == known[0].get(name)"),
-    Mutant("runs/list.py", "is_better(scores, best_scores)", "not is_better(best_scores, scores)"),
+    Mutant("training/best_epoch.py", "is_better(scores, best_scores)", "not is_better(best_scores, scores)"),
     Mutant("runs/folder.py", "if step and not self._writers:", "if step:"),
 ]  # fmt: skip
 
