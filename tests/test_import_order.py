@@ -29,7 +29,7 @@ SAME_LEVEL = {
 }
 OPTIONAL = {
     "cupy",
-    ,
+    "IPython",
     "llvmlite",
     "matplotlib",
     "optuna",
