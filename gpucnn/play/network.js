@@ -1,7 +1,7 @@
 "use strict";
 /* A trained network, run in plain JavaScript: no library, no page, so that it also runs in a Worker.
 
-     const network = new Network(MODEL)    MODEL is what gpucnn/play/browser_model.py makes of a trained run
+     const network = new Network(MODEL)    MODEL is what gpucnn/play/browser_graph.py makes of a model
      network.forward(input)                what every node gives: [{shape, data}, ...]; the last one has the logits
      network.backward(label, node)         the gradient of the class's logit with respect to what a node gave
      network.gradCam(label, node)          which places of a node's maps speak for the class, from 0 to 1
@@ -815,7 +815,7 @@ FUNCTIONS.transpose = moving(({ x, axes }, shape) => {
   return placesOf(shape.map((size, axis) => range(size, steps[axes[axis]])));
 });
 
-/** A part of an array: browser_model.py says where its first element is, and how far apart neighbours along each axis. */
+/** A part of an array: browser_graph.py says where its first element is, and how far apart neighbours along each axis. */
 FUNCTIONS.getitem = moving(({ start, steps }, shape) => (
   placesOf([[start], ...shape.map((size, axis) => range(size, steps[axis]))])
 ));

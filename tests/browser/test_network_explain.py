@@ -10,7 +10,7 @@ from gpucnn import functions as F
 from gpucnn import models
 from gpucnn.kernels import ways
 from gpucnn.layers import BatchNorm2d, Conv2d, Layer, LayerNorm, MaxPool2d, Sequential
-from gpucnn.play.browser_model import browser_graph
+from gpucnn.play.browser_graph import browser_graph
 from tests.browser.network_page import NetworkPage
 from tests.browser.test_network_models import images_for, small
 

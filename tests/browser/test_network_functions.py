@@ -11,7 +11,7 @@ import pytest
 from gpucnn import functions as F
 from gpucnn.kernels import ways
 from gpucnn.layers import Layer, Parameter
-from gpucnn.play.browser_model import browser_graph, known_functions
+from gpucnn.play.browser_graph import browser_graph, known_functions
 from tests.browser.network_page import NetworkPage
 
 RNG = np.random.default_rng(20261129)

@@ -15,7 +15,7 @@ import pytest
 
 from gpucnn.cli import play
 from gpucnn.cli.main import main
-from gpucnn.play import browser_model
+from gpucnn.play import browser_graph
 from gpucnn.play.server import PageServer
 
 ROOT = Path(__file__).parents[2]
@@ -102,8 +102,8 @@ def test_an_export_tells_its_size_and_warns_of_a_large_one(
 def test_a_function_that_the_browser_does_not_know_ends_the_command(
     in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = [name for name in browser_model.known_functions() if name != "max_pool2d"]
-    monkeypatch.setattr(browser_model, "known_functions", lambda: tuple(known))
+    known = [name for name in browser_graph.known_functions() if name != "max_pool2d"]
+    monkeypatch.setattr(browser_graph, "known_functions", lambda: tuple(known))
     assert main(["play", "--export", "out"]) == 1
-    assert capsys.readouterr().err.startswith("gpucnn play: pool1: network.js does not know max_pool2d; known are ")
+    assert capsys.readouterr().err.startswith("gpucnn play: pool1: network.js does not know max_pool2d; add it to ")
     assert not Path("out").exists()
