@@ -32,7 +32,7 @@ function showBars(list, probabilities, names, onChoose) {
     name.textContent = names[label];
     bar.firstChild.style.width = `${(100 * probabilities[label]).toFixed(2)}%`;
     share.textContent = percent(probabilities[label]);
-    item.classList.toggle("best", label === best);
+    item.classList.toggle("best", label === best && probabilities[best] > 0);
     item.firstChild.onclick = () => onChoose(label);
   });
 }

@@ -49,15 +49,15 @@ function showModel(next) {
 }
 
 function factsOf({ name, parameters, facts, class_names: names }) {
-  const trained = `trained on ${facts.data}${facts.epochs ? `, ${facts.epochs} epochs` : ""}`;
+  const trained = `trained on ${facts.data}${facts.epochs ? `, ${facts.epochs} ${facts.epochs === 1 ? "epoch" : "epochs"}` : ""}`;
   const accuracy = facts.accuracy === null ? "" : `; ${facts.accuracy_of} accuracy ${(100 * facts.accuracy).toFixed(1)} %`;
   return `${name}, ${count(parameters)} parameters, ${names.length} classes, ${trained}${accuracy}`;
 }
 
 /** How an image comes to the size of the network's input. */
 function howShown({ native_size: native, image_size: size, fit }, drawn) {
-  const drawing = drawn ? `Drawings are scaled, centred and counted into ${native}×${native} pixels, as the data were` : `Drawings and images are brought to ${native}×${native} pixels`;
-  return `${drawing}${size === native ? "" : fit === "resize" ? `; the network takes ${size}×${size}, in between` : `; the network takes ${size}×${size}, dark around them`}.`;
+  const drawing = drawn ? `Drawings are scaled, centred and counted into ${native}×${native} pixels, as the data set was made` : `Drawings and images are brought to ${native}×${native} pixels`;
+  return `${drawing}${size === native ? "" : fit === "resize" ? `; resized to ${size}×${size} for the network` : `; with a dark margin to ${size}×${size} for the network`}.`;
 }
 
 /** Of many layers only some are open at first, from the first to the last. */
@@ -219,7 +219,10 @@ const update = newestOnly(async () => {
   if (!current.image && !picture) raw = rawOfDrawing(current);
   const input = current.image ? Float32Array.from(current.image) : inputOf(raw, model.preprocess);
   const isBlank = !current.image && !picture && drawing.strokes.length === 0;
+  const slow = setTimeout(() => { $("busy").hidden = false; }, 400);
   const found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
+  clearTimeout(slow);
+  $("busy").hidden = true;
   if (current !== entry) return;
   for (const planes of found.maps) layers.find((layer) => layer.node === planes.node).show(planes, $("winners").checked);
   if (current.image) shownView.paint(input, Math.max(...input.map(Math.abs)));
@@ -240,7 +243,7 @@ function showAnswers(input, { logits, cam }, isBlank) {
   $("answers").classList.toggle("blank", isBlank);
   showBars($("bars"), isBlank ? probabilities.map(() => 0) : probabilities, names, chooseClass);
   $("answer").classList.toggle("long", names[best].length > 3);
-  $("bars").style.setProperty("--names", `${Math.min(14, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
+  $("bars").style.setProperty("--names", `${Math.min(9, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
   $("answer").replaceChildren(...(isBlank ? ["Nothing drawn yet"] : [make("b", {}, names[best]), ` ${percent(probabilities[best])}`]));
   if (!isBlank) speakSoon(`${names[best]}, ${percent(probabilities[best])}`);
 }
