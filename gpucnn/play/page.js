@@ -198,20 +198,6 @@ function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
-function rgbOf(planes, channels, size, scale) {
-  const area = size * size;
-  return Uint8ClampedArray.from({ length: 3 * area }, (_, at) => planes[(channels === 1 ? 0 : (at % 3) * area) + Math.floor(at / 3)] * scale);
-}
-
-function paintBytes(context, rgb, size) {
-  const image = context.createImageData(size, size);
-  for (let place = 0; place < size * size; place++) {
-    for (let band = 0; band < 3; band++) image.data[4 * place + band] = rgb[3 * place + band];
-    image.data[4 * place + 3] = 255;
-  }
-  context.putImageData(image, 0, 0);
-}
-
 /* What the network makes of it */
 
 const update = newestOnly(async () => {
@@ -236,7 +222,7 @@ function showAnswers(input, { logits, cam }, isBlank) {
   const rgb = rgbOf(pixels, channels, size, 255);
   paintBytes(shownView.context, rgb, size);
   if (!$("cam").hidden) {
-    paintHeat($("cam-canvas"), { width: size, height: size, rgb }, isBlank ? null : cam);
+    paintHeat($("cam-canvas"), { size, rgb }, isBlank ? null : cam);
     $("cam-canvas").setAttribute("aria-label", `Grad-CAM for ${cam ? names[cam.label] : "the answer"}`);
   }
   const probabilities = probabilitiesOf(logits), best = probabilities.indexOf(Math.max(...probabilities));
