@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         samples, why_not = sample_images(folder, trained)
         files = page_files(trained, samples)
     if why_not:
-        print(f"gpucnn play: no test images to choose from ({why_not})", file=sys.stderr)
+        print(f"gpucnn play: no test images to choose from ({why_not.partition(';')[0]})", file=sys.stderr)
     size = sum(map(len, files.values()))
     if size > LARGE:
         print(
