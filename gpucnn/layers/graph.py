@@ -214,13 +214,13 @@ def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, Constant) and isinstance(other, Constant):
         a, b = one.array, other.array
         return (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())
-    return type(one) is type(other) and (one == other or repr(one) == repr(other))  # NaN is NaN
+    return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _culprit(first: _ForwardPass, second: _ForwardPass) -> str | None:
     """The label of the first layer, innermost first, that gives what no node gave and other images change; None if none does."""
-    ends = [_layer_outputs(one.model, one.images) for one in (first, second)]
-    for one, other in zip(*ends, strict=False):
+    ends = (_layer_outputs(one.model, one.images) for one in (first, second))
+    for one, other in zip(next(ends), next(ends), strict=False):
         if not (one.is_known or _is_same(Constant(one.array), Constant(other.array))):
             return one.label
     return None
