@@ -135,7 +135,10 @@ class _ForwardPass:
                 f"{label}: {call.name} gives a {type(call.output).__name__} here, and a graph has calls that give one tensor; "
                 f"take parts by x[...]"
             )
-        arguments = {name: self._argument(value) for name, value in call.arguments.items()}
+        given = call.arguments
+        if call.name == "getitem":
+            given = {**given, "index": _without_lists(given["index"])}
+        arguments = {name: self._argument(value) for name, value in given.items()}
         inputs = tuple(_inputs(tuple(arguments.values())))
         self.numbers[id(call.output.array)] = number
         path = self._paths.get(call.owner, "")
@@ -174,6 +177,13 @@ def _other_images(images: Array) -> Array:
     """Images of the same shape and dtype, at the same place, with other values."""
     drawn = generator(0, "other images of a graph").random(images.shape) * 2
     return to_device(drawn.astype(images.dtype), device_of(images))
+
+
+def _without_lists(index: Any) -> Any:
+    """An index with arrays in place of lists, which NumPy takes for something else than tuples."""
+    if isinstance(index, list):
+        return np.asarray(index, None if index else np.intp)
+    return tuple(map(_without_lists, index)) if isinstance(index, tuple) else index
 
 
 def _inputs(arguments: tuple[Any, ...]) -> Iterator[int]:
