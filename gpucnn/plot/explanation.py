@@ -1,6 +1,7 @@
 """One picture that explains an answer: the image, the top classes, where the evidence is, filters, and feature maps layer by layer."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -35,13 +36,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Tile = TypeVar("Tile")
+
 TOP = 5
 """Classes that are named."""
-FILTERS, MAPS = 16, 12
-"""That are shown of the first convolution, and of a layer in a row."""
+MAPS = 12
+"""Filters of the first convolution, and maps of a layer, that stand in a row."""
+FILTER_ROWS = 2
 WIDTH = 9.0
-"""Inches; so are these: of the image, of filters, of a row of maps, and of what is written above each."""
-IMAGE, FILTER, TILE, NAME = 2.3, 0.5, 0.66, 0.36
+"""Inches; so are these: of the image, of a map, and of what is written above."""
+IMAGE, TILE, NAME = 2.2, 0.66, 0.4
 
 
 @in_style
@@ -74,15 +78,15 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
         chosen = [layer_with_maps("explanation", net, maps, layer)]
         rows = {chosen[0]: in_rows(strongest(maps[chosen[0]], MOST_OF_LAYER), COLUMNS)}
     else:
-        rows = {one: [strongest(large[one], MAPS)] for one in shown_layers(large)} if large else {}
+        rows = {one: [_filled(strongest(large[one], MAPS))] for one in shown_layers(large)} if large else {}
     first = next((one for _, one in net.named_layers() if isinstance(one, Conv2d)), None)
-
-    sizes = [IMAGE + NAME, *([2 * FILTER + NAME] if first is not None else [])]
+    tiles = [] if first is None else _filter_rows(first)
+    sizes = [IMAGE + NAME, *([TILE * len(tiles) + NAME] if tiles else [])]
     tile = WIDTH / (COLUMNS + 1) if layer is not None else TILE
     sizes += [tile * len(one) + NAME for one in rows.values()]
     figure = new_figure(WIDTH, sum(sizes) + 0.3)
     parts = figure.add_gridspec(len(sizes), 1, height_ratios=sizes)
-    head = parts[0].subgridspec(1, 3, width_ratios=(1, 1, 1.5))
+    head = parts[0].subgridspec(1, 3, width_ratios=(1, 1, 1.4))
     shown = picture(own, subject.preprocess)
     axes = figure.add_subplot(head[0])
     show_image(axes, shown)
@@ -94,11 +98,11 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
     names = [subject.name_of(one) for one in top]
     _draw_classes(figure.add_subplot(head[2]), names, probabilities[top])
     if first is not None:
-        _draw_filters(figure.add_subplot(parts[1]), first)
+        _draw_filters(figure.add_subplot(parts[1]), first, tiles)
     for place, (one, several) in enumerate(rows.items(), len(sizes) - len(rows)):
         draw_maps(figure.add_subplot(parts[place]), one, maps[one], several)
     answers = [f"{name} {probabilities[one]:.2f}" for name, one in zip(names, top, strict=True)]
-    set_title(figure, f"{type(net).__name__} says {answers[0]}")
+    set_title(figure, f"{type(net).__name__}: {names[0]}, with {probabilities[top[0]]:.1%}")
     told = "; ".join(f"{one}, {counted(len(maps[one]), 'map')} of {size_text(maps[one].shape[1:])}" for one in rows)
     row, column = np.unravel_index(int(evidence.argmax()), evidence.shape)
     where = (
@@ -141,14 +145,24 @@ def _draw_classes(axes: "Axes", names: list[str], probabilities: np.ndarray) -> 
     axes.spines["bottom"].set_bounds(0, 1)
 
 
-def _draw_filters(axes: "Axes", layer: Conv2d) -> None:
-    weights = to_host(layer.weight.array).astype(np.float64)
-    most = float(np.abs(weights).max()) or 1.0
-    tiles = in_rows(filter_tiles(weights[: 2 * FILTERS], most), FILTERS)
+def _filter_rows(layer: Conv2d) -> list[list[np.ndarray | None]]:
+    """Tiles of the first filters of a layer, in rows."""
+    weights = to_host(layer.weight.array).astype(np.float64)[: FILTER_ROWS * MAPS]
+    tiles = filter_tiles(weights, float(np.abs(weights).max()) or 1.0)
+    return in_rows(_filled(tiles), MAPS)
+
+
+def _draw_filters(axes: "Axes", layer: Conv2d, tiles: list[list[np.ndarray | None]]) -> None:
+    most = max(float(np.nanmax(np.abs(tile))) for row in tiles for tile in row if tile is not None) or 1.0
     show_tiles(axes, tiles, cmap=signed_colours(), vmin=-most, vmax=most)
+    count, *size = layer.weight.shape
+    left_out = f", the first {FILTER_ROWS * MAPS}" if count > FILTER_ROWS * MAPS else ""
     if len(tiles) == 1:
-        name_tiles(axes, tiles[0][0].shape, columns=[str(number) for number in range(len(weights))])
-    left_out = f", {2 * FILTERS} shown" if len(weights) > 2 * FILTERS else ""
-    axes.set_title(
-        f"{layer.path}: {counted(len(weights), 'filter')} of {'x'.join(map(str, weights.shape[1:]))}{left_out}"
-    )
+        shape = next(tile for tile in tiles[0] if tile is not None).shape[:2]
+        name_tiles(axes, shape, columns=[str(number) for number in range(count)])
+    axes.set_title(f"{layer.path}: {counted(count, 'filter')} of {'x'.join(map(str, size))}{left_out}")
+
+
+def _filled(tiles: Sequence[Tile]) -> list[Tile | None]:
+    """A row that is as long as all others, or several of them."""
+    return [*tiles, *[None] * (-len(tiles) % MAPS)]
