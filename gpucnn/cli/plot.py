@@ -14,9 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "settings in which they differ. Needs the extra plot, which is matplotlib; gpucnn.plot has more figures."
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders that gpucnn train made")
-    parser.add_argument(
-        "--out", metavar="FILE", default="curves.png", help=".png, .svg or .pdf (default: curves.png)"
-    )
+    parser.add_argument("--out", metavar="FILE", default="curves.png", help=".png, .svg or .pdf (default: curves.png)")
 
 
 def run(options: argparse.Namespace) -> None:

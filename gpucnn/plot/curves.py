@@ -148,7 +148,9 @@ def _named(courses: Sequence[_Course]) -> list[_Course]:
 
 def _settings_text(course: _Course, names: Sequence[str]) -> str:
     values = {name: course.setting(name) for name in names}
-    return ", ".join(f"{name} {value if isinstance(value, str) else value_text(value)}" for name, value in values.items())
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else value_text(value)}" for name, value in values.items()
+    )
 
 
 def _draw(axes: "Axes", course: _Course, what: str, place: int) -> None:

@@ -2,17 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gpucnn import explain
-from gpucnn.errors import ArgumentError
-from gpucnn.explain.given import as_layer
 from gpucnn.layers import Layer
-from gpucnn.plot.figure import HEAT, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
-from gpucnn.plot.images import show_image
-from gpucnn.plot.inputs import Image, Model, image_of, picture, subject_of
-from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, show_mosaic
-from gpucnn.text import counted
+from gpucnn.plot.figure import StrPath, check_path, in_style
+from gpucnn.plot.inputs import Image, Model, image_of, subject_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,9 +18,7 @@ COLUMNS = 8
 
 
 @in_style
-def feature_maps(
-    model: Model, image: Image, layer: str | Layer | None = None, path: StrPath | None = None
-) -> "Figure":
+def feature_maps(model: Model, image: Image, layer: str | Layer | None = None, path: StrPath | None = None) -> "Figure":
     """An image and its feature maps: a row for each size of maps on the way, or all maps of one layer.
 
     - `model`: a model, or what `gpucnn.load` gives, with which files can be read.

@@ -129,9 +129,7 @@ def check_path(path: StrPath | None) -> Path | None:
     found = as_path(path, "path")
     if found.suffix.lower() not in ENDINGS:
         *others, last = ENDINGS
-        raise ArgumentError(
-            f"{path}: no kind of picture that gpucnn writes; end it in {', '.join(others)} or {last}"
-        )
+        raise ArgumentError(f"{path}: no kind of picture that gpucnn writes; end it in {', '.join(others)} or {last}")
     return found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpucnn import explain
 from gpucnn import functions as F
-from gpucnn.autograd import Tensor, no_grad
+from gpucnn.autograd import no_grad
 from gpucnn.backend import to_host
 from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError
@@ -67,7 +67,13 @@ def occlusion(model: Model, image: Image, label: int | None = None, path: StrPat
     check_path(path)
     asked = _asked("occlusion", model, image, label)
     heat = explain.occlusion(asked.subject.model, asked.image, asked.label)
-    return _drawn(asked, heat, f"Occlusion: what is lost of the probability of {asked.name} where it is covered", path, signed=True)
+    return _drawn(
+        asked,
+        heat,
+        f"Occlusion: what is lost of the probability of {asked.name} where it is covered",
+        path,
+        signed=True,
+    )
 
 
 class _Asked(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpucnn.backend import to_host
 from gpucnn.data import Dataset, Preprocess
+from gpucnn.plot.figure import HEAT
 from gpucnn.plot.inputs import picture
 
 LARGEST = 96
@@ -16,6 +17,8 @@ LARGEST = 96
 EXACT = 1_000
 """Bytes of an image that are little enough to have it as it is; one that takes more may be compressed with a loss."""
 QUALITY = 85
+COVER = 0.65
+"""How much of an image heat covers at the most."""
 PER_SHEET, COLUMNS = 64, 8
 
 
@@ -43,6 +46,20 @@ def in_colours(image: np.ndarray) -> np.ndarray:
     """Numbers from 0 to 1, (H, W) or (H, W, 3), as bytes (H, W, 3)."""
     whole = np.rint(image * 255).astype(np.uint8)
     return np.repeat(whole[..., None], 3, axis=2) if whole.ndim == 2 else whole
+
+
+def with_heat(thumbnail: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """An image of bytes (H, W, 3) with `heat` (h, w), from 0 to 1, over it: the more of it, the less of the image is left."""
+    import matplotlib
+    from PIL import Image
+
+    height, width = thumbnail.shape[:2]
+    sized = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    share = sized[..., None].clip(0, 1)
+    colours = matplotlib.colormaps[HEAT](share[..., 0])[..., :3] * 255
+    cover = COVER * np.sqrt(share)
+    found: np.ndarray = np.rint(thumbnail * (1 - cover) + colours * cover).astype(np.uint8)
+    return found
 
 
 def smaller(image: np.ndarray) -> np.ndarray:
