@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gpucnn import checks as checks
     from gpucnn import data as data
     from gpucnn import errors as errors
+    from gpucnn import explain as explain
     from gpucnn import functions as functions
     from gpucnn import geometry as geometry
     from gpucnn import kernels as kernels
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = (
-    "autograd", "backend", "checks", "data", "errors", "functions", "geometry", "kernels", "layers", "models", "optim",
-    "plot", "training",
+    "autograd", "backend", "checks", "data", "errors", "explain", "functions", "geometry", "kernels", "layers", "models",
+    "optim", "plot", "training",
 )  # fmt: skip
 _HOMES = {
     "Tensor": "autograd",
