@@ -24,7 +24,7 @@ LESS_NEEDED = ("im2col bytes", "activation bytes", "kind", "multiply-adds")
 
 def summary_lines(model: Any, input_shape: Shape) -> list[str]:
     """The lines of the summary of `model`, a layer that stays as it is, for an input of `input_shape`, without batch axis."""
-    return table(costs(lambda: _twin(model), input_shape), input_shape, model.parameter_count())
+    return table(costs(lambda: twin(model), input_shape), input_shape, model.parameter_count())
 
 
 def table(rows: Sequence[Cost], input_shape: Shape, parameters: int) -> list[str]:
@@ -49,7 +49,7 @@ def table(rows: Sequence[Cost], input_shape: Shape, parameters: int) -> list[str
     return [*lines[:-1], lines[1], lines[-1], *legend]
 
 
-def _twin(model: Any) -> Any:
+def twin(model: Any) -> Any:
     """A copy on the CPU, without hooks, whose parameters are zeros, which take no memory."""
     instead: dict[int, Any] = {id(layer._hooks): None for _, layer in model._layers("")}
     for path, parameter in model.named_parameters():
