@@ -124,11 +124,12 @@ def _course(run: Run) -> _Course:
         if not rows:
             raise ArgumentError(f"curves: {folder.path} has no finished epoch yet")
         return _Course(folder.path.resolve().name, rows, list_runs(folder.path)[0], str(folder.path))
-    if not isinstance(run, Sequence) or not all(isinstance(row, Mapping) for row in run):
-        raise ArgumentError(f"curves: expected a run, or a history, which is a list of rows, got {value_text(run)}")
-    if not run:
-        raise ArgumentError("curves: a history has no finished epoch")
-    return _Course("history", run, None, "")
+    rows = [row for row in run if isinstance(row, Mapping)] if isinstance(run, Sequence) else []
+    if not rows or len(rows) != len(run) or not any(name.endswith("_loss") for row in rows for name in map(str, row)):
+        raise ArgumentError(
+            f"curves: expected a run, or a history, which is a list of rows with train_loss, got {value_text(run)}"
+        )
+    return _Course("history", rows, None, "")
 
 
 def _named(courses: Sequence[_Course]) -> list[_Course]:

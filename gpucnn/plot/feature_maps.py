@@ -1,13 +1,22 @@
 """What the layers of a model make of an image, map by map."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from gpucnn import explain
+from gpucnn.errors import ArgumentError
+from gpucnn.explain.given import as_layer
 from gpucnn.layers import Layer
-from gpucnn.plot.figure import StrPath, check_path, in_style
-from gpucnn.plot.inputs import Image, Model, image_of, subject_of
+from gpucnn.plot.figure import HEAT, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
+from gpucnn.plot.images import show_image
+from gpucnn.plot.inputs import Image, Model, image_of, picture, subject_of
+from gpucnn.plot.mosaic import in_rows, name_tiles, show_tiles
+from gpucnn.text import counted, names_text, size_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_LAYERS, MOST_MAPS = 6, 12
@@ -15,6 +24,8 @@ MOST_LAYERS, MOST_MAPS = 6, 12
 MOST_OF_LAYER = 64
 """Maps that are shown of a layer alone."""
 COLUMNS = 8
+TILE, NAME = 0.8, 0.45
+"""Inches of a map, and of what is written above a row of them."""
 
 
 @in_style
@@ -34,3 +45,80 @@ def feature_maps(model: Model, image: Image, layer: str | Layer | None = None, p
     subject = subject_of("feature_maps", model)
     found = image_of("feature_maps", image, subject)
     maps = explain.feature_maps(subject.model, found)
+    if not maps:
+        raise ArgumentError(f"feature_maps: {type(subject.model).__name__} has no layer that gives maps")
+    if layer is None:
+        chosen, most, columns = _of_model(maps), MOST_MAPS, MOST_MAPS
+    else:
+        chosen, most, columns = [_with_maps(subject.model, maps, layer)], MOST_OF_LAYER, COLUMNS
+    sheets = {one: in_rows(_strongest(maps[one], most), columns) for one in chosen}
+    widest = max(len(rows[0]) for rows in sheets.values())
+    tall = sum(TILE * len(rows) + NAME for rows in sheets.values())
+    figure = new_figure(TILE * (widest + 1) + 1.9, max(tall, 1.5) + 0.3)
+    heights = [TILE * len(rows) + NAME for rows in sheets.values()]
+    grid = figure.add_gridspec(len(sheets), 2, width_ratios=(1, widest), height_ratios=heights)
+    first = figure.add_subplot(grid[0, 0])
+    show_image(first, picture(found.array[0], subject.preprocess))
+    first.set_title("image")
+    first.set_anchor("NW")
+    for place, (one, rows) in enumerate(sheets.items()):
+        _draw(
+            figure.add_subplot(grid[place, 1]), one, maps[one], [[*row, *[None] * (widest - len(row))] for row in rows]
+        )
+    what = f"of {type(subject.model).__name__}" if layer is None else f"of the layer {chosen[0]}"
+    told = "; ".join(f"{one}, {counted(len(maps[one]), 'map')} of {size_text(maps[one].shape[1:])}" for one in chosen)
+    set_title(figure, f"Feature maps {what}")
+    return finished(figure, f"An image and its feature maps: {told}.", path)
+
+
+class _Map(NamedTuple):
+    """A feature map (h, w), and which of its layer it is."""
+
+    number: int
+    values: np.ndarray
+
+
+def _of_model(maps: Mapping[str, np.ndarray]) -> list[str]:
+    """The layers to show: of many the last of those, one after the other, whose maps have one size, larger than 1x1."""
+    paths = list(maps)
+    if len(paths) <= MOST_LAYERS:
+        return paths
+    sizes = [maps[path].shape[1:] for path in paths]
+    last = [
+        path
+        for path, size, after in zip(paths, sizes, [*sizes[1:], None], strict=True)
+        if size != after and size != (1, 1)
+    ] or paths[-1:]
+    steps = np.linspace(0, len(last) - 1, min(len(last), MOST_LAYERS)).round().astype(int)
+    return [last[place] for place in steps]
+
+
+def _with_maps(model: Layer, maps: Mapping[str, np.ndarray], layer: str | Layer) -> str:
+    path = layer if isinstance(layer, str) and layer in maps else as_layer("feature_maps", model, layer).path
+    if path not in maps:
+        raise ArgumentError(f"feature_maps: layer {path} gives no maps by itself; there is {names_text(list(maps))}")
+    return path
+
+
+def _strongest(maps: np.ndarray, most: int) -> list[_Map]:
+    """The maps with the highest values, in their order."""
+    order = np.sort(np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:most])
+    return [_Map(int(number), maps[number]) for number in order]
+
+
+def _draw(axes: "Axes", name: str, maps: np.ndarray, rows: Sequence[Sequence[_Map | None]]) -> None:
+    high = float(np.abs(maps).max()) or 1.0
+    is_signed = bool(maps.min() < 0)
+    tiles = [[None if one is None else one.values for one in row] for row in rows]
+    look = {"cmap": signed_colours(), "vmin": -high} if is_signed else {"cmap": HEAT, "vmin": 0}
+    drawn = show_tiles(axes, tiles, vmax=high, **look)
+    if len(rows) == 1:
+        name_tiles(axes, maps.shape[1:], columns=[str(one.number) for one in rows[0] if one is not None])
+    elif sum(one is not None for row in rows for one in row) == len(maps):
+        name_tiles(axes, maps.shape[1:], rows=[str(start) for start in range(0, len(maps), len(rows[0]))])
+    bar = axes.figure.colorbar(
+        drawn, ax=axes, fraction=0.02, pad=0.01, ticks=(-high, 0, high) if is_signed else (0, high)
+    )
+    bar.outline.set_visible(False)
+    bar.ax.set_yticklabels([f"{value:.2g}" for value in bar.get_ticks()])
+    axes.set_title(f"{name}: {counted(len(maps), 'map')} of {size_text(maps.shape[1:])}")

@@ -140,7 +140,7 @@ def finished(figure: "Figure", alt: str, path: StrPath | None = None) -> "Figure
     `path`, and RunError if it cannot be written.
     """
     found = check_path(path)
-    figure.alt = alt  # type: ignore[attr-defined]
+    figure.alt = alt
     if found is not None:
         with telling_of(found):
             write_atomically(found, saved(figure, found.suffix.lower()))

@@ -6,10 +6,11 @@ import numpy as np
 
 from gpucnn.backend import to_host
 from gpucnn.errors import ArgumentError
+from gpucnn.explain.given import as_layer
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
-from gpucnn.plot.inputs import Model, layer_of, subject_of
-from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, show_mosaic
+from gpucnn.plot.inputs import Model, subject_of
+from gpucnn.plot.mosaic import in_rows, name_tiles, show_tiles
 from gpucnn.text import counted
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def filters(model: Model, layer: str | Layer | None = None, path: StrPath | None
     side = min(WIDTH / len(tiles[0]), LARGEST)
     figure = new_figure(max(side * len(tiles[0]) + 1.2, 4), side * height / width * len(tiles) + 0.8)
     axes = figure.subplots()
-    drawn = show_mosaic(axes, mosaic(tiles), cmap=signed_colours(), vmin=-most, vmax=most)
+    drawn = show_tiles(axes, tiles, cmap=signed_colours(), vmin=-most, vmax=most)
     if channels not in (1, 3):
         name_tiles(
             axes, (height, width), [str(one) for one in range(len(tiles))], [str(one) for one in range(len(shown))]
@@ -74,8 +75,8 @@ def _convolution(model: Layer, layer: str | Layer | None) -> tuple[str, Conv2d]:
         if found is None:
             raise ArgumentError(f"filters: {type(model).__name__} has no convolution")
         return found
-    path, one = layer_of("filters", model, layer)
+    one = as_layer("filters", model, layer)
     if not isinstance(one, Conv2d):
         known = next((path for path, other in model.named_layers() if isinstance(other, Conv2d)), "none")
-        raise ArgumentError(f"filters: layer {path} is no Conv2d but {type(one).__name__}; the first is {known}")
-    return path, one
+        raise ArgumentError(f"filters: layer {one.path} is no Conv2d but {type(one).__name__}; the first is {known}")
+    return one.path, one

@@ -7,14 +7,15 @@ import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, to_host
-from gpucnn.checks import nearest
 from gpucnn.data import Dataset, Preprocess, Subset, read_image
 from gpucnn.data.image_file import AUTO
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.data.normalization import as_normalization
+from gpucnn.errors import ArgumentError
+from gpucnn.explain.given import as_image
 from gpucnn.layers import Layer
 from gpucnn.plot.figure import own_text
 from gpucnn.runs.trained_run import TrainedRun
-from gpucnn.text import shape_text, value_text
+from gpucnn.text import value_text
 
 Model: TypeAlias = Layer | TrainedRun
 Image: TypeAlias = Tensor | np.ndarray | str | os.PathLike[str]
@@ -47,51 +48,19 @@ def subject_of(owner: str, model: Model) -> Subject:
     return Subject(model)
 
 
-def layer_of(owner: str, model: Layer, layer: str | Layer) -> tuple[str, Layer]:
-    """The path of a layer in `model`, and the layer; it is given as either. ArgumentError, with the nearest, if there is none."""
-    layers = dict(model.named_layers())
-    if isinstance(layer, str):
-        if layer not in layers:
-            like = nearest(layer, layers)
-            known = f"did you mean {like}?" if like else f"there is {', '.join(filter(None, layers))}"
-            raise ArgumentError(f"{owner}: no layer {value_text(layer)} in {type(model).__name__}; {known}")
-        return layer, layers[layer]
-    for path, one in layers.items():
-        if one is layer:
-            return path, one
-    raise ArgumentError(
-        f"{owner}: layer must be a path, e.g. {value_text(list(layers)[-1])}, or a layer of the model, got {value_text(layer)}"
-    )
+def image_of(owner: str, image: Image, subject: Subject) -> Tensor:
+    """One image as it goes into the model, (1, C, H, W), on its device; a file is read as the run read its images.
 
-
-def image_of(owner: str, image: Image, subject: Subject) -> Array:
-    """One image as it goes into the model, (C, H, W), where it is; a file is read as the run read its images.
-
-    Raises ShapeError for another form, ArgumentError for a file where no run says how it is read, and DataError for one that
+    Raises ShapeError for another form, ArgumentError for a file where no run says how to read it, and DataError for one that
     is no image.
     """
     if isinstance(image, str | os.PathLike):
         if subject.preprocess is None:
             raise ArgumentError(
-                f"{owner}: {image}: a file is read as a run does it; give what gpucnn.load gives as model"
+                f"{owner}: image {value_text(image)} is a file, which is read as a run reads it; give what gpucnn.load gives as model"
             )
-        return subject.preprocess(read_image(image, subject.preprocess, subject.background))[0]
-    array = image.array if isinstance(image, Tensor) else image
-    shape = getattr(array, "shape", None)
-    if not isinstance(shape, tuple):
-        raise ArgumentError(f"{owner}: image must be an array or a tensor (C, H, W), got {value_text(image)}")
-    if len(shape) == 4 and shape[0] == 1:
-        return array[0]
-    if len(shape) != 3:
-        fix = (
-            "; of a batch take images[0]"
-            if len(shape) == 4
-            else "; a grey one is image[None]"
-            if len(shape) == 2
-            else ""
-        )
-        raise ShapeError(f"{owner}: expected one image (C, H, W) or (1, C, H, W), got {shape_text(shape)}{fix}")
-    return array
+        image = subject.preprocess(read_image(image, subject.preprocess, subject.background))
+    return as_image(owner, subject.model, image)
 
 
 def preprocess_of(dataset: Dataset) -> Preprocess | None:
@@ -109,8 +78,9 @@ def picture(image: Array, preprocess: Preprocess | None = None) -> np.ndarray:
     lowest is dark.
     """
     found = np.nan_to_num(to_host(image).astype(np.float64))
-    if preprocess is not None and preprocess.mean is not None and len(found) == len(preprocess.mean):
-        mean, std = (np.reshape(values, (-1, 1, 1)) for values in (preprocess.mean, preprocess.std))
+    normalization = None if preprocess is None else as_normalization(preprocess.mean, preprocess.std)
+    if normalization is not None and len(normalization[0]) == len(found):
+        mean, std = np.reshape(normalization, (2, -1, 1, 1))
         found = found * std + mean
     elif preprocess is None and found.size and not (found.min() >= -SLACK and found.max() <= 1 + SLACK):
         low, high = found.min(), found.max()
