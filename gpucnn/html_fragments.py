@@ -9,7 +9,7 @@ import html
 import io
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, ParamSpec, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,7 @@ BLUE, ORANGE = "66, 133, 244", "230, 120, 0"
 FULLEST = 0.55
 ALIGNED = {"l": "left", "r": "right"}
 
-Shown = TypeVar("Shown")
+P = ParamSpec("P")
 
 
 class Html(str):
@@ -138,13 +138,13 @@ def _cell(tag: str, cell: Cell, side: str) -> str:
     return f'<{tag} style="{style}">{escaped(text)}</{tag}>'
 
 
-def text_instead(draw: Callable[[Shown], Html | None]) -> Callable[[Shown], Html | None]:
-    """For a `_repr_html_`: None where it fails, e.g. for a file that is gone. Notebooks then show the text, as for None."""
+def text_instead(draw: Callable[P, Html | None]) -> Callable[P, Html | None]:
+    """For what a `_repr_html_` gives: None where it fails, e.g. for a file that is gone, and notebooks show the text."""
 
     @functools.wraps(draw)
-    def shown(one: Shown) -> Html | None:
+    def shown(*given: P.args, **named: P.kwargs) -> Html | None:
         try:
-            return draw(one)
+            return draw(*given, **named)
         except Exception:  # whatever it is, a look at an object is no place for it
             return None
 

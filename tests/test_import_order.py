@@ -30,7 +30,7 @@ SAME_LEVEL = {
 }
 OPTIONAL = {
     "cupy",
-    "jinja2",
+    ,
     "llvmlite",
     "matplotlib",
     "optuna",

@@ -18,10 +18,11 @@ from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_file import AUTO, ImageSource, is_array, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
+from gpucnn.html_fragments import Html, escaped, text_instead, titled
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.regular_file import TimedCalls
-from gpucnn.text import value_text
+from gpucnn.text import names_text, value_text
 from gpucnn.training.best_epoch import judged_by
 from gpucnn.training.evaluate import device_of_model
 from gpucnn.training.out_of_memory import in_parts
@@ -196,6 +197,13 @@ class TrainedRun:
         model = str(create.get("name")) if isinstance(create, dict) else type(self.model).__name__
         what = f"{model}, {len(self.class_names)} classes, images {size}x{size} {colour}, {device_of_model(self.model)}"
         return f"TrainedRun({str(self.weights.file.parent)!r}: {what}; weights: {self.weights})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        """What it is, its classes and its layers."""
+        return titled(
+            repr(self), escaped(f"classes: {names_text(self.class_names, 50)}"), self.model._repr_html_() or ""
+        )
 
 
 def _several(images: Any) -> Iterable[Any] | None:
