@@ -2,13 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpucnn import __version__, models, plot
 from gpucnn.checks import as_path
 from gpucnn.errors import RunError
 from gpucnn.files.atomic_file import telling_of, write_atomically
-from gpucnn.layers import Conv2d
 from gpucnn.layers.costs import costs
 from gpucnn.report.facts import (
     calibration_text,
@@ -22,23 +21,13 @@ from gpucnn.report.facts import (
     unfinished,
     versions,
 )  # fmt: skip
+from gpucnn.report.inside import diagram, inside
 from gpucnn.report.page import check_libraries, page
-from gpucnn.report.pictures import Picture, picture
+from gpucnn.report.pictures import picture
 from gpucnn.report.run_in_hand import RunInHand
 from gpucnn.report.shown_images import ShownImages
 from gpucnn.report.tables import class_rows, confusions, layer_rows
 from gpucnn.runs.folder import RunFolder
-
-FIRST_LAYERS = 2
-"""Convolutions whose filters are shown."""
-
-
-class Part(NamedTuple):
-    """Pictures of what is inside a model."""
-
-    title: str
-    text: str
-    pictures: list[Picture]
 
 
 def write_report(
@@ -101,9 +90,10 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "pictures": {
             "curves": picture(lambda: plot.curves(run.folder)),
             "calibration": picture(lambda: plot.calibration(found)),
+            "diagram": diagram(run),
         },
         "calibration_text": calibration_text(run),
-        "inside": inside(run),
+        "inside": inside(run, images.chosen),
         "worst": images.cards(images.chosen.worst),
         "unsure": images.cards(images.chosen.unsure),
         "size": images.width,
@@ -116,14 +106,6 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "looks_text": images.looks_text,
         "data": images.for_script(),
     }
-
-
-def inside(run: RunInHand) -> list[Part]:
-    """What there is to see in the model: its filters."""
-    model = run.trained.model
-    convolutions = [path for path, layer in model.named_layers() if isinstance(layer, Conv2d)][:FIRST_LAYERS]
-    filters = [picture(lambda path=path: plot.filters(run.trained, path)) for path in convolutions or [None]]
-    return [Part("Filters", "What the first layers look for. Blue is below zero, orange above.", filters)]
 
 
 def _costs(run: RunInHand) -> Any:

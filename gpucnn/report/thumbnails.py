@@ -10,6 +10,7 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.data import Dataset, Preprocess
 from gpucnn.plot.figure import HEAT
+from gpucnn.plot.heat import MOST_COVERED
 from gpucnn.plot.inputs import picture
 
 LARGEST = 96
@@ -17,8 +18,6 @@ LARGEST = 96
 EXACT = 1_000
 """Bytes of an image that are little enough to have it as it is; one that takes more may be compressed with a loss."""
 QUALITY = 85
-COVER = 0.65
-"""How much of an image heat covers at the most."""
 PER_SHEET, COLUMNS = 64, 8
 
 
@@ -57,7 +56,7 @@ def with_heat(thumbnail: np.ndarray, heat: np.ndarray) -> np.ndarray:
     sized = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
     share = sized[..., None].clip(0, 1)
     colours = matplotlib.colormaps[HEAT](share[..., 0])[..., :3] * 255
-    cover = COVER * np.sqrt(share)
+    cover = MOST_COVERED * share
     found: np.ndarray = np.rint(thumbnail * (1 - cover) + colours * cover).astype(np.uint8)
     return found
 
