@@ -153,7 +153,7 @@ def calibration_text(run: RunInHand) -> str:
         if error < WELL
         else "too sure of its answers"
         if high
-        else "less sure than it could be"
+        else "less sure of its answers than it could be"
     )
     return (
         f"The model is {verdict}: the mean probability of its answers is {percent(confidence, run.found.total)}, and "

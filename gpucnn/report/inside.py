@@ -43,7 +43,7 @@ def inside(run: RunInHand, chosen: ChosenImages) -> list[Part]:
         image = model_images(dataset, np.array([one.index]))
         found = picture(lambda image=image: plot.feature_maps(trained, image))
         label, answer = (trained.class_names[number] for number in (one.label, one.answer))
-        maps.append(found._replace(title=f"{label}, answered {answer}{', right' if label == answer else ''}"))
+        maps.append(found._replace(title=f"{label}, answered {'right' if label == answer else answer}"))
     size = run.trained.preprocess.channels * run.trained.preprocess.image_size**2 * 4
     count = min(len(samples), MOST_IMAGES, max(MOST_BYTES // size, 1))
     searched = samples.index[np.linspace(0, len(samples) - 1, count).round().astype(np.int64)]

@@ -48,7 +48,7 @@ def in_colours(image: np.ndarray) -> np.ndarray:
 
 
 def with_heat(thumbnail: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """An image of bytes (H, W, 3) with `heat` (h, w), from 0 to 1, over it: the more of it, the less of the image is left."""
+    """An image of bytes (H, W, 3) in grey, with `heat` (h, w), from 0 to 1, over it in colours: the more, the less is left of it."""
     import matplotlib
     from PIL import Image
 
@@ -56,8 +56,8 @@ def with_heat(thumbnail: np.ndarray, heat: np.ndarray) -> np.ndarray:
     sized = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
     share = sized[..., None].clip(0, 1)
     colours = matplotlib.colormaps[HEAT](share[..., 0])[..., :3] * 255
-    cover = MOST_COVERED * share
-    found: np.ndarray = np.rint(thumbnail * (1 - cover) + colours * cover).astype(np.uint8)
+    grey, cover = thumbnail.mean(axis=2, keepdims=True), MOST_COVERED * share
+    found: np.ndarray = np.rint(grey * (1 - cover) + colours * cover).astype(np.uint8)
     return found
 
 
