@@ -58,14 +58,14 @@ def titled(title: str, *parts: str) -> Html:
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], sides: str) -> Html:
-    """A table: `header` and `rows`. `sides` has "l" for each column that is flush left, "r" for right."""
-    head = "".join(_cell("th", text, side) for text, side in zip(header, sides, strict=True))
+    """A table: `header`, which may be empty, and `rows`. `sides` has "l" for each column that is flush left, "r" for right."""
+    head = "".join(_cell("th", text, side) for text, side in zip(header, sides, strict=True)) if header else ""
     body = "".join(
         f"<tr>{''.join(_cell('td', cell, side) for cell, side in zip(row, sides, strict=True))}</tr>" for row in rows
     )
     return Html(
         f'<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"{head and f'<thead><tr>{head}</tr></thead>'}<tbody>{body}</tbody></table>"
     )
 
 
