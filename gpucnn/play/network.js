@@ -83,9 +83,20 @@ class Network {
     return Float32Array.from(heat, (value) => (highest > 0 ? Math.max(value, 0) / highest : 0));
   }
 
-  /** The last node with maps larger than 1x1; -1 where there is none, as in a perceptron. */
+  /**
+   * The last node with maps larger than 1x1, of which Grad-CAM tells most; -1 where there is none, as in a perceptron.
+   *
+   * A map of logits is the answer itself, and maps that a pooling has only enlarged know no more than before.
+   */
   lastMap() {
-    return this.nodes.findLastIndex((node) => node.is_map && node.shape[2] * node.shape[3] > 1);
+    const area = (shape) => shape[2] * shape[3];
+    return this.nodes.slice(0, -1).findLastIndex(({ is_map, shape, inputs, function: name }) => (
+      is_map && area(shape) > 1 && !(name.startsWith("adaptive_") && area(shape) > area(this.shapeOf(inputs[0])))
+    ));
+  }
+
+  shapeOf(node) {
+    return node < 0 ? this.model.input_shape : this.nodes[node].shape;
   }
 
   /**
