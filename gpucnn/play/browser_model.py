@@ -70,7 +70,7 @@ def browser_graph(model: Layer, shape: Shape) -> dict[str, Any]:
     graph = model_graph(model, np.zeros(shape, dtype))
     saved = {path: member.array for path, member in [*model.named_parameters(), *model.named_buffers()]}
     arrays: dict[str, Array] = {}
-    nodes = []
+    nodes: list[dict[str, Any]] = []
     for node in graph.nodes:
         if node.function not in known_functions():
             raise GraphError(
