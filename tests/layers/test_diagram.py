@@ -251,6 +251,10 @@ def test_shapes_are_asked_for_and_checked_as_in_a_summary() -> None:
         layer.diagram()
     with pytest.raises(ShapeError, match=r"expected input \(N, 3, H, W\), got \(1, 2, 8, 8\)"):
         layer.diagram((2, 8, 8))
+    with pytest.raises(
+        ShapeError, match=r"ReLU: an input's shape is a tuple \(N, \.\.\.\) of ints >= 0, got \(1, 'abc'\)"
+    ):
+        layers.ReLU().diagram("abc")  # type: ignore[arg-type]
     assert "(N, 4, 6, 6)" in layer.diagram((3, 8, 8))
     assert "(N, 3, 40, 40)" in models.create("resnet20").diagram((3, 40, 40))
 
