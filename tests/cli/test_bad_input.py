@@ -169,6 +169,8 @@ TABLE: list[tuple[str, int, str]] = [
     ("agree --batch-size 0", 2, "gpucnn agree: argument --batch-size: expected a whole number >= 1, got '0'"),
     ("bench --batch-sizes 0", 2, "gpucnn bench: argument --batch-sizes: expected a whole number >= 1, got '0'"),
     ("summary vgg", 2, "gpucnn summary: argument MODEL: unknown name 'vgg', expected one of lenet5, simplecnn, mlp"),
+    ("summary lenet5 --svg nowhere/model.svg", 1, "gpucnn summary: nowhere/model.svg: No such file or directory"),
+    ("summary lenet5 --svg .", 1, "gpucnn summary: .: Is a directory"),
     ("summary lenet5 --input 32", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH, e.g. 1x32x32, got '32'"),
     ("summary lenet5 --input 1x0x0", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH"),
     ("summary lenet5 --input 1x28x28", 1, "gpucnn summary: LeNet5 takes images of 32x32, got image_size=28; pad or resize the images to 32"),
