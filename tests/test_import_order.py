@@ -31,7 +31,10 @@ SAME_LEVEL = {
 OPTIONAL = {
     "cupy",
     "IPython",
+<<<<<<< HEAD
     "jinja2",
+=======
+>>>>>>> wt-engine
     "llvmlite",
     "matplotlib",
     "optuna",

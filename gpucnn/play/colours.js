@@ -54,3 +54,19 @@ function heatOf(share) {
   const at = share * 3, low = Math.min(Math.floor(at), 2);
   return stops[low].map((value, band) => value + (stops[low + 1][band] - value) * (at - low));
 }
+
+/** Planes of one channel, or three, as bytes r, g, b, r, g, b, ... */
+function rgbOf(planes, channels, size, scale) {
+  const area = size * size;
+  return Uint8ClampedArray.from({ length: 3 * area }, (_, at) => planes[(channels === 1 ? 0 : (at % 3) * area) + Math.floor(at / 3)] * scale);
+}
+
+/** Such bytes on a canvas of that size. */
+function paintBytes(context, rgb, size) {
+  const image = context.createImageData(size, size);
+  for (let place = 0; place < size * size; place++) {
+    for (let band = 0; band < 3; band++) image.data[4 * place + band] = rgb[3 * place + band];
+    image.data[4 * place + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+}

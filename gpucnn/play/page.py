@@ -1,7 +1,7 @@
 """The page's files: what is written beside this module, and the networks that it shows, as a script."""
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from gpucnn.backend import own_package
 from gpucnn.play.browser_model import browser_model, json_for_script
@@ -18,15 +18,26 @@ SCRIPTS = (
 """Classic scripts, not modules: a page that was opened from disk may load no others."""
 IN_THE_WORKER = ("network.js", "worker.js")
 
-DRAWN: dict[str, dict[str, Any]] = {
-    "digits": {"fill": 1.0, "pen": 0.16, "by_mass": False},
-    **dict.fromkeys(("mnist", "emnist-mnist", "emnist-digits"), {"fill": 20 / 28, "pen": 0.13, "by_mass": True}),
+
+class Writing(NamedTuple):
+    """How the writing of a data set was brought to its size, see `rawOfStrokes` in drawing.js."""
+
+    fill: float
+    """The share of the image that the longer side fills."""
+    pen: float
+    """How wide the pen is, as a share of that."""
+    by_mass: bool = False
+    """Whether the centre of mass is in the middle, and not that of the box around the strokes."""
+
+
+DRAWN = {
+    "digits": Writing(fill=1.0, pen=0.16),
+    **dict.fromkeys(("mnist", "emnist-mnist", "emnist-digits"), Writing(fill=20 / 28, pen=0.13, by_mass=True)),
     **dict.fromkeys(
-        ("emnist-letters", "emnist-balanced", "emnist-byclass", "emnist-bymerge"),
-        {"fill": 24 / 28, "pen": 0.11, "by_mass": False},
+        ("emnist-letters", "emnist-balanced", "emnist-byclass", "emnist-bymerge"), Writing(fill=24 / 28, pen=0.11)
     ),
 }
-"""How the writing of a data set was brought to its size, see `rawOfStrokes` in drawing.js; other drawings are taken as pictures."""
+"""The data sets of handwriting. Drawings for others are taken as pictures."""
 
 
 def page_files(run: RunFolder, trained: TrainedRun) -> dict[str, bytes]:
@@ -35,11 +46,12 @@ def page_files(run: RunFolder, trained: TrainedRun) -> dict[str, bytes]:
     Raises GraphError for a model that the browser cannot compute.
     """
     samples, why_not = sample_images(run, trained)
+    writing = DRAWN.get(str(trained.config["data"]))
     background = trained.shown().background
     shown = [
         {
             "model": browser_model(trained), "samples": samples, "why_no_samples": why_not, "background": background,
-            "drawn": DRAWN.get(str(trained.config["data"])),
+            "drawn": None if writing is None else writing._asdict(),
         },
         *({"model": one.model(), "image": one.image.ravel().tolist(), "about": one.about} for one in chapter_examples()),
     ]  # fmt: skip
