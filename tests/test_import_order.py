@@ -32,9 +32,13 @@ OPTIONAL = {
     "cupy",
     "IPython",
 <<<<<<< HEAD
+<<<<<<< HEAD
     "jinja2",
 =======
 >>>>>>> wt-engine
+=======
+    "jinja2",
+>>>>>>> wt-page2
     "llvmlite",
     "matplotlib",
     "optuna",
