@@ -16,7 +16,7 @@ from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_images
 from gpucnn.layers import Conv2d, Layer
-from gpucnn.plot.figure import StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
+from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_colours
 from gpucnn.plot.inputs import Model, picture, preprocess_of, subject_of
 from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, show_tiles
@@ -161,7 +161,7 @@ def _draw_filters(axes: "Axes", weights: np.ndarray) -> None:
         tiles = list(weights[:, 0])
     else:
         tiles = [mosaic(in_rows(_largest(one), 2)) for one in weights]
-    show_tiles(axes, [[one] for one in tiles], cmap=signed_colours(), vmin=-most, vmax=most)
+    show_tiles(axes, [[one] for one in tiles], PAPER, cmap=signed_colours(), vmin=-most, vmax=most)
     axes.set_title("filter")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import gpucnn
-from gpucnn import Tensor, autograd, data, gradcheck, layers, models, optim, training
+from gpucnn import Tensor, autograd, data, gradcheck, layers, models, optim, plot, training
 from gpucnn import functions as F
 
 IMAGES = np.linspace(-1, 1, 2 * 4 * 6 * 6, dtype=np.float32).reshape(2, 4, 6, 6)
