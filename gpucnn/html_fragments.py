@@ -4,10 +4,12 @@ They inherit the page's colours, light or dark, have no scripts and ask for noth
 """
 
 import base64
+import functools
 import html
 import io
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, ParamSpec, TypeAlias
 
 import numpy as np
 
@@ -16,10 +18,12 @@ from gpucnn.text import printed, shape_text
 
 FAINT = "rgba(128, 128, 128, 0.35)"
 """Of lines: to be seen on white and on black."""
-SHADE = "66, 133, 244"
-"""Behind numbers; see-through, so that a letter of the page's colour stays readable."""
-MOST_SHADE = 0.55
+BLUE, ORANGE = "66, 133, 244", "230, 120, 0"
+"""Behind numbers, told apart by colour-blind eyes; see-through, so that letters of the page's colour stay readable."""
+FULLEST = 0.55
 ALIGNED = {"l": "left", "r": "right"}
+
+P = ParamSpec("P")
 
 
 class Html(str):
@@ -36,6 +40,7 @@ class Shaded(NamedTuple):
 
     text: str
     share: float
+    colour: str = BLUE
 
 
 Cell: TypeAlias = str | Shaded
@@ -44,6 +49,12 @@ Cell: TypeAlias = str | Shaded
 def escaped(text: object) -> Html:
     """What shows `text` as it is, also within an attribute in quotes: no tag in it is one, no control character is left."""
     return text if isinstance(text, Html) else Html(html.escape(printed(str(text))))
+
+
+def titled(title: str, *parts: str) -> Html:
+    """Parts, which are HTML, below one another under a line of text; what is too wide or very high is scrolled."""
+    inner = "".join(f'<div style="overflow: auto; max-height: 36em; margin: 4px 0">{part}</div>' for part in parts)
+    return Html(f"<div><div>{escaped(title)}</div>{inner}</div>")
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], sides: str) -> Html:
@@ -78,6 +89,21 @@ def html_sheet(images: Sequence[np.ndarray], captions: Sequence[str], size: int)
     return Html(f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{figures}</div>')
 
 
+def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> Html:
+    """A course of numbers as a line without axes, in the text's colour; those that are not finite are left out."""
+    places = [(place, value) for place, value in enumerate(values) if math.isfinite(value)]
+    if len(places) < 2:
+        return Html("")
+    low, high = min(value for _, value in places), max(value for _, value in places)
+    across, up = (width - 4) / (len(values) - 1), (height - 4) / ((high - low) or 1)
+    points = " ".join(f"{2 + place * across:.1f},{height - 2 - (value - low) * up:.1f}" for place, value in places)
+    name = f"from {places[0][1]:.4g} to {places[-1][1]:.4g}, lowest {low:.4g}, highest {high:.4g}"
+    return Html(
+        f'<svg width="{width}" height="{height}" role="img" aria-label="{name}"><title>{name}</title>'
+        f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
+    )
+
+
 def png_uri(image: np.ndarray) -> str:
     """An image as a data URI of a PNG file: (H, W), grey (1, H, W) or RGB (3, H, W), bytes or floats from 0 to 1.
 
@@ -105,8 +131,21 @@ def _pixels(image: np.ndarray) -> np.ndarray:
 
 
 def _cell(tag: str, cell: Cell, side: str) -> str:
-    text, share = cell if isinstance(cell, Shaded) else (cell, 0.0)
+    text, share, colour = cell if isinstance(cell, Shaded) else Shaded(cell, 0.0)
     style = f"text-align: {ALIGNED[side]}; padding: 2px 8px; border-bottom: 1px solid {FAINT}"
     if share > 0:
-        style += f"; background: rgba({SHADE}, {min(share, 1.0) * MOST_SHADE:.3f})"
+        style += f"; background: rgba({colour}, {min(share, 1.0) * FULLEST:.3f})"
     return f'<{tag} style="{style}">{escaped(text)}</{tag}>'
+
+
+def text_instead(draw: Callable[P, Html | None]) -> Callable[P, Html | None]:
+    """For what a `_repr_html_` gives: None where it fails, e.g. for a file that is gone, and notebooks show the text."""
+
+    @functools.wraps(draw)
+    def shown(*given: P.args, **named: P.kwargs) -> Html | None:
+        try:
+            return draw(*given, **named)
+        except Exception:  # whatever it is, a look at an object is no place for it
+            return None
+
+    return shown

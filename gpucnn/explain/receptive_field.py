@@ -319,18 +319,23 @@ def _mixing(axes_of: Callable[[dict[str, Any], int], Sequence[int]]) -> Rule:
         if others:
             return None
         mixed = {axis % len(before) for axis in axes_of(call.arguments, len(before))}
-        gone = {kind for axis in mixed for kind, _ in reach.axes[axis]}
-        rows, columns = (
-            _whole(seen) if kind in gone else seen for kind, seen in ((ROWS, reach.rows), (COLUMNS, reach.columns))
+        sizes = (
+            [1 if axis in mixed else size for axis, size in enumerate(before)] if len(shape) < len(before) else shape
         )
-        sizes = iter(shape)
-        axes = []
-        for axis, parts in enumerate(reach.axes):
-            if axis in mixed and len(shape) < len(before):
+        axes: list[tuple[tuple[str, int], ...]] = []
+        seen = {ROWS: reach.rows, COLUMNS: reach.columns}
+        for axis, (parts, size) in enumerate(zip(reach.axes, sizes, strict=True)):
+            if axis not in mixed:
+                axes.append(parts)
                 continue
-            size = next(sizes)
-            axes.append((((OTHER, size),) if size > 1 else ()) if axis in mixed else parts)
-        return _Reach(tuple(axes), rows, columns)
+            kinds = [kind for kind, _ in parts]
+            kind = kinds[0] if len(kinds) == 1 else OTHER
+            axes.append(((kind, size),) if size > 1 else ())
+            for one in {ROWS, COLUMNS} & {*kinds}:
+                seen[one] = np.repeat(_whole(seen[one]), size if one == kind else 1, axis=1)
+        if len(shape) < len(before):
+            axes = [parts for axis, parts in enumerate(axes) if axis not in mixed]
+        return _Reach(tuple(axes), seen[ROWS], seen[COLUMNS])
 
     return rule
 

@@ -85,9 +85,10 @@ def model_graph(model: Any, images: Any) -> ModelGraph:
                 owner = _culprit(first, second) or first.label_of(one)
                 raise GraphError(f"{owner}: {_ELSEWHERE} (found at {name} of {one.function})")
     number = first.numbers.get(id(first.output.array))
-    if number is None:
+    nodes = [] if number is None else _leading_to(number, first.nodes)
+    if number is None or (nodes and not any(IMAGES in node.inputs for node in nodes)):
         raise GraphError(f"{_culprit(first, second) or model.label}: {_ELSEWHERE}")
-    return ModelGraph(to_host(first.images), _leading_to(number, first.nodes))
+    return ModelGraph(to_host(first.images), nodes)
 
 
 _ELSEWHERE = (
@@ -120,7 +121,7 @@ class _ForwardPass:
 
     def label_of(self, node: GraphNode) -> str:
         """How messages name the layer that called the function."""
-        return self._labels.get(node.path, self.model.label)
+        return str(self._labels.get(node.path, self.model.label))
 
     def _node(self, number: int, call: FunctionCall) -> GraphNode:
         label = call.owner or self.model.label
@@ -131,7 +132,7 @@ class _ForwardPass:
             )
         if not isinstance(call.output, Tensor):
             raise GraphError(
-                f"{label}: {call.name} gives {type(call.output).__name__} here, and a graph has calls that give one tensor; "
+                f"{label}: {call.name} gives a {type(call.output).__name__} here, and a graph has calls that give one tensor; "
                 f"take parts by x[...]"
             )
         arguments = {name: self._argument(value) for name, value in call.arguments.items()}
@@ -152,7 +153,7 @@ class _ForwardPass:
             return slice(*map(self._argument, (value.start, value.stop, value.step)))
         if isinstance(value, np.generic):
             return value.item()
-        return np.dtype(value).name if isinstance(value, type | np.dtype) else value
+        return str(np.dtype(value)) if isinstance(value, type | np.dtype) else value
 
 
 def _computed(model: Any, images: Array) -> tuple[Tensor, list[FunctionCall]]:

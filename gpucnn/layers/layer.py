@@ -15,10 +15,11 @@ from gpucnn.backend.memory import is_out_of_memory
 from gpucnn.checks import Shape, check_shape, is_int
 from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError
 from gpucnn.layers import hooks
+from gpucnn.layers.diagram import Diagram, diagram_of
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.hooks import BackwardHook, ForwardHook, ForwardPreHook, HookHandle
 from gpucnn.layers.parameter import Buffer
-from gpucnn.layers.summary import summary_lines
+from gpucnn.layers.summary import model_html, summary_lines
 from gpucnn.layers.torch_names import TorchNames
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
 from gpucnn.text import value_text
@@ -191,14 +192,29 @@ class Layer(TorchNames):
 
         The shape has no batch axis; models of images know theirs. ArgumentError where it is missing, ShapeError if it does not fit.
         """
+        print("\n".join(summary_lines(self, self._shown_for(input_shape, "summary"))))
+
+    def diagram(self, input_shape: Shape | None = None) -> Diagram:
+        """The model's picture as the text of an SVG file, which notebooks show: layers, shapes, parameters, residual paths.
+
+        For an input of `input_shape`, as for `summary`, with its errors; GraphError where `forward` computes with NumPy. Deep models
+        are folded: blocks that are alike are drawn once. `Path("model.svg").write_text(model.diagram())` keeps it.
+        """
+        return diagram_of(self, self._shown_for(input_shape, "diagram"))
+
+    def _shown_for(self, input_shape: Any, method: str) -> Shape:
+        """The shape, without the batch axis, that a look at the model is for."""
         shape = self.built_for() if input_shape is None else input_shape
         if shape is None:
             raise ArgumentError(
-                f"{self.label}: summary needs the shape of an input, without the batch axis, e.g. summary((3, 32, 32))"
+                f"{self.label}: {method} needs the shape of an input, without the batch axis, e.g. {method}((3, 32, 32))"
             )
         shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
         self.output_shape((1, *shape))  # refuses what does not fit
-        print("\n".join(summary_lines(self, shape)))
+        return shape
+
+    def _repr_html_(self) -> str | None:
+        return model_html(self)
 
     def _take(self, x: Any) -> Tensor:
         if isinstance(x, Tensor):

@@ -10,6 +10,7 @@ from gpucnn.backend import Array, Device, beside, to_device
 from gpucnn.data import DataLoader, Dataset
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
+from gpucnn.html_fragments import Html, html_table, text_instead, titled
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.training.confusion import ConfusionMatrix
@@ -68,6 +69,12 @@ class Evaluation:
     def __repr__(self) -> str:
         right = f"accuracy {self.accuracy:.4f} ({self.correct:,} of {self.total:,})"
         return f"Evaluation(loss {self.loss:.4f}, {right}, top-5 accuracy {self.top_5_accuracy:.4f})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        """The figures, and those of each class, of more than 20 classes the worst."""
+        header, rows, _ = self.confusion.class_rows()
+        return titled(repr(self), html_table(header, rows, "lrrrr"))
 
 
 def evaluate(

@@ -13,7 +13,9 @@ import numpy as np
 
 from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.errors import ArgumentError, TrainingError
+from gpucnn.html_fragments import Html, escaped, sparkline, text_instead, titled
 from gpucnn.layers.forward_state import ForwardState
+from gpucnn.text import counted
 from gpucnn.training.can_train import check_can_train, check_last_batch
 from gpucnn.training.trainer import Trainer
 
@@ -54,6 +56,15 @@ class RangeTest:
     def __str__(self) -> str:
         """One line for the command line."""
         return f"{self.rates_text}; try --lr {_short(self.lr)}"
+
+    def __repr__(self) -> str:
+        return f"RangeTest(lr {self.lr:g}; {self.rates_text}; {counted(len(self.rates), 'step')})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        """The rates, and the course of the smoothed loss."""
+        course = f"loss, from a rate of {_short(self.rates[0])} to {_short(self.rates[-1])}: "
+        return titled(repr(self), escaped(course) + sparkline(self.smoothed, 320, 64))
 
     @property
     def rates_text(self) -> str:

@@ -121,7 +121,7 @@ MUTANTS = [
     # Images and labels.
     Mutant("data/array_dataset.py", "self.images[chosen], self.labels[chosen]\n", "self.images[chosen], self.labels[chosen - 1]\n"),
     Mutant("data/array_dataset.py", "images if self.preprocess is None else self.preprocess(images)", "images"),
-    Mutant("data/loader.py", "images, labels = self.dataset[order_there[places]]", "images, labels = self.dataset[order_there[places]]; labels = labels[::-1]"),
+    Mutant("data/loader.py", "images, labels = self.dataset[samples]", "images, labels = self.dataset[samples]; labels = labels[::-1]"),
     Mutant("data/loader.py", "(1 if rest and not self.drop_last else 0)", "0"),
     Mutant("data/loader.py", "range(as_count(first, \"first\", 0), len(self))", "range(as_count(first, \"first\", 0), len(self) - 1)"),
     Mutant("data/loader.py", "range(as_count(first, \"first\", 0), len(self))", "range(len(self))"),

@@ -1,0 +1,290 @@
+"""A model's picture: layers in a column, with shapes and parameters, and what goes past them beside it, as SVG."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from gpucnn.checks import Shape
+from gpucnn.layers.boxes import Box, Frame, Picture, Side, picture_of
+from gpucnn.layers.costs import zero_images
+from gpucnn.layers.graph import IMAGES, model_graph
+from gpucnn.layers.summary import twin
+from gpucnn.text import counted, printed, shape_text
+
+WIDTH, HEIGHT = 440, 40
+"""Of a box, in pixels."""
+SIDE_WIDTH, SIDE_HEIGHT = 250, 56
+"""Of a box beside the column."""
+GAP, MARGIN, HEAD, LANE = 22, 24, 24, 16
+"""Between boxes; around everything, and within a frame; a frame's title; between lines beside the column."""
+BOLD, PLAIN = 7.4, 6.1
+"""How wide a letter is at most, about: of a path, and of the smaller text."""
+
+STYLE = """
+.gpucnn-diagram { --ground: #ffffff; --frame: #f3f5f8; --edge: #d0d7de; --box: #ffffff; --ink: #1f2328; --faint: #59636e; --line: #818b98;
+ --weights: #0969da; --pooling: #1a7f37; --norm: #818b98; --activation: #bf8700; --joining: #cf222e; --other: #818b98;
+ font: 11px system-ui, "Segoe UI", Helvetica, Arial, sans-serif; max-width: 100%; height: auto; }
+@media (prefers-color-scheme: dark) { .gpucnn-diagram { --ground: #0d1117; --frame: #161b22; --edge: #3d444d; --box: #0d1117;
+ --ink: #f0f6fc; --faint: #9198a1; --line: #8b949e; --weights: #4493f8; --pooling: #3fb950; --norm: #9198a1; --activation: #d29922;
+ --joining: #f85149; --other: #9198a1; } }
+.gpucnn-diagram text { fill: var(--faint); }
+.gpucnn-diagram .name { fill: var(--ink); font-size: 13px; font-weight: 600; }
+.gpucnn-diagram .shape { fill: var(--ink); }
+.gpucnn-diagram .model { fill: var(--ink); font-size: 18px; font-weight: 600; }
+.gpucnn-diagram .right { text-anchor: end; }
+.gpucnn-diagram .middle { text-anchor: middle; }
+.gpucnn-diagram .ground { fill: var(--ground); }
+.gpucnn-diagram .frame { fill: var(--frame); stroke: var(--edge); }
+.gpucnn-diagram .box { fill: var(--box); stroke: var(--edge); }
+.gpucnn-diagram .way { fill: none; stroke: var(--line); stroke-width: 1.5; }
+.gpucnn-diagram .residual { fill: none; stroke: var(--joining); stroke-width: 1.5; }
+.gpucnn-diagram .head { fill: var(--line); }
+.gpucnn-diagram .residual-head { fill: var(--joining); }
+"""
+
+
+class Diagram(str):
+    """The text of an SVG file, in ASCII; notebooks show the picture."""
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+def diagram_of(model: Any, input_shape: Shape) -> Diagram:
+    """The picture of `model`, a layer that stays as it is, for an image of `input_shape` (C, H, W)."""
+    zeros = twin(model)
+    with np.errstate(all="ignore"):  # zeros may be divided by zeros
+        graph = model_graph(zeros, zero_images(zeros, 1, input_shape))
+    picture = picture_of(zeros, graph)
+    parameters, cost = model.parameter_count(), zeros.multiply_adds((1, *input_shape))
+    foot = f"{counted(parameters, 'parameter')}, {counted(cost, 'multiply-add')} an image"
+    return _Drawing(type(model).__name__, shape_text(("N", *input_shape)), foot, picture).svg()
+
+
+class _Way(NamedTuple):
+    """Something beside the column, from `start` to `end`, both heights; it takes `width` from `x` on."""
+
+    side: Side
+    start: float
+    end: float
+    starts_at_box: bool
+    is_in_frame: bool
+    x: float = 0
+    width: float = 0
+
+
+class _Drawing:
+    """The picture with the place of everything in it."""
+
+    def __init__(self, name: str, input_shape: str, foot: str, picture: Picture) -> None:
+        self._name, self._input_shape, self._foot, self._picture = name, input_shape, foot, picture
+        self._left = MARGIN * 2 if any(frame.blocks[0] for frame in picture.frames) else MARGIN
+        self._right, self._middle = self._left + WIDTH, self._left + WIDTH / 2
+        numbers = [number for frame in picture.frames for number in frame.numbers]
+        self._after = dict(pairwise([IMAGES, *numbers]))
+        self._frame_of = {number: place for place, frame in enumerate(picture.frames) for number in frame.numbers}
+        self._tops: dict[int, float] = {}
+        self._frame_heights: list[tuple[float, float]] = []
+        self._bottom = self._place_column()
+        self._ways = self._place_ways()
+
+    def svg(self) -> Diagram:
+        """The text of the file."""
+        inside = [way.x + way.width for way in self._ways if way.is_in_frame]
+        frame_right = max([self._right, *inside]) + MARGIN / 2
+        right = max([frame_right, *(way.x + way.width for way in self._ways)]) + MARGIN
+        height = self._bottom + MARGIN
+        size = f'width="{right:g}" height="{height:g}"'
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="gpucnn-diagram" role="img" {size} viewBox="0 0 {right:g} {height:g}">',
+            f"<title>{_text(self._name)} for images {_text(self._input_shape)}</title>",
+            f"<desc>{_text('; '.join(self._lines()))}</desc>",
+            f"<style>{STYLE}</style>",
+            f'<rect class="ground" {size} rx="8"/>',
+            _label("model", self._left, MARGIN + 16, self._name),
+        ]
+        for frame, (top, bottom) in zip(self._picture.frames, self._frame_heights, strict=True):
+            parts += self._frame(frame, top, bottom, frame_right)
+        parts += self._images()
+        for number in self._tops:
+            if number != IMAGES:
+                parts += self._box(number, self._left, self._tops[number], WIDTH)
+        for link in sorted(self._picture.links):
+            parts += self._link(*link)
+        for way in self._ways:
+            parts += self._way(way)
+        parts += [_label("shape", self._left, self._bottom, self._foot), "</svg>\n"]
+        return Diagram("\n".join(parts).encode("ascii", "xmlcharrefreplace").decode())
+
+    def _place_column(self) -> float:
+        """Find the heights of boxes and frames. Returns where the foot's text stands."""
+        y = self._tops[IMAGES] = MARGIN + 30.0
+        y += HEIGHT
+        for frame in self._picture.frames:
+            y += GAP
+            top = y
+            if frame.blocks[0]:
+                y += HEAD + GAP * 0.75
+            for place, number in enumerate(frame.numbers):
+                y += GAP if place else 0
+                for side in self._picture.sides:
+                    if side.target == number and side.boxes:  # they need room
+                        y = max(y, self._start(side) + len(side.boxes) * (SIDE_HEIGHT + GAP) - HEIGHT / 2 + 8)
+                self._tops[number] = y
+                y += HEIGHT
+            y += MARGIN / 2 if frame.blocks[0] else 0
+            self._frame_heights.append((top, y))
+        return y + GAP + 8
+
+    def _start(self, side: Side) -> float:
+        """The height at which something leaves the column: above the box after its source, or beside that if no line leads there."""
+        following = self._after[side.source]
+        if (side.source, following) not in self._picture.links:
+            return self._tops[side.source] + HEIGHT / 2
+        return self._tops[following] - 12 if following in self._tops else self._tops[side.source] + HEIGHT + GAP - 12
+
+    def _place_ways(self) -> list[_Way]:
+        """Find a place for all that goes past the column: short ones near it, others beside those that they meet."""
+        found = []
+        arriving: dict[int, int] = {}
+        for side in self._picture.sides:
+            at_box = (side.source, self._after[side.source]) not in self._picture.links
+            first = side.source if at_box else self._after[side.source]
+            in_frame = self._frame_of.get(first) == self._frame_of[side.target]
+            in_frame = in_frame and bool(self._picture.frames[self._frame_of[side.target]].blocks[0])
+            arriving[side.target] = arriving.get(side.target, 0) + 1
+            end = self._tops[side.target] + HEIGHT / 2 + 9 * (arriving[side.target] - 1)
+            width = SIDE_WIDTH if side.boxes else 0
+            found.append(_Way(side, self._start(side), end, at_box, in_frame, width=width))
+        placed: list[_Way] = []
+        for way in sorted(found, key=lambda way: (not way.is_in_frame, way.end - way.start)):
+            edge = self._right
+            if not way.is_in_frame:
+                edge = max([edge, *(one.x + one.width for one in placed if one.is_in_frame)])
+                edge += MARGIN / 2 if self._left > MARGIN else 0
+            meeting = [one.x + one.width for one in placed if one.start < way.end and way.start < one.end]
+            placed.append(way._replace(x=max([edge, *meeting]) + LANE))
+        return placed
+
+    def _images(self) -> list[str]:
+        top = self._tops[IMAGES]
+        return [
+            f'<rect class="box" x="{self._left:g}" y="{top:g}" width="{WIDTH}" height="{HEIGHT}" rx="{HEIGHT / 2:g}"/>',
+            _label("name", self._left + 18, top + 25, "images"),
+            _label("shape right", self._right - 18, top + 25, self._input_shape),
+        ]
+
+    def _frame(self, frame: Frame, top: float, bottom: float, right: float) -> Iterator[str]:
+        if not frame.blocks[0]:
+            return
+        left, count = self._left - MARGIN / 2, len(frame.blocks)
+        name = frame.blocks[0] if count == 1 else f"{frame.blocks[0]} to {frame.blocks[-1]}"
+        times = f", {count} times" if count > 1 else ""
+        yield f'<rect class="frame" x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" rx="8"/>'
+        yield _label("name", self._left, top + 17, _fitting(name + times, WIDTH / BOLD))
+        beside = [number for side in self._picture.sides if side.target in frame.numbers for number in side.boxes]
+        boxes = [box for number in (*frame.numbers, *beside) for box in self._picture.boxes[number]]
+        yield _label("right", right - 10, top + 17, counted(sum(box.parameters for box in boxes), "parameter"))
+
+    def _box(self, number: int, left: float, top: float, width: float) -> list[str]:
+        boxes = self._picture.boxes[number]
+        path, kind, detail, shape, parameters = _texts(boxes)
+        is_side = width != WIDTH
+        height = SIDE_HEIGHT if is_side else HEIGHT
+        right = left + width - 10
+        parts = [
+            f"<g><title>{_text(_line(boxes))}</title>",
+            f'<rect class="box" x="{left:g}" y="{top:g}" width="{width}" height="{height}" rx="4"/>',
+            f'<rect x="{left:g}" y="{top:g}" width="4" height="{height}" rx="2" fill="var(--{boxes[0].colour})"/>',
+            _label("name", left + 14, top + 17, _fitting(path, (width - 34 - len(shape) * PLAIN) / BOLD)),
+            _label("shape right", right, top + 17, shape),
+        ]
+        space = (width - 34 - len(parameters) * PLAIN) / PLAIN
+        if is_side:
+            parts.append(_label("", left + 14, top + 32, _fitting(kind, (width - 24) / PLAIN)))
+            parts.append(_label("", left + 14, top + 47, _fitting(detail, space)))
+        else:
+            text = ", ".join(filter(None, (kind, detail)))
+            parts.append(_label("", left + 14, top + 32, _fitting(text, space)))
+        parts.append(_label("right", right, top + (47 if is_side else 32), parameters))
+        return [*(part for part in parts if part), "</g>"]
+
+    def _link(self, source: int, target: int) -> Iterator[str]:
+        """An arrow down the column; a frame's title interrupts it."""
+        start, end, x = self._tops[source] + HEIGHT, self._tops[target], self._middle
+        frame = self._frame_of[target]
+        if source == IMAGES or self._frame_of[source] != frame:
+            top, _ = self._frame_heights[frame]
+            if self._picture.frames[frame].blocks[0]:
+                yield f'<path class="way" d="M{x:g} {start:g}V{top:g}"/>'
+                start = top + HEAD
+        yield f'<path class="way" d="M{x:g} {start:g}V{end - 5:g}"/>'
+        yield f'<path class="head" d="M{x:g} {end:g}l-4 -7h8z"/>'
+
+    def _way(self, way: _Way) -> Iterator[str]:
+        """What goes past the column: a line that turns twice, with the boxes on it."""
+        x = way.x + way.width / 2
+        begin, turn = (self._right if way.starts_at_box else self._middle), 8
+        line = f"M{begin:g} {way.start:g}H{x - turn:g}q{turn} 0 {turn} {turn}"
+        total = len(way.side.boxes) * (SIDE_HEIGHT + GAP) - GAP
+        top = (way.start + way.end - total) / 2
+        for number in way.side.boxes:
+            yield from self._box(number, way.x, top, SIDE_WIDTH)
+            line += f"V{top:g}M{x:g} {top + SIDE_HEIGHT:g}"
+            top += SIDE_HEIGHT + GAP
+        line += f"V{way.end - turn:g}q0 {turn} {-turn} {turn}H{self._right + 6:g}"
+        yield f'<path class="residual" d="{line}"/>'
+        yield f'<path class="residual-head" d="M{self._right:g} {way.end:g}l7 -4v8z"/>'
+
+    def _lines(self) -> Iterator[str]:
+        for frame in self._picture.frames:
+            for number in frame.numbers:
+                yield _line(self._picture.boxes[number])
+        yield self._foot
+
+
+def _texts(boxes: Sequence[Box]) -> tuple[str, str, str, str, str]:
+    """Path, kind, detail, shape and parameters as a box shows them; of several that it stands for, from the least to the most."""
+    box = boxes[0]
+    paths = [path.removeprefix(f"{box.block}.") for path in box.paths]
+    path = ", ".join(paths) if len(paths) < 3 else f"{paths[0]} to {paths[-1]}"
+    kind = " + ".join(box.kinds) if box.is_layer else "function"
+    filters = _range([one.filters for one in boxes])
+    detail = f"{filters} filters {box.detail}" if box.filters else box.detail
+    rows = box.shape[0]
+    sizes = [_range(sizes, "") for sizes in zip(*(one.shape[1:] for one in boxes), strict=True)]
+    shape = shape_text(("N" if rows == 1 else f"{rows} * N", *sizes))
+    most = max(one.parameters for one in boxes)
+    parameters = f"{_range([one.parameters for one in boxes])} parameter{'s' if most > 1 else ''}" if most else ""
+    return path, kind, detail, shape, parameters
+
+
+def _range(numbers: Sequence[int], form: str = ",") -> str:
+    least, most = min(numbers), max(numbers)
+    return f"{most:{form}}" if least == most else f"{least:{form}}-{most:{form}}"
+
+
+def _line(boxes: Sequence[Box]) -> str:
+    """All that there is to say of a box: what is shown when the mouse rests on it."""
+    box = boxes[0]
+    _, kind, detail, shape, parameters = _texts(boxes)
+    where = f" in {box.block}" if box.block and not box.is_layer else ""
+    times = f", {len(boxes)} times" if len(boxes) > 1 else ""
+    return ", ".join(filter(None, (f"{' '.join(box.paths)}{where}: {kind}", detail, shape, parameters))) + times
+
+
+def _label(kind: str, x: float, y: float, text: str) -> str:
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{_text(text)}</text>' if text else ""
+
+
+def _fitting(text: str, letters: float) -> str:
+    """`text`, cut where it would be longer than so many letters."""
+    return text if len(text) <= letters else f"{text[: max(int(letters) - 2, 1)]}..."
+
+
+def _text(text: str) -> str:
+    """`text` as XML holds it."""
+    return escape(printed(text))
