@@ -23,6 +23,7 @@ class Picture(NamedTuple):
     height: int = 0
     """Pixels of a page."""
     reason: str = ""
+    title: str = ""
 
 
 def picture(draw: "Callable[[], Figure]") -> Picture:
