@@ -13,6 +13,7 @@ from gpucnn.report.facts import (
     calibration_text,
     commands,
     digits,
+    has_probabilities,
     notes,
     rows,
     sentence,
@@ -89,7 +90,7 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "macro": found.confusion.macro(),
         "pictures": {
             "curves": picture(lambda: plot.curves(run.folder)),
-            "calibration": picture(lambda: plot.calibration(found)),
+            "calibration": picture(lambda: plot.calibration(found)) if has_probabilities(run) else None,
             "diagram": diagram(run),
         },
         "calibration_text": calibration_text(run),
