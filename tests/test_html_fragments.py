@@ -1,5 +1,6 @@
 """Fragments of HTML, read back by Python's parser and Pillow."""
 
+import html
 import sys
 
 import numpy as np
@@ -36,6 +37,11 @@ def test_texts_are_shown_as_they_are(text: str) -> None:
     assert page.alts == [shown]
     assert [part for part in page.texts if part.strip()] == [shown] * 5
     assert sorted(set(page.tags)) == ["div", "figcaption", "figure", "img", "table", "tbody", "td", "th", "thead", "tr"]
+
+
+def test_every_printed_character_is_escaped_as_python_does() -> None:
+    text = "".join(map(chr, [*range(32, 127), *range(0x2190, 0x2200)]))
+    assert escaped(text) == html.escape(text)
 
 
 def test_what_is_html_already_stays_it() -> None:

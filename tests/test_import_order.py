@@ -30,7 +30,8 @@ SAME_LEVEL = {
 }
 OPTIONAL = {
     "cupy",
-    ,
+    "IPython",
+    "jinja2",
     "llvmlite",
     "matplotlib",
     "optuna",

@@ -319,7 +319,9 @@ def _mixing(axes_of: Callable[[dict[str, Any], int], Sequence[int]]) -> Rule:
         if others:
             return None
         mixed = {axis % len(before) for axis in axes_of(call.arguments, len(before))}
-        sizes = [1 if axis in mixed else size for axis, size in enumerate(before)] if len(shape) < len(before) else shape
+        sizes = (
+            [1 if axis in mixed else size for axis, size in enumerate(before)] if len(shape) < len(before) else shape
+        )
         axes: list[tuple[tuple[str, int], ...]] = []
         seen = {ROWS: reach.rows, COLUMNS: reach.columns}
         for axis, (parts, size) in enumerate(zip(reach.axes, sizes, strict=True)):

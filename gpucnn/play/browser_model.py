@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.backend import Array, to_host
+from gpucnn.backend import Array, own_package, to_host
 from gpucnn.checks import Shape, as_items
 from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.errors import GraphError
@@ -66,7 +66,8 @@ def browser_graph(model: Layer, shape: Shape) -> dict[str, Any]:
 
     Raises GraphError, which names layer, function and fix.
     """
-    graph = model_graph(model, np.zeros(shape, next(iter(model.parameters())).dtype))
+    dtype = next((parameter.dtype for parameter in model.parameters()), np.float32)
+    graph = model_graph(model, np.zeros(shape, dtype))
     saved = {path: member.array for path, member in [*model.named_parameters(), *model.named_buffers()]}
     arrays: dict[str, Array] = {}
     nodes = []
@@ -110,7 +111,7 @@ def json_for_script(value: Any) -> str:
 @functools.cache
 def known_functions() -> tuple[str, ...]:
     """The functions that network.js knows: those of its table FUNCTIONS."""
-    text = ENGINE.read_text(encoding="utf-8")
+    text = own_package.read(ENGINE).decode()
     listed = re.search(r"^for \(const name of \[(.*)\]\) {\n  FUNCTIONS\[name\]", text, re.MULTILINE)
     names = [] if listed is None else re.findall(r'"(\w+)"', listed[1])
     return tuple(sorted([*re.findall(r"^FUNCTIONS\.(\w+) = ", text, re.MULTILINE), *names]))

@@ -1,7 +1,8 @@
 "use strict";
 /* Strokes drawn with a mouse, a finger, a pen, or the keyboard, and the image that the network is shown of them.
 
-     new Drawing(canvas, look, onChange)    a canvas that is drawn on; `look` is {ink, paper, width}, read at every stroke
+     new Drawing(canvas, look, onChange)    a canvas that is drawn on; `look` is {ink, paper, width}, read at every stroke;
+                                            `backdrop(context, size)`, if it is there, paints what is to be seen before the first
      rawOfStrokes(strokes, how, drawn)      light ink on dark as a data set of digits has it: scaled, centred, counted
 
    A stroke is {colour, points: [{x, y}, ...]}, from 0 to 1 across the canvas, so that its size does not matter.
@@ -9,7 +10,7 @@
 
 class Drawing {
   constructor(canvas, look, onChange) {
-    Object.assign(this, { canvas, look, onChange, strokes: [], cursor: { x: 0.5, y: 0.5 }, isDown: false, hasCursor: false });
+    Object.assign(this, { canvas, look, onChange, strokes: [], cursor: { x: 0.5, y: 0.5 }, isDown: false, hasCursor: false, backdrop: null });
     this.pointer = null;
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
@@ -35,8 +36,6 @@ class Drawing {
     this.canvas.setPointerCapture(event.pointerId);
     this.#showCursor(false);
     this.#begin(this.#placeOf(event));
-    event.preventDefault();
-    this.canvas.focus({ preventScroll: true });
   }
 
   #move(event) {
@@ -90,13 +89,14 @@ class Drawing {
   }
 
   #changed(what = "") {
-    this.paint();
     this.onChange(what);
+    this.paint();
   }
 
   paint() {
     const context = this.canvas.getContext("2d"), size = this.canvas.width;
-    this.paintStrokes(context, size);
+    if (this.backdrop && !this.strokes.length) this.backdrop(context, size);
+    else this.paintStrokes(context, size);
     if (!this.hasCursor) return;
     const { x, y } = this.cursor, radius = (this.look.width * size) / 2;
     context.lineWidth = Math.max(2, size / 160);

@@ -25,7 +25,7 @@ const WRITERS = {
     }
     const most = largest(shown.values), mostWeight = largest(channels.flatMap(({ filter }) => filter)), mostProduct = largest(shown.products);
     parts.push(
-      make("div", { className: "product" },
+      make("div", { className: "product three" },
         numberGrid("window", shown.values, most), make("span", { className: "sign" }, "×"),
         numberGrid("filter", shown.filter, mostWeight), make("span", { className: "sign" }, "="),
         numberGrid("products", shown.products, mostProduct)),
@@ -111,7 +111,7 @@ function line(left, value) {
 function numberGrid(title, rows, most, isMarked = () => false) {
   const isWritten = rows[0].length <= WIDEST_WRITTEN, grid = make("table", { className: `numbers size-${Math.min(rows[0].length, 8)}` }, make("caption", {}, title));
   rows.forEach((row, i) => grid.append(make("tr", {}, ...row.map((value, j) => {
-    const colour = colourOf((value / (most || 1)) * 0.85), cell = make("td", { title: numberText(value) }, isWritten ? numberText(value) : "");
+    const colour = colourOf((value / (most || 1)) * 0.85), cell = make("td", { title: numberText(value) }, isWritten ? cellText(value) : "");
     Object.assign(cell.style, { backgroundColor: css(colour), color: textOn(colour) });
     cell.classList.toggle("marked", Boolean(isMarked(i, j)));
     return cell;
@@ -130,6 +130,11 @@ function numberText(value) {
   const size = Math.abs(value);
   if (size < 0.00005) return "0";
   return value.toFixed(size >= 100 ? 0 : size >= 0.005 ? 2 : 4);
+}
+
+/** A number in a cell, where there is room for two digits after the point. */
+function cellText(value) {
+  return Number.isInteger(value) ? numberText(value) : value.toFixed(Math.abs(value) >= 100 ? 0 : 2).replace(/^-(0\.00)$/, "$1");
 }
 
 /** A number within a sum: a negative one in brackets. */

@@ -9,7 +9,8 @@
 */
 
 const AT_A_TIME = 16;
-const WIDEST_WITH_NUMBERS = 6;
+const BIG_CELL = 44;
+/** Pixels of one that its number is written into. */
 
 const WORDS = {
   conv2d: "convolution", conv_transpose2d: "transposed convolution", max_pool2d: "max pooling", avg_pool2d: "average pooling",
@@ -38,12 +39,12 @@ function describe(model, { function: name, arguments: given }) {
 }
 
 class LayerView {
-  constructor(model, node, events) {
+  constructor(model, node, events, hasNumbers = false) {
     const { path, shape, is_map: isMap } = model.nodes[node];
-    Object.assign(this, { node, isMap, events, first: 0, views: [], isOpen: true });
+    Object.assign(this, { node, isMap, events, hasNumbers, first: 0, views: [], isOpen: true });
     [, this.channels, this.height = 1, this.width = 1] = shape;
     if (!isMap) [this.width, this.height] = [this.channels, 1];
-    this.name = path || WORDS[model.nodes[node].function] || model.nodes[node].function;
+    this.name = path || (node === model.nodes.length - 1 ? "output" : WORDS[model.nodes[node].function] ?? model.nodes[node].function);
     this.count = isMap ? Math.min(AT_A_TIME, this.channels) : this.channels;
     const size = isMap ? `${this.channels} ${this.channels === 1 ? "map" : "maps"} of ${this.height}×${this.width}` : `${this.channels} numbers`;
     this.maps = make("div", { className: "maps" });
@@ -101,7 +102,8 @@ class LayerView {
   }
 
   #build() {
-    const size = { width: this.width, height: this.height, css: cssSize(this.width, this.isMap ? this.count : 0) };
+    const css = this.hasNumbers ? BIG_CELL * this.width : cssSize(this.width, this.isMap ? this.count : 0);
+    const size = { width: this.width, height: this.height, css, numbers: this.hasNumbers };
     this.views = Array.from({ length: this.isMap ? this.count : 1 }, (_, place) => {
       const channel = this.first + place, label = this.isMap ? `${this.name}, map ${channel + 1} of ${this.channels}` : this.name;
       const pointOf = (y, x) => ({ node: this.node, ...(this.isMap ? { channel, y, x } : { channel: x, y: 0, x: 0 }) });
@@ -135,15 +137,16 @@ function cssSize(width, count) {
 class MapView {
   constructor({ width, height, css: cssWidth, label, caption = "", isStop = true, numbers = false }, { onPoint }) {
     Object.assign(this, { width, height, onPoint, at: { y: 0, x: 0 } });
-    this.cell = numbers && width <= WIDEST_WITH_NUMBERS ? 96 : 1;
+    this.cell = numbers ? 2 * BIG_CELL : 1;
     this.canvas = make("canvas", { width: width * this.cell, height: height * this.cell, tabIndex: isStop ? 0 : -1 });
-    this.canvas.setAttribute("role", "img");
+    if (isStop === null) this.canvas.removeAttribute("tabindex");
+    this.canvas.setAttribute("role", isStop === null ? "img" : "application");
     this.canvas.setAttribute("aria-label", label);
     this.context = this.canvas.getContext("2d");
     this.window = make("div", { className: "window", hidden: true });
     this.pixel = make("div", { className: "pixel", hidden: true });
     const frame = make("div", { className: "frame" }, this.canvas, this.window, this.pixel);
-    if (cssWidth) frame.style.width = `${cssWidth}px`;
+    if (cssWidth) frame.style.setProperty("--width", `${cssWidth}px`);
     this.element = make("figure", { className: "map" }, frame, caption ? make("figcaption", {}, caption) : "");
     this.canvas.addEventListener("pointermove", (event) => this.#pointer(event));
     this.canvas.addEventListener("pointerdown", (event) => this.#pointer(event));

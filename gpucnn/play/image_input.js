@@ -110,16 +110,13 @@ const BOX = { reach: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) };
 const TRIANGLE = { reach: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) };
 const PRECISION = 2 ** 22;
 
-/** What `box` has of a plane, at size x size: first along rows, then along columns, rounded to bytes after each. */
+/** What `box` has of a plane, at size x size: first along columns, then along rows, rounded to bytes after each: Pillow's order from version 13 on. */
 function resized({ width, height, pixels }, box, size, filter) {
-  const columns = shares(width, box.left, box.width, size, filter), rows = shares(height, box.top, box.height, size, filter);
-  const needsColumns = size !== width || box.left !== 0 || box.width !== width;
   const needsRows = size !== height || box.top !== 0 || box.height !== height;
-  const across = needsColumns ? weighed(pixels, height, columns, size, (y, x) => y * width + x) : pixels;
-  const step = needsColumns ? size : width;
-  if (!needsRows) return across;
-  const turned = weighed(across, step, rows, size, (x, y) => y * step + x);
-  return Uint8Array.from({ length: size * size }, (_, place) => turned[(place % size) * size + Math.floor(place / size)]);
+  const needsColumns = size !== width || box.left !== 0 || box.width !== width;
+  const lines = needsRows ? size : height;
+  const down = needsRows ? alongColumns(pixels, width, shares(height, box.top, box.height, size, filter)) : pixels;
+  return needsColumns ? alongRows(down, width, lines, shares(width, box.left, box.width, size, filter)) : down;
 }
 
 /** For each of `size` new pixels, the first old one that counts, and how much each counts, in whole parts of PRECISION. */
@@ -134,18 +131,31 @@ function shares(length, start, extent, size, filter) {
   });
 }
 
-/** Each of `lines` lines of old pixels as a line of `size` new ones. */
-function weighed(pixels, lines, columns, size, place) {
-  const found = new Uint8ClampedArray(lines * size);
-  for (let line = 0; line < lines; line++) {
-    for (let at = 0; at < size; at++) {
-      const { first, weights } = columns[at];
-      let sum = PRECISION / 2;
-      for (let tap = 0; tap < weights.length; tap++) sum += pixels[place(line, first + tap)] * weights[tap];
-      found[line * size + at] = Math.floor(sum / PRECISION);
-    }
+/** A new row of pixels for each of `parts`, from the old rows that it names. */
+function alongColumns(pixels, width, parts) {
+  const found = new Uint8ClampedArray(parts.length * width);
+  parts.forEach(({ first, weights }, row) => {
+    for (let x = 0; x < width; x++) found[row * width + x] = weighed(pixels, first * width + x, width, weights);
+  });
+  return found;
+}
+
+/** In each of `height` rows a new pixel for each of `parts`, from the old pixels that it names. */
+function alongRows(pixels, width, height, parts) {
+  const found = new Uint8ClampedArray(height * parts.length);
+  for (let y = 0; y < height; y++) {
+    parts.forEach(({ first, weights }, x) => {
+      found[y * parts.length + x] = weighed(pixels, y * width + first, 1, weights);
+    });
   }
   return found;
+}
+
+/** The sum of pixels from `start` on, each `step` after the last, times their weights; in whole numbers, half a step up. */
+function weighed(pixels, start, step, weights) {
+  let sum = PRECISION / 2;
+  for (let tap = 0; tap < weights.length; tap++) sum += pixels[start + tap * step] * weights[tap];
+  return Math.floor(sum / PRECISION);
 }
 
 function halfToEven(value) {

@@ -19,7 +19,7 @@ let camLabel = null;   // the class that Grad-CAM is for; null for the answer
 
 const look = { ink: "#ffffff", paper: "#000000", width: 0.07 };
 const drawing = new Drawing($("pad"), look, (what) => {
-  if (drawing.strokes.length || what) picture = null;
+  if (drawing.strokes.length || what) picture = drawing.backdrop = null;
   if (what) speak(what);
   notice("");
   useDrawing();
@@ -30,19 +30,19 @@ const drawing = new Drawing($("pad"), look, (what) => {
 function showModel(next) {
   entry = next;
   const { model } = entry, isRun = !entry.image;
-  [point, chosenBefore, camLabel, picture] = [null, null, null, null];
+  [point, chosenBefore, camLabel, picture, drawing.backdrop] = [null, null, null, null, null];
   for (const button of $("models").children) button.setAttribute("aria-pressed", String(button.entry === entry));
   $("facts").textContent = isRun ? factsOf(model) : "";
-  for (const id of ["input", "answers", "cam"]) $(id).hidden = !isRun;
+  for (const id of ["input", "answers", "cam", "how-shown"]) $(id).hidden = !isRun;
   $("example").hidden = isRun;
   document.body.classList.toggle("by-hand", !isRun);
   const [, , height, width] = model.input_shape;
-  shownView = new MapView({ width, height, css: isRun ? null : 44 * width, label: "What the network is shown", numbers: !isRun }, { onPoint: () => {} });
+  shownView = new MapView({ width, height, css: isRun ? null : BIG_CELL * width, label: "What the network sees", isStop: null, numbers: !isRun }, { onPoint: () => {} });
   $("shown-map").replaceChildren(shownView.element);
   layers = nodesToShow(model).map((node) => new LayerView(model, node, { onPoint: showPoint, onWish: update }, !isRun));
   openSome();
   $("layers").replaceChildren(...layers.map((layer) => layer.element));
-  $("working").replaceChildren(make("p", { className: "small" }, "Point at a pixel of a map, or go there with the Tab and arrow keys."));
+  stopExplaining();
   runner.ask("load", { model }).catch(trouble);
   if (isRun) prepareRun();
   else prepareExample();
@@ -52,6 +52,12 @@ function factsOf({ name, parameters, facts, class_names: names }) {
   const trained = `trained on ${facts.data}${facts.epochs ? `, ${facts.epochs} epochs` : ""}`;
   const accuracy = facts.accuracy === null ? "" : `; ${facts.accuracy_of} accuracy ${(100 * facts.accuracy).toFixed(1)} %`;
   return `${name}, ${count(parameters)} parameters, ${names.length} classes, ${trained}${accuracy}`;
+}
+
+/** How an image comes to the size of the network's input. */
+function howShown({ native_size: native, image_size: size, fit }, drawn) {
+  const drawing = drawn ? `Drawings are scaled, centred and counted into ${native}×${native} pixels, as the data were` : `Drawings and images are brought to ${native}×${native} pixels`;
+  return `${drawing}${size === native ? "" : fit === "resize" ? `; the network takes ${size}×${size}, in between` : `; the network takes ${size}×${size}, dark around them`}.`;
 }
 
 /** Of many layers only some are open at first, from the first to the last. */
@@ -65,6 +71,7 @@ function prepareRun() {
   const { model, samples, drawn } = entry, isDark = Boolean(drawn) || model.is_light_on_dark, isColour = model.preprocess.channels === 3;
   Object.assign(look, isDark ? { ink: "#ffffff", paper: "#000000" } : { ink: $("ink").value, paper: $("paper").value }, { width: drawn ? 0.085 : 0.03 });
   $("ink-choice").hidden = $("paper-choice").hidden = !isColour;
+  $("how-shown").textContent = howShown(model.preprocess, drawn);
   $("cam-class").replaceChildren(make("option", { value: "" }, "the answer"), ...model.class_names.map((name, label) => make("option", { value: label }, name)));
   const maps = [...model.nodes.keys()].filter((node) => model.nodes[node].is_map && model.nodes[node].shape[2] * model.nodes[node].shape[3] > 1 && !MOVES.includes(model.nodes[node].function));
   $("cam").hidden = maps.length === 0;
@@ -74,6 +81,7 @@ function prepareRun() {
   notice(samples.length ? "" : `No test images to show: ${entry.why_no_samples}`);
   drawing.strokes = [];
   const first = samples[Math.min(7, samples.length - 1)];
+  drawing.paint();
   if (first) usePicture(bytesOf(first.raw), first.name);
   else useDrawing();
 }
@@ -117,20 +125,20 @@ function numberEditor(title, values, rows, columns, onChange) {
 
 /* The image */
 
+/** What was drawn as raw bytes: as the data set has its digits, or else as a picture that was taken of the drawing. */
+function rawOfDrawing({ model, drawn }) {
+  if (drawn) return rawOfStrokes(drawing.strokes, model.preprocess, drawn);
+  const size = 224, context = make("canvas", { width: size, height: size }).getContext("2d", { willReadFrequently: true });
+  drawing.paintStrokes(context, size);
+  return rawOf(context.getImageData(0, 0, size, size), model.preprocess);
+}
+
 function useDrawing() {
-  const { model, drawn } = entry;
-  if (drawn) raw = rawOfStrokes(drawing.strokes, model.preprocess, drawn);
-  else {
-    const canvas = make("canvas", { width: 224, height: 224 }), context = canvas.getContext("2d", { willReadFrequently: true });
-    drawing.paintStrokes(context, 224);
-    raw = rawOf(context.getImageData(0, 0, 224, 224), model.preprocess);
-  }
   if (!picture) {
     $("pad-hint").hidden = drawing.strokes.length > 0;
     $("invert-choice").hidden = true;
     for (const button of $("samples").children) button.setAttribute("aria-pressed", "false");
   }
-  drawing.paint();
   update();
 }
 
@@ -151,17 +159,17 @@ function usePicture(bytes, name, isFile = false) {
 function invert() {
   if (!picture) return;
   raw = $("invert").checked ? inverted(picture.raw, entry.model.preprocess) : picture.raw;
-  paintPicture();
+  drawing.backdrop = paintPicture;
+  drawing.paint();
   update();
 }
 
 /** The picture in the place of a drawing. */
-function paintPicture() {
+function paintPicture(context, side) {
   const { channels, native_size: size, full_scale: scale } = entry.model.preprocess, small = make("canvas", { width: size, height: size });
   paintBytes(small.getContext("2d"), rgbOf(raw, channels, size, 255 / scale), size);
-  const context = $("pad").getContext("2d");
   context.imageSmoothingEnabled = false;
-  context.drawImage(small, 0, 0, $("pad").width, $("pad").height);
+  context.drawImage(small, 0, 0, side, side);
 }
 
 function sampleButton({ raw: base64, label, name }) {
@@ -208,6 +216,7 @@ function paintBytes(context, rgb, size) {
 
 const update = newestOnly(async () => {
   const current = entry, { model } = current, cam = !current.image && !$("cam").hidden ? { label: camLabel, node: Number($("cam-layer").value) } : null;
+  if (!current.image && !picture) raw = rawOfDrawing(current);
   const input = current.image ? Float32Array.from(current.image) : inputOf(raw, model.preprocess);
   const isBlank = !current.image && !picture && drawing.strokes.length === 0;
   const found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
@@ -230,6 +239,8 @@ function showAnswers(input, { logits, cam }, isBlank) {
   const probabilities = probabilitiesOf(logits), best = probabilities.indexOf(Math.max(...probabilities));
   $("answers").classList.toggle("blank", isBlank);
   showBars($("bars"), isBlank ? probabilities.map(() => 0) : probabilities, names, chooseClass);
+  $("answer").classList.toggle("long", names[best].length > 3);
+  $("bars").style.setProperty("--names", `${Math.min(14, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
   $("answer").replaceChildren(...(isBlank ? ["Nothing drawn yet"] : [make("b", {}, names[best]), ` ${percent(probabilities[best])}`]));
   if (!isBlank) speakSoon(`${names[best]}, ${percent(probabilities[best])}`);
 }
@@ -248,6 +259,13 @@ function showPoint(next, byKeyboard) {
   explain();
 }
 
+function stopExplaining() {
+  point = null;
+  for (const one of [...layers, shownView]) one.unmark();
+  $("working").replaceChildren(make("p", { className: "small" }, "Point at a pixel of a map, or go there with the Tab and arrow keys."));
+  document.body.classList.remove("pointing");
+}
+
 const explain = newestOnly(async () => {
   if (!point) return;
   const current = entry, { byKeyboard, ...where } = point;
@@ -261,6 +279,7 @@ const explain = newestOnly(async () => {
     chosenBefore = channel;
     explain();
   }));
+  document.body.classList.add("pointing");
   for (const one of [...layers, shownView]) one.unmark();
   layer.point(where);
   if (numbers.rows) {
@@ -316,10 +335,13 @@ function start() {
   $("ink").oninput = () => { look.ink = $("ink").value; };
   $("paper").oninput = () => {
     look.paper = $("paper").value;
-    if (!picture) useDrawing();
+    if (picture) return;
+    drawing.paint();
+    useDrawing();
   };
   $("invert").onchange = invert;
   $("winners").onchange = update;
+  $("close").onclick = stopExplaining;
   $("cam-class").onchange = ({ target }) => chooseClass(target.value === "" ? null : Number(target.value));
   $("cam-layer").onchange = update;
   addEventListener("dragover", (event) => {

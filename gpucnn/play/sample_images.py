@@ -63,7 +63,9 @@ def _test_images(run: RunFolder, trained: TrainedRun) -> tuple[Dataset, Sequence
     splits = relabelled(
         data.load(name, place, how.image_size, config.get("mode"), background, skip), trained.class_names, str(run.path)
     )
-    plain = Preprocess(how.channels, how.native_size, how.native_size, how.full_scale, "crop" if name == FOLDER else "pad")
+    plain = Preprocess(
+        how.channels, how.native_size, how.native_size, how.full_scale, "crop" if name == FOLDER else "pad"
+    )
     found = _tested(run, splits.with_preprocess(plain), name, place)
     return found, paths_of(found)
 

@@ -69,7 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _content(self) -> bytes | None:
         """Send the status and the headers; what is asked for, if there is such a file."""
         # A page elsewhere may give its own name our address; then the browser names that as the host.
-        if self.headers.get("Host") not in (f"{ADDRESS}:{self.server.server_port}", f"localhost:{self.server.server_port}"):
+        if self.headers.get("Host") not in (
+            f"{ADDRESS}:{self.server.server_port}",
+            f"localhost:{self.server.server_port}",
+        ):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
             return None
         name = self.path.partition("?")[0].removeprefix("/") or FACE

@@ -21,7 +21,7 @@ const JOBS = {
   },
 
   explain({ node, channel, y, x }) {
-    return { node, channel, y, x, ...network.explain(node, channel, y, x) };
+    return network.explain(node, channel, y, x);
   },
 };
 

@@ -124,12 +124,13 @@ def _course(run: Run) -> _Course:
         if not rows:
             raise ArgumentError(f"curves: {folder.path} has no finished epoch yet")
         return _Course(folder.path.resolve().name, rows, list_runs(folder.path)[0], str(folder.path))
-    rows = [row for row in run if isinstance(row, Mapping)] if isinstance(run, Sequence) else []
-    if not rows or len(rows) != len(run) or not any(name.endswith("_loss") for row in rows for name in map(str, row)):
+    history = [row for row in run if isinstance(row, Mapping)] if isinstance(run, Sequence) else []
+    names = {str(name) for row in history for name in row}
+    if not history or len(history) != len(run) or not any(name.endswith("_loss") for name in names):
         raise ArgumentError(
             f"curves: expected a run, or a history, which is a list of rows with train_loss, got {value_text(run)}"
         )
-    return _Course("history", rows, None, "")
+    return _Course("history", history, None, "")
 
 
 def _named(courses: Sequence[_Course]) -> list[_Course]:

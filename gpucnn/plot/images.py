@@ -53,7 +53,7 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
         show_image(axes, picture(result.dataset[one.index][0], preprocess))
         axes.set_title(f"{label}, not\n{answer} {one.probability:.2f}", color=WRONG)
         told.append(f"image {one.index}, {label} answered with {answer} at {one.probability:.2f}")
-    alt = f"{len(wrong):,} of {counted(len(samples), 'image')} were answered wrong. {_list('Shown', told)}"
+    alt = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong.{_list('Shown', told)}"
     return finished(figure, alt, path)
 
 
@@ -83,7 +83,7 @@ def batch(
         text = _label_text(shown[number], names)
         axes.set_title(text)
         told.append(text.replace("\n", ", "))
-    return finished(figure, f"Images as training gets them. {_list('Labels', told)}", path)
+    return finished(figure, f"Images as training gets them.{_list('Labels', told)}", path)
 
 
 def show_image(axes: "Axes", image: np.ndarray) -> None:
@@ -134,4 +134,4 @@ def _label_text(label: Any, names: Sequence[str]) -> str:
 
 
 def _list(what: str, texts: Sequence[str]) -> str:
-    return f"{what}: {'; '.join(texts)}." if texts else ""
+    return f" {what}: {'; '.join(texts)}." if texts else ""

@@ -3,7 +3,7 @@
 import importlib.util
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -41,19 +41,26 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """An empty page. After the test: no error on its console, and nothing that was asked for from elsewhere."""
+    """An empty page, see `watched`."""
+    with watched(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="session")
+def network_page(browser: Any) -> Iterator[NetworkPage]:
+    """A page that networks run in."""
+    with watched(browser) as page:
+        yield NetworkPage(page)
+
+
+@contextmanager
+def watched(browser: Any) -> Iterator[Any]:
+    """An empty page. In the end: no error on its console, and nothing that was asked for from elsewhere."""
     faults: list[str] = []
     context = browser.new_context()
     context.on("request", lambda request: None if request.url.startswith(HERE) else faults.append(request.url))
     context.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
     context.on("weberror", lambda error: faults.append(str(error.error)))
-    page = context.new_page()
-    yield page
+    yield context.new_page()
     context.close()
     assert faults == []
-
-
-@pytest.fixture
-def network_page(page: Any, tmp_path: Path) -> NetworkPage:
-    """An empty page that networks run in."""
-    return NetworkPage(page, tmp_path)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from gpucnn import Tensor, models
+from gpucnn import functions as F
 from gpucnn.autograd import grad
 from gpucnn.autograd.calls import noting_calls
+from gpucnn.explain import grad_cam
 from gpucnn.kernels import ways
 from gpucnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Linear
 from gpucnn.layers.graph import ModelGraph, model_graph
@@ -18,7 +20,7 @@ from gpucnn.play.browser_model import browser_graph
 from tests.browser.network_page import NetworkPage
 
 SIZES = {"lenet5": 32, "alexnet": 67, "densenet40_12": 20, "unet": 24, "convnext_tiny": 45}
-"""Of the images; of the others 45, which is odd at every level, for those with a least size, and else 21."""
+"""Of the images; of the others 45, which is odd at every level, for those with a least size, and else 15."""
 CLASSES = 5
 
 
@@ -48,7 +50,7 @@ def numpy_way() -> Iterator[None]:
 def small(name: str) -> models.ImageModel:
     """The model with weights and statistics that differ in every element."""
     probe = models.create(name)
-    size = SIZES.get(name, 45 if probe.least_size > 4 or probe.image_size > 200 else 21)
+    size = SIZES.get(name, 45 if probe.least_size > 4 or probe.image_size > 200 else 15)
     model = models.create(name, num_classes=CLASSES, image_size=size, seed=1)
     rng = np.random.default_rng(len(name))
     for path, member in [*model.named_parameters(), *model.named_buffers()]:
@@ -72,9 +74,9 @@ def furthest(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def chosen_nodes(graph: ModelGraph) -> list[int]:
-    """The image, and nodes from the first to the last but one."""
+    """The image, and nodes up to the last but one."""
     last = len(graph.nodes) - 1
-    return sorted({-1, 0, last // 4, last // 2, 3 * last // 4, last - 1})
+    return sorted({-1, last // 3, 2 * last // 3, last - 1})
 
 
 def gradients_of(model: models.ImageModel, images: np.ndarray, label: int, nodes: list[int]) -> list[np.ndarray]:
@@ -102,3 +104,10 @@ def test_a_model_in_the_browser_is_the_model(name: str, network_page: NetworkPag
     exact = gradients_of(model, images, label, nodes)
     for number, found, expected in zip(nodes, network_page.backward(label, nodes), exact, strict=True):
         assert furthest(found, expected) < 1e-4, number
+    last = network_page.page.evaluate("network.lastMap()")
+    assert (last < 0) == (name == "mlp")
+    if last >= 0:
+        heat = network_page.grad_cam(label, last)
+        enlarged = F.interpolate(heat[None, None], images.shape[2:], mode="bilinear").array[0, 0]
+        expected = grad_cam(model, images, label)
+        assert np.abs(enlarged / max(enlarged.max(), 1e-30) - expected).max() < 1e-4

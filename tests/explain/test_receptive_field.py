@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, explain, layers, models
+from gpucnn import Tensor, explain, layers
 from gpucnn import functions as F
-from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.models.convnext import ChannelNorm, CNBlock
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, data, layers, optim
+from gpucnn import Tensor, data, explain, layers, optim
 from gpucnn import functions as F
 from gpucnn.errors import GpucnnError
 from tests.fuzz.odd_values import ODD_VALUES
@@ -119,7 +119,10 @@ def test_the_arguments_that_are_made_odd_are_right_before(name: str, in_tmp_path
         call(**arguments())
 
 
-@pytest.mark.parametrize(("module", "prefix"), [(F, "F."), (layers, "layers."), (optim, "optim."), (data, "data.")])
+@pytest.mark.parametrize(
+    ("module", "prefix"),
+    [(F, "F."), (layers, "layers."), (optim, "optim."), (data, "data."), (explain, "explain.")],
+)
 def test_everything_public_is_called(module: ModuleType, prefix: str) -> None:
     public = {
         name

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import gpucnn
-from gpucnn import Tensor, autograd, data, gradcheck, layers, models, optim, training
+from gpucnn import Tensor, autograd, data, explain, gradcheck, layers, models, optim, training
 from gpucnn import functions as F
 
 IMAGES = np.linspace(-1, 1, 2 * 4 * 6 * 6, dtype=np.float32).reshape(2, 4, 6, 6)
@@ -364,12 +364,26 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "training.find_lr": (lambda **options: training.find_lr(training.Trainer(
         MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None), **options), lambda: {
         "steps": 10, "lowest": 1e-3, "highest": 1.0, "on_step": None}, str),
+    "training.calibration": (training.calibration, lambda: {
+        "result": training.evaluate(MODEL, data.DataLoader(_dataset(), 2)), "bins": 4}, str),
+    "explain.grad_cam": (explain.grad_cam, lambda: {"model": NET, "image": ONE, "label": 1, "layer": "0"}, len),
+    "explain.input_gradient": (explain.input_gradient, lambda: {"model": NET, "image": ONE, "label": 1}, len),
+    "explain.occlusion": (explain.occlusion, lambda: {
+        "model": NET, "image": ONE, "label": 1, "size": 3, "stride": 2, "value": 0.0}, len),
+    "explain.feature_maps": (explain.feature_maps, lambda: {"model": NET, "image": ONE}, len),
+    "explain.last_map": (explain.last_map, lambda: {"model": NET, "image": ONE}, str),
+    "explain.stages": (explain.stages, lambda: {"model": NET, "image": ONE}, list),
+    "explain.receptive_field": (explain.receptive_field, lambda: {"model": NET, "image": ONE, "layer": "0"}, len),
+    "explain.exciting_patches": (explain.exciting_patches, lambda: {
+        "model": NET, "images": BYTES / np.float32(255), "layer": "0", "count": 2, "filters": [1]}, len),
     "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
     "training.RunConfig": (training.RunConfig, lambda: {
         field.name: field.default for field in dataclasses.fields(training.RunConfig)}, str),
 }  # fmt: skip
 X = Tensor(ROWS, requires_grad=True)
 MODEL = layers.Sequential(layers.Flatten(), layers.Linear(64, 3))
+NET = layers.Sequential(layers.Conv2d(1, 2, 3), layers.Flatten(), layers.Linear(72, 3))
+ONE = BYTES[0] / np.float32(255)
 
 WITHOUT_ARGUMENTS = {
     *(
@@ -398,6 +412,8 @@ WITHOUT_ARGUMENTS = {
         "Inspection",
         "Batch",
         "Dataset",
+        "Box",
+        "Patch",
         "names",
     ),
 }

@@ -131,7 +131,7 @@ MUTANTS = [
     Mutant("data/loader.py", "self.augment(images, order.keys[places], self.seed, epoch)", "self.augment(images, order.keys[places], self.seed, 0)"),
     Mutant("data/loader.py", "self.augment(images, order.keys[places], self.seed, epoch)", "self.augment(images, np.arange(len(images)), self.seed, epoch)"),
     Mutant("data/loader.py", "self.mix(images, labels, keys, self.seed, epoch, classes)", "self.mix(images, labels, keys, self.seed, 0, classes)"),
-    Mutant("data/loader.py", "samples + count * occurrences(samples)", "samples"),
+    Mutant("data/loader.py", "samples + len(self.dataset) * occurrences(samples)", "samples"),
     Mutant("data/loader.py", "order.ends[batch - 1]) if batch else 0", "order.ends[batch - 1])"),
     Mutant("data/epoch_sampler.py", "if epoch not in self._drawn:", "if True:"),
     Mutant("data/epoch_sampler.py", "self.given.set_epoch(epoch)", "self.given.set_epoch(0)"),
