@@ -50,10 +50,15 @@ def run(options: argparse.Namespace) -> None:
         files = page_files(folder, folder.load(choose_device("cpu").device, options.weights))
     size = sum(map(len, files.values()))
     if size > LARGE:
-        print(f"gpucnn play: the page has {size / 1e6:,.0f} MB, most of it weights: a browser takes a while to load it", file=sys.stderr)
+        print(
+            f"gpucnn play: the page has {size / 1e6:,.0f} MB, most of it weights: a browser takes a while to load it",
+            file=sys.stderr,
+        )
     if options.export is not None:
         page = export(files, options.export)
-        print(f"{page}: {size / 1e6:,.1f} MB in {len(files)} files; open it in a browser, here or on any machine it is copied to")
+        print(
+            f"{page}: {size / 1e6:,.1f} MB in {len(files)} files; open it in a browser, here or on any machine it is copied to"
+        )
         return
     with PageServer(files, options.port) as server:
         if options.port is None and server.server_port != PORT:

@@ -53,6 +53,7 @@ def write_report(
     check_libraries()
     folder = RunFolder(run)
     place = folder.report_file if out is None else as_path(out, "write_report: out")
+    folder.read_config()  # what is no run is said first
     _check_place(place)
     content = page(contents(RunInHand.measure(folder, weights, data_dir, device)))
     with telling_of(place):
