@@ -31,14 +31,7 @@ SAME_LEVEL = {
 OPTIONAL = {
     "cupy",
     "IPython",
-<<<<<<< HEAD
-<<<<<<< HEAD
     "jinja2",
-=======
->>>>>>> wt-engine
-=======
-    "jinja2",
->>>>>>> wt-page2
     "llvmlite",
     "matplotlib",
     "optuna",
