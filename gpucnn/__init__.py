@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from gpucnn import checks as checks
     from gpucnn import data as data
     from gpucnn import errors as errors
+    from gpucnn import explain as explain
     from gpucnn import functions as functions
     from gpucnn import geometry as geometry
     from gpucnn import kernels as kernels
     from gpucnn import layers as layers
     from gpucnn import models as models
     from gpucnn import optim as optim
+    from gpucnn import plot as plot
     from gpucnn import training as training
     from gpucnn.autograd import Tensor as Tensor
     from gpucnn.autograd import from_dlpack as from_dlpack
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = (
-    "autograd", "backend", "checks", "data", "errors", "functions", "geometry", "kernels", "layers", "models", "optim",
-    "training",
+    "autograd", "backend", "checks", "data", "errors", "explain", "functions", "geometry", "kernels", "layers", "models",
+    "optim", "plot", "training",
 )  # fmt: skip
 _HOMES = {
     "Tensor": "autograd",

@@ -1,7 +1,6 @@
 """`gpucnn evaluate RUN`: measure a trained model on its data set, class by class."""
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +10,13 @@ from gpucnn import data
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json
-from gpucnn.data import Preprocess
-from gpucnn.data.catalog import FOLDER, folder_of, load_to_measure
-from gpucnn.data.image_file import AUTO
+from gpucnn.data.catalog import FOLDER
 from gpucnn.data.image_folder import paths_of
-from gpucnn.errors import ArgumentError, RunError
-from gpucnn.runs.image_list import check_there
-from gpucnn.runs.measured_images import Measured, images_by_place, other_images, own_images, relabelled
-from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.runs.measured_images import measured_images
 from gpucnn.text_table import shortened, shortened_table, terminal_width
 from gpucnn.training import RunFolder, evaluate
 from gpucnn.training.evaluate import TOP, Evaluation
 
-DIGITS = "digits"
 HELP = "Measure the model of a run on its data set's test images, class by class."
 
 
@@ -52,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn evaluate`."""
     device = choose_device(options.device)
     trained = RunFolder(options.run_folder).load(device.device, options.weights)
-    measured, place = _measured(options, trained)
+    measured, place = measured_images(RunFolder(options.run_folder), trained, options.data_dir, options.split)
     check_writable(options.csv, options.json)
     print(device, f"weights: {trained.weights}", sep="\n", flush=True)
     for note in measured.notes:
@@ -71,46 +64,6 @@ def run(options: argparse.Namespace) -> None:
             origin["data_dir"] = str(place)
         write_json(options.json, {**origin, **as_json(found, files)})
     print("\n".join(lines(found, options.split, files)))
-
-
-def _measured(options: argparse.Namespace, trained: TrainedRun) -> tuple[Measured, Path]:
-    """The images to measure, and the folder of the data set."""
-    name, preprocess, config = trained.config["data"], trained.preprocess, trained.config
-    run, own = RunFolder(options.run_folder), config.get("data_dir")
-    own_place = folder_of(name, None if own is None else str(own))
-    place = own_place if options.data_dir is None else Path(options.data_dir)
-    if options.data_dir is not None and name == DIGITS:
-        raise ArgumentError(f"--data-dir: the {name} come with gpucnn, and no folder is read; leave it out")
-    if name == FOLDER:
-        check_there(place)
-    size, mode, background = preprocess.image_size, config.get("mode"), config.get("background", AUTO)
-    if name == FOLDER and place.resolve() != own_place.resolve():
-        whole, notes = load_to_measure(place, options.split, size, mode or "rgb", trained.class_names, background)
-        _check_same(whole.preprocess, preprocess, run, name)
-        whole.preprocess = preprocess
-        measured = other_images(run.read_images(config), whole, place, options.split)
-        return measured._replace(notes=(*notes, *measured.notes)), place
-    images = run.read_images(config) if name == FOLDER else None
-    skip = () if images is None else images.unreadable(place)
-    splits = data.load(name, place, size, mode, background, skip)
-    _check_same(splits.preprocess, preprocess, run, name)
-    splits = relabelled(splits, trained.class_names, options.run_folder)
-    splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
-    if name != FOLDER:
-        part = splits.train if options.split == "train" else splits.test
-        what = "" if options.data_dir is None else f"the {options.split} images of {name} in {place}"
-        return Measured(part, what, splits.notes), place
-    if images is None:
-        measured = images_by_place(splits, place, options.split, run.test_total())
-    else:
-        measured = own_images(images, splits, place, options.split)
-    return measured._replace(notes=(*splits.notes, *measured.notes)), place
-
-
-def _check_same(found: object, preprocess: Preprocess, run: RunFolder, name: str) -> None:
-    """RunError if the run's `preprocess` is not what its data set is fed with."""
-    if found != dataclasses.replace(preprocess, mean=None, std=None):
-        raise RunError(f"{run.config_file}: its preprocess is not that of {name}, {found}")
 
 
 def lines(found: Evaluation, split: str, files: Sequence[Path] | None = None) -> list[str]:

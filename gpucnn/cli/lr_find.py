@@ -7,9 +7,11 @@ from gpucnn.cli.arguments import argument
 from gpucnn.cli.result_file import check_writable
 from gpucnn.cli.settings import add_settings, chosen_config
 from gpucnn.errors import ConfigError
+from gpucnn.plot.figure import check_path
+from gpucnn.plot.lr_find import lr_find
 from gpucnn.runs.value_kind import Whole
 from gpucnn.training import find_lr, prepare
-from gpucnn.training.find_lr import FEWEST, HIGHEST, LOWEST, STEPS, check_picture
+from gpucnn.training.find_lr import FEWEST, HIGHEST, LOWEST, STEPS
 
 HELP = "Train a few hundred steps, each with a higher learning rate, and suggest one from where the loss falls; nothing is kept."
 
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     if hasattr(options, "lr"):
         raise ConfigError("--lr is what is looked for; leave it out")
     if options.out:
-        check_picture(options.out)
+        check_path(options.out)
         check_writable(options.out)
     options.lr = None  # a file may have one
     ready = prepare(chosen_config(options))
@@ -56,5 +58,5 @@ def run(options: argparse.Namespace) -> None:
 
         found = find_lr(ready.trainer(), options.steps, on_step=tell)
     if options.out:
-        found.figure().savefig(options.out)
+        lr_find(found, options.out)
     print(found)

@@ -9,8 +9,10 @@ import numpy as np
 from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device
 from gpucnn.checks import as_count, as_function, labels_fix
 from gpucnn.data.dataset import Batch
+from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.errors import DataError
+from gpucnn.html_fragments import Html, text_instead
 from gpucnn.text import counted, shape_text, size_text, value_text
 
 
@@ -57,6 +59,10 @@ class ArrayDataset:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._images_text()}, {counted(self.num_classes, 'class')}, {self.device})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        return dataset_html(self, repr(self))
 
     @property
     def device(self) -> Device:

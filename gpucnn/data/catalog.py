@@ -17,11 +17,13 @@ from gpucnn.data.folder_notes import notes_on_parts, notes_on_split, notes_on_wh
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import ImageFolder
+from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.layout import Arrays
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.split import split
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
+from gpucnn.html_fragments import Html, text_instead
 from gpucnn.text import counted, names_text, size_text, value_text
 
 FOLDER = "folder"
@@ -52,6 +54,10 @@ class Splits(NamedTuple):
             f"Splits({counted(len(self.train), 'image')} to train on{to_validate}, {len(self.test):,} to test, {size}, "
             f"{counted(len(self.class_names), 'class')}: {names_text(self.class_names, 6)})"
         )
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        return dataset_html(self.train, repr(self), self.class_names)
 
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
         """The same images, fed with `preprocess`, for example one that normalises."""

@@ -16,9 +16,11 @@ from gpucnn.checks import as_choice, as_count, as_function, as_path, is_int
 from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.image_file import AUTO, BACKGROUNDS, centre_crop, decode_image
+from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
+from gpucnn.html_fragments import Html, text_instead
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import counted, size_text, value_text
 
@@ -93,6 +95,10 @@ class ImageFolder:
     def __repr__(self) -> str:
         images = f"{counted(len(self), 'image')} {size_text(self._shape)}"
         return f"{type(self).__name__}({images}, {counted(self.num_classes, 'class')}, {self.device}, {str(self.folder)!r})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        return dataset_html(self, repr(self))
 
     @property
     def num_classes(self) -> int:

@@ -11,7 +11,9 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device, as_array, choose_device, to_device, to_host
 from gpucnn.checks import as_count, labels_fix
 from gpucnn.data.dataset import MEMBERS, Batch, Dataset, check_dataset
+from gpucnn.data.image_sheet import dataset_html
 from gpucnn.errors import ArgumentError, DataError, DTypeError
+from gpucnn.html_fragments import Html, text_instead
 from gpucnn.text import counted, shape_text, value_text
 
 
@@ -48,6 +50,10 @@ class ItemDataset:
 
     def __repr__(self) -> str:
         return f"ItemDataset({counted(len(self), 'sample')} of {self._name}, {self.device})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        return dataset_html(self, repr(self))
 
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         on_host = isinstance(indices, int | slice | list | np.ndarray | np.generic)

@@ -8,15 +8,17 @@ from typing import Any, NamedTuple, Never
 
 import numpy as np
 
-from gpucnn.backend import current, generator, to_device
+from gpucnn.backend import Array, current, generator, to_device
 from gpucnn.checks import as_count, as_flag, as_function, nearest
 from gpucnn.data.augment import Augment, Mix
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.epoch_sampler import BatchSampler, Drawn, EpochSampler, Sampler
+from gpucnn.data.image_sheet import IMAGES, batch_html
 from gpucnn.data.item_dataset import Items, array_of, as_dataset, sample_of
 from gpucnn.data.prefetch import AHEAD, prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.errors import ArgumentError, DataError
+from gpucnn.html_fragments import Html, text_instead
 from gpucnn.text import counted, value_text
 
 BATCH_SIZE = 64
@@ -119,6 +121,16 @@ class DataLoader:
         given += ", weights=..." if self.weights is not None else ""
         return f"DataLoader({counted(len(self), 'batch')} of {self.batch_size} of {self.dataset!r}{', ' if given else ''}{given})"
 
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        """The first images of the epoch that comes next, changed as they will be; `mix` finds partners among them alone."""
+        sampler = self.batch_sampler or self.sampler
+        # Of a sampler epoch 0, which is known: it may draw, and would then give others to what follows.
+        order = self._drawn_order(sampler.first) if sampler else self._order(self.epoch)
+        places = slice(0, min(IMAGES, self.images_in(1)) if self.batch_sampler else IMAGES)
+        samples = to_device(order.samples[places], self.dataset.device)
+        return batch_html(self._made(self.epoch, order, samples, places), self.dataset, repr(self))
+
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         if self._first_ends is not None:
@@ -170,26 +182,30 @@ class DataLoader:
         def make(number: int) -> Batch:
             places = self._places(order, number)
             try:
-                with current(self.dataset.device):
-                    if self.collate is None:
-                        images, labels = self.dataset[order_there[places]]
-                    else:
-                        images, labels = self._collated(order.samples[places])
-                    if self.augment is not None:
-                        images = self.augment(images, order.keys[places], self.seed, epoch)
-                    if self.mix is not None:
-                        keys, classes = order.keys[places], self.dataset.num_classes
-                        images, labels = self.mix(images, labels, keys, self.seed, epoch, classes)
+                return self._made(epoch, order, order_there[places], places)
             except Exception as error:
                 error.add_note(_place_text(epoch, number, order.samples[places]))
                 raise
-            return images, labels
 
         threads = self.workers if self.dataset.device.kind == "cpu" else 0
         with closing(prefetch(make, numbers, threads)) as batches:
             self.waited += time.perf_counter() - start
             for _ in numbers:
                 yield self._next_of(batches)  # in no variable, so that the consumer alone holds it
+
+    def _made(self, epoch: int, order: "_Order", samples: Array, places: slice) -> Batch:
+        """The batch of those at some places of an epoch's order: `samples`, on the data set's device."""
+        with current(self.dataset.device):
+            if self.collate is None:
+                images, labels = self.dataset[samples]
+            else:
+                images, labels = self._collated(order.samples[places])
+            if self.augment is not None:
+                images = self.augment(images, order.keys[places], self.seed, epoch)
+            if self.mix is not None:
+                keys, classes = order.keys[places], self.dataset.num_classes
+                images, labels = self.mix(images, labels, keys, self.seed, epoch, classes)
+            return images, labels
 
     def _collated(self, samples: np.ndarray) -> Batch:
         """What `collate` makes of these samples (B,)."""
@@ -223,12 +239,15 @@ class DataLoader:
         return slice(batch * self.batch_size, (batch + 1) * self.batch_size)
 
     def _order(self, epoch: int) -> "_Order":
-        count = len(self.dataset)
         if (drawn := self._drawn(epoch)) is not None:
-            samples, ends = drawn
-            return _Order(samples, samples + count * occurrences(samples), ends)
+            return self._drawn_order(drawn)
+        count = len(self.dataset)
         samples = generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
         return _Order(samples, samples)
+
+    def _drawn_order(self, drawn: Drawn) -> "_Order":
+        samples, ends = drawn
+        return _Order(samples, samples + len(self.dataset) * occurrences(samples), ends)
 
     def _drawn(self, epoch: int) -> Drawn | None:
         """What a sampler or weights have drawn for an epoch, if there are any."""

@@ -7,8 +7,10 @@ import numpy as np
 from gpucnn.backend import Array, Device, current, random_words, to_device
 from gpucnn.checks import labels_fix
 from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.item_dataset import Items, as_dataset
 from gpucnn.errors import ArgumentError
+from gpucnn.html_fragments import Html, text_instead
 from gpucnn.text import shape_text, value_text
 
 
@@ -39,6 +41,10 @@ class Subset:
 
     def __repr__(self) -> str:
         return f"Subset({len(self):,} of {self.parent!r})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        return dataset_html(self, repr(self))
 
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         on_host = isinstance(indices, int | slice | list | np.ndarray | np.generic)

@@ -19,7 +19,7 @@ from gpucnn.layers.diagram import Diagram, diagram_of
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.hooks import BackwardHook, ForwardHook, ForwardPreHook, HookHandle
 from gpucnn.layers.parameter import Buffer
-from gpucnn.layers.summary import summary_lines
+from gpucnn.layers.summary import model_html, summary_lines
 from gpucnn.layers.torch_names import TorchNames
 from gpucnn.layers.trace import LayerCall, Trace, current_calls
 from gpucnn.text import value_text
@@ -216,6 +216,9 @@ class Layer(TorchNames):
         self._check_sizes((1, *shape))
         self.output_shape((1, *shape))  # refuses what does not fit
         return shape
+
+    def _repr_html_(self) -> str | None:
+        return model_html(self)
 
     def _take(self, x: Any) -> Tensor:
         if isinstance(x, Tensor):

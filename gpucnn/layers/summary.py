@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from gpucnn.checks import Shape
+from gpucnn.html_fragments import Html, html_table, text_instead, titled
 from gpucnn.kernels.convolution.numpy_way import HOST_COLUMN_BYTES
 from gpucnn.layers.costs import Cost, costs
 from gpucnn.layers.initialization import zeros
@@ -25,6 +26,23 @@ LESS_NEEDED = ("im2col bytes", "activation bytes", "kind", "multiply-adds")
 def summary_lines(model: Any, input_shape: Shape) -> list[str]:
     """The lines of the summary of `model`, a layer that stays as it is, for an input of `input_shape`, without batch axis."""
     return table(costs(lambda: twin(model), input_shape), input_shape, model.parameter_count())
+
+
+@text_instead
+def model_html(model: Any) -> Html | None:
+    """What a notebook shows of a model: its layers with their shapes. None for one that takes images of any size.
+
+    Without what is kept in memory, for which `summary_lines` makes a model learn: this is shown whenever a model is looked at.
+    """
+    shape = model.built_for()
+    if shape is None:
+        return None
+    rows = [("input", "", shape_text(("N", *shape)), "", "")]
+    for call in model.trace((1, *shape)).calls:
+        sizes = shape_text(("N", *call.output_shape[1:]))
+        rows.append((call.path, call.kind, sizes, f"{call.parameters:,}", f"{call.multiply_adds:,}"))
+    title = f"{type(model).__name__}: {model.parameter_count():,} parameters"
+    return titled(title, html_table(HEADER[:5], rows, "lllrr"))
 
 
 def table(rows: Sequence[Cost], input_shape: Shape, parameters: int) -> list[str]:

@@ -9,6 +9,7 @@ best.safetensors      those of the best epoch, see `is_better`, with its row of 
 checkpoints/          the newest states to go on from, see `CheckpointFolder`
 failure-step-41...    a step whose loss or gradient was not finite, see `FailureRecorder`
 summary.json          how it ended; only there when the run has finished
+report.html           what came of it, to look at, once `gpucnn report` was asked for it
 gpucnn.lock           which process writes here at this moment, see `RunLock`
 """
 
@@ -71,6 +72,7 @@ class RunFolder:
         self.best_model_file = self.path / "best.safetensors"
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
         self.summary_file = self.path / "summary.json"
+        self.report_file = self.path / "report.html"
         self.lock = RunLock(self.path)
         self.images: ImageList | None = None
         self._is_ready = self._is_ours = False
@@ -136,7 +138,8 @@ class RunFolder:
         self._is_ours = True
         self.checkpoints.go_on(step)
         self._take_up_best(history)
-        self.summary_file.unlink(missing_ok=True)
+        for path in (self.summary_file, self.report_file):
+            path.unlink(missing_ok=True)
         _write_json(self.config_file, config)
         self._write_lines(self.metrics_file, history)
         self._write_times(self.read_times(), len(history))
@@ -190,6 +193,19 @@ class RunFolder:
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             pass  # a run can do without its times
         return times
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, one for every finished epoch. RunError if they are not as gpucnn writes them."""
+        try:
+            rows = [json.loads(line) for line in read_regular(self.metrics_file).decode().splitlines()]
+        except FileNotFoundError:
+            return []
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{self.metrics_file}: cannot be read ({error})") from None
+        names = ("test_accuracy", "val_accuracy")
+        if not all(isinstance(row, dict) and all(is_accuracy(row.get(name, 0.0)) for name in names) for row in rows):
+            raise RunError(f"{self.metrics_file}: not lines of metrics as gpucnn train writes them")
+        return rows
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write how the run ended. RunError if it cannot be written."""
@@ -406,7 +422,9 @@ class RunFolder:
         """Once the first file of this run is there, remove what an earlier one left."""
         if self._is_ours:
             return
-        files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
+        files = (
+            self.summary_file, self.report_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file,
+        )  # fmt: skip
         failures, lists = self.path.glob("failure-step-*.safetensors"), self.path.glob("images-*.jsonl")
         kept = (first_file, None if self.images is None else self.path / self.images.file_name)
         for path in (*files, *self.checkpoints.files(), *failures, *lists):  # lists last: checkpoints need them
@@ -441,6 +459,11 @@ def load(run: str | os.PathLike[str], weights: str | None = None, device: str = 
 
 def _no_place(path: Path, reason: str | None) -> str:
     return f"{path}: cannot write a run there ({reason}); choose another --out"
+
+
+def is_accuracy(value: object) -> bool:
+    """Whether a value of a file is an accuracy: a number from 0 to 1."""
+    return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _is_measured(row: object) -> bool:

@@ -14,10 +14,10 @@ from gpucnn.errors import ArgumentError, RunError
 from gpucnn.files.model_file import read_description
 from gpucnn.regular_file import read_regular
 from gpucnn.runs.config import BESIDE, RunConfig
-from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.folder import RunFolder, is_accuracy
 from gpucnn.runs.image_list import ENTRY
 from gpucnn.text import value_text
-from gpucnn.training.best_epoch import is_better, judged_by
+from gpucnn.training.best_epoch import best_epoch
 
 
 class RunEntry(NamedTuple):
@@ -138,9 +138,10 @@ def _entry(run: RunFolder, name: str) -> RunEntry:
         model, data_name = str(config["create"].get("name")), config["data"]
         own = {key: value for key, value in config.items() if key not in (*BESIDE, ENTRY)}
         settings = _plain({**RunConfig().to_json(), **own})
-        rows = _metrics(run.metrics_file)
+        rows = run.read_metrics()
         epochs, accuracy = len(rows), rows[-1].get("test_accuracy") if rows else None
-        results = _plain({**(rows[-1] if rows else {}), **_best(rows)})
+        best = best_epoch(rows)
+        results = _plain({**(rows[-1] if rows else {}), **({} if best is None else {"best_epoch": best})})
         if epochs or run.model_file.exists():
             read_description(run.model_file)
         if run.summary_file.exists():
@@ -157,18 +158,6 @@ def _entry(run: RunFolder, name: str) -> RunEntry:
     return RunEntry(name, model, data_name, accuracy, epochs, finished, state, reason, settings, results)
 
 
-def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The "best_epoch", see `is_better`; empty if epochs were not measured."""
-    best, best_scores = 0, dict[str, float]()
-    for number, row in enumerate(rows, 1):
-        scores = {name: row[name] for name in row if name.endswith(("accuracy", "loss")) and is_finite(row[name])}
-        if judged_by(scores) == "train":
-            return {}
-        if not best or is_better(scores, best_scores):
-            best, best_scores = number, scores
-    return {"best_epoch": best} if best else {}
-
-
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Of `values` those that are numbers, texts, nothing, or lists of such: what files hold may be anything."""
 
@@ -180,30 +169,12 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if is_plain(value)}
 
 
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics, none before the first epoch's end. RunError if they are not as gpucnn writes them."""
-    try:
-        rows = [json.loads(line) for line in read_regular(path).decode().splitlines()]
-    except FileNotFoundError:
-        return []
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
-    names = ("test_accuracy", "val_accuracy")
-    if not all(isinstance(row, dict) and all(_is_accuracy(row.get(name, 0.0)) for name in names) for row in rows):
-        raise RunError(f"{path}: not lines of metrics as gpucnn train writes them")
-    return rows
-
-
-def _is_accuracy(value: object) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1
-
-
 def _summary(path: Path) -> dict[str, Any]:
     """How a run ended. RunError if it is not as gpucnn writes it."""
     try:
         summary = json.loads(read_regular(path).decode())
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(summary, dict) or not _is_accuracy(summary.get("test_accuracy", 0.0)):
+    if not isinstance(summary, dict) or not is_accuracy(summary.get("test_accuracy", 0.0)):
         raise RunError(f"{path}: not a summary as gpucnn train writes it")
     return summary

@@ -1,20 +1,26 @@
 """Which images a trained run is measured on: never one that it was trained on."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from gpucnn.data import Dataset, ImageFolder, Splits, Subset
-from gpucnn.data.catalog import changed
+from gpucnn import data
+from gpucnn.data import Dataset, ImageFolder, Preprocess, Splits, Subset
+from gpucnn.data.catalog import FOLDER, changed, folder_of, load_to_measure
 from gpucnn.data.class_folders import comparable
+from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of, whole_of
-from gpucnn.errors import RunError
-from gpucnn.runs.image_list import LEARNED, ImageList, file_names, files_in, fingerprints
+from gpucnn.errors import ArgumentError, RunError
+from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.image_list import LEARNED, ImageList, check_there, file_names, files_in, fingerprints
 from gpucnn.runs.prepare import by_place
+from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text import names_text
 
+DIGITS = "digits"
 PARTS = {"train": LEARNED, "test": ("test",)}
 """What of a run's list is meant by the two parts of a data set."""
 
@@ -27,6 +33,55 @@ class Measured(NamedTuple):
     """Which ones they are, for people to read."""
     notes: tuple[str, ...]
     """What the user should know: how the folder has changed, what was left out."""
+    splits: Splits | None = None
+    """The data set that they are a part of; None for images of another folder than that of the training."""
+
+
+def measured_images(run: RunFolder, trained: TrainedRun, data_dir: str | None, part: str) -> tuple[Measured, Path]:
+    """The images of the part "train" or "test" to measure `trained` on, and the folder of the data set.
+
+    - `trained`: what was loaded of `run`, with whose preprocessing the images come.
+    - `data_dir`: the folder of the data set's files, or another folder of images, of which all are taken but those that the
+      run was trained on; None for that of the training.
+
+    Raises ArgumentError for a `data_dir` of the digits, which are in no folder, DataError if files are missing or damaged,
+    and RunError if no images are left, or they are not what the run takes.
+    """
+    name, preprocess, config = trained.config["data"], trained.preprocess, trained.config
+    own = config.get("data_dir")
+    own_place = folder_of(name, None if own is None else str(own))
+    place = own_place if data_dir is None else Path(data_dir)
+    if data_dir is not None and name == DIGITS:
+        raise ArgumentError(f"--data-dir: the {name} come with gpucnn, and no folder is read; leave it out")
+    if name == FOLDER:
+        check_there(place)
+    size, mode, background = preprocess.image_size, config.get("mode"), config.get("background", AUTO)
+    if name == FOLDER and place.resolve() != own_place.resolve():
+        whole, notes = load_to_measure(place, part, size, mode or "rgb", trained.class_names, background)
+        _check_same(whole.preprocess, preprocess, run, name)
+        whole.preprocess = preprocess
+        measured = other_images(run.read_images(config), whole, place, part)
+        return measured._replace(notes=(*notes, *measured.notes)), place
+    images = run.read_images(config) if name == FOLDER else None
+    skip = () if images is None else images.unreadable(place)
+    splits = data.load(name, place, size, mode, background, skip)
+    _check_same(splits.preprocess, preprocess, run, name)
+    splits = relabelled(splits, trained.class_names, run.path)
+    splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
+    if name != FOLDER:
+        what = "" if data_dir is None else f"the {part} images of {name} in {place}"
+        return Measured(splits.train if part == "train" else splits.test, what, splits.notes, splits), place
+    if images is None:
+        measured = images_by_place(splits, place, part, run.test_total())
+    else:
+        measured = own_images(images, splits, place, part)
+    return measured._replace(notes=(*splits.notes, *measured.notes), splits=splits), place
+
+
+def _check_same(found: object, preprocess: Preprocess, run: RunFolder, name: str) -> None:
+    """RunError if the run's `preprocess` is not what its data set is fed with."""
+    if found != dataclasses.replace(preprocess, mean=None, std=None):
+        raise RunError(f"{run.config_file}: its preprocess is not that of {name}, {found}")
 
 
 def own_images(run: ImageList, splits: Splits, folder: Path, part: str) -> Measured:
@@ -114,7 +169,7 @@ def images_by_place(splits: Splits, folder: Path, part: str, test_total: int | N
     return Measured(getattr(splits, part), what, (note,) if part == "test" else ())
 
 
-def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
+def relabelled(splits: Splits, class_names: Sequence[str], run: Path) -> Splits:
     """The images of another folder, labelled as the classes of a run are; the folder may lack some of these.
 
     RunError if it has others.

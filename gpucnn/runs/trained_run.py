@@ -18,10 +18,11 @@ from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_file import AUTO, ImageSource, is_array, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
+from gpucnn.html_fragments import Html, escaped, text_instead, titled
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.regular_file import TimedCalls
-from gpucnn.text import value_text
+from gpucnn.text import names_text, value_text
 from gpucnn.training.best_epoch import judged_by
 from gpucnn.training.evaluate import device_of_model
 from gpucnn.training.out_of_memory import in_parts
@@ -133,28 +134,31 @@ class TrainedRun:
         """What the model sees in each image, batch by batch; of one that cannot be read, the error."""
         rest = iter(images)
         while batch := list(islice(rest, BATCH)):
-            read = [self._read(image, shown) for image in batch]
+            read = [self._read_or_error(image, shown) for image in batch]
             raw = [one for one in read if not isinstance(one, GpucnnError)]
-            answers = iter(self._answers(np.concatenate(raw), top) if raw else ())
+            answers = iter(self.answers(np.concatenate(raw), top) if raw else ())
             yield [
                 one if isinstance(one, GpucnnError) else Seen(next(answers), is_dark_on_light(one), self._is_faint(one))
                 for one in read
             ]
 
-    def _read(self, image: ImageSource, shown: Shown) -> np.ndarray | GpucnnError:
-        """A raw image (1, C, S, S), or what is wrong with it."""
+    def read(self, image: ImageSource, shown: Shown) -> np.ndarray:
+        """A raw image (1, C, S, S), for `preprocess`. DataError or ArgumentError for what is no image."""
+        raw = read_image(image, self.preprocess, shown.background)
+        return self.preprocess.full_scale - raw if shown.invert else raw
+
+    def _read_or_error(self, image: ImageSource, shown: Shown) -> np.ndarray | GpucnnError:
         try:
-            raw = read_image(image, self.preprocess, shown.background)
+            return self.read(image, shown)
         except (DataError, ArgumentError) as error:
             return error
-        return self.preprocess.full_scale - raw if shown.invert else raw
 
     def _is_faint(self, raw: np.ndarray) -> bool:
         scale = self.preprocess.full_scale
         return scale < 255 and 0 < raw.max() <= np.rint(scale * scale / 255)
 
-    def _answers(self, raw: np.ndarray, top: int) -> list[Answers]:
-        """For each of the raw images (N, C, H, W)."""
+    def answers(self, raw: np.ndarray, top: int) -> list[Answers]:
+        """The `top` classes for each of the raw images (N, C, H, W)."""
         device = device_of_model(self.model)
         with no_grad(), evaluating(self.model):
             images = self.preprocess(raw)
@@ -196,6 +200,13 @@ class TrainedRun:
         model = str(create.get("name")) if isinstance(create, dict) else type(self.model).__name__
         what = f"{model}, {len(self.class_names)} classes, images {size}x{size} {colour}, {device_of_model(self.model)}"
         return f"TrainedRun({str(self.weights.file.parent)!r}: {what}; weights: {self.weights})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        """What it is, its classes and its layers."""
+        return titled(
+            repr(self), escaped(f"classes: {names_text(self.class_names, 50)}"), self.model._repr_html_() or ""
+        )
 
 
 def _several(images: Any) -> Iterable[Any] | None:

@@ -8,6 +8,8 @@ from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.files.checkpoint_file import Checkpoint as Checkpoint
 from gpucnn.files.checkpoint_file import load_checkpoint as load_checkpoint
 from gpucnn.files.checkpoint_file import save_checkpoint as save_checkpoint
+from gpucnn.training.calibration import Calibration as Calibration
+from gpucnn.training.calibration import calibration as calibration
 from gpucnn.training.callback import Callback as Callback
 from gpucnn.training.captured_step import CapturedStep as CapturedStep
 from gpucnn.training.confusion import ConfusionMatrix as ConfusionMatrix
@@ -20,6 +22,8 @@ from gpucnn.training.metrics import Metrics as Metrics
 from gpucnn.training.metrics import in_top_k as in_top_k
 from gpucnn.training.progress import ProgressBar as ProgressBar
 from gpucnn.training.progress import ProgressLines as ProgressLines
+from gpucnn.training.samples import Sample as Sample
+from gpucnn.training.samples import Samples as Samples
 from gpucnn.training.trainer import Trainer as Trainer
 
 if TYPE_CHECKING:

@@ -1,10 +1,16 @@
 """Which of two epochs is the better one: the one measure of the weights that are kept as the best, and of early stopping."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpucnn.checks import is_finite
 
 IN_WORDS = {"val": "validation", "test": "test", "train": "training"}
 """The images that an epoch can be judged by, as entries of the history begin, the first that there are."""
+
+ON_TEST = "the best epoch was chosen on the test images, which flatters it; --validation 0.2 keeps others for that"
+"""What to say of an epoch that was judged by "test"."""
 
 
 def judged_by(row: Mapping[str, float]) -> str:
@@ -26,3 +32,15 @@ def is_better(row: Mapping[str, float], other: Mapping[str, float], least_change
         return accuracy > than + least_change
     loss, than = (one.get(f"{part}_loss", math.inf) for one in (row, other))
     return loss < than - least_change
+
+
+def best_epoch(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """The number, from 1, of the best row of a history, which may come from a file; None if its epochs were not measured."""
+    best, best_scores = 0, dict[str, float]()
+    for number, row in enumerate(rows, 1):
+        scores = {name: row[name] for name in row if name.endswith(("accuracy", "loss")) and is_finite(row[name])}
+        if judged_by(scores) == "train":
+            return None
+        if not best or is_better(scores, best_scores):
+            best, best_scores = number, scores
+    return best or None

@@ -10,12 +10,15 @@ import numpy as np
 from gpucnn.backend import Array, to_host
 from gpucnn.checks import as_items, labels_fix
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.html_fragments import BLUE, ORANGE, Html, Shaded, html_image, html_table, text_instead, titled
 from gpucnn.text import shape_text, value_text
 from gpucnn.text_table import columns, shortened, text_table
 
 NAME_WIDTH = 20
 LISTED = 20
 """Confusions, and classes, that are listed where there are too many for all."""
+MOST_IN_PICTURE = 1000
+"""Classes whose confusions a notebook shows as a picture, of a pixel for each pair."""
 
 
 class ClassScores(NamedTuple):
@@ -73,6 +76,30 @@ class ConfusionMatrix:
     def __str__(self) -> str:
         """What `print` shows: the matrix."""
         return "\n".join(self.matrix_lines())
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        """The matrix, a colour behind each number; of more than 20 classes a picture of it, and the largest confusions."""
+        counts = self.counts
+        shares = np.sqrt(_ratio(counts.T, counts.sum(axis=1)).T)  # by the root, so that a few wrong answers are seen
+        if len(counts) <= LISTED:
+            return titled(repr(self), self._heat_table(counts, shares))
+        parts = [html_table(*self._confusion_rows(counts)[:2], "llrr")]
+        if len(counts) <= MOST_IN_PICTURE:
+            alt = "the confusion matrix: labels from top to bottom, answers from left to right, the lighter the more often"
+            parts.insert(0, html_image(shares, alt, 400 // len(counts) * len(counts) or len(counts)))
+        return titled(repr(self), *parts)
+
+    def _heat_table(self, counts: np.ndarray, shares: np.ndarray) -> Html:
+        names = [shortened(name, NAME_WIDTH) for name in self.class_names]
+        rows = [
+            (name, *(
+                Shaded(f"{count:,}", share, BLUE if label == answer else ORANGE) if count else ""
+                for answer, (count, share) in enumerate(zip(counts[label], shares[label], strict=True))
+            ))
+            for label, name in enumerate(names)
+        ]  # fmt: skip
+        return html_table(("label \\ answer", *names), rows, "l" + "r" * len(names))
 
     def update(self, answers: Array, labels: Array) -> None:
         """Count a batch: answers (N,) and labels (N,), integers below the number of classes.
@@ -134,21 +161,26 @@ class ConfusionMatrix:
 
         Of more than 20 classes it has those of the lowest F1, the lowest first, unless `all_classes`.
         """
+        header, rows, left_out = self.class_rows(all_classes)
+        lines = text_table(header, rows, "lrrrr")
+        note = [f"({left_out} more classes with an F1 no lower)"] if left_out else []
+        return [*lines[:-1], *note, lines[1], lines[-1]]
+
+    def class_rows(self, all_classes: bool = False) -> "tuple[Sequence[str], list[Sequence[str]], int]":
+        """The header of the table that `class_lines` prints, its rows, macro averages last, and how many classes it leaves out."""
         scores, support = self.scores(), self.support
         order = np.arange(len(support))
-        left_out = 0 if all_classes else len(order) - LISTED
-        if left_out > 0:
+        left_out = 0 if all_classes else max(len(order) - LISTED, 0)
+        if left_out:
             order = np.argsort(scores.f1, kind="stable")[:LISTED]
-        rows = [
+        rows: list[Sequence[str]] = [
             (shortened(self.class_names[place], NAME_WIDTH), *_decimals(scores.precision[place], scores.recall[place],
              scores.f1[place]), f"{support[place]:,}")
             for place in order
         ]  # fmt: skip
         macro = self.macro()
         mean = ("macro average", *_decimals(macro.precision, macro.recall, macro.f1), f"{support.sum():,}")
-        lines = text_table(("class", "precision", "recall", "F1", "images"), [*rows, mean], "lrrrr")
-        note = [f"({left_out} more classes with an F1 no lower)"] if left_out > 0 else []
-        return [*lines[:-1], *note, lines[1], lines[-1]]
+        return ("class", "precision", "recall", "F1", "images"), [*rows, mean], left_out
 
     def matrix_lines(self, width: int = 80) -> list[str]:
         """The matrix, one row per label and one column per answer, zeros as dots; if wider than `width`, the largest confusions."""
@@ -159,7 +191,7 @@ class ConfusionMatrix:
         lines = text_table(("label \\ answer", *names), rows, "l" + "r" * len(names))
         if columns(lines[1]) <= width:
             return lines
-        return self._confusion_lines(counts, names)
+        return self._confusion_lines(counts)
 
     def csv(self) -> str:
         """The matrix as CSV: a header of the answers' names, and one row per label with its name first."""
@@ -169,23 +201,28 @@ class ConfusionMatrix:
         writer.writerows([name, *row] for name, row in zip(self.class_names, self.counts.tolist(), strict=True))
         return text.getvalue()
 
-    def _confusion_lines(self, counts: np.ndarray, names: Sequence[str]) -> list[str]:
+    def _confusion_lines(self, counts: np.ndarray) -> list[str]:
+        header, rows, rest = self._confusion_rows(counts)
+        if not rows:
+            return ["no confusions"]
+        note = [f"({rest:,} more pairs, none more often)"] if rest else []
+        return [*text_table(header, rows, "llrr"), *note]
+
+    def _confusion_rows(self, counts: np.ndarray) -> tuple[Sequence[str], list[Sequence[str]], int]:
+        """Header and rows of the largest confusions, the largest first, and how many pairs more there are."""
+        names = [shortened(name, NAME_WIDTH) for name in self.class_names]
         wrong = counts - np.diag(counts.diagonal())
         order = np.argsort(-wrong, axis=None, kind="stable")
         places = [divmod(int(flat), len(names)) for flat in order[: min(LISTED, np.count_nonzero(wrong))]]
-        rows = [
+        rows: list[Sequence[str]] = [
             (names[label], names[answer], f"{wrong[label, answer]:,}", f"{counts[label].sum():,}")
             for label, answer in places
         ]
-        if not rows:
-            return ["no confusions"]
-        rest = np.count_nonzero(wrong) - len(rows)
-        note = [f"({rest:,} more pairs, none more often)"] if rest else []
-        return [*text_table(("label", "answer", "times", "of"), rows, "llrr"), *note]
+        return ("label", "answer", "times", "of"), rows, int(np.count_nonzero(wrong)) - len(rows)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    ratio = np.zeros(len(part))
+    ratio = np.zeros(part.shape)
     np.divide(part, whole, out=ratio, where=whole > 0)
     return ratio
 

@@ -1,36 +1,27 @@
 """A model's loss, accuracy and confusions on a data set."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
-from gpucnn.backend import Array, Device, beside, to_device, to_host, xp_of
-from gpucnn.data import DataLoader
+from gpucnn.backend import Array, Device, beside, to_device
+from gpucnn.data import DataLoader, Dataset
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
+from gpucnn.html_fragments import Html, html_table, text_instead, titled
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.training.confusion import ConfusionMatrix
 from gpucnn.training.metrics import Metrics, in_top_k
 from gpucnn.training.out_of_memory import in_parts
+from gpucnn.training.samples import Sample as Sample
+from gpucnn.training.samples import Samples
 
 TOP = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What a model made of one image of a data set."""
-
-    index: int
-    """The image's place in the data set."""
-    label: int
-    answer: int
-    probability: float
-    """Of the answer."""
-    loss: float
+Z_95 = 1.959963984540054
+"""So many standard deviations to either side of its mean a normal distribution has 95 % of its mass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +38,10 @@ class Evaluation:
     confusion: ConfusionMatrix
     worst: tuple[Sample, ...]
     """The images with the highest loss, the highest first, as many as were asked for."""
+    samples: Samples
+    """What the model made of each image."""
+    dataset: Dataset
+    """What was measured: `samples.index` has places in it."""
 
     @property
     def accuracy(self) -> float:
@@ -58,9 +53,28 @@ class Evaluation:
         """top_5_correct / total."""
         return self.top_5_correct / self.total
 
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Where the accuracy on all such images is, with a confidence of 95 %: (lowest, highest), both within [0, 1].
+
+        Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
+        """
+        share, doubt = self.accuracy, Z_95**2 / self.total
+        centre = (share + doubt / 2) / (1 + doubt)
+        radius = Z_95 / (1 + doubt) * math.sqrt(share * (1 - share) / self.total + doubt / (4 * self.total))
+        # At the ends one limit is exact, which rounding need not know.
+        low = 0.0 if self.correct == 0 else centre - radius
+        return low, 1.0 if self.correct == self.total else centre + radius
+
     def __repr__(self) -> str:
         right = f"accuracy {self.accuracy:.4f} ({self.correct:,} of {self.total:,})"
         return f"Evaluation(loss {self.loss:.4f}, {right}, top-5 accuracy {self.top_5_accuracy:.4f})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        """The figures, and those of each class, of more than 20 classes the worst."""
+        header, rows, _ = self.confusion.class_rows()
+        return titled(repr(self), html_table(header, rows, "lrrrr"))
 
 
 def evaluate(
@@ -78,7 +92,7 @@ def evaluate(
     metrics = Metrics()
     confusion: ConfusionMatrix | None = None
     top_5: Array = 0
-    samples: list[tuple[Array, ...]] = []
+    samples = Samples(loader)
     device = device_of_model(model)
     with evaluating(model), no_grad():
         for images, labels in loader.batches(0):
@@ -90,12 +104,12 @@ def evaluate(
                 answers = logits.array.argmax(axis=1)
                 confusion.update(answers, there)
                 top_5 = top_5 + in_top_k(logits.array, there, TOP).sum()
-                if worst:
-                    samples.append(_samples(logits, there, answers))
+                samples.add(logits.array, there, answers)
     assert confusion is not None, "a loader has at least one batch"
     scores = metrics.scores()
     return Evaluation(
-        scores.loss, scores.correct, scores.total, int(top_5), confusion, _worst(samples, loader, worst) if worst else ()
+        scores.loss, scores.correct, scores.total, int(top_5), confusion, samples.worst(worst) if worst else (), samples,
+        loader.dataset,
     )  # fmt: skip
 
 
@@ -110,23 +124,3 @@ def _names(class_names: Sequence[str] | None, classes: int) -> Sequence[str]:
     if len(class_names) != classes:
         raise ArgumentError(f"evaluate: {len(class_names)} class_names, but the model has {classes} outputs")
     return class_names
-
-
-def _samples(logits: Tensor, labels: Array, answers: Array) -> tuple[Array, ...]:
-    """(loss, label, answer, probability of the answer) of each image, as arrays (N,) on the device."""
-    rows = xp_of(labels).arange(len(labels))
-    log_probabilities = F.log_softmax(logits).array
-    return 0 - log_probabilities[rows, labels], labels, answers, log_probabilities[rows, answers]
-
-
-def _worst(samples: Sequence[tuple[Array, ...]], loader: DataLoader, count: int) -> tuple[Sample, ...]:
-    losses, labels, answers, log_probabilities = (
-        np.concatenate([to_host(array) for array in arrays]) for arrays in zip(*samples, strict=True)
-    )
-    indices = np.concatenate([loader.indices(0, batch) for batch in range(len(loader))])
-    order = np.argsort(-np.where(np.isnan(losses), np.inf, losses), kind="stable")[:count]
-    return tuple(
-        Sample(int(indices[place]), int(labels[place]), int(answers[place]), float(np.exp(log_probabilities[place])),
-               float(losses[place]))
-        for place in order
-    )  # fmt: skip

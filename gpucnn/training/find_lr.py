@@ -8,19 +8,16 @@ import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpucnn.checks import as_count, as_function, as_number
-from gpucnn.errors import ArgumentError, LibraryError, TrainingError
+from gpucnn.errors import ArgumentError, TrainingError
+from gpucnn.html_fragments import Html, escaped, sparkline, text_instead, titled
 from gpucnn.layers.forward_state import ForwardState
+from gpucnn.text import counted
 from gpucnn.training.can_train import check_can_train, check_last_batch
 from gpucnn.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 STEPS = 200
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -60,28 +57,21 @@ class RangeTest:
         """One line for the command line."""
         return f"{self.rates_text}; try --lr {_short(self.lr)}"
 
+    def __repr__(self) -> str:
+        return f"RangeTest(lr {self.lr:g}; {self.rates_text}; {counted(len(self.rates), 'step')})"
+
+    @text_instead
+    def _repr_html_(self) -> Html | None:
+        """The rates, and the course of the smoothed loss."""
+        course = f"loss, from a rate of {_short(self.rates[0])} to {_short(self.rates[-1])}: "
+        return titled(repr(self), escaped(course) + sparkline(self.smoothed, 320, 64))
+
     @property
     def rates_text(self) -> str:
         """The two rates."""
         return (
             f"steepest at {self.steepest:.1e}, minimum at {self.minimum:.0e} (a tenth of it: {self.minimum / 10:.0e})"
         )
-
-    def figure(self) -> "Figure":
-        """Losses by rate as a picture of matplotlib's, e.g. to `savefig("lr.png")`. LibraryError without matplotlib."""
-        figure = figure_class()(figsize=(7, 4.5), layout="constrained")
-        axes = figure.subplots()
-        axes.semilogx(self.rates, self.losses, color="0.8", label="loss of a batch")
-        axes.semilogx(self.rates, self.smoothed, color="C0", label="smoothed")
-        for rate, name, colour in ((self.steepest, "steepest", "C1"), (self.minimum, "minimum", "C2")):
-            loss = self.smoothed[self.rates.index(rate)]
-            axes.plot([rate], [loss], "o", color=colour, label=f"{name} at {rate:.1e}")
-        low, high = min(self.smoothed), max(self.smoothed)
-        axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("training loss")
-        axes.legend()
-        return figure
 
 
 def find_lr(
@@ -194,22 +184,6 @@ def _examined(rates: list[float], losses: list[float], steps: int) -> RangeTest:
     steepest = int(np.argmin(slopes[: lowest + 1]))
     own = tuple(rates[: len(losses)])
     return RangeTest(own, tuple(losses), tuple(smoothed.tolist()), own[steepest], own[lowest])
-
-
-def check_picture(path: str) -> None:
-    """See that a picture can be written to `path`. LibraryError without matplotlib, ArgumentError for a kind that it lacks."""
-    kinds = figure_class()().canvas.get_supported_filetypes()
-    if Path(path).suffix.lower().removeprefix(".") not in kinds:
-        raise ArgumentError(f"{path}: no kind of picture that matplotlib writes; end it in .png, .svg or .pdf")
-
-
-def figure_class() -> "type[Figure]":
-    """Matplotlib's Figure. LibraryError where it is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise LibraryError(f'pictures need matplotlib ({error}); pip install "gpucnn[plot]"') from None
-    return Figure
 
 
 def _short(rate: float) -> str:

@@ -21,6 +21,7 @@ from gpucnn.backend import (
 )
 from gpucnn.checks import as_count, labels_fix, unknown_name
 from gpucnn.errors import ArgumentError, CaptureError, DTypeError, ShapeError, StateError
+from gpucnn.html_fragments import Html, html_table, sparkline, text_instead, titled
 from gpucnn.kernels.scores import Counts, count_scores
 from gpucnn.text import counted, shape_text, value_text
 
@@ -38,6 +39,10 @@ class Scores(NamedTuple):
         return self.correct / self.total if self.total else float("nan")
 
 
+LAST_ROWS = 5
+"""Of a history, in a notebook."""
+
+
 class History(list[dict[str, float]]):
     """A row for every epoch, by name, e.g. "train_loss"; what is printed of it is the last one.
 
@@ -47,7 +52,7 @@ class History(list[dict[str, float]]):
     def __getitem__(self, place: Any) -> Any:
         if not isinstance(place, str):
             return super().__getitem__(place)
-        names = list(dict.fromkeys(name for row in self for name in row))
+        names = self.names()
         if place not in names:
             raise ArgumentError(f"History: no {value_text(place)}; there is {', '.join(names) or 'no row yet'}")
         return [row[place] for row in self if place in row]
@@ -62,6 +67,22 @@ class History(list[dict[str, float]]):
             [f"{name} {value:.4g}" for name, value in self[-1].items() if name != "epoch"] if self else ["no row yet"]
         )
         return f"History({counted(len(self), 'epoch')}; {', '.join(last)})"
+
+    def _repr_html_(self) -> str | None:
+        return history_html(self, counted(len(self), "epoch"))
+
+    def names(self) -> list[str]:
+        """What the rows have, in order."""
+        return list(dict.fromkeys(name for row in self for name in row))
+
+
+@text_instead
+def history_html(history: History, title: str) -> Html | None:
+    """What a notebook shows of a history: the course of each number over all epochs, and the last rows. None without a row."""
+    names = history.names()
+    course = ["" if name == "epoch" else sparkline(history[name]) for name in names]
+    rows = [[f"{row[name]:.4g}" if name in row else "" for name in names] for row in history[-LAST_ROWS:]]
+    return titled(title, html_table(names, [course, *rows], "r" * len(names))) if history else None
 
 
 class Metrics:

@@ -1,4 +1,4 @@
-"""Progress on the screen: a table with a line for every epoch; on a terminal a bar over the running one, too."""
+"""Progress on the screen: a table with a line for every epoch; where somebody looks on, a bar over the running one, too."""
 
 import sys
 import time
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpucnn.text_table import GAP, terminal_width, wrapped
 from gpucnn.training.callback import Callback
+from gpucnn.training.notebook import Place, is_unattended, place_for_widgets
 from gpucnn.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -87,32 +88,41 @@ class ProgressLines(EpochClock):
 
 
 class ProgressBar(ProgressLines):
-    """The same table, and below it a bar over the running epoch, with its loss so far and the time left of all epochs."""
+    """The same table, and below it a bar over the running epoch, with its loss so far and the time left of all epochs.
+
+    In a notebook with ipywidgets the bar is tqdm's for notebooks, above the table. A notebook that nbconvert, papermill or the
+    like run by themselves has the table alone: nobody is there to watch a bar, whose every change would be kept in the file.
+    """
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        self._place: Place | None = None
         self._loss = BAR
         self._looked = -LOSS_EVERY
         self._first: tuple[float, int] | None = None
         self._began = 0.0
 
     def on_train_begin(self, trainer: Trainer) -> None:
+        self._place = None if is_unattended() else place_for_widgets()
         super().on_train_begin(trainer)
         self._began, self._first = time.perf_counter(), None
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        from tqdm import tqdm
-
         super().on_epoch_begin(trainer)
         self._looked = -LOSS_EVERY
-        self._bar = tqdm(
-            total=len(trainer.train_loader),
-            initial=trainer.batch,
-            desc=f"epoch {trainer.epoch + 1}/{trainer.epochs}",
-            bar_format=BAR,
-            leave=False,
-            file=sys.stdout,
-        )
+        if is_unattended():
+            return
+        options: dict[str, Any] = {"total": len(trainer.train_loader), "initial": trainer.batch, "leave": False}
+        options["desc"] = f"epoch {trainer.epoch + 1}/{trainer.epochs}"
+        if self._place is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(bar_format=BAR, file=sys.stdout, **options)
+        else:
+            from tqdm.notebook import tqdm_notebook
+
+            self._bar = tqdm_notebook(bar_format=self._fitted(BAR), display=False, **options)
+            self._place.update(self._bar.container)
 
     def on_batch_end(self, trainer: Trainer) -> None:
         super().on_batch_end(trainer)
@@ -121,7 +131,8 @@ class ProgressBar(ProgressLines):
         now = time.perf_counter()
         if trainer.device.kind == "cpu" or now >= self._looked + LOSS_EVERY:
             self._loss, self._looked = f"{BAR} loss {trainer.metrics.scores().loss:.2f}", now
-        self._bar.bar_format = " | ".join(text for text in (self._loss, self._time_left(trainer, now)) if text)
+        texts = (self._loss, self._time_left(trainer, now))
+        self._bar.bar_format = self._fitted(" | ".join(text for text in texts if text))
         self._bar.update()
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -130,6 +141,10 @@ class ProgressBar(ProgressLines):
 
     def on_train_end(self, trainer: Trainer) -> None:
         self._close()
+        if self._place is not None:
+            self._place.update(
+                {"text/plain": ""}, raw=True
+            )  # a widget that is kept in the file is an error when it is opened
         super().on_train_end(trainer)
 
     def _time_left(self, trainer: Trainer, now: float) -> str:
@@ -143,6 +158,10 @@ class ProgressBar(ProgressLines):
             return ""
         left = (now - start) / (done - first) * (trainer.epochs * batches - done)
         return f"{duration(left)} left of {duration(now - self._began + left, coarse=True)}"
+
+    def _fitted(self, bar_format: str) -> str:
+        """For a notebook without the bar's width, which is the widget's own."""
+        return bar_format if self._place is None else bar_format.replace("{bar:16}", "{bar}")
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -24,7 +24,7 @@ from gpucnn.training.can_train import check_can_train, check_last_batch
 from gpucnn.training.evaluate import device_of_model, evaluate
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
 from gpucnn.training.gradient_mean import GradientMean
-from gpucnn.training.metrics import History, Metrics
+from gpucnn.training.metrics import History, Metrics, history_html
 from gpucnn.training.recorded_step import as_batch
 from gpucnn.training.recorder import Wanted
 from gpucnn.training.trainer_state import SavedState, TrainerState, check_weights
@@ -318,6 +318,9 @@ class Trainer:
             f"Trainer({type(self.model).__name__} with {self.optimizer}; batches an epoch: {len(self.train_loader):,}; "
             f"{counted(len(self.history), 'epoch')} and {counted(self.step, 'step')} done)"
         )
+
+    def _repr_html_(self) -> str | None:
+        return history_html(self.history, repr(self))
 
     def _notify(self, hook: str) -> None:
         for callback in self.callbacks:

@@ -11,6 +11,7 @@ from gpucnn.cli.main import main
 from gpucnn.errors import GpucnnError
 from gpucnn.kernels import ways
 from tests.backends import Backend
+from tests.html_page import Page
 
 
 @pytest.mark.parametrize("name", ["lenet5", "mlp"])
@@ -51,6 +52,34 @@ def test_the_model_stays_as_it_is(backend: Backend, capsys: pytest.CaptureFixtur
         np.testing.assert_array_equal(array, before[path])
     assert (model.training, model[0].has_hooks, model[0].is_frozen) == (False, True, True)
     handle.remove()
+
+
+def test_a_model_in_a_notebook_has_its_layers_and_shapes() -> None:
+    model = models.LeNet5()
+    shown = Page(model._repr_html_())
+    shown.check_harmless()
+    assert shown.texts[0] == "LeNet5: 61,706 parameters"
+    assert shown.rows == [
+        ["layer", "kind", "output shape", "parameters", "multiply-adds"],
+        ["input", "", "(N, 1, 32, 32)", "", ""],
+        ["conv1", "Conv2d", "(N, 6, 28, 28)", "156", "117,600"],
+        ["pool1", "MaxPool2d", "(N, 6, 14, 14)", "0", "0"],
+        ["conv2", "Conv2d", "(N, 16, 10, 10)", "2,416", "240,000"],
+        ["pool2", "MaxPool2d", "(N, 16, 5, 5)", "0", "0"],
+        ["flatten", "Flatten", "(N, 400)", "0", "0"],
+        ["fc1", "Linear", "(N, 120)", "48,120", "48,000"],
+        ["fc2", "Linear", "(N, 84)", "10,164", "10,080"],
+        ["output", "Linear", "(N, 10)", "850", "840"],
+    ]
+
+
+def test_what_has_no_size_of_its_own_or_does_not_fit_is_shown_as_text() -> None:
+    assert linear()._repr_html_() is None
+    assert layers.Conv2d(1, 2, 3)._repr_html_() is None
+    model = models.create("vgg_mini")
+    model.classifier = layers.Linear(1, 2)
+    assert model._repr_html_() is None
+    assert "classifier" in repr(model)
 
 
 def linear() -> layers.Layer:

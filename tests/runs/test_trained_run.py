@@ -20,6 +20,7 @@ from gpucnn.errors import ArgumentError, DataError, GpucnnError, RunError
 from gpucnn.runs import trained_run
 from tests.cli.small_runs import save_digit, train
 from tests.data.image_files import write_two_classes
+from tests.html_page import Page
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +234,16 @@ def test_it_says_what_it_is(digits: Path, photos: Path) -> None:
     assert gpucnn.load(photos).preprocess.mean is not None
     with pytest.raises(ArgumentError, match='weights must be "best" or "last", got \'worst\''):
         gpucnn.load(digits, weights="worst")
+
+
+def test_a_notebook_has_its_classes_and_its_layers(photos: Path) -> None:
+    trained = gpucnn.load(photos)
+    trained.class_names = ("<script>alert(1)</script>", "b")
+    shown = Page(trained._repr_html_())
+    shown.check_harmless()
+    assert shown.texts[0] == repr(trained)
+    assert "classes: <script>alert(1)</script>, b" in shown.texts
+    assert shown.rows == Page(trained.model._repr_html_()).rows
 
 
 def test_it_is_imported_when_it_is_asked_for() -> None:

@@ -1,0 +1,57 @@
+"""What the layers of a model make of images: one forward pass in evaluation mode, after which the model is as it was."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from gpucnn.autograd import Tensor
+from gpucnn.errors import ArgumentError
+from gpucnn.layers import Layer
+from gpucnn.text import shape_text
+
+
+class LayerCall(NamedTuple):
+    """One call of a layer."""
+
+    layer: Layer
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+
+@contextmanager
+def noting_layers(layers: Iterable[Layer]) -> Iterator[list[LayerCall]]:
+    """A list that fills with the calls of these layers as they end: of layers that stand within others, those first."""
+    calls: list[LayerCall] = []
+
+    def note(layer: Layer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        calls.append(LayerCall(layer, inputs, output))
+
+    each = {id(layer): layer for layer in layers}.values()
+    handles = [layer.register_forward_hook(note) for layer in each]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def innermost(model: Layer) -> list[Layer]:
+    """The layers of `model` that have no others within; itself, if need be."""
+    return [layer for _, layer in model.named_layers() if layer.is_innermost or len([*layer._layers("")]) == 1]
+
+
+def is_map(tensor: Tensor) -> bool:
+    """Whether it has feature maps (N, C, H, W) larger than 1x1."""
+    return tensor.ndim == 4 and tensor.shape[2:] != (1, 1)
+
+
+def maps_of(owner: str, layer: Layer, calls: Sequence[LayerCall]) -> Tensor:
+    """What came out of the last of the `calls`, those of `layer`; ArgumentError, which names `owner`, for no feature maps."""
+    if not calls:
+        raise ArgumentError(f"{owner}: {layer.label} is not called by the model in evaluation mode; give another layer")
+    output = calls[-1].output
+    if output.ndim != 4:
+        raise ArgumentError(
+            f"{owner}: {layer.label} gives {shape_text(output.shape)}, and no feature maps (N, C, H, W); give an earlier layer"
+        )
+    return output

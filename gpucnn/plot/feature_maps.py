@@ -1,0 +1,134 @@
+"""What the layers of a model make of an image, map by map."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gpucnn import explain
+from gpucnn.errors import ArgumentError
+from gpucnn.explain.given import as_layer
+from gpucnn.layers import Layer
+from gpucnn.plot.figure import HEAT, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
+from gpucnn.plot.images import show_image
+from gpucnn.plot.inputs import Image, Model, image_of, picture, subject_of
+from gpucnn.plot.mosaic import in_rows, name_tiles, show_tiles
+from gpucnn.text import counted, names_text, size_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LAYERS, MOST_MAPS = 6, 12
+"""Layers, and maps of each, that are shown of a model."""
+MOST_OF_LAYER = 64
+"""Maps that are shown of a layer alone."""
+COLUMNS = 8
+TILE, NAME = 0.8, 0.45
+"""Inches of a map, and of what is written above a row of them."""
+
+
+@in_style
+def feature_maps(model: Model, image: Image, layer: str | Layer | None = None, path: StrPath | None = None) -> "Figure":
+    """An image and its feature maps: a row for each size of maps on the way, or all maps of one layer.
+
+    - `model`: a model, or what `gpucnn.load` gives, with which files can be read.
+    - `image`: as it goes into the model, (C, H, W) or (1, C, H, W); or the path of a file.
+    - `layer`: one of those in `explain.feature_maps`, by its path or itself. By default the last of each size of maps, or, of a
+      model with few layers, all of them.
+    - `path`: a file to save it to, .png, .svg or .pdf.
+
+    Of more maps than fit those with the highest values are shown, with their numbers. Each layer has a scale of its own: from
+    0 on, or blue below 0 and orange above. Raises what `explain.feature_maps` does, and ArgumentError for a layer without maps.
+    """
+    check_path(path)
+    subject = subject_of("feature_maps", model)
+    found = image_of("feature_maps", image, subject)
+    maps = explain.feature_maps(subject.model, found)
+    if layer is None and not maps:
+        raise ArgumentError(_no_maps("feature_maps", subject.model))
+    if layer is None:
+        chosen, most, columns = shown_layers(maps), MOST_MAPS, MOST_MAPS
+    else:
+        chosen, most, columns = [layer_with_maps("feature_maps", subject.model, maps, layer)], MOST_OF_LAYER, COLUMNS
+    sheets = {one: in_rows(strongest(maps[one], most), columns) for one in chosen}
+    widest = max(len(rows[0]) for rows in sheets.values())
+    tall = sum(TILE * len(rows) + NAME for rows in sheets.values())
+    figure = new_figure(TILE * (widest + 1) + 1.9, max(tall, 1.5) + 0.3)
+    heights = [TILE * len(rows) + NAME for rows in sheets.values()]
+    grid = figure.add_gridspec(len(sheets), 2, width_ratios=(1, widest), height_ratios=heights)
+    first = figure.add_subplot(grid[0, 0])
+    show_image(first, picture(found.array[0], subject.preprocess))
+    first.set_title("image")
+    first.set_anchor("NW")
+    for place, (one, rows) in enumerate(sheets.items()):
+        draw_maps(
+            figure.add_subplot(grid[place, 1]), one, maps[one], [[*row, *[None] * (widest - len(row))] for row in rows]
+        )
+    what = f"of {type(subject.model).__name__}" if layer is None else f"of the layer {chosen[0]}"
+    told = "; ".join(f"{one}, {counted(len(maps[one]), 'map')} of {size_text(maps[one].shape[1:])}" for one in chosen)
+    set_title(figure, f"Feature maps {what}")
+    return finished(figure, f"An image and its feature maps: {told}.", path)
+
+
+class Map(NamedTuple):
+    """A feature map (h, w), and which of its layer it is."""
+
+    number: int
+    values: np.ndarray
+
+
+def shown_layers(maps: Mapping[str, np.ndarray]) -> list[str]:
+    """The layers to show: of many the last of those, one after the other, whose maps have one size, larger than 1x1."""
+    paths = list(maps)
+    if len(paths) <= MOST_LAYERS:
+        return paths
+    sizes = [maps[path].shape[1:] for path in paths]
+    last = [
+        path
+        for path, size, after in zip(paths, sizes, [*sizes[1:], None], strict=True)
+        if size != after and size != (1, 1)
+    ] or paths[-1:]
+    steps = np.linspace(0, len(last) - 1, min(len(last), MOST_LAYERS)).round().astype(int)
+    return [last[place] for place in steps]
+
+
+def layer_with_maps(owner: str, model: Layer, maps: Mapping[str, np.ndarray], layer: str | Layer) -> str:
+    """The path of a layer that is given as such or as itself. ArgumentError, which names `owner`, if it gives none of the maps."""
+    path = layer if isinstance(layer, str) and layer in maps else as_layer(owner, model, layer).path
+    if not maps:
+        raise ArgumentError(_no_maps(owner, model))
+    if path not in maps:
+        within = [one for one in maps if one.startswith(f"{path}.")]
+        fix = f"the last within it is {within[-1]}" if within else f"there is {names_text(list(maps))}"
+        raise ArgumentError(f"{owner}: layer {path} gives no maps by itself; {fix}")
+    return path
+
+
+def _no_maps(owner: str, model: Layer) -> str:
+    return f"{owner}: {type(model).__name__} has no layer that gives maps"
+
+
+def strongest(maps: np.ndarray, most: int) -> list[Map]:
+    """The maps with the highest values, in their order."""
+    order = np.sort(np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:most])
+    return [Map(int(number), maps[number]) for number in order]
+
+
+def draw_maps(axes: "Axes", name: str, maps: np.ndarray, rows: Sequence[Sequence[Map | None]]) -> None:
+    """Draw those of a layer's maps that stand in `rows`, with a scale for all of the layer."""
+    high = float(np.abs(maps).max()) or 1.0
+    is_signed = bool(maps.min() < 0)
+    tiles = [[None if one is None else one.values for one in row] for row in rows]
+    look = {"cmap": signed_colours(), "vmin": -high} if is_signed else {"cmap": HEAT, "vmin": 0}
+    drawn = show_tiles(axes, tiles, vmax=high, **look)
+    if len(rows) == 1:
+        name_tiles(axes, maps.shape[1:], columns=[str(one.number) for one in rows[0] if one is not None])
+    elif sum(one is not None for row in rows for one in row) == len(maps):
+        name_tiles(axes, maps.shape[1:], rows=[str(start) for start in range(0, len(maps), len(rows[0]))])
+    bar = axes.figure.colorbar(
+        drawn, ax=axes, fraction=0.02, pad=0.01, ticks=(-high, 0, high) if is_signed else (0, high)
+    )
+    bar.outline.set_visible(False)
+    bar.ax.set_yticklabels([f"{value:.2g}" for value in bar.get_ticks()])
+    axes.set_title(f"{name}: {counted(len(maps), 'map')} of {size_text(maps.shape[1:])}")

@@ -1,0 +1,135 @@
+"""Where a model looks in an image: Grad-CAM, the gradient by the image, and what is lost where a patch covers it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gpucnn import explain
+from gpucnn import functions as F
+from gpucnn.autograd import no_grad
+from gpucnn.backend import to_host
+from gpucnn.checks import is_int
+from gpucnn.errors import ArgumentError
+from gpucnn.layers import Layer
+from gpucnn.layers.forward_state import evaluating
+from gpucnn.plot.figure import HEAT, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
+from gpucnn.plot.images import show_image
+from gpucnn.plot.inputs import Image, Model, Subject, image_of, picture, subject_of
+from gpucnn.text import value_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_COVERED = 0.65
+"""How much of the image the highest heat covers."""
+
+
+@in_style
+def grad_cam(
+    model: Model, image: Image, label: int | None = None, layer: str | Layer | None = None, path: StrPath | None = None
+) -> "Figure":
+    """The image, where the evidence for a class is in it, see `explain.grad_cam`, and one upon the other.
+
+    - `model`: a model, or what `gpucnn.load` gives, with which files can be read, and classes have names.
+    - `image`: as it goes into the model, (C, H, W) or (1, C, H, W); or the path of a file.
+    - `label`: the class; by default the model's answer. `layer`: by default that with the last map larger than 1x1.
+    - `path`: a file to save it to, .png, .svg or .pdf.
+
+    Raises what `explain.grad_cam` does.
+    """
+    check_path(path)
+    asked = _asked("grad_cam", model, image, label)
+    there = explain.last_map(asked.subject.model, asked.image) if layer is None else layer
+    heat = explain.grad_cam(asked.subject.model, asked.image, asked.label, layer)
+    place = there.path if isinstance(there, Layer) else there
+    return _drawn(asked, heat, f"Grad-CAM of {place}: what speaks for {asked.name}", path)
+
+
+@in_style
+def input_gradient(model: Model, image: Image, label: int | None = None, path: StrPath | None = None) -> "Figure":
+    """The image, by how much the score of a class rises where a pixel gets brighter, and one upon the other.
+
+    The gradient is added over the channels: orange raises the score, blue lowers it. Arguments as of `grad_cam`; raises what
+    `explain.input_gradient` does.
+    """
+    check_path(path)
+    asked = _asked("input_gradient", model, image, label)
+    heat = explain.input_gradient(asked.subject.model, asked.image, asked.label).sum(axis=0)
+    return _drawn(asked, heat, f"Gradient: where a brighter pixel raises the score of {asked.name}", path, signed=True)
+
+
+@in_style
+def occlusion(model: Model, image: Image, label: int | None = None, path: StrPath | None = None) -> "Figure":
+    """The image, how much of a class's probability is lost where a patch covers it, and one upon the other.
+
+    Orange speaks for the class, blue against it. Arguments as of `grad_cam`; raises what `explain.occlusion` does.
+    """
+    check_path(path)
+    asked = _asked("occlusion", model, image, label)
+    heat = explain.occlusion(asked.subject.model, asked.image, asked.label)
+    return _drawn(
+        asked,
+        heat,
+        f"Occlusion: what is lost of the probability of {asked.name} where it is covered",
+        path,
+        signed=True,
+    )
+
+
+class _Asked(NamedTuple):
+    """What is to be explained."""
+
+    subject: Subject
+    image: Any
+    label: int
+    answer: str
+    """What the model says of the image."""
+
+    @property
+    def name(self) -> str:
+        return self.subject.name_of(self.label)
+
+
+def _asked(owner: str, model: Model, image: Image, label: int | None) -> _Asked:
+    subject = subject_of(owner, model)
+    found = image_of(owner, image, subject)
+    with no_grad(), evaluating(subject.model):
+        scores = F.softmax(subject.model(found), axis=1).array[0]
+    probabilities = to_host(scores).reshape(len(scores), -1).mean(axis=1)  # over the pixels, where each has its own
+    answer = int(probabilities.argmax())
+    if label is not None and not (is_int(label) and 0 <= label < len(probabilities)):
+        raise ArgumentError(
+            f"{owner}: label must be an int from 0 to {len(probabilities) - 1}, or None for the model's answer, got {value_text(label)}"
+        )
+    text = f"answer: {subject.name_of(answer)} {probabilities[answer]:.2f}"
+    return _Asked(subject, found, answer if label is None else int(label), text)
+
+
+def _drawn(asked: _Asked, heat: np.ndarray, title: str, path: StrPath | None, signed: bool = False) -> "Figure":
+    """The three panels: the image, the heat (H, W) and the heat upon the image."""
+    shown = picture(asked.image.array[0], asked.subject.preprocess)
+    most = float(np.abs(heat).max())
+    colours, limits = (signed_colours(), (-most, most)) if signed else (HEAT, (0, most))
+    figure = new_figure(7.6, 2.9)
+    places = figure.subplots(1, 3)
+    show_image(places[0], shown)
+    look = {"cmap": colours, "vmin": limits[0], "vmax": limits[1] or 1.0, "interpolation": "nearest"}
+    drawn = places[1].imshow(heat, **look)
+    places[1].set(xticks=(), yticks=())
+    places[1].spines[:].set_visible(False)
+    show_upon(places[2], shown, heat, look)
+    figure.colorbar(drawn, ax=places[1], fraction=0.05, pad=0.02).outline.set_visible(False)
+    for axes, text in zip(places, (asked.answer, "heat", "upon the image"), strict=True):
+        axes.set_title(text)
+    set_title(figure, title)
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    where = f"the most at row {row}, column {column} of {heat.shape[0]}x{heat.shape[1]}" if most else "nothing anywhere"
+    return finished(figure, f"{title}; {where}. {asked.answer.capitalize()}.", path)
+
+
+def show_upon(axes: "Axes", shown: np.ndarray, heat: np.ndarray, look: Mapping[str, Any]) -> None:
+    """Draw heat (H, W) upon an image, in grey, the more of it covered the more heat there is; `look` is matplotlib's, e.g. cmap."""
+    show_image(axes, shown if shown.ndim == 2 else shown.mean(axis=2))
+    axes.imshow(heat, alpha=MOST_COVERED * np.abs(heat) / (float(np.abs(heat).max()) or 1.0), **look)

@@ -1,0 +1,141 @@
+"""Sheets of images: those that a model gets wrong, and those that it learns from, as they are augmented."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpucnn.backend import to_host
+from gpucnn.checks import as_count, as_items
+from gpucnn.data import DataLoader
+from gpucnn.data.loader import check_loader
+from gpucnn.errors import ArgumentError
+from gpucnn.plot.figure import WRONG, StrPath, check_path, finished, in_style, new_figure, own_text, set_title
+from gpucnn.plot.inputs import picture, preprocess_of
+from gpucnn.text import counted, value_text
+from gpucnn.training.evaluate import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COUNT = 16
+MOST = 100
+"""Images on a sheet."""
+COLUMNS = 8
+LEAST = 0.005
+"""Smaller shares of a label are 0.00 in print."""
+NAME = 13
+"""Columns of a class name above an image."""
+
+
+@in_style
+def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None) -> "Figure":
+    """The images that were answered wrong, those with the highest loss first: label, answer, and the answer's probability.
+
+    - `result`: what `training.evaluate` gives; the images are read from its `dataset`.
+    - `count`: how many at most, up to 100.
+    - `path`: a file to save it to, .png, .svg or .pdf.
+
+    ArgumentError for what is no result.
+    """
+    if not isinstance(result, Evaluation):
+        raise ArgumentError(f"mistakes: result must be what evaluate gives, got {value_text(result)}")
+    count, _ = _count("mistakes", count), check_path(path)
+    samples, names = result.samples, result.confusion.class_names
+    losses = np.where(np.isnan(samples.loss), np.inf, samples.loss)
+    wrong = np.flatnonzero(samples.label != samples.answer)
+    worst = [samples[int(place)] for place in wrong[np.argsort(-losses[wrong], kind="stable")[:count]]]
+    preprocess = preprocess_of(result.dataset)
+    figure, places = _sheet(len(worst), f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong")
+    told = []
+    for axes, one in zip(places, worst, strict=False):
+        label, answer = own_text(names[one.label], NAME), own_text(names[one.answer], NAME)
+        show_image(axes, picture(result.dataset[one.index][0], preprocess))
+        axes.set_title(f"{label}, not\n{answer} {one.probability:.2f}", color=WRONG)
+        told.append(f"image {one.index}, {label} answered with {answer} at {one.probability:.2f}")
+    alt = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong.{_list('Shown', told)}"
+    return finished(figure, alt, path)
+
+
+@in_style
+def batch(
+    loader: DataLoader, class_names: Sequence[str] | None = None, count: int = COUNT, path: StrPath | None = None
+) -> "Figure":
+    """The first images of the loader's next epoch, shuffled, augmented and mixed as training gets them, with their labels.
+
+    - `class_names`: by default those of the data set, if it has some, or else the classes' numbers.
+    - `count`: how many images of the first batch at most, up to 100.
+    - `path`: a file to save it to, .png, .svg or .pdf.
+
+    What was normalised is put back. The loader's epoch stays what it is. ArgumentError for what is no loader.
+    """
+    check_loader(loader, "batch")
+    count, _ = _count("batch", count), check_path(path)
+    names = _names(loader, class_names)
+    with closing(loader.batches(loader.epoch)) as batches:  # type: ignore[type-var]
+        images, labels = next(batches)
+    preprocess = preprocess_of(loader.dataset)
+    shown = to_host(labels[:count])
+    figure, places = _sheet(len(shown), f"first batch of epoch {loader.epoch + 1}")
+    told = []
+    for number, axes in enumerate(places[: len(shown)]):
+        show_image(axes, picture(images[number], preprocess))
+        text = _label_text(shown[number], names)
+        axes.set_title(text)
+        told.append(text.replace("\n", ", "))
+    return finished(figure, f"Images as training gets them.{_list('Labels', told)}", path)
+
+
+def show_image(axes: "Axes", image: np.ndarray) -> None:
+    """Draw what `picture` gives, without ticks; grey from dark to light, and small ones with their pixels."""
+    axes.imshow(image, "gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=(), yticks=())
+    axes.spines[:].set_visible(False)
+
+
+def _sheet(count: int, title: str) -> tuple["Figure", list["Axes"]]:
+    """A figure with room for `count` images, and the places for them."""
+    columns = min(max(count, 3), COLUMNS)
+    rows = max(-(-count // columns), 1)
+    figure = new_figure(1.25 * columns, 1.55 * rows + 0.3 if count else 0.6)
+    set_title(figure, title)
+    places = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes in places:
+        axes.axis("off")
+        axes.title.set(fontsize=8)
+        axes.set_title("", loc="center")
+    return figure, places
+
+
+def _count(owner: str, count: int) -> int:
+    if as_count(count, f"{owner}: count") > MOST:
+        raise ArgumentError(f"{owner}: count must be at most {MOST}, which fit on a sheet, got {count}")
+    return int(count)
+
+
+def _names(loader: DataLoader, class_names: Sequence[str] | None) -> Sequence[str]:
+    classes = loader.dataset.num_classes
+    if class_names is None:
+        return getattr(loader.dataset, "class_names", None) or [str(label) for label in range(classes)]
+    names = as_items(class_names)
+    if names is None or len(names) < classes:
+        raise ArgumentError(
+            f"batch: class_names must be a list of {counted(classes, 'name')}, as the data set has classes, got {value_text(class_names)}"
+        )
+    return [str(name) for name in names]
+
+
+def _label_text(label: Any, names: Sequence[str]) -> str:
+    """A label's name; of the shares of a mixed one those that are not 0 in print, the highest first."""
+    if not np.ndim(label):
+        return own_text(names[int(label)], NAME)
+    order = [int(place) for place in np.argsort(-label, kind="stable")[:2] if label[place] >= LEAST]
+    if len(order) == 1:
+        return own_text(names[order[0]], NAME)
+    return "\n".join(f"{own_text(names[place], NAME)} {label[place]:.2f}" for place in order)
+
+
+def _list(what: str, texts: Sequence[str]) -> str:
+    return f" {what}: {'; '.join(texts)}." if texts else ""

@@ -1,0 +1,134 @@
+"""What a model made of each image of a data set: label, answer, its probability, and the loss."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor, no_grad
+from gpucnn.backend import Array, beside, to_host, xp_of
+from gpucnn.data import DataLoader
+
+LOGITS_BYTES = 32 << 20
+"""So many bytes of logits wait, at most, until somebody asks for what they say of each image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a model made of one image of a data set."""
+
+    index: int
+    """The image's place in the data set."""
+    label: int
+    answer: int
+    probability: float
+    """Of the answer."""
+    loss: float
+
+
+class _Columns(NamedTuple):
+    """Of some images, as arrays (N,) on one device."""
+
+    loss: Array
+    label: Array
+    answer: Array
+    log_probability: Array
+    """Of the answer."""
+
+
+class Samples:
+    """Each image that was measured, as arrays (N,) on the host, in the data set's order. `samples[place]` is one of them.
+
+    - `index`: the images' places in the data set: int64, never falling. `label`, `answer`: int64.
+    - `probability`: that of the answer. `loss`: the cross-entropy. Both in the model's dtype.
+
+    They are computed when they are first asked for: until then the logits of each batch stay where the model gave them.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        self._loader, self._waiting, self._bytes = loader, list[tuple[Array, Array, Array]](), 0
+        self._computed: list[_Columns] = []
+        self._drawn: list[np.ndarray] = []
+        """What a sampler drew for the batches, which it need not know for long."""
+
+    def add(self, logits: Array, labels: Array, answers: Array) -> None:
+        """Note the loader's next batch: logits (N, classes), labels and answers (N,), on one device. Waits for nothing."""
+        self._waiting.append((logits, labels, answers))
+        self._bytes += logits.nbytes
+        if self._loader.sampler is not None or self._loader.batch_sampler is not None:
+            self._drawn.append(self._loader.indices(0, len(self._drawn)))
+        if self._bytes > LOGITS_BYTES:
+            self._compute()
+
+    def _compute(self) -> None:
+        """Put four numbers an image in the place of the logits that wait."""
+        with no_grad():
+            self._computed += [_columns(*batch) for batch in self._waiting]
+        self._waiting, self._bytes = [], 0
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, _Columns]:
+        """The index, and the rest on the host."""
+        self._compute()
+        joined = _Columns(
+            *(np.concatenate([to_host(part) for part in parts]) for parts in zip(*self._computed, strict=True))
+        )
+        self._computed = []
+        index = np.concatenate(self._drawn or [self._loader.indices(0, batch) for batch in range(len(self._loader))])
+        order = np.argsort(index, kind="stable")
+        return index[order], _Columns(*(column[order] for column in joined))
+
+    @property
+    def index(self) -> np.ndarray:
+        """The images' places in the data set."""
+        return self._columns[0]
+
+    @property
+    def label(self) -> np.ndarray:
+        """Their classes."""
+        label: np.ndarray = self._columns[1].label.astype(np.int64)
+        return label
+
+    @property
+    def answer(self) -> np.ndarray:
+        """The class with the highest score."""
+        answer: np.ndarray = self._columns[1].answer.astype(np.int64)
+        return answer
+
+    @property
+    def probability(self) -> np.ndarray:
+        """That of the answer."""
+        probability: np.ndarray = np.exp(self._columns[1].log_probability)
+        return probability
+
+    @property
+    def loss(self) -> np.ndarray:
+        """The cross-entropy of label and logits."""
+        loss: np.ndarray = self._columns[1].loss
+        return loss
+
+    def worst(self, count: int) -> tuple[Sample, ...]:
+        """The images with the highest loss, the highest first; a NaN counts as the highest of all."""
+        losses = np.where(np.isnan(self.loss), np.inf, self.loss)
+        return tuple(self[int(place)] for place in np.argsort(-losses, kind="stable")[:count])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, place: int) -> Sample:
+        index, columns = self._columns
+        probability = float(np.exp(columns.log_probability[place]))
+        return Sample(int(index[place]), int(columns.label[place]), int(columns.answer[place]), probability,
+                      float(columns.loss[place]))  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"Samples({len(self):,} images)"
+
+
+def _columns(logits: Array, labels: Array, answers: Array) -> _Columns:
+    with beside(logits):
+        rows = xp_of(logits).arange(len(labels))
+        log_probabilities = F.log_softmax(Tensor(logits)).array
+        return _Columns(0 - log_probabilities[rows, labels], labels, answers, log_probabilities[rows, answers])
