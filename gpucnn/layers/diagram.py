@@ -17,7 +17,7 @@ from gpucnn.text import counted, printed, shape_text
 
 WIDTH, HEIGHT = 520, 40
 """Of a box, in pixels."""
-SIDE_WIDTH, SIDE_HEIGHT = 280, 56
+SIDE_WIDTH, SIDE_HEIGHT = 304, 56
 """Of a box beside the trunk."""
 GAP, MARGIN, HEAD, LANE = 22, 24, 24, 16
 """Between boxes; around everything, and within a frame; a frame's title; between lines beside the trunk."""
@@ -209,7 +209,8 @@ class _Drawing:
             _label("shape right", right, top + 17, shape),
         ]
         space = (width - 34 - len(parameters) * PLAIN) / PLAIN
-        lines = [kind, detail] if is_side else [", ".join(filter(None, (kind, detail)))]
+        told = list(filter(None, (kind, detail)))
+        lines = told if is_side else [", ".join(told)]
         parts.append(_label("right", right, top + 32, parameters))
         for place, (line, letters) in enumerate(zip(lines, (space, (width - 24) / PLAIN), strict=False)):
             parts.append(_label("", left + 14, top + 32 + 15 * place, _fitting(line, letters)))
