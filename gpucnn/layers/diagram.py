@@ -263,13 +263,13 @@ def _texts(boxes: Sequence[Box], block: str) -> tuple[str, str, str, str, str]:
     short = [_after(path, first) for path in others]
     path = f"{first} to {short[-1]}" if box.is_layer and len(short) > 1 else ", ".join([first, *short])
     kind = " + ".join(box.kinds) or ("" if box.detail else counted(len(box.paths), "function").partition(" ")[2])
-    filters = _range([one.filters for one in boxes])
-    detail = f"{filters} filters {box.detail}" if box.filters else box.detail
+    detail = box.detail
+    if box.filters:
+        detail = f"{_several([one.filters for one in boxes], 'filter')} {detail}"
     rows = box.shape[0]
     sizes = [_range(sizes, "") for sizes in zip(*(one.shape[1:] for one in boxes), strict=True)]
     shape = shape_text(("N" if rows == 1 else f"{rows} * N", *sizes))
-    most = max(one.parameters for one in boxes)
-    parameters = f"{_range([one.parameters for one in boxes])} parameter{'s' if most > 1 else ''}" if most else ""
+    parameters = _several([one.parameters for one in boxes], "parameter")
     return path, kind, detail, shape, parameters
 
 
@@ -277,6 +277,12 @@ def _after(path: str, first: str) -> str:
     """A path that is told after `first`: the last name alone if they are in the same layer, as in "conv.0, .1"."""
     around, _, name = path.rpartition(".")
     return f".{name}" if around and around == first.rpartition(".")[0] else path
+
+
+def _several(numbers: Sequence[int], noun: str) -> str:
+    """6 filters, 12-48 filters, 1 filter; nothing for none."""
+    most = max(numbers)
+    return f"{_range(numbers)} {noun}{'s' * (most > 1)}" if most else ""
 
 
 def _range(numbers: Sequence[int], form: str = ",") -> str:

@@ -20,8 +20,9 @@ SMALLEST = {
 """Image sizes, small ones."""
 
 
-def replayed(graph: ModelGraph, saved: dict[str, Any]) -> list[np.ndarray]:
-    """The images, and what each node gives, by nothing but the graph, the saved arrays and functions by their names."""
+def replayed(graph: ModelGraph, model: Any) -> list[np.ndarray]:
+    """The images, and what each node gives, by nothing but the graph, the model's arrays and functions by their names."""
+    saved = {path: member.array for path, member in [*model.named_parameters(), *model.named_buffers()]}
     arrays = [graph.images]
 
     def value(argument: Any) -> Any:
@@ -64,7 +65,7 @@ def test_every_model_is_computed_from_its_graph_to_the_bit(name: str) -> None:
     images = images_for(model)
     graph = model_graph(model, images)
     assert model.training
-    arrays = replayed(graph, model.state_dict())
+    arrays = replayed(graph, model)
     model.eval()
     with no_grad():
         expected = model(Tensor(images)).numpy()
@@ -161,7 +162,7 @@ def test_plain_values_arrays_slices_and_lists() -> None:
     assert converted["dtype"] == "float32"
     with no_grad():
         expected = model.eval()(Tensor(SMALL)).numpy()
-    np.testing.assert_array_equal(replayed(graph, model.state_dict())[-1], expected)
+    np.testing.assert_array_equal(replayed(graph, model)[-1], expected)
 
 
 def test_a_shared_layer_has_one_path_and_several_nodes() -> None:
