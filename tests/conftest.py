@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where no GPU works")
     group.addoption("--require-emulator", action="store_true", help="fail, instead of skipping, where g++ is missing")
     group.addoption("--require-jit", action="store_true", help="fail, instead of skipping, where llvmlite is missing")
+    group.addoption(
+        "--require-browser", action="store_true", help="fail, instead of skipping, where Chromium is missing"
+    )
     group.addoption("--mutants", action="store_true", help="see whether changed source turns tests red (minutes)")
     group.addoption(
         "--every-mutant", action="store_true", help="with --mutants: all those of compiled loops, not a sample"

@@ -18,6 +18,8 @@ from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.data import ImageFolder
 from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
+from gpucnn.report import write_report
+from gpucnn.report.page import check_libraries
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LAST
 from gpucnn.runs.prepare import PreparedRun, resolve
@@ -36,6 +38,7 @@ from gpucnn.training import (
     prepare,
     resume,
 )  # fmt: skip
+from gpucnn.training.best_epoch import ON_TEST
 from gpucnn.training.find_lr import FIND, STEPS
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
@@ -43,7 +46,8 @@ HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that
 WIDTH = 80
 """Columns of what is said before a training."""
 
-ON_TEST = "the best epoch was chosen on the test images, which flatters it; --validation 0.2 keeps others for that"
+AUTO = "auto"
+"""The device of a report, unless one is given."""
 
 LONGEST_NAME = 40
 """Letters of a data set's folder in the name of a run's."""
@@ -76,12 +80,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"had never stopped; with it can be given {_options(CHANGEABLE)}",
     )
     parser.add_argument("--quiet", action="store_true", help="print the final line only")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write what came of it as a page to look at, report.html in the run's folder, as gpucnn report does; of each run, "
+        "with --seeds",
+    )
     add_settings(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
     check_single_process(os.environ)
+    if options.report:
+        check_libraries()
     with sigterm_unwinds():
         if options.resume is not None:
             _go_on(options)
@@ -138,6 +150,8 @@ def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_
         ended = Ended(accuracy, f"test accuracy {accuracy:.4f}, of the run that has finished there")
     if not options.quiet:
         print(f"seed {config.seed}: {ended.line}", flush=True)
+    if accuracy is None or not folder.report_file.exists():
+        _write_report(options, folder)
     return ended.accuracy
 
 
@@ -156,7 +170,8 @@ def _begin(options: argparse.Namespace) -> None:
         if not options.out:
             folder = RunFolder.next_in(Path("runs"), _run_name(ready.config))
             until_the_end.enter_context(_held(folder))
-        print(_train(ready, folder, options.quiet).line)
+        print(_train(ready, folder, options.quiet).line, flush=True)
+    _write_report(options, folder)
 
 
 def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, is_first: bool = True) -> Ended:
@@ -264,7 +279,28 @@ def _go_on(options: argparse.Namespace) -> None:
     folder = RunFolder(options.resume)
     folder.check_begun()
     with folder.lock:
-        print(_go_on_with(resume(folder, **given), options.quiet).line)
+        print(_go_on_with(resume(folder, **given), options.quiet).line, flush=True)
+    _write_report(options, folder)
+
+
+def _fix(folder: RunFolder) -> str:
+    """What to do where a page could not be written."""
+    return f"the run itself has finished; its report: gpucnn report {quoted(folder.path)}"
+
+
+def _write_report(options: argparse.Namespace, folder: RunFolder) -> None:
+    """Write the page of a run that has finished, if it is asked for."""
+    if not options.report:
+        return
+    try:
+        page = write_report(folder.path, device=given_settings(options).get("device", AUTO))
+    except KeyboardInterrupt as error:  # or Terminated
+        raise type(error)(f"{error or 'stopped by Ctrl-C'}; {_fix(folder)}") from None
+    except Exception as error:
+        error.add_note(_fix(folder))
+        raise
+    if not options.quiet:
+        print(f"report: {page}", flush=True)
 
 
 def _go_on_with(resumed: ResumedRun, quiet: bool) -> Ended:

@@ -29,8 +29,9 @@ def as_images(owner: str, model: Layer, images: Operand) -> Tensor:
     """Images (N, C, H, W) in the model's dtype, on its device. DTypeError for integers, ShapeError for other axes."""
     array = as_array(images.array if isinstance(images, Tensor) else images)
     if array.dtype.kind != "f":
-        fix = BYTES_FIX if array.dtype.kind in "iub" else "convert them with astype('float32')"
-        raise DTypeError(f"{owner}: images must be floats, in the form that the model takes, got {array.dtype}; {fix}")
+        raise DTypeError(
+            f"{owner}: images must be floats, in the form that the model takes, got {array.dtype}; {BYTES_FIX}"
+        )
     if array.ndim != 4 or 0 in array.shape:
         raise ShapeError(f"{owner}: expected images (N, C, H, W), got {shape_text(array.shape)}")
     parameter = next(model.parameters(), None)

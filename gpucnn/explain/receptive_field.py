@@ -14,7 +14,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Operand, Tensor, enable_grad, no_grad
 from gpucnn.autograd.calls import FunctionCall, noting_calls
 from gpucnn.checks import Shape, as_items
-from gpucnn.errors import GraphError
+from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.explain.given import as_image, as_layer, as_model
 from gpucnn.explain.layer_calls import maps_of, noting_layers
 from gpucnn.functions.pooling import pooling_window
@@ -88,15 +88,19 @@ def receptive_field(model: Layer, image: Operand, layer: str | Layer) -> np.ndar
     output = maps_of(owner, chosen, layer_calls)
     reaches: dict[int, _Reach | None] = {id(x.array): _images(x.shape)}
     for call in calls:
+        if id(output.array) in reaches:  # whatever comes after it
+            break
         inputs = _inputs(call, reaches)
         for one in call.output if isinstance(call.output, list | tuple) else (call.output,):
             if isinstance(one, Tensor):
                 reaches[id(one.array)] = _output(call, inputs, one.shape)
-    reach = reaches.get(id(output.array))
-    if reach is None:
+    if id(output.array) not in reaches:
         raise GraphError(
             f"{owner}: {chosen.label} computes with other than the functions of gpucnn.functions; write it with those"
         )
+    reach = reaches[id(output.array)]
+    if reach is None:
+        raise ArgumentError(f"{owner}: what {chosen.label} gives does not depend on the image")
     height, width = output.shape[2:]
     boxes = np.empty((height, width, 4), np.int64)
     boxes[..., 0::2] = (reach.rows if reach.is_images else _whole(reach.rows)).T[:, None]
@@ -319,18 +323,23 @@ def _mixing(axes_of: Callable[[dict[str, Any], int], Sequence[int]]) -> Rule:
         if others:
             return None
         mixed = {axis % len(before) for axis in axes_of(call.arguments, len(before))}
-        gone = {kind for axis in mixed for kind, _ in reach.axes[axis]}
-        rows, columns = (
-            _whole(seen) if kind in gone else seen for kind, seen in ((ROWS, reach.rows), (COLUMNS, reach.columns))
+        sizes = (
+            [1 if axis in mixed else size for axis, size in enumerate(before)] if len(shape) < len(before) else shape
         )
-        sizes = iter(shape)
-        axes = []
-        for axis, parts in enumerate(reach.axes):
-            if axis in mixed and len(shape) < len(before):
+        axes: list[tuple[tuple[str, int], ...]] = []
+        seen = {ROWS: reach.rows, COLUMNS: reach.columns}
+        for axis, (parts, size) in enumerate(zip(reach.axes, sizes, strict=True)):
+            if axis not in mixed:
+                axes.append(parts)
                 continue
-            size = next(sizes)
-            axes.append((((OTHER, size),) if size > 1 else ()) if axis in mixed else parts)
-        return _Reach(tuple(axes), rows, columns)
+            kinds = [kind for kind, _ in parts]
+            kind = kinds[0] if len(kinds) == 1 else OTHER
+            axes.append(((kind, size),) if size > 1 else ())
+            for one in {ROWS, COLUMNS} & {*kinds}:
+                seen[one] = np.repeat(_whole(seen[one]), size if one == kind else 1, axis=1)
+        if len(shape) < len(before):
+            axes = [parts for axis, parts in enumerate(axes) if axis not in mixed]
+        return _Reach(tuple(axes), seen[ROWS], seen[COLUMNS])
 
     return rule
 

@@ -6,7 +6,7 @@ from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from gpucnn.checks import Shape
-from gpucnn.layers.graph import IMAGES, GraphNode, Input, ModelGraph, Saved
+from gpucnn.layers.graph import IMAGES, Constant, GraphNode, Input, ModelGraph, Saved
 
 MOST_BOXES = 48
 """Pictures of more layers than these are folded: what is alike and stands one after the other is shown once."""
@@ -56,6 +56,9 @@ class Frame(NamedTuple):
     """Boxes of the column that belong to one block, or to several that are alike and stand one after the other."""
 
     blocks: tuple[str, ...]
+    """Their paths; none where there is no frame to be seen."""
+    kind: str
+    """The class of the blocks."""
     numbers: tuple[int, ...]
 
 
@@ -79,6 +82,8 @@ def picture_of(model: Any, graph: ModelGraph) -> Picture:
         boxes = _joined(boxes)
     column, beside = _column(boxes)
     frames, stands_for = _frames(boxes, column, beside, is_folded)
+    kinds = {path: type(layer).__name__ for path, layer in model.named_layers()}
+    frames = [frame._replace(kind=kinds[frame.blocks[0]]) if frame.blocks else frame for frame in frames]
     shown = [number for frame in frames for number in frame.numbers]
     after = dict(pairwise([IMAGES, *shown]))
     links: set[tuple[int, int]] = set()
@@ -115,7 +120,7 @@ def _boxes(model: Any, graph: ModelGraph) -> list[Box]:
         box = Box(
             (node.path or kind if is_layer else node.function,),
             is_layer,
-            (kind,) * is_layer + ("ReLU",) * (node.arguments.get("activation") == "relu"),
+            (kind,) * is_layer + tuple(_with_it(node)),
             next((colour for colour, names in COLOURS.items() if node.function.startswith(names)), "other"),
             _filters(node, sizes),
             ", ".join(_details(node, sizes)),
@@ -130,6 +135,14 @@ def _boxes(model: Any, graph: ModelGraph) -> list[Box]:
             boxes.append(box)
         box_of[number], before = len(boxes) - 1, node.path
     return boxes
+
+
+def _with_it(node: GraphNode) -> Iterator[str]:
+    """What a function computes along with its own."""
+    if isinstance(node.arguments.get("residual"), Input):
+        yield "residual"
+    if node.arguments.get("activation") == "relu":
+        yield "ReLU"
 
 
 def _together(first: Box, second: Box, number: int) -> Box:
@@ -148,12 +161,13 @@ def _together(first: Box, second: Box, number: int) -> Box:
 
 
 def _block(path: str, layers: Mapping[str, Any]) -> str:
-    """The nearest layer at or around `path` that has others within and is more than a list of them; else the nearest list."""
+    """The nearest layer at or around `path` that has others within, if it is more than a list of layers, or a list of innermost ones."""
     names = path.split(".") if path else []
     around = [".".join(names[:end]) for end in range(len(names), 0, -1)]
     around = [one for one in around if len(list(layers[one]._layers(""))) > 1]
-    own = (one for one in around if not hasattr(layers[one], "__len__"))
-    return next(own, around[0] if around else "")
+    own = (one for one in around if not hasattr(layers[one], "__len__"))  # a list has a length
+    flat = [one for one in around[:1] if not any(len(list(layer._layers(""))) > 1 for layer in layers[one].children())]
+    return next(own, flat[0] if flat else "")
 
 
 def _filters(node: GraphNode, sizes: Mapping[str, Shape]) -> int:
@@ -173,7 +187,7 @@ def _details(node: GraphNode, sizes: Mapping[str, Shape]) -> Iterator[str]:
         yield from _window(arguments)
         groups = arguments.get("groups", 1)
         if groups != 1:
-            yield "each channel by itself" if groups == shape[0] and shape[1] == 1 else f"{groups} groups"
+            yield "depthwise" if groups == shape[0] and shape[1] == 1 else f"{groups} groups"
     elif node.function.startswith(("max_pool", "avg_pool")):
         kernel = arguments["kernel_size"]
         yield _size((kernel, kernel) if node.function.endswith("2d") and isinstance(kernel, int) else kernel)
@@ -184,15 +198,16 @@ def _details(node: GraphNode, sizes: Mapping[str, Shape]) -> Iterator[str]:
         yield "of the channels"
     elif node.function == "mean" and arguments["axis"] == (2, 3):
         yield "of each map"
-    if isinstance(arguments.get("residual"), Input):
-        yield "adds the residual"
+    elif node.function == "getitem":
+        index = arguments["index"]
+        yield f"x[{', '.join(map(_index, index if isinstance(index, tuple) else (index,)))}]"
 
 
 def _window(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """Stride, padding and dilation, where they are not as usual."""
-    for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1)):
-        value = arguments.get(name, usual)
-        if value not in (usual, (usual,), (usual, usual), "valid"):
+    """Stride and dilation, where they are not 1. Of padding the shapes tell."""
+    for name in ("stride", "dilation"):
+        value = arguments.get(name, 1)
+        if value not in (1, (1,), (1, 1)):
             yield f"{name} {_size(value)}"
 
 
@@ -203,6 +218,16 @@ def _size(value: Any) -> str:
     return _size(value[0]) if len(value) == 1 else "x".join(map(_size, value))
 
 
+def _index(index: Any) -> str:
+    """A part of an index as Python writes it."""
+    if isinstance(index, Constant):
+        return "array"
+    if not isinstance(index, slice):
+        return "..." if index is ... else str(index)
+    start, stop, step = ("" if part is None else str(part) for part in (index.start, index.stop, index.step))
+    return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
+
+
 def _joined(boxes: Sequence[Box]) -> list[Box]:
     """Fewer boxes: norms and activations with what has the weights before them, and functions of one layer with each other."""
     uses = Counter(one for box in boxes for one in box.inputs)
@@ -210,8 +235,9 @@ def _joined(boxes: Sequence[Box]) -> list[Box]:
     for number, box in enumerate(boxes):
         first = box.inputs[0] if box.inputs else IMAGES
         if first in found and uses[first] == 1 and _belong_together(found[first], box):
-            named = box if box.is_layer else box._replace(kinds=box.paths + box.kinds, paths=())
-            found[number] = _together(found.pop(first), named, first)
+            if found[first].is_layer and not box.is_layer:
+                box = box._replace(kinds=box.paths + box.kinds, paths=())
+            found[number] = _together(found.pop(first), box, first)
         else:
             found[number] = box
     numbers = {IMAGES: IMAGES, **{old: new for new, old in enumerate(found)}}
@@ -280,13 +306,14 @@ def _frames(
         last = members[-1]
         members += [number for side in beside if side.target in members for number in side.boxes]
         looks = _looks(boxes, members, before)
-        if is_folded and block and frames and looks == like:
+        if is_folded and frames and frames[-1].blocks and looks == like:
             shown = list(frames[-1].numbers)
             shown += [number for side in beside if side.target in shown for number in side.boxes]
             stands_for.update(zip(members, shown, strict=True))
             frames[-1] = frames[-1]._replace(blocks=(*frames[-1].blocks, block))
         else:
-            frames.append(Frame((block,), tuple(number for number in members if number in column)))
+            is_framed = block and len(members) > 1
+            frames.append(Frame((block,) * bool(is_framed), "", tuple(one for one in members if one in column)))
         like, before = looks, last
     return frames, stands_for
 

@@ -1,7 +1,7 @@
 "use strict";
 /* A trained network, run in plain JavaScript: no library, no page, so that it also runs in a Worker.
 
-     const network = new Network(MODEL)    MODEL is what gpucnn/play/browser_model.py makes of a trained run
+     const network = new Network(MODEL)    MODEL is what gpucnn/play/browser_graph.py makes of a model
      network.forward(input)                what every node gives: [{shape, data}, ...]; the last one has the logits
      network.backward(label, node)         the gradient of the class's logit with respect to what a node gave
      network.gradCam(label, node)          which places of a node's maps speak for the class, from 0 to 1
@@ -83,9 +83,20 @@ class Network {
     return Float32Array.from(heat, (value) => (highest > 0 ? Math.max(value, 0) / highest : 0));
   }
 
-  /** The last node with maps larger than 1x1; -1 where there is none, as in a perceptron. */
+  /**
+   * The last node with maps larger than 1x1, of which Grad-CAM tells most; -1 where there is none, as in a perceptron.
+   *
+   * A map of logits is the answer itself, and maps that a pooling has only enlarged know no more than before.
+   */
   lastMap() {
-    return this.nodes.findLastIndex((node) => node.is_map && node.shape[2] * node.shape[3] > 1);
+    const area = (shape) => shape[2] * shape[3];
+    return this.nodes.slice(0, -1).findLastIndex(({ is_map, shape, inputs, function: name }) => (
+      is_map && area(shape) > 1 && !(name.startsWith("adaptive_") && area(shape) > area(this.shapeOf(inputs[0])))
+    ));
+  }
+
+  shapeOf(node) {
+    return node < 0 ? this.model.input_shape : this.nodes[node].shape;
   }
 
   /**
@@ -166,14 +177,14 @@ function oneClass(label, { shape, data }) {
 /**
  * For every element of an array of `axes.length` axes, the place where another array has it: the sum of what each axis says.
  *
- * axes[i][j] is the part that index j of axis i has in the place; -1 says that the other array has nothing there.
+ * axes[i][j] is the part that index j of axis i has in the place; null says that the other array has nothing there: place -1.
  */
 function placesOf(axes) {
   let places = [0];
   for (const parts of axes) {
     const next = new Int32Array(places.length * parts.length);
     let at = 0;
-    for (const place of places) for (const part of parts) next[at++] = place < 0 || part < 0 ? -1 : place + part;
+    for (const place of places) for (const part of parts) next[at++] = place < 0 || part === null ? -1 : place + part;
     places = next;
   }
   return places;
@@ -218,8 +229,38 @@ function seen({ shape, data }, channel, rows, columns) {
   )));
 }
 
-/** How many positions are worked on together: so many windows fit into a processor's cache. */
+/** How many positions of a window are worked on together: so many fit into a processor's cache. */
 const TOGETHER = 64;
+
+/**
+ * Where the taps of a window are in one plane of an image, for every position of the window, row by row: -1 in the padding.
+ */
+function tapPlaces([, , height, width], [, , ...kernel], call, [, , outHeight, outWidth]) {
+  const places = new Int32Array(outHeight * outWidth * kernel[0] * kernel[1]);
+  let at = 0;
+  for (let y = 0; y < outHeight; y++) {
+    const rows = reach(call, kernel, 0, y);
+    for (let x = 0; x < outWidth; x++) {
+      const columns = reach(call, kernel, 1, x);
+      for (const row of rows) {
+        for (const column of columns) {
+          places[at++] = row >= 0 && row < height && column >= 0 && column < width ? row * width + column : -1;
+        }
+      }
+    }
+  }
+  return places;
+}
+
+/** Call `visit` for each group of filters, and some positions of their windows at a time: from `start` to below `stop`. */
+function eachStretch(filters, groups, positions, visit) {
+  for (let group = 0; group < groups; group++) {
+    const ofGroup = { first: (group * filters) / groups, last: ((group + 1) * filters) / groups };
+    for (let start = 0; start < positions; start += TOGETHER) {
+      visit(group, ofGroup, start, Math.min(start + TOGETHER, positions));
+    }
+  }
+}
 
 /**
  * Slide filters over an image, for all places at once: the plain loops would be
@@ -228,42 +269,73 @@ const TOGETHER = 64;
  *     output[filter, position] = bias[filter] + the sum of window[tap] * filter[tap] over all channels and taps
  *
  * Here the windows are written one below another, as rows of numbers, and each filter is a row, too; what is left to do is
- * to multiply rows (`rowProducts`). With groups, each group of filters slides over channels of its own.
+ * to multiply rows. With groups, each group of filters slides over channels of its own.
  */
-function slide(image, weight, bias, call, [, filters, outHeight, outWidth]) {
-  const [, , height, width] = image.shape, [, per, ...kernel] = weight.shape;
-  const positions = outHeight * outWidth, length = per * kernel[0] * kernel[1];
-  const output = new Float32Array(filters * positions), windows = new Float64Array(Math.min(TOGETHER, positions) * length);
-  const rows = range(outHeight).map((y) => reach(call, kernel, 0, y));
-  const columns = range(outWidth).map((x) => reach(call, kernel, 1, x));
-  for (let group = 0; group < call.groups; group++) {
-    const ofGroup = filters / call.groups;
-    for (let start = 0; start < positions; start += TOGETHER) {
-      const count = Math.min(TOGETHER, positions - start);
-      let at = 0;
-      for (let position = start; position < start + count; position++) {
-        const ys = rows[Math.floor(position / outWidth)], xs = columns[position % outWidth];
-        for (let channel = group * per; channel < (group + 1) * per; channel++) {
-          for (const y of ys) {
-            const from = (channel * height + y) * width, isInside = y >= 0 && y < height;
-            for (const x of xs) windows[at++] = isInside && x >= 0 && x < width ? image.data[from + x] : 0;
-          }
+function slide(image, weight, bias, call, shape) {
+  const [filters, channels] = weight.shape, positions = shape[2] * shape[3], plane = image.shape[2] * image.shape[3];
+  const places = tapPlaces(image.shape, weight.shape, call, shape), taps = places.length / positions, length = channels * taps;
+  const rows = new Float64Array(TOGETHER * length), output = new Float32Array(filters * positions);
+  eachStretch(filters, call.groups, positions, (group, ofGroup, start, stop) => {
+    let at = 0;
+    for (let position = start; position < stop; position++) {
+      for (let channel = group * channels; channel < (group + 1) * channels; channel++) {
+        for (let tap = position * taps; tap < (position + 1) * taps; tap++) {
+          rows[at++] = places[tap] < 0 ? 0 : image.data[channel * plane + places[tap]];
         }
       }
-      const place = (filter, row) => filter * positions + start + row;
-      rowProducts({ rows: windows, count, length }, weight.data, bias, group * ofGroup, (group + 1) * ofGroup, output, place);
     }
-  }
+    const windows = { rows, count: stop - start, length };
+    rowProducts(windows, weight.data, bias, ofGroup, output, (filter, row) => filter * positions + start + row);
+  });
   return output;
 }
 
 /**
- * The sum of the products of each row with each filter, from `first` to below `last`, and its bias: output[place(filter, row)].
+ * The other way round: share out each value to all places that a window there looks at, times the filter, and add up.
+ *
+ *   for each filter, for each position of the window, for each tap of it:
+ *     sums[the place under the tap] += values[filter, position] * filter[tap]
+ *
+ * This is the gradient of `slide` with respect to its image, and what a transposed convolution does to its input. Here, too,
+ * rows are multiplied: the values of all filters at a position, and what all filters have at a tap.
+ */
+function shareOut(values, weight, call, shape) {
+  const [filters, channels] = weight.shape, positions = values.shape[2] * values.shape[3], plane = shape[2] * shape[3];
+  const places = tapPlaces(shape, weight.shape, call, values.shape), taps = places.length / positions, length = channels * taps;
+  const sums = new Float64Array(product(shape)), shares = new Float64Array(TOGETHER * length);
+  eachStretch(filters, call.groups, positions, (group, { first, last }, start, stop) => {
+    const rows = turned(values.data, first, last, positions, start, stop), tapRows = turned(weight.data, first, last, length, 0, length);
+    const all = { first: 0, last: length };
+    rowProducts({ rows, count: stop - start, length: last - first }, tapRows, null, all, shares, (tap, row) => row * length + tap);
+    let at = 0;
+    for (let position = start; position < stop; position++) {
+      for (let channel = group * channels; channel < (group + 1) * channels; channel++) {
+        for (let tap = position * taps; tap < (position + 1) * taps; tap++, at++) {
+          if (places[tap] >= 0) sums[channel * plane + places[tap]] += shares[at];
+        }
+      }
+    }
+  });
+  return sums;
+}
+
+/** Columns `start` to below `stop` of a matrix of rows with `length` numbers, of which rows `first` to below `last`: as rows. */
+function turned(data, first, last, length, start, stop) {
+  const rows = new Float64Array((last - first) * (stop - start));
+  let at = 0;
+  for (let column = start; column < stop; column++) {
+    for (let row = first; row < last; row++) rows[at++] = data[row * length + column];
+  }
+  return rows;
+}
+
+/**
+ * output[place(filter, row)] = bias[filter] + the sum of the products of that row and that filter, all `length` long.
  *
  * Two rows and four filters at a time, as a number that was read then serves several products: three times as fast as one
  * by one. Where their number is odd, the last one is computed twice, to the same result.
  */
-function rowProducts({ rows, count, length }, weights, bias, first, last, output, place) {
+function rowProducts({ rows, count, length }, weights, bias, { first, last }, output, place) {
   for (let filter = first; filter < last; filter += 4) {
     const f = [0, 1, 2, 3].map((more) => Math.min(filter + more, last - 1));
     const [w0, w1, w2, w3] = f.map((one) => one * length);
@@ -284,37 +356,6 @@ function rowProducts({ rows, count, length }, weights, bias, first, last, output
       }
     }
   }
-}
-
-/**
- * The other way round: share out each value to all that a window there looks at, times the filter, and add up what comes.
- *
- * This is the gradient of `slide` with respect to its image, and what a transposed convolution does to its input.
- */
-function shareOut(values, [, filters, outHeight, outWidth], weight, call, shape) {
-  const [, channels, height, width] = shape, [, per, ...kernel] = weight.shape;
-  const sums = new Float64Array(channels * height * width), taps = kernel[0] * kernel[1];
-  const rows = range(outHeight).map((y) => reach(call, kernel, 0, y));
-  const columns = range(outWidth).map((x) => reach(call, kernel, 1, x));
-  for (let filter = 0; filter < filters; filter++) {
-    const firstChannel = Math.floor(filter / (filters / call.groups)) * per;
-    for (let y = 0; y < outHeight; y++) {
-      for (let x = 0; x < outWidth; x++) {
-        const value = values[(filter * outHeight + y) * outWidth + x], ys = rows[y], xs = columns[x];
-        if (value === 0) continue;
-        for (let channel = 0; channel < per; channel++) {
-          let tap = (filter * per + channel) * taps;
-          for (let i = 0; i < ys.length; i++) {
-            const from = ((firstChannel + channel) * height + ys[i]) * width, isInside = ys[i] >= 0 && ys[i] < height;
-            for (let j = 0; j < xs.length; j++, tap++) {
-              if (isInside && xs[j] >= 0 && xs[j] < width) sums[from + xs[j]] += value * weight.data[tap];
-            }
-          }
-        }
-      }
-    }
-  }
-  return sums;
 }
 
 /** What the windows of a pooling look at: the rows for each row of the output, the columns for each column; no padding. */
@@ -357,7 +398,7 @@ const FUNCTIONS = {};
 FUNCTIONS.conv2d = {
   forward: (call, shape) => ({ data: slide(call.x, call.weight, call.bias, call, shape) }),
 
-  backward: (call, output, gradient) => [[call.x, shareOut(gradient, output.shape, call.weight, call, call.x.shape)]],
+  backward: (call, output, gradient) => [[call.x, shareOut({ shape: output.shape, data: gradient }, call.weight, call, call.x.shape)]],
 
   /** For each channel that the filter sees: the window, the filter, their products and the sum of these. */
   explain({ x, weight, bias, groups, ...call }, output, at) {
@@ -377,7 +418,7 @@ FUNCTIONS.conv2d = {
 
 FUNCTIONS.conv_transpose2d = {
   forward(call, shape) {
-    const sums = shareOut(call.x.data, call.x.shape, call.weight, call, shape), size = shape[2] * shape[3];
+    const sums = shareOut(call.x, call.weight, call, shape), size = shape[2] * shape[3];
     return { data: Float32Array.from(sums, (sum, place) => sum + (call.bias ? call.bias.data[Math.floor(place / size)] : 0)) };
   },
 
@@ -500,7 +541,7 @@ FUNCTIONS.adaptive_avg_pool2d = meanOf(
 FUNCTIONS.linear = {
   forward({ x, weight, bias }, shape) {
     const [filters, length] = weight.shape, count = x.data.length / length, data = new Float32Array(product(shape));
-    rowProducts({ rows: x.data, count, length }, weight.data, bias, 0, filters, data, (filter, row) => row * filters + filter);
+    rowProducts({ rows: x.data, count, length }, weight.data, bias, { first: 0, last: filters }, data, (filter, row) => row * filters + filter);
     return { data };
   },
 
@@ -774,7 +815,7 @@ FUNCTIONS.transpose = moving(({ x, axes }, shape) => {
   return placesOf(shape.map((size, axis) => range(size, steps[axes[axis]])));
 });
 
-/** A part of an array: browser_model.py says where its first element is, and how far apart neighbours along each axis. */
+/** A part of an array: browser_graph.py says where its first element is, and how far apart neighbours along each axis. */
 FUNCTIONS.getitem = moving(({ start, steps }, shape) => (
   placesOf([[start], ...shape.map((size, axis) => range(size, steps[axis]))])
 ));
@@ -790,7 +831,7 @@ FUNCTIONS.pad = moving(({ x, padding, mode }, shape) => {
   }[mode];
   return placesOf(shape.map((size, axis) => range(size).map((index) => {
     const from = source(index - padding[axis][0], x.shape[axis]);
-    return from < 0 || from >= x.shape[axis] ? -1 : from * steps[axis];
+    return from < 0 || from >= x.shape[axis] ? null : from * steps[axis];
   })));
 });
 

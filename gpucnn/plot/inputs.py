@@ -9,6 +9,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, to_host
 from gpucnn.data import Dataset, Preprocess, Subset, read_image
 from gpucnn.data.image_file import AUTO
+from gpucnn.data.normalization import as_normalization
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_image
 from gpucnn.layers import Layer
@@ -77,8 +78,9 @@ def picture(image: Array, preprocess: Preprocess | None = None) -> np.ndarray:
     lowest is dark.
     """
     found = np.nan_to_num(to_host(image).astype(np.float64))
-    if preprocess is not None and preprocess.mean is not None and len(found) == len(preprocess.mean):
-        mean, std = (np.reshape(values, (-1, 1, 1)) for values in (preprocess.mean, preprocess.std))
+    normalization = None if preprocess is None else as_normalization(preprocess.mean, preprocess.std)
+    if normalization is not None and len(normalization[0]) == len(found):
+        mean, std = np.reshape(normalization, (2, -1, 1, 1))
         found = found * std + mean
     elif preprocess is None and found.size and not (found.min() >= -SLACK and found.max() <= 1 + SLACK):
         low, high = found.min(), found.max()

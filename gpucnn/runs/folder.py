@@ -9,6 +9,7 @@ best.safetensors      those of the best epoch, see `is_better`, with its row of 
 checkpoints/          the newest states to go on from, see `CheckpointFolder`
 failure-step-41...    a step whose loss or gradient was not finite, see `FailureRecorder`
 summary.json          how it ended; only there when the run has finished
+report.html           what came of it, to look at, once `gpucnn report` was asked for it
 gpucnn.lock           which process writes here at this moment, see `RunLock`
 """
 
@@ -71,6 +72,7 @@ class RunFolder:
         self.best_model_file = self.path / "best.safetensors"
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
         self.summary_file = self.path / "summary.json"
+        self.report_file = self.path / "report.html"
         self.lock = RunLock(self.path)
         self.images: ImageList | None = None
         self._is_ready = self._is_ours = False
@@ -136,7 +138,8 @@ class RunFolder:
         self._is_ours = True
         self.checkpoints.go_on(step)
         self._take_up_best(history)
-        self.summary_file.unlink(missing_ok=True)
+        for path in (self.summary_file, self.report_file):
+            path.unlink(missing_ok=True)
         _write_json(self.config_file, config)
         self._write_lines(self.metrics_file, history)
         self._write_times(self.read_times(), len(history))
@@ -419,7 +422,9 @@ class RunFolder:
         """Once the first file of this run is there, remove what an earlier one left."""
         if self._is_ours:
             return
-        files = (self.summary_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file)
+        files = (
+            self.summary_file, self.report_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file,
+        )  # fmt: skip
         failures, lists = self.path.glob("failure-step-*.safetensors"), self.path.glob("images-*.jsonl")
         kept = (first_file, None if self.images is None else self.path / self.images.file_name)
         for path in (*files, *self.checkpoints.files(), *failures, *lists):  # lists last: checkpoints need them

@@ -9,6 +9,9 @@ from gpucnn.checks import is_finite
 IN_WORDS = {"val": "validation", "test": "test", "train": "training"}
 """The images that an epoch can be judged by, as entries of the history begin, the first that there are."""
 
+ON_TEST = "the best epoch was chosen on the test images, which flatters it; --validation 0.2 keeps others for that"
+"""What to say of an epoch that was judged by "test"."""
+
 
 def judged_by(row: Mapping[str, float]) -> str:
     """By which images the epoch of a `row` of the history is judged: "val", "test" or "train"."""

@@ -50,11 +50,15 @@ class Samples:
     def __init__(self, loader: DataLoader) -> None:
         self._loader, self._waiting, self._bytes = loader, list[tuple[Array, Array, Array]](), 0
         self._computed: list[_Columns] = []
+        self._drawn: list[np.ndarray] = []
+        """What a sampler drew for the batches, which it need not know for long."""
 
     def add(self, logits: Array, labels: Array, answers: Array) -> None:
         """Note the loader's next batch: logits (N, classes), labels and answers (N,), on one device. Waits for nothing."""
         self._waiting.append((logits, labels, answers))
         self._bytes += logits.nbytes
+        if self._loader.sampler is not None or self._loader.batch_sampler is not None:
+            self._drawn.append(self._loader.indices(0, len(self._drawn)))
         if self._bytes > LOGITS_BYTES:
             self._compute()
 
@@ -72,7 +76,7 @@ class Samples:
             *(np.concatenate([to_host(part) for part in parts]) for parts in zip(*self._computed, strict=True))
         )
         self._computed = []
-        index = np.concatenate([self._loader.indices(0, batch) for batch in range(len(self._loader))])
+        index = np.concatenate(self._drawn or [self._loader.indices(0, batch) for batch in range(len(self._loader))])
         order = np.argsort(index, kind="stable")
         return index[order], _Columns(*(column[order] for column in joined))
 
@@ -84,12 +88,14 @@ class Samples:
     @property
     def label(self) -> np.ndarray:
         """Their classes."""
-        return self._columns[1].label.astype(np.int64)
+        label: np.ndarray = self._columns[1].label.astype(np.int64)
+        return label
 
     @property
     def answer(self) -> np.ndarray:
         """The class with the highest score."""
-        return self._columns[1].answer.astype(np.int64)
+        answer: np.ndarray = self._columns[1].answer.astype(np.int64)
+        return answer
 
     @property
     def probability(self) -> np.ndarray:
@@ -100,7 +106,8 @@ class Samples:
     @property
     def loss(self) -> np.ndarray:
         """The cross-entropy of label and logits."""
-        return self._columns[1].loss
+        loss: np.ndarray = self._columns[1].loss
+        return loss
 
     def worst(self, count: int) -> tuple[Sample, ...]:
         """The images with the highest loss, the highest first; a NaN counts as the highest of all."""

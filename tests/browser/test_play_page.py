@@ -1,0 +1,322 @@
+"""The page of `gpucnn play` in a real browser: drawing, pointing, files, the keyboard, two tabs, narrow and dark, from disk."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gpucnn
+from gpucnn.backend import choose_device
+from gpucnn.data import read_image
+from gpucnn.play.export import export
+from gpucnn.play.page import page_files
+from gpucnn.play.ready_run import NAME, ready_run
+from gpucnn.play.sample_images import sample_images
+from gpucnn.play.server import PageServer
+from gpucnn.runs.folder import RunFolder
+
+READY = Path(gpucnn.__file__).parent / "play" / NAME
+SEVEN = [(0.3, 0.2), (0.7, 0.2), (0.45, 0.8)]
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    with ready_run() as run:
+        trained = run.load(choose_device("cpu").device)
+        return page_files(trained, sample_images(run, trained)[0])
+
+
+@pytest.fixture(scope="module")
+def address(files: dict[str, bytes]) -> Iterator[str]:
+    with PageServer(files) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server.address
+        server.shutdown()
+
+
+def opened(page: Any, address: str) -> Any:
+    """The page once it has given its first answer."""
+    page.goto(address)
+    page.wait_for_selector("#bars .share")
+    return page
+
+
+def draw(page: Any, points: list[tuple[float, float]]) -> None:
+    """With the mouse, from point to point of the pad."""
+    pad = page.locator("#pad").bounding_box()
+    places = [(pad["x"] + x * pad["width"], pad["y"] + y * pad["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+
+
+def answers(page: Any, name: str) -> None:
+    """Wait until this is the answer."""
+    page.wait_for_function("name => document.querySelector('#answer b')?.textContent === name", arg=name)
+
+
+def point_at(page: Any, canvas: Any, x: float, y: float) -> str:
+    """Point at a place of a map, from 0 to 1; what is then explained."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    before = page.inner_text("#working")
+    page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    page.wait_for_function("before => document.getElementById('working').innerText !== before", arg=before)
+    return str(page.inner_text("#working"))
+
+
+def test_a_seven_is_drawn_and_read(page: Any, address: str) -> None:
+    opened(page, address)
+    assert page.locator("#samples button").count() == 10
+    page.click("#clear")
+    page.wait_for_function("() => document.getElementById('answer').textContent === 'Nothing drawn yet'")
+    maps = page.locator(".layer canvas").first.evaluate("canvas => canvas.toDataURL()")
+    draw(page, SEVEN)
+    answers(page, "7")
+    assert page.locator("#bars .best .name").inner_text() == "7"
+    assert page.locator(".layer canvas").first.evaluate("canvas => canvas.toDataURL()") != maps
+    heat = page.evaluate(
+        "Array.from(document.getElementById('cam-canvas').getContext('2d').getImageData(0, 0, 192, 192).data)"
+    )
+    red, _, blue, _ = np.array(heat, int).reshape(-1, 4).T
+    assert np.count_nonzero(red > blue + 60) > 500  # it glows somewhere
+
+    page.click("#undo")
+    page.wait_for_function("() => document.getElementById('answer').textContent === 'Nothing drawn yet'")
+    page.click("#samples button:nth-child(4)")
+    answers(page, "3")
+
+
+def test_a_drawing_becomes_an_image_as_the_digits_were_made(page: Any, address: str) -> None:
+    """The size and place of a drawing do not matter; a line's dots are counted in blocks of 4x4."""
+    opened(page, address)
+    found = page.evaluate("""() => [[0.1, 0.2], [0.5, 0.4]].map(([from, to]) => Array.from(rawOfStrokes(
+        [{points: [{x: 0.5, y: from}, {x: 0.5, y: to}]}], {native_size: 8, full_scale: 16}, {fill: 1, pen: 0.25, by_mass: false})))""")
+    first, second = (np.array(raw).reshape(8, 8) for raw in found)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(
+        first[1:7], np.repeat([[0, 0, 0, 16, 16, 0, 0, 0]], 6, axis=0)
+    )  # 8 dots wide: two pixels
+    assert (first[0] == first[7]).all()
+    assert 0 < first[0, 3] < 16  # a round end
+
+
+def test_the_chapter_s_numbers_are_found_by_pointing(page: Any, address: str) -> None:
+    opened(page, address)
+    page.get_by_role("button", name="Sharpening, by hand").click()
+    output = page.locator(".layer canvas").first
+    assert "0 + (-2) + 0 + (-6) + 35 + (-8) + 0 + (-12) + 0 = 7" in point_at(page, output, 0.1, 0.1)
+    assert "0 + (-8) + 0 + (-12) + 65 + (-14) + 0 + (-18) + 0 = 13" in point_at(page, output, 0.5, 0.5)
+    marked = page.locator("#shown-map .window").bounding_box()
+    image = page.locator("#shown-map canvas").bounding_box()
+    assert marked["x"] - image["x"] == pytest.approx(image["width"] / 5, abs=1.5)
+    assert marked["width"] == pytest.approx(3 * image["width"] / 5, abs=1.5)
+
+    page.get_by_label("row 2, column 2", exact=True).first.fill("6")  # the filter's middle
+    page.wait_for_function("() => document.getElementById('working').innerText.includes('78')")
+    assert "0 + (-8) + 0 + (-12) + 78 + (-14) + 0 + (-18) + 0 = 26" in page.inner_text("#working")
+
+    page.get_by_role("button", name="Max pooling, by hand").click()
+    assert "max(1, 3, 5, 7) = 7" in point_at(page, page.locator(".layer canvas").first, 0.2, 0.2)
+    assert page.locator("#working .marked").inner_text() == "7"
+
+
+def test_a_pixel_of_a_map_is_explained_by_the_map_before(page: Any, address: str) -> None:
+    opened(page, address)
+    layers = page.locator(".layer")
+    text = point_at(page, layers.nth(2).locator("canvas").nth(1), 0.55, 0.55)
+    assert text.startswith("conv2, map 2, row 6, column 6")
+    assert "of 6 before" in text.replace("\n", " ")
+    value = page.evaluate(
+        "runner.ask('explain', {node: layers[2].node, channel: 1, y: 5, x: 5}).then(found => found.value)"
+    )
+    assert text.rstrip().endswith(f"= {page.evaluate('value => numberText(value)', value)}")
+    assert layers.nth(1).locator(".window:visible").count() == 6
+    assert "max(" in point_at(page, layers.nth(1).locator("canvas").first, 0.5, 0.5)
+
+    before = layers.first.locator("canvas").first.evaluate("canvas => canvas.toDataURL()")
+    page.check("#winners")
+    page.wait_for_function(
+        "before => document.querySelector('.layer canvas').toDataURL() !== before", arg=before
+    )  # a quarter of the pixels is left
+    dim = page.evaluate(
+        "runner.ask('run', {input: inputOf(raw, entry.model.preprocess), wanted: [layers[0].wanted], cam: null})"
+    )
+    kept = np.array(dim["maps"][0]["kept"]).reshape(6, 14, 2, 14, 2)
+    assert (kept.sum(axis=(2, 4)) == 1).all()  # one winner in each 2x2
+
+
+def test_the_keyboard_alone_draws_and_gets_an_answer(page: Any, address: str) -> None:
+    opened(page, address)
+    page.keyboard.press("Tab")  # the link to the maps
+    for _ in range(20):
+        if page.evaluate("document.activeElement.id") == "pad":
+            break
+        page.keyboard.press("Tab")
+    for key in ("Delete", *["ArrowLeft"] * 4, *["ArrowUp"] * 6, "Space", *["ArrowRight"] * 8):
+        page.keyboard.press(key)
+    for _ in range(6):
+        for key in ("ArrowDown", "ArrowDown", "ArrowLeft"):
+            page.keyboard.press(key)
+    page.keyboard.press("Space")
+    answers(page, "7")
+    page.wait_for_function("() => document.getElementById('spoken').textContent.startsWith('7, ')")
+
+    page.locator(".layer canvas").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "() => document.getElementById('working').innerText.startsWith('conv1, map 1, row 2, column 2')"
+    )
+    page.keyboard.press("PageDown")
+    page.wait_for_function(
+        "() => document.getElementById('working').innerText.startsWith('conv1, map 2, row 2, column 2')"
+    )
+
+
+def drop(page: Any, name: str, content: str) -> None:
+    """Drop a file on the page; `content` is JavaScript that makes a list of parts."""
+    page.evaluate(f"""async name => {{
+        const files = new DataTransfer();
+        files.items.add(new File({content}, name));
+        document.body.dispatchEvent(new DragEvent("drop", {{dataTransfer: files, bubbles: true, cancelable: true}}));
+    }}""", name)  # fmt: skip
+
+
+def test_a_dropped_image_gets_the_answer_of_predict(page: Any, address: str, tmp_path: Path) -> None:
+    trained = gpucnn.load(READY, device="cpu")
+    rng = np.random.default_rng(0)
+    blocks = np.pad(rng.integers(0, 200, (4, 3), np.uint8), 1)
+    digit = Image.fromarray(np.kron(blocks, np.ones((6, 6), np.uint8)))
+    file = tmp_path / "a \"quoted\" 'name' <b>.png"
+    digit.save(file)
+    opened(page, address)
+    drop(page, file.name, f"[new Uint8Array({list(file.read_bytes())})]")
+    page.wait_for_function("() => picture.name.startsWith('a ')")
+    assert page.inner_text("#notice") == f"{file.name}, as gpucnn predict sees it."
+    expected = trained.preprocess(read_image(file, trained.preprocess))
+    found = page.evaluate("Array.from(inputOf(raw, entry.model.preprocess))")
+    np.testing.assert_allclose(np.reshape(found, expected.shape), expected, atol=1e-6)
+    (name, probability), *_ = trained.predict(file)
+    answers(page, name)
+    assert float(page.inner_text("#answer").split()[1]) == pytest.approx(100 * probability, abs=0.6)
+
+    page.evaluate(
+        """async content => {
+            const files = new DataTransfer();
+            files.items.add(new File([new Uint8Array(content)], "pasted.png"));
+            dispatchEvent(new ClipboardEvent("paste", {clipboardData: files}));
+        }""",
+        list(file.read_bytes()),
+    )
+    page.wait_for_function("() => picture.name === 'pasted.png'")
+
+    Image.fromarray(255 - np.asarray(digit)).convert("RGB").save(tmp_path / "ink.png")  # paper is white
+    page.set_input_files("#file", tmp_path / "ink.png")
+    page.wait_for_function("() => picture.name === 'ink.png'")
+    assert page.inner_text("#notice") == "ink.png is dark on light, and digits is light on dark: turned round."
+    np.testing.assert_allclose(
+        page.evaluate("Array.from(raw)"), read_image(file, trained.preprocess).ravel(), atol=1
+    )  # as gpucnn predict --invert
+
+
+CASES = [
+    (gpucnn.data.Preprocess(1, 8, 32, 16, "resize"), (5, 9)),
+    (gpucnn.data.Preprocess(1, 28, 32, 255, "pad", (0.13,), (0.3,)), (31, 40)),
+    (gpucnn.data.Preprocess(3, 32, 32, 255, "pad", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)), (50, 31)),
+    (gpucnn.data.Preprocess(3, 24, 24, 255, "crop"), (33, 70)),
+    (gpucnn.data.Preprocess(3, 20, 31, 255, "resize"), (20, 7)),
+]
+
+
+def test_images_are_prepared_as_gpucnn_does_it(page: Any) -> None:
+    page.goto("about:blank")
+    page.add_script_tag(path=Path(gpucnn.__file__).parent / "play" / "image_input.js")
+    rng = np.random.default_rng(1)
+    for how, (width, height) in CASES:
+        for is_opaque in (True, False):
+            pixels = rng.integers(0, 256, (height, width, 4), np.uint8)
+            pixels[..., 3] |= 255 * is_opaque
+            image = {"width": width, "height": height, "data": pixels.ravel().tolist()}
+            fields = {name: getattr(how, name) for name in how.__slots__}
+            for background in ("auto",) if is_opaque else ("auto", "white"):
+                raw, found = page.evaluate(
+                    "([image, how, background]) => { const raw = rawOf(image, how, background);"
+                    " return [Array.from(raw), Array.from(inputOf(raw, how))]; }",
+                    [image, fields, background],
+                )
+                given = Image.fromarray(pixels) if not is_opaque else Image.fromarray(pixels).convert("RGB")
+                expected = read_image(given, how, background)
+                difference = np.abs(np.reshape(raw, expected.shape).astype(int) - expected)
+                assert difference.max() <= 1  # by Pillow before version 13, which resizes in the other order
+                assert np.count_nonzero(difference) <= difference.size // 20
+                own = how(np.reshape(raw, expected.shape).astype(np.uint8))
+                np.testing.assert_allclose(np.reshape(found, own.shape), own, atol=1e-6)
+
+
+PNG_HEADER = "89504e470d0a1a0a0000000d49484452"
+REFUSED = [
+    ("huge.png", "[new Uint8Array(1e8)]", "huge.png: 100 MB are more than the 20 MB taken here; save it smaller"),
+    ("broken.png", f"[Uint8Array.fromHex?.('{PNG_HEADER}') ?? new Uint8Array('{PNG_HEADER}'.match(/../g).map(two => parseInt(two, 16)))]", "broken.png: begins as PNG does, but is damaged or cut off"),
+    ("wide.png", f"[new Uint8Array('{PNG_HEADER}00004e2000004e200806000000'.match(/../g).map(two => parseInt(two, 16)))]", "wide.png: 20,000 x 20,000 pixels are more than the 50,000,000 taken here; make it smaller"),
+    ("text.png", "['<script>alert(1)</script>']", "text.png: not an image that a browser reads; give PNG, JPEG, WebP, GIF, BMP or AVIF"),
+    ("<img src=x onerror=alert(1)>", "['']", "<img src=x onerror=alert(1)>: the file is empty"),
+]  # fmt: skip
+
+
+def test_what_is_no_image_is_refused_in_words(page: Any, address: str) -> None:
+    opened(page, address)
+    before = page.inner_text("#answer")
+    for name, content, words in REFUSED:
+        drop(page, name, content)
+        page.wait_for_function("words => document.getElementById('notice').textContent === words", arg=words)
+    assert page.inner_text("#answer") == before
+
+
+def test_two_tabs_each_with_its_own_drawing(page: Any, address: str) -> None:
+    other = page.context.new_page()
+    opened(page, address)
+    opened(other, address)
+    page.click("#samples button:nth-child(1)")
+    other.click("#samples button:nth-child(5)")
+    answers(page, "0")
+    answers(other, "4")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_window(page: Any, address: str, scheme: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    opened(page, address)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (sum(map(int, paper[4:-1].split(","))) < 200) == (scheme == "dark")
+    assert not page.locator("#explanation").is_visible()
+    point_at(page, page.locator(".layer canvas").first, 0.5, 0.5)
+    assert page.locator("#explanation").is_visible()
+    page.click("#close")
+    page.get_by_role("button", name="Sharpening, by hand").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_an_exported_page_opens_from_disk_and_shows_names_as_texts(page: Any, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(READY, tmp_path / '<i>run & "co"</i>'))
+    config = json.loads(run.config_file.read_text())
+    evil = ["<script>alert(1)</script>", 'a "quoted" class', "</script><b>", "it's", *map(str, range(4, 10))]
+    run.config_file.write_text(json.dumps({**config, "class_names": evil}))
+    face = export(page_files(run.load(choose_device("cpu").device)), tmp_path / "page")
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    opened(page, face.as_uri())
+    assert page.locator("#bars .name").all_inner_texts() == evil
+    assert page.locator("#models button").first.inner_text() == run.path.name
+    assert "No test images to choose from" in page.inner_text("#notice")
+    draw(page, SEVEN)
+    answers(page, "7")

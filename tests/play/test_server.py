@@ -1,0 +1,127 @@
+"""The page's server: what it gives, to whom, and all that it refuses."""
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gpucnn.errors import ArgumentError
+from gpucnn.play import server as server_module
+from gpucnn.play.server import PageServer
+
+FILES = {"index.html": b"<!doctype html>", "page.js": b"let page;", "page.css": b"a{}"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PageServer]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with PageServer(FILES, port) as started:
+        threading.Thread(target=started.serve_forever, args=(0.02,), daemon=True).start()
+        yield started
+        started.shutdown()
+
+
+def ask(
+    server: PageServer, path: str, method: str = "GET", host: str | None = None, body: bytes | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """What comes back, as a client that shares no code with the server reads it."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+    try:
+        connection.request(method, path, body, {"Host": host or f"127.0.0.1:{server.server_port}"})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "kind"),
+    [
+        ("/", "index.html", "text/html; charset=utf-8"),
+        ("/index.html", "index.html", "text/html; charset=utf-8"),
+        ("/page.js", "page.js", "text/javascript; charset=utf-8"),
+        ("/page.css?v=1", "page.css", "text/css; charset=utf-8"),
+    ],
+)
+def test_files_are_given_by_name(server: PageServer, path: str, name: str, kind: str) -> None:
+    status, headers, content = ask(server, path)
+    assert (status, headers["content-type"], content) == (200, kind, FILES[name])
+    status, headers, content = ask(server, path, "HEAD")
+    assert (status, int(headers["content-length"]), content) == (200, len(FILES[name]), b"")
+
+
+def test_headers_keep_everything_else_out(server: PageServer) -> None:
+    for path in ("/", "/nothing"):
+        _, headers, _ = ask(server, path)
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == "'self'"
+        assert policy["frame-ancestors"] == "'none'"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert headers["server"].strip() == "gpucnn"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../pyproject.toml",
+        "/..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/page.js/",
+        "/page.py",
+        "/%00",
+        "/server.py",
+    ],
+)
+def test_nothing_else_is_there(server: PageServer, path: str) -> None:
+    assert ask(server, path)[0] == 404
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1.evil.example:{port}"])
+def test_a_name_that_was_given_our_address_is_refused(server: PageServer, host: str) -> None:
+    status, _, content = ask(server, "/", host=host.format(port=server.server_port))
+    assert (status, FILES["index.html"] in content) == (421, False)
+
+
+def test_localhost_is_this_machine(server: PageServer) -> None:
+    assert ask(server, "/", host=f"localhost:{server.server_port}")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_only_get_and_head(server: PageServer, method: str) -> None:
+    status, headers, _ = ask(server, "/", method, body=b"x" * 1000)
+    assert (status, headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_no_other_machine_can_ask(server: PageServer) -> None:
+    assert server.socket.getsockname()[0] == "127.0.0.1"
+
+
+def test_a_request_that_is_none_ends_it_for_nobody_else(server: PageServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as wild:
+        wild.sendall(b"\x16\x03\x01 not HTTP\r\n\r\n")
+        assert b"400" in wild.recv(1000)
+    assert ask(server, "/")[0] == 200
+
+
+def test_several_are_served_at_once(server: PageServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port)):  # says nothing, and is not waited for
+        assert ask(server, "/")[0] == 200
+
+
+def test_a_taken_port(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = server.server_port
+    with pytest.raises(ArgumentError) as raised:
+        PageServer(FILES, taken)
+    assert str(raised.value).startswith(f"port {taken} cannot be had (")
+    assert str(raised.value).endswith("); leave --port out, and a free one is found")
+    monkeypatch.setattr(server_module, "PORT", taken)
+    with PageServer(FILES) as other:
+        assert other.server_port != taken
+        assert other.address == f"http://127.0.0.1:{other.server_port}/"
