@@ -60,7 +60,6 @@ def run(options: argparse.Namespace) -> int:
     Path(options.out).mkdir(parents=True, exist_ok=True)
     shown, top = trained.shown(options.invert, options.background), min(TOP, len(trained.class_names))
     widths = max(columns(printed(file)) for file in files), max(columns(printed(name)) for name in trained.class_names)
-    print(chosen, f"weights: {trained.weights}", sep="\n", file=sys.stderr)
     found: list[Prediction] = []
     for file, picture in zip(files, pictures, strict=True):
         try:
@@ -72,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
             print(f"gpucnn explain: {found[-1].error}", file=sys.stderr)
             continue
         explanation(trained, trained.preprocess(raw)[0], options.layer, picture)
+        if all(one.error for one in found):  # before the first of them
+            print(chosen, f"weights: {trained.weights}", sep="\n", file=sys.stderr)
         found.append(Prediction(file, trained.answers(raw, top)[0], is_dark_on_light=is_dark_on_light(raw)))
         print(f"{line(found[-1], *widths)}  {printed(str(picture))}", flush=True)
     if text := left_out_text(left_out):

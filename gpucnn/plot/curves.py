@@ -38,8 +38,8 @@ WIDE_RANGE = 8
 """Losses of which the highest is so many times the lowest have a logarithmic axis."""
 LINE = 0.2
 """Inches of a line of the legend."""
-MARKED = 40
-"""Epochs of which each has a marker."""
+MARKED = 20
+"""Markers of a line, at most."""
 
 
 class _Course(NamedTuple):
@@ -158,15 +158,17 @@ def _settings_text(course: _Course, names: Sequence[str]) -> str:
 def _draw(axes: "Axes", course: _Course, what: str, place: int) -> None:
     """A course's losses or accuracies, e.g. `what` is "loss"."""
     colour, marker = line_look(place)
-    epochs, shape = course.epochs, marker if len(course.rows) <= MARKED else "None"
+    epochs, every = course.epochs, -(-len(course.rows) // MARKED)
     axes.plot(
-        epochs, course.values(f"train_{what}"), color=colour, marker=shape, label=f"{course.name}, training",
+        epochs, course.values(f"train_{what}"), color=colour, marker=marker, markevery=every, label=f"{course.name}, training",
         linestyle=(0, (4, 2)), linewidth=1.1, markersize=3,
     )  # fmt: skip
     if course.part == "train":
         return
     values = course.values(f"{course.part}_{what}")
-    axes.plot(epochs, values, color=colour, marker=shape, label=f"{course.name}, {IN_WORDS[course.part]}")
+    axes.plot(
+        epochs, values, color=colour, marker=marker, markevery=every, label=f"{course.name}, {IN_WORDS[course.part]}"
+    )
     if (best := best_epoch(course.rows)) is not None:
         axes.plot(
             epochs[best - 1 : best], values[best - 1 : best], "o", color=colour, markersize=11, markerfacecolor="none",

@@ -46,6 +46,8 @@ FILTER_ROWS = 2
 WIDTH = 9.0
 """Inches; so are these: of the image, of a map, and of what is written above."""
 IMAGE, TILE, NAME = 2.2, 0.66, 0.4
+EDGE = 0.02
+"""The share of the width that numbers beside the last scale may need, of which the layout does not know."""
 
 
 @in_style
@@ -85,6 +87,7 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
     tile = WIDTH / (COLUMNS + 1) if layer is not None else TILE
     sizes += [tile * len(one) + NAME for one in rows.values()]
     figure = new_figure(WIDTH, sum(sizes) + 0.3)
+    figure.get_layout_engine().set(rect=(0, 0, 1 - EDGE, 1))
     parts = figure.add_gridspec(len(sizes), 1, height_ratios=sizes)
     head = parts[0].subgridspec(1, 3, width_ratios=(1, 1, 1.4))
     shown = picture(own, subject.preprocess)

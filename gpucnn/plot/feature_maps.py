@@ -45,8 +45,8 @@ def feature_maps(model: Model, image: Image, layer: str | Layer | None = None, p
     subject = subject_of("feature_maps", model)
     found = image_of("feature_maps", image, subject)
     maps = explain.feature_maps(subject.model, found)
-    if not maps:
-        raise ArgumentError(f"feature_maps: {type(subject.model).__name__} has no layer that gives maps")
+    if layer is None and not maps:
+        raise ArgumentError(_no_maps("feature_maps", subject.model))
     if layer is None:
         chosen, most, columns = shown_layers(maps), MOST_MAPS, MOST_MAPS
     else:
@@ -96,9 +96,17 @@ def shown_layers(maps: Mapping[str, np.ndarray]) -> list[str]:
 def layer_with_maps(owner: str, model: Layer, maps: Mapping[str, np.ndarray], layer: str | Layer) -> str:
     """The path of a layer that is given as such or as itself. ArgumentError, which names `owner`, if it gives none of the maps."""
     path = layer if isinstance(layer, str) and layer in maps else as_layer(owner, model, layer).path
+    if not maps:
+        raise ArgumentError(_no_maps(owner, model))
     if path not in maps:
-        raise ArgumentError(f"{owner}: layer {path} gives no maps by itself; there is {names_text(list(maps))}")
+        within = [one for one in maps if one.startswith(f"{path}.")]
+        fix = f"the last within it is {within[-1]}" if within else f"there is {names_text(list(maps))}"
+        raise ArgumentError(f"{owner}: layer {path} gives no maps by itself; {fix}")
     return path
+
+
+def _no_maps(owner: str, model: Layer) -> str:
+    return f"{owner}: {type(model).__name__} has no layer that gives maps"
 
 
 def strongest(maps: np.ndarray, most: int) -> list[Map]:

@@ -37,7 +37,7 @@ SCREEN = 96
 MARGIN = 0.08
 """Inches around what is drawn."""
 
-TEXT, FAINT, PAPER = "#1A1A1A", "#767676", "#FFFFFF"
+TEXT, FAINT, NOTHING, PAPER = "#1A1A1A", "#767676", "#D4D4D4", "#FFFFFF"
 LINES = (
     ("#0072B2", "o"),
     ("#E69F00", "s"),

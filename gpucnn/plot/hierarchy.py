@@ -16,7 +16,7 @@ from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_images
 from gpucnn.layers import Conv2d, Layer
-from gpucnn.plot.figure import StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
+from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_tiles
 from gpucnn.plot.inputs import Model, picture, preprocess_of, subject_of
 from gpucnn.plot.mosaic import name_tiles, show_tiles
@@ -153,5 +153,6 @@ def _weights(model: Layer, stage: _Stage) -> np.ndarray | None:
 def _draw_filters(axes: "Axes", weights: np.ndarray) -> None:
     """A column of filters: in colour, as a map, or as the maps of those input channels that have the largest weights."""
     most = float(np.abs(weights).max()) or 1.0
-    show_tiles(axes, [[one] for one in filter_tiles(weights, most)], cmap=signed_colours(), vmin=-most, vmax=most)
+    tiles = [[one] for one in filter_tiles(weights, most)]
+    show_tiles(axes, tiles, PAPER, cmap=signed_colours(), vmin=-most, vmax=most)
     axes.set_title("filter")

@@ -24,7 +24,9 @@ COUNT = 16
 MOST = 100
 """Images on a sheet."""
 COLUMNS = 8
-NAME = 16
+LEAST = 0.005
+"""Smaller shares of a label are 0.00 in print."""
+NAME = 13
 """Columns of a class name above an image."""
 
 
@@ -126,10 +128,12 @@ def _names(loader: DataLoader, class_names: Sequence[str] | None) -> Sequence[st
 
 
 def _label_text(label: Any, names: Sequence[str]) -> str:
-    """A label's name; of probabilities those that are not 0, the highest first."""
+    """A label's name; of the shares of a mixed one those that are not 0 in print, the highest first."""
     if not np.ndim(label):
         return own_text(names[int(label)], NAME)
-    order = [int(place) for place in np.argsort(-label, kind="stable")[:2] if label[place] > 0]
+    order = [int(place) for place in np.argsort(-label, kind="stable")[:2] if label[place] >= LEAST]
+    if len(order) == 1:
+        return own_text(names[order[0]], NAME)
     return "\n".join(f"{own_text(names[place], NAME)} {label[place]:.2f}" for place in order)
 
 

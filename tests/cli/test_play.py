@@ -17,7 +17,7 @@ import pytest
 
 from gpucnn.cli import play
 from gpucnn.cli.main import main
-from gpucnn.play import browser_model
+from gpucnn.play import browser_graph
 from gpucnn.play.ready_run import NAME
 from gpucnn.play.server import PageServer
 
@@ -115,8 +115,8 @@ def test_a_run_without_its_data_is_shown_and_told_of(in_tmp_path: Path, capsys: 
 def test_a_function_that_the_browser_does_not_know_ends_the_command(
     in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = [name for name in browser_model.known_functions() if name != "max_pool2d"]
-    monkeypatch.setattr(browser_model, "known_functions", lambda: tuple(known))
+    known = [name for name in browser_graph.known_functions() if name != "max_pool2d"]
+    monkeypatch.setattr(browser_graph, "known_functions", lambda: tuple(known))
     assert main(["play", "--export", "out"]) == 1
-    assert capsys.readouterr().err.startswith("gpucnn play: pool1: network.js does not know max_pool2d; known are ")
+    assert capsys.readouterr().err.startswith("gpucnn play: pool1: network.js does not know max_pool2d; add it to ")
     assert not Path("out").exists()

@@ -155,6 +155,11 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
             draw()
 
 
+def test_the_page_has_every_figure() -> None:
+    page = (Path(plot.__file__).parent / "README.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)\(", page, re.MULTILINE)) == set(plot.__all__)
+
+
 def test_pyplot_is_never_imported_and_matplotlib_late() -> None:
     code = (
         "import sys, gpucnn\n"
