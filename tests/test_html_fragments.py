@@ -1,5 +1,6 @@
 """Fragments of HTML, read back by Python's parser and Pillow."""
 
+import html
 import sys
 
 import numpy as np
@@ -36,6 +37,11 @@ def test_texts_are_shown_as_they_are(text: str) -> None:
     assert page.alts == [shown]
     assert [part for part in page.texts if part.strip()] == [shown] * 5
     assert sorted(set(page.tags)) == ["div", "figcaption", "figure", "img", "table", "tbody", "td", "th", "thead", "tr"]
+
+
+def test_every_printed_character_is_escaped_as_python_does() -> None:
+    text = "".join(map(chr, [*range(32, 127), *range(0x2190, 0x2200)]))
+    assert escaped(text) == html.escape(text)
 
 
 def test_what_is_html_already_stays_it() -> None:
@@ -110,7 +116,9 @@ def test_a_sparkline_has_its_numbers_from_left_to_right() -> None:
     assert points == [(2, 2), (35.3, 42), (102, 22)], "high is up, which is small"
     assert "".join(page.texts) == "from 4 to 2, lowest 0, highest 4"
     assert [sparkline(values) for values in ([], [1.0], [1.0, float("inf")])] == [""] * 3
-    assert "0 0" not in sparkline([3.0, 3.0])
+    assert dict(Page(sparkline([3.0, 3.0])).attributes)["points"] == "2.0,22.0 94.0,22.0", (
+        "what stays the same is level"
+    )
 
 
 def test_what_fails_shows_the_text_and_lets_through_who_interrupts() -> None:

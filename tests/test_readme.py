@@ -95,8 +95,13 @@ def test_ci_runs_readme_s_own_commands() -> None:
 
 def test_readme_is_one_page_and_links_every_other_once() -> None:
     assert len(README.splitlines()) <= LONGEST_README
-    links = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
+    links = re.findall(r"\]\(([^)#:]+\.md)\)", README)
     assert sorted(links) == sorted(str(path.relative_to(ROOT)) for path in PAGES if path != ROOT / "README.md")
+
+
+def test_readme_has_one_picture_which_is_small() -> None:
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert (ROOT / picture).stat().st_size < 200_000
 
 
 def test_links_lead_somewhere() -> None:
@@ -104,7 +109,7 @@ def test_links_lead_somewhere() -> None:
     for path in PAGES:
         for target, heading in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", path.read_text()):
             there = path.parent / target
-            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE) if there.is_file() else []
+            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE) if there.suffix == ".md" else []
             slugs = [re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings]
             if not there.exists() or (heading and heading not in slugs):
                 wrong.append(f"{path.relative_to(ROOT)}: {target}#{heading}")

@@ -2,22 +2,17 @@
 
 import argparse
 import csv
-import errno
-import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.backend import ChosenDevice, choose_device
-from gpucnn.cli.arguments import add_weights, choice, count
+from gpucnn.cli.arguments import add_weights, count
+from gpucnn.cli.given_images import add_images, found_images
 from gpucnn.cli.result_file import check_writable, finite, write_json
 from gpucnn.data.catalog import is_light_on_dark
-from gpucnn.data.image_file import BACKGROUNDS
-from gpucnn.data.image_listing import cannot_be_listed, left_out_text, list_images, no_images_text
+from gpucnn.data.image_listing import left_out_text
 from gpucnn.errors import GpucnnError
-from gpucnn.regular_file import TimedCalls
 from gpucnn.runs.folder import BEST, RunFolder
 from gpucnn.runs.trained_run import Seen, Shown, TrainedRun
 from gpucnn.text import printed
@@ -43,17 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "In folders, the files are taken that training takes (PNG, JPEG, TIFF, WebP, ..., .npy), and a line tells of the others."
     )
     parser.add_argument("run_folder", metavar="RUN", help="a folder that gpucnn train made")
-    parser.add_argument(
-        "images", metavar="IMAGE", nargs="+",
-        help="an image, light on dark as in the digits and MNIST, or a folder, with all below it",
-    )  # fmt: skip
-    parser.add_argument("--invert", action="store_true", help="turn light and dark round, for ink on white paper")
-    parser.add_argument(
-        "--background",
-        type=choice(BACKGROUNDS),
-        metavar="NAME",
-        help="what is behind the transparent parts of an image: auto, white or black (default: as in training)",
-    )
+    add_images(parser)
     parser.add_argument("--top", type=count, default=1, metavar="K", help="the K best answers (default: 1)")
     parser.add_argument("--csv", metavar="FILE", help="write the answers to FILE, too, as a table")
     parser.add_argument("--json", metavar="FILE", help="write the answers to FILE, too, as JSON")
@@ -68,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = choose_device(options.device)
     trained = RunFolder(options.run_folder).load(chosen.device, options.weights)
     check_writable(options.csv, options.json)
-    files, problems, left_out = _found(options.images)
+    files, problems, left_out = found_images(options.images)
     top = min(options.top, len(trained.class_names))
     widths = max(columns(printed(file)) for file in files), max(columns(printed(name)) for name in trained.class_names)
     found: list[Prediction] = []
@@ -90,37 +75,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, [as_json(prediction) for prediction in found])
     return int(any(prediction.error for prediction in found))
-
-
-def _found(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Counter[str]]:
-    """The images at `paths` and below, why some cannot be read, and how many files of each kind were left out.
-
-    A file is taken as it is named; so is a folder without images, with that as its problem.
-    """
-    files: list[str] = []
-    problems: dict[str, str] = {}
-    left_out: Counter[str] = Counter()
-    with TimedCalls() as timed:
-        for path in paths:
-            if not path:  # of a shell's variable that is not set; it would be the current folder
-                problems[path] = "an empty path; give the file or folder of images"
-                files.append(path)
-                continue
-            try:
-                found = list_images(Path(path), timed)
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # of which reading it tells
-                    problems[path] = str(cannot_be_listed(Path(path), error))
-                files.append(path)
-                continue
-            named = {file: os.path.join(path, file.relative_to(path)) for file in (*found.images, *found.problems)}
-            problems |= {named[file]: f"{named[file]}: {problem}" for file, problem in found.problems.items()}
-            if named:
-                left_out += found.left_out
-            else:
-                problems[path] = no_images_text(path, found.left_out)
-            files += named.values() or [path]
-    return files, problems, left_out
 
 
 def predictions(

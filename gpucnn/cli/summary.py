@@ -2,9 +2,11 @@
 
 import argparse
 import functools
+from pathlib import Path
 
 from gpucnn import models, optim
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
+from gpucnn.cli.result_file import check_writable
 from gpucnn.diagnosis.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.costs import costs
@@ -36,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--optimizer", type=choice(list(OPTIMIZERS)), default="adam", help="of the training step: adam (default) or sgd"
     )
+    parser.add_argument(
+        "--svg", metavar="FILE", help="draw the layers with their shapes, parameters and residual paths, e.g. model.svg"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -46,9 +51,12 @@ def run(options: argparse.Namespace) -> None:
     channels, height, width = shape
     if height != width:
         raise ArgumentError(f"--input: expected a square image, got {height}x{width}")
+    check_writable(options.svg)
     create = functools.partial(models.create, options.model, options.classes, channels, height)
     rows = costs(create, shape)
     print("\n".join(table(rows, shape, create().parameter_count())))
+    if options.svg:
+        Path(options.svg).write_text(create().diagram(shape), encoding="utf-8")
     if options.batch is None:
         return
     plan = memory_plan(create, shape, rows, OPTIMIZERS[options.optimizer])

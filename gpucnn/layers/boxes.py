@@ -1,4 +1,4 @@
-"""What a model's picture shows: a box for each layer, in a column from the images to the output, and what stands beside it."""
+"""What a model's picture shows: a box for each layer, the trunk from the images to the output, and what stands beside it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from gpucnn.checks import Shape
-from gpucnn.layers.graph import IMAGES, GraphNode, Input, ModelGraph, Saved
+from gpucnn.layers.graph import IMAGES, Constant, GraphNode, Input, ModelGraph, Saved
 
 MOST_BOXES = 48
 """Pictures of more layers than these are folded: what is alike and stands one after the other is shown once."""
@@ -45,7 +45,7 @@ class Box(NamedTuple):
 
 
 class Side(NamedTuple):
-    """Boxes beside the column, one after the other, between two in it; none for what is taken as it is."""
+    """Boxes beside the trunk, one after the other, between two in it; none for what is taken as it is."""
 
     source: int
     boxes: tuple[int, ...]
@@ -53,9 +53,12 @@ class Side(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Boxes of the column that belong to one block, or to several that are alike and stand one after the other."""
+    """Boxes of the trunk that belong to one block, or to several that are alike and stand one after the other."""
 
     blocks: tuple[str, ...]
+    """Their paths; none where there is no frame to be seen."""
+    kind: str
+    """The class of the blocks."""
     numbers: tuple[int, ...]
 
 
@@ -65,10 +68,10 @@ class Picture(NamedTuple):
     boxes: dict[int, list[Box]]
     """Each with those that it stands for, too."""
     frames: list[Frame]
-    """The column, from the images to the output."""
+    """The trunk, from the images to the output."""
     sides: list[Side]
     links: set[tuple[int, int]]
-    """Which neighbours of the column take what the one before gives."""
+    """Which neighbours of the trunk take what the one before gives."""
 
 
 def picture_of(model: Any, graph: ModelGraph) -> Picture:
@@ -77,8 +80,10 @@ def picture_of(model: Any, graph: ModelGraph) -> Picture:
     is_folded = len(boxes) > MOST_BOXES
     if is_folded:
         boxes = _joined(boxes)
-    column, beside = _column(boxes)
-    frames, stands_for = _frames(boxes, column, beside, is_folded)
+    trunk, beside = _trunk(boxes)
+    frames, stands_for = _frames(boxes, trunk, beside, is_folded)
+    kinds = {path: type(layer).__name__ for path, layer in model.named_layers()}
+    frames = [frame._replace(kind=kinds[frame.blocks[0]]) if frame.blocks else frame for frame in frames]
     shown = [number for frame in frames for number in frame.numbers]
     after = dict(pairwise([IMAGES, *shown]))
     links: set[tuple[int, int]] = set()
@@ -115,7 +120,7 @@ def _boxes(model: Any, graph: ModelGraph) -> list[Box]:
         box = Box(
             (node.path or kind if is_layer else node.function,),
             is_layer,
-            (kind,) * is_layer + ("ReLU",) * (node.arguments.get("activation") == "relu"),
+            (kind,) * is_layer + tuple(_with_it(node)),
             next((colour for colour, names in COLOURS.items() if node.function.startswith(names)), "other"),
             _filters(node, sizes),
             ", ".join(_details(node, sizes)),
@@ -130,6 +135,14 @@ def _boxes(model: Any, graph: ModelGraph) -> list[Box]:
             boxes.append(box)
         box_of[number], before = len(boxes) - 1, node.path
     return boxes
+
+
+def _with_it(node: GraphNode) -> Iterator[str]:
+    """What a function computes along with its own."""
+    if isinstance(node.arguments.get("residual"), Input):
+        yield "residual"
+    if node.arguments.get("activation") == "relu":
+        yield "ReLU"
 
 
 def _together(first: Box, second: Box, number: int) -> Box:
@@ -148,12 +161,13 @@ def _together(first: Box, second: Box, number: int) -> Box:
 
 
 def _block(path: str, layers: Mapping[str, Any]) -> str:
-    """The nearest layer at or around `path` that has others within and is more than a list of them; else the nearest list."""
+    """The nearest layer at or around `path` that has others within, if it is more than a list of layers, or a list of innermost ones."""
     names = path.split(".") if path else []
     around = [".".join(names[:end]) for end in range(len(names), 0, -1)]
     around = [one for one in around if len(list(layers[one]._layers(""))) > 1]
-    own = (one for one in around if not hasattr(layers[one], "__len__"))
-    return next(own, around[0] if around else "")
+    own = (one for one in around if not hasattr(layers[one], "__len__"))  # a list has a length
+    flat = [one for one in around[:1] if not any(len(list(layer._layers(""))) > 1 for layer in layers[one].children())]
+    return next(own, flat[0] if flat else "")
 
 
 def _filters(node: GraphNode, sizes: Mapping[str, Shape]) -> int:
@@ -173,7 +187,7 @@ def _details(node: GraphNode, sizes: Mapping[str, Shape]) -> Iterator[str]:
         yield from _window(arguments)
         groups = arguments.get("groups", 1)
         if groups != 1:
-            yield "each channel by itself" if groups == shape[0] and shape[1] == 1 else f"{groups} groups"
+            yield "depthwise" if groups == shape[0] and shape[1] == 1 else f"{groups} groups"
     elif node.function.startswith(("max_pool", "avg_pool")):
         kernel = arguments["kernel_size"]
         yield _size((kernel, kernel) if node.function.endswith("2d") and isinstance(kernel, int) else kernel)
@@ -184,15 +198,16 @@ def _details(node: GraphNode, sizes: Mapping[str, Shape]) -> Iterator[str]:
         yield "of the channels"
     elif node.function == "mean" and arguments["axis"] == (2, 3):
         yield "of each map"
-    if isinstance(arguments.get("residual"), Input):
-        yield "adds the residual"
+    elif node.function == "getitem":
+        index = arguments["index"]
+        yield f"x[{', '.join(map(_index, index if isinstance(index, tuple) else (index,)))}]"
 
 
 def _window(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """Stride, padding and dilation, where they are not as usual."""
-    for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1)):
-        value = arguments.get(name, usual)
-        if value not in (usual, (usual,), (usual, usual), "valid"):
+    """Stride and dilation, where they are not 1. Of padding the shapes tell."""
+    for name in ("stride", "dilation"):
+        value = arguments.get(name, 1)
+        if value not in (1, (1,), (1, 1)):
             yield f"{name} {_size(value)}"
 
 
@@ -203,6 +218,16 @@ def _size(value: Any) -> str:
     return _size(value[0]) if len(value) == 1 else "x".join(map(_size, value))
 
 
+def _index(index: Any) -> str:
+    """A part of an index as Python writes it."""
+    if isinstance(index, Constant):
+        return "array"
+    if not isinstance(index, slice):
+        return "..." if index is ... else str(index)
+    start, stop, step = ("" if part is None else str(part) for part in (index.start, index.stop, index.step))
+    return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
+
+
 def _joined(boxes: Sequence[Box]) -> list[Box]:
     """Fewer boxes: norms and activations with what has the weights before them, and functions of one layer with each other."""
     uses = Counter(one for box in boxes for one in box.inputs)
@@ -210,8 +235,9 @@ def _joined(boxes: Sequence[Box]) -> list[Box]:
     for number, box in enumerate(boxes):
         first = box.inputs[0] if box.inputs else IMAGES
         if first in found and uses[first] == 1 and _belong_together(found[first], box):
-            named = box if box.is_layer else box._replace(kinds=box.paths + box.kinds, paths=())
-            found[number] = _together(found.pop(first), named, first)
+            if found[first].is_layer and not box.is_layer:
+                box = box._replace(kinds=box.paths + box.kinds, paths=())
+            found[number] = _together(found.pop(first), box, first)
         else:
             found[number] = box
     numbers = {IMAGES: IMAGES, **{old: new for new, old in enumerate(found)}}
@@ -227,39 +253,39 @@ def _belong_together(first: Box, second: Box) -> bool:
     return second.colour in follows.get(first.colour, ())
 
 
-def _column(boxes: Sequence[Box]) -> tuple[list[int], list[Side]]:
-    """The column, the longest way to the output with all that is no plain chain beside it; and those chains."""
+def _trunk(boxes: Sequence[Box]) -> tuple[list[int], list[Side]]:
+    """The trunk, the longest way to the output with all that is no plain chain beside it; and those chains."""
     best = {IMAGES: (0, IMAGES)}
     for number, box in enumerate(boxes):
         way = max(box.inputs, key=lambda one: best[one][0], default=IMAGES)
         best[number] = best[way][0] + 1, way
-    column: set[int] = set()
+    trunk: set[int] = set()
     number = len(boxes) - 1
     while number != IMAGES:
-        column.add(number)
+        trunk.add(number)
         number = best[number][1]
     users: dict[int, list[int]] = {}
     for number, box in enumerate(boxes):
         for one in box.inputs:
             users.setdefault(one, []).append(number)
     while True:
-        sides = list(_chains(boxes, users, column))
+        sides = list(_chains(boxes, users, trunk))
         chained = {number for side in sides for number in side.boxes}
-        others = set(range(len(boxes))) - column - chained
+        others = set(range(len(boxes))) - trunk - chained
         if not others:
-            return sorted(column), sides
-        column |= others
+            return sorted(trunk), sides
+        trunk |= others
 
 
-def _chains(boxes: Sequence[Box], users: Mapping[int, Sequence[int]], column: set[int]) -> Iterator[Side]:
-    """Chains of boxes beside the column that begin and end there."""
+def _chains(boxes: Sequence[Box], users: Mapping[int, Sequence[int]], trunk: set[int]) -> Iterator[Side]:
+    """Chains of boxes beside the trunk that begin and end there."""
     for number, box in enumerate(boxes):
-        if number in column or len(box.inputs) != 1 or not (box.inputs[0] in column or box.inputs[0] == IMAGES):
+        if number in trunk or len(box.inputs) != 1 or not (box.inputs[0] in trunk or box.inputs[0] == IMAGES):
             continue
         chain = [number]
         while len(users[chain[-1]]) == 1:
             (following,) = users[chain[-1]]
-            if following in column:
+            if following in trunk:
                 yield Side(box.inputs[0], tuple(chain), following)
                 break
             if len(boxes[following].inputs) != 1:
@@ -268,25 +294,26 @@ def _chains(boxes: Sequence[Box], users: Mapping[int, Sequence[int]], column: se
 
 
 def _frames(
-    boxes: Sequence[Box], column: Sequence[int], beside: Sequence[Side], is_folded: bool
+    boxes: Sequence[Box], trunk: Sequence[int], beside: Sequence[Side], is_folded: bool
 ) -> tuple[list[Frame], dict[int, int]]:
-    """The column's frames, and for each box the one that is shown for it: itself, or its like in the first of several blocks."""
+    """The trunk's frames, and for each box the one that is shown for it: itself, or its like in the first of several blocks."""
     frames: list[Frame] = []
     stands_for = {number: number for number in range(IMAGES, len(boxes))}
     like: Any = None
     before = IMAGES
-    for block, numbers in groupby(column, lambda number: boxes[number].block):
+    for block, numbers in groupby(trunk, lambda number: boxes[number].block):
         members = list(numbers)
         last = members[-1]
         members += [number for side in beside if side.target in members for number in side.boxes]
         looks = _looks(boxes, members, before)
-        if is_folded and block and frames and looks == like:
+        if is_folded and frames and frames[-1].blocks and looks == like:
             shown = list(frames[-1].numbers)
             shown += [number for side in beside if side.target in shown for number in side.boxes]
             stands_for.update(zip(members, shown, strict=True))
             frames[-1] = frames[-1]._replace(blocks=(*frames[-1].blocks, block))
         else:
-            frames.append(Frame((block,), tuple(number for number in members if number in column)))
+            is_framed = block and len(members) > 1
+            frames.append(Frame((block,) * bool(is_framed), "", tuple(one for one in members if one in trunk)))
         like, before = looks, last
     return frames, stands_for
 

@@ -1,5 +1,6 @@
-"""A model's picture: layers in a column, with shapes and parameters, and what goes past them beside it, as SVG."""
+"""A model's picture as SVG: boxes with shapes and parameters, one below the other, and what goes past them beside."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -9,17 +10,17 @@ import numpy as np
 
 from gpucnn.checks import Shape
 from gpucnn.layers.boxes import Box, Frame, Picture, Side, picture_of
-from gpucnn.layers.costs import zero_images
+from gpucnn.layers.costs import zero_images, zero_model
 from gpucnn.layers.graph import IMAGES, model_graph
 from gpucnn.layers.summary import twin
 from gpucnn.text import counted, printed, shape_text
 
-WIDTH, HEIGHT = 440, 40
+WIDTH, HEIGHT = 520, 40
 """Of a box, in pixels."""
-SIDE_WIDTH, SIDE_HEIGHT = 250, 56
-"""Of a box beside the column."""
+SIDE_WIDTH, SIDE_HEIGHT = 304, 56
+"""Of a box beside the trunk."""
 GAP, MARGIN, HEAD, LANE = 22, 24, 24, 16
-"""Between boxes; around everything, and within a frame; a frame's title; between lines beside the column."""
+"""Between boxes; around everything, and within a frame; a frame's title; between lines beside the trunk."""
 BOLD, PLAIN = 7.4, 6.1
 """How wide a letter is at most, about: of a path, and of the smaller text."""
 
@@ -55,7 +56,7 @@ class Diagram(str):
 
 def diagram_of(model: Any, input_shape: Shape) -> Diagram:
     """The picture of `model`, a layer that stays as it is, for an image of `input_shape` (C, H, W)."""
-    zeros = twin(model)
+    zeros = zero_model(lambda: twin(model))
     with np.errstate(all="ignore"):  # zeros may be divided by zeros
         graph = model_graph(zeros, zero_images(zeros, 1, input_shape))
     picture = picture_of(zeros, graph)
@@ -65,7 +66,7 @@ def diagram_of(model: Any, input_shape: Shape) -> Diagram:
 
 
 class _Way(NamedTuple):
-    """Something beside the column, from `start` to `end`, both heights; it takes `width` from `x` on."""
+    """Something beside the trunk, from `start` to `end`, both heights; it takes `width` from `x` on."""
 
     side: Side
     start: float
@@ -81,14 +82,14 @@ class _Drawing:
 
     def __init__(self, name: str, input_shape: str, foot: str, picture: Picture) -> None:
         self._name, self._input_shape, self._foot, self._picture = name, input_shape, foot, picture
-        self._left = MARGIN * 2 if any(frame.blocks[0] for frame in picture.frames) else MARGIN
+        self._left = MARGIN * 2 if any(frame.blocks for frame in picture.frames) else MARGIN
         self._right, self._middle = self._left + WIDTH, self._left + WIDTH / 2
         numbers = [number for frame in picture.frames for number in frame.numbers]
         self._after = dict(pairwise([IMAGES, *numbers]))
         self._frame_of = {number: place for place, frame in enumerate(picture.frames) for number in frame.numbers}
         self._tops: dict[int, float] = {}
         self._frame_heights: list[tuple[float, float]] = []
-        self._bottom = self._place_column()
+        self._bottom = self._place_trunk()
         self._ways = self._place_ways()
 
     def svg(self) -> Diagram:
@@ -119,14 +120,14 @@ class _Drawing:
         parts += [_label("shape", self._left, self._bottom, self._foot), "</svg>\n"]
         return Diagram("\n".join(parts).encode("ascii", "xmlcharrefreplace").decode())
 
-    def _place_column(self) -> float:
+    def _place_trunk(self) -> float:
         """Find the heights of boxes and frames. Returns where the foot's text stands."""
         y = self._tops[IMAGES] = MARGIN + 30.0
         y += HEIGHT
         for frame in self._picture.frames:
             y += GAP
             top = y
-            if frame.blocks[0]:
+            if frame.blocks:
                 y += HEAD + GAP * 0.75
             for place, number in enumerate(frame.numbers):
                 y += GAP if place else 0
@@ -135,33 +136,34 @@ class _Drawing:
                         y = max(y, self._start(side) + len(side.boxes) * (SIDE_HEIGHT + GAP) - HEIGHT / 2 + 8)
                 self._tops[number] = y
                 y += HEIGHT
-            y += MARGIN / 2 if frame.blocks[0] else 0
+            y += MARGIN / 2 if frame.blocks else 0
             self._frame_heights.append((top, y))
         return y + GAP + 8
 
     def _start(self, side: Side) -> float:
-        """The height at which something leaves the column: above the box after its source, or beside that if no line leads there."""
+        """The height at which something leaves the trunk: above the box after its source, or beside that if no line leads there."""
         following = self._after[side.source]
         if (side.source, following) not in self._picture.links:
             return self._tops[side.source] + HEIGHT / 2
         return self._tops[following] - 12 if following in self._tops else self._tops[side.source] + HEIGHT + GAP - 12
 
     def _place_ways(self) -> list[_Way]:
-        """Find a place for all that goes past the column: short ones near it, others beside those that they meet."""
+        """Find a place for all that goes past the trunk: short ones near it, others beside those that they meet."""
         found = []
-        arriving: dict[int, int] = {}
+        arriving = Counter(side.target for side in self._picture.sides)
+        arrived: Counter[int] = Counter()
         for side in self._picture.sides:
             at_box = (side.source, self._after[side.source]) not in self._picture.links
             first = side.source if at_box else self._after[side.source]
             in_frame = self._frame_of.get(first) == self._frame_of[side.target]
-            in_frame = in_frame and bool(self._picture.frames[self._frame_of[side.target]].blocks[0])
-            arriving[side.target] = arriving.get(side.target, 0) + 1
-            end = self._tops[side.target] + HEIGHT / 2 + 9 * (arriving[side.target] - 1)
+            in_frame = in_frame and bool(self._picture.frames[self._frame_of[side.target]].blocks)
+            arrived[side.target] += 1
+            end = self._tops[side.target] + HEIGHT * arrived[side.target] / (arriving[side.target] + 1)
             width = SIDE_WIDTH if side.boxes else 0
             found.append(_Way(side, self._start(side), end, at_box, in_frame, width=width))
         placed: list[_Way] = []
         for way in sorted(found, key=lambda way: (not way.is_in_frame, way.end - way.start)):
-            edge = self._right
+            edge: float = self._right
             if not way.is_in_frame:
                 edge = max([edge, *(one.x + one.width for one in placed if one.is_in_frame)])
                 edge += MARGIN / 2 if self._left > MARGIN else 0
@@ -178,20 +180,24 @@ class _Drawing:
         ]
 
     def _frame(self, frame: Frame, top: float, bottom: float, right: float) -> Iterator[str]:
-        if not frame.blocks[0]:
+        if not frame.blocks:
             return
         left, count = self._left - MARGIN / 2, len(frame.blocks)
-        name = frame.blocks[0] if count == 1 else f"{frame.blocks[0]} to {frame.blocks[-1]}"
-        times = f", {count} times" if count > 1 else ""
+        name = frame.blocks[0] if count == 1 else f"{frame.blocks[0]} to {_after(frame.blocks[-1], frame.blocks[0])}"
+        kind = frame.kind if count == 1 else f"{frame.kind}, {count} times"
         yield f'<rect class="frame" x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" rx="8"/>'
-        yield _label("name", self._left, top + 17, _fitting(name + times, WIDTH / BOLD))
+        yield (
+            f'<text x="{self._left:g}" y="{top + 17:g}"><tspan class="name">{_text(_fitting(name, 40))}</tspan>'
+            f'<tspan dx="8">{_text(_fitting(kind, 30))}</tspan></text>'
+        )
         beside = [number for side in self._picture.sides if side.target in frame.numbers for number in side.boxes]
         boxes = [box for number in (*frame.numbers, *beside) for box in self._picture.boxes[number]]
-        yield _label("right", right - 10, top + 17, counted(sum(box.parameters for box in boxes), "parameter"))
+        parameters = sum(box.parameters for box in boxes)
+        yield _label("right", right - 10, top + 17, counted(parameters, "parameter") if parameters else "")
 
     def _box(self, number: int, left: float, top: float, width: float) -> list[str]:
         boxes = self._picture.boxes[number]
-        path, kind, detail, shape, parameters = _texts(boxes)
+        path, kind, detail, shape, parameters = _texts(boxes, self._block_of(number))
         is_side = width != WIDTH
         height = SIDE_HEIGHT if is_side else HEIGHT
         right = left + width - 10
@@ -203,29 +209,33 @@ class _Drawing:
             _label("shape right", right, top + 17, shape),
         ]
         space = (width - 34 - len(parameters) * PLAIN) / PLAIN
-        if is_side:
-            parts.append(_label("", left + 14, top + 32, _fitting(kind, (width - 24) / PLAIN)))
-            parts.append(_label("", left + 14, top + 47, _fitting(detail, space)))
-        else:
-            text = ", ".join(filter(None, (kind, detail)))
-            parts.append(_label("", left + 14, top + 32, _fitting(text, space)))
-        parts.append(_label("right", right, top + (47 if is_side else 32), parameters))
-        return [*(part for part in parts if part), "</g>"]
+        told = list(filter(None, (kind, detail)))
+        lines = told if is_side else [", ".join(told)]
+        parts.append(_label("right", right, top + 32, parameters))
+        for place, (line, letters) in enumerate(zip(lines, (space, (width - 24) / PLAIN), strict=False)):
+            parts.append(_label("", left + 14, top + 32 + 15 * place, _fitting(line, letters)))
+        return [*filter(None, parts), "</g>"]
+
+    def _block_of(self, number: int) -> str:
+        """The block whose frame a box is in, as far as paths in it are told from there; "" for others."""
+        target = next((side.target for side in self._picture.sides if number in side.boxes), number)
+        blocks = self._picture.frames[self._frame_of[target]].blocks
+        return blocks[0] if blocks and self._picture.boxes[number][0].block == blocks[0] else ""
 
     def _link(self, source: int, target: int) -> Iterator[str]:
-        """An arrow down the column; a frame's title interrupts it."""
+        """An arrow down the trunk; a frame's title interrupts it."""
         start, end, x = self._tops[source] + HEIGHT, self._tops[target], self._middle
         frame = self._frame_of[target]
         if source == IMAGES or self._frame_of[source] != frame:
             top, _ = self._frame_heights[frame]
-            if self._picture.frames[frame].blocks[0]:
+            if self._picture.frames[frame].blocks:
                 yield f'<path class="way" d="M{x:g} {start:g}V{top:g}"/>'
                 start = top + HEAD
         yield f'<path class="way" d="M{x:g} {start:g}V{end - 5:g}"/>'
         yield f'<path class="head" d="M{x:g} {end:g}l-4 -7h8z"/>'
 
     def _way(self, way: _Way) -> Iterator[str]:
-        """What goes past the column: a line that turns twice, with the boxes on it."""
+        """What goes past the trunk: a line that turns twice, with the boxes on it."""
         x = way.x + way.width / 2
         begin, turn = (self._right if way.starts_at_box else self._middle), 8
         line = f"M{begin:g} {way.start:g}H{x - turn:g}q{turn} 0 {turn} {turn}"
@@ -246,20 +256,34 @@ class _Drawing:
         yield self._foot
 
 
-def _texts(boxes: Sequence[Box]) -> tuple[str, str, str, str, str]:
-    """Path, kind, detail, shape and parameters as a box shows them; of several that it stands for, from the least to the most."""
+def _texts(boxes: Sequence[Box], block: str) -> tuple[str, str, str, str, str]:
+    """Path within `block`, kind, detail, shape and parameters; of several boxes that one stands for, from the least to the most."""
     box = boxes[0]
-    paths = [path.removeprefix(f"{box.block}.") for path in box.paths]
-    path = ", ".join(paths) if len(paths) < 3 else f"{paths[0]} to {paths[-1]}"
-    kind = " + ".join(box.kinds) if box.is_layer else "function"
-    filters = _range([one.filters for one in boxes])
-    detail = f"{filters} filters {box.detail}" if box.filters else box.detail
+    inside = [path.removeprefix(f"{block}.") for path in box.paths]
+    first, *others = box.paths if inside[0][:1].isdigit() else inside  # a number alone says little
+    short = [_after(path, first) for path in others]
+    path = f"{first} to {short[-1]}" if box.is_layer and len(short) > 1 else ", ".join([first, *short])
+    kind = " + ".join(box.kinds) or ("" if box.detail else counted(len(box.paths), "function").partition(" ")[2])
+    detail = box.detail
+    if box.filters:
+        detail = f"{_several([one.filters for one in boxes], 'filter')} {detail}"
     rows = box.shape[0]
     sizes = [_range(sizes, "") for sizes in zip(*(one.shape[1:] for one in boxes), strict=True)]
     shape = shape_text(("N" if rows == 1 else f"{rows} * N", *sizes))
-    most = max(one.parameters for one in boxes)
-    parameters = f"{_range([one.parameters for one in boxes])} parameter{'s' if most > 1 else ''}" if most else ""
+    parameters = _several([one.parameters for one in boxes], "parameter")
     return path, kind, detail, shape, parameters
+
+
+def _after(path: str, first: str) -> str:
+    """A path that is told after `first`: the last name alone if they are in the same layer, as in "conv.0, .1"."""
+    around, _, name = path.rpartition(".")
+    return f".{name}" if around and around == first.rpartition(".")[0] else path
+
+
+def _several(numbers: Sequence[int], noun: str) -> str:
+    """6 filters, 12-48 filters, 1 filter; nothing for none."""
+    most = max(numbers)
+    return f"{_range(numbers)} {noun}{'s' * (most > 1)}" if most else ""
 
 
 def _range(numbers: Sequence[int], form: str = ",") -> str:
@@ -270,7 +294,7 @@ def _range(numbers: Sequence[int], form: str = ",") -> str:
 def _line(boxes: Sequence[Box]) -> str:
     """All that there is to say of a box: what is shown when the mouse rests on it."""
     box = boxes[0]
-    _, kind, detail, shape, parameters = _texts(boxes)
+    _, kind, detail, shape, parameters = _texts(boxes, "")
     where = f" in {box.block}" if box.block and not box.is_layer else ""
     times = f", {len(boxes)} times" if len(boxes) > 1 else ""
     return ", ".join(filter(None, (f"{' '.join(box.paths)}{where}: {kind}", detail, shape, parameters))) + times

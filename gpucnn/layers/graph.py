@@ -135,7 +135,10 @@ class _ForwardPass:
                 f"{label}: {call.name} gives a {type(call.output).__name__} here, and a graph has calls that give one tensor; "
                 f"take parts by x[...]"
             )
-        arguments = {name: self._argument(value) for name, value in call.arguments.items()}
+        given = call.arguments
+        if call.name == "getitem":
+            given = {**given, "index": _without_lists(given["index"])}
+        arguments = {name: self._argument(value) for name, value in given.items()}
         inputs = tuple(_inputs(tuple(arguments.values())))
         self.numbers[id(call.output.array)] = number
         path = self._paths.get(call.owner, "")
@@ -176,6 +179,13 @@ def _other_images(images: Array) -> Array:
     return to_device(drawn.astype(images.dtype), device_of(images))
 
 
+def _without_lists(index: Any) -> Any:
+    """An index with arrays in place of lists, which NumPy takes for something else than tuples."""
+    if isinstance(index, list):
+        return np.asarray(index, None if index else np.intp)
+    return tuple(map(_without_lists, index)) if isinstance(index, tuple) else index
+
+
 def _inputs(arguments: tuple[Any, ...]) -> Iterator[int]:
     """The numbers of the nodes among arguments, in tuples, too."""
     for value in arguments:
@@ -214,13 +224,13 @@ def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, Constant) and isinstance(other, Constant):
         a, b = one.array, other.array
         return (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())
-    return type(one) is type(other) and (one == other or repr(one) == repr(other))  # NaN is NaN
+    return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _culprit(first: _ForwardPass, second: _ForwardPass) -> str | None:
     """The label of the first layer, innermost first, that gives what no node gave and other images change; None if none does."""
-    ends = [_layer_outputs(one.model, one.images) for one in (first, second)]
-    for one, other in zip(*ends, strict=False):
+    ends = (_layer_outputs(one.model, one.images) for one in (first, second))
+    for one, other in zip(next(ends), next(ends), strict=False):
         if not (one.is_known or _is_same(Constant(one.array), Constant(other.array))):
             return one.label
     return None

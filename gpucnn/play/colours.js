@@ -41,7 +41,7 @@ function paintMap(context, plane, width, height, most) {
 }
 
 function textOn([r, g, b]) {
-  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
+  return 0.299 * r + 0.587 * g + 0.114 * b > 120 ? "#111" : "#fff";
 }
 
 function css([r, g, b]) {

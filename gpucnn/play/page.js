@@ -78,7 +78,7 @@ function prepareRun() {
   $("cam-layer").replaceChildren(...maps.map((node) => make("option", { value: node, selected: node === maps.at(-1) }, nameOf(node))));
   $("samples").replaceChildren(...samples.map(sampleButton));
   $("samples-box").hidden = samples.length === 0;
-  notice(samples.length ? "" : `No test images to show: ${entry.why_no_samples}`);
+  notice(samples.length ? "" : "No test images to choose from: the data of the run were not there.");
   drawing.strokes = [];
   const first = samples[Math.min(7, samples.length - 1)];
   drawing.paint();
@@ -183,8 +183,8 @@ function sampleButton({ raw: base64, label, name }) {
 }
 
 async function useFile(file) {
+  if (entry.image) showModel(MODELS[0]); // the chapter's examples take numbers
   const { model, background } = entry;
-  if (entry.image) return;
   try {
     notice("Reading the image …");
     const pixels = await imageOf(file);

@@ -1,13 +1,12 @@
 """The page's files: what is written beside this module, and the networks that it shows, as a script."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gpucnn.backend import own_package
 from gpucnn.play.browser_model import browser_model, json_for_script
 from gpucnn.play.chapter_examples import chapter_examples
-from gpucnn.play.sample_images import sample_images
-from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.trained_run import TrainedRun
 
 FACE = "index.html"
@@ -40,17 +39,18 @@ DRAWN = {
 """The data sets of handwriting. Drawings for others are taken as pictures."""
 
 
-def page_files(run: RunFolder, trained: TrainedRun) -> dict[str, bytes]:
+def page_files(trained: TrainedRun, samples: Sequence[dict[str, Any]] = ()) -> dict[str, bytes]:
     """All files of the page by their names: `FACE`, the style and the scripts; models.js has the networks.
+
+    - `samples`: images to choose from, see `sample_images`.
 
     Raises GraphError for a model that the browser cannot compute.
     """
-    samples, why_not = sample_images(run, trained)
     writing = DRAWN.get(str(trained.config["data"]))
     background = trained.shown().background
     shown = [
         {
-            "model": browser_model(trained), "samples": samples, "why_no_samples": why_not, "background": background,
+            "model": browser_model(trained), "samples": list(samples), "background": background,
             "drawn": None if writing is None else writing._asdict(),
         },
         *({"model": one.model(), "image": one.image.ravel().tolist(), "about": one.about} for one in chapter_examples()),

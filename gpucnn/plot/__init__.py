@@ -5,6 +5,7 @@ from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.plot.calibration import calibration as calibration
 from gpucnn.plot.confusion import confusion as confusion
 from gpucnn.plot.curves import curves as curves
+from gpucnn.plot.explanation import explanation as explanation
 from gpucnn.plot.feature_maps import feature_maps as feature_maps
 from gpucnn.plot.filters import filters as filters
 from gpucnn.plot.heat import grad_cam as grad_cam

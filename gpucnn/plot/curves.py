@@ -38,8 +38,8 @@ WIDE_RANGE = 8
 """Losses of which the highest is so many times the lowest have a logarithmic axis."""
 LINE = 0.2
 """Inches of a line of the legend."""
-MARKED = 40
-"""Epochs of which each has a marker."""
+MARKED = 20
+"""Markers of a line, at most."""
 
 
 class _Course(NamedTuple):
@@ -124,12 +124,13 @@ def _course(run: Run) -> _Course:
         if not rows:
             raise ArgumentError(f"curves: {folder.path} has no finished epoch yet")
         return _Course(folder.path.resolve().name, rows, list_runs(folder.path)[0], str(folder.path))
-    rows = [row for row in run if isinstance(row, Mapping)] if isinstance(run, Sequence) else []
-    if not rows or len(rows) != len(run) or not any(name.endswith("_loss") for row in rows for name in map(str, row)):
+    history = [row for row in run if isinstance(row, Mapping)] if isinstance(run, Sequence) else []
+    names = {str(name) for row in history for name in row}
+    if not history or len(history) != len(run) or not any(name.endswith("_loss") for name in names):
         raise ArgumentError(
             f"curves: expected a run, or a history, which is a list of rows with train_loss, got {value_text(run)}"
         )
-    return _Course("history", rows, None, "")
+    return _Course("history", history, None, "")
 
 
 def _named(courses: Sequence[_Course]) -> list[_Course]:
@@ -157,15 +158,17 @@ def _settings_text(course: _Course, names: Sequence[str]) -> str:
 def _draw(axes: "Axes", course: _Course, what: str, place: int) -> None:
     """A course's losses or accuracies, e.g. `what` is "loss"."""
     colour, marker = line_look(place)
-    epochs, shape = course.epochs, marker if len(course.rows) <= MARKED else "None"
+    epochs, every = course.epochs, -(-len(course.rows) // MARKED)
     axes.plot(
-        epochs, course.values(f"train_{what}"), color=colour, marker=shape, label=f"{course.name}, training",
+        epochs, course.values(f"train_{what}"), color=colour, marker=marker, markevery=every, label=f"{course.name}, training",
         linestyle=(0, (4, 2)), linewidth=1.1, markersize=3,
     )  # fmt: skip
     if course.part == "train":
         return
     values = course.values(f"{course.part}_{what}")
-    axes.plot(epochs, values, color=colour, marker=shape, label=f"{course.name}, {IN_WORDS[course.part]}")
+    axes.plot(
+        epochs, values, color=colour, marker=marker, markevery=every, label=f"{course.name}, {IN_WORDS[course.part]}"
+    )
     if (best := best_epoch(course.rows)) is not None:
         axes.plot(
             epochs[best - 1 : best], values[best - 1 : best], "o", color=colour, markersize=11, markerfacecolor="none",

@@ -45,13 +45,13 @@ def feature_maps(model: Model, image: Image, layer: str | Layer | None = None, p
     subject = subject_of("feature_maps", model)
     found = image_of("feature_maps", image, subject)
     maps = explain.feature_maps(subject.model, found)
-    if not maps:
-        raise ArgumentError(f"feature_maps: {type(subject.model).__name__} has no layer that gives maps")
+    if layer is None and not maps:
+        raise ArgumentError(_no_maps("feature_maps", subject.model))
     if layer is None:
-        chosen, most, columns = _of_model(maps), MOST_MAPS, MOST_MAPS
+        chosen, most, columns = shown_layers(maps), MOST_MAPS, MOST_MAPS
     else:
-        chosen, most, columns = [_with_maps(subject.model, maps, layer)], MOST_OF_LAYER, COLUMNS
-    sheets = {one: in_rows(_strongest(maps[one], most), columns) for one in chosen}
+        chosen, most, columns = [layer_with_maps("feature_maps", subject.model, maps, layer)], MOST_OF_LAYER, COLUMNS
+    sheets = {one: in_rows(strongest(maps[one], most), columns) for one in chosen}
     widest = max(len(rows[0]) for rows in sheets.values())
     tall = sum(TILE * len(rows) + NAME for rows in sheets.values())
     figure = new_figure(TILE * (widest + 1) + 1.9, max(tall, 1.5) + 0.3)
@@ -62,7 +62,7 @@ def feature_maps(model: Model, image: Image, layer: str | Layer | None = None, p
     first.set_title("image")
     first.set_anchor("NW")
     for place, (one, rows) in enumerate(sheets.items()):
-        _draw(
+        draw_maps(
             figure.add_subplot(grid[place, 1]), one, maps[one], [[*row, *[None] * (widest - len(row))] for row in rows]
         )
     what = f"of {type(subject.model).__name__}" if layer is None else f"of the layer {chosen[0]}"
@@ -71,14 +71,14 @@ def feature_maps(model: Model, image: Image, layer: str | Layer | None = None, p
     return finished(figure, f"An image and its feature maps: {told}.", path)
 
 
-class _Map(NamedTuple):
+class Map(NamedTuple):
     """A feature map (h, w), and which of its layer it is."""
 
     number: int
     values: np.ndarray
 
 
-def _of_model(maps: Mapping[str, np.ndarray]) -> list[str]:
+def shown_layers(maps: Mapping[str, np.ndarray]) -> list[str]:
     """The layers to show: of many the last of those, one after the other, whose maps have one size, larger than 1x1."""
     paths = list(maps)
     if len(paths) <= MOST_LAYERS:
@@ -93,20 +93,30 @@ def _of_model(maps: Mapping[str, np.ndarray]) -> list[str]:
     return [last[place] for place in steps]
 
 
-def _with_maps(model: Layer, maps: Mapping[str, np.ndarray], layer: str | Layer) -> str:
-    path = layer if isinstance(layer, str) and layer in maps else as_layer("feature_maps", model, layer).path
+def layer_with_maps(owner: str, model: Layer, maps: Mapping[str, np.ndarray], layer: str | Layer) -> str:
+    """The path of a layer that is given as such or as itself. ArgumentError, which names `owner`, if it gives none of the maps."""
+    path = layer if isinstance(layer, str) and layer in maps else as_layer(owner, model, layer).path
+    if not maps:
+        raise ArgumentError(_no_maps(owner, model))
     if path not in maps:
-        raise ArgumentError(f"feature_maps: layer {path} gives no maps by itself; there is {names_text(list(maps))}")
+        within = [one for one in maps if one.startswith(f"{path}.")]
+        fix = f"the last within it is {within[-1]}" if within else f"there is {names_text(list(maps))}"
+        raise ArgumentError(f"{owner}: layer {path} gives no maps by itself; {fix}")
     return path
 
 
-def _strongest(maps: np.ndarray, most: int) -> list[_Map]:
+def _no_maps(owner: str, model: Layer) -> str:
+    return f"{owner}: {type(model).__name__} has no layer that gives maps"
+
+
+def strongest(maps: np.ndarray, most: int) -> list[Map]:
     """The maps with the highest values, in their order."""
     order = np.sort(np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:most])
-    return [_Map(int(number), maps[number]) for number in order]
+    return [Map(int(number), maps[number]) for number in order]
 
 
-def _draw(axes: "Axes", name: str, maps: np.ndarray, rows: Sequence[Sequence[_Map | None]]) -> None:
+def draw_maps(axes: "Axes", name: str, maps: np.ndarray, rows: Sequence[Sequence[Map | None]]) -> None:
+    """Draw those of a layer's maps that stand in `rows`, with a scale for all of the layer."""
     high = float(np.abs(maps).max()) or 1.0
     is_signed = bool(maps.min() < 0)
     tiles = [[None if one is None else one.values for one in row] for row in rows]

@@ -18,6 +18,7 @@ from gpucnn.checks import as_path
 from gpucnn.errors import ArgumentError, LibraryError
 from gpucnn.files.atomic_file import telling_of, write_atomically
 from gpucnn.html_fragments import escaped
+from gpucnn.text import printed
 from gpucnn.text_table import shortened
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ SCREEN = 96
 MARGIN = 0.08
 """Inches around what is drawn."""
 
-TEXT, FAINT, PAPER = "#1A1A1A", "#767676", "#FFFFFF"
+TEXT, FAINT, NOTHING, PAPER = "#1A1A1A", "#767676", "#D4D4D4", "#FFFFFF"
 LINES = (
     ("#0072B2", "o"),
     ("#E69F00", "s"),
@@ -59,6 +60,9 @@ FONTS = (
     "Malgun Gothic", "WenQuanYi Zen Hei", "Noto Sans", "Segoe UI", "Noto Emoji", "Segoe UI Symbol", "Segoe UI Emoji",
 )  # fmt: skip
 """Those that are there are used, the first that has the letter."""
+
+NO_WIDTH = "\N{ZERO WIDTH NO-BREAK SPACE}"
+"""Cannot be seen, and ends matplotlib's PDF files with an error."""
 
 STYLE: dict[str, Any] = {
     "axes.edgecolor": FAINT, "axes.facecolor": PAPER, "axes.labelcolor": TEXT, "axes.spines.right": False,
@@ -140,7 +144,7 @@ def finished(figure: "Figure", alt: str, path: StrPath | None = None) -> "Figure
     `path`, and RunError if it cannot be written.
     """
     found = check_path(path)
-    figure.alt = alt
+    figure.alt = printed(alt)
     if found is not None:
         with telling_of(found):
             write_atomically(found, saved(figure, found.suffix.lower()))
@@ -174,21 +178,27 @@ def _figure_class() -> Any:
         alt = ""
 
         def draw(self, renderer: Any) -> None:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Glyph")  # a letter that no font has is drawn as a box
+            with _any_letter():
                 super().draw(renderer)
 
         def get_tightbbox(self, *given: Any, **options: Any) -> Any:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Glyph")
+            with _any_letter():
                 return super().get_tightbbox(*given, **options)
 
         def _repr_html_(self) -> str:
             picture = base64.b64encode(saved(self)).decode("ascii")
             width = round(self.get_figwidth() * SCREEN)
-            return f'<img alt="{escaped(self.alt)}" style="width: {width}px" src="data:image/png;base64,{picture}">'
+            return f'<img alt="{escaped(self.alt)}" style="width: {width}px; max-width: 100%" src="data:image/png;base64,{picture}">'
 
     return GpucnnFigure
+
+
+@contextmanager
+def _any_letter() -> Iterator[None]:
+    """Inside, a letter that no font has, or a script that is not set as it should be, is drawn as well as can be, in silence."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
+        yield
 
 
 def line_look(place: int) -> tuple[str, str]:
@@ -206,5 +216,5 @@ def signed_colours() -> "Colormap":
 
 
 def own_text(text: str, most: int = 24) -> str:
-    """A user's text, e.g. a class name, as figures have it: on a line, no longer than `most` columns, nothing else changed."""
-    return shortened(text, most)
+    """A user's text, e.g. a class name, as figures have it: in a line of at most `most` columns, and nothing else changed."""
+    return shortened(text.replace(NO_WIDTH, ""), most)

@@ -10,7 +10,7 @@ from gpucnn.explain.given import as_layer
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.inputs import Model, subject_of
-from gpucnn.plot.mosaic import in_rows, name_tiles, show_tiles
+from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, show_tiles
 from gpucnn.text import counted
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ MOST_FILTERS, MOST_CHANNELS = 64, 16
 """That are shown."""
 COLUMNS = 16
 """Filters of one map, or of colours, in a row."""
+SLICES = 4
+"""Channels of a filter that are shown in one tile, where there are many."""
 WIDTH, LARGEST = 8.0, 1.0
 """Inches of all filters in a row, and of one at most."""
 
@@ -35,7 +37,7 @@ def filters(model: Model, layer: str | Layer | None = None, path: StrPath | None
     All have one scale, symmetric about 0: blue is below, orange above; in colour grey is 0. Up to 64 filters are
     shown, or 16 with 16 channels each. ArgumentError for a layer that is no convolution.
     """
-    found, convolution = _convolution(subject_of("filters", model).model, layer)
+    found, convolution = convolution_of(subject_of("filters", model).model, layer)
     check_path(path)
     weights = to_host(convolution.weight.array).astype(np.float64)
     count, channels, height, width = weights.shape
@@ -69,7 +71,23 @@ def filter_colours(weights: np.ndarray, most: float) -> np.ndarray:
     return np.clip(0.5 + weights / (2 * most), 0, 1).transpose(1, 2, 0)
 
 
-def _convolution(model: Layer, layer: str | Layer | None) -> tuple[str, Conv2d]:
+def filter_tiles(weights: np.ndarray, most: float) -> list[np.ndarray]:
+    """A tile for each filter (channels, H, W): in colour, as a map, or as the maps of those channels with the largest weights."""
+    if weights.shape[1] == 3:
+        return [filter_colours(one, most) for one in weights]
+    if weights.shape[1] == 1:
+        return list(weights[:, 0])
+    return [mosaic(in_rows(_largest(one), 2)) for one in weights]
+
+
+def _largest(weights: np.ndarray) -> list[np.ndarray]:
+    """Of a filter (channels, H, W) the maps with the largest weights, in their order."""
+    order = np.argsort(-np.abs(weights).sum(axis=(1, 2)), kind="stable")[:SLICES]
+    return [weights[place] for place in np.sort(order)]
+
+
+def convolution_of(model: Layer, layer: str | Layer | None) -> tuple[str, Conv2d]:
+    """The path of a convolution, by default the first, and itself. ArgumentError for another layer, or where there is none."""
     if layer is None:
         found = next(((path, one) for path, one in model.named_layers() if isinstance(one, Conv2d)), None)
         if found is None:

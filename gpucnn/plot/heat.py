@@ -1,5 +1,6 @@
 """Where a model looks in an image: Grad-CAM, the gradient by the image, and what is lost where a patch covers it."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from gpucnn.plot.inputs import Image, Model, Subject, image_of, picture, subject
 from gpucnn.text import value_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_COVERED = 0.65
@@ -113,12 +115,11 @@ def _drawn(asked: _Asked, heat: np.ndarray, title: str, path: StrPath | None, si
     figure = new_figure(7.6, 2.9)
     places = figure.subplots(1, 3)
     show_image(places[0], shown)
-    show_image(places[2], shown if shown.ndim == 2 else shown.mean(axis=2))
     look = {"cmap": colours, "vmin": limits[0], "vmax": limits[1] or 1.0, "interpolation": "nearest"}
     drawn = places[1].imshow(heat, **look)
     places[1].set(xticks=(), yticks=())
     places[1].spines[:].set_visible(False)
-    places[2].imshow(heat, alpha=MOST_COVERED * np.abs(heat) / (most or 1.0), **look)
+    show_upon(places[2], shown, heat, look)
     figure.colorbar(drawn, ax=places[1], fraction=0.05, pad=0.02).outline.set_visible(False)
     for axes, text in zip(places, (asked.answer, "heat", "upon the image"), strict=True):
         axes.set_title(text)
@@ -126,3 +127,9 @@ def _drawn(asked: _Asked, heat: np.ndarray, title: str, path: StrPath | None, si
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
     where = f"the most at row {row}, column {column} of {heat.shape[0]}x{heat.shape[1]}" if most else "nothing anywhere"
     return finished(figure, f"{title}; {where}. {asked.answer.capitalize()}.", path)
+
+
+def show_upon(axes: "Axes", shown: np.ndarray, heat: np.ndarray, look: Mapping[str, Any]) -> None:
+    """Draw heat (H, W) upon an image, in grey, the more of it covered the more heat there is; `look` is matplotlib's, e.g. cmap."""
+    show_image(axes, shown if shown.ndim == 2 else shown.mean(axis=2))
+    axes.imshow(heat, alpha=MOST_COVERED * np.abs(heat) / (float(np.abs(heat).max()) or 1.0), **look)

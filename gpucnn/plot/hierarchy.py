@@ -16,10 +16,10 @@ from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_images
 from gpucnn.layers import Conv2d, Layer
-from gpucnn.plot.figure import StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
-from gpucnn.plot.filters import filter_colours
+from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
+from gpucnn.plot.filters import filter_tiles
 from gpucnn.plot.inputs import Model, picture, preprocess_of, subject_of
-from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, show_tiles
+from gpucnn.plot.mosaic import name_tiles, show_tiles
 from gpucnn.text import counted, size_text
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ FILTERS, PATCHES = 4, 9
 """That are shown of a stage, and beside each filter."""
 MOST_IMAGES = 2048
 """Images of a loader that are looked at."""
-SLICES = 4
-"""Input channels of a filter that are shown, where there are many."""
 TILE, NAME = 0.62, 0.5
 """Inches of a patch, and of what is written above a stage."""
 
@@ -155,17 +153,6 @@ def _weights(model: Layer, stage: _Stage) -> np.ndarray | None:
 def _draw_filters(axes: "Axes", weights: np.ndarray) -> None:
     """A column of filters: in colour, as a map, or as the maps of those input channels that have the largest weights."""
     most = float(np.abs(weights).max()) or 1.0
-    if weights.shape[1] == 3:
-        tiles = [filter_colours(one, most) for one in weights]
-    elif weights.shape[1] == 1:
-        tiles = list(weights[:, 0])
-    else:
-        tiles = [mosaic(in_rows(_largest(one), 2)) for one in weights]
-    show_tiles(axes, [[one] for one in tiles], cmap=signed_colours(), vmin=-most, vmax=most)
+    tiles = [[one] for one in filter_tiles(weights, most)]
+    show_tiles(axes, tiles, PAPER, cmap=signed_colours(), vmin=-most, vmax=most)
     axes.set_title("filter")
-
-
-def _largest(weights: np.ndarray) -> list[np.ndarray]:
-    """Of a filter (channels, H, W) the maps with the largest weights, in their order."""
-    order = np.argsort(-np.abs(weights).sum(axis=(1, 2)), kind="stable")[:SLICES]
-    return [weights[place] for place in np.sort(order)]

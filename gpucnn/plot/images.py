@@ -24,7 +24,9 @@ COUNT = 16
 MOST = 100
 """Images on a sheet."""
 COLUMNS = 8
-NAME = 16
+LEAST = 0.005
+"""Smaller shares of a label are 0.00 in print."""
+NAME = 13
 """Columns of a class name above an image."""
 
 
@@ -53,7 +55,7 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
         show_image(axes, picture(result.dataset[one.index][0], preprocess))
         axes.set_title(f"{label}, not\n{answer} {one.probability:.2f}", color=WRONG)
         told.append(f"image {one.index}, {label} answered with {answer} at {one.probability:.2f}")
-    alt = f"{len(wrong):,} of {counted(len(samples), 'image')} were answered wrong. {_list('Shown', told)}"
+    alt = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong.{_list('Shown', told)}"
     return finished(figure, alt, path)
 
 
@@ -83,7 +85,7 @@ def batch(
         text = _label_text(shown[number], names)
         axes.set_title(text)
         told.append(text.replace("\n", ", "))
-    return finished(figure, f"Images as training gets them. {_list('Labels', told)}", path)
+    return finished(figure, f"Images as training gets them.{_list('Labels', told)}", path)
 
 
 def show_image(axes: "Axes", image: np.ndarray) -> None:
@@ -126,12 +128,14 @@ def _names(loader: DataLoader, class_names: Sequence[str] | None) -> Sequence[st
 
 
 def _label_text(label: Any, names: Sequence[str]) -> str:
-    """A label's name; of probabilities those that are not 0, the highest first."""
+    """A label's name; of the shares of a mixed one those that are not 0 in print, the highest first."""
     if not np.ndim(label):
         return own_text(names[int(label)], NAME)
-    order = [int(place) for place in np.argsort(-label, kind="stable")[:2] if label[place] > 0]
+    order = [int(place) for place in np.argsort(-label, kind="stable")[:2] if label[place] >= LEAST]
+    if len(order) == 1:
+        return own_text(names[order[0]], NAME)
     return "\n".join(f"{own_text(names[place], NAME)} {label[place]:.2f}" for place in order)
 
 
 def _list(what: str, texts: Sequence[str]) -> str:
-    return f"{what}: {'; '.join(texts)}." if texts else ""
+    return f" {what}: {'; '.join(texts)}." if texts else ""

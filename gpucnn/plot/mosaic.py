@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from gpucnn.plot.figure import FAINT
+from gpucnn.plot.figure import FAINT, NOTHING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +39,11 @@ def in_rows(tiles: Sequence[Tile], columns: int) -> list[list[Tile | None]]:
     return [filled[start : start + columns] for start in range(0, len(filled), columns)]
 
 
-def show_tiles(axes: "Axes", tiles: Sequence[Sequence[np.ndarray | None]], **look: Any) -> Any:
-    """Draw the `mosaic` of tiles, without ticks, a thin line around each; `look` is matplotlib's, e.g. cmap."""
+def show_tiles(axes: "Axes", tiles: Sequence[Sequence[np.ndarray | None]], nothing: str = NOTHING, **look: Any) -> Any:
+    """Draw the `mosaic` of tiles, without ticks, a thin line around each.
+
+    `nothing` is the colour where a tile has NaN; `look` is matplotlib's, e.g. cmap.
+    """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
@@ -59,7 +62,8 @@ def show_tiles(axes: "Axes", tiles: Sequence[Sequence[np.ndarray | None]], **loo
         if tile is not None
     ]
     axes.add_collection(
-        PatchCollection(frames, facecolor="none", edgecolor=FAINT, linewidth=0.4, clip_on=False), autolim=False
+        PatchCollection(frames, facecolor=nothing, edgecolor=FAINT, linewidth=0.4, clip_on=False, zorder=-1),
+        autolim=False,
     )
     return axes.imshow(found, interpolation="nearest", **look)
 

@@ -1,66 +1,27 @@
 """What a report says in words and figures: what was trained on what, how good it is, how to do it again."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from gpucnn import __version__
-from gpucnn.data.catalog import FOLDER
 from gpucnn.errors import ConfigError
+from gpucnn.report.run_in_hand import RunInHand
 from gpucnn.runs.command import asked, train_command, written
 from gpucnn.runs.config import RunConfig, settings
-from gpucnn.runs.folder import BEST, RunFolder
-from gpucnn.runs.list import RunEntry
-from gpucnn.runs.measured_images import Measured
-from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.runs.folder import BEST
 from gpucnn.text import counted, quoted
+from gpucnn.training import calibration
 from gpucnn.training.best_epoch import IN_WORDS, ON_TEST, judged_by
-from gpucnn.training.evaluate import TOP, Evaluation
+from gpucnn.training.evaluate import TOP
 
 MANY = 1_000
 """Images of which a tenth of a percent is more than one."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunInHand:
-    """A run, and what measuring it found: what a report is about."""
-
-    folder: RunFolder
-    trained: TrainedRun
-    entry: RunEntry
-    measured: Measured
-    place: Path
-    """The folder of the data set."""
-    found: Evaluation
-
-    @property
-    def data_name(self) -> str:
-        """That of the data set, or of the folder of images."""
-        name = str(self.trained.config["data"])
-        return self.place.resolve().name if name == FOLDER else name
-
-    @property
-    def model_name(self) -> str:
-        return str(self.entry.model)
-
-    @property
-    def parameters(self) -> int:
-        return self.trained.model.parameter_count()
-
-    @property
-    def is_finished(self) -> bool:
-        return self.folder.summary_file.exists()
-
-    def learned_from(self) -> int | None:
-        """How many images the run has learned from; None where nobody knows."""
-        images = self.folder.read_images(self.trained.config)
-        if images is not None:
-            return len(images.names("train"))
-        if self.measured.splits is None or self.trained.config["data"] == FOLDER:
-            return None
-        share = self.trained.config.get("validation") or 0.0
-        return round(len(self.measured.splits.train) * (1 - share))
+WELL = 0.02
+"""An expected calibration error below which the two are told to be the same."""
 
 
 class Row(NamedTuple):
@@ -90,7 +51,7 @@ def sentence(run: RunInHand) -> str:
     epochs = "" if run.entry.epochs is None else f" for {counted(run.entry.epochs, 'epoch')}"
     return (
         f"A network of {counted(run.parameters, 'parameter')} that tells {counted(len(run.trained.class_names), 'class')} of "
-        f"{run.data_name} apart, trained{source}{epochs}. Of {counted(found.total, 'image')} that it did not learn from it "
+        f"{run.data_name} apart, trained{source}{epochs}. Of {counted(found.total, 'image')} that it did not learn from, it "
         f"answers {found.correct:,} right."
     )
 
@@ -126,7 +87,7 @@ def rows(run: RunInHand) -> list[Row]:
         *([] if learned is None else [Row("Learned from", counted(learned, "image"), f"changed at random: {augment}" if augment else "")]),
         Row("Images", f"{size} x {size}", colour),
         epoch,
-        *([Row("Time", time_text(seconds), f"{run.entry.epochs} epochs on {config.get('device')}")] if seconds else []),
+        *([Row("Time", time_text(seconds), f"{counted(run.entry.epochs or 0, 'epoch')} on {config.get('device')}")] if seconds else []),
         Row("Parameters", f"{run.parameters:,}"),
         *([] if run.entry.finished is None else [Row("Finished", date_text(run.entry.finished))]),
     ]  # fmt: skip
@@ -177,6 +138,32 @@ def commands(run: RunInHand) -> list[Command]:
         Command("Measure it again, with all figures as JSON:", f"gpucnn evaluate {place} --json figures.json"),
         Command("From Python:", python),
     ]
+
+
+def has_probabilities(run: RunInHand) -> bool:
+    """Whether any answer has one: a model that gives NaN has none."""
+    return not np.isnan(run.found.samples.probability).all()
+
+
+def calibration_text(run: RunInHand) -> str:
+    """How confidence and accuracy go together, in a sentence or two."""
+    if not has_probabilities(run):
+        return "No answer has a probability: the model gives no numbers."
+    known = calibration(run.found)
+    confidence = float(np.nansum(known.confidence * known.count) / known.count.sum())
+    error = known.expected_calibration_error
+    high = confidence > run.found.accuracy
+    verdict = (
+        "about as sure as it is right"
+        if error < WELL
+        else "too sure of its answers"
+        if high
+        else "less sure of its answers than it could be"
+    )
+    return (
+        f"The model is {verdict}: the mean probability of its answers is {percent(confidence, run.found.total)}, and "
+        f"{percent(run.found.accuracy, run.found.total)} of them are right. Expected calibration error: {error:.4f}."
+    )
 
 
 def percent(share: float, total: int) -> str:

@@ -53,6 +53,10 @@
     const item = element("li", "", "card");
     const pair = element("div", "", "pair");
     pair.append(thumbnail(data.sheets, place, data.names[image[LABEL]]));
+    const look = data.looks.places.indexOf(place);
+    if (look >= 0) {
+      pair.append(thumbnail(data.looks, look, `the same, with where the model looked for ${data.names[image[ANSWER]]}`));
+    }
     const loss = image[LOSS] === null ? "no number" : image[LOSS].toFixed(2);
     item.append(pair, element("p", percent(image[PROBABILITY])));
     item.append(element("p", `loss ${loss} \u00b7 ${image[NAME]}`, "small"));

@@ -1,23 +1,19 @@
 """A run as one page to look at: everything in one file, which needs no network."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from gpucnn import __version__, data, models, plot
-from gpucnn.backend import choose_device
+from gpucnn import __version__, models, plot
 from gpucnn.checks import as_path
-from gpucnn.data.image_folder import names_of
+from gpucnn.errors import RunError
 from gpucnn.files.atomic_file import telling_of, write_atomically
 from gpucnn.layers.costs import costs
-from gpucnn.report.chosen_images import choose_images
 from gpucnn.report.facts import (
-    RunInHand,
+    calibration_text,
     commands,
     digits,
+    has_probabilities,
     notes,
     rows,
     sentence,
@@ -25,20 +21,14 @@ from gpucnn.report.facts import (
     title,
     unfinished,
     versions,
-)
+)  # fmt: skip
+from gpucnn.report.inside import diagram, inside
 from gpucnn.report.page import check_libraries, page
 from gpucnn.report.pictures import picture
+from gpucnn.report.run_in_hand import RunInHand
+from gpucnn.report.shown_images import ShownImages
 from gpucnn.report.tables import class_rows, confusions, layer_rows
-from gpucnn.report.thumbnails import COLUMNS, PER_SHEET, data_uri, model_images, pixels, sheets
 from gpucnn.runs.folder import RunFolder
-from gpucnn.runs.list import list_runs
-from gpucnn.runs.measured_images import measured_images
-from gpucnn.text import printed
-from gpucnn.training import evaluate
-
-BATCH = 256
-MOST_BYTES = 2_200_000
-"""That all images of cells together take in the file."""
 
 
 def write_report(
@@ -46,7 +36,7 @@ def write_report(
     out: str | os.PathLike[str] | None = None,
     *,
     weights: str | None = None,
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> Path:
     """Measure a run, as `gpucnn evaluate` does, and write what came of it as a page of HTML in one file; returns the file.
@@ -62,26 +52,28 @@ def write_report(
     """
     check_libraries()
     folder = RunFolder(run)
+    images = None if data_dir is None else str(as_path(data_dir, "write_report: data_dir"))
     place = folder.report_file if out is None else as_path(out, "write_report: out")
-    content = page(contents(look_at(folder, weights, data_dir, device)))
+    folder.read_config()  # what is no run is said first
+    _check_place(place)
+    content = page(contents(RunInHand.measure(folder, weights, images, device)))
     with telling_of(place):
         write_atomically(place, content)
     return place
 
 
-def look_at(folder: RunFolder, weights: str | None, data_dir: str | None, device: str) -> RunInHand:
-    """A run, measured as `gpucnn evaluate` does it."""
-    trained = folder.load(choose_device(device).device, weights)
-    measured, place = measured_images(folder, trained, data_dir, "test")
-    found = evaluate(trained.model, data.DataLoader(measured.images, BATCH), trained.class_names)
-    (entry,) = list_runs(folder.path)
-    return RunInHand(folder, trained, entry, measured, place, found)
+def _check_place(place: Path) -> None:
+    """RunError for a place where no file can be, before anything is measured."""
+    if place.is_dir():
+        raise RunError(f"{place}: cannot be written (a folder); give the name of a file, e.g. {place / 'report.html'}")
+    if not place.parent.is_dir():
+        raise RunError(f"{place}: cannot be written (no folder {place.parent}); make it first")
 
 
 def contents(run: RunInHand) -> dict[str, Any]:
     """All that the page has, by the names of its template."""
     found = run.found
-    images = _Images(run)
+    images = ShownImages(run)
     low, high = found.accuracy_interval
     changed, rest = setting_rows(run)
     return {
@@ -98,16 +90,24 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "confusion": confusions(found.confusion),
         "classes": class_rows(found.confusion),
         "macro": found.confusion.macro(),
-        "pictures": {"curves": picture(lambda: plot.curves(run.folder))},
+        "pictures": {
+            "curves": picture(lambda: plot.curves(run.folder)),
+            "calibration": picture(lambda: plot.calibration(found)) if has_probabilities(run) else None,
+            "diagram": diagram(run),
+        },
+        "calibration_text": calibration_text(run),
+        "inside": inside(run, images.chosen),
         "worst": images.cards(images.chosen.worst),
         "unsure": images.cards(images.chosen.unsure),
-        "size": images.sheets.width,
+        "size": images.width,
         "layers": layer_rows(_costs(run)),
         "parameters": run.parameters,
         "changed": changed,
         "rest": rest,
         "versions": versions(run),
         "commands": commands(run),
+        "looks_text": images.looks_text,
+        "left_out_text": images.left_out_text,
         "data": images.for_script(),
     }
 
@@ -116,66 +116,3 @@ def _costs(run: RunInHand) -> Any:
     create, preprocess = dict(run.trained.config["create"]), run.trained.preprocess
     shape = (preprocess.channels, preprocess.image_size, preprocess.image_size)
     return costs(lambda: models.create(**create), shape)
-
-
-class _Images:
-    """The images of a report: which ones, as files, and what is told of each."""
-
-    def __init__(self, run: RunInHand) -> None:
-        self.run, self.samples = run, run.found.samples
-        self.chosen = choose_images(self.samples)
-        self.names = names_of(run.measured.images)
-        self.thumbnails: dict[int, np.ndarray] = {}
-        self.sheets = sheets(self._read(), MOST_BYTES)
-
-    def _read(self) -> Iterator[np.ndarray]:
-        """The thumbnails of the images that are shown, batch by batch."""
-        places = self.chosen.shown
-        for start in range(0, len(places), BATCH):
-            part = places[start : start + BATCH]
-            images = model_images(self.run.measured.images, self.samples.index[part])
-            for place, thumbnail in zip(part, pixels(images, self.run.trained.preprocess), strict=True):
-                self.thumbnails[int(place)] = thumbnail
-                yield thumbnail
-
-    def name(self, place: int) -> str:
-        """The file of an image, or its number."""
-        index = int(self.samples.index[place])
-        return f"image {index}" if self.names is None else self.names[index]
-
-    def cards(self, places: np.ndarray) -> list[dict[str, Any]]:
-        """What is shown of single images."""
-        names = self.run.trained.class_names
-        found = []
-        for place in map(int, places):
-            sample = self.samples[place]
-            found.append(
-                {
-                    "uri": data_uri(self.thumbnails[place]),
-                    "look": "",
-                    "label": names[sample.label],
-                    "answer": names[sample.answer],
-                    "is_right": sample.label == sample.answer,
-                    "probability": sample.probability,
-                    "loss": sample.loss,
-                    "name": self.name(place),
-                }
-            )
-        return found
-
-    def for_script(self) -> dict[str, Any]:
-        """What the page's script shows when a cell of the confusion matrix is chosen."""
-        rows = []
-        for place in map(int, self.chosen.shown[: self.sheets.count]):
-            sample = self.samples[place]
-            probability, loss = (
-                round(value, 4) if np.isfinite(value) else None for value in (sample.probability, sample.loss)
-            )
-            rows.append([sample.label, sample.answer, probability, loss, printed(self.name(place))])
-        return {
-            "names": [printed(name) for name in self.run.trained.class_names],
-            "images": rows,
-            "sheets": self.sheets._asdict(),
-            "per_sheet": PER_SHEET,
-            "columns": COLUMNS,
-        }

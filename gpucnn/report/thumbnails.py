@@ -9,6 +9,8 @@ import numpy as np
 
 from gpucnn.backend import to_host
 from gpucnn.data import Dataset, Preprocess
+from gpucnn.plot.figure import HEAT
+from gpucnn.plot.heat import MOST_COVERED
 from gpucnn.plot.inputs import picture
 
 LARGEST = 96
@@ -23,7 +25,7 @@ class Sheets(NamedTuple):
     """Images in files, each with as many as fit, in rows of `COLUMNS`."""
 
     uris: tuple[str, ...]
-    count: int
+    number: int
     """How many images there are, of those that were asked for the first."""
     width: int
     """Of an image in pixels; they are squares."""
@@ -43,6 +45,20 @@ def in_colours(image: np.ndarray) -> np.ndarray:
     """Numbers from 0 to 1, (H, W) or (H, W, 3), as bytes (H, W, 3)."""
     whole = np.rint(image * 255).astype(np.uint8)
     return np.repeat(whole[..., None], 3, axis=2) if whole.ndim == 2 else whole
+
+
+def with_heat(thumbnail: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """An image of bytes (H, W, 3) in grey, with `heat` (h, w), from 0 to 1, over it in colours: the more, the less is left of it."""
+    import matplotlib
+    from PIL import Image
+
+    height, width = thumbnail.shape[:2]
+    sized = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    share = np.nan_to_num(sized)[..., None].clip(0, 1)
+    colours = matplotlib.colormaps[HEAT](share[..., 0])[..., :3] * 255
+    grey, cover = thumbnail.mean(axis=2, keepdims=True), MOST_COVERED * share
+    found: np.ndarray = np.rint(grey * (1 - cover) + colours * cover).astype(np.uint8)
+    return found
 
 
 def smaller(image: np.ndarray) -> np.ndarray:

@@ -134,28 +134,31 @@ class TrainedRun:
         """What the model sees in each image, batch by batch; of one that cannot be read, the error."""
         rest = iter(images)
         while batch := list(islice(rest, BATCH)):
-            read = [self._read(image, shown) for image in batch]
+            read = [self._read_or_error(image, shown) for image in batch]
             raw = [one for one in read if not isinstance(one, GpucnnError)]
-            answers = iter(self._answers(np.concatenate(raw), top) if raw else ())
+            answers = iter(self.answers(np.concatenate(raw), top) if raw else ())
             yield [
                 one if isinstance(one, GpucnnError) else Seen(next(answers), is_dark_on_light(one), self._is_faint(one))
                 for one in read
             ]
 
-    def _read(self, image: ImageSource, shown: Shown) -> np.ndarray | GpucnnError:
-        """A raw image (1, C, S, S), or what is wrong with it."""
+    def read(self, image: ImageSource, shown: Shown) -> np.ndarray:
+        """A raw image (1, C, S, S), for `preprocess`. DataError or ArgumentError for what is no image."""
+        raw = read_image(image, self.preprocess, shown.background)
+        return self.preprocess.full_scale - raw if shown.invert else raw
+
+    def _read_or_error(self, image: ImageSource, shown: Shown) -> np.ndarray | GpucnnError:
         try:
-            raw = read_image(image, self.preprocess, shown.background)
+            return self.read(image, shown)
         except (DataError, ArgumentError) as error:
             return error
-        return self.preprocess.full_scale - raw if shown.invert else raw
 
     def _is_faint(self, raw: np.ndarray) -> bool:
         scale = self.preprocess.full_scale
         return scale < 255 and 0 < raw.max() <= np.rint(scale * scale / 255)
 
-    def _answers(self, raw: np.ndarray, top: int) -> list[Answers]:
-        """For each of the raw images (N, C, H, W)."""
+    def answers(self, raw: np.ndarray, top: int) -> list[Answers]:
+        """The `top` classes for each of the raw images (N, C, H, W)."""
         device = device_of_model(self.model)
         with no_grad(), evaluating(self.model):
             images = self.preprocess(raw)

@@ -38,7 +38,7 @@ def test_the_picture_is_written(in_tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need the extra plot")
     assert main(["lr-find", *SMALL, "--steps", "20", "--out", "lr.png"]) == 0
     with Image.open("lr.png") as image:
-        assert image.size == (700, 450)
+        assert image.size == (1008, 576)
 
 
 def test_a_run_with_a_rate_that_was_found_is_the_one_with_that_rate(

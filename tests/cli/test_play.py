@@ -1,7 +1,9 @@
 """`gpucnn play`, without a browser: what it says, what it opens, and how it ends."""
 
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 from gpucnn.cli import play
 from gpucnn.cli.main import main
 from gpucnn.play import browser_graph
+from gpucnn.play.ready_run import NAME
 from gpucnn.play.server import PageServer
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +99,16 @@ def test_an_export_tells_its_size_and_warns_of_a_large_one(
     assert (
         printed.err
         == f"gpucnn play: the page has {size:.0f} MB, most of it weights: a browser takes a while to load it\n"
+    )
+
+
+def test_a_run_without_its_data_is_shown_and_told_of(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Path(shutil.copytree(Path(play.__file__).parents[1] / "play" / NAME, "run"))
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "class_names": [f"number {digit}" for digit in range(10)]}))
+    assert main(["play", "run", "--export", "out"]) == 0
+    assert capsys.readouterr().err.startswith(
+        "gpucnn play: no test images to choose from (run: trained on the classes "
     )
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from gpucnn import data
-from gpucnn.cli.main import main
 from tests.data.idx_files import write_small_mnist
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -28,30 +27,6 @@ def load(name: str) -> ModuleType:
 def run(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     load(name).main()
-
-
-def test_chapter_tour_prints_every_worked_number(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run("chapter_tour", monkeypatch)
-    printed = capsys.readouterr().out
-    for promised in [
-        "Output[1,1] = 7\n",
-        "Output[2,2] = 13\n",
-        "[[6. 6.]\n [6. 6.]]",
-        "[[ 7.  8.]\n [15. 16.]]",
-        "78,400 weights + 100 biases = 78,500 parameters",
-        "150,528,000 weights",
-        "32 filters of 3x3: 288 weights",
-        "conv1: 28x28x6\npool1: 14x14x6\nconv2: 10x10x16\npool2: 5x5x16\nflatten: 400\nfc1: 120\nfc2: 84\noutput: 10\n",
-        "8*13*13 = 1352",
-        "Output shape: (1, 16, 7, 7)",
-        "the input convolved with the output gradient: True",
-        "the output gradient convolved with the turned kernel: True",
-        "convolution: both gradients agree",
-        "max pooling: the gradient agrees",
-    ]:
-        assert promised in printed
 
 
 def test_train_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,16 +52,6 @@ def test_mlp_versus_cnn_shows_what_it_says() -> None:
     assert max(mlp.moved_accuracy, lenet.moved_accuracy) < 0.8, "pooling alone does not do it"
     assert moved_lenet.moved_accuracy > moved_mlp.moved_accuracy + 0.05
     assert moved_lenet.moved_accuracy > lenet.moved_accuracy + 0.15
-
-
-def test_learning_curves(
-    in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("matplotlib", reason="learning_curves.py needs the extra plot")
-    assert main(["train", "--model", "mlp", "--epochs", "2", "--out", "run", "--quiet"]) == 0
-    run("learning_curves", monkeypatch, "curves.png", "run")
-    assert (in_tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert "wrote curves.png" in capsys.readouterr().out
 
 
 def test_transfer_prints_its_commands_and_what_was_gained(

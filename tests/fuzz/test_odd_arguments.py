@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, data, layers, optim
+from gpucnn import Tensor, data, explain, layers, optim, plot
 from gpucnn import functions as F
 from gpucnn.errors import GpucnnError
 from tests.fuzz.odd_values import ODD_VALUES
@@ -115,11 +115,16 @@ def test_odd_arguments_are_answered_in_our_own_words(
 @pytest.mark.parametrize("name", NAMES)
 def test_the_arguments_that_are_made_odd_are_right_before(name: str, in_tmp_path: object) -> None:
     call, arguments = calls(name)
+    if name.startswith("plot."):
+        pytest.importorskip("matplotlib", reason="figures need the extra plot")
     with pytest.raises(GpucnnError, match="nowhere") if name in READERS else nullcontext():
         call(**arguments())
 
 
-@pytest.mark.parametrize(("module", "prefix"), [(F, "F."), (layers, "layers."), (optim, "optim."), (data, "data.")])
+@pytest.mark.parametrize(
+    ("module", "prefix"),
+    [(F, "F."), (layers, "layers."), (optim, "optim."), (data, "data."), (explain, "explain."), (plot, "plot.")],
+)
 def test_everything_public_is_called(module: ModuleType, prefix: str) -> None:
     public = {
         name

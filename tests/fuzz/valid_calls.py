@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import gpucnn
-from gpucnn import Tensor, autograd, data, gradcheck, layers, models, optim, training
+from gpucnn import Tensor, autograd, data, explain, gradcheck, layers, models, optim, plot, training
 from gpucnn import functions as F
 
 IMAGES = np.linspace(-1, 1, 2 * 4 * 6 * 6, dtype=np.float32).reshape(2, 4, 6, 6)
@@ -198,6 +198,10 @@ def _dataset() -> data.ArrayDataset:
     return data.ArrayDataset(BYTES, CLASSES, data.Preprocess(1, 8, 8, 255, "pad"))
 
 
+def _result() -> training.Evaluation:
+    return training.evaluate(MODEL, data.DataLoader(_dataset(), 2))
+
+
 def _collated(samples: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([image for image, _ in samples]), np.array([label for _, label in samples])
 
@@ -364,12 +368,40 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "training.find_lr": (lambda **options: training.find_lr(training.Trainer(
         MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None), **options), lambda: {
         "steps": 10, "lowest": 1e-3, "highest": 1.0, "on_step": None}, str),
+    "training.calibration": (training.calibration, lambda: {"result": _result(), "bins": 4}, str),
+    "explain.grad_cam": (explain.grad_cam, lambda: {"model": NET, "image": ONE, "label": 1, "layer": "0"}, len),
+    "explain.input_gradient": (explain.input_gradient, lambda: {"model": NET, "image": ONE, "label": 1}, len),
+    "explain.occlusion": (explain.occlusion, lambda: {
+        "model": NET, "image": ONE, "label": 1, "size": 3, "stride": 2, "value": 0.0}, len),
+    "explain.feature_maps": (explain.feature_maps, lambda: {"model": NET, "image": ONE}, len),
+    "explain.last_map": (explain.last_map, lambda: {"model": NET, "image": ONE}, str),
+    "explain.stages": (explain.stages, lambda: {"model": NET, "image": ONE}, list),
+    "explain.receptive_field": (explain.receptive_field, lambda: {"model": NET, "image": ONE, "layer": "0"}, len),
+    "explain.exciting_patches": (explain.exciting_patches, lambda: {
+        "model": NET, "images": BYTES / np.float32(255), "layer": "0", "count": 2, "filters": [1]}, len),
+    "plot.curves": (plot.curves, lambda: {"runs": [{"epoch": 1, "train_loss": 2.0}], "path": None}, str),
+    "plot.confusion": (plot.confusion, lambda: {"result": training.ConfusionMatrix(["a"]), "path": None}, str),
+    "plot.calibration": (plot.calibration, lambda: {"result": _result(), "path": None}, str),
+    "plot.mistakes": (plot.mistakes, lambda: {"result": _result(), "count": 1, "path": None}, str),
+    "plot.batch": (plot.batch, lambda: {
+        "loader": data.DataLoader(_dataset(), 2), "class_names": ["a", "b", "c"], "count": 1, "path": None}, str),
+    "plot.filters": (plot.filters, lambda: {"model": NET, "layer": "0", "path": None}, str),
+    "plot.feature_maps": (plot.feature_maps, lambda: {"model": NET, "image": ONE, "layer": "0", "path": None}, str),
+    "plot.grad_cam": (plot.grad_cam, lambda: {"model": NET, "image": ONE, "label": 1, "layer": "0", "path": None}, str),
+    "plot.input_gradient": (plot.input_gradient, lambda: {"model": NET, "image": ONE, "label": 1, "path": None}, str),
+    "plot.occlusion": (plot.occlusion, lambda: {"model": NET, "image": ONE, "label": 1, "path": None}, str),
+    "plot.explanation": (plot.explanation, lambda: {"model": NET, "image": ONE, "layer": "0", "path": None}, str),
+    "plot.hierarchy": (plot.hierarchy, lambda: {"model": NET, "images": np.stack([ONE, -ONE]), "path": None}, str),
+    "plot.lr_find": (plot.lr_find, lambda: {
+        "found": training.RangeTest((1e-3, 0.01), (2.0, 1.0), (2.0, 1.0), 1e-3, 0.01), "path": None}, str),
     "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
     "training.RunConfig": (training.RunConfig, lambda: {
         field.name: field.default for field in dataclasses.fields(training.RunConfig)}, str),
 }  # fmt: skip
 X = Tensor(ROWS, requires_grad=True)
 MODEL = layers.Sequential(layers.Flatten(), layers.Linear(64, 3))
+NET = layers.Sequential(layers.Conv2d(1, 2, 3), layers.Flatten(), layers.Linear(72, 3))
+ONE = BYTES[0] / np.float32(255)
 
 WITHOUT_ARGUMENTS = {
     *(
@@ -398,6 +430,8 @@ WITHOUT_ARGUMENTS = {
         "Inspection",
         "Batch",
         "Dataset",
+        "Box",
+        "Patch",
         "names",
     ),
 }

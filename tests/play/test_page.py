@@ -18,6 +18,7 @@ from gpucnn.play.chapter_examples import chapter_examples
 from gpucnn.play.export import export
 from gpucnn.play.page import DRAWN, SCRIPTS, page_files
 from gpucnn.play.ready_run import FILES, ready_run
+from gpucnn.play.sample_images import sample_images
 
 PLAY = Path(gpucnn.__file__).parent / "play"
 
@@ -25,7 +26,10 @@ PLAY = Path(gpucnn.__file__).parent / "play"
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
     with ready_run() as run:
-        return page_files(run, run.load(choose_device("cpu").device))
+        trained = run.load(choose_device("cpu").device)
+        samples, why_not = sample_images(run, trained)
+        assert why_not == ""
+        return page_files(trained, samples)
 
 
 def shown(files: dict[str, bytes]) -> list[dict[str, Any]]:

@@ -1,9 +1,7 @@
 """The learning-rate range test: what it finds, and that it leaves nothing behind."""
 
-import builtins
 import math
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 
 from gpucnn import Tensor, data, layers, optim
 from gpucnn import functions as F
-from gpucnn.errors import ArgumentError, LibraryError, TrainingError
+from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.training import Trainer, find_lr
 from gpucnn.training.find_lr import _examined
 from tests.backends import Backend
@@ -182,27 +180,3 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
     assert str(raised.value) == message
     with pytest.raises(ArgumentError, match=r"find_lr: expected a Trainer, got Sequential; give Trainer\("):
         find_lr(layers.Sequential())  # type: ignore[arg-type]
-
-
-def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
-    found = _examined(*course(0.05), 200)
-    figure = found.figure()
-    (axes,) = figure.axes
-    assert [line.get_label() for line in axes.lines] == [
-        "loss of a batch", "smoothed", f"steepest at {found.steepest:.1e}", f"minimum at {found.minimum:.1e}",
-    ]  # fmt: skip
-    assert axes.lines[3].get_ydata()[0] == min(found.smoothed)
-    figure.savefig(tmp_path / "lr.svg")
-    assert (tmp_path / "lr.svg").read_text().count("<path") > 4
-
-    imported = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError("No module named 'matplotlib'")
-        return imported(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(LibraryError, match=r"pictures need matplotlib \(.*\); pip install \"gpucnn\[plot\]\""):
-        found.figure()

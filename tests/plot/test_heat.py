@@ -1,0 +1,76 @@
+"""Where a model looks: the panels have the image, and what `explain` found."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpucnn import Tensor, data, explain, plot
+from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.runs.trained_run import TrainedRun, Weights
+from tests.plot.seeing import IMAGE, Corner
+
+pytest.importorskip("matplotlib", reason="figures need the extra plot")
+
+
+def test_grad_cam_is_brightest_in_the_known_corner() -> None:
+    model = Corner()
+    figure = plot.grad_cam(model, IMAGE)
+    image, heat, upon = (axes.images[0].get_array() for axes in figure.axes[:3])
+    np.testing.assert_array_equal(image, IMAGE[0])
+    np.testing.assert_array_equal(upon, IMAGE[0])
+    np.testing.assert_array_equal(heat, explain.grad_cam(model, IMAGE, 1))
+    assert np.unravel_index(heat.argmax(), heat.shape) < (4, 4)
+    assert heat[:4, :4].sum() > 0.8 * heat.sum()
+    assert figure.get_suptitle() == "Grad-CAM of pool: what speaks for 1"
+    assert figure.axes[0].get_title(loc="left") == "answer: 1 0.56"
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert figure.alt == (
+        f"Grad-CAM of pool: what speaks for 1; the most at row {row}, column {column} of 8x8. Answer: 1 0.56."
+    )
+    other = plot.grad_cam(model, Tensor(IMAGE[None]), 0, model.conv)
+    assert other.get_suptitle() == "Grad-CAM of conv: what speaks for 0"
+    np.testing.assert_array_equal(other.axes[1].images[0].get_array(), explain.grad_cam(model, IMAGE, 0, "conv"))
+
+
+def test_gradients_and_occlusion_are_signed() -> None:
+    model = Corner()
+    for draw, expected in (
+        (plot.input_gradient, explain.input_gradient(model, IMAGE, 0)[0]), (plot.occlusion, explain.occlusion(model, IMAGE, 0)),
+    ):  # fmt: skip
+        figure = draw(model, IMAGE, 0)
+        drawn = figure.axes[1].images[0]
+        np.testing.assert_array_equal(drawn.get_array(), expected)
+        assert drawn.norm.vmin == -drawn.norm.vmax == -np.abs(expected).max()
+        np.testing.assert_allclose(
+            figure.axes[2].images[1].get_alpha(), 0.65 * np.abs(expected) / np.abs(expected).max()
+        )
+    assert plot.occlusion(model, IMAGE * 0).alt.startswith(
+        "Occlusion: what is lost of the probability of 0 where it is covered; nothing anywhere."
+    )
+
+
+def test_with_a_run_files_are_read_and_classes_have_names(tmp_path: Path) -> None:
+    Image.fromarray(np.rint(IMAGE[0] * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    preprocess = data.Preprocess(1, 8, 8, 255, "crop", (0.5,), (0.5,))
+    run = TrainedRun(Corner(), preprocess, ["else", "$corner$"], {}, Weights("last", tmp_path / "model", {}))
+    figure = plot.input_gradient(run, tmp_path / "a.png")
+    assert figure.axes[0].get_title(loc="left") == "answer: $corner$ 1.00"
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), IMAGE[0], atol=1e-6)
+    with pytest.raises(
+        ArgumentError, match=r"^grad_cam: image 'a.png' is a file, which is read as a run reads it; give what gpucnn"
+    ):
+        plot.grad_cam(Corner(), "a.png")
+
+
+def test_wrong_arguments_are_told() -> None:
+    for label in (2, -1, 1.5, "1"):
+        with pytest.raises(
+            ArgumentError, match=r"^grad_cam: label must be an int from 0 to 1, or None for the model's answer, got "
+        ):
+            plot.grad_cam(Corner(), IMAGE, label)  # type: ignore[arg-type]
+    with pytest.raises(
+        ShapeError, match=r"^occlusion: expected one image \(C, H, W\) or \(1, C, H, W\), got \(2, 1, 8, 8\)"
+    ):
+        plot.occlusion(Corner(), np.zeros((2, 1, 8, 8), np.float32))

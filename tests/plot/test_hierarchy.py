@@ -1,0 +1,70 @@
+"""The hierarchy: patches are parts of the images, and the filters their weights."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn import data, explain, layers, plot
+from gpucnn.errors import ArgumentError
+
+pytest.importorskip("matplotlib", reason="figures need the extra plot")
+
+
+def model_with(channels: int) -> layers.Sequential:
+    return layers.Sequential(
+        layers.Conv2d(channels, 5, 3, padding=1, activation="relu"), layers.MaxPool2d(2),
+        layers.Conv2d(5, 3, 3, activation="relu"), layers.Flatten(), layers.Linear(3 * 4 * 4, 2),
+    )  # fmt: skip
+
+
+def tile(array: np.ndarray, row: int, column: int, size: int) -> np.ndarray:
+    """Of a mosaic whose gaps are a pixel wide."""
+    return array[row * (size + 1) : row * (size + 1) + size, column * (size + 1) : column * (size + 1) + size]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_filter_stands_beside_what_excites_it_most(channels: int) -> None:
+    images = np.random.default_rng(3).uniform(size=(12, channels, 12, 12)).astype(np.float32)
+    model = model_with(channels)
+    figure = plot.hierarchy(model, images)
+    filters, patches, deep_filters, deep_patches = figure.axes
+    assert patches.get_title(loc="left") == "1. 0, which sees 3x3 of 12x12 pixels"
+    assert deep_patches.get_title(loc="left") == "2. 2, which sees 8x8 of 12x12 pixels"
+    for axes, layer, size in ((patches, "0", 3), (deep_patches, "2", 8)):
+        found = explain.exciting_patches(model, images, layer, 9)
+        strongest = sorted(found, key=lambda number: -found[number][0].value)[:4]
+        assert [text.get_text() for text in axes.get_yticklabels()] == [str(number) for number in sorted(strongest)]
+        array = np.ma.filled(axes.images[0].get_array(), np.nan)
+        for row, number in enumerate(sorted(strongest)):
+            for column, patch in enumerate(found[number]):
+                part = np.moveaxis(patch.box.of(images[patch.image]), 0, 2)
+                shown = tile(array, row, column, size).reshape(size, size, -1)
+                inside = ~np.isnan(shown[..., 0]) if channels == 1 else shown[..., 3] == 1
+                np.testing.assert_allclose(shown[inside][:, :channels].ravel(), part.ravel(), rtol=1e-6)
+    weights: Any = model[0]
+    shown = np.ma.filled(filters.images[0].get_array(), np.nan)
+    first = int(patches.get_yticklabels()[0].get_text())
+    if channels == 1:
+        np.testing.assert_array_equal(tile(shown, 0, 0, 3), weights.weight.data[first, 0])
+    assert deep_filters.get_title(loc="left") == "filter"
+    assert figure.get_suptitle() == "What excites filters of Sequential most, in 12 images"
+    assert figure.alt.startswith(
+        "The parts of 12 images that excite filters most, stage by stage: 0 sees 3x3 pixels, filters "
+    )
+
+
+def test_a_loader_s_images_are_normalised_back() -> None:
+    raw = np.random.default_rng(3).integers(0, 256, (5, 1, 12, 12), dtype=np.uint8)
+    dataset = data.ArrayDataset(raw, np.zeros(5, int), data.Preprocess(1, 12, 12, 255, "pad", (0.5,), (0.25,)))
+    figure = plot.hierarchy(model_with(1), data.DataLoader(dataset, 2))
+    assert figure.get_suptitle().endswith("in 5 images")
+    drawn = np.ma.filled(figure.axes[1].images[0].get_array(), np.nan)
+    known = set(np.round(raw.ravel() / 255, 6))
+    assert {value for value in np.round(drawn.ravel(), 6) if not np.isnan(value)} <= known
+
+
+def test_a_model_without_filters_is_told() -> None:
+    flat = layers.Sequential(layers.Flatten(), layers.Linear(16, 2))
+    with pytest.raises(ArgumentError, match=r"^hierarchy: Sequential has no filters that these images excite$"):
+        plot.hierarchy(flat, np.zeros((1, 1, 4, 4), np.float32))

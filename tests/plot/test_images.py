@@ -1,0 +1,106 @@
+"""Sheets of images: which images, which labels, and that what was normalised is put back."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn import data, plot
+from gpucnn.errors import ArgumentError
+from gpucnn.plot.inputs import picture
+from gpucnn.training import evaluate
+from tests.training.test_evaluate import Fixed
+
+pytest.importorskip("matplotlib", reason="figures need the extra plot")
+
+RAW = np.arange(6 * 2 * 3 * 3, dtype=np.uint8).reshape(6, 2, 3, 3)[:, :1]
+NORMALISED = data.Preprocess(1, 3, 3, 255, "pad", (0.5,), (0.25,))
+
+
+def shown(figure: Any) -> list[Any]:
+    """The places with an image."""
+    return [axes for axes in figure.axes if axes.images]
+
+
+def test_mistakes_have_their_images_the_worst_first() -> None:
+    logits = np.log([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.99, 0.01]]).astype(np.float32)
+    images = np.repeat(logits[:, None, None], 2, axis=2)
+    loader = data.DataLoader(data.ArrayDataset(images, np.array([0, 0, 1, 1])), 3)
+    result = evaluate(Fixed(), loader, ["cat", "$dog$"])
+    figure = plot.mistakes(result)
+    places = shown(figure)
+    assert [axes.get_title(loc="left") for axes in places] == [
+        "$dog$, not\ncat 0.99",
+        "cat, not\n$dog$ 0.80",
+        "$dog$, not\ncat 0.60",
+    ]
+    for axes, index in zip(places, (3, 1, 2), strict=True):
+        low, high = images[index].min(), images[index].max()
+        np.testing.assert_allclose(axes.images[0].get_array(), (images[index, 0] - low) / (high - low), rtol=1e-6)
+    assert figure.get_suptitle() == "3 of 4 images answered wrong"
+    assert figure.alt.startswith(
+        "3 of 4 images answered wrong. Shown: image 3, $dog$ answered with cat at 0.99; image 1, "
+    )
+    assert len(shown(plot.mistakes(result, 1))) == 1
+    right = evaluate(Fixed(), data.DataLoader(data.ArrayDataset(images[:1], np.array([0])), 3))
+    assert plot.mistakes(right).alt == "0 of 1 image answered wrong."
+
+
+def test_a_batch_is_as_training_gets_it_and_normalised_back() -> None:
+    dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
+    loader = data.DataLoader(
+        data.Subset(dataset, np.array([5, 3, 1])), 2, shuffle=True, seed=4, augment=data.RandomFlip()
+    )
+    loader.epoch = 7
+    figure = plot.batch(loader, ["a", "b_", "c"], 2)
+    assert loader.epoch == 7
+    raw = data.DataLoader(
+        data.Subset(data.ArrayDataset(RAW / np.float32(255), np.array([0, 1, 2, 0, 1, 2])), np.array([5, 3, 1])), 2, shuffle=True,
+        seed=4, augment=data.RandomFlip(),
+    )  # fmt: skip
+    images, labels = next(raw.batches(7))
+    for axes, image, label in zip(shown(figure), images, labels, strict=True):
+        np.testing.assert_allclose(axes.images[0].get_array(), image[0], atol=1e-6)
+        assert axes.get_title(loc="left") == ("a", "b_", "c")[label]
+    assert (
+        figure.alt == f"Images as training gets them. Labels: {'; '.join(('a', 'b_', 'c')[label] for label in labels)}."
+    )
+
+
+def test_mixed_labels_are_told_with_their_shares() -> None:
+    dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
+    loader = data.DataLoader(dataset, 6, mix=data.Mixup(1.0))
+    _, labels = next(loader.batches(0))
+    for axes, shares in zip(shown(plot.batch(loader)), labels, strict=True):
+        order = [place for place in np.argsort(-shares, kind="stable") if shares[place] >= 0.005]
+        lines = [f"{place} {shares[place]:.2f}" for place in order] if len(order) > 1 else [f"{order[0]}"]
+        assert axes.get_title(loc="left").splitlines() == lines
+
+
+def test_images_of_any_kind_are_shown() -> None:
+    colours = np.linspace(0, 1, 27, dtype=np.float32).reshape(3, 3, 3)
+    np.testing.assert_allclose(picture(colours), np.moveaxis(colours, 0, 2), rtol=1e-6)
+    np.testing.assert_allclose(picture(colours * 8 - 3), np.moveaxis(colours, 0, 2), atol=1e-6)
+    statistics = data.Preprocess(3, 3, 3, 255, "pad", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+    mean, std = np.reshape([0.5, 0.4, 0.3], (3, 1, 1)), np.reshape([0.2, 0.25, 0.3], (3, 1, 1))
+    np.testing.assert_allclose(picture((colours - mean) / std, statistics), np.moveaxis(colours, 0, 2), atol=1e-12)
+    np.testing.assert_allclose(picture(colours[:2]), colours[:2].mean(axis=0), rtol=1e-6)
+    assert picture(np.full((1, 2, 2), np.nan)).tolist() == [[0, 0], [0, 0]]
+    assert picture(np.full((1, 2, 2), 7.0)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_wrong_arguments_are_told() -> None:
+    dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
+    with pytest.raises(ArgumentError, match=r"^mistakes: result must be what evaluate gives, got 3$"):
+        plot.mistakes(3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"^batch: count must be at most 100, which fit on a sheet, got 101$"):
+        plot.batch(data.DataLoader(dataset, 2), count=101)
+    with pytest.raises(ArgumentError, match=r"^batch: count must be an int >= 1, got 0$"):
+        plot.batch(data.DataLoader(dataset, 2), count=0)
+    for names in (["a"], "abc", 3):
+        with pytest.raises(
+            ArgumentError, match=r"^batch: class_names must be a list of 3 names, as the data set has classes, got "
+        ):
+            plot.batch(data.DataLoader(dataset, 2), names)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="batch: "):
+        plot.batch(dataset)  # type: ignore[arg-type]

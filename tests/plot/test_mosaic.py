@@ -1,0 +1,23 @@
+"""Tiles in one array: where each is, and nothing between them."""
+
+import numpy as np
+
+from gpucnn.plot.mosaic import in_rows, mosaic
+
+
+def test_tiles_lie_beside_and_below_one_another() -> None:
+    tiles = [np.full((2, 3), value) for value in range(5)]
+    found = mosaic(in_rows(tiles, 2))
+    assert found.shape == (3 * 2 + 2, 2 * 3 + 1)
+    for number in range(5):
+        top, left = number // 2 * 3, number % 2 * 4
+        assert (found[top : top + 2, left : left + 3] == number).all()
+        found[top : top + 2, left : left + 3] = np.nan
+    assert np.isnan(found).all()
+
+
+def test_large_tiles_have_wider_gaps_and_few_no_empty_places() -> None:
+    tiles = [np.ones((24, 24, 3)), np.zeros((24, 24, 3))]
+    rows = in_rows(tiles, 8)
+    assert [len(row) for row in rows] == [2]
+    assert mosaic(rows).shape == (24, 50, 3)
