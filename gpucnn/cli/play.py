@@ -11,6 +11,7 @@ from gpucnn.cli.arguments import add_weights, argument
 from gpucnn.play.export import export
 from gpucnn.play.page import page_files
 from gpucnn.play.ready_run import ready_run
+from gpucnn.play.sample_images import sample_images
 from gpucnn.play.server import PORT, PageServer
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.value_kind import COUNT
@@ -47,13 +48,22 @@ def port(text: str) -> int:
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn play`."""
     with ready_run() if options.run_folder is None else nullcontext(RunFolder(options.run_folder)) as folder:
-        files = page_files(folder, folder.load(choose_device("cpu").device, options.weights))
+        trained = folder.load(choose_device("cpu").device, options.weights)
+        samples, why_not = sample_images(folder, trained)
+        files = page_files(trained, samples)
+    if why_not:
+        print(f"gpucnn play: no test images to choose from ({why_not.partition(';')[0]})", file=sys.stderr)
     size = sum(map(len, files.values()))
     if size > LARGE:
-        print(f"gpucnn play: the page has {size / 1e6:,.0f} MB, most of it weights: a browser takes a while to load it", file=sys.stderr)
+        print(
+            f"gpucnn play: the page has {size / 1e6:,.0f} MB, most of it weights: a browser takes a while to load it",
+            file=sys.stderr,
+        )
     if options.export is not None:
         page = export(files, options.export)
-        print(f"{page}: {size / 1e6:,.1f} MB in {len(files)} files; open it in a browser, here or on any machine it is copied to")
+        print(
+            f"{page}: {size / 1e6:,.1f} MB in {len(files)} files; open it in a browser, here or on any machine it is copied to"
+        )
         return
     with PageServer(files, options.port) as server:
         if options.port is None and server.server_port != PORT:

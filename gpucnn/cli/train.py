@@ -283,14 +283,21 @@ def _go_on(options: argparse.Namespace) -> None:
     _write_report(options, folder)
 
 
+def _fix(folder: RunFolder) -> str:
+    """What to do where a page could not be written."""
+    return f"the run itself has finished; its report: gpucnn report {quoted(folder.path)}"
+
+
 def _write_report(options: argparse.Namespace, folder: RunFolder) -> None:
     """Write the page of a run that has finished, if it is asked for."""
     if not options.report:
         return
     try:
         page = write_report(folder.path, device=given_settings(options).get("device", AUTO))
-    except (Exception, KeyboardInterrupt) as error:
-        error.add_note(f"the run itself has finished; its report: gpucnn report {quoted(folder.path)}")
+    except KeyboardInterrupt as error:  # or Terminated
+        raise type(error)(f"{error or 'stopped by Ctrl-C'}; {_fix(folder)}") from None
+    except Exception as error:
+        error.add_note(_fix(folder))
         raise
     if not options.quiet:
         print(f"report: {page}", flush=True)

@@ -30,4 +30,5 @@ def input_gradient(model: Layer, image: Operand, label: int) -> np.ndarray:
         (gradient,) = grad(logits[0, label].sum(), x, allow_unused=True) if logits.requires_grad else (None,)
     if gradient is None:
         raise ArgumentError(f"{owner}: the scores of {model.label} do not depend on the image")
-    return on_host(gradient)[0]
+    by_pixel: np.ndarray = on_host(gradient)[0]
+    return by_pixel

@@ -103,4 +103,5 @@ def _covered(x: Tensor, places: list[Pair], patch: Pair, value: float) -> Tensor
 def _probabilities(logits: Tensor, label: int) -> np.ndarray:
     """That of the class, float64 (N,); the mean over an image's pixels, where there are several."""
     probabilities = on_host(F.softmax(logits, axis=1)[:, label])
-    return probabilities.reshape(len(probabilities), -1).mean(axis=1)
+    mean: np.ndarray = probabilities.reshape(len(probabilities), -1).mean(axis=1)
+    return mean

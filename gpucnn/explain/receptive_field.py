@@ -14,7 +14,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Operand, Tensor, enable_grad, no_grad
 from gpucnn.autograd.calls import FunctionCall, noting_calls
 from gpucnn.checks import Shape, as_items
-from gpucnn.errors import GraphError
+from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.explain.given import as_image, as_layer, as_model
 from gpucnn.explain.layer_calls import maps_of, noting_layers
 from gpucnn.functions.pooling import pooling_window
@@ -88,15 +88,19 @@ def receptive_field(model: Layer, image: Operand, layer: str | Layer) -> np.ndar
     output = maps_of(owner, chosen, layer_calls)
     reaches: dict[int, _Reach | None] = {id(x.array): _images(x.shape)}
     for call in calls:
+        if id(output.array) in reaches:  # whatever comes after it
+            break
         inputs = _inputs(call, reaches)
         for one in call.output if isinstance(call.output, list | tuple) else (call.output,):
             if isinstance(one, Tensor):
                 reaches[id(one.array)] = _output(call, inputs, one.shape)
-    reach = reaches.get(id(output.array))
-    if reach is None:
+    if id(output.array) not in reaches:
         raise GraphError(
             f"{owner}: {chosen.label} computes with other than the functions of gpucnn.functions; write it with those"
         )
+    reach = reaches[id(output.array)]
+    if reach is None:
+        raise ArgumentError(f"{owner}: what {chosen.label} gives does not depend on the image")
     height, width = output.shape[2:]
     boxes = np.empty((height, width, 4), np.int64)
     boxes[..., 0::2] = (reach.rows if reach.is_images else _whole(reach.rows)).T[:, None]

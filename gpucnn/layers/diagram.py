@@ -1,4 +1,4 @@
-"""A model's picture: layers in a column, with shapes and parameters, and what goes past them beside it, as SVG."""
+"""A model's picture as SVG: boxes with shapes and parameters, one below the other, and what goes past them beside."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ from gpucnn.text import counted, printed, shape_text
 
 WIDTH, HEIGHT = 520, 40
 """Of a box, in pixels."""
-SIDE_WIDTH, SIDE_HEIGHT = 280, 56
-"""Of a box beside the column."""
+SIDE_WIDTH, SIDE_HEIGHT = 304, 56
+"""Of a box beside the trunk."""
 GAP, MARGIN, HEAD, LANE = 22, 24, 24, 16
-"""Between boxes; around everything, and within a frame; a frame's title; between lines beside the column."""
+"""Between boxes; around everything, and within a frame; a frame's title; between lines beside the trunk."""
 BOLD, PLAIN = 7.4, 6.1
 """How wide a letter is at most, about: of a path, and of the smaller text."""
 
@@ -66,7 +66,7 @@ def diagram_of(model: Any, input_shape: Shape) -> Diagram:
 
 
 class _Way(NamedTuple):
-    """Something beside the column, from `start` to `end`, both heights; it takes `width` from `x` on."""
+    """Something beside the trunk, from `start` to `end`, both heights; it takes `width` from `x` on."""
 
     side: Side
     start: float
@@ -89,7 +89,7 @@ class _Drawing:
         self._frame_of = {number: place for place, frame in enumerate(picture.frames) for number in frame.numbers}
         self._tops: dict[int, float] = {}
         self._frame_heights: list[tuple[float, float]] = []
-        self._bottom = self._place_column()
+        self._bottom = self._place_trunk()
         self._ways = self._place_ways()
 
     def svg(self) -> Diagram:
@@ -120,7 +120,7 @@ class _Drawing:
         parts += [_label("shape", self._left, self._bottom, self._foot), "</svg>\n"]
         return Diagram("\n".join(parts).encode("ascii", "xmlcharrefreplace").decode())
 
-    def _place_column(self) -> float:
+    def _place_trunk(self) -> float:
         """Find the heights of boxes and frames. Returns where the foot's text stands."""
         y = self._tops[IMAGES] = MARGIN + 30.0
         y += HEIGHT
@@ -141,14 +141,14 @@ class _Drawing:
         return y + GAP + 8
 
     def _start(self, side: Side) -> float:
-        """The height at which something leaves the column: above the box after its source, or beside that if no line leads there."""
+        """The height at which something leaves the trunk: above the box after its source, or beside that if no line leads there."""
         following = self._after[side.source]
         if (side.source, following) not in self._picture.links:
             return self._tops[side.source] + HEIGHT / 2
         return self._tops[following] - 12 if following in self._tops else self._tops[side.source] + HEIGHT + GAP - 12
 
     def _place_ways(self) -> list[_Way]:
-        """Find a place for all that goes past the column: short ones near it, others beside those that they meet."""
+        """Find a place for all that goes past the trunk: short ones near it, others beside those that they meet."""
         found = []
         arriving = Counter(side.target for side in self._picture.sides)
         arrived: Counter[int] = Counter()
@@ -209,7 +209,8 @@ class _Drawing:
             _label("shape right", right, top + 17, shape),
         ]
         space = (width - 34 - len(parameters) * PLAIN) / PLAIN
-        lines = [kind, detail] if is_side else [", ".join(filter(None, (kind, detail)))]
+        told = list(filter(None, (kind, detail)))
+        lines = told if is_side else [", ".join(told)]
         parts.append(_label("right", right, top + 32, parameters))
         for place, (line, letters) in enumerate(zip(lines, (space, (width - 24) / PLAIN), strict=False)):
             parts.append(_label("", left + 14, top + 32 + 15 * place, _fitting(line, letters)))
@@ -222,7 +223,7 @@ class _Drawing:
         return blocks[0] if blocks and self._picture.boxes[number][0].block == blocks[0] else ""
 
     def _link(self, source: int, target: int) -> Iterator[str]:
-        """An arrow down the column; a frame's title interrupts it."""
+        """An arrow down the trunk; a frame's title interrupts it."""
         start, end, x = self._tops[source] + HEIGHT, self._tops[target], self._middle
         frame = self._frame_of[target]
         if source == IMAGES or self._frame_of[source] != frame:
@@ -234,7 +235,7 @@ class _Drawing:
         yield f'<path class="head" d="M{x:g} {end:g}l-4 -7h8z"/>'
 
     def _way(self, way: _Way) -> Iterator[str]:
-        """What goes past the column: a line that turns twice, with the boxes on it."""
+        """What goes past the trunk: a line that turns twice, with the boxes on it."""
         x = way.x + way.width / 2
         begin, turn = (self._right if way.starts_at_box else self._middle), 8
         line = f"M{begin:g} {way.start:g}H{x - turn:g}q{turn} 0 {turn} {turn}"
@@ -263,13 +264,13 @@ def _texts(boxes: Sequence[Box], block: str) -> tuple[str, str, str, str, str]:
     short = [_after(path, first) for path in others]
     path = f"{first} to {short[-1]}" if box.is_layer and len(short) > 1 else ", ".join([first, *short])
     kind = " + ".join(box.kinds) or ("" if box.detail else counted(len(box.paths), "function").partition(" ")[2])
-    filters = _range([one.filters for one in boxes])
-    detail = f"{filters} filters {box.detail}" if box.filters else box.detail
+    detail = box.detail
+    if box.filters:
+        detail = f"{_several([one.filters for one in boxes], 'filter')} {detail}"
     rows = box.shape[0]
     sizes = [_range(sizes, "") for sizes in zip(*(one.shape[1:] for one in boxes), strict=True)]
     shape = shape_text(("N" if rows == 1 else f"{rows} * N", *sizes))
-    most = max(one.parameters for one in boxes)
-    parameters = f"{_range([one.parameters for one in boxes])} parameter{'s' if most > 1 else ''}" if most else ""
+    parameters = _several([one.parameters for one in boxes], "parameter")
     return path, kind, detail, shape, parameters
 
 
@@ -277,6 +278,12 @@ def _after(path: str, first: str) -> str:
     """A path that is told after `first`: the last name alone if they are in the same layer, as in "conv.0, .1"."""
     around, _, name = path.rpartition(".")
     return f".{name}" if around and around == first.rpartition(".")[0] else path
+
+
+def _several(numbers: Sequence[int], noun: str) -> str:
+    """6 filters, 12-48 filters, 1 filter; nothing for none."""
+    most = max(numbers)
+    return f"{_range(numbers)} {noun}{'s' * (most > 1)}" if most else ""
 
 
 def _range(numbers: Sequence[int], form: str = ",") -> str:

@@ -166,12 +166,7 @@ class Layer(TorchNames):
         forward pass changes is put back.
         """
         for shape in input_shapes:
-            are_sizes = isinstance(shape, tuple | list) and all(is_int(size) and size >= 0 for size in shape)
-            if not are_sizes or not shape:
-                raise ShapeError(
-                    f"{self.label}: an input's shape is a tuple (N, ...) of ints >= 0, got {value_text(shape)}"
-                )
-            check_shape(self.label, tuple(shape))
+            self._check_sizes(shape)
         before = ForwardState(self)
         token = current_calls.set([])
         try:
@@ -182,6 +177,14 @@ class Layer(TorchNames):
         finally:
             current_calls.reset(token)
             before.restore()
+
+    def _check_sizes(self, shape: Any) -> None:
+        are_sizes = isinstance(shape, tuple | list) and all(is_int(size) and size >= 0 for size in shape)
+        if not are_sizes or not shape:
+            raise ShapeError(
+                f"{self.label}: an input's shape is a tuple (N, ...) of ints >= 0, got {value_text(shape)}"
+            )
+        check_shape(self.label, tuple(shape))
 
     def built_for(self) -> Shape | None:
         """The shape (C, H, W) of the images that the layer was built for; None if it is not known, or any will do."""
@@ -210,6 +213,7 @@ class Layer(TorchNames):
                 f"{self.label}: {method} needs the shape of an input, without the batch axis, e.g. {method}((3, 32, 32))"
             )
         shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        self._check_sizes((1, *shape))
         self.output_shape((1, *shape))  # refuses what does not fit
         return shape
 

@@ -32,7 +32,7 @@ function showBars(list, probabilities, names, onChoose) {
     name.textContent = names[label];
     bar.firstChild.style.width = `${(100 * probabilities[label]).toFixed(2)}%`;
     share.textContent = percent(probabilities[label]);
-    item.classList.toggle("best", label === best);
+    item.classList.toggle("best", label === best && probabilities[best] > 0);
     item.firstChild.onclick = () => onChoose(label);
   });
 }
@@ -41,24 +41,17 @@ function percent(share) {
   return share > 0.9995 ? "100 %" : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 }
 
-/** `view` has {width, height, rgb}: the image that the network is shown, as bytes. */
-function paintHeat(canvas, { width, height, rgb }, cam) {
-  const size = canvas.width, context = canvas.getContext("2d"), image = context.createImageData(size, size);
-  for (let y = 0; y < size; y++) {
-    for (let x = 0; x < size; x++) {
-      const from = 3 * (Math.floor((y * height) / size) * width + Math.floor((x * width) / size)), to = 4 * (y * size + x);
-      const grey = 0.299 * rgb[from] + 0.587 * rgb[from + 1] + 0.114 * rgb[from + 2];
-      const share = cam ? smoothAt(cam, (x + 0.5) / size, (y + 0.5) / size) : 0, heat = heatOf(share), cover = 0.8 * Math.min(1, 1.6 * share);
-      for (let band = 0; band < 3; band++) image.data[to + band] = grey * (1 - cover) + heat[band] * cover;
-      image.data[to + 3] = 255;
-    }
-  }
-  context.putImageData(image, 0, 0);
-}
-
-/** A small map's value between its pixels, at x and y from 0 to 1. */
-function smoothAt({ heat, width, height }, x, y) {
-  const along = (share, size) => Math.min(Math.max(share * size - 0.5, 0), size - 1), at = (row, column) => heat[Math.min(row, height - 1) * width + Math.min(column, width - 1)];
-  const [row, column] = [along(y, height), along(x, width)], [top, left] = [Math.floor(row), Math.floor(column)], [down, right] = [row - top, column - left];
-  return (at(top, left) * (1 - right) + at(top, left + 1) * right) * (1 - down) + (at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right) * down;
+/** `view` has {size, rgb}: the image that the network is shown, as bytes. Without `cam` it is shown alone. */
+function paintHeat(canvas, { size, rgb }, cam) {
+  const context = canvas.getContext("2d"), image = make("canvas", { width: size, height: size });
+  const grey = Uint8ClampedArray.from(rgb, (value, at) => 0.299 * rgb[at - (at % 3)] + 0.587 * rgb[at - (at % 3) + 1] + 0.114 * rgb[at - (at % 3) + 2]);
+  paintBytes(image.getContext("2d"), grey, size);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  if (!cam) return;
+  const { width, height, heat } = cam, small = make("canvas", { width, height }), glow = new ImageData(width, height);
+  heat.forEach((share, place) => glow.data.set([...heatOf(share), 255 * 0.8 * Math.min(1, 1.6 * share)], 4 * place));
+  small.getContext("2d").putImageData(glow, 0, 0);
+  context.imageSmoothingEnabled = true; // between the pixels of the small map
+  context.drawImage(small, 0, 0, canvas.width, canvas.height);
 }

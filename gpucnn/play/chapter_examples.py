@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn.data import Preprocess
 from gpucnn.layers import Conv2d, Layer, MaxPool2d
-from gpucnn.play.browser_model import browser_graph
+from gpucnn.play.browser_graph import browser_graph
 
 
 class Example(NamedTuple):

@@ -41,7 +41,7 @@ function paintMap(context, plane, width, height, most) {
 }
 
 function textOn([r, g, b]) {
-  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
+  return 0.299 * r + 0.587 * g + 0.114 * b > 120 ? "#111" : "#fff";
 }
 
 function css([r, g, b]) {
@@ -53,4 +53,20 @@ function heatOf(share) {
   const stops = [[60, 20, 90], [190, 40, 90], [250, 130, 40], [255, 240, 150]];
   const at = share * 3, low = Math.min(Math.floor(at), 2);
   return stops[low].map((value, band) => value + (stops[low + 1][band] - value) * (at - low));
+}
+
+/** Planes of one channel, or three, as bytes r, g, b, r, g, b, ... */
+function rgbOf(planes, channels, size, scale) {
+  const area = size * size;
+  return Uint8ClampedArray.from({ length: 3 * area }, (_, at) => planes[(channels === 1 ? 0 : (at % 3) * area) + Math.floor(at / 3)] * scale);
+}
+
+/** Such bytes on a canvas of that size. */
+function paintBytes(context, rgb, size) {
+  const image = context.createImageData(size, size);
+  for (let place = 0; place < size * size; place++) {
+    for (let band = 0; band < 3; band++) image.data[4 * place + band] = rgb[3 * place + band];
+    image.data[4 * place + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
 }

@@ -33,7 +33,7 @@ function nodesToShow(model) {
 function describe(model, { function: name, arguments: given }) {
   const window = given.weight && model.arrays[given.weight.array].shape.length === 4 ? model.arrays[given.weight.array].shape.slice(2) : given.kernel_size;
   const parts = [`${WORDS[name] ?? name.replaceAll("_", " ")}${window ? ` ${window.join("×")}` : ""}`];
-  if (given.stride && given.stride[0] > 1 && name === "conv2d") parts.push(`every ${given.stride[0]}nd place`.replace("3nd", "3rd").replace(/([4-9])nd/, "$1th"));
+  if (given.stride && given.stride[0] > 1 && name === "conv2d") parts.push(`stride ${given.stride[0]}`);
   if (given.activation) parts.push(WORDS[given.activation] ?? given.activation);
   return parts.join(", ");
 }

@@ -1,7 +1,7 @@
 "use strict";
 /* A trained network, run in plain JavaScript: no library, no page, so that it also runs in a Worker.
 
-     const network = new Network(MODEL)    MODEL is what gpucnn/play/browser_model.py makes of a trained run
+     const network = new Network(MODEL)    MODEL is what gpucnn/play/browser_graph.py makes of a model
      network.forward(input)                what every node gives: [{shape, data}, ...]; the last one has the logits
      network.backward(label, node)         the gradient of the class's logit with respect to what a node gave
      network.gradCam(label, node)          which places of a node's maps speak for the class, from 0 to 1
@@ -177,14 +177,14 @@ function oneClass(label, { shape, data }) {
 /**
  * For every element of an array of `axes.length` axes, the place where another array has it: the sum of what each axis says.
  *
- * axes[i][j] is the part that index j of axis i has in the place; -1 says that the other array has nothing there.
+ * axes[i][j] is the part that index j of axis i has in the place; null says that the other array has nothing there: place -1.
  */
 function placesOf(axes) {
   let places = [0];
   for (const parts of axes) {
     const next = new Int32Array(places.length * parts.length);
     let at = 0;
-    for (const place of places) for (const part of parts) next[at++] = place < 0 || part < 0 ? -1 : place + part;
+    for (const place of places) for (const part of parts) next[at++] = place < 0 || part === null ? -1 : place + part;
     places = next;
   }
   return places;
@@ -815,7 +815,7 @@ FUNCTIONS.transpose = moving(({ x, axes }, shape) => {
   return placesOf(shape.map((size, axis) => range(size, steps[axes[axis]])));
 });
 
-/** A part of an array: browser_model.py says where its first element is, and how far apart neighbours along each axis. */
+/** A part of an array: browser_graph.py says where its first element is, and how far apart neighbours along each axis. */
 FUNCTIONS.getitem = moving(({ start, steps }, shape) => (
   placesOf([[start], ...shape.map((size, axis) => range(size, steps[axis]))])
 ));
@@ -831,7 +831,7 @@ FUNCTIONS.pad = moving(({ x, padding, mode }, shape) => {
   }[mode];
   return placesOf(shape.map((size, axis) => range(size).map((index) => {
     const from = source(index - padding[axis][0], x.shape[axis]);
-    return from < 0 || from >= x.shape[axis] ? -1 : from * steps[axis];
+    return from < 0 || from >= x.shape[axis] ? null : from * steps[axis];
   })));
 });
 

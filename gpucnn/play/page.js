@@ -49,15 +49,15 @@ function showModel(next) {
 }
 
 function factsOf({ name, parameters, facts, class_names: names }) {
-  const trained = `trained on ${facts.data}${facts.epochs ? `, ${facts.epochs} epochs` : ""}`;
+  const trained = `trained on ${facts.data}${facts.epochs ? `, ${facts.epochs} ${facts.epochs === 1 ? "epoch" : "epochs"}` : ""}`;
   const accuracy = facts.accuracy === null ? "" : `; ${facts.accuracy_of} accuracy ${(100 * facts.accuracy).toFixed(1)} %`;
   return `${name}, ${count(parameters)} parameters, ${names.length} classes, ${trained}${accuracy}`;
 }
 
 /** How an image comes to the size of the network's input. */
 function howShown({ native_size: native, image_size: size, fit }, drawn) {
-  const drawing = drawn ? `Drawings are scaled, centred and counted into ${native}×${native} pixels, as the data were` : `Drawings and images are brought to ${native}×${native} pixels`;
-  return `${drawing}${size === native ? "" : fit === "resize" ? `; the network takes ${size}×${size}, in between` : `; the network takes ${size}×${size}, dark around them`}.`;
+  const drawing = drawn ? `Drawings are scaled, centred and counted into ${native}×${native} pixels, as the data set was made` : `Drawings and images are brought to ${native}×${native} pixels`;
+  return `${drawing}${size === native ? "" : fit === "resize" ? `; resized to ${size}×${size} for the network` : `; with a dark margin to ${size}×${size} for the network`}.`;
 }
 
 /** Of many layers only some are open at first, from the first to the last. */
@@ -78,7 +78,7 @@ function prepareRun() {
   $("cam-layer").replaceChildren(...maps.map((node) => make("option", { value: node, selected: node === maps.at(-1) }, nameOf(node))));
   $("samples").replaceChildren(...samples.map(sampleButton));
   $("samples-box").hidden = samples.length === 0;
-  notice(samples.length ? "" : `No test images to show: ${entry.why_no_samples}`);
+  notice(samples.length ? "" : "No test images to choose from: the data of the run were not there.");
   drawing.strokes = [];
   const first = samples[Math.min(7, samples.length - 1)];
   drawing.paint();
@@ -183,8 +183,8 @@ function sampleButton({ raw: base64, label, name }) {
 }
 
 async function useFile(file) {
+  if (entry.image) showModel(MODELS[0]); // the chapter's examples take numbers
   const { model, background } = entry;
-  if (entry.image) return;
   try {
     notice("Reading the image …");
     const pixels = await imageOf(file);
@@ -198,20 +198,6 @@ function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
-function rgbOf(planes, channels, size, scale) {
-  const area = size * size;
-  return Uint8ClampedArray.from({ length: 3 * area }, (_, at) => planes[(channels === 1 ? 0 : (at % 3) * area) + Math.floor(at / 3)] * scale);
-}
-
-function paintBytes(context, rgb, size) {
-  const image = context.createImageData(size, size);
-  for (let place = 0; place < size * size; place++) {
-    for (let band = 0; band < 3; band++) image.data[4 * place + band] = rgb[3 * place + band];
-    image.data[4 * place + 3] = 255;
-  }
-  context.putImageData(image, 0, 0);
-}
-
 /* What the network makes of it */
 
 const update = newestOnly(async () => {
@@ -219,7 +205,10 @@ const update = newestOnly(async () => {
   if (!current.image && !picture) raw = rawOfDrawing(current);
   const input = current.image ? Float32Array.from(current.image) : inputOf(raw, model.preprocess);
   const isBlank = !current.image && !picture && drawing.strokes.length === 0;
+  const slow = setTimeout(() => { $("busy").hidden = false; }, 400);
   const found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
+  clearTimeout(slow);
+  $("busy").hidden = true;
   if (current !== entry) return;
   for (const planes of found.maps) layers.find((layer) => layer.node === planes.node).show(planes, $("winners").checked);
   if (current.image) shownView.paint(input, Math.max(...input.map(Math.abs)));
@@ -233,14 +222,14 @@ function showAnswers(input, { logits, cam }, isBlank) {
   const rgb = rgbOf(pixels, channels, size, 255);
   paintBytes(shownView.context, rgb, size);
   if (!$("cam").hidden) {
-    paintHeat($("cam-canvas"), { width: size, height: size, rgb }, isBlank ? null : cam);
+    paintHeat($("cam-canvas"), { size, rgb }, isBlank ? null : cam);
     $("cam-canvas").setAttribute("aria-label", `Grad-CAM for ${cam ? names[cam.label] : "the answer"}`);
   }
   const probabilities = probabilitiesOf(logits), best = probabilities.indexOf(Math.max(...probabilities));
   $("answers").classList.toggle("blank", isBlank);
   showBars($("bars"), isBlank ? probabilities.map(() => 0) : probabilities, names, chooseClass);
   $("answer").classList.toggle("long", names[best].length > 3);
-  $("bars").style.setProperty("--names", `${Math.min(14, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
+  $("bars").style.setProperty("--names", `${Math.min(9, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
   $("answer").replaceChildren(...(isBlank ? ["Nothing drawn yet"] : [make("b", {}, names[best]), ` ${percent(probabilities[best])}`]));
   if (!isBlank) speakSoon(`${names[best]}, ${percent(probabilities[best])}`);
 }

@@ -99,7 +99,9 @@ def layer_with_maps(owner: str, model: Layer, maps: Mapping[str, np.ndarray], la
     if not maps:
         raise ArgumentError(_no_maps(owner, model))
     if path not in maps:
-        raise ArgumentError(f"{owner}: layer {path} gives no maps by itself; there is {names_text(list(maps))}")
+        within = [one for one in maps if one.startswith(f"{path}.")]
+        fix = f"the last within it is {within[-1]}" if within else f"there is {names_text(list(maps))}"
+        raise ArgumentError(f"{owner}: layer {path} gives no maps by itself; {fix}")
     return path
 
 

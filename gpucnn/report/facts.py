@@ -51,7 +51,7 @@ def sentence(run: RunInHand) -> str:
     epochs = "" if run.entry.epochs is None else f" for {counted(run.entry.epochs, 'epoch')}"
     return (
         f"A network of {counted(run.parameters, 'parameter')} that tells {counted(len(run.trained.class_names), 'class')} of "
-        f"{run.data_name} apart, trained{source}{epochs}. Of {counted(found.total, 'image')} that it did not learn from it "
+        f"{run.data_name} apart, trained{source}{epochs}. Of {counted(found.total, 'image')} that it did not learn from, it "
         f"answers {found.correct:,} right."
     )
 
@@ -140,11 +140,16 @@ def commands(run: RunInHand) -> list[Command]:
     ]
 
 
+def has_probabilities(run: RunInHand) -> bool:
+    """Whether any answer has one: a model that gives NaN has none."""
+    return not np.isnan(run.found.samples.probability).all()
+
+
 def calibration_text(run: RunInHand) -> str:
     """How confidence and accuracy go together, in a sentence or two."""
-    known = calibration(run.found)
-    if not known.count.sum():
+    if not has_probabilities(run):
         return "No answer has a probability: the model gives no numbers."
+    known = calibration(run.found)
     confidence = float(np.nansum(known.confidence * known.count) / known.count.sum())
     error = known.expected_calibration_error
     high = confidence > run.found.accuracy

@@ -1,6 +1,7 @@
 """What is to be seen inside a model: filters, feature maps, what excites filters, and how its layers go together."""
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from gpucnn.report.thumbnails import model_images
 
 FIRST_LAYERS = 2
 """Convolutions whose filters are shown."""
-MOST_IMAGES, MOST_BYTES = 512, 1 << 26
-"""That are searched for what excites filters."""
+MOST_IMAGES, MOST_BYTES, MOST_WORK = 512, 1 << 26, 6e10
+"""Images that are searched for what excites filters, what they take, and the multiply-adds of a pass: each stage has one."""
 
 
 class Part(NamedTuple):
@@ -36,16 +37,15 @@ def inside(run: RunInHand, chosen: ChosenImages) -> list[Part]:
             reason=f"Nothing to show: {run.model_name} has no convolution, so there are no filters and no maps."
         )
         return [Part("Filters and feature maps", "", [reason])]
-    filters = [picture(lambda path=path: plot.filters(trained, path)) for path in convolutions[:FIRST_LAYERS]]
+    filters = [picture(partial(plot.filters, trained, path)) for path in convolutions[:FIRST_LAYERS]]
     maps = []
     for place in _telling(run, chosen):
         one = samples[place]
         image = model_images(dataset, np.array([one.index]))
-        found = picture(lambda image=image: plot.feature_maps(trained, image))
+        found = picture(partial(plot.feature_maps, trained, image))
         label, answer = (trained.class_names[number] for number in (one.label, one.answer))
         maps.append(found._replace(title=f"{label}, answered {'right' if label == answer else answer}"))
-    size = run.trained.preprocess.channels * run.trained.preprocess.image_size**2 * 4
-    count = min(len(samples), MOST_IMAGES, max(MOST_BYTES // size, 1))
+    count = min(len(samples), _searched(run))
     searched = samples.index[np.linspace(0, len(samples) - 1, count).round().astype(np.int64)]
     hierarchy = picture(lambda: plot.hierarchy(trained, model_images(dataset, searched)))
     return [
@@ -53,6 +53,13 @@ def inside(run: RunInHand, chosen: ChosenImages) -> list[Part]:
         Part("Feature maps", "What the layers make of an image: the brighter, the more of what the filter looks for.", maps),
         Part("From edges to parts", "Beside some filters of each stage, the parts of images that excite them most.", [hierarchy]),
     ]  # fmt: skip
+
+
+def _searched(run: RunInHand) -> int:
+    """How many images may be searched for what excites filters."""
+    channels, size = run.trained.preprocess.channels, run.trained.preprocess.image_size
+    work = run.trained.model.multiply_adds((1, channels, size, size))
+    return max(min(MOST_IMAGES, MOST_BYTES // (channels * size**2 * 4), int(MOST_WORK / max(work, 1))), 1)
 
 
 def diagram(run: RunInHand) -> Picture:

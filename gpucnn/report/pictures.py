@@ -1,6 +1,7 @@
 """Figures as a page has them: within it, as SVG or PNG, or the reason why there is none."""
 
 import base64
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARP = 144
-"""Dots an inch of a PNG: twice as many as most screens show."""
+"""Dots an inch of a PNG: more than most screens show."""
+LARGE = 150_000
+"""Bytes of a figure that is rather compressed with a loss, as WebP; of photos it has many."""
+QUALITY = 88
 
 
 class Picture(NamedTuple):
@@ -27,15 +31,25 @@ class Picture(NamedTuple):
 
 
 def picture(draw: "Callable[[], Figure]") -> Picture:
-    """What `draw` draws, in the smaller of two forms. If it raises an error of ours, that is the reason for there being none."""
+    """What `draw` draws, in the form that takes the least. If it raises an error of ours, that is the reason for there being none."""
     try:
         figure = draw()
     except GpucnnError as error:
         return Picture(reason=f"No picture: {error}")
     files = {"svg+xml": saved(figure, ".svg"), "png": saved(figure, ".png", SHARP)}
+    if min(map(len, files.values())) > LARGE:
+        files["webp"] = _webp(files["png"])
     kind = min(files, key=lambda one: len(files[one]))
     width, height = (round(inches * SCREEN) for inches in (figure.get_figwidth(), figure.get_figheight()))
     return Picture(_uri(kind, files[kind]), getattr(figure, "alt", ""), width, height)
+
+
+def _webp(png: bytes) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(file, "WEBP", quality=QUALITY)
+    return file.getvalue()
 
 
 def svg_picture(svg: str, alt: str, width: int, height: int) -> Picture:

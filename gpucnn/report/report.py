@@ -13,6 +13,7 @@ from gpucnn.report.facts import (
     calibration_text,
     commands,
     digits,
+    has_probabilities,
     notes,
     rows,
     sentence,
@@ -35,7 +36,7 @@ def write_report(
     out: str | os.PathLike[str] | None = None,
     *,
     weights: str | None = None,
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> Path:
     """Measure a run, as `gpucnn evaluate` does, and write what came of it as a page of HTML in one file; returns the file.
@@ -51,9 +52,11 @@ def write_report(
     """
     check_libraries()
     folder = RunFolder(run)
+    images = None if data_dir is None else str(as_path(data_dir, "write_report: data_dir"))
     place = folder.report_file if out is None else as_path(out, "write_report: out")
+    folder.read_config()  # what is no run is said first
     _check_place(place)
-    content = page(contents(RunInHand.measure(folder, weights, data_dir, device)))
+    content = page(contents(RunInHand.measure(folder, weights, images, device)))
     with telling_of(place):
         write_atomically(place, content)
     return place
@@ -89,7 +92,7 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "macro": found.confusion.macro(),
         "pictures": {
             "curves": picture(lambda: plot.curves(run.folder)),
-            "calibration": picture(lambda: plot.calibration(found)),
+            "calibration": picture(lambda: plot.calibration(found)) if has_probabilities(run) else None,
             "diagram": diagram(run),
         },
         "calibration_text": calibration_text(run),
@@ -104,6 +107,7 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "versions": versions(run),
         "commands": commands(run),
         "looks_text": images.looks_text,
+        "left_out_text": images.left_out_text,
         "data": images.for_script(),
     }
 

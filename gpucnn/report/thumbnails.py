@@ -25,7 +25,7 @@ class Sheets(NamedTuple):
     """Images in files, each with as many as fit, in rows of `COLUMNS`."""
 
     uris: tuple[str, ...]
-    count: int
+    number: int
     """How many images there are, of those that were asked for the first."""
     width: int
     """Of an image in pixels; they are squares."""
@@ -54,7 +54,7 @@ def with_heat(thumbnail: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     height, width = thumbnail.shape[:2]
     sized = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
-    share = sized[..., None].clip(0, 1)
+    share = np.nan_to_num(sized)[..., None].clip(0, 1)
     colours = matplotlib.colormaps[HEAT](share[..., 0])[..., :3] * 255
     grey, cover = thumbnail.mean(axis=2, keepdims=True), MOST_COVERED * share
     found: np.ndarray = np.rint(grey * (1 - cover) + colours * cover).astype(np.uint8)

@@ -88,12 +88,14 @@ class Samples:
     @property
     def label(self) -> np.ndarray:
         """Their classes."""
-        return self._columns[1].label.astype(np.int64)
+        label: np.ndarray = self._columns[1].label.astype(np.int64)
+        return label
 
     @property
     def answer(self) -> np.ndarray:
         """The class with the highest score."""
-        return self._columns[1].answer.astype(np.int64)
+        answer: np.ndarray = self._columns[1].answer.astype(np.int64)
+        return answer
 
     @property
     def probability(self) -> np.ndarray:
@@ -104,7 +106,8 @@ class Samples:
     @property
     def loss(self) -> np.ndarray:
         """The cross-entropy of label and logits."""
-        return self._columns[1].loss
+        loss: np.ndarray = self._columns[1].loss
+        return loss
 
     def worst(self, count: int) -> tuple[Sample, ...]:
         """The images with the highest loss, the highest first; a NaN counts as the highest of all."""

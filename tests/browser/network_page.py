@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.play.browser_model import ENGINE
+from gpucnn.play.browser_graph import ENGINE
 
 HELPERS = """
 let network;

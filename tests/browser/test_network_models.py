@@ -16,7 +16,7 @@ from gpucnn.kernels import ways
 from gpucnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Linear
 from gpucnn.layers.graph import ModelGraph, model_graph
 from gpucnn.models import alexnet, convnext, resnet, vgg
-from gpucnn.play.browser_model import browser_graph
+from gpucnn.play.browser_graph import browser_graph
 from tests.browser.network_page import NetworkPage
 
 SIZES = {"lenet5": 32, "alexnet": 67, "densenet40_12": 20, "unet": 24, "convnext_tiny": 45}

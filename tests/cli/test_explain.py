@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -50,24 +51,34 @@ def test_each_image_has_a_picture_and_a_line_and_what_cannot_be_read_is_named(
         assert picture.info["Description"].startswith(f"Top classes: {name} {float(probability):.2f}, ")
 
 
-def test_a_layer_is_shown_alone_and_light_and_dark_turned_round(
-    run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_layer_is_shown_alone(run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_digit(Path("a.png"), 1)
+    assert main(["explain", str(run), "a.png", "--layer", "conv", "--device", "cpu"]) == 0
+    with Image.open("explained/a-explained.png") as picture:
+        assert "Grad-CAM of conv: " in picture.info["Description"]
+        assert picture.info["Description"].endswith("Feature maps: conv, 8 maps of 26x26.")
+    assert main(["explain", str(run), "a.png", "--layer", "cnov", "--device", "cpu"]) == 1
+    assert "gpucnn explain: --layer: SimpleCNN has no layer 'cnov'; did you mean conv?" in capsys.readouterr().err
+
+
+def test_light_and_dark_are_turned_round(
+    run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr("gpucnn.cli.explain.explanation", lambda run, image, layer, path: drawn.append(np.array(image)))
     save_digit(Path("a.png"), 1)
     with Image.open("a.png") as digit:
         digit.point(lambda value: 255 - value).save("ink.png")
     capsys.readouterr()
-    assert main(["explain", str(run), "a.png", "--layer", "conv", "--device", "cpu"]) == 0
+    assert main(["explain", str(run), "a.png", "--device", "cpu"]) == 0
     plain = capsys.readouterr()
-    with Image.open("explained/a-explained.png") as picture:
-        assert "Grad-CAM of conv: " in picture.info["Description"]
-        assert picture.info["Description"].endswith("Feature maps: conv, 8 maps of 26x26.")
-    assert "dark on light" not in plain.err
     assert main(["explain", str(run), "ink.png", "--invert", "--device", "cpu"]) == 0
     turned = capsys.readouterr()
-    assert turned.out.split()[1:-1] == plain.out.split()[1:-1]
-    assert main(["explain", str(run), "a.png", "--layer", "cnov", "--device", "cpu"]) == 1
-    assert "gpucnn explain: --layer: SimpleCNN has no layer 'cnov'; did you mean conv?" in capsys.readouterr().err
+    np.testing.assert_allclose(drawn[1], drawn[0], atol=0.07)
+    assert turned.out.split()[1] == plain.out.split()[1]
+    assert "dark on light" not in plain.err + turned.err
+    assert main(["explain", str(run), "ink.png", "--device", "cpu"]) == 0
+    assert "ink.png is dark on light, and digits is light on dark; --invert turns" in capsys.readouterr().err
 
 
 def test_every_picture_is_a_file_of_its_own_and_none_of_the_images(in_tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,17 @@ def test_input_and_classes(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split(maxsplit=1) == ["input", "(N, 3, 32, 32)"]
     assert "(N, 7)" in lines[-5]
+
+
+def test_the_picture_is_of_the_model_that_is_shown(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "resnet20", "--input", "1x8x8", "--classes", "7", "--svg", "model.svg"]) == 0
+    picture = (in_tmp_path / "model.svg").read_text()
+    assert picture == models.create("resnet20", 7, 1, 8).diagram()
+    assert "(N, 7)" in picture
+    assert "images (N, 1, 8, 8)" in picture
+    without = capsys.readouterr().out
+    assert main(["summary", "resnet20", "--input", "1x8x8", "--classes", "7"]) == 0
+    assert capsys.readouterr().out == without
 
 
 def test_rows_for_every_pixel_of_an_image(capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,8 @@ def test_the_model_is_as_it_was_in_every_condition(backend: Backend, name: str) 
     frozen = model.requires_grad_(False)
     assert repr(EXPLAIN[name](frozen, IMAGE)) == repr(first)
     with no_grad():
-        assert repr(EXPLAIN[name](model.requires_grad_().eval(), Tensor(IMAGE))) == repr(first)
+        for image in (Tensor(IMAGE), Tensor(backend.array(IMAGE)), backend.array(IMAGE), IMAGE.astype(np.float64)):
+            assert repr(EXPLAIN[name](model.requires_grad_().eval(), image)) == repr(first)
 
 
 class Fails(layers.Layer):

@@ -8,6 +8,8 @@ import pytest
 
 from gpucnn import Tensor, explain, layers
 from gpucnn import functions as F
+from gpucnn.autograd import record
+from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.models.convnext import ChannelNorm, CNBlock
 
 
@@ -88,3 +90,58 @@ def test_the_box_of_a_unit_is_around_all_pixels_that_change_it(name: str) -> Non
     layer = {path: one for path, one in net.named_layers() if path}
     last = net if name == "paths" else list(layer)[-1] if name != "block of ConvNeXt" else "3"
     np.testing.assert_array_equal(explain.receptive_field(net, image, last), expected)
+
+
+def scaled(x: Tensor) -> Tensor:
+    """An operation of one's own, which is none of `gpucnn.functions`."""
+    return record("scaled", x.array * 2, [x], lambda gradient: (gradient * 2,))
+
+
+class OwnOperation(layers.Layer):
+    def __init__(self) -> None:
+        self.first, self.last = conv(2, 3, 3), conv(3, 2, 1)
+        self.idle, self.scaling, self.aside = conv(2, 2, 1), layers.Lambda(scaled), conv(2, 2, 1)
+
+    def forward(self, x: Any) -> Tensor:
+        self.aside(Tensor(np.zeros((1, 2, 4, 4), np.float32)))
+        return self.last(self.scaling(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind", "message"),
+    [
+        ("last", GraphError, r"last \(Conv2d\): conv2d is given what was computed with other than the functions of gpucnn.functions"),
+        ("idle", ArgumentError, r"receptive_field: idle \(Conv2d\) is not called by the model in evaluation mode; give another layer"),
+        ("aside", ArgumentError, r"receptive_field: what aside \(Conv2d\) gives does not depend on the image"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_told_is_refused(layer: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        explain.receptive_field(OwnOperation(), np.ones((2, 6, 6)), layer)
+
+
+def test_what_comes_before_an_own_operation_can_be_told() -> None:
+    model = layers.Sequential(conv(2, 3, 3), layers.ReLU(), layers.Lambda(scaled))
+    assert explain.receptive_field(model, np.ones((2, 4, 5)), model[1])[1, 2].tolist() == [1, 2, 4, 5]
+    with pytest.raises(
+        GraphError, match=r"receptive_field: 2 \(Lambda\) computes with other than the functions of gpucnn"
+    ):
+        explain.receptive_field(model, np.ones((2, 4, 5)), "2")
+
+
+def test_one_pixel_alone_is_seen_whole() -> None:
+    """Also by a net of images that are one pixel high."""
+    model = layers.Sequential(
+        conv(1, 2, (1, 3), padding=(0, 1)), layers.Flatten(), layers.Linear(8, 8), layers.Lambda(square)
+    )
+    assert explain.receptive_field(model, np.ones((1, 1, 4)), "0")[0].tolist() == [
+        [0, 0, 1, 2],
+        [0, 0, 1, 3],
+        [0, 1, 1, 4],
+        [0, 2, 1, 4],
+    ]
+    assert explain.receptive_field(model, np.ones((1, 1, 4)), "3")[1, 1].tolist() == [0, 0, 1, 4]
+
+
+def square(x: Tensor) -> Tensor:
+    return F.reshape(x, (-1, 2, 2, 2))

@@ -18,6 +18,7 @@ from gpucnn.play.chapter_examples import chapter_examples
 from gpucnn.play.export import export
 from gpucnn.play.page import DRAWN, SCRIPTS, page_files
 from gpucnn.play.ready_run import FILES, ready_run
+from gpucnn.play.sample_images import sample_images
 
 PLAY = Path(gpucnn.__file__).parent / "play"
 
@@ -25,12 +26,17 @@ PLAY = Path(gpucnn.__file__).parent / "play"
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
     with ready_run() as run:
-        return page_files(run, run.load(choose_device("cpu").device))
+        trained = run.load(choose_device("cpu").device)
+        samples, why_not = sample_images(run, trained)
+        assert why_not == ""
+        return page_files(trained, samples)
 
 
 def shown(files: dict[str, bytes]) -> list[dict[str, Any]]:
     """MODELS of models.js."""
-    found: list[dict[str, Any]] = json.loads(re.fullmatch(r'"use strict";\nconst MODELS = (.*);\n', files["models.js"].decode())[1])  # type: ignore[index]
+    found: list[dict[str, Any]] = json.loads(
+        re.fullmatch(r'"use strict";\nconst MODELS = (.*);\n', files["models.js"].decode())[1]
+    )  # type: ignore[index]
     return found
 
 
@@ -74,7 +80,12 @@ def test_no_two_scripts_give_a_name_to_two_things() -> None:
 
 def test_texts_are_never_taken_for_markup() -> None:
     for script in PLAY.glob("*.js"):
-        assert re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", script.read_text()) is None
+        assert (
+            re.search(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", script.read_text()
+            )
+            is None
+        )
 
 
 def test_samples_are_test_images_one_of_each_class(files: dict[str, bytes]) -> None:
@@ -89,9 +100,13 @@ def test_samples_are_test_images_one_of_each_class(files: dict[str, bytes]) -> N
 
 
 def test_examples_are_the_chapter_s() -> None:
-    sharpen, edges, pooling = (example.layer(example.image[None].astype(np.float32)).numpy()[0, 0] for example in chapter_examples())
+    sharpen, edges, pooling = (
+        example.layer(example.image[None].astype(np.float32)).numpy()[0, 0] for example in chapter_examples()
+    )
     assert (sharpen[0, 0], sharpen[1, 1]) == (7, 13)
-    np.testing.assert_array_equal(edges, gpucnn.convolve2d(np.arange(1.0, 17).reshape(4, 4), np.array([[-1.0, 0, 1]] * 3)))
+    np.testing.assert_array_equal(
+        edges, gpucnn.convolve2d(np.arange(1.0, 17).reshape(4, 4), np.array([[-1.0, 0, 1]] * 3))
+    )
     np.testing.assert_array_equal(pooling, [[7, 8], [15, 16]])
 
 

@@ -68,7 +68,16 @@ def test_headers_keep_everything_else_out(server: PageServer) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/../pyproject.toml", "/..%2f..%2fetc/passwd", "//etc/passwd", "/etc/passwd", "/page.js/", "/page.py", "/%00", "/server.py"],
+    [
+        "/../pyproject.toml",
+        "/..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/page.js/",
+        "/page.py",
+        "/%00",
+        "/server.py",
+    ],
 )
 def test_nothing_else_is_there(server: PageServer, path: str) -> None:
     assert ask(server, path)[0] == 404

@@ -10,6 +10,7 @@ TRAINER = "tests/training/test_trainer.py"
 STATE = "tests/training/test_trainer_state.py"
 FEW_STATES = [f"{STATE}::test_going_on_on_every_backend[numpy]", f"{STATE}::test_a_rate_that_a_callback_set_comes_back"]
 RECORDED = ["tests/training/test_recorded_steps.py", "tests/training/test_captured_equals_eager.py"]
+SAMPLES = "tests/training/test_samples.py"
 FORMS = "tests/data/test_forms.py"
 TRANSFER = "tests/runs/test_transfer.py"
 TRANSFORMS = "tests/data/augment"
@@ -97,7 +98,9 @@ TESTS_OF = {
     "models/weights.py": ["tests/models/test_weights.py"],
     "models/timm_names.py": ["tests/models/test_weights.py"],
     "models/image_model.py": ["tests/models/test_weights.py"],
-    "training/evaluate.py": [TRAINER, "tests/training/test_evaluate.py"],
+    "training/evaluate.py": [TRAINER, "tests/training/test_evaluate.py", SAMPLES],
+    "training/samples.py": [SAMPLES, "tests/training/test_evaluate.py"],
+    "training/calibration.py": [SAMPLES],
     "runs/image_list.py": ["tests/cli/test_changed_folder.py", "tests/cli/test_data.py"],
     "data/inspection.py": ["tests/data/test_inspection.py"],
     "data/inspection_memory.py": ["tests/data/test_inspection.py"],
@@ -291,6 +294,15 @@ MUTANTS = [
     Mutant("layers/forward_state.py", "in modes:\n            member.training = training", "in modes:\n            member.training = True"),
     Mutant("training/evaluate.py", "            metrics.update(F.cross_entropy(logits, labels), logits, labels)\n", "            metrics.update(F.cross_entropy(logits, labels), logits, labels)\n            metrics.update(F.cross_entropy(logits, labels), logits, labels) if metrics.total == len(labels) else None\n"),
     Mutant("training/evaluate.py", "loader.batches(0)", "loader.batches(0, 1)"),
+    Mutant("training/evaluate.py", "doubt / (4 * self.total)", "doubt / (2 * self.total)"),
+    Mutant("training/evaluate.py", "(share + doubt / 2) / (1 + doubt)", "share"),
+    Mutant("training/samples.py", "order = np.argsort(index, kind=\"stable\")", "order = np.arange(len(index))"),
+    Mutant("training/samples.py", "if self._bytes > LOGITS_BYTES:", "if False:", equivalent="it saves memory alone"),
+    Mutant("training/samples.py", "self._drawn or [", "["),
+    Mutant("training/samples.py", "np.where(np.isnan(self.loss), np.inf, self.loss)", "self.loss"),
+    Mutant("training/calibration.py", "np.ceil(probability * bins).astype(np.int64) - 1", "np.floor(probability * bins).astype(np.int64)"),
+    Mutant("training/calibration.py", "known = ~np.isnan(probability)", "known = probability >= 0.5"),
+    Mutant("training/calibration.py", "float(gaps @ self.count[there] / self.count.sum())", "float(gaps.mean())"),
     Mutant("training/trainer.py", "                found = evaluate(self.model, loader)", "                found = evaluate(self.model, self.train_loader)"),
     Mutant("training/trainer.py", "last = row[f\"{measured_on}_loss\"]", "last = train.loss"),
     Mutant("training/trainer.py", "nullcontext() if self.average is None else self.average.applied()", "nullcontext()"),
