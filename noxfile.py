@@ -180,7 +180,7 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """The pages in headless Chromium, driven by Playwright: the network in JavaScript beside gpucnn, `gpucnn play`, the report."""
-    session.install("-e", ".[dev]", "playwright>=1.49")
+    session.install("-e", ".[dev]", "playwright>=1.55")  # the first that waits in pages which allow no eval
     session.run("pytest", "tests/browser", "--require-browser", *session.posargs)
 
 
