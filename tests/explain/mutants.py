@@ -22,7 +22,7 @@ MUTANTS = [
     Mutant("grad_cam.py", "np.maximum(np.tensordot(weights, on_host(maps)[0], 1), 0)", "np.abs(np.tensordot(weights, on_host(maps)[0], 1))"),
     Mutant("grad_cam.py", 'mode="bilinear"', 'mode="bilinear", align_corners=True'),
     Mutant("grad_cam.py", "    x.requires_grad = True", "    x.requires_grad = False"),
-    Mutant("grad_cam.py", "_activated(last.output, calls,", "_activated(last.output, [],"),
+    Mutant("grad_cam.py", "_activated(last.output, calls)", "_activated(last.output, [])"),
     Mutant("last_map.py", "call.output.array is logits.array or", ""),
     Mutant("last_map.py", "is_larger and", ""),
     Mutant("last_map.py", "if call.output is not before:", "if True:"),
