@@ -18,8 +18,6 @@ from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.data import ImageFolder
 from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
-from gpucnn.report import write_report
-from gpucnn.report.page import check_libraries
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LAST
 from gpucnn.runs.prepare import PreparedRun, resolve
@@ -93,6 +91,8 @@ def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
     check_single_process(os.environ)
     if options.report:
+        from gpucnn.report.page import check_libraries  # what draws is imported where it is asked for
+
         check_libraries()
     with sigterm_unwinds():
         if options.resume is not None:
@@ -292,6 +292,8 @@ def _write_report(options: argparse.Namespace, folder: RunFolder) -> None:
     """Write the page of a run that has finished, if it is asked for."""
     if not options.report:
         return
+    from gpucnn.report import write_report
+
     try:
         page = write_report(folder.path, device=given_settings(options).get("device", AUTO))
     except KeyboardInterrupt as error:  # or Terminated
