@@ -1,4 +1,4 @@
-"""What a model's picture shows: a box for each layer, in a column from the images to the output, and what stands beside it."""
+"""What a model's picture shows: a box for each layer, the trunk from the images to the output, and what stands beside it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class Box(NamedTuple):
 
 
 class Side(NamedTuple):
-    """Boxes beside the column, one after the other, between two in it; none for what is taken as it is."""
+    """Boxes beside the trunk, one after the other, between two in it; none for what is taken as it is."""
 
     source: int
     boxes: tuple[int, ...]
@@ -53,7 +53,7 @@ class Side(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Boxes of the column that belong to one block, or to several that are alike and stand one after the other."""
+    """Boxes of the trunk that belong to one block, or to several that are alike and stand one after the other."""
 
     blocks: tuple[str, ...]
     """Their paths; none where there is no frame to be seen."""
@@ -68,10 +68,10 @@ class Picture(NamedTuple):
     boxes: dict[int, list[Box]]
     """Each with those that it stands for, too."""
     frames: list[Frame]
-    """The column, from the images to the output."""
+    """The trunk, from the images to the output."""
     sides: list[Side]
     links: set[tuple[int, int]]
-    """Which neighbours of the column take what the one before gives."""
+    """Which neighbours of the trunk take what the one before gives."""
 
 
 def picture_of(model: Any, graph: ModelGraph) -> Picture:
@@ -80,8 +80,8 @@ def picture_of(model: Any, graph: ModelGraph) -> Picture:
     is_folded = len(boxes) > MOST_BOXES
     if is_folded:
         boxes = _joined(boxes)
-    column, beside = _column(boxes)
-    frames, stands_for = _frames(boxes, column, beside, is_folded)
+    trunk, beside = _trunk(boxes)
+    frames, stands_for = _frames(boxes, trunk, beside, is_folded)
     kinds = {path: type(layer).__name__ for path, layer in model.named_layers()}
     frames = [frame._replace(kind=kinds[frame.blocks[0]]) if frame.blocks else frame for frame in frames]
     shown = [number for frame in frames for number in frame.numbers]
@@ -253,39 +253,39 @@ def _belong_together(first: Box, second: Box) -> bool:
     return second.colour in follows.get(first.colour, ())
 
 
-def _column(boxes: Sequence[Box]) -> tuple[list[int], list[Side]]:
-    """The column, the longest way to the output with all that is no plain chain beside it; and those chains."""
+def _trunk(boxes: Sequence[Box]) -> tuple[list[int], list[Side]]:
+    """The trunk, the longest way to the output with all that is no plain chain beside it; and those chains."""
     best = {IMAGES: (0, IMAGES)}
     for number, box in enumerate(boxes):
         way = max(box.inputs, key=lambda one: best[one][0], default=IMAGES)
         best[number] = best[way][0] + 1, way
-    column: set[int] = set()
+    trunk: set[int] = set()
     number = len(boxes) - 1
     while number != IMAGES:
-        column.add(number)
+        trunk.add(number)
         number = best[number][1]
     users: dict[int, list[int]] = {}
     for number, box in enumerate(boxes):
         for one in box.inputs:
             users.setdefault(one, []).append(number)
     while True:
-        sides = list(_chains(boxes, users, column))
+        sides = list(_chains(boxes, users, trunk))
         chained = {number for side in sides for number in side.boxes}
-        others = set(range(len(boxes))) - column - chained
+        others = set(range(len(boxes))) - trunk - chained
         if not others:
-            return sorted(column), sides
-        column |= others
+            return sorted(trunk), sides
+        trunk |= others
 
 
-def _chains(boxes: Sequence[Box], users: Mapping[int, Sequence[int]], column: set[int]) -> Iterator[Side]:
-    """Chains of boxes beside the column that begin and end there."""
+def _chains(boxes: Sequence[Box], users: Mapping[int, Sequence[int]], trunk: set[int]) -> Iterator[Side]:
+    """Chains of boxes beside the trunk that begin and end there."""
     for number, box in enumerate(boxes):
-        if number in column or len(box.inputs) != 1 or not (box.inputs[0] in column or box.inputs[0] == IMAGES):
+        if number in trunk or len(box.inputs) != 1 or not (box.inputs[0] in trunk or box.inputs[0] == IMAGES):
             continue
         chain = [number]
         while len(users[chain[-1]]) == 1:
             (following,) = users[chain[-1]]
-            if following in column:
+            if following in trunk:
                 yield Side(box.inputs[0], tuple(chain), following)
                 break
             if len(boxes[following].inputs) != 1:
@@ -294,14 +294,14 @@ def _chains(boxes: Sequence[Box], users: Mapping[int, Sequence[int]], column: se
 
 
 def _frames(
-    boxes: Sequence[Box], column: Sequence[int], beside: Sequence[Side], is_folded: bool
+    boxes: Sequence[Box], trunk: Sequence[int], beside: Sequence[Side], is_folded: bool
 ) -> tuple[list[Frame], dict[int, int]]:
-    """The column's frames, and for each box the one that is shown for it: itself, or its like in the first of several blocks."""
+    """The trunk's frames, and for each box the one that is shown for it: itself, or its like in the first of several blocks."""
     frames: list[Frame] = []
     stands_for = {number: number for number in range(IMAGES, len(boxes))}
     like: Any = None
     before = IMAGES
-    for block, numbers in groupby(column, lambda number: boxes[number].block):
+    for block, numbers in groupby(trunk, lambda number: boxes[number].block):
         members = list(numbers)
         last = members[-1]
         members += [number for side in beside if side.target in members for number in side.boxes]
@@ -313,7 +313,7 @@ def _frames(
             frames[-1] = frames[-1]._replace(blocks=(*frames[-1].blocks, block))
         else:
             is_framed = block and len(members) > 1
-            frames.append(Frame((block,) * bool(is_framed), "", tuple(one for one in members if one in column)))
+            frames.append(Frame((block,) * bool(is_framed), "", tuple(one for one in members if one in trunk)))
         like, before = looks, last
     return frames, stands_for
 

@@ -1,26 +1,26 @@
-"""A model's picture: layers in a column, with shapes and parameters, and what goes past them beside it, as SVG."""
+"""A model's picture as SVG: boxes with shapes and parameters, one below the other, and what goes past them beside."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
 
 import numpy as np
 
 from gpucnn.checks import Shape
+from gpucnn.html_fragments import escaped
 from gpucnn.layers.boxes import Box, Frame, Picture, Side, picture_of
 from gpucnn.layers.costs import zero_images, zero_model
 from gpucnn.layers.graph import IMAGES, model_graph
 from gpucnn.layers.summary import twin
-from gpucnn.text import counted, printed, shape_text
+from gpucnn.text import counted, shape_text
 
 WIDTH, HEIGHT = 520, 40
 """Of a box, in pixels."""
-SIDE_WIDTH, SIDE_HEIGHT = 280, 56
-"""Of a box beside the column."""
+SIDE_WIDTH, SIDE_HEIGHT = 304, 56
+"""Of a box beside the trunk."""
 GAP, MARGIN, HEAD, LANE = 22, 24, 24, 16
-"""Between boxes; around everything, and within a frame; a frame's title; between lines beside the column."""
+"""Between boxes; around everything, and within a frame; a frame's title; between lines beside the trunk."""
 BOLD, PLAIN = 7.4, 6.1
 """How wide a letter is at most, about: of a path, and of the smaller text."""
 
@@ -66,7 +66,7 @@ def diagram_of(model: Any, input_shape: Shape) -> Diagram:
 
 
 class _Way(NamedTuple):
-    """Something beside the column, from `start` to `end`, both heights; it takes `width` from `x` on."""
+    """Something beside the trunk, from `start` to `end`, both heights; it takes `width` from `x` on."""
 
     side: Side
     start: float
@@ -89,7 +89,7 @@ class _Drawing:
         self._frame_of = {number: place for place, frame in enumerate(picture.frames) for number in frame.numbers}
         self._tops: dict[int, float] = {}
         self._frame_heights: list[tuple[float, float]] = []
-        self._bottom = self._place_column()
+        self._bottom = self._place_trunk()
         self._ways = self._place_ways()
 
     def svg(self) -> Diagram:
@@ -120,7 +120,7 @@ class _Drawing:
         parts += [_label("shape", self._left, self._bottom, self._foot), "</svg>\n"]
         return Diagram("\n".join(parts).encode("ascii", "xmlcharrefreplace").decode())
 
-    def _place_column(self) -> float:
+    def _place_trunk(self) -> float:
         """Find the heights of boxes and frames. Returns where the foot's text stands."""
         y = self._tops[IMAGES] = MARGIN + 30.0
         y += HEIGHT
@@ -141,14 +141,14 @@ class _Drawing:
         return y + GAP + 8
 
     def _start(self, side: Side) -> float:
-        """The height at which something leaves the column: above the box after its source, or beside that if no line leads there."""
+        """The height at which something leaves the trunk: above the box after its source, or beside that if no line leads there."""
         following = self._after[side.source]
         if (side.source, following) not in self._picture.links:
             return self._tops[side.source] + HEIGHT / 2
         return self._tops[following] - 12 if following in self._tops else self._tops[side.source] + HEIGHT + GAP - 12
 
     def _place_ways(self) -> list[_Way]:
-        """Find a place for all that goes past the column: short ones near it, others beside those that they meet."""
+        """Find a place for all that goes past the trunk: short ones near it, others beside those that they meet."""
         found = []
         arriving = Counter(side.target for side in self._picture.sides)
         arrived: Counter[int] = Counter()
@@ -209,7 +209,8 @@ class _Drawing:
             _label("shape right", right, top + 17, shape),
         ]
         space = (width - 34 - len(parameters) * PLAIN) / PLAIN
-        lines = [kind, detail] if is_side else [", ".join(filter(None, (kind, detail)))]
+        told = list(filter(None, (kind, detail)))
+        lines = told if is_side else [", ".join(told)]
         parts.append(_label("right", right, top + 32, parameters))
         for place, (line, letters) in enumerate(zip(lines, (space, (width - 24) / PLAIN), strict=False)):
             parts.append(_label("", left + 14, top + 32 + 15 * place, _fitting(line, letters)))
@@ -222,7 +223,7 @@ class _Drawing:
         return blocks[0] if blocks and self._picture.boxes[number][0].block == blocks[0] else ""
 
     def _link(self, source: int, target: int) -> Iterator[str]:
-        """An arrow down the column; a frame's title interrupts it."""
+        """An arrow down the trunk; a frame's title interrupts it."""
         start, end, x = self._tops[source] + HEIGHT, self._tops[target], self._middle
         frame = self._frame_of[target]
         if source == IMAGES or self._frame_of[source] != frame:
@@ -234,7 +235,7 @@ class _Drawing:
         yield f'<path class="head" d="M{x:g} {end:g}l-4 -7h8z"/>'
 
     def _way(self, way: _Way) -> Iterator[str]:
-        """What goes past the column: a line that turns twice, with the boxes on it."""
+        """What goes past the trunk: a line that turns twice, with the boxes on it."""
         x = way.x + way.width / 2
         begin, turn = (self._right if way.starts_at_box else self._middle), 8
         line = f"M{begin:g} {way.start:g}H{x - turn:g}q{turn} 0 {turn} {turn}"
@@ -310,4 +311,4 @@ def _fitting(text: str, letters: float) -> str:
 
 def _text(text: str) -> str:
     """`text` as XML holds it."""
-    return escape(printed(text))
+    return escaped(text)

@@ -51,7 +51,7 @@ def sentence(run: RunInHand) -> str:
     epochs = "" if run.entry.epochs is None else f" for {counted(run.entry.epochs, 'epoch')}"
     return (
         f"A network of {counted(run.parameters, 'parameter')} that tells {counted(len(run.trained.class_names), 'class')} of "
-        f"{run.data_name} apart, trained{source}{epochs}. Of {counted(found.total, 'image')} that it did not learn from it "
+        f"{run.data_name} apart, trained{source}{epochs}. Of {counted(found.total, 'image')} that it did not learn from, it "
         f"answers {found.correct:,} right."
     )
 

@@ -1,6 +1,7 @@
 """What is to be seen inside a model: filters, feature maps, what excites filters, and how its layers go together."""
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -36,12 +37,12 @@ def inside(run: RunInHand, chosen: ChosenImages) -> list[Part]:
             reason=f"Nothing to show: {run.model_name} has no convolution, so there are no filters and no maps."
         )
         return [Part("Filters and feature maps", "", [reason])]
-    filters = [picture(lambda path=path: plot.filters(trained, path)) for path in convolutions[:FIRST_LAYERS]]
+    filters = [picture(partial(plot.filters, trained, path)) for path in convolutions[:FIRST_LAYERS]]
     maps = []
     for place in _telling(run, chosen):
         one = samples[place]
         image = model_images(dataset, np.array([one.index]))
-        found = picture(lambda image=image: plot.feature_maps(trained, image))
+        found = picture(partial(plot.feature_maps, trained, image))
         label, answer = (trained.class_names[number] for number in (one.label, one.answer))
         maps.append(found._replace(title=f"{label}, answered {'right' if label == answer else answer}"))
     count = min(len(samples), _searched(run))

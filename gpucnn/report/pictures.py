@@ -31,17 +31,17 @@ class Picture(NamedTuple):
 
 
 def picture(draw: "Callable[[], Figure]") -> Picture:
-    """What `draw` draws, in the form that takes the least. If it raises an error of ours, that is the reason for there being none."""
+    """What `draw` draws: SVG of lines and letters, of images PNG, or WebP of large ones. An error of ours is a reason for none."""
     try:
         figure = draw()
     except GpucnnError as error:
         return Picture(reason=f"No picture: {error}")
-    files = {"svg+xml": saved(figure, ".svg"), "png": saved(figure, ".png", SHARP)}
-    if min(map(len, files.values())) > LARGE:
-        files["webp"] = _webp(files["png"])
-    kind = min(files, key=lambda one: len(files[one]))
+    has_images = any(axes.images for axes in figure.axes)  # which a file of lines and letters would hold twice encoded
+    kind, content = ("png", saved(figure, ".png", SHARP)) if has_images else ("svg+xml", saved(figure, ".svg"))
+    if has_images and len(content) > LARGE:
+        kind, content = min(("webp", _webp(content)), (kind, content), key=lambda file: len(file[1]))
     width, height = (round(inches * SCREEN) for inches in (figure.get_figwidth(), figure.get_figheight()))
-    return Picture(_uri(kind, files[kind]), getattr(figure, "alt", ""), width, height)
+    return Picture(_uri(kind, content), getattr(figure, "alt", ""), width, height)
 
 
 def _webp(png: bytes) -> bytes:

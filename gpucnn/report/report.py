@@ -107,6 +107,7 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "versions": versions(run),
         "commands": commands(run),
         "looks_text": images.looks_text,
+        "left_out_text": images.left_out_text,
         "data": images.for_script(),
     }
 

@@ -74,6 +74,13 @@ class ShownImages:
         return f"image {index}" if self._names is None else self._names[index]
 
     @property
+    def left_out_text(self) -> str:
+        """How many images are not in the file, for people to read; empty if all mistakes are."""
+        is_wrong = self.samples.answer != self.samples.label
+        there, wrong = int(is_wrong[self.chosen.shown[: self._sheets.number]].sum()), int(is_wrong.sum())
+        return "" if there == wrong else f"Of {wrong:,} mistakes {there:,} are in this file, some of each kind."
+
+    @property
     def width(self) -> int:
         """Pixels of an image."""
         return self._sheets.width
@@ -91,14 +98,14 @@ class ShownImages:
     def for_script(self) -> dict[str, Any]:
         """What the page's script shows when a cell of the confusion matrix is chosen."""
         rows = []
-        places = [int(place) for place in self.chosen.shown[: self._sheets.count]]
+        places = [int(place) for place in self.chosen.shown[: self._sheets.number]]
         for place in places:
             one = self.samples[place]
             probability, loss = (
                 round(value, 4) if np.isfinite(value) else None for value in (one.probability, one.loss)
             )
             rows.append([one.label, one.answer, probability, loss, printed(self.name(place))])
-        looked = list(self._looks)[: self._look_sheets.count]
+        looked = list(self._looks)[: self._look_sheets.number]
         return {
             "names": [printed(name) for name in self.run.trained.class_names],
             "images": rows,

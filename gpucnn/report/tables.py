@@ -17,7 +17,7 @@ LONG = 3
 class Cell(NamedTuple):
     """How often a label was answered with a class."""
 
-    count: int
+    number: int
     is_right: bool = False
     level: int = 0
     """From 0 to 100: how strong its colour is."""
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
     label: str
     answer: str
     cell: str
-    count: int
+    number: int
     share: float
     level: int
 

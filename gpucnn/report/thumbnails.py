@@ -25,7 +25,7 @@ class Sheets(NamedTuple):
     """Images in files, each with as many as fit, in rows of `COLUMNS`."""
 
     uris: tuple[str, ...]
-    count: int
+    number: int
     """How many images there are, of those that were asked for the first."""
     width: int
     """Of an image in pixels; they are squares."""

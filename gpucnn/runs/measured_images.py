@@ -66,7 +66,7 @@ def measured_images(run: RunFolder, trained: TrainedRun, data_dir: str | None, p
     skip = () if images is None else images.unreadable(place)
     splits = data.load(name, place, size, mode, background, skip)
     _check_same(splits.preprocess, preprocess, run, name)
-    splits = relabelled(splits, trained.class_names, run.path)
+    splits = relabelled(splits, trained.class_names, str(run.path))
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
     if name != FOLDER:
         what = "" if data_dir is None else f"the {part} images of {name} in {place}"
@@ -169,7 +169,7 @@ def images_by_place(splits: Splits, folder: Path, part: str, test_total: int | N
     return Measured(getattr(splits, part), what, (note,) if part == "test" else ())
 
 
-def relabelled(splits: Splits, class_names: Sequence[str], run: Path) -> Splits:
+def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
     """The images of another folder, labelled as the classes of a run are; the folder may lack some of these.
 
     RunError if it has others.

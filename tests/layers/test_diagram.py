@@ -135,8 +135,8 @@ def test_unet_s_levels_are_joined_around_what_is_below() -> None:
     )  # type: ignore[index]
     (inner_end, inner_start), (middle_end, middle_start), (outer_end, outer_start) = spans
     assert outer_start < middle_start < inner_start < inner_end < middle_end < outer_end
-    columns = [float(re.search(r"H([\d.]+)q", line)[1]) for line in lines]  # type: ignore[index]
-    assert len(set(columns)) == 3
+    lanes = [float(re.search(r"H([\d.]+)q", line)[1]) for line in lines]  # type: ignore[index]
+    assert len(set(lanes)) == 3
     assert ["up1", "(N, 16, 16, 16)", "2,064 parameters", "ConvTranspose2d, 16 filters 2x2, stride 2"] in read.boxes
 
 

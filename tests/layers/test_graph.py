@@ -11,6 +11,7 @@ from gpucnn.autograd import Function
 from gpucnn.errors import GraphError
 from gpucnn.layers.graph import Constant, Input, ModelGraph, Saved, model_graph
 from gpucnn.models.vgg import VGG
+from tests.backends import Backend, host
 
 SMALLEST = {
     "lenet5": 32, "simplecnn": 4, "mlp": 2, "vgg_mini": 4, "alexnet": 29, "nin": 4, "vgg11": 32, "vgg11_bn": 32, "vgg13": 32, "vgg13_bn": 32,
@@ -97,12 +98,12 @@ def test_lenet5_node_by_node() -> None:
     assert (first["stride"], first["groups"], first["activation"]) == (1, 1, "relu")
 
 
-def test_the_model_stays_as_it_was() -> None:
+def test_the_model_stays_as_it_was(backend: Backend) -> None:
     model = layers.Sequential(
         layers.Conv2d(1, 2, 3), layers.BatchNorm2d(2), layers.Dropout(0.5), layers.Flatten(), layers.Linear(8, 2)
-    )
+    ).to(backend.device_name)
     images = np.random.default_rng(0).random((3, 1, 4, 4)).astype(np.float32)
-    model(Tensor(images)).sum().backward()
+    model(images).sum().backward()
     model[1].eval()
     state, gradients = model.state_dict(), [one.grad.copy() for one in model.parameters() if one.grad is not None]
     seen: list[str] = []
@@ -110,11 +111,15 @@ def test_the_model_stays_as_it_was() -> None:
     graph = model_graph(model, images)
     assert (model.training, model[1].training, model[2].training) == (True, False, True)
     assert all(np.array_equal(one, state[path]) for path, one in model.state_dict().items())
-    assert all(map(np.array_equal, gradients, (one.grad for one in model.parameters())))
+    assert all(np.array_equal(host(a), host(one.grad)) for a, one in zip(gradients, model.parameters(), strict=True))
     assert set(seen) == {"0"}
     assert "forward" not in vars(model[0])
     assert [node.function for node in graph.nodes] == ["conv2d", "batch_norm", "flatten", "linear"]
     assert graph.nodes[1].arguments["running_var"] == Saved("1.running_var")
+    assert graph.nodes[0].inputs == (-1,)
+    assert {type(array) for array in (graph.images, *(node.output for node in graph.nodes))} == {np.ndarray}
+    np.testing.assert_array_equal(graph.images, images)
+    np.testing.assert_array_equal(graph.nodes[-1].output, model.eval()(images).numpy())
 
 
 class Forward(layers.Layer):

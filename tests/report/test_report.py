@@ -21,6 +21,7 @@ from gpucnn.cli.commands import parse
 from gpucnn.cli.main import main
 from gpucnn.cli.settings import chosen_config
 from gpucnn.errors import RunError
+from gpucnn.report import inside as inside_module
 from gpucnn.report import report as report_module
 from gpucnn.report import write_report
 from gpucnn.report.page import page
@@ -47,6 +48,13 @@ HOSTILE = (
     "Ä" * 90,
     "9",
 )
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are not drawn: what they show, their own tests tell."""
+    for module in (report_module, inside_module):
+        monkeypatch.setattr(module, "picture", lambda draw: Picture("data:,", SCRIPT, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -208,10 +216,9 @@ def test_the_layers_are_those_of_the_model(report: Page) -> None:
     assert rows["together"][-2] == "61,706"
 
 
-def test_names_are_shown_as_they_are(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_pictures")
+def test_names_are_shown_as_they_are(run: Path, tmp_path: Path) -> None:
     """Names that are HTML, templates, scripts, or control characters."""
-    no_picture = Picture("data:,", SCRIPT, 1, 1)  # what they are drawn like, tests of figures tell
-    monkeypatch.setattr(report_module, "picture", lambda draw: no_picture)
     folder = tmp_path / "'\"><b>run"
     shutil.copytree(run, folder)
     found = RunInHand.measure(RunFolder(folder), None, None, "cpu")
@@ -234,6 +241,7 @@ def test_names_are_shown_as_they_are(run: Path, tmp_path: Path, monkeypatch: pyt
     assert f"gpucnn.load({str(folder)!r})" in shown.text["again"]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_files_are_named_and_a_model_without_maps_says_so(in_tmp_path: Path) -> None:
     write_noise(Path("photos"), 10, names=("<i>cat", "dog & 'co"))
     for path in Path("photos").glob("dog*/*"):
@@ -251,6 +259,7 @@ def test_files_are_named_and_a_model_without_maps_says_so(in_tmp_path: Path) -> 
     assert len([tag for tag in found.tags if tag.name == "img" and tag.attributes.get("src") == "x"]) == 0
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_run_that_was_killed_says_how_far_it_came(tmp_path: Path) -> None:
     with tiny_run.tiny_names():
         folder = tiny_run.train(tmp_path / "run", until=tiny_run.BATCHES + 2)
