@@ -26,10 +26,13 @@ LEFT_OUT = {
 """What `nox` alone does not run, and why; `nox -s NAME` does."""
 if shutil.which(os.environ.get("CXX") or "g++") is None:
     LEFT_OUT["emulated"] = "it needs g++, which is not here"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+if not any(map(shutil.which, CHROMIUM)):
+    LEFT_OUT["browser"] = "it needs Chromium, which is not here"
 if sys.platform == "darwin":
     LEFT_OUT["compile"] = "NVIDIA has no NVRTC for macOS"
 EVERY_SESSION = (
-    *("lint", "types", "plain", "numpy", "jit", "emulated", "compile", "examples"),
+    *("lint", "types", "plain", "numpy", "jit", "emulated", "compile", "examples", "browser"),
     *("bounds", "mutants", "fuzz", "sweep", "oracle", "bench", "arm", "gpu"),
 )
 nox.options.sessions = [*(name for name in EVERY_SESSION if name not in LEFT_OUT), "left_out"]
@@ -172,6 +175,13 @@ def examples(session: nox.Session) -> None:
     """The lessons, run as a reader would."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The pages in headless Chromium, driven by Playwright: the network in JavaScript beside gpucnn, `gpucnn play`, the report."""
+    session.install("-e", ".[dev]", "playwright>=1.55")  # the first that waits in pages which allow no eval
+    session.run("pytest", "tests/browser", "--require-browser", *session.posargs)
 
 
 @nox.session

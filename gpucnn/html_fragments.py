@@ -91,7 +91,7 @@ def html_sheet(images: Sequence[np.ndarray], captions: Sequence[str], size: int)
     return Html(f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{figures}</div>')
 
 
-def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> Html:
+def sparkline(values: Sequence[float], width: int = 96, height: int = 24) -> Html:
     """A course of numbers as a line without axes, in the text's colour; those that are not finite are left out."""
     places = [(place, value) for place, value in enumerate(values) if math.isfinite(value)]
     if len(places) < 2:
@@ -101,7 +101,7 @@ def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> Ht
     points = " ".join(f"{2 + place * across:.1f},{height - 2 - (value - low) * up:.1f}" for place, value in places)
     name = f"from {places[0][1]:.4g} to {places[-1][1]:.4g}, lowest {low:.4g}, highest {high:.4g}"
     return Html(
-        f'<svg width="{width}" height="{height}" role="img" aria-label="{name}"><title>{name}</title>'
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" aria-label="{name}"><title>{name}</title>'
         f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
     )
 

@@ -116,7 +116,9 @@ def test_a_sparkline_has_its_numbers_from_left_to_right() -> None:
     assert points == [(2, 2), (35.3, 42), (102, 22)], "high is up, which is small"
     assert "".join(page.texts) == "from 4 to 2, lowest 0, highest 4"
     assert [sparkline(values) for values in ([], [1.0], [1.0, float("inf")])] == [""] * 3
-    assert "0 0" not in sparkline([3.0, 3.0])
+    assert dict(Page(sparkline([3.0, 3.0])).attributes)["points"] == "2.0,22.0 94.0,22.0", (
+        "what stays the same is level"
+    )
 
 
 def test_what_fails_shows_the_text_and_lets_through_who_interrupts() -> None:

@@ -17,10 +17,11 @@ from tests.kernels.compiled.mutants import TABLE as COMPILED_LOOPS
 from tests.kernels.gemm_mutants import TABLE as PRODUCTS
 from tests.kernels.mutants import TABLE as KERNELS
 from tests.mutation import ROOT, Mutant, Table
+from tests.plot.mutants import TABLE as FIGURES
 from tests.testing.mutants import TABLE as STAND_IN
 from tests.training.mutants import TABLE as TRAINING
 
-TABLES = (KERNELS, COMPILED_LOOPS, PRODUCTS, TRAINING, GRAPHS, PREDICTIONS, STAND_IN, EXPLAIN)
+TABLES = (KERNELS, COMPILED_LOOPS, PRODUCTS, TRAINING, GRAPHS, PREDICTIONS, STAND_IN, EXPLAIN, FIGURES)
 ROWS = [(table, file_name) for table in TABLES for file_name in table.tests_of]
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 

@@ -57,7 +57,6 @@ def run(options: argparse.Namespace) -> int:
         as_layer("--layer", trained.model, options.layer)
     files, problems, left_out = found_images(options.images)
     pictures = picture_files(files, Path(options.out))
-    Path(options.out).mkdir(parents=True, exist_ok=True)
     shown, top = trained.shown(options.invert, options.background), min(TOP, len(trained.class_names))
     widths = max(columns(printed(file)) for file in files), max(columns(printed(name)) for name in trained.class_names)
     found: list[Prediction] = []
@@ -70,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
             found.append(Prediction(file, error=" ".join(str(error).split())))
             print(f"gpucnn explain: {found[-1].error}", file=sys.stderr)
             continue
+        picture.parent.mkdir(parents=True, exist_ok=True)
         explanation(trained, trained.preprocess(raw)[0], options.layer, picture)
         if all(one.error for one in found):  # before the first of them
             print(chosen, f"weights: {trained.weights}", sep="\n", file=sys.stderr)

@@ -74,6 +74,7 @@ def exciting_patches(
         values, places = _highest(maps)
         found = [values[wanted], np.broadcast_to(np.arange(seen, seen + len(x)), values[wanted].shape), places[wanted]]
         best = [np.concatenate(pair, axis=1) for pair in zip(best, found, strict=True)] if best else found
+        # What is not a number comes last.
         order = np.argsort(-best[0], axis=1, kind="stable")[:, :count]
         best = [np.take_along_axis(array, order, axis=1) for array in best]
         seen += len(x)
@@ -121,9 +122,8 @@ def _filters(owner: str, filters: Sequence[int] | None, count: int) -> list[int]
 
 
 def _highest(maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The highest value of each map, and where in the flattened map it is: (C, N) each. A NaN is never the highest of all."""
+    """The highest value of each map, and where in the flattened map it is: (C, N) each."""
     with beside(maps.array):
         flat = maps.array.reshape(*maps.shape[:2], -1)
         places, values = flat.argmax(axis=2), flat.max(axis=2)
-    found = to_host(values).astype(np.float64).T
-    return np.where(np.isnan(found), -np.inf, found), to_host(places).T
+    return to_host(values).astype(np.float64).T, to_host(places).T

@@ -13,7 +13,7 @@ from gpucnn.autograd.calls import FunctionCall, noting_calls
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_image, as_layer, as_model, check_label, on_host
 from gpucnn.explain.last_map import last_map_of
-from gpucnn.explain.layer_calls import innermost, maps_of, noting_layers
+from gpucnn.explain.layer_calls import maps_of, noting_layers
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 
@@ -50,7 +50,7 @@ def grad_cam(model: Layer, image: Operand, label: int, layer: str | Layer | None
         label = check_label(owner, label, logits)
         if chosen is None:
             last = last_map_of(owner, model, [one for one in layer_calls if one.output.requires_grad], logits)
-            chosen, maps = last.layer, _activated(last.output, calls, {one.label for one in innermost(model)})
+            chosen, maps = last.layer, _activated(last.output, calls)
         else:
             maps = maps_of(owner, chosen, layer_calls)
         if not maps.requires_grad:
@@ -68,10 +68,10 @@ def grad_cam(model: Layer, image: Operand, label: int, layer: str | Layer | None
     return enlarged / largest if largest > 0 else enlarged
 
 
-def _activated(maps: Tensor, calls: list[FunctionCall], layers: set[str]) -> Tensor:
-    """What an activation makes of the maps, that the model's own code calls, and none of these layers; else the maps themselves."""
+def _activated(maps: Tensor, calls: list[FunctionCall]) -> Tensor:
+    """What an activation makes of the maps that is called as a function; the maps themselves, if there is none."""
     for call in calls:
-        if call.name in ACTIVATIONS and call.arguments["x"] is maps and call.owner not in layers:
+        if call.name in ACTIVATIONS and call.arguments["x"] is maps:
             activated: Tensor = call.output
             return activated
     return maps

@@ -37,7 +37,7 @@ def noting_layers(layers: Iterable[Layer]) -> Iterator[list[LayerCall]]:
 
 def innermost(model: Layer) -> list[Layer]:
     """The layers of `model` that have no others within; itself, if need be."""
-    return [layer for _, layer in model.named_layers() if layer.is_innermost or len([*layer._layers("")]) == 1]
+    return [layer for _, layer in model.named_layers() if len([*layer._layers("")]) == 1]
 
 
 def is_map(tensor: Tensor) -> bool:

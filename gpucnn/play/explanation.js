@@ -128,8 +128,8 @@ function numberText(value) {
   if (!Number.isFinite(value)) return String(value);
   if (Number.isInteger(value)) return String(value === 0 ? 0 : value);
   const size = Math.abs(value);
-  if (size < 0.00005) return "0";
-  return value.toFixed(size >= 100 ? 0 : size >= 0.005 ? 2 : 4);
+  if (size < 0.0005) return "0";
+  return value.toFixed(size >= 100 ? 0 : size >= 0.005 ? 2 : 3);
 }
 
 /** A number in a cell, where there is room for two digits after the point. */

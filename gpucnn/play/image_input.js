@@ -64,11 +64,15 @@ function luma(r, g, b) {
 }
 
 function grey({ data }) {
-  return Uint8Array.from({ length: data.length / 4 }, (_, place) => luma(data[4 * place], data[4 * place + 1], data[4 * place + 2]));
+  const found = new Uint8Array(data.length / 4);
+  for (let place = 0, at = 0; at < data.length; place++, at += 4) found[place] = luma(data[at], data[at + 1], data[at + 2]);
+  return found;
 }
 
 function bandOf({ data }, band) {
-  return Uint8Array.from({ length: data.length / 4 }, (_, place) => data[4 * place + band]);
+  const found = new Uint8Array(data.length / 4);
+  for (let place = 0, at = band; at < data.length; place++, at += 4) found[place] = data[at];
+  return found;
 }
 
 /** The image without transparent parts. What is behind them is, by default, white where most of what is to be seen is dark. */

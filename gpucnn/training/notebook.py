@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 
 class Place(Protocol):
-    """What is shown at one place of a cell's output, IPython's DisplayHandle. `raw`: a mapping from kinds of content to it."""
+    """What is shown at one place of a cell's output, IPython's DisplayHandle."""
 
-    def display(self, shown: Any, *, raw: bool = ...) -> None:
+    def display(self, shown: Any) -> None:
         """Make the place, and show this there."""
 
     def update(self, shown: Any, *, raw: bool = ...) -> None:
-        """Show this there, in place of what was."""
+        """Show this there, in place of what was; `raw`: a mapping from kinds of content to it."""
 
 
 def is_unattended() -> bool:
@@ -28,13 +28,12 @@ def is_unattended() -> bool:
 
 
 def place_for_widgets() -> Place | None:
-    """An empty place in the output of the notebook's cell; None where this is none, or it has no ipywidgets."""
+    """A place in the output of the notebook's cell; None where this is none, or it has no ipywidgets."""
     if _request() is None or importlib.util.find_spec("ipywidgets") is None:
         return None
     from IPython.display import DisplayHandle
 
     place: Place = DisplayHandle()
-    place.display({"text/plain": ""}, raw=True)
     return place
 
 

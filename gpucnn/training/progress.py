@@ -104,25 +104,28 @@ class ProgressBar(ProgressLines):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self._place = None if is_unattended() else place_for_widgets()
+        if self._place is not None:  # one bar for all epochs: front ends show no second one in its place
+            from tqdm.notebook import tqdm_notebook
+
+            self._bar = tqdm_notebook(bar_format=self._fitted(BAR), display=False, total=len(trainer.train_loader))
+            self._place.display(self._bar.container)
         super().on_train_begin(trainer)
         self._began, self._first = time.perf_counter(), None
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         super().on_epoch_begin(trainer)
         self._looked = -LOSS_EVERY
-        if is_unattended():
-            return
-        options: dict[str, Any] = {"total": len(trainer.train_loader), "initial": trainer.batch, "leave": False}
-        options["desc"] = f"epoch {trainer.epoch + 1}/{trainer.epochs}"
-        if self._place is None:
+        name, batches = f"epoch {trainer.epoch + 1}/{trainer.epochs}", len(trainer.train_loader)
+        if self._bar is not None:
+            self._bar.set_description_str(name, refresh=False)
+            self._bar.reset(batches)
+            self._bar.update(trainer.batch)
+        elif not is_unattended():
             from tqdm import tqdm
 
-            self._bar = tqdm(bar_format=BAR, file=sys.stdout, **options)
-        else:
-            from tqdm.notebook import tqdm_notebook
-
-            self._bar = tqdm_notebook(bar_format=self._fitted(BAR), display=False, **options)
-            self._place.update(self._bar.container)
+            self._bar = tqdm(
+                total=batches, initial=trainer.batch, desc=name, bar_format=BAR, leave=False, file=sys.stdout
+            )
 
     def on_batch_end(self, trainer: Trainer) -> None:
         super().on_batch_end(trainer)
@@ -136,15 +139,15 @@ class ProgressBar(ProgressLines):
         self._bar.update()
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self._close()
+        if self._place is None:
+            self._close()
         super().on_epoch_end(trainer)
 
     def on_train_end(self, trainer: Trainer) -> None:
         self._close()
         if self._place is not None:
-            self._place.update(
-                {"text/plain": ""}, raw=True
-            )  # a widget that is kept in the file is an error when it is opened
+            # A widget that is kept in the file is an error when it is opened.
+            self._place.update({"text/plain": ""}, raw=True)
         super().on_train_end(trainer)
 
     def _time_left(self, trainer: Trainer, now: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.play.browser_graph import ENGINE
+from gpucnn.play.browser_model import json_for_script
 
 HELPERS = """
 let network;
@@ -27,7 +28,7 @@ class NetworkPage:
 
     def load(self, model: dict[str, Any]) -> None:
         """Start with a model, as `browser_graph` gives it."""
-        self.page.evaluate("(model) => { network = new Network(model); }", model)
+        self.page.evaluate("(text) => { network = new Network(JSON.parse(text)); }", json_for_script(model))
         self.nodes = model["nodes"]
 
     def forward(self, image: np.ndarray) -> list[np.ndarray]:

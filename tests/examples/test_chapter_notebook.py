@@ -12,14 +12,14 @@ from tests.notebooks import kernel, printed
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "chapter.ipynb"
 MOST_BYTES = 500_000
-MEASURED = re.compile(r"\d+\.\d+")
-"""Numbers whose last digits are the processor's own."""
+MEASURED = re.compile(r"\d+\.\d+|\d+(?= of 360 images)")
+"""Numbers that another processor may give otherwise; the notebook asserts what they must be at least."""
 
 
 def shown(cell: Any) -> list[Any]:
-    """What a cell printed, and the kinds and texts of what it shows, measured numbers rounded."""
+    """What a cell printed, and the kinds and texts of what it shows, without what was measured."""
     results = [
-        (sorted(output.data), MEASURED.sub(lambda found: f"{float(found[0]):.0f}", output.data["text/plain"]))
+        (sorted(output.data), MEASURED.sub("#", output.data["text/plain"]))
         for output in cell.outputs
         if output.output_type in ("execute_result", "display_data")
     ]

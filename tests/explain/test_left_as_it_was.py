@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, explain, layers, no_grad
+from gpucnn import Tensor, explain, layers, no_grad, optim, training
 from gpucnn.errors import ArgumentError, DTypeError, GpucnnError, ShapeError
 from tests.backends import Backend, host
 
@@ -123,3 +123,22 @@ def test_what_gives_no_logits_is_refused() -> None:
     model = layers.Sequential(layers.Conv2d(2, 3, 3), layers.Flatten(), layers.Lambda(lambda x: x.sum()))
     with pytest.raises(ShapeError, match=r"grad_cam: expected a model that gives logits \(N, classes\) or"):
         explain.grad_cam(model, IMAGE, 0)
+
+
+def test_a_training_goes_on_as_if_nobody_had_looked(backend: Backend) -> None:
+    """Also where its steps are recorded, and replayed."""
+    labels, images = np.array([0, 1, 2, 3]), np.stack([IMAGE, IMAGE + 1, -IMAGE, IMAGE * 2])
+    ways = []
+    for looks in (False, True):
+        model = layers.Sequential(
+            layers.Conv2d(2, 3, 3), layers.BatchNorm2d(3), layers.ReLU(), layers.MaxPool2d(2), layers.Flatten(), layers.Linear(12, 4)
+        ).to(backend.device_name)  # fmt: skip
+        step = training.CapturedStep(model, optim.SGD(model.parameters(), 0.1, momentum=0.9))
+        losses = []
+        for number in range(6):
+            losses.append(float(host(step(images, labels).array)))
+            if looks and number in (1, 3):
+                for call in EXPLAIN.values():
+                    call(model, IMAGE)
+        ways.append((losses, {path: values.tobytes() for path, values in model.state_dict().items()}))
+    assert ways[0] == ways[1]

@@ -53,17 +53,18 @@ def test_runs_of_one_name_are_told_apart_by_their_settings(tmp_path: Path) -> No
         write_run(tmp_path / "a" / "run", ROWS), write_run(tmp_path / "b" / "run", ROWS[:1], optimizer="sgd", lr=0.03),
         write_run(tmp_path / "other", [row(1, (2.0, 0.1), (1.0, 0.2), "val")], label_smoothing=0.0),
         write_run(tmp_path / "twin", ROWS), write_run(tmp_path / "c" / "twin", ROWS),
+        write_run(tmp_path / "d" / "run", ROWS[:1], optimizer="sgd", lr=0.03),
     ]  # fmt: skip
     figure = plot.curves([runs[0], RunFolder(runs[1]), str(runs[2]), *runs[3:]])
     names = [text.partition(", best")[0] for text in legend(figure)]
     assert names == [
-        "run (optimizer adam, lr 0.003)", "run (optimizer sgd, lr 0.03)", "other", *(plot_name(one) for one in runs[3:]),
+        "run (optimizer adam, lr 0.003)", plot_name(runs[1]), "other", *(plot_name(one) for one in runs[3:]),
         "training, its loss with label smoothing 0.1", "test or validation", "best epoch",
     ]  # fmt: skip
     looks = {
         (line.get_color(), line.get_marker()) for line in figure.axes[0].lines if line.get_label().endswith("training")
     }
-    assert len(looks) == 5
+    assert len(looks) == 6
 
 
 def plot_name(run: Path) -> str:

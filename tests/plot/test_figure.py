@@ -65,6 +65,7 @@ def test_the_user_s_style_is_neither_used_nor_changed() -> None:
         assert dict(matplotlib.rcParams.copy()) == before
     assert matplotlib.colors.to_hex(figure.get_facecolor()) == PAPER.lower(), "readable on a dark page"
     assert figure.axes[0].title.get_fontsize() == 10
+    assert not figure.axes[0].title.get_usetex()
 
 
 @in_style

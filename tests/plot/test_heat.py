@@ -1,12 +1,13 @@
 """Where a model looks: the panels have the image, and what `explain` found."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gpucnn import Tensor, data, explain, plot
+from gpucnn import Tensor, data, explain, layers, plot
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.runs.trained_run import TrainedRun, Weights
 from tests.plot.seeing import IMAGE, Corner
@@ -49,6 +50,13 @@ def test_gradients_and_occlusion_are_signed() -> None:
     assert plot.occlusion(model, IMAGE * 0).alt.startswith(
         "Occlusion: what is lost of the probability of 0 where it is covered; nothing anywhere."
     )
+
+
+def test_the_gradient_is_added_over_the_colours() -> None:
+    model = layers.Sequential(layers.Flatten(), layers.Linear(3 * 4 * 4, 2, bias=False))
+    linear: Any = model[1]
+    drawn = plot.input_gradient(model, np.ones((3, 4, 4), np.float32), 1).axes[1].images[0].get_array()
+    np.testing.assert_allclose(drawn, linear.weight.data[1].reshape(3, 4, 4).sum(axis=0), rtol=1e-5)
 
 
 def test_with_a_run_files_are_read_and_classes_have_names(tmp_path: Path) -> None:

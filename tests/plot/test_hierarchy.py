@@ -41,6 +41,8 @@ def test_each_filter_stands_beside_what_excites_it_most(channels: int) -> None:
                 part = np.moveaxis(patch.box.of(images[patch.image]), 0, 2)
                 shown = tile(array, row, column, size).reshape(size, size, -1)
                 inside = ~np.isnan(shown[..., 0]) if channels == 1 else shown[..., 3] == 1
+                if patch.box.top == 0 and not inside.all():
+                    assert inside[-1].any(), "what is beyond the upper edge is above"
                 np.testing.assert_allclose(shown[inside][:, :channels].ravel(), part.ravel(), rtol=1e-6)
     weights: Any = model[0]
     shown = np.ma.filled(filters.images[0].get_array(), np.nan)

@@ -18,6 +18,9 @@ WRITES = "tests/autograd/test_writes.py"
 TESTS_OF = {
     "data/array_dataset.py": ["tests/data/test_data_sets.py", LOADER],
     "data/loader.py": [LOADER, "tests/data/test_samplers.py"],
+    "html_fragments.py": ["tests/test_html_fragments.py"],
+    "data/image_sheet.py": ["tests/data/test_image_sheet.py"],
+    "training/notebook.py": ["tests/training/test_notebook.py"],
     "data/sampling.py": [LOADER],
     "data/epoch_sampler.py": ["tests/data/test_samplers.py"],
     "data/item_dataset.py": ["tests/data/test_item_dataset.py"],
@@ -130,6 +133,12 @@ MUTANTS = [
     Mutant("data/array_dataset.py", "images if self.preprocess is None else self.preprocess(images)", "images"),
     Mutant("data/loader.py", "images, labels = self.dataset[samples]", "images, labels = self.dataset[samples]; labels = labels[::-1]"),
     Mutant("data/loader.py", "(1 if rest and not self.drop_last else 0)", "0"),
+    # What notebooks show of them, and of training.
+    Mutant("html_fragments.py", "\"<\": \"&lt;\", ", ""),
+    Mutant("html_fragments.py", "image.transpose(1, 2, 0)", "image.transpose(2, 1, 0)"),
+    Mutant("data/image_sheet.py", "+ np.reshape(mean", "- np.reshape(mean"),
+    Mutant("data/image_sheet.py", "len(dataset) - 1, count", "count - 1, count"),
+    Mutant("training/notebook.py", "is False", "is True"),
     Mutant("data/loader.py", "range(as_count(first, \"first\", 0), len(self))", "range(as_count(first, \"first\", 0), len(self) - 1)"),
     Mutant("data/loader.py", "range(as_count(first, \"first\", 0), len(self))", "range(len(self))"),
     Mutant("data/loader.py", "(batch + 1) * self.batch_size)", "(batch + 1) * self.batch_size - 1)"),
