@@ -54,7 +54,8 @@ def browser_graph(model: Layer, shape: Shape) -> dict[str, Any]:
     def shape_of(value: Any) -> Shape:
         if isinstance(value, Input):
             return shape if value.number < 0 else graph.nodes[value.number].shape
-        return saved[value.path].shape if isinstance(value, Saved) else value.array.shape
+        found: Shape = saved[value.path].shape if isinstance(value, Saved) else value.array.shape
+        return found
 
     nodes = [
         {
