@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import gpucnn  # for gpucnn.report, which is imported when it is first looked at: few trainings ask for one
 from gpucnn.cli.arguments import argument
 from gpucnn.cli.folder_report import looking, short_lines
 from gpucnn.cli.launcher import check_single_process
@@ -91,9 +92,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
     check_single_process(os.environ)
     if options.report:
-        from gpucnn.report.page import check_libraries  # what draws is imported where it is asked for
-
-        check_libraries()
+        gpucnn.report.check_libraries()
     with sigterm_unwinds():
         if options.resume is not None:
             _go_on(options)
@@ -292,10 +291,8 @@ def _write_report(options: argparse.Namespace, folder: RunFolder) -> None:
     """Write the page of a run that has finished, if it is asked for."""
     if not options.report:
         return
-    from gpucnn.report import write_report
-
     try:
-        page = write_report(folder.path, device=given_settings(options).get("device", AUTO))
+        page = gpucnn.report.write_report(folder.path, device=given_settings(options).get("device", AUTO))
     except KeyboardInterrupt as error:  # or Terminated
         raise type(error)(f"{error or 'stopped by Ctrl-C'}; {_fix(folder)}") from None
     except Exception as error:
