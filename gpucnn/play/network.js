@@ -102,7 +102,15 @@ class Network {
   /**
    * The numbers of which a node made its value at (channel, y, x); of a vector, `channel` is the place in it.
    *
-   * It has `kind`, `value` and, by kind, what FUNCTIONS says; `sum` is the value before the activation, where there is one.
+   * It has `function`, `path`, `activation`, `value` and `kind`; `input` is the node that it was computed from, and `sum` the
+   * value before the activation. By kind it has
+   *
+   * - convolution: `rows` and `columns` that the window covers, `bias`, and of each channel `values`, `filter`, `products`, `sum`;
+   *   transposed convolution: `terms` {channel, y, x, value, weight, product}, `bias`;
+   * - maximum, and mean of a window: `channel`, `rows`, `columns`, `values`; the place of the `winner` {y, x}, or the `count`;
+   * - linear: `values`, `weights`, `products`, `bias`; mean and sum over axes: `values`, `count`;
+   * - normalisation: `x`, `mean`, `variance`, `eps`, `weight`, `bias`, `residual`; softmax: `x`, and the `sum` of all exp(x);
+   * - arithmetic: `operator`, its two `terms` and `inputs`; function: `x`; moved: `x`, and its `index` in the input.
    */
   explain(node, channel, y = 0, x = 0) {
     const current = this.nodes[node], output = this.outputs[node], call = this.call(current);
@@ -304,7 +312,8 @@ function shareOut(values, weight, call, shape) {
   const places = tapPlaces(shape, weight.shape, call, values.shape), taps = places.length / positions, length = channels * taps;
   const sums = new Float64Array(product(shape)), shares = new Float64Array(TOGETHER * length);
   eachStretch(filters, call.groups, positions, (group, { first, last }, start, stop) => {
-    const rows = turned(values.data, first, last, positions, start, stop), tapRows = turned(weight.data, first, last, length, 0, length);
+    const rows = turned(values.data, first, last, positions, start, stop);
+    const tapRows = turned(weight.data, first, last, length, 0, length);
     const all = { first: 0, last: length };
     rowProducts({ rows, count: stop - start, length: last - first }, tapRows, null, all, shares, (tap, row) => row * length + tap);
     let at = 0;
@@ -398,7 +407,7 @@ const FUNCTIONS = {};
 FUNCTIONS.conv2d = {
   forward: (call, shape) => ({ data: slide(call.x, call.weight, call.bias, call, shape) }),
 
-  backward: (call, output, gradient) => [[call.x, shareOut({ shape: output.shape, data: gradient }, call.weight, call, call.x.shape)]],
+  backward: (call, { shape }, gradient) => [[call.x, shareOut({ shape, data: gradient }, call.weight, call, call.x.shape)]],
 
   /** For each channel that the filter sees: the window, the filter, their products and the sum of these. */
   explain({ x, weight, bias, groups, ...call }, output, at) {
@@ -541,7 +550,8 @@ FUNCTIONS.adaptive_avg_pool2d = meanOf(
 FUNCTIONS.linear = {
   forward({ x, weight, bias }, shape) {
     const [filters, length] = weight.shape, count = x.data.length / length, data = new Float32Array(product(shape));
-    rowProducts({ rows: x.data, count, length }, weight.data, bias, { first: 0, last: filters }, data, (filter, row) => row * filters + filter);
+    const all = { first: 0, last: filters };
+    rowProducts({ rows: x.data, count, length }, weight.data, bias, all, data, (filter, row) => row * filters + filter);
     return { data };
   },
 
@@ -587,7 +597,8 @@ FUNCTIONS.batch_norm = {
   },
 
   explain(call, { shape }, at) {
-    const channel = Math.floor(at.place / (product(shape) / shape[1])), { mean, variance, weight, scale, bias } = statisticsOf(call, channel);
+    const channel = Math.floor(at.place / (product(shape) / shape[1]));
+    const { mean, variance, weight, scale, bias } = statisticsOf(call, channel);
     const x = call.x.data[at.place], residual = call.residual ? call.residual.data[at.place] : null;
     const sum = (x - mean) * scale + bias + (residual ?? 0);
     return { kind: "normalisation", input: call.x.node, x, mean, variance, eps: call.eps, weight, bias, residual, sum };
@@ -630,7 +641,8 @@ FUNCTIONS.layer_norm = {
   },
 
   explain(call, output, at) {
-    const size = product(call.normalized_shape), k = at.place % size, { mean, variance, scale } = stretchOf(call, at.place - k, size);
+    const size = product(call.normalized_shape), k = at.place % size;
+    const { mean, variance, scale } = stretchOf(call, at.place - k, size);
     const x = call.x.data[at.place], weight = call.weight ? call.weight.data[k] : 1, bias = call.bias ? call.bias.data[k] : 0;
     const sum = (x - mean) * scale * weight + bias;
     return { kind: "normalisation", input: call.x.node, x, mean, variance, eps: call.eps, weight, bias, residual: null, sum };
@@ -660,8 +672,14 @@ FUNCTIONS.relu = ofNumber((x) => (x < 0 ? 0 : x), (x) => (x <= 0 ? 0 : 1));
 FUNCTIONS.relu6 = ofNumber((x) => clip(x, 0, 6), (x) => (x <= 0 || x >= 6 ? 0 : 1));
 FUNCTIONS.leaky_relu = ofNumber((x, call) => (x > 0 ? x : call.negative_slope * x), (x, call) => (x > 0 ? 1 : call.negative_slope));
 FUNCTIONS.hardsigmoid = ofNumber((x) => clip(x + 3, 0, 6) / 6, (x) => (x <= -3 || x >= 3 ? 0 : 1 / 6));
-FUNCTIONS.hardswish = ofNumber((x) => (x <= -3 ? 0 : (x * Math.min(x + 3, 6)) / 6), (x) => (x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5));
-FUNCTIONS.elu = ofNumber((x, call) => (x > 0 ? x : call.alpha * Math.expm1(x)), (x, call) => (x > 0 ? 1 : call.alpha * Math.exp(x)));
+FUNCTIONS.hardswish = ofNumber(
+  (x) => (x <= -3 ? 0 : (x * Math.min(x + 3, 6)) / 6),
+  (x) => (x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5),
+);
+FUNCTIONS.elu = ofNumber(
+  (x, call) => (x > 0 ? x : call.alpha * Math.expm1(x)),
+  (x, call) => (x > 0 ? 1 : call.alpha * Math.exp(x)),
+);
 FUNCTIONS.sigmoid = ofNumber(sigmoid, (x) => sigmoid(x) * (1 - sigmoid(x)));
 FUNCTIONS.tanh = ofNumber(Math.tanh, (x) => 1 - Math.tanh(x) ** 2);
 FUNCTIONS.silu = ofNumber((x) => x * sigmoid(x), (x) => sigmoid(x) * (1 + x * (1 - sigmoid(x))));
@@ -745,7 +763,8 @@ function over(kind, divides) {
     },
 
     explain(call, output, at) {
-      const places = reducedPlaces(call.x.shape, call.axis), values = Array.from(call.x.data.filter((x, place) => places[place] === at.place));
+      const places = reducedPlaces(call.x.shape, call.axis);
+      const values = Array.from(call.x.data.filter((x, place) => places[place] === at.place));
       return { kind, input: call.x.node, values, sum: total(values), count: countOf(call, output.data) };
     },
   };

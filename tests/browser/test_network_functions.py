@@ -108,9 +108,9 @@ def in_cells(x: np.ndarray, reduce: Callable[[np.ndarray], Any], rows: int, colu
     return found
 
 
-def normalized(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def normalized(x: np.ndarray, axes: tuple[int, ...], eps: float = 1e-5) -> np.ndarray:
     mean, variance = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
-    result: np.ndarray = (x - mean) / np.sqrt(variance + 1e-5)
+    result: np.ndarray = (x - mean) / np.sqrt(variance + eps)
     return result
 
 
@@ -171,12 +171,12 @@ CASES = {
         (MEAN, VARIANCE, SCALE, SHIFT),
     ),
     "batch_norm, plain": Case(
-        lambda x, m, v: F.batch_norm(x, m, v), lambda x, m, v: (x - column(m)) / np.sqrt(column(v) + 1e-5), (MEAN, VARIANCE)
+        lambda x, m, v: F.batch_norm(x, m, v, eps=0.3), lambda x, m, v: (x - column(m)) / np.sqrt(column(v) + 0.3), (MEAN, VARIANCE)
     ),
     "layer_norm": Case(
         lambda x, w, b: F.layer_norm(x, (5, 6), w, b), lambda x, w, b: normalized(x, (2, 3)) * w + b, (drawn(5, 6), drawn(5, 6))
     ),
-    "layer_norm, plain": Case(lambda x: F.layer_norm(x, 6), lambda x: normalized(x, (3,))),
+    "layer_norm, plain": Case(lambda x: F.layer_norm(x, 6, eps=0.3), lambda x: normalized(x, (3,), 0.3)),
     "relu": Case(F.relu, lambda x: np.maximum(x, 0)),
     "relu6": Case(lambda x: F.relu6(x * 6), lambda x: np.clip(6 * x, 0, 6)),
     "leaky_relu": Case(lambda x: F.leaky_relu(x, 0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
