@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpucnn import models as models
     from gpucnn import optim as optim
     from gpucnn import plot as plot
+    from gpucnn import report as report
     from gpucnn import training as training
     from gpucnn.autograd import Tensor as Tensor
     from gpucnn.autograd import from_dlpack as from_dlpack
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "autograd", "backend", "checks", "data", "errors", "explain", "functions", "geometry", "kernels", "layers", "models",
-    "optim", "plot", "training",
+    "optim", "plot", "report", "training",
 )  # fmt: skip
 _HOMES = {
     "Tensor": "autograd",

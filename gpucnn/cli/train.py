@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import gpucnn  # for gpucnn.report, which is imported when it is first looked at: few trainings ask for one
 from gpucnn.cli.arguments import argument
 from gpucnn.cli.folder_report import looking, short_lines
 from gpucnn.cli.launcher import check_single_process
@@ -18,8 +19,6 @@ from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.data import ImageFolder
 from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
-from gpucnn.report import write_report
-from gpucnn.report.page import check_libraries
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LAST
 from gpucnn.runs.prepare import PreparedRun, resolve
@@ -93,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train`."""
     check_single_process(os.environ)
     if options.report:
-        check_libraries()
+        gpucnn.report.check_libraries()
     with sigterm_unwinds():
         if options.resume is not None:
             _go_on(options)
@@ -293,7 +292,7 @@ def _write_report(options: argparse.Namespace, folder: RunFolder) -> None:
     if not options.report:
         return
     try:
-        page = write_report(folder.path, device=given_settings(options).get("device", AUTO))
+        page = gpucnn.report.write_report(folder.path, device=given_settings(options).get("device", AUTO))
     except KeyboardInterrupt as error:  # or Terminated
         raise type(error)(f"{error or 'stopped by Ctrl-C'}; {_fix(folder)}") from None
     except Exception as error:

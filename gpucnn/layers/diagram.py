@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
 
 import numpy as np
 
 from gpucnn.checks import Shape
+from gpucnn.html_fragments import escaped
 from gpucnn.layers.boxes import Box, Frame, Picture, Side, picture_of
 from gpucnn.layers.costs import zero_images, zero_model
 from gpucnn.layers.graph import IMAGES, model_graph
 from gpucnn.layers.summary import twin
-from gpucnn.text import counted, printed, shape_text
+from gpucnn.text import counted, shape_text
 
 WIDTH, HEIGHT = 520, 40
 """Of a box, in pixels."""
@@ -311,4 +311,4 @@ def _fitting(text: str, letters: float) -> str:
 
 def _text(text: str) -> str:
     """`text` as XML holds it."""
-    return escape(printed(text))
+    return escaped(text)

@@ -179,7 +179,10 @@ def _draw(axes: "Axes", course: _Course, what: str, place: int) -> None:
 def _set_scale(axes: "Axes", what: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    epochs = [epoch for line in axes.lines for epoch in line.get_xdata()]
+    if min(epochs) == max(epochs):
+        axes.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
     axes.grid(True)
     drawn = [value for line in axes.lines for value in line.get_ydata() if math.isfinite(value)]
     if what == "loss" and drawn and min(drawn) > 0 and max(drawn) > WIDE_RANGE * min(drawn):

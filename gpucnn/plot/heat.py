@@ -41,8 +41,8 @@ def grad_cam(
     """
     check_path(path)
     asked = _asked("grad_cam", model, image, label)
-    there = explain.last_map(asked.subject.model, asked.image) if layer is None else layer
     heat = explain.grad_cam(asked.subject.model, asked.image, asked.label, layer)
+    there = explain.last_map(asked.subject.model, asked.image) if layer is None else layer
     place = there.path if isinstance(there, Layer) else there
     return _drawn(asked, heat, f"Grad-CAM of {place}: what speaks for {asked.name}", path)
 

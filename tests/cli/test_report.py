@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from gpucnn.cli import train as train_command
+from gpucnn import report
 from gpucnn.cli.main import main
 from gpucnn.report import report as report_module
 from tests.cli.small_runs import train
+from tests.cli.test_start import loaded
 
 TRAIN = "train --model mlp --epochs 1 --device cpu"
 
@@ -27,7 +28,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (Path(run) / "report.html").write_text("")
         return Path(run) / "report.html"
 
-    monkeypatch.setattr(train_command, "write_report", write)
+    monkeypatch.setattr(report, "write_report", write)
     return asked
 
 
@@ -122,3 +123,9 @@ def test_a_place_where_no_page_can_be_is_refused_before_anything_is_measured(
     for place, reason in places.items():
         assert main(["report", "run", "--out", place]) == 1
         assert capsys.readouterr().err == f"gpucnn report: {place}: cannot be written ({reason}\n"
+
+
+def test_a_training_without_one_imports_nothing_of_it() -> None:
+    found = loaded("train", "--help")
+    assert "gpucnn.cli.train" in found
+    assert not [name for name in found if name.startswith(("gpucnn.report", "gpucnn.plot", "matplotlib", "jinja2"))]

@@ -93,6 +93,12 @@ def test_a_command_imports_what_it_needs() -> None:
     assert not {name for name in found if name.startswith(("gpucnn.benchmark", "gpucnn.testing", "gpucnn.cli.bench"))}
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "summary"])
+def test_commands_without_pictures_import_none_of_what_draws_them(command: str) -> None:
+    drawing = {"matplotlib", "jinja2", "IPython", "http.server", "gpucnn.plot", "gpucnn.report", "gpucnn.play"}
+    assert not drawing & loaded(command, "--help")
+
+
 @pytest.mark.parametrize(
     ("module", "more", "name"),
     [

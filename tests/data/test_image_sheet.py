@@ -9,6 +9,7 @@ from PIL import Image
 
 from gpucnn import data
 from gpucnn.data import ArrayDataset, DataLoader, Subset, image_folder
+from tests.backends import Backend
 from tests.html_page import Page
 
 BYTES = np.arange(20 * 3 * 4 * 5, dtype=np.uint8).reshape(20, 3, 4, 5)
@@ -151,3 +152,17 @@ def test_soft_labels_tell_their_shares() -> None:
 def test_where_nothing_can_be_shown_the_text_is(one: Any) -> None:
     assert one._repr_html_() is None
     assert repr(one)
+
+
+def test_on_a_gpu_it_is_the_same(gpu: Backend) -> None:
+    normalising = data.Preprocess(3, 4, 5, 255, "pad", (0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
+    on_host = ArrayDataset(BYTES[..., :4], LABELS, normalising)
+    there = on_host.to("cuda")
+    for make in (
+        lambda one: one,
+        lambda one: Subset(one, [3, 1]),
+        lambda one: DataLoader(one, 4, shuffle=True, augment=data.RandomFlip(), workers=2),
+    ):
+        shown, expected = page(make(there)), page(make(on_host))
+        assert captions(shown) == captions(expected)
+        np.testing.assert_array_equal(np.stack(shown.images), np.stack(expected.images))

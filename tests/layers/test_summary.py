@@ -73,6 +73,13 @@ def test_a_model_in_a_notebook_has_its_layers_and_shapes() -> None:
     ]
 
 
+def test_a_model_on_a_gpu_is_shown_as_on_the_cpu(gpu: Backend) -> None:
+    for name in ("lenet5", "resnet20"):
+        model = models.create(name)
+        expected = model._repr_html_()
+        assert model.to("cuda")._repr_html_() == expected is not None
+
+
 def test_what_has_no_size_of_its_own_or_does_not_fit_is_shown_as_text() -> None:
     assert linear()._repr_html_() is None
     assert layers.Conv2d(1, 2, 3)._repr_html_() is None

@@ -29,7 +29,11 @@ MUTANTS = [
     ),
     Mutant("confusion.py", "wrong = counts - np.diag(counts.diagonal())", "wrong = counts"),
     Mutant("confusion.py", "axes.text(column, row,", "axes.text(row, column,"),
-    Mutant("calibration.py", 'found.confidence[there], found.accuracy[there], "o"', 'left[there], found.accuracy[there], "o"'),
+    Mutant(
+        "calibration.py",
+        'found.confidence[there], found.accuracy[there], "o"',
+        'left[there], found.accuracy[there], "o"',
+    ),
     Mutant("calibration.py", "@ found.count[there] > 0", "@ found.count[there] < 0"),
     Mutant("images.py", "samples.label != samples.answer", "samples.label >= 0"),
     Mutant("images.py", "np.argsort(-losses[wrong]", "np.argsort(losses[wrong]"),

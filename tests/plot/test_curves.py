@@ -79,6 +79,7 @@ def test_a_history_one_epoch_and_nothing_measured() -> None:
         "history, training": [(1, 2.0)], "history, validation": [(1, 1.9)], "history, best epoch": [(1, 1.9)],
     }  # fmt: skip
     assert all(line.get_marker() != "None" for line in figure.axes[0].lines), "one point makes no line"
+    assert [place for place in figure.axes[0].get_xticks() if 0.5 <= place <= 1.5] == [1]
     trained = [{"epoch": epoch, "train_loss": 1.0, "train_accuracy": 0.5} for epoch in (1, 2)]
     figure = plot.curves(trained)
     assert points(figure.axes[1]) == {"history, training": [(1, 0.5), (2, 0.5)]}

@@ -120,6 +120,10 @@ TESTS_OF = {
     "runs/list.py": ["tests/cli/test_runs.py"],
     "files/checkpoint_file.py": ["tests/files/test_checkpoint_file.py", "tests/runs/test_best_weights.py"],
     "training/early_stopping.py": ["tests/training/test_early_stopping.py"],
+    "runs/command.py": ["tests/runs/test_command.py"],
+    "report/chosen_images.py": ["tests/report/test_chosen_images.py"],
+    "report/tables.py": ["tests/report/test_chosen_images.py"],
+    "report/shown_images.py": ["tests/report/test_report.py"],
 }
 """What is run for a change in a file."""
 
@@ -478,6 +482,17 @@ MUTANTS = [
     Mutant("runs/list.py", "one.get(name) != known[0].get(name)", "one.get(name) == known[0].get(name)"),
     Mutant("training/best_epoch.py", "is_better(scores, best_scores)", "not is_better(best_scores, scores)"),
     Mutant("runs/folder.py", "if step and not self._writers:", "if step:"),
+    # A run as a command, and as a page.
+    Mutant("runs/command.py", "config.data == FOLDER else ()", "config.data != FOLDER else ()"),
+    Mutant("runs/command.py", "option if value else", "option if not value else"),
+    Mutant("runs/command.py", "same_model.image_size or fits", "same_model.image_size"),
+    Mutant("report/chosen_images.py", "np.isnan(samples.loss), np.inf", "np.isnan(samples.loss), -np.inf"),
+    Mutant("report/chosen_images.py", "np.argsort(turn, kind=\"stable\")", "np.arange(len(turn))"),
+    Mutant("report/chosen_images.py", "right_turn < RIGHT_PER_CLASS", "right_turn > RIGHT_PER_CLASS"),
+    Mutant("report/tables.py", "wrong[label, answer] / support[label]", "wrong[label, answer] / support[answer]"),
+    Mutant("report/tables.py", "share if is_right else math.sqrt(share)", "share"),
+    Mutant("report/shown_images.py", "int(self.samples.answer[place])", "int(self.samples.label[place])"),
+    Mutant("report/shown_images.py", "[one.label, one.answer,", "[one.answer, one.label,"),
 ]  # fmt: skip
 
 TABLE = Table(
