@@ -19,7 +19,7 @@ from gpucnn.models import alexnet, convnext, resnet, vgg
 from gpucnn.play.browser_graph import browser_graph
 from tests.browser.network_page import NetworkPage
 
-SIZES = {"lenet5": 32, "alexnet": 67, "densenet40_12": 12, "unet": 24}
+SIZES = {"lenet5": 32, "alexnet": 67, "densenet40_12": 12, "unet": 24, "wide_resnet16_4": 9}
 """Of the images; of the others 37 for those made for 224 pixels, and else 13: odd, so that windows do not fit evenly."""
 CLASSES = 5
 
