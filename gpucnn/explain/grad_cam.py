@@ -61,7 +61,7 @@ def grad_cam(model: Layer, image: Operand, label: int, layer: str | Layer | None
     if gradient is None:
         raise ArgumentError(f"{owner}: the scores do not depend on what {chosen.label} gives; give another layer")
     weights = on_host(gradient)[0].mean(axis=(1, 2))
-    evidence = np.maximum(np.tensordot(weights, on_host(maps)[0], 1), 0)
+    evidence = np.maximum((weights[:, None, None] * on_host(maps)[0]).sum(axis=0), 0)
     with no_grad():
         enlarged: np.ndarray = F.interpolate(evidence[None, None], x.shape[2:], mode="bilinear").array[0, 0]
     largest = enlarged.max()

@@ -7,6 +7,7 @@ from gpucnn.checks import Shape, as_count, known_name
 from gpucnn.checks import public_names as _public_names
 from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.errors import StateError
+from gpucnn.files.weights_file import SavedWeights
 from gpucnn.files.weights_file import read_weights as read_weights
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
@@ -110,8 +111,7 @@ def of_weights(weights: str | os.PathLike[str]) -> str:
     counts = {name: count_of(saved, _BY_NAME[name]()) for name in classifier_names()}
     name = max(counts, key=lambda name: counts[name])
     if not counts[name]:
-        drawn = {name: _BY_NAME[name]() for name in counts}
-        shares = {name: count_of(saved, model, in_part=True) / len(model.state_dict()) for name, model in drawn.items()}
+        shares = {name: _share_of(saved, _BY_NAME[name]()) for name in counts}
         near = max(shares, key=lambda name: shares[name])
         hint = (
             f"{near} is nearest: give that model, to be told what is missing"
@@ -120,6 +120,11 @@ def of_weights(weights: str | os.PathLike[str]) -> str:
         )
         raise StateError(f"{saved.path}: weights of no model that is here; {hint}")
     return name
+
+
+def _share_of(saved: SavedWeights, model: ImageModel) -> float:
+    """How much of a model the weights have; none of its own is drawn."""
+    return count_of(saved, model, in_part=True) / len([*model.named_parameters(), *model.named_buffers()])
 
 
 def default_input(name: str) -> Shape:

@@ -48,7 +48,7 @@ def calibration(result: Evaluation, path: StrPath | None = None) -> "Figure":
     lower.set(xlabel="probability of the answer", ylabel="images")
     side = (
         "surer than right"
-        if (found.confidence[there] - found.accuracy[there]) @ found.count[there] > 0
+        if ((found.confidence[there] - found.accuracy[there]) * found.count[there]).sum() > 0
         else "less sure than right"
     )
     alt = (

@@ -38,7 +38,7 @@ class Calibration:
         if not there.any():
             return float("nan")
         gaps = np.abs(self.accuracy[there] - self.confidence[there])
-        return float(gaps @ self.count[there] / self.count.sum())
+        return float((gaps * self.count[there]).sum() / self.count.sum())
 
     def __repr__(self) -> str:
         return (

@@ -19,7 +19,7 @@ TESTS_OF = {
 
 MUTANTS = [
     Mutant("grad_cam.py", ".mean(axis=(1, 2))", ".max(axis=(1, 2))"),
-    Mutant("grad_cam.py", "np.maximum(np.tensordot(weights, on_host(maps)[0], 1), 0)", "np.abs(np.tensordot(weights, on_host(maps)[0], 1))"),
+    Mutant("grad_cam.py", "np.maximum((weights[:, None, None] * on_host(maps)[0]).sum(axis=0), 0)", "np.abs((weights[:, None, None] * on_host(maps)[0]).sum(axis=0))"),
     Mutant("grad_cam.py", 'mode="bilinear"', 'mode="bilinear", align_corners=True'),
     Mutant("grad_cam.py", "    x.requires_grad = True", "    x.requires_grad = False"),
     Mutant("grad_cam.py", "_activated(last.output, calls)", "_activated(last.output, [])"),

@@ -34,7 +34,7 @@ MUTANTS = [
         'found.confidence[there], found.accuracy[there], "o"',
         'left[there], found.accuracy[there], "o"',
     ),
-    Mutant("calibration.py", "@ found.count[there] > 0", "@ found.count[there] < 0"),
+    Mutant("calibration.py", "* found.count[there]).sum() > 0", "* found.count[there]).sum() < 0"),
     Mutant("images.py", "samples.label != samples.answer", "samples.label >= 0"),
     Mutant("images.py", "np.argsort(-losses[wrong]", "np.argsort(losses[wrong]"),
     Mutant("images.py", "loader.batches(loader.epoch)", "loader.batches(0)"),

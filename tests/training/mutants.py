@@ -315,7 +315,7 @@ MUTANTS = [
     Mutant("training/samples.py", "np.where(np.isnan(self.loss), np.inf, self.loss)", "self.loss"),
     Mutant("training/calibration.py", "np.ceil(probability * bins).astype(np.int64) - 1", "np.floor(probability * bins).astype(np.int64)"),
     Mutant("training/calibration.py", "known = ~np.isnan(probability)", "known = probability >= 0.5"),
-    Mutant("training/calibration.py", "float(gaps @ self.count[there] / self.count.sum())", "float(gaps.mean())"),
+    Mutant("training/calibration.py", "float((gaps * self.count[there]).sum() / self.count.sum())", "float(gaps.mean())"),
     Mutant("training/trainer.py", "                found = evaluate(self.model, loader)", "                found = evaluate(self.model, self.train_loader)"),
     Mutant("training/trainer.py", "last = row[f\"{measured_on}_loss\"]", "last = train.loss"),
     Mutant("training/trainer.py", "nullcontext() if self.average is None else self.average.applied()", "nullcontext()"),
