@@ -38,21 +38,25 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
     - `count`: how many at most, up to 100.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
-    ArgumentError for what is no result.
+    ArgumentError for what is no result, and for one without its data set.
     """
     if not isinstance(result, Evaluation):
         raise ArgumentError(f"mistakes: result must be what evaluate gives, got {value_text(result)}")
+    if result.dataset is None:
+        raise ArgumentError(
+            "mistakes: the result knows no data set, as it was pickled, or its loader has none; evaluate anew"
+        )
     count, _ = _count("mistakes", count), check_path(path)
     samples, names = result.samples, result.confusion.class_names
-    losses = np.where(np.isnan(samples.loss), np.inf, samples.loss)
-    wrong = np.flatnonzero(samples.label != samples.answer)
-    worst = [samples[int(place)] for place in wrong[np.argsort(-losses[wrong], kind="stable")[:count]]]
-    preprocess = preprocess_of(result.dataset)
+    by_loss = samples.by_loss()
+    wrong = by_loss[samples.label[by_loss] != samples.answer[by_loss]]
+    worst = [samples[int(place)] for place in wrong[:count]]
+    images, preprocess = result.dataset, preprocess_of(result.dataset)
     figure, places = _sheet(len(worst), f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong")
     told = []
     for axes, one in zip(places, worst, strict=False):
         label, answer = own_text(names[one.label], NAME), own_text(names[one.answer], NAME)
-        show_image(axes, picture(result.dataset[one.index][0], preprocess))
+        show_image(axes, picture(images[one.index][0], preprocess))
         axes.set_title(f"{label}, not\n{answer} {one.probability:.2f}", color=WRONG)
         told.append(f"image {one.index}, {label} answered with {answer} at {one.probability:.2f}")
     alt = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong.{_list('Shown', told)}"

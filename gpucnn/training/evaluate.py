@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
@@ -40,8 +40,8 @@ class Evaluation:
     """The images with the highest loss, the highest first, as many as were asked for."""
     samples: Samples
     """What the model made of each image."""
-    dataset: Dataset
-    """What was measured: `samples.index` has places in it."""
+    dataset: Dataset | None = field(compare=False)
+    """What was measured: `samples.index` has places in it. None where the loader has none, and in what was pickled."""
 
     @property
     def accuracy(self) -> float:
@@ -65,6 +65,10 @@ class Evaluation:
         # At the ends one limit is exact, which rounding need not know.
         low = 0.0 if self.correct == 0 else centre - radius
         return low, 1.0 if self.correct == self.total else centre + radius
+
+    def __getstate__(self) -> list[object]:
+        """As of a dataclass with slots, but without the data set, which may be large, or hold what cannot be pickled."""
+        return [None if one.name == "dataset" else getattr(self, one.name) for one in fields(self)]
 
     def __repr__(self) -> str:
         right = f"accuracy {self.accuracy:.4f} ({self.correct:,} of {self.total:,})"
@@ -92,13 +96,13 @@ def evaluate(
     metrics = Metrics()
     confusion: ConfusionMatrix | None = None
     top_5: Array = 0
-    samples = Samples(loader)
+    samples = Samples(loader.indices(0) if hasattr(loader, "indices") else None)
     device = device_of_model(model)
     with evaluating(model), no_grad():
         for images, labels in loader.batches(0):
             logits = Tensor(in_parts(model, images, device))
             metrics.update(F.cross_entropy(logits, labels), logits, labels)
-            there = to_device(labels, logits.device)
+            there = _own(to_device(labels, logits.device), labels)
             confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1]))
             with beside(logits.array):
                 answers = logits.array.argmax(axis=1)
@@ -109,8 +113,13 @@ def evaluate(
     scores = metrics.scores()
     return Evaluation(
         scores.loss, scores.correct, scores.total, int(top_5), confusion, samples.worst(worst) if worst else (), samples,
-        loader.dataset,
+        getattr(loader, "dataset", None),
     )  # fmt: skip
+
+
+def _own(there: Array, labels: Array) -> Array:
+    """Labels that a loader cannot write over, which may make each batch in the same memory."""
+    return there.copy() if there is labels else there
 
 
 def device_of_model(model: Layer) -> Device:
