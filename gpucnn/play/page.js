@@ -229,7 +229,7 @@ function showAnswers(input, { logits, cam }, isBlank) {
   $("answers").classList.toggle("blank", isBlank);
   showBars($("bars"), isBlank ? probabilities.map(() => 0) : probabilities, names, chooseClass);
   $("answer").classList.toggle("long", names[best].length > 3);
-  $("bars").style.setProperty("--names", `${Math.min(9, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
+  $("bars").style.setProperty("--names", `${Math.min(14, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
   $("answer").replaceChildren(...(isBlank ? ["Nothing drawn yet"] : [make("b", {}, names[best]), ` ${percent(probabilities[best])}`]));
   if (!isBlank) speakSoon(`${names[best]}, ${percent(probabilities[best])}`);
 }
