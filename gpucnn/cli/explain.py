@@ -14,6 +14,7 @@ from gpucnn.data.image_file import is_dark_on_light
 from gpucnn.data.image_listing import left_out_text
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.explain.given import as_layer
+from gpucnn.files.atomic_file import telling_of
 from gpucnn.plot.explanation import explanation
 from gpucnn.plot.figure import check_path
 from gpucnn.runs.folder import RunFolder
@@ -69,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
             found.append(Prediction(file, error=" ".join(str(error).split())))
             print(f"gpucnn explain: {found[-1].error}", file=sys.stderr)
             continue
-        picture.parent.mkdir(parents=True, exist_ok=True)
+        with telling_of(picture.parent):
+            picture.parent.mkdir(parents=True, exist_ok=True)
         explanation(trained, trained.preprocess(raw)[0], options.layer, picture)
         if all(one.error for one in found):  # before the first of them
             print(chosen, f"weights: {trained.weights}", sep="\n", file=sys.stderr)
