@@ -11,8 +11,8 @@ from gpucnn.html_fragments import Html, html_sheet, titled
 from gpucnn.text_table import shortened
 
 IMAGES = 16
-SIZE = 72
-"""Pixels of the screen that an image is high."""
+SIZE = 96
+"""Pixels of the screen that an image is high and wide at most."""
 NAME_WIDTH = 24
 
 
