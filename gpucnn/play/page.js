@@ -16,10 +16,16 @@ let picture = null;    // where that came from a file or a sample: {name, raw as
 let point = null;      // the pixel that is explained
 let chosenBefore = null; // the map before it that was chosen
 let camLabel = null;   // the class that Grad-CAM is for; null for the answer
+let given = 0;         // counts what was given, drawings, images and networks: a file that was slow to read comes too late
+let loaded = 0;        // counts the networks that the Worker was given
+let answered = 0;      // the last of them whose answer is shown
 
 const look = { ink: "#ffffff", paper: "#000000", width: 0.07 };
 const drawing = new Drawing($("pad"), look, (what) => {
-  if (drawing.strokes.length || what) picture = drawing.backdrop = null;
+  if (drawing.strokes.length || what) {
+    given++;
+    picture = drawing.backdrop = null;
+  }
   if (what) speak(what);
   notice("");
   useDrawing();
@@ -29,6 +35,7 @@ const drawing = new Drawing($("pad"), look, (what) => {
 
 function showModel(next) {
   entry = next;
+  given++;
   const { model } = entry, isRun = !entry.image;
   [point, chosenBefore, camLabel, picture, drawing.backdrop] = [null, null, null, null, null];
   for (const button of $("models").children) button.setAttribute("aria-pressed", String(button.entry === entry));
@@ -43,9 +50,14 @@ function showModel(next) {
   openSome();
   $("layers").replaceChildren(...layers.map((layer) => layer.element));
   stopExplaining();
-  runner.ask("load", { model }).catch(trouble);
+  loadNetwork();
   if (isRun) prepareRun();
   else prepareExample();
+}
+
+function loadNetwork() {
+  loaded++;
+  runner.ask("load", { model: entry.model }).catch(trouble);
 }
 
 function factsOf({ name, parameters, facts, class_names: names }) {
@@ -100,7 +112,7 @@ function prepareExample() {
     const values = new Float32Array(bytesOf(filter.base64).buffer), [, , rows, columns] = filter.shape;
     editors.push(numberEditor("The filter, to be changed", values, rows, columns, () => {
       filter.base64 = btoa(String.fromCharCode(...new Uint8Array(values.buffer)));
-      runner.ask("load", { model }).catch(trouble);
+      loadNetwork();
       update();
     }));
   }
@@ -145,6 +157,7 @@ function useDrawing() {
 /** Show the network raw bytes of an image; an image of ink on paper is turned round for a network of light on dark. */
 function usePicture(bytes, name, isFile = false) {
   const { model } = entry;
+  given++;
   picture = { raw: bytes, name };
   drawing.strokes = [];
   $("pad-hint").hidden = true;
@@ -184,13 +197,13 @@ function sampleButton({ raw: base64, label, name }) {
 
 async function useFile(file) {
   if (entry.image) showModel(MODELS[0]); // the chapter's examples take numbers
-  const { model, background } = entry;
+  const { model, background } = entry, turn = ++given;
   try {
     notice("Reading the image …");
     const pixels = await imageOf(file);
-    if (entry.model === model) usePicture(rawOf(pixels, model.preprocess, background), file.name || "the image", true);
+    if (turn === given) usePicture(rawOf(pixels, model.preprocess, background), file.name || "the image", true);
   } catch (error) {
-    notice(error.message, true);
+    if (turn === given) notice(error.message, true);
   }
 }
 
@@ -201,15 +214,21 @@ function bytesOf(base64) {
 /* What the network makes of it */
 
 const update = newestOnly(async () => {
-  const current = entry, { model } = current, cam = !current.image && !$("cam").hidden ? { label: camLabel, node: Number($("cam-layer").value) } : null;
+  const current = entry, turn = loaded, { model } = current, cam = !current.image && !$("cam").hidden ? { label: camLabel, node: Number($("cam-layer").value) } : null;
   if (!current.image && !picture) raw = rawOfDrawing(current);
   const input = current.image ? Float32Array.from(current.image) : inputOf(raw, model.preprocess);
   const isBlank = !current.image && !picture && drawing.strokes.length === 0;
   const slow = setTimeout(() => { $("busy").hidden = false; }, 400);
-  const found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
-  clearTimeout(slow);
-  $("busy").hidden = true;
-  if (current !== entry) return;
+  let found;
+  try {
+    found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
+  } finally {
+    clearTimeout(slow);
+    $("busy").hidden = true;
+  }
+  if (turn !== loaded) return; // of a network that was there before: the next answer is on its way
+  answered = turn;
+  $("trouble").hidden = true;
   for (const planes of found.maps) layers.find((layer) => layer.node === planes.node).show(planes, $("winners").checked);
   if (current.image) shownView.paint(input, Math.max(...input.map(Math.abs)));
   else showAnswers(input, found, isBlank);
@@ -256,10 +275,11 @@ function stopExplaining() {
 }
 
 const explain = newestOnly(async () => {
-  if (!point) return;
-  const current = entry, { byKeyboard, ...where } = point;
+  const turn = loaded;
+  if (!point || turn !== answered) return; // a network that has computed nothing yet explains nothing: update() comes back
+  const { byKeyboard, ...where } = point;
   const numbers = await runner.ask("explain", where);
-  if (current !== entry || !point) return;
+  if (turn !== loaded || !point) return;
   const layer = layers.find((one) => one.node === where.node), before = layers.find((one) => one.node === numbers.input);
   const text = layer.isMap
     ? `${layer.name}${layer.channels > 1 ? `, map ${where.channel + 1}` : ""}, row ${where.y + 1}, column ${where.x + 1}`
@@ -285,7 +305,9 @@ function notice(text, isTrouble = false) {
   $("notice").classList.toggle("refused", isTrouble);
 }
 
+/** Until the network runs again the first error stays: those that follow from it tell less. */
 function trouble(error) {
+  if (!$("trouble").hidden) return;
   $("trouble").hidden = false;
   $("trouble").textContent = `The network cannot be run here: ${error.message}`;
 }
