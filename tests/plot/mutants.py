@@ -38,9 +38,8 @@ MUTANTS = [
     Mutant("images.py", "samples.label[by_loss] != samples.answer[by_loss]", "samples.label[by_loss] >= 0"),
     Mutant("images.py", "by_loss = samples.by_loss()", "by_loss = samples.by_loss()[::-1]"),
     Mutant("images.py", "loader.batches(loader.epoch)", "loader.batches(0)"),
-    Mutant("images.py", "picture(images[number], preprocess)", "picture(images[number])"),
-    Mutant("inputs.py", "found * std + mean", "found + mean"),
-    Mutant("inputs.py", "found.mean(axis=0)", "found[0]"),
+    Mutant("images.py", ", preprocess_of(loader.dataset))", ")"),
+    Mutant("inputs.py", "one.mean(axis=0)", "one[0]"),
     Mutant(
         "inputs.py", "read_image(image, subject.preprocess, subject.background))", "np.zeros((1, 1, 8, 8), np.uint8))"
     ),
