@@ -60,7 +60,8 @@ def test_an_earlier_csv_stays_until_an_epoch_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "reason"), [("nowhere/log.csv", "(no folder {}/nowhere); make it first"), (".", "(a folder); give the name of a file")]
+    ("place", "reason"),
+    [("nowhere/log.csv", "(no folder {}/nowhere); make it first"), (".", "(a folder); give the name of a file")],
 )
 def test_a_csv_that_cannot_be_written_is_told_before_training(place: str, reason: str, tmp_path: Path) -> None:
     trainer = small_trainer(CSVLog(tmp_path / place))
