@@ -58,7 +58,9 @@ def measured_images(run: RunFolder, trained: TrainedRun, data_dir: str | None, p
         check_there(place)
     size, mode, background = preprocess.image_size, config.get("mode"), config.get("background", AUTO)
     if name == FOLDER and place.resolve() != own_place.resolve():
-        skip: Sequence[Path] = [file.path for file in inspect(place).unreadable] if config.get("skip_unreadable") else []
+        skip: Sequence[Path] = (
+            [file.path for file in inspect(place).unreadable] if config.get("skip_unreadable") else []
+        )
         whole, notes = load_to_measure(place, part, size, mode or "rgb", trained.class_names, background, skip)
         if skip:
             notes = (

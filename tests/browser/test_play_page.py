@@ -470,7 +470,9 @@ def test_a_pixel_is_explained_by_the_network_that_is_shown(page: Any, address: s
     page.wait_for_function("() => document.querySelector('#working .sum')?.innerText.endsWith('= 7')")
     page.locator(".editor input").nth(4).fill("6")  # the middle of the filter, and no answer yet
     page.evaluate("layers[0].events.onPoint({node: layers[0].node, channel: 0, y: 1, x: 1}, false)")
-    page.wait_for_function("() => document.querySelector('#working .sum')?.innerText.includes('= ') && answered === loaded")
+    page.wait_for_function(
+        "() => document.querySelector('#working .sum')?.innerText.includes('= ') && answered === loaded"
+    )
     assert page.locator("#trouble").is_hidden()
 
 
