@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     rows = costs(create, shape)
     print("\n".join(table(rows, shape, create().parameter_count())))
     if options.svg:
-        write_text(options.svg, create().diagram(shape))
+        create().diagram(shape).save(options.svg)
     if options.batch is None:
         return
     plan = memory_plan(create, shape, rows, OPTIMIZERS[options.optimizer])
