@@ -8,6 +8,9 @@
 const $ = (id) => document.getElementById(id);
 const runner = new Runner(WORKER_SOURCE);
 
+const LARGEST = 999;
+/** What the chapter's numbers may be changed to, and its negative. */
+
 let entry = null;      // of MODELS, the one that is shown
 let layers = [];       // its LayerViews
 let shownView = null;  // the MapView of what the network is shown
@@ -66,10 +69,12 @@ function factsOf({ name, parameters, facts, class_names: names }) {
   return `${name}, ${count(parameters)} parameters, ${names.length} classes, ${trained}${accuracy}`;
 }
 
-/** How an image comes to the size of the network's input. */
+/** How what was given, a drawing, a file or a test image, comes to the size of the network's input. */
 function howShown({ native_size: native, image_size: size, fit }, drawn) {
-  const drawing = drawn ? `Drawings are scaled, centred and counted into ${native}×${native} pixels, as the data set was made` : `Drawings and images are brought to ${native}×${native} pixels`;
-  return `${drawing}${size === native ? "" : fit === "resize" ? `; resized to ${size}×${size} for the network` : `; with a dark margin to ${size}×${size} for the network`}.`;
+  const pixels = `${native}×${native} pixels`;
+  const how = !picture ? drawn ? `The drawing is scaled, centred and counted into ${pixels}, as the data set was made` : `The drawing is brought to ${pixels}`
+    : picture.isFile ? `The file is brought to ${pixels} as gpucnn predict does it, whole and not centred as drawings are` : `A test image of ${pixels}, as it is in the data set`;
+  return `${how}${size === native ? "" : fit === "resize" ? `; resized to ${size}×${size} for the network` : `; with a dark margin to ${size}×${size} for the network`}.`;
 }
 
 /** Of many layers only some are open at first, from the first to the last. */
@@ -83,7 +88,6 @@ function prepareRun() {
   const { model, samples, drawn } = entry, isDark = Boolean(drawn) || model.is_light_on_dark, isColour = model.preprocess.channels === 3;
   Object.assign(look, isDark ? { ink: "#ffffff", paper: "#000000" } : { ink: $("ink").value, paper: $("paper").value }, { width: drawn ? 0.085 : 0.03 });
   $("ink-choice").hidden = $("paper-choice").hidden = !isColour;
-  $("how-shown").textContent = howShown(model.preprocess, drawn);
   $("cam-class").replaceChildren(make("option", { value: "" }, "the answer"), ...model.class_names.map((name, label) => make("option", { value: label }, name)));
   const maps = [...model.nodes.keys()].filter((node) => model.nodes[node].is_map && model.nodes[node].shape[2] * model.nodes[node].shape[3] > 1 && !MOVES.includes(model.nodes[node].function));
   $("cam").hidden = maps.length === 0;
@@ -122,17 +126,29 @@ function prepareExample() {
 }
 
 function numberEditor(title, values, rows, columns, onChange) {
+  const refusal = make("p", { className: "small refused" });
+  refusal.setAttribute("role", "status");
   const cells = Array.from(values, (value, at) => {
-    const cell = make("input", { type: "number", step: "any", min: "-999", max: "999", value: String(value), oninput: () => {
-      values[at] = Math.min(999, Math.max(-999, Number(cell.value) || 0));
+    const place = `row ${Math.floor(at / columns)}, column ${at % columns}`;
+    let last = String(value); // the last good number
+    const cell = make("input", { type: "number", step: "any", min: -LARGEST, max: LARGEST, value: last, oninput: () => {
+      const isGood = cell.value !== "" && Math.abs(Number(cell.value)) <= LARGEST;
+      cell.setAttribute("aria-invalid", String(!isGood));
+      refusal.textContent = isGood ? "" : `Numbers from -${LARGEST} to ${LARGEST} are taken: ${place} stays ${last}.`;
+      if (!isGood) return;
+      last = cell.value;
+      values[at] = Number(last);
       onChange();
+    }, onblur: () => {
+      cell.value = last;
+      cell.setAttribute("aria-invalid", "false");
     } });
-    cell.setAttribute("aria-label", `row ${Math.floor(at / columns) + 1}, column ${(at % columns) + 1}`);
+    cell.setAttribute("aria-label", place);
     return cell;
   });
   const grid = make("div", { className: "editor" }, ...cells);
   grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 3.2rem))`;
-  return make("fieldset", {}, make("legend", {}, title), grid);
+  return make("fieldset", {}, make("legend", {}, title), grid, refusal);
 }
 
 /* The image */
@@ -158,7 +174,7 @@ function useDrawing() {
 function usePicture(bytes, name, isFile = false) {
   const { model } = entry;
   given++;
-  picture = { raw: bytes, name };
+  picture = { raw: bytes, name, isFile };
   drawing.strokes = [];
   $("pad-hint").hidden = true;
   const isInk = isFile && model.is_light_on_dark && isDarkOnLight(bytes, model.preprocess);
@@ -229,6 +245,7 @@ const update = newestOnly(async () => {
   if (turn !== loaded) return; // of a network that was there before: the next answer is on its way
   answered = turn;
   $("trouble").hidden = true;
+  if (!current.image) $("how-shown").textContent = howShown(model.preprocess, current.drawn);
   for (const planes of found.maps) layers.find((layer) => layer.node === planes.node).show(planes, $("winners").checked);
   if (current.image) shownView.paint(input, Math.max(...input.map(Math.abs)));
   else showAnswers(input, found, isBlank);
@@ -281,9 +298,7 @@ const explain = newestOnly(async () => {
   const numbers = await runner.ask("explain", where);
   if (turn !== loaded || !point) return;
   const layer = layers.find((one) => one.node === where.node), before = layers.find((one) => one.node === numbers.input);
-  const text = layer.isMap
-    ? `${layer.name}${layer.channels > 1 ? `, map ${where.channel + 1}` : ""}, row ${where.y + 1}, column ${where.x + 1}`
-    : `${layer.name}, number ${where.channel + 1}`;
+  const text = layer.nameOf(where, entry.model.class_names);
   $("working").replaceChildren(...explanationOf(numbers, text, chosenBefore, (channel) => {
     chosenBefore = channel;
     explain();
