@@ -453,7 +453,9 @@ def test_a_pixel_is_pointed_at_before_a_new_filter_has_computed(page: Any, addre
             showPoint({node: 0, channel: 0, y: 0, x: 0}, false);
         });
     }""")
-    page.wait_for_function("() => document.getElementById('working').innerText.includes('= 14')")  # it was 7, and the image has a 7 there
+    page.wait_for_function(
+        "() => document.getElementById('working').innerText.includes('= 14')"
+    )  # it was 7, and the image has a 7 there
     assert page.locator("#trouble").is_hidden()
 
 
