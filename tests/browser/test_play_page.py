@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import struct
 import threading
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -529,6 +531,90 @@ def test_what_was_given_last_is_shown(page: Any, address: str, tmp_path: Path) -
             assert page.evaluate("picture?.name ?? ''").startswith(name)
             assert page.inner_text("#notice") == before
             assert "slow" not in before
+
+
+EXIF = Image.Exif()
+EXIF[0x010E] = "an orange strip " * 20
+SAVED: list[tuple[str, dict[str, Any], bytes]] = [
+    ("PNG", {}, b""),
+    ("JPEG", {"exif": EXIF}, b""),
+    ("GIF", {}, b""),
+    ("BMP", {}, b""),
+    ("WEBP", {}, b"VP8 "),
+    ("WEBP", {"lossless": True}, b"VP8L"),
+    ("WEBP", {"exif": EXIF}, b"VP8X"),
+    ("AVIF", {"speed": 10}, b"ispe"),
+    ("AVIF", {"speed": 10, "exif": EXIF}, b"ispe"),
+]
+
+
+def test_sizes_are_known_before_anything_is_decoded(page: Any, address: str) -> None:
+    opened(page, address)
+    sizes_of = """([content, lengths]) => {
+        const bytes = new Uint8Array(content), kind = kindOf(bytes);
+        return lengths.map((length) => sizeOf(kind, new DataView(bytes.buffer, 0, length)));
+    }"""
+    Image.init()
+    for width, height in ((300, 7), (2, 260)):
+        contents = [(b"", struct.pack("<2sIHHIIHHHH", b"BM", 26, 0, 0, 26, 12, width, height, 1, 24))]  # a BMP of OS/2
+        for form, options, mark in SAVED:
+            if form in Image.SAVE:
+                file = BytesIO()
+                Image.new("RGB", (width, height), "orange").save(file, form, **options)
+                contents.append((mark, file.getvalue()))
+        for mark, content in contents:
+            assert mark in content
+            size = {"width": width, "height": height}
+            whole, *cut = page.evaluate(sizes_of, [list(content), [len(content), *range(16, len(content))]])
+            assert whole == size, content[:30]
+            assert all(one in (None, size) for one in cut)
+
+    page.evaluate("() => { window.createImageBitmap = () => { throw new Error('decoded'); }; }")
+    lossless = struct.pack("<4sI8sIBI", b"RIFF", 22, b"WEBPVP8L", 10, 0x2F, 11_999 | 11_999 << 14) + bytes(5)
+    boxes = (("ispe", struct.pack(">III", 0, 12_000, 12_000)), ("ipco", b""), ("iprp", b""), ("meta", bytes(4)))
+    inside = b""
+    for name, head in boxes:
+        inside = struct.pack(">I4s", 8 + len(head + inside), name.encode()) + head + inside
+    avif = struct.pack(">I4s4sI", 16, b"ftyp", b"avif", 0) + inside
+    for name, content in (("bomb.webp", lossless), ("bomb.avif", avif)):
+        drop(page, name, f"[new Uint8Array({list(content)})]")
+        words = f"{name}: 12,000 x 12,000 pixels are more than the 50,000,000 taken here; make it smaller"
+        page.wait_for_function("words => document.getElementById('notice').textContent === words", arg=words)
+
+
+def test_the_page_does_not_stand_still_for_an_image(page: Any, address: str) -> None:
+    """It is brought to its size elsewhere, and the network answers meanwhile."""
+    opened(page, address)
+    page.evaluate("""() => {
+        rawOf = () => { throw new Error("on the page"); };
+        const ask = reader.ask.bind(reader);
+        reader.ask = async (...what) => {
+            await new Promise((resolve) => { window.goOn = resolve; });
+            return ask(...what);
+        };
+    }""")
+    file = BytesIO()
+    Image.new("L", (60, 40)).save(file, "PNG")
+    drop(page, "image.png", f"[new Uint8Array({list(file.getvalue())})]")
+    page.wait_for_function("() => window.goOn")
+    page.select_option("#cam-class", "3")
+    page.wait_for_selector("#cam-canvas[aria-label='Grad-CAM for 3']")
+    page.evaluate("goOn()")
+    page.wait_for_function("() => picture.name === 'image.png'")
+
+
+def test_samples_of_one_name_are_told_apart(page: Any, address: str) -> None:
+    opened(page, address)
+    page.evaluate("""() => {
+        for (const sample of MODELS[0].samples) sample.name = "1.png";
+        showModel(MODELS[0]);
+    }""")
+    pressed = "Array.from(document.querySelectorAll('#samples button'), (one) => one.ariaPressed === 'true')"
+    assert page.evaluate(pressed) == [place == 7 for place in range(10)]
+    page.click("#samples button:nth-child(4)")
+    assert page.evaluate(pressed) == [place == 3 for place in range(10)]
+    draw(page, SEVEN)
+    assert not any(page.evaluate(pressed))
 
 
 def test_two_tabs_each_with_its_own_drawing(page: Any, address: str) -> None:
