@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backend import to_host
-from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.data.dataset import Batch, Dataset, class_names_of, whole_of
 from gpucnn.html_fragments import Html, html_sheet, titled
 from gpucnn.text_table import shortened
 
 IMAGES = 16
-SIZE = 72
-"""Pixels of the screen that an image is high."""
+SIZE = 96
+"""Pixels of the screen that an image is high and wide at most."""
 NAME_WIDTH = 24
 
 
@@ -35,18 +35,10 @@ def batch_html(batch: Batch, dataset: Dataset, title: str, class_names: Sequence
     the highest white, and the title says so.
     """
     images, labels = (to_host(array) for array in batch)
-    whole = _whole(dataset)
-    names = class_names or getattr(whole, "class_names", None) or ()
-    pixels, note = _pixels(images, getattr(whole, "preprocess", None))
+    names = class_names or class_names_of(dataset) or ()
+    pixels, note = _pixels(images, getattr(whole_of(dataset), "preprocess", None))
     captions = [_caption(label, names) for label in labels]
     return titled(title + note, html_sheet(list(pixels), captions, SIZE))
-
-
-def _whole(dataset: Any) -> Any:
-    """What `dataset` is a part of; of samples of one's own these, which may name their classes."""
-    while hasattr(dataset, "parent"):
-        dataset = dataset.parent
-    return getattr(dataset, "items", dataset)
 
 
 def _pixels(images: np.ndarray, preprocess: Any) -> tuple[np.ndarray, str]:

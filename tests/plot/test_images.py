@@ -67,6 +67,13 @@ def test_a_batch_is_as_training_gets_it_and_normalised_back() -> None:
     )
 
 
+def test_a_batch_has_the_class_names_of_its_data_set() -> None:
+    dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
+    dataset.class_names = ("ant", "bee", "cow")
+    figure = plot.batch(data.DataLoader(data.Subset(dataset, np.array([5, 3, 1])), 3))
+    assert [axes.get_title(loc="left") for axes in shown(figure)] == ["cow", "ant", "bee"]
+
+
 def test_mixed_labels_are_told_with_their_shares() -> None:
     dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
     loader = data.DataLoader(dataset, 6, mix=data.Mixup(1.0))
