@@ -56,13 +56,28 @@ function kindOf(bytes) {
 function sizeOf(kind, view) {
   const has = (bytes) => view.byteLength >= bytes;
   if (kind === "PNG" && has(24)) return { width: view.getUint32(16), height: view.getUint32(20) };
-  if (kind === "GIF" && has(10)) return { width: view.getUint16(6, true), height: view.getUint16(8, true) };
+  if (kind === "GIF" && has(13)) return sizeOfGif(view);
   if (kind === "BMP" && has(26) && view.getUint32(14, true) === 12) return { width: view.getUint16(18, true), height: view.getUint16(20, true) }; // of OS/2
   if (kind === "BMP" && has(26)) return { width: Math.abs(view.getInt32(18, true)), height: Math.abs(view.getInt32(22, true)) };
   if (kind === "JPEG") return sizeOfJpeg(view);
   if (kind === "WebP" && has(30)) return sizeOfWebp(view);
   if (kind === "AVIF") return sizeOfAvif(view, 0, view.byteLength);
   return null;
+}
+
+/** The size of a GIF's screen, or of its first image where that is larger: browsers then widen the screen. */
+function sizeOfGif(view) {
+  const from = (at) => view.getUint16(at, true), flags = view.getUint8(10), length = view.byteLength;
+  let [width, height, at] = [from(6), from(8), 13 + (flags & 0x80 ? 3 * 2 ** ((flags & 7) + 1) : 0)];
+  while (at + 2 < length && view.getUint8(at) === 0x21) { // an extension, in parts that begin with their lengths
+    at += 2;
+    while (at < length && view.getUint8(at) > 0) at += 1 + view.getUint8(at);
+    at += 1;
+  }
+  if (at + 9 <= length && view.getUint8(at) === 0x2c) {
+    [width, height] = [Math.max(width, from(at + 1) + from(at + 5)), Math.max(height, from(at + 3) + from(at + 7))];
+  }
+  return { width, height };
 }
 
 /** The size in the frame header of a JPEG, which comes after other segments. */

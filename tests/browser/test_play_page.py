@@ -538,7 +538,7 @@ EXIF[0x010E] = "an orange strip " * 20
 SAVED: list[tuple[str, dict[str, Any], bytes]] = [
     ("PNG", {}, b""),
     ("JPEG", {"exif": EXIF}, b""),
-    ("GIF", {}, b""),
+    ("GIF", {"comment": b"orange " * 99}, b"\x21\xfe"),
     ("BMP", {}, b""),
     ("WEBP", {}, b"VP8 "),
     ("WEBP", {"lossless": True}, b"VP8L"),
@@ -578,7 +578,12 @@ def test_sizes_are_known_before_anything_is_decoded(page: Any) -> None:
     for name, head in boxes:
         inside = struct.pack(">I4s", 8 + len(head + inside), name.encode()) + head + inside
     avif = struct.pack(">I4s4sI", 16, b"ftyp", b"avif", 0) + inside
-    for name, content in (("bomb.webp", lossless), ("bomb.avif", avif)):
+    file = BytesIO()
+    Image.new("L", (3, 3)).save(file, "GIF", comment=b"wide " * 99)
+    gif = file.getvalue().replace(
+        struct.pack("<5H", 0x2C00, 0, 0, 3, 3)[1:], struct.pack("<5H", 0x2C00, 0, 0, 12_000, 12_000)[1:]
+    )
+    for name, content in (("bomb.webp", lossless), ("bomb.avif", avif), ("bomb.gif", gif)):
         words = page.evaluate(
             "([name, content]) => bitmapOf(new File([new Uint8Array(content)], name)).catch(({message}) => message)",
             [name, list(content)],
