@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-from pathlib import Path
 
 from gpucnn import models, optim
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
@@ -56,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     rows = costs(create, shape)
     print("\n".join(table(rows, shape, create().parameter_count())))
     if options.svg:
-        Path(options.svg).write_text(create().diagram(shape), encoding="utf-8")
+        create().diagram(shape).save(options.svg)
     if options.batch is None:
         return
     plan = memory_plan(create, shape, rows, OPTIMIZERS[options.optimizer])

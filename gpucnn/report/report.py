@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn import __version__, models, plot
+from gpucnn.atomic_file import telling_of, write_atomically
 from gpucnn.checks import as_path
 from gpucnn.errors import RunError
-from gpucnn.files.atomic_file import telling_of, write_atomically
 from gpucnn.layers.costs import costs
 from gpucnn.report.facts import (
     calibration_text,
