@@ -16,6 +16,13 @@ UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, surrogates, and separators of lines and paragraphs."""
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """They turn the order of all that follows them in a line. The marks that names in Arabic or Hebrew use are not among them."""
+NO_CHARACTERS = frozenset(
+    map(
+        chr,
+        [*range(0xFDD0, 0xFDF0), *(plane + end for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF))],
+    )
+)
+"""Codes that Unicode keeps from being characters: no file of XML may have U+FFFE or U+FFFF in it, in whatever form."""
 
 
 def shape_text(shape: Sequence[object]) -> str:
@@ -74,11 +81,13 @@ def size_text(shape: Sequence[int]) -> str:
 
 def is_printed(letter: str) -> bool:
     """Whether a character does no more than stand in its line, in any script: joiners and odd spaces do no more."""
-    return letter.isprintable() or (unicodedata.category(letter) not in UNPRINTABLE and letter not in REORDERING)
+    return letter.isprintable() or not (
+        unicodedata.category(letter) in UNPRINTABLE or letter in REORDERING or letter in NO_CHARACTERS
+    )
 
 
 def printed(text: str) -> str:
-    r"""`text` with escapes such as \x1b in place of what would do something to a terminal, or cannot be written to it."""
+    r"""`text` with escapes such as \x1b in place of what would do something to a terminal, or cannot be written to it, or to a file of XML."""
     if text.isprintable():
         return text
     return "".join(letter if is_printed(letter) else letter.encode("unicode_escape").decode("ascii") for letter in text)
