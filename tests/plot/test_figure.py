@@ -9,8 +9,8 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
-from xml.etree import ElementTree
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
