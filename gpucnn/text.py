@@ -100,11 +100,15 @@ def names_text(names: Sequence[str], most: int = 10) -> str:
 
 
 def quoted(path: object) -> str:
-    r"""A path as one word of a command, for sh or, on Windows, for cmd.exe and PowerShell; one that begins with - is no option.
+    """A path as one word of a command, see `quoted_word`; one that begins with - is not taken for an option."""
+    return quoted_word(f"./{path}" if str(path).startswith("-") else str(path))
+
+
+def quoted_word(word: str) -> str:
+    r"""A word of a command, for sh or, on Windows, for cmd.exe and PowerShell.
 
     cmd.exe knows double quotes alone, which no Windows path can hold, and \ is no special character there.
     """
-    text = f"./{path}" if str(path).startswith("-") else str(path)
     if not WINDOWS:
-        return shlex.quote(text)
-    return text if re.fullmatch(r"[\w.:\\/+-]+", text) else f'"{text}"'
+        return shlex.quote(word)
+    return word if re.fullmatch(r"[\w.:\\/+-]+", word) else f'"{word}"'
