@@ -14,7 +14,9 @@ from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.plot.figure import WRONG, StrPath, check_path, finished, in_style, new_figure, own_text, set_title
 from gpucnn.plot.inputs import pictures
+from gpucnn.plot.numbers import percent
 from gpucnn.text import counted, value_text
+from gpucnn.text_table import columns
 from gpucnn.training.evaluate import Evaluation
 
 if TYPE_CHECKING:
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 COUNT = 16
 MOST = 100
 """Images on a sheet."""
-COLUMNS = 8
+COLUMNS, LONG_COLUMNS = 8, 6
 LEAST = 0.005
 """Smaller shares of a label are 0.00 in print."""
 NAME = 13
 """Columns of a class name above an image."""
+SHORT = 6
+"""Of two names that stand in a line."""
+BREAK = "\n"
 
 
 @in_style
@@ -48,15 +53,20 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
     losses = np.where(np.isnan(samples.loss), np.inf, samples.loss)
     wrong = np.flatnonzero(samples.label != samples.answer)
     worst = [samples[int(place)] for place in wrong[np.argsort(-losses[wrong], kind="stable")[:count]]]
-    shown, note = pictures([result.dataset[one.index][0] for one in worst], preprocess_of(result.dataset))
-    figure, places = _sheet(len(worst), f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong", note)
+    images, note = pictures([result.dataset[one.index][0] for one in worst], preprocess_of(result.dataset))
+    what = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong"
+    key = "what it is, what was answered, and with which probability"
+    texts = [
+        (own_text(names[one.label], NAME), own_text(names[one.answer], NAME), percent(one.probability)) for one in worst
+    ]
+    is_long = any(columns(label) + columns(answer) > SHORT for label, answer, _ in texts)
+    figure, places = _sheet(len(worst), _lines(f"{what}: {key}" if worst else what, note), is_long)
     told = []
-    for axes, image, one in zip(places, shown, worst, strict=False):
-        label, answer = own_text(names[one.label], NAME), own_text(names[one.answer], NAME)
+    for axes, image, one, (label, answer, share) in zip(places, images, worst, texts, strict=False):
         show_image(axes, image)
-        axes.set_title(f"{label}, not\n{answer} {one.probability:.2f}", color=WRONG)
-        told.append(f"image {one.index}, {label} answered with {answer} at {one.probability:.2f}")
-    alt = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong.{_list('Shown', told)}"
+        axes.set_title(f"{label},{BREAK if is_long else ' '}answered {answer}\n{share}", color=WRONG)
+        told.append(f"image {one.index}, {label} answered with {answer} at {share}")
+    alt = f"{what}.{_list('Shown', told)}"
     return finished(figure, alt, path)
 
 
@@ -79,7 +89,7 @@ def batch(
     with closing(loader.batches(loader.epoch)) as batches:  # type: ignore[type-var]
         images, labels = next(batches)
     shown, note = pictures(to_host(images[:count]), preprocess_of(loader.dataset))
-    figure, places = _sheet(len(shown), f"first batch of epoch {loader.epoch + 1}", note)
+    figure, places = _sheet(len(shown), _lines(f"first batch of epoch {loader.epoch + 1}", note))
     told = []
     for axes, image, label in zip(places, shown, to_host(labels[:count]), strict=False):
         show_image(axes, image)
@@ -96,16 +106,17 @@ def show_image(axes: "Axes", image: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _sheet(count: int, title: str, note: str) -> tuple["Figure", list["Axes"]]:
-    """A figure with room for `count` images, and the places for them; `note` is what must be said of their values."""
-    columns = min(max(count, 3), COLUMNS)
-    rows = max(-(-count // columns), 1)
-    figure = new_figure(1.25 * columns, 1.55 * rows + 0.3 if count else 0.6)
-    set_title(figure, f"{title}\n{note}" if note else title)
-    places = list(figure.subplots(rows, columns, squeeze=False).ravel())
+def _sheet(count: int, title: str, is_long: bool = False) -> tuple["Figure", list["Axes"]]:
+    """A figure with room for `count` images, and the places for them, whose captions may be long."""
+    across = min(max(count, 4), LONG_COLUMNS if is_long else COLUMNS)
+    rows = max(-(-count // across), 1)
+    width, height, letters = (1.75, 2.2, 7) if is_long else (1.25, 1.55, 8)
+    figure = new_figure(width * across, height * rows + 0.3 if count else 0.6)
+    set_title(figure, title)
+    places = list(figure.subplots(rows, across, squeeze=False).ravel())
     for axes in places:
         axes.axis("off")
-        axes.title.set(fontsize=8)
+        axes.title.set(fontsize=letters)
         axes.set_title("", loc="center")
     return figure, places
 
@@ -137,6 +148,11 @@ def _label_text(label: Any, names: Sequence[str]) -> str:
     if len(order) == 1:
         return own_text(names[order[0]], NAME)
     return "\n".join(f"{own_text(names[place], NAME)} {label[place]:.2f}" for place in order)
+
+
+def _lines(title: str, note: str) -> str:
+    """A title, and below it what must be said of the images' values."""
+    return f"{title}\n{note}" if note else title
 
 
 def _list(what: str, texts: Sequence[str]) -> str:

@@ -35,6 +35,11 @@ class Subject(NamedTuple):
         return own_text(self.class_names[label]) if label < len(self.class_names) else str(label)
 
 
+def layer_name(path: str, model: Layer) -> str:
+    """How figures name the layer of a model at a path: a model that is a layer alone has none."""
+    return path or type(model).__name__
+
+
 def subject_of(owner: str, model: Model) -> Subject:
     """The model that is given, or that of a run. ArgumentError, which names `owner`, for anything else."""
     if isinstance(model, TrainedRun):

@@ -9,7 +9,7 @@ TESTS_OF = {
     for name in (
         "figure", "curves", "confusion", "calibration", "images", "filters", "feature_maps", "heat", "hierarchy", "mosaic",
     )
-} | {"inputs.py": ["tests/plot/test_images.py", "tests/plot/test_heat.py"]}  # fmt: skip
+} | {"numbers.py": ["tests/plot/test_filters.py"], "inputs.py": ["tests/plot/test_images.py", "tests/plot/test_heat.py"]}  # fmt: skip
 """What is run for a change in a file."""
 
 MUTANTS = [
@@ -34,7 +34,10 @@ MUTANTS = [
         'found.confidence[there], found.accuracy[there], "o"',
         'left[there], found.accuracy[there], "o"',
     ),
-    Mutant("calibration.py", "* found.count[there]).sum() > 0", "* found.count[there]).sum() < 0"),
+    Mutant("curves.py", "if what == course.judged and", "if"),
+    Mutant("curves.py", 'if course.part == "train" else {}', "if False else {}"),
+    Mutant("numbers.py", "values[np.isfinite(values)]", "values"),
+    Mutant("mosaic.py", "left, top = column * (width + gap) - 0.5", "left, top = column * width - 0.5"),
     Mutant("images.py", "samples.label != samples.answer", "samples.label >= 0"),
     Mutant("images.py", "np.argsort(-losses[wrong]", "np.argsort(losses[wrong]"),
     Mutant("images.py", "loader.batches(loader.epoch)", "loader.batches(0)"),
@@ -46,7 +49,7 @@ MUTANTS = [
     Mutant("filters.py", "0.5 + weights / (2 * most)", "weights / most"),
     Mutant("filters.py", "vmin=-most", "vmin=0"),
     Mutant("filters.py", "list(shown.swapaxes(0, 1))", "list(shown)"),
-    Mutant("feature_maps.py", "maps.min() < 0", "maps.max() < 0"),
+    Mutant("feature_maps.py", "(maps < 0).any()", "(maps < 0).all()"),
     Mutant("feature_maps.py", "np.argsort(-maps.max(", "np.argsort(maps.max("),
     Mutant("feature_maps.py", "if size != after", "if size == after"),
     Mutant("heat.py", "asked.label).sum(axis=0)", "asked.label).max(axis=0)"),
