@@ -9,7 +9,8 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.checks import as_count, as_items
 from gpucnn.data import DataLoader
-from gpucnn.data.as_shown import class_names_of, preprocess_of
+from gpucnn.data.as_shown import preprocess_of
+from gpucnn.data.dataset import class_names_of
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.plot.figure import WRONG, StrPath, check_path, finished, in_style, new_figure, own_text, set_title
@@ -130,8 +131,8 @@ def _count(owner: str, count: int) -> int:
 def _names(loader: DataLoader, class_names: Sequence[str] | None) -> Sequence[str]:
     classes = loader.dataset.num_classes
     if class_names is None:
-        own = class_names_of(loader.dataset)
-        return [str(own[label] if label < len(own) else label) for label in range(classes)]
+        known = class_names_of(loader.dataset)
+        return known if known is not None and len(known) >= classes else [str(label) for label in range(classes)]
     names = as_items(class_names)
     if names is None or len(names) < classes:
         raise ArgumentError(

@@ -114,6 +114,13 @@ def test_names_are_those_of_the_whole_that_the_images_are_a_part_of(tmp_path: Pa
         assert Page(loader._repr_html_()).alts == names
 
 
+def test_a_batch_has_the_class_names_of_its_data_set() -> None:
+    dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
+    dataset.class_names = ("ant", "bee", "cow")
+    figure = plot.batch(data.DataLoader(data.Subset(dataset, np.array([5, 3, 1])), 3))
+    assert [axes.get_title(loc="left") for axes in shown(figure)] == ["cow", "ant", "bee"]
+
+
 def test_mixed_labels_are_told_with_their_shares() -> None:
     dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
     loader = data.DataLoader(dataset, 6, mix=data.Mixup(1.0))
