@@ -54,7 +54,7 @@ HOSTILE = (
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are not drawn: what they show, their own tests tell."""
     for module in (report_module, inside_module):
-        monkeypatch.setattr(module, "picture", lambda draw: Picture("data:,", SCRIPT, 1, 1))
+        monkeypatch.setattr(module, "embedded", lambda draw: Picture("data:,", SCRIPT, 1, 1))
 
 
 @pytest.fixture(scope="module")
