@@ -25,8 +25,10 @@ let answered = 0;      // the last of them whose answer is shown
 
 const look = { ink: "#ffffff", paper: "#000000", width: 0.07 };
 const drawing = new Drawing($("pad"), look, (what) => {
-  given++;
-  if (drawing.strokes.length || what) picture = drawing.backdrop = null;
+  if (drawing.strokes.length || what) {
+    given++;
+    picture = drawing.backdrop = null;
+  }
   if (what) speak(what);
   notice("");
   useDrawing();
@@ -233,11 +235,16 @@ const update = newestOnly(async () => {
   const input = current.image ? Float32Array.from(current.image) : inputOf(raw, model.preprocess);
   const isBlank = !current.image && !picture && drawing.strokes.length === 0;
   const slow = setTimeout(() => { $("busy").hidden = false; }, 400);
-  const found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
-  clearTimeout(slow);
-  $("busy").hidden = true;
+  let found;
+  try {
+    found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
+  } finally {
+    clearTimeout(slow);
+    $("busy").hidden = true;
+  }
   if (turn !== loaded) return; // of a network that was there before: the next answer is on its way
   answered = turn;
+  $("trouble").hidden = true;
   if (!current.image) $("how-shown").textContent = howShown(model.preprocess, current.drawn);
   for (const planes of found.maps) layers.find((layer) => layer.node === planes.node).show(planes, $("winners").checked);
   if (current.image) shownView.paint(input, Math.max(...input.map(Math.abs)));
@@ -258,7 +265,7 @@ function showAnswers(input, { logits, cam }, isBlank) {
   $("answers").classList.toggle("blank", isBlank);
   showBars($("bars"), isBlank ? probabilities.map(() => 0) : probabilities, names, chooseClass);
   $("answer").classList.toggle("long", names[best].length > 3);
-  $("bars").style.setProperty("--names", `${Math.min(9, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
+  $("bars").style.setProperty("--names", `${Math.min(14, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
   $("answer").replaceChildren(...(isBlank ? ["Nothing drawn yet"] : [make("b", {}, names[best]), ` ${percent(probabilities[best])}`]));
   if (!isBlank) speakSoon(`${names[best]}, ${percent(probabilities[best])}`);
 }
@@ -313,7 +320,9 @@ function notice(text, isTrouble = false) {
   $("notice").classList.toggle("refused", isTrouble);
 }
 
+/** Until the network runs again the first error stays: those that follow from it tell less. */
 function trouble(error) {
+  if (!$("trouble").hidden) return;
   $("trouble").hidden = false;
   $("trouble").textContent = `The network cannot be run here: ${error.message}`;
 }

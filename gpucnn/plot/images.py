@@ -45,16 +45,21 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
     - `count`: how many at most, up to 100.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
-    ArgumentError for what is no result.
+    ArgumentError for what is no result, and for one without its data set.
     """
     if not isinstance(result, Evaluation):
         raise ArgumentError(f"mistakes: result must be what evaluate gives, got {value_text(result)}")
+    if result.dataset is None:
+        raise ArgumentError(
+            "mistakes: the result knows no data set, as it was pickled, or its loader has none; evaluate anew"
+        )
     count, _ = _count("mistakes", count), check_path(path)
     samples, names = result.samples, result.confusion.class_names
-    losses = np.where(np.isnan(samples.loss), np.inf, samples.loss)
-    wrong = np.flatnonzero(samples.label != samples.answer)
-    worst = [samples[int(place)] for place in wrong[np.argsort(-losses[wrong], kind="stable")[:count]]]
-    images, note = pictures([result.dataset[one.index][0] for one in worst], preprocess_of(result.dataset))
+    by_loss = samples.by_loss()
+    wrong = by_loss[samples.label[by_loss] != samples.answer[by_loss]]
+    worst = [samples[int(place)] for place in wrong[:count]]
+    dataset = result.dataset
+    images, note = pictures([dataset[one.index][0] for one in worst], preprocess_of(dataset))
     what = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong"
     key = "what it is, what was answered, and with which probability"
     texts = [

@@ -32,7 +32,7 @@ def choose_images(samples: Samples) -> ChosenImages:
     After the worst and the least certain come the mistakes, from each cell of the confusion matrix one in turn, those of the
     highest loss first, and then right answers, of each class one in turn, as the data set has them.
     """
-    by_loss = np.argsort(-np.where(np.isnan(samples.loss), np.inf, samples.loss), kind="stable")
+    by_loss = samples.by_loss()
     by_doubt = np.argsort(np.where(np.isnan(samples.probability), np.inf, samples.probability), kind="stable")
     is_wrong = samples.answer != samples.label
     mistakes = by_loss[is_wrong[by_loss]]

@@ -13,7 +13,7 @@ from gpucnn.text import value_text
 from gpucnn.training.evaluate import Evaluation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
     """The answers of an evaluation in bins of equal width, by the probability that the model gave them."""
 

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -458,6 +458,94 @@ def test_what_is_no_image_is_refused_in_words(page: Any, address: str) -> None:
         drop(page, name, content)
         page.wait_for_function("words => document.getElementById('notice').textContent === words", arg=words)
     assert page.inner_text("#answer") == before
+
+
+def test_a_pixel_is_explained_by_the_network_that_is_shown(page: Any, address: str) -> None:
+    opened(page, address)
+    page.evaluate("""() => {
+        update();
+        showModel(MODELS[1]);
+        layers[0].events.onPoint({node: layers[0].node, channel: 0, y: 0, x: 0}, false);
+    }""")
+    page.wait_for_function("() => document.querySelector('#working .sum')?.innerText.endsWith('= 7')")
+    page.locator(".editor input").nth(4).fill("6")  # the middle of the filter, and no answer yet
+    page.evaluate("layers[0].events.onPoint({node: layers[0].node, channel: 0, y: 1, x: 1}, false)")
+    page.wait_for_function(
+        "() => document.querySelector('#working .sum')?.innerText.includes('= ') && answered === loaded"
+    )
+    assert page.locator("#trouble").is_hidden()
+
+
+def test_an_error_is_told_until_the_network_runs_again(page: Any, address: str) -> None:
+    opened(page, address)
+    page.evaluate("""() => {
+        runner.ask = () => new Promise((_, reject) => { window.fail = (text) => reject(new Error(text)); });
+    }""")
+    for text in ("too large", "what follows from it"):
+        page.evaluate("update()")
+        page.wait_for_selector("#busy", state="visible")
+        page.evaluate("text => fail(text)", text)
+        page.wait_for_selector("#busy", state="hidden")
+    assert page.inner_text("#trouble") == "The network cannot be run here: too large"
+    page.evaluate("() => { delete runner.ask; update(); }")
+    page.wait_for_selector("#trouble", state="hidden")
+
+
+def test_a_network_that_cannot_be_loaded_is_not_the_one_before(page: Any, address: str) -> None:
+    opened(page, address)
+    outcomes = page.evaluate("""async () => {
+        const run = ["run", {input: Float32Array.from(MODELS[1].image), wanted: [], cam: null}];
+        const outcomes = [];
+        for (const [job, details] of [["load", MODELS[1]], run, ["load", {model: {}}], run]) {
+            outcomes.push(await runner.ask(job, details).then(() => "done", () => "refused"));
+        }
+        return outcomes;
+    }""")
+    assert outcomes == ["done", "done", "refused", "refused"]
+
+
+def test_a_worker_that_does_not_start_is_not_waited_for(browser: Any, address: str) -> None:
+    page = browser.new_page()  # whose console tells of it
+    opened(page, address)
+    errors = page.evaluate("""async () => {
+        const broken = new Runner("throw new Error('too old')"), errors = [];
+        for (const _ of "12") await broken.ask("load", {}).catch(({message}) => errors.push(message));
+        return errors;
+    }""")
+    page.close()
+    assert errors == ["Uncaught Error: too old"] * 2
+
+
+def test_what_was_given_last_is_shown(page: Any, address: str, tmp_path: Path) -> None:
+    """However long a file before it takes to read."""
+    file = tmp_path / "small.png"
+    Image.new("L", (9, 9)).save(file)
+    content = f"[new Uint8Array({list(file.read_bytes())})]"
+    opened(page, address)
+    page.evaluate("""() => {
+        const read = createImageBitmap;
+        window.createImageBitmap = async (file, options) => {
+            if (file.name.startsWith("slow")) await new Promise((resolve) => { window.goOn = resolve; });
+            return read(file.name.includes("damaged") ? null : file, options);
+        };
+    }""")
+    last: dict[str, Callable[[], None]] = {
+        "quick.png": lambda: drop(page, "quick.png", content),
+        "test image": lambda: page.click("#samples button:nth-child(1)"),
+        "": lambda: draw(page, SEVEN),
+    }
+    for name, give in last.items():
+        for slow in ("slow.png", "slow and damaged.png"):
+            drop(page, slow, content)
+            page.wait_for_function("() => window.goOn")
+            give()
+            page.wait_for_function("name => name ? picture?.name.startsWith(name) : picture === null", arg=name)
+            before = page.inner_text("#notice")
+            page.evaluate("() => { goOn(); window.goOn = null; }")
+            page.wait_for_timeout(100)
+            assert page.evaluate("picture?.name ?? ''").startswith(name)
+            assert page.inner_text("#notice") == before
+            assert "slow" not in before
 
 
 def test_two_tabs_each_with_its_own_drawing(page: Any, address: str) -> None:
