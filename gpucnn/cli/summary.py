@@ -2,13 +2,12 @@
 
 import argparse
 import functools
-from pathlib import Path
 
 from gpucnn import models, optim
+from gpucnn.atomic_file import check_place
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
 from gpucnn.diagnosis.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 from gpucnn.errors import ArgumentError
-from gpucnn.files.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.layers.costs import costs
 from gpucnn.layers.summary import LEGEND, table
 
@@ -57,8 +56,7 @@ def run(options: argparse.Namespace) -> None:
     rows = costs(create, shape)
     print("\n".join(table(rows, shape, create().parameter_count())))
     if options.svg:
-        with telling_of(Path(options.svg)):
-            write_atomically(Path(options.svg), create().diagram(shape).encode("utf-8"))
+        create().diagram(shape).save(options.svg)
     if options.batch is None:
         return
     plan = memory_plan(create, shape, rows, OPTIMIZERS[options.optimizer])

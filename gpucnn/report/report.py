@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn import __version__, models, plot
+from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
-from gpucnn.files.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.layers.costs import costs
 from gpucnn.report.facts import (
     calibration_text,
