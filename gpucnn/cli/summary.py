@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+from pathlib import Path
 
 from gpucnn import models, optim
 from gpucnn.atomic_file import check_place

@@ -104,6 +104,16 @@ def rows(run: RunInHand) -> list[Row]:
     ]  # fmt: skip
 
 
+def weights_text(run: RunInHand) -> str:
+    """With which epoch's weights the model is measured, and so shown, here: they need not be those of the best epoch."""
+    weights = run.trained.weights
+    if weights.name == BEST:
+        return (
+            f"All that follows is measured with the weights of its best epoch, {weights.row.get('epoch', 'unknown')}."
+        )
+    return f"All that follows is measured with the weights of its last epoch, {run.entry.epochs}."
+
+
 def notes(run: RunInHand) -> list[str]:
     """What a reader must know of how it was measured."""
     weights = run.trained.weights

@@ -20,6 +20,7 @@ from gpucnn.report.facts import (
     title,
     unfinished,
     versions,
+    weights_text,
 )  # fmt: skip
 from gpucnn.report.inside import diagram, inside
 from gpucnn.report.page import check_libraries, page
@@ -86,9 +87,11 @@ def contents(run: RunInHand) -> dict[str, Any]:
             "calibration": embedded(lambda: plot.calibration(found)) if has_probabilities(run) else None,
             "diagram": diagram(run),
         },
+        "weights_text": weights_text(run),
         "calibration_text": calibration_text(run),
         "inside": inside(run, images.chosen),
         "worst": images.cards(images.chosen.worst),
+        "worst_text": images.worst_text,
         "unsure": images.cards(images.chosen.unsure),
         "size": images.width,
         "layers": layer_rows(_costs(run)),
