@@ -494,7 +494,7 @@ MUTANTS = [
     Mutant("report/chosen_images.py", "by_loss = samples.by_loss()", "by_loss = samples.by_loss()[::-1]"),
     Mutant("report/chosen_images.py", "np.argsort(turn, kind=\"stable\")", "np.arange(len(turn))"),
     Mutant("report/chosen_images.py", "right_turn < RIGHT_PER_CLASS", "right_turn > RIGHT_PER_CLASS"),
-    Mutant("report/tables.py", "wrong[label, answer] / support[label]", "wrong[label, answer] / support[answer]"),
+    Mutant("report/tables.py", "count / support[label]", "count / support[answer]"),
     Mutant("report/tables.py", "share if is_right else math.sqrt(share)", "share"),
     Mutant("report/shown_images.py", "int(self.samples.answer[place])", "int(self.samples.label[place])"),
     Mutant("report/shown_images.py", "[one.label, one.answer,", "[one.answer, one.label,"),
