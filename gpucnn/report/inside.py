@@ -59,8 +59,8 @@ def inside(run: RunInHand, chosen: ChosenImages) -> list[Part]:
 
 def _colours_text(model: Layer, convolutions: list[str]) -> str:
     """What the colours of the filters that are shown mean: those of three channels are in the colours that they look for."""
-    layers = dict(model.named_layers())
-    channels = [layers[path].weight.shape[1] for path in convolutions[:FIRST_LAYERS]]
+    first = [layer for path, layer in model.named_layers() if path in convolutions[:FIRST_LAYERS]]
+    channels = [layer.weight.shape[1] for layer in first if isinstance(layer, Conv2d)]
     of_colours = (
         " Of those on colour images the colours are what they look for, and grey is zero."
         if COLOURS in channels

@@ -20,7 +20,7 @@ MUTANTS = [
     Mutant("figure.py", "            matplotlib.rcParams.update(plain)\n", ""),
     Mutant("figure.py", "(place + place // len(LINES))", "(place)"),
     Mutant("curves.py", 'course.values(f"train_{what}")', 'course.values("train_loss")'),
-    Mutant("curves.py", "linestyle=(0, (4, 2)), linewidth=1.1, markersize=3,\n", "linewidth=1.1, markersize=3,\n"),
+    Mutant("curves.py", "linestyle=DASHED, linewidth=1.1, markersize=3,\n", "linewidth=1.1, markersize=3,\n"),
     Mutant("curves.py", "if own and texts[own] == 1", "if own"),
     Mutant("curves.py", "WIDE_RANGE = 8", "WIDE_RANGE = 80_000"),
     Mutant("curves.py", "[best - 1 : best]", "[:1]", times=2),
