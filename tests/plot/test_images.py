@@ -112,6 +112,8 @@ def test_names_are_those_of_the_whole_that_the_images_are_a_part_of(tmp_path: Pa
         loader = data.DataLoader(dataset, 2)
         assert [axes.get_title(loc="left") for axes in shown(plot.batch(loader))] == names
         assert Page(loader._repr_html_()).alts == names
+
+
 def test_a_batch_has_the_class_names_of_its_data_set() -> None:
     dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
     dataset.class_names = ("ant", "bee", "cow")
