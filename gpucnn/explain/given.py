@@ -11,18 +11,12 @@ from gpucnn.checks import is_int, nearest
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.geometry import check_images
 from gpucnn.layers import Layer
+from gpucnn.layers.as_model import as_model as as_model
+from gpucnn.layers.one_output import one_output
 from gpucnn.text import names_text, shape_text, value_text
 
 MOST_NAMED = 6
 """Layers that a message names."""
-
-
-def as_model(owner: str, model: Any) -> Layer:
-    """`model` itself; ArgumentError, which names `owner`, if it is no layer."""
-    if not isinstance(model, Layer):
-        fix = "; give trained.model" if isinstance(getattr(model, "model", None), Layer) else ""
-        raise ArgumentError(f"{owner}: model must be a layer, got {value_text(model)}{fix}")
-    return model
 
 
 def as_images(owner: str, model: Layer, images: Operand) -> Tensor:
@@ -55,8 +49,9 @@ def as_image(owner: str, model: Layer, image: Operand) -> Tensor:
     return as_images(owner, model, array[None] if array.ndim == 3 else array)
 
 
-def check_label(owner: str, label: Any, logits: Tensor) -> int:
+def check_label(owner: str, label: Any, logits: Any) -> int:
     """`label` as an int; ArgumentError unless the model's `logits` (N, classes, ...) have that class, ShapeError for others."""
+    logits = one_output(owner, logits)
     if logits.ndim not in (2, 4):
         raise ShapeError(
             f"{owner}: expected a model that gives logits (N, classes) or (N, classes, H, W), this one gives "

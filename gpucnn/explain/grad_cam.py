@@ -49,7 +49,9 @@ def grad_cam(model: Layer, image: Operand, label: int, layer: str | Layer | None
             logits = model(x)
         label = check_label(owner, label, logits)
         if chosen is None:
-            last = last_map_of(owner, model, [one for one in layer_calls if one.output.requires_grad], logits)
+            last = last_map_of(
+                owner, model, [one for one in layer_calls if getattr(one.output, "requires_grad", False)], logits
+            )
             chosen, maps = last.layer, _activated(last.output, calls)
         else:
             maps = maps_of(owner, chosen, layer_calls)

@@ -12,6 +12,7 @@ from gpucnn.backend import to_host
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.layers.forward_state import evaluating
+from gpucnn.layers.one_output import one_output
 from gpucnn.plot.feature_maps import COLUMNS, MOST_OF_LAYER, draw_maps, layer_with_maps, shown_layers, strongest
 from gpucnn.plot.figure import (
     FAINT,
@@ -67,7 +68,7 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
     found = image_of("explanation", image, subject)
     net, own = subject.model, found.array[0]
     with no_grad(), evaluating(net):
-        logits = net(found)
+        logits = one_output("explanation", net(found))
     if logits.ndim != 2:
         raise ShapeError(
             f"explanation: expected a model that gives logits (N, classes), this one gives {shape_text(logits.shape)}"

@@ -13,6 +13,7 @@ from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
+from gpucnn.layers.one_output import one_output
 from gpucnn.plot.figure import HEAT, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.images import show_image
 from gpucnn.plot.inputs import Image, Model, Subject, image_of, picture, subject_of
@@ -96,7 +97,7 @@ def _asked(owner: str, model: Model, image: Image, label: int | None) -> _Asked:
     subject = subject_of(owner, model)
     found = image_of(owner, image, subject)
     with no_grad(), evaluating(subject.model):
-        scores = F.softmax(subject.model(found), axis=1).array[0]
+        scores = F.softmax(one_output(owner, subject.model(found)), axis=1).array[0]
     probabilities = to_host(scores).reshape(len(scores), -1).mean(axis=1)  # over the pixels, where each has its own
     answer = int(probabilities.argmax())
     if label is not None and not (is_int(label) and 0 <= label < len(probabilities)):

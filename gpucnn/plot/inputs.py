@@ -13,6 +13,7 @@ from gpucnn.data.normalization import as_normalization
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_image
 from gpucnn.layers import Layer
+from gpucnn.layers.as_model import as_model
 from gpucnn.plot.figure import own_text
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text import value_text
@@ -41,11 +42,7 @@ def subject_of(owner: str, model: Model) -> Subject:
     """The model that is given, or that of a run. ArgumentError, which names `owner`, for anything else."""
     if isinstance(model, TrainedRun):
         return Subject(model.model, model.preprocess, model.class_names, model.shown().background)
-    if not isinstance(model, Layer):
-        raise ArgumentError(
-            f"{owner}: model must be a Layer, or a run's as gpucnn.load gives it, got {value_text(model)}"
-        )
-    return Subject(model)
+    return Subject(as_model(owner, model))
 
 
 def image_of(owner: str, image: Image, subject: Subject) -> Tensor:
