@@ -27,7 +27,7 @@ from gpucnn.plot.figure import (
     signed_colours,
 )
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.heat import show_upon
+from gpucnn.plot.heat import most_text, show_upon
 from gpucnn.plot.images import show_image
 from gpucnn.plot.inputs import Image, Model, image_of, picture, subject_of
 from gpucnn.plot.mosaic import in_rows, name_tiles, show_tiles
@@ -56,7 +56,7 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
     """What a model makes of one image: the image as it sees it, its top classes, Grad-CAM of the first of them, maps by layer.
 
     - `model`: a model that classifies, or what `gpucnn.load` gives, with which files can be read, and classes have names.
-    - `image`: as it goes into the model, (C, H, W) or (1, C, H, W); or the path of a file.
+    - `image`: as it goes into the model, floats (C, H, W) or (1, C, H, W); of a run also what its `predict` takes, e.g. a file.
     - `layer`: the layer whose maps are shown, large, and whose evidence is; by default the last of each size of maps, and for
       the evidence the last map larger than 1x1, or the gradient by the image in a model without maps.
     - `path`: a file to save it to, .png, .svg or .pdf.
@@ -108,12 +108,7 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
     answers = [f"{name} {probabilities[one]:.2f}" for name, one in zip(names, top, strict=True)]
     set_title(figure, f"{type(net).__name__}: {names[0]}, with {probabilities[top[0]]:.1%}")
     told = "; ".join(f"{one}, {counted(len(maps[one]), 'map')} of {size_text(maps[one].shape[1:])}" for one in rows)
-    row, column = np.unravel_index(int(evidence.argmax()), evidence.shape)
-    where = (
-        f"{title}: the most at row {row}, column {column} of {size_text(evidence.shape)}"
-        if evidence.any()
-        else f"{title}: none"
-    )
+    where = f"{title}: {most_text(evidence, is_exact=not title.startswith('Grad-CAM'))}"
     return finished(
         figure, f"Top classes: {', '.join(answers)}. {where}.{f' Feature maps: {told}.' if told else ''}", path
     )

@@ -11,7 +11,7 @@ from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.inputs import Model, subject_of
 from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, show_tiles
-from gpucnn.text import counted
+from gpucnn.text import counted, names_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +91,9 @@ def convolution_of(model: Layer, layer: str | Layer | None) -> tuple[str, Conv2d
     if layer is None:
         found = next(((path, one) for path, one in model.named_layers() if isinstance(one, Conv2d)), None)
         if found is None:
-            raise ArgumentError(f"filters: {type(model).__name__} has no convolution")
+            kinds = sorted({type(one).__name__ for _, one in model.named_layers() if "Conv" in type(one).__name__})
+            others = f" but {names_text(kinds)}, whose filters are not drawn" if kinds else ""
+            raise ArgumentError(f"filters: {type(model).__name__} has no Conv2d{others}")
         return found
     one = as_layer("filters", model, layer)
     if not isinstance(one, Conv2d):

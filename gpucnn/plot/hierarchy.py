@@ -14,11 +14,10 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import as_array, to_host
 from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError
-from gpucnn.explain.given import as_images
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.inputs import Model, picture, preprocess_of, subject_of
+from gpucnn.plot.inputs import Images, Model, images_of, picture, preprocess_of, subject_of
 from gpucnn.plot.mosaic import name_tiles, show_tiles
 from gpucnn.text import counted, size_text
 
@@ -51,11 +50,12 @@ class _Stage(NamedTuple):
 
 
 @in_style
-def hierarchy(model: Model, images: Tensor | np.ndarray | DataLoader, path: StrPath | None = None) -> "Figure":
+def hierarchy(model: Model, images: "Images | DataLoader", path: StrPath | None = None) -> "Figure":
     """For each stage of a model some filters, each beside the parts of images that excite it most.
 
     - `model`: a model, or what `gpucnn.load` gives, which knows how its images were normalised.
-    - `images`: (N, C, H, W), as they go into the model, or a loader of such, of which the first 2,048 or so are looked at.
+    - `images`: (N, C, H, W), as they go into the model, or a loader of such, of which the first 2,048 or so are looked at; of a
+      run also what its `predict` takes, e.g. a list of files.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
     The parts grow with the stages: of edges become textures, and of these parts of things. Shown are the filters that are
@@ -69,7 +69,7 @@ def hierarchy(model: Model, images: Tensor | np.ndarray | DataLoader, path: StrP
     if isinstance(images, DataLoader):
         preprocess = preprocess or preprocess_of(images.dataset)
         images = _first_of(images)
-    found = as_images("hierarchy", subject.model, images)
+    found = images_of("hierarchy", images, subject)
     stages = [_stage(subject.model, found, one) for one in explain.stages(subject.model, found[:1])]
     shown = [one for one in stages if one.patches]
     if not shown:
