@@ -8,18 +8,23 @@ import functools
 import io
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeAlias
 
 import numpy as np
 
 from gpucnn.errors import LibraryError, ShapeError
 from gpucnn.text import printed, shape_text
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 FAINT = "rgba(128, 128, 128, 0.35)"
 """Of lines: to be seen on white and on black."""
 BLUE, ORANGE = "66, 133, 244", "230, 120, 0"
 """Behind numbers, told apart by colour-blind eyes; see-through, so that letters of the page's colour stay readable."""
 FULLEST = 0.55
+EXACT, QUALITY = 1_000, 85
+"""Bytes of a PNG file that are little enough; the quality of the JPEG file that stands for one that takes more."""
 ALIGNED = {"l": "left", "r": "right"}
 
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
@@ -74,18 +79,17 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], sides: str
 def html_image(image: np.ndarray, alt: str, size: int) -> Html:
     """An image, see `png_uri`, shown `size` pixels high, in whole pixels if it is smaller; `alt` is what it shows, in words."""
     height, width = image.shape[-2:]
-    shown = max(round(size * width / height), 1)
-    style = "image-rendering: pixelated; " if height < size else ""
-    return Html(
-        f'<img src="{png_uri(image)}" alt="{escaped(alt)}" width="{shown}" height="{size}" style="{style}margin: 0">'
-    )
+    return _shown(png_uri(image), alt, max(round(size * width / height), 1), size, height < size)
 
 
 def html_sheet(images: Sequence[np.ndarray], captions: Sequence[str], size: int) -> Html:
-    """Images beside and below one another, each `size` pixels high and above its caption."""
+    """Images beside and below one another, each above its caption and at most `size` pixels high and wide.
+
+    Large ones are made smaller, to two pixels for each that is shown, and photos lose a little as JPEG files do.
+    """
     figures = "".join(
-        f'<figure style="margin: 0; max-width: {2 * size}px; overflow-wrap: anywhere; text-align: center">'
-        f'{html_image(image, caption, size)}<figcaption style="font-size: 80%">{escaped(caption)}</figcaption></figure>'
+        f'<figure style="margin: 0; max-width: {size}px; overflow-wrap: anywhere; text-align: center">'
+        f'{_thumbnail(image, caption, size)}<figcaption style="font-size: 80%">{escaped(caption)}</figcaption></figure>'
         for image, caption in zip(images, captions, strict=True)
     )
     return Html(f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{figures}</div>')
@@ -112,13 +116,42 @@ def png_uri(image: np.ndarray) -> str:
     Floats beyond are cut off, NaN is black. Of another number of channels the planes stand side by side, in grey. Raises
     ShapeError for an array of another form, LibraryError without Pillow.
     """
+    return _uri("png", _saved(_picture(image), "PNG", optimize=True))
+
+
+def _thumbnail(image: np.ndarray, alt: str, size: int) -> Html:
+    """An image, see `png_uri`, that is as large as fits into `size` by `size` pixels; of more than twice that size, a smaller one."""
+    picture = _picture(image)
+    scale, is_small = size / max(picture.size), max(picture.size) < size
+    width, height = (max(round(side * scale), 1) for side in picture.size)
+    picture.thumbnail((2 * size, 2 * size))
+    exact = _saved(picture, "PNG", optimize=True)
+    lossy = exact if len(exact) <= EXACT else _saved(picture, "JPEG", quality=QUALITY)
+    uri = _uri("jpeg", lossy) if len(lossy) < len(exact) else _uri("png", exact)
+    return _shown(uri, alt, width, height, is_small)
+
+
+def _shown(uri: str, alt: str, width: int, height: int, is_pixelated: bool) -> Html:
+    style = "image-rendering: pixelated; " if is_pixelated else ""
+    return Html(f'<img src="{uri}" alt="{escaped(alt)}" width="{width}" height="{height}" style="{style}margin: 0">')
+
+
+def _picture(image: np.ndarray) -> "Image":
     try:
         from PIL import Image
     except ImportError as error:
         raise LibraryError(f"images need Pillow ({error}); pip install pillow") from None
+    return Image.fromarray(_pixels(image))
+
+
+def _saved(picture: "Image", kind: str, **options: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(_pixels(image)).save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{binascii.b2a_base64(file.getvalue(), newline=False).decode('ascii')}"
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{binascii.b2a_base64(content, newline=False).decode('ascii')}"
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:

@@ -91,11 +91,11 @@ def names_text(names: Sequence[str], most: int = 10) -> str:
 
 
 def quoted(path: object) -> str:
-    r"""A path as one word of a command, for sh or, on Windows, for cmd.exe and PowerShell.
+    r"""A path as one word of a command, for sh or, on Windows, for cmd.exe and PowerShell; one that begins with - is no option.
 
     cmd.exe knows double quotes alone, which no Windows path can hold, and \ is no special character there.
     """
-    text = str(path)
+    text = f"./{path}" if str(path).startswith("-") else str(path)
     if not WINDOWS:
         return shlex.quote(text)
     return text if re.fullmatch(r"[\w.:\\/+-]+", text) else f'"{text}"'

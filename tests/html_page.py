@@ -37,7 +37,7 @@ class Page(HTMLParser):
             self.rows[-1].append("")
         elif tag == "img":
             kind, _, content = given["src"].partition(",")
-            assert kind == "data:image/png;base64"
+            assert kind in ("data:image/png;base64", "data:image/jpeg;base64")
             self.images.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))))
             self.alts.append(given["alt"])
         if tag not in VOID:

@@ -110,6 +110,25 @@ def test_a_sheet_needs_a_caption_for_each_image() -> None:
     assert Page(html_sheet([], [], 32)).tags == ["div"]
 
 
+def test_a_sheet_of_large_images_has_small_ones() -> None:
+    """Two pixels for each that is shown, little of noise, and the same colours; small images keep each pixel."""
+    rng = np.random.default_rng(0)
+    photos = rng.integers(0, 256, (16, 3, 300, 400), np.uint8)
+    photos[:, 0, :, :200] = 255
+    page = Page(html := html_sheet(list(photos), ["a"] * 16, 96))
+    assert len(html) < 700_000
+    assert [image.shape for image in page.images] == [(144, 192, 3)] * 16
+    assert page.images[0][:, :90, 0].mean() > 245
+    assert abs(page.images[0][:, 100:, 1].mean() - 127.5) < 5
+    sizes = [
+        {name: value for name, value in Page(html_sheet([image], ["a"], 96)).attributes if name in ("width", "height")}
+        for image in (photos[0], np.zeros((8, 16)), np.zeros((1, 1000)), np.zeros((200, 100)))
+    ]
+    assert [(one["width"], one["height"]) for one in sizes] == [("96", "72"), ("96", "48"), ("96", "1"), ("48", "96")]
+    small = rng.integers(0, 256, (3, 12, 16), np.uint8)
+    np.testing.assert_array_equal(Page(html_sheet([small], ["a"], 96)).images[0], small.transpose(1, 2, 0))
+
+
 def test_a_sparkline_has_its_numbers_from_left_to_right() -> None:
     page = Page(sparkline([4.0, 0.0, float("nan"), 2.0], 104, 44))
     points = [tuple(map(float, point.split(","))) for point in dict(page.attributes)["points"].split()]

@@ -34,7 +34,7 @@ class Box(NamedTuple):
     filters: int
     """How many filters it has; 0 for what has none."""
     detail: str
-    """What else matters: kernel, stride, padding."""
+    """What else matters: kernel, stride; "again" where a box before it is of the same layer."""
     shape: Shape
     parameters: int
     """Those that no earlier box has used."""
@@ -104,7 +104,7 @@ def picture_of(model: Any, graph: ModelGraph) -> Picture:
 
 
 def _boxes(model: Any, graph: ModelGraph) -> list[Box]:
-    """The boxes of a graph, in its order; calls of one layer that has none within are one box."""
+    """The boxes of a graph, in its order; what one call of a layer that has none within computes is one box."""
     layers = dict(reversed(list(model.named_layers())))
     members = [*model.named_parameters(), *model.named_buffers()]
     sizes = {path: member.shape for path, member in members}
@@ -113,23 +113,29 @@ def _boxes(model: Any, graph: ModelGraph) -> list[Box]:
     boxes: list[Box] = []
     box_of = {IMAGES: IMAGES}
     before = None
+    called: set[str] = set()
+    computed: set[tuple[str, ...]] = set()
     for number, node in enumerate(graph.nodes):
         is_layer = node.path in innermost
         kind = type(layers[node.path]).__name__
         saved = [value.path for value in node.arguments.values() if isinstance(value, Saved)]
+        is_more = is_layer and node.path == before and not (saved and (node.function, *saved) in computed)
+        is_again = is_layer and not is_more and node.path in called
+        called.add(node.path)
+        computed.add((node.function, *saved))
         box = Box(
             (node.path or kind if is_layer else node.function,),
             is_layer,
             (kind,) * is_layer + tuple(_with_it(node)),
             next((colour for colour, names in COLOURS.items() if node.function.startswith(names)), "other"),
             _filters(node, sizes),
-            ", ".join(_details(node, sizes)),
+            ", ".join([*_details(node, sizes), *["again"] * is_again]),
             node.shape,
             sum(uncounted.pop(path, 0) for path in saved),
             tuple(dict.fromkeys(box_of[one] for one in node.inputs)),
             _block(node.path, layers),
         )
-        if is_layer and node.path == before:
+        if is_more:
             boxes[-1] = _together(boxes[-1], box._replace(paths=(), kinds=()), len(boxes) - 1)
         else:
             boxes.append(box)
@@ -312,8 +318,7 @@ def _frames(
             stands_for.update(zip(members, shown, strict=True))
             frames[-1] = frames[-1]._replace(blocks=(*frames[-1].blocks, block))
         else:
-            is_framed = block and len(members) > 1
-            frames.append(Frame((block,) * bool(is_framed), "", tuple(one for one in members if one in trunk)))
+            frames.append(Frame((block,) * bool(block), "", tuple(one for one in members if one in trunk)))
         like, before = looks, last
     return frames, stands_for
 

@@ -48,7 +48,11 @@ STYLE = """
 
 
 class Diagram(str):
-    """The text of an SVG file, in ASCII; notebooks show the picture."""
+    """The text of an SVG file, in ASCII; notebooks show the picture. A `print` has the text, its `repr` says what it is."""
+
+    def __repr__(self) -> str:
+        name = self.partition("<title>")[2].partition("</title>")[0]
+        return f"<Diagram of {name}, {len(self):,} letters of SVG>"
 
     def _repr_svg_(self) -> str:
         return str(self)

@@ -215,7 +215,14 @@ class Layer(TorchNames):
             )
         shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
         self._check_sizes((1, *shape))
-        self.output_shape((1, *shape))  # refuses what does not fit
+        try:
+            self.output_shape((1, *shape))  # refuses what does not fit
+        except ShapeError:
+            if len(shape) != 4:
+                raise
+            raise ShapeError(
+                f"{self.label}: {method} takes a shape without the batch axis, got {value_text(shape)}; give {value_text(shape[1:])}"
+            ) from None
         return shape
 
     def _repr_html_(self) -> str | None:

@@ -5,7 +5,8 @@
      new MapView(size, events)               .element, .paint(...), .mark(rows, columns)
 
    `events.onPoint({node, channel, y, x}, byKeyboard)` is called when a pixel is pointed at. In a layer the arrow keys move from
-   pixel to pixel, and Page Up and Page Down from map to map: it is one stop of the Tab key.
+   pixel to pixel, and Page Up and Page Down from map to map: it is one stop of the Tab key. Maps, rows, columns and numbers count
+   from 0, as in arrays; a number of the output goes by its class.
 */
 
 const AT_A_TIME = 16;
@@ -44,7 +45,8 @@ class LayerView {
     Object.assign(this, { node, isMap, events, hasNumbers, first: 0, views: [], isOpen: true });
     [, this.channels, this.height = 1, this.width = 1] = shape;
     if (!isMap) [this.width, this.height] = [this.channels, 1];
-    this.name = path || (node === model.nodes.length - 1 ? "output" : WORDS[model.nodes[node].function] ?? model.nodes[node].function);
+    this.isOutput = node === model.nodes.length - 1;
+    this.name = path || (this.isOutput ? "output" : WORDS[model.nodes[node].function] ?? model.nodes[node].function);
     this.count = isMap ? Math.min(AT_A_TIME, this.channels) : this.channels;
     const size = isMap ? `${this.channels} ${this.channels === 1 ? "map" : "maps"} of ${this.height}×${this.width}` : `${this.channels} numbers`;
     this.maps = make("div", { className: "maps" });
@@ -79,6 +81,12 @@ class LayerView {
     });
   }
 
+  /** What a number of this layer is called. */
+  nameOf({ channel, y, x }, classNames) {
+    if (!this.isMap) return this.isOutput && classNames.length === this.channels ? `${this.name}, class ${classNames[channel]}` : `${this.name}, number ${channel}`;
+    return `${this.name}${this.channels > 1 ? `, map ${channel}` : ""}, row ${y}, column ${x}`;
+  }
+
   point({ channel, y, x }) {
     if (this.isMap) this.views[channel - this.first]?.point(y, x);
     else this.views[0].point(0, channel);
@@ -91,7 +99,7 @@ class LayerView {
   #selector() {
     if (!this.isMap || this.channels <= AT_A_TIME) return "";
     const starts = Array.from({ length: Math.ceil(this.channels / AT_A_TIME) }, (_, page) => page * AT_A_TIME);
-    const names = starts.map((start) => make("option", { value: start }, `${start + 1} to ${Math.min(start + AT_A_TIME, this.channels)}`));
+    const names = starts.map((start) => make("option", { value: start }, `${start} to ${Math.min(start + AT_A_TIME, this.channels) - 1}`));
     const select = make("select", { onchange: () => {
       this.first = Number(select.value);
       this.count = Math.min(AT_A_TIME, this.channels - this.first);
@@ -105,9 +113,9 @@ class LayerView {
     const css = this.hasNumbers ? BIG_CELL * this.width : cssSize(this.width, this.isMap ? this.count : 0);
     const size = { width: this.width, height: this.height, css, numbers: this.hasNumbers };
     this.views = Array.from({ length: this.isMap ? this.count : 1 }, (_, place) => {
-      const channel = this.first + place, label = this.isMap ? `${this.name}, map ${channel + 1} of ${this.channels}` : this.name;
+      const channel = this.first + place, label = this.isMap ? `${this.name}, map ${channel} (of ${this.channels})` : this.name;
       const pointOf = (y, x) => ({ node: this.node, ...(this.isMap ? { channel, y, x } : { channel: x, y: 0, x: 0 }) });
-      const caption = this.isMap && this.channels > 1 ? String(channel + 1) : "";
+      const caption = this.isMap && this.channels > 1 ? String(channel) : "";
       return new MapView({ ...size, label, caption, isStop: place === 0 }, {
         onPoint: (y, x, byKeyboard) => this.events.onPoint(pointOf(y, x), byKeyboard),
       });
@@ -170,7 +178,7 @@ class MapView {
       context.fillStyle = css(colour);
       context.fillRect(x, y, cell, cell);
       context.fillStyle = textOn(colour);
-      context.fillText(numberText(value), x + cell / 2, y + cell / 2);
+      context.fillText(numberText(value), x + cell / 2, y + cell / 2, cell * 0.92);
     });
   }
 

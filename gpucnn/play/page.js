@@ -8,6 +8,9 @@
 const $ = (id) => document.getElementById(id);
 const runner = new Runner(WORKER_SOURCE);
 
+const LARGEST = 999;
+/** What the chapter's numbers may be changed to, and its negative. */
+
 let entry = null;      // of MODELS, the one that is shown
 let layers = [];       // its LayerViews
 let shownView = null;  // the MapView of what the network is shown
@@ -16,10 +19,16 @@ let picture = null;    // where that came from a file or a sample: {name, raw as
 let point = null;      // the pixel that is explained
 let chosenBefore = null; // the map before it that was chosen
 let camLabel = null;   // the class that Grad-CAM is for; null for the answer
+let given = 0;         // counts what was given, drawings, images and networks: a file that was slow to read comes too late
+let loaded = 0;        // counts the networks that the Worker was given
+let answered = 0;      // the last of them whose answer is shown
 
 const look = { ink: "#ffffff", paper: "#000000", width: 0.07 };
 const drawing = new Drawing($("pad"), look, (what) => {
-  if (drawing.strokes.length || what) picture = drawing.backdrop = null;
+  if (drawing.strokes.length || what) {
+    given++;
+    picture = drawing.backdrop = null;
+  }
   if (what) speak(what);
   notice("");
   useDrawing();
@@ -29,6 +38,7 @@ const drawing = new Drawing($("pad"), look, (what) => {
 
 function showModel(next) {
   entry = next;
+  given++;
   const { model } = entry, isRun = !entry.image;
   [point, chosenBefore, camLabel, picture, drawing.backdrop] = [null, null, null, null, null];
   for (const button of $("models").children) button.setAttribute("aria-pressed", String(button.entry === entry));
@@ -43,9 +53,14 @@ function showModel(next) {
   openSome();
   $("layers").replaceChildren(...layers.map((layer) => layer.element));
   stopExplaining();
-  runner.ask("load", { model }).catch(trouble);
+  loadNetwork();
   if (isRun) prepareRun();
   else prepareExample();
+}
+
+function loadNetwork() {
+  loaded++;
+  runner.ask("load", { model: entry.model }).catch(trouble);
 }
 
 function factsOf({ name, parameters, facts, class_names: names }) {
@@ -54,10 +69,12 @@ function factsOf({ name, parameters, facts, class_names: names }) {
   return `${name}, ${count(parameters)} parameters, ${names.length} classes, ${trained}${accuracy}`;
 }
 
-/** How an image comes to the size of the network's input. */
+/** How what was given, a drawing, a file or a test image, comes to the size of the network's input. */
 function howShown({ native_size: native, image_size: size, fit }, drawn) {
-  const drawing = drawn ? `Drawings are scaled, centred and counted into ${native}×${native} pixels, as the data set was made` : `Drawings and images are brought to ${native}×${native} pixels`;
-  return `${drawing}${size === native ? "" : fit === "resize" ? `; resized to ${size}×${size} for the network` : `; with a dark margin to ${size}×${size} for the network`}.`;
+  const pixels = `${native}×${native} pixels`;
+  const how = !picture ? drawn ? `The drawing is scaled, centred and counted into ${pixels}, as the data set was made` : `The drawing is brought to ${pixels}`
+    : picture.isFile ? `The file is brought to ${pixels} as gpucnn predict does it, whole and not centred as drawings are` : `A test image of ${pixels}, as it is in the data set`;
+  return `${how}${size === native ? "" : fit === "resize" ? `; resized to ${size}×${size} for the network` : `; with a dark margin to ${size}×${size} for the network`}.`;
 }
 
 /** Of many layers only some are open at first, from the first to the last. */
@@ -71,7 +88,6 @@ function prepareRun() {
   const { model, samples, drawn } = entry, isDark = Boolean(drawn) || model.is_light_on_dark, isColour = model.preprocess.channels === 3;
   Object.assign(look, isDark ? { ink: "#ffffff", paper: "#000000" } : { ink: $("ink").value, paper: $("paper").value }, { width: drawn ? 0.085 : 0.03 });
   $("ink-choice").hidden = $("paper-choice").hidden = !isColour;
-  $("how-shown").textContent = howShown(model.preprocess, drawn);
   $("cam-class").replaceChildren(make("option", { value: "" }, "the answer"), ...model.class_names.map((name, label) => make("option", { value: label }, name)));
   const maps = [...model.nodes.keys()].filter((node) => model.nodes[node].is_map && model.nodes[node].shape[2] * model.nodes[node].shape[3] > 1 && !MOVES.includes(model.nodes[node].function));
   $("cam").hidden = maps.length === 0;
@@ -100,7 +116,7 @@ function prepareExample() {
     const values = new Float32Array(bytesOf(filter.base64).buffer), [, , rows, columns] = filter.shape;
     editors.push(numberEditor("The filter, to be changed", values, rows, columns, () => {
       filter.base64 = btoa(String.fromCharCode(...new Uint8Array(values.buffer)));
-      runner.ask("load", { model }).catch(trouble);
+      loadNetwork();
       update();
     }));
   }
@@ -110,17 +126,29 @@ function prepareExample() {
 }
 
 function numberEditor(title, values, rows, columns, onChange) {
+  const refusal = make("p", { className: "small refused" });
+  refusal.setAttribute("role", "status");
   const cells = Array.from(values, (value, at) => {
-    const cell = make("input", { type: "number", step: "any", min: "-999", max: "999", value: String(value), oninput: () => {
-      values[at] = Math.min(999, Math.max(-999, Number(cell.value) || 0));
+    const place = `row ${Math.floor(at / columns)}, column ${at % columns}`;
+    let last = String(value); // the last good number
+    const cell = make("input", { type: "number", step: "any", min: -LARGEST, max: LARGEST, value: last, oninput: () => {
+      const isGood = cell.value !== "" && Math.abs(Number(cell.value)) <= LARGEST;
+      cell.setAttribute("aria-invalid", String(!isGood));
+      refusal.textContent = isGood ? "" : `Numbers from -${LARGEST} to ${LARGEST} are taken: ${place} stays ${last}.`;
+      if (!isGood) return;
+      last = cell.value;
+      values[at] = Number(last);
       onChange();
+    }, onblur: () => {
+      cell.value = last;
+      cell.setAttribute("aria-invalid", "false");
     } });
-    cell.setAttribute("aria-label", `row ${Math.floor(at / columns) + 1}, column ${(at % columns) + 1}`);
+    cell.setAttribute("aria-label", place);
     return cell;
   });
   const grid = make("div", { className: "editor" }, ...cells);
   grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 3.2rem))`;
-  return make("fieldset", {}, make("legend", {}, title), grid);
+  return make("fieldset", {}, make("legend", {}, title), grid, refusal);
 }
 
 /* The image */
@@ -145,7 +173,8 @@ function useDrawing() {
 /** Show the network raw bytes of an image; an image of ink on paper is turned round for a network of light on dark. */
 function usePicture(bytes, name, isFile = false) {
   const { model } = entry;
-  picture = { raw: bytes, name };
+  given++;
+  picture = { raw: bytes, name, isFile };
   drawing.strokes = [];
   $("pad-hint").hidden = true;
   const isInk = isFile && model.is_light_on_dark && isDarkOnLight(bytes, model.preprocess);
@@ -184,13 +213,13 @@ function sampleButton({ raw: base64, label, name }) {
 
 async function useFile(file) {
   if (entry.image) showModel(MODELS[0]); // the chapter's examples take numbers
-  const { model, background } = entry;
+  const { model, background } = entry, turn = ++given;
   try {
     notice("Reading the image …");
     const pixels = await imageOf(file);
-    if (entry.model === model) usePicture(rawOf(pixels, model.preprocess, background), file.name || "the image", true);
+    if (turn === given) usePicture(rawOf(pixels, model.preprocess, background), file.name || "the image", true);
   } catch (error) {
-    notice(error.message, true);
+    if (turn === given) notice(error.message, true);
   }
 }
 
@@ -201,15 +230,22 @@ function bytesOf(base64) {
 /* What the network makes of it */
 
 const update = newestOnly(async () => {
-  const current = entry, { model } = current, cam = !current.image && !$("cam").hidden ? { label: camLabel, node: Number($("cam-layer").value) } : null;
+  const current = entry, turn = loaded, { model } = current, cam = !current.image && !$("cam").hidden ? { label: camLabel, node: Number($("cam-layer").value) } : null;
   if (!current.image && !picture) raw = rawOfDrawing(current);
   const input = current.image ? Float32Array.from(current.image) : inputOf(raw, model.preprocess);
   const isBlank = !current.image && !picture && drawing.strokes.length === 0;
   const slow = setTimeout(() => { $("busy").hidden = false; }, 400);
-  const found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
-  clearTimeout(slow);
-  $("busy").hidden = true;
-  if (current !== entry) return;
+  let found;
+  try {
+    found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
+  } finally {
+    clearTimeout(slow);
+    $("busy").hidden = true;
+  }
+  if (turn !== loaded) return; // of a network that was there before: the next answer is on its way
+  answered = turn;
+  $("trouble").hidden = true;
+  if (!current.image) $("how-shown").textContent = howShown(model.preprocess, current.drawn);
   for (const planes of found.maps) layers.find((layer) => layer.node === planes.node).show(planes, $("winners").checked);
   if (current.image) shownView.paint(input, Math.max(...input.map(Math.abs)));
   else showAnswers(input, found, isBlank);
@@ -229,7 +265,7 @@ function showAnswers(input, { logits, cam }, isBlank) {
   $("answers").classList.toggle("blank", isBlank);
   showBars($("bars"), isBlank ? probabilities.map(() => 0) : probabilities, names, chooseClass);
   $("answer").classList.toggle("long", names[best].length > 3);
-  $("bars").style.setProperty("--names", `${Math.min(9, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
+  $("bars").style.setProperty("--names", `${Math.min(14, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
   $("answer").replaceChildren(...(isBlank ? ["Nothing drawn yet"] : [make("b", {}, names[best]), ` ${percent(probabilities[best])}`]));
   if (!isBlank) speakSoon(`${names[best]}, ${percent(probabilities[best])}`);
 }
@@ -256,14 +292,13 @@ function stopExplaining() {
 }
 
 const explain = newestOnly(async () => {
-  if (!point) return;
-  const current = entry, { byKeyboard, ...where } = point;
+  const turn = loaded;
+  if (!point || turn !== answered) return; // a network that has computed nothing yet explains nothing: update() comes back
+  const { byKeyboard, ...where } = point;
   const numbers = await runner.ask("explain", where);
-  if (current !== entry || !point) return;
+  if (turn !== loaded || !point) return;
   const layer = layers.find((one) => one.node === where.node), before = layers.find((one) => one.node === numbers.input);
-  const text = layer.isMap
-    ? `${layer.name}${layer.channels > 1 ? `, map ${where.channel + 1}` : ""}, row ${where.y + 1}, column ${where.x + 1}`
-    : `${layer.name}, number ${where.channel + 1}`;
+  const text = layer.nameOf(where, entry.model.class_names);
   $("working").replaceChildren(...explanationOf(numbers, text, chosenBefore, (channel) => {
     chosenBefore = channel;
     explain();
@@ -285,7 +320,9 @@ function notice(text, isTrouble = false) {
   $("notice").classList.toggle("refused", isTrouble);
 }
 
+/** Until the network runs again the first error stays: those that follow from it tell less. */
 function trouble(error) {
+  if (!$("trouble").hidden) return;
   $("trouble").hidden = false;
   $("trouble").textContent = `The network cannot be run here: ${error.message}`;
 }

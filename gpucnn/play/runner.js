@@ -10,6 +10,7 @@
 class Runner {
   #waiting = new Map();
   #next = 0;
+  #broken = null;
 
   constructor(source) {
     const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -21,12 +22,14 @@ class Runner {
       else reject(new Error(error));
     };
     this.worker.onerror = (event) => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(event.message || "this browser runs no Worker here"));
+      this.#broken = new Error(event.message || "this browser runs no Worker here");
+      for (const { reject } of this.#waiting.values()) reject(this.#broken);
       this.#waiting.clear();
     };
   }
 
   ask(job, details) {
+    if (this.#broken) return Promise.reject(this.#broken);
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       this.#waiting.set(id, { resolve, reject });

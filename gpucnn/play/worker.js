@@ -6,6 +6,7 @@ let network = null;
 const JOBS = {
   /** Take a model's network in place of the last one. */
   load({ model }) {
+    network = null; // also where the new one is too large
     network = new Network(model);
   },
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from gpucnn.checks import as_path
 from gpucnn.errors import ArgumentError, LibraryError
-from gpucnn.files.atomic_file import telling_of, write_atomically
+from gpucnn.files.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.html_fragments import escaped
 from gpucnn.text import printed
 from gpucnn.text_table import shortened
@@ -125,7 +125,7 @@ def set_title(figure: "Figure", text: str) -> None:
 def check_path(path: StrPath | None) -> Path | None:
     """`path` as one that a figure can be saved to, before it is drawn: ArgumentError for another ending than `ENDINGS`.
 
-    LibraryError without matplotlib.
+    RunError for a place where no file can be, LibraryError without matplotlib.
     """
     _figure_class()
     if path is None:
@@ -134,6 +134,7 @@ def check_path(path: StrPath | None) -> Path | None:
     if found.suffix.lower() not in ENDINGS:
         *others, last = ENDINGS
         raise ArgumentError(f"{path}: no kind of picture that gpucnn writes; end it in {', '.join(others)} or {last}")
+    check_place(found)
     return found
 
 

@@ -13,11 +13,12 @@ from gpucnn import explain
 from gpucnn.autograd import Tensor
 from gpucnn.backend import as_array, to_host
 from gpucnn.data import DataLoader
+from gpucnn.data.as_shown import preprocess_of
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.inputs import Images, Model, images_of, picture, preprocess_of, subject_of
+from gpucnn.plot.inputs import Images, Model, images_of, pictures, subject_of
 from gpucnn.plot.mosaic import name_tiles, show_tiles
 from gpucnn.text import counted, size_text
 
@@ -65,7 +66,7 @@ def hierarchy(model: Model, images: "Images | DataLoader", path: StrPath | None 
     """
     check_path(path)
     subject = subject_of("hierarchy", model)
-    preprocess = subject.preprocess
+    preprocess: object = subject.preprocess
     if isinstance(images, DataLoader):
         preprocess = preprocess or preprocess_of(images.dataset)
         images = _first_of(images)
@@ -74,7 +75,7 @@ def hierarchy(model: Model, images: "Images | DataLoader", path: StrPath | None 
     shown = [one for one in stages if one.patches]
     if not shown:
         raise ArgumentError(f"hierarchy: {type(subject.model).__name__} has no filters that these images excite")
-    pictures = [picture(one, preprocess) for one in to_host(found.array)]
+    shown_images, note = pictures(to_host(found.array), preprocess)
     heights = [TILE * len(one.patches) + NAME for one in shown]
     figure = new_figure(TILE * (PATCHES + 1) + 1.2, sum(heights) + 0.3)
     grid = figure.add_gridspec(len(shown), 2, width_ratios=(1, PATCHES), height_ratios=heights)
@@ -83,12 +84,13 @@ def hierarchy(model: Model, images: "Images | DataLoader", path: StrPath | None 
         if weights is not None:
             _draw_filters(figure.add_subplot(grid[place, 0]), weights)
         axes = figure.add_subplot(grid[place, 1])
-        show_tiles(axes, _tiles(stage, pictures), cmap="gray", vmin=0, vmax=1)
+        show_tiles(axes, _tiles(stage, shown_images), cmap="gray", vmin=0, vmax=1)
         name_tiles(axes, stage.size, [str(number) for number in stage.patches])
         axes.set_title(
             f"{place + 1}. {stage.path}, which sees {size_text(stage.size)} of {size_text(found.shape[2:])} pixels"
         )
-    set_title(figure, f"What excites filters of {type(subject.model).__name__} most, in {counted(len(found), 'image')}")
+    title = f"What excites filters of {type(subject.model).__name__} most, in {counted(len(found), 'image')}"
+    set_title(figure, f"{title}\n{note}" if note else title)
     told = "; ".join(
         f"{stage.path} sees {size_text(stage.size)} pixels, filters {', '.join(map(str, stage.patches))}"
         for stage in shown

@@ -9,10 +9,11 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.checks import as_count, as_items
 from gpucnn.data import DataLoader
+from gpucnn.data.as_shown import class_names_of, preprocess_of
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.plot.figure import WRONG, StrPath, check_path, finished, in_style, new_figure, own_text, set_title
-from gpucnn.plot.inputs import picture, preprocess_of
+from gpucnn.plot.inputs import pictures
 from gpucnn.text import counted, value_text
 from gpucnn.training.evaluate import Evaluation
 
@@ -51,12 +52,13 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
     by_loss = samples.by_loss()
     wrong = by_loss[samples.label[by_loss] != samples.answer[by_loss]]
     worst = [samples[int(place)] for place in wrong[:count]]
-    images, preprocess = result.dataset, preprocess_of(result.dataset)
-    figure, places = _sheet(len(worst), f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong")
+    images = result.dataset
+    shown, note = pictures([images[one.index][0] for one in worst], preprocess_of(images))
+    figure, places = _sheet(len(worst), f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong", note)
     told = []
-    for axes, one in zip(places, worst, strict=False):
+    for axes, image, one in zip(places, shown, worst, strict=False):
         label, answer = own_text(names[one.label], NAME), own_text(names[one.answer], NAME)
-        show_image(axes, picture(images[one.index][0], preprocess))
+        show_image(axes, image)
         axes.set_title(f"{label}, not\n{answer} {one.probability:.2f}", color=WRONG)
         told.append(f"image {one.index}, {label} answered with {answer} at {one.probability:.2f}")
     alt = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong.{_list('Shown', told)}"
@@ -73,20 +75,20 @@ def batch(
     - `count`: how many images of the first batch at most, up to 100.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
-    What was normalised is put back. The loader's epoch stays what it is. ArgumentError for what is no loader.
+    What was normalised is put back; of values beyond 0 and 1 the title says which are black and white. The loader's epoch
+    stays what it is. ArgumentError for what is no loader.
     """
     check_loader(loader, "batch")
     count, _ = _count("batch", count), check_path(path)
     names = _names(loader, class_names)
     with closing(loader.batches(loader.epoch)) as batches:  # type: ignore[type-var]
         images, labels = next(batches)
-    preprocess = preprocess_of(loader.dataset)
-    shown = to_host(labels[:count])
-    figure, places = _sheet(len(shown), f"first batch of epoch {loader.epoch + 1}")
+    shown, note = pictures(to_host(images[:count]), preprocess_of(loader.dataset))
+    figure, places = _sheet(len(shown), f"first batch of epoch {loader.epoch + 1}", note)
     told = []
-    for number, axes in enumerate(places[: len(shown)]):
-        show_image(axes, picture(images[number], preprocess))
-        text = _label_text(shown[number], names)
+    for axes, image, label in zip(places, shown, to_host(labels[:count]), strict=False):
+        show_image(axes, image)
+        text = _label_text(label, names)
         axes.set_title(text)
         told.append(text.replace("\n", ", "))
     return finished(figure, f"Images as training gets them.{_list('Labels', told)}", path)
@@ -99,12 +101,12 @@ def show_image(axes: "Axes", image: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _sheet(count: int, title: str) -> tuple["Figure", list["Axes"]]:
-    """A figure with room for `count` images, and the places for them."""
+def _sheet(count: int, title: str, note: str) -> tuple["Figure", list["Axes"]]:
+    """A figure with room for `count` images, and the places for them; `note` is what must be said of their values."""
     columns = min(max(count, 3), COLUMNS)
     rows = max(-(-count // columns), 1)
     figure = new_figure(1.25 * columns, 1.55 * rows + 0.3 if count else 0.6)
-    set_title(figure, title)
+    set_title(figure, f"{title}\n{note}" if note else title)
     places = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axes in places:
         axes.axis("off")
@@ -122,7 +124,8 @@ def _count(owner: str, count: int) -> int:
 def _names(loader: DataLoader, class_names: Sequence[str] | None) -> Sequence[str]:
     classes = loader.dataset.num_classes
     if class_names is None:
-        return getattr(loader.dataset, "class_names", None) or [str(label) for label in range(classes)]
+        own = class_names_of(loader.dataset)
+        return [str(own[label] if label < len(own) else label) for label in range(classes)]
     names = as_items(class_names)
     if names is None or len(names) < classes:
         raise ArgumentError(

@@ -6,8 +6,7 @@ from typing import Any
 
 from gpucnn import __version__, models, plot
 from gpucnn.checks import as_path
-from gpucnn.errors import RunError
-from gpucnn.files.atomic_file import telling_of, write_atomically
+from gpucnn.files.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.layers.costs import costs
 from gpucnn.report.facts import (
     calibration_text,
@@ -55,19 +54,11 @@ def write_report(
     images = None if data_dir is None else str(as_path(data_dir, "write_report: data_dir"))
     place = folder.report_file if out is None else as_path(out, "write_report: out")
     folder.read_config()  # what is no run is said first
-    _check_place(place)
+    check_place(place)
     content = page(contents(RunInHand.measure(folder, weights, images, device)))
     with telling_of(place):
         write_atomically(place, content)
     return place
-
-
-def _check_place(place: Path) -> None:
-    """RunError for a place where no file can be, before anything is measured."""
-    if place.is_dir():
-        raise RunError(f"{place}: cannot be written (a folder); give the name of a file, e.g. {place / 'report.html'}")
-    if not place.parent.is_dir():
-        raise RunError(f"{place}: cannot be written (no folder {place.parent}); make it first")
 
 
 def contents(run: RunInHand) -> dict[str, Any]:

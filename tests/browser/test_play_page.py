@@ -1,9 +1,10 @@
 """The page of `gpucnn play` in a real browser: drawing, pointing, files, the keyboard, two tabs, narrow and dark, from disk."""
 
 import json
+import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_the_chapter_s_numbers_are_found_by_pointing(page: Any, address: str) ->
     assert marked["x"] - image["x"] == pytest.approx(image["width"] / 5, abs=1.5)
     assert marked["width"] == pytest.approx(3 * image["width"] / 5, abs=1.5)
 
-    page.get_by_label("row 2, column 2", exact=True).first.fill("6")  # the filter's middle
+    page.get_by_label("row 1, column 1", exact=True).first.fill("6")  # the filter's middle
     page.wait_for_function("() => document.getElementById('working').innerText.includes('78')")
     assert "0 + (-8) + 0 + (-12) + 78 + (-14) + 0 + (-18) + 0 = 26" in page.inner_text("#working")
 
@@ -187,13 +188,13 @@ def test_a_pixel_of_a_map_is_explained_by_the_map_before(page: Any, address: str
     opened(page, address)
     layers = page.locator(".layer")
     text = point_at(page, layers.nth(2).locator("canvas").nth(1), 0.55, 0.55)
-    assert text.startswith("conv2, map 2, row 6, column 6")
+    assert text.startswith("conv2, map 1, row 5, column 5")
     assert "of 6 before" in text.replace("\n", " ")
     trained = gpucnn.load(READY, device="cpu")
     raw = np.reshape(page.evaluate("Array.from(raw)"), (1, 1, 8, 8)).astype(np.uint8)
     model: Any = trained.model
     value = model.conv2(model.pool1(model.conv1(trained.preprocess(raw)))).numpy()[0, 1, 5, 5]
-    assert float(text.rstrip().rpartition("= ")[2]) == pytest.approx(value, abs=0.006)
+    assert float(text.rstrip().rpartition("= ")[2].split()[0]) == pytest.approx(value, abs=0.006)
     assert layers.nth(1).locator(".window:visible").count() == 6
     assert "max(" in point_at(page, layers.nth(1).locator("canvas").first, 0.5, 0.5)
 
@@ -207,6 +208,125 @@ def test_a_pixel_of_a_map_is_explained_by_the_map_before(page: Any, address: str
     )
     kept = np.array(dim["maps"][0]["kept"]).reshape(6, 14, 2, 14, 2)
     assert (kept.sum(axis=(2, 4)) == 1).all()  # one winner in each 2x2
+
+
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def test_what_is_shown_of_a_sum_adds_up_or_is_said_to_be_rounded(page: Any, address: str) -> None:
+    opened(page, address)
+    rounded = 0
+    for x in (0.1, 0.5, 0.9):
+        for y in (0.2, 0.6):
+            point_at(page, page.locator(".layer canvas").first, x, y)
+            for one in page.locator("#working p.sum").all():
+                left, _, right = one.inner_text().partition(" = ")
+                if "ReLU" in left or left.startswith("tanh"):
+                    continue
+                terms = [float(term) for term in NUMBER.findall(re.sub(r"map \d+", "map", left))]
+                total = float(right.split()[0])
+                digits = len(right.split()[0].partition(".")[2])
+                assert (f"{sum(terms):.{digits}f}" != f"{total:.{digits}f}") == right.endswith("(rounded)"), (
+                    one.inner_text()
+                )
+                rounded += right.endswith("(rounded)")
+                assert not any(terms) or max(map(abs, terms)) >= 1 or digits >= 3, one.inner_text()
+    assert rounded
+
+    lines = page.evaluate("""() => [[0.012, 0.0131, -0.0152], [0.333333, 0.333333, 0.333334], [2, -3, 8]].map(terms =>
+        added(terms, terms.reduce((all, one) => all + one, 0)).textContent)""")
+    assert lines == ["0.0120 + 0.0131 + (-0.0152) = 0.0099", "0.33 + 0.33 + 0.33 = 1 (rounded)", "2 + (-3) + 8 = 7"]
+
+
+def test_the_output_s_numbers_go_by_their_classes(page: Any, address: str) -> None:
+    opened(page, address)
+    text = point_at(page, page.locator(".layer canvas").last, 0.97, 0.5)
+    assert text.splitlines()[0].endswith(", class 9")
+    assert page.locator(".layer figcaption").first.inner_text() == "0"
+
+
+def test_the_example_s_editors_keep_the_last_good_number(page: Any, address: str) -> None:
+    opened(page, address)
+    page.get_by_role("button", name="Sharpening, by hand").click()
+    cell = page.get_by_label("row 1, column 1", exact=True).first
+    refused = page.locator("#editors .refused").first
+    for wrong in ("1e400", "", "1000", "-"):
+        cell.focus()
+        cell.press("Control+A")
+        cell.press("Backspace")
+        page.keyboard.type(wrong)
+        kept = "100" if wrong == "1000" else "5"  # what had been typed before the last nought
+        if wrong == "1e400":
+            kept = "1"
+        assert refused.inner_text() == f"Numbers from -999 to 999 are taken: row 1, column 1 stays {kept}."
+        cell.blur()
+        assert cell.input_value() == kept
+        cell.fill("5")
+        assert refused.inner_text() == ""
+    page.wait_for_selector(".layer canvas")
+    assert "= 7" in point_at(page, page.locator(".layer canvas").first, 0.1, 0.1)
+
+
+def test_of_what_was_given_the_newest_is_shown(page: Any, address: str) -> None:
+    """However slowly the network computes, and a file is read."""
+    opened(page, address)
+    page.evaluate("""() => {
+        window.asked = [];
+        const ask = runner.ask.bind(runner);
+        runner.ask = async (job, details) => {
+            const number = window.asked.push(job);
+            const found = await ask(job, details);
+            await new Promise(resolve => setTimeout(resolve, number === 1 ? 400 : 50)); // the first comes late
+            return found;
+        };
+    }""")
+    page.evaluate("""async () => {
+        for (const digit of [0, 1, 2, 3, 5, 4]) {
+            document.querySelectorAll("#samples button")[digit].click();
+            await new Promise(resolve => setTimeout(resolve, 40));
+        }
+    }""")
+    answers(page, "4")
+    assert page.evaluate("asked") == ["run", "run"]
+    assert page.inner_text("#how-shown").startswith("A test image")
+
+    page.evaluate("""() => {
+        const read = imageOf;
+        window.slow = [];
+        imageOf = async file => {
+            await new Promise(resolve => window.slow.push(resolve));
+            return {width: 8, height: 8, data: new Uint8ClampedArray(256).fill(255)};
+        };
+    }""")
+    drop(page, "first.png", "['']")
+    drop(page, "second.png", "['']")
+    page.evaluate("async () => { slow[1](); await null; }")
+    page.wait_for_function("() => picture.name === 'second.png'")
+    page.evaluate("async () => { slow[0](); await new Promise(resolve => setTimeout(resolve, 20)); }")
+    assert page.evaluate("picture.name") == "second.png"
+
+    drop(page, "third.png", "['']")
+    page.click("#samples button:nth-child(4)")
+    page.evaluate("async () => { slow[2](); await new Promise(resolve => setTimeout(resolve, 20)); }")
+    answers(page, "3")
+
+
+def test_a_pixel_is_pointed_at_before_the_network_has_computed(page: Any, address: str) -> None:
+    opened(page, address)
+    page.evaluate("""() => {
+        const ask = runner.ask.bind(runner);
+        runner.ask = async (job, details) => {
+            const found = await ask(job, details);
+            await new Promise(resolve => setTimeout(resolve, job === "run" ? 300 : 0));
+            return found;
+        };
+        update();
+    }""")
+    page.wait_for_timeout(50)  # it is at work
+    page.get_by_role("button", name="Sharpening, by hand").click()
+    page.evaluate("showPoint({node: 0, channel: 0, y: 0, x: 0}, false)")
+    page.wait_for_function("() => document.getElementById('working').innerText.includes('= 7')")
+    assert not page.locator("#trouble").is_visible()
 
 
 def test_the_keyboard_alone_draws_and_gets_an_answer(page: Any, address: str) -> None:
@@ -229,11 +349,11 @@ def test_the_keyboard_alone_draws_and_gets_an_answer(page: Any, address: str) ->
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
     page.wait_for_function(
-        "() => document.getElementById('working').innerText.startsWith('conv1, map 1, row 2, column 2')"
+        "() => document.getElementById('working').innerText.startsWith('conv1, map 0, row 1, column 1')"
     )
     page.keyboard.press("PageDown")
     page.wait_for_function(
-        "() => document.getElementById('working').innerText.startsWith('conv1, map 2, row 2, column 2')"
+        "() => document.getElementById('working').innerText.startsWith('conv1, map 1, row 1, column 1')"
     )
 
 
@@ -254,9 +374,13 @@ def test_a_dropped_image_gets_the_answer_of_predict(page: Any, address: str, tmp
     file = tmp_path / "a \"quoted\" 'name' <b>.png"
     digit.save(file)
     opened(page, address)
+    assert re.match("A test image of 8.8 pixels, as it is in the data set; ", page.inner_text("#how-shown"))
     drop(page, file.name, f"[new Uint8Array({list(file.read_bytes())})]")
     page.wait_for_function("() => picture.name.startsWith('a ')")
     assert page.inner_text("#notice") == f"{file.name}, as gpucnn predict sees it."
+    page.wait_for_function(
+        "() => document.getElementById('how-shown').textContent.startsWith('The file is brought to 8')"
+    )
     expected = trained.preprocess(read_image(file, trained.preprocess))
     found = page.evaluate("Array.from(inputOf(raw, entry.model.preprocess))")
     np.testing.assert_allclose(np.reshape(found, expected.shape), expected, atol=1e-6)
@@ -336,6 +460,94 @@ def test_what_is_no_image_is_refused_in_words(page: Any, address: str) -> None:
     assert page.inner_text("#answer") == before
 
 
+def test_a_pixel_is_explained_by_the_network_that_is_shown(page: Any, address: str) -> None:
+    opened(page, address)
+    page.evaluate("""() => {
+        update();
+        showModel(MODELS[1]);
+        layers[0].events.onPoint({node: layers[0].node, channel: 0, y: 0, x: 0}, false);
+    }""")
+    page.wait_for_function("() => document.querySelector('#working .sum')?.innerText.endsWith('= 7')")
+    page.locator(".editor input").nth(4).fill("6")  # the middle of the filter, and no answer yet
+    page.evaluate("layers[0].events.onPoint({node: layers[0].node, channel: 0, y: 1, x: 1}, false)")
+    page.wait_for_function(
+        "() => document.querySelector('#working .sum')?.innerText.includes('= ') && answered === loaded"
+    )
+    assert page.locator("#trouble").is_hidden()
+
+
+def test_an_error_is_told_until_the_network_runs_again(page: Any, address: str) -> None:
+    opened(page, address)
+    page.evaluate("""() => {
+        runner.ask = () => new Promise((_, reject) => { window.fail = (text) => reject(new Error(text)); });
+    }""")
+    for text in ("too large", "what follows from it"):
+        page.evaluate("update()")
+        page.wait_for_selector("#busy", state="visible")
+        page.evaluate("text => fail(text)", text)
+        page.wait_for_selector("#busy", state="hidden")
+    assert page.inner_text("#trouble") == "The network cannot be run here: too large"
+    page.evaluate("() => { delete runner.ask; update(); }")
+    page.wait_for_selector("#trouble", state="hidden")
+
+
+def test_a_network_that_cannot_be_loaded_is_not_the_one_before(page: Any, address: str) -> None:
+    opened(page, address)
+    outcomes = page.evaluate("""async () => {
+        const run = ["run", {input: Float32Array.from(MODELS[1].image), wanted: [], cam: null}];
+        const outcomes = [];
+        for (const [job, details] of [["load", MODELS[1]], run, ["load", {model: {}}], run]) {
+            outcomes.push(await runner.ask(job, details).then(() => "done", () => "refused"));
+        }
+        return outcomes;
+    }""")
+    assert outcomes == ["done", "done", "refused", "refused"]
+
+
+def test_a_worker_that_does_not_start_is_not_waited_for(browser: Any, address: str) -> None:
+    page = browser.new_page()  # whose console tells of it
+    opened(page, address)
+    errors = page.evaluate("""async () => {
+        const broken = new Runner("throw new Error('too old')"), errors = [];
+        for (const _ of "12") await broken.ask("load", {}).catch(({message}) => errors.push(message));
+        return errors;
+    }""")
+    page.close()
+    assert errors == ["Uncaught Error: too old"] * 2
+
+
+def test_what_was_given_last_is_shown(page: Any, address: str, tmp_path: Path) -> None:
+    """However long a file before it takes to read."""
+    file = tmp_path / "small.png"
+    Image.new("L", (9, 9)).save(file)
+    content = f"[new Uint8Array({list(file.read_bytes())})]"
+    opened(page, address)
+    page.evaluate("""() => {
+        const read = createImageBitmap;
+        window.createImageBitmap = async (file, options) => {
+            if (file.name.startsWith("slow")) await new Promise((resolve) => { window.goOn = resolve; });
+            return read(file.name.includes("damaged") ? null : file, options);
+        };
+    }""")
+    last: dict[str, Callable[[], None]] = {
+        "quick.png": lambda: drop(page, "quick.png", content),
+        "test image": lambda: page.click("#samples button:nth-child(1)"),
+        "": lambda: draw(page, SEVEN),
+    }
+    for name, give in last.items():
+        for slow in ("slow.png", "slow and damaged.png"):
+            drop(page, slow, content)
+            page.wait_for_function("() => window.goOn")
+            give()
+            page.wait_for_function("name => name ? picture?.name.startsWith(name) : picture === null", arg=name)
+            before = page.inner_text("#notice")
+            page.evaluate("() => { goOn(); window.goOn = null; }")
+            page.wait_for_timeout(100)
+            assert page.evaluate("picture?.name ?? ''").startswith(name)
+            assert page.inner_text("#notice") == before
+            assert "slow" not in before
+
+
 def test_two_tabs_each_with_its_own_drawing(page: Any, address: str) -> None:
     other = page.context.new_page()
     opened(page, address)
@@ -355,6 +567,7 @@ def test_a_narrow_window(page: Any, address: str, scheme: str) -> None:
     paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (sum(map(int, paper[4:-1].split(","))) < 200) == (scheme == "dark")
     assert not page.locator("#explanation").is_visible()
+    assert page.inner_text("#map-hint").startswith("Point at a pixel of a map")
     point_at(page, page.locator(".layer canvas").first, 0.5, 0.5)
     assert page.locator("#explanation").is_visible()
     page.click("#close")

@@ -259,6 +259,40 @@ def test_shapes_are_asked_for_and_checked_as_in_a_summary() -> None:
     assert "(N, 3, 40, 40)" in models.create("resnet20").diagram((3, 40, 40))
 
 
+def test_a_batch_axis_is_told_with_the_shape_to_give() -> None:
+    for model, shape in ((models.LeNet5(), (1, 1, 32, 32)), (layers.Conv2d(3, 4, 3), (1, 3, 32, 32))):
+        for look in (model.diagram, model.summary):
+            words = f"{look.__name__} takes a shape without the batch axis, got {shape}; give {shape[1:]}"
+            with pytest.raises(ShapeError, match=re.escape(words) + "$"):
+                look(shape)
+    assert "(N, 3, 4, 5, 7)" in layers.Linear(6, 7).diagram((3, 4, 5, 6))  # where four axes are right
+
+
+def test_a_prompt_has_one_short_line() -> None:
+    assert re.fullmatch(
+        r"<Diagram of LeNet5 for images \(N, 1, 32, 32\), \d,\d{3} letters of SVG>", repr(models.LeNet5().diagram())
+    )
+    assert str(models.LeNet5().diagram()).startswith("<svg ")
+
+
+def test_a_layer_that_is_called_again_says_so() -> None:
+    shared = layers.Conv2d(3, 3, 1)
+    model = layers.Sequential(shared, layers.BatchNorm2d(3), shared, shared)
+    assert [box[:1] + box[2:] for box in Read(model.diagram((3, 4, 4))).boxes] == [
+        ["0", "12 parameters", "Conv2d, 3 filters 1x1"],
+        ["1", "6 parameters", "BatchNorm2d"],
+        ["0", "Conv2d, 3 filters 1x1, again"],
+        ["0", "Conv2d, 3 filters 1x1, again"],
+    ]
+
+
+def test_a_block_whose_layers_are_one_box_has_its_frame() -> None:
+    """A convolution is computed with its ReLU: the block around them is to be seen as others are."""
+    block = layers.Sequential(layers.Conv2d(3, 4, 3), layers.ReLU())
+    read = Read(layers.Sequential(block, layers.Flatten(), layers.Linear(16, 2)).diagram((3, 4, 4)))
+    assert read.frames() == ["0Sequential"]
+
+
 def test_nothing_but_images_is_a_picture_too() -> None:
     assert Read(layers.Identity().diagram((1, 2, 2))).texts == [
         "Identity", "images", "(N, 1, 2, 2)", "0 parameters, 0 multiply-adds an image",

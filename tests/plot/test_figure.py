@@ -133,7 +133,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         )
     with pytest.raises(ArgumentError, match=r"^path must be a path, got 3$"):
         plot.curves(HISTORY, 3)  # type: ignore[arg-type]
-    with pytest.raises(RunError, match=r"nowhere.a.png: cannot be written \(No such file or directory\)"):
+    with pytest.raises(RunError, match=r"nowhere.a.png: cannot be written \(no folder .*nowhere\); make it first$"):
         plot.curves(HISTORY, tmp_path / "nowhere" / "a.png")
     (tmp_path / "folder.svg").mkdir()
     with pytest.raises(RunError, match=r"folder.svg: cannot be written \("):

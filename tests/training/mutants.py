@@ -20,6 +20,7 @@ TESTS_OF = {
     "data/loader.py": [LOADER, "tests/data/test_samplers.py"],
     "html_fragments.py": ["tests/test_html_fragments.py"],
     "data/image_sheet.py": ["tests/data/test_image_sheet.py"],
+    "data/as_shown.py": ["tests/data/test_image_sheet.py"],
     "training/notebook.py": ["tests/training/test_notebook.py"],
     "data/sampling.py": [LOADER],
     "data/epoch_sampler.py": ["tests/data/test_samplers.py"],
@@ -136,7 +137,9 @@ MUTANTS = [
     # What notebooks show of them, and of training.
     Mutant("html_fragments.py", "\"<\": \"&lt;\", ", ""),
     Mutant("html_fragments.py", "image.transpose(1, 2, 0)", "image.transpose(2, 1, 0)"),
-    Mutant("data/image_sheet.py", "+ np.reshape(mean", "- np.reshape(mean"),
+    Mutant("data/as_shown.py", "+ np.reshape(mean", "- np.reshape(mean"),
+    Mutant("data/as_shown.py", "while hasattr", "if hasattr"),
+    Mutant("data/as_shown.py", "min((float(one.min()) for one in finite if one.size), default=0.0)", "0.0"),
     Mutant("data/image_sheet.py", "len(dataset) - 1, count", "count - 1, count"),
     Mutant("training/notebook.py", "is False", "is True"),
     Mutant("data/loader.py", "range(as_count(first, \"first\", 0), len(self))", "range(as_count(first, \"first\", 0), len(self) - 1)"),
