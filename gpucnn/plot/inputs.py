@@ -109,7 +109,7 @@ def picture(image: Array, preprocess: object = None) -> np.ndarray:
     return found
 
 
-def pictures(images: Sequence[Array], preprocess: object = None) -> tuple[list[np.ndarray], str]:
+def pictures(images: Sequence[Array] | np.ndarray, preprocess: object = None) -> tuple[list[np.ndarray], str]:
     """Images (C, H, W) as matplotlib draws them, in [0, 1]; and what must be said of their values, see `values_shown`.
 
     (H, W) if they are grey, or of neither one nor three channels, else (H, W, 3).
