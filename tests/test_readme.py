@@ -3,7 +3,9 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from gpucnn import data, models
@@ -78,6 +80,14 @@ def test_the_python_of_layers_runs() -> None:
 
 
 @pytest.mark.skipif(not compiler(), reason="the emulator needs g++")
+def test_the_python_of_data_normalises() -> None:
+    (example,) = python_in(page("data/README.md"))
+    names: dict[str, Any] = {}
+    exec(example, names)
+    images, _ = names["splits"].train[np.arange(1437)]
+    np.testing.assert_allclose((images.mean(), images.std()), (0, 1), atol=1e-4)
+
+
 def test_the_python_of_testing_runs() -> None:
     names: dict[str, object] = {}
     (example,) = python_in(page("testing/README.md"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gpucnn.autograd import Operand, no_grad
+from gpucnn.autograd import Operand, Tensor, no_grad
 from gpucnn.explain.given import as_image, as_layer, as_model, on_host
 from gpucnn.explain.layer_calls import innermost, maps_of, noting_layers
 from gpucnn.layers import Layer
@@ -30,6 +30,6 @@ def feature_maps(model: Layer, image: Operand, layer: str | Layer | None = None)
     for call in calls:
         path = call.layer.path
         times[path] = times.get(path, 0) + 1
-        if call.output.ndim == 4:
+        if isinstance(call.output, Tensor) and call.output.ndim == 4:
             found[path if times[path] == 1 else f"{path} ({times[path]})"] = on_host(call.output)[0]
     return found

@@ -1,33 +1,30 @@
 """What is explained: a model, an image, a class and a layer, as users give them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_operand
 from gpucnn.autograd.operation import BYTES_FIX
-from gpucnn.backend import as_array, to_host
+from gpucnn.backend import Array, as_array, to_host
 from gpucnn.checks import is_int, nearest
+from gpucnn.data import DataLoader
+from gpucnn.data.image_file import is_array
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
 from gpucnn.geometry import check_images
 from gpucnn.layers import Layer
+from gpucnn.layers.as_model import as_model as as_model
+from gpucnn.layers.one_output import one_output
 from gpucnn.text import names_text, shape_text, value_text
 
 MOST_NAMED = 6
 """Layers that a message names."""
 
 
-def as_model(owner: str, model: Any) -> Layer:
-    """`model` itself; ArgumentError, which names `owner`, if it is no layer."""
-    if not isinstance(model, Layer):
-        fix = "; give trained.model" if isinstance(getattr(model, "model", None), Layer) else ""
-        raise ArgumentError(f"{owner}: model must be a layer, got {value_text(model)}{fix}")
-    return model
-
-
 def as_images(owner: str, model: Layer, images: Operand) -> Tensor:
     """Images (N, C, H, W) in the model's dtype, on its device. DTypeError for integers, ShapeError for other axes."""
-    array = as_array(images.array if isinstance(images, Tensor) else images)
+    array = _numbers(owner, images)
     if array.dtype.kind != "f":
         raise DTypeError(
             f"{owner}: images must be floats, in the form that the model takes, got {array.dtype}; {BYTES_FIX}"
@@ -44,7 +41,7 @@ def as_images(owner: str, model: Layer, images: Operand) -> Tensor:
 
 def as_image(owner: str, model: Layer, image: Operand) -> Tensor:
     """One image, (C, H, W) or (1, C, H, W), as (1, C, H, W), else as for `as_images`."""
-    array = as_array(image.array if isinstance(image, Tensor) else image)
+    array = _numbers(owner, image)
     if array.ndim not in (3, 4) or (array.ndim == 4 and len(array) != 1) or 0 in array.shape:
         fix = ""
         if array.ndim == 2:
@@ -55,8 +52,32 @@ def as_image(owner: str, model: Layer, image: Operand) -> Tensor:
     return as_images(owner, model, array[None] if array.ndim == 3 else array)
 
 
-def check_label(owner: str, label: Any, logits: Tensor) -> int:
+def _numbers(owner: str, given: Any) -> Array:
+    """An array of what is given; DTypeError, which names `owner`, for what is none."""
+    check_no_labels(owner, given)
+    try:
+        return as_array(given.array if isinstance(given, Tensor) else given)
+    except DTypeError as error:
+        raise DTypeError(f"{owner}: images: {error}") from None
+
+
+def check_no_labels(owner: str, given: Any) -> None:
+    """ArgumentError, which names `owner`, for what has labels beside the images: a pair, a data set, a loader."""
+    if isinstance(given, tuple) and len(given) == 2 and hasattr(given[0], "ndim") and np.ndim(given[1]) < 2:
+        raise ArgumentError(f"{owner}: expected images alone, got a pair (image, label); give its first: pair[0]")
+    if isinstance(given, DataLoader):
+        raise ArgumentError(f"{owner}: expected images, got a DataLoader; give those of a batch: next(iter(loader))[0]")
+    is_sequence = hasattr(given, "__getitem__") and hasattr(given, "__len__")
+    if is_sequence and not isinstance(given, Sequence | memoryview | bytearray | dict) and not is_array(given):
+        raise ArgumentError(
+            f"{owner}: expected images alone, got {type(given).__name__}, which has labels, too; give an image of it, "
+            f"dataset[0][0], or several, next(iter(data.DataLoader(dataset, 64)))[0]"
+        )
+
+
+def check_label(owner: str, label: Any, logits: Any) -> int:
     """`label` as an int; ArgumentError unless the model's `logits` (N, classes, ...) have that class, ShapeError for others."""
+    logits = one_output(owner, logits)
     if logits.ndim not in (2, 4):
         raise ShapeError(
             f"{owner}: expected a model that gives logits (N, classes) or (N, classes, H, W), this one gives "

@@ -28,7 +28,8 @@ def grad_cam(model: Layer, image: Operand, label: int, layer: str | Layer | None
 
     The maps of a layer, each weighted by the mean gradient of the class's score, are added; what is below 0 speaks for other
     classes, and is cut off. The sum is enlarged bilinearly, centres of pixels upon centres, and divided by its largest value:
-    all zeros where nothing speaks for the class.
+    all zeros where nothing speaks for the class. Units are placed evenly over the whole image, as in the paper, though those of
+    a net without padding see more of the middle: `receptive_field` tells what each of them sees.
 
     - `image`: (C, H, W) or (1, C, H, W), floats in the form that the model takes.
     - `layer`: a path, as in `model.named_layers()`, or a layer of the model; by default the one that gives the last map larger
@@ -49,7 +50,9 @@ def grad_cam(model: Layer, image: Operand, label: int, layer: str | Layer | None
             logits = model(x)
         label = check_label(owner, label, logits)
         if chosen is None:
-            last = last_map_of(owner, model, [one for one in layer_calls if one.output.requires_grad], logits)
+            last = last_map_of(
+                owner, model, [one for one in layer_calls if getattr(one.output, "requires_grad", False)], logits
+            )
             chosen, maps = last.layer, _activated(last.output, calls)
         else:
             maps = maps_of(owner, chosen, layer_calls)

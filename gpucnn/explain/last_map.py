@@ -8,6 +8,7 @@ from gpucnn.explain.given import as_image, as_model
 from gpucnn.explain.layer_calls import NotedCall, is_map, noting_layers
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
+from gpucnn.layers.one_output import one_output
 
 
 def last_map(model: Layer, image: Operand) -> str:
@@ -18,7 +19,7 @@ def last_map(model: Layer, image: Operand) -> str:
     model = as_model("last_map", model)
     x = as_image("last_map", model, image)
     with no_grad(), evaluating(model), noting_layers(layer for _, layer in model.named_layers()) as calls:
-        logits = model(x)
+        logits = one_output("last_map", model(x))
     return last_map_of("last_map", model, calls, logits).layer.path
 
 

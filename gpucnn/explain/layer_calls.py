@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gpucnn.autograd import Tensor
 from gpucnn.errors import ArgumentError
@@ -40,18 +40,19 @@ def innermost(model: Layer) -> list[Layer]:
     return [layer for _, layer in model.named_layers() if len([*layer._layers("")]) == 1]
 
 
-def is_map(tensor: Tensor) -> bool:
-    """Whether it has feature maps (N, C, H, W) larger than 1x1."""
-    return tensor.ndim == 4 and tensor.shape[2:] != (1, 1)
+def is_map(output: Any) -> bool:
+    """Whether it has feature maps (N, C, H, W) larger than 1x1; layers within may give tuples, too."""
+    return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:] != (1, 1)
 
 
 def maps_of(owner: str, layer: Layer, calls: Sequence[NotedCall]) -> Tensor:
     """What came out of the last of the `calls`, those of `layer`; ArgumentError, which names `owner`, for no feature maps."""
     if not calls:
         raise ArgumentError(f"{owner}: {layer.label} is not called by the model in evaluation mode; give another layer")
-    output = calls[-1].output
-    if output.ndim != 4:
+    output: Any = calls[-1].output
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        what = shape_text(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise ArgumentError(
-            f"{owner}: {layer.label} gives {shape_text(output.shape)}, and no feature maps (N, C, H, W); give an earlier layer"
+            f"{owner}: {layer.label} gives {what}, and no feature maps (N, C, H, W); give an earlier layer"
         )
     return output

@@ -10,6 +10,7 @@ from gpucnn.explain.last_map import new_maps
 from gpucnn.explain.layer_calls import noting_layers
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
+from gpucnn.layers.one_output import one_output
 
 FILTER_AXES = 4
 """Of the weights of a layer that has filters."""
@@ -25,7 +26,7 @@ def stages(model: Layer, image: Operand) -> list[str]:
     model = as_model("stages", model)
     x = as_image("stages", model, image)
     with no_grad(), evaluating(model), noting_layers(layer for _, layer in model.named_layers()) as calls:
-        logits = model(x)
+        logits = one_output("stages", model(x))
     # How deep within the model each output is made: that of a block's last layer is the block's own, too.
     depths: dict[int, int] = {}
     for call in calls:

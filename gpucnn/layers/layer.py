@@ -18,6 +18,7 @@ from gpucnn.layers import hooks
 from gpucnn.layers.diagram import Diagram, diagram_of
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.hooks import BackwardHook, ForwardHook, ForwardPreHook, HookHandle
+from gpucnn.layers.one_output import one_output
 from gpucnn.layers.parameter import Buffer
 from gpucnn.layers.summary import model_html, summary_lines
 from gpucnn.layers.torch_names import TorchNames
@@ -173,7 +174,7 @@ class Layer(TorchNames):
             zero = self._dtype.type(0)
             with no_grad():
                 output = self(*(np.broadcast_to(zero, (1, *shape[1:])) for shape in input_shapes))
-            return Trace(current_calls.get() or [], output.shape)
+            return Trace(current_calls.get() or [], one_output(self.label, output).shape)
         finally:
             current_calls.reset(token)
             before.restore()

@@ -9,13 +9,14 @@ import numpy as np
 from gpucnn.backend import Array, Device, current, device_of, to_device, to_host
 from gpucnn.backend.joined import copied, joined
 from gpucnn.checks import as_number
-from gpucnn.errors import ArgumentError, StateError, TrainingError
+from gpucnn.errors import StateError, TrainingError
 from gpucnn.kernels.update import average as follow
 from gpucnn.layers import Layer
+from gpucnn.layers.as_model import as_model
 from gpucnn.layers.saved_arrays import fitting_arrays
 from gpucnn.optim.numbers import Numbers
 from gpucnn.optim.state import as_steps
-from gpucnn.text import counted, value_text
+from gpucnn.text import counted
 
 UPDATES = "average/updates"
 """The key of the number of updates; a parameter's path has no slash."""
@@ -41,8 +42,7 @@ class WeightAverage:
     """
 
     def __init__(self, model: Layer, decay: float = 0.999) -> None:
-        if not isinstance(model, Layer):
-            raise ArgumentError(f"WeightAverage: expected a model, got {value_text(model)}")
+        model = as_model("WeightAverage", model)
         self.decay = as_number(decay, "decay", below=1)
         self.updates = 0
         """How many updates there have been."""

@@ -12,6 +12,7 @@ from gpucnn.backend import to_host
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.layers.forward_state import evaluating
+from gpucnn.layers.one_output import one_output
 from gpucnn.plot.feature_maps import (
     COLUMNS,
     MOST_OF_LAYER,
@@ -34,12 +35,12 @@ from gpucnn.plot.figure import (
     signed_colours,
 )
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.heat import IMAGE_FIX, MODEL_FIX, show_upon
+from gpucnn.plot.heat import IMAGE_FIX, MODEL_FIX, most_text, show_upon
 from gpucnn.plot.images import show_image
 from gpucnn.plot.inputs import Image, Model, image_of, layer_name, picture, subject_of
 from gpucnn.plot.mosaic import in_rows, number_tiles, show_tiles
 from gpucnn.plot.numbers import check_finite, largest
-from gpucnn.text import counted, shape_text, size_text
+from gpucnn.text import counted, shape_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,7 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
     """What a model makes of one image: the image as it sees it, its top classes, Grad-CAM of the first of them, maps by layer.
 
     - `model`: a model that classifies, or what `gpucnn.load` gives, with which files can be read, and classes have names.
-    - `image`: as it goes into the model, (C, H, W) or (1, C, H, W); or the path of a file.
+    - `image`: as it goes into the model, floats (C, H, W) or (1, C, H, W); of a run also what its `predict` takes, e.g. a file.
     - `layer`: the layer whose maps are shown, large, and whose evidence is; by default the last of each size of maps, and for
       the evidence the last map larger than 1x1, or the gradient by the image in a model without maps.
     - `path`: a file to save it to, .png, .svg or .pdf.
@@ -76,7 +77,7 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
     found = image_of("explanation", image, subject)
     net, own = subject.model, found.array[0]
     with no_grad(), evaluating(net):
-        logits = net(found)
+        logits = one_output("explanation", net(found))
     if logits.ndim != 2:
         raise ShapeError(
             f"explanation: expected a model that gives logits (N, classes), this one gives {shape_text(logits.shape)}"
@@ -121,12 +122,7 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
         f"{layer_name(one, net)}, {maps_text(maps[one], sum(tile is not None for row in several for tile in row))}"
         for one, several in rows.items()
     )
-    row, column = np.unravel_index(int(evidence.argmax()), evidence.shape)
-    where = (
-        f"{title}: the most at row {row}, column {column} of {size_text(evidence.shape)}"
-        if evidence.any()
-        else f"{title}: none"
-    )
+    where = f"{title}: {most_text(evidence, is_exact=not title.startswith('Grad-CAM'))}"
     return finished(
         figure, f"Top classes: {', '.join(answers)}. {where}.{f' Feature maps: {told}.' if told else ''}", path
     )

@@ -36,7 +36,7 @@ def feature_maps(model: Model, image: Image, layer: str | Layer | None = None, p
     """An image and its feature maps: a row for each size of maps on the way, or all maps of one layer.
 
     - `model`: a model, or what `gpucnn.load` gives, with which files can be read.
-    - `image`: as it goes into the model, (C, H, W) or (1, C, H, W); or the path of a file.
+    - `image`: as it goes into the model, floats (C, H, W) or (1, C, H, W); of a run also what its `predict` takes, e.g. a file.
     - `layer`: a layer or a block that gives maps, by its path or itself. By default the last of each size of maps, or, of a
       model with few layers, all of them.
     - `path`: a file to save it to, .png, .svg or .pdf.

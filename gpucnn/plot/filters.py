@@ -12,7 +12,7 @@ from gpucnn.plot.figure import StrPath, check_path, finished, in_style, new_figu
 from gpucnn.plot.inputs import Model, layer_name, subject_of
 from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, number_tiles, show_tiles
 from gpucnn.plot.numbers import largest, not_finite_text, written
-from gpucnn.text import counted
+from gpucnn.text import counted, names_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +97,9 @@ def convolution_of(model: Layer, layer: str | Layer | None) -> tuple[str, Conv2d
     if layer is None:
         found = next(((path, one) for path, one in model.named_layers() if isinstance(one, Conv2d)), None)
         if found is None:
-            raise ArgumentError(f"filters: {type(model).__name__} has no convolution")
+            kinds = sorted({type(one).__name__ for _, one in model.named_layers() if "Conv" in type(one).__name__})
+            others = f" but {names_text(kinds)}, whose filters are not drawn" if kinds else ""
+            raise ArgumentError(f"filters: {type(model).__name__} has no Conv2d{others}")
         return found
     one = as_layer("filters", model, layer)
     if not isinstance(one, Conv2d):

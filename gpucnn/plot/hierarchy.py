@@ -16,11 +16,10 @@ from gpucnn.backend import as_array, to_host
 from gpucnn.data import DataLoader, Dataset, Subset
 from gpucnn.data.as_shown import preprocess_of
 from gpucnn.errors import ArgumentError
-from gpucnn.explain.given import as_images
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.inputs import Model, layer_name, pictures, subject_of
+from gpucnn.plot.inputs import Images, Model, images_of, layer_name, pictures, subject_of
 from gpucnn.plot.mosaic import name_tiles, show_tiles
 from gpucnn.plot.numbers import largest
 from gpucnn.text import counted, size_text, value_text
@@ -55,14 +54,12 @@ class _Stage(NamedTuple):
 
 
 @in_style
-def hierarchy(
-    model: Model, images: Tensor | np.ndarray | Dataset | DataLoader, path: StrPath | None = None
-) -> "Figure":
+def hierarchy(model: Model, images: "Images | Dataset | DataLoader", path: StrPath | None = None) -> "Figure":
     """For each stage of a model some filters, each beside the parts of images that excite it most.
 
     - `model`: a model, or what `gpucnn.load` gives, which knows how its images were normalised.
-    - `images`: (N, C, H, W), as they go into the model; a data set, of which 2,048 at most are looked at, from all over it; or
-      a loader, of which the first 2,048 or so are.
+    - `images`: (N, C, H, W), as they go into the model; a data set, of which 2,048 at most are looked at, from all over it; a
+      loader, of which the first 2,048 or so are; of a run also what its `predict` takes, e.g. a list of files.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
     The parts grow with the stages: of edges become textures, and of these parts of things. Shown are the filters that are
@@ -73,11 +70,16 @@ def hierarchy(
     check_path(path)
     subject = subject_of("hierarchy", model)
     preprocess: object = subject.preprocess
-    if not isinstance(images, Tensor | list | tuple) and not hasattr(images, "dtype"):
-        images = _loader_of(images)
-        preprocess = preprocess or preprocess_of(images.dataset)
-        images = _first_of(images)
-    found = as_images("hierarchy", subject.model, images)
+    given: Any = images
+    if (
+        not isinstance(given, Tensor | list | tuple | str | bytes)
+        and hasattr(given, "__len__")
+        and not hasattr(given, "dtype")
+    ):
+        loader = _loader_of(given)
+        preprocess = preprocess or preprocess_of(loader.dataset)
+        given = _first_of(loader)
+    found = images_of("hierarchy", given, subject)
     stages = [_stage(subject.model, found, one) for one in explain.stages(subject.model, found[:1])]
     shown = [one for one in stages if one.patches]
     if not shown:

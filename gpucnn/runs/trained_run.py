@@ -121,10 +121,36 @@ class TrainedRun:
         if isinstance(images, str | os.PathLike) and os.path.isdir(images):
             files = [str(file) for file in _files_in(Path(images))]
             return dict(zip(files, self._all(files, top, shown), strict=True))
-        several = _several(images)
+        several = _several("predict", images)
         if several is None:
             return self._all([images], top, shown, is_alone=True)[0]
         return self._all(several, top, shown)
+
+    def as_input(self, images: Any, *, invert: bool = False) -> np.ndarray:
+        """Images as the model takes them, (N, C, S, S), for `gpucnn.explain` and figures; a single one as (1, C, S, S).
+
+        `images` and `invert` as for `predict`, with its errors: read, fitted and normalised as the run did it.
+        """
+        found, doubts = self.inputs("as_input", images, as_flag(invert, "as_input: invert"))
+        for doubt in doubts:
+            warn(doubt, stacklevel=2)
+        return found
+
+    def inputs(self, owner: str, images: Any, invert: bool = False, fix: str = "") -> tuple[np.ndarray, list[str]]:
+        """What `as_input` gives, and what is to be warned of, in which `owner` and how to turn light and dark round are named."""
+        if isinstance(images, str | os.PathLike) and os.path.isdir(images):
+            images = _files_in(Path(images))
+        several, shown = _several(owner, images), self.shown(invert)
+        raw = [self.read(images, shown)] if several is None else []
+        for place, one in enumerate(several or ()):
+            try:
+                raw.append(self.read(one, shown))
+            except (DataError, ArgumentError) as error:
+                raise type(error)(f"images[{place}]: {error}") from None
+        if not raw:
+            raise ArgumentError(f"{owner}: expected images, got none")
+        doubts = [(is_dark_on_light(one), self._is_faint(one)) for one in raw]
+        return self.preprocess(np.concatenate(raw)), self._warnings(owner, doubts, several is None, invert, fix)
 
     def shown(self, invert: bool = False, background: str | None = None) -> Shown:
         """How the run was shown its images, unless another `background` is given."""
@@ -177,22 +203,31 @@ class TrainedRun:
                 if isinstance(one, GpucnnError):
                     raise one if is_alone else type(one)(f"images[{len(found)}]: {one}") from None
                 found.append(one)
-        name, dark = str(self.config.get("data")), [one.is_dark_on_light for one in found]
+        doubts = [(one.is_dark_on_light, one.is_faint) for one in found]
+        for doubt in self._warnings("predict", doubts, is_alone, shown.invert):
+            warn(doubt, stacklevel=3)
+        return [one.answers for one in found]
+
+    def _warnings(
+        self, owner: str, doubts: Sequence[tuple[bool, bool]], is_alone: bool, invert: bool, fix: str = ""
+    ) -> list[str]:
+        """What to say of images that are dark on light where they should not be, and of faint ones; `doubts` tell both of each."""
+        said, name, scale = [], str(self.config.get("data")), self.preprocess.full_scale
+        dark, faint = ([one[place] for one in doubts] for place in range(2))
         if any(dark) and is_light_on_dark(name):
             which = "the image is" if is_alone else f"images[{dark.index(True)}] is the first of {sum(dark)} that are"
-            after, fix = (" after invert", "False") if shown.invert else ("", "True")
-            warn(f"predict: {which} dark on light{after}, and {name} is light on dark; give invert={fix}", stacklevel=3)
-        faint, scale = [one.is_faint for one in found], self.preprocess.full_scale
+            after = " after invert" if invert else ""
+            fix = fix or f"invert={not invert}"
+            said.append(f"{owner}: {which} dark on light{after}, and {name} is light on dark; give {fix}")
         if any(faint):
             which = (
                 "the image goes" if is_alone else f"images[{faint.index(True)}] is the first of {sum(faint)} that go"
             )
-            warn(
-                f"predict: {which} no higher than {scale} of 255, as raw arrays of {name} do; "
-                f"np.rint(image * (255 / {scale})).astype('uint8') makes bytes of these",
-                stacklevel=3,
+            said.append(
+                f"{owner}: {which} no higher than {scale} of 255, as raw arrays of {name} do; "
+                f"np.rint(image * (255 / {scale})).astype('uint8') makes bytes of these"
             )
-        return [one.answers for one in found]
+        return said
 
     def __repr__(self) -> str:
         size, colour = self.preprocess.image_size, "grey" if self.preprocess.channels == 1 else "rgb"
@@ -209,7 +244,7 @@ class TrainedRun:
         )
 
 
-def _several(images: Any) -> Iterable[Any] | None:
+def _several(owner: str, images: Any) -> Iterable[Any] | None:
     """The single images, if there are several; None for one."""
     if is_array(images) and not _is_image(images):
         array = images if hasattr(images, "ndim") else np.asarray(images)
@@ -219,7 +254,7 @@ def _several(images: Any) -> Iterable[Any] | None:
             return list(array)
         if array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3, 4):
             raise DataError(
-                f"predict: {value_text(array)} is no image (H, W, C); of several grey ones give images[..., None], (N, H, W, 1)"
+                f"{owner}: {value_text(array)} is no image (H, W, C); of several grey ones give images[..., None], (N, H, W, 1)"
             )
         return None
     is_one = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or _is_image(images)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpucnn.checks import as_count
 from gpucnn.errors import ArgumentError
-from gpucnn.text import value_text
+from gpucnn.text import counted, value_text
 from gpucnn.training.evaluate import Evaluation
 
 
@@ -59,7 +59,7 @@ class Calibration:
 
     def __repr__(self) -> str:
         return (
-            f"Calibration({int(self.count.sum()):,} images in {len(self.count)} bins; expected calibration error "
+            f"Calibration({counted(int(self.count.sum()), 'image')} in {counted(len(self.count), 'bin')}; expected calibration error "
             f"{self.expected_calibration_error:.4f})"
         )
 

@@ -10,6 +10,7 @@ from gpucnn.backend import Array, current
 from gpucnn.checks import as_function
 from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
+from gpucnn.layers.as_model import as_model
 from gpucnn.optim import Optimizer
 from gpucnn.text import counted, shape_text, value_text
 from gpucnn.training.evaluate import device_of_model
@@ -44,8 +45,7 @@ class CapturedStep:
         loss: Callable[[Tensor, Any], Tensor] = F.cross_entropy,
         graph: Wanted = "auto",
     ) -> None:
-        if not isinstance(model, Layer):
-            raise ArgumentError(f"CapturedStep: expected a model, got {value_text(model)}")
+        model = as_model("CapturedStep", model)
         if not isinstance(optimizer, Optimizer):
             raise ArgumentError(f"CapturedStep: expected an optimizer, got {value_text(optimizer)}")
         self.model, self.optimizer = model, optimizer

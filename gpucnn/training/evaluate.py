@@ -13,7 +13,9 @@ from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.html_fragments import Html, html_table, text_instead, titled
 from gpucnn.layers import Layer
+from gpucnn.layers.as_model import as_model
 from gpucnn.layers.forward_state import evaluating
+from gpucnn.layers.one_output import one_output
 from gpucnn.training.confusion import ConfusionMatrix
 from gpucnn.training.metrics import Metrics, in_top_k
 from gpucnn.training.out_of_memory import in_parts
@@ -92,8 +94,10 @@ def evaluate(
     - `worst`: how many of the images with the highest loss are told; a NaN counts as the highest of all.
 
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
-    Raises ArgumentError if `class_names` are not as many as the model's classes.
+    Raises ArgumentError if `class_names` are not as many as the model's classes, and for what is no model; ShapeError for one
+    that gives several outputs.
     """
+    model = as_model("evaluate", model)
     check_loader(loader, "evaluate")
     metrics = Metrics()
     confusion: ConfusionMatrix | None = None
@@ -102,7 +106,7 @@ def evaluate(
     device = device_of_model(model)
     with evaluating(model), no_grad():
         for images, labels in loader.batches(0):
-            logits = Tensor(in_parts(model, images, device))
+            logits = Tensor(in_parts(lambda part: one_output("evaluate", model(part)), images, device))
             metrics.update(F.cross_entropy(logits, labels), logits, labels)
             there = _own(to_device(labels, logits.device), labels)
             confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1], loader))

@@ -16,6 +16,7 @@ from gpucnn.data import DataLoader
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
+from gpucnn.layers.as_model import as_model
 from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
 from gpucnn.text import counted, value_text
 from gpucnn.training.best_epoch import IN_WORDS
@@ -57,7 +58,7 @@ class Trainer:
     one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training),
     `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (why steps are not recorded).
 
-    Raises ArgumentError for a callback with an unknown hook, for numbers out of range, for two ways to clip at once, and for
+    Raises ArgumentError for what is no model, for a callback with an unknown hook, for numbers out of range, for two ways to clip at once, and for
     a `val_loader` beside a `test_loader`.
     """
 
@@ -78,6 +79,7 @@ class Trainer:
         graph: Wanted = "auto",
         val_loader: DataLoader | None = None,
     ) -> None:
+        model = as_model("Trainer", model)
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.label_smoothing = label_smoothing
         self.train_loader, self.test_loader, self.val_loader = train_loader, test_loader, val_loader

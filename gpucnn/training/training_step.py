@@ -13,6 +13,7 @@ from gpucnn.backend import Array, Device
 from gpucnn.data import DataLoader
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
+from gpucnn.layers.one_output import one_output
 from gpucnn.layers.undeclared import telling_of_undeclared_state
 from gpucnn.optim import Optimizer, Schedule, WeightAverage, clip_gradient_value
 from gpucnn.training.finite_guard import FiniteGuard
@@ -116,7 +117,7 @@ class TrainingStep:
         """Loss and logits of a batch; the gradients are left behind."""
         trainer = self._trainer
         with nullcontext() if self._looked_at_state else telling_of_undeclared_state(trainer.model):
-            logits = trainer.model(images)
+            logits = one_output("Trainer", trainer.model(images))
         self._looked_at_state = True
         loss = F.cross_entropy(logits, labels, label_smoothing=trainer.label_smoothing)
         trainer.optimizer.zero_grad()

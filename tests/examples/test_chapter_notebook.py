@@ -47,7 +47,14 @@ def test_the_chapter_s_numbers_are_in_it() -> None:
         assert promised in text
     pages = [Page("".join(output["data"]["text/html"])) for output in outputs if "text/html" in output.get("data", {})]
     told = "\n".join("".join(page.texts) for page in pages)
-    for promised in ("their sum: 7", "their sum: 13", "max pooling78", "LeNet5: 61,706 parameters"):
+    for promised in (
+        "their sum: 7",
+        "their sum: 13",
+        "max pooling78",
+        "LeNet5: 61,706 parameters",
+        "stride 2, padding 1: 3x3",
+        "plain network103,510",
+    ):
         assert promised in told
     for page in pages:
         assert all(alt for alt in page.alts), "every picture says in words what it shows"

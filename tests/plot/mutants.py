@@ -42,9 +42,8 @@ MUTANTS = [
     Mutant("images.py", "loader.batches(loader.epoch)", "loader.batches(0)"),
     Mutant("images.py", ", preprocess_of(loader.dataset))", ")"),
     Mutant("inputs.py", "one.mean(axis=0)", "one[0]"),
-    Mutant(
-        "inputs.py", "read_image(image, subject.preprocess, subject.background))", "np.zeros((1, 1, 8, 8), np.uint8))"
-    ),
+    Mutant("inputs.py", "return subject.run.inputs(owner, given,", 'return subject.run.inputs("", given,'),
+    Mutant("inputs.py", "self.class_names.index(label)", "0"),
     Mutant("filters.py", "0.5 + weights / (2 * most)", "weights / most"),
     Mutant("filters.py", "vmin=-most", "vmin=0"),
     Mutant("filters.py", "list(shown.swapaxes(0, 1))", "list(shown)"),
@@ -53,7 +52,7 @@ MUTANTS = [
     Mutant("feature_maps.py", "if size != after", "if size == after"),
     Mutant("heat.py", "asked.label).sum(axis=0)", "asked.label).max(axis=0)"),
     Mutant("heat.py", "MOST_COVERED * np.abs(heat)", "MOST_COVERED * heat"),
-    Mutant("heat.py", "answer if label is None else int(label)", "answer"),
+    Mutant("heat.py", "answer if label is None else subject.label_of(owner, label, len(probabilities))", "answer"),
     Mutant("hierarchy.py", "if box.top == 0 else 0", "if box.top == 99 else 0"),
     Mutant("hierarchy.py", "key=lambda number: -patches", "key=lambda number: patches"),
     Mutant("hierarchy.py", "preprocess or preprocess_of(images.dataset)", "preprocess"),

@@ -53,7 +53,9 @@ def test_its_panels_are_what_was_found() -> None:
         np.testing.assert_array_equal(drawn[:, size + 1 : 2 * size + 1], maps[1])
     assert figure.get_suptitle() == f"Corner: {name}, with {probabilities[best]:.1%}"
     assert figure.alt.startswith(f"Top classes: {name} {probabilities[best]:.2f}, {run.class_names[1 - best]} ")
-    assert figure.alt.endswith(" of 8x8. Feature maps: conv, 2 maps of 8x8; pool, 2 maps of 4x4.")
+    assert figure.alt.endswith(
+        " the upper left part of the image. Feature maps: conv, 2 maps of 8x8; pool, 2 maps of 4x4."
+    )
 
 
 def test_one_layer_is_shown_large_with_its_own_evidence() -> None:

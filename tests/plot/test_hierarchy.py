@@ -1,13 +1,16 @@
 """The hierarchy: patches are parts of the images, and the filters their weights."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gpucnn import data, explain, layers, plot
 from gpucnn.errors import ArgumentError
+from gpucnn.runs.trained_run import TrainedRun, Weights
 
 pytest.importorskip("matplotlib", reason="figures need the extra plot")
 
@@ -93,3 +96,24 @@ def test_a_model_without_filters_is_told() -> None:
     flat = layers.Sequential(layers.Flatten(), layers.Linear(16, 2))
     with pytest.raises(ArgumentError, match=r"^hierarchy: Sequential has no filters that these images excite$"):
         plot.hierarchy(flat, np.zeros((1, 1, 4, 4), np.float32))
+
+
+def test_a_run_s_images_are_files(tmp_path: Path) -> None:
+    raw = np.random.default_rng(3).integers(0, 256, (3, 1, 12, 12), dtype=np.uint8)
+    files = [tmp_path / f"{place}.png" for place in range(3)]
+    for file, one in zip(files, raw, strict=True):
+        Image.fromarray(one[0]).save(file)
+    preprocess = data.Preprocess(1, 12, 12, 255, "crop", (0.5,), (0.5,))
+    run = TrainedRun(model_with(1), preprocess, ["a", "b"], {}, Weights("last", tmp_path, {}))
+    expected = plot.hierarchy(run, preprocess(raw))
+    for given in (files, [str(file) for file in files], tmp_path, raw):
+        figure = plot.hierarchy(run, given)
+        assert figure.alt == expected.alt
+        for axes, other in zip(figure.axes, expected.axes, strict=True):
+            np.testing.assert_array_equal(axes.images[0].get_array(), other.images[0].get_array())
+    with pytest.raises(
+        ArgumentError, match="^hierarchy: image '0.png' is read as a run reads it; give what gpucnn.load"
+    ):
+        plot.hierarchy(run.model, ["0.png"])
+    with pytest.raises(ArgumentError, match="^hierarchy: expected images alone, got ArrayDataset, which has labels"):
+        plot.hierarchy(run, data.ArrayDataset(raw / 255.0, [0, 1, 1]))  # type: ignore[arg-type]

@@ -160,6 +160,33 @@ def test_ink_on_paper_is_warned_of_and_inverted(digits: Path, tmp_path: Path) ->
         trained.predict(light[1], invert=True)
 
 
+def test_images_as_the_model_takes_them(photos: Path, digits: Path, tmp_path: Path) -> None:
+    """One or several, of any kind: their answers are those of `predict`; what is warned of is the same."""
+    trained = gpucnn.load(photos)
+    files = every_kind(tmp_path / "pictures")
+    together = trained.as_input(files)
+    assert together.shape == (len(files), 3, 8, 8)
+    for file, one in zip(files, together, strict=True):
+        np.testing.assert_array_equal(trained.as_input(file), one[None])
+        logits = trained.model(one[None]).numpy()[0].astype(float)
+        shares = dict(zip(trained.class_names, np.exp(logits) / np.exp(logits).sum(), strict=True))
+        assert dict(trained.predict(file)) == pytest.approx(shares, rel=1e-5)
+    assert trained.as_input(tmp_path / "pictures").shape == together.shape
+    trained = gpucnn.load(digits)
+    light = Image.open(save_digit(tmp_path / "1.png", 1)).copy()
+    dark = ImageOps.invert(light)
+    np.testing.assert_array_equal(trained.as_input(dark, invert=True), trained.as_input(light))
+    with pytest.warns(
+        UserWarning, match=r"^as_input: images\[1\] is .* dark on light, .*; give invert=True$"
+    ) as warned:
+        trained.as_input([light, dark])
+    assert [one.filename for one in warned] == [__file__]
+    with pytest.raises(DataError, match=r"^images\[1\]: gone.png: no such image file$"):
+        trained.as_input([light, "gone.png"])
+    with pytest.raises(ArgumentError, match="^as_input: expected images, got none$"):
+        trained.as_input([])
+
+
 FLOATS = np.linspace(0, 1, 64).reshape(8, 8)
 WRONG: list[tuple[Any, type[GpucnnError], str]] = [
     (3, ArgumentError, "expected an image: a path, bytes, a file opened with mode 'rb', a Pillow image or an array, got 3"),

@@ -156,6 +156,8 @@ def test_calibration_by_hand() -> None:
     assert found.expected_calibration_error == pytest.approx(0.2 * 0.5 + 0.4 * 0.15 + 0.4 * 0.45, rel=1e-6)
     assert found.left_out == 0
     assert repr(found) == "Calibration(5 images in 4 bins; expected calibration error 0.3400)"
+    alone = calibration(found_for(np.array([[0.75, 0.25]]), [0]), bins=1)
+    assert repr(alone) == "Calibration(1 image in 1 bin; expected calibration error 0.2500)"
 
 
 def test_answers_that_are_no_numbers_are_left_out() -> None:
