@@ -56,6 +56,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def check_place(path: Path) -> None:
+    """RunError for a path where no file can be: before the work whose result it is, not after it."""
+    if path.is_dir():
+        raise RunError(f"{path}: cannot be written (a folder); give the name of a file")
+    if not path.parent.is_dir():
+        raise RunError(f"{path}: cannot be written (no folder {path.parent}); make it first")
+
+
 @contextmanager
 def telling_of(path: Path) -> Iterator[None]:
     """Inside, an OSError becomes a RunError with the file, or else `path`, the reason and the fix."""

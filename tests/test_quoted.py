@@ -2,11 +2,12 @@
 
 import ntpath
 import shlex
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from gpucnn import text
+from gpucnn.cli.commands import parse
 
 WINDOWS_PATHS = {
     r"runs\lenet5-digits-1": r"runs\lenet5-digits-1",
@@ -34,6 +35,14 @@ def test_on_windows_double_quotes_are_used_where_quotes_are_needed(
     monkeypatch.setattr(text, "WINDOWS", True)
     assert text.quoted(PureWindowsPath(path)) == typed
     assert ntpath.normpath(split_as_windows_programs_do(typed)) == path
+
+
+@pytest.mark.parametrize("is_windows", [False, True])
+def test_a_path_that_begins_like_an_option_is_none(is_windows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "WINDOWS", is_windows)
+    assert text.quoted(Path("-dash")) == "./-dash"
+    assert parse(["predict", text.quoted("-dash"), "a.png"]).run_folder == "./-dash"
+    assert text.quoted("runs/-dash") == "runs/-dash"
 
 
 @pytest.mark.parametrize("path", ["runs/a", "my runs/a", "it's", "$HOME/a", "a\\b"])

@@ -5,7 +5,6 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from gpucnn.backend import choose_device
@@ -18,6 +17,7 @@ from gpucnn.benchmark.rivals import rivals
 from gpucnn.benchmark.suite import Result, Suite
 from gpucnn.benchmark.training_step import MODELS, Workload
 from gpucnn.cli.arguments import choice, count, rate
+from gpucnn.cli.result_file import check_writable, write_text
 from gpucnn.errors import ArgumentError
 from gpucnn.kernels.ways import MODES
 
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     problem = find_problem() if options.model else None
     suite = None if problem else _suite(options)
     if options.json:
-        Path(options.json).touch()  # what cannot be written should fail now
+        check_writable(options.json)
     if options.keep_memory:
         keep_freed_memory()
     machine = describe(suite.device) if suite else {}
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
     elif problem:
         print(f"nothing was measured: {problem.cause}")
     if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
+        write_text(options.json, json.dumps(found, indent=1) + "\n")
 
 
 def _check(options: argparse.Namespace) -> None:

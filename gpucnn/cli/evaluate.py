@@ -9,7 +9,7 @@ from typing import Any
 from gpucnn import data
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights, choice, count
-from gpucnn.cli.result_file import check_writable, finite, write_json
+from gpucnn.cli.result_file import check_writable, finite, write_json, write_text
 from gpucnn.data.catalog import FOLDER
 from gpucnn.data.image_folder import paths_of
 from gpucnn.runs.measured_images import measured_images
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)
     files = paths_of(images)
     if options.csv:
-        Path(options.csv).write_text(found.confusion.csv(), encoding="utf-8")
+        write_text(options.csv, found.confusion.csv())
     if options.json:
         origin = {"run": options.run_folder, "weights": trained.weights.name, "epoch": trained.weights.row.get("epoch")}
         origin |= {"data": trained.config["data"], "split": options.split}

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpucnn.atomic_file import telling_of
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights
 from gpucnn.cli.given_images import add_images, found_images
 from gpucnn.cli.predict import Prediction, line, on_ink
 from gpucnn.data.image_file import is_dark_on_light
 from gpucnn.data.image_listing import left_out_text
-from gpucnn.errors import ArgumentError, DataError
+from gpucnn.errors import ArgumentError, DataError, RunError
 from gpucnn.explain.given import as_layer
 from gpucnn.plot.explanation import explanation
 from gpucnn.plot.figure import check_path
@@ -26,8 +27,8 @@ HELP = (
 TOP = 3
 """Classes that are printed of an image."""
 FOLDER = "explained"
-LONGEST = 100
-"""Characters of an image's name that its picture's name has."""
+LONGEST = 180
+"""Bytes of an image's name that its picture's name has: with all that is added, names may have 255."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry out `gpucnn explain`; returns 1 if a file could not be read, else 0."""
+    """Carry out `gpucnn explain`; returns 1 if a file could not be read, or its picture not be written, else 0."""
     check_path(None)  # says at once if matplotlib is missing
     chosen = choose_device(options.device)
     trained = RunFolder(options.run_folder).load(chosen.device, options.weights)
@@ -66,11 +67,15 @@ def run(options: argparse.Namespace) -> int:
                 raise DataError(problems[file])
             raw = trained.read(file, shown)
         except (DataError, ArgumentError) as error:
-            found.append(Prediction(file, error=" ".join(str(error).split())))
-            print(f"gpucnn explain: {found[-1].error}", file=sys.stderr)
+            found.append(_failed(file, error))
             continue
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        explanation(trained, trained.preprocess(raw)[0], options.layer, picture)
+        with telling_of(picture.parent):
+            picture.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            explanation(trained, trained.preprocess(raw)[0], options.layer, picture)
+        except RunError as error:
+            found.append(_failed(file, error))
+            continue
         if all(one.error for one in found):  # before the first of them
             print(chosen, f"weights: {trained.weights}", sep="\n", file=sys.stderr)
         found.append(Prediction(file, trained.answers(raw, top)[0], is_dark_on_light=is_dark_on_light(raw)))
@@ -82,12 +87,19 @@ def run(options: argparse.Namespace) -> int:
     return int(any(prediction.error for prediction in found))
 
 
+def _failed(file: str, error: Exception) -> Prediction:
+    """What becomes of a file that has no picture; those after it have theirs."""
+    found = Prediction(file, error=" ".join(str(error).split()))
+    print(f"gpucnn explain: {found.error}", file=sys.stderr)
+    return found
+
+
 def picture_files(images: Sequence[str], folder: Path) -> list[Path]:
     """Where the picture of each image goes: each its own file, and none of the images, by whatever way they are named."""
     taken = {_same(image) for image in images}
     found: list[Path] = []
     for image in images:
-        stem, number = f"{Path(image).stem[:LONGEST]}-explained", 1
+        stem, number = f"{_short(Path(image).stem)}-explained", 1
         picture = folder / f"{stem}.png"
         while _same(picture) in taken:
             number += 1
@@ -95,6 +107,12 @@ def picture_files(images: Sequence[str], folder: Path) -> list[Path]:
         taken.add(_same(picture))
         found.append(picture)
     return found
+
+
+def _short(name: str) -> str:
+    """`name`, cut where it would take more than `LONGEST` bytes, between two letters."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= LONGEST else encoded[:LONGEST].decode("utf-8", "ignore")
 
 
 def _same(path: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from gpucnn.backend import ChosenDevice, choose_device
 from gpucnn.cli.arguments import add_weights, count
 from gpucnn.cli.given_images import add_images, found_images
-from gpucnn.cli.result_file import check_writable, finite, write_json
+from gpucnn.cli.result_file import check_writable, finite, write_json, write_text
 from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_listing import left_out_text
 from gpucnn.errors import GpucnnError
@@ -134,10 +135,10 @@ def write_csv(path: str, found: Sequence[Prediction], top: int) -> None:
     """Write one line per file: its name, class and probability of each of the `top` answers, and why there are none."""
     numbers = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     names = [f"{name}{number}" for number in numbers for name in ("class", "probability")]
-    # File names need not be text: surrogates become the bytes that they stand for.
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", *names, "error"])
-        for prediction in found:
-            cells = [cell for answer in prediction.answers for cell in answer] or [""] * len(names)
-            writer.writerow([prediction.file, *cells, prediction.error or ""])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", *names, "error"])
+    for prediction in found:
+        cells = [cell for answer in prediction.answers for cell in answer] or [""] * len(names)
+        writer.writerow([prediction.file, *cells, prediction.error or ""])
+    write_text(path, text.getvalue())

@@ -2,10 +2,11 @@
 
 import argparse
 import functools
+from pathlib import Path
 
 from gpucnn import models, optim
+from gpucnn.atomic_file import check_place
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
-from gpucnn.cli.result_file import check_writable
 from gpucnn.diagnosis.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.costs import costs
@@ -50,7 +51,8 @@ def run(options: argparse.Namespace) -> None:
     channels, height, width = shape
     if height != width:
         raise ArgumentError(f"--input: expected a square image, got {height}x{width}")
-    check_writable(options.svg)
+    if options.svg:
+        check_place(Path(options.svg))
     create = functools.partial(models.create, options.model, options.classes, channels, height)
     rows = costs(create, shape)
     print("\n".join(table(rows, shape, create().parameter_count())))

@@ -269,17 +269,25 @@ def _load_folder(folder: Path, image_size: int | None, mode: str, background: st
 
 
 def load_to_measure(
-    folder: Path, part: str, image_size: int, mode: str, class_names: Sequence[str], background: str = AUTO
+    folder: Path,
+    part: str,
+    image_size: int,
+    mode: str,
+    class_names: Sequence[str],
+    background: str = AUTO,
+    skip: Collection[Path] = (),
 ) -> tuple[ImageFolder, tuple[str, ...]]:
     """All images of a folder, for a model that was trained on others, labelled as `class_names`; and notes on them.
 
-    Of a folder with parts, see `load`, those of `part`, "train" or "test". Classes may lack images or not be there.
+    Of a folder with parts, see `load`, those of `part`, "train" or "test". Classes may lack images or not be there. What is at
+    the paths `skip` is passed over.
 
     Raises DataError for folders that are not classes, and if there are no images.
     """
     parts = find_parts(folder)
     place = folder if parts is None else parts.train if part == "train" else parts.test
-    images = ImageFolder(place, image_size, mode, class_names=class_names, background=background)
+    found = class_images(place, class_names).without(skip, may_be_empty=True)
+    images = ImageFolder(found, image_size, mode, class_names=class_names, background=background)
     if len(images) == 0:
         raise DataError(f"{place}: no images in it to measure with; add some")
     return images, notes_on_whole(images) if parts is None else notes_on_parts(parts, [images])

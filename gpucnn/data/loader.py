@@ -167,11 +167,13 @@ class DataLoader:
             return int(self._first_ends[min(batches, len(self)) - 1]) if batches else 0
         return min(min(batches, len(self)) * self.batch_size, self._count())
 
-    def indices(self, epoch: int, batch: int) -> np.ndarray:
-        """Which samples of the data set make up a batch: int64 (B,). ArgumentError if there is no such batch."""
-        if as_count(batch, "batch", 0) >= len(self):
+    def indices(self, epoch: int, batch: int | None = None) -> np.ndarray:
+        """Which samples of the data set make up a batch, or all batches of an epoch: int64 (B,). ArgumentError if there is no such batch."""
+        if batch is not None and as_count(batch, "batch", 0) >= len(self):
             raise ArgumentError(f"batch must be below {len(self)}, the number of batches, got {batch}")
         order = self._order(as_count(epoch, "epoch", 0))
+        if batch is None:
+            return order.samples[: self._places(order, len(self) - 1).stop]
         return order.samples[self._places(order, batch)]
 
     def _produce(self, epoch: int, numbers: range) -> Iterator[Batch]:

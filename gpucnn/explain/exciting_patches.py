@@ -11,6 +11,7 @@ import numpy as np
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.backend import beside, to_host
 from gpucnn.checks import as_count, as_items, is_int
+from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.explain.given import as_images, as_layer, as_model
 from gpucnn.explain.layer_calls import maps_of, noting_layers
@@ -45,8 +46,8 @@ def exciting_patches(
     The most exciting patch comes first; there are fewer where fewer images excite the filter, which is to say, make its map
     larger than 0 somewhere.
 
-    - `images`: an array or tensor (N, C, H, W), floats in the form that the model takes, or what gives batches of such, as a
-      `DataLoader` does, with labels or without; all of one size.
+    - `images`: an array or tensor (N, C, H, W), floats in the form that the model takes, or what gives batches of such, with
+      labels or without; all of one size. Of a `DataLoader` they are those of its next epoch; its epoch stays what it is.
     - `layer`: a path or a layer of the model, which gives maps. `filters`: which ones; by default all.
 
     Raises ArgumentError for a layer that gives no maps, filters that it has not, and a count below 1, ShapeError for what are no
@@ -107,8 +108,9 @@ def _batches(images: Any) -> Iterator[Any]:
         raise ArgumentError(
             f"exciting_patches: images must be an array (N, C, H, W), or give batches of such, got {value_text(images)}"
         )
-    for batch in images:
-        yield batch[0] if isinstance(batch, tuple) else batch
+    # Looking at a loader must not take an epoch away from training.
+    for batch in images.batches(images.epoch) if isinstance(images, DataLoader) else images:
+        yield batch[0] if isinstance(batch, tuple | list) else batch
 
 
 def _filters(owner: str, filters: Sequence[int] | None, count: int) -> list[int]:

@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import asdict
+from pathlib import PurePath
 from typing import Any
 
-from gpucnn.data.catalog import is_light_on_dark
+from gpucnn.data.catalog import FOLDER, is_light_on_dark
 from gpucnn.play.browser_graph import browser_graph
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.list import list_runs
@@ -41,6 +42,12 @@ def json_for_script(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def _data_name(trained: TrainedRun) -> str:
+    """The data set's name; of a folder of images that of the folder."""
+    name, folder = str(trained.config.get("data")), trained.config.get("data_dir")
+    return PurePath(folder).name or name if name == FOLDER and isinstance(folder, str) else name
+
+
 def _facts(trained: TrainedRun) -> dict[str, Any]:
     row, folder = trained.weights.row, trained.weights.file.parent
     entry = list_runs(folder)[0]
@@ -48,7 +55,7 @@ def _facts(trained: TrainedRun) -> dict[str, Any]:
     part = judged_by(row) if row else "test"
     return {
         "run": folder.name,
-        "data": str(trained.config.get("data")),
+        "data": _data_name(trained),
         "epochs": entry.epochs,
         "weights": str(trained.weights),
         "accuracy": row.get(f"{part}_accuracy") if row else entry.accuracy if is_result else None,

@@ -7,6 +7,7 @@
 
 const $ = (id) => document.getElementById(id);
 const runner = new Runner(WORKER_SOURCE);
+const reader = new Runner(WORKER_SOURCE); // of large files, so that the network need not wait
 
 const LARGEST = 999;
 /** What the chapter's numbers may be changed to, and its negative. */
@@ -25,8 +26,10 @@ let answered = 0;      // the last of them whose answer is shown
 
 const look = { ink: "#ffffff", paper: "#000000", width: 0.07 };
 const drawing = new Drawing($("pad"), look, (what) => {
-  given++;
-  if (drawing.strokes.length || what) picture = drawing.backdrop = null;
+  if (drawing.strokes.length || what) {
+    given++;
+    picture = drawing.backdrop = null;
+  }
   if (what) speak(what);
   notice("");
   useDrawing();
@@ -94,9 +97,8 @@ function prepareRun() {
   $("samples-box").hidden = samples.length === 0;
   notice(samples.length ? "" : "No test images to choose from: the data of the run were not there.");
   drawing.strokes = [];
-  const first = samples[Math.min(7, samples.length - 1)];
   drawing.paint();
-  if (first) usePicture(bytesOf(first.raw), first.name);
+  if (samples.length) $("samples").children[Math.min(7, samples.length - 1)].click();
   else useDrawing();
 }
 
@@ -178,7 +180,7 @@ function usePicture(bytes, name, isFile = false) {
   const isInk = isFile && model.is_light_on_dark && isDarkOnLight(bytes, model.preprocess);
   $("invert-choice").hidden = !(isFile && model.is_light_on_dark);
   $("invert").checked = isInk;
-  for (const button of $("samples").children) button.setAttribute("aria-pressed", String(button.title === name));
+  for (const button of $("samples").children) button.setAttribute("aria-pressed", String(button.bytes === bytes));
   notice(isInk ? `${name} is dark on light, and ${model.facts.data} is light on dark: turned round.` : isFile ? `${name}, as gpucnn predict sees it.` : "");
   invert();
 }
@@ -204,6 +206,7 @@ function sampleButton({ raw: base64, label, name }) {
   const canvas = make("canvas", { width: size, height: size });
   paintBytes(canvas.getContext("2d"), rgbOf(bytes, channels, size, 255 / scale), size);
   const button = make("button", { type: "button", title: name, onclick: () => usePicture(bytes, name) }, canvas, make("span", {}, label));
+  button.bytes = bytes; // what it is known by: two classes may have files of the same name
   button.setAttribute("aria-label", `${name}, labelled ${label}`);
   button.setAttribute("aria-pressed", "false");
   return button;
@@ -214,8 +217,10 @@ async function useFile(file) {
   const { model, background } = entry, turn = ++given;
   try {
     notice("Reading the image …");
-    const pixels = await imageOf(file);
-    if (turn === given) usePicture(rawOf(pixels, model.preprocess, background), file.name || "the image", true);
+    const bitmap = await bitmapOf(file);
+    if (turn !== given) return;
+    const bytes = await reader.ask("prepare", { bitmap, how: model.preprocess, background }, [bitmap]);
+    if (turn === given) usePicture(bytes, file.name || "the image", true);
   } catch (error) {
     if (turn === given) notice(error.message, true);
   }
@@ -233,11 +238,16 @@ const update = newestOnly(async () => {
   const input = current.image ? Float32Array.from(current.image) : inputOf(raw, model.preprocess);
   const isBlank = !current.image && !picture && drawing.strokes.length === 0;
   const slow = setTimeout(() => { $("busy").hidden = false; }, 400);
-  const found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
-  clearTimeout(slow);
-  $("busy").hidden = true;
+  let found;
+  try {
+    found = await runner.ask("run", { input, wanted: layers.filter((layer) => layer.isOpen).map((layer) => layer.wanted), cam });
+  } finally {
+    clearTimeout(slow);
+    $("busy").hidden = true;
+  }
   if (turn !== loaded) return; // of a network that was there before: the next answer is on its way
   answered = turn;
+  $("trouble").hidden = true;
   if (!current.image) $("how-shown").textContent = howShown(model.preprocess, current.drawn);
   for (const planes of found.maps) layers.find((layer) => layer.node === planes.node).show(planes, $("winners").checked);
   if (current.image) shownView.paint(input, Math.max(...input.map(Math.abs)));
@@ -258,7 +268,7 @@ function showAnswers(input, { logits, cam }, isBlank) {
   $("answers").classList.toggle("blank", isBlank);
   showBars($("bars"), isBlank ? probabilities.map(() => 0) : probabilities, names, chooseClass);
   $("answer").classList.toggle("long", names[best].length > 3);
-  $("bars").style.setProperty("--names", `${Math.min(9, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
+  $("bars").style.setProperty("--names", `${Math.min(14, Math.max(...names.slice(0, 1000).map((name) => name.length)) * 0.62 + 0.4)}em`);
   $("answer").replaceChildren(...(isBlank ? ["Nothing drawn yet"] : [make("b", {}, names[best]), ` ${percent(probabilities[best])}`]));
   if (!isBlank) speakSoon(`${names[best]}, ${percent(probabilities[best])}`);
 }
@@ -313,7 +323,9 @@ function notice(text, isTrouble = false) {
   $("notice").classList.toggle("refused", isTrouble);
 }
 
+/** Until the network runs again the first error stays: those that follow from it tell less. */
 function trouble(error) {
+  if (!$("trouble").hidden) return;
   $("trouble").hidden = false;
   $("trouble").textContent = `The network cannot be run here: ${error.message}`;
 }

@@ -2,7 +2,7 @@
 /* The network at work in a Worker, so that drawing stays fluid while a large one computes.
 
      const runner = new Runner(source)        source is the text of network.js and worker.js
-     await runner.ask(job, details)           see JOBS in worker.js
+     await runner.ask(job, details)           see JOBS in worker.js; a third argument lists what is handed over, not copied
 
    The Worker is made from a Blob: a page that was opened from disk may not load it from a file.
 */
@@ -10,6 +10,7 @@
 class Runner {
   #waiting = new Map();
   #next = 0;
+  #broken = null;
 
   constructor(source) {
     const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -21,16 +22,18 @@ class Runner {
       else reject(new Error(error));
     };
     this.worker.onerror = (event) => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(event.message || "this browser runs no Worker here"));
+      this.#broken = new Error(event.message || "this browser runs no Worker here");
+      for (const { reject } of this.#waiting.values()) reject(this.#broken);
       this.#waiting.clear();
     };
   }
 
-  ask(job, details) {
+  ask(job, details, handedOver = []) {
+    if (this.#broken) return Promise.reject(this.#broken);
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       this.#waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ id, job, details });
+      this.worker.postMessage({ id, job, details }, handedOver);
     });
   }
 }

@@ -1,11 +1,12 @@
 "use strict";
-/* Runs in a Worker, after network.js: holds the network, and does what page.js asks for through runner.js. */
+/* Runs in a Worker, after network.js and image_input.js: holds the network, and does what page.js asks for through runner.js. */
 
 let network = null;
 
 const JOBS = {
   /** Take a model's network in place of the last one. */
   load({ model }) {
+    network = null; // also where the new one is too large
     network = new Network(model);
   },
 
@@ -22,6 +23,14 @@ const JOBS = {
 
   explain({ node, channel, y, x }) {
     return network.explain(node, channel, y, x);
+  },
+
+  /** The raw bytes of an ImageBitmap, see rawOf in image_input.js: of many pixels a matter of seconds. */
+  prepare({ bitmap, how, background }) {
+    const { width, height } = bitmap, context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    return rawOf(context.getImageData(0, 0, width, height), how, background);
   },
 };
 

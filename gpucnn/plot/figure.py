@@ -4,7 +4,6 @@ The colours are those that M. Okabe and K. Ito chose for all eyes ("Color Univer
 lighter, so that no two lines have the same grey.
 """
 
-import base64
 import functools
 import io
 import os
@@ -14,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
-from gpucnn.atomic_file import telling_of, write_atomically
+from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
 from gpucnn.errors import ArgumentError, LibraryError
-from gpucnn.html_fragments import escaped
+from gpucnn.html_fragments import data_uri, escaped
 from gpucnn.text import printed
 from gpucnn.text_table import shortened
 
@@ -125,7 +124,7 @@ def set_title(figure: "Figure", text: str) -> None:
 def check_path(path: StrPath | None) -> Path | None:
     """`path` as one that a figure can be saved to, before it is drawn: ArgumentError for another ending than `ENDINGS`.
 
-    LibraryError without matplotlib.
+    RunError for a place where no file can be, LibraryError without matplotlib.
     """
     _figure_class()
     if path is None:
@@ -134,6 +133,7 @@ def check_path(path: StrPath | None) -> Path | None:
     if found.suffix.lower() not in ENDINGS:
         *others, last = ENDINGS
         raise ArgumentError(f"{path}: no kind of picture that gpucnn writes; end it in {', '.join(others)} or {last}")
+    check_place(found)
     return found
 
 
@@ -186,9 +186,8 @@ def _figure_class() -> Any:
                 return super().get_tightbbox(*given, **options)
 
         def _repr_html_(self) -> str:
-            picture = base64.b64encode(saved(self)).decode("ascii")
             width = round(self.get_figwidth() * SCREEN)
-            return f'<img alt="{escaped(self.alt)}" style="width: {width}px; max-width: 100%" src="data:image/png;base64,{picture}">'
+            return f'<img alt="{escaped(self.alt)}" style="width: {width}px; max-width: 100%" src="{data_uri("png", saved(self))}">'
 
     return GpucnnFigure
 

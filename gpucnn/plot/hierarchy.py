@@ -4,23 +4,26 @@ Source: chapter 5, "Feature Hierarchies"; Zeiler and Fergus, "Visualizing and un
 figure 2.
 """
 
+from collections.abc import Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gpucnn import explain
 from gpucnn.autograd import Tensor
 from gpucnn.backend import as_array, to_host
-from gpucnn.data import DataLoader
+from gpucnn.data import DataLoader, Dataset, Subset
+from gpucnn.data.as_shown import preprocess_of
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_images
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.inputs import Model, picture, preprocess_of, subject_of
+from gpucnn.plot.inputs import Model, layer_name, pictures, subject_of
 from gpucnn.plot.mosaic import name_tiles, show_tiles
-from gpucnn.text import counted, size_text
+from gpucnn.plot.numbers import largest
+from gpucnn.text import counted, size_text, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 FILTERS, PATCHES = 4, 9
 """That are shown of a stage, and beside each filter."""
 MOST_IMAGES = 2048
-"""Images of a loader that are looked at."""
+"""Images of a loader or a data set that are looked at."""
+BATCH = 64
 TILE, NAME = 0.62, 0.5
 """Inches of a patch, and of what is written above a stage."""
 
@@ -51,11 +55,14 @@ class _Stage(NamedTuple):
 
 
 @in_style
-def hierarchy(model: Model, images: Tensor | np.ndarray | DataLoader, path: StrPath | None = None) -> "Figure":
+def hierarchy(
+    model: Model, images: Tensor | np.ndarray | Dataset | DataLoader, path: StrPath | None = None
+) -> "Figure":
     """For each stage of a model some filters, each beside the parts of images that excite it most.
 
     - `model`: a model, or what `gpucnn.load` gives, which knows how its images were normalised.
-    - `images`: (N, C, H, W), as they go into the model, or a loader of such, of which the first 2,048 or so are looked at.
+    - `images`: (N, C, H, W), as they go into the model; a data set, of which 2,048 at most are looked at, from all over it; or
+      a loader, of which the first 2,048 or so are.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
     The parts grow with the stages: of edges become textures, and of these parts of things. Shown are the filters that are
@@ -65,8 +72,9 @@ def hierarchy(model: Model, images: Tensor | np.ndarray | DataLoader, path: StrP
     """
     check_path(path)
     subject = subject_of("hierarchy", model)
-    preprocess = subject.preprocess
-    if isinstance(images, DataLoader):
+    preprocess: object = subject.preprocess
+    if not isinstance(images, Tensor | list | tuple) and not hasattr(images, "dtype"):
+        images = _loader_of(images)
         preprocess = preprocess or preprocess_of(images.dataset)
         images = _first_of(images)
     found = as_images("hierarchy", subject.model, images)
@@ -74,7 +82,7 @@ def hierarchy(model: Model, images: Tensor | np.ndarray | DataLoader, path: StrP
     shown = [one for one in stages if one.patches]
     if not shown:
         raise ArgumentError(f"hierarchy: {type(subject.model).__name__} has no filters that these images excite")
-    pictures = [picture(one, preprocess) for one in to_host(found.array)]
+    shown_images, note = pictures(to_host(found.array), preprocess)
     heights = [TILE * len(one.patches) + NAME for one in shown]
     figure = new_figure(TILE * (PATCHES + 1) + 1.2, sum(heights) + 0.3)
     grid = figure.add_gridspec(len(shown), 2, width_ratios=(1, PATCHES), height_ratios=heights)
@@ -83,19 +91,35 @@ def hierarchy(model: Model, images: Tensor | np.ndarray | DataLoader, path: StrP
         if weights is not None:
             _draw_filters(figure.add_subplot(grid[place, 0]), weights)
         axes = figure.add_subplot(grid[place, 1])
-        show_tiles(axes, _tiles(stage, pictures), cmap="gray", vmin=0, vmax=1)
+        show_tiles(axes, _tiles(stage, shown_images), cmap="gray", vmin=0, vmax=1)
         name_tiles(axes, stage.size, [str(number) for number in stage.patches])
         axes.set_title(
-            f"{place + 1}. {stage.path}, which sees {size_text(stage.size)} of {size_text(found.shape[2:])} pixels"
+            f"{place + 1}. {layer_name(stage.path, subject.model)}, which sees {size_text(stage.size)} of {size_text(found.shape[2:])} pixels"
         )
-    set_title(figure, f"What excites filters of {type(subject.model).__name__} most, in {counted(len(found), 'image')}")
+    title = f"What excites filters of {type(subject.model).__name__} most, in {counted(len(found), 'image')}"
+    set_title(figure, f"{title}\n{note}" if note else title)
     told = "; ".join(
-        f"{stage.path} sees {size_text(stage.size)} pixels, filters {', '.join(map(str, stage.patches))}"
+        f"{layer_name(stage.path, subject.model)} sees {size_text(stage.size)} pixels, filters {', '.join(map(str, stage.patches))}"
         for stage in shown
     )
     return finished(
         figure, f"The parts of {counted(len(found), 'image')} that excite filters most, stage by stage: {told}.", path
     )
+
+
+def _loader_of(images: Any) -> DataLoader:
+    """A loader as it is; of a data set one of images from all over it, as those of a class may stand together."""
+    if isinstance(images, DataLoader):
+        return images
+    if isinstance(images, str | bytes | Mapping) or not all(
+        hasattr(images, name) for name in ("__len__", "__getitem__")
+    ):
+        raise ArgumentError(
+            f"hierarchy: images must be an array (N, C, H, W), a data set or a DataLoader, got {value_text(images)}"
+        )
+    loader = DataLoader(images, BATCH)
+    places = np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(np.int64)
+    return DataLoader(Subset(loader.dataset, places), BATCH)
 
 
 def _first_of(loader: DataLoader) -> np.ndarray:
@@ -152,7 +176,7 @@ def _weights(model: Layer, stage: _Stage) -> np.ndarray | None:
 
 def _draw_filters(axes: "Axes", weights: np.ndarray) -> None:
     """A column of filters: in colour, as a map, or as the maps of those input channels that have the largest weights."""
-    most = float(np.abs(weights).max()) or 1.0
+    most = largest(weights)
     tiles = [[one] for one in filter_tiles(weights, most)]
     show_tiles(axes, tiles, PAPER, cmap=signed_colours(), vmin=-most, vmax=most)
     axes.set_title("filter")

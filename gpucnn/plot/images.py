@@ -9,12 +9,15 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.checks import as_count, as_items
 from gpucnn.data import DataLoader
+from gpucnn.data.as_shown import preprocess_of
 from gpucnn.data.dataset import class_names_of
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.plot.figure import WRONG, StrPath, check_path, finished, in_style, new_figure, own_text, set_title
-from gpucnn.plot.inputs import picture, preprocess_of
+from gpucnn.plot.inputs import pictures
+from gpucnn.plot.numbers import percent
 from gpucnn.text import counted, value_text
+from gpucnn.text_table import columns
 from gpucnn.training.evaluate import Evaluation
 
 if TYPE_CHECKING:
@@ -24,11 +27,14 @@ if TYPE_CHECKING:
 COUNT = 16
 MOST = 100
 """Images on a sheet."""
-COLUMNS = 8
+COLUMNS, LONG_COLUMNS = 8, 6
 LEAST = 0.005
 """Smaller shares of a label are 0.00 in print."""
 NAME = 13
 """Columns of a class name above an image."""
+SHORT = 6
+"""Of two names that stand in a line."""
+BREAK = "\n"
 
 
 @in_style
@@ -39,24 +45,34 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
     - `count`: how many at most, up to 100.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
-    ArgumentError for what is no result.
+    ArgumentError for what is no result, and for one without its data set.
     """
     if not isinstance(result, Evaluation):
         raise ArgumentError(f"mistakes: result must be what evaluate gives, got {value_text(result)}")
+    if result.dataset is None:
+        raise ArgumentError(
+            "mistakes: the result knows no data set, as it was pickled, or its loader has none; evaluate anew"
+        )
     count, _ = _count("mistakes", count), check_path(path)
     samples, names = result.samples, result.confusion.class_names
-    losses = np.where(np.isnan(samples.loss), np.inf, samples.loss)
-    wrong = np.flatnonzero(samples.label != samples.answer)
-    worst = [samples[int(place)] for place in wrong[np.argsort(-losses[wrong], kind="stable")[:count]]]
-    preprocess = preprocess_of(result.dataset)
-    figure, places = _sheet(len(worst), f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong")
+    by_loss = samples.by_loss()
+    wrong = by_loss[samples.label[by_loss] != samples.answer[by_loss]]
+    worst = [samples[int(place)] for place in wrong[:count]]
+    dataset = result.dataset
+    images, note = pictures([dataset[one.index][0] for one in worst], preprocess_of(dataset))
+    what = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong"
+    key = "what it is, what was answered, and with which probability"
+    texts = [
+        (own_text(names[one.label], NAME), own_text(names[one.answer], NAME), percent(one.probability)) for one in worst
+    ]
+    is_long = any(columns(label) + columns(answer) > SHORT for label, answer, _ in texts)
+    figure, places = _sheet(len(worst), _lines(f"{what}: {key}" if worst else what, note), is_long)
     told = []
-    for axes, one in zip(places, worst, strict=False):
-        label, answer = own_text(names[one.label], NAME), own_text(names[one.answer], NAME)
-        show_image(axes, picture(result.dataset[one.index][0], preprocess))
-        axes.set_title(f"{label}, not\n{answer} {one.probability:.2f}", color=WRONG)
-        told.append(f"image {one.index}, {label} answered with {answer} at {one.probability:.2f}")
-    alt = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong.{_list('Shown', told)}"
+    for axes, image, one, (label, answer, share) in zip(places, images, worst, texts, strict=False):
+        show_image(axes, image)
+        axes.set_title(f"{label},{BREAK if is_long else ' '}answered {answer}\n{share}", color=WRONG)
+        told.append(f"image {one.index}, {label} answered with {answer} at {share}")
+    alt = f"{what}.{_list('Shown', told)}"
     return finished(figure, alt, path)
 
 
@@ -70,20 +86,20 @@ def batch(
     - `count`: how many images of the first batch at most, up to 100.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
-    What was normalised is put back. The loader's epoch stays what it is. ArgumentError for what is no loader.
+    What was normalised is put back; of values beyond 0 and 1 the title says which are black and white. The loader's epoch
+    stays what it is. ArgumentError for what is no loader.
     """
     check_loader(loader, "batch")
     count, _ = _count("batch", count), check_path(path)
     names = _names(loader, class_names)
     with closing(loader.batches(loader.epoch)) as batches:  # type: ignore[type-var]
         images, labels = next(batches)
-    preprocess = preprocess_of(loader.dataset)
-    shown = to_host(labels[:count])
-    figure, places = _sheet(len(shown), f"first batch of epoch {loader.epoch + 1}")
+    shown, note = pictures(to_host(images[:count]), preprocess_of(loader.dataset))
+    figure, places = _sheet(len(shown), _lines(f"first batch of epoch {loader.epoch + 1}", note))
     told = []
-    for number, axes in enumerate(places[: len(shown)]):
-        show_image(axes, picture(images[number], preprocess))
-        text = _label_text(shown[number], names)
+    for axes, image, label in zip(places, shown, to_host(labels[:count]), strict=False):
+        show_image(axes, image)
+        text = _label_text(label, names)
         axes.set_title(text)
         told.append(text.replace("\n", ", "))
     return finished(figure, f"Images as training gets them.{_list('Labels', told)}", path)
@@ -96,16 +112,17 @@ def show_image(axes: "Axes", image: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _sheet(count: int, title: str) -> tuple["Figure", list["Axes"]]:
-    """A figure with room for `count` images, and the places for them."""
-    columns = min(max(count, 3), COLUMNS)
-    rows = max(-(-count // columns), 1)
-    figure = new_figure(1.25 * columns, 1.55 * rows + 0.3 if count else 0.6)
+def _sheet(count: int, title: str, is_long: bool = False) -> tuple["Figure", list["Axes"]]:
+    """A figure with room for `count` images, and the places for them, whose captions may be long."""
+    across = min(max(count, 4), LONG_COLUMNS if is_long else COLUMNS)
+    rows = max(-(-count // across), 1)
+    width, height, letters = (1.75, 2.2, 7) if is_long else (1.25, 1.55, 8)
+    figure = new_figure(width * across, height * rows + 0.3 if count else 0.6)
     set_title(figure, title)
-    places = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    places = list(figure.subplots(rows, across, squeeze=False).ravel())
     for axes in places:
         axes.axis("off")
-        axes.title.set(fontsize=8)
+        axes.title.set(fontsize=letters)
         axes.set_title("", loc="center")
     return figure, places
 
@@ -137,6 +154,11 @@ def _label_text(label: Any, names: Sequence[str]) -> str:
     if len(order) == 1:
         return own_text(names[order[0]], NAME)
     return "\n".join(f"{own_text(names[place], NAME)} {label[place]:.2f}" for place in order)
+
+
+def _lines(title: str, note: str) -> str:
+    """A title, and below it what must be said of the images' values."""
+    return f"{title}\n{note}" if note else title
 
 
 def _list(what: str, texts: Sequence[str]) -> str:

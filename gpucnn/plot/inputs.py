@@ -1,15 +1,16 @@
 """What figures are given: a model or that of a run, a layer of it, an image in any of its forms; and how images are shown."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, to_host
-from gpucnn.data import Dataset, Preprocess, Subset, read_image
+from gpucnn.data import Preprocess, read_image
+from gpucnn.data.as_shown import values_shown
 from gpucnn.data.image_file import AUTO
-from gpucnn.data.normalization import as_normalization
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_image
 from gpucnn.layers import Layer
@@ -19,9 +20,6 @@ from gpucnn.text import value_text
 
 Model: TypeAlias = Layer | TrainedRun
 Image: TypeAlias = Tensor | np.ndarray | str | os.PathLike[str]
-
-SLACK = 1e-3
-"""So far beyond 0 and 1 values are rounding."""
 
 
 class Subject(NamedTuple):
@@ -35,6 +33,11 @@ class Subject(NamedTuple):
     def name_of(self, label: int) -> str:
         """Of a class, as figures have it."""
         return own_text(self.class_names[label]) if label < len(self.class_names) else str(label)
+
+
+def layer_name(path: str, model: Layer) -> str:
+    """How figures name the layer of a model at a path: a model that is a layer alone has none."""
+    return path or type(model).__name__
 
 
 def subject_of(owner: str, model: Model) -> Subject:
@@ -63,27 +66,16 @@ def image_of(owner: str, image: Image, subject: Subject) -> Tensor:
     return as_image(owner, subject.model, image)
 
 
-def preprocess_of(dataset: Dataset) -> Preprocess | None:
-    """How a data set's raw images became those that it gives, where that is known."""
-    while isinstance(dataset, Subset):
-        dataset = dataset.parent
-    found = getattr(dataset, "preprocess", None)
-    return found if isinstance(found, Preprocess) else None
+def picture(image: Array, preprocess: object = None) -> np.ndarray:
+    """An image (C, H, W) as matplotlib draws it, see `pictures`."""
+    (found,), _ = pictures([image], preprocess)
+    return found
 
 
-def picture(image: Array, preprocess: Preprocess | None = None) -> np.ndarray:
-    """An image (C, H, W) as it is shown: (H, W) if it is grey, or of neither one nor three channels, else (H, W, 3), in [0, 1].
+def pictures(images: Sequence[Array] | np.ndarray, preprocess: object = None) -> tuple[list[np.ndarray], str]:
+    """Images (C, H, W) as matplotlib draws them, in [0, 1]; and what must be said of their values, see `values_shown`.
 
-    What `preprocess` has normalised is put back. Where it is not known, values beyond [0, 1] are brought into it, so that the
-    lowest is dark.
+    (H, W) if they are grey, or of neither one nor three channels, else (H, W, 3).
     """
-    found = np.nan_to_num(to_host(image).astype(np.float64))
-    normalization = None if preprocess is None else as_normalization(preprocess.mean, preprocess.std)
-    if normalization is not None and len(normalization[0]) == len(found):
-        mean, std = np.reshape(normalization, (2, -1, 1, 1))
-        found = found * std + mean
-    elif preprocess is None and found.size and not (found.min() >= -SLACK and found.max() <= 1 + SLACK):
-        low, high = found.min(), found.max()
-        found = (found - low) / max(high - low, np.finfo(np.float64).tiny)
-    found = found.clip(0, 1)
-    return found.transpose(1, 2, 0) if len(found) == 3 else found.mean(axis=0)
+    found, note = values_shown([to_host(image) for image in images], preprocess)
+    return [one.transpose(1, 2, 0) if len(one) == 3 else one.mean(axis=0) for one in found], note

@@ -8,7 +8,7 @@ from gpucnn.training.samples import Samples
 
 WORST, UNSURE = 24, 12
 FEWEST = 6
-"""Of the worst, if not as many are wrong."""
+"""Of the worst: where fewer are wrong, right ones follow."""
 RIGHT_PER_CLASS = 12
 MOST = 1_500
 """Of all images together, however they came to be chosen."""
@@ -18,7 +18,7 @@ class ChosenImages(NamedTuple):
     """Places in an evaluation's samples."""
 
     worst: np.ndarray
-    """Those of the highest loss, as many as were answered wrong, but no more than `WORST` and no fewer than `FEWEST`; the highest
+    """The mistakes of the highest loss, `WORST` at most, and after fewer than `FEWEST` those of the right ones; the highest
     first, and a NaN is the highest of all."""
     unsure: np.ndarray
     """Those whose answer has the lowest probability, the lowest first."""
@@ -32,7 +32,7 @@ def choose_images(samples: Samples) -> ChosenImages:
     After the worst and the least certain come the mistakes, from each cell of the confusion matrix one in turn, those of the
     highest loss first, and then right answers, of each class one in turn, as the data set has them.
     """
-    by_loss = np.argsort(-np.where(np.isnan(samples.loss), np.inf, samples.loss), kind="stable")
+    by_loss = samples.by_loss()
     by_doubt = np.argsort(np.where(np.isnan(samples.probability), np.inf, samples.probability), kind="stable")
     is_wrong = samples.answer != samples.label
     mistakes = by_loss[is_wrong[by_loss]]
@@ -41,7 +41,8 @@ def choose_images(samples: Samples) -> ChosenImages:
     turn = _turn(samples.label[mistakes] * classes + samples.answer[mistakes])
     right_turn = _turn(samples.label[right])
     few = right_turn < RIGHT_PER_CLASS
-    worst, unsure = by_loss[: min(max(len(mistakes), FEWEST), WORST)], by_doubt[:UNSURE]
+    hard = by_loss[~is_wrong[by_loss]][: max(FEWEST - len(mistakes), 0)]
+    worst, unsure = np.concatenate([mistakes[:WORST], hard]), by_doubt[:UNSURE]
     ordered = np.concatenate(
         [
             worst,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpucnn.backend import own_package
 from gpucnn.errors import LibraryError
 from gpucnn.html_fragments import Html
 from gpucnn.text import printed
 
-HERE = Path(__file__).parent
 SHARES = "".join(f".s{share}{{--share:{share}%}}" for share in range(101))
 """A class for every whole share, as the policy forbids styles of single elements."""
 
@@ -33,14 +33,18 @@ def page(values: Mapping[str, Any]) -> bytes:
         return printed(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        loader=jinja2.DictLoader({"page.html": _own("page.html")}), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=shown,
     )  # fmt: skip
-    style = f"{(HERE / 'page.css').read_text(encoding='utf-8')}{SHARES}\n"
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    style, script = f"{_own('page.css')}{SHARES}\n", _own("page.js")
     own = {"policy": policy(style, script), "style": Html(style), "script": Html(script)}
     text = environment.get_template("page.html").render({**values, **own})
     return text.encode("utf-8", "backslashreplace")
+
+
+def _own(name: str) -> str:
+    """The text of a file beside this one."""
+    return own_package.read(Path(__file__).with_name(name)).decode("utf-8")
 
 
 def policy(style: str, script: str) -> str:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn import __version__, models, plot
-from gpucnn.atomic_file import telling_of, write_atomically
+from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
-from gpucnn.errors import RunError
 from gpucnn.layers.costs import costs
 from gpucnn.report.facts import (
     calibration_text,
@@ -21,10 +20,11 @@ from gpucnn.report.facts import (
     title,
     unfinished,
     versions,
+    weights_text,
 )  # fmt: skip
 from gpucnn.report.inside import diagram, inside
 from gpucnn.report.page import check_libraries, page
-from gpucnn.report.pictures import picture
+from gpucnn.report.pictures import embedded
 from gpucnn.report.run_in_hand import RunInHand
 from gpucnn.report.shown_images import ShownImages
 from gpucnn.report.tables import class_rows, confusions, layer_rows
@@ -55,19 +55,11 @@ def write_report(
     images = None if data_dir is None else str(as_path(data_dir, "write_report: data_dir"))
     place = folder.report_file if out is None else as_path(out, "write_report: out")
     folder.read_config()  # what is no run is said first
-    _check_place(place)
+    check_place(place)
     content = page(contents(RunInHand.measure(folder, weights, images, device)))
     with telling_of(place):
         write_atomically(place, content)
     return place
-
-
-def _check_place(place: Path) -> None:
-    """RunError for a place where no file can be, before anything is measured."""
-    if place.is_dir():
-        raise RunError(f"{place}: cannot be written (a folder); give the name of a file, e.g. {place / 'report.html'}")
-    if not place.parent.is_dir():
-        raise RunError(f"{place}: cannot be written (no folder {place.parent}); make it first")
 
 
 def contents(run: RunInHand) -> dict[str, Any]:
@@ -91,13 +83,15 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "classes": class_rows(found.confusion),
         "macro": found.confusion.macro(),
         "pictures": {
-            "curves": picture(lambda: plot.curves(run.folder)),
-            "calibration": picture(lambda: plot.calibration(found)) if has_probabilities(run) else None,
+            "curves": embedded(lambda: plot.curves(run.folder)),
+            "calibration": embedded(lambda: plot.calibration(found)) if has_probabilities(run) else None,
             "diagram": diagram(run),
         },
+        "weights_text": weights_text(run),
         "calibration_text": calibration_text(run),
         "inside": inside(run, images.chosen),
         "worst": images.cards(images.chosen.worst),
+        "worst_text": images.worst_text,
         "unsure": images.cards(images.chosen.unsure),
         "size": images.width,
         "layers": layer_rows(_costs(run)),

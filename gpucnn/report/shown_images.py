@@ -10,7 +10,7 @@ from gpucnn.data.image_folder import names_of
 from gpucnn.errors import GpucnnError
 from gpucnn.report.chosen_images import choose_images
 from gpucnn.report.run_in_hand import RunInHand
-from gpucnn.report.thumbnails import COLUMNS, PER_SHEET, data_uri, model_images, pixels, sheets, with_heat
+from gpucnn.report.thumbnails import COLUMNS, PER_SHEET, image_uri, model_images, pixels, sheets, with_heat
 from gpucnn.text import printed
 
 BATCH = 256
@@ -81,6 +81,24 @@ class ShownImages:
         return "" if there == wrong else f"Of {wrong:,} mistakes {there:,} are in this file, some of each kind."
 
     @property
+    def worst_text(self) -> str:
+        """Which images the worst ones are, for people to read."""
+        is_wrong = self.samples.answer != self.samples.label
+        wrong, shown = int(is_wrong.sum()), int(is_wrong[self.chosen.worst].sum())
+        if shown < wrong:
+            rest = "some of them" if self.left_out_text else "them"
+            return (
+                f"The {shown} mistakes of the highest loss, the highest first. There are {wrong - shown:,} more: choose a number "
+                f"above to see {rest}."
+            )
+        every = f"{'The one mistake' if wrong == 1 else f'All {wrong} mistakes'}, that of the highest loss first"
+        hard = len(self.chosen.worst) - shown
+        right = f"right answers, {hard} of them, that had the highest loss"
+        if not wrong:
+            return f"There is no mistake. These are {right}."
+        return f"{every}{f', and then {right}' if hard else ''}."
+
+    @property
     def width(self) -> int:
         """Pixels of an image."""
         return self._sheets.width
@@ -91,7 +109,7 @@ class ShownImages:
         for place in map(int, places):
             one, look = self.samples[place], self._looks.get(place)
             yield Card(
-                data_uri(self._thumbnails[place]), "" if look is None else data_uri(look), names[one.label], names[one.answer],
+                image_uri(self._thumbnails[place]), "" if look is None else image_uri(look), names[one.label], names[one.answer],
                 one.label == one.answer, one.probability, one.loss, self.name(place),
             )  # fmt: skip
 

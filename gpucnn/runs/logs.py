@@ -5,9 +5,9 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from gpucnn.atomic_file import write_atomically
+from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
-from gpucnn.errors import LibraryError, RunError
+from gpucnn.errors import LibraryError
 from gpucnn.training.callback import Callback
 from gpucnn.training.progress import EpochClock
 from gpucnn.training.trainer import Trainer
@@ -38,12 +38,11 @@ class CSVLog(Callback):
         self.path = as_path(path, "path")
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        try:
+        check_place(self.path)
+        with telling_of(self.path):
             self.path.open("ab").close()
             if trainer.step:  # resumed: what came after the checkpoint comes again
                 self._write(trainer)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror}); choose another place") from None
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         self._write(trainer)

@@ -13,12 +13,13 @@ from gpucnn.data.catalog import FOLDER, changed, folder_of, load_to_measure
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.image_file import AUTO
 from gpucnn.data.image_folder import paths_of, whole_of
+from gpucnn.data.inspection import inspect
 from gpucnn.errors import ArgumentError, RunError
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.image_list import LEARNED, ImageList, check_there, file_names, files_in, fingerprints
 from gpucnn.runs.prepare import by_place
 from gpucnn.runs.trained_run import TrainedRun
-from gpucnn.text import names_text
+from gpucnn.text import counted, names_text
 
 DIGITS = "digits"
 PARTS = {"train": LEARNED, "test": ("test",)}
@@ -57,7 +58,15 @@ def measured_images(run: RunFolder, trained: TrainedRun, data_dir: str | None, p
         check_there(place)
     size, mode, background = preprocess.image_size, config.get("mode"), config.get("background", AUTO)
     if name == FOLDER and place.resolve() != own_place.resolve():
-        whole, notes = load_to_measure(place, part, size, mode or "rgb", trained.class_names, background)
+        skip: Sequence[Path] = (
+            [file.path for file in inspect(place).unreadable] if config.get("skip_unreadable") else []
+        )
+        whole, notes = load_to_measure(place, part, size, mode or "rgb", trained.class_names, background, skip)
+        if skip:
+            notes = (
+                *notes,
+                f"{place}: {counted(len(skip), 'unreadable file')} left out, as in training: {names_text(list(map(str, skip)))}",
+            )
         _check_same(whole.preprocess, preprocess, run, name)
         whole.preprocess = preprocess
         measured = other_images(run.read_images(config), whole, place, part)

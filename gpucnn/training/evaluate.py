@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
@@ -41,8 +41,8 @@ class Evaluation:
     """The images with the highest loss, the highest first, as many as were asked for."""
     samples: Samples
     """What the model made of each image."""
-    dataset: Dataset
-    """What was measured: `samples.index` has places in it."""
+    dataset: Dataset | None = field(compare=False)
+    """What was measured: `samples.index` has places in it. None where the loader has none, and in what was pickled."""
 
     @property
     def accuracy(self) -> float:
@@ -66,6 +66,10 @@ class Evaluation:
         # At the ends one limit is exact, which rounding need not know.
         low = 0.0 if self.correct == 0 else centre - radius
         return low, 1.0 if self.correct == self.total else centre + radius
+
+    def __getstate__(self) -> list[object]:
+        """As of a dataclass with slots, but without the data set, which may be large, or hold what cannot be pickled."""
+        return [None if one.name == "dataset" else getattr(self, one.name) for one in fields(self)]
 
     def __repr__(self) -> str:
         right = f"accuracy {self.accuracy:.4f} ({self.correct:,} of {self.total:,})"
@@ -94,13 +98,13 @@ def evaluate(
     metrics = Metrics()
     confusion: ConfusionMatrix | None = None
     top_5: Array = 0
-    samples = Samples(loader)
+    samples = Samples(loader.indices(0) if hasattr(loader, "indices") else None)
     device = device_of_model(model)
     with evaluating(model), no_grad():
         for images, labels in loader.batches(0):
             logits = Tensor(in_parts(model, images, device))
             metrics.update(F.cross_entropy(logits, labels), logits, labels)
-            there = to_device(labels, logits.device)
+            there = _own(to_device(labels, logits.device), labels)
             confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1], loader))
             with beside(logits.array):
                 answers = logits.array.argmax(axis=1)
@@ -111,8 +115,13 @@ def evaluate(
     scores = metrics.scores()
     return Evaluation(
         scores.loss, scores.correct, scores.total, int(top_5), confusion, samples.worst(worst) if worst else (), samples,
-        loader.dataset,
+        getattr(loader, "dataset", None),
     )  # fmt: skip
+
+
+def _own(there: Array, labels: Array) -> Array:
+    """Labels that a loader cannot write over, which may make each batch in the same memory."""
+    return there.copy() if there is labels else there
 
 
 def device_of_model(model: Layer) -> Device:
@@ -122,7 +131,7 @@ def device_of_model(model: Layer) -> Device:
 
 def _names(class_names: Sequence[str] | None, classes: int, loader: DataLoader) -> Sequence[str]:
     if class_names is None:
-        known = class_names_of(loader.dataset)
+        known = class_names_of(getattr(loader, "dataset", None))
         return known if known is not None and len(known) == classes else [str(label) for label in range(classes)]
     if len(class_names) != classes:
         raise ArgumentError(f"evaluate: {len(class_names)} class_names, but the model has {classes} outputs")

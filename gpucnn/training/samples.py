@@ -9,7 +9,6 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.backend import Array, beside, to_host, xp_of
-from gpucnn.data import DataLoader
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
@@ -49,18 +48,15 @@ class Samples:
     They are computed when they are first asked for: until then the logits of each batch stay where the model gave them.
     """
 
-    def __init__(self, loader: DataLoader) -> None:
-        self._loader, self._waiting, self._bytes = loader, list[tuple[Array, Array, Array]](), 0
+    def __init__(self, indices: np.ndarray | None) -> None:
+        """`indices` are the places in the data set of the images to come; None if they come in its order."""
+        self._indices, self._waiting, self._bytes = indices, list[tuple[Array, Array, Array]](), 0
         self._computed: list[_Columns] = []
-        self._drawn: list[np.ndarray] = []
-        """What a sampler drew for the batches, which it need not know for long."""
 
     def add(self, logits: Array, labels: Array, answers: Array) -> None:
-        """Note the loader's next batch: logits (N, classes), labels and answers (N,), on one device. Waits for nothing."""
+        """Note the next batch: logits (N, classes), labels and answers (N,), on one device. Waits for nothing."""
         self._waiting.append((logits, labels, answers))
         self._bytes += logits.nbytes
-        if self._loader.sampler is not None or self._loader.batch_sampler is not None:
-            self._drawn.append(self._loader.indices(0, len(self._drawn)))
         if self._bytes > LOGITS_BYTES:
             self._compute()
 
@@ -78,7 +74,7 @@ class Samples:
             *(np.concatenate([to_host(part) for part in parts]) for parts in zip(*self._computed, strict=True))
         )
         self._computed = []
-        index = np.concatenate(self._drawn or [self._loader.indices(0, batch) for batch in range(len(self._loader))])
+        index = np.arange(len(joined.label)) if self._indices is None else self._indices
         order = np.argsort(index, kind="stable")
         return index[order], _Columns(*(column[order] for column in joined))
 
@@ -111,10 +107,13 @@ class Samples:
         loss: np.ndarray = self._columns[1].loss
         return loss
 
+    def by_loss(self) -> np.ndarray:
+        """int64 (N,): where the images stand among these, the one with the highest loss first; a NaN is the highest of all."""
+        return np.argsort(-np.where(np.isnan(self.loss), np.inf, self.loss), kind="stable")
+
     def worst(self, count: int) -> tuple[Sample, ...]:
         """The images with the highest loss, the highest first; a NaN counts as the highest of all."""
-        losses = np.where(np.isnan(self.loss), np.inf, self.loss)
-        return tuple(self[int(place)] for place in np.argsort(-losses, kind="stable")[:count])
+        return tuple(self[int(place)] for place in self.by_loss()[:count])
 
     def __len__(self) -> int:
         return len(self.index)
@@ -132,6 +131,10 @@ class Samples:
 
     def __repr__(self) -> str:
         return f"Samples({len(self):,} images)"
+
+    def __getstate__(self) -> dict[str, object]:
+        self._columns  # noqa: B018  # what is copied or pickled is on the host, and without logits
+        return vars(self)
 
 
 def _columns(logits: Array, labels: Array, answers: Array) -> _Columns:

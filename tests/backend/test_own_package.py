@@ -108,6 +108,20 @@ def test_kernels_are_read(archive: Path, tmp_path: Path) -> None:
     assert python_in(archive, tmp_path, SOURCES) == f"{kernels} True\n"
 
 
+def test_a_report_has_its_template(archive: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    code = (
+        "import jinja2\n"
+        "from gpucnn.report.page import page\n"
+        "try:\n"
+        "    page({})\n"
+        "except jinja2.UndefinedError as error:\n"  # it is filled in, and something is missing
+        "    print(error)\n"
+    )
+    assert "is undefined" in python_in(archive, tmp_path, code)
+
+
 def test_the_emulator_has_its_sources(archive: Path, tmp_path: Path) -> None:
     """As files, which the compiler needs; they are gone when the process is."""
     code = (

@@ -92,7 +92,7 @@ def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch, capsys: py
         ("--batch-sizes 0", 2, "argument --batch-sizes: expected a whole number >= 1, got '0'"),
         ("--seconds 0", 2, "argument --seconds: expected a number > 0, got '0'"),
         ("--cpu fast", 2, "argument --cpu: unknown name 'fast', expected one of plain, numpy, jit"),
-        ("--json no/where.json", 1, "no/where.json: No such file or directory"),
+        ("--json no/where.json", 1, "no/where.json: cannot be written (no folder no); make it first"),
         ("--device tpu", 1, "unknown device 'tpu'; expected"),
         ("--models resnet50", 1, "--models resnet50 is predicted, not measured: give --device cuda --model, too"),
         ("--gpu h100", 1, "--gpu h100 is for predictions: give --model, too"),

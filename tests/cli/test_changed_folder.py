@@ -151,6 +151,18 @@ def test_another_folder_is_measured_as_a_whole(place: Path, capsys: pytest.Captu
     assert measured(capsys, "--data-dir", "other", "--split", "train")[0] == {"other/cat/known.bmp"}
 
 
+def test_what_cannot_be_read_in_another_folder_is_left_out_where_it_was_in_training(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {str(path) for path in write_noise(Path("other"), 7, 9).rglob("*.bmp")}
+    Path("other/cat/broken.bmp").write_bytes(b"BM and nothing more")
+    config = Path("run/config.json")
+    config.write_text(json.dumps({**json.loads(config.read_text()), "skip_unreadable": True}))
+    files, _, (note,) = measured(capsys, "--data-dir", "other")
+    assert files == other
+    assert note.endswith("other: 1 unreadable file left out, as in training: other/cat/broken.bmp")
+
+
 def test_the_run_s_own_folder_moved_is_measured_as_before(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     test = {name.replace("photos", "moved") for name in of_the_run("test")}
     shutil.copytree("photos", "moved")

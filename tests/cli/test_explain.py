@@ -88,8 +88,25 @@ def test_every_picture_is_a_file_of_its_own_and_none_of_the_images(in_tmp_path: 
     found = picture_files(images, Path("out"))
     assert [path.as_posix() for path in found] == [
         "out/a-explained-2.png", "out/a-explained-3.png", "out/A-explained-4.png", "out/a-explained-explained.png",
-        "out/b.c-explained.png", "out/.png-explained.png", f"out/{'x' * 100}-explained.png",
+        "out/b.c-explained.png", "out/.png-explained.png", f"out/{'x' * 180}-explained.png",
     ]  # fmt: skip
+
+
+def test_a_name_as_long_as_can_be_has_its_picture_and_one_that_cannot_be_written_keeps_no_other_back(
+    run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "日" * 83  # 249 bytes; with the ending 253 of 255
+    for name in ("a", long, "z"):
+        save_digit(Path(f"images/{name}.png"), 1)
+    Path("explained/a-explained.png").mkdir(parents=True)
+    assert main(["explain", str(run), "images", "--device", "cpu"]) == 1
+    shown = capsys.readouterr()
+    assert sorted(os.listdir("explained")) == ["a-explained.png", "z-explained.png", f"{'日' * 60}-explained.png"]
+    assert "gpucnn explain: explained/a-explained.png: cannot be written (a folder)" in shown.err
+    assert len(shown.out.splitlines()) == 2
+    assert picture_files([b"\xe9.png".decode("utf-8", "surrogateescape")], Path()) == [
+        Path(os.fsdecode(b"\xe9-explained.png"))
+    ]
 
 
 def test_without_matplotlib_the_line_of_pip_is_told(run: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_place_where_no_page_can_be_is_refused_before_anything_is_measured(
     monkeypatch.setattr(report_module, "RunInHand", None)
     Path("folder").mkdir()
     places = {
-        "folder": "a folder); give the name of a file, e.g. folder/report.html",
+        "folder": "a folder); give the name of a file",
         "gone/page.html": "no folder gone); make it first",
         "run/config.json/page.html": "no folder run/config.json); make it first",
     }

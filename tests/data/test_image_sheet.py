@@ -51,7 +51,7 @@ def test_floats_of_any_range() -> None:
     assert (shown.images[0].tolist(), shown.texts[0]) == ([[128, 128]] * 2, "ArrayDataset(1 image 1x2x2, 1 class, cpu)")
     shown = page(ArrayDataset(beyond, [0]))
     assert shown.images[0].tolist() == [[0, 128], [0, 255]]
-    assert shown.texts[0].endswith("; shown from -3, black, to 5, white")
+    assert shown.texts[0].endswith(", cpu); black is -3, white 5")
 
 
 class OwnItems:

@@ -51,6 +51,19 @@ def test_batches_of_a_loader_are_taken_as_the_whole() -> None:
     loader = data.DataLoader(data.ArrayDataset(IMAGES, np.zeros(70, int)), batch_size=32)
     assert explain.exciting_patches(net(), loader, "3", 4) == whole
     assert explain.exciting_patches(net(), [IMAGES[:50], Tensor(IMAGES[50:])], "3", 4) == whole
+    assert explain.exciting_patches(net(), [[IMAGES[:50], np.zeros(50)], [IMAGES[50:], np.zeros(20)]], "3", 4) == whole
+
+
+def test_a_loader_that_was_looked_at_gives_what_it_would_have_given() -> None:
+    dataset = data.ArrayDataset(IMAGES, np.arange(70))
+    looked_at, other = (data.DataLoader(dataset, 70, shuffle=True, seed=3) for _ in range(2))
+    for loader in (looked_at, other):
+        next(iter(loader))
+    found = explain.exciting_patches(net(), looked_at, "3", 1, [0])
+    assert looked_at.epoch == 1
+    (images, labels), (_, expected) = next(iter(looked_at)), next(iter(other))
+    np.testing.assert_array_equal(labels, expected)
+    assert found == explain.exciting_patches(net(), images, "3", 1, [0]), "they were those of the epoch that came next"
 
 
 def test_a_filter_that_nothing_excites_has_none_and_what_is_not_a_number_excites_nothing() -> None:

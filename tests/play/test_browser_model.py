@@ -48,6 +48,8 @@ def test_what_the_page_is_told_of_a_run(tmp_path: Path) -> None:
     facts = browser_model(trained)["facts"]
     assert (facts["accuracy"], facts["accuracy_of"]) == (0.75, "test")
     assert facts["weights"] == "best, of epoch 1 (test accuracy 0.7500)"
+    trained.config |= {"data": "folder", "data_dir": "/my/<b>dogs"}
+    assert browser_model(trained)["facts"]["data"] == "<b>dogs"
 
 
 def test_the_accuracy_of_other_weights_than_the_runs_result_is_not_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import weakref
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -78,8 +79,9 @@ def plot_texts(texts: list[str], path: Path) -> None:
 
 def test_texts_are_what_they_are(tmp_path: Path) -> None:
     names = ["$x_1$", r"\frac{1}", "two\nlines", "<b>&</b>"]
-    for file in ("a.png", "a.pdf"):
+    for file in ("a.png", "a.pdf", "a.svg"):
         plot_texts([*names, *TAKEN, *REFUSED], tmp_path / file)  # a warning is an error here
+    ElementTree.parse(tmp_path / "a.svg")  # which readers of XML take as it is
     few = ConfusionMatrix(names)
     few.update(np.array([1]), np.array([0]))
     figure = plot.confusion(few, tmp_path / "a.svg")
@@ -133,7 +135,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         )
     with pytest.raises(ArgumentError, match=r"^path must be a path, got 3$"):
         plot.curves(HISTORY, 3)  # type: ignore[arg-type]
-    with pytest.raises(RunError, match=r"nowhere.a.png: cannot be written \(No such file or directory\)"):
+    with pytest.raises(RunError, match=r"nowhere.a.png: cannot be written \(no folder .*nowhere\); make it first$"):
         plot.curves(HISTORY, tmp_path / "nowhere" / "a.png")
     (tmp_path / "folder.svg").mkdir()
     with pytest.raises(RunError, match=r"folder.svg: cannot be written \("):

@@ -1,14 +1,17 @@
 """Sheets of images: which images, which labels, and that what was normalised is put back."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gpucnn import data, plot
 from gpucnn.errors import ArgumentError
 from gpucnn.plot.inputs import picture
 from gpucnn.training import evaluate
+from tests.html_page import Page
 from tests.training.test_evaluate import Fixed
 
 pytest.importorskip("matplotlib", reason="figures need the extra plot")
@@ -30,20 +33,26 @@ def test_mistakes_have_their_images_the_worst_first() -> None:
     figure = plot.mistakes(result)
     places = shown(figure)
     assert [axes.get_title(loc="left") for axes in places] == [
-        "$dog$, not\ncat 0.99",
-        "cat, not\n$dog$ 0.80",
-        "$dog$, not\ncat 0.60",
+        "$dog$,\nanswered cat\n99 %",
+        "cat,\nanswered $dog$\n80 %",
+        "$dog$,\nanswered cat\n60 %",
     ]
+    low, high = images[1:].min(), images[1:].max()
     for axes, index in zip(places, (3, 1, 2), strict=True):
-        low, high = images[index].min(), images[index].max()
-        np.testing.assert_allclose(axes.images[0].get_array(), (images[index, 0] - low) / (high - low), rtol=1e-6)
-    assert figure.get_suptitle() == "3 of 4 images answered wrong"
+        expected = (images[index, 0].astype(float) - low) / (high - low)
+        np.testing.assert_allclose(axes.images[0].get_array(), expected, atol=1e-12)
+    key = "what it is, what was answered, and with which probability"
+    assert figure.get_suptitle() == f"3 of 4 images answered wrong: {key}\nblack is {low:.4g}, white {high:.4g}"
+    in_digits = plot.mistakes(evaluate(Fixed(), loader))
+    assert shown(in_digits)[0].get_title(loc="left") == "1, answered 0\n99 %"
     assert figure.alt.startswith(
-        "3 of 4 images answered wrong. Shown: image 3, $dog$ answered with cat at 0.99; image 1, "
+        "3 of 4 images answered wrong. Shown: image 3, $dog$ answered with cat at 99 %; image 1, "
     )
     assert len(shown(plot.mistakes(result, 1))) == 1
     right = evaluate(Fixed(), data.DataLoader(data.ArrayDataset(images[:1], np.array([0])), 3))
     assert plot.mistakes(right).alt == "0 of 1 image answered wrong."
+    images[3] = np.nan
+    assert "\nno number" in shown(plot.mistakes(evaluate(Fixed(), loader)))[0].get_title(loc="left")
 
 
 def test_a_batch_is_as_training_gets_it_and_normalised_back() -> None:
@@ -65,6 +74,44 @@ def test_a_batch_is_as_training_gets_it_and_normalised_back() -> None:
     assert (
         figure.alt == f"Images as training gets them. Labels: {'; '.join(('a', 'b_', 'c')[label] for label in labels)}."
     )
+
+
+def test_a_batch_that_no_preprocess_made_is_shown_as_in_a_notebook() -> None:
+    steps = np.repeat(np.array([10, 20, 30, 40], np.uint8), 4).reshape(4, 1, 2, 2)
+    for images, expected, note in (
+        (steps, np.array([10, 20, 30, 40]) / 255, ""),
+        (steps / np.float32(255), np.array([10, 20, 30, 40]) / 255, ""),
+        ((steps / 10 - 2).astype(np.float32), np.arange(4) / 3, "black is -1, white 2"),
+        (steps.astype(np.int64), np.arange(4) / 3, "black is 10, white 40"),
+    ):
+        loader = data.DataLoader(data.ArrayDataset(images, np.array([0, 1, 0, 1])), 4)
+        figure = plot.batch(loader)
+        found = [axes.images[0].get_array() for axes in shown(figure)]
+        np.testing.assert_allclose(found, np.broadcast_to(expected[:, None, None], (4, 2, 2)), atol=1e-7)
+        assert figure.get_suptitle().splitlines()[1:] == [note][: bool(note)]
+        page = Page(loader._repr_html_())
+        np.testing.assert_array_equal(page.images, np.rint(np.array(found) * 255))
+        assert page.texts[0].endswith(note)
+
+
+class Named(list[tuple[np.ndarray, int]]):
+    """Samples that name their classes."""
+
+    class_names = ("cat", "dog")
+
+
+def test_names_are_those_of_the_whole_that_the_images_are_a_part_of(tmp_path: Path) -> None:
+    for place in range(4):
+        (tmp_path / f"class {place % 2}").mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (place, 0, 0)).save(tmp_path / f"class {place % 2}" / f"{place}.png")
+    part = data.Subset(data.Subset(data.ImageFolder(tmp_path, 4), np.array([0, 1, 3])), np.array([2, 0]))
+    for dataset, names in (
+        (part, ["class 1", "class 0"]),
+        (Named([(np.zeros((1, 2, 2)), 1), (np.zeros((1, 2, 2)), 0)]), ["dog", "cat"]),
+    ):
+        loader = data.DataLoader(dataset, 2)
+        assert [axes.get_title(loc="left") for axes in shown(plot.batch(loader))] == names
+        assert Page(loader._repr_html_()).alts == names
 
 
 def test_a_batch_has_the_class_names_of_its_data_set() -> None:

@@ -60,13 +60,14 @@ def test_an_earlier_csv_stays_until_an_epoch_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "reason"), [("nowhere/log.csv", "No such file or directory"), (".", "Is a directory")]
+    ("place", "reason"),
+    [("nowhere/log.csv", "(no folder {}/nowhere); make it first"), (".", "(a folder); give the name of a file")],
 )
 def test_a_csv_that_cannot_be_written_is_told_before_training(place: str, reason: str, tmp_path: Path) -> None:
     trainer = small_trainer(CSVLog(tmp_path / place))
     with pytest.raises(RunError) as raised:
         trainer.fit(1)
-    assert str(raised.value) == f"{tmp_path / place}: cannot be written ({reason}); choose another place"
+    assert str(raised.value) == f"{tmp_path / place}: cannot be written {reason.format(tmp_path)}"
     assert trainer.step == 0
 
 

@@ -1,5 +1,7 @@
 """What an evaluation says of each image, how sure the accuracy is, and whether the answers are as likely right as they say."""
 
+import pickle
+from collections.abc import Iterator
 from unittest import mock
 
 import numpy as np
@@ -72,6 +74,45 @@ def test_several_at_once_are_asked_of_the_columns() -> None:
             found[place]  # type: ignore[index]
     assert found[np.int32(1)] == found[1]
     assert len(list(found)) == len(found)
+
+
+class Own:
+    """A loader of one's own, which makes each batch in the same memory."""
+
+    def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        images, labels = np.empty((3, 1, 1, 4), np.float32), np.empty(3, np.int64)
+        for first in (0, 3, 6):
+            images[:, 0, 0], labels[:] = np.log(PROBABILITIES[first : first + 3]), LABELS[first : first + 3]
+            yield images.copy(), labels
+
+
+def test_a_loader_that_has_batches_alone_is_measured_in_its_order() -> None:
+    found = evaluate(Fixed(), Own())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.samples.index, np.arange(9))
+    np.testing.assert_array_equal(found.samples.label, LABELS[:9])
+    assert found.correct == (found.samples.label == found.samples.answer).sum() == found.confusion.counts.trace()
+    assert found.dataset is None
+
+
+def test_what_is_told_is_of_the_evaluation_whatever_its_loader_becomes() -> None:
+    images = np.log(PROBABILITIES).astype(np.float32)[:, None, None]
+    loader = data.DataLoader(data.ArrayDataset(images, np.array(LABELS)), 3, shuffle=True, drop_last=True)
+    found = evaluate(Fixed(), loader)
+    loader.seed = 9
+    np.testing.assert_array_equal(found.samples.label, np.array(LABELS)[found.samples.index])
+    assert len(found.samples) == 9
+
+
+def test_a_result_is_pickled_without_its_images() -> None:
+    images = np.log(PROBABILITIES).astype(np.float32)[:, None, None]
+    dataset = data.ArrayDataset(images, np.array(LABELS))
+    dataset.note = lambda: None  # type: ignore[attr-defined]  # which cannot be pickled
+    found = evaluate(Fixed(), data.DataLoader(dataset, sampler=lambda epoch: range(11), batch_size=3))
+    again = pickle.loads(pickle.dumps(found))
+    assert found.dataset is dataset
+    assert again.dataset is None
+    assert (again.loss, again.accuracy) == (found.loss, found.accuracy)
+    np.testing.assert_array_equal(again.samples.loss, found.samples.loss)
 
 
 def test_images_that_a_sampler_draws_are_told_as_they_were_drawn() -> None:
