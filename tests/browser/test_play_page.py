@@ -448,7 +448,9 @@ def test_a_pixel_is_pointed_at_before_a_new_filter_has_computed(page: Any, addre
     page.wait_for_function("() => answered === loaded")
     page.evaluate("""() => {
         const ask = runner.ask.bind(runner);
+        window.asked = [];
         runner.ask = async (job, details) => {
+            asked.push(job);
             const found = await ask(job, details);
             await new Promise(resolve => setTimeout(resolve, job === "run" ? 300 : 0));
             return found;
@@ -464,6 +466,7 @@ def test_a_pixel_is_pointed_at_before_a_new_filter_has_computed(page: Any, addre
     page.wait_for_function(
         "() => document.getElementById('working').innerText.includes('= 14')"
     )  # it was 7, and the image has a 7 there
+    assert page.evaluate("asked") == ["run", "load", "run", "explain"]
     assert page.locator("#trouble").is_hidden()
 
 
