@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gpucnn.plot.mosaic import in_rows, mosaic
+from gpucnn.plot.mosaic import in_rows, mosaic, number_tiles
 
 
 def test_tiles_lie_beside_and_below_one_another() -> None:
@@ -21,3 +21,12 @@ def test_large_tiles_have_wider_gaps_and_few_no_empty_places() -> None:
     rows = in_rows(tiles, 8)
     assert [len(row) for row in rows] == [2]
     assert mosaic(rows).shape == (24, 50, 3)
+
+
+def test_numbers_stand_in_the_corners_of_their_tiles() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    number_tiles(axes, (3, 24), [[5, 8], [9, None]])
+    found = {text.get_text(): text.get_position() for text in axes.texts}
+    assert found == {"5": (-0.5, -0.5), "8": (24 + 2 - 0.5, -0.5), "9": (-0.5, 3 + 2 - 0.5)}, "gaps are two pixels wide"
