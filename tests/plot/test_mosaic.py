@@ -1,6 +1,7 @@
 """Tiles in one array: where each is, and nothing between them."""
 
 import numpy as np
+import pytest
 
 from gpucnn.plot.mosaic import in_rows, mosaic, number_tiles
 
@@ -24,9 +25,9 @@ def test_large_tiles_have_wider_gaps_and_few_no_empty_places() -> None:
 
 
 def test_numbers_stand_in_the_corners_of_their_tiles() -> None:
-    from matplotlib.figure import Figure
+    figure = pytest.importorskip("matplotlib.figure", reason="figures need the extra plot")
 
-    axes = Figure().subplots()
+    axes = figure.Figure().subplots()
     number_tiles(axes, (3, 24), [[5, 8], [9, None]])
     found = {text.get_text(): text.get_position() for text in axes.texts}
     assert found == {"5": (-0.5, -0.5), "8": (24 + 2 - 0.5, -0.5), "9": (-0.5, 3 + 2 - 0.5)}, "gaps are two pixels wide"
