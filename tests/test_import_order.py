@@ -9,7 +9,7 @@ import gpucnn
 
 ROOT = Path(gpucnn.__file__).parent
 LEVELS = {
-    "errors": 0, "text": 0, "text_table": 0, "html_fragments": 0, "checks": 0, "geometry": 0, "regular_file": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
+    "errors": 0, "text": 0, "text_table": 0, "html_fragments": 0, "checks": 0, "geometry": 0, "regular_file": 0, "atomic_file": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
     "files": 5, "data": 5, "models": 6, "diagnosis": 7, "explain": 7, "training": 8, "runs": 9, "testing": 9, "benchmark": 10,
     "plot": 10, "play": 11, "report": 11, "cli": 12,
 }  # fmt: skip
@@ -22,6 +22,7 @@ SAME_LEVEL = {
     ("text_table", "text"),
     ("html_fragments", "text"),
     ("html_fragments", "errors"),
+    ("atomic_file", "errors"),
     ("geometry", "errors"),
     ("geometry", "checks"),
     ("optim", "layers"),

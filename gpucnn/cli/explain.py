@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpucnn.atomic_file import telling_of
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights
 from gpucnn.cli.given_images import add_images, found_images
@@ -14,7 +15,6 @@ from gpucnn.data.image_file import is_dark_on_light
 from gpucnn.data.image_listing import left_out_text
 from gpucnn.errors import ArgumentError, DataError, RunError
 from gpucnn.explain.given import as_layer
-from gpucnn.files.atomic_file import telling_of
 from gpucnn.plot.explanation import explanation
 from gpucnn.plot.figure import check_path
 from gpucnn.runs.folder import RunFolder

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gpucnn.files.atomic_file import check_place, telling_of
+from gpucnn.atomic_file import check_place, telling_of
 
 
 def check_writable(*paths: str | None) -> None:

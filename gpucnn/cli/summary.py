@@ -5,7 +5,7 @@ import functools
 
 from gpucnn import models, optim
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
-from gpucnn.cli.result_file import check_writable, write_text
+from gpucnn.cli.result_file import check_writable
 from gpucnn.diagnosis.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.costs import costs
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     rows = costs(create, shape)
     print("\n".join(table(rows, shape, create().parameter_count())))
     if options.svg:
-        write_text(options.svg, create().diagram(shape))
+        create().diagram(shape).save(options.svg)
     if options.batch is None:
         return
     plan = memory_plan(create, shape, rows, OPTIMIZERS[options.optimizer])

@@ -27,6 +27,9 @@ class ArrayDataset:
     go together.
     """
 
+    class_names: tuple[str, ...] | None = None
+    """What the classes are called, in the data sets of `data.load`; None elsewhere."""
+
     def __init__(
         self,
         images: np.ndarray,

@@ -1,9 +1,10 @@
-"""How images of a data set are shown: their values from black to white, whatever they are, and the names of their classes."""
+"""How images of a data set are shown: their values from black to white, whatever they are."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+
+from gpucnn.data.dataset import whole_of
 
 SLACK = 1e-3
 """So far beyond 0 and 1 values are rounding."""
@@ -39,16 +40,4 @@ def _unit(image: np.ndarray, preprocess: object) -> tuple[np.ndarray, bool]:
 
 def preprocess_of(dataset: object) -> object:
     """What made a data set's images of raw ones, such as a `Preprocess`; None where that is not known."""
-    return getattr(_whole(dataset), "preprocess", None)
-
-
-def class_names_of(dataset: object) -> Sequence[str]:
-    """The names of a data set's classes, where it has some; empty where it has none."""
-    return getattr(_whole(dataset), "class_names", None) or ()
-
-
-def _whole(dataset: Any) -> Any:
-    """What `dataset` is a part of; of samples of one's own these, which may name their classes."""
-    while hasattr(dataset, "parent"):
-        dataset = dataset.parent
-    return getattr(dataset, "items", dataset)
+    return getattr(whole_of(dataset), "preprocess", None)

@@ -222,13 +222,10 @@ def load(
     preprocess = Preprocess(known.channels, known.native_size, size, known.full_scale, known.fit)
     arrays = Arrays(*known.read(place))
     class_names = arrays.class_names or known.class_names
-    return Splits(
-        ArrayDataset(arrays.train_images, arrays.train_labels, preprocess, len(class_names)),
-        ArrayDataset(arrays.test_images, arrays.test_labels, preprocess, len(class_names)),
-        class_names,
-        preprocess,
-        arrays.notes,
-    )
+    train = ArrayDataset(arrays.train_images, arrays.train_labels, preprocess, len(class_names))
+    test = ArrayDataset(arrays.test_images, arrays.test_labels, preprocess, len(class_names))
+    train.class_names = test.class_names = class_names
+    return Splits(train, test, class_names, preprocess, arrays.notes)
 
 
 def folder_of(name: str, folder: str | os.PathLike[str] | None) -> Path:

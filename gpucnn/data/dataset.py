@@ -1,9 +1,10 @@
 """Dataset: what the loader needs of a data set."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gpucnn.backend import Array, Device
+from gpucnn.checks import as_items
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
@@ -43,6 +44,19 @@ class Dataset(Protocol):
         def device(self) -> Device: ...
 
         def to(self, device: str | Device) -> "Dataset": ...
+
+
+def whole_of(dataset: Any) -> Any:
+    """What `dataset` is a part of; of samples of one's own these."""
+    while hasattr(dataset, "parent"):
+        dataset = dataset.parent
+    return getattr(dataset, "items", dataset)
+
+
+def class_names_of(dataset: Any) -> tuple[str, ...] | None:
+    """What a data set, or the one that it is a part of, calls its classes; None if it does not name them."""
+    names = as_items(getattr(whole_of(dataset), "class_names", None))
+    return None if names is None else tuple(map(str, names))
 
 
 def check_dataset(owner: str, dataset: object, members: Sequence[str] = MEMBERS) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpucnn.backend import to_host
-from gpucnn.data.as_shown import class_names_of, preprocess_of, values_shown
-from gpucnn.data.dataset import Batch, Dataset
+from gpucnn.data.as_shown import preprocess_of, values_shown
+from gpucnn.data.dataset import Batch, Dataset, class_names_of
 from gpucnn.html_fragments import Html, html_sheet, titled
 from gpucnn.text_table import shortened
 
@@ -34,7 +34,7 @@ def batch_html(batch: Batch, dataset: Dataset, title: str, class_names: Sequence
     For how images are shown see `values_shown`; what must be said of that is in the title.
     """
     images, labels = (to_host(array) for array in batch)
-    names = class_names or class_names_of(dataset)
+    names = class_names or class_names_of(dataset) or ()
     pixels, note = values_shown(images, preprocess_of(dataset))
     captions = [_caption(label, names) for label in labels]
     return titled("; ".join(filter(None, (title, note))), html_sheet(pixels, captions, SIZE))

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn import __version__
+from gpucnn.atomic_file import cannot_be_written, discard
 from gpucnn.checks import as_count, as_path
 from gpucnn.errors import RunError
-from gpucnn.files.atomic_file import cannot_be_written, discard
 from gpucnn.files.tensor_file import read_tensors, write_tensors
 from gpucnn.layers.saved_arrays import MOST_NAMED, not_finite
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gpucnn.atomic_file import write_atomically
 from gpucnn.errors import RunError
-from gpucnn.files.atomic_file import write_atomically
 from gpucnn.regular_file import open_regular
 from gpucnn.text_table import shortened
 

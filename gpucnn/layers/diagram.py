@@ -1,5 +1,6 @@
 """A model's picture as SVG: boxes with shapes and parameters, one below the other, and what goes past them beside."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -7,13 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.checks import Shape
+from gpucnn.atomic_file import telling_of, write_atomically
+from gpucnn.checks import Shape, as_path
+from gpucnn.errors import ArgumentError
 from gpucnn.html_fragments import escaped
 from gpucnn.layers.boxes import Box, Frame, Picture, Side, picture_of
 from gpucnn.layers.costs import zero_images, zero_model
 from gpucnn.layers.graph import IMAGES, model_graph
 from gpucnn.layers.summary import twin
-from gpucnn.text import counted, shape_text
+from gpucnn.text import counted, shape_text, value_text
 
 WIDTH, HEIGHT = 520, 40
 """Of a box, in pixels."""
@@ -53,6 +56,14 @@ class Diagram(str):
     def __repr__(self) -> str:
         name = self.partition("<title>")[2].partition("</title>")[0]
         return f"<Diagram of {name}, {len(self):,} letters of SVG>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as a whole file, or none: .svg, for browsers to know it. ArgumentError for another ending, RunError if it cannot be written."""
+        place = as_path(path, "path")
+        if place.suffix.lower() != ".svg":
+            raise ArgumentError(f"path: a diagram is an SVG file, got {value_text(str(path))}; call it e.g. model.svg")
+        with telling_of(place):
+            write_atomically(place, self.encode("ascii"))
 
     def _repr_svg_(self) -> str:
         return str(self)

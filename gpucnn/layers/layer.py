@@ -202,7 +202,7 @@ class Layer(TorchNames):
         """The model's picture as the text of an SVG file, which notebooks show: layers, shapes, parameters, residual paths.
 
         For an input of `input_shape`, as for `summary`, with its errors; GraphError where `forward` computes with NumPy. Deep models
-        are folded: blocks that are alike are drawn once. `Path("model.svg").write_text(model.diagram())` keeps it.
+        are folded: blocks that are alike are drawn once. `model.diagram().save("model.svg")` keeps it.
         """
         return diagram_of(self, self._shown_for(input_shape, "diagram"))
 

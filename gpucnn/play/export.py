@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from gpucnn.atomic_file import write_atomically
 from gpucnn.errors import ArgumentError
-from gpucnn.files.atomic_file import write_atomically
 
 
 def export(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> Path:

@@ -12,6 +12,12 @@ from gpucnn.training.evaluate import Evaluation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+IN_WORDS = {
+    "too sure": "on the whole the model is surer than right",
+    "less sure": "on the whole the model is less sure than right",
+    "": "whether it is surer than right cannot be told from so many images",
+}
+
 
 @in_style
 def calibration(result: Evaluation, path: StrPath | None = None) -> "Figure":
@@ -27,7 +33,7 @@ def calibration(result: Evaluation, path: StrPath | None = None) -> "Figure":
     there = found.count > 0
     left, width = found.edges[:-1], np.diff(found.edges)
     error = found.expected_calibration_error
-    figure = new_figure(4.6, 5.4)
+    figure = new_figure(4.6, 5.9)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=FAINT, linestyle=(0, (4, 2)), linewidth=1, label="right as often as it says")
     upper.bar(
@@ -43,16 +49,9 @@ def calibration(result: Evaluation, path: StrPath | None = None) -> "Figure":
         found.confidence[there], found.accuracy[there], "o", color=TEXT, clip_on=False, label="at its mean probability"
     )
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy", title=f"expected calibration error {error:.4f}")
-    upper.legend(loc="upper left")
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower left", ncols=1)
     lower.bar(left, found.count, width, align="edge", color="#9CC7E4", edgecolor=LINES[0][0])
     lower.set(xlabel="probability of the answer", ylabel="images")
-    side = (
-        "surer than right"
-        if ((found.confidence[there] - found.accuracy[there]) * found.count[there]).sum() > 0
-        else "less sure than right"
-    )
-    alt = (
-        f"Reliability diagram of {counted(int(found.count.sum()), 'image')}: expected calibration error {error:.4f}; on the whole "
-        f"the model is {side}."
-    )
+    side = IN_WORDS[found.sureness(result)]
+    alt = f"Reliability diagram of {counted(int(found.count.sum()), 'image')}: expected calibration error {error:.4f}; {side}."
     return finished(figure, alt, path)

@@ -19,6 +19,7 @@ from gpucnn.plot.figure import (
     own_text,
     set_title,
 )
+from gpucnn.plot.numbers import written
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.list import RunEntry, differing, list_runs
 from gpucnn.runs.trained_run import TrainedRun
@@ -40,6 +41,7 @@ LINE = 0.2
 """Inches of a line of the legend."""
 MARKED = 20
 """Markers of a line, at most."""
+DASHED = (0, (4, 2))
 
 
 class _Course(NamedTuple):
@@ -57,6 +59,11 @@ class _Course(NamedTuple):
         return judged_by(self.rows[-1])
 
     @property
+    def judged(self) -> str:
+        """Of which measure the best epoch has the best: "accuracy", or "loss" where there is no other."""
+        return "accuracy" if any(is_finite(row.get(f"{self.part}_accuracy")) for row in self.rows) else "loss"
+
+    @property
     def epochs(self) -> list[float]:
         return self.values("epoch") if all("epoch" in row for row in self.rows) else list(range(1, len(self.rows) + 1))
 
@@ -72,23 +79,26 @@ class _Course(NamedTuple):
         """The best epoch and how good it was; empty where epochs were not measured."""
         if (best := best_epoch(self.rows)) is None:
             return ""
-        accuracy = self.rows[best - 1].get(f"{self.part}_accuracy", math.nan)
-        return f"best epoch {self.epochs[best - 1]:g}: {IN_WORDS[self.part]} accuracy {accuracy:.4f}"
+        judged = f"{IN_WORDS[self.part]} {self.judged}"
+        return f"best epoch by {judged}: {self.epochs[best - 1]:g}, {self.values(f'{self.part}_{self.judged}')[best - 1]:.4f}"
 
 
 @in_style
-def curves(runs: Run | Sequence[Run], path: StrPath | None = None) -> "Figure":
-    """Loss and accuracy after every epoch: of training dashed, of what was measured as a line, with a ring at the best epoch.
+def curves(runs: Run | Sequence[Run] | Mapping[str, Run], path: StrPath | None = None) -> "Figure":
+    """Loss and accuracy after every epoch: of training dashed, of what was measured as a line.
 
     - `runs`: what `gpucnn train` has made, as a path, a `RunFolder` or a `TrainedRun`; or a trainer's `history`; or a list of
-      these, to compare them. A run that broke off has the epochs that it has finished.
+      these, to compare them, or a mapping, which names them. A run that broke off has the epochs that it has finished.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
-    The points are those of metrics.jsonl. Where training losses are with label smoothing, and so lie higher, that is said.
+    A ring is at the best epoch, which is that of the highest accuracy; its loss need not be the lowest. The points are those of metrics.jsonl. Where training losses are with label smoothing, and so lie higher, that is said.
     Raises ArgumentError for what has no finished epoch, and RunError for what is no run.
     """
     check_path(path)
-    courses = _named([_course(run) for run in _several(runs)])
+    if isinstance(runs, Mapping) and runs:
+        courses = [_course(run)._replace(name=own_text(str(name), NAME)) for name, run in runs.items()]
+    else:
+        courses = _named([_course(run) for run in _several(runs)])
     names = _legend(courses)
     columns = 1 if len(courses) > 1 else len(names)
     figure = new_figure(9, 3.6 + LINE * len(names) / columns)
@@ -103,12 +113,13 @@ def curves(runs: Run | Sequence[Run], path: StrPath | None = None) -> "Figure":
     return finished(figure, _alt(courses), path)
 
 
-def _several(runs: Run | Sequence[Run]) -> Sequence[Run]:
+def _several(runs: Run | Sequence[Run] | Mapping[str, Run]) -> Sequence[Run]:
     if isinstance(runs, RunFolder | TrainedRun | str | os.PathLike):
         return [runs]
-    if not isinstance(runs, Sequence):
+    if not isinstance(runs, Sequence | Mapping):
         raise ArgumentError(
-            f"curves: expected the folder of a run, a RunFolder, a TrainedRun, a history or a list of them, got {value_text(runs)}"
+            f"curves: expected the folder of a run, a RunFolder, a TrainedRun, a history, a list of them or a mapping that names "
+            f"them, got {value_text(runs)}"
         )
     if not len(runs):
         raise ArgumentError("curves: no run, or a history without a finished epoch")
@@ -161,7 +172,7 @@ def _draw(axes: "Axes", course: _Course, what: str, place: int) -> None:
     epochs, every = course.epochs, -(-len(course.rows) // MARKED)
     axes.plot(
         epochs, course.values(f"train_{what}"), color=colour, marker=marker, markevery=every, label=f"{course.name}, training",
-        linestyle=(0, (4, 2)), linewidth=1.1, markersize=3,
+        linestyle=DASHED, linewidth=1.1, markersize=3,
     )  # fmt: skip
     if course.part == "train":
         return
@@ -169,7 +180,7 @@ def _draw(axes: "Axes", course: _Course, what: str, place: int) -> None:
     axes.plot(
         epochs, values, color=colour, marker=marker, markevery=every, label=f"{course.name}, {IN_WORDS[course.part]}"
     )
-    if (best := best_epoch(course.rows)) is not None:
+    if what == course.judged and (best := best_epoch(course.rows)) is not None:
         axes.plot(
             epochs[best - 1 : best], values[best - 1 : best], "o", color=colour, markersize=11, markerfacecolor="none",
             markeredgewidth=1.5, label=f"{course.name}, best epoch",
@@ -199,18 +210,8 @@ def _legend(courses: Sequence[_Course]) -> list[Any]:
     first, *more = courses
     colour, marker = (FAINT, "None") if more else line_look(0)
     parts = list(dict.fromkeys(IN_WORDS[one.part] for one in courses if one.part != "train"))
-    kinds = [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            marker=marker,
-            markersize=3,
-            linestyle=(0, (4, 2)),
-            linewidth=1.1,
-            label=_training_text(courses),
-        )
-    ]
+    look = {"color": colour, "marker": marker, "markersize": 3, "linestyle": DASHED, "linewidth": 1.1}
+    kinds = [Line2D([], [], label=_training_text(courses), **look)]
     if parts:
         kinds.append(Line2D([], [], color=colour, marker=marker, label=" or ".join(parts)))
         ring = {"marker": "o", "linestyle": "None", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.5}
@@ -221,7 +222,8 @@ def _legend(courses: Sequence[_Course]) -> list[Any]:
     for place, course in enumerate(courses):
         colour, marker = line_look(place)
         best = f", {course.best_text}" if course.best_text else ""
-        own.append(Line2D([], [], color=colour, marker=marker, label=f"{course.name}{best}"))
+        dashes = {"linestyle": DASHED, "linewidth": 1.1} if course.part == "train" else {}
+        own.append(Line2D([], [], color=colour, marker=marker, label=f"{course.name}{best}", **dashes))
     return [*own, *kinds]
 
 
@@ -241,7 +243,8 @@ def _alt(courses: Sequence[_Course]) -> str:
     for course in courses:
         parts = dict.fromkeys(("train", course.part))
         losses = [
-            f"{IN_WORDS[part]} loss from {course.values(f'{part}_loss')[0]:.3g} to {course.values(f'{part}_loss')[-1]:.3g}"
+            f"{IN_WORDS[part]} loss from {written(course.values(f'{part}_loss')[0], 3)} to "
+            f"{written(course.values(f'{part}_loss')[-1], 3)}"
             for part in parts
         ]
         texts.append(

@@ -13,7 +13,15 @@ from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.layers.one_output import one_output
-from gpucnn.plot.feature_maps import COLUMNS, MOST_OF_LAYER, draw_maps, layer_with_maps, shown_layers, strongest
+from gpucnn.plot.feature_maps import (
+    COLUMNS,
+    MOST_OF_LAYER,
+    draw_maps,
+    maps_of_layer,
+    maps_text,
+    shown_layers,
+    strongest,
+)
 from gpucnn.plot.figure import (
     FAINT,
     HEAT,
@@ -27,11 +35,12 @@ from gpucnn.plot.figure import (
     signed_colours,
 )
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.heat import most_text, show_upon
+from gpucnn.plot.heat import IMAGE_FIX, MODEL_FIX, most_text, show_upon
 from gpucnn.plot.images import show_image
-from gpucnn.plot.inputs import Image, Model, image_of, picture, subject_of
-from gpucnn.plot.mosaic import in_rows, name_tiles, show_tiles
-from gpucnn.text import counted, shape_text, size_text
+from gpucnn.plot.inputs import Image, Model, image_of, layer_name, picture, subject_of
+from gpucnn.plot.mosaic import in_rows, number_tiles, show_tiles
+from gpucnn.plot.numbers import check_finite, largest
+from gpucnn.text import counted, shape_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,11 +84,13 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
         )
     probabilities = to_host(F.softmax(logits).array)[0].astype(np.float64)
     top = [int(one) for one in np.argsort(-probabilities, kind="stable")[:TOP]]
+    check_finite("explanation", "the image", to_host(own), IMAGE_FIX)
+    check_finite("explanation", f"the scores of {net.label}", to_host(logits.array), MODEL_FIX)
     maps = explain.feature_maps(net, own)
     large = {one: values for one, values in maps.items() if values.shape[1:] != (1, 1)}
     if layer is not None:
-        chosen = [layer_with_maps("explanation", net, maps, layer)]
-        rows = {chosen[0]: in_rows(strongest(maps[chosen[0]], MOST_OF_LAYER), COLUMNS)}
+        chosen = maps_of_layer("explanation", net, found, maps, layer)
+        rows = {chosen: in_rows(strongest(maps[chosen], MOST_OF_LAYER), COLUMNS)}
     else:
         rows = {one: [_filled(strongest(large[one], MAPS))] for one in shown_layers(large)} if large else {}
     first = next((one for _, one in net.named_layers() if isinstance(one, Conv2d)), None)
@@ -104,10 +115,13 @@ def explanation(model: Model, image: Image, layer: str | Layer | None = None, pa
     if first is not None:
         _draw_filters(figure.add_subplot(parts[1]), first, tiles)
     for place, (one, several) in enumerate(rows.items(), len(sizes) - len(rows)):
-        draw_maps(figure.add_subplot(parts[place]), one, maps[one], several)
+        draw_maps(figure.add_subplot(parts[place]), layer_name(one, net), maps[one], several)
     answers = [f"{name} {probabilities[one]:.2f}" for name, one in zip(names, top, strict=True)]
     set_title(figure, f"{type(net).__name__}: {names[0]}, with {probabilities[top[0]]:.1%}")
-    told = "; ".join(f"{one}, {counted(len(maps[one]), 'map')} of {size_text(maps[one].shape[1:])}" for one in rows)
+    told = "; ".join(
+        f"{layer_name(one, net)}, {maps_text(maps[one], sum(tile is not None for row in several for tile in row))}"
+        for one, several in rows.items()
+    )
     where = f"{title}: {most_text(evidence, is_exact=not title.startswith('Grad-CAM'))}"
     return finished(
         figure, f"Top classes: {', '.join(answers)}. {where}.{f' Feature maps: {told}.' if told else ''}", path
@@ -122,14 +136,14 @@ def _evidence(
         place = explain.last_map(model, image) if layer is None else layer
     except ArgumentError:  # a model without maps
         heat = explain.input_gradient(model, image, label).sum(axis=0)
-        most = float(np.abs(heat).max()) or 1.0
+        most = largest(heat)
         return (
             heat,
             {"cmap": signed_colours(), "vmin": -most, "vmax": most, "interpolation": "nearest"},
             "gradient by the image",
         )
     heat = explain.grad_cam(model, image, label, layer)
-    name = place.path if isinstance(place, Layer) else place
+    name = layer_name(place.path if isinstance(place, Layer) else place, model)
     return heat, {"cmap": HEAT, "vmin": 0, "vmax": 1, "interpolation": "bilinear"}, f"Grad-CAM of {name}"
 
 
@@ -147,19 +161,20 @@ def _draw_classes(axes: "Axes", names: list[str], probabilities: np.ndarray) -> 
 def _filter_rows(layer: Conv2d) -> list[list[np.ndarray | None]]:
     """Tiles of the first filters of a layer, in rows."""
     weights = to_host(layer.weight.array).astype(np.float64)[: FILTER_ROWS * MAPS]
-    tiles = filter_tiles(weights, float(np.abs(weights).max()) or 1.0)
+    tiles = filter_tiles(weights, largest(weights))
     return in_rows(_filled(tiles), MAPS)
 
 
 def _draw_filters(axes: "Axes", layer: Conv2d, tiles: list[list[np.ndarray | None]]) -> None:
-    most = max(float(np.nanmax(np.abs(tile))) for row in tiles for tile in row if tile is not None) or 1.0
+    most = max(largest(tile) for row in tiles for tile in row if tile is not None)
     show_tiles(axes, tiles, cmap=signed_colours(), vmin=-most, vmax=most)
     count, *size = layer.weight.shape
     left_out = f", the first {FILTER_ROWS * MAPS}" if count > FILTER_ROWS * MAPS else ""
-    if len(tiles) == 1:
-        shape = next(tile for tile in tiles[0] if tile is not None).shape[:2]
-        name_tiles(axes, shape, columns=[str(number) for number in range(count)])
-    axes.set_title(f"{layer.path}: {counted(count, 'filter')} of {'x'.join(map(str, size))}{left_out}")
+    shape = next(tile for tile in tiles[0] if tile is not None).shape[:2]
+    number_tiles(axes, shape, in_rows(_filled(range(min(count, FILTER_ROWS * MAPS))), MAPS))
+    axes.set_title(
+        f"{layer_name(layer.path, layer)}: {counted(count, 'filter')} of {'x'.join(map(str, size))}{left_out}"
+    )
 
 
 def _filled(tiles: Sequence[Tile]) -> list[Tile | None]:

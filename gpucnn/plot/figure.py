@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
+from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
 from gpucnn.errors import ArgumentError, LibraryError
-from gpucnn.files.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.html_fragments import escaped
 from gpucnn.text import printed
 from gpucnn.text_table import shortened

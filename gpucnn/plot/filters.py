@@ -9,8 +9,9 @@ from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_layer
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
-from gpucnn.plot.inputs import Model, subject_of
-from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, show_tiles
+from gpucnn.plot.inputs import Model, layer_name, subject_of
+from gpucnn.plot.mosaic import in_rows, mosaic, name_tiles, number_tiles, show_tiles
+from gpucnn.plot.numbers import largest, not_finite_text, written
 from gpucnn.text import counted, names_text
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ def filters(model: Model, layer: str | Layer | None = None, path: StrPath | None
     All have one scale, symmetric about 0: blue is below, orange above; in colour grey is 0. Up to 64 filters are
     shown, or 16 with 16 channels each. ArgumentError for a layer that is no convolution.
     """
-    found, convolution = convolution_of(subject_of("filters", model).model, layer)
+    subject = subject_of("filters", model)
+    found, convolution = convolution_of(subject.model, layer)
     check_path(path)
     weights = to_host(convolution.weight.array).astype(np.float64)
     count, channels, height, width = weights.shape
-    most = float(np.abs(weights).max()) or 1.0
+    most = largest(weights)
     shown = weights[: MOST_FILTERS if channels in (1, 3) else COLUMNS, :MOST_CHANNELS]
     if channels == 3:
         tiles = in_rows([filter_colours(one, most) for one in shown], COLUMNS)
@@ -51,7 +53,9 @@ def filters(model: Model, layer: str | Layer | None = None, path: StrPath | None
     figure = new_figure(max(side * len(tiles[0]) + 1.2, 4), side * height / width * len(tiles) + 0.8)
     axes = figure.subplots()
     drawn = show_tiles(axes, tiles, cmap=signed_colours(), vmin=-most, vmax=most)
-    if channels not in (1, 3):
+    if channels in (1, 3):
+        number_tiles(axes, (height, width), in_rows(range(len(shown)), COLUMNS))
+    else:
         name_tiles(
             axes, (height, width), [str(one) for one in range(len(tiles))], [str(one) for one in range(len(shown))]
         )
@@ -60,9 +64,11 @@ def filters(model: Model, layer: str | Layer | None = None, path: StrPath | None
     if channels != 3:
         figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02).outline.set_visible(False)
     size = f"{counted(count, 'filter')} of {channels}x{height}x{width}"
-    left_out = "" if weights.shape == shown.shape else f", {len(shown)} and {shown.shape[1]} channels shown"
-    set_title(figure, f"{found}: {size}{left_out}")
-    alt = f"The {size} of the layer {found}{left_out}; weights from {weights.min():.2g} to {weights.max():.2g}."
+    name, wrong = layer_name(found, subject.model), not_finite_text(weights)
+    left_out = f", the first {len(shown)}" if len(shown) < count else ""
+    left_out += f", of each the first {shown.shape[1]} channels" if shown.shape[1] < channels else ""
+    set_title(figure, f"{name}: {size}{left_out}{wrong}")
+    alt = f"The {size} of the layer {name}{left_out}; weights from {written(weights.min())} to {written(weights.max())}{wrong}."
     return finished(figure, alt, path)
 
 
@@ -98,5 +104,7 @@ def convolution_of(model: Layer, layer: str | Layer | None) -> tuple[str, Conv2d
     one = as_layer("filters", model, layer)
     if not isinstance(one, Conv2d):
         known = next((path for path, other in model.named_layers() if isinstance(other, Conv2d)), "none")
-        raise ArgumentError(f"filters: layer {one.path} is no Conv2d but {type(one).__name__}; the first is {known}")
+        raise ArgumentError(
+            f"filters: layer {layer_name(one.path, one)} is no Conv2d but {type(one).__name__}; the first is {known}"
+        )
     return one.path, one

@@ -9,12 +9,14 @@ from gpucnn import explain
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.backend import to_host
+from gpucnn.checks import IntOrPair
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.layers.one_output import one_output
 from gpucnn.plot.figure import HEAT, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.images import show_image
-from gpucnn.plot.inputs import Image, Model, Subject, image_of, picture, subject_of
+from gpucnn.plot.inputs import Image, Model, Subject, image_of, layer_name, picture, subject_of
+from gpucnn.plot.numbers import check_finite, largest
 from gpucnn.text import size_text
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_COVERED = 0.65
 """How much of the image the highest heat covers."""
+IMAGE_FIX = "give an image of finite ones"
+MODEL_FIX = "the weights are not finite, or too large: train it anew at a lower learning rate; feature_maps shows where it begins"
 
 
 @in_style
@@ -47,7 +51,7 @@ def grad_cam(
     asked = _asked("grad_cam", subject, image_of("grad_cam", image, subject), label)
     heat = explain.grad_cam(asked.subject.model, asked.image, asked.label, layer)
     there = explain.last_map(asked.subject.model, asked.image) if layer is None else layer
-    place = there.path if isinstance(there, Layer) else there
+    place = layer_name(there.path if isinstance(there, Layer) else there, asked.subject.model)
     return _drawn(asked, heat, f"Grad-CAM of {place}: what speaks for {asked.name}", path)
 
 
@@ -66,15 +70,23 @@ def input_gradient(model: Model, image: Image, label: int | str | None = None, p
 
 
 @in_style
-def occlusion(model: Model, image: Image, label: int | str | None = None, path: StrPath | None = None) -> "Figure":
+def occlusion(
+    model: Model,
+    image: Image,
+    label: int | str | None = None,
+    size: IntOrPair | None = None,
+    stride: IntOrPair | None = None,
+    path: StrPath | None = None,
+) -> "Figure":
     """The image, how much of a class's probability is lost where a patch covers it, and one upon the other.
 
-    Orange speaks for the class, blue against it. Arguments as of `grad_cam`; raises what `explain.occlusion` does.
+    Orange speaks for the class, blue against it. `size` and `stride` of the patch are those of `explain.occlusion`, the other
+    arguments those of `grad_cam`. Raises what `explain.occlusion` does.
     """
     check_path(path)
     subject = subject_of("occlusion", model)
     asked = _asked("occlusion", subject, image_of("occlusion", image, subject), label)
-    heat = explain.occlusion(asked.subject.model, asked.image, asked.label)
+    heat = explain.occlusion(asked.subject.model, asked.image, asked.label, size, stride)
     return _drawn(
         asked,
         heat,
@@ -85,8 +97,9 @@ def occlusion(model: Model, image: Image, label: int | str | None = None, path: 
 
 
 class _Asked(NamedTuple):
-    """What is to be explained."""
+    """What is to be explained, and by which function."""
 
+    owner: str
     subject: Subject
     image: Any
     label: int
@@ -101,15 +114,18 @@ class _Asked(NamedTuple):
 def _asked(owner: str, subject: Subject, found: Tensor, label: int | str | None) -> _Asked:
     with no_grad(), evaluating(subject.model):
         scores = F.softmax(one_output(owner, subject.model(found)), axis=1).array[0]
+    check_finite(owner, "the image", to_host(found.array), IMAGE_FIX)
+    check_finite(owner, f"the scores of {subject.model.label}", to_host(scores), MODEL_FIX)
     probabilities = to_host(scores).reshape(len(scores), -1).mean(axis=1)  # over the pixels, where each has its own
     answer = int(probabilities.argmax())
     asked = answer if label is None else subject.label_of(owner, label, len(probabilities))
     text = f"answer: {subject.name_of(answer)} {probabilities[answer]:.2f}"
-    return _Asked(subject, found, asked, text)
+    return _Asked(owner, subject, found, asked, text)
 
 
 def _drawn(asked: _Asked, heat: np.ndarray, title: str, path: StrPath | None, signed: bool = False) -> "Figure":
     """The three panels: the image, the heat (H, W) and the heat upon the image."""
+    check_finite(asked.owner, "the heat", heat, MODEL_FIX)
     shown = picture(asked.image.array[0], asked.subject.preprocess)
     most = float(np.abs(heat).max())
     colours, limits = (signed_colours(), (-most, most)) if signed else (HEAT, (0, most))
@@ -143,4 +159,4 @@ def most_text(heat: np.ndarray, is_exact: bool) -> str:
 def show_upon(axes: "Axes", shown: np.ndarray, heat: np.ndarray, look: Mapping[str, Any]) -> None:
     """Draw heat (H, W) upon an image, in grey, the more of it covered the more heat there is; `look` is matplotlib's, e.g. cmap."""
     show_image(axes, shown if shown.ndim == 2 else shown.mean(axis=2))
-    axes.imshow(heat, alpha=MOST_COVERED * np.abs(heat) / (float(np.abs(heat).max()) or 1.0), **look)
+    axes.imshow(heat, alpha=MOST_COVERED * np.abs(heat) / largest(heat), **look)

@@ -4,23 +4,27 @@ Source: chapter 5, "Feature Hierarchies"; Zeiler and Fergus, "Visualizing and un
 figure 2.
 """
 
+import os
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gpucnn import explain
 from gpucnn.autograd import Tensor
 from gpucnn.backend import as_array, to_host
-from gpucnn.data import DataLoader
+from gpucnn.data import DataLoader, Dataset, Subset
 from gpucnn.data.as_shown import preprocess_of
+from gpucnn.data.image_file import is_array
 from gpucnn.errors import ArgumentError
+from gpucnn.explain.given import is_dataset
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.inputs import Images, Model, images_of, pictures, subject_of
+from gpucnn.plot.inputs import Images, Model, images_of, layer_name, pictures, subject_of
 from gpucnn.plot.mosaic import name_tiles, show_tiles
-from gpucnn.text import counted, size_text
+from gpucnn.plot.numbers import largest
+from gpucnn.text import counted, size_text, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
 FILTERS, PATCHES = 4, 9
 """That are shown of a stage, and beside each filter."""
 MOST_IMAGES = 2048
-"""Images of a loader that are looked at."""
+"""Images of a loader or a data set that are looked at."""
+BATCH = 64
 TILE, NAME = 0.62, 0.5
 """Inches of a patch, and of what is written above a stage."""
 
@@ -51,12 +56,12 @@ class _Stage(NamedTuple):
 
 
 @in_style
-def hierarchy(model: Model, images: "Images | DataLoader", path: StrPath | None = None) -> "Figure":
+def hierarchy(model: Model, images: "Images | Dataset | DataLoader", path: StrPath | None = None) -> "Figure":
     """For each stage of a model some filters, each beside the parts of images that excite it most.
 
     - `model`: a model, or what `gpucnn.load` gives, which knows how its images were normalised.
-    - `images`: (N, C, H, W), as they go into the model, or a loader of such, of which the first 2,048 or so are looked at; of a
-      run also what its `predict` takes, e.g. a list of files.
+    - `images`: (N, C, H, W), as they go into the model; a data set, of which 2,048 at most are looked at, from all over it; or
+      a loader, of which the first 2,048 or so are. Of a run also what its `predict` takes, e.g. a list of files.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
     The parts grow with the stages: of edges become textures, and of these parts of things. Shown are the filters that are
@@ -67,9 +72,14 @@ def hierarchy(model: Model, images: "Images | DataLoader", path: StrPath | None 
     check_path(path)
     subject = subject_of("hierarchy", model)
     preprocess: object = subject.preprocess
-    if isinstance(images, DataLoader):
-        preprocess = preprocess or preprocess_of(images.dataset)
-        images = _first_of(images)
+    loader = _loader_of(images)
+    if loader is not None:
+        preprocess = preprocess or preprocess_of(loader.dataset)
+        images = _first_of(loader)
+    elif subject.run is None and not isinstance(images, list | tuple | str | os.PathLike) and not is_array(images):
+        raise ArgumentError(
+            f"hierarchy: images must be an array (N, C, H, W), a data set or a DataLoader, got {value_text(images)}"
+        )
     found = images_of("hierarchy", images, subject)
     stages = [_stage(subject.model, found, one) for one in explain.stages(subject.model, found[:1])]
     shown = [one for one in stages if one.patches]
@@ -87,17 +97,28 @@ def hierarchy(model: Model, images: "Images | DataLoader", path: StrPath | None 
         show_tiles(axes, _tiles(stage, shown_images), cmap="gray", vmin=0, vmax=1)
         name_tiles(axes, stage.size, [str(number) for number in stage.patches])
         axes.set_title(
-            f"{place + 1}. {stage.path}, which sees {size_text(stage.size)} of {size_text(found.shape[2:])} pixels"
+            f"{place + 1}. {layer_name(stage.path, subject.model)}, which sees {size_text(stage.size)} of {size_text(found.shape[2:])} pixels"
         )
     title = f"What excites filters of {type(subject.model).__name__} most, in {counted(len(found), 'image')}"
     set_title(figure, f"{title}\n{note}" if note else title)
     told = "; ".join(
-        f"{stage.path} sees {size_text(stage.size)} pixels, filters {', '.join(map(str, stage.patches))}"
+        f"{layer_name(stage.path, subject.model)} sees {size_text(stage.size)} pixels, filters {', '.join(map(str, stage.patches))}"
         for stage in shown
     )
     return finished(
         figure, f"The parts of {counted(len(found), 'image')} that excite filters most, stage by stage: {told}.", path
     )
+
+
+def _loader_of(images: Any) -> DataLoader | None:
+    """A loader as it is; of a data set one of images from all over it, as those of a class may stand together; else None."""
+    if isinstance(images, DataLoader):
+        return images
+    if not is_dataset(images):
+        return None
+    loader = DataLoader(images, BATCH)
+    places = np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(np.int64)
+    return DataLoader(Subset(loader.dataset, places), BATCH)
 
 
 def _first_of(loader: DataLoader) -> np.ndarray:
@@ -154,7 +175,7 @@ def _weights(model: Layer, stage: _Stage) -> np.ndarray | None:
 
 def _draw_filters(axes: "Axes", weights: np.ndarray) -> None:
     """A column of filters: in colour, as a map, or as the maps of those input channels that have the largest weights."""
-    most = float(np.abs(weights).max()) or 1.0
+    most = largest(weights)
     tiles = [[one] for one in filter_tiles(weights, most)]
     show_tiles(axes, tiles, PAPER, cmap=signed_colours(), vmin=-most, vmax=most)
     axes.set_title("filter")

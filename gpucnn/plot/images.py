@@ -9,12 +9,15 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.checks import as_count, as_items
 from gpucnn.data import DataLoader
-from gpucnn.data.as_shown import class_names_of, preprocess_of
+from gpucnn.data.as_shown import preprocess_of
+from gpucnn.data.dataset import class_names_of
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.plot.figure import WRONG, StrPath, check_path, finished, in_style, new_figure, own_text, set_title
 from gpucnn.plot.inputs import pictures
+from gpucnn.plot.numbers import percent
 from gpucnn.text import counted, value_text
+from gpucnn.text_table import columns
 from gpucnn.training.evaluate import Evaluation
 
 if TYPE_CHECKING:
@@ -24,11 +27,14 @@ if TYPE_CHECKING:
 COUNT = 16
 MOST = 100
 """Images on a sheet."""
-COLUMNS = 8
+COLUMNS, LONG_COLUMNS = 8, 6
 LEAST = 0.005
 """Smaller shares of a label are 0.00 in print."""
 NAME = 13
 """Columns of a class name above an image."""
+SHORT = 6
+"""Of two names that stand in a line."""
+BREAK = "\n"
 
 
 @in_style
@@ -54,14 +60,19 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
     worst = [samples[int(place)] for place in wrong[:count]]
     images = result.dataset
     shown, note = pictures([images[one.index][0] for one in worst], preprocess_of(images))
-    figure, places = _sheet(len(worst), f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong", note)
+    what = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong"
+    key = "what it is, what was answered, and with which probability"
+    texts = [
+        (own_text(names[one.label], NAME), own_text(names[one.answer], NAME), percent(one.probability)) for one in worst
+    ]
+    is_long = any(columns(label) + columns(answer) > SHORT for label, answer, _ in texts)
+    figure, places = _sheet(len(worst), f"{what}: {key}" if worst else what, note, is_long)
     told = []
-    for axes, image, one in zip(places, shown, worst, strict=False):
-        label, answer = own_text(names[one.label], NAME), own_text(names[one.answer], NAME)
+    for axes, image, one, (label, answer, share) in zip(places, shown, worst, texts, strict=False):
         show_image(axes, image)
-        axes.set_title(f"{label}, not\n{answer} {one.probability:.2f}", color=WRONG)
-        told.append(f"image {one.index}, {label} answered with {answer} at {one.probability:.2f}")
-    alt = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong.{_list('Shown', told)}"
+        axes.set_title(f"{label},{BREAK if is_long else ' '}answered {answer}\n{share}", color=WRONG)
+        told.append(f"image {one.index}, {label} answered with {answer} at {share}")
+    alt = f"{what}.{_list('Shown', told)}"
     return finished(figure, alt, path)
 
 
@@ -101,16 +112,19 @@ def show_image(axes: "Axes", image: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _sheet(count: int, title: str, note: str) -> tuple["Figure", list["Axes"]]:
-    """A figure with room for `count` images, and the places for them; `note` is what must be said of their values."""
-    columns = min(max(count, 3), COLUMNS)
-    rows = max(-(-count // columns), 1)
-    figure = new_figure(1.25 * columns, 1.55 * rows + 0.3 if count else 0.6)
+def _sheet(count: int, title: str, note: str, is_long: bool = False) -> tuple["Figure", list["Axes"]]:
+    """A figure with room for `count` images, and the places for them, whose captions may be long; `note` is what must be said of
+    their values.
+    """
+    across = min(max(count, 4), LONG_COLUMNS if is_long else COLUMNS)
+    rows = max(-(-count // across), 1)
+    width, height, letters = (1.75, 2.2, 7) if is_long else (1.25, 1.55, 8)
+    figure = new_figure(width * across, height * rows + 0.3 if count else 0.6)
     set_title(figure, f"{title}\n{note}" if note else title)
-    places = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    places = list(figure.subplots(rows, across, squeeze=False).ravel())
     for axes in places:
         axes.axis("off")
-        axes.title.set(fontsize=8)
+        axes.title.set(fontsize=letters)
         axes.set_title("", loc="center")
     return figure, places
 
@@ -124,8 +138,8 @@ def _count(owner: str, count: int) -> int:
 def _names(loader: DataLoader, class_names: Sequence[str] | None) -> Sequence[str]:
     classes = loader.dataset.num_classes
     if class_names is None:
-        own = class_names_of(loader.dataset)
-        return [str(own[label] if label < len(own) else label) for label in range(classes)]
+        known = class_names_of(loader.dataset) or ()
+        return [str(known[label] if label < len(known) else label) for label in range(classes)]
     names = as_items(class_names)
     if names is None or len(names) < classes:
         raise ArgumentError(

@@ -1,7 +1,7 @@
 """What figures are given: a model or that of a run, a layer of it, an image in any of its forms; and how images are shown."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 from warnings import warn
 
@@ -52,6 +52,11 @@ class Subject(NamedTuple):
             f"{owner}: label must be an int from 0 to {classes - 1}{by_name}, or None for the model's answer, got {value_text(label)}"
             + (f"; did you mean {like!r}?" if like else "")
         )
+
+
+def layer_name(path: str, model: Layer) -> str:
+    """How figures name the layer of a model at a path: a model that is a layer alone has none."""
+    return path or type(model).__name__
 
 
 def subject_of(owner: str, model: Model) -> Subject:
@@ -109,7 +114,7 @@ def picture(image: Array, preprocess: object = None) -> np.ndarray:
     return found
 
 
-def pictures(images: Sequence[Array] | np.ndarray, preprocess: object = None) -> tuple[list[np.ndarray], str]:
+def pictures(images: Iterable[Array], preprocess: object = None) -> tuple[list[np.ndarray], str]:
     """Images (C, H, W) as matplotlib draws them, in [0, 1]; and what must be said of their values, see `values_shown`.
 
     (H, W) if they are grey, or of neither one nor three channels, else (H, W, 3).

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from gpucnn.plot.figure import FAINT, NOTHING
+from gpucnn.plot.figure import FAINT, NOTHING, PAPER, TEXT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +15,8 @@ Tile = TypeVar("Tile")
 
 SHARE = 12
 """A gap is one pixel wide, or this part of a tile."""
+CORNER = 5.5
+"""Points of a number in a tile's corner."""
 
 
 def mosaic(tiles: Sequence[Sequence[np.ndarray | None]]) -> np.ndarray:
@@ -74,6 +76,21 @@ def name_tiles(axes: "Axes", tile: Sequence[int], rows: Sequence[str] = (), colu
     axes.set_yticks([place * (height + gap) + (height - 1) / 2 for place in range(len(rows))], rows)
     axes.set_xticks([place * (width + gap) + (width - 1) / 2 for place in range(len(columns))], columns)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
+
+
+def number_tiles(axes: "Axes", tile: Sequence[int], rows: Sequence[Sequence[int | None]]) -> None:
+    """Write its number at each tile (height, width) of a mosaic: above those of a single row, else into their upper left corners."""
+    if len(rows) == 1:
+        name_tiles(axes, tile, columns=[str(number) for number in rows[0] if number is not None])
+        return
+    (height, width), gap = tile, _gap(tile)
+    paper = {"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 0.6}
+    for place, row in enumerate(rows):
+        for column, number in enumerate(row):
+            if number is not None:
+                left, top = column * (width + gap) - 0.5, place * (height + gap) - 0.5
+                text = axes.text(left, top, str(number), va="top", fontsize=CORNER, color=TEXT, bbox=paper)
+                text.set_in_layout(False)
 
 
 def _gap(tile: Sequence[int]) -> int:

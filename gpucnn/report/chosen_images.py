@@ -8,7 +8,7 @@ from gpucnn.training.samples import Samples
 
 WORST, UNSURE = 24, 12
 FEWEST = 6
-"""Of the worst, if not as many are wrong."""
+"""Of the worst: where fewer are wrong, right ones follow."""
 RIGHT_PER_CLASS = 12
 MOST = 1_500
 """Of all images together, however they came to be chosen."""
@@ -18,7 +18,7 @@ class ChosenImages(NamedTuple):
     """Places in an evaluation's samples."""
 
     worst: np.ndarray
-    """Those of the highest loss, as many as were answered wrong, but no more than `WORST` and no fewer than `FEWEST`; the highest
+    """The mistakes of the highest loss, `WORST` at most, and after fewer than `FEWEST` those of the right ones; the highest
     first, and a NaN is the highest of all."""
     unsure: np.ndarray
     """Those whose answer has the lowest probability, the lowest first."""
@@ -41,7 +41,8 @@ def choose_images(samples: Samples) -> ChosenImages:
     turn = _turn(samples.label[mistakes] * classes + samples.answer[mistakes])
     right_turn = _turn(samples.label[right])
     few = right_turn < RIGHT_PER_CLASS
-    worst, unsure = by_loss[: min(max(len(mistakes), FEWEST), WORST)], by_doubt[:UNSURE]
+    hard = by_loss[~is_wrong[by_loss]][: max(FEWEST - len(mistakes), 0)]
+    worst, unsure = np.concatenate([mistakes[:WORST], hard]), by_doubt[:UNSURE]
     ordered = np.concatenate(
         [
             worst,

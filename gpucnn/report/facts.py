@@ -22,6 +22,12 @@ MANY = 1_000
 
 WELL = 0.02
 """An expected calibration error below which the two are told to be the same."""
+VERDICTS = {
+    "too sure": "The model is too sure of its answers",
+    "less sure": "The model is less sure of its answers than it could be",
+    "": "Whether the model is too sure of its answers cannot be told from {}",
+}
+"""By `Calibration.sureness`."""
 
 
 class Row(NamedTuple):
@@ -93,6 +99,16 @@ def rows(run: RunInHand) -> list[Row]:
     ]  # fmt: skip
 
 
+def weights_text(run: RunInHand) -> str:
+    """With which epoch's weights the model is measured, and so shown, here: they need not be those of the best epoch."""
+    weights = run.trained.weights
+    if weights.name == BEST:
+        return (
+            f"All that follows is measured with the weights of its best epoch, {weights.row.get('epoch', 'unknown')}."
+        )
+    return f"All that follows is measured with the weights of its last epoch, {run.entry.epochs}."
+
+
 def notes(run: RunInHand) -> list[str]:
     """What a reader must know of how it was measured."""
     weights = run.trained.weights
@@ -150,19 +166,13 @@ def calibration_text(run: RunInHand) -> str:
     if not has_probabilities(run):
         return "No answer has a probability: the model gives no numbers."
     known = calibration(run.found)
-    confidence = float(np.nansum(known.confidence * known.count) / known.count.sum())
-    error = known.expected_calibration_error
-    high = confidence > run.found.accuracy
-    verdict = (
-        "about as sure as it is right"
-        if error < WELL
-        else "too sure of its answers"
-        if high
-        else "less sure of its answers than it could be"
-    )
+    error, total = known.expected_calibration_error, run.found.total
+    verdict = "The model is about as sure as it is right" if error < WELL else VERDICTS[known.sureness(run.found)]
+    low, high = (percent(share, total) for share in run.found.accuracy_interval)
     return (
-        f"The model is {verdict}: the mean probability of its answers is {percent(confidence, run.found.total)}, and "
-        f"{percent(run.found.accuracy, run.found.total)} of them are right. Expected calibration error: {error:.4f}."
+        f"{verdict.format(counted(total, 'image'))}: the mean probability of its answers is {percent(known.mean_confidence, total)}, "
+        f"and {percent(run.found.accuracy, total)} of them are right (95 % interval: {low} to {high}). Expected calibration error: "
+        f"{error:.4f}."
     )
 
 

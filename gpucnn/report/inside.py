@@ -8,7 +8,7 @@ import numpy as np
 
 from gpucnn import plot
 from gpucnn.errors import GpucnnError
-from gpucnn.layers import Conv2d
+from gpucnn.layers import Conv2d, Layer
 from gpucnn.report.chosen_images import ChosenImages
 from gpucnn.report.pictures import Picture, picture, svg_picture
 from gpucnn.report.run_in_hand import RunInHand
@@ -16,6 +16,8 @@ from gpucnn.report.thumbnails import model_images
 
 FIRST_LAYERS = 2
 """Convolutions whose filters are shown."""
+COLOURS = 3
+"""Channels of filters that are shown as colours."""
 MOST_IMAGES, MOST_BYTES, MOST_WORK = 512, 1 << 26, 6e10
 """Images that are searched for what excites filters, what they take, and the multiply-adds of a pass: each stage has one."""
 
@@ -49,10 +51,27 @@ def inside(run: RunInHand, chosen: ChosenImages) -> list[Part]:
     searched = samples.index[np.linspace(0, len(samples) - 1, count).round().astype(np.int64)]
     hierarchy = picture(lambda: plot.hierarchy(trained, model_images(dataset, searched)))
     return [
-        Part("Filters", "What the first convolutions look for. Blue is below zero, orange above.", filters),
+        Part("Filters", f"What the first convolutions look for.{_colours_text(trained.model, convolutions)}", filters),
         Part("Feature maps", "What the layers make of an image: the brighter, the more of what the filter looks for.", maps),
         Part("From edges to parts", "Beside some filters of each stage, the parts of images that excite them most.", [hierarchy]),
     ]  # fmt: skip
+
+
+def _colours_text(model: Layer, convolutions: list[str]) -> str:
+    """What the colours of the filters that are shown mean: those of three channels are in the colours that they look for."""
+    layers = dict(model.named_layers())
+    shown = [layers[path] for path in convolutions[:FIRST_LAYERS]]
+    channels = [layer.weight.shape[1] for layer in shown if isinstance(layer, Conv2d)]
+    of_colours = (
+        " Of those on colour images the colours are what they look for, and grey is zero."
+        if COLOURS in channels
+        else ""
+    )
+    return of_colours + (
+        f" {'In the others b' if of_colours else 'B'}lue is below zero, orange above."
+        if {*channels} - {COLOURS}
+        else ""
+    )
 
 
 def _searched(run: RunInHand) -> int:

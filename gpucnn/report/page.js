@@ -59,8 +59,16 @@
     }
     const loss = image[LOSS] === null ? "no number" : image[LOSS].toFixed(2);
     item.append(pair, element("p", percent(image[PROBABILITY])));
-    item.append(element("p", `loss ${loss} \u00b7 ${image[NAME]}`, "small"));
+    const rest = element("p", `loss ${loss} \u00b7 `, "small");
+    rest.append(clipped(image[NAME], "name"));
+    item.append(rest);
     return item;
+  }
+
+  function clipped(text, kind = "clipped") {
+    const found = element("span", text, kind);
+    found.title = text;
+    return found;
   }
 
   let pressed = null;
@@ -68,9 +76,9 @@
     const [label, answer] = key.split(",").map((text) => data.names[Number(text)]);
     const places = cells.get(key) ?? [];
     const what = count === 1 ? "1 image" : `${count.toLocaleString("en")} images`;
-    const words = label === answer ? `${what} of ${label}, answered right` : `${what} of ${label}, answered ${answer}`;
+    const words = label === answer ? [", answered right"] : [", answered ", clipped(answer)];
     const [heading, list, rest] = panel.children;
-    heading.textContent = words;
+    heading.replaceChildren(`${what} of `, clipped(label), ...words);
     list.replaceChildren(...places.map(card));
     const left = count - places.length;
     rest.textContent = left > 0 ? `${left.toLocaleString("en")} more ${left === 1 ? "is" : "are"} not in this file.` : "";

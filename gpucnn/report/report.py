@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn import __version__, models, plot
+from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
-from gpucnn.files.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.layers.costs import costs
 from gpucnn.report.facts import (
     calibration_text,
@@ -20,6 +20,7 @@ from gpucnn.report.facts import (
     title,
     unfinished,
     versions,
+    weights_text,
 )  # fmt: skip
 from gpucnn.report.inside import diagram, inside
 from gpucnn.report.page import check_libraries, page
@@ -86,9 +87,11 @@ def contents(run: RunInHand) -> dict[str, Any]:
             "calibration": picture(lambda: plot.calibration(found)) if has_probabilities(run) else None,
             "diagram": diagram(run),
         },
+        "weights_text": weights_text(run),
         "calibration_text": calibration_text(run),
         "inside": inside(run, images.chosen),
         "worst": images.cards(images.chosen.worst),
+        "worst_text": images.worst_text,
         "unsure": images.cards(images.chosen.unsure),
         "size": images.width,
         "layers": layer_rows(_costs(run)),

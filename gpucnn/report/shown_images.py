@@ -81,6 +81,24 @@ class ShownImages:
         return "" if there == wrong else f"Of {wrong:,} mistakes {there:,} are in this file, some of each kind."
 
     @property
+    def worst_text(self) -> str:
+        """Which images the worst ones are, for people to read."""
+        is_wrong = self.samples.answer != self.samples.label
+        wrong, shown = int(is_wrong.sum()), int(is_wrong[self.chosen.worst].sum())
+        if shown < wrong:
+            rest = "some of them" if self.left_out_text else "them"
+            return (
+                f"The {shown} mistakes of the highest loss, the highest first. There are {wrong - shown:,} more: choose a number "
+                f"above to see {rest}."
+            )
+        every = f"{'The one mistake' if wrong == 1 else f'All {wrong} mistakes'}, that of the highest loss first"
+        hard = len(self.chosen.worst) - shown
+        right = f"right answers, {hard} of them, that had the highest loss"
+        if not wrong:
+            return f"There is no mistake. These are {right}."
+        return f"{every}{f', and then {right}' if hard else ''}."
+
+    @property
     def width(self) -> int:
         """Pixels of an image."""
         return self._sheets.width

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from gpucnn import models
+from gpucnn.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.backend import Device, choose_device
 from gpucnn.checks import as_path, is_int
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
-from gpucnn.files.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.files.checkpoint_file import CheckpointFolder, save_checkpoint
 from gpucnn.files.model_file import load_model, read_description, save_model
 from gpucnn.layers import Layer

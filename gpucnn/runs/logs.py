@@ -5,9 +5,9 @@ import io
 import os
 from typing import TYPE_CHECKING
 
+from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
 from gpucnn.errors import LibraryError
-from gpucnn.files.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.training.callback import Callback
 from gpucnn.training.progress import EpochClock
 from gpucnn.training.trainer import Trainer

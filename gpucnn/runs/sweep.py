@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from gpucnn.atomic_file import telling_of, write_atomically
 from gpucnn.errors import (
     ArgumentError,
     ConfigError,
@@ -20,7 +21,6 @@ from gpucnn.errors import (
     ShapeError,
     TrainingError,
 )
-from gpucnn.files.atomic_file import telling_of, write_atomically
 from gpucnn.regular_file import read_regular
 from gpucnn.runs.config import RunConfig, check_names, read_toml, settings
 from gpucnn.runs.folder import RunFolder

@@ -40,6 +40,23 @@ class Calibration:
         gaps = np.abs(self.accuracy[there] - self.confidence[there])
         return float((gaps * self.count[there]).sum() / self.count.sum())
 
+    @property
+    def mean_confidence(self) -> float:
+        """The mean probability of all answers; NaN where there are none."""
+        there = self.count > 0
+        total = float((self.confidence[there] * self.count[there]).sum())
+        return total / int(self.count.sum()) if there.any() else float("nan")
+
+    def sureness(self, result: Evaluation) -> str:
+        """Whether the model is "too sure" or "less sure" than it is right, on the whole; "" where the images are too few to tell.
+
+        It can be told where the 95 % interval of the accuracy does not hold the mean probability.
+        """
+        low, high = result.accuracy_interval
+        if self.mean_confidence > high:
+            return "too sure"
+        return "less sure" if self.mean_confidence < low else ""
+
     def __repr__(self) -> str:
         return (
             f"Calibration({counted(int(self.count.sum()), 'image')} in {counted(len(self.count), 'bin')}; expected calibration error "

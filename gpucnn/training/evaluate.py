@@ -8,6 +8,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.backend import Array, Device, beside, to_device
 from gpucnn.data import DataLoader, Dataset
+from gpucnn.data.dataset import class_names_of
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.html_fragments import Html, html_table, text_instead, titled
@@ -88,7 +89,8 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """What `model` answers over the first epoch of `loader`, in evaluation mode; every layer's mode is put back.
 
-    - `class_names`: for the confusion matrix; by default the classes' numbers.
+    - `class_names`: for the confusion matrix; by default those of the data set, if they are as many as the model's classes, or else
+      the classes' numbers.
     - `worst`: how many of the images with the highest loss are told; a NaN counts as the highest of all.
 
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
@@ -107,7 +109,7 @@ def evaluate(
             logits = Tensor(in_parts(lambda part: one_output("evaluate", model(part)), images, device))
             metrics.update(F.cross_entropy(logits, labels), logits, labels)
             there = _own(to_device(labels, logits.device), labels)
-            confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1]))
+            confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1], loader))
             with beside(logits.array):
                 answers = logits.array.argmax(axis=1)
                 confusion.update(answers, there)
@@ -131,9 +133,10 @@ def device_of_model(model: Layer) -> Device:
     return next((parameter.device for parameter in model.parameters()), Device())
 
 
-def _names(class_names: Sequence[str] | None, classes: int) -> Sequence[str]:
+def _names(class_names: Sequence[str] | None, classes: int, loader: DataLoader) -> Sequence[str]:
     if class_names is None:
-        return [str(label) for label in range(classes)]
+        known = class_names_of(getattr(loader, "dataset", None))
+        return known if known is not None and len(known) == classes else [str(label) for label in range(classes)]
     if len(class_names) != classes:
         raise ArgumentError(f"evaluate: {len(class_names)} class_names, but the model has {classes} outputs")
     return class_names

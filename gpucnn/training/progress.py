@@ -52,11 +52,10 @@ class EpochClock(Callback):
 class ProgressLines(EpochClock):
     """A table that grows by a line for every finished epoch; plain text, so that log files stay readable.
 
-    It fits 80 columns; where the terminal is wider, it also has the images a second and the share of waiting.
+    It fits 80 columns; where the terminal is wider, it also has the images a second and the share of waiting. The trainer's notes
+    come after it.
     """
 
-    _told = 0
-    """How many of the trainer's notes have been printed."""
     _has_told_of_waiting = False
     _names: Sequence[str] = ()
     """Of the columns."""
@@ -69,9 +68,6 @@ class ProgressLines(EpochClock):
         print(_aligned(self._names, self._names, trainer), flush=True)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        for note in trainer.notes[self._told :]:
-            print("\n".join(wrapped(note, terminal_width())), flush=True)
-        self._told = len(trainer.notes)
         print(_aligned(_cells(trainer, self)[: len(self._names)], self._names, trainer), flush=True)
         share, seconds = MUCH_WAITING
         is_much = self.waiting >= share and self.waiting * trainer.seconds >= seconds
@@ -83,8 +79,9 @@ class ProgressLines(EpochClock):
             )
 
     def on_train_end(self, trainer: Trainer) -> None:
-        if trainer.stop_reason:
-            print("\n".join(wrapped(f"stopped early: {trainer.stop_reason}", terminal_width())), flush=True)
+        stop = [f"stopped early: {trainer.stop_reason}"] if trainer.stop_reason else []
+        for line in [*stop, *trainer.notes]:
+            print("\n".join(wrapped(line, terminal_width())), flush=True)
 
 
 class ProgressBar(ProgressLines):

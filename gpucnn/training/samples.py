@@ -9,6 +9,8 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.backend import Array, beside, to_host, xp_of
+from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 LOGITS_BYTES = 32 << 20
 """So many bytes of logits wait, at most, until somebody asks for what they say of each image."""
@@ -117,6 +119,11 @@ class Samples:
         return len(self.index)
 
     def __getitem__(self, place: int) -> Sample:
+        if not isinstance(place, int | np.integer):
+            raise ArgumentError(
+                f"Samples: expected the place of one image, e.g. samples[0], got {value_text(place)}; of several the columns have "
+                f"the numbers, e.g. samples.label[:3]"
+            )
         index, columns = self._columns
         probability = float(np.exp(columns.log_probability[place]))
         return Sample(int(index[place]), int(columns.label[place]), int(columns.answer[place]), probability,

@@ -107,3 +107,34 @@ def test_names_are_text(opened: Any) -> None:
     assert opened.locator("img[src='x']").count() == 0
     data = json.loads(opened.locator("#data").inner_text())
     assert sorted(data["names"]) == sorted(NAMES)
+
+
+def test_the_chosen_number_looks_other_than_the_one_pointed_at(opened: Any) -> None:
+    chosen, other = (opened.locator(".confusion td button").nth(place) for place in (0, 1))
+    chosen.click()
+    other.hover()
+    looks = [one.evaluate("(button) => getComputedStyle(button).boxShadow") for one in (chosen, other)]
+    assert "none" not in looks
+    assert looks[0] != looks[1]
+
+
+def test_long_names_are_clipped_and_whole_where_the_pointer_rests(opened: Any) -> None:
+    long = "a name of 120 letters ".ljust(120, "x")
+    opened.evaluate(
+        "(long) => document.querySelectorAll('.card .clipped').forEach((one) => { one.textContent = long; })", long
+    )
+    caption = opened.locator(".card.wrong p").first
+    lines = "(p) => p.getBoundingClientRect().height / parseFloat(getComputedStyle(p).lineHeight)"
+    assert caption.evaluate(lines) < 5
+    opened.locator(".confusion td button").first.click()
+    (label, *_) = counts(opened)[0]
+    assert opened.locator("#cell h3 .clipped").first.get_attribute("title") == label
+
+
+def test_on_paper_nothing_is_cut_off(opened: Any) -> None:
+    opened.set_viewport_size({"width": 703, "height": 1000})  # of A4 within its margins
+    opened.emulate_media(media="print")
+    wide = """() => [...document.querySelectorAll("pre, .picture")].filter((one) => one.scrollWidth > one.clientWidth + 1)
+        .map((one) => one.textContent)"""
+    assert opened.evaluate(wide) == []
+    assert opened.evaluate("() => getComputedStyle(document.querySelector('tfoot')).display") == "table-row-group"

@@ -1,5 +1,6 @@
 """What a notebook shows of data sets and loaders: the pixels, read back by Pillow, and the names of the classes."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,19 @@ def test_names_of_classes() -> None:
     assert shown.texts[0] == repr(splits)
     assert len(shown.images) == 16
     assert shown.images[0].shape == (32, 32)
+
+
+def test_the_parts_of_splits_name_their_classes() -> None:
+    splits = data.load("digits")
+    assert splits.train.class_names == splits.test.class_names == splits.class_names
+    known = data.ArrayDataset(BYTES, LABELS)
+    assert known.class_names is None
+    assert set(captions(page(known))) == {"0", "1", "2"}
+    known.class_names = ("ant", "bee", "cow")
+    for one in (known, Subset(known, np.arange(9)), DataLoader(Subset(Subset(known, np.arange(20)), np.arange(12)), 4)):
+        assert set(captions(page(one))) == {"ant", "bee", "cow"}
+    moved: Any = pickle.loads(pickle.dumps(known.to("cpu")))
+    assert moved.class_names == ("ant", "bee", "cow")
 
 
 def test_a_folder_is_read_no_further_than_it_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gpucnn import Tensor, explain, layers, models
+from gpucnn.errors import ArgumentError
 from tests.backends import Backend, host
 
 
@@ -47,6 +49,20 @@ def test_they_are_what_hooks_see(backend: Backend) -> None:
         name, _, number = path.partition(" (")
         np.testing.assert_array_equal(maps, seen[name][1 if number else 0])
         assert maps.dtype == np.float64
+
+
+def test_a_block_gives_its_own_and_one_without_maps_is_told() -> None:
+    model, image = Twice(), np.random.default_rng(0).standard_normal((1, 4, 4)).astype(np.float32)
+    every = explain.feature_maps(model, image)
+    for layer in ("block", model.block):
+        found = explain.feature_maps(model, image, layer)
+        assert list(found) == ["block"]
+        np.testing.assert_array_equal(found["block"], every["block.2"])
+    assert list(explain.feature_maps(model, image, "pool")) == ["pool", "pool (2)"]
+    with pytest.raises(ArgumentError, match=r"^feature_maps: head \(Linear\) gives \(1, 2\), and no feature maps"):
+        explain.feature_maps(model, image, "head")
+    with pytest.raises(ArgumentError, match=r"^feature_maps: Twice has no layer 'blok'; did you mean block\?$"):
+        explain.feature_maps(model, image, "blok")
 
 
 def test_a_model_that_is_one_layer_has_its_own_maps() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gpucnn.atomic_file import remove_parts
 from gpucnn.errors import RunError
-from gpucnn.files.atomic_file import remove_parts
 from gpucnn.files.checkpoint_file import Checkpoint, CheckpointFolder
 
 SIZE = 100_000

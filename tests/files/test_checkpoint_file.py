@@ -13,8 +13,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from gpucnn import layers
+from gpucnn.atomic_file import remove_parts
 from gpucnn.errors import ArgumentError, RunError
-from gpucnn.files.atomic_file import remove_parts
 from gpucnn.files.checkpoint_file import CheckpointFolder
 from gpucnn.files.model_file import save_model
 from gpucnn.training import load_checkpoint, save_checkpoint

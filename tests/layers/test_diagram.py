@@ -2,14 +2,16 @@
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from gpucnn import Tensor, layers, models
 from gpucnn import functions as F
-from gpucnn.errors import ArgumentError, GraphError, ShapeError
+from gpucnn.errors import ArgumentError, GraphError, RunError, ShapeError
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -273,6 +275,27 @@ def test_a_prompt_has_one_short_line() -> None:
         r"<Diagram of LeNet5 for images \(N, 1, 32, 32\), \d,\d{3} letters of SVG>", repr(models.LeNet5().diagram())
     )
     assert str(models.LeNet5().diagram()).startswith("<svg ")
+
+
+def test_it_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
+    diagram, file = models.LeNet5().diagram(), tmp_path / "model.svg"
+    diagram.save(file)
+    assert file.read_text() == diagram
+    with (
+        mock.patch.object(Path, "replace", side_effect=OSError(28, "No space left on device")),
+        pytest.raises(RunError, match=r"model\.svg: "),
+    ):
+        models.MLP().diagram().save(str(file))
+    assert file.read_text() == diagram
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(RunError, match=r"none.model\.svg: "):
+        diagram.save(tmp_path / "none" / "model.svg")
+    with pytest.raises(
+        ArgumentError, match=r"^path: a diagram is an SVG file, got .*model\.png'; call it e\.g\. model\.svg$"
+    ):
+        diagram.save(tmp_path / "model.png")
+    with pytest.raises(ArgumentError, match="^path must be a path, got None$"):
+        diagram.save(None)  # type: ignore[arg-type]
 
 
 def test_a_layer_that_is_called_again_says_so() -> None:

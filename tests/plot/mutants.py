@@ -9,7 +9,7 @@ TESTS_OF = {
     for name in (
         "figure", "curves", "confusion", "calibration", "images", "filters", "feature_maps", "heat", "hierarchy", "mosaic",
     )
-} | {"inputs.py": ["tests/plot/test_images.py", "tests/plot/test_heat.py"]}  # fmt: skip
+} | {"numbers.py": ["tests/plot/test_filters.py"], "inputs.py": ["tests/plot/test_images.py", "tests/plot/test_heat.py"]}  # fmt: skip
 """What is run for a change in a file."""
 
 MUTANTS = [
@@ -20,7 +20,7 @@ MUTANTS = [
     Mutant("figure.py", "            matplotlib.rcParams.update(plain)\n", ""),
     Mutant("figure.py", "(place + place // len(LINES))", "(place)"),
     Mutant("curves.py", 'course.values(f"train_{what}")', 'course.values("train_loss")'),
-    Mutant("curves.py", "linestyle=(0, (4, 2)), linewidth=1.1, markersize=3,\n", "linewidth=1.1, markersize=3,\n"),
+    Mutant("curves.py", "linestyle=DASHED, linewidth=1.1, markersize=3,\n", "linewidth=1.1, markersize=3,\n"),
     Mutant("curves.py", "if own and texts[own] == 1", "if own"),
     Mutant("curves.py", "WIDE_RANGE = 8", "WIDE_RANGE = 80_000"),
     Mutant("curves.py", "[best - 1 : best]", "[:1]", times=2),
@@ -34,9 +34,12 @@ MUTANTS = [
         'found.confidence[there], found.accuracy[there], "o"',
         'left[there], found.accuracy[there], "o"',
     ),
-    Mutant("calibration.py", "* found.count[there]).sum() > 0", "* found.count[there]).sum() < 0"),
     Mutant("images.py", "samples.label[by_loss] != samples.answer[by_loss]", "samples.label[by_loss] >= 0"),
     Mutant("images.py", "by_loss = samples.by_loss()", "by_loss = samples.by_loss()[::-1]"),
+    Mutant("curves.py", "if what == course.judged and", "if"),
+    Mutant("curves.py", 'if course.part == "train" else {}', "if False else {}"),
+    Mutant("numbers.py", "values[np.isfinite(values)]", "values"),
+    Mutant("mosaic.py", "left, top = column * (width + gap) - 0.5", "left, top = column * width - 0.5"),
     Mutant("images.py", "loader.batches(loader.epoch)", "loader.batches(0)"),
     Mutant("images.py", ", preprocess_of(loader.dataset))", ")"),
     Mutant("inputs.py", "one.mean(axis=0)", "one[0]"),
@@ -45,7 +48,7 @@ MUTANTS = [
     Mutant("filters.py", "0.5 + weights / (2 * most)", "weights / most"),
     Mutant("filters.py", "vmin=-most", "vmin=0"),
     Mutant("filters.py", "list(shown.swapaxes(0, 1))", "list(shown)"),
-    Mutant("feature_maps.py", "maps.min() < 0", "maps.max() < 0"),
+    Mutant("feature_maps.py", "(maps < 0).any()", "(maps < 0).all()"),
     Mutant("feature_maps.py", "np.argsort(-maps.max(", "np.argsort(maps.max("),
     Mutant("feature_maps.py", "if size != after", "if size == after"),
     Mutant("heat.py", "asked.label).sum(axis=0)", "asked.label).max(axis=0)"),

@@ -26,5 +26,21 @@ def test_the_bars_are_those_of_the_answers() -> None:
     assert figure.alt == (
         f"Reliability diagram of 6 images: expected calibration error {error:.4f}; on the whole the model is surer than right."
     )
+    figure.draw_without_rendering()
+    assert not figure.legends[0].get_window_extent().overlaps(upper.get_window_extent())
     with pytest.raises(ArgumentError, match=r"^calibration: result must be what evaluate gives, got 'odd'$"):
         plot.calibration("odd")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        (3, "the model is surer than right"),
+        (20, "surer than right cannot be told"),
+        (40, "the model is less sure than right"),
+    ],
+)
+def test_what_so_many_images_do_not_carry_is_not_said(right: int, said: str) -> None:
+    """Forty answers of a probability of 0.6; of 20 right ones the interval is from 0.35 to 0.65."""
+    logits = np.log([[0.6, 0.4]] * 40)
+    assert said in plot.calibration(evaluate(Fixed(), loader_of(logits, [0] * right + [1] * (40 - right)))).alt

@@ -31,18 +31,21 @@ def test_the_points_are_those_of_the_file(tmp_path: Path) -> None:
         found = points(axes)
         assert found["first, training"] == [(one["epoch"], one[f"train_{what}"]) for one in written]
         assert found["first, test"] == [(one["epoch"], one[f"test_{what}"]) for one in written]
-        assert found["first, best epoch"] == [(2, written[1][f"test_{what}"])], "of equal accuracies the lower loss"
+        ring = [(2, written[1]["test_accuracy"])] if what == "accuracy" else None
+        assert found.get("first, best epoch") == ring, (
+            "of equal accuracies the lower loss; by accuracy, so not at the losses"
+        )
         assert axes.get_title(loc="left").lower() == what
     assert figure.axes[0].get_yscale() == "log"
     assert figure.axes[1].get_yscale() == "linear"
     assert legend(figure) == [
         "training, its loss with label smoothing 0.1",
         "test",
-        "best epoch 2: test accuracy 0.9375",
+        "best epoch by test accuracy: 2, 0.9375",
     ]
     assert figure.alt == (
-        "Learning curves. first, 3 epochs: training loss from 2.25 to 0.125, test loss from 1.5 to 0.375; best epoch 2: test "
-        "accuracy 0.9375."
+        "Learning curves. first, 3 epochs: training loss from 2.25 to 0.125, test loss from 1.5 to 0.375; best epoch by "
+        "test accuracy: 2, 0.9375."
     )
     dashes = {line.get_label(): line.get_linestyle() for line in figure.axes[0].lines}
     assert (dashes["first, training"], dashes["first, test"]) == ("--", "-")
@@ -75,15 +78,22 @@ def plot_name(run: Path) -> str:
 
 def test_a_history_one_epoch_and_nothing_measured() -> None:
     figure = plot.curves(History([row(1, (2.0, 0.1), (1.9, 0.2), "val")]))
-    assert points(figure.axes[0]) == {
-        "history, training": [(1, 2.0)], "history, validation": [(1, 1.9)], "history, best epoch": [(1, 1.9)],
-    }  # fmt: skip
+    assert points(figure.axes[0]) == {"history, training": [(1, 2.0)], "history, validation": [(1, 1.9)]}
+    assert points(figure.axes[1])["history, best epoch"] == [(1, 0.2)]
+    assert all(axes.get_xlim() == (0.5, 1.5) for axes in figure.axes)
+    by_loss = plot.curves([{"train_loss": 2.0, "val_loss": 1.5}, {"train_loss": 1.0, "val_loss": 1234.0}])
+    assert points(by_loss.axes[0])["history, best epoch"] == [(1, 1.5)]
+    assert "validation loss from 1.5 to 1230; best epoch by validation loss: 1, 1.5000" in by_loss.alt
     assert all(line.get_marker() != "None" for line in figure.axes[0].lines), "one point makes no line"
     assert [place for place in figure.axes[0].get_xticks() if 0.5 <= place <= 1.5] == [1]
     trained = [{"epoch": epoch, "train_loss": 1.0, "train_accuracy": 0.5} for epoch in (1, 2)]
     figure = plot.curves(trained)
     assert points(figure.axes[1]) == {"history, training": [(1, 0.5), (2, 0.5)]}
     assert figure.axes[0].get_yscale() == "linear"
+    named = plot.curves({"one $": trained, "the other": History(trained)})
+    assert legend(named) == ["one $", "the other", "training"]
+    assert [line.get_linestyle() for line in named.legends[0].get_lines()] == ["--"] * 3, "as they are drawn"
+    assert {line.get_label() for line in named.axes[0].lines} == {"one $, training", "the other, training"}
 
 
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:
@@ -95,8 +105,11 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
         plot.curves(write_run(tmp_path / "begun", []))
     with pytest.raises(ArgumentError, match=r"^curves: no run, or a history without a finished epoch$"):
         plot.curves([])
+    with pytest.raises(ArgumentError, match=r"^curves: no run, or a history without a finished epoch$"):
+        plot.curves({})
     with pytest.raises(
-        ArgumentError, match=r"^curves: expected the folder of a run, a RunFolder, .* a list of them, got 3$"
+        ArgumentError,
+        match=r"^curves: expected the folder of a run, a RunFolder, .* a list of them or a mapping that names them, got 3$",
     ):
         plot.curves(3)  # type: ignore[arg-type]
     for wrong in ([3], [[{"a": 1.0}]], [{"epoch": 1}], [[]]):

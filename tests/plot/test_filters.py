@@ -36,6 +36,9 @@ def test_grey_filters_are_maps_of_one_symmetric_scale() -> None:
         np.testing.assert_array_equal(tile(drawn.get_array(), number // 16, number % 16, (2, 3)), one)
     assert drawn.norm.vmax == -drawn.norm.vmin == np.abs(weights).max()
     assert figure.get_suptitle() == "0: 20 filters of 1x2x3"
+    numbers = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    assert list(numbers) == [str(number) for number in range(20)]
+    assert numbers["17"] == (1 * 4 - 0.5, 1 * 3 - 0.5)
     low, high = weights.min(), weights.max()
     assert figure.alt == f"The 20 filters of 1x2x3 of the layer 0; weights from {low:.2g} to {high:.2g}."
 
@@ -48,6 +51,18 @@ def test_filters_of_colours_are_in_colour() -> None:
         np.testing.assert_allclose(tile(drawn, 0, number, (2, 3))[..., :3], expected, rtol=1e-12)
         assert (tile(drawn, 0, number, (2, 3))[..., 3] == 1).all()
     assert (drawn[:, 3] == [1, 1, 1, 0]).all(), "the paper shows between them"
+    assert [text.get_text() for text in plot.filters(model).axes[0].get_xticklabels()] == list("01234")
+
+
+def test_a_convolution_alone_is_named_by_its_class_and_numbers_that_are_none_by_words() -> None:
+    alone = layers.Conv2d(1, 2, 3)
+    alone.weight.data[0, 0, 0] = np.nan, np.inf, 170
+    figure = plot.filters(alone)
+    said = "Conv2d: 2 filters of 1x3x3; 2 of 18 numbers are NaN or infinite"
+    assert figure.get_suptitle() == said
+    assert figure.axes[0].images[0].norm.vmax == 170, "of those that are finite"
+    with pytest.raises(ArgumentError, match=r"^filters: layer ReLU is no Conv2d but ReLU; the first is none$"):
+        plot.filters(relu := layers.ReLU(), relu)
 
 
 def test_other_filters_have_a_row_for_each_input_channel() -> None:
@@ -58,7 +73,7 @@ def test_other_filters_have_a_row_for_each_input_channel() -> None:
         np.testing.assert_array_equal(tile(drawn, channel, number, (3, 3)), weights[number, channel])
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0", "1", "2", "3"]
     many = plot.filters(layers.Sequential(layers.Conv2d(17, 70, 1)))
-    assert many.get_suptitle() == "0: 70 filters of 17x1x1, 16 and 16 channels shown"
+    assert many.get_suptitle() == "0: 70 filters of 17x1x1, the first 16, of each the first 16 channels"
     assert many.axes[0].images[0].get_array().shape == (31, 31)
 
 

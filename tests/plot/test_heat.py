@@ -1,5 +1,6 @@
 """Where a model looks: the panels have the image, and what `explain` found."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def test_gradients_and_occlusion_are_signed() -> None:
     model = Corner()
     for draw, expected in (
         (plot.input_gradient, explain.input_gradient(model, IMAGE, 0)[0]), (plot.occlusion, explain.occlusion(model, IMAGE, 0)),
+        (partial(plot.occlusion, size=(2, 3), stride=(1, 2)), explain.occlusion(model, IMAGE, 0, (2, 3), (1, 2))),
     ):  # fmt: skip
         figure = draw(model, IMAGE, 0)
         drawn = figure.axes[1].images[0]
@@ -70,6 +72,23 @@ def test_with_a_run_files_are_read_and_classes_have_names(tmp_path: Path) -> Non
         match=r"^grad_cam: image 'a.png' is read as a run reads it; give what gpucnn.load gives as model, or floats ",
     ):
         plot.grad_cam(Corner(), "a.png")
+
+
+@pytest.mark.parametrize("draw", [plot.grad_cam, plot.input_gradient, plot.occlusion, plot.explanation])
+def test_numbers_that_are_none_are_told(draw: Any) -> None:
+    image = IMAGE.copy()
+    image[0, 3, :2] = np.nan, np.inf
+    with pytest.raises(
+        ArgumentError, match=r"^\w+: 2 of 64 numbers of the image are NaN or infinite; give an image of finite"
+    ):
+        draw(Corner(), image)
+    model = Corner()
+    model.output.weight.data[...] = np.nan
+    with pytest.raises(
+        ArgumentError,
+        match=r"^\w+: 2 of 2 numbers of the scores of Corner are NaN or infinite; the weights are not finite",
+    ):
+        draw(model, IMAGE)
 
 
 def test_wrong_arguments_are_told() -> None:

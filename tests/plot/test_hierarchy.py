@@ -1,5 +1,6 @@
 """The hierarchy: patches are parts of the images, and the filters their weights."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,30 @@ def test_a_loader_s_images_are_normalised_back() -> None:
     figure = plot.hierarchy(model_with(1), data.DataLoader(dataset, 2))
     assert figure.get_suptitle().endswith("in 5 images")
     drawn = np.ma.filled(figure.axes[1].images[0].get_array(), np.nan)
+    alike = plot.hierarchy(model_with(1), dataset)
+    assert alike.get_suptitle().endswith("in 5 images")
     known = set(np.round(raw.ravel() / 255, 6))
     assert {value for value in np.round(drawn.ravel(), 6) if not np.isnan(value)} <= known
+
+
+def test_a_data_set_is_looked_at_from_all_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["gpucnn.plot.hierarchy"], "MOST_IMAGES", 3)
+    seen: list[int] = []
+
+    class Watched(data.ArrayDataset):
+        def __getitem__(self, indices: Any) -> Any:
+            seen.extend(np.ravel(indices).tolist())
+            return super().__getitem__(indices)
+
+    images = np.random.default_rng(3).uniform(size=(9, 1, 12, 12)).astype(np.float32)
+    figure = plot.hierarchy(model_with(1), Watched(images, np.arange(9)))
+    assert figure.get_suptitle().endswith("in 3 images")
+    assert sorted(seen) == [0, 4, 8]
+    for wrong in (3, {"a": 1}):
+        with pytest.raises(
+            ArgumentError, match=r"^hierarchy: images must be an array \(N, C, H, W\), a data set or a DataLoader"
+        ):
+            plot.hierarchy(model_with(1), wrong)  # type: ignore[arg-type]
 
 
 def test_a_model_without_filters_is_told() -> None:
@@ -92,5 +115,3 @@ def test_a_run_s_images_are_files(tmp_path: Path) -> None:
         ArgumentError, match="^hierarchy: image '0.png' is read as a run reads it; give what gpucnn.load"
     ):
         plot.hierarchy(run.model, ["0.png"])
-    with pytest.raises(ArgumentError, match="^hierarchy: expected images alone, got ArrayDataset, which has labels"):
-        plot.hierarchy(run, data.ArrayDataset(raw / 255.0, [0, 1, 1]))  # type: ignore[arg-type]

@@ -33,21 +33,26 @@ def test_mistakes_have_their_images_the_worst_first() -> None:
     figure = plot.mistakes(result)
     places = shown(figure)
     assert [axes.get_title(loc="left") for axes in places] == [
-        "$dog$, not\ncat 0.99",
-        "cat, not\n$dog$ 0.80",
-        "$dog$, not\ncat 0.60",
+        "$dog$,\nanswered cat\n99 %",
+        "cat,\nanswered $dog$\n80 %",
+        "$dog$,\nanswered cat\n60 %",
     ]
     low, high = images[1:].min(), images[1:].max()
     for axes, index in zip(places, (3, 1, 2), strict=True):
         expected = (images[index, 0].astype(float) - low) / (high - low)
         np.testing.assert_allclose(axes.images[0].get_array(), expected, atol=1e-12)
-    assert figure.get_suptitle() == f"3 of 4 images answered wrong\nblack is {low:.4g}, white {high:.4g}"
+    key = "what it is, what was answered, and with which probability"
+    assert figure.get_suptitle() == f"3 of 4 images answered wrong: {key}\nblack is {low:.4g}, white {high:.4g}"
+    in_digits = plot.mistakes(evaluate(Fixed(), loader))
+    assert shown(in_digits)[0].get_title(loc="left") == "1, answered 0\n99 %"
     assert figure.alt.startswith(
-        "3 of 4 images answered wrong. Shown: image 3, $dog$ answered with cat at 0.99; image 1, "
+        "3 of 4 images answered wrong. Shown: image 3, $dog$ answered with cat at 99 %; image 1, "
     )
     assert len(shown(plot.mistakes(result, 1))) == 1
     right = evaluate(Fixed(), data.DataLoader(data.ArrayDataset(images[:1], np.array([0])), 3))
     assert plot.mistakes(right).alt == "0 of 1 image answered wrong."
+    images[3] = np.nan
+    assert "\nno number" in shown(plot.mistakes(evaluate(Fixed(), loader)))[0].get_title(loc="left")
 
 
 def test_a_batch_is_as_training_gets_it_and_normalised_back() -> None:
@@ -107,6 +112,13 @@ def test_names_are_those_of_the_whole_that_the_images_are_a_part_of(tmp_path: Pa
         loader = data.DataLoader(dataset, 2)
         assert [axes.get_title(loc="left") for axes in shown(plot.batch(loader))] == names
         assert Page(loader._repr_html_()).alts == names
+
+
+def test_a_batch_has_the_class_names_of_its_data_set() -> None:
+    dataset = data.ArrayDataset(RAW, np.array([0, 1, 2, 0, 1, 2]), NORMALISED)
+    dataset.class_names = ("ant", "bee", "cow")
+    figure = plot.batch(data.DataLoader(data.Subset(dataset, np.array([5, 3, 1])), 3))
+    assert [axes.get_title(loc="left") for axes in shown(figure)] == ["cow", "ant", "bee"]
 
 
 def test_mixed_labels_are_told_with_their_shares() -> None:

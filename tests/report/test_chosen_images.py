@@ -23,6 +23,16 @@ def test_the_worst_come_first_then_the_least_certain_then_the_other_mistakes() -
     assert rest == [*range(9, -1, -1), *range(15, 9, -1)], "of the confusion that was not shown yet, then of the other"
 
 
+def test_mistakes_come_before_right_answers_whatever_their_loss() -> None:
+    label, answer = np.zeros(20, int), np.array([0] * 12 + [1] * 8)
+    loss = np.arange(20)[::-1].astype(float)
+    chosen = choose_images(made_samples(label, answer, np.full(20, 0.5), loss))
+    assert chosen.worst.tolist() == list(range(12, 20)), "no right one, though all of them have a higher loss"
+    answer[14:] = 0
+    chosen = choose_images(made_samples(label, answer, np.full(20, 0.5), loss))
+    assert chosen.worst.tolist() == [12, 13, 0, 1, 2, 3], "few mistakes are filled up to so many"
+
+
 def test_of_right_answers_there_are_some_of_each_class() -> None:
     label = np.repeat([0, 1, 2], 100)
     chosen = choose_images(made_samples(label, label, np.full(300, 0.9), np.full(300, 0.1)))

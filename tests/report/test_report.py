@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,25 @@ from gpucnn.cli.commands import parse
 from gpucnn.cli.main import main
 from gpucnn.cli.settings import chosen_config
 from gpucnn.errors import RunError
+from gpucnn.layers import Conv2d, Sequential
 from gpucnn.report import inside as inside_module
 from gpucnn.report import report as report_module
 from gpucnn.report import write_report
+from gpucnn.report.chosen_images import choose_images
+from gpucnn.report.facts import calibration_text
 from gpucnn.report.page import page
 from gpucnn.report.pictures import Picture
 from gpucnn.report.report import contents
 from gpucnn.report.run_in_hand import RunInHand
+from gpucnn.report.shown_images import ShownImages
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.prepare import resolve
 from gpucnn.training import RunFolder, evaluate
 from tests.cli.test_changed_folder import write_noise
+from tests.report.made_samples import made_samples
 from tests.report.pages import Page
 from tests.runs import tiny_run
+from tests.training.test_evaluate import Fixed, loader_of
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (
@@ -84,7 +91,7 @@ def answers(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def measured(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What evaluate writes."""
     file = tmp_path_factory.mktemp("found") / "found.json"
-    assert main(["evaluate", str(run), "--device", "cpu", "--json", str(file), "--worst", "24"]) == 0
+    assert main(["evaluate", str(run), "--device", "cpu", "--json", str(file), "--worst", "360"]) == 0
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 
@@ -143,9 +150,62 @@ def test_the_images_are_those_of_the_data_set(report: Page, answers: tuple[np.nd
 def test_the_worst_are_those_of_evaluate(report: Page, measured: dict[str, Any]) -> None:
     shown = report.shown("images")
     names = re.findall(r"image \d+", shown.partition("Least certain")[0])
-    assert names == [f"image {one['index']}" for one in measured["worst"]]
-    worst = measured["worst"][0]
+    wrong = [one for one in measured["worst"] if one["label"] != one["answer"]]
+    assert names == [f"image {one['index']}" for one in wrong[:24]]
+    more = len(wrong) - 24
+    said = f"The 24 mistakes of the highest loss, the highest first. There are {more} more: choose a number above to see them."
+    assert more > 0
+    assert said in shown
+    worst = wrong[0]
     assert f"{worst['label']}, answered {worst['answer']}, {worst['probability']:.0%}".replace("%", " %") in shown
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (0, "There is no mistake. These are right answers, 6 of them, that had the highest loss."),
+        (
+            1,
+            "The one mistake, that of the highest loss first, and then right answers, 5 of them, that had the highest loss.",
+        ),
+        (16, "All 16 mistakes, that of the highest loss first."),
+        (30, "There are 6 more: choose a number above to see some of them."),
+    ],
+)
+def test_which_images_the_worst_are_is_said(wrong: int, said: str) -> None:
+    label = np.zeros(40, int)
+    samples = made_samples(label, (np.arange(40) < wrong).astype(int), np.full(40, 0.5), np.arange(40.0))
+    shown = SimpleNamespace(
+        samples=samples, chosen=choose_images(samples), left_out_text="Of 30 mistakes 28 are in this file"
+    )
+    assert ShownImages.worst_text.fget(shown).endswith(said)  # type: ignore[attr-defined]
+
+
+def test_the_weights_that_are_measured_are_told_beside_the_best_epoch(report: Page) -> None:
+    assert "All that follows is measured with the weights of its last epoch, 1." in report.shown("learning")
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        ((1, 8), " Blue is below zero, orange above."),
+        ((3,), " Of those on colour images the colours are what they look for, and grey is zero."),
+        ((3, 8), " Of those on colour images the colours are what they look for, and grey is zero. In the others blue is below zero, orange above."),
+    ],
+)  # fmt: skip
+def test_what_the_colours_of_filters_mean(channels: tuple[int, ...], said: str) -> None:
+    model = Sequential(*(Conv2d(count, 2, 1) for count in channels))
+    assert inside_module._colours_text(model, [str(place) for place in range(len(channels))]) == said
+
+
+def test_what_so_few_images_do_not_carry_is_not_said() -> None:
+    logits = np.log([[0.6, 0.4]] * 40)
+    labels = [0] * 20 + [1] * 20
+    found = SimpleNamespace(found=evaluate(Fixed(), loader_of(logits, labels)))
+    assert calibration_text(found) == (  # type: ignore[arg-type]
+        "Whether the model is too sure of its answers cannot be told from 40 images: the mean probability of its answers is 60.0 %, "
+        "and 50.0 % of them are right (95 % interval: 35.2 % to 64.8 %). Expected calibration error: 0.1000."
+    )
 
 
 def test_each_mistake_has_where_the_model_looked(run: Path, report: Page, answers: tuple[np.ndarray, ...]) -> None:
@@ -237,6 +297,9 @@ def test_names_are_shown_as_they_are(run: Path, tmp_path: Path) -> None:
     expected = [*HOSTILE[:4], "a\\nb", "'", "&lt;b&gt;", "\\u202e", "Ä" * 90, "9"]
     assert names == expected
     assert shown.data["names"] == expected
+    clipped = {tag.attributes["title"] for tag in shown.tags if "clipped" in tag.attributes.get("class", "")}
+    assert clipped <= {*expected}, "the whole name is there where its letters do not fit"
+    assert clipped
     assert shown.raw["script"][0].count("<") == 0
     assert f"gpucnn.load({str(folder)!r})" in shown.text["again"]
 

@@ -18,14 +18,13 @@ import numpy as np
 import pytest
 
 import gpucnn
-from gpucnn import Tensor, layers, text
+from gpucnn import Tensor, atomic_file, layers, text
 from gpucnn import functions as F
 from gpucnn.backend import blas
 from gpucnn.backend.cuda import use_in_place_of_cupy
 from gpucnn.backend.threads import VARIABLE, parallel
 from gpucnn.benchmark.machine import keep_freed_memory
 from gpucnn.errors import ArgumentError, DeviceError, RunError
-from gpucnn.files import atomic_file
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from tests.reports.report import Report
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gpucnn import layers, models
+from gpucnn.atomic_file import write_atomically
 from gpucnn.errors import RunError
-from gpucnn.files.atomic_file import write_atomically
 from gpucnn.files.model_file import load_model, save_model
 from gpucnn.runs import folder as folder_module
 from gpucnn.training import Callback, CheckpointWriter, RunFolder, RunRecorder, Trainer, load_checkpoint

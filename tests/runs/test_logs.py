@@ -194,7 +194,7 @@ def test_speed_is_that_of_the_images_since_a_resume(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_bar_ends_with_the_same_table(capsys: pytest.CaptureFixture[str]) -> None:
-    small_trainer(ProgressBar()).fit(1)
+    small_trainer(ProgressBar(), graph=False).fit(1)
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].startswith("epoch  train loss")
     assert printed.rstrip().splitlines()[-1].split()[0] == "1/1"

@@ -65,3 +65,14 @@ def test_class_names_are_as_many_as_the_classes() -> None:
     assert evaluate(Fixed(), loader_of(LOGITS, LABELS), names).confusion.class_names == tuple(names)
     with pytest.raises(ArgumentError, match="evaluate: 2 class_names, but the model has 6 outputs"):
         evaluate(Fixed(), loader_of(LOGITS, LABELS), ["a", "b"])
+
+
+def test_class_names_are_those_of_the_data_set_where_they_are_as_many() -> None:
+    loader, names = loader_of(LOGITS, LABELS), ("a", "b", "c", "d", "e", "f")
+    loader.dataset.class_names = names  # type: ignore[attr-defined]
+    assert evaluate(Fixed(), loader).confusion.class_names == names
+    assert evaluate(Fixed(), loader, list("uvwxyz")).confusion.class_names == tuple("uvwxyz")
+    part = data.DataLoader(data.Subset(loader.dataset, np.arange(2)), 2)
+    assert evaluate(Fixed(), part).confusion.class_names == names
+    loader.dataset.class_names = names[:3]  # type: ignore[attr-defined]
+    assert evaluate(Fixed(), loader).confusion.class_names == tuple("012345")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from gpucnn import atomic_file
+from gpucnn.atomic_file import discard, remove_parts, telling_of, write_atomically
 from gpucnn.errors import RunError
-from gpucnn.files import atomic_file
-from gpucnn.files.atomic_file import discard, remove_parts, telling_of, write_atomically
 
 
 @pytest.fixture
