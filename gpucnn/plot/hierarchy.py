@@ -72,15 +72,16 @@ def hierarchy(model: Model, images: "Images | Dataset | DataLoader", path: StrPa
     check_path(path)
     subject = subject_of("hierarchy", model)
     preprocess: object = subject.preprocess
+    given: Any = images
     loader = _loader_of(images)
     if loader is not None:
         preprocess = preprocess or preprocess_of(loader.dataset)
-        images = _first_of(loader)
+        given = _first_of(loader)
     elif subject.run is None and not isinstance(images, list | tuple | str | os.PathLike) and not is_array(images):
         raise ArgumentError(
             f"hierarchy: images must be an array (N, C, H, W), a data set or a DataLoader, got {value_text(images)}"
         )
-    found = images_of("hierarchy", images, subject)
+    found = images_of("hierarchy", given, subject)
     stages = [_stage(subject.model, found, one) for one in explain.stages(subject.model, found[:1])]
     shown = [one for one in stages if one.patches]
     if not shown:
