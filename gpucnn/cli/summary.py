@@ -2,11 +2,10 @@
 
 import argparse
 import functools
-from pathlib import Path
 
 from gpucnn import models, optim
-from gpucnn.atomic_file import check_place
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
+from gpucnn.cli.result_file import check_writable
 from gpucnn.diagnosis.memory_plan import MemoryPlan, memory_plan, sgd_with_momentum
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.costs import costs
@@ -51,8 +50,7 @@ def run(options: argparse.Namespace) -> None:
     channels, height, width = shape
     if height != width:
         raise ArgumentError(f"--input: expected a square image, got {height}x{width}")
-    if options.svg:
-        check_place(Path(options.svg))
+    check_writable(options.svg)
     create = functools.partial(models.create, options.model, options.classes, channels, height)
     rows = costs(create, shape)
     print("\n".join(table(rows, shape, create().parameter_count())))

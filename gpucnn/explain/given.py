@@ -1,6 +1,6 @@
 """What is explained: a model, an image, a class and a layer, as users give them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,12 +67,17 @@ def check_no_labels(owner: str, given: Any) -> None:
         raise ArgumentError(f"{owner}: expected images alone, got a pair (image, label); give its first: pair[0]")
     if isinstance(given, DataLoader):
         raise ArgumentError(f"{owner}: expected images, got a DataLoader; give those of a batch: next(iter(loader))[0]")
-    is_sequence = hasattr(given, "__getitem__") and hasattr(given, "__len__")
-    if is_sequence and not isinstance(given, Sequence | memoryview | bytearray | dict) and not is_array(given):
+    if is_dataset(given):
         raise ArgumentError(
             f"{owner}: expected images alone, got {type(given).__name__}, which has labels, too; give an image of it, "
             f"dataset[0][0], or several, next(iter(data.DataLoader(dataset, 64)))[0]"
         )
+
+
+def is_dataset(given: Any) -> bool:
+    """Whether it gives samples by their places, and is neither an array nor a list."""
+    is_indexed = hasattr(given, "__getitem__") and hasattr(given, "__len__")
+    return is_indexed and not isinstance(given, Sequence | Mapping | memoryview | bytearray) and not is_array(given)
 
 
 def check_label(owner: str, label: Any, logits: Any) -> int:

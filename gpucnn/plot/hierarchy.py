@@ -4,7 +4,7 @@ Source: chapter 5, "Feature Hierarchies"; Zeiler and Fergus, "Visualizing and un
 figure 2.
 """
 
-from collections.abc import Mapping
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,9 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import as_array, to_host
 from gpucnn.data import DataLoader, Dataset, Subset
 from gpucnn.data.as_shown import preprocess_of
+from gpucnn.data.image_file import is_array
 from gpucnn.errors import ArgumentError
+from gpucnn.explain.given import is_dataset
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_tiles
@@ -58,8 +60,8 @@ def hierarchy(model: Model, images: "Images | Dataset | DataLoader", path: StrPa
     """For each stage of a model some filters, each beside the parts of images that excite it most.
 
     - `model`: a model, or what `gpucnn.load` gives, which knows how its images were normalised.
-    - `images`: (N, C, H, W), as they go into the model; a data set, of which 2,048 at most are looked at, from all over it; a
-      loader, of which the first 2,048 or so are; of a run also what its `predict` takes, e.g. a list of files.
+    - `images`: (N, C, H, W), as they go into the model; a data set, of which 2,048 at most are looked at, from all over it; or
+      a loader, of which the first 2,048 or so are. Of a run also what its `predict` takes, e.g. a list of files.
     - `path`: a file to save it to, .png, .svg or .pdf.
 
     The parts grow with the stages: of edges become textures, and of these parts of things. Shown are the filters that are
@@ -71,14 +73,14 @@ def hierarchy(model: Model, images: "Images | Dataset | DataLoader", path: StrPa
     subject = subject_of("hierarchy", model)
     preprocess: object = subject.preprocess
     given: Any = images
-    if (
-        not isinstance(given, Tensor | list | tuple | str | bytes)
-        and hasattr(given, "__len__")
-        and not hasattr(given, "dtype")
-    ):
-        loader = _loader_of(given)
+    loader = _loader_of(images)
+    if loader is not None:
         preprocess = preprocess or preprocess_of(loader.dataset)
         given = _first_of(loader)
+    elif subject.run is None and not isinstance(images, list | tuple | str | os.PathLike) and not is_array(images):
+        raise ArgumentError(
+            f"hierarchy: images must be an array (N, C, H, W), a data set or a DataLoader, got {value_text(images)}"
+        )
     found = images_of("hierarchy", given, subject)
     stages = [_stage(subject.model, found, one) for one in explain.stages(subject.model, found[:1])]
     shown = [one for one in stages if one.patches]
@@ -109,16 +111,12 @@ def hierarchy(model: Model, images: "Images | Dataset | DataLoader", path: StrPa
     )
 
 
-def _loader_of(images: Any) -> DataLoader:
-    """A loader as it is; of a data set one of images from all over it, as those of a class may stand together."""
+def _loader_of(images: Any) -> DataLoader | None:
+    """A loader as it is; of a data set one of images from all over it, as those of a class may stand together; else None."""
     if isinstance(images, DataLoader):
         return images
-    if isinstance(images, str | bytes | Mapping) or not all(
-        hasattr(images, name) for name in ("__len__", "__getitem__")
-    ):
-        raise ArgumentError(
-            f"hierarchy: images must be an array (N, C, H, W), a data set or a DataLoader, got {value_text(images)}"
-        )
+    if not is_dataset(images):
+        return None
     loader = DataLoader(images, BATCH)
     places = np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(np.int64)
     return DataLoader(Subset(loader.dataset, places), BATCH)

@@ -1,7 +1,7 @@
 """What figures are given: a model or that of a run, a layer of it, an image in any of its forms; and how images are shown."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 from warnings import warn
 
@@ -114,7 +114,7 @@ def picture(image: Array, preprocess: object = None) -> np.ndarray:
     return found
 
 
-def pictures(images: Sequence[Array] | np.ndarray, preprocess: object = None) -> tuple[list[np.ndarray], str]:
+def pictures(images: Iterable[Array], preprocess: object = None) -> tuple[list[np.ndarray], str]:
     """Images (C, H, W) as matplotlib draws them, in [0, 1]; and what must be said of their values, see `values_shown`.
 
     (H, W) if they are grey, or of neither one nor three channels, else (H, W, 3).
