@@ -297,9 +297,9 @@ function stopExplaining() {
 const explain = newestOnly(async () => {
   const turn = loaded;
   if (!point || turn !== answered) return; // a network that has computed nothing yet explains nothing: update() comes back
-  const { byKeyboard, ...where } = point;
+  const asked = point, { byKeyboard, ...where } = asked;
   const numbers = await runner.ask("explain", where);
-  if (turn !== loaded || !point) return;
+  if (turn !== loaded || point !== asked) return; // what was asked for since is on its way
   const layer = layers.find((one) => one.node === where.node), before = layers.find((one) => one.node === numbers.input);
   const text = layer.nameOf(where, entry.model.class_names);
   $("working").replaceChildren(...explanationOf(numbers, text, chosenBefore, (channel) => {
