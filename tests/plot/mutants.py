@@ -56,7 +56,7 @@ MUTANTS = [
     Mutant("heat.py", "answer if label is None else subject.label_of(owner, label, len(probabilities))", "answer"),
     Mutant("hierarchy.py", "if box.top == 0 else 0", "if box.top == 99 else 0"),
     Mutant("hierarchy.py", "key=lambda number: -patches", "key=lambda number: patches"),
-    Mutant("hierarchy.py", "preprocess or preprocess_of(images.dataset)", "preprocess"),
+    Mutant("hierarchy.py", "preprocess or preprocess_of(loader.dataset)", "preprocess"),
     Mutant("mosaic.py", "round(max(tile[:2]) / SHARE)", "1"),
     Mutant("mosaic.py", "place * (height + gap), number * (width + gap)\n", "place * (height + gap), number * width\n"),
 ]
