@@ -116,7 +116,7 @@ def png_uri(image: np.ndarray) -> str:
     Floats beyond are cut off, NaN is black. Of another number of channels the planes stand side by side, in grey. Raises
     ShapeError for an array of another form, LibraryError without Pillow.
     """
-    return _uri("png", _saved(_picture(image), "PNG", optimize=True))
+    return data_uri("png", _saved(_picture(image), "PNG", optimize=True))
 
 
 def _thumbnail(image: np.ndarray, alt: str, size: int) -> Html:
@@ -127,7 +127,7 @@ def _thumbnail(image: np.ndarray, alt: str, size: int) -> Html:
     picture.thumbnail((2 * size, 2 * size))
     exact = _saved(picture, "PNG", optimize=True)
     lossy = exact if len(exact) <= EXACT else _saved(picture, "JPEG", quality=QUALITY)
-    uri = _uri("jpeg", lossy) if len(lossy) < len(exact) else _uri("png", exact)
+    uri = data_uri("jpeg", lossy) if len(lossy) < len(exact) else data_uri("png", exact)
     return _shown(uri, alt, width, height, is_small)
 
 
@@ -150,7 +150,8 @@ def _saved(picture: "Image", kind: str, **options: int) -> bytes:
     return file.getvalue()
 
 
-def _uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """The content of an image's file, within the page: `kind` is png, jpeg, webp or svg+xml."""
     return f"data:image/{kind};base64,{binascii.b2a_base64(content, newline=False).decode('ascii')}"
 
 

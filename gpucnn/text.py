@@ -16,6 +16,13 @@ UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, surrogates, and separators of lines and paragraphs."""
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """They turn the order of all that follows them in a line. The marks that names in Arabic or Hebrew use are not among them."""
+NO_CHARACTERS = frozenset(
+    map(
+        chr,
+        [*range(0xFDD0, 0xFDF0), *(plane + end for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF))],
+    )
+)
+"""Codes that Unicode keeps from being characters: no file of XML may have U+FFFE or U+FFFF in it, in whatever form."""
 
 
 def shape_text(shape: Sequence[object]) -> str:
@@ -74,11 +81,13 @@ def size_text(shape: Sequence[int]) -> str:
 
 def is_printed(letter: str) -> bool:
     """Whether a character does no more than stand in its line, in any script: joiners and odd spaces do no more."""
-    return letter.isprintable() or (unicodedata.category(letter) not in UNPRINTABLE and letter not in REORDERING)
+    return letter.isprintable() or not (
+        unicodedata.category(letter) in UNPRINTABLE or letter in REORDERING or letter in NO_CHARACTERS
+    )
 
 
 def printed(text: str) -> str:
-    r"""`text` with escapes such as \x1b in place of what would do something to a terminal, or cannot be written to it."""
+    r"""`text` with escapes such as \x1b in place of what would do something to a terminal, or cannot be written to it, or to a file of XML."""
     if text.isprintable():
         return text
     return "".join(letter if is_printed(letter) else letter.encode("unicode_escape").decode("ascii") for letter in text)
@@ -91,11 +100,15 @@ def names_text(names: Sequence[str], most: int = 10) -> str:
 
 
 def quoted(path: object) -> str:
-    r"""A path as one word of a command, for sh or, on Windows, for cmd.exe and PowerShell; one that begins with - is no option.
+    """A path as one word of a command, see `quoted_word`; one that begins with - is not taken for an option."""
+    return quoted_word(f"./{path}" if str(path).startswith("-") else str(path))
+
+
+def quoted_word(word: str) -> str:
+    r"""A word of a command, for sh or, on Windows, for cmd.exe and PowerShell.
 
     cmd.exe knows double quotes alone, which no Windows path can hold, and \ is no special character there.
     """
-    text = f"./{path}" if str(path).startswith("-") else str(path)
     if not WINDOWS:
-        return shlex.quote(text)
-    return text if re.fullmatch(r"[\w.:\\/+-]+", text) else f'"{text}"'
+        return shlex.quote(word)
+    return word if re.fullmatch(r"[\w.:\\/+-]+", word) else f'"{word}"'

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from gpucnn.autograd import Operand, Tensor, no_grad
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_image, as_model
-from gpucnn.explain.layer_calls import LayerCall, is_map, noting_layers
+from gpucnn.explain.layer_calls import NotedCall, is_map, noting_layers
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.layers.one_output import one_output
@@ -23,7 +23,7 @@ def last_map(model: Layer, image: Operand) -> str:
     return last_map_of("last_map", model, calls, logits).layer.path
 
 
-def last_map_of(owner: str, model: Layer, calls: Iterable[LayerCall], logits: Tensor) -> LayerCall:
+def last_map_of(owner: str, model: Layer, calls: Iterable[NotedCall], logits: Tensor) -> NotedCall:
     """The call that gave it, among `calls`, before `logits` came out. ArgumentError, which names `owner`, if there is none."""
     found = [*new_maps(calls, logits)]
     if not found:
@@ -33,7 +33,7 @@ def last_map_of(owner: str, model: Layer, calls: Iterable[LayerCall], logits: Te
     return found[-1]
 
 
-def new_maps(calls: Iterable[LayerCall], logits: Tensor) -> Iterator[LayerCall]:
+def new_maps(calls: Iterable[NotedCall], logits: Tensor) -> Iterator[NotedCall]:
     """The calls that give maps larger than 1x1, in their order: of layers that pass on the same maps, the innermost.
 
     The logits of a model that labels every pixel are a map, too, but the answer; and maps that were only enlarged know no more
@@ -48,7 +48,7 @@ def new_maps(calls: Iterable[LayerCall], logits: Tensor) -> Iterator[LayerCall]:
         before = call.output
 
 
-def _only_enlarges(call: LayerCall) -> bool:
+def _only_enlarges(call: NotedCall) -> bool:
     """Whether the layer gives larger maps than it got, with nothing learned."""
     is_larger = any(
         x.ndim == 4 and x.shape[2] * x.shape[3] < call.output.shape[2] * call.output.shape[3] for x in call.inputs

@@ -10,7 +10,7 @@ from gpucnn.layers import Layer
 from gpucnn.text import shape_text
 
 
-class LayerCall(NamedTuple):
+class NotedCall(NamedTuple):
     """One call of a layer."""
 
     layer: Layer
@@ -19,12 +19,12 @@ class LayerCall(NamedTuple):
 
 
 @contextmanager
-def noting_layers(layers: Iterable[Layer]) -> Iterator[list[LayerCall]]:
+def noting_layers(layers: Iterable[Layer]) -> Iterator[list[NotedCall]]:
     """A list that fills with the calls of these layers as they end: of layers that stand within others, those first."""
-    calls: list[LayerCall] = []
+    calls: list[NotedCall] = []
 
     def note(layer: Layer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        calls.append(LayerCall(layer, inputs, output))
+        calls.append(NotedCall(layer, inputs, output))
 
     each = {id(layer): layer for layer in layers}.values()
     handles = [layer.register_forward_hook(note) for layer in each]
@@ -45,7 +45,7 @@ def is_map(output: Any) -> bool:
     return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:] != (1, 1)
 
 
-def maps_of(owner: str, layer: Layer, calls: Sequence[LayerCall]) -> Tensor:
+def maps_of(owner: str, layer: Layer, calls: Sequence[NotedCall]) -> Tensor:
     """What came out of the last of the `calls`, those of `layer`; ArgumentError, which names `owner`, for no feature maps."""
     if not calls:
         raise ArgumentError(f"{owner}: {layer.label} is not called by the model in evaluation mode; give another layer")

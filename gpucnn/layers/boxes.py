@@ -21,7 +21,7 @@ COLOURS = {
 """The colours of boxes, and how the names of their functions begin."""
 
 
-class Box(NamedTuple):
+class LayerBox(NamedTuple):
     """One layer, or one function that a layer with others within calls itself; or several of them, see `_joined`."""
 
     paths: tuple[str, ...]
@@ -65,7 +65,7 @@ class Frame(NamedTuple):
 class Picture(NamedTuple):
     """What is shown where. Boxes go by their numbers."""
 
-    boxes: dict[int, list[Box]]
+    boxes: dict[int, list[LayerBox]]
     """Each with those that it stands for, too."""
     frames: list[Frame]
     """The trunk, from the images to the output."""
@@ -97,20 +97,20 @@ def picture_of(model: Any, graph: ModelGraph) -> Picture:
     for side in beside:
         if side.target in shown:
             sides[Side(stands_for[side.source], side.boxes, side.target)] = None
-    copies: dict[int, list[Box]] = {}
+    copies: dict[int, list[LayerBox]] = {}
     for number, box in enumerate(boxes):
         copies.setdefault(stands_for[number], []).append(box)
     return Picture(copies, frames, list(sides), links)
 
 
-def _boxes(model: Any, graph: ModelGraph) -> list[Box]:
+def _boxes(model: Any, graph: ModelGraph) -> list[LayerBox]:
     """The boxes of a graph, in its order; what one call of a layer that has none within computes is one box."""
     layers = dict(reversed(list(model.named_layers())))
     members = [*model.named_parameters(), *model.named_buffers()]
     sizes = {path: member.shape for path, member in members}
     uncounted = {path: parameter.size for path, parameter in model.named_parameters()}
     innermost = {path for path, layer in layers.items() if len(list(layer._layers(""))) == 1}
-    boxes: list[Box] = []
+    boxes: list[LayerBox] = []
     box_of = {IMAGES: IMAGES}
     before = None
     called: set[str] = set()
@@ -123,7 +123,7 @@ def _boxes(model: Any, graph: ModelGraph) -> list[Box]:
         is_again = is_layer and not is_more and node.path in called
         called.add(node.path)
         computed.add((node.function, *saved))
-        box = Box(
+        box = LayerBox(
             (node.path or kind if is_layer else node.function,),
             is_layer,
             (kind,) * is_layer + tuple(_with_it(node)),
@@ -151,7 +151,7 @@ def _with_it(node: GraphNode) -> Iterator[str]:
         yield "ReLU"
 
 
-def _together(first: Box, second: Box, number: int) -> Box:
+def _together(first: LayerBox, second: LayerBox, number: int) -> LayerBox:
     """Two boxes as one, of which the first has that `number`, and the second takes what it gives."""
     return first._replace(
         paths=first.paths + second.paths,
@@ -234,10 +234,10 @@ def _index(index: Any) -> str:
     return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
 
 
-def _joined(boxes: Sequence[Box]) -> list[Box]:
+def _joined(boxes: Sequence[LayerBox]) -> list[LayerBox]:
     """Fewer boxes: norms and activations with what has the weights before them, and functions of one layer with each other."""
     uses = Counter(one for box in boxes for one in box.inputs)
-    found: dict[int, Box] = {}
+    found: dict[int, LayerBox] = {}
     for number, box in enumerate(boxes):
         first = box.inputs[0] if box.inputs else IMAGES
         if first in found and uses[first] == 1 and _belong_together(found[first], box):
@@ -250,7 +250,7 @@ def _joined(boxes: Sequence[Box]) -> list[Box]:
     return [box._replace(inputs=tuple(numbers[one] for one in box.inputs)) for box in found.values()]
 
 
-def _belong_together(first: Box, second: Box) -> bool:
+def _belong_together(first: LayerBox, second: LayerBox) -> bool:
     if first.block != second.block:
         return False
     if not (first.is_layer or second.is_layer):
@@ -259,7 +259,7 @@ def _belong_together(first: Box, second: Box) -> bool:
     return second.colour in follows.get(first.colour, ())
 
 
-def _trunk(boxes: Sequence[Box]) -> tuple[list[int], list[Side]]:
+def _trunk(boxes: Sequence[LayerBox]) -> tuple[list[int], list[Side]]:
     """The trunk, the longest way to the output with all that is no plain chain beside it; and those chains."""
     best = {IMAGES: (0, IMAGES)}
     for number, box in enumerate(boxes):
@@ -283,7 +283,7 @@ def _trunk(boxes: Sequence[Box]) -> tuple[list[int], list[Side]]:
         trunk |= others
 
 
-def _chains(boxes: Sequence[Box], users: Mapping[int, Sequence[int]], trunk: set[int]) -> Iterator[Side]:
+def _chains(boxes: Sequence[LayerBox], users: Mapping[int, Sequence[int]], trunk: set[int]) -> Iterator[Side]:
     """Chains of boxes beside the trunk that begin and end there."""
     for number, box in enumerate(boxes):
         if number in trunk or len(box.inputs) != 1 or not (box.inputs[0] in trunk or box.inputs[0] == IMAGES):
@@ -300,7 +300,7 @@ def _chains(boxes: Sequence[Box], users: Mapping[int, Sequence[int]], trunk: set
 
 
 def _frames(
-    boxes: Sequence[Box], trunk: Sequence[int], beside: Sequence[Side], is_folded: bool
+    boxes: Sequence[LayerBox], trunk: Sequence[int], beside: Sequence[Side], is_folded: bool
 ) -> tuple[list[Frame], dict[int, int]]:
     """The trunk's frames, and for each box the one that is shown for it: itself, or its like in the first of several blocks."""
     frames: list[Frame] = []
@@ -323,7 +323,7 @@ def _frames(
     return frames, stands_for
 
 
-def _looks(boxes: Sequence[Box], members: Sequence[int], before: int) -> list[Any]:
+def _looks(boxes: Sequence[LayerBox], members: Sequence[int], before: int) -> list[Any]:
     """What a block shows but its numbers of channels: blocks for which this is equal are alike."""
     places = {before: "before", **{number: str(place) for place, number in enumerate(members)}}
     return [

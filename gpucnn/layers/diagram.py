@@ -12,7 +12,7 @@ from gpucnn.atomic_file import telling_of, write_atomically
 from gpucnn.checks import Shape, as_path
 from gpucnn.errors import ArgumentError
 from gpucnn.html_fragments import escaped
-from gpucnn.layers.boxes import Box, Frame, Picture, Side, picture_of
+from gpucnn.layers.boxes import Frame, LayerBox, Picture, Side, picture_of
 from gpucnn.layers.costs import zero_images, zero_model
 from gpucnn.layers.graph import IMAGES, model_graph
 from gpucnn.layers.summary import twin
@@ -116,8 +116,8 @@ class _Drawing:
         size = f'width="{right:g}" height="{height:g}"'
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="gpucnn-diagram" role="img" {size} viewBox="0 0 {right:g} {height:g}">',
-            f"<title>{_text(self._name)} for images {_text(self._input_shape)}</title>",
-            f"<desc>{_text('; '.join(self._lines()))}</desc>",
+            f"<title>{escaped(self._name)} for images {escaped(self._input_shape)}</title>",
+            f"<desc>{escaped('; '.join(self._lines()))}</desc>",
             f"<style>{STYLE}</style>",
             f'<rect class="ground" {size} rx="8"/>',
             _label("model", self._left, MARGIN + 16, self._name),
@@ -202,8 +202,8 @@ class _Drawing:
         kind = frame.kind if count == 1 else f"{frame.kind}, {count} times"
         yield f'<rect class="frame" x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" rx="8"/>'
         yield (
-            f'<text x="{self._left:g}" y="{top + 17:g}"><tspan class="name">{_text(_fitting(name, 40))}</tspan>'
-            f'<tspan dx="8">{_text(_fitting(kind, 30))}</tspan></text>'
+            f'<text x="{self._left:g}" y="{top + 17:g}"><tspan class="name">{escaped(_fitting(name, 40))}</tspan>'
+            f'<tspan dx="8">{escaped(_fitting(kind, 30))}</tspan></text>'
         )
         beside = [number for side in self._picture.sides if side.target in frame.numbers for number in side.boxes]
         boxes = [box for number in (*frame.numbers, *beside) for box in self._picture.boxes[number]]
@@ -217,7 +217,7 @@ class _Drawing:
         height = SIDE_HEIGHT if is_side else HEIGHT
         right = left + width - 10
         parts = [
-            f"<g><title>{_text(_line(boxes))}</title>",
+            f"<g><title>{escaped(_line(boxes))}</title>",
             f'<rect class="box" x="{left:g}" y="{top:g}" width="{width}" height="{height}" rx="4"/>',
             f'<rect x="{left:g}" y="{top:g}" width="4" height="{height}" rx="2" fill="var(--{boxes[0].colour})"/>',
             _label("name", left + 14, top + 17, _fitting(path, (width - 34 - len(shape) * PLAIN) / BOLD)),
@@ -271,7 +271,7 @@ class _Drawing:
         yield self._foot
 
 
-def _texts(boxes: Sequence[Box], block: str) -> tuple[str, str, str, str, str]:
+def _texts(boxes: Sequence[LayerBox], block: str) -> tuple[str, str, str, str, str]:
     """Path within `block`, kind, detail, shape and parameters; of several boxes that one stands for, from the least to the most."""
     box = boxes[0]
     inside = [path.removeprefix(f"{block}.") for path in box.paths]
@@ -306,7 +306,7 @@ def _range(numbers: Sequence[int], form: str = ",") -> str:
     return f"{most:{form}}" if least == most else f"{least:{form}}-{most:{form}}"
 
 
-def _line(boxes: Sequence[Box]) -> str:
+def _line(boxes: Sequence[LayerBox]) -> str:
     """All that there is to say of a box: what is shown when the mouse rests on it."""
     box = boxes[0]
     _, kind, detail, shape, parameters = _texts(boxes, "")
@@ -316,14 +316,9 @@ def _line(boxes: Sequence[Box]) -> str:
 
 
 def _label(kind: str, x: float, y: float, text: str) -> str:
-    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{_text(text)}</text>' if text else ""
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{escaped(text)}</text>' if text else ""
 
 
 def _fitting(text: str, letters: float) -> str:
     """`text`, cut where it would be longer than so many letters."""
     return text if len(text) <= letters else f"{text[: max(int(letters) - 2, 1)]}..."
-
-
-def _text(text: str) -> str:
-    """`text` as XML holds it."""
-    return escaped(text)

@@ -7,6 +7,7 @@
 
 const $ = (id) => document.getElementById(id);
 const runner = new Runner(WORKER_SOURCE);
+const reader = new Runner(WORKER_SOURCE); // of large files, so that the network need not wait
 
 const LARGEST = 999;
 /** What the chapter's numbers may be changed to, and its negative. */
@@ -96,9 +97,8 @@ function prepareRun() {
   $("samples-box").hidden = samples.length === 0;
   notice(samples.length ? "" : "No test images to choose from: the data of the run were not there.");
   drawing.strokes = [];
-  const first = samples[Math.min(7, samples.length - 1)];
   drawing.paint();
-  if (first) usePicture(bytesOf(first.raw), first.name);
+  if (samples.length) $("samples").children[Math.min(7, samples.length - 1)].click();
   else useDrawing();
 }
 
@@ -180,7 +180,7 @@ function usePicture(bytes, name, isFile = false) {
   const isInk = isFile && model.is_light_on_dark && isDarkOnLight(bytes, model.preprocess);
   $("invert-choice").hidden = !(isFile && model.is_light_on_dark);
   $("invert").checked = isInk;
-  for (const button of $("samples").children) button.setAttribute("aria-pressed", String(button.title === name));
+  for (const button of $("samples").children) button.setAttribute("aria-pressed", String(button.bytes === bytes));
   notice(isInk ? `${name} is dark on light, and ${model.facts.data} is light on dark: turned round.` : isFile ? `${name}, as gpucnn predict sees it.` : "");
   invert();
 }
@@ -206,6 +206,7 @@ function sampleButton({ raw: base64, label, name }) {
   const canvas = make("canvas", { width: size, height: size });
   paintBytes(canvas.getContext("2d"), rgbOf(bytes, channels, size, 255 / scale), size);
   const button = make("button", { type: "button", title: name, onclick: () => usePicture(bytes, name) }, canvas, make("span", {}, label));
+  button.bytes = bytes; // what it is known by: two classes may have files of the same name
   button.setAttribute("aria-label", `${name}, labelled ${label}`);
   button.setAttribute("aria-pressed", "false");
   return button;
@@ -216,8 +217,10 @@ async function useFile(file) {
   const { model, background } = entry, turn = ++given;
   try {
     notice("Reading the image …");
-    const pixels = await imageOf(file);
-    if (turn === given) usePicture(rawOf(pixels, model.preprocess, background), file.name || "the image", true);
+    const bitmap = await bitmapOf(file);
+    if (turn !== given) return;
+    const bytes = await reader.ask("prepare", { bitmap, how: model.preprocess, background }, [bitmap]);
+    if (turn === given) usePicture(bytes, file.name || "the image", true);
   } catch (error) {
     if (turn === given) notice(error.message, true);
   }

@@ -15,7 +15,7 @@ SCRIPTS = (
     "page.js",
 )  # fmt: skip
 """Classic scripts, not modules: a page that was opened from disk may load no others."""
-IN_THE_WORKER = ("network.js", "worker.js")
+IN_THE_WORKER = ("network.js", "image_input.js", "worker.js")
 
 
 class Writing(NamedTuple):

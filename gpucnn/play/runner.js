@@ -2,7 +2,7 @@
 /* The network at work in a Worker, so that drawing stays fluid while a large one computes.
 
      const runner = new Runner(source)        source is the text of network.js and worker.js
-     await runner.ask(job, details)           see JOBS in worker.js
+     await runner.ask(job, details)           see JOBS in worker.js; a third argument lists what is handed over, not copied
 
    The Worker is made from a Blob: a page that was opened from disk may not load it from a file.
 */
@@ -28,12 +28,12 @@ class Runner {
     };
   }
 
-  ask(job, details) {
+  ask(job, details, handedOver = []) {
     if (this.#broken) return Promise.reject(this.#broken);
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       this.#waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ id, job, details });
+      this.worker.postMessage({ id, job, details }, handedOver);
     });
   }
 }

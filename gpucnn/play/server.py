@@ -1,6 +1,7 @@
 """The page's own server: it gives this machine's browsers the page's files from memory, and nothing else."""
 
 import os
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,6 +52,11 @@ class PageServer(ThreadingHTTPServer):
         """Where a browser finds the page."""
         return f"http://{ADDRESS}:{self.server_port}/"
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a browser that went away, its tab closed or loaded anew, while it was being answered."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
@@ -69,10 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _content(self) -> bytes | None:
         """Send the status and the headers; what is asked for, if there is such a file."""
         # A page elsewhere may give its own name our address; then the browser names that as the host.
-        if self.headers.get("Host") not in (
-            f"{ADDRESS}:{self.server.server_port}",
-            f"localhost:{self.server.server_port}",
-        ):
+        host, _, port = self.headers.get("Host", "").lower().partition(":")
+        if host not in (ADDRESS, "localhost") or (port or "80") != str(self.server.server_port):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
             return None
         name = self.path.partition("?")[0].removeprefix("/") or FACE

@@ -1,5 +1,5 @@
 "use strict";
-/* Runs in a Worker, after network.js: holds the network, and does what page.js asks for through runner.js. */
+/* Runs in a Worker, after network.js and image_input.js: holds the network, and does what page.js asks for through runner.js. */
 
 let network = null;
 
@@ -23,6 +23,14 @@ const JOBS = {
 
   explain({ node, channel, y, x }) {
     return network.explain(node, channel, y, x);
+  },
+
+  /** The raw bytes of an ImageBitmap, see rawOf in image_input.js: of many pixels a matter of seconds. */
+  prepare({ bitmap, how, background }) {
+    const { width, height } = bitmap, context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    return rawOf(context.getImageData(0, 0, width, height), how, background);
   },
 };
 

@@ -53,7 +53,7 @@ def confusion(result: Evaluation | ConfusionMatrix, path: StrPath | None = None)
     _draw(axes[0], counts, names, side)
     total, right = int(counts.sum()), int(counts.trace())
     axes[0].set_title(f"accuracy {right / total:.4f} ({right:,} of {total:,})" if total else "no images")
-    pairs = _confused(counts)
+    pairs = matrix.confused(LISTED)
     if is_listed:
         _list(axes[1], counts, names, pairs)
     return finished(figure, _alt(matrix, counts, pairs[:3]), path)
@@ -89,13 +89,6 @@ def _draw(axes: "Axes", counts: np.ndarray, names: list[str], side: float) -> No
         colour = PAPER if share**GAMMA > 0.6 else TEXT
         if texts[row][column]:
             axes.text(column, row, texts[row][column], ha="center", va="center", color=colour, fontsize=height)
-
-
-def _confused(counts: np.ndarray) -> list[tuple[int, int]]:
-    """(label, answer) of those that were confused, the most often first."""
-    wrong = counts - np.diag(counts.diagonal())
-    order = np.argsort(-wrong, axis=None, kind="stable")[: min(LISTED, np.count_nonzero(wrong))]
-    return [(int(place) // len(counts), int(place) % len(counts)) for place in order]
 
 
 def _list(axes: "Axes", counts: np.ndarray, names: list[str], pairs: list[tuple[int, int]]) -> None:

@@ -4,7 +4,6 @@ The colours are those that M. Okabe and K. Ito chose for all eyes ("Color Univer
 lighter, so that no two lines have the same grey.
 """
 
-import base64
 import functools
 import io
 import os
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
 from gpucnn.errors import ArgumentError, LibraryError
-from gpucnn.html_fragments import escaped
+from gpucnn.html_fragments import data_uri, escaped
 from gpucnn.text import printed
 from gpucnn.text_table import shortened
 
@@ -187,9 +186,8 @@ def _figure_class() -> Any:
                 return super().get_tightbbox(*given, **options)
 
         def _repr_html_(self) -> str:
-            picture = base64.b64encode(saved(self)).decode("ascii")
             width = round(self.get_figwidth() * SCREEN)
-            return f'<img alt="{escaped(self.alt)}" style="width: {width}px; max-width: 100%" src="data:image/png;base64,{picture}">'
+            return f'<img alt="{escaped(self.alt)}" style="width: {width}px; max-width: 100%" src="{data_uri("png", saved(self))}">'
 
     return GpucnnFigure
 

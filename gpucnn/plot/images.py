@@ -58,17 +58,17 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
     by_loss = samples.by_loss()
     wrong = by_loss[samples.label[by_loss] != samples.answer[by_loss]]
     worst = [samples[int(place)] for place in wrong[:count]]
-    images = result.dataset
-    shown, note = pictures([images[one.index][0] for one in worst], preprocess_of(images))
+    dataset = result.dataset
+    images, note = pictures([dataset[one.index][0] for one in worst], preprocess_of(dataset))
     what = f"{len(wrong):,} of {counted(len(samples), 'image')} answered wrong"
     key = "what it is, what was answered, and with which probability"
     texts = [
         (own_text(names[one.label], NAME), own_text(names[one.answer], NAME), percent(one.probability)) for one in worst
     ]
     is_long = any(columns(label) + columns(answer) > SHORT for label, answer, _ in texts)
-    figure, places = _sheet(len(worst), f"{what}: {key}" if worst else what, note, is_long)
+    figure, places = _sheet(len(worst), _lines(f"{what}: {key}" if worst else what, note), is_long)
     told = []
-    for axes, image, one, (label, answer, share) in zip(places, shown, worst, texts, strict=False):
+    for axes, image, one, (label, answer, share) in zip(places, images, worst, texts, strict=False):
         show_image(axes, image)
         axes.set_title(f"{label},{BREAK if is_long else ' '}answered {answer}\n{share}", color=WRONG)
         told.append(f"image {one.index}, {label} answered with {answer} at {share}")
@@ -95,7 +95,7 @@ def batch(
     with closing(loader.batches(loader.epoch)) as batches:  # type: ignore[type-var]
         images, labels = next(batches)
     shown, note = pictures(to_host(images[:count]), preprocess_of(loader.dataset))
-    figure, places = _sheet(len(shown), f"first batch of epoch {loader.epoch + 1}", note)
+    figure, places = _sheet(len(shown), _lines(f"first batch of epoch {loader.epoch + 1}", note))
     told = []
     for axes, image, label in zip(places, shown, to_host(labels[:count]), strict=False):
         show_image(axes, image)
@@ -112,15 +112,13 @@ def show_image(axes: "Axes", image: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _sheet(count: int, title: str, note: str, is_long: bool = False) -> tuple["Figure", list["Axes"]]:
-    """A figure with room for `count` images, and the places for them, whose captions may be long; `note` is what must be said of
-    their values.
-    """
+def _sheet(count: int, title: str, is_long: bool = False) -> tuple["Figure", list["Axes"]]:
+    """A figure with room for `count` images, and the places for them, whose captions may be long."""
     across = min(max(count, 4), LONG_COLUMNS if is_long else COLUMNS)
     rows = max(-(-count // across), 1)
     width, height, letters = (1.75, 2.2, 7) if is_long else (1.25, 1.55, 8)
     figure = new_figure(width * across, height * rows + 0.3 if count else 0.6)
-    set_title(figure, f"{title}\n{note}" if note else title)
+    set_title(figure, title)
     places = list(figure.subplots(rows, across, squeeze=False).ravel())
     for axes in places:
         axes.axis("off")
@@ -138,8 +136,8 @@ def _count(owner: str, count: int) -> int:
 def _names(loader: DataLoader, class_names: Sequence[str] | None) -> Sequence[str]:
     classes = loader.dataset.num_classes
     if class_names is None:
-        known = class_names_of(loader.dataset) or ()
-        return [str(known[label] if label < len(known) else label) for label in range(classes)]
+        known = class_names_of(loader.dataset)
+        return known if known is not None and len(known) >= classes else [str(label) for label in range(classes)]
     names = as_items(class_names)
     if names is None or len(names) < classes:
         raise ArgumentError(
@@ -156,6 +154,11 @@ def _label_text(label: Any, names: Sequence[str]) -> str:
     if len(order) == 1:
         return own_text(names[order[0]], NAME)
     return "\n".join(f"{own_text(names[place], NAME)} {label[place]:.2f}" for place in order)
+
+
+def _lines(title: str, note: str) -> str:
+    """A title, and below it what must be said of the images' values."""
+    return f"{title}\n{note}" if note else title
 
 
 def _list(what: str, texts: Sequence[str]) -> str:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 Tile = TypeVar("Tile")
 
-SHARE = 12
-"""A gap is one pixel wide, or this part of a tile."""
+GAPS_A_TILE = 12
+"""So many gaps are as wide as a tile, unless they would be narrower than a pixel."""
 CORNER = 5.5
 """Points of a number in a tile's corner."""
 
@@ -94,4 +94,4 @@ def number_tiles(axes: "Axes", tile: Sequence[int], rows: Sequence[Sequence[int 
 
 
 def _gap(tile: Sequence[int]) -> int:
-    return max(1, round(max(tile[:2]) / SHARE))
+    return max(1, round(max(tile[:2]) / GAPS_A_TILE))

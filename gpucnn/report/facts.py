@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn import __version__
-from gpucnn.errors import ConfigError
 from gpucnn.report.run_in_hand import RunInHand
 from gpucnn.runs.command import asked, train_command, written
-from gpucnn.runs.config import RunConfig, settings
+from gpucnn.runs.config import settings
 from gpucnn.runs.folder import BEST
 from gpucnn.text import counted, quoted
 from gpucnn.training import calibration
@@ -66,7 +65,9 @@ def unfinished(run: RunInHand) -> str:
     """That a run has not finished; empty for one that has."""
     if run.is_finished:
         return ""
-    stands = f"after {run.entry.epochs} of {run.trained.config.get('epochs')} epochs"
+    epochs, config = run.entry.epochs, run.config
+    wanted = f"{epochs}" if config is None or config.epochs is None else f"{epochs} of {config.epochs}"
+    stands = "so far" if epochs is None else f"after {wanted} epochs"
     if run.entry.state.startswith("training"):
         return f"This run is still being trained. What follows is what it had learned {stands}."
     return f"This run has not finished. What follows is what it had learned {stands}; it can go on from there, see the end."
@@ -74,15 +75,19 @@ def unfinished(run: RunInHand) -> str:
 
 def rows(run: RunInHand) -> list[Row]:
     """The figures beside the accuracy."""
-    found, weights, config = run.found, run.trained.weights, run.trained.config
+    found, weights, config = run.found, run.trained.weights, run.config
     learned, seconds = run.learned_from(), sum(run.folder.read_times().values())
     row = weights.row
+    epochs = run.entry.epochs
     if weights.name == BEST:
         judged = f"the best by {IN_WORDS[judged_by(row)]} accuracy" if row else "the best"
-        epoch = Row("Weights", f"of epoch {row.get('epoch', 'unknown')}", f"{judged}, of {run.entry.epochs}")
+        epoch = Row(
+            "Weights", f"of epoch {row.get('epoch', 'unknown')}", judged if epochs is None else f"{judged}, of {epochs}"
+        )
     else:
-        epoch = Row("Weights", f"of epoch {run.entry.epochs}", "the last")
-    augment = " ".join([*(config.get("augment") or ()), *([config["mix"]] if config.get("mix") else [])])
+        epoch = Row("Weights", "the last") if epochs is None else Row("Weights", f"of epoch {epochs}", "the last")
+    trained_on = f"{'' if epochs is None else counted(epochs, 'epoch')} on {run.trained.config.get('device')}".strip()
+    augment = "" if config is None else " ".join([*(config.augment or ()), *([config.mix] if config.mix else [])])
     size, colour = run.trained.preprocess.image_size, "grey" if run.trained.preprocess.channels == 1 else "colour"
     top = [Row(f"Top {TOP}", percent(found.top_5_accuracy, found.total), "the label is among the first five")]
     return [
@@ -93,7 +98,7 @@ def rows(run: RunInHand) -> list[Row]:
         *([] if learned is None else [Row("Learned from", counted(learned, "image"), f"changed at random: {augment}" if augment else "")]),
         Row("Images", f"{size} x {size}", colour),
         epoch,
-        *([Row("Time", time_text(seconds), f"{counted(run.entry.epochs or 0, 'epoch')} on {config.get('device')}")] if seconds else []),
+        *([Row("Time", time_text(seconds), trained_on)] if seconds else []),
         Row("Parameters", f"{run.parameters:,}"),
         *([] if run.entry.finished is None else [Row("Finished", date_text(run.entry.finished))]),
     ]  # fmt: skip
@@ -118,8 +123,8 @@ def notes(run: RunInHand) -> list[str]:
 
 def setting_rows(run: RunInHand) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """The settings that had to be asked for, or were decided by data and machine, and all others: names and values as text."""
-    config = _config(run)
-    if isinstance(config, ConfigError):
+    config = run.config
+    if config is None:
         return [(name, str(value)) for name, value in run.entry.settings.items()], []
     first = asked(config)
     text = {name: " ".join(written(setting.kind, getattr(config, name))) for name, setting in settings().items()}
@@ -137,8 +142,8 @@ def versions(run: RunInHand) -> list[tuple[str, str]]:
 
 def commands(run: RunInHand) -> list[Command]:
     """How to train the run again, to go on with it, and to use it."""
-    config, place = _config(run), quoted(run.folder.path)
-    if isinstance(config, ConfigError):
+    config, place = run.config, quoted(run.folder.path)
+    if config is None:
         again = []
     else:
         where = ", where its data are" if config.data_dir or config.weights else ""
@@ -197,11 +202,3 @@ def time_text(seconds: float) -> str:
 def date_text(moment: datetime) -> str:
     """A day and a time, where the reader is."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
-
-
-def _config(run: RunInHand) -> RunConfig | ConfigError:
-    """The settings of the run; the error for those that this gpucnn does not know."""
-    try:
-        return RunConfig.from_run(run.trained.config, str(run.folder.config_file))
-    except ConfigError as error:
-        return error

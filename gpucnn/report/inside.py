@@ -10,7 +10,7 @@ from gpucnn import plot
 from gpucnn.errors import GpucnnError
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.report.chosen_images import ChosenImages
-from gpucnn.report.pictures import Picture, picture, svg_picture
+from gpucnn.report.pictures import Picture, embedded, embedded_svg
 from gpucnn.report.run_in_hand import RunInHand
 from gpucnn.report.thumbnails import model_images
 
@@ -39,17 +39,17 @@ def inside(run: RunInHand, chosen: ChosenImages) -> list[Part]:
             reason=f"Nothing to show: {run.model_name} has no convolution, so there are no filters and no maps."
         )
         return [Part("Filters and feature maps", "", [reason])]
-    filters = [picture(partial(plot.filters, trained, path)) for path in convolutions[:FIRST_LAYERS]]
+    filters = [embedded(partial(plot.filters, trained, path)) for path in convolutions[:FIRST_LAYERS]]
     maps = []
     for place in _telling(run, chosen):
         one = samples[place]
         image = model_images(dataset, np.array([one.index]))
-        found = picture(partial(plot.feature_maps, trained, image))
+        found = embedded(partial(plot.feature_maps, trained, image))
         label, answer = (trained.class_names[number] for number in (one.label, one.answer))
         maps.append(found._replace(title=f"{label}, answered {'right' if label == answer else answer}"))
     count = min(len(samples), _searched(run))
     searched = samples.index[np.linspace(0, len(samples) - 1, count).round().astype(np.int64)]
-    hierarchy = picture(lambda: plot.hierarchy(trained, model_images(dataset, searched)))
+    hierarchy = embedded(lambda: plot.hierarchy(trained, model_images(dataset, searched)))
     return [
         Part("Filters", f"What the first convolutions look for.{_colours_text(trained.model, convolutions)}", filters),
         Part("Feature maps", "What the layers make of an image: the brighter, the more of what the filter looks for.", maps),
@@ -59,9 +59,8 @@ def inside(run: RunInHand, chosen: ChosenImages) -> list[Part]:
 
 def _colours_text(model: Layer, convolutions: list[str]) -> str:
     """What the colours of the filters that are shown mean: those of three channels are in the colours that they look for."""
-    layers = dict(model.named_layers())
-    shown = [layers[path] for path in convolutions[:FIRST_LAYERS]]
-    channels = [layer.weight.shape[1] for layer in shown if isinstance(layer, Conv2d)]
+    first = [layer for path, layer in model.named_layers() if path in convolutions[:FIRST_LAYERS]]
+    channels = [layer.weight.shape[1] for layer in first if isinstance(layer, Conv2d)]
     of_colours = (
         " Of those on colour images the colours are what they look for, and grey is zero."
         if COLOURS in channels
@@ -89,7 +88,7 @@ def diagram(run: RunInHand) -> Picture:
     except GpucnnError as error:
         return Picture(reason=f"No picture: {error}")
     size = [round(float(text)) for text in re.findall(r'\b(?:width|height)="([\d.]+)"', svg)[:2]]
-    return svg_picture(svg, f"The layers of {run.model_name} in their order, as in the table below", *size)
+    return embedded_svg(svg, f"The layers of {run.model_name} in their order, as in the table below", *size)
 
 
 def _telling(run: RunInHand, chosen: ChosenImages) -> list[int]:

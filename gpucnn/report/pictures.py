@@ -1,11 +1,11 @@
 """Figures as a page has them: within it, as SVG or PNG, or the reason why there is none."""
 
-import base64
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpucnn.errors import GpucnnError
+from gpucnn.html_fragments import data_uri
 from gpucnn.plot.figure import SCREEN, saved
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
     title: str = ""
 
 
-def picture(draw: "Callable[[], Figure]") -> Picture:
+def embedded(draw: "Callable[[], Figure]") -> Picture:
     """What `draw` draws: SVG of lines and letters, of images PNG, or WebP of large ones. An error of ours is a reason for none."""
     try:
         figure = draw()
@@ -41,7 +41,7 @@ def picture(draw: "Callable[[], Figure]") -> Picture:
     if has_images and len(content) > LARGE:
         kind, content = min(("webp", _webp(content)), (kind, content), key=lambda file: len(file[1]))
     width, height = (round(inches * SCREEN) for inches in (figure.get_figwidth(), figure.get_figheight()))
-    return Picture(_uri(kind, content), getattr(figure, "alt", ""), width, height)
+    return Picture(data_uri(kind, content), getattr(figure, "alt", ""), width, height)
 
 
 def _webp(png: bytes) -> bytes:
@@ -52,10 +52,6 @@ def _webp(png: bytes) -> bytes:
     return file.getvalue()
 
 
-def svg_picture(svg: str, alt: str, width: int, height: int) -> Picture:
+def embedded_svg(svg: str, alt: str, width: int, height: int) -> Picture:
     """An SVG as an image of its own: what it holds cannot reach the page, and the page's rules do not reach it."""
-    return Picture(_uri("svg+xml", svg.encode()), alt, width, height)
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return Picture(data_uri("svg+xml", svg.encode()), alt, width, height)

@@ -24,7 +24,7 @@ from gpucnn.report.facts import (
 )  # fmt: skip
 from gpucnn.report.inside import diagram, inside
 from gpucnn.report.page import check_libraries, page
-from gpucnn.report.pictures import picture
+from gpucnn.report.pictures import embedded
 from gpucnn.report.run_in_hand import RunInHand
 from gpucnn.report.shown_images import ShownImages
 from gpucnn.report.tables import class_rows, confusions, layer_rows
@@ -83,8 +83,8 @@ def contents(run: RunInHand) -> dict[str, Any]:
         "classes": class_rows(found.confusion),
         "macro": found.confusion.macro(),
         "pictures": {
-            "curves": picture(lambda: plot.curves(run.folder)),
-            "calibration": picture(lambda: plot.calibration(found)) if has_probabilities(run) else None,
+            "curves": embedded(lambda: plot.curves(run.folder)),
+            "calibration": embedded(lambda: plot.calibration(found)) if has_probabilities(run) else None,
             "diagram": diagram(run),
         },
         "weights_text": weights_text(run),

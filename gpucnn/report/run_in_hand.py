@@ -6,6 +6,8 @@ from pathlib import Path
 from gpucnn import data
 from gpucnn.backend import choose_device
 from gpucnn.data.catalog import FOLDER
+from gpucnn.errors import ConfigError
+from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.list import RunEntry, list_runs
 from gpucnn.runs.measured_images import Measured, measured_images
@@ -37,6 +39,14 @@ class RunInHand:
         return cls(folder, trained, entry, measured, place, found)
 
     @property
+    def config(self) -> RunConfig | None:
+        """The settings of the run; None for those that this gpucnn does not know, or that are damaged."""
+        try:
+            return RunConfig.from_run(self.trained.config, str(self.folder.config_file))
+        except ConfigError:
+            return None
+
+    @property
     def data_name(self) -> str:
         """That of the data set, or of the folder of images."""
         name = str(self.trained.config["data"])
@@ -59,7 +69,7 @@ class RunInHand:
         images = self.folder.read_images(self.trained.config)
         if images is not None:
             return len(images.names("train"))
-        if self.measured.splits is None or self.trained.config["data"] == FOLDER:
+        config = self.config
+        if self.measured.splits is None or config is None or config.data == FOLDER:
             return None
-        share = self.trained.config.get("validation") or 0.0
-        return round(len(self.measured.splits.train) * (1 - share))
+        return round(len(self.measured.splits.train) * (1 - (config.validation or 0.0)))

@@ -10,7 +10,7 @@ from gpucnn.data.image_folder import names_of
 from gpucnn.errors import GpucnnError
 from gpucnn.report.chosen_images import choose_images
 from gpucnn.report.run_in_hand import RunInHand
-from gpucnn.report.thumbnails import COLUMNS, PER_SHEET, data_uri, model_images, pixels, sheets, with_heat
+from gpucnn.report.thumbnails import COLUMNS, PER_SHEET, image_uri, model_images, pixels, sheets, with_heat
 from gpucnn.text import printed
 
 BATCH = 256
@@ -109,7 +109,7 @@ class ShownImages:
         for place in map(int, places):
             one, look = self.samples[place], self._looks.get(place)
             yield Card(
-                data_uri(self._thumbnails[place]), "" if look is None else data_uri(look), names[one.label], names[one.answer],
+                image_uri(self._thumbnails[place]), "" if look is None else image_uri(look), names[one.label], names[one.answer],
                 one.label == one.answer, one.probability, one.loss, self.name(place),
             )  # fmt: skip
 

@@ -3,8 +3,6 @@
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gpucnn.training.confusion import ConfusionMatrix
 
 MOST_CLASSES = 128
@@ -74,16 +72,14 @@ def confusions(matrix: ConfusionMatrix) -> Confusions:
         MatrixRow(name, tuple(_cell(names, place, answer, int(count), int(support[place])) for answer, count in enumerate(row)))
         for place, (name, row) in enumerate(zip(names, counts, strict=True))
     )  # fmt: skip
-    wrong = counts - np.diag(counts.diagonal())
     most = 0 if len(names) <= FEW_CLASSES else FEW_PAIRS if has_matrix else MANY_PAIRS
-    order = np.argsort(-wrong, axis=None, kind="stable")[: min(most, np.count_nonzero(wrong))]
     pairs = []
-    for label, answer in (divmod(int(flat), len(names)) for flat in order):
-        share = float(wrong[label, answer] / support[label])
-        count = int(wrong[label, answer])
+    for label, answer in matrix.confused(most):
+        count = int(counts[label, answer])
+        share = float(count / support[label])
         pairs.append(Pair(names[label], names[answer], f"{label},{answer}", count, share, round(100 * share)))
     is_long = max(map(len, names)) > LONG
-    return Confusions(names, rows if has_matrix else (), tuple(pairs), is_long, bool(wrong.any()))
+    return Confusions(names, rows if has_matrix else (), tuple(pairs), is_long, bool(counts.trace() < counts.sum()))
 
 
 def class_rows(matrix: ConfusionMatrix) -> list[ClassRow]:

@@ -1,6 +1,5 @@
 """Images as a page has them: small, several in one file, and the file within the page."""
 
-import base64
 import io
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 
 from gpucnn.backend import to_host
 from gpucnn.data import Dataset, Preprocess
+from gpucnn.html_fragments import data_uri
 from gpucnn.plot.figure import HEAT
 from gpucnn.plot.heat import MOST_COVERED
 from gpucnn.plot.inputs import picture
@@ -81,19 +81,19 @@ def sheets(images: Iterator[np.ndarray] | Sequence[np.ndarray], most_bytes: int)
         waiting.append(image)
         width = image.shape[1]
         if len(waiting) == PER_SHEET:
-            uri = data_uri(_sheet(waiting), len(waiting))
+            uri = image_uri(_sheet(waiting), len(waiting))
             if taken + len(uri) > most_bytes:
                 waiting = []
                 break
             uris, count, taken, waiting = [*uris, uri], count + len(waiting), taken + len(uri), []
     if waiting:
-        uri = data_uri(_sheet(waiting), len(waiting))
+        uri = image_uri(_sheet(waiting), len(waiting))
         if taken + len(uri) <= most_bytes:
             uris, count = [*uris, uri], count + len(waiting)
     return Sheets(tuple(uris), count, width)
 
 
-def data_uri(image: np.ndarray, images: int = 1) -> str:
+def image_uri(image: np.ndarray, images: int = 1) -> str:
     """Bytes (H, W, 3) as a file within the page: PNG, or WebP where that is smaller, and PNG is not small for so many `images`."""
     from PIL import Image
 
@@ -101,19 +101,15 @@ def data_uri(image: np.ndarray, images: int = 1) -> str:
     made = Image.fromarray(np.ascontiguousarray(image[..., 0] if grey else image))
     exact = _file(made, "PNG", optimize=True)
     if len(exact) <= EXACT * images:
-        return _uri("png", exact)
+        return data_uri("png", exact)
     lossy = _file(made, "WEBP", quality=QUALITY)
-    return _uri("webp", lossy) if len(lossy) < len(exact) else _uri("png", exact)
+    return data_uri("webp", lossy) if len(lossy) < len(exact) else data_uri("png", exact)
 
 
 def _file(image: "object", kind: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)  # type: ignore[attr-defined]
     return file.getvalue()
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _sheet(images: Sequence[np.ndarray]) -> np.ndarray:

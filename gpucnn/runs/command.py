@@ -7,13 +7,13 @@ from gpucnn.data.catalog import FOLDER
 from gpucnn.runs.config import RunConfig, settings
 from gpucnn.runs.recipe import Recipe
 from gpucnn.runs.value_kind import Kind, OrNone, Truth
-from gpucnn.text import quoted
+from gpucnn.text import quoted_word
 
 
 def train_command(config: RunConfig) -> str:
     """The `gpucnn train ...` that asks for the run of `config`, which is a resolved one, in as few options as say all of it."""
     options = (word for name, value in asked(config).items() for word in _option(name, settings()[name].kind, value))
-    return " ".join(map(quoted, ["gpucnn", "train", *options]))
+    return " ".join(map(quoted_word, ["gpucnn", "train", *options]))
 
 
 def asked(config: RunConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.backend import Array, to_host
-from gpucnn.checks import as_items, labels_fix
+from gpucnn.checks import as_count, as_items, labels_fix
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.html_fragments import BLUE, ORANGE, Html, Shaded, html_image, html_table, text_instead, titled
 from gpucnn.text import shape_text, value_text
@@ -156,6 +156,13 @@ class ConfusionMatrix:
         there = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
         return MacroScores(*(float(values[there].mean()) if there.any() else float("nan") for values in scores))
 
+    def confused(self, count: int) -> list[tuple[int, int]]:
+        """(label, answer) of those that were confused, the most often first: `count` at most. ArgumentError for one below 0."""
+        most, wrong = as_count(count, "ConfusionMatrix.confused: count", 0), self.counts
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[: min(most, np.count_nonzero(wrong))]
+        return [divmod(int(place), len(wrong)) for place in order]
+
     def class_lines(self, all_classes: bool = False) -> list[str]:
         """A table with one line per class, and the macro averages.
 
@@ -211,14 +218,12 @@ class ConfusionMatrix:
     def _confusion_rows(self, counts: np.ndarray) -> tuple[Sequence[str], list[Sequence[str]], int]:
         """Header and rows of the largest confusions, the largest first, and how many pairs more there are."""
         names = [shortened(name, NAME_WIDTH) for name in self.class_names]
-        wrong = counts - np.diag(counts.diagonal())
-        order = np.argsort(-wrong, axis=None, kind="stable")
-        places = [divmod(int(flat), len(names)) for flat in order[: min(LISTED, np.count_nonzero(wrong))]]
         rows: list[Sequence[str]] = [
-            (names[label], names[answer], f"{wrong[label, answer]:,}", f"{counts[label].sum():,}")
-            for label, answer in places
+            (names[label], names[answer], f"{counts[label, answer]:,}", f"{counts[label].sum():,}")
+            for label, answer in self.confused(LISTED)
         ]
-        return ("label", "answer", "times", "of"), rows, int(np.count_nonzero(wrong)) - len(rows)
+        pairs = np.count_nonzero(counts) - np.count_nonzero(counts.diagonal())
+        return ("label", "answer", "times", "of"), rows, int(pairs) - len(rows)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

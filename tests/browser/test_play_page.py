@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import struct
 import threading
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -267,8 +269,8 @@ def test_the_example_s_editors_keep_the_last_good_number(page: Any, address: str
     assert "= 7" in point_at(page, page.locator(".layer canvas").first, 0.1, 0.1)
 
 
-def test_of_what_was_given_the_newest_is_shown(page: Any, address: str) -> None:
-    """However slowly the network computes, and a file is read."""
+def test_of_samples_the_newest_is_shown(page: Any, address: str) -> None:
+    """However slowly the network computes."""
     opened(page, address)
     page.evaluate("""() => {
         window.asked = [];
@@ -289,26 +291,6 @@ def test_of_what_was_given_the_newest_is_shown(page: Any, address: str) -> None:
     answers(page, "4")
     assert page.evaluate("asked") == ["run", "run"]
     assert page.inner_text("#how-shown").startswith("A test image")
-
-    page.evaluate("""() => {
-        const read = imageOf;
-        window.slow = [];
-        imageOf = async file => {
-            await new Promise(resolve => window.slow.push(resolve));
-            return {width: 8, height: 8, data: new Uint8ClampedArray(256).fill(255)};
-        };
-    }""")
-    drop(page, "first.png", "['']")
-    drop(page, "second.png", "['']")
-    page.evaluate("async () => { slow[1](); await null; }")
-    page.wait_for_function("() => picture.name === 'second.png'")
-    page.evaluate("async () => { slow[0](); await new Promise(resolve => setTimeout(resolve, 20)); }")
-    assert page.evaluate("picture.name") == "second.png"
-
-    drop(page, "third.png", "['']")
-    page.click("#samples button:nth-child(4)")
-    page.evaluate("async () => { slow[2](); await new Promise(resolve => setTimeout(resolve, 20)); }")
-    answers(page, "3")
 
 
 def test_a_pixel_is_pointed_at_before_the_network_has_computed(page: Any, address: str) -> None:
@@ -460,19 +442,31 @@ def test_what_is_no_image_is_refused_in_words(page: Any, address: str) -> None:
     assert page.inner_text("#answer") == before
 
 
-def test_a_pixel_is_explained_by_the_network_that_is_shown(page: Any, address: str) -> None:
+def test_a_pixel_is_pointed_at_before_a_new_filter_has_computed(page: Any, address: str) -> None:
     opened(page, address)
+    page.get_by_role("button", name="Sharpening, by hand").click()
+    page.wait_for_function("() => answered === loaded")
     page.evaluate("""() => {
+        const ask = runner.ask.bind(runner);
+        window.asked = [];
+        runner.ask = async (job, details) => {
+            asked.push(job);
+            const found = await ask(job, details);
+            await new Promise(resolve => setTimeout(resolve, job === "run" ? 300 : 0));
+            return found;
+        };
         update();
-        showModel(MODELS[1]);
-        layers[0].events.onPoint({node: layers[0].node, channel: 0, y: 0, x: 0}, false);
+        requestAnimationFrame(() => { // it is at work
+            const middle = document.querySelectorAll(".editor input")[4];
+            middle.value = "6";
+            middle.dispatchEvent(new Event("input"));
+            showPoint({node: 0, channel: 0, y: 0, x: 0}, false);
+        });
     }""")
-    page.wait_for_function("() => document.querySelector('#working .sum')?.innerText.endsWith('= 7')")
-    page.locator(".editor input").nth(4).fill("6")  # the middle of the filter, and no answer yet
-    page.evaluate("layers[0].events.onPoint({node: layers[0].node, channel: 0, y: 1, x: 1}, false)")
     page.wait_for_function(
-        "() => document.querySelector('#working .sum')?.innerText.includes('= ') && answered === loaded"
-    )
+        "() => document.getElementById('working').innerText.includes('= 14')"
+    )  # it was 7, and the image has a 7 there
+    assert page.evaluate("asked") == ["run", "load", "run", "explain"]
     assert page.locator("#trouble").is_hidden()
 
 
@@ -490,9 +484,6 @@ def test_an_error_is_told_until_the_network_runs_again(page: Any, address: str) 
     page.evaluate("() => { delete runner.ask; update(); }")
     page.wait_for_selector("#trouble", state="hidden")
 
-
-def test_a_network_that_cannot_be_loaded_is_not_the_one_before(page: Any, address: str) -> None:
-    opened(page, address)
     outcomes = page.evaluate("""async () => {
         const run = ["run", {input: Float32Array.from(MODELS[1].image), wanted: [], cam: null}];
         const outcomes = [];
@@ -501,12 +492,12 @@ def test_a_network_that_cannot_be_loaded_is_not_the_one_before(page: Any, addres
         }
         return outcomes;
     }""")
-    assert outcomes == ["done", "done", "refused", "refused"]
+    assert outcomes == ["done", "done", "refused", "refused"]  # in no case by the network before
 
 
-def test_a_worker_that_does_not_start_is_not_waited_for(browser: Any, address: str) -> None:
+def test_a_worker_that_does_not_start_is_not_waited_for(browser: Any) -> None:
     page = browser.new_page()  # whose console tells of it
-    opened(page, address)
+    page.add_script_tag(path=READY.with_name("runner.js"))
     errors = page.evaluate("""async () => {
         const broken = new Runner("throw new Error('too old')"), errors = [];
         for (const _ of "12") await broken.ask("load", {}).catch(({message}) => errors.push(message));
@@ -523,10 +514,15 @@ def test_what_was_given_last_is_shown(page: Any, address: str, tmp_path: Path) -
     content = f"[new Uint8Array({list(file.read_bytes())})]"
     opened(page, address)
     page.evaluate("""() => {
-        const read = createImageBitmap;
+        const read = createImageBitmap, ask = reader.ask.bind(reader), wait = () => new Promise((resolve) => { window.goOn = resolve; });
         window.createImageBitmap = async (file, options) => {
-            if (file.name.startsWith("slow")) await new Promise((resolve) => { window.goOn = resolve; });
+            if (file.name.startsWith("slow")) await wait();
+            window.isLarge = file.name.startsWith("large");
             return read(file.name.includes("damaged") ? null : file, options);
+        };
+        reader.ask = async (...what) => {
+            if (window.isLarge) await wait();
+            return ask(...what);
         };
     }""")
     last: dict[str, Callable[[], None]] = {
@@ -535,17 +531,113 @@ def test_what_was_given_last_is_shown(page: Any, address: str, tmp_path: Path) -
         "": lambda: draw(page, SEVEN),
     }
     for name, give in last.items():
-        for slow in ("slow.png", "slow and damaged.png"):
+        for slow in ("slow.png", "slow and damaged.png", "large.png"):
             drop(page, slow, content)
             page.wait_for_function("() => window.goOn")
             give()
-            page.wait_for_function("name => name ? picture?.name.startsWith(name) : picture === null", arg=name)
+            page.wait_for_function(
+                "name => (picture?.name ?? '').startsWith(name) && $('notice').textContent !== 'Reading the image …'",
+                arg=name,
+            )
             before = page.inner_text("#notice")
             page.evaluate("() => { goOn(); window.goOn = null; }")
             page.wait_for_timeout(100)
             assert page.evaluate("picture?.name ?? ''").startswith(name)
             assert page.inner_text("#notice") == before
-            assert "slow" not in before
+            assert slow not in before
+
+
+EXIF = Image.Exif()
+EXIF[0x010E] = "an orange strip " * 20
+SAVED: list[tuple[str, dict[str, Any], bytes]] = [
+    ("PNG", {}, b""),
+    ("JPEG", {"exif": EXIF}, b""),
+    ("GIF", {"comment": b"orange " * 99}, b"\x21\xfe"),
+    ("BMP", {}, b""),
+    ("WEBP", {}, b"VP8 "),
+    ("WEBP", {"lossless": True}, b"VP8L"),
+    ("WEBP", {"exif": EXIF}, b"VP8X"),
+    ("AVIF", {"speed": 10}, b"ispe"),
+    ("AVIF", {"speed": 10, "exif": EXIF}, b"ispe"),
+]
+
+
+def test_sizes_are_known_before_anything_is_decoded(page: Any) -> None:
+    page.add_script_tag(path=READY.with_name("image_file.js"))
+    sizes_of = """content => {
+        const bytes = new Uint8Array(content), kind = kindOf(bytes), found = new Set();
+        for (let length = bytes.length; length >= 16; length--) { // of the whole file, and cut off anywhere
+            found.add(JSON.stringify(sizeOf(kind, new DataView(bytes.buffer, 0, length))));
+        }
+        return Array.from(found, (text) => JSON.parse(text));
+    }"""
+    Image.init()
+    for width, height in ((300, 7), (2, 260)):
+        contents = [(b"", struct.pack("<2sIHHIIHHHH", b"BM", 26, 0, 0, 26, 12, width, height, 1, 24))]  # a BMP of OS/2
+        for form, options, mark in SAVED:
+            if form in Image.SAVE:
+                file = BytesIO()
+                Image.new("RGB", (width, height), "orange").save(file, form, **options)
+                contents.append((mark, file.getvalue()))
+        for mark, content in contents:
+            assert mark in content
+            size = {"width": width, "height": height}
+            found = page.evaluate(sizes_of, list(content))
+            assert found in ([size], [size, None]), content[:30]
+
+    page.evaluate("() => { window.createImageBitmap = () => { throw new Error('decoded'); }; }")
+    lossless = struct.pack("<4sI8sIBI", b"RIFF", 22, b"WEBPVP8L", 10, 0x2F, 11_999 | 11_999 << 14) + bytes(5)
+    boxes = (("ispe", struct.pack(">III", 0, 12_000, 12_000)), ("ipco", b""), ("iprp", b""), ("meta", bytes(4)))
+    inside = b""
+    for name, head in boxes:
+        inside = struct.pack(">I4s", 8 + len(head + inside), name.encode()) + head + inside
+    avif = struct.pack(">I4s4sI", 16, b"ftyp", b"avif", 0) + inside
+    file = BytesIO()
+    Image.new("L", (3, 3)).save(file, "GIF", comment=b"wide " * 99)
+    gif = file.getvalue().replace(
+        struct.pack("<5H", 0x2C00, 0, 0, 3, 3)[1:], struct.pack("<5H", 0x2C00, 0, 0, 12_000, 12_000)[1:]
+    )
+    for name, content in (("bomb.webp", lossless), ("bomb.avif", avif), ("bomb.gif", gif)):
+        words = page.evaluate(
+            "([name, content]) => bitmapOf(new File([new Uint8Array(content)], name)).catch(({message}) => message)",
+            [name, list(content)],
+        )
+        assert words == f"{name}: 12,000 x 12,000 pixels are more than the 50,000,000 taken here; make it smaller"
+
+
+def test_the_page_does_not_stand_still_for_an_image(page: Any, address: str) -> None:
+    """It is brought to its size elsewhere, and the network answers meanwhile."""
+    opened(page, address)
+    page.evaluate("""() => {
+        rawOf = () => { throw new Error("on the page"); };
+        const ask = reader.ask.bind(reader);
+        reader.ask = async (...what) => {
+            await new Promise((resolve) => { window.goOn = resolve; });
+            return ask(...what);
+        };
+    }""")
+    file = BytesIO()
+    Image.new("L", (60, 40)).save(file, "PNG")
+    drop(page, "image.png", f"[new Uint8Array({list(file.getvalue())})]")
+    page.wait_for_function("() => window.goOn")
+    page.select_option("#cam-class", "3")
+    page.wait_for_selector("#cam-canvas[aria-label='Grad-CAM for 3']")
+    page.evaluate("goOn()")
+    page.wait_for_function("() => picture.name === 'image.png'")
+
+
+def test_samples_of_one_name_are_told_apart(page: Any, address: str) -> None:
+    opened(page, address)
+    page.evaluate("""() => {
+        for (const sample of MODELS[0].samples) sample.name = "1.png";
+        showModel(MODELS[0]);
+    }""")
+    pressed = "Array.from(document.querySelectorAll('#samples button'), (one) => one.ariaPressed === 'true')"
+    assert page.evaluate(pressed) == [place == 7 for place in range(10)]
+    page.click("#samples button:nth-child(4)")
+    assert page.evaluate(pressed) == [place == 3 for place in range(10)]
+    draw(page, SEVEN)
+    assert not any(page.evaluate(pressed))
 
 
 def test_two_tabs_each_with_its_own_drawing(page: Any, address: str) -> None:

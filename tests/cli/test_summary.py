@@ -1,5 +1,7 @@
 """`gpucnn summary` as a user runs it."""
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +67,22 @@ def test_the_picture_is_of_the_model_that_is_shown(in_tmp_path: Path, capsys: py
     without = capsys.readouterr().out
     assert main(["summary", "resnet20", "--input", "1x8x8", "--classes", "7"]) == 0
     assert capsys.readouterr().out == without
+
+
+def test_a_picture_is_replaced_as_a_whole_or_stays(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("model.svg").write_text("an earlier one")
+
+    def full(handle: int) -> None:
+        assert Path("model.svg").read_text() == "an earlier one"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["summary", "lenet5", "--svg", "model.svg"]) == 1
+    assert "gpucnn summary: model.svg: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert Path("model.svg").read_text() == "an earlier one"
+    assert os.listdir() == ["model.svg"]
 
 
 def test_rows_for_every_pixel_of_an_image(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ TAKEN = [
 ]  # fmt: skip
 REFUSED = [
     "d\nog", "d\tog", "\x1b[31mred", "bell\x07", "back\x08", "\x7fdelete", "next\x85line", "c1\x9b", "line\u2028break", "para\u2029graph",
-    "over\u202eride", "em\u202abed", "iso\u2066late", "pop\u2069", os.fsdecode(b"caf\xe9"), "\udc80",
+    "over\u202eride", "em\u202abed", "iso\u2066late", "pop\u2069", os.fsdecode(b"caf\xe9"), "\udc80", "a\ufffeb", "\uffff", "\ufdd0", "\U0001fffe",
 ]  # fmt: skip
 UNSEEN = [" ", "\u3000", "\u200b", "\u200d\u200c", "\u00a0", "\ufe0f"]
 
@@ -52,7 +52,7 @@ def test_names_that_do_not(name: str, tmp_path: Path) -> None:
     assert str(caught.value).isascii()
 
 
-def test_no_character_that_moves_the_cursor_is_printed() -> None:
+def test_no_character_that_moves_the_cursor_is_printed_and_nothing_that_is_none() -> None:
     """Of all characters of the first two planes, where they all are."""
     controls = {
         letter for letter in map(chr, range(0x20000)) if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
@@ -60,7 +60,15 @@ def test_no_character_that_moves_the_cursor_is_printed() -> None:
     turning = {letter for letter in map(chr, range(0x3000)) if unicodedata.bidirectional(letter) in
                ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI")}  # fmt: skip
     assert len(turning) == 9
-    assert {letter for letter in map(chr, range(0x20000)) if not is_printed(letter)} == controls | turning
+    # Unicode's standard, section 23.7: 66 codes are no characters, and none of them will ever be.
+    none = {
+        letter
+        for letter in map(chr, range(0x20000))
+        if ord(letter) & 0xFFFE == 0xFFFE or "\ufdd0" <= letter <= "\ufdef"
+    }
+    assert {letter for letter in map(chr, range(0x20000)) if not is_printed(letter)} == controls | turning | none
+    assert not is_printed("\U0010ffff")
+    assert is_printed("\U0010fffd"), "one for private use"
 
 
 @pytest.mark.parametrize("name", [*TAKEN, *REFUSED])

@@ -373,7 +373,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "explain.input_gradient": (explain.input_gradient, lambda: {"model": NET, "image": ONE, "label": 1}, len),
     "explain.occlusion": (explain.occlusion, lambda: {
         "model": NET, "image": ONE, "label": 1, "size": 3, "stride": 2, "value": 0.0}, len),
-    "explain.feature_maps": (explain.feature_maps, lambda: {"model": NET, "image": ONE}, len),
+    "explain.feature_maps": (explain.feature_maps, lambda: {"model": NET, "image": ONE, "layer": "0"}, len),
     "explain.last_map": (explain.last_map, lambda: {"model": NET, "image": ONE}, str),
     "explain.stages": (explain.stages, lambda: {"model": NET, "image": ONE}, list),
     "explain.receptive_field": (explain.receptive_field, lambda: {"model": NET, "image": ONE, "layer": "0"}, len),
@@ -389,7 +389,8 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "plot.feature_maps": (plot.feature_maps, lambda: {"model": NET, "image": ONE, "layer": "0", "path": None}, str),
     "plot.grad_cam": (plot.grad_cam, lambda: {"model": NET, "image": ONE, "label": 1, "layer": "0", "path": None}, str),
     "plot.input_gradient": (plot.input_gradient, lambda: {"model": NET, "image": ONE, "label": 1, "path": None}, str),
-    "plot.occlusion": (plot.occlusion, lambda: {"model": NET, "image": ONE, "label": 1, "path": None}, str),
+    "plot.occlusion": (plot.occlusion, lambda: {
+        "model": NET, "image": ONE, "label": 1, "size": 3, "stride": 2, "path": None}, str),
     "plot.explanation": (plot.explanation, lambda: {"model": NET, "image": ONE, "layer": "0", "path": None}, str),
     "plot.hierarchy": (plot.hierarchy, lambda: {"model": NET, "images": np.stack([ONE, -ONE]), "path": None}, str),
     "plot.lr_find": (plot.lr_find, lambda: {

@@ -163,12 +163,16 @@ def test_texts_fit_into_their_boxes() -> None:
     assert titles[1].startswith("a" * 200)
 
 
-@pytest.mark.parametrize("name", ["<b>&\"'", "]]>", "</svg><script>alert(1)</script>", "\x00\x1b[31m", "größe 重み"])
+@pytest.mark.parametrize(
+    "name", ["<b>&\"'", "]]>", "</svg><script>alert(1)</script>", "\x00\x1b[31m", "a\ufffeb\uffff", "größe 重み"]
+)
 def test_names_are_shown_as_text(name: str) -> None:
     svg = layers.Sequential({name: layers.Conv2d(1, 2, 1)}).diagram((1, 2, 2))
     assert svg.isascii()
     read = Read(svg)
-    shown = name.replace("\x00", r"\x00").replace("\x1b", r"\x1b")
+    shown = (
+        name.replace("\x00", r"\x00").replace("\x1b", r"\x1b").replace("\ufffe", r"\ufffe").replace("\uffff", r"\uffff")
+    )
     assert read.boxes[0][0] == shown
     assert [one.tag for one in read.root.iter() if "script" in one.tag] == []
 

@@ -128,3 +128,26 @@ def test_an_export_is_replaced_by_another_and_by_nothing_else(files: dict[str, b
     with pytest.raises(ArgumentError) as raised:
         export(files, place / "thesis.txt")
     assert str(raised.value) == f"{place / 'thesis.txt'}: a file, not a folder; give a folder that is new or empty"
+
+
+def test_an_export_that_was_killed_is_made_again(files: dict[str, bytes], tmp_path: Path) -> None:
+    left, other = tmp_path / ".index.html.4711.part", tmp_path / ".thesis.txt.4711.part"
+    left.write_bytes(b"half of it")
+    export(files, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    left.write_bytes(b"half of it")
+    other.write_bytes(b"half of it")
+    with pytest.raises(ArgumentError) as raised:
+        export(files, tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path}: holds other things, e.g. {other.name}; ")
+    assert left.exists()
+
+
+def test_an_export_follows_no_link_to_nothing(files: dict[str, bytes], tmp_path: Path) -> None:
+    link = tmp_path / "page"
+    link.symlink_to(tmp_path / "gone")
+    with pytest.raises(ArgumentError) as raised:
+        export(files, link)
+    assert str(raised.value) == f"{link}: a link to what is not there; give a folder that is new or empty"
+    (tmp_path / "gone").mkdir()
+    assert export(files, link) == link / "index.html"

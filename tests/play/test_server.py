@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -14,12 +15,15 @@ from gpucnn.play.server import PageServer
 FILES = {"index.html": b"<!doctype html>", "page.js": b"let page;", "page.css": b"a{}"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PageServer]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with PageServer(FILES, port) as started:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PageServer]:
+    with PageServer(FILES, free_port()) as started:
         threading.Thread(target=started.serve_forever, args=(0.02,), daemon=True).start()
         yield started
         started.shutdown()
@@ -89,8 +93,22 @@ def test_a_name_that_was_given_our_address_is_refused(server: PageServer, host: 
     assert (status, FILES["index.html"] in content) == (421, False)
 
 
-def test_localhost_is_this_machine(server: PageServer) -> None:
-    assert ask(server, "/", host=f"localhost:{server.server_port}")[0] == 200
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1"])
+def test_localhost_is_this_machine(server: PageServer, host: str) -> None:
+    assert ask(server, "/", host=f"{host}:{server.server_port}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1", 200), ("localhost", 200), ("localhost:80", 200), ("evil.example", 421)]
+)
+def test_port_80_goes_without_saying(
+    server: PageServer, monkeypatch: pytest.MonkeyPatch, host: str, status: int
+) -> None:
+    port = server.server_port
+    monkeypatch.setattr(server, "server_port", 80)  # where only an administrator could listen
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as browser:
+        browser.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert browser.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
@@ -125,3 +143,37 @@ def test_a_taken_port(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> No
     with PageServer(FILES) as other:
         assert other.server_port != taken
         assert other.address == f"http://127.0.0.1:{other.server_port}/"
+
+
+class WatchedServer(PageServer):
+    """Tells when a request has ended, well or not."""
+
+    def shutdown_request(self, request: object) -> None:
+        super().shutdown_request(request)  # type: ignore[arg-type]
+        self.has_ended.set()
+
+
+def test_a_browser_that_goes_away_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
+    with WatchedServer({"index.html": bytes(50_000_000)}, free_port()) as server:
+        server.has_ended = threading.Event()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        for read in (0, 1000):
+            server.has_ended.clear()
+            browser = socket.create_connection(("127.0.0.1", server.server_port), timeout=5)
+            browser.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+            if read:
+                browser.recv(read)
+            browser.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # closed at once, with a reset
+            browser.close()
+            assert server.has_ended.wait(5)
+        assert capfd.readouterr() == ("", "")
+
+        server.files = None  # type: ignore[assignment]
+        server.has_ended.clear()
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server, "/")
+        assert server.has_ended.wait(5)
+        assert "TypeError" in capfd.readouterr().err  # a fault of ours is told
+        server.shutdown()

@@ -27,19 +27,18 @@ MUTANTS = [
     Mutant(
         "confusion.py", "support = counts.sum(axis=1, keepdims=True)", "support = counts.sum(axis=0, keepdims=True)"
     ),
-    Mutant("confusion.py", "wrong = counts - np.diag(counts.diagonal())", "wrong = counts"),
     Mutant("confusion.py", "axes.text(column, row,", "axes.text(row, column,"),
     Mutant(
         "calibration.py",
         'found.confidence[there], found.accuracy[there], "o"',
         'left[there], found.accuracy[there], "o"',
     ),
-    Mutant("images.py", "samples.label[by_loss] != samples.answer[by_loss]", "samples.label[by_loss] >= 0"),
-    Mutant("images.py", "by_loss = samples.by_loss()", "by_loss = samples.by_loss()[::-1]"),
     Mutant("curves.py", "if what == course.judged and", "if"),
     Mutant("curves.py", 'if course.part == "train" else {}', "if False else {}"),
     Mutant("numbers.py", "values[np.isfinite(values)]", "values"),
     Mutant("mosaic.py", "left, top = column * (width + gap) - 0.5", "left, top = column * width - 0.5"),
+    Mutant("images.py", "samples.label[by_loss] != samples.answer[by_loss]", "samples.label[by_loss] >= 0"),
+    Mutant("images.py", "by_loss = samples.by_loss()", "by_loss = samples.by_loss()[::-1]"),
     Mutant("images.py", "loader.batches(loader.epoch)", "loader.batches(0)"),
     Mutant("images.py", ", preprocess_of(loader.dataset))", ")"),
     Mutant("inputs.py", "one.mean(axis=0)", "one[0]"),
@@ -57,7 +56,7 @@ MUTANTS = [
     Mutant("hierarchy.py", "if box.top == 0 else 0", "if box.top == 99 else 0"),
     Mutant("hierarchy.py", "key=lambda number: -patches", "key=lambda number: patches"),
     Mutant("hierarchy.py", "preprocess or preprocess_of(loader.dataset)", "preprocess"),
-    Mutant("mosaic.py", "round(max(tile[:2]) / SHARE)", "1"),
+    Mutant("mosaic.py", "round(max(tile[:2]) / GAPS_A_TILE)", "1"),
     Mutant("mosaic.py", "place * (height + gap), number * (width + gap)\n", "place * (height + gap), number * width\n"),
 ]
 

@@ -10,6 +10,7 @@ import sys
 import weakref
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -78,8 +79,9 @@ def plot_texts(texts: list[str], path: Path) -> None:
 
 def test_texts_are_what_they_are(tmp_path: Path) -> None:
     names = ["$x_1$", r"\frac{1}", "two\nlines", "<b>&</b>"]
-    for file in ("a.png", "a.pdf"):
+    for file in ("a.png", "a.pdf", "a.svg"):
         plot_texts([*names, *TAKEN, *REFUSED], tmp_path / file)  # a warning is an error here
+    ElementTree.parse(tmp_path / "a.svg")  # which readers of XML take as it is
     few = ConfusionMatrix(names)
     few.update(np.array([1]), np.array([0]))
     figure = plot.confusion(few, tmp_path / "a.svg")

@@ -1,8 +1,9 @@
 """Tiles in one array: where each is, and nothing between them."""
 
 import numpy as np
+import pytest
 
-from gpucnn.plot.mosaic import in_rows, mosaic
+from gpucnn.plot.mosaic import in_rows, mosaic, number_tiles
 
 
 def test_tiles_lie_beside_and_below_one_another() -> None:
@@ -21,3 +22,12 @@ def test_large_tiles_have_wider_gaps_and_few_no_empty_places() -> None:
     rows = in_rows(tiles, 8)
     assert [len(row) for row in rows] == [2]
     assert mosaic(rows).shape == (24, 50, 3)
+
+
+def test_numbers_stand_in_the_corners_of_their_tiles() -> None:
+    figure = pytest.importorskip("matplotlib.figure", reason="figures need the extra plot")
+
+    axes = figure.Figure().subplots()
+    number_tiles(axes, (3, 24), [[5, 8], [9, None]])
+    found = {text.get_text(): text.get_position() for text in axes.texts}
+    assert found == {"5": (-0.5, -0.5), "8": (24 + 2 - 0.5, -0.5), "9": (-0.5, 3 + 2 - 0.5)}, "gaps are two pixels wide"

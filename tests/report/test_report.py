@@ -23,9 +23,9 @@ from gpucnn.cli.main import main
 from gpucnn.cli.settings import chosen_config
 from gpucnn.errors import RunError
 from gpucnn.layers import Conv2d, Sequential
+from gpucnn.report import facts, write_report
 from gpucnn.report import inside as inside_module
 from gpucnn.report import report as report_module
-from gpucnn.report import write_report
 from gpucnn.report.chosen_images import choose_images
 from gpucnn.report.facts import calibration_text
 from gpucnn.report.page import page
@@ -61,7 +61,7 @@ HOSTILE = (
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are not drawn: what they show, their own tests tell."""
     for module in (report_module, inside_module):
-        monkeypatch.setattr(module, "picture", lambda draw: Picture("data:,", SCRIPT, 1, 1))
+        monkeypatch.setattr(module, "embedded", lambda draw: Picture("data:,", SCRIPT, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +302,26 @@ def test_names_are_shown_as_they_are(run: Path, tmp_path: Path) -> None:
     assert clipped
     assert shown.raw["script"][0].count("<") == 0
     assert f"gpucnn.load({str(folder)!r})" in shown.text["again"]
+
+
+def test_of_damaged_settings_and_rows_no_more_is_said_than_is_known(run: Path, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    folder.summary_file.unlink()
+    config = folder.read_config()
+    whole = facts.rows(RunInHand.measure(folder, "last", None, "cpu"))
+    folder.config_file.write_text(json.dumps({**config, "augment": 5, "validation": "x", "epochs": None}))
+    folder.metrics_file.write_text("no rows\n")
+    found = RunInHand.measure(folder, "last", None, "cpu")
+    rows = {row.name: row for row in facts.rows(found)}
+    assert [row for row in whole if row.name not in ("Weights", "Learned from", "Time")] == [
+        row for row in rows.values() if row.name not in ("Weights", "Time")
+    ]
+    assert rows["Weights"] == ("Weights", "the last", "")
+    assert rows["Time"].note == "on cpu"
+    assert "Learned from" not in rows
+    assert facts.unfinished(found).startswith("This run has not finished. What follows is what it had learned so far;")
+    assert next(command.text for command in facts.commands(found)) == "Go on with it:"
+    assert "None" not in facts.sentence(found)
 
 
 @pytest.mark.usefixtures("without_pictures")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -126,6 +127,22 @@ def test_a_matrix_that_is_too_wide_becomes_a_list_of_confusions() -> None:
         "owl    dog         1   1",
     ]
     assert matrix_of([0, 1], [0, 1]).matrix_lines(width=10) == ["no confusions"]
+
+
+def test_the_most_frequent_confusions(rng: np.random.Generator) -> None:
+    labels, answers = rng.integers(0, 5, (2, 200))
+    matrix = ConfusionMatrix(list("abcde"))
+    matrix.update(answers, labels)
+    pairs = Counter(zip(labels.tolist(), answers.tolist(), strict=True))
+    expected = sorted((pair for pair in pairs if pair[0] != pair[1]), key=lambda pair: (-pairs[pair], pair))
+    assert matrix.confused(7) == expected[:7]
+    assert matrix.confused(1000) == expected
+    assert matrix.confused(0) == []
+    right = ConfusionMatrix(["a", "b"])
+    right.update(np.array([0, 1]), np.array([0, 1]))
+    assert right.confused(3) == []
+    with pytest.raises(ArgumentError, match=r"^ConfusionMatrix.confused: count must be an int >= 0, got -1$"):
+        matrix.confused(-1)
 
 
 def test_many_classes_are_cut_to_the_worst() -> None:

@@ -64,6 +64,18 @@ def test_nothing_is_computed_before_somebody_asks() -> None:
             found.samples.loss  # noqa: B018
 
 
+def test_several_at_once_are_asked_of_the_columns() -> None:
+    found = found_for(PROBABILITIES, LABELS).samples
+    for place in (slice(3), [0, 1], "first", None):
+        with pytest.raises(
+            ArgumentError,
+            match=r"^Samples: expected the place of one image, e\.g\. samples\[0\], got .*samples\.label\[:3\]$",
+        ):
+            found[place]  # type: ignore[index]
+    assert found[np.int32(1)] == found[1]
+    assert len(list(found)) == len(found)
+
+
 class Own:
     """A loader of one's own, which makes each batch in the same memory."""
 
@@ -101,18 +113,6 @@ def test_a_result_is_pickled_without_its_images() -> None:
     assert again.dataset is None
     assert (again.loss, again.accuracy) == (found.loss, found.accuracy)
     np.testing.assert_array_equal(again.samples.loss, found.samples.loss)
-
-
-def test_several_at_once_are_asked_of_the_columns() -> None:
-    found = found_for(PROBABILITIES, LABELS).samples
-    for place in (slice(3), [0, 1], "first", None):
-        with pytest.raises(
-            ArgumentError,
-            match=r"^Samples: expected the place of one image, e\.g\. samples\[0\], got .*samples\.label\[:3\]$",
-        ):
-            found[place]  # type: ignore[index]
-    assert found[np.int32(1)] == found[1]
-    assert len(list(found)) == len(found)
 
 
 def test_images_that_a_sampler_draws_are_told_as_they_were_drawn() -> None:
