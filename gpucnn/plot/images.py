@@ -66,7 +66,7 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
         (own_text(names[one.label], NAME), own_text(names[one.answer], NAME), percent(one.probability)) for one in worst
     ]
     is_long = any(columns(label) + columns(answer) > SHORT for label, answer, _ in texts)
-    figure, places = _sheet(len(worst), _lines(f"{what}: {key}" if worst else what, note), is_long)
+    figure, places = _sheet(len(worst), _lines(*([f"{what}:", key] if worst else [what]), note), is_long)
     told = []
     for axes, image, one, (label, answer, share) in zip(places, images, worst, texts, strict=False):
         show_image(axes, image)
@@ -156,9 +156,9 @@ def _label_text(label: Any, names: Sequence[str]) -> str:
     return "\n".join(f"{own_text(names[place], NAME)} {label[place]:.2f}" for place in order)
 
 
-def _lines(title: str, note: str) -> str:
-    """A title, and below it what must be said of the images' values."""
-    return f"{title}\n{note}" if note else title
+def _lines(*texts: str) -> str:
+    """A title, and below it what must be said of the images, where there is something."""
+    return "\n".join(filter(None, texts))
 
 
 def _list(what: str, texts: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ def test_mistakes_have_their_images_the_worst_first() -> None:
         expected = (images[index, 0].astype(float) - low) / (high - low)
         np.testing.assert_allclose(axes.images[0].get_array(), expected, atol=1e-12)
     key = "what it is, what was answered, and with which probability"
-    assert figure.get_suptitle() == f"3 of 4 images answered wrong: {key}\nblack is {low:.4g}, white {high:.4g}"
+    assert figure.get_suptitle() == f"3 of 4 images answered wrong:\n{key}\nblack is {low:.4g}, white {high:.4g}"
     in_digits = plot.mistakes(evaluate(Fixed(), loader))
     assert shown(in_digits)[0].get_title(loc="left") == "1, answered 0\n99 %"
     assert figure.alt.startswith(
