@@ -125,7 +125,10 @@ def evaluate(
 
 def _own(there: Array, labels: Array) -> Array:
     """Labels that a loader cannot write over, which may make each batch in the same memory."""
-    return there.copy() if there is labels else there
+    if there is not labels:
+        return there
+    with beside(there):  # where a copy stays
+        return there.copy()
 
 
 def device_of_model(model: Layer) -> Device:

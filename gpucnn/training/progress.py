@@ -80,7 +80,7 @@ class ProgressLines(EpochClock):
 
     def on_train_end(self, trainer: Trainer) -> None:
         stop = [f"stopped early: {trainer.stop_reason}"] if trainer.stop_reason else []
-        for line in [*stop, *trainer.notes]:
+        for line in [*trainer.notes, *stop]:
             print("\n".join(wrapped(line, terminal_width())), flush=True)
 
 

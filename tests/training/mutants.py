@@ -319,7 +319,7 @@ MUTANTS = [
     Mutant("training/samples.py", "order = np.argsort(index, kind=\"stable\")", "order = np.arange(len(index))"),
     Mutant("training/samples.py", "if self._bytes > LOGITS_BYTES:", "if False:", equivalent="it saves memory alone"),
     Mutant("training/evaluate.py", "loader.indices(0) if", "None if"),
-    Mutant("training/evaluate.py", "there.copy() if", "there if"),
+    Mutant("training/evaluate.py", "return there.copy()", "return there"),
     Mutant("training/samples.py", "np.where(np.isnan(self.loss), np.inf, self.loss)", "self.loss"),
     Mutant("training/calibration.py", "np.ceil(probability * bins).astype(np.int64) - 1", "np.floor(probability * bins).astype(np.int64)"),
     Mutant("training/calibration.py", "known = ~np.isnan(probability)", "known = probability >= 0.5"),
