@@ -38,8 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--optimizer", type=choice(list(OPTIMIZERS)), default="adam", help="of the training step: adam (default) or sgd"
     )
     parser.add_argument(
-        "--svg", metavar="FILE", help="draw the layers with their shapes, parameters and residual paths, e.g. model.svg"
+        "--svg",
+        type=svg_file,
+        metavar="FILE",
+        help="draw the layers with their shapes, parameters and residual paths, e.g. model.svg",
     )
+
+
+def svg_file(text: str) -> str:
+    """A file's name that ends in .svg, as a browser asks for."""
+    if not text.lower().endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"expected a file that ends in .svg, e.g. model.svg, got {text!r}")
+    return text
 
 
 def run(options: argparse.Namespace) -> None:

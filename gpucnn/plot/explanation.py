@@ -36,10 +36,10 @@ from gpucnn.plot.figure import (
 )
 from gpucnn.plot.filters import filter_tiles
 from gpucnn.plot.heat import IMAGE_FIX, MODEL_FIX, most_text, show_upon
-from gpucnn.plot.images import show_image
-from gpucnn.plot.inputs import Image, Model, image_of, layer_name, picture, subject_of
+from gpucnn.plot.inputs import Image, Model, image_of, layer_name, subject_of
 from gpucnn.plot.mosaic import in_rows, number_tiles, show_tiles
 from gpucnn.plot.numbers import check_finite, largest
+from gpucnn.plot.shown_image import picture, show_image
 from gpucnn.text import counted, shape_text
 
 if TYPE_CHECKING:

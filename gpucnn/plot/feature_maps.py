@@ -12,10 +12,10 @@ from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_layer
 from gpucnn.layers import Layer
 from gpucnn.plot.figure import HEAT, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
-from gpucnn.plot.images import show_image
-from gpucnn.plot.inputs import Image, Model, image_of, layer_name, picture, subject_of
+from gpucnn.plot.inputs import Image, Model, image_of, layer_name, subject_of
 from gpucnn.plot.mosaic import in_rows, number_tiles, show_tiles
 from gpucnn.plot.numbers import largest, not_finite_text, written
+from gpucnn.plot.shown_image import picture, show_image
 from gpucnn.text import counted, names_text, size_text
 
 if TYPE_CHECKING:

@@ -116,9 +116,9 @@ def new_figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def set_title(figure: "Figure", text: str) -> None:
-    """A title over the whole figure, at its left edge."""
-    figure.suptitle(text, x=MARGIN / figure.get_figwidth(), ha="left")
+def set_title(figure: "Figure", *lines: str) -> None:
+    """A title over the whole figure, at its left edge; lines that are empty are left out."""
+    figure.suptitle("\n".join(filter(None, lines)), x=MARGIN / figure.get_figwidth(), ha="left")
 
 
 def check_path(path: StrPath | None) -> Path | None:

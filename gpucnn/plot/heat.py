@@ -14,9 +14,9 @@ from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.layers.one_output import one_output
 from gpucnn.plot.figure import HEAT, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
-from gpucnn.plot.images import show_image
-from gpucnn.plot.inputs import Image, Model, Subject, image_of, layer_name, picture, subject_of
+from gpucnn.plot.inputs import Image, Model, Subject, image_of, layer_name, subject_of
 from gpucnn.plot.numbers import check_finite, largest
+from gpucnn.plot.shown_image import picture, show_image
 from gpucnn.text import size_text
 
 if TYPE_CHECKING:

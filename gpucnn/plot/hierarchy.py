@@ -21,9 +21,10 @@ from gpucnn.explain.given import is_dataset
 from gpucnn.layers import Conv2d, Layer
 from gpucnn.plot.figure import PAPER, StrPath, check_path, finished, in_style, new_figure, set_title, signed_colours
 from gpucnn.plot.filters import filter_tiles
-from gpucnn.plot.inputs import Images, Model, images_of, layer_name, pictures, subject_of
+from gpucnn.plot.inputs import Images, Model, images_of, layer_name, subject_of
 from gpucnn.plot.mosaic import name_tiles, show_tiles
 from gpucnn.plot.numbers import largest
+from gpucnn.plot.shown_image import pictures
 from gpucnn.text import counted, size_text, value_text
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ def hierarchy(model: Model, images: "Images | Dataset | DataLoader", path: StrPa
         axes.set_title(
             f"{place + 1}. {layer_name(stage.path, subject.model)}, which sees {size_text(stage.size)} of {size_text(found.shape[2:])} pixels"
         )
-    title = f"What excites filters of {type(subject.model).__name__} most, in {counted(len(found), 'image')}"
-    set_title(figure, f"{title}\n{note}" if note else title)
+    set_title(
+        figure, f"What excites filters of {type(subject.model).__name__} most, in {counted(len(found), 'image')}", note
+    )
     told = "; ".join(
         f"{layer_name(stage.path, subject.model)} sees {size_text(stage.size)} pixels, filters {', '.join(map(str, stage.patches))}"
         for stage in shown

@@ -14,8 +14,8 @@ from gpucnn.data.dataset import class_names_of
 from gpucnn.data.loader import check_loader
 from gpucnn.errors import ArgumentError
 from gpucnn.plot.figure import WRONG, StrPath, check_path, finished, in_style, new_figure, own_text, set_title
-from gpucnn.plot.inputs import pictures
 from gpucnn.plot.numbers import percent
+from gpucnn.plot.shown_image import pictures, show_image
 from gpucnn.text import counted, value_text
 from gpucnn.text_table import columns
 from gpucnn.training.evaluate import Evaluation
@@ -34,7 +34,6 @@ NAME = 13
 """Columns of a class name above an image."""
 SHORT = 6
 """Of two names that stand in a line."""
-BREAK = "\n"
 
 
 @in_style
@@ -66,11 +65,11 @@ def mistakes(result: Evaluation, count: int = COUNT, path: StrPath | None = None
         (own_text(names[one.label], NAME), own_text(names[one.answer], NAME), percent(one.probability)) for one in worst
     ]
     is_long = any(columns(label) + columns(answer) > SHORT for label, answer, _ in texts)
-    figure, places = _sheet(len(worst), _lines(*([f"{what}:", key] if worst else [what]), note), is_long)
-    told = []
+    figure, places = _sheet(len(worst), [*([f"{what}:", key] if worst else [what]), note], is_long)
+    told, between = [], "\n" if is_long else " "
     for axes, image, one, (label, answer, share) in zip(places, images, worst, texts, strict=False):
         show_image(axes, image)
-        axes.set_title(f"{label},{BREAK if is_long else ' '}answered {answer}\n{share}", color=WRONG)
+        axes.set_title(f"{label},{between}answered {answer}\n{share}", color=WRONG)
         told.append(f"image {one.index}, {label} answered with {answer} at {share}")
     alt = f"{what}.{_list('Shown', told)}"
     return finished(figure, alt, path)
@@ -95,7 +94,7 @@ def batch(
     with closing(loader.batches(loader.epoch)) as batches:  # type: ignore[type-var]
         images, labels = next(batches)
     shown, note = pictures(to_host(images[:count]), preprocess_of(loader.dataset))
-    figure, places = _sheet(len(shown), _lines(f"first batch of epoch {loader.epoch + 1}", note))
+    figure, places = _sheet(len(shown), [f"first batch of epoch {loader.epoch + 1}", note])
     told = []
     for axes, image, label in zip(places, shown, to_host(labels[:count]), strict=False):
         show_image(axes, image)
@@ -105,20 +104,13 @@ def batch(
     return finished(figure, f"Images as training gets them.{_list('Labels', told)}", path)
 
 
-def show_image(axes: "Axes", image: np.ndarray) -> None:
-    """Draw what `picture` gives, without ticks; grey from dark to light, and small ones with their pixels."""
-    axes.imshow(image, "gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=(), yticks=())
-    axes.spines[:].set_visible(False)
-
-
-def _sheet(count: int, title: str, is_long: bool = False) -> tuple["Figure", list["Axes"]]:
-    """A figure with room for `count` images, and the places for them, whose captions may be long."""
+def _sheet(count: int, title: Sequence[str], is_long: bool = False) -> tuple["Figure", list["Axes"]]:
+    """A figure with room for `count` images under the lines of a title, and the places for them, whose captions may be long."""
     across = min(max(count, 4), LONG_COLUMNS if is_long else COLUMNS)
     rows = max(-(-count // across), 1)
     width, height, letters = (1.75, 2.2, 7) if is_long else (1.25, 1.55, 8)
     figure = new_figure(width * across, height * rows + 0.3 if count else 0.6)
-    set_title(figure, title)
+    set_title(figure, *title)
     places = list(figure.subplots(rows, across, squeeze=False).ravel())
     for axes in places:
         axes.axis("off")
@@ -154,11 +146,6 @@ def _label_text(label: Any, names: Sequence[str]) -> str:
     if len(order) == 1:
         return own_text(names[order[0]], NAME)
     return "\n".join(f"{own_text(names[place], NAME)} {label[place]:.2f}" for place in order)
-
-
-def _lines(*texts: str) -> str:
-    """A title, and below it what must be said of the images, where there is something."""
-    return "\n".join(filter(None, texts))
 
 
 def _list(what: str, texts: Sequence[str]) -> str:

@@ -1,17 +1,15 @@
-"""What figures are given: a model or that of a run, a layer of it, an image in any of its forms; and how images are shown."""
+"""What figures are given: a model or that of a run, a layer of it, and an image in any of its forms."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 from warnings import warn
 
 import numpy as np
 
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, to_host
 from gpucnn.checks import is_int, nearest
 from gpucnn.data import Preprocess
-from gpucnn.data.as_shown import values_shown
 from gpucnn.data.image_file import ImageSource
 from gpucnn.errors import ArgumentError
 from gpucnn.explain.given import as_image, as_images, check_no_labels
@@ -106,18 +104,3 @@ def _has_floats(given: Any) -> bool:
     if isinstance(given, list | tuple):
         return bool(given) and all(map(_has_floats, given))
     return isinstance(given, float) or getattr(getattr(given, "dtype", None), "kind", "") == "f"
-
-
-def picture(image: Array, preprocess: object = None) -> np.ndarray:
-    """An image (C, H, W) as matplotlib draws it, see `pictures`."""
-    (found,), _ = pictures([image], preprocess)
-    return found
-
-
-def pictures(images: Iterable[Array], preprocess: object = None) -> tuple[list[np.ndarray], str]:
-    """Images (C, H, W) as matplotlib draws them, in [0, 1]; and what must be said of their values, see `values_shown`.
-
-    (H, W) if they are grey, or of neither one nor three channels, else (H, W, 3).
-    """
-    found, note = values_shown([to_host(image) for image in images], preprocess)
-    return [one.transpose(1, 2, 0) if len(one) == 3 else one.mean(axis=0) for one in found], note

@@ -11,7 +11,7 @@ from gpucnn.data import Dataset, Preprocess
 from gpucnn.html_fragments import data_uri
 from gpucnn.plot.figure import HEAT
 from gpucnn.plot.heat import MOST_COVERED
-from gpucnn.plot.inputs import picture
+from gpucnn.plot.shown_image import picture
 
 LARGEST = 96
 """Pixels of a thumbnail's side."""

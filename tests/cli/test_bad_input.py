@@ -193,7 +193,7 @@ TABLE: list[tuple[str, int, str]] = [
     ("bench --batch-sizes 0", 2, "gpucnn bench: argument --batch-sizes: expected a whole number >= 1, got '0'"),
     ("summary vgg", 2, "gpucnn summary: argument MODEL: unknown name 'vgg', expected one of lenet5, simplecnn, mlp"),
     ("summary lenet5 --svg nowhere/model.svg", 1, "gpucnn summary: nowhere/model.svg: cannot be written (no folder nowhere); make it first"),
-    ("summary lenet5 --svg .", 1, "gpucnn summary: .: cannot be written (a folder); give the name of a file"),
+    ("summary lenet5 --svg model.png", 2, "gpucnn summary: argument --svg: expected a file that ends in .svg, e.g. model.svg, got 'model.png'; see gpucnn summary --help"),
     ("summary lenet5 --input 32", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH, e.g. 1x32x32, got '32'"),
     ("summary lenet5 --input 1x0x0", 2, "gpucnn summary: argument --input: expected CHANNELSxHEIGHTxWIDTH"),
     ("summary lenet5 --input 1x28x28", 1, "gpucnn summary: LeNet5 takes images of 32x32, got image_size=28; pad or resize the images to 32"),

@@ -9,7 +9,7 @@ TESTS_OF = {
     for name in (
         "figure", "curves", "confusion", "calibration", "images", "filters", "feature_maps", "heat", "hierarchy", "mosaic",
     )
-} | {"numbers.py": ["tests/plot/test_filters.py"], "inputs.py": ["tests/plot/test_images.py", "tests/plot/test_heat.py"]}  # fmt: skip
+} | {"numbers.py": ["tests/plot/test_filters.py"], "shown_image.py": ["tests/plot/test_images.py"], "inputs.py": ["tests/plot/test_images.py", "tests/plot/test_heat.py"]}  # fmt: skip
 """What is run for a change in a file."""
 
 MUTANTS = [
@@ -41,7 +41,7 @@ MUTANTS = [
     Mutant("images.py", "by_loss = samples.by_loss()", "by_loss = samples.by_loss()[::-1]"),
     Mutant("images.py", "loader.batches(loader.epoch)", "loader.batches(0)"),
     Mutant("images.py", ", preprocess_of(loader.dataset))", ")"),
-    Mutant("inputs.py", "one.mean(axis=0)", "one[0]"),
+    Mutant("shown_image.py", "one.mean(axis=0)", "one[0]"),
     Mutant("inputs.py", "return subject.run.inputs(owner, given,", 'return subject.run.inputs("", given,'),
     Mutant("inputs.py", "self.class_names.index(label)", "0"),
     Mutant("filters.py", "0.5 + weights / (2 * most)", "weights / most"),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gpucnn import data, plot
 from gpucnn.errors import ArgumentError
-from gpucnn.plot.inputs import picture
+from gpucnn.plot.shown_image import picture
 from gpucnn.training import evaluate
 from tests.html_page import Page
 from tests.training.test_evaluate import Fixed
