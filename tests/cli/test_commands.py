@@ -272,7 +272,8 @@ def test_plain_lines_without_a_terminal_and_a_bar_on_one(tmp_path: Path) -> None
 
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    process = subprocess.Popen(arguments, cwd=tmp_path, env=ENVIRONMENT, stdout=theirs, stderr=theirs)
+    often = {**ENVIRONMENT, "TQDM_MININTERVAL": "0"}  # an epoch may be over before the bar is drawn a second time
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=often, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
     while True:
