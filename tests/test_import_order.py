@@ -10,8 +10,8 @@ import gpucnn
 ROOT = Path(gpucnn.__file__).parent
 LEVELS = {
     "errors": 0, "text": 0, "text_table": 0, "html_fragments": 0, "checks": 0, "geometry": 0, "regular_file": 0, "atomic_file": 0, "backend": 1, "kernels": 2, "autograd": 3, "functions": 4, "layers": 5, "optim": 5,
-    "files": 5, "data": 5, "models": 6, "diagnosis": 7, "explain": 7, "training": 8, "runs": 9, "testing": 9, "benchmark": 10,
-    "plot": 10, "play": 11, "report": 11, "cli": 12,
+    "files": 5, "data": 5, "models": 6, "onnx_model": 6, "diagnosis": 7, "explain": 7, "training": 8, "runs": 9, "testing": 9, "benchmark": 10,
+    "export": 10, "image_classifier": 10, "plot": 10, "play": 11, "report": 11, "serve": 11, "cli": 12,
 }  # fmt: skip
 FACES = {"training/__init__.py": 10}
 """Files that nothing below their level imports: users find there what several packages have."""
@@ -35,16 +35,25 @@ OPTIONAL = {
     "jinja2",
     "llvmlite",
     "matplotlib",
+    "multipart",
+    "onnx",
+    "onnxruntime",
     "optuna",
     "PIL",
     "pillow_heif",
     "safetensors",
     "scipy",
+    "sklearn",
+    "starlette",
     "tensorboardX",
     "threadpoolctl",
     "tqdm",
+    "uvicorn",
 }
-LOADED_AT_FIRST_USE = tuple(f"kernels/compiler/{name}.py" for name in ("builder", "dispatch", "values"))
+LOADED_AT_FIRST_USE = (
+    *(f"kernels/compiler/{name}.py" for name in ("builder", "dispatch", "values")),
+    "image_classifier.py",
+)
 HOMES = {
     "cupy": ("backend/", "kernels/launch.py"),
     "llvmlite": ("kernels/compiler/",),

@@ -1,0 +1,1 @@
+"""A classifier of images as scikit-learn has them: fit, predict, score."""
