@@ -46,7 +46,7 @@ def to_onnx(model: Any, example: Any, *, opset: int = OPSET) -> "onnx.ModelProto
 def output_axes(model: ModelGraph) -> tuple[int | str | None, ...]:
     """The shape of a model's output, as an ONNX graph says it: "N" for as many as there are images."""
     sizes: Sizes = model.nodes[-1].sizes if model.nodes else (Batch(1), *model.images.shape[1:])
-    return tuple(size if isinstance(size, int) else "N" if size.times == 1 else f"{size.times}*N" for size in sizes)
+    return tuple(size if isinstance(size, int) else "N" if size.times == 1 else None for size in sizes)
 
 
 def add_model(graph: OnnxGraph, model: ModelGraph, first: str) -> str:
