@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gpucnn.autograd.gradcheck import gradcheck as gradcheck
     from gpucnn.functions import convolve2d as convolve2d
     from gpucnn.functions import max_pooling as max_pooling
+    from gpucnn.onnx_model.model import load_onnx as load_onnx
     from gpucnn.runs.folder import load as load
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ _HOMES = {
     "from_dlpack": "autograd",
     "gradcheck": "autograd",
     "load": "runs.folder",
+    "load_onnx": "onnx_model.model",
     "no_grad": "autograd",
     "convolve2d": "functions",
     "max_pooling": "functions",
