@@ -70,7 +70,7 @@ class OnnxModel(Layer):
 
     def outputs(self, *inputs: Any) -> list[Tensor]:
         """All outputs, in the file's order. Raises ShapeError, DTypeError or OnnxError, which name the node, for what does not fit."""
-        with computing_in(self._dtype):
+        with computing_in(self._dtype), np.errstate(all="ignore"):
             values = dict(self._values)
             values.update(self._taken(inputs))
             for step in self._steps:

@@ -27,7 +27,9 @@ def pad(node: OnnxNode, inputs: Inputs) -> Value:
         pairs[axis] = (borders[place], borders[place + len(axes)])
     check_made([max(size + before + after, 0) for size, (before, after) in zip(x.shape, pairs, strict=True)])
     value = number(node, inputs, 2, "value")
-    return like(x, F.pad(operand(x), pairs, MODES[mode], node.number("value") if value is None else value))
+    if value is None:
+        value = node.number("value") if x.dtype.kind == "f" else node.integer("value")
+    return like(x, F.pad(operand(x), pairs, MODES[mode], value))
 
 
 OPERATORS = {"Pad": Operator(pad, (1, 2, 11, 13, 18, 19, 21, 23, 24, 25))}
