@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, as_array, to_device, to_host
+from gpucnn.backend import as_array, to_device
 from gpucnn.checks import Shape, is_int
 from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
-from gpucnn.layers import Buffer, Layer, Parameter
+from gpucnn.layers import Layer
 from gpucnn.onnx_model.graph import Declared, OnnxGraph, read_onnx_graph
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.node_layer import NodeLayer, computed
@@ -18,7 +18,7 @@ from gpucnn.onnx_model.operators import Value
 from gpucnn.onnx_model.operators.values import computing_in
 from gpucnn.onnx_model.roles import folded, members_of, with_constants
 from gpucnn.onnx_model.weight_tree import WeightTree
-from gpucnn.text import counted, names_text, printed, shape_text, value_text
+from gpucnn.text import counted, names_text, printed, shape_text
 
 LOGITS = "logits"
 """Of several outputs, that which a model gives, if there is one of this name: what gpucnn's own files call what training takes."""

@@ -3,7 +3,6 @@
 The package onnx ships them. Every case is computed by `gpucnn.load_onnx`, or refused for a reason that is told here.
 """
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -102,7 +101,14 @@ def main() -> None:
         outcomes = [outcome(folder) for folder in cases(family)]
         count = Counter("passed" if one.said == "passed" else "not" for one in outcomes)
         only_ours = [one for one in outcomes if set(one.operators) <= set(OPERATORS)]
-        print(family, dict(count), "of only ours:", len(only_ours), "passed", sum(one.said == "passed" for one in only_ours))
+        print(
+            family,
+            dict(count),
+            "of only ours:",
+            len(only_ours),
+            "passed",
+            sum(one.said == "passed" for one in only_ours),
+        )
         for one in only_ours:
             if one.said != "passed" or "-v" in sys.argv:
                 print("  ", one.name, one.said[:230])

@@ -13,7 +13,7 @@ from gpucnn.autograd import Operand, Tensor, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.functions.broadcasting import broadcastable, check_broadcast, sum_to
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.operators.operands import all_needed, check_one_dtype, learns, like, operand, raw, raws
+from gpucnn.onnx_model.operators.operands import all_needed, check_one_dtype, learns, like, operand, raws
 from gpucnn.onnx_model.operators.operator import Function, Inputs, Operator, Value
 from gpucnn.onnx_model.operators.values import needed
 

@@ -73,7 +73,11 @@ def _in_steps(name: str) -> Function:
     return computed
 
 
-VERSIONS = {"reciprocal": (1, 6, 13), "erf": (9, 13), **dict.fromkeys(("sinh", "cosh", "asinh", "acosh", "atanh"), (9, 22))}
+VERSIONS = {
+    "reciprocal": (1, 6, 13),
+    "erf": (9, 13),
+    **dict.fromkeys(("sinh", "cosh", "asinh", "acosh", "atanh"), (9, 22)),
+}
 OPERATORS = {
     "Sqrt": Operator(_smooth(F.sqrt), (1, 6, 13)),
     "Exp": Operator(_smooth(F.exp), (1, 6, 13)),

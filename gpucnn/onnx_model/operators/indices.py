@@ -48,7 +48,9 @@ def gather_elements(node: OnnxNode, inputs: Inputs) -> Value:
     x, places = needed(inputs, 0), raw(needed(inputs, 1))
     (axis,) = as_axes("axis", x.ndim, [node.integer("axis")])
     if places.ndim != x.ndim:
-        raise ShapeError(f"expected places of {x.ndim} axes, as {shape_text(x.shape)} has, got {shape_text(places.shape)}")
+        raise ShapeError(
+            f"expected places of {x.ndim} axes, as {shape_text(x.shape)} has, got {shape_text(places.shape)}"
+        )
     grid = [places if one == axis else _steps(places, one, x.ndim) for one in range(x.ndim)]
     return like(inputs, F.getitem(operand(x), tuple(grid)))
 

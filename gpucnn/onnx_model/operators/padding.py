@@ -19,7 +19,9 @@ def pad(node: OnnxNode, inputs: Inputs) -> Value:
     asked = integers(node, inputs, 3, "axes")
     axes = as_axes("axes", x.ndim, asked)
     if len(borders) != 2 * len(axes):
-        raise ShapeError(f"expected {2 * len(axes)} borders, before and after each of {len(axes)} axes, got {len(borders)}")
+        raise ShapeError(
+            f"expected {2 * len(axes)} borders, before and after each of {len(axes)} axes, got {len(borders)}"
+        )
     if mode not in MODES:
         raise ArgumentError(f"expected a mode of {', '.join(MODES)}, got {mode}")
     pairs = [(0, 0)] * x.ndim

@@ -1,6 +1,5 @@
 """Sums, means, extremes and norms over axes, the places of extremes, and running sums."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +9,7 @@ from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
 from gpucnn.functions.broadcasting import as_axes, keep_axes
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.operators.operands import learns, like, operand, raw
+from gpucnn.onnx_model.operators.operands import like, operand, raw
 from gpucnn.onnx_model.operators.operator import Function, Inputs, Operator, Value
 from gpucnn.onnx_model.operators.values import integers, needed, number
 

@@ -74,7 +74,9 @@ def resize(node: OnnxNode, inputs: Inputs) -> Value:
     given = scales if sizes is None else sizes
     assert given is not None
     if len(given) != len(axes):
-        raise ShapeError(f"expected {len(axes)} {'scales' if sizes is None else 'sizes'}, one for each axis, got {len(given)}")
+        raise ShapeError(
+            f"expected {len(axes)} {'scales' if sizes is None else 'sizes'}, one for each axis, got {len(given)}"
+        )
     old = [x.shape[axis] for axis in axes]
     factors, new = _factors_and_sizes(node, old, scales, sizes)
     corners = _numbers(node, inputs, 1) if first == 2 else None
@@ -122,14 +124,18 @@ def _resized(node: OnnxNode, x: Value, positions: dict[int, Positions], transfor
         places = one.of(transformation)
         tables.append((axis, _taps(node, one, places)))
         if transformation == "tf_crop_and_resize":
-            beyond = ((places < 0) | (places > one.old - 1)).reshape([-1 if here == axis else 1 for here in range(x.ndim)])
+            beyond = ((places < 0) | (places > one.old - 1)).reshape(
+                [-1 if here == axis else 1 for here in range(x.ndim)]
+            )
             outside = beyond if outside is None else outside | beyond
     value = node.number("extrapolation_value")
     return like(x, resampled(operand(x), tables, outside if outside is not None and outside.any() else None, value))
 
 
 @operation
-def resampled(x: Operand, tables: list[tuple[int, Taps]], outside: np.ndarray | None = None, value: float = 0) -> Tensor:
+def resampled(
+    x: Operand, tables: list[tuple[int, Taps]], outside: np.ndarray | None = None, value: float = 0
+) -> Tensor:
     """x with its axes summed up as `tables` tell, and `value` where the result is `outside` of what there is."""
     x = as_tensor(x)
     old, output = x.shape, x.array
@@ -152,7 +158,9 @@ def resampled(x: Operand, tables: list[tuple[int, Taps]], outside: np.ndarray | 
 def _taps(node: OnnxNode, axis: Positions, places: np.ndarray) -> Taps:
     mode = node.text("mode", "nearest")
     if mode == "nearest":
-        name = node.text("nearest_mode", "floor" if node.operator == "Upsample" or node.since == 10 else "round_prefer_floor")
+        name = node.text(
+            "nearest_mode", "floor" if node.operator == "Upsample" or node.since == 10 else "round_prefer_floor"
+        )
         if name not in ROUNDINGS:
             raise ArgumentError(f"expected a nearest_mode of {', '.join(ROUNDINGS)}, got {name}")
         source = np.clip(ROUNDINGS[name](places), 0, axis.old - 1).astype(np.int64)
@@ -190,7 +198,9 @@ def _numbers(node: OnnxNode, inputs: Inputs, position: int) -> list[float] | Non
     if array is None or array.size == 0:
         return None
     if array.ndim != 1 or array.dtype.kind != "f" or not np.isfinite(array).all():
-        raise ShapeError(f"expected a list of finite numbers as input {position}, got {array.dtype} {shape_text(array.shape)}")
+        raise ShapeError(
+            f"expected a list of finite numbers as input {position}, got {array.dtype} {shape_text(array.shape)}"
+        )
     return [float(one) for one in array]
 
 

@@ -21,7 +21,9 @@ def reshape(node: OnnxNode, inputs: Inputs) -> Value:
     x, asked = needed(inputs, 0), _integers(node, inputs, 1, "shape")
     keeps = not node.integer("allowzero")
     if keeps and 0 in asked[x.ndim :]:
-        raise ShapeError(f"shape {shape_text(asked)} has a 0, for the size of the input there, beyond the axes of {shape_text(x.shape)}")
+        raise ShapeError(
+            f"shape {shape_text(asked)} has a 0, for the size of the input there, beyond the axes of {shape_text(x.shape)}"
+        )
     shape = [x.shape[place] if size == 0 and keeps else size for place, size in enumerate(asked)]
     return like(x, F.reshape(operand(x), shape))
 
@@ -143,7 +145,9 @@ def _integers(node: OnnxNode, inputs: Inputs, position: int, name: str) -> tuple
 def _block(node: OnnxNode, inputs: Inputs) -> int:
     block, shape = node.integer("blocksize"), needed(inputs, 0).shape
     if block < 1 or len(shape) != 4:
-        raise ShapeError(f"expected images (N, C, H, W) and a blocksize of 1 or more, got {shape_text(shape)} and {block}")
+        raise ShapeError(
+            f"expected images (N, C, H, W) and a blocksize of 1 or more, got {shape_text(shape)} and {block}"
+        )
     return block
 
 
