@@ -10,7 +10,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.backend import to_host
 from gpucnn.checks import Shape
-from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
+from gpucnn.errors import DTypeError, GpucnnError, OnnxError
 from gpucnn.layers import Layer
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators import OPERATORS, Inputs, Value

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gpucnn.errors import OnnxError
 from gpucnn.layers import Buffer, Parameter
 from gpucnn.onnx_model.graph import OnnxGraph
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.node_layer import computed
-from gpucnn.onnx_model.operators import OPERATORS, Value
+from gpucnn.onnx_model.operators import OPERATORS
 from gpucnn.onnx_model.operators.values import are_known, folding
 
 MOST_FOLDED_IN_ALL = 1 << 26
