@@ -21,8 +21,7 @@ LARGEST_FILE = (1 << 31) - 1
 
 MOST_NODES = 100_000
 
-OLDEST = 7
-"""The first opset with the broadcasting of today."""
+OLDEST = 1
 
 OURS = ("", "ai.onnx")
 """The domain of ONNX's own operators."""

@@ -72,7 +72,7 @@ class OnnxModel(Layer):
     def outputs(self, *inputs: Any) -> list[Tensor]:
         """All outputs, in the file's order. Raises ShapeError, DTypeError or OnnxError, which name the node, for what does not fit."""
         elements = sum(math.prod(value.shape) for value in (*inputs, *self._values.values()))
-        with computing(self._dtype, elements):
+        with computing(self._dtype, elements), np.errstate(all="ignore"):
             values = dict(self._values)
             values.update(self._taken(inputs))
             for step in self._steps:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from gpucnn import functions as F
-from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_tensor, operation, record
-from gpucnn.backend import Array, xp_of
+from gpucnn.autograd import Operand, Tensor, as_tensor
+from gpucnn.backend import xp_of
 from gpucnn.errors import ArgumentError, ShapeError
-from gpucnn.kernels.erf import erf as erf_of
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators.operator import Function, Inputs, Operator
 from gpucnn.onnx_model.operators.values import needed, number
@@ -156,23 +155,10 @@ def _softmax_axes(node: OnnxNode, x: Tensor) -> int | tuple[int, ...]:
     return tuple(range(axis % x.ndim, x.ndim))
 
 
-@operation
-def _erf(x: Operand) -> Tensor:
-    """The error function, element by element."""
-    x = as_float_tensor("Erf", x)
-    values = x.array
-
-    def backward(gradient: Array) -> tuple[Array]:
-        return (gradient * (2 / math.sqrt(math.pi)) * xp_of(values).exp(-values * values),)
-
-    return record("erf", erf_of(values), (x,), backward)
-
-
 OPERATORS = {
     "Celu": Operator(celu, (12,)),
     "Clip": Operator(clip, (6, 11, 12, 13)),
     "Elu": Operator(elu, (6, 22)),
-    "Erf": Operator(plain(_erf), (9, 13)),
     "Gelu": Operator(gelu, (20,)),
     "HardSigmoid": Operator(hard_sigmoid, (6, 22)),
     "HardSwish": Operator(plain(F.hardswish), (14, 22)),
