@@ -1,5 +1,6 @@
 """An ONNX file as a layer: what it computes, node by node, and what of it learns."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from gpucnn.onnx_model.graph import Declared, OnnxGraph, read_onnx_graph
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.node_layer import NodeLayer, computed
 from gpucnn.onnx_model.operators import Value
-from gpucnn.onnx_model.operators.values import computing_in
+from gpucnn.onnx_model.operators.values import computing
 from gpucnn.onnx_model.roles import folded, members_of, with_constants
 from gpucnn.onnx_model.weight_tree import WeightTree
 from gpucnn.text import counted, names_text, printed, shape_text
@@ -70,16 +71,17 @@ class OnnxModel(Layer):
 
     def outputs(self, *inputs: Any) -> list[Tensor]:
         """All outputs, in the file's order. Raises ShapeError, DTypeError or OnnxError, which name the node, for what does not fit."""
-        with computing_in(self._dtype), np.errstate(all="ignore"):
+        elements = sum(math.prod(value.shape) for value in (*inputs, *self._values.values()))
+        with computing(self._dtype, elements), np.errstate(all="ignore"):
             values = dict(self._values)
             values.update(self._taken(inputs))
             for step in self._steps:
-                given = [values[name] if name else None for name in step.taken]
+                given = [_value(values, name, step.node.label) for name in step.taken]
                 results = computed(step.node, given, step.layer)
                 values.update((name, value) for name, value in zip(step.node.outputs, results, strict=False) if name)
                 for name in step.forgotten:
                     values.pop(name, None)
-        return [_as_tensor(values[one.name], self._place()) for one in self._outputs]
+            return [_as_tensor(_value(values, one.name, "the model"), self._place()) for one in self._outputs]
 
     def built_for(self) -> Shape | None:
         return self.input_shape
@@ -141,7 +143,15 @@ def _steps(
     return steps[::-1]
 
 
-def _as_tensor(value: Value, place: Tensor) -> Tensor:
+def _value(values: Mapping[str, Value], name: str, owner: str) -> Value | None:
+    """The value of that name; OnnxError, which says that `owner` takes it, if its node did not give it."""
+    if name and name not in values:
+        raise OnnxError(f"{owner} takes {printed(name)}, an output that is not computed here")
+    return values[name] if name else None
+
+
+def _as_tensor(value: Value | None, place: Tensor) -> Tensor:
+    assert value is not None
     return value if isinstance(value, Tensor) else Tensor(to_device(value, place.device))
 
 

@@ -5,9 +5,13 @@ from gpucnn.onnx_model.operators import (
     arithmetic,
     basic,
     comparison,
+    convolution,
     curves,
     indices,
+    normalization,
     padding,
+    pooling,
+    products,
     reductions,
     resizing,
     shapes,
@@ -18,6 +22,10 @@ from gpucnn.onnx_model.operators.operator import Operator as Operator
 from gpucnn.onnx_model.operators.operator import Value as Value
 
 OPERATORS: dict[str, Operator] = {
+    **convolution.OPERATORS,
+    **pooling.OPERATORS,
+    **normalization.OPERATORS,
+    **products.OPERATORS,
     **activation.OPERATORS,
     **basic.OPERATORS,
     **shapes.OPERATORS,

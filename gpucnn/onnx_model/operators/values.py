@@ -16,8 +16,11 @@ from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators.operator import Inputs, Value
 from gpucnn.text import shape_text
 
-MOST_MADE = 1 << 28
-"""Elements that one node may make: a file of a few bytes can ask for any number."""
+MOST_MADE = 1 << 26
+"""Elements that one node may make, however little the model is given: a file of a few bytes can ask for any number."""
+
+GROWTH = 1 << 12
+"""Beside that a node may make as many times the elements that the model is given, and has."""
 
 MOST_FOLDED = 1 << 24
 """Those that one may make while the file is read."""
@@ -32,13 +35,14 @@ def float_dtype() -> np.dtype:
 
 
 @contextmanager
-def computing_in(dtype: np.dtype) -> Iterator[None]:
-    """Inside, the model's floats are of `dtype`."""
-    token = _float_dtype.set(dtype)
+def computing(dtype: np.dtype, elements: int) -> Iterator[None]:
+    """Inside, a model's floats are of `dtype`, and it has, and was given, so many `elements`."""
+    tokens = _float_dtype.set(dtype), _most_made.set(max(MOST_MADE, GROWTH * elements))
     try:
         yield
     finally:
-        _float_dtype.reset(token)
+        _float_dtype.reset(tokens[0])
+        _most_made.reset(tokens[1])
 
 
 @contextmanager
