@@ -14,10 +14,11 @@ def file_of(
     arrays: dict[str, Any] | None = None,
     opset: int = 17,
     dtype: int = TensorProto.FLOAT,
+    axes: int = 2,
 ) -> onnx.ModelProto:
     """A file whose nodes turn the input "images" of `shape` into "logits"."""
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in (arrays or {}).items()]
-    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [f"size {axis}" for axis in range(axes)])
     images = helper.make_tensor_value_info("images", dtype, shape)
     graph = helper.make_graph(nodes, "graph", [images], [output], initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
