@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.autograd import Tensor
-from gpucnn.backend import as_array, to_device
+from gpucnn.backend import Device, as_array, to_device
 from gpucnn.checks import Shape, is_int
 from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
 from gpucnn.layers import Layer
@@ -57,9 +57,11 @@ class OnnxModel(Layer):
         arrays, nodes = with_constants(graph)
         members = members_of(nodes, arrays)
         constants, nodes = folded({name: one for name, one in arrays.items() if name not in members}, nodes)
-        layers = WeightTree(self, nodes, members).grow()
-        self._values: dict[str, Value] = {**constants, **members}
-        self._steps = _steps(nodes, layers, self._values, [one.name for one in self._outputs])
+        tree = WeightTree(self, nodes, members)
+        tree.grow()
+        self._constants, self._places = constants, tree.places
+        kept = {*constants, *members, *(one.name for one in self._outputs)}
+        self._steps = _steps(nodes, tree.layers, kept)
         self.eval()
 
     def forward(self, *inputs: Any) -> Any:
@@ -71,9 +73,10 @@ class OnnxModel(Layer):
 
     def outputs(self, *inputs: Any) -> list[Tensor]:
         """All outputs, in the file's order. Raises ShapeError, DTypeError or OnnxError, which name the node, for what does not fit."""
-        elements = sum(math.prod(value.shape) for value in (*inputs, *self._values.values()))
+        values: dict[str, Value] = dict(self._constants)
+        values.update((name, getattr(layer, attribute)) for name, (layer, attribute) in self._places.items())
+        elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
         with computing(self._dtype, elements), np.errstate(all="ignore"):
-            values = dict(self._values)
             values.update(self._taken(inputs))
             for step in self._steps:
                 given = [_value(values, name, step.node.label) for name in step.taken]
@@ -81,7 +84,7 @@ class OnnxModel(Layer):
                 values.update((name, value) for name, value in zip(step.node.outputs, results, strict=False) if name)
                 for name in step.forgotten:
                     values.pop(name, None)
-            return [_as_tensor(_value(values, one.name, "the model"), self._place()) for one in self._outputs]
+            return [_as_tensor(_value(values, one.name, "the model"), self._device()) for one in self._outputs]
 
     def built_for(self) -> Shape | None:
         return self.input_shape
@@ -94,11 +97,10 @@ class OnnxModel(Layer):
         wanted = [one.dtype for one in self._inputs]
         if isinstance(x, Tensor) or all(dtype is None or dtype.kind == "f" for dtype in wanted):
             return super()._take(x)
-        return Tensor(to_device(as_array(x), self._place().device))
+        return Tensor(to_device(as_array(x), self._device()))
 
-    def _place(self) -> Tensor:
-        """A tensor where the model is."""
-        return next(iter([*self.parameters(), *(one for _, one in self.named_buffers())]), None) or Tensor(np.zeros(()))
+    def _device(self) -> Device:
+        return next((one.device for one in (*self.parameters(), *(one for _, one in self.named_buffers()))), Device())
 
     def _taken(self, inputs: Sequence[Any]) -> Iterator[tuple[str, Value]]:
         """The inputs by name; ShapeError or DTypeError for those that are not as the file declares them."""
@@ -125,12 +127,9 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxModel:
         raise OnnxError(f"{printed(str(path))}: {error}") from None
 
 
-def _steps(
-    nodes: Sequence[OnnxNode], layers: Mapping[int, Layer], values: Mapping[str, Value], outputs: Sequence[str]
-) -> list[Step]:
-    """The nodes with what they are called with; from the last on backwards it is known which values are not needed any more."""
+def _steps(nodes: Sequence[OnnxNode], layers: Mapping[int, Layer], kept: set[str]) -> list[Step]:
+    """The nodes with what they are called with. From the last on backwards it is known which values, but those `kept`, end there."""
     steps: list[Step] = []
-    kept = {*values, *outputs}
     for number in range(len(nodes) - 1, -1, -1):
         node, layer = nodes[number], layers.get(number)
         own = layer.own if isinstance(layer, NodeLayer) else {}
@@ -138,7 +137,7 @@ def _steps(
             name for position, name in enumerate(node.inputs) if position not in own and (name or layer is None)
         )
         names = dict.fromkeys(name for name in (*node.inputs, *node.outputs) if name and name not in kept)
-        kept.update(names)
+        kept = kept.union(names)
         steps.append(Step(node, layer, taken, tuple(names)))
     return steps[::-1]
 
@@ -150,9 +149,9 @@ def _value(values: Mapping[str, Value], name: str, owner: str) -> Value | None:
     return values[name] if name else None
 
 
-def _as_tensor(value: Value | None, place: Tensor) -> Tensor:
+def _as_tensor(value: Value | None, device: Device) -> Tensor:
     assert value is not None
-    return value if isinstance(value, Tensor) else Tensor(to_device(value, place.device))
+    return value if isinstance(value, Tensor) else Tensor(to_device(value, device))
 
 
 def _class_names(metadata: Mapping[str, str]) -> list[str] | None:

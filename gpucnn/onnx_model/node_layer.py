@@ -12,6 +12,7 @@ from gpucnn.backend import to_host
 from gpucnn.checks import Shape
 from gpucnn.errors import DTypeError, GpucnnError, OnnxError
 from gpucnn.layers import Layer
+from gpucnn.layers.trace import current_calls
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators import OPERATORS, Inputs, Value
 from gpucnn.onnx_model.operators.values import are_known
@@ -25,6 +26,10 @@ class NodeLayer(Layer):
         self.node = node
         self.own: dict[int, str] = {}
         """By their positions among the node's inputs the names of attributes."""
+
+    def _called(self, tensors: list[Tensor], options: dict[str, Any]) -> Tensor:
+        """Without a look at the shape first, for which the node would be computed twice."""
+        return self._compute(tensors, options) if current_calls.get() is None else super()._called(tensors, options)
 
     def forward(self, *inputs: Any) -> Any:
         """The node's output, or outputs in a tuple, for those of its inputs that are no weights."""

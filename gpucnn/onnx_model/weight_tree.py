@@ -29,8 +29,9 @@ class WeightTree:
         self.model, self.nodes, self.members = model, nodes, members
         self.layers: dict[int, Layer] = {}
         """By the numbers of nodes."""
+        self.places: dict[str, tuple[Layer, str]] = {}
+        """Of each weight, by its name in the file, the layer that has it, and the attribute there."""
         self._paths = {name: _path_of(name) for name in members}
-        self._placed: set[str] = set()
         self._users: dict[Path, set[int]] = {}
         """The nodes that use weights of a layer, by its path."""
         for number, node in enumerate(nodes):
@@ -40,20 +41,17 @@ class WeightTree:
         self._around = {path[:end] for path in self._users for end in range(len(path))}
         """The paths of layers with others inside."""
 
-    def grow(self) -> dict[int, Layer]:
-        """Put everything in its place; the layers of nodes, by the nodes' numbers."""
+    def grow(self) -> None:
+        """Put everything in its place."""
         for number, node in enumerate(self.nodes):
             if node.operator in LAYERS and self._has_own(node):
                 self._place_layer(number, node)
         for number, node in enumerate(self.nodes):
             roles = {**OPERATORS[node.operator].learns, **OPERATORS[node.operator].tracks}
             for position, name in enumerate(node.inputs):
-                if name in self.members and name not in self._placed:
-                    self._put(
-                        self._paths[name] or (*_node_path(node), roles.get(position, "weight")), self.members[name]
-                    )
-                    self._placed.add(name)
-        return self.layers
+                if name in self.members and name not in self.places:
+                    path = self._paths[name] or (*_node_path(node), roles.get(position, "weight"))
+                    self.places[name] = self._put(path, self.members[name])
 
     def _has_own(self, node: OnnxNode) -> bool:
         """Whether a node's weights, and not all of its inputs, are the model's."""
@@ -73,16 +71,16 @@ class WeightTree:
         layer = node_layer(node)
         for position, name in own.items():
             path = self._paths[name]
-            attribute = path[-1] if path and name not in self._placed else roles.get(position, f"input{position}")
+            attribute = path[-1] if path and name not in self.places else roles.get(position, "weight")
             names[position] = _free(layer, attribute)
             setattr(layer, names[position], self.members[name])
-            self._placed.add(name)
+            self.places.setdefault(name, (layer, names[position]))
         layer.own = names
         self._put(location, layer)
         self.layers[number] = layer
 
-    def _put(self, path: Path, member: Layer | Parameter) -> None:
-        """Set an attribute of the model, or of a layer within."""
+    def _put(self, path: Path, member: Layer | Parameter) -> tuple[Layer, str]:
+        """Set an attribute of the model, or of a layer within. The layer, and the attribute's name."""
         place = self.model
         for name in path[:-1]:
             inner = vars(place).get(_safe(name))
@@ -90,7 +88,9 @@ class WeightTree:
                 inner = Part()
                 setattr(place, _free(place, name), inner)
             place = inner
-        setattr(place, _free(place, path[-1]), member)
+        name = _free(place, path[-1])
+        setattr(place, name, member)
+        return place, name
 
 
 def _free(place: Layer, name: str) -> str:

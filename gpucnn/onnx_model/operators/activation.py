@@ -36,6 +36,8 @@ def prelu(node: OnnxNode, inputs: Inputs) -> Tensor:
     x, slope = as_tensor(needed(inputs, 0)), as_tensor(needed(inputs, 1))
     if slope.size == 1:
         return F.prelu(x, F.reshape(slope, (1,)))
+    if node.since < 7:
+        return F.prelu(x, slope)
     if x.ndim > 1 and slope.shape == (x.shape[1], *[1] * (x.ndim - 2)):
         return F.prelu(x, F.reshape(slope, (-1,)))
     padded = (1,) * (x.ndim - slope.ndim) + slope.shape
@@ -157,24 +159,24 @@ def _softmax_axes(node: OnnxNode, x: Tensor) -> int | tuple[int, ...]:
 
 OPERATORS = {
     "Celu": Operator(celu, (12,)),
-    "Clip": Operator(clip, (6, 11, 12, 13)),
-    "Elu": Operator(elu, (6, 22)),
+    "Clip": Operator(clip, (1, 6, 11, 12, 13)),
+    "Elu": Operator(elu, (1, 6, 22)),
     "Gelu": Operator(gelu, (20,)),
-    "HardSigmoid": Operator(hard_sigmoid, (6, 22)),
+    "HardSigmoid": Operator(hard_sigmoid, (1, 6, 22)),
     "HardSwish": Operator(plain(F.hardswish), (14, 22)),
     "Hardmax": Operator(hardmax, (1, 11, 13)),
-    "LeakyRelu": Operator(leaky_relu, (6, 16)),
+    "LeakyRelu": Operator(leaky_relu, (1, 6, 16)),
     "LogSoftmax": Operator(log_softmax, (1, 11, 13)),
     "Mish": Operator(plain(F.mish), (18, 22)),
-    "PRelu": Operator(prelu, (7, 9, 16), learns={1: "weight"}),
-    "Relu": Operator(plain(F.relu), (6, 13, 14)),
-    "Selu": Operator(selu, (6, 22)),
+    "PRelu": Operator(prelu, (1, 6, 7, 9, 16), learns={1: "weight"}),
+    "Relu": Operator(plain(F.relu), (1, 6, 13, 14)),
+    "Selu": Operator(selu, (1, 6, 22)),
     "Shrink": Operator(shrink, (9,)),
-    "Sigmoid": Operator(plain(F.sigmoid), (6, 13)),
+    "Sigmoid": Operator(plain(F.sigmoid), (1, 6, 13)),
     "Softmax": Operator(softmax, (1, 11, 13)),
     "Softplus": Operator(plain(F.softplus), (1, 22)),
     "Softsign": Operator(softsign, (1, 22)),
     "Swish": Operator(swish, (24,)),
-    "Tanh": Operator(plain(F.tanh), (6, 13)),
+    "Tanh": Operator(plain(F.tanh), (1, 6, 13)),
     "ThresholdedRelu": Operator(thresholded_relu, (10, 22)),
 }

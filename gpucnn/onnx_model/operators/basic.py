@@ -16,6 +16,10 @@ from gpucnn.onnx_model.tensor import dtype_of
 NUMBERS = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
 
 
+NAMES = ("FLOAT", "UINT8", "INT8", "UINT16", "INT16", "INT32", "INT64", "STRING", "BOOL", "FLOAT16", "DOUBLE", "UINT32", "UINT64")
+"""Of dtypes, in the order of their numbers."""
+
+
 def identity(node: OnnxNode, inputs: Inputs) -> Value:
     return needed(inputs, 0)
 
@@ -30,7 +34,10 @@ def constant(node: OnnxNode, inputs: Inputs) -> Value:
 
 def cast(node: OnnxNode, inputs: Inputs) -> Value:
     """The values in another dtype; floats of up to 32 bits are of the model's dtype."""
-    return _converted(needed(inputs, 0), dtype_of(node.integer("to"), "what is asked for"))
+    to = node.attributes["to"]
+    if isinstance(to, str):  # before version 6
+        to = NAMES.index(to) + 1 if to in NAMES else 0
+    return _converted(needed(inputs, 0), dtype_of(int(to), "what is asked for"))
 
 
 def cast_like(node: OnnxNode, inputs: Inputs) -> Value:
@@ -56,9 +63,9 @@ def dropout(node: OnnxNode, inputs: Inputs) -> Any:
 
 
 OPERATORS = {
-    "Cast": Operator(cast, (6, 9, 13, 19, 21, 23, 24, 25), passes=(0,)),
+    "Cast": Operator(cast, (1, 6, 9, 13, 19, 21, 23, 24, 25), passes=(0,)),
     "CastLike": Operator(cast_like, (15, 19, 21, 23, 24, 25), passes=(0,)),
     "Constant": Operator(constant, (1, 9, 11, 12, 13, 19, 21, 23, 24, 25)),
-    "Dropout": Operator(dropout, (7, 10, 12, 13, 22)),
+    "Dropout": Operator(dropout, (1, 6, 7, 10, 12, 13, 22)),
     "Identity": Operator(identity, (1, 13, 14, 16, 19, 21, 23, 24, 25), passes=(0,)),
 }

@@ -125,9 +125,9 @@ def lp_norm(node: OnnxNode, inputs: Inputs) -> Tensor:
 
 OPERATORS = {
     "BatchNormalization": Operator(
-        batch_norm, (7, 9, 14, 15), learns=AFFINE, tracks={3: "running_mean", 4: "running_var"}
+        batch_norm, (1, 6, 7, 9, 14, 15), learns=AFFINE, tracks={3: "running_mean", 4: "running_var"}
     ),
-    "InstanceNormalization": Operator(instance_norm, (6, 22), learns=AFFINE),
+    "InstanceNormalization": Operator(instance_norm, (1, 6, 22), learns=AFFINE),
     "GroupNormalization": Operator(group_norm, (18, 21), learns=AFFINE),
     "LayerNormalization": Operator(layer_norm, (17,), learns=AFFINE),
     "RMSNormalization": Operator(rms_norm, (23,), learns={1: "weight"}),

@@ -60,25 +60,22 @@ def max_unpool(node: OnnxNode, inputs: Inputs) -> Tensor:
         raise ShapeError(f"expected indices {shape_text(x.shape)}, one a maximum, got {shape_text(places.shape)}")
     kernel = node.integers("kernel_shape") or ()
     window = window_of(node, kernel, (1, 1), 2 - were_sequences)
+    # The indices are those into the smallest array that the maxima can be from; a larger one goes on with zeros.
     smallest = [
         (x.shape[2 + axis] - 1) * window.strides[axis] + window.kernel[axis] - sum(window.padding[axis])
         for axis in (0, 1)
     ]
-    given = integers(node, inputs, 2, "output_shape")
-    shape = (*x.shape[:2], *smallest) if given is None else given
-    if were_sequences and given is not None:
-        shape = (*given[:2], 1, *given[2:])
-    if len(shape) != 4 or shape[:2] != x.shape[:2]:
-        raise ShapeError(f"expected output_shape with {x.shape[:2]} first, got {shape_text(shape)}")
+    shape = integers(node, inputs, 2, "output_shape") or (*x.shape[:2], *smallest[were_sequences:])
+    more = [size - least for size, least in zip(shape[2:], smallest[were_sequences:], strict=False)]
+    if shape[:2] != x.shape[:2] or len(shape) != 4 - were_sequences or min(smallest) < 1 or min(more) < 0:
+        least = shape_text((*x.shape[:2], *smallest[were_sequences:]))
+        raise ShapeError(f"expected output_shape of at least {least}, got {shape_text(shape)}")
+    check_made((*x.shape[:2], *smallest))
     check_made(shape)
     planes = xp_of(places.array).arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], 1, 1)
-    # The indices are those of what was pooled, which is as large as the smallest output.
     own = places.array.reshape(x.shape) - planes * (smallest[0] * smallest[1])
-    if given is not None:
-        own = places.array.reshape(x.shape) - planes * (shape[2] * shape[3])
-    return as_given(
-        F.max_unpool2d(x, Tensor(own), window.kernel, window.strides, 0, (shape[2], shape[3])), were_sequences
-    )
+    output = F.max_unpool2d(x, Tensor(own), window.kernel, window.strides, 0, smallest)
+    return F.pad(as_given(output, were_sequences), ((0, 0), (0, 0), *((0, size) for size in more)))
 
 
 def average_pool(node: OnnxNode, inputs: Inputs) -> Tensor:
@@ -175,9 +172,9 @@ def _sums(x: Tensor, window: NodeWindow, output_size: Any = None) -> Tensor:
 OPERATORS = {
     "MaxPool": Operator(max_pool, (1, 8, 10, 11, 12, 22)),
     "MaxUnpool": Operator(max_unpool, (9, 11, 22)),
-    "AveragePool": Operator(average_pool, (7, 10, 11, 19, 22)),
-    "LpPool": Operator(lp_pool, (2, 11, 18, 22)),
+    "AveragePool": Operator(average_pool, (1, 7, 10, 11, 19, 22)),
+    "LpPool": Operator(lp_pool, (1, 2, 11, 18, 22)),
     "GlobalAveragePool": Operator(global_average_pool, (1, 22)),
     "GlobalMaxPool": Operator(global_max_pool, (1, 22)),
-    "GlobalLpPool": Operator(global_lp_pool, (2, 22)),
+    "GlobalLpPool": Operator(global_lp_pool, (1, 2, 22)),
 }

@@ -56,6 +56,6 @@ def matmul(node: OnnxNode, inputs: Inputs) -> Tensor:
 
 
 OPERATORS = {
-    "Gemm": Operator(gemm, (7, 9, 11, 13), learns={0: "weight", 1: "weight", 2: "bias"}),
+    "Gemm": Operator(gemm, (1, 6, 7, 9, 11, 13), learns={0: "weight", 1: "weight", 2: "bias"}),
     "MatMul": Operator(matmul, (1, 9, 13), learns={0: "weight", 1: "weight"}),
 }
