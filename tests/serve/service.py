@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     @property
     def classes(self) -> dict[str, float]:
         """The probabilities of the only image."""
-        return {one["class"]: one["probability"] for one in self.json["predictions"][0]["top"]}
+        return {one["class"]: one["probability"] for one in self.json["predictions"]}
 
 
 class Service:
