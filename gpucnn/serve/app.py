@@ -133,7 +133,11 @@ class Service:
     async def _predictions(self, scope: "Scope", body: Body) -> bytes:
         """The answer to a request, as JSON."""
         top = _top(scope["query_string"])
-        content = await body.read()
+        self.batcher.arriving += 1
+        try:
+            content = await body.read()
+        finally:
+            self.batcher.arriving -= 1
         if not body.kind.startswith("multipart/"):
             (answers,) = await self._answers([File("", content)], top, body)
             return json.dumps({"predictions": _as_json(answers)}).encode()
@@ -181,7 +185,7 @@ class Service:
 def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Starlette":
     """The service of a trained model, to be run by `gpucnn serve`, or mounted in an application of one's own.
 
-    Its threads start with the first request. LibraryError without Starlette.
+    LibraryError without Starlette.
     """
     try:
         from starlette.applications import Starlette
@@ -216,7 +220,6 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        service.batcher.start()
         yield
         service.stopping = True
         await asyncio.to_thread(service.batcher.stop)

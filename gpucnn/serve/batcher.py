@@ -1,11 +1,11 @@
-"""Images of many requests in one batch: a queue, threads that decode, and one in which the model computes."""
+"""Images of many requests in one batch: small files are decoded at once, others in threads, and the model has one of its own."""
 
 import asyncio
-import queue
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -20,13 +20,9 @@ from gpucnn.serve.refusal import Refusal
 from gpucnn.serve.served_model import ServedModel
 
 DECODERS = 2
-"""Threads that decode, at most one large image each."""
-SMALL = 65_536
-"""Bytes of images that a thread takes at one time: to wake it for each small one costs more than to decode it."""
-PAUSE = 0.1
-"""The share of the wait after which a batch in which nothing more has come is computed."""
+"""Threads that decode, an image each."""
 
-Outcome: TypeAlias = "Answers | Exception"
+Outcome: TypeAlias = "Answers | BaseException"
 
 
 class Accepted:
@@ -42,7 +38,7 @@ class Accepted:
         """What came of the image at `place`: the first error is that of all."""
         if self.future.done():  # its client has gone, or another of its images was none
             return
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             self.future.set_exception(outcome)
             return
         self.answers[place] = outcome
@@ -52,51 +48,41 @@ class Accepted:
 
 
 class Job:
-    """An image on its way: its file, then its pixels."""
+    """A raw image (1, C, S, S) that waits for the model, for the `top` classes."""
 
-    __slots__ = ("accepted", "file", "place", "raw", "top")
+    __slots__ = ("accepted", "place", "raw", "top")
 
-    def __init__(self, file: File, top: int, accepted: Accepted, place: int) -> None:
-        self.file, self.top, self.accepted, self.place = file, top, accepted, place
-        self.raw: np.ndarray | None = None
+    def __init__(self, raw: np.ndarray, top: int, accepted: Accepted, place: int) -> None:
+        self.raw, self.top, self.accepted, self.place = raw, top, accepted, place
 
 
 class Batcher:
-    """Answers images, those of different requests together. `waiting` images were accepted and have no answer yet."""
+    """Answers images, those of different requests together.
+
+    All but decoding and the model itself runs in the event loop. An image is computed at once, together with those that wait,
+    when the model is free and no other is on its way; else it waits for these, up to `wait_ms`.
+
+    `waiting` images were accepted and have no answer yet; `arriving` requests are being read.
+    """
 
     def __init__(self, model: ServedModel, decoder: Decoder, class_names: Sequence[str], options: ServeOptions) -> None:
         self.model, self.decoder, self.class_names, self.options = model, decoder, class_names, options
-        self.waiting = 0
+        self.waiting = self.arriving = 0
         self.metrics = Metrics(lambda: self.waiting)
-        self._files: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._decoded: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def start(self) -> None:
-        """Start the threads, for the event loop that runs."""
-        self._loop = asyncio.get_running_loop()
-        works = [*[self._decode] * DECODERS, self._compute]
-        self._threads = [threading.Thread(target=work, name=f"serve {work.__name__}", daemon=True) for work in works]
-        for thread in self._threads:
-            thread.start()
+        self._decoding = 0
+        self._jobs: list[Job] = []
+        self._until = 0.0
+        self._is_computing = False
+        self._decoders = ThreadPoolExecutor(DECODERS, "serve decoder")
+        self._thread = ThreadPoolExecutor(1, "serve model")
 
     def stop(self) -> None:
-        """End the threads, once what was accepted is done."""
-        threads, self._threads = self._threads, []
-        for _ in threads[:-1]:
-            self._files.put(None)
-        for thread in threads[:-1]:
-            thread.join()
-        if threads:
-            self._decoded.put(None)
-            threads[-1].join()
+        """End the threads, once what they do is done."""
+        self._decoders.shutdown()
+        self._thread.shutdown()
 
     def accept(self, files: Sequence[File], top: int) -> "asyncio.Future[list[Answers]]":
-        """Take images into the queue, for the `top` classes of each. Refusal if there is no place for all of them."""
-        if not self._threads:
-            self.start()
-        assert self._loop is not None
+        """Take image files, for the `top` classes of each. Refusal if there is no place for all, or one is no image."""
         if self.waiting + len(files) > self.options.queue:
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -104,71 +90,66 @@ class Batcher:
                 "come again in a moment",
                 {"retry-after": "1"},
             )
+        loop = asyncio.get_running_loop()
+        accepted = Accepted(len(files), loop.create_future())
+        raw = self.decoder.at_once(files[0]) if len(files) == 1 else None
         self.waiting += len(files)
-        accepted = Accepted(len(files), self._loop.create_future())
+        if raw is not None:
+            self._add(Job(raw, top, accepted, 0))
+            return accepted.future
+        self._decoding += len(files)
         for place, file in enumerate(files):
-            self._files.put(Job(file, top, accepted, place))
+            decoding = loop.run_in_executor(self._decoders, self.decoder, file)
+            decoding.add_done_callback(partial(self._decoded, top, accepted, place))
         return accepted.future
 
-    def _decode(self) -> None:
-        """The work of a decoder."""
-        while (job := self._files.get()) is not None:
-            jobs = [job, *self._small_ones_beside(job)]
-            failed: list[tuple[Job, Outcome]] = []
+    def _decoded(self, top: int, accepted: Accepted, place: int, decoding: "asyncio.Future[np.ndarray]") -> None:
+        self._decoding -= 1
+        if error := decoding.exception():
+            self.waiting -= 1
+            accepted.tell(place, error)
+            self._look()
+        else:
+            self._add(Job(decoding.result(), top, accepted, place))
+
+    def _add(self, job: Job) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._jobs:
+            self._until = loop.time() + self.options.wait_ms / 1000
+            loop.call_at(self._until, self._look)
+        self._jobs.append(job)
+        loop.call_soon(self._look)  # not at once: others may have arrived in this turn of the loop
+
+    def _look(self) -> None:
+        """Have the model compute what waits, if it is free and there is nobody to wait for."""
+        loop, most = asyncio.get_running_loop(), self.options.max_batch
+        is_worth_a_wait = len(self._jobs) < most and (self.arriving or self._decoding) and loop.time() < self._until
+        if self._is_computing or not self._jobs or is_worth_a_wait:
+            return
+        taken, self._jobs = self._jobs[:most], self._jobs[most:]
+        jobs = [job for job in taken if not job.accepted.future.done()]  # that of a client that has gone is
+        self.waiting -= len(taken) - len(jobs)
+        if jobs:
+            self._is_computing = True
+            computing = loop.run_in_executor(self._thread, self._outcomes, jobs)
+            computing.add_done_callback(partial(self._computed, jobs))
+
+    def _computed(self, jobs: list[Job], computing: "asyncio.Future[list[Answers]]") -> None:
+        self._is_computing = False
+        self.waiting -= len(jobs)
+        self._look()  # the model goes on while answers are written
+        if error := computing.exception():
+            traceback.print_exception(error)
             for job in jobs:
-                try:
-                    job.raw = self.decoder(job.file)
-                except Exception as error:
-                    failed.append((job, error))
-            if failed:
-                self._tell(failed)
-            if len(failed) < len(jobs):
-                self._decoded.put([job for job in jobs if job.raw is not None])
+                job.accepted.tell(job.place, error)
+            return
+        for job, answers in zip(jobs, computing.result(), strict=True):
+            job.accepted.tell(job.place, answers)
 
-    def _small_ones_beside(self, job: Job) -> Iterator[Job]:
-        size = len(job.file.content)
-        while size < SMALL:
-            try:
-                other = self._files.get_nowait()
-            except queue.Empty:
-                return
-            if other is None:
-                self._files.put(None)  # for another turn
-                return
-            size += len(other.file.content)
-            yield other
-
-    def _compute(self) -> None:
-        """The work of the model's thread."""
-        while (jobs := self._decoded.get()) is not None:
-            jobs = self._with_others(jobs)
-            for start in range(0, len(jobs), self.options.max_batch):
-                part = jobs[start : start + self.options.max_batch]
-                try:
-                    outcomes = self._outcomes(part)
-                except Exception as error:
-                    traceback.print_exc()
-                    outcomes = [error] * len(part)
-                self._tell(list(zip(part, outcomes, strict=True)))
-
-    def _with_others(self, jobs: list[Job]) -> list[Job]:
-        """These, and those that come while there is time to wait for them."""
-        wait = self.options.wait_ms / 1000
-        end = time.monotonic() + wait
-        while len(jobs) < self.options.max_batch:
-            try:
-                more = self._decoded.get(timeout=max(0.0, min(end - time.monotonic(), wait * PAUSE)))
-            except queue.Empty:
-                break
-            if more is None:
-                self._decoded.put(None)
-                break
-            jobs += more
-        return jobs
-
-    def _outcomes(self, jobs: list[Job]) -> list[Outcome]:
+    def _outcomes(self, jobs: list[Job]) -> list[Answers]:
+        """In the model's thread."""
         began = time.perf_counter()
-        probabilities = self.model.probabilities(np.concatenate([job.raw for job in jobs if job.raw is not None]))
+        probabilities = self.model.probabilities(np.concatenate([job.raw for job in jobs]))
         self.metrics.batch(len(jobs), time.perf_counter() - began)
         if not np.isfinite(probabilities).all():
             raise ArithmeticError("the model's answer is not finite")
@@ -181,16 +162,3 @@ class Batcher:
             ]
             for job, places, values in zip(jobs, best.tolist(), found, strict=True)
         ]
-
-    def _tell(self, outcomes: list[tuple[Job, Outcome]]) -> None:
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, outcomes)
-        except RuntimeError:  # the loop has ended, and nobody waits
-            return
-
-    def _deliver(self, outcomes: list[tuple[Job, Outcome]]) -> None:
-        """In the event loop: wake those who wait."""
-        self.waiting -= len(outcomes)
-        for job, outcome in outcomes:
-            job.accepted.tell(job.place, outcome)
