@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gpucnn.autograd.gradcheck import gradcheck as gradcheck
     from gpucnn.functions import convolve2d as convolve2d
     from gpucnn.functions import max_pooling as max_pooling
+    from gpucnn.image_classifier import ImageClassifier as ImageClassifier
     from gpucnn.runs.folder import load as load
 
 __version__ = "0.1.0"
@@ -42,6 +43,8 @@ _HOMES = {
     "convolve2d": "functions",
     "max_pooling": "functions",
 }
+_WITH_OTHERS = {"ImageClassifier": "image_classifier"}
+"""What needs a library that may not be there, and so is in no `from gpucnn import *`."""
 __all__ = [*_MODULES, *_HOMES]
 
 
@@ -54,6 +57,8 @@ def __getattr__(name: str) -> object:
         found = getattr(importlib.import_module(f"gpucnn.{_HOMES[name]}"), name)
         globals()[name] = found
         return found
+    if name in _WITH_OTHERS:
+        return getattr(importlib.import_module(f"gpucnn.{_WITH_OTHERS[name]}"), name)
     if name.startswith("_"):  # which only programs ask for
         raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
     words = importlib.import_module("gpucnn.autograd.torch_words").words_of_torch()
@@ -61,4 +66,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
+    return sorted([*__all__, *_WITH_OTHERS, *(name for name in globals() if name.startswith("__"))])
