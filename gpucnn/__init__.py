@@ -43,8 +43,8 @@ _HOMES = {
     "convolve2d": "functions",
     "max_pooling": "functions",
 }
-_WITH_OTHERS = {"ImageClassifier": "image_classifier"}
-"""What needs a library that may not be there, and so is in no `from gpucnn import *`."""
+_WITH_LIBRARY = {"ImageClassifier": ("image_classifier", "sklearn")}
+"""What stands on a library that may not be there, and so is not in `from gpucnn import *`."""
 __all__ = [*_MODULES, *_HOMES]
 
 
@@ -57,8 +57,8 @@ def __getattr__(name: str) -> object:
         found = getattr(importlib.import_module(f"gpucnn.{_HOMES[name]}"), name)
         globals()[name] = found
         return found
-    if name in _WITH_OTHERS:
-        return getattr(importlib.import_module(f"gpucnn.{_WITH_OTHERS[name]}"), name)
+    if name in _WITH_LIBRARY:
+        return getattr(importlib.import_module(f"gpucnn.{_WITH_LIBRARY[name][0]}"), name)
     if name.startswith("_"):  # which only programs ask for
         raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
     words = importlib.import_module("gpucnn.autograd.torch_words").words_of_torch()
@@ -66,4 +66,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_WITH_OTHERS, *(name for name in globals() if name.startswith("__"))])
+    import importlib.util  # not needed for `import gpucnn`
+
+    there = [name for name, (_, library) in _WITH_LIBRARY.items() if importlib.util.find_spec(library)]
+    return sorted([*__all__, *there, *(name for name in globals() if name.startswith("__"))])

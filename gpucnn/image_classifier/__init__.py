@@ -3,3 +3,7 @@
 from gpucnn.image_classifier.classifier import ImageClassifier as ImageClassifier
 
 __all__ = ["ImageClassifier"]
+
+
+def __dir__() -> list[str]:
+    return __all__

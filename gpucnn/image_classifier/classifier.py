@@ -27,8 +27,10 @@ from gpucnn.layers.forward_state import evaluating
 from gpucnn.layers.one_output import one_output
 from gpucnn.runs.choices import AUGMENTATIONS, OPTIMIZERS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
+from gpucnn.runs.prepare import near
 from gpucnn.runs.recipe import MOST_PHOTOS
 from gpucnn.text import names_text, shape_text, value_text
+from gpucnn.training.evaluate import device_of_model
 from gpucnn.training.find_lr import FIND
 from gpucnn.training.metrics import History
 from gpucnn.training.out_of_memory import in_parts
@@ -79,6 +81,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Raises ArgumentError, a ValueError, for wrong parameters when `fit` is called, ShapeError for X of another form, DataError
     for files that cannot be read, TrainingError for a loss that is no number. LibraryError without scikit-learn.
     """
+
+    classes_: np.ndarray
+    inputs_: Inputs
+    model_: Layer
+    optimizer_: optim.Optimizer
+    history_: History
+    n_iter_: int
 
     def __init__(
         self,
@@ -167,7 +176,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             config = RunConfig(
                 model=self.model if isinstance(self.model, str) and self.model != AUTO else None,
                 epochs=self.epochs, batch_size=BATCH_SIZE if self.batch_size is None else self.batch_size,
-                optimizer=self.optimizer, lr=self.lr, augment=() if self.augment is None else self.augment,
+                optimizer=self.optimizer, lr=self.lr, augment=() if self.augment is None else self.augment,  # type: ignore[arg-type]
                 device=self.device, seed=self.seed,
             )  # fmt: skip
         except ConfigError as error:
@@ -266,9 +275,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         return model
 
-    def _move(self) -> None:
+    def _move(self) -> backend.Device:
         """The network to its device, where it may not be after it was pickled."""
-        self.model_.to(backend.choose_device(self.device).device)
+        device = backend.choose_device(self.device).device
+        self.model_.to(device)
+        return device
 
     def _loader(self, raw: np.ndarray, y: np.ndarray, config: RunConfig) -> data.DataLoader:
         """Raw images and their labels, in batches."""
@@ -280,8 +291,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = np.searchsorted(self.classes_, y).astype(np.int64)
         _, height, width = self.inputs_.model_shape
         given = {"image_size": height if height == width else None, "mean": self.inputs_.mean, "std": self.inputs_.std}
+        dataset = data.ArrayDataset(raw, labels, self.inputs_, len(self.classes_))
+        is_bytes = self.inputs_.form != "features" and raw.dtype == np.uint8
         return data.DataLoader(
-            data.ArrayDataset(raw, labels, self.inputs_, len(self.classes_)),
+            near(dataset, backend.choose_device(config.device).device) if is_bytes else dataset,
             config.batch_size or BATCH_SIZE,
             shuffle=True,
             seed=config.seed,
@@ -301,8 +314,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """What the network gives for X, float64 (N, K)."""
         check_is_fitted(self, "model_")
         raw, _ = self._checked(X)
-        self._move()
-        device = backend.choose_device(self.device).device
+        device = self._move()
         found = []
         with no_grad(), evaluating(self.model_):
             for start in range(0, len(raw), PREDICTED_TOGETHER):
@@ -313,7 +325,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """As it is, but with the network on the host, so that it can be read where there is no GPU."""
         state = dict(super().__getstate__())
-        if "model_" in state and backend.choose_device(self.device).device.kind != "cpu":
+        if "model_" in state and device_of_model(self.model_).kind != "cpu":
             model, optimizer = copy.deepcopy((self.model_, self.optimizer_))
             state["model_"], state["optimizer_"] = model.to("cpu"), optimizer
         return state

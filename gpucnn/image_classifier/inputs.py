@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from gpucnn.backend import Array, xp_of
 from gpucnn.backend.threads import thread_count
 from gpucnn.checks import Shape, as_items, is_int
 from gpucnn.data import ArrayDataset, Preprocess, channel_statistics, read_image
@@ -45,7 +46,7 @@ class Inputs:
     """By what raw images are divided: 255 where `fit` was given bytes, else 1."""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    """Of each channel, in the images that `fit` was given; a feature is a channel."""
+    """Of each channel, in the images that `fit` was given; a feature is a channel. None where they are still to be learned."""
 
     @property
     def model_shape(self) -> Shape:
@@ -64,8 +65,8 @@ class Inputs:
         )
         return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(is_constant, 1.0, std).tolist()))
 
-    def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """Raw images on the host as the model takes them. ArgumentError for values that float32 does not hold."""
+    def __call__(self, raw: Array) -> Array:
+        """Raw images as the model takes them; bytes on any device. ArgumentError for values that float32 does not hold."""
         with np.errstate(over="ignore", invalid="ignore"):
             prepared = self._features(raw) if self.form == "features" else self._images(raw)
         if raw.dtype.kind == "f" and not np.isfinite(prepared).all():
@@ -77,22 +78,22 @@ class Inputs:
         if self.mean is None or self.std is None:
             return raw
         mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
-        return ((raw - mean) / std).astype(np.float32)
+        scaled: np.ndarray = ((raw - mean) / std).astype(np.float32)
+        return scaled
 
-    def _images(self, raw: np.ndarray) -> np.ndarray:
+    def _images(self, raw: Array) -> Array:
         """Through what `data.Preprocess` does with bytes."""
         channels, height, width = self.shape
         if height != width and self.size is not None:
             side = max(height, width)
-            square = np.zeros((len(raw), channels, side, side), raw.dtype)
+            square = xp_of(raw).zeros((len(raw), channels, side, side), raw.dtype)
             top, left = (side - height) // 2, (side - width) // 2
             square[:, :, top : top + height, left : left + width] = raw
             raw = square
         native = raw.shape[-1]
         size = native if self.size is None else self.size
         wanted = Preparation(size, self.full_scale, size >= BIG_STEP * native, self.mean, self.std)
-        prepared: np.ndarray = preprocess(raw, None, None, wanted)[0]
-        return prepared
+        return preprocess(raw, None, None, wanted)[0]
 
 
 def as_image_shape(image_shape: Any) -> Shape | None:
@@ -109,7 +110,7 @@ def as_image_shape(image_shape: Any) -> Shape | None:
 
 def paths_in(X: Any) -> list[str | os.PathLike[str]] | None:
     """The paths, if X is a list, an array, or a column of a table of them; None for everything else."""
-    given = X if isinstance(X, list | tuple) else None
+    given: Sequence[Any] | None = X if isinstance(X, list | tuple) else None
     if given is None:
         array = X if hasattr(X, "ndim") and hasattr(X, "shape") else None
         if array is None or array.ndim not in (1, 2) or 0 in array.shape or (array.ndim == 2 and array.shape[1] != 1):
@@ -122,7 +123,7 @@ def paths_in(X: Any) -> list[str | os.PathLike[str]] | None:
     for place, one in enumerate(given):
         if not isinstance(one, str | os.PathLike):
             raise ArgumentError(f"{OWNER}: X[0] is a path, so all are to be paths, got X[{place}] = {value_text(one)}")
-    return given
+    return list(given)
 
 
 def read_files(paths: Sequence[str | os.PathLike[str]], shape: Shape) -> np.ndarray:
