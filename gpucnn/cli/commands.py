@@ -17,7 +17,7 @@ from gpucnn.errors import GpucnnError, Terminated
 
 NAMES = (
     "train", "data", "lr-find", "sweep", "verify-resume", "replay", "evaluate", "predict", "explain", "report", "plot",
-    "play", "runs", "summary", "doctor", "agree", "bench",
+    "play", "export", "runs", "summary", "doctor", "agree", "bench",
 )  # fmt: skip
 USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
