@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = (
-    "autograd", "backend", "checks", "data", "errors", "explain", "functions", "geometry", "kernels", "layers", "models",
+    "autograd", "backend", "checks", "data", "errors", "explain", "export", "functions", "geometry", "kernels", "layers", "models",
     "optim", "plot", "report", "training",
 )  # fmt: skip
 _HOMES = {
