@@ -8,7 +8,7 @@ from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.errors import ArgumentError
 from gpucnn.export.onnx_file import CALIBRATE, write_onnx
-from gpucnn.export.onnx_run import OPSET
+from gpucnn.export.onnx_graph import OPSET
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.trained_run import TrainedRun
 
