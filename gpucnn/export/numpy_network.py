@@ -14,7 +14,7 @@ from gpucnn.functions.pooling import pooling_window
 from gpucnn.geometry import Window
 from gpucnn.kernels.pooling.plain import Pooling, counts
 from gpucnn.layers.graph import IMAGES, Batch, Constant, GraphNode, Input, ModelGraph, Repeated, Saved
-from gpucnn.text import names_text, value_text
+from gpucnn.text import names_text
 
 COLUMNS = 88
 """What a line may take, as formatters have it unless they are told otherwise."""

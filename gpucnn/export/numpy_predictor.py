@@ -268,7 +268,8 @@ def _difference(trained: TrainedRun, name: str, code: bytes, content: bytes) -> 
 
 def _imported(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("predictor_of_numpy_alone", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
