@@ -1,7 +1,7 @@
 """A call of a function of the model, as those see it who write it as ONNX nodes."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,13 +14,25 @@ from gpucnn.layers.graph import IMAGES, Batch, Constant, GraphNode, Input, Model
 
 INT64 = np.dtype(np.int64)
 
+Nodes: TypeAlias = "dict[str, Callable[[Call], str]]"
+"""For functions, by their names, what puts them into a graph and gives the name of what comes out."""
+
+
+OPERANDS = (
+    *("x", "a", "b", "tensors", "condition", "low", "high", "exponent", "weight", "bias", "residual", "index", "shape"),
+    *("running_mean", "running_var"),
+)
+"""The arguments that are arrays, or may depend on the number of images; all others are settings, which are written down."""
+
 
 class Call:
     """One node of a model's graph, with the names that what it takes has in the ONNX graph."""
 
     def __init__(self, graph: OnnxGraph, model: ModelGraph, node: GraphNode, names: Mapping[int, str]) -> None:
         self.graph, self._model, self.node, self._names = graph, model, node, names
-        self.arguments: dict[str, Any] = node.arguments
+        self.arguments: dict[str, Any] = {
+            name: value if name in OPERANDS else self._setting(value) for name, value in node.arguments.items()
+        }
         self.dtype: np.dtype = node.output.dtype
 
     def put(self, op: str, *inputs: str | None, **attributes: Any) -> str:
@@ -69,8 +81,11 @@ class Call:
     def dtype_of(self, argument: Any) -> np.dtype:
         """The dtype of an argument that is another node's, or the model's."""
         if isinstance(argument, Saved):
-            return np.dtype(self._model.saved[argument.path].dtype)
-        return (self._model.images if argument.number == IMAGES else self._model.nodes[argument.number].output).dtype
+            array: Any = self._model.saved[argument.path]
+        else:
+            array = self._model.images if argument.number == IMAGES else self._model.nodes[argument.number].output
+        dtype: np.dtype = np.dtype(array.dtype)
+        return dtype
 
     @property
     def sizes(self) -> Sizes:
@@ -149,6 +164,15 @@ class Call:
     def refused(self, what: str, fix: str) -> GraphError:
         """That a call cannot be written."""
         return GraphError(f"{self.node.path or 'the model'}: {self.node.function}: ONNX has no form for {what}; {fix}")
+
+
+    def _setting(self, value: Any) -> Any:
+        """An argument that is written down: an array as the numbers in it."""
+        if isinstance(value, tuple):
+            return tuple(map(self._setting, value))
+        if isinstance(value, Batch | Repeated):
+            raise self.refused("a size that depends on the number of images", "take one that does not")
+        return value.array.tolist() if isinstance(value, Constant) else value
 
 
 def numbers_of(value: Any) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -83,8 +83,8 @@ class OnnxGraph:
         """The whole as a model, checked by onnx; inputs and outputs are names with dtypes and shapes."""
         from gpucnn import __version__
 
-        onnx = onnx_library()
-        helper = onnx.helper
+        library = onnx_library()
+        helper = library.helper
         described = [
             [
                 helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), axes)
@@ -94,7 +94,7 @@ class OnnxGraph:
         ]
         graph = helper.make_graph(self._nodes, "gpucnn", *described, list(self._arrays.values()))
         opsets = [helper.make_opsetid("", self.opset)]
-        model: onnx.ModelProto = helper.make_model(
+        model = helper.make_model(
             graph,
             opset_imports=opsets,
             ir_version=helper.find_min_ir_version_for(opsets),
@@ -105,8 +105,8 @@ class OnnxGraph:
         if (
             bytes_of_arrays(model) <= LARGEST_MESSAGE
         ):  # the checker takes one message; files of two are checked where they lie
-            onnx.checker.check_model(model, full_check=True)
-        return model
+            library.checker.check_model(model, full_check=True)
+        return cast("onnx.ModelProto", model)
 
     def _add(self, array: np.ndarray, name: str) -> str:
         fresh = self._fresh(name)

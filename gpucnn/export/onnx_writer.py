@@ -17,7 +17,6 @@ from gpucnn.layers.graph import IMAGES, Batch, ModelGraph, Sizes, graph_of_any_b
 
 if TYPE_CHECKING:
     import onnx
-    from google.protobuf.message import Message
 
 DIGITS = 16
 """Of its content's, in the name of a file of arrays."""
@@ -110,7 +109,7 @@ def _save_in_two(model: "onnx.ModelProto", path: Path) -> list[Path]:
     return [path, data]
 
 
-def _copy(source: "Message", target: "Message", left_out: str) -> None:
+def _copy(source: Any, target: Any, left_out: str) -> None:
     """The fields of a message but one, which may be larger than protobuf copies."""
     for field, value in source.ListFields():
         if field.name == left_out:

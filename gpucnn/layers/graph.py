@@ -187,9 +187,9 @@ def _of_any_batch(one: Any, other: Any, batches: tuple[int, int]) -> Any:
         sizes = _of_any_batch(one.array.shape, other.array.shape, batches)
         along = tuple(slice(1) if isinstance(size, Batch) else slice(None) for size in sizes)
         single = np.ascontiguousarray(one.array[along])
-        if along and _is_same(Constant(single), Constant(np.ascontiguousarray(other.array[along]))):
-            if (one.array == single).all() and (other.array == single).all():
-                return Repeated(single, sizes)
+        is_one = _is_same(Constant(single), Constant(np.ascontiguousarray(other.array[along])))
+        if is_one and (one.array == single).all() and (other.array == single).all():
+            return Repeated(single, sizes)
         if one.array.shape != other.array.shape:
             raise _OtherwiseError(_EACH_ITS_OWN)
     raise _OtherwiseError

@@ -1,8 +1,6 @@
 """Functions as ONNX nodes, one family a file: each takes a `Call` and gives the name of what comes out."""
 
-from collections.abc import Callable
-
-from gpucnn.export.onnx_call import Call
+from gpucnn.export.onnx_call import Nodes
 from gpucnn.export.onnx_nodes import (
     activations,
     arithmetic,
@@ -15,7 +13,7 @@ from gpucnn.export.onnx_nodes import (
     statistics,
 )
 
-NODES: dict[str, Callable[[Call], str]] = {
+NODES: Nodes = {
     **activations.NODES,
     **arithmetic.NODES,
     **convolution.NODES,

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from gpucnn.export.onnx_call import Call
+from gpucnn.export.onnx_call import Call, Nodes
 from gpucnn.functions.activation import prelu_weight_shape, softmax_axes
 from gpucnn.functions.smooth_activation import GELU_CUBIC, SELU_ALPHA, SELU_SCALE
 
@@ -45,8 +45,8 @@ def hardsigmoid(call: Call) -> str:
 
 
 def hardswish(call: Call) -> str:
-    """Its own node, which opset 14 brought."""
-    if call.graph.opset >= 14:
+    """Its own node, which opset 14 brought; in float64, as hardsigmoid, the product."""
+    if call.graph.opset >= 14 and call.holds(1 / 6):
         return call.put("HardSwish", call.x)
     return call.put("Mul", call.x, _sixths(call, call.x))
 
@@ -92,9 +92,9 @@ def _two_sides(call: Call, alpha: float, scale: float) -> str:
 
 
 def gelu(call: Call) -> str:
-    """Its own node since opset 20, before that its formula."""
+    """Its own node since opset 20, before that, and where its constants would be rounded, its formula."""
     form = call.arguments["approximate"]
-    if call.graph.opset >= 20:
+    if call.graph.opset >= 20 and (form == "none" or call.holds(GELU_CUBIC)):
         return call.put("Gelu", call.x, approximate=form)
     x = call.x
     if form == "none":
@@ -128,7 +128,7 @@ def softmax(call: Call, op: str = "Softmax") -> str:
     return call.put("Div", powers, total) if op == "Softmax" else call.put("Sub", shifted, call.put("Log", total))
 
 
-NODES = {
+NODES: Nodes = {
     "relu": _as("Relu"),
     "relu6": relu6,
     "leaky_relu": leaky_relu,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gpucnn.export.onnx_call import Call
+from gpucnn.export.onnx_call import Call, Nodes
 
 
 def _of_one(op: str) -> Callable[[Call], str]:
@@ -64,7 +64,7 @@ def dropout(call: Call) -> str:
     return call.x
 
 
-NODES = {
+NODES: Nodes = {
     "add": add,
     "subtract": _of_two("Sub"),
     "multiply": _of_two("Mul"),

@@ -1,7 +1,7 @@
 """Convolutions as ONNX nodes."""
 
 from gpucnn.checks import as_pair
-from gpucnn.export.onnx_call import Call
+from gpucnn.export.onnx_call import Call, Nodes
 from gpucnn.functions.sequence import sequence_window
 from gpucnn.geometry import Window
 
@@ -25,7 +25,7 @@ def conv1d(call: Call) -> str:
 
 def _conv(call: Call, window: Window, axes: slice) -> str:
     """A convolution along those of the window's axes."""
-    sides = window.padding[axes]
+    sides = list(window.padding)[axes]
     return call.put(
         "Conv",
         *_operands(call),
@@ -59,4 +59,4 @@ def _operands(call: Call) -> list[str]:
     return [name for name in given if name is not None]
 
 
-NODES = {"conv2d": conv2d, "conv1d": conv1d, "conv_transpose2d": conv_transpose2d}
+NODES: Nodes = {"conv2d": conv2d, "conv1d": conv1d, "conv_transpose2d": conv_transpose2d}

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.export.onnx_call import INT64, Call
+from gpucnn.export.onnx_call import INT64, Call, Nodes
 from gpucnn.layers.graph import Batch, Constant, Input, Saved
 
 FROM_THE_END = np.iinfo(np.int64).max
@@ -22,7 +22,7 @@ def getitem(call: Call) -> str:
     index = call.arguments["index"]
     parts = _parts(call, index if isinstance(index, tuple) else (index,))
     x, slices, looked_up = call.x, [], []
-    axis, axes_before_first = 0, 0  # of the result
+    axis = 0
     for part in parts:
         if isinstance(part, slice):
             if part != slice(None):
@@ -38,7 +38,6 @@ def getitem(call: Call) -> str:
             x = call.put("Gather", x, call.value(one.place, INT64), axis=one.axis)
         axes = _new_axes([part for part in parts if part is None or isinstance(part, slice)])
         return call.put("Unsqueeze", x, call.ints(axes)) if axes else x
-    del axes_before_first
     return _gathered(call, x, parts, looked_up)
 
 
@@ -122,4 +121,4 @@ def _new_axes(parts: list[Any]) -> list[int]:
     return [place for place, part in enumerate(parts) if part is None]
 
 
-NODES = {"getitem": getitem}
+NODES: Nodes = {"getitem": getitem}

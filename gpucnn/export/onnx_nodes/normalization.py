@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gpucnn.export.onnx_call import Call, numbers_of
+from gpucnn.export.onnx_call import Call, Nodes, numbers_of
 
 
 def batch_norm(call: Call) -> str:
@@ -103,7 +103,7 @@ def local_response_norm(call: Call) -> str:
     return call.put("Div", call.x, call.put("Pow", base, call.number(beta)))
 
 
-NODES = {
+NODES: Nodes = {
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "group_norm": group_norm,

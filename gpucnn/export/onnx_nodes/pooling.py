@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from gpucnn.checks import Shape
-from gpucnn.export.onnx_call import Call
+from gpucnn.export.onnx_call import Call, Nodes
 from gpucnn.functions.pooling import pooling_window
 from gpucnn.functions.sequence import pool1d_window
 from gpucnn.geometry import Window
@@ -16,7 +16,7 @@ from gpucnn.kernels.pooling import Pooling, counts
 def max_pool(call: Call, window: Window, image_size: Shape, axes: slice) -> str:
     """MaxPool along those of the window's axes."""
     before, after = _sides(window, image_size, call.node.shape[2:], axes)
-    kernel, x = window.kernel[axes], call.x
+    kernel, x = list(window.kernel)[axes], call.x
     if any(side >= size for side, size in zip(after, kernel, strict=True)):  # which MaxPool does not take
         pads = [0, 0, *before, 0, 0, *after]
         x, before, after = (
@@ -82,14 +82,14 @@ def avg_pool2d(call: Call) -> str:
 
 def max_pool1d(call: Call) -> str:
     """MaxPool of sequences."""
-    given, size = call.arguments, (1, *call.spatial)
+    given, size = call.arguments, (1, call.spatial[0])
     sizes = given["kernel_size"], given["stride"], given["padding"], given["dilation"]
     return max_pool(call, pool1d_window("max_pool1d", *sizes, given["ceil_mode"]).within(size), size, slice(1, 2))
 
 
 def avg_pool1d(call: Call) -> str:
     """AveragePool of sequences."""
-    given, size = call.arguments, (1, *call.spatial)
+    given, size = call.arguments, (1, call.spatial[0])
     window = pool1d_window("avg_pool1d", given["kernel_size"], given["stride"], given["padding"], 1, given["ceil_mode"])
     return avg_pool(call, window.within(size), size, slice(1, 2))
 
@@ -141,7 +141,7 @@ def _cells(size: int, count: int) -> list[slice]:
     return [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
-NODES = {
+NODES: Nodes = {
     "max_pool2d": max_pool2d,
     "avg_pool2d": avg_pool2d,
     "max_pool1d": max_pool1d,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Tensor, no_grad
-from gpucnn.export.onnx_call import Call, numbers_of
+from gpucnn.export.onnx_call import Call, Nodes, numbers_of
 from gpucnn.export.onnx_nodes.pooling import along_axis
 from gpucnn.functions import interpolate as resized
 
@@ -77,4 +77,4 @@ def _per_axis(value: Any, count: int) -> list[Any]:
     return [*items] * (count // len(items))
 
 
-NODES = {"interpolate": interpolate}
+NODES: Nodes = {"interpolate": interpolate}

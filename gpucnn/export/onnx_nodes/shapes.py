@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gpucnn.export.onnx_call import Call
+from gpucnn.export.onnx_call import Call, Nodes
 from gpucnn.functions.broadcasting import as_axes
 from gpucnn.functions.padding import CROPS_FIRST
 
@@ -87,7 +87,7 @@ def sliced(call: Call, x: str, axis: int, start: int, stop: int) -> str:
     return call.put("Slice", x, call.ints([start]), call.ints([stop]), call.ints([axis]))
 
 
-NODES = {
+NODES: Nodes = {
     "reshape": reshape,
     "flatten": flatten,
     "squeeze": squeeze,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gpucnn.export.onnx_call import INT64, Call
+from gpucnn.export.onnx_call import INT64, Call, Nodes
 from gpucnn.layers.graph import Batch
 
 
@@ -52,7 +52,7 @@ def _position(op: str) -> Callable[[Call], str]:
     return node
 
 
-NODES = {
+NODES: Nodes = {
     "sum": _reduction("ReduceSum"),
     "mean": _reduction("ReduceMean"),
     "max": _reduction("ReduceMax"),
