@@ -80,4 +80,3 @@ def check(trained: TrainedRun, evaluator: Evaluator, images: RunImages, raw: boo
             f"that computes with NumPy, or decides by numbers, is none that can be written: use gpucnn.functions in it"
         )
     return checked
-

@@ -70,9 +70,7 @@ def to_int8(
         quant_pre_process(str(given), str(folded), skip_symbolic_shape=True)
         nodes = onnx.load(folded, load_external_data=False).graph.node
         untouched = [
-            node.name
-            for node in nodes
-            if node.op_type == "Softmax" or node.name.startswith(f"{onnx_pixels.PLACE}/")
+            node.name for node in nodes if node.op_type == "Softmax" or node.name.startswith(f"{onnx_pixels.PLACE}/")
         ]
         quantize_static(
             str(folded), str(written), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
@@ -82,16 +80,16 @@ def to_int8(
     return _as_ours(found, model, f"QDQ, calibrated on {len(places)} of {images.what}")
 
 
-def accuracies(
-    trained: TrainedRun, before: Evaluator, after: Evaluator, images: RunImages, raw: bool
-) -> Accuracies:
+def accuracies(trained: TrainedRun, before: Evaluator, after: Evaluator, images: RunImages, raw: bool) -> Accuracies:
     """How many of the images are answered rightly by both. GraphError for answers that are not finite."""
     correct = correct_int8 = changed = 0
     for places, batch in images.batches():
         given = as_input(trained, batch, raw)
         (_, own), (_, int8) = before.run(given), after.run(given)
         if not np.isfinite(int8).all():
-            raise GraphError("the int8 file's answers are not finite numbers, so that no file is written; leave --int8 out")
+            raise GraphError(
+                "the int8 file's answers are not finite numbers, so that no file is written; leave --int8 out"
+            )
         labels = images.labels[places]
         correct += int((own.argmax(1) == labels).sum())
         correct_int8 += int((int8.argmax(1) == labels).sum())
