@@ -47,8 +47,6 @@ def check(trained: TrainedRun, evaluator: Evaluator, images: RunImages, raw: boo
     """
     from PIL import Image
 
-    from PIL import Image
-
     shown, largest, probabilities = trained.shown(), 0.0, 0.0
     sizes = set()
     places = images.spread(IMAGES[evaluator.is_fast])

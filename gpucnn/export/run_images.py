@@ -100,6 +100,7 @@ def _pixels(images: Part, full_scale: int, what: str) -> RunImages:
 def as_input(trained: TrainedRun, images: "Sequence[Image.Image]", raw: bool) -> np.ndarray:
     """Decoded images as a file takes them: raw, which are of one size, as bytes (N, H, W, C), else as the model does."""
     if not raw:
-        return trained.preprocess(np.concatenate([trained.read(image, trained.shown()) for image in images]))
+        read = np.concatenate([trained.read(image, trained.shown()) for image in images])
+        return to_host(trained.preprocess(read))
     arrays = [np.asarray(image) for image in images]
     return np.stack([array[:, :, None] if array.ndim == 2 else array for array in arrays])
