@@ -2,6 +2,7 @@
 
 from gpucnn.checks import public_names as _public_names
 from gpucnn.checks import unknown_name as _unknown_name
+from gpucnn.export.numpy_predictor import numpy_predictor as numpy_predictor
 from gpucnn.export.onnx_file import write_onnx as write_onnx
 from gpucnn.export.onnx_run import run_to_onnx as run_to_onnx
 from gpucnn.export.onnx_writer import save_onnx as save_onnx
