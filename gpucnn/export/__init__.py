@@ -7,6 +7,7 @@ from gpucnn.export.onnx_file import write_onnx as write_onnx
 from gpucnn.export.onnx_run import run_to_onnx as run_to_onnx
 from gpucnn.export.onnx_writer import save_onnx as save_onnx
 from gpucnn.export.onnx_writer import to_onnx as to_onnx
+from gpucnn.export.run_weights import write_weights as write_weights
 
 __all__ = _public_names(globals())
 

@@ -147,7 +147,9 @@ def _docstring(trained: TrainedRun, weights: str) -> str:
     colour = "grey" if preprocess.channels == 1 else "RGB"
     size, name = preprocess.image_size, Path(weights).stem
     data = str(trained.config.get("data_dir") or "")
-    measured = [f"{key.replace('_', ' ')} {float(known[key]):.4f}" for key in ("test_accuracy", "val_accuracy") if key in known]
+    measured = [
+        f"{key.replace('_', ' ')} {float(known[key]):.4f}" for key in ("test_accuracy", "val_accuracy") if key in known
+    ]
     epoch = [f"of epoch {known['epoch']}"] if "epoch" in known else []
     facts = {
         "model": f"{known['model']} for {len(trained.class_names)} classes",
