@@ -56,12 +56,13 @@ class NodeLayer(Layer):
         weight = getattr(self, self.own[1]) if 1 in self.own else None
         if weight is None:
             return 0
+        each = int(math.prod(weight.shape[1:]))
         if self.node.operator == "Conv":
-            return math.prod(self.output_shape(*input_shapes)) * math.prod(weight.shape[1:])
+            return math.prod(self.output_shape(*input_shapes)) * each
         if self.node.operator == "ConvTranspose":
-            return math.prod(input_shapes[0]) * math.prod(weight.shape[1:])
+            return math.prod(input_shapes[0]) * each
         if self.node.operator in ("Gemm", "MatMul"):
-            inner = weight.shape[-1] if self.node.integer("transB") else weight.shape[-2] if weight.ndim > 1 else 1
+            inner: int = weight.shape[-1] if self.node.integer("transB") else weight.shape[-2] if weight.ndim > 1 else 1
             return math.prod(self.output_shape(*input_shapes)) * inner
         return 0
 
@@ -113,11 +114,8 @@ def computed(node: OnnxNode, inputs: Inputs, layer: Layer | None) -> list[Value]
         for position, (value, kinds) in enumerate(zip(inputs, node.takes, strict=False)):
             if value is not None and layer is None and value.dtype.kind not in kinds:
                 raise DTypeError(f"input {position + 1} is of {value.dtype}, which {node.operator} does not take")
-        if layer is not None:
-            found = layer(*inputs)
-        else:
-            found = OPERATORS[node.operator].function(node, inputs)
-        results = list(found) if isinstance(found, list | tuple) else [found]
+        found: Any = layer(*inputs) if layer is not None else OPERATORS[node.operator].function(node, inputs)
+        results: list[Value] = list(found) if isinstance(found, list | tuple) else [found]
         if layer is None and are_known(inputs):
             return [to_host(one.array) if isinstance(one, Tensor) else one for one in results]
         return results

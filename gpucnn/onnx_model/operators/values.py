@@ -26,12 +26,12 @@ MOST_FOLDED = 1 << 24
 """Those that one may make while the file is read."""
 
 _most_made: "ContextVar[int]" = ContextVar("most_made", default=MOST_MADE)
-_float_dtype: "ContextVar[np.dtype]" = ContextVar("float_dtype", default=np.dtype(np.float32))
+_float_dtype: "ContextVar[np.dtype | None]" = ContextVar("float_dtype", default=None)
 
 
 def float_dtype() -> np.dtype:
     """The dtype of the model's floats now: a cast to float, of bytes say, gives it."""
-    return _float_dtype.get()
+    return _float_dtype.get() or np.dtype(np.float32)
 
 
 @contextmanager
