@@ -76,9 +76,9 @@ class WeightTree:
         return float(given.reshape(-1)[0]) if given.size == 1 and 0 <= given.reshape(-1)[0] < 1 else None
 
     def _has_own(self, node: OnnxNode) -> bool:
-        """Whether a node's weights, and not all of its inputs, are the model's."""
+        """Whether a node's weights, and not all of its inputs, are the model's; and only its first output is used."""
         own = [name in self.members for name in node.inputs if name]
-        return any(own) and not all(own) and node.inputs[0] not in self.members
+        return any(own) and node.inputs[0] not in self.members and not self._used.intersection(node.outputs[1:])
 
     def _place_layer(self, number: int, node: OnnxNode) -> None:
         roles = {**OPERATORS[node.operator].learns, **OPERATORS[node.operator].tracks}

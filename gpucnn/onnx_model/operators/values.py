@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
+from gpucnn.autograd import Tensor, no_grad
+from gpucnn.autograd.calls import calls_noted
 from gpucnn.backend import to_host
 from gpucnn.checks import Shape
 from gpucnn.errors import DTypeError, ShapeError
@@ -53,6 +54,17 @@ def folding() -> Iterator[None]:
         yield
     finally:
         _most_made.reset(token)
+
+
+@contextmanager
+def unnoted() -> Iterator[None]:
+    """Inside, no gradients are kept, and no calls are noted: what is known is a number to who draws a graph, and no node of it."""
+    token = calls_noted.set(None)
+    try:
+        with no_grad():
+            yield
+    finally:
+        calls_noted.reset(token)
 
 
 def are_known(inputs: Inputs) -> bool:
