@@ -68,9 +68,10 @@ def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
             size = os.fstat(file.fileno()).st_size
             if size > LARGEST_FILE:
                 raise OnnxError(f"{size:,} bytes are more than an ONNX file can have, {LARGEST_FILE:,}")
-            content = file.read(LARGEST_FILE)
+            content = file.read(size)
         model = onnx.ModelProto()
         model.ParseFromString(content)
+        _check_texts(model)
         return _GraphReader(model, path.parent).graph()
     except OSError as error:
         raise OnnxError(f"{printed(str(path))}: cannot be read: {error.strerror or error}") from None
@@ -78,6 +79,25 @@ def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
         raise OnnxError(f"{printed(str(path))}: no ONNX file, or a damaged one") from None
     except (OnnxError, RecursionError) as error:
         raise OnnxError(f"{printed(str(path))}: {error}") from None
+
+
+def _check_texts(message: Any) -> None:
+    """OnnxError unless all texts are UTF-8: protobuf gives others as bytes."""
+    waiting = [message]
+    while waiting:
+        message = waiting.pop()
+        # Of an array only its name and place: to look at its content would copy it.
+        names = ("name", "external_data") if message.DESCRIPTOR.name == "TensorProto" else message.DESCRIPTOR.fields_by_name
+        for name in names:
+            field = message.DESCRIPTOR.fields_by_name[name]
+            if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+                continue
+            value = getattr(message, name)
+            is_repeated = not isinstance(value, str | bytes) and hasattr(value, "__len__")
+            if field.type == field.TYPE_MESSAGE:
+                waiting += list(value) if is_repeated else [value] if message.HasField(name) else []
+            elif any(isinstance(one, bytes) for one in (value if is_repeated else [value])):
+                raise OnnxError(f"a text in it, {field.full_name}, is no UTF-8; is it damaged?")
 
 
 class _GraphReader:
