@@ -39,6 +39,16 @@ class Declared(NamedTuple):
     """None if the file does not tell."""
 
 
+def leading_to(outputs: Iterable[str], nodes: Sequence[OnnxNode]) -> list[OnnxNode]:
+    """Those of the nodes, which are in an order in which they can be computed, that the outputs need."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed.intersection(node.outputs):
+            needed.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
+
+
 class OnnxGraph(NamedTuple):
     """What is computed of what."""
 
@@ -50,6 +60,8 @@ class OnnxGraph(NamedTuple):
     """In an order in which they can be computed; those that no output needs are left out."""
     opset: int
     metadata: dict[str, str]
+    producer: str
+    """What wrote the file."""
 
 
 def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
@@ -127,7 +139,7 @@ class _GraphReader:
             raise OnnxError("it has no output")
         metadata = {entry.key: entry.value for entry in self.model.metadata_props}
         ordered = _in_order(nodes, [one.name for one in inputs], list(arrays), [one.name for one in outputs])
-        return OnnxGraph(inputs, outputs, arrays, ordered, self.opset, metadata)
+        return OnnxGraph(inputs, outputs, arrays, ordered, self.opset, metadata, self.model.producer_name)
 
     def _opset(self) -> int:
         import onnx

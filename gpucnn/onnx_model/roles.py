@@ -15,6 +15,13 @@ MOST_FOLDED_IN_ALL = 1 << 26
 """Elements of all that is computed beforehand."""
 
 
+BESIDE = ("Add", "Mul", "Concat")
+"""Operators that may take weights, and may take anything else."""
+
+NAMELESS = "constant"
+"""How gpucnn's own files begin the names of arrays that are no weights."""
+
+
 def with_constants(graph: OnnxGraph) -> tuple[dict[str, np.ndarray], list[OnnxNode]]:
     """The file's arrays with those of its nodes Constant, and the other nodes.
 
@@ -31,16 +38,36 @@ def with_constants(graph: OnnxGraph) -> tuple[dict[str, np.ndarray], list[OnnxNo
     return arrays, nodes
 
 
-def members_of(nodes: Sequence[OnnxNode], arrays: Mapping[str, np.ndarray]) -> dict[str, Parameter]:
-    """The parameters and buffers among the arrays, by name: floats that operators take in a place where they have weights."""
+def members_of(
+    nodes: Sequence[OnnxNode], arrays: Mapping[str, np.ndarray], of_gpucnn: bool = False
+) -> dict[str, Parameter]:
+    """The parameters and buffers among the arrays, by name: floats that operators take in a place where they have weights.
+
+    What is added to values, or multiplied with them, is a weight if it is more than one number, and if the values come from other
+    weights: what is done to the inputs themselves prepares them. In files of gpucnn, arrays without a name of their own are constants.
+    """
+    weighted: set[str] = set()
     learnt, tracked = set(), set()
+    for node in nodes:
+        if OPERATORS[node.operator].learns and (node.operator not in BESIDE or weighted.intersection(node.inputs)):
+            learnt.update(
+                node.inputs[position] for position in OPERATORS[node.operator].learns if position < len(node.inputs)
+            )
+            weighted.update(node.outputs)
+        elif weighted.intersection(node.inputs):
+            weighted.update(node.outputs)
+    beside = {name for node in nodes if node.operator in BESIDE for name in node.inputs}
     for node in reversed(nodes):
-        operator = OPERATORS[node.operator]
-        named = dict(enumerate(node.inputs))
-        learnt.update(named.get(position, "") for position in operator.learns)
-        tracked.update(named.get(position, "") for position in operator.tracks)
+        tracked.update(
+            node.inputs[position] for position in OPERATORS[node.operator].tracks if position < len(node.inputs)
+        )
         if learnt.intersection(node.outputs):
-            learnt.update(named.get(position, "") for position in operator.passes)
+            learnt.update(
+                node.inputs[position] for position in OPERATORS[node.operator].passes if position < len(node.inputs)
+            )
+    if of_gpucnn:
+        learnt = {name for name in learnt if not name.startswith(NAMELESS)}
+    learnt -= {name for name in beside if name in arrays and arrays[name].size == 1}
     members: dict[str, Parameter] = {}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and name in tracked:

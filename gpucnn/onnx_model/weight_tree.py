@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from gpucnn.layers import Layer, Parameter
+import numpy as np
+
+from gpucnn.layers import Dropout, Layer, Parameter
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.node_layer import LAYERS, NodeLayer, node_layer
 from gpucnn.onnx_model.operators import OPERATORS
@@ -25,8 +27,16 @@ class WeightTree:
     - Other names, such as "onnx::Conv_41", say nothing: the path is that of the node, "/features/features.0/Conv", and the weight's role.
     """
 
-    def __init__(self, model: Layer, nodes: Sequence[OnnxNode], members: Mapping[str, Parameter]) -> None:
-        self.model, self.nodes, self.members = model, nodes, members
+    def __init__(
+        self,
+        model: Layer,
+        nodes: Sequence[OnnxNode],
+        members: Mapping[str, Parameter],
+        constants: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+    ) -> None:
+        self.model, self.nodes, self.members, self.constants = model, nodes, members, constants
+        self._used = {*outputs, *(name for node in nodes for name in node.inputs)}
         self.layers: dict[int, Layer] = {}
         """By the numbers of nodes."""
         self.places: dict[str, tuple[Layer, str]] = {}
@@ -46,12 +56,24 @@ class WeightTree:
         for number, node in enumerate(self.nodes):
             if node.operator in LAYERS and self._has_own(node):
                 self._place_layer(number, node)
+            elif node.operator == "Dropout" and (ratio := self._ratio(node)) is not None:
+                self.layers[number] = Dropout(ratio)
+                self._put(_node_path(node), self.layers[number])
         for number, node in enumerate(self.nodes):
             roles = {**OPERATORS[node.operator].learns, **OPERATORS[node.operator].tracks}
             for position, name in enumerate(node.inputs):
                 if name in self.members and name not in self.places:
                     path = self._paths[name] or (*_node_path(node), roles.get(position, "weight"))
                     self.places[name] = self._put(path, self.members[name])
+
+    def _ratio(self, node: OnnxNode) -> float | None:
+        """Of a dropout that can be a layer; None where the file does not tell it, or its mask is used."""
+        if self._used.intersection(node.outputs[1:]):
+            return None
+        given = np.asarray(node.number("ratio", 0.5))
+        if len(node.inputs) > 1 and node.inputs[1]:
+            given = self.constants.get(node.inputs[1], np.zeros(0))
+        return float(given.reshape(-1)[0]) if given.size == 1 and 0 <= given.reshape(-1)[0] < 1 else None
 
     def _has_own(self, node: OnnxNode) -> bool:
         """Whether a node's weights, and not all of its inputs, are the model's."""

@@ -116,9 +116,9 @@ def _aligned(node: OnnxNode, values: list[Value]) -> list[Value]:
 
 SINCE = (1, 6, 7, 13, 14)
 OPERATORS = {
-    "Add": Operator(_of_several(F.add, "add"), SINCE),
+    "Add": Operator(_of_several(F.add, "add"), SINCE, learns={0: "bias", 1: "bias"}),
     "Sub": Operator(_of_several(F.subtract, "subtract"), SINCE),
-    "Mul": Operator(_of_several(F.multiply, "multiply"), SINCE),
+    "Mul": Operator(_of_several(F.multiply, "multiply"), SINCE, learns={0: "weight", 1: "weight"}),
     "Div": Operator(_of_several(F.divide, _quotient), SINCE),
     "Pow": Operator(power, (1, 7, 12, 13, 15)),
     "Mod": Operator(modulo, (10, 13)),
