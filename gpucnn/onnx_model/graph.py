@@ -15,11 +15,15 @@ from gpucnn.onnx_model.operators import OPERATORS
 from gpucnn.onnx_model.tensor import TensorReader, dtype_of
 from gpucnn.regular_file import open_regular
 from gpucnn.text import counted, names_text, printed, value_text
+from gpucnn.text_table import shortened
 
 LARGEST_FILE = (1 << 31) - 1
 """Bytes of a message of protobuf. Larger models have their arrays in files beside it."""
 
 MOST_NODES = 100_000
+
+LONGEST = 800
+"""Columns of a message: names in a file may be of any length."""
 
 OLDEST = 1
 
@@ -90,7 +94,7 @@ def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
     except DecodeError:
         raise OnnxError(f"{printed(str(path))}: no ONNX file, or a damaged one") from None
     except (OnnxError, RecursionError) as error:
-        raise OnnxError(f"{printed(str(path))}: {error}") from None
+        raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
 
 
 def _check_texts(message: Any) -> None:
@@ -99,7 +103,9 @@ def _check_texts(message: Any) -> None:
     while waiting:
         message = waiting.pop()
         # Of an array only its name and place: to look at its content would copy it.
-        names = ("name", "external_data") if message.DESCRIPTOR.name == "TensorProto" else message.DESCRIPTOR.fields_by_name
+        names = (
+            ("name", "external_data") if message.DESCRIPTOR.name == "TensorProto" else message.DESCRIPTOR.fields_by_name
+        )
         for name in names:
             field = message.DESCRIPTOR.fields_by_name[name]
             if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
