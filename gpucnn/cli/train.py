@@ -191,9 +191,13 @@ def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, is_first: bool = 
 
 def _run_name(config: RunConfig) -> str:
     """What the run's folder is called, but for its number: after the model and the data set, or the folder of images."""
-    name = re.sub(r"[^\w.+-]+", "_", _name(config))[:LONGEST_NAME].strip("._") or FOLDER
-    model = PurePath(str(config.model)).stem if is_onnx(config.model) else config.model
-    return f"{re.sub(r'[^\w.+-]+', '_', str(model))[:LONGEST_NAME]}-{name}"
+    model = PurePath(config.model).stem if config.model and is_onnx(config.model) else str(config.model)
+    return f"{_as_name(model)}-{_as_name(_name(config)) or FOLDER}"
+
+
+def _as_name(text: str) -> str:
+    """Of a text what may be in the name of a folder."""
+    return re.sub(r"[^\w.+-]+", "_", text)[:LONGEST_NAME].strip("._")
 
 
 def _name(config: RunConfig) -> str:

@@ -16,11 +16,15 @@ from gpucnn.onnx_model.operators import OPERATORS
 from gpucnn.onnx_model.tensor import TensorReader, dtype_of
 from gpucnn.regular_file import open_regular
 from gpucnn.text import counted, names_text, printed, value_text
+from gpucnn.text_table import shortened
 
 LARGEST_FILE = (1 << 31) - 1
 """Bytes of a message of protobuf. Larger models have their arrays in files beside it."""
 
 MOST_NODES = 100_000
+
+LONGEST = 800
+"""Columns of a message: names in a file may be of any length."""
 
 OLDEST = 1
 
@@ -77,12 +81,33 @@ def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
             size = os.fstat(file.fileno()).st_size
             if size > LARGEST_FILE:
                 raise OnnxError(f"{size:,} bytes are more than an ONNX file can have, {LARGEST_FILE:,}")
-            content = file.read(LARGEST_FILE)
+            content = file.read(size)
         return _GraphReader(_parsed(onnx.ModelProto(), content), path.parent).graph()
     except OSError as error:
         raise OnnxError(f"{printed(str(path))}: cannot be read: {error.strerror or error}") from None
     except OnnxError as error:
-        raise OnnxError(f"{printed(str(path))}: {error}") from None
+        raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
+
+
+def _check_texts(message: Any) -> None:
+    """OnnxError unless all texts are UTF-8: protobuf gives others as bytes."""
+    waiting = [message]
+    while waiting:
+        message = waiting.pop()
+        # Of an array only its name and place: to look at its content would copy it.
+        names = (
+            ("name", "external_data") if message.DESCRIPTOR.name == "TensorProto" else message.DESCRIPTOR.fields_by_name
+        )
+        for name in names:
+            field = message.DESCRIPTOR.fields_by_name[name]
+            if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+                continue
+            value = getattr(message, name)
+            is_repeated = not isinstance(value, str | bytes) and hasattr(value, "__len__")
+            if field.type == field.TYPE_MESSAGE:
+                waiting += list(value) if is_repeated else [value] if message.HasField(name) else []
+            elif any(isinstance(one, bytes) for one in (value if is_repeated else [value])):
+                raise OnnxError(f"a text in it, {field.full_name}, is no UTF-8; is it damaged?")
 
 
 def _library() -> ModuleType:
@@ -102,6 +127,7 @@ def _parsed(model: Any, content: bytes) -> Any:
         model.ParseFromString(content)
     except Exception:  # protobuf has several kinds, and more than one implementation
         raise OnnxError("no ONNX file, or a damaged one") from None
+    _check_texts(model)
     return model
 
 

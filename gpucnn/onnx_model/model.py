@@ -13,14 +13,15 @@ from gpucnn.backend import Device, as_array, to_device
 from gpucnn.checks import Shape, is_int
 from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
 from gpucnn.layers import Layer
-from gpucnn.onnx_model.graph import Declared, OnnxGraph, leading_to, read_onnx_graph
+from gpucnn.onnx_model.graph import LONGEST, Declared, OnnxGraph, leading_to, read_onnx_graph
 from gpucnn.onnx_model.node_layer import computed
 from gpucnn.onnx_model.operators import Value
-from gpucnn.onnx_model.operators.values import computing, float_dtype
+from gpucnn.onnx_model.operators.values import check_all_made, computing, float_dtype
 from gpucnn.onnx_model.roles import folded, members_of, with_constants
 from gpucnn.onnx_model.step import Step, steps_of
 from gpucnn.onnx_model.weight_tree import WeightTree
 from gpucnn.text import counted, names_text, printed, shape_text
+from gpucnn.text_table import shortened
 
 LOGITS = "logits"
 """Of several outputs, that which a model gives, if there is one of this name: what gpucnn's own files call what training takes."""
@@ -79,9 +80,12 @@ class OnnxModel(Layer):
         elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
         with computing(self._dtype, elements), np.errstate(all="ignore"):
             values.update(self._taken(inputs))
+            made = 0
             for step in steps:
                 given = [_value(values, name, step.node.label) for name in step.taken]
                 results = computed(step.node, given, step.layer)
+                made += sum(math.prod(one.shape) for one in results)
+                check_all_made(made)
                 values.update((name, value) for name, value in zip(step.node.outputs, results, strict=False) if name)
                 for name in step.forgotten:
                     values.pop(name, None)
@@ -140,7 +144,7 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     try:
         return OnnxModel(graph)
     except GpucnnError as error:
-        raise OnnxError(f"{printed(str(path))}: {error}") from None
+        raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
 
 
 def _value(values: Mapping[str, Value], name: str, owner: str) -> Value | None:

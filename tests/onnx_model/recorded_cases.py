@@ -77,7 +77,9 @@ def difference(found: list[np.ndarray], expected: list[np.ndarray]) -> str:
         if one.shape != other.shape:
             return f"output {place} is {one.shape}, {other.shape} was recorded"
         relative, absolute = RELATIVE, ABSOLUTE
-        if other.dtype.itemsize == 2 and other.dtype.kind not in "iu" and one.dtype == np.float32:  # halves are computed so
+        if (
+            other.dtype.itemsize == 2 and other.dtype.kind not in "iu" and one.dtype == np.float32
+        ):  # halves are computed so
             other, relative, absolute = other.astype(np.float32), HALF, HALF
         if one.dtype != other.dtype:
             return f"output {place} is of {one.dtype}, {other.dtype} was recorded"

@@ -58,6 +58,7 @@ def transpose(node: OnnxNode, inputs: Inputs) -> Value:
 def concat(node: OnnxNode, inputs: Inputs) -> Value:
     """One after another along `axis`."""
     check_one_dtype(inputs)
+    check_made((sum(math.prod(value.shape) for value in all_needed(inputs)),))
     return like(inputs, F.concatenate([operand(value) for value in all_needed(inputs)], node.integer("axis", 1)))
 
 

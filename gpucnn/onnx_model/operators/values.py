@@ -12,7 +12,7 @@ from gpucnn.autograd import Tensor, no_grad
 from gpucnn.autograd.calls import calls_noted
 from gpucnn.backend import to_host
 from gpucnn.checks import Shape
-from gpucnn.errors import DTypeError, ShapeError
+from gpucnn.errors import DTypeError, OnnxError, ShapeError
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators.operator import Inputs, Value
 from gpucnn.text import shape_text
@@ -113,6 +113,13 @@ def needed(inputs: Inputs, position: int) -> Value:
 def optional(inputs: Inputs, position: int) -> Value | None:
     """The input at `position`, None if it is left out."""
     return inputs[position] if position < len(inputs) else None
+
+
+def check_all_made(elements: int) -> None:
+    """OnnxError if so many elements, made by all nodes together, are more than one node may make, twice."""
+    most = 2 * _most_made.get()
+    if elements > most:
+        raise OnnxError(f"its nodes make more than {most:,} elements in all, for inputs and weights this small")
 
 
 def check_made(shape: Sequence[int]) -> Shape:
