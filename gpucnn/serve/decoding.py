@@ -1,0 +1,86 @@
+"""From the bytes of an image file to what the model takes, with the limits that come before the decoder."""
+
+import contextlib
+import io
+from http import HTTPStatus
+
+import numpy as np
+
+from gpucnn.data.image_kind import kind_of
+from gpucnn.data.image_metadata import without_metadata
+from gpucnn.data.quiet_reading import quiet_reading
+from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.serve.multipart import File
+from gpucnn.serve.refusal import Refusal
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""As Pillow names them."""
+TAKEN = "PNG, JPEG and WebP"
+SMALL_BYTES, SMALL_PIXELS = 8192, 16384
+"""What is decoded where it arrives."""
+
+
+class Decoder:
+    """Makes raw images of files, in any thread. Refusal for what is no PNG, JPEG or WebP, is too large, or damaged."""
+
+    def __init__(self, trained: TrainedRun, max_pixels: int) -> None:
+        self.trained, self.max_pixels = trained, max_pixels
+        self._shown = trained.shown()
+
+    def __call__(self, file: File) -> np.ndarray:
+        """The raw image (1, C, S, S), just as `TrainedRun.predict` reads it."""
+        raw = self._raw(file, self.max_pixels)
+        assert raw is not None
+        return raw
+
+    def at_once(self, file: File) -> np.ndarray | None:
+        """The same of a small file, in less time than it takes to wake a thread; None for others."""
+        return self._raw(file, SMALL_PIXELS) if len(file.content) <= SMALL_BYTES else None
+
+    def _raw(self, file: File, most: int) -> np.ndarray | None:
+        """None for what has more than `most` pixels and is not to be refused."""
+        try:
+            return self._read(file.content, most)
+        except Refusal as refusal:
+            raise refusal.named(file.name) from None
+        except Exception as error:  # Pillow raises many kinds for damaged files
+            for stripped in without_metadata(file.content):  # damage beside the pixels is none to the image
+                with contextlib.suppress(Exception):
+                    return self._read(stripped, most)
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"the image cannot be read ({reason})",
+                "send the whole file, as it is on disk",
+            ).named(file.name) from None
+
+    def _read(self, content: bytes, most: int) -> np.ndarray | None:
+        from PIL import Image
+
+        with quiet_reading(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > self.max_pixels:
+                raise Refusal(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    f"an image of {image.width}x{image.height} pixels, at most {self.max_pixels:,} are taken",
+                    "make the image smaller",
+                )
+            return self.trained.read(image, self._shown) if pixels <= most else None
+
+
+def check_kind(file: File) -> None:
+    """Refusal for what does not begin as a PNG, JPEG or WebP does."""
+    content = file.content
+    if content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
+        content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    ):
+        return
+    if not content:
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "an empty file", "send the bytes of an image file").named(
+            file.name
+        )
+    kind = kind_of(content)
+    what = f"it begins as {kind} does" if kind else "it begins as no image does"
+    raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{what}; {TAKEN} are taken", f"save it as one of {TAKEN}").named(
+        file.name
+    )
