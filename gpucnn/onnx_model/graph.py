@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,26 +75,17 @@ def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
     OnnxError, which names the file, if it is damaged, or has what is not computed here; LibraryError without onnx.
     """
     path = as_path(path, "load_onnx: path")
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise LibraryError(f'ONNX files need onnx ({error}); pip install "gpucnn[onnx]"') from None
+    onnx = _library()
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > LARGEST_FILE:
                 raise OnnxError(f"{size:,} bytes are more than an ONNX file can have, {LARGEST_FILE:,}")
             content = file.read(size)
-        model = onnx.ModelProto()
-        model.ParseFromString(content)
-        _check_texts(model)
-        return _GraphReader(model, path.parent).graph()
+        return _GraphReader(_parsed(onnx.ModelProto(), content), path.parent).graph()
     except OSError as error:
         raise OnnxError(f"{printed(str(path))}: cannot be read: {error.strerror or error}") from None
-    except DecodeError:
-        raise OnnxError(f"{printed(str(path))}: no ONNX file, or a damaged one") from None
-    except (OnnxError, RecursionError) as error:
+    except OnnxError as error:
         raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
 
 
@@ -116,6 +108,27 @@ def _check_texts(message: Any) -> None:
                 waiting += list(value) if is_repeated else [value] if message.HasField(name) else []
             elif any(isinstance(one, bytes) for one in (value if is_repeated else [value])):
                 raise OnnxError(f"a text in it, {field.full_name}, is no UTF-8; is it damaged?")
+
+
+def _library() -> ModuleType:
+    """onnx; LibraryError, which says how to install it, where it is not."""
+    try:
+        import onnx
+        import onnx.defs
+        import onnx.helper
+    except ImportError as error:
+        raise LibraryError(f'ONNX files need onnx ({error}); pip install "gpucnn[onnx]"') from None
+    return onnx
+
+
+def _parsed(model: Any, content: bytes) -> Any:
+    """The message `model` with what a file holds."""
+    try:
+        model.ParseFromString(content)
+    except Exception:  # protobuf has several kinds, and more than one implementation
+        raise OnnxError("no ONNX file, or a damaged one") from None
+    _check_texts(model)
+    return model
 
 
 class _GraphReader:

@@ -44,9 +44,10 @@ class OnnxModel(Layer):
         self._inputs, self._outputs = list(graph.inputs), list(graph.outputs)
         self.input_shape = _open_shape(self._inputs)
         self._wanted = _wanted([one.name for one in self._outputs])
-        arrays, nodes = with_constants(graph)
-        members = members_of(nodes, arrays, graph.producer == "gpucnn")
-        constants, nodes = folded({name: one for name, one in arrays.items() if name not in members}, nodes)
+        unfolded = with_constants(graph)
+        members = members_of(unfolded, graph.producer == "gpucnn")
+        plain = {name: array for name, array in unfolded.arrays.items() if name not in members}
+        constants, nodes = folded(plain, unfolded.nodes)
         names = [one.name for one in self._outputs]
         tree = WeightTree(self, nodes, members, constants, names)
         tree.grow()

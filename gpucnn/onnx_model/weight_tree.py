@@ -59,7 +59,7 @@ class WeightTree:
             elif node.operator == "Dropout" and (ratio := self._ratio(node)) is not None:
                 self.layers[number] = Dropout(ratio)
                 self._put(_node_path(node), self.layers[number])
-        for number, node in enumerate(self.nodes):
+        for node in self.nodes:
             roles = {**OPERATORS[node.operator].learns, **OPERATORS[node.operator].tracks}
             for position, name in enumerate(node.inputs):
                 if name in self.members and name not in self.places:
@@ -76,18 +76,16 @@ class WeightTree:
         return float(given.reshape(-1)[0]) if given.size == 1 and 0 <= given.reshape(-1)[0] < 1 else None
 
     def _has_own(self, node: OnnxNode) -> bool:
-        """Whether a node's weights, and not all of its inputs, are the model's."""
+        """Whether a node's weights, and not all of its inputs, are the model's; and only its first output is used."""
         own = [name in self.members for name in node.inputs if name]
-        return any(own) and not all(own) and node.inputs[0] not in self.members
+        return any(own) and node.inputs[0] not in self.members and not self._used.intersection(node.outputs[1:])
 
     def _place_layer(self, number: int, node: OnnxNode) -> None:
         roles = {**OPERATORS[node.operator].learns, **OPERATORS[node.operator].tracks}
         own = {position: name for position, name in enumerate(node.inputs) if name in self.members}
         parents = {path[:-1] for name in own.values() if (path := self._paths[name])}
-        location = next(iter(parents)) if len(parents) == 1 else _node_path(node)
-        if parents and (
-            len(parents) > 1 or self._users[location] != {number} or not location or location in self._around
-        ):
+        parent: Path = next(iter(parents), ())
+        if len(parents) > 1 or (parent and (self._users[parent] != {number} or parent in self._around)):
             return
         names = {}
         layer = node_layer(node)
@@ -98,7 +96,7 @@ class WeightTree:
             setattr(layer, names[position], self.members[name])
             self.places.setdefault(name, (layer, names[position]))
         layer.own = names
-        self._put(location, layer)
+        self._put(parent or _node_path(node), layer)
         self.layers[number] = layer
 
     def _put(self, path: Path, member: Layer | Parameter) -> tuple[Layer, str]:
@@ -106,7 +104,7 @@ class WeightTree:
         place = self.model
         for name in path[:-1]:
             inner = vars(place).get(_safe(name))
-            if not isinstance(inner, Part):
+            if not isinstance(inner, Layer):
                 inner = Part()
                 setattr(place, _free(place, name), inner)
             place = inner
@@ -136,21 +134,22 @@ _TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "node", "
 def _path_of(name: str) -> Path | None:
     """The path that a weight's name is; None for one that says nothing."""
     parts = tuple(name.split("."))
-    return parts if 1 < len(parts) <= DEEPEST and "::" not in name and all(parts) and "/" not in name else None
+    says_nothing = re.search(r"[:/\s]", name) or name.isdigit() or not all(parts) or len(parts) > DEEPEST
+    return None if says_nothing else parts
 
 
 def _node_path(node: OnnxNode) -> Path:
     """The path of a node's layer: of "/layer1/layer1.0/conv1/Conv", as PyTorch calls it, layer1.0.conv1; else its name."""
     steps = [step for step in node.name.split("/") if step]
-    if len(steps) > 1:
-        if re.fullmatch(rf"{node.operator}(_\d+)?", steps[-1]):
+    if steps and not re.fullmatch(r"node \d+", node.name):
+        if len(steps) > 1 and re.fullmatch(rf"{node.operator}(_\d+)?", steps[-1]):
             steps.pop()
         path: list[str] = []
         for step in steps:
             path = _continued(path, step)
         if len(path) <= DEEPEST and all(path):
             return tuple(path)
-    return (node.name.replace(".", "_").replace(" ", "_"),)
+    return (re.sub(r"[.\s/]", "_", node.name.replace("node", node.operator, 1)),)
 
 
 def _continued(path: list[str], step: str) -> list[str]:

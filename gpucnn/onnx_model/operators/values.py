@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
+from gpucnn.autograd import Tensor, no_grad
+from gpucnn.autograd.calls import calls_noted
 from gpucnn.backend import to_host
 from gpucnn.checks import Shape
 from gpucnn.errors import DTypeError, OnnxError, ShapeError
@@ -26,12 +27,12 @@ MOST_FOLDED = 1 << 24
 """Those that one may make while the file is read."""
 
 _most_made: "ContextVar[int]" = ContextVar("most_made", default=MOST_MADE)
-_float_dtype: "ContextVar[np.dtype]" = ContextVar("float_dtype", default=np.dtype(np.float32))
+_float_dtype: "ContextVar[np.dtype | None]" = ContextVar("float_dtype", default=None)
 
 
 def float_dtype() -> np.dtype:
     """The dtype of the model's floats now: a cast to float, of bytes say, gives it."""
-    return _float_dtype.get()
+    return _float_dtype.get() or np.dtype(np.float32)
 
 
 @contextmanager
@@ -53,6 +54,17 @@ def folding() -> Iterator[None]:
         yield
     finally:
         _most_made.reset(token)
+
+
+@contextmanager
+def unnoted() -> Iterator[None]:
+    """Inside, no gradients are kept, and no calls are noted: what is known is a number to who draws a graph, and no node of it."""
+    token = calls_noted.set(None)
+    try:
+        with no_grad():
+            yield
+    finally:
+        calls_noted.reset(token)
 
 
 def are_known(inputs: Inputs) -> bool:
