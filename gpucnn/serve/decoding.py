@@ -57,15 +57,18 @@ class Decoder:
     def _read(self, content: bytes, most: int) -> np.ndarray | None:
         from PIL import Image
 
-        with quiet_reading(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            pixels = image.width * image.height
-            if pixels > self.max_pixels:
-                raise Refusal(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                    f"an image of {image.width}x{image.height} pixels, at most {self.max_pixels:,} are taken",
-                    "make the image smaller",
-                )
-            return self.trained.read(image, self._shown) if pixels <= most else None
+        try:
+            with quiet_reading(), Image.open(io.BytesIO(content), formats=FORMATS) as image:  # reads the header alone
+                pixels = image.width * image.height
+                if pixels > self.max_pixels:
+                    raise Image.DecompressionBombError
+                return self.trained.read(image, self._shown) if pixels <= most else None
+        except Image.DecompressionBombError:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"an image of more than {self.max_pixels:,} pixels",
+                "make the image smaller",
+            ) from None
 
 
 def check_kind(file: File) -> None:

@@ -28,8 +28,9 @@ def bound(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]  # the address once is enough
         raise ArgumentError(
-            f"{host} port {port} cannot be had ({error.strerror or error}); choose another with --port, 0 for any that is free"
+            f"{host} port {port} cannot be had ({reason}); choose another with --port, 0 for any that is free"
         ) from None
 
 
