@@ -17,7 +17,8 @@ from gpucnn.serve.decoding import Decoder, check_kind
 from gpucnn.serve.metrics import CONTENT_TYPE
 from gpucnn.serve.multipart import File, files_of
 from gpucnn.serve.options import ServeOptions
-from gpucnn.serve.refusal import Refusal
+from gpucnn.serve.page import Page
+from gpucnn.serve.refusal import Refusal, own_fault, stopping, too_slow
 from gpucnn.serve.served_model import ServedModel, of_gpucnn
 
 if TYPE_CHECKING:
@@ -67,11 +68,7 @@ class Body:
                     if size > self.options.max_bytes:
                         raise self._too_large()
         except TimeoutError:
-            raise Refusal(
-                HTTPStatus.REQUEST_TIMEOUT,
-                f"the request did not arrive within {self.options.read_seconds:g} seconds",
-                "send it at once, or a smaller image",
-            ) from None
+            raise too_slow(self.options.read_seconds) from None
         if size > self.options.max_bytes:
             raise self._too_large()
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -128,7 +125,7 @@ class Service:
             await self._refuse(refusal, body, send)
         except Exception as error:
             traceback.print_exception(error)
-            await self._refuse(_own_fault(), body, send)
+            await self._refuse(own_fault(), body, send)
 
     async def _predictions(self, scope: "Scope", body: Body) -> bytes:
         """The answer to a request, as JSON."""
@@ -196,13 +193,14 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
     except ImportError as error:
         raise LibraryError(f'a service needs Starlette ({error}); pip install "gpucnn[serve]"') from None
     service = Service(trained, of_gpucnn(trained), options or ServeOptions())
+    page = Page(trained, service.model.backend, service.options, TOP)
 
     async def health(request: "Request") -> Response:
         return _json({"alive": True})
 
     async def ready(request: "Request") -> Response:
         if service.stopping:
-            return _refused(_stopping())
+            return _refused(stopping())
         return _json({"ready": True})
 
     async def metrics(request: "Request") -> Response:
@@ -212,7 +210,7 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
         return RedirectResponse(request.url_for("docs"))
 
     async def docs(request: "Request") -> Response:
-        return Response("docs", media_type="text/html")
+        return Response(page.at(str(request.base_url).rstrip("/")), headers=page.headers)
 
     async def refused(request: "Request", error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -280,7 +278,8 @@ class _Counted:
         try:
             await self.app(scope, receive, counting)
         finally:
-            route = scope["path"] if scope["path"] in ROUTES else "other"
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            route = path if path in ROUTES else "other"
             self.service.batcher.metrics.request(route, status or 500, time.perf_counter() - began)
 
 
@@ -318,13 +317,3 @@ def _of_routing(request: "Request", status: int, headers: dict[str, str]) -> Ref
     if status == HTTPStatus.NOT_FOUND:
         return Refusal(HTTPStatus.NOT_FOUND, f"there is no {path}", f"ask for one of {', '.join(ROUTES)}")
     return Refusal(HTTPStatus(status), f"{request.method} {path}", f"use {headers.get('Allow', 'GET')}", headers)
-
-
-def _stopping() -> Refusal:
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is stopping", "ask another one", {"retry-after": "1"})
-
-
-def _own_fault() -> Refusal:
-    return Refusal(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the service", "whoever runs it finds the error in its log"
-    )

@@ -22,3 +22,31 @@ class Refusal(Exception):
         return json.dumps(
             {"error": {"status": int(self.status), "reason": self.reason, "fix": self.fix}}, ensure_ascii=False
         ).encode()
+
+
+def bad_request() -> Refusal:
+    """Of what is no HTTP."""
+    return Refusal(
+        HTTPStatus.BAD_REQUEST, "what came is no request of HTTP/1.1", "send one, e.g. with curl; /docs tells how"
+    )
+
+
+def too_slow(seconds: float) -> Refusal:
+    """Of a request that takes too long to arrive."""
+    return Refusal(
+        HTTPStatus.REQUEST_TIMEOUT,
+        f"the request did not arrive within {seconds:g} seconds",
+        "send it at once, or a smaller image",
+    )
+
+
+def stopping() -> Refusal:
+    """Of what comes once the service was asked to end."""
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is stopping", "ask another one", {"retry-after": "1"})
+
+
+def own_fault() -> Refusal:
+    """Of an error that is none of the request."""
+    return Refusal(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the service", "whoever runs it finds the error in its log"
+    )
