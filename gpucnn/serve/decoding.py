@@ -57,18 +57,23 @@ class Decoder:
     def _read(self, content: bytes, most: int) -> np.ndarray | None:
         from PIL import Image
 
-        try:
-            with quiet_reading(), Image.open(io.BytesIO(content), formats=FORMATS) as image:  # reads the header alone
+        with quiet_reading():
+            try:
+                opened = Image.open(io.BytesIO(content), formats=FORMATS)
+            except Image.DecompressionBombError:  # which has twice the pixels that Pillow warns of
+                raise self._too_large("more pixels than Pillow opens") from None
+            with opened as image:
                 pixels = image.width * image.height
                 if pixels > self.max_pixels:
-                    raise Image.DecompressionBombError
+                    raise self._too_large(f"{image.width}x{image.height} pixels")
                 return self.trained.read(image, self._shown) if pixels <= most else None
-        except Image.DecompressionBombError:
-            raise Refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"an image of more than {self.max_pixels:,} pixels",
-                "make the image smaller",
-            ) from None
+
+    def _too_large(self, size: str) -> Refusal:
+        return Refusal(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"an image of {size}, at most {self.max_pixels:,} are taken",
+            "make the image smaller",
+        )
 
 
 def check_kind(file: File) -> None:

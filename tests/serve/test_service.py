@@ -180,10 +180,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
         "/predict", {"body": iter([b"\0" * 70_000] * 9)}, 413, "a request of more than 100,000 bytes", "make the image smaller, or send fewer at one time",
     ),
     "too many pixels": (
-        "/predict", {"body": huge(60_000, 60_000)}, 413, "an image of more than 1,000,000 pixels", "make the image smaller",
+        "/predict", {"body": huge(1001, 1000)}, 413, "an image of 1001x1000 pixels, at most 1,000,000 are taken", "make the image smaller",
     ),
-    "too many pixels, which Pillow would read": (
-        "/predict", {"body": huge(1001, 1000)}, 413, "an image of more than 1,000,000 pixels", "make the image smaller",
+    "more than Pillow opens": (
+        "/predict", {"body": huge(60_000, 60_000)},
+        413, "an image of more pixels than Pillow opens, at most 1,000,000 are taken", "make the image smaller",
     ),
     "too many files": (
         "/predict", {"body": form(*[("a.png", b"")] * 17), "content_type": FORM}, 413, "more than 16 files in a request", "send them in several requests",
