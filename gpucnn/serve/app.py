@@ -19,7 +19,7 @@ from gpucnn.serve.multipart import File, files_of
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.page import Page
 from gpucnn.serve.refusal import Refusal, own_fault, stopping, too_slow
-from gpucnn.serve.served_model import ServedModel, of_gpucnn
+from gpucnn.serve.served_model import ServedModel, served_model
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -212,7 +212,7 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
         from starlette.routing import Route
     except ImportError as error:
         raise LibraryError(f'a service needs Starlette ({error}); pip install "gpucnn[serve]"') from None
-    service = Service(trained, of_gpucnn(trained), options or ServeOptions())
+    service = Service(trained, served_model(trained), options or ServeOptions())
     page = Page(trained, service.model.backend, service.options, TOP)
 
     async def health(request: "Request") -> Response:
