@@ -30,22 +30,28 @@ TOP = 5
 """Classes in an answer, unless the request asks for another number."""
 LINGER_SECONDS = 5
 """How long the rest of a body is read and dropped after a refusal: a client that still sends would not see the answer."""
-
-
 WATCH_SECONDS = 0.1
-"""From then on it is looked whether a client that waits is still there."""
+"""After which it is looked whether a client that waits is still there."""
+HELD = 25
+"""Largest requests that are kept in memory at one time."""
 
 
 class ClientGone(Exception):
     """A client that went away: nobody is to be answered."""
 
 
+class Held:
+    """The `bytes` of all requests that are in memory."""
+
+    bytes = 0
+
+
 class Body:
     """The body of a request, which is read once, in some time and up to some size."""
 
-    def __init__(self, scope: "Scope", receive: "Receive", options: ServeOptions) -> None:
-        self.receive, self.options = receive, options
-        self.promised = 0
+    def __init__(self, scope: "Scope", receive: "Receive", held: "Held", options: ServeOptions) -> None:
+        self.receive, self.held, self.options = receive, held, options
+        self.promised = self.size = 0
         self.kind = ""
         for name, value in scope["headers"]:
             if name == b"content-length":
@@ -58,20 +64,20 @@ class Body:
         """All of it. Refusal if it is too large, or too slow; ClientGone."""
         if self.promised > self.options.max_bytes:
             raise self._too_large()
+        parts: list[bytes] = []
         try:
             async with asyncio.timeout(self.options.read_seconds):
-                parts = [await self._next()]
-                size = len(parts[0])
                 while not self.is_read:
                     parts.append(await self._next())
-                    size += len(parts[-1])
-                    if size > self.options.max_bytes:
-                        raise self._too_large()
+                    self._hold(len(parts[-1]))
         except TimeoutError:
             raise too_slow(self.options.read_seconds) from None
-        if size > self.options.max_bytes:
-            raise self._too_large()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def forget(self) -> None:
+        """It is no longer held."""
+        self.held.bytes -= self.size
+        self.size = 0
 
     async def drop(self) -> None:
         """Read what is still to come, for some time, and forget it."""
@@ -89,6 +95,17 @@ class Body:
         self.is_read = not message.get("more_body", False)
         return bytes(message.get("body", b""))
 
+    def _hold(self, size: int) -> None:
+        self.size += size
+        self.held.bytes += size
+        if self.size > self.options.max_bytes:
+            raise self._too_large()
+        if self.held.bytes > HELD * self.options.max_bytes:
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, "too many large requests came together", "come again in a moment",
+                {"retry-after": "1"},
+            )  # fmt: skip
+
     def _too_large(self) -> Refusal:
         return Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -104,15 +121,16 @@ class Service:
         self.trained, self.model, self.options = trained, model, options
         self.batcher = Batcher(model, Decoder(trained, options.max_pixels), trained.class_names, options)
         self.stopping = False
+        self._held = Held()
 
     async def predict(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """POST /predict, as ASGI has it: Starlette's Request and Response cost more than a small model."""
-        body = Body(scope, receive, self.options)
+        body = Body(scope, receive, self._held, self.options)
         try:
             if scope["method"] != "POST":
                 raise Refusal(
                     HTTPStatus.METHOD_NOT_ALLOWED,
-                    f"{scope['method']} /predict",
+                    f"/predict takes POST, got {scope['method'][:20]}",
                     "POST an image to it",
                     {"allow": "POST"},
                 )
@@ -126,6 +144,8 @@ class Service:
         except Exception as error:
             traceback.print_exception(error)
             await self._refuse(own_fault(), body, send)
+        finally:
+            body.forget()
 
     async def _predictions(self, scope: "Scope", body: Body) -> bytes:
         """The answer to a request, as JSON."""
@@ -210,7 +230,7 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
         return RedirectResponse(request.url_for("docs"))
 
     async def docs(request: "Request") -> Response:
-        return Response(page.at(str(request.base_url).rstrip("/")), headers=page.headers)
+        return Response(page.at(str(request.url_for("docs")).removesuffix("/docs")), headers=page.headers)
 
     async def refused(request: "Request", error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -305,8 +325,8 @@ def _top(query: bytes) -> int:
     if given or not (top.isascii() and top.isdigit() and int(top[:6]) > 0 and len(top) < 6):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
-            f"?{query.decode('latin-1')[:80]} is not known",
-            "give ?top=K, K from 1 up, or nothing",
+            f"the query {query.decode('latin-1')[:80]!r} is not understood",
+            "give ?top=K, K a whole number >= 1",
         )
     return int(top)
 
@@ -316,4 +336,5 @@ def _of_routing(request: "Request", status: int, headers: dict[str, str]) -> Ref
     path = request.url.path[:200]
     if status == HTTPStatus.NOT_FOUND:
         return Refusal(HTTPStatus.NOT_FOUND, f"there is no {path}", f"ask for one of {', '.join(ROUTES)}")
-    return Refusal(HTTPStatus(status), f"{request.method} {path}", f"use {headers.get('Allow', 'GET')}", headers)
+    allowed = ", ".join(sorted(headers.get("Allow", "GET").split(", ")))
+    return Refusal(HTTPStatus(status), f"{path} takes {allowed}, got {request.method[:20]}", "ask it with GET", headers)

@@ -31,8 +31,9 @@ def bound(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]  # the address once is enough
         raise ArgumentError(
-            f"{host} port {port} cannot be had ({error.strerror or error}); choose another with --port, 0 for any that is free"
+            f"{host} port {port} cannot be had ({reason}); choose another with --port, 0 for any that is free"
         ) from None
 
 
