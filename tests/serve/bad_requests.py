@@ -129,11 +129,15 @@ def huge_headers(draw: Draw, digit: bytes) -> Bad:
         [f"X-Long: {'x' * 1_000_000}"],
         [f"X-{number}: {number}" for number in range(30_000)],
         [f"{'X' * 300_000}: 1"],
-        [f"Content-Type: image/png; {'a=b; ' * 50_000}"],
+        [f"Content-Type: image/png; {'a=b; ' * 100_000}"],
         [f"Content-Type: multipart/form-data; boundary={'b' * 100_000}"],
         [f"Cookie: {'c=d; ' * 100_000}"],
     ]
     return _bad({0, 400, 413, 431}, request(digit, *_one_of(draw, cases)))
+
+
+def headers_without_end(draw: Draw, digit: bytes) -> Bad:
+    return _bad({0, 400, 431}, b"POST /predict HTTP/1.1\r\n", *[b"X: %b\r\n" % (b"x" * 1000) * 100] * 20)
 
 
 def odd_headers(draw: Draw, digit: bytes) -> Bad:
@@ -410,7 +414,16 @@ KINDS: dict[str, Callable[[Draw, bytes], Bad]] = {
     one.__name__.replace("_", " "): one
     for one in (
         *(noise, other_protocols, half_requests, gone_while_computed, flipped_requests, wrong_lengths, both_lengths),
-        *(bad_chunks, chunks_without_end, tiny_chunks, too_long, huge_headers, odd_headers, wrong_methods),
+        *(
+            bad_chunks,
+            chunks_without_end,
+            tiny_chunks,
+            too_long,
+            huge_headers,
+            headers_without_end,
+            odd_headers,
+            wrong_methods,
+        ),
         *(unknown_methods, wrong_paths, odd_targets, other_formats, other_files, empty_bodies, png_bombs),
         *(png_chunk_bombs, png_more_than_said, odd_pngs, jpeg_bombs, jpeg_of_many_scans, webp_bombs),
         *(webp_of_many_frames, damaged_images, bad_forms, thousands_of_parts, odd_file_names),
