@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     kind.add_argument("--float", action="store_true", help="takes what the model does, fitted and normalised")
     onnx.add_argument("--opset", type=count, metavar="N", help=f"ONNX's version of operators (default: {OPSET})")
-    onnx.add_argument("--int8", action="store_true", help="with weights and maps of 8 bits; needs the extra onnxruntime")
+    onnx.add_argument(
+        "--int8", action="store_true", help="with weights and maps of 8 bits; needs the extra onnxruntime"
+    )
     onnx.add_argument(
         "--calibrate", type=count, metavar="N", help=f"training images that tell the range of the maps (default: {CALIBRATE})"
     )  # fmt: skip

@@ -37,7 +37,9 @@ def evaluator(model: "onnx.ModelProto | str") -> Evaluator:
 
         reference = ReferenceEvaluator(model)
         return Evaluator(
-            f"onnx.reference {onnx.__version__}", False, lambda images: tuple(reference.run(outputs, {"images": images}))
+            f"onnx.reference {onnx.__version__}",
+            False,
+            lambda images: tuple(reference.run(outputs, {"images": images})),
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL

@@ -127,7 +127,9 @@ def _another_attribute(model: onnx.ModelProto, draw: np.random.Generator) -> Non
         return
     name = _one(list(onnx.defs.get_schema(node.op_type).attributes), draw)
     if name is not None:
-        value = _one([_integer(draw), float(_one(FLOATS, draw)), str(_one(TEXTS, draw)), [_integer(draw), _integer(draw)]], draw)
+        value = _one(
+            [_integer(draw), float(_one(FLOATS, draw)), str(_one(TEXTS, draw)), [_integer(draw), _integer(draw)]], draw
+        )
         node.attribute.append(helper.make_attribute(name, value))
 
 
@@ -194,7 +196,11 @@ def _chain(model: onnx.ModelProto, draw: np.random.Generator) -> None:
     name, count = node.output[0], int(draw.integers(2, 40))
     operator = str(_one(["Concat", "Add", "Tile", "Expand", "MatMul"], draw))
     for number in range(count):
-        model.graph.node.append(helper.make_node(operator, [name, name], [f"{name}{number}"], **({"axis": 0} if operator == "Concat" else {})))
+        model.graph.node.append(
+            helper.make_node(
+                operator, [name, name], [f"{name}{number}"], **({"axis": 0} if operator == "Concat" else {})
+            )
+        )
         name = f"{name}{number}"
     model.graph.output[0].name = name
 
@@ -231,7 +237,9 @@ def _beside(model: onnx.ModelProto, draw: np.random.Generator) -> None:
     elif kind == 1 and entry is not None:
         entry.key = str(_one(["location", "offset", "length", "checksum", *TEXTS], draw))
     else:
-        tensor.external_data.add(key=str(_one(["location", "offset", "length"], draw)), value=str(_one([*TEXTS, *map(str, NUMBERS)], draw)))
+        tensor.external_data.add(
+            key=str(_one(["location", "offset", "length"], draw)), value=str(_one([*TEXTS, *map(str, NUMBERS)], draw))
+        )
 
 
 def _deep(model: onnx.ModelProto, draw: np.random.Generator) -> None:
@@ -253,11 +261,15 @@ def _head(model: onnx.ModelProto, draw: np.random.Generator) -> None:
     if kind == 0 and len(model.opset_import):
         model.opset_import[0].version = _integer(draw) if draw.integers(2) else int(draw.integers(1, 30))
     elif kind == 1:
-        model.opset_import.add(domain=str(_one(["", "ai.onnx", "com.microsoft"], draw)), version=int(draw.integers(1, 30)))
+        model.opset_import.add(
+            domain=str(_one(["", "ai.onnx", "com.microsoft"], draw)), version=int(draw.integers(1, 30))
+        )
     elif kind == 2:
         model.ir_version = _integer(draw)
     elif kind == 3:
-        model.metadata_props.add(key="class_names", value=str(_one(["[1]", "[" * 5000, '["a"]', '{"a": NaN}', "\ud7ff"], draw)))
+        model.metadata_props.add(
+            key="class_names", value=str(_one(["[1]", "[" * 5000, '["a"]', '{"a": NaN}', "\ud7ff"], draw))
+        )
     elif kind == 4:
         del model.graph.output[:]
     else:

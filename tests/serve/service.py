@@ -146,7 +146,7 @@ def sent(service: Service, *pieces: bytes, then: str = "read", pause: float = 0.
                 return b""
             if then == "half-close":
                 client.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):  # it was refused before all was sent
+        except OSError:  # it was refused before all was sent
             pass
         found = b""
         try:

@@ -1,7 +1,6 @@
 """Clients that mean no good, or know no better: each is refused, and good ones are answered rightly all the while, in little memory."""
 
 import http.client
-import socket
 import threading
 import time
 from collections import Counter
@@ -126,7 +125,7 @@ def test_many_bad_requests(
     report(
         f"{sum(seen.values())} bad requests; memory {before:.0f} MB before, {highest:.0f} MB at most, {service.memory():.0f} MB in the end"
     )
-    assert problems == []
+    assert problems[:5] == []
     assert highest - before < MEMORY
 
 

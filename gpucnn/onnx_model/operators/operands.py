@@ -51,7 +51,9 @@ def check_one_dtype(values: Inputs) -> None:
     """DTypeError unless all have one dtype, as ONNX has it, or all are floats: constants take on the model's."""
     dtypes = list(dict.fromkeys(str(value.dtype) for value in all_needed(values)))
     if len(dtypes) > 1 and not all(value.dtype.kind == "f" for value in all_needed(values)):
-        raise DTypeError(f"expected inputs of one dtype, got {', '.join(dtypes)}; cast in the file, as ONNX asks for it")
+        raise DTypeError(
+            f"expected inputs of one dtype, got {', '.join(dtypes)}; cast in the file, as ONNX asks for it"
+        )
 
 
 def check_bools(values: Sequence[Array]) -> None:

@@ -11,15 +11,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import gpucnn
-from gpucnn.benchmark.machine import describe
 from gpucnn.backend import choose_device
+from gpucnn.benchmark.machine import describe
 from tests.cli.small_runs import save_digit
 from tests.serve.good_client import GoodClient, Known
 from tests.serve.service import Service
