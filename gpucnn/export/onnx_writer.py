@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DIGITS = 16
 """Of its content's, in the name of a file of arrays."""
 
+SMALL = 1024
+"""Bytes of arrays that stay with the nodes: shapes among them, which onnxruntime looks for nowhere else."""
+
 
 def to_onnx(model: Any, example: Any, *, opset: int = OPSET) -> "onnx.ModelProto":
     """`model`, a layer of one input, as an ONNX model that computes what it does in evaluation mode.
@@ -88,7 +91,8 @@ def save_onnx(model: "onnx.ModelProto", path: str | os.PathLike[str]) -> list[Pa
 def _save_in_two(model: "onnx.ModelProto", path: Path) -> list[Path]:
     onnx = onnx_library()
     digest = hashlib.sha256()
-    for array in model.graph.initializer:
+    large = [array for array in model.graph.initializer if len(array.raw_data) > SMALL]
+    for array in large:
         digest.update(array.raw_data)
     data = path.with_name(f"{path.name}.{digest.hexdigest()[:DIGITS]}.data")
     outline = onnx.ModelProto()
@@ -97,13 +101,16 @@ def _save_in_two(model: "onnx.ModelProto", path: Path) -> list[Path]:
     offset = 0
     for array in model.graph.initializer:
         described = outline.graph.initializer.add()
+        if len(array.raw_data) <= SMALL:
+            described.CopyFrom(array)
+            continue
         _copy(array, described, "raw_data")
         described.data_location = onnx.TensorProto.EXTERNAL
         length = len(array.raw_data)
         for key, value in (("location", data.name), ("offset", str(offset)), ("length", str(length))):
             described.external_data.add(key=key, value=value)
         offset += length
-    write_atomically(data, (array.raw_data for array in model.graph.initializer))
+    write_atomically(data, (array.raw_data for array in large))
     write_atomically(path, outline.SerializeToString())
     onnx.checker.check_model(str(path))
     return [path, data]
