@@ -190,7 +190,7 @@ class _GraphReader:
             except onnx.defs.SchemaError:
                 missing[name] = f"not in opset {self.opset}"
                 continue
-            if schema.deprecated or schema.since_version not in OPERATORS[node.op_type].since:
+            if schema.since_version not in OPERATORS[node.op_type].since:
                 missing[name] = f"not as opset {schema.since_version} has it"
         if missing:
             listed = [f"{name} ({reason})" if reason else name for name, reason in sorted(missing.items())]
@@ -284,7 +284,9 @@ REFUSED = {
 
 
 def _plain(value: Any) -> Any:
-    """An attribute's value: bytes as texts, lists as tuples."""
+    """An attribute's value: bytes as texts, lists as tuples, floats as they were written before they were float32: 1e-05."""
+    if isinstance(value, float):
+        return float(str(np.float32(value)))
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
