@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gpucnn.autograd.gradcheck import gradcheck as gradcheck
     from gpucnn.functions import convolve2d as convolve2d
     from gpucnn.functions import max_pooling as max_pooling
+    from gpucnn.image_classifier import ImageClassifier as ImageClassifier
     from gpucnn.onnx_model.model import load_onnx as load_onnx
     from gpucnn.runs.folder import load as load
 
@@ -44,6 +45,8 @@ _HOMES = {
     "convolve2d": "functions",
     "max_pooling": "functions",
 }
+_WITH_LIBRARY = {"ImageClassifier": ("image_classifier", "sklearn")}
+"""What stands on a library that may not be there, and so is not in `from gpucnn import *`."""
 __all__ = [*_MODULES, *_HOMES]
 
 
@@ -56,6 +59,8 @@ def __getattr__(name: str) -> object:
         found = getattr(importlib.import_module(f"gpucnn.{_HOMES[name]}"), name)
         globals()[name] = found
         return found
+    if name in _WITH_LIBRARY:
+        return getattr(importlib.import_module(f"gpucnn.{_WITH_LIBRARY[name][0]}"), name)
     if name.startswith("_"):  # which only programs ask for
         raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
     words = importlib.import_module("gpucnn.autograd.torch_words").words_of_torch()
@@ -63,4 +68,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
+    import importlib.util  # not needed for `import gpucnn`
+
+    there = [name for name, (_, library) in _WITH_LIBRARY.items() if importlib.util.find_spec(library)]
+    return sorted([*__all__, *there, *(name for name in globals() if name.startswith("__"))])

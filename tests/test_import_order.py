@@ -52,7 +52,7 @@ OPTIONAL = {
 }
 LOADED_AT_FIRST_USE = (
     *(f"kernels/compiler/{name}.py" for name in ("builder", "dispatch", "values")),
-    "image_classifier.py",
+    "image_classifier/classifier.py",
 )
 HOMES = {
     "cupy": ("backend/", "kernels/launch.py"),

@@ -22,7 +22,7 @@ AS_IN_PYTORCH = {
 """Signatures that users know from PyTorch, or that follow from them."""
 AS_IN_C = {"testing/cublas_stand_in.py: CublasStandIn.cublasGemmStridedBatchedEx"}
 """What stands for a function of a library."""
-OWN = {"training/trainer.py: Trainer.__init__"}
+OWN = {"training/trainer.py: Trainer.__init__", "image_classifier/classifier.py: ImageClassifier.__init__"}
 """What users write with names: a value object would be one more thing to know."""
 
 

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from contextvars import copy_context
 
 from gpucnn.backend.blas import one_blas_thread
+from gpucnn.checks import LARGEST
 from gpucnn.errors import ArgumentError
+from gpucnn.text import value_text
 
 VARIABLE = "GPUCNN_NUM_THREADS"
+SHARE_VARIABLE = "OMP_NUM_THREADS"
 
 MOST_PARTS = 32
 FEW_PARTS = 8
@@ -31,14 +34,21 @@ ELEMENT = 8
 def thread_count() -> int:
     """How many threads may work: $GPUCNN_NUM_THREADS, or the processor's cores that this process may use.
 
-    Raises ArgumentError if the variable is no count.
+    Of these no more than $OMP_NUM_THREADS, by which joblib, Slurm and others give each of several processes its share. Raises
+    ArgumentError if the first variable is no count; of the second, which is not ours, only a count is heeded.
     """
     text = os.environ.get(VARIABLE, "")
     if not text:
-        return _usable_cores()
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentError(f"{VARIABLE} must be an int >= 1, got {text!r}; unset it to use every core")
-    return int(text)
+        return min(_usable_cores(), _count(os.environ.get(SHARE_VARIABLE, "").partition(",")[0].strip()) or LARGEST)
+    if (count := _count(text)) is None:
+        raise ArgumentError(f"{VARIABLE} must be an int >= 1, got {value_text(text)}; unset it to use every core")
+    return count
+
+
+def _count(text: str) -> int | None:
+    """A number of threads that is written as digits; None for anything else."""
+    count = int(text) if text.isdecimal() and len(text) < 10 else 0
+    return count or None
 
 
 @functools.cache

@@ -165,7 +165,6 @@ class Call:
         """That a call cannot be written."""
         return GraphError(f"{self.node.path or 'the model'}: {self.node.function}: ONNX has no form for {what}; {fix}")
 
-
     def _setting(self, value: Any) -> Any:
         """An argument that is written down: an array as the numbers in it."""
         if isinstance(value, tuple):

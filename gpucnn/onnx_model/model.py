@@ -125,7 +125,7 @@ class OnnxModel(Layer):
     def _taken(self, inputs: Sequence[Any]) -> Iterator[tuple[str, Value]]:
         """The inputs by name; ShapeError or DTypeError for those that are not as the file declares them."""
         if len(inputs) != len(self._inputs):
-            names = names_text([one.name for one in self._inputs])
+            names = names_text([shortened(one.name) for one in self._inputs])
             raise ShapeError(
                 f"{self.label}: got {counted(len(inputs), 'input')}, expected {len(self._inputs)}: {names}"
             )
@@ -150,7 +150,7 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxModel:
 def _value(values: Mapping[str, Value], name: str, owner: str) -> Value | None:
     """The value of that name; OnnxError, which says that `owner` takes it, if its node did not give it."""
     if name and name not in values:
-        raise OnnxError(f"{owner} takes {printed(name)}, an output that is not computed here")
+        raise OnnxError(f"{owner} takes {shortened(name)}, an output that is not computed here")
     return values[name] if name else None
 
 
@@ -185,7 +185,7 @@ def _wanted(outputs: Sequence[str]) -> int | None:
 
 
 def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) -> Value:
-    name = printed(declared.name)
+    name = shortened(declared.name)
     shape = tuple(value.shape)
     if declared.shape is not None:
         fits = len(shape) == len(declared.shape)
@@ -206,4 +206,4 @@ def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) 
 
 def _other_dtype(owner: str, declared: Declared, dtype: np.dtype) -> DTypeError:
     fix = "; a model of floats is that of `gpucnn export --float`" if declared.dtype == np.uint8 else ""
-    return DTypeError(f"{owner}: expected the input {printed(declared.name)} of {declared.dtype}, got {dtype}{fix}")
+    return DTypeError(f"{owner}: expected the input {shortened(declared.name)} of {declared.dtype}, got {dtype}{fix}")

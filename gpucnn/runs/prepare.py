@@ -351,7 +351,7 @@ def _build(
         splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
     frozen = freeze(model, config)
     model.to(chosen.device)
-    splits = splits._replace(train=_near(splits.train, chosen.device), test=_near(splits.test, chosen.device))
+    splits = splits._replace(train=near(splits.train, chosen.device), test=near(splits.test, chosen.device))
     train_set, val_set = _parts(splits, config, division)
     augment = _augment(config.augment, splits.preprocess)
     sizes = [one.source_size for one in augment.augmentations if isinstance(one, data.RandomResizedCrop)]
@@ -457,7 +457,7 @@ def _versions_on(device: backend.Device) -> dict[str, str]:
     return {**versions(), "cpu": ways.describe(), **compiler}
 
 
-def _near(part: Part, device: backend.Device) -> Part:
+def near(part: Part, device: backend.Device) -> Part:
     """The data set, on the GPU if it is arrays that take little of its free memory: batches then need not be sent there."""
     if device.kind == "cpu" or not isinstance(part, data.ArrayDataset):
         return part

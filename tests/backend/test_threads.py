@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpucnn.backend import threads
 from gpucnn.backend.threads import (
     FEW_PARTS,
     LARGE_SHARE,
     LEAST_WORK,
     MOST_PARTS,
+    SHARE_VARIABLE,
     VARIABLE,
     cut,
     one_thread,
@@ -72,12 +74,25 @@ def test_as_many_threads_work_as_may(monkeypatch: pytest.MonkeyPatch) -> None:
 ])  # fmt: skip
 def test_without_the_variable_there_are_as_many_as_cores(system: str, expected: int) -> None:
     script = f"import os\n{system}\nfrom gpucnn.backend.threads import thread_count\nprint(thread_count())"
-    variables = {**os.environ, VARIABLE: ""}
+    variables = {**os.environ, VARIABLE: "", SHARE_VARIABLE: ""}
     run = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=60)
     assert (run.stdout, run.stderr) == (f"{expected}\n", "")
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", " 2", "²"])
+@pytest.mark.parametrize(("share", "expected"), [
+    ("1", 1), (" 3 ", 3), ("2,4", 2), ("9", 4), ("0", 4), ("-1", 4), ("all", 4), ("9" * 5000, 4), (",", 4), ("", 4),
+])  # fmt: skip
+def test_a_process_takes_no_more_than_its_share_of_the_cores(share: str, expected: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "_usable_cores", lambda: 4)
+        patch.setenv(SHARE_VARIABLE, share)
+        patch.setenv(VARIABLE, "")
+        assert thread_count() == expected
+        patch.setenv(VARIABLE, "7")
+        assert thread_count() == 7, "what is said for gpucnn alone goes before"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", " 2", "²", "12345678901"])
 def test_a_variable_that_is_no_count(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, text)

@@ -1,1 +1,0 @@
-"""A classifier of images as scikit-learn has them: fit, predict, score."""

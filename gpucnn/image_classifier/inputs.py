@@ -1,0 +1,191 @@
+"""What is given as X: rows of features, images or paths; and what a model is given of it."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from gpucnn.backend import Array, to_host, xp_of
+from gpucnn.backend.threads import thread_count
+from gpucnn.checks import Shape, as_items, is_int
+from gpucnn.data import ArrayDataset, Preprocess, channel_statistics, read_image
+from gpucnn.data.normalization import IMAGES_AT_A_TIME
+from gpucnn.errors import ArgumentError, DataError, ShapeError
+from gpucnn.kernels.preprocess import Preparation, preprocess
+from gpucnn.text import shape_text, value_text
+
+OWNER = "ImageClassifier"
+
+Form = Literal["features", "images", "files"]
+"""Rows of numbers that are no pixels; images, also as rows, with an `image_shape`; image files."""
+
+SHAPE_OF_FILES = (3, 64, 64)
+"""What image files are made to without an `image_shape`: as `gpucnn train` makes photos."""
+
+BIG_STEP = 2
+"""Images that must grow by this factor or more are resized; others get a margin."""
+
+
+ROUNDING = 100
+"""So many units in the last place may sums of equal numbers be off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What `fit` has learned of its X, and does with every X: from raw images (N, C, H, W) to floats of mean 0 and deviation 1."""
+
+    form: Form
+    shape: Shape
+    """(C, H, W) of raw images; of features (F, 1, 1)."""
+    size: int | None
+    """Height and width of the model's images; None for those of `shape`."""
+    full_scale: int
+    """By what raw images are divided: 255 where `fit` was given bytes, else 1."""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    """Of each channel, in the images that `fit` was given; a feature is a channel. None where they are still to be learned."""
+
+    @property
+    def model_shape(self) -> Shape:
+        """(C, H, W) of what the model takes."""
+        return self.shape if self.size is None else (self.shape[0], self.size, self.size)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of what the model takes. Features are computed in float64, in which answers do not depend on what else is asked for."""
+        return np.dtype(np.float64 if self.form == "features" else np.float32)
+
+    def learned(self, raw: np.ndarray, weights: np.ndarray | None) -> Self:
+        """The same with mean and deviation of these images, of which some count more. A channel that never changes keeps its scale."""
+        dataset = ArrayDataset(raw, np.zeros(len(raw), np.int64), self)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = channel_statistics(dataset) if weights is None else _weighted_statistics(dataset, weights)
+        mean, std = map(np.array, found)
+        if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+            raise ArgumentError(f"{OWNER}: X has values that are too large to learn from, up to {np.abs(raw).max():g}")
+        # Of a constant, rounding alone makes a deviation.
+        is_constant = std <= ROUNDING * np.finfo(self.dtype).eps * np.abs(mean)
+        return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(is_constant, 1.0, std).tolist()))
+
+    def __call__(self, raw: Array) -> Array:
+        """Raw images as the model takes them; bytes on any device. ArgumentError for values that are too large for its dtype."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            prepared = self._features(raw) if self.form == "features" else self._images(raw)
+        if raw.dtype.kind == "f" and not np.isfinite(prepared).all():
+            raise ArgumentError(
+                f"{OWNER}: X has values that are too large for {self.dtype}, up to {np.abs(raw).max():g}"
+            )
+        return prepared
+
+    def _features(self, raw: np.ndarray) -> np.ndarray:
+        if self.mean is None or self.std is None:
+            return raw
+        mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
+        scaled: np.ndarray = ((raw - mean) / std).astype(np.float64, copy=False)
+        return scaled
+
+    def _images(self, raw: Array) -> Array:
+        """Through what `data.Preprocess` does with bytes."""
+        channels, height, width = self.shape
+        if height != width and self.size is not None:
+            side = max(height, width)
+            square = xp_of(raw).zeros((len(raw), channels, side, side), raw.dtype)
+            top, left = (side - height) // 2, (side - width) // 2
+            square[:, :, top : top + height, left : left + width] = raw
+            raw = square
+        native = raw.shape[-1]
+        size = native if self.size is None else self.size
+        wanted = Preparation(size, self.full_scale, size >= BIG_STEP * native, self.mean, self.std)
+        return preprocess(raw, None, None, wanted)[0]
+
+
+def _weighted_statistics(dataset: ArrayDataset, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `channel_statistics` gives, where each image counts by its weight: by the means and variances of single images."""
+    means, variances = np.empty((2, len(dataset), dataset.images.shape[1]))
+    for start in range(0, len(dataset), IMAGES_AT_A_TIME):
+        part = slice(start, start + IMAGES_AT_A_TIME)
+        images = to_host(dataset[part][0]).astype(np.float64)
+        means[part], variances[part] = images.mean(axis=(2, 3)), images.var(axis=(2, 3))
+    mean = np.average(means, axis=0, weights=weights)
+    return mean, np.sqrt(np.average(variances + (means - mean) ** 2, axis=0, weights=weights))
+
+
+def as_image_shape(image_shape: Any) -> Shape | None:
+    """`image_shape` as (C, H, W), or None. ArgumentError for anything else."""
+    if image_shape is None:
+        return None
+    sizes = as_items(image_shape)
+    if sizes is None or len(sizes) != 3 or not all(is_int(size) and size >= 1 for size in sizes):
+        raise ArgumentError(
+            f"{OWNER}: image_shape must be (channels, height, width), e.g. (1, 8, 8), or None, got {value_text(image_shape)}"
+        )
+    return tuple(map(int, sizes))
+
+
+def paths_in(X: Any) -> list[str | os.PathLike[str]] | None:
+    """The paths, if X is a list, an array, or a column of a table of them; None for everything else."""
+    given: Sequence[Any] | None = X if isinstance(X, list | tuple) else None
+    if given is None:
+        array = X if hasattr(X, "ndim") and hasattr(X, "shape") else None
+        if array is None or array.ndim not in (1, 2) or 0 in array.shape or (array.ndim == 2 and array.shape[1] != 1):
+            return None
+        given = np.asarray(array, object).reshape(-1).tolist()
+    elif given and all(isinstance(one, list | tuple) and len(one) == 1 for one in given):
+        given = [one[0] for one in given]
+    if not given or not isinstance(given[0], str | os.PathLike):
+        return None
+    for place, one in enumerate(given):
+        if not isinstance(one, str | os.PathLike):
+            raise ArgumentError(f"{OWNER}: X[0] is a path, so all are to be paths, got X[{place}] = {value_text(one)}")
+    return list(given)
+
+
+def read_files(paths: Sequence[str | os.PathLike[str]], shape: Shape) -> np.ndarray:
+    """The images in these files as bytes (N, C, S, S), the middle of each. DataError, which names the file, for what is no image."""
+    channels, size, _ = shape
+    wanted = Preprocess(channels, size, size, 255, "crop")
+    raw = np.empty((len(paths), *shape), np.uint8)
+
+    def read(place: int) -> None:
+        try:
+            raw[place] = read_image(Path(paths[place]), wanted)[0]
+        except DataError as error:
+            raise DataError(f"X[{place}]: {error}") from None
+
+    with ThreadPoolExecutor(thread_count()) as threads:
+        list(threads.map(read, range(len(paths))))
+    return raw
+
+
+def as_images(X: np.ndarray, image_shape: Shape | None) -> tuple[Form, np.ndarray]:
+    """Which form numbers have that were checked, and as raw images (N, C, H, W); ShapeError for another form."""
+    shape = X.shape[1:]
+    if X.ndim == 2:
+        if image_shape is None:
+            return "features", X[:, :, None, None]
+        if X.shape[1] != np.prod(image_shape):
+            raise ShapeError(
+                f"{OWNER}: image_shape {shape_text(image_shape)} has {int(np.prod(image_shape)):,} pixels, and X has "
+                f"{X.shape[1]:,} features; give the shape (channels, height, width) that the rows were made of"
+            )
+        return "images", X.reshape(len(X), *image_shape)
+    if X.ndim == 3:
+        X, shape = X[:, None], (1, *shape)
+    if X.ndim != 4:
+        raise ShapeError(
+            f"{OWNER}: expected X (N, features), images (N, C, H, W) or grey ones (N, H, W), or paths, got {shape_text(X.shape)}"
+        )
+    if image_shape is not None and shape != image_shape:
+        raise ShapeError(
+            f"{OWNER}: image_shape is {shape_text(image_shape)}, and X is {shape_text(X.shape)}; leave image_shape out"
+        )
+    if image_shape is None and shape[0] not in (1, 3) and shape[2] in (1, 3, 4):
+        raise ShapeError(
+            f"{OWNER}: X {shape_text(X.shape)} looks like (N, H, W, C), and (N, C, H, W) is expected: X.transpose(0, 3, 1, 2); "
+            f"if it is (N, C, H, W), say so with image_shape={shape_text(shape)}"
+        )
+    return "images", X
