@@ -28,8 +28,11 @@ LONGEST = 800
 
 OLDEST = 1
 
-OURS = ("", "ai.onnx")
-"""The domain of ONNX's own operators."""
+DOMAINS = ("", "ai.onnx")
+"""Names of the domain of ONNX's own operators."""
+
+GPUCNN = "gpucnn"
+"""What wrote a file, if we did."""
 
 DeclaredShape = tuple[int | str | None, ...]
 """Of an input or output, as the file tells it: ints, names of free sizes, None where nothing is said."""
@@ -163,7 +166,7 @@ class _GraphReader:
     def _opset(self) -> int:
         import onnx
 
-        versions = [one.version for one in self.model.opset_import if one.domain in OURS]
+        versions = [one.version for one in self.model.opset_import if one.domain in DOMAINS]
         newest = onnx.defs.onnx_opset_version()
         if not versions:
             raise OnnxError("it tells no opset of ONNX; is it an ONNX file?")
@@ -180,7 +183,7 @@ class _GraphReader:
 
         missing: dict[str, str] = {}
         for node in nodes:
-            domain = "" if node.domain in OURS else node.domain
+            domain = "" if node.domain in DOMAINS else node.domain
             name = printed(f"{domain}.{node.op_type}" if domain else node.op_type)
             if domain or node.op_type not in OPERATORS:
                 missing[name] = REFUSED.get(node.op_type, "") if not domain else "of a domain of its own"
@@ -194,6 +197,13 @@ class _GraphReader:
                 missing[name] = f"not as opset {schema.since_version} has it"
         if missing:
             listed = [f"{name} ({reason})" if reason else name for name, reason in sorted(missing.items())]
+            if self.model.producer_name == GPUCNN and any(
+                one.type.tensor_type.elem_type == 2 for one in self.model.graph.input
+            ):
+                raise OnnxError(
+                    f"it takes decoded images as bytes, and prepares them by {names_text(list(missing))}, which is not computed here; "
+                    f"a file that can be trained is that of gpucnn export RUN --float"
+                )
             raise OnnxError(
                 f"it has {'operators that are' if len(listed) > 1 else 'an operator that is'} not computed here: {names_text(listed, 30)}; "
                 f"gpucnn/onnx_model/README.md lists those that are"
