@@ -100,7 +100,7 @@ class WeightTree:
             attribute = path[-1] if path and name not in self.places else roles.get(position, "weight")
             names[position] = self._set(layer, attribute, self.members[name])
             self.places.setdefault(name, (layer, names[position]))
-        layer.own = names
+        layer.weight_names = names
         self._put(parent or _node_path(node), layer)
         self.layers[number] = layer
 
@@ -132,7 +132,7 @@ def _safe(name: str) -> str:
     return f"{name}_" if not name or name.startswith("_") or hasattr(NodeLayer, name) or name in _TAKEN else name
 
 
-_TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "node", "own"})
+_TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "onnx_node", "weight_names"})
 
 
 def _path_of(name: str) -> Path | None:
