@@ -32,7 +32,9 @@ def run_to_onnx(trained: TrainedRun, *, raw: bool = True, opset: int = OPSET) ->
     graph = OnnxGraph(opset)
     preprocess = trained.preprocess
     if preprocess.channels not in (1, 3):
-        raise GraphError(f"the run takes images of {preprocess.channels} channels, and an ONNX file of a run takes grey or RGB")
+        raise GraphError(
+            f"the run takes images of {preprocess.channels} channels, and an ONNX file of a run takes grey or RGB"
+        )
     shape = (preprocess.channels, preprocess.image_size, preprocess.image_size)
     traced = graph_of_any_batch(trained.model, np.zeros((1, *shape), np.float32))
     dtype = np.dtype(np.float32)

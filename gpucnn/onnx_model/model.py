@@ -13,7 +13,7 @@ from gpucnn.backend import Device, as_array, to_device
 from gpucnn.checks import Shape, is_int
 from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
 from gpucnn.layers import Layer
-from gpucnn.onnx_model.graph import LONGEST, Declared, OnnxGraph, leading_to, read_onnx_graph
+from gpucnn.onnx_model.graph import GPUCNN, LONGEST, Declared, OnnxGraph, leading_to, read_onnx_graph
 from gpucnn.onnx_model.node_layer import computed
 from gpucnn.onnx_model.operators import Value
 from gpucnn.onnx_model.operators.values import check_all_made, computing, float_dtype
@@ -45,7 +45,7 @@ class OnnxModel(Layer):
         self.input_shape = _open_shape(self._inputs)
         self._wanted = _wanted([one.name for one in self._outputs])
         unfolded = with_constants(graph)
-        members = members_of(unfolded, graph.producer == "gpucnn")
+        members = members_of(unfolded, graph.producer == GPUCNN)
         plain = {name: array for name, array in unfolded.arrays.items() if name not in members}
         constants, nodes = folded(plain, unfolded.nodes)
         names = [one.name for one in self._outputs]

@@ -105,7 +105,7 @@ class BatchNormalization(NodeLayer):
 
     def _computed(self, inputs: Inputs) -> Tensor:
         x, scale, shift, mean, variance = map(as_tensor, all_needed(inputs))
-        share = 1 - self.node.number("momentum", 0.9)
+        share = float(f"{1 - self.node.number('momentum', 0.9):.7g}")  # 0.1, not 0.09999999999999998
         return F.batch_norm(x, mean, variance, scale, shift, self.training, share, self.node.number("epsilon", 1e-5))
 
 

@@ -16,7 +16,7 @@ from gpucnn.serve.decoding import Decoder
 from gpucnn.serve.metrics import Metrics
 from gpucnn.serve.multipart import File
 from gpucnn.serve.options import ServeOptions
-from gpucnn.serve.refusal import Refusal
+from gpucnn.serve.refusal import Refusal, own_fault
 from gpucnn.serve.served_model import ServedModel
 
 DECODERS = 2
@@ -141,7 +141,7 @@ class Batcher:
         if error := computing.exception():
             traceback.print_exception(error)
             for job in jobs:
-                job.accepted.tell(job.place, error)
+                job.accepted.tell(job.place, own_fault())
             return
         for job, answers in zip(jobs, computing.result(), strict=True):
             job.accepted.tell(job.place, answers)

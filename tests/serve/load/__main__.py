@@ -11,15 +11,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import gpucnn
-from gpucnn.benchmark.machine import describe
 from gpucnn.backend import choose_device
+from gpucnn.benchmark.machine import describe
 from tests.cli.small_runs import save_digit
 from tests.serve.good_client import GoodClient, Known
 from tests.serve.service import Service
@@ -79,8 +78,13 @@ def compare(ours: Service, plain: Service, images: Path, options: argparse.Names
         first, second = pair if place % 2 else pair[::-1]
         rates.append((first, second))
     ratios = [ours / plain for ours, plain in rates[1:]]
-    print(f"median of requests/s: gpucnn serve {median(first for first, _ in rates[1:]):.0f}, plain app {median(second for _, second in rates[1:]):.0f}")
-    print(f"gpucnn serve / plain app: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}", flush=True)
+    print(
+        f"median of requests/s: gpucnn serve {median(first for first, _ in rates[1:]):.0f}, plain app {median(second for _, second in rates[1:]):.0f}"
+    )
+    print(
+        f"gpucnn serve / plain app: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}",
+        flush=True,
+    )
     return median(ratios)
 
 
@@ -102,7 +106,12 @@ def saturate(ours: Service, known: Known, images: Path, options: argparse.Namesp
     tenth = max(1, len(memory) // 10)
     parts = [max(memory[place : place + tenth]) for place in range(0, len(memory), tenth)]
     print("memory, MB, the highest of each tenth:", " ".join(f"{one:.1f}" for one in parts))
-    print(f"answers looked at: {good.count}, wrong or missing: {len(good.problems)}", *good.problems[:3], sep="\n", flush=True)
+    print(
+        f"answers looked at: {good.count}, wrong or missing: {len(good.problems)}",
+        *good.problems[:3],
+        sep="\n",
+        flush=True,
+    )
     return not seen.failed and not good.problems
 
 
@@ -123,7 +132,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--long", type=float, default=60, help="seconds of the load in the end; 0 for none")
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--plain-threads", default="1", help="PyTorch's: one is the fastest for a network as small as this")
+    parser.add_argument(
+        "--plain-threads", default="1", help="PyTorch's: one is the fastest for a network as small as this"
+    )
     options = parser.parse_args()
     print(describe(choose_device("cpu").device).get("CPU", ""), "load", *(f"{one:.1f}" for one in os.getloadavg()))
     print(versions())
