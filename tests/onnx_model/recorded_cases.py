@@ -132,7 +132,9 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         lines.append(f"{reason[:100]:<36}{''.join(f'{counts[family, reason]:>18}' for family in FAMILIES)}")
     only_ours = [one for one in outcomes if not one.operators]
     passed = sum(one.said == PASSED for one in only_ours)
-    lines.append(f"of {len(only_ours):,} cases of operators that are computed {passed:,} passed, {len(only_ours) - passed:,} were refused")
+    lines.append(
+        f"of {len(only_ours):,} cases of operators that are computed {passed:,} passed, {len(only_ours) - passed:,} were refused"
+    )
     return lines
 
 

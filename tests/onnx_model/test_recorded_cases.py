@@ -63,7 +63,9 @@ def test_every_listed_case_is_there(pytestconfig: pytest.Config, outcomes: list[
     if not pytestconfig.getoption("--onnx") or onnx.__version__ != VERSION:
         pytest.skip("some are left out")
     listed = refused_cases()
-    assert {name for reason in REASONS if reason != OPERATOR for name in listed[reason]} <= {one.name for one in outcomes}
+    assert {name for reason in REASONS if reason != OPERATOR for name in listed[reason]} <= {
+        one.name for one in outcomes
+    }
     assert {name for one in outcomes for name in one.operators} == listed[OPERATOR]
     assert len(outcomes) == 1905
 

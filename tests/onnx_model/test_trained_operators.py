@@ -175,4 +175,6 @@ def test_max_unpooling_brings_back_what_was_pooled(tmp_path: Path) -> None:
     x = numbers(2, 2, 4, 4)
     found = model(x).array
     blocks = x.reshape(2, 2, 2, 2, 2, 2)
-    np.testing.assert_array_equal(found.reshape(blocks.shape), blocks * (blocks == blocks.max(axis=(3, 5), keepdims=True)))
+    np.testing.assert_array_equal(
+        found.reshape(blocks.shape), blocks * (blocks == blocks.max(axis=(3, 5), keepdims=True))
+    )
