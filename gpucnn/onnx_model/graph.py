@@ -172,7 +172,10 @@ class _GraphReader:
         versions = [one.version for one in self.model.opset_import if one.domain in DOMAINS]
         newest = onnx.defs.onnx_opset_version()
         if not versions:
-            raise OnnxError("it tells no opset of ONNX; is it an ONNX file?")
+            nodes = self.model.graph.node
+            other = sorted({printed(f"{node.domain}.{node.op_type}") for node in nodes if node.domain not in OURS})
+            fix = f", and has what is not computed here: {names_text(other)}" if other else "; is it an ONNX file?"
+            raise OnnxError(f"it tells no opset of ONNX{fix}")
         if len(set(versions)) > 1 or not OLDEST <= versions[0] <= newest:
             raise OnnxError(
                 f"it is of opset {names_text([str(one) for one in versions])}; those from {OLDEST} to {newest} are known to the installed onnx "
