@@ -173,7 +173,7 @@ class _GraphReader:
         newest = onnx.defs.onnx_opset_version()
         if not versions:
             nodes = self.model.graph.node
-            other = sorted({printed(f"{node.domain}.{node.op_type}") for node in nodes if node.domain not in OURS})
+            other = sorted({printed(f"{node.domain}.{node.op_type}") for node in nodes if node.domain not in DOMAINS})
             fix = f", and has what is not computed here: {names_text(other)}" if other else "; is it an ONNX file?"
             raise OnnxError(f"it tells no opset of ONNX{fix}")
         if len(set(versions)) > 1 or not OLDEST <= versions[0] <= newest:
