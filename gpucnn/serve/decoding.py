@@ -83,7 +83,8 @@ class Decoder:
     def _as_they_are(self, image: "Image.Image") -> np.ndarray:
         """What `TrainedRun.read` gives for an image that has nothing to be fitted, turned or put on a background: in half the time."""
         pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(self._shape)
-        return self._scaled[pixels.transpose(2, 0, 1)[None]]
+        raw: np.ndarray = self._scaled[pixels.transpose(2, 0, 1)[None]]
+        return raw
 
     def _too_large(self, size: str) -> Refusal:
         return Refusal(

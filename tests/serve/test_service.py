@@ -461,6 +461,6 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 
 def test_without_starlette_it_is_told_what_to_install(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "starlette.applications", None)
-    with pytest.raises(LibraryError, match=r'a service needs Starlette \(.*\); pip install "gpucnn\[serve\]"'):
+    monkeypatch.setitem(__import__("sys").modules, "starlette", None)
+    with pytest.raises(LibraryError, match=r'a service needs starlette \(.*\); pip install "gpucnn\[serve\]"'):
         create_app(trained)
