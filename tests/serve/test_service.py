@@ -474,3 +474,19 @@ def test_without_starlette_it_is_told_what_to_install(trained: TrainedRun, monke
     monkeypatch.setitem(__import__("sys").modules, "starlette", None)
     with pytest.raises(LibraryError, match=r'a service needs starlette \(.*\); pip install "gpucnn\[serve\]"'):
         create_app(trained)
+
+
+def test_what_takes_longer_than_the_grace_is_told(trained: TrainedRun, capfd: pytest.CaptureFixture[str]) -> None:
+    with running(trained, grace_seconds=1) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow:
+            slow.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n")
+            wait_for(lambda: service.service.batcher.arriving == 1)
+            service.end()
+            with http.client.HTTPResponse(slow) as answer:
+                answer.begin()
+                found = Answer(
+                    answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+                )
+    assert found.error == (503, "the service is stopping", "ask another one")
+    assert found.headers["connection"] == "close"
+    assert capfd.readouterr().err == ""
