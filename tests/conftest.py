@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--every-mutant", action="store_true", help="with --mutants: all those of compiled loops, not a sample"
     )
     group.addoption("--oracle", action="store_true", help="collect tests/pytorch, too, which compares with PyTorch")
+    group.addoption(
+        "--onnx", action="store_true", help="every model, function and opset as ONNX, not a sample (minutes)"
+    )
     group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
     group.addoption(
         "--kills", type=int, default=50, metavar="N", help="kill processes that write checkpoints so often (50)"

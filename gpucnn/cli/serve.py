@@ -8,7 +8,7 @@ from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.value_kind import COUNT_OR_ZERO, POSITIVE_OR_ZERO
 from gpucnn.serve.app import create_app
 from gpucnn.serve.options import ServeOptions
-from gpucnn.serve.server import bound, serve
+from gpucnn.serve.server import bound, server_of
 
 HELP = "Answer over HTTP: images in, classes and probabilities out, those of many requests in one batch."
 
@@ -66,10 +66,11 @@ def run(options: argparse.Namespace) -> None:
     )  # fmt: skip
     trained = RunFolder(options.run_folder).load(choose_device(options.device).device, options.weights)
     app = create_app(trained, limits)
+    server, model = server_of(app, limits), app.state.service.model
     with bound(options.host, options.port) as listening:
         host, number = listening.getsockname()[:2]
-        where = f"[{host}]" if ":" in host else host
-        print(
-            f"serving {options.run_folder} ({app.state.service.model.backend}) on http://{where}:{number}", flush=True
-        )
-        serve(app, listening, limits)
+        address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
+        print(f"serving {options.run_folder} ({trained.weights}) with {model.backend} on {address}", flush=True)
+        for note in model.notes:
+            print(note, flush=True)
+        server.run([listening])

@@ -1,6 +1,6 @@
-"""Whether an ONNX file of a run gives what `predict` does: tried on real images."""
+"""Whether a file of a run, ONNX or another, gives what `predict` does: tried on real images."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,12 +9,9 @@ from gpucnn.autograd import no_grad
 from gpucnn.backend import to_host
 from gpucnn.errors import GraphError
 from gpucnn.export.onnx_runtime import Evaluator
-from gpucnn.export.run_images import RunImages
+from gpucnn.export.run_images import RunImages, as_input
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.runs.trained_run import TrainedRun
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 LARGEST = 1e-3
 """Difference of a probability, and of a logit as a share of the largest. Float32 rounds to some 1e-6."""
@@ -50,8 +47,6 @@ def check(trained: TrainedRun, evaluator: Evaluator, images: RunImages, raw: boo
     """
     from PIL import Image
 
-    from PIL import Image
-
     shown, largest, probabilities = trained.shown(), 0.0, 0.0
     sizes = set()
     places = images.spread(IMAGES[evaluator.is_fast])
@@ -61,7 +56,7 @@ def check(trained: TrainedRun, evaluator: Evaluator, images: RunImages, raw: boo
             image = image.resize((image.width * 2 + number, image.height + 3 * number), Image.Resampling.BICUBIC)
         sizes.add(image.size)
         read = trained.preprocess(trained.read(image, shown))
-        given = as_bytes([image]) if raw else read
+        given = as_input(trained, [image], raw)
         with no_grad(), evaluating(trained.model):
             logits = trained.model(read)
             expected = to_host(logits.array), to_host(F.softmax(logits).array)
@@ -79,13 +74,7 @@ def check(trained: TrainedRun, evaluator: Evaluator, images: RunImages, raw: boo
     checked = Checked(evaluator.name, len(places), images.what, len(sizes), probabilities, largest)
     if max(largest, probabilities) > LARGEST:
         raise GraphError(
-            f"the ONNX file's answers are not the run's, so that no file is written: {checked}; {LARGEST:g} is allowed. A layer "
+            f"the file's answers are not the run's, so that no file is written: {checked}; {LARGEST:g} is allowed. A layer "
             f"that computes with NumPy, or decides by numbers, is none that can be written: use gpucnn.functions in it"
         )
     return checked
-
-
-def as_bytes(images: "list[Image.Image]") -> np.ndarray:
-    """Decoded images of one size and kind as bytes (N, H, W, C)."""
-    arrays = [np.asarray(image) for image in images]
-    return np.stack([array[:, :, None] if array.ndim == 2 else array for array in arrays])

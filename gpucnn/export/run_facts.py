@@ -23,7 +23,9 @@ def run_facts(trained: TrainedRun) -> dict[str, str]:
             row = (run.read_metrics() or [{}])[-1]
         except RunError:
             row = {}
-    measured = {name: str(row[name]) for name in ("epoch", "test_accuracy", "val_accuracy") if name in row}
+    measured: dict[str, str] = {
+        name: str(row[name]) for name in ("epoch", "test_accuracy", "val_accuracy") if name in row
+    }
     return {
         "class_names": json.dumps(trained.class_names, ensure_ascii=False),
         "run": run.path.resolve().name,

@@ -1,6 +1,6 @@
 """Images of a run's data set as people have them: decoded, in their own sizes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+BATCH = 64
+
+
 class RunImages(NamedTuple):
     """Images of a run's data set, or others, to see what a file makes of them."""
 
@@ -29,6 +32,20 @@ class RunImages(NamedTuple):
     """The classes, by their numbers."""
     at: "Callable[[int], Image.Image]"
     """The image at a place, grey or RGB."""
+
+    def batches(self) -> "Iterator[tuple[list[int], list[Image.Image]]]":
+        """All images with their places, in their order, in batches of one size."""
+        places: list[int] = []
+        images: list[Image.Image] = []
+        for place in range(len(self.labels)):
+            image = self.at(place)
+            if images and (len(images) == BATCH or (image.size, image.mode) != (images[0].size, images[0].mode)):
+                yield places, images
+                places, images = [], []
+            places.append(place)
+            images.append(image)
+        if images:
+            yield places, images
 
     def spread(self, count: int) -> np.ndarray:
         """The places of `count` images from the first to the last, or of all, if there are less."""
@@ -78,3 +95,12 @@ def _pixels(images: Part, full_scale: int, what: str) -> RunImages:
         return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
 
     return RunImages(what, to_host(raw.labels), at)
+
+
+def as_input(trained: TrainedRun, images: "Sequence[Image.Image]", raw: bool) -> np.ndarray:
+    """Decoded images as a file takes them: raw, which are of one size, as bytes (N, H, W, C), else as the model does."""
+    if not raw:
+        read = np.concatenate([trained.read(image, trained.shown()) for image in images])
+        return to_host(trained.preprocess(read))
+    arrays = [np.asarray(image) for image in images]
+    return np.stack([array[:, :, None] if array.ndim == 2 else array for array in arrays])

@@ -19,7 +19,7 @@ from gpucnn.serve.multipart import File, files_of
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.page import Page
 from gpucnn.serve.refusal import Refusal, own_fault, stopping, too_slow
-from gpucnn.serve.served_model import ServedModel, of_gpucnn
+from gpucnn.serve.served_model import ServedModel, served_model
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -124,7 +124,7 @@ class Service:
         self._held = Held()
 
     async def predict(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """POST /predict, as ASGI has it: Starlette's Request and Response cost more than a small model."""
+        """POST /predict, as ASGI has it."""
         body = Body(scope, receive, self._held, self.options)
         try:
             if scope["method"] != "POST":
@@ -212,7 +212,7 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
         from starlette.routing import Route
     except ImportError as error:
         raise LibraryError(f'a service needs Starlette ({error}); pip install "gpucnn[serve]"') from None
-    service = Service(trained, of_gpucnn(trained), options or ServeOptions())
+    service = Service(trained, served_model(trained), options or ServeOptions())
     page = Page(trained, service.model.backend, service.options, TOP)
 
     async def health(request: "Request") -> Response:
@@ -250,14 +250,13 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
 
     app = Starlette(
         routes=[
-            Route("/predict", _Endpoint(service.predict)),
             Route("/health", health),
             Route("/ready", ready),
             Route("/metrics", metrics),
             Route("/docs", docs),
             Route("/", root),
         ],
-        middleware=[Middleware(_Counted, service=service)],
+        middleware=[Middleware(_Door, service=service)],
         exception_handlers={HTTPException: refused},
         lifespan=lifespan,
     )
@@ -265,18 +264,11 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
     return app
 
 
-class _Endpoint:
-    """An ASGI application that Starlette takes for one: functions it takes for a view."""
+class _Door:
+    """What every request comes through: it is counted, and once the service stops, its answer ends its connection.
 
-    def __init__(self, app: "ASGIApp") -> None:
-        self.app = app
-
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        await self.app(scope, receive, send)
-
-
-class _Counted:
-    """Counts requests; once the service stops, has each answer end its connection."""
+    /predict it takes itself: the way through Starlette's routes costs more than a small model.
+    """
 
     def __init__(self, app: "ASGIApp", service: Service) -> None:
         self.app, self.service = app, service
@@ -286,6 +278,8 @@ class _Counted:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        app = self.service.predict if path == "/predict" else self.app
 
         async def counting(message: "Message") -> None:
             nonlocal status
@@ -296,9 +290,8 @@ class _Counted:
             await send(message)
 
         try:
-            await self.app(scope, receive, counting)
+            await app(scope, receive, counting)
         finally:
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
             route = path if path in ROUTES else "other"
             self.service.batcher.metrics.request(route, status or 500, time.perf_counter() - began)
 

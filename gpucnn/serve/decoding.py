@@ -3,6 +3,7 @@
 import contextlib
 import io
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.serve.multipart import File
 from gpucnn.serve.refusal import Refusal
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """As Pillow names them."""
@@ -26,6 +30,10 @@ class Decoder:
     def __init__(self, trained: TrainedRun, max_pixels: int) -> None:
         self.trained, self.max_pixels = trained, max_pixels
         self._shown = trained.shown()
+        preprocess = trained.preprocess
+        self._shape = preprocess.native_size, preprocess.native_size, preprocess.channels
+        self._mode = {1: "L", 3: "RGB"}.get(preprocess.channels)
+        self._scaled = np.rint(np.arange(256) * (preprocess.full_scale / 255)).astype(np.uint8)
 
     def __call__(self, file: File) -> np.ndarray:
         """The raw image (1, C, S, S), just as `TrainedRun.predict` reads it."""
@@ -66,7 +74,16 @@ class Decoder:
                 pixels = image.width * image.height
                 if pixels > self.max_pixels:
                     raise self._too_large(f"{image.width}x{image.height} pixels")
-                return self.trained.read(image, self._shown) if pixels <= most else None
+                if pixels > most:
+                    return None
+                if image.mode == self._mode and image.size == self._shape[:2] and not image.info:
+                    return self._as_they_are(image)
+                return self.trained.read(image, self._shown)
+
+    def _as_they_are(self, image: "Image.Image") -> np.ndarray:
+        """What `TrainedRun.read` gives for an image that has nothing to be fitted, turned or put on a background: in half the time."""
+        pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(self._shape)
+        return self._scaled[pixels.transpose(2, 0, 1)[None]]
 
     def _too_large(self, size: str) -> Refusal:
         return Refusal(

@@ -43,13 +43,11 @@ def bound(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def serve(app: "Starlette", listening: socket.socket, options: ServeOptions) -> None:
-    """Answer until SIGTERM or SIGINT comes, and then what was accepted. LibraryError without uvicorn."""
-    server_of(app, options).run([listening])
-
-
 def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
-    """uvicorn's server for an application of `create_app`, with what it lacks. LibraryError without uvicorn."""
+    """What runs an application of `create_app` until SIGTERM or SIGINT comes, and answers then what it has accepted.
+
+    It is uvicorn's server, and what that lacks. LibraryError without uvicorn.
+    """
     try:
         import uvicorn
         from uvicorn.protocols.http.auto import AutoHTTPProtocol

@@ -11,8 +11,8 @@ NUMBERS = [0, 1, -1, 2, 3, 7, 255, 65536, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 
 FLOATS = [0.0, -0.0, 1.0, -1.0, 1e-30, 1e30, -1e30, float("inf"), float("-inf"), float("nan"), 0.5, 3.4e38]
 TEXTS = ["", "weights.bin", "../weights.bin", "/etc/passwd", "a/../../b", ".", "..", "\0", "x" * 3000, "\u202e", "é" * 70, "images", "logits",
          "VALID", "SAME_UPPER", "constant", "wrap", "cubic", "nearest", "-5", "1e9", "relu", "/dev/zero", "\x1b[2J"]  # fmt: skip
-DEPTHS = (3, 40, 90, 200)
-"""Graphs in graphs; protobuf itself reads some hundred."""
+DEPTHS = (3, 40, 90, 200, 5_000)
+"""Graphs in graphs; protobuf reads a hundred messages in one another."""
 
 
 def changed_model(model: onnx.ModelProto, draw: np.random.Generator) -> bytes:
@@ -22,7 +22,8 @@ def changed_model(model: onnx.ModelProto, draw: np.random.Generator) -> bytes:
     for _ in range(1 + int(draw.integers(4))):
         CHANGES[draw.integers(len(CHANGES))](changed, draw)
     try:
-        return bytes(changed.SerializeToString())
+        content = bytes(changed.SerializeToString())
+        return content if draw.integers(20) else content + _deep(draw)
     except Exception:  # what protobuf itself does not write
         return bytes(model.SerializeToString())
 
@@ -166,7 +167,7 @@ def _operator(model: onnx.ModelProto, draw: np.random.Generator) -> None:
 
 
 def _order(model: onnx.ModelProto, draw: np.random.Generator) -> None:
-    nodes = [node for node in model.graph.node]
+    nodes = list(model.graph.node)
     kind = draw.integers(4)
     if not nodes:
         return
@@ -202,7 +203,8 @@ def _chain(model: onnx.ModelProto, draw: np.random.Generator) -> None:
             )
         )
         name = f"{name}{number}"
-    model.graph.output[0].name = name
+    for output in model.graph.output:
+        output.name = name
 
 
 def _declared(model: onnx.ModelProto, draw: np.random.Generator) -> None:
@@ -242,18 +244,22 @@ def _beside(model: onnx.ModelProto, draw: np.random.Generator) -> None:
         )
 
 
-def _deep(model: onnx.ModelProto, draw: np.random.Generator) -> None:
-    graph = onnx.GraphProto()
+def _deep(draw: np.random.Generator) -> bytes:
+    """Graphs in graphs, in protobuf's own bytes, which follow those of a file: it then has this node, too."""
+    graph = b""
     for _ in range(int(_one(DEPTHS, draw))):
-        outer = onnx.GraphProto()
-        node = outer.node.add()
-        node.op_type = "If"
-        node.output.append("y")
-        attribute = node.attribute.add()
-        attribute.name, attribute.type = "then_branch", onnx.AttributeProto.GRAPH
-        attribute.g.CopyFrom(graph)
-        graph = outer
-    model.graph.node.extend(graph.node)
+        attribute = _field(1, b"then_branch") + b"\xa0\x01\x05" + _field(6, graph)
+        graph = _field(1, _field(4, b"If") + _field(2, b"y") + _field(5, attribute))
+    return _field(7, graph)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of protobuf that has a length."""
+    length, size = bytearray(), len(content)
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content
 
 
 def _head(model: onnx.ModelProto, draw: np.random.Generator) -> None:
@@ -277,6 +283,5 @@ def _head(model: onnx.ModelProto, draw: np.random.Generator) -> None:
 
 
 CHANGES: list[Callable[[onnx.ModelProto, np.random.Generator], None]] = [
-    _dims, _content, _numbers, _floats, _attribute, _attribute, _another_attribute, _name, _operator, _order, _chain, _declared, _beside, _deep,
-    _head,
+    _dims, _content, _numbers, _floats, _attribute, _attribute, _another_attribute, _name, _operator, _order, _chain, _declared, _beside, _head,
 ]  # fmt: skip

@@ -21,7 +21,11 @@ def batch_norm(call: Call) -> str:
         eps = given["eps"]
         if call.dtype == np.float64:  # of which the attribute, a float32, is not enough
             variance, eps = call.put("Add", variance, call.number(eps)), 0.0
-        output = call.put("BatchNormalization", call.x, scale, shift, mean, variance, epsilon=float(eps))
+        # Before opset 14 onnx's reference evaluator takes the momentum for a share of the batch's own statistics, the rest of
+        # 1, though there are none in evaluation (onnx/onnx#8442).
+        momentum = 1.0 if call.graph.opset < 14 else None
+        inputs = [call.x, scale, shift, mean, variance]
+        output = call.put("BatchNormalization", *inputs, epsilon=float(eps), momentum=momentum)
     if given["residual"] is not None:
         output = call.put("Add", output, call.value(given["residual"], call.dtype))
     return call.activated(output)

@@ -35,6 +35,7 @@ NAMES = (
 
 
 def identity(node: OnnxNode, inputs: Inputs) -> Value:
+    """The values as they are."""
     return needed(inputs, 0)
 
 
@@ -55,6 +56,7 @@ def cast(node: OnnxNode, inputs: Inputs) -> Value:
 
 
 def cast_like(node: OnnxNode, inputs: Inputs) -> Value:
+    """The values in the dtype of the second input."""
     return _converted(needed(inputs, 0), needed(inputs, 1).dtype)
 
 

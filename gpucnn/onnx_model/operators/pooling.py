@@ -120,16 +120,19 @@ def root(total: Tensor, power: float) -> Tensor:
 
 
 def global_average_pool(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """The mean of each plane."""
     x = as_tensor(needed(inputs, 0))
     return F.mean(x, _positions(x), keepdims=True)
 
 
 def global_max_pool(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """The maximum of each plane."""
     x = as_tensor(needed(inputs, 0))
     return F.max(x, _positions(x), keepdims=True)
 
 
 def global_lp_pool(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """`lp_pool` of each plane as a whole."""
     x, power = as_tensor(needed(inputs, 0)), node.number("p", 2)
     return root(F.sum(_powers(x, power), _positions(x), keepdims=True), power)
 
