@@ -62,5 +62,6 @@ if __name__ == "__main__":
     folder, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     uvicorn.Server(uvicorn.Config(create_app(Path(folder)), log_level="warning")).run(sockets=[listening])
