@@ -8,7 +8,8 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from gpucnn.errors import ArgumentError, LibraryError
+from gpucnn.errors import ArgumentError
+from gpucnn.serve.app import check_libraries
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.refusal import Refusal, bad_request, large_head, too_slow
 
@@ -48,11 +49,9 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
 
     It is uvicorn's server, and what that lacks. LibraryError without uvicorn.
     """
-    try:
-        import uvicorn
-        from uvicorn.protocols.http.auto import AutoHTTPProtocol
-    except ImportError as error:
-        raise LibraryError(f'a service needs uvicorn ({error}); pip install "gpucnn[serve]"') from None
+    check_libraries("uvicorn")
+    import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """HTTP, whose refusals are JSON as all others, and whose heads have an end: httptools would keep any."""
@@ -91,7 +90,8 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
             """Close connections on which no request has come for too long: they sent a part of its headers, or nothing."""
             now, seen = asyncio.get_running_loop().time(), self._asking
             self._asking = {}
-            for connection in list(self.server_state.connections):
+            connections: list[Any] = list(self.server_state.connections)
+            for connection in connections:
                 if not is_free(connection):  # it has a request, which has limits of its own
                     continue
                 cycle = connection.cycle
