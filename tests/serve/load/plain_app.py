@@ -40,7 +40,7 @@ def create_app(run: Path) -> Starlette:
     config = json.loads((run / "config.json").read_text())
     names, native, scale = config["class_names"], *(config["preprocess"][key] for key in ("native_size", "full_scale"))
     model = LeNet5(len(names))
-    model.load_state_dict(load_file(run / "best.safetensors"))
+    model.load_state_dict(load_file(run / "model.safetensors"))
     model.eval()
 
     async def predict(request: Request) -> JSONResponse:
