@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -438,3 +439,13 @@ def test_without_scikit_learn_all_else_is_there_and_the_message_has_the_line_to_
     assert run.stderr == ""
     assert run.stdout.startswith("ImageClassifier needs scikit-learn 1.6 or newer (")
     assert run.stdout.endswith('; pip install ".[sklearn]"\n')
+
+
+def test_the_python_of_its_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(sys.modules[ImageClassifier.__module__].__file__ or "").with_name("README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    # Smaller, and in one process.
+    quick = code.replace("epochs=6", "epochs=1").replace("n_jobs=2", "n_jobs=1").replace('"mlp", "lenet5"', '"mlp"')
+    assert quick != code
+    exec(compile(quick, "README.md", "exec"), {})
+    assert re.fullmatch(r"\{'lr': [\d.]+, 'model': 'mlp'\} [\d.]+\n", capsys.readouterr().out)
