@@ -19,6 +19,7 @@ LEFT_OUT = {
     "fuzz": "it takes some minutes",
     "sweep": "it installs optuna, which brings 115 MB",
     "oracle": "it installs PyTorch, which is large",
+    "onnx": "it takes half an hour",
     "bench": "it installs PyTorch, and wants a machine that does nothing else",
     "arm": "it needs Debian's qemu-user",
     "gpu": "it needs a GPU",
@@ -33,7 +34,7 @@ if sys.platform == "darwin":
     LEFT_OUT["compile"] = "NVIDIA has no NVRTC for macOS"
 EVERY_SESSION = (
     *("lint", "types", "plain", "numpy", "jit", "emulated", "compile", "examples", "browser"),
-    *("bounds", "mutants", "fuzz", "sweep", "oracle", "bench", "arm", "gpu"),
+    *("bounds", "mutants", "fuzz", "sweep", "oracle", "onnx", "bench", "arm", "gpu"),
 )
 nox.options.sessions = [*(name for name in EVERY_SESSION if name not in LEFT_OUT), "left_out"]
 
@@ -197,6 +198,13 @@ def oracle(session: nox.Session) -> None:
     session.install("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31", "expecttest")
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/pytorch", "--oracle", *session.posargs)
+
+
+@nox.session
+def onnx(session: nox.Session) -> None:
+    """Every model, function and opset as ONNX, beside onnxruntime and onnx's reference evaluator."""
+    session.install("-e", ".[dev,onnx,onnxruntime]")
+    session.run("pytest", "tests/export", "--onnx", *session.posargs)
 
 
 @nox.session

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from gpucnn.functions import convolve2d as convolve2d
     from gpucnn.functions import max_pooling as max_pooling
     from gpucnn.image_classifier import ImageClassifier as ImageClassifier
+    from gpucnn.onnx_model.model import load_onnx as load_onnx
     from gpucnn.runs.folder import load as load
 
 __version__ = "0.1.0"
 
 _MODULES = (
-    "autograd", "backend", "checks", "data", "errors", "explain", "functions", "geometry", "kernels", "layers", "models",
+    "autograd", "backend", "checks", "data", "errors", "explain", "export", "functions", "geometry", "kernels", "layers", "models",
     "optim", "plot", "report", "training",
 )  # fmt: skip
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "from_dlpack": "autograd",
     "gradcheck": "autograd",
     "load": "runs.folder",
+    "load_onnx": "onnx_model.model",
     "no_grad": "autograd",
     "convolve2d": "functions",
     "max_pooling": "functions",

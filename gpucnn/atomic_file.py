@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,15 +35,17 @@ _HELD_OPEN = (
 )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file so that a reader, a crash, or a loss of power, sees the old content or the new, never a part.
+
+    `content` may come in pieces, one after another.
 
     Raises OSError, with the file's name; the old content then stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             _sync(file.fileno())
         _replace(temporary, path)

@@ -50,6 +50,10 @@ class DataError(GpucnnError, ValueError):
     """A data file that is missing, damaged or not what it claims to be."""
 
 
+class OnnxError(DataError):
+    """An ONNX file that is damaged, or has in it what gpucnn does not compute."""
+
+
 class TrainingError(GpucnnError, RuntimeError):
     """Training that cannot go on, as its loss, or a gradient, is no longer a finite number."""
 

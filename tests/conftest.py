@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--every-mutant", action="store_true", help="with --mutants: all those of compiled loops, not a sample"
     )
     group.addoption("--oracle", action="store_true", help="collect tests/pytorch, too, which compares with PyTorch")
+    group.addoption(
+        "--onnx", action="store_true", help="every model, function and opset as ONNX, not a sample (minutes)"
+    )
     group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
     group.addoption(
         "--kills", type=int, default=50, metavar="N", help="kill processes that write checkpoints so often (50)"
@@ -45,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         metavar="N",
         help="so many changed files for the readers, and a line for each of them",
+    )
+    group.addoption(
+        "--bad-requests", type=int, metavar="N", help="send a service so many bad requests, and count answers"
     )
     group.addoption("--run-kills", type=int, default=2, metavar="N", help="kill and resume training so often (2)")
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpucnn.checks import Shape
@@ -68,8 +68,18 @@ def batch_or_auto(text: str) -> int | str:
 
 def memory_size(text: str) -> int:
     """A size with its unit, e.g. 4GB, 1.5 GiB or 512MB, in bytes."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]+)", text.strip().lower(), re.ASCII)
-    size = int(float(found[1]) * UNITS.get(found[2], 0)) if found else 0
+    return _scaled(text, UNITS, "a size with its unit, e.g. 4GB, 512MB or 2GiB")
+
+
+def pixel_count(text: str) -> int:
+    """A number of pixels, e.g. 50M, 12.5M, 800k or 640000."""
+    return _scaled(text, {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}, "a number of pixels, e.g. 50M, 800k or 640000")
+
+
+def _scaled(text: str, units: Mapping[str, int], expected: str) -> int:
+    """A number >= 1 with one of the `units` behind it, in capitals or not."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) ?([a-z]*)", text.strip().lower(), re.ASCII)
+    size = int(float(found[1]) * units.get(found[2], 0)) if found else 0
     if size < 1:
-        raise argparse.ArgumentTypeError(f"expected a size with its unit, e.g. 4GB, 512MB or 2GiB, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return size

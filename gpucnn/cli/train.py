@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import gpucnn  # for gpucnn.report, which is imported when it is first looked at: few trainings ask for one
@@ -21,6 +21,7 @@ from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LAST
+from gpucnn.runs.network import is_onnx
 from gpucnn.runs.prepare import PreparedRun, resolve
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.runs.seeds import FREE, check_place, check_seeds, finished_accuracy, folder_of_seed, spread
@@ -190,8 +191,13 @@ def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, is_first: bool = 
 
 def _run_name(config: RunConfig) -> str:
     """What the run's folder is called, but for its number: after the model and the data set, or the folder of images."""
-    name = re.sub(r"[^\w.+-]+", "_", _name(config))[:LONGEST_NAME].strip("._") or FOLDER
-    return f"{config.model}-{name}"
+    model = PurePath(config.model).stem if config.model and is_onnx(config.model) else str(config.model)
+    return f"{_as_name(model)}-{_as_name(_name(config)) or FOLDER}"
+
+
+def _as_name(text: str) -> str:
+    """Of a text what may be in the name of a folder."""
+    return re.sub(r"[^\w.+-]+", "_", text)[:LONGEST_NAME].strip("._")
 
 
 def _name(config: RunConfig) -> str:

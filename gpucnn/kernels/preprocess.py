@@ -99,14 +99,14 @@ def _resized(images: Array, size: int) -> Array:
     Element by element, without a matrix product, so that an image comes out the same in whatever batch it is.
     """
     xp, native = xp_of(images), images.shape[-1]
-    low, to_high = _resizing(native, size)
+    low, to_high = resizing(native, size)
     high, low = (xp.asarray(place) for place in (np.minimum(low + 1, native - 1), low))
     to_low, to_high = (xp.asarray(share) for share in (1 - to_high, to_high))
     rows = images[:, :, low] * to_low[:, None] + images[:, :, high] * to_high[:, None]
     return rows[:, :, :, low] * to_low + rows[:, :, :, high] * to_high
 
 
-def _resizing(native: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def resizing(native: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Of each of `size` pixels the one of `native` to its left, int32, and the share of the next one, float32."""
     centres = np.clip((np.arange(size) + 0.5) * native / size - 0.5, 0, native - 1)
     low = np.floor(centres).astype(np.int32)
@@ -115,9 +115,9 @@ def _resizing(native: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=16)
 def _resizing_there(xp: ModuleType, device: Device, native: int, size: int) -> tuple[Array, Array]:
-    """`_resizing`, sent to a GPU once. `xp`: whose arrays they are."""
+    """`resizing`, sent to a GPU once. `xp`: whose arrays they are."""
     with current(device):
-        low, shares = _resizing(native, size)
+        low, shares = resizing(native, size)
         return xp.asarray(low), xp.asarray(shares)
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from gpucnn.autograd import Tensor, no_grad
 from gpucnn.autograd.calls import FunctionCall, noting_calls
 from gpucnn.backend import Array, arrays, device_of, generator, to_device, to_host
 from gpucnn.checks import Shape
-from gpucnn.errors import GraphError
+from gpucnn.errors import GpucnnError, GraphError
 from gpucnn.layers.forward_state import ForwardState
-from gpucnn.text import value_text
+from gpucnn.text import shape_text, value_text
 
 IMAGES = -1
 """The number of what the model is given."""
@@ -40,6 +41,28 @@ class Constant:
     array: np.ndarray
 
 
+@dataclass(frozen=True)
+class Batch:
+    """A size, or another whole number, that is so many times the number of images."""
+
+    times: int
+
+
+Sizes: TypeAlias = tuple[int | Batch, ...]
+"""A shape of which some sizes may depend on the number of images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Repeated:
+    """An argument that is an array of `sizes`, the same all along the axes of which the number of images is the size.
+
+    Along these `array`, on the CPU, has one element.
+    """
+
+    array: np.ndarray
+    sizes: Sizes
+
+
 class GraphNode(NamedTuple):
     """One call of a function."""
 
@@ -50,11 +73,16 @@ class GraphNode(NamedTuple):
     inputs: tuple[int, ...]
     """The numbers of the nodes whose outputs it takes, in the order of the arguments; -1 for the images."""
     arguments: dict[str, Any]
-    """By name, defaults among them: `Input`, `Saved`, `Constant`, numbers, texts, None; tuples and slices of these."""
+    """By name, defaults among them: `Input`, `Saved`, `Constant`, numbers, texts, None; tuples and slices of these.
+
+    In a `graph_of_any_batch` also `Batch` and `Repeated`.
+    """
     shape: Shape
     """Of the output."""
     output: np.ndarray
     """What came out for the graph's images, on the CPU."""
+    sizes: Sizes
+    """The shape; in a `graph_of_any_batch` with `Batch` where a size depends on the number of images."""
 
 
 class ModelGraph(NamedTuple):
@@ -63,6 +91,8 @@ class ModelGraph(NamedTuple):
     images: np.ndarray
     """What went in, as the model took it: in its dtype, on the CPU."""
     nodes: list[GraphNode]
+    saved: dict[str, Array]
+    """The model's parameters and buffers by their paths, where they are."""
 
 
 def model_graph(model: Any, images: Any) -> ModelGraph:
@@ -72,25 +102,107 @@ def model_graph(model: Any, images: Any) -> ModelGraph:
     and the fix, where they do not: what `forward` computes with NumPy, or decides by values, no graph can follow.
     """
     first = _ForwardPass(model, model._take(images).array)
-    second = _ForwardPass(model, _other_images(first.images))
+    second = _ForwardPass(model, _other_images(first.images, len(first.images) if first.images.ndim else None))
+    return _graph_of(first, second, _same)
+
+
+def graph_of_any_batch(model: Any, images: Any) -> ModelGraph:
+    """The graph of `model` for any number of images: one where numbers that depend on it are `Batch`.
+
+    Found by forward passes of two and of three images, whatever the number of those that are given, of which the first are
+    taken. All else is as for `model_graph`. GraphError where a number depends on that of the images in another way than as so
+    many times it, or where as many images as there are make other calls.
+    """
+    taken = model._take(images).array
+    if taken.ndim == 0 or taken.size == 0:
+        raise GraphError(f"{model.label}: a graph needs an example, images (N, C, H, W), got {shape_text(taken.shape)}")
+    first = _ForwardPass(model, taken[[0, min(1, len(taken) - 1)]])
+    others = _other_images(first.images, 3)
+    try:
+        second = _ForwardPass(model, others)
+    except GraphError:
+        raise
+    except GpucnnError as error:
+        raise GraphError(
+            f"{model.label}: a graph is for any number of images, and this takes two but not three of them ({error}); take "
+            f"sizes from x.shape, or let one be -1"
+        ) from None
+    return _graph_of(first, second, partial(_of_any_batch, batches=(2, 3)))
+
+
+def _graph_of(first: "_ForwardPass", second: "_ForwardPass", merged: Callable[[Any, Any], Any]) -> ModelGraph:
+    """The graph of two passes, whose arguments and shapes are `merged` into what holds for both."""
+    nodes = []
     for one, other in zip_longest(first.nodes, second.nodes):
-        if (
-            one is None
-            or other is None
-            or (one.function, one.path, one.shape) != (other.function, other.path, other.shape)
-        ):
+        if one is None or other is None or (one.function, one.path) != (other.function, other.path):
             raise GraphError(f"{first.label_of(one or other)}: {_DECIDES}")
-        for name, value in one.arguments.items():
-            if not _is_same(value, other.arguments[name]):
-                owner = _culprit(first, second) or first.label_of(one)
-                raise GraphError(f"{owner}: {_ELSEWHERE} (found at {name} of {one.function})")
+        if merged is _same and one.shape != other.shape:
+            raise GraphError(f"{first.label_of(one)}: {_DECIDES}")
+        arguments, place = {}, "arguments"
+        try:
+            for place, value in one.arguments.items():
+                arguments[place] = merged(value, other.arguments[place])
+            place = "the shape"
+            sizes = merged(one.shape, other.shape)
+        except _OtherwiseError as error:
+            found = f"(found at {place} of {one.function})"
+            if error.args:
+                raise GraphError(f"{first.label_of(one)}: {error} {found}") from None
+            owner = _culprit(first, second) or first.label_of(one)
+            raise GraphError(f"{owner}: {_ELSEWHERE} {found}") from None
+        nodes.append(one._replace(arguments=arguments, sizes=sizes))
     number = first.numbers.get(id(first.output.array))
-    nodes = [] if number is None else _leading_to(number, first.nodes)
+    nodes = [] if number is None else _leading_to(number, nodes)
     if number is None or (nodes and not any(IMAGES in node.inputs for node in nodes)):
-        raise GraphError(f"{_culprit(first, second) or model.label}: {_ELSEWHERE}")
-    return ModelGraph(to_host(first.images), nodes)
+        raise GraphError(f"{_culprit(first, second) or first.model.label}: {_ELSEWHERE}")
+    members = [*first.model.named_parameters(), *first.model.named_buffers()]
+    return ModelGraph(to_host(first.images), nodes, {path: member.array for path, member in members})
 
 
+class _OtherwiseError(Exception):
+    """Two passes have different arguments: without a text in a way that the values of the images explain."""
+
+
+def _same(one: Any, other: Any) -> Any:
+    """What two passes have as the same, to the bit."""
+    if not _is_same(one, other):
+        raise _OtherwiseError
+    return one
+
+
+def _of_any_batch(one: Any, other: Any, batches: tuple[int, int]) -> Any:
+    """What two passes of so many images have, for any number of them."""
+    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+        return tuple(_of_any_batch(mine, theirs, batches) for mine, theirs in zip(one, other, strict=True))
+    if isinstance(one, slice) and isinstance(other, slice):
+        ends = ((one.start, other.start), (one.stop, other.stop), (one.step, other.step))
+        return slice(*(_of_any_batch(mine, theirs, batches) for mine, theirs in ends))
+    if _is_same(one, other):
+        return one
+    if type(one) is int and type(other) is int:
+        if one * batches[1] == other * batches[0]:
+            return Batch(one // batches[0])
+        raise _OtherwiseError(_NOT_SO_MANY.format(one=one, other=other))
+    if isinstance(one, Constant) and isinstance(other, Constant) and one.array.ndim == other.array.ndim:
+        sizes = _of_any_batch(one.array.shape, other.array.shape, batches)
+        along = tuple(slice(1) if isinstance(size, Batch) else slice(None) for size in sizes)
+        single = np.ascontiguousarray(one.array[along])
+        is_one = _is_same(Constant(single), Constant(np.ascontiguousarray(other.array[along])))
+        if is_one and (one.array == single).all() and (other.array == single).all():
+            return Repeated(single, sizes)
+        if one.array.shape != other.array.shape:
+            raise _OtherwiseError(_EACH_ITS_OWN)
+    raise _OtherwiseError
+
+
+_NOT_SO_MANY = (
+    "a graph is for any number of images, and a number here is {one} for two of them and {other} for three, which is not so "
+    "many times theirs; count from the end, e.g. x[-1], or take a size that does not depend on it"
+)
+_EACH_ITS_OWN = (
+    "a graph is for any number of images, and an array made with NumPy has other numbers for each of them; make it of one "
+    "element along that axis, so that it broadcasts, or with gpucnn.functions of x"
+)
 _ELSEWHERE = (
     "a graph cannot follow what it gives, as not all of it was computed by gpucnn.functions; use those, and tensors' operators, "
     "in place of NumPy"
@@ -142,7 +254,8 @@ class _ForwardPass:
         inputs = tuple(_inputs(tuple(arguments.values())))
         self.numbers[id(call.output.array)] = number
         path = self._paths.get(call.owner, "")
-        return GraphNode(call.name, path, inputs, arguments, call.output.shape, to_host(call.output.array))
+        shape = call.output.shape
+        return GraphNode(call.name, path, inputs, arguments, shape, to_host(call.output.array), shape)
 
     def _argument(self, value: Any) -> Any:
         array = value.array if isinstance(value, Tensor) else value
@@ -173,9 +286,10 @@ def _computed(model: Any, images: Array) -> tuple[Tensor, list[FunctionCall]]:
     return output, calls
 
 
-def _other_images(images: Array) -> Array:
-    """Images of the same shape and dtype, at the same place, with other values."""
-    drawn = generator(0, "other images of a graph").random(images.shape) * 2
+def _other_images(images: Array, count: int | None) -> Array:
+    """So many images of the same size and dtype, at the same place, with other values; an array () if None."""
+    shape = images.shape if count is None else (count, *images.shape[1:])
+    drawn = generator(0, "other images of a graph").random(shape) * 2
     return to_device(drawn.astype(images.dtype), device_of(images))
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gpucnn import __version__, models, plot
+from gpucnn import __version__, plot
 from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.checks import as_path
 from gpucnn.layers.costs import costs
@@ -29,6 +29,7 @@ from gpucnn.report.run_in_hand import RunInHand
 from gpucnn.report.shown_images import ShownImages
 from gpucnn.report.tables import class_rows, confusions, layer_rows
 from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.network import build
 
 
 def write_report(
@@ -109,4 +110,4 @@ def contents(run: RunInHand) -> dict[str, Any]:
 def _costs(run: RunInHand) -> Any:
     create, preprocess = dict(run.trained.config["create"]), run.trained.preprocess
     shape = (preprocess.channels, preprocess.image_size, preprocess.image_size)
-    return costs(lambda: models.create(**create), shape)
+    return costs(lambda: build(create, run.folder.path), shape)

@@ -14,6 +14,7 @@ from gpucnn.errors import ArgumentError
 from gpucnn.layers import Parameter
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.logs import CSVLog, TensorBoardLog
+from gpucnn.runs.network import is_onnx
 from gpucnn.runs.notation import Choices
 from gpucnn.runs.value_kind import Name
 from gpucnn.training.callback import Callback
@@ -151,12 +152,14 @@ class DataSet(Name):
 
 
 class Classifier(Name):
-    """The name of a model that gives one row of logits an image."""
+    """The name of a model that gives one row of logits an image, or the path of an ONNX file."""
 
     def __init__(self) -> None:
         super().__init__(models.classifier_names)
 
     def check(self, value: object) -> Any:
+        if isinstance(value, str) and is_onnx(value) and "\0" not in value:
+            return value
         name = matching(value, models.names()) if isinstance(value, str) else None
         if name is not None and name not in models.classifier_names():
             raise ArgumentError(

@@ -5,6 +5,7 @@ from typing import Any
 from gpucnn import data, models
 from gpucnn.data.catalog import FOLDER
 from gpucnn.runs.config import RunConfig, settings
+from gpucnn.runs.network import is_onnx
 from gpucnn.runs.recipe import Recipe
 from gpucnn.runs.value_kind import Kind, OrNone, Truth
 from gpucnn.text import quoted_word
@@ -26,7 +27,8 @@ def asked(config: RunConfig) -> dict[str, Any]:
     plain, same_model = RunConfig(**whose).resolved(), RunConfig(**whose, model=config.model).resolved()
     model = plain.model if config.weights is None else None
     size = data.native_size(config.data)
-    fits = None if config.model is None or size is None else models.image_size_for(config.model, size)
+    known = config.model is not None and size is not None and not is_onnx(config.model)
+    fits = models.image_size_for(config.model, size) if known else None
     expected = {**_values(same_model), **{name: _values(RunConfig())[name] for name in whose}, "model": model}
     expected["image_size"] = same_model.image_size or fits
     free = {"device", *(Recipe._fields if config.data == FOLDER else ())}

@@ -31,6 +31,7 @@ from gpucnn.runs.choices import (
     make_schedule,
 )
 from gpucnn.runs.image_list import ENTRY
+from gpucnn.runs.network import is_onnx
 from gpucnn.runs.notation import Choice
 from gpucnn.runs.value_kind import (
     BETWEEN_0_AND_1,
@@ -89,7 +90,8 @@ class RunConfig:
 
     model: str | None = _setting(
         None, OrNone(Classifier(), "default"), "model and data", "NAME",
-        "the network (default: lenet5; with weights that which they are of; for a folder of images by their number and size)",
+        "the network, by name, or an ONNX file, FILE.onnx, which goes on from its weights (default: lenet5; with weights that which "
+        "they are of; for a folder of images by their number and size)",
     )  # fmt: skip
     data: str = _setting(
         "digits", DataSet(), "model and data", "NAME",
@@ -261,6 +263,13 @@ class RunConfig:
             raise ConfigError(
                 f"skip_unreadable is true, but {self.data} has no files of single images; leave it out, or choose data {FOLDER}"
             )
+        if is_onnx(self.model):
+            for name in ("weights", "freeze", "backbone_lr"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(
+                        f"{name} is {getattr(self, name)}, but the model is an ONNX file, which has weights of its own, and trains "
+                        f"as a whole; leave {name} out"
+                    )
         whole = {**self.to_json(), **self._suggestions()}
         if self.lr == FIND:
             whole["lr"] = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)].lr
@@ -324,9 +333,10 @@ class RunConfig:
 
     def _suggestions(self, photos: recipe.Photos | None = None) -> dict[str, Any]:
         """What suits data set and optimizer, by name, of the settings that are None, and a model without weights."""
-        by_data_set = recipe.for_data_set(self.data, self.mode, self.model, self.weights is not None, photos)._asdict()
+        has_weights = self.weights is not None or is_onnx(self.model)
+        by_data_set = recipe.for_data_set(self.data, self.mode, self.model, has_weights, photos)._asdict()
         by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]
-        lr = by_optimizer.lr if self.weights is None else by_optimizer.lr_with_weights
+        lr = by_optimizer.lr_with_weights if has_weights else by_optimizer.lr
         suggested = {**by_data_set, "lr": lr, "weight_decay": by_optimizer.weight_decay}
         if self.weights is None:
             suggested["normalize"] = False

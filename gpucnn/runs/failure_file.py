@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn import models
 from gpucnn.backend import choose_device, to_device, to_host
 from gpucnn.checks import as_path, is_int
 from gpucnn.diagnosis.checked_step import CheckedStep, run_checked
@@ -13,6 +12,7 @@ from gpucnn.errors import ConfigError, GpucnnError, RunError
 from gpucnn.files.checkpoint_file import load_checkpoint
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
+from gpucnn.runs.network import build
 from gpucnn.runs.transfer import freeze
 from gpucnn.text import quoted
 from gpucnn.training.callback import Callback
@@ -70,10 +70,11 @@ class FailureRecorder(Callback):
 def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     """Compute the step in a file that `FailureRecorder` wrote once more, with every layer looked at.
 
-    Neither the data set nor the run is needed, nor the device that it failed on. Raises RunError, with the reason, for a file
+    Neither the data set nor the run is needed, but for the copy of an ONNX file beside it, nor the device that it failed on. Raises RunError, with the reason, for a file
     of another kind, a damaged one, or one that does not fit the model that it names; DeviceError if the device does not work.
     """
-    checkpoint = load_checkpoint(as_path(path, "path"))
+    path = as_path(path, "path")
+    checkpoint = load_checkpoint(path)
     arrays, values = checkpoint.arrays, checkpoint.values
     if not isinstance(values, dict) or "diagnosis" not in values:
         raise RunError(f"{path}: a checkpoint, but of no step that failed; give a file failure-step-N.safetensors")
@@ -86,7 +87,7 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     chosen = choose_device(device)
     try:
         config = RunConfig.from_run(checkpoint.config, str(path))
-        model = models.create(**checkpoint.config["create"], seed=config.seed).to(chosen.device)
+        model = build(checkpoint.config["create"], path.parent, config.seed).to(chosen.device)
         freeze(model, config)
         weights = {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}
         model.load_state_dict(weights, finite=False)  # what failed is looked at as it was

@@ -2,6 +2,7 @@
 
 config.json           what was asked for, and what the model needs to be built and fed again
 images-1a2b....jsonl  of images in files: which ones it learns from and is measured on, see `ImageList`
+network-3c4d....onnx  of a network from an ONNX file: a copy of that, see `OnnxCopy`
 metrics.jsonl         one line for every finished epoch; the same run writes the same lines
 times.jsonl           how long each of them took; of an epoch that was resumed, its last part
 model.safetensors     the parameters after the last finished epoch
@@ -23,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn import models
 from gpucnn.atomic_file import remove_parts, telling_of, write_atomically
 from gpucnn.backend import Device, choose_device
 from gpucnn.checks import as_path, is_int
@@ -36,6 +36,7 @@ from gpucnn.regular_file import read_regular
 from gpucnn.runs.image_list import ENTRY, ImageList
 from gpucnn.runs.lock import NAME as LOCK
 from gpucnn.runs.lock import RunLock
+from gpucnn.runs.network import COPY, OnnxCopy, build
 from gpucnn.runs.trained_run import TrainedRun, Weights
 from gpucnn.text import value_text
 from gpucnn.text_table import shortened
@@ -60,7 +61,8 @@ class RunFolder:
 
     Whoever writes there holds `lock` meanwhile, as the callbacks do that keep a run. They share one RunFolder, which makes
     the folder ready once for all of them. `images` are the files that the run which is written learns from, which its
-    config's entry "images" names; None if its images are not files.
+    config's entry "images" names; None if its images are not files. `network` is the ONNX file that its model is of; None for
+    a model by name.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -75,6 +77,7 @@ class RunFolder:
         self.report_file = self.path / "report.html"
         self.lock = RunLock(self.path)
         self.images: ImageList | None = None
+        self.network: OnnxCopy | None = None
         self._is_ready = self._is_ours = False
         self._writers = 0
 
@@ -239,7 +242,15 @@ class RunFolder:
             return None
 
     def check_images(self, config: Mapping[str, Any]) -> None:
-        """ArgumentError unless `images` are those that the `config` of a run names."""
+        """ArgumentError unless `images`, and the `network`, are those that the `config` of a run names."""
+        create = config.get("create")
+        named = create.get(COPY) if isinstance(create, dict) else None
+        own = None if self.network is None else self.network.file_name
+        if named != own:
+            raise ArgumentError(
+                f"the run's config names {named} as the file of its network, and its RunFolder has {own}; set the folder's network "
+                f"to that of the PreparedRun, as its callbacks() does"
+            )
         named, own = config.get(ENTRY), None if self.images is None else self.images.file_name
         if named != own:
             raise ArgumentError(
@@ -298,7 +309,7 @@ class RunFolder:
         parameters, description = load_model(file)
         create = {name: value for name, value in description.items() if name != EPOCH}
         try:
-            model = models.create(**create)
+            model = build(create, self.path)
             model.load_state_dict(parameters)
         except (TypeError, GpucnnError) as error:
             raise RunError(f"{file}: does not fit its own description ({shortened(str(error), LONGEST)})") from None
@@ -411,10 +422,13 @@ class RunFolder:
     def _announce(self, config: dict[str, Any]) -> None:
         """Write the config into a folder without a run first, so that what follows is known as part of one.
 
-        And the list of images in any case: from the first checkpoint on nothing that it needs may be missing.
+        And the list of images, and the network's file, in any case: from the first checkpoint on nothing that it needs may be
+        missing.
         """
         if not self._is_ours and self.images is not None:
             write_atomically(self.path / self.images.file_name, self.images.text().encode())
+        if not self._is_ours and self.network is not None:
+            write_atomically(self.path / self.network.file_name, self.network.content)
         if not self._is_ours and not self.config_file.exists():
             _write_json(self.config_file, config)
 
@@ -426,8 +440,16 @@ class RunFolder:
             self.summary_file, self.report_file, self.metrics_file, self.times_file, self.model_file, self.best_model_file,
         )  # fmt: skip
         failures, lists = self.path.glob("failure-step-*.safetensors"), self.path.glob("images-*.jsonl")
-        kept = (first_file, None if self.images is None else self.path / self.images.file_name)
-        for path in (*files, *self.checkpoints.files(), *failures, *lists):  # lists last: checkpoints need them
+        networks = self.path.glob("network-*.onnx")
+        beside = [self.path / one.file_name for one in (self.images, self.network) if one is not None]
+        kept = (first_file, *beside)
+        for path in (
+            *files,
+            *self.checkpoints.files(),
+            *failures,
+            *lists,
+            *networks,
+        ):  # the last two are needed by the others
             if path not in kept:
                 path.unlink(missing_ok=True)
         _write_json(self.config_file, config)

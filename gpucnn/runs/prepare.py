@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from gpucnn import backend, data, models, optim
@@ -17,11 +17,14 @@ from gpucnn.errors import ConfigError, RunError
 from gpucnn.files.checkpoint_file import versions
 from gpucnn.kernels import ways
 from gpucnn.layers import Layer
+from gpucnn.models.image_model import Stage
+from gpucnn.onnx_model.model import OnnxModel, load_onnx
 from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
 from gpucnn.runs.folder import LAST, RunFolder
 from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
+from gpucnn.runs.network import COPY, OnnxCopy, build, check_fits, image_size_of, is_onnx
 from gpucnn.runs.recipe import Photos, why
 from gpucnn.runs.transfer import freeze, learning, normalization_for, start_lines
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder
@@ -67,6 +70,8 @@ class PreparedRun:
     """Lines that say what the model starts from, and what of it learns, of a run that begins with weights of others."""
     images: ImageList | None
     """The files of these sets, which the run keeps; None if they are not in files, and for a run that has begun without."""
+    network: OnnxCopy | None
+    """The ONNX file that the model is of, which the run keeps, too; None for a model by name."""
     why: str
     """Why it has the model that it has; empty if that was asked for, or is the same for all of a data set."""
     inspection: data.Inspection | None = None
@@ -98,7 +103,7 @@ class PreparedRun:
         Raises RunError if the folder cannot be written, LibraryError if a log needs a library that is not installed.
         """
         config, description = self.config, self.description()
-        folder.images = self.images
+        folder.images, folder.network = self.images, self.network
         return [
             RunRecorder(folder, description),
             FailureRecorder(folder, description),
@@ -188,6 +193,10 @@ class Begun(NamedTuple):
 
     normalization: Normalization | None
     """What its images are normalised with; None for not at all."""
+    network: OnnxCopy | None
+    """The ONNX file that its model is of; None for a model by name."""
+    folder: Path
+    """Where it is kept."""
 
 
 class Division(NamedTuple):
@@ -280,6 +289,11 @@ def _resolved(config: RunConfig, photos: Photos | None) -> RunConfig:
         config = dataclasses.replace(config, model=models.of_weights(config.weights))
     resolved = config.resolved(photos)
     assert resolved.model is not None
+    if is_onnx(resolved.model) and config.image_size is None:
+        fixed = image_size_of(resolved.model)
+        resolved = dataclasses.replace(
+            resolved, image_size=fixed or resolved.image_size or data.native_size(config.data) or 1
+        )
     image_size = resolved.image_size or models.image_size_for(resolved.model, data.native_size(config.data) or 1)
     device = backend.choose_device(config.device).device
     return dataclasses.replace(resolved, device=str(device), image_size=image_size)
@@ -322,8 +336,10 @@ def _build(
         "in_channels": splits.preprocess.channels,
         "image_size": config.image_size,
     }
-    model = models.create(**create, seed=config.seed)
-    taken = None if config.weights is None or begun is not None else models.load_weights(model, config.weights)
+    model, copy = _network(config, create, begun)
+    taken = None
+    if isinstance(model, models.ImageModel) and config.weights is not None and begun is None:
+        taken = models.load_weights(model, config.weights)
     if config.normalize:
         normalization: Normalization | None = data.channel_statistics(_parts(splits, config, division)[0])
     elif begun is not None:
@@ -381,9 +397,37 @@ def _build(
         train_loader,
         val_loader,
         test_loader,
-        () if taken is None else start_lines(model, config, taken, frozen),
+        _start(model, config, taken, frozen),
         None,
+        copy,
         _why(asked, photos),
+    )
+
+
+def _network(config: RunConfig, create: dict[str, Any], begun: Begun | None) -> tuple[Layer, OnnxCopy | None]:
+    """The model, and what the run keeps of an ONNX file, if it is one; `create` then names both."""
+    if not is_onnx(config.model):
+        return models.create(**create, seed=config.seed), None
+    assert config.model is not None
+    copy = OnnxCopy.of(config.model) if begun is None else begun.network
+    if copy is None:
+        raise RunError(f"{config.model}: the run has no copy of it; begin a new run")
+    size = create["image_size"]
+    create |= {"name": PurePath(config.model).name, COPY: copy.file_name}
+    if begun is not None:
+        return build(create, begun.folder, config.seed), copy
+    model = load_onnx(config.model)
+    check_fits(config.model, model, (create["in_channels"], size, size), create["num_classes"])
+    model.seed = config.seed
+    return model, copy
+
+
+def _start(model: Layer, config: RunConfig, taken: models.TakenWeights | None, frozen: list[Stage]) -> tuple[str, ...]:
+    """The lines that say what the model starts from."""
+    if isinstance(model, OnnxModel):
+        return (f"weights: those of the file, of opset {model.opset}; the run keeps a copy of it",)
+    return (
+        () if taken is None or not isinstance(model, models.ImageModel) else start_lines(model, config, taken, frozen)
     )
 
 

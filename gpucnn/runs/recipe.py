@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 from gpucnn import models
 from gpucnn.data import Inspection
 from gpucnn.data.catalog import FOLDER
+from gpucnn.runs.network import is_onnx
 
 
 class Recipe(NamedTuple):
@@ -118,6 +119,8 @@ def for_folder(photos: Photos, model: str | None, has_weights: bool) -> Recipe:
 
 def _size_for(model: str, photos: Photos, has_weights: bool) -> int:
     """The image size for a model that was chosen: those for small images have one, those made for photos take any."""
+    if is_onnx(model):  # the file tells, which is read later; one that takes any size is of photos
+        return min(photos.side, PHOTO_SIZE)
     least = models.image_size_for(model, 1)
     if models.default_input(model)[1] <= least:
         return least

@@ -15,6 +15,7 @@ from gpucnn.files.checkpoint_file import Checkpoint
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LONGEST, RunFolder
 from gpucnn.runs.image_list import Changes, ImageList, check_there, files_in
+from gpucnn.runs.network import OnnxCopy
 from gpucnn.runs.prepare import Begun, PreparedRun, prepare_again
 from gpucnn.text_table import shortened
 from gpucnn.training.callback import Callback
@@ -91,7 +92,9 @@ def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
     if config.data == FOLDER:
         check_there(folder_of(FOLDER, changes.get("data_dir", config.data_dir)))
     images = folder.read_images(checkpoint.config)
-    begun = Begun(None if config.weights is None else _normalization(checkpoint))
+    create = checkpoint.config.get("create")
+    network = OnnxCopy.read(create, folder.path) if isinstance(create, dict) else None
+    begun = Begun(None if config.weights is None else _normalization(checkpoint), network, folder.path)
     ready = _prepared(dataclasses.replace(config, **changes), config.device, images, begun)
     _check_description(ready, checkpoint)
     if ready.val_loader is not None:

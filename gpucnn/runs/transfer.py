@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from gpucnn.data.normalization import Normalization
 from gpucnn.errors import ConfigError
-from gpucnn.layers import Parameter
+from gpucnn.layers import Layer, Parameter
 from gpucnn.models import ImageModel, TakenWeights
 from gpucnn.models.image_model import Stage
 from gpucnn.optim import Group
@@ -19,9 +19,9 @@ def normalization_for(config: RunConfig, taken: TakenWeights) -> tuple[Normaliza
     return None, f"{own}, as asked for; of the weights: {taken.normalized_by}"
 
 
-def freeze(model: ImageModel, config: RunConfig) -> list[Stage]:
+def freeze(model: Layer, config: RunConfig) -> list[Stage]:
     """Freeze the stages that `config` says, and return them. ConfigError if the model has not as many."""
-    if config.freeze is None:
+    if config.freeze is None or not isinstance(model, ImageModel):
         return []
     stages = model.stages()
     count = len(stages) if config.freeze == HEAD_ONLY else int(config.freeze)
@@ -36,10 +36,10 @@ def freeze(model: ImageModel, config: RunConfig) -> list[Stage]:
     return stages[:count]
 
 
-def learning(model: ImageModel, config: RunConfig) -> Iterable[Parameter | Group]:
+def learning(model: Layer, config: RunConfig) -> Iterable[Parameter | Group]:
     """What the optimizer gets: the parameters that are not frozen, those before the head with a rate of their own."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if config.backbone_lr is None:
+    if config.backbone_lr is None or not isinstance(model, ImageModel):
         return parameters
     assert isinstance(config.lr, float)
     head = model.head_path()

@@ -16,8 +16,9 @@ from PIL import Image
 from safetensors.numpy import save
 from scipy.io import savemat
 
-from gpucnn import models
+from gpucnn import Tensor, load_onnx, models
 from gpucnn.backend import Device
+from gpucnn.checks import is_int
 from gpucnn.cli.runs import as_json, lines
 from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
 from gpucnn.data.cifar import read_cifar100
@@ -33,6 +34,8 @@ from tests.data.idx_files import idx
 from tests.data.set_files import pixels, python_2_batch, write_batch, write_table
 from tests.files.torch_examples import FOLDER
 from tests.fuzz.mutation import mutated, mutated_json
+from tests.fuzz.onnx_changes import changed_model
+from tests.onnx_model.small_files import BESIDE, content_beside, small_files
 from tests.training.small_run import assert_same, small_trainer
 
 CREATE = {"name": "mlp", "num_classes": 3, "in_channels": 1, "image_size": 4}
@@ -523,6 +526,42 @@ class Model(Reader):
         }
 
 
+class Onnx(Reader):
+    """Changed bytes, and changed graphs. What can be loaded is computed and trained, which may fail, too, with an error of ours."""
+
+    name, file_name = "ONNX", "model.onnx"
+    tokens = (b"\x0a\x7f", b"\x08\x80\x80\x80\x80\x10", b"\x12\x00", b"images", b"logits", b"Conv", b"axis")
+
+    def __init__(self, folder: Path) -> None:
+        self.files = small_files()
+        super().__init__(folder)
+
+    def valid_files(self) -> list[bytes]:
+        return [model.SerializeToString() for model in self.files.values()]
+
+    def prepare(self) -> None:
+        (self.folder / BESIDE).write_bytes(content_beside(self.files["convolutions"]))
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        if draw.integers(4) == 0:
+            return super().changed(draw)
+        return changed_model(list(self.files.values())[draw.integers(len(self.files))], draw)
+
+    def read(self) -> None:
+        model = load_onnx(self.path)
+        shapes = [one.shape or () for one in model._inputs]
+        dtypes = [one.dtype or np.dtype(np.float32) for one in model._inputs]
+        sizes = [tuple(min(size, 64) if is_int(size) else 2 for size in shape)[:6] for shape in shapes]
+        inputs = [Tensor(np.ones(shape, dtype)) for shape, dtype in zip(sizes, dtypes, strict=True)]
+        try:
+            loss = sum(output.sum() for output in model.train().outputs(*inputs) if output.dtype.kind == "f")
+            if isinstance(loss, Tensor) and loss.requires_grad:
+                with np.errstate(all="ignore"):  # of odd numbers come odd gradients
+                    loss.backward()
+        except GpucnnError as error:
+            assert len(str(error)) <= 1000, str(error)[:1000]
+
+
 class Weights(Reader):
     """Files of others, whose arrays are plain, and of which there are no more than the file has bytes for."""
 
@@ -785,7 +824,7 @@ class TimesFile(LinesFile):
 
 
 READERS: list[type[Reader]] = [
-    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, TorchZip, TorchLegacy, Safetensors,
+    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, Onnx, TorchZip, TorchLegacy, Safetensors,
     CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
     SummaryFile, TimesFile,
 ]  # fmt: skip

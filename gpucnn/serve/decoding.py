@@ -1,0 +1,111 @@
+"""From the bytes of an image file to what the model takes, with the limits that come before the decoder."""
+
+import contextlib
+import io
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpucnn.data.image_kind import kind_of
+from gpucnn.data.image_metadata import without_metadata
+from gpucnn.data.quiet_reading import quiet_reading
+from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.serve.multipart import File
+from gpucnn.serve.refusal import Refusal
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""As Pillow names them."""
+TAKEN = "PNG, JPEG and WebP"
+SMALL_BYTES, SMALL_PIXELS = 8192, 16384
+"""What is decoded where it arrives."""
+
+
+class Decoder:
+    """Makes raw images of files, in any thread. Refusal for what is no PNG, JPEG or WebP, is too large, or damaged."""
+
+    def __init__(self, trained: TrainedRun, max_pixels: int) -> None:
+        self.trained, self.max_pixels = trained, max_pixels
+        self._shown = trained.shown()
+        preprocess = trained.preprocess
+        self._shape = preprocess.native_size, preprocess.native_size, preprocess.channels
+        self._mode = {1: "L", 3: "RGB"}.get(preprocess.channels)
+        self._scaled = np.rint(np.arange(256) * (preprocess.full_scale / 255)).astype(np.uint8)
+
+    def __call__(self, file: File) -> np.ndarray:
+        """The raw image (1, C, S, S), just as `TrainedRun.predict` reads it."""
+        raw = self._raw(file, self.max_pixels)
+        assert raw is not None
+        return raw
+
+    def at_once(self, file: File) -> np.ndarray | None:
+        """The same of a small file, in less time than it takes to wake a thread; None for others."""
+        return self._raw(file, SMALL_PIXELS) if len(file.content) <= SMALL_BYTES else None
+
+    def _raw(self, file: File, most: int) -> np.ndarray | None:
+        """None for what has more than `most` pixels and is not to be refused."""
+        try:
+            return self._read(file.content, most)
+        except Refusal as refusal:
+            raise refusal.named(file.name) from None
+        except Exception as error:  # Pillow raises many kinds for damaged files
+            for stripped in without_metadata(file.content):  # damage beside the pixels is none to the image
+                with contextlib.suppress(Exception):
+                    return self._read(stripped, most)
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"the image cannot be read ({reason})",
+                "send the whole file, as it is on disk",
+            ).named(file.name) from None
+
+    def _read(self, content: bytes, most: int) -> np.ndarray | None:
+        from PIL import Image
+
+        with quiet_reading():
+            try:
+                opened = Image.open(io.BytesIO(content), formats=FORMATS)
+            except Image.DecompressionBombError:  # which has twice the pixels that Pillow warns of
+                raise self._too_large("more pixels than Pillow opens") from None
+            with opened as image:
+                pixels = image.width * image.height
+                if pixels > self.max_pixels:
+                    raise self._too_large(f"{image.width}x{image.height} pixels")
+                if pixels > most:
+                    return None
+                if image.mode == self._mode and image.size == self._shape[:2] and not image.info:
+                    return self._as_they_are(image)
+                return self.trained.read(image, self._shown)
+
+    def _as_they_are(self, image: "Image.Image") -> np.ndarray:
+        """What `TrainedRun.read` gives for an image that has nothing to be fitted, turned or put on a background: in half the time."""
+        pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(self._shape)
+        return self._scaled[pixels.transpose(2, 0, 1)[None]]
+
+    def _too_large(self, size: str) -> Refusal:
+        return Refusal(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"an image of {size}, at most {self.max_pixels:,} are taken",
+            "make the image smaller",
+        )
+
+
+def check_kind(file: File) -> None:
+    """Refusal for what does not begin as a PNG, JPEG or WebP does."""
+    content = file.content
+    if content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
+        content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    ):
+        return
+    if not content:
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "an empty file", "send the bytes of an image file").named(
+            file.name
+        )
+    kind = kind_of(content)
+    what = f"it begins as {kind} does" if kind else "it begins as no image does"
+    raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{what}; {TAKEN} are taken", f"save it as one of {TAKEN}").named(
+        file.name
+    )

@@ -1,0 +1,130 @@
+"""A service in a process of its own: its address, its signals, and clients that take too long to ask."""
+
+import asyncio
+import os
+import socket
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from gpucnn.errors import ArgumentError, LibraryError
+from gpucnn.serve.options import ServeOptions
+from gpucnn.serve.refusal import Refusal, bad_request, large_head, too_slow
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+BACKLOG = 2048
+"""Connections that may wait to be taken up."""
+TICKS = 10
+"""Of uvicorn's clock, 0.1 seconds each, between looks at who is slow."""
+LARGEST_HEAD = 65_536
+"""Bytes of a request's line and headers."""
+LAST_SECONDS = 1.0
+"""In which a connection may still ask once the service was asked to end: what was on its way then is answered, too."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at an address. ArgumentError if it cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        # asyncio sees to it for sockets that it opened itself alone: an answer's end would wait 40 ms for the client to have its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]  # the address once is enough
+        raise ArgumentError(
+            f"{host} port {port} cannot be had ({reason}); choose another with --port, 0 for any that is free"
+        ) from None
+
+
+def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
+    """What runs an application of `create_app` until SIGTERM or SIGINT comes, and answers then what it has accepted.
+
+    It is uvicorn's server, and what that lacks. LibraryError without uvicorn.
+    """
+    try:
+        import uvicorn
+        from uvicorn.protocols.http.auto import AutoHTTPProtocol
+    except ImportError as error:
+        raise LibraryError(f'a service needs uvicorn ({error}); pip install "gpucnn[serve]"') from None
+
+    class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """HTTP, whose refusals are JSON as all others, and whose heads have an end: httptools would keep any."""
+
+        head = 0
+        """Bytes that came of a request's head, which is not whole yet."""
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            super().data_received(data)
+            self.head = self.head + len(data) if self.cycle is before and is_free(self) else 0
+            if self.head > LARGEST_HEAD and not self.transport.is_closing():
+                _refuse(self, large_head(LARGEST_HEAD))
+
+        def send_400_response(self, msg: str) -> None:
+            _refuse(self, bad_request())
+
+    class Server(uvicorn.Server):
+        """Ends once all is answered; a second signal ends it at once. Slow clients are sent away."""
+
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            self._asking: dict[Any, tuple[object, float]] = {}
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                os._exit(128 + sig)
+            self.should_exit = app.state.service.stopping = True
+
+        async def on_tick(self, counter: int) -> bool:
+            if counter % TICKS == 0:
+                self._send_slow_ones_away()
+            return await super().on_tick(counter)
+
+        def _send_slow_ones_away(self) -> None:
+            """Close connections on which no request has come for too long: they sent a part of its headers, or nothing."""
+            now, seen = asyncio.get_running_loop().time(), self._asking
+            self._asking = {}
+            for connection in list(self.server_state.connections):
+                if not is_free(connection):  # it has a request, which has limits of its own
+                    continue
+                cycle = connection.cycle
+                before, since = seen.get(connection, (cycle, now))
+                if before is not cycle:
+                    since = now
+                self._asking[connection] = cycle, since
+                if now - since > options.read_seconds:
+                    _refuse(connection, too_slow(options.read_seconds))
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()
+            loop = asyncio.get_running_loop()
+            until = loop.time() + LAST_SECONDS
+            while self.server_state.connections and loop.time() < until:
+                await asyncio.sleep(0.05)
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        app, http=Protocol, log_config=None, log_level="error", access_log=False, server_header=False, date_header=False,
+        proxy_headers=False, ws="none", lifespan="on", timeout_graceful_shutdown=max(1, round(options.grace_seconds)),
+    )  # fmt: skip
+    return Server(config)
+
+
+def is_free(connection: Any) -> bool:
+    """Whether no request is under way on a connection."""
+    return connection.cycle is None or bool(connection.cycle.response_complete)
+
+
+def _refuse(connection: Any, refusal: Refusal) -> None:
+    """Answer on a connection on which no request is under way, and close it."""
+    content = refusal.body()
+    head = (
+        f"HTTP/1.1 {int(refusal.status)} {refusal.status.phrase}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+    )
+    connection.transport.write(head.encode() + content)
+    connection.transport.close()

@@ -1,0 +1,163 @@
+"""`gpucnn serve` under load, beside a plain app of Starlette and PyTorch: `python -m tests.serve.load RUN`, or `nox -s serving`.
+
+RUN is LeNet-5 on the digits. wrk posts PNG files of the test images on 64 connections, to the one and to the other in turn. Then to `gpucnn serve` alone,
+for a minute, while one more client looks at each answer. Ends with 1 if a request failed, or an answer was wrong.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import gpucnn
+from gpucnn.backend import choose_device
+from gpucnn.benchmark.machine import describe
+from tests.cli.small_runs import save_digit
+from tests.serve.good_client import GoodClient, Known
+from tests.serve.service import Service
+
+IMAGES = 100
+LUA = Path(__file__).with_name("predict.lua")
+LIBRARIES = ("starlette", "uvicorn", "httptools", "uvloop", "onnxruntime", "llvmlite", "pillow", "torch")
+
+
+class Load(NamedTuple):
+    """What wrk has seen."""
+
+    rate: float
+    p50: float
+    p99: float
+    most: float
+    failed: int
+    requests: int
+
+
+class PlainApp(Service):
+    """The rival, in a process of its own."""
+
+    def command(self, run: Path, port: int, options: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "tests.serve.load.plain_app", str(run), *options]
+
+
+def load(port: int, images: Path, seconds: float, connections: int) -> Load:
+    found = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(LUA), f"http://127.0.0.1:{port}", "--", str(images)],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    seen = json.loads(found.splitlines()[-1])
+    failed = sum(seen[name] for name in ("connect", "read", "write", "timeout", "status"))
+    times = [seen[name] / 1000 for name in ("p50", "p99", "most")]
+    return Load(seen["requests"] / seen["seconds"], *times, failed, seen["requests"])
+
+
+def row(name: str, seen: Load, service: Service) -> str:
+    return (
+        f"{name:14} {seen.rate:8.0f} requests/s   p50 {seen.p50:6.1f} ms   p99 {seen.p99:6.1f} ms   longest {seen.most:6.1f} ms   "
+        f"failed {seen.failed}   memory {service.memory():.0f} MB"
+    )
+
+
+def compare(ours: Service, plain: Service, images: Path, options: argparse.Namespace) -> float:
+    """The rounds, printed; the median of requests per second as a multiple of the plain app's, round by round."""
+    rates: list[tuple[float, float]] = []
+    for place in range(options.rounds + 1):
+        pair = []
+        for name, service in (("gpucnn serve", ours), ("plain app", plain))[:: 1 if place % 2 else -1]:
+            seen = load(service.port, images, options.seconds if place else 2, options.connections)
+            if place:  # the first is to get warm
+                print(row(name, seen, service), flush=True)
+                assert seen.failed == 0, f"{name}: {seen.failed} requests failed"
+            pair.append(seen.rate)
+        first, second = pair if place % 2 else pair[::-1]
+        rates.append((first, second))
+    ratios = [ours / plain for ours, plain in rates[1:]]
+    print(
+        f"median of requests/s: gpucnn serve {median(first for first, _ in rates[1:]):.0f}, plain app {median(second for _, second in rates[1:]):.0f}"
+    )
+    print(
+        f"gpucnn serve / plain app: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}",
+        flush=True,
+    )
+    return median(ratios)
+
+
+def saturate(ours: Service, known: Known, images: Path, options: argparse.Namespace) -> bool:
+    """The long load, printed; whether nothing failed and every answer was right."""
+    memory, is_over = [ours.memory()], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(1):
+            memory.append(ours.memory())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    with GoodClient(ours, known) as good:
+        seen = load(ours.port, images, options.long, options.connections)
+    is_over.set()
+    watching.join()
+    print(row("gpucnn serve", seen, ours), f" of {seen.requests} in {options.long:.0f} s")
+    tenth = max(1, len(memory) // 10)
+    parts = [max(memory[place : place + tenth]) for place in range(0, len(memory), tenth)]
+    print("memory, MB, the highest of each tenth:", " ".join(f"{one:.1f}" for one in parts))
+    print(
+        f"answers looked at: {good.count}, wrong or missing: {len(good.problems)}",
+        *good.problems[:3],
+        sep="\n",
+        flush=True,
+    )
+    return not seen.failed and not good.problems
+
+
+def versions() -> str:
+    found = []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return f"Python {sys.version.split()[0]}, " + ", ".join(found)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.serve.load", description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--long", type=float, default=60, help="seconds of the load in the end; 0 for none")
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument(
+        "--plain-threads", default="1", help="PyTorch's: one is the fastest for a network as small as this"
+    )
+    options = parser.parse_args()
+    print(describe(choose_device("cpu").device).get("CPU", ""), "load", *(f"{one:.1f}" for one in os.getloadavg()))
+    print(versions())
+    with tempfile.TemporaryDirectory() as folder:
+        files = [save_digit(Path(folder) / f"{place}.png", place) for place in range(IMAGES)]
+        trained = gpucnn.load(options.run)
+        known = Known([file.read_bytes() for file in files], [dict(trained.predict(file)) for file in files])
+        ours = Service(options.run)
+        plain = PlainApp(options.run, options.plain_threads)
+        try:
+            print(ours.log.rstrip())
+            for service in (ours, plain):
+                for place in range(IMAGES):
+                    assert not (problem := known.problem(place, service.predict(known.images[place]))), problem
+            if options.rounds:
+                compare(ours, plain, Path(folder), options)
+            good = not options.long or saturate(ours, known, Path(folder), options)
+        finally:
+            plain.process.kill()
+            status = ours.stop()
+    print(f"SIGTERM: ended with {status}")
+    return 0 if good and status == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
