@@ -14,10 +14,10 @@ from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError, ConfigError, LibraryError, ShapeError
 from gpucnn.image_classifier.inputs import (
     OWNER,
-    SHAPE_OF_FILES,
     Inputs,
     as_image_shape,
     as_images,
+    as_shape_of_files,
     known_images,
     paths_in,
     read_files,
@@ -247,7 +247,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if y is not None:
                 y = column_or_1d(y, warn=True)
                 check_consistent_length(paths, y)
-            self.inputs_ = known or Inputs("files", shape or SHAPE_OF_FILES, None, 255)
+            self.inputs_ = known or Inputs("files", as_shape_of_files(shape), None, 255)
             return read_files(paths, self.inputs_.shape), y
         # How many features there are is for scikit-learn to check; images have a shape, which says more.
         is_images = known is not None and known.form == "images"
@@ -332,9 +332,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _, height, width = self.inputs_.model_shape
         given = {"image_size": height if height == width else None, "mean": self.inputs_.mean, "std": self.inputs_.std}
         dataset = data.ArrayDataset(samples.raw, labels, self.inputs_, len(self.classes_))
-        is_bytes = self.inputs_.form != "features" and samples.raw.dtype == np.uint8
+        device = backend.choose_device(config.device).device
         return data.DataLoader(
-            near(dataset, backend.choose_device(config.device).device) if is_bytes else dataset,
+            near(dataset, device) if self.inputs_.takes_any_device(samples.raw.dtype) else dataset,
             config.batch_size or BATCH_SIZE,
             shuffle=True,
             seed=config.seed,

@@ -31,7 +31,6 @@ SHAPE_OF_FILES = (3, 64, 64)
 BIG_STEP = 2
 """Images that must grow by this factor or more are resized; others get a margin."""
 
-
 ROUNDING = 100
 """So many units in the last place may sums of equal numbers be off."""
 
@@ -73,8 +72,13 @@ class Inputs:
         is_constant = std <= ROUNDING * np.finfo(self.dtype).eps * np.abs(mean)
         return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(is_constant, 1.0, std).tolist()))
 
+    def takes_any_device(self, dtype: np.dtype) -> bool:
+        """Whether raw images of `dtype` may be on a GPU, to be prepared there: square bytes."""
+        is_square = self.size is not None or self.shape[1] == self.shape[2]
+        return self.form != "features" and is_square and dtype == np.uint8
+
     def __call__(self, raw: Array) -> Array:
-        """Raw images as the model takes them; bytes on any device. ArgumentError for values that are too large for its dtype."""
+        """Raw images as the model takes them, on the host, or where `takes_any_device` has them. ArgumentError for values that are too large for its dtype."""
         with np.errstate(over="ignore", invalid="ignore"):
             prepared = self._features(raw) if self.form == "features" else self._images(raw)
         if raw.dtype.kind == "f" and not np.isfinite(prepared).all():
@@ -126,6 +130,16 @@ def as_image_shape(image_shape: Any) -> Shape | None:
             f"{OWNER}: image_shape must be (channels, height, width), e.g. (1, 8, 8), or None, got {value_text(image_shape)}"
         )
     return tuple(map(int, sizes))
+
+
+def as_shape_of_files(image_shape: Shape | None) -> Shape:
+    """What image files are made to: square, grey or in colours. ArgumentError for another shape."""
+    channels, height, width = shape = image_shape or SHAPE_OF_FILES
+    if channels not in (1, 3) or height != width:
+        raise ArgumentError(
+            f"{OWNER}: image files are made square, grey (1, S, S) or in colours (3, S, S), got image_shape={shape_text(shape)}"
+        )
+    return shape
 
 
 def paths_in(X: Any) -> list[str | os.PathLike[str]] | None:

@@ -235,6 +235,9 @@ def test_what_was_pickled_answers_and_goes_on_with_the_same_bits(how: str, optim
 
 def test_from_a_gpu_it_is_pickled_through_the_host(gpu: Backend) -> None:
     found = small(epochs=1, device="cuda").fit(IMAGES, LABELS)
+    wide = small(epochs=1, optimizer="sgd", device="cuda").fit(IMAGES[:, :, 1:], LABELS)
+    on_host = small(epochs=1, optimizer="sgd", device="cpu").fit(IMAGES[:, :, 1:], LABELS)
+    np.testing.assert_allclose(wide.predict_proba(IMAGES[:, :, 1:]), on_host.predict_proba(IMAGES[:, :, 1:]), rtol=1e-3)
     expected, carried_file = found.predict_proba(IMAGES), pickle.dumps(found)
     assert b"cupy" not in carried_file
     assert found.model_.state_dict().keys() == weights_of(found).keys()
@@ -377,6 +380,7 @@ REFUSED: list[tuple[dict[str, Any], Any, type[Exception], str]] = [
     ({}, ROWS * 1e300, errors.ArgumentError, "X has values that are too large to learn from, up to"),
     ({}, "photos", errors.ArgumentError, "expected paths of images, got the path 'photos'; give a list: [path]"),
     ({}, ["a.png"] * 24, errors.DataError, "X[0]: a.png: no such image file"),
+    ({"image_shape": (3, 8, 9)}, ["a.png"] * 24, errors.ArgumentError, "grey (1, S, S) or in colours (3, S, S), got image_shape=(3, 8, 9)"),
     ({}, ["a.png"] * 23 + [3], errors.ArgumentError, "X[0] is a path, so all are to be paths, got X[23] = 3"),
 ]  # fmt: skip
 
