@@ -94,6 +94,8 @@ def test_odd_arguments_are_answered_in_our_own_words(
     name: str, in_tmp_path: object, pytestconfig: pytest.Config
 ) -> None:
     call, arguments = calls(name)
+    if name == "ImageClassifier":
+        pytest.importorskip("sklearn", reason="ImageClassifier needs the extra sklearn")
     one_in = 1 if pytestconfig.getoption("--fuzz-inputs") else ONE_IN
     wrong = []
     for argument in arguments():
@@ -119,6 +121,8 @@ def test_the_arguments_that_are_made_odd_are_right_before(name: str, in_tmp_path
         pytest.importorskip("matplotlib", reason="figures need the extra plot")
     if name.startswith("export."):
         pytest.importorskip("onnx", reason="ONNX files need the extra onnx")
+    if name == "ImageClassifier":
+        pytest.importorskip("sklearn", reason="ImageClassifier needs the extra sklearn")
     with pytest.raises(GpucnnError, match="nowhere") if name in READERS else nullcontext():
         call(**arguments())
 
