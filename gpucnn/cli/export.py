@@ -7,12 +7,14 @@ from pathlib import Path
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.errors import ArgumentError
+from gpucnn.export.numpy_predictor import numpy_predictor
 from gpucnn.export.onnx_file import CALIBRATE, write_onnx
 from gpucnn.export.onnx_graph import OPSET
+from gpucnn.export.run_weights import write_weights
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.trained_run import TrainedRun
 
-HELP = "Write the model of a run into a file that other programs run: ONNX, with its preprocessing inside."
+HELP = "Write the model of a run into a file for other programs: ONNX with its preprocessing inside, or one of NumPy alone."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,5 +69,22 @@ def _onnx(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
     ).lines()  # fmt: skip
 
 
-FORMATS: dict[str, Callable[[TrainedRun, argparse.Namespace], list[str]]] = {"onnx": _onnx}
+def _numpy(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
+    return numpy_predictor(trained, out_of(options, ".py"), data_dir=options.data_dir).lines()
+
+
+def _safetensors(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
+    return write_weights(trained, out_of(options, ".safetensors")).lines()
+
+
+def _torch_names(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
+    return write_weights(trained, out_of(options, "-torch.safetensors"), for_torchvision=True).lines()
+
+
+FORMATS: dict[str, Callable[[TrainedRun, argparse.Namespace], list[str]]] = {
+    "onnx": _onnx,
+    "numpy": _numpy,
+    "safetensors": _safetensors,
+    "torch-names": _torch_names,
+}
 """Writes the file, and returns what is to be told of it."""

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import io
+import math
 import os
 import tempfile
 import zipfile
@@ -14,19 +15,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpucnn import __version__
 from gpucnn.atomic_file import check_place, telling_of, write_atomically
-from gpucnn.autograd import Tensor, no_grad
-from gpucnn.backend import generator, own_package, to_device, to_host
+from gpucnn.backend import own_package
 from gpucnn.checks import as_path
-from gpucnn.data import Preprocess, read_image
+from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.export.numpy_network import COLUMNS, Network, numpy_network, quoted
-from gpucnn.layers.forward_state import evaluating
+from gpucnn.export.onnx_check import Checked, check
+from gpucnn.export.onnx_pixels import tall_rule
+from gpucnn.export.onnx_runtime import Evaluator
+from gpucnn.export.run_facts import run_facts
+from gpucnn.export.run_images import images_to_try
 from gpucnn.layers.graph import graph_of_any_batch
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text import printed, shape_text
-from gpucnn.training.evaluate import device_of_model
 
 PARTS = Path(__file__).with_name("numpy_file")
 SOURCES = ("predictor.py", "images.py", "functions.py")
@@ -35,36 +37,46 @@ SOURCES = ("predictor.py", "images.py", "functions.py")
 AT_THE_END = ("read_file", "main")
 """Functions that come last, as they are for the command line."""
 
-MOST_APART = 1e-4
-"""How far the file's logits may be from the model's, as a share of the largest, before it is called wrong."""
+TALL = "what is above a * width + b * size is made lower first, as Pillow does"
+"""What the file says of this constant."""
+
+OURS = "- written by: gpucnn "
+"""What a line of a written file begins with."""
 
 
 class WrittenPredictor(NamedTuple):
-    """What `numpy_predictor` wrote."""
+    """What `numpy_predictor` wrote, and what trying it found."""
 
     code: Path
     weights: Path
-    difference: float
-    """The largest between its logits and the model's, as a share of the largest logit."""
+    size: int
+    """Of the weights, in bytes."""
+    checked: Checked
+
+    def lines(self) -> list[str]:
+        """For people to read."""
+        return [
+            str(self.checked),
+            f"{self.code}: needs NumPy alone, and {self.weights.name} beside it, {self.size / 1e6:.2f} MB",
+        ]
 
 
-def numpy_predictor(trained: TrainedRun, path: str | os.PathLike[str]) -> WrittenPredictor:
-    """Write a model as code that predicts with NumPy alone: `path`, a file .py, and a file .npz of the same name beside it.
+def numpy_predictor(
+    trained: TrainedRun, path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None
+) -> WrittenPredictor:
+    """Write the model of a run, from `gpucnn.load`, as code that needs NumPy alone, if that gives what the run does.
 
-    The code is there to be read: the network in lines that name the layers, and the functions that it needs. Its
-    `predict(images)` takes bytes of any size and answers as `trained.predict` does. Before the files get their names they are
-    run, and compared with the model. Raises GraphError, which names layer, function and fix, for a model that no graph can
-    follow, or that has a function without a counterpart; ArgumentError for another kind of path, and RunError for a
-    place that cannot be written to.
+    `path` is a file .py, and a file .npz of the same name comes beside it; those of gpucnn's that are there are replaced. The code
+    is there to be read: the network in lines that name the layers, and the functions that it needs. Its `predict(images)`
+    takes bytes of any size and answers as `trained.predict` does. `data_dir` is the folder of the data set's files, by
+    default that of the training, of which some are tried; where they are not there, the digits that come with gpucnn.
+
+    Raises GraphError, which names layer, function and fix, for a model that no graph can follow, or with a function that has
+    no counterpart, and for answers that are not finite or not those of the run; ArgumentError for another kind of path, or a
+    file there that is none of ours, RunError if it cannot be written, DataError if the images of a `data_dir` are not there.
     """
-    path = as_path(path, "numpy_predictor: path")
-    if path.suffix != ".py":
-        raise ArgumentError(
-            f"numpy_predictor: path must end in .py, got {printed(str(path))}; the weights go beside it"
-        )
-    weights = path.with_suffix(".npz")
-    check_place(path)
-    check_place(weights)
+    code, weights = _places(path)
+    images_place = None if data_dir is None else str(as_path(data_dir, "numpy_predictor: data_dir"))
     side, channels = trained.preprocess.image_size, trained.preprocess.channels
     dtype = next((parameter.dtype for parameter in trained.model.parameters()), np.dtype(np.float32))
     graph = graph_of_any_batch(trained.model, np.zeros((2, channels, side, side), dtype))
@@ -76,17 +88,31 @@ def numpy_predictor(trained: TrainedRun, path: str | os.PathLike[str]) -> Writte
         )
     network = numpy_network(graph)
     content = _npz(network.arrays)
-    code = predictor_code(trained, network, weights.name, hashlib.sha256(content).hexdigest()).encode()
-    difference = _difference(trained, path.name, code, content)
-    if not difference <= MOST_APART:  # also where it is no number
-        raise GraphError(
-            f"{trained.model.label}: what NumPy alone computes is {difference:.1e} from what the model gives, as a share of "
-            f"the largest; weights that are not finite can be why, or computation with NumPy in a forward"
-        )
-    with telling_of(path):
+    text = predictor_code(trained, network, weights.name, hashlib.sha256(content).hexdigest()).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / code.name
+        trial.write_bytes(text)
+        trial.with_suffix(".npz").write_bytes(content)
+        checked = check(trained, _evaluator(trial), images_to_try(trained, images_place), raw=True)
+    with telling_of(code):
         write_atomically(weights, content)
-        write_atomically(path, code)
-    return WrittenPredictor(path, weights, difference)
+        write_atomically(code, text)
+    return WrittenPredictor(code, weights, len(content), checked)
+
+
+def _places(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Those of the code and of the weights, where nobody else's are."""
+    code = as_path(path, "numpy_predictor: path")
+    weights = code.with_suffix(".npz")
+    if code.suffix != ".py":
+        raise ArgumentError(f"numpy_predictor: the code's file must end in .py, got {printed(str(code))}")
+    check_place(code)
+    check_place(weights)
+    is_ours = code.exists() and f"\n{OURS}" in code.read_text(errors="replace")
+    for place in (code, weights):
+        if place.exists() and not is_ours:
+            raise ArgumentError(f"{place}: holds something else than a predictor of gpucnn; choose another name")
+    return code, weights
 
 
 def predictor_code(trained: TrainedRun, network: Network, weights: str, checksum: str) -> str:
@@ -98,11 +124,13 @@ def predictor_code(trained: TrainedRun, network: Network, weights: str, checksum
     body = [functions[name] for name in functions if name in needed and name not in AT_THE_END]
     body += [functions[name] for name in AT_THE_END]
     text = "\n\n\n".join(body)
+    rule = tall_rule() or (math.inf, 0)
     constants = {
         "WEIGHTS": f"Path(__file__).with_name({quoted(weights)})",
         "SHA256": quoted(checksum),
         "CLASSES": _listed("CLASSES", [quoted(name) for name in trained.class_names]),
         "CHANNELS": str(trained.preprocess.channels),
+        "TALL": f"({', '.join('np.inf' if part == math.inf else str(part) for part in rule)})  # {TALL}",
         "MEAN": repr(trained.preprocess.mean),
         "STD": repr(trained.preprocess.std),
     }
@@ -115,27 +143,33 @@ def predictor_code(trained: TrainedRun, network: Network, weights: str, checksum
 
 def _docstring(trained: TrainedRun, weights: str) -> str:
     """What the file says of itself."""
-    create, preprocess = trained.config.get("create"), trained.preprocess
-    model = str(create.get("name")) if isinstance(create, dict) else type(trained.model).__name__
-    data = trained.config.get("data_dir") or trained.config.get("data")
+    known, preprocess = run_facts(trained), trained.preprocess
     colour = "grey" if preprocess.channels == 1 else "RGB"
-    size = preprocess.image_size
-    name = Path(weights).stem
-    facts = {
-        "model": f"{model}, {len(trained.class_names)} classes",
-        "data": str(data),
-        "run": str(trained.weights.file.parent),
-        "weights": f"{trained.weights}; they are in {weights}, which belongs beside this file",
-        "images": f"bytes of any size, which become {size}x{size} {colour}",
-        "written by": f"gpucnn {__version__}",
-    }
-    lines = [f"- {name}: {_said(value)}" for name, value in facts.items()]
-    example = [
-        f"    from {_said(name)} import predict",
-        '    predict(numpy.load("image.npy"))  # [(class, probability), ...]',
+    size, name = preprocess.image_size, Path(weights).stem
+    data = str(trained.config.get("data_dir") or "")
+    measured = [
+        f"{key.replace('_', ' ')} {float(known[key]):.4f}" for key in ("test_accuracy", "val_accuracy") if key in known
     ]
+    epoch = [f"of epoch {known['epoch']}"] if "epoch" in known else []
+    facts = {
+        "model": f"{known['model']} for {len(trained.class_names)} classes",
+        "run": f"{known['run']}, trained on {known['data']}{f' in {data}' if data else ''}",
+        "weights": ", ".join([known["weights"], *epoch, *measured]),
+        "images": f"bytes of any size, which become {size}x{size} {colour}",
+    }
+    lines = [*(f"- {key}: {_said(value)}" for key, value in facts.items()), f"{OURS}{known['gpucnn_version']}"]
     return "\n".join(
-        ['"""What is in an image, told by a trained model with NumPy alone.', "", *lines, "", *example, '"""']
+        [
+            '"""What is in an image, told by a trained model with NumPy alone.',
+            "",
+            *lines,
+            "",
+            f"{_said(weights)} has the weights, and belongs beside this file.",
+            "",
+            f"    from {_said(name)} import predict",
+            '    predict(numpy.load("image.npy"))  # [(class, probability), ...]',
+            '"""',
+        ]
     )
 
 
@@ -246,24 +280,15 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return content.getvalue()
 
 
-def _difference(trained: TrainedRun, name: str, code: bytes, content: bytes) -> float:
-    """How far the file's answers are from the model's, for images of two sizes; see `WrittenPredictor`."""
-    native, channels = trained.preprocess.native_size, trained.preprocess.channels
-    draw = generator(0, "images for a predictor of NumPy alone")
-    images = [
-        np.minimum(draw.random((height, width, channels)) * 256, 255).astype(np.uint8)
-        for height, width in ((native, native), (2 * native + 1, native + 3))
-    ]
-    raw = np.concatenate([read_image(image, trained.preprocess) for image in images])
-    with no_grad(), evaluating(trained.model):
-        taken = to_device(trained.preprocess(raw), device_of_model(trained.model))
-        expected = to_host(trained.model(Tensor(taken)).array)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / name).write_bytes(code)
-        (Path(folder) / name).with_suffix(".npz").write_bytes(content)
-        written = _imported(Path(folder) / name)
-        found = written.logits(written.preprocess(images))
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+def _evaluator(path: Path) -> Evaluator:
+    """The file as what runs it."""
+    module = _imported(path)
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits: np.ndarray = module.logits(module.preprocess(images))
+        return logits, module.softmax(logits)
+
+    return Evaluator(f"NumPy {np.__version__} alone", True, run)
 
 
 def _imported(path: Path) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Whether an ONNX file of a run gives what `predict` does: tried on real images."""
+"""Whether a file of a run, ONNX or another, gives what `predict` does: tried on real images."""
 
 from typing import NamedTuple
 
@@ -74,7 +74,7 @@ def check(trained: TrainedRun, evaluator: Evaluator, images: RunImages, raw: boo
     checked = Checked(evaluator.name, len(places), images.what, len(sizes), probabilities, largest)
     if max(largest, probabilities) > LARGEST:
         raise GraphError(
-            f"the ONNX file's answers are not the run's, so that no file is written: {checked}; {LARGEST:g} is allowed. A layer "
+            f"the file's answers are not the run's, so that no file is written: {checked}; {LARGEST:g} is allowed. A layer "
             f"that computes with NumPy, or decides by numbers, is none that can be written: use gpucnn.functions in it"
         )
     return checked

@@ -39,7 +39,7 @@ def add_pixels(graph: OnnxGraph, images: str, preprocess: Preprocess) -> str:
     if preprocess.channels == 1:
         pixels = _grey(nodes, pixels)
     size = preprocess.native_size
-    rule = _tall_rule()
+    rule = tall_rule()
     if rule is None:
         first, second = width, height
         pixels = nodes.put("Transpose", pixels, perm=[0, 3, 1, 2])
@@ -87,7 +87,7 @@ class _Nodes:
         return self.put("If", condition, **branches)
 
 
-def _tall_rule() -> tuple[int, int] | None:
+def tall_rule() -> tuple[int, int] | None:
     """The one of the rules `TALL` that the installed Pillow has; None for those before 12.2, which always make narrower first.
 
     It is found by trying: an image is shrunk at once, and in two steps, narrower first.

@@ -192,17 +192,22 @@ def _refuse_another_model(
 def _normalization(model: ImageModel, saved: SavedWeights) -> tuple[Normalization | None, str]:
     """What images were normalised with for these weights, and in words."""
     if saved.create is not None:
-        return _normalization_of_run(saved.path.parent / "config.json")
+        return _normalization_of_run(saved.path.parent / "config.json", saved.create.get("preprocess"))
     if isinstance(model, PUBLISHED):
         return IMAGENET, "ImageNet's mean and std"
     return None, "not known"
 
 
-def _normalization_of_run(config_file: Path) -> tuple[Normalization | None, str]:
-    """What the run in whose folder the weights are has in its config."""
+def _normalization_of_run(config_file: Path, exported: Any) -> tuple[Normalization | None, str]:
+    """What the run has in its config, in whose folder the weights are, or in the file itself, if it was exported."""
     try:
-        written = json.loads(read_regular(config_file).decode())["preprocess"]
+        written = json.loads(read_regular(config_file).decode())["preprocess"] if exported is None else exported
         found = as_normalization(written["mean"], written["std"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None, f"not known, as no {config_file.name} of their run is beside the weights"
+        where = (
+            f"as no {config_file.name} of their run is beside the weights"
+            if exported is None
+            else "as the file's is damaged"
+        )
+        return None, f"not known, {where}"
     return found, "none, as in their run" if found is None else "that of their run"

@@ -4,6 +4,9 @@ from functools import lru_cache
 
 import numpy as np
 
+TALL = (2.0, -1.0)
+"""What is higher than a * width + b * size becomes lower first, then narrower: Pillow 13."""
+
 
 def single_images(images: object) -> list[np.ndarray]:
     """The images in a list or an array (N, ...), or the single one."""
@@ -79,10 +82,13 @@ def resized(
     height, width = pixels.shape[:2]
     across = shares(width, box[0], box[2], size, by_means)
     down = shares(height, box[1], box[3], size, by_means)
+    is_tall = height > max(size, TALL[0] * width + TALL[1] * size)
     planes = []
-    for channel in range(pixels.shape[2]):
-        rows = rounded(pixels[:, :, channel] @ across.T)
-        planes.append(rounded(down @ rows))
+    for plane in pixels.transpose(2, 0, 1):
+        if is_tall:
+            planes.append(rounded(rounded(down @ plane) @ across.T))
+        else:
+            planes.append(rounded(down @ rounded(plane @ across.T)))
     return np.stack(planes)
 
 
