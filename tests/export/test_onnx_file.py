@@ -241,7 +241,7 @@ def test_without_its_images_digits_are_tried(photos: Path, tmp_path: Path) -> No
     trained = gpucnn.load(photos, device="cpu")
     trained.config["data_dir"] = str(tmp_path / "gone")
     found = write_onnx(trained, tmp_path / "x.onnx")
-    assert found.checked.what.startswith("digits, as the run's test images cannot be read (")
+    assert found.checked.what.startswith("the digits that come with gpucnn, as the run's test images are not there (")
     assert found.checked.images == 32
     with pytest.raises(DataError, match="other"):
         write_onnx(trained, tmp_path / "y.onnx", data_dir=tmp_path / "other")
