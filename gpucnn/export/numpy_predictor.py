@@ -80,13 +80,13 @@ def numpy_predictor(
     side, channels = trained.preprocess.image_size, trained.preprocess.channels
     dtype = next((parameter.dtype for parameter in trained.model.parameters()), np.dtype(np.float32))
     graph = graph_of_any_batch(trained.model, np.zeros((2, channels, side, side), dtype))
+    network = numpy_network(graph)
     sizes = graph.nodes[-1].sizes[1:] if graph.nodes else graph.images.shape[1:]
     if sizes != (len(trained.class_names),):
         raise GraphError(
             f"{trained.model.label}: a predictor tells which of {len(trained.class_names)} classes an image is of, and the "
             f"model gives {shape_text(('N', *sizes))}; give it a head with one output a class"
         )
-    network = numpy_network(graph)
     content = _npz(network.arrays)
     text = predictor_code(trained, network, weights.name, hashlib.sha256(content).hexdigest()).encode()
     with tempfile.TemporaryDirectory() as folder:
