@@ -37,8 +37,8 @@ SOURCES = ("predictor.py", "images.py", "functions.py")
 AT_THE_END = ("read_file", "main")
 """Functions that come last, as they are for the command line."""
 
-TALL = "what is above a * width + b * size is made lower first, as Pillow does"
-"""What the file says of this constant."""
+COMMENTS = {"TALL": "What is higher than a * width + b * size becomes lower first, as with Pillow."}
+"""What the file says of its constants."""
 
 OURS = "- written by: gpucnn "
 """What a line of a written file begins with."""
@@ -130,12 +130,16 @@ def predictor_code(trained: TrainedRun, network: Network, weights: str, checksum
         "SHA256": quoted(checksum),
         "CLASSES": _listed("CLASSES", [quoted(name) for name in trained.class_names]),
         "CHANNELS": str(trained.preprocess.channels),
-        "TALL": f"({', '.join('np.inf' if part == math.inf else str(part) for part in rule)})  # {TALL}",
+        "TALL": f"({', '.join('np.inf' if part == math.inf else str(part) for part in rule)})",
         "MEAN": repr(trained.preprocess.mean),
         "STD": repr(trained.preprocess.std),
     }
     used = _names(text)
-    lines = [f"{name} = {value}" for name, value in constants.items() if name in used]
+    lines = [
+        f"# {COMMENTS[name]}\n{name} = {value}" if name in COMMENTS else f"{name} = {value}"
+        for name, value in constants.items()
+        if name in used
+    ]
     imports = _imports(used | _names("\n".join(lines)))
     start = 'if __name__ == "__main__":\n    sys.exit(main(sys.argv[1:]))'
     return f"{_docstring(trained, weights)}\n\n{imports}\n\n" + "\n".join(lines) + f"\n\n\n{text}\n\n\n{start}\n"

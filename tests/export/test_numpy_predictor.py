@@ -52,7 +52,7 @@ def hand_made(folder: Path, preprocess: Preprocess, classes: tuple[str, ...], mo
     """As `gpucnn.load` gives it, of weights that were never trained."""
     create = {"name": "lenet5", "num_classes": len(classes)}
     model = model or models.LeNet5(len(classes), preprocess.channels, seed=4)
-    return TrainedRun(model.eval(), preprocess, classes, {"create": create, "data": "digits"}, Weights("last", folder / "model.safetensors", {}))  # fmt: skip
+    return TrainedRun(model.eval(), preprocess, classes, {"create": create, "data": "folder"}, Weights("last", folder / "model.safetensors", {}))  # fmt: skip
 
 
 def as_bytes() -> np.ndarray:
@@ -138,7 +138,7 @@ def test_weights_that_are_missing_damaged_or_of_another_are_refused(written: Pat
     content = written.with_suffix(".npz").read_bytes()
     for wrong in (content[:-1], content.replace(b"\x3e", b"\x3f", 1), b""):
         weights.write_bytes(wrong)
-        with pytest.raises(ValueError, match=r"digits\.npz: not the weights of digits\.py, or damaged; keep the two"):
+        with pytest.raises(ValueError, match=r"digits\.npz: not those of digits\.py, or damaged; keep the two"):
             module.predict(image)
     weights.write_bytes(content)
     assert len(module.predict(image)) == 5

@@ -17,7 +17,7 @@ def single_images(images: object) -> list[np.ndarray]:
 
 
 def as_pixels(image: np.ndarray, channels: int, background: str) -> np.ndarray:
-    """Bytes (H, W), (H, W, C) or (C, H, W) as (H, W, channels), without transparency."""
+    """Bytes (H, W), (H, W, C) or (C, H, W) as (H, W, channels), none transparent."""
     if image.dtype == bool:
         image = image * np.uint8(255)
     if image.ndim == 3 and image.shape[0] in (1, 3):

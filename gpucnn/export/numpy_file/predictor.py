@@ -60,7 +60,7 @@ def weights() -> dict[str, np.ndarray]:
     content = WEIGHTS.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise ValueError(
-            f"{WEIGHTS}: not the weights of {Path(__file__).name}, or damaged; keep the "
+            f"{WEIGHTS}: not those of {Path(__file__).name}, or damaged; keep the "
             f"two files together that were written together",
         )
     with np.load(io.BytesIO(content)) as arrays:
