@@ -49,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="so many changed files for the readers, and a line for each of them",
     )
+    group.addoption(
+        "--bad-requests", type=int, metavar="N", help="send a service so many bad requests, and count answers"
+    )
     group.addoption("--run-kills", type=int, default=2, metavar="N", help="kill and resume training so often (2)")
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from gpucnn.atomic_file import check_place, discard, telling_of, write_atomically
 from gpucnn.checks import as_path
-from gpucnn.errors import GraphError
+from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.export import onnx_graph
 from gpucnn.export.onnx_call import Call
 from gpucnn.export.onnx_graph import OPSET, OnnxGraph, bytes_of_arrays, onnx_library
 from gpucnn.export.onnx_nodes import NODES, REFUSED
+from gpucnn.layers.as_model import as_model
 from gpucnn.layers.graph import IMAGES, Batch, ModelGraph, Sizes, graph_of_any_batch
+from gpucnn.text import value_text
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +40,7 @@ def to_onnx(model: Any, example: Any, *, opset: int = OPSET) -> "onnx.ModelProto
     and LibraryError without onnx.
     """
     graph = OnnxGraph(opset)
-    traced = graph_of_any_batch(model, example)
+    traced = graph_of_any_batch(as_model("to_onnx", model), example)
     graph.put("Identity", [add_model(graph, traced, "images")], name="logits")
     images, output = traced.images, traced.nodes[-1].output if traced.nodes else traced.images
     return graph.finished(
@@ -49,7 +51,7 @@ def to_onnx(model: Any, example: Any, *, opset: int = OPSET) -> "onnx.ModelProto
 def output_axes(model: ModelGraph) -> tuple[int | str | None, ...]:
     """The shape of a model's output, as an ONNX graph says it: "N" for as many as there are images."""
     sizes: Sizes = model.nodes[-1].sizes if model.nodes else (Batch(1), *model.images.shape[1:])
-    return tuple(size if isinstance(size, int) else "N" if size.times == 1 else f"{size.times}*N" for size in sizes)
+    return tuple(size if isinstance(size, int) else "N" if size.times == 1 else None for size in sizes)
 
 
 def add_model(graph: OnnxGraph, model: ModelGraph, first: str) -> str:
@@ -74,6 +76,8 @@ def save_onnx(model: "onnx.ModelProto", path: str | os.PathLike[str]) -> list[Pa
     of its content: until the first file is there the old one, if there was any, keeps its own. Raises RunError where the
     files cannot be.
     """
+    if not isinstance(model, onnx_library().ModelProto):
+        raise ArgumentError(f"save_onnx: model must be what to_onnx gives, an onnx.ModelProto, got {value_text(model)}")
     path = as_path(path, "save_onnx: path")
     check_place(path)
     with telling_of(path):

@@ -33,7 +33,7 @@ def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
 @operation
 def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """The mean over `axis` (an int, several, or None for all)."""
+    """The mean over `axis` (an int, several, or None for all); of no elements NaN."""
     x = as_float_tensor("mean", x)
     axes, keepdims = as_axes("mean", x.ndim, axis), as_flag(keepdims, "mean: keepdims")
     shape, count = x.shape, math.prod(x.shape[axis] for axis in axes)
@@ -41,7 +41,10 @@ def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
     def backward(gradient: Array) -> tuple[Array]:
         return (xp_of(gradient).broadcast_to(keep_axes(gradient, shape, axes) / (count or 1), shape),)
 
-    output = x.array.mean(axis=axes, keepdims=keepdims, dtype=wide(x.dtype)).astype(x.dtype, copy=False)
+    if count:
+        output = x.array.mean(axis=axes, keepdims=keepdims, dtype=wide(x.dtype)).astype(x.dtype, copy=False)
+    else:  # NumPy would warn
+        output = x.array.sum(axis=axes, keepdims=keepdims) + x.dtype.type(np.nan)
     return record("mean", output, (x,), backward)
 
 

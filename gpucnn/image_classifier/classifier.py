@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from gpucnn.image_classifier.inputs import (
     paths_in,
     read_files,
 )
+from gpucnn.image_classifier.weighted_batches import WeightedBatches
 from gpucnn.layers import Layer
 from gpucnn.layers.as_model import as_model
 from gpucnn.layers.forward_state import evaluating
@@ -39,7 +40,13 @@ from gpucnn.training.trainer import Trainer
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+    from sklearn.utils.validation import (
+        _check_sample_weight,
+        check_consistent_length,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
 except ImportError as error:
     raise LibraryError(f'ImageClassifier needs scikit-learn 1.6 or newer ({error}); pip install ".[sklearn]"') from None
 
@@ -52,6 +59,17 @@ DTYPES = (np.float64, np.float32, np.uint8)
 """Of X, which stay; all others become the first."""
 
 MakeModel: TypeAlias = Callable[[int, Shape], Layer]
+
+
+class _Samples(NamedTuple):
+    """What there is to learn."""
+
+    raw: np.ndarray
+    """Raw images (N, C, H, W)."""
+    labels: np.ndarray
+    """As they were given, (N,)."""
+    weights: np.ndarray | None
+    """Above 0, float64 (N,); None if all are alike."""
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -112,33 +130,37 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.seed = seed
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Learn X (N, ...) with its labels y (N,), all anew; returns itself."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn X (N, ...) with its labels y (N,), all anew; returns itself.
+
+        `sample_weight`: None, or numbers >= 0, (N,): by how much each counts in a batch's loss, and in means and deviations. With
+        whole numbers, and a batch that holds all, it is as if each were there so often.
+        """
         config = self._config()
-        loader = self._begin(X, y, None, config)
+        loader = self._begin(X, y, None, sample_weight, config)
         epochs = _epochs_for(len(loader.dataset)) if config.epochs is None else config.epochs
         length = RunLength(epochs, steps_per_epoch=len(loader))
         self._train(loader, epochs, make_schedule(config.schedule, config.warmup, _rate(config), length))
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """One more pass, over X (N, ...) with its labels y (N,), at the rate `lr`; returns itself.
 
         The first call, where there was no `fit`, begins the network, and learns the means and deviations. `classes`, (K,), are
-        then all labels that will come; by default those of this y.
+        then all labels that will come; by default those of this y. `sample_weight` as for `fit`.
         """
         config = self._config()
         if not hasattr(self, "model_"):
-            loader = self._begin(X, y, classes, config)
+            loader = self._begin(X, y, classes, sample_weight, config)
         else:
             if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
                 raise ArgumentError(
                     f"{OWNER}: classes must be those of the first call, {names_text(list(map(str, self.classes_)))}, got "
                     f"{value_text(classes)}; leave them out, or call fit, which begins anew"
                 )
-            raw, y = self._checked(X, y)
+            samples = self._weighted(*self._checked(X, y), sample_weight)
             self._move()
-            loader = self._loader(raw, y, config)
+            loader = self._loader(samples, config)
         self.optimizer_.lr = _rate(config)
         self._train(loader, 1, None)
         return self
@@ -183,21 +205,22 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ArgumentError(f"{OWNER}: {error}") from None
         return dataclasses.replace(config.resolved(), model=config.model, epochs=config.epochs)
 
-    def _begin(self, X: Any, y: Any, classes: Any, config: RunConfig) -> data.DataLoader:
+    def _begin(self, X: Any, y: Any, classes: Any, sample_weight: Any, config: RunConfig) -> data.DataLoader:
         """A new network, and what it learns from."""
         for name in ("model_", "optimizer_", "inputs_", "classes_"):
             self.__dict__.pop(name, None)
         raw, y = self._checked(X, y)
         check_classification_targets(y)
-        self.classes_ = np.unique(y if classes is None else classes)
+        samples = self._weighted(raw, y, sample_weight)
+        self.classes_ = np.unique(samples.labels if classes is None else classes)
         if len(self.classes_) < 2:
             raise ArgumentError(
                 f"{OWNER}: expected two classes or more, got one class, {value_text(self.classes_.tolist()[0])}; partial_fit takes "
                 f"a part of the data, and classes=... with all labels"
             )
         name, size = self._plan(config)
-        self.inputs_ = dataclasses.replace(self.inputs_, size=size).learned(raw)
-        loader = self._loader(raw, y, config)
+        self.inputs_ = dataclasses.replace(self.inputs_, size=size).learned(samples.raw, samples.weights)
+        loader = self._loader(samples, config)
         self.model_ = self._made(name, config)
         self._move()
         self.optimizer_ = OPTIMIZERS.make(
@@ -267,6 +290,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             model.seed = config.seed
         else:
             model = models.create(name, count, shape[0], shape[1], config.seed)
+        model.astype(self.inputs_.dtype)
         given = model.output_shape((1, *shape))
         if given != (1, count):
             raise ShapeError(
@@ -281,8 +305,21 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.model_.to(device)
         return device
 
-    def _loader(self, raw: np.ndarray, y: np.ndarray, config: RunConfig) -> data.DataLoader:
-        """Raw images and their labels, in batches."""
+    def _weighted(self, raw: np.ndarray, y: np.ndarray, sample_weight: Any) -> _Samples:
+        """Those of the samples that count, and how much; None if all count alike."""
+        if sample_weight is None:
+            return _Samples(raw, y, None)
+        weights = _check_sample_weight(sample_weight, raw, dtype=np.float64, ensure_non_negative=True)
+        counts = weights > 0
+        if not counts.any():
+            raise ArgumentError(f"{OWNER}: sample_weight is zero for all samples; one at least must be above 0")
+        if not counts.all():
+            raw, y, weights = raw[counts], y[counts], weights[counts]
+        return _Samples(raw, y, None if (weights == weights[0]).all() else weights)
+
+    def _loader(self, samples: _Samples, config: RunConfig) -> data.DataLoader:
+        """Samples in batches."""
+        y = samples.labels
         if not (known := np.isin(y, self.classes_)).all():
             raise ArgumentError(
                 f"{OWNER}: y has the label {value_text(y[~known].tolist()[0])}, which is none of "
@@ -291,8 +328,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = np.searchsorted(self.classes_, y).astype(np.int64)
         _, height, width = self.inputs_.model_shape
         given = {"image_size": height if height == width else None, "mean": self.inputs_.mean, "std": self.inputs_.std}
-        dataset = data.ArrayDataset(raw, labels, self.inputs_, len(self.classes_))
-        is_bytes = self.inputs_.form != "features" and raw.dtype == np.uint8
+        dataset = data.ArrayDataset(samples.raw, labels, self.inputs_, len(self.classes_))
+        is_bytes = self.inputs_.form != "features" and samples.raw.dtype == np.uint8
         return data.DataLoader(
             near(dataset, backend.choose_device(config.device).device) if is_bytes else dataset,
             config.batch_size or BATCH_SIZE,
@@ -301,6 +338,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             augment=data.Compose(*(AUGMENTATIONS.make(one, **given) for one in config.augment))
             if config.augment
             else None,
+            mix=None if samples.weights is None else WeightedBatches(samples.weights),
         )
 
     def _train(self, loader: data.DataLoader, epochs: int, schedule: optim.Schedule | None) -> None:

@@ -9,10 +9,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array, to_host, xp_of
 from gpucnn.backend.threads import thread_count
 from gpucnn.checks import Shape, as_items, is_int
 from gpucnn.data import ArrayDataset, Preprocess, channel_statistics, read_image
+from gpucnn.data.normalization import IMAGES_AT_A_TIME
 from gpucnn.errors import ArgumentError, DataError, ShapeError
 from gpucnn.kernels.preprocess import Preparation, preprocess
 from gpucnn.text import shape_text, value_text
@@ -35,7 +36,7 @@ ROUNDING = 100
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What `fit` has learned of its X, and does with every X: from raw images (N, C, H, W) to float32 of mean 0 and deviation 1."""
+    """What `fit` has learned of its X, and does with every X: from raw images (N, C, H, W) to floats of mean 0 and deviation 1."""
 
     form: Form
     shape: Shape
@@ -53,32 +54,38 @@ class Inputs:
         """(C, H, W) of what the model takes."""
         return self.shape if self.size is None else (self.shape[0], self.size, self.size)
 
-    def learned(self, raw: np.ndarray) -> Self:
-        """The same with mean and deviation of these images. A channel that never changes keeps its scale."""
-        found = channel_statistics(ArrayDataset(raw, np.zeros(len(raw), np.int64), self))
+    @property
+    def dtype(self) -> np.dtype:
+        """Of what the model takes. Features are computed in float64, in which answers do not depend on what else is asked for."""
+        return np.dtype(np.float64 if self.form == "features" else np.float32)
+
+    def learned(self, raw: np.ndarray, weights: np.ndarray | None) -> Self:
+        """The same with mean and deviation of these images, of which some count more. A channel that never changes keeps its scale."""
+        dataset = ArrayDataset(raw, np.zeros(len(raw), np.int64), self)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = channel_statistics(dataset) if weights is None else _weighted_statistics(dataset, weights)
         mean, std = map(np.array, found)
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
-            raise ArgumentError(f"{OWNER}: X has values that are too large to learn from: up to {np.abs(raw).max():g}")
-        # Of a constant, rounding alone makes a deviation: of images in float32.
-        is_constant = std <= ROUNDING * np.finfo(np.float64 if self.form == "features" else np.float32).eps * np.abs(
-            mean
-        )
+            raise ArgumentError(f"{OWNER}: X has values that are too large to learn from, up to {np.abs(raw).max():g}")
+        # Of a constant, rounding alone makes a deviation.
+        is_constant = std <= ROUNDING * np.finfo(self.dtype).eps * np.abs(mean)
         return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(is_constant, 1.0, std).tolist()))
 
     def __call__(self, raw: Array) -> Array:
-        """Raw images as the model takes them; bytes on any device. ArgumentError for values that float32 does not hold."""
+        """Raw images as the model takes them; bytes on any device. ArgumentError for values that are too large for its dtype."""
         with np.errstate(over="ignore", invalid="ignore"):
             prepared = self._features(raw) if self.form == "features" else self._images(raw)
         if raw.dtype.kind == "f" and not np.isfinite(prepared).all():
-            raise ArgumentError(f"{OWNER}: X has values that float32 does not hold: up to {np.abs(raw).max():g}")
+            raise ArgumentError(
+                f"{OWNER}: X has values that are too large for {self.dtype}, up to {np.abs(raw).max():g}"
+            )
         return prepared
 
     def _features(self, raw: np.ndarray) -> np.ndarray:
-        """In the precision of X, as features may be large and change little, as times do."""
         if self.mean is None or self.std is None:
             return raw
         mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
-        scaled: np.ndarray = ((raw - mean) / std).astype(np.float32)
+        scaled: np.ndarray = ((raw - mean) / std).astype(np.float64, copy=False)
         return scaled
 
     def _images(self, raw: Array) -> Array:
@@ -94,6 +101,17 @@ class Inputs:
         size = native if self.size is None else self.size
         wanted = Preparation(size, self.full_scale, size >= BIG_STEP * native, self.mean, self.std)
         return preprocess(raw, None, None, wanted)[0]
+
+
+def _weighted_statistics(dataset: ArrayDataset, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `channel_statistics` gives, where each image counts by its weight: by the means and variances of single images."""
+    means, variances = np.empty((2, len(dataset), dataset.images.shape[1]))
+    for start in range(0, len(dataset), IMAGES_AT_A_TIME):
+        part = slice(start, start + IMAGES_AT_A_TIME)
+        images = to_host(dataset[part][0]).astype(np.float64)
+        means[part], variances[part] = images.mean(axis=(2, 3)), images.var(axis=(2, 3))
+    mean = np.average(means, axis=0, weights=weights)
+    return mean, np.sqrt(np.average(variances + (means - mean) ** 2, axis=0, weights=weights))
 
 
 def as_image_shape(image_shape: Any) -> Shape | None:

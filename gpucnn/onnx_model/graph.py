@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,16 +16,26 @@ from gpucnn.onnx_model.operators import OPERATORS
 from gpucnn.onnx_model.tensor import TensorReader, dtype_of
 from gpucnn.regular_file import open_regular
 from gpucnn.text import counted, names_text, printed, value_text
+from gpucnn.text_table import shortened
 
 LARGEST_FILE = (1 << 31) - 1
 """Bytes of a message of protobuf. Larger models have their arrays in files beside it."""
 
 MOST_NODES = 100_000
 
+LONGEST = 800
+"""Columns of a message: names in a file may be of any length."""
+
 OLDEST = 1
 
-OURS = ("", "ai.onnx")
-"""The domain of ONNX's own operators."""
+MOST_WINDOW_AXES = 2
+"""Of windows: those of sequences and of images."""
+
+DOMAINS = ("", "ai.onnx")
+"""Names of the domain of ONNX's own operators."""
+
+GPUCNN = "gpucnn"
+"""What wrote a file, if we did."""
 
 DeclaredShape = tuple[int | str | None, ...]
 """Of an input or output, as the file tells it: ints, names of free sizes, None where nothing is said."""
@@ -39,6 +50,16 @@ class Declared(NamedTuple):
     """None if the file does not tell."""
 
 
+def leading_to(outputs: Iterable[str], nodes: Sequence[OnnxNode]) -> list[OnnxNode]:
+    """Those of the nodes, which are in an order in which they can be computed, that the outputs need."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed.intersection(node.outputs):
+            needed.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
+
+
 class OnnxGraph(NamedTuple):
     """What is computed of what."""
 
@@ -50,6 +71,8 @@ class OnnxGraph(NamedTuple):
     """In an order in which they can be computed; those that no output needs are left out."""
     opset: int
     metadata: dict[str, str]
+    producer: str
+    """What wrote the file."""
 
 
 def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
@@ -58,26 +81,60 @@ def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
     OnnxError, which names the file, if it is damaged, or has what is not computed here; LibraryError without onnx.
     """
     path = as_path(path, "load_onnx: path")
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise LibraryError(f'ONNX files need onnx ({error}); pip install "gpucnn[onnx]"') from None
+    onnx = _library()
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > LARGEST_FILE:
                 raise OnnxError(f"{size:,} bytes are more than an ONNX file can have, {LARGEST_FILE:,}")
-            content = file.read(LARGEST_FILE)
-        model = onnx.ModelProto()
-        model.ParseFromString(content)
-        return _GraphReader(model, path.parent).graph()
+            content = file.read(size)
+        return _GraphReader(_parsed(onnx.ModelProto(), content), path.parent).graph()
     except OSError as error:
         raise OnnxError(f"{printed(str(path))}: cannot be read: {error.strerror or error}") from None
-    except DecodeError:
-        raise OnnxError(f"{printed(str(path))}: no ONNX file, or a damaged one") from None
-    except (OnnxError, RecursionError) as error:
-        raise OnnxError(f"{printed(str(path))}: {error}") from None
+    except OnnxError as error:
+        raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
+
+
+def _check_texts(message: Any) -> None:
+    """OnnxError unless all texts are UTF-8: protobuf gives others as bytes."""
+    waiting = [message]
+    while waiting:
+        message = waiting.pop()
+        # Of an array only its name and place: to look at its content would copy it.
+        names = (
+            ("name", "external_data") if message.DESCRIPTOR.name == "TensorProto" else message.DESCRIPTOR.fields_by_name
+        )
+        for name in names:
+            field = message.DESCRIPTOR.fields_by_name[name]
+            if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+                continue
+            value = getattr(message, name)
+            is_repeated = not isinstance(value, str | bytes) and hasattr(value, "__len__")
+            if field.type == field.TYPE_MESSAGE:
+                waiting += list(value) if is_repeated else [value] if message.HasField(name) else []
+            elif any(isinstance(one, bytes) for one in (value if is_repeated else [value])):
+                raise OnnxError(f"a text in it, {field.full_name}, is no UTF-8; is it damaged?")
+
+
+def _library() -> ModuleType:
+    """onnx; LibraryError, which says how to install it, where it is not."""
+    try:
+        import onnx
+        import onnx.defs
+        import onnx.helper
+    except ImportError as error:
+        raise LibraryError(f'ONNX files need onnx ({error}); pip install "gpucnn[onnx]"') from None
+    return onnx
+
+
+def _parsed(model: Any, content: bytes) -> Any:
+    """The message `model` with what a file holds."""
+    try:
+        model.ParseFromString(content)
+    except Exception:  # protobuf has several kinds, and more than one implementation
+        raise OnnxError("no ONNX file, or a damaged one") from None
+    _check_texts(model)
+    return model
 
 
 class _GraphReader:
@@ -107,15 +164,18 @@ class _GraphReader:
             raise OnnxError("it has no output")
         metadata = {entry.key: entry.value for entry in self.model.metadata_props}
         ordered = _in_order(nodes, [one.name for one in inputs], list(arrays), [one.name for one in outputs])
-        return OnnxGraph(inputs, outputs, arrays, ordered, self.opset, metadata)
+        return OnnxGraph(inputs, outputs, arrays, ordered, self.opset, metadata, self.model.producer_name)
 
     def _opset(self) -> int:
         import onnx
 
-        versions = [one.version for one in self.model.opset_import if one.domain in OURS]
+        versions = [one.version for one in self.model.opset_import if one.domain in DOMAINS]
         newest = onnx.defs.onnx_opset_version()
         if not versions:
-            raise OnnxError("it tells no opset of ONNX; is it an ONNX file?")
+            nodes = self.model.graph.node
+            other = sorted({printed(f"{node.domain}.{node.op_type}") for node in nodes if node.domain not in DOMAINS})
+            fix = f", and has what is not computed here: {names_text(other)}" if other else "; is it an ONNX file?"
+            raise OnnxError(f"it tells no opset of ONNX{fix}")
         if len(set(versions)) > 1 or not OLDEST <= versions[0] <= newest:
             raise OnnxError(
                 f"it is of opset {names_text([str(one) for one in versions])}; those from {OLDEST} to {newest} are known to the installed onnx "
@@ -129,7 +189,7 @@ class _GraphReader:
 
         missing: dict[str, str] = {}
         for node in nodes:
-            domain = "" if node.domain in OURS else node.domain
+            domain = "" if node.domain in DOMAINS else node.domain
             name = printed(f"{domain}.{node.op_type}" if domain else node.op_type)
             if domain or node.op_type not in OPERATORS:
                 missing[name] = REFUSED.get(node.op_type, "") if not domain else "of a domain of its own"
@@ -139,10 +199,20 @@ class _GraphReader:
             except onnx.defs.SchemaError:
                 missing[name] = f"not in opset {self.opset}"
                 continue
-            if schema.deprecated or schema.since_version not in OPERATORS[node.op_type].since:
+            axes = max((len(one.ints) for one in node.attribute if one.name == "kernel_shape"), default=0)
+            if axes > MOST_WINDOW_AXES:
+                missing[name] = f"over {axes} axes; over 1 and 2 it is"
+            if schema.since_version not in OPERATORS[node.op_type].since:
                 missing[name] = f"not as opset {schema.since_version} has it"
         if missing:
             listed = [f"{name} ({reason})" if reason else name for name, reason in sorted(missing.items())]
+            if self.model.producer_name == GPUCNN and any(
+                one.type.tensor_type.elem_type == 2 for one in self.model.graph.input
+            ):
+                raise OnnxError(
+                    f"it takes decoded images as bytes, and prepares them by {names_text(list(missing))}, which is not computed here; "
+                    f"a file that can be trained is that of gpucnn export RUN --float"
+                )
             raise OnnxError(
                 f"it has {'operators that are' if len(listed) > 1 else 'an operator that is'} not computed here: {names_text(listed, 30)}; "
                 f"gpucnn/onnx_model/README.md lists those that are"
@@ -233,7 +303,9 @@ REFUSED = {
 
 
 def _plain(value: Any) -> Any:
-    """An attribute's value: bytes as texts, lists as tuples."""
+    """An attribute's value: bytes as texts, lists as tuples, floats as they were written before they were float32: 1e-05."""
+    if isinstance(value, float):
+        return float(str(np.float32(value)))
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value

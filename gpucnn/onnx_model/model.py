@@ -3,38 +3,28 @@
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Device, as_array, to_device
 from gpucnn.checks import Shape, is_int
 from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
 from gpucnn.layers import Layer
-from gpucnn.onnx_model.graph import Declared, OnnxGraph, read_onnx_graph
-from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.node_layer import NodeLayer, computed
+from gpucnn.onnx_model.graph import GPUCNN, LONGEST, Declared, OnnxGraph, leading_to, read_onnx_graph
+from gpucnn.onnx_model.node_layer import computed
 from gpucnn.onnx_model.operators import Value
-from gpucnn.onnx_model.operators.values import computing
+from gpucnn.onnx_model.operators.values import check_all_made, computing, float_dtype
 from gpucnn.onnx_model.roles import folded, members_of, with_constants
+from gpucnn.onnx_model.step import Step, steps_of
 from gpucnn.onnx_model.weight_tree import WeightTree
 from gpucnn.text import counted, names_text, printed, shape_text
+from gpucnn.text_table import shortened
 
 LOGITS = "logits"
 """Of several outputs, that which a model gives, if there is one of this name: what gpucnn's own files call what training takes."""
-
-
-class Step(NamedTuple):
-    """One node, as it is computed in a forward pass."""
-
-    node: OnnxNode
-    layer: Layer | None
-    """That which computes it; None for one without parameters of its own."""
-    taken: tuple[str, ...]
-    """The names of the values that it is called with."""
-    forgotten: tuple[str, ...]
-    """Names of values that nothing needs after it."""
 
 
 class OnnxModel(Layer):
@@ -54,37 +44,53 @@ class OnnxModel(Layer):
         self._inputs, self._outputs = list(graph.inputs), list(graph.outputs)
         self.input_shape = _open_shape(self._inputs)
         self._wanted = _wanted([one.name for one in self._outputs])
-        arrays, nodes = with_constants(graph)
-        members = members_of(nodes, arrays)
-        constants, nodes = folded({name: one for name, one in arrays.items() if name not in members}, nodes)
-        tree = WeightTree(self, nodes, members)
+        unfolded = with_constants(graph)
+        members = members_of(unfolded, graph.producer == GPUCNN)
+        plain = {name: array for name, array in unfolded.arrays.items() if name not in members}
+        constants, nodes = folded(plain, unfolded.nodes)
+        names = [one.name for one in self._outputs]
+        tree = WeightTree(self, nodes, members, constants, names)
         tree.grow()
         self._constants, self._places = constants, tree.places
-        kept = {*constants, *members, *(one.name for one in self._outputs)}
-        self._steps = _steps(nodes, tree.layers, kept)
+        self._file_dtype = self._dtype
+        layers = {node: tree.layers[number] for number, node in enumerate(nodes) if number in tree.layers}
+        self._steps = steps_of(nodes, layers, {*constants, *members, *names})
+        wanted = names if self._wanted is None else names[self._wanted : self._wanted + 1]
+        self._steps_to_wanted = steps_of(leading_to(wanted, nodes), layers, {*constants, *members, *wanted})
         self.eval()
 
     def forward(self, *inputs: Any) -> Any:
         """The output for what the file calls its inputs; for several outputs that called "logits", or else a tuple of all."""
-        outputs = self.outputs(*inputs)
-        if self._wanted is not None:
-            return outputs[self._wanted]
-        return tuple(outputs)
+        if self._wanted is None:
+            return tuple(self.outputs(*inputs))
+        return self._computed(self._steps_to_wanted, [self._outputs[self._wanted].name], inputs)[0]
 
     def outputs(self, *inputs: Any) -> list[Tensor]:
         """All outputs, in the file's order. Raises ShapeError, DTypeError or OnnxError, which name the node, for what does not fit."""
+        return self._computed(self._steps, [one.name for one in self._outputs], inputs)
+
+    def _computed(self, steps: Sequence[Step], names: Sequence[str], inputs: Sequence[Any]) -> list[Tensor]:
+        """The values of these names."""
         values: dict[str, Value] = dict(self._constants)
+        dtype = self._dtype_of(inputs)
+        if dtype != self._file_dtype:
+            for name, array in self._constants.items():
+                if array.dtype == self._file_dtype:
+                    values[name] = array.astype(dtype)
         values.update((name, getattr(layer, attribute)) for name, (layer, attribute) in self._places.items())
         elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
-        with computing(self._dtype, elements), np.errstate(all="ignore"):
+        with computing(dtype, elements), np.errstate(all="ignore"):
             values.update(self._taken(inputs))
-            for step in self._steps:
+            made = 0
+            for step in steps:
                 given = [_value(values, name, step.node.label) for name in step.taken]
                 results = computed(step.node, given, step.layer)
+                made += sum(math.prod(one.shape) for one in results)
+                check_all_made(made)
                 values.update((name, value) for name, value in zip(step.node.outputs, results, strict=False) if name)
                 for name in step.forgotten:
                     values.pop(name, None)
-            return [_as_tensor(_value(values, one.name, "the model"), self._device()) for one in self._outputs]
+            return [_as_tensor(_value(values, name, "the model"), self._device()) for name in names]
 
     def built_for(self) -> Shape | None:
         return self.input_shape
@@ -92,12 +98,32 @@ class OnnxModel(Layer):
     def describe(self) -> str:
         return f"{counted(len(self._steps), 'node')}, opset {self.opset}"
 
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """`forward`. Plain arrays are taken in the dtype that the file declares, floats in the model's."""
+        taken = [*map(self._as_declared, inputs, self._inputs), *inputs[len(self._inputs) :]]
+        return super().__call__(*taken, **options)
+
     def _take(self, x: Any) -> Tensor:
-        """Plain arrays keep their dtype, where the file does not ask for floats."""
-        wanted = [one.dtype for one in self._inputs]
-        if isinstance(x, Tensor) or all(dtype is None or dtype.kind == "f" for dtype in wanted):
-            return super()._take(x)
-        return Tensor(to_device(as_array(x), self._device()))
+        """What goes in first, as a tensor: so a graph of the model begins."""
+        taken = self._as_declared(x, self._inputs[0]) if self._inputs else x
+        return super()._take(taken)
+
+    def _as_declared(self, x: Any, declared: Declared) -> Any:
+        """A plain array of what the file calls no floats as a tensor of that dtype; anything else as it is."""
+        dtype = declared.dtype
+        if isinstance(x, Tensor) or dtype is None or dtype.kind == "f":
+            return x
+        array = as_array(x)
+        with np.errstate(invalid="ignore"):
+            converted = array.astype(dtype)
+        if bool((converted != array).any()):
+            raise _other_dtype(self.label, declared, array.dtype)
+        return Tensor(to_device(converted, self._device()))
+
+    def _dtype_of(self, inputs: Sequence[Any]) -> np.dtype:
+        """That of the model's weights; of one without any that of the floats that it is given."""
+        wide = any(x.dtype == np.float64 for x in inputs) and next(self.parameters(), None) is None
+        return np.dtype(np.float64) if wide else self._dtype
 
     def _device(self) -> Device:
         return next((one.device for one in (*self.parameters(), *(one for _, one in self.named_buffers()))), Device())
@@ -105,7 +131,7 @@ class OnnxModel(Layer):
     def _taken(self, inputs: Sequence[Any]) -> Iterator[tuple[str, Value]]:
         """The inputs by name; ShapeError or DTypeError for those that are not as the file declares them."""
         if len(inputs) != len(self._inputs):
-            names = names_text([one.name for one in self._inputs])
+            names = names_text([shortened(one.name) for one in self._inputs])
             raise ShapeError(
                 f"{self.label}: got {counted(len(inputs), 'input')}, expected {len(self._inputs)}: {names}"
             )
@@ -124,28 +150,13 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     try:
         return OnnxModel(graph)
     except GpucnnError as error:
-        raise OnnxError(f"{printed(str(path))}: {error}") from None
-
-
-def _steps(nodes: Sequence[OnnxNode], layers: Mapping[int, Layer], kept: set[str]) -> list[Step]:
-    """The nodes with what they are called with. From the last on backwards it is known which values, but those `kept`, end there."""
-    steps: list[Step] = []
-    for number in range(len(nodes) - 1, -1, -1):
-        node, layer = nodes[number], layers.get(number)
-        own = layer.own if isinstance(layer, NodeLayer) else {}
-        taken = tuple(
-            name for position, name in enumerate(node.inputs) if position not in own and (name or layer is None)
-        )
-        names = dict.fromkeys(name for name in (*node.inputs, *node.outputs) if name and name not in kept)
-        kept = kept.union(names)
-        steps.append(Step(node, layer, taken, tuple(names)))
-    return steps[::-1]
+        raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
 
 
 def _value(values: Mapping[str, Value], name: str, owner: str) -> Value | None:
     """The value of that name; OnnxError, which says that `owner` takes it, if its node did not give it."""
     if name and name not in values:
-        raise OnnxError(f"{owner} takes {printed(name)}, an output that is not computed here")
+        raise OnnxError(f"{owner} takes {shortened(name)}, an output that is not computed here")
     return values[name] if name else None
 
 
@@ -180,7 +191,7 @@ def _wanted(outputs: Sequence[str]) -> int | None:
 
 
 def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) -> Value:
-    name = printed(declared.name)
+    name = shortened(declared.name)
     shape = tuple(value.shape)
     if declared.shape is not None:
         fits = len(shape) == len(declared.shape)
@@ -190,13 +201,16 @@ def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) 
             elif isinstance(wanted, str):
                 fits = fits and sizes.setdefault(wanted, size) == size
         if not fits:
-            expected = shape_text(tuple("?" if size is None else size for size in declared.shape))
+            texts = {None: "?", **{size: shortened(size) for size in declared.shape if isinstance(size, str)}}
+            expected = shape_text([texts.get(size, size) for size in declared.shape])
             raise ShapeError(f"{owner}: expected the input {name} {expected}, got {shape_text(shape)}")
-    if (
-        declared.dtype is not None
-        and value.dtype != declared.dtype
-        and not value.dtype.kind == declared.dtype.kind == "f"
-    ):
-        fix = "; export the run with --float for a model of floats" if declared.dtype == np.uint8 else ""
-        raise DTypeError(f"{owner}: expected the input {name} of {declared.dtype}, got {value.dtype}{fix}")
-    return value
+    if declared.dtype is None or value.dtype == declared.dtype:
+        return value
+    if value.dtype.kind != "f" or declared.dtype.kind != "f":
+        raise _other_dtype(owner, declared, value.dtype)
+    return F.astype(value, float_dtype()) if value.dtype == np.float16 else value
+
+
+def _other_dtype(owner: str, declared: Declared, dtype: np.dtype) -> DTypeError:
+    fix = "; a model of floats is that of `gpucnn export --float`" if declared.dtype == np.uint8 else ""
+    return DTypeError(f"{owner}: expected the input {shortened(declared.name)} of {declared.dtype}, got {dtype}{fix}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpucnn.text import printed
+from gpucnn.text_table import shortened
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class OnnxNode:
     @property
     def label(self) -> str:
         """How messages name the node."""
-        return f"{printed(self.name)} ({self.operator})"
+        return f"{shortened(printed(self.name), 80)} ({self.operator})"
 
     def integer(self, name: str, default: int = 0) -> int:
         """An attribute that is an integer."""

@@ -1,6 +1,7 @@
 """What of a file's arrays is learnt, what is a running statistic, and what stays as it is; and what can be computed beforehand."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,32 +16,71 @@ MOST_FOLDED_IN_ALL = 1 << 26
 """Elements of all that is computed beforehand."""
 
 
-def with_constants(graph: OnnxGraph) -> tuple[dict[str, np.ndarray], list[OnnxNode]]:
+BESIDE = ("Add", "Mul", "Concat")
+"""Operators that may take weights, and may take anything else."""
+
+NAMELESS = "constant"
+"""How gpucnn's own files begin the names of arrays that are no weights."""
+
+
+class Unfolded(NamedTuple):
+    """A graph in which constants are arrays."""
+
+    arrays: dict[str, np.ndarray]
+    nodes: list[OnnxNode]
+    stand_ins: set[str]
+    """The names of arrays of one and the same number that nodes gave: exporters put them where an operator needs a weight, and there is none."""
+
+
+def with_constants(graph: OnnxGraph) -> Unfolded:
     """The file's arrays with those of its nodes Constant, and the other nodes.
 
     An array behind an Identity is one of its own, too: PyTorch writes equal weights of two layers once, and so names the second.
     """
-    arrays, nodes = dict(graph.arrays), []
+    found = Unfolded(dict(graph.arrays), [], set())
+    arrays = found.arrays
     for node in graph.nodes:
         if node.operator == "Constant":
-            arrays[node.outputs[0]] = np.asarray(computed(node, [], None)[0])
+            array = arrays[node.outputs[0]] = np.asarray(computed(node, [], None)[0])
+            if array.size and bool((array == array.flat[0]).all()):
+                found.stand_ins.add(node.outputs[0])
         elif node.operator == "Identity" and node.inputs[0] in arrays:
             arrays[node.outputs[0]] = arrays[node.inputs[0]]
         else:
-            nodes.append(node)
-    return arrays, nodes
+            found.nodes.append(node)
+    return found
 
 
-def members_of(nodes: Sequence[OnnxNode], arrays: Mapping[str, np.ndarray]) -> dict[str, Parameter]:
-    """The parameters and buffers among the arrays, by name: floats that operators take in a place where they have weights."""
-    learnt, tracked = set(), set()
+def members_of(graph: Unfolded, of_gpucnn: bool) -> dict[str, Parameter]:
+    """The parameters and buffers among the arrays, by name: floats that operators take in a place where they have weights.
+
+    What is added to values, or multiplied with them, is a weight if it is more than one number, and if the values come from other
+    weights: what is done to the inputs themselves prepares them. In files of gpucnn, arrays without a name of their own are constants.
+    """
+    arrays, nodes = graph.arrays, graph.nodes
+    weighted: set[str] = set()
+    learnt: set[str] = set()
+    tracked: set[str] = set()
+    for node in nodes:
+        if OPERATORS[node.operator].learns and (node.operator not in BESIDE or weighted.intersection(node.inputs)):
+            learnt.update(
+                node.inputs[position] for position in OPERATORS[node.operator].learns if position < len(node.inputs)
+            )
+            weighted.update(node.outputs)
+        elif weighted.intersection(node.inputs):
+            weighted.update(node.outputs)
+    beside = {name for node in nodes if node.operator in BESIDE for name in node.inputs}
     for node in reversed(nodes):
-        operator = OPERATORS[node.operator]
-        named = dict(enumerate(node.inputs))
-        learnt.update(named.get(position, "") for position in operator.learns)
-        tracked.update(named.get(position, "") for position in operator.tracks)
+        tracked.update(
+            node.inputs[position] for position in OPERATORS[node.operator].tracks if position < len(node.inputs)
+        )
         if learnt.intersection(node.outputs):
-            learnt.update(named.get(position, "") for position in operator.passes)
+            learnt.update(
+                node.inputs[position] for position in OPERATORS[node.operator].passes if position < len(node.inputs)
+            )
+    if of_gpucnn:
+        learnt = {name for name in learnt if not name.startswith(NAMELESS)}
+    learnt -= graph.stand_ins | {name for name in beside if name in arrays and arrays[name].size == 1}
     members: dict[str, Parameter] = {}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and name in tracked:

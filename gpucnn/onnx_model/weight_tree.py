@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from gpucnn.layers import Layer, Parameter
+import numpy as np
+
+from gpucnn.layers import Dropout, Layer, Parameter
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.node_layer import LAYERS, NodeLayer, node_layer
 from gpucnn.onnx_model.operators import OPERATORS
@@ -25,10 +27,20 @@ class WeightTree:
     - Other names, such as "onnx::Conv_41", say nothing: the path is that of the node, "/features/features.0/Conv", and the weight's role.
     """
 
-    def __init__(self, model: Layer, nodes: Sequence[OnnxNode], members: Mapping[str, Parameter]) -> None:
-        self.model, self.nodes, self.members = model, nodes, members
+    def __init__(
+        self,
+        model: Layer,
+        nodes: Sequence[OnnxNode],
+        members: Mapping[str, Parameter],
+        constants: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+    ) -> None:
+        self.model, self.nodes, self.members, self.constants = model, nodes, members, constants
+        self._used = {*outputs, *(name for node in nodes for name in node.inputs)}
         self.layers: dict[int, Layer] = {}
         """By the numbers of nodes."""
+        self._counts: dict[tuple[Layer, str], int] = {}
+        """How many names alike a layer has."""
         self.places: dict[str, tuple[Layer, str]] = {}
         """Of each weight, by its name in the file, the layer that has it, and the attribute there."""
         self._paths = {name: _path_of(name) for name in members}
@@ -46,37 +58,50 @@ class WeightTree:
         for number, node in enumerate(self.nodes):
             if node.operator in LAYERS and self._has_own(node):
                 self._place_layer(number, node)
-        for number, node in enumerate(self.nodes):
+            elif node.operator == "Dropout" and (ratio := self._ratio(node)) is not None:
+                self.layers[number] = Dropout(ratio)
+                self._put(_node_path(node), self.layers[number])
+        for node in self.nodes:
             roles = {**OPERATORS[node.operator].learns, **OPERATORS[node.operator].tracks}
             for position, name in enumerate(node.inputs):
                 if name in self.members and name not in self.places:
                     path = self._paths[name] or (*_node_path(node), roles.get(position, "weight"))
                     self.places[name] = self._put(path, self.members[name])
+        for name, member in vars(self.model).items():
+            if isinstance(member, Layer | Parameter):
+                setattr(self.model, name, member)  # which tells all within where they stand
+                return
+
+    def _ratio(self, node: OnnxNode) -> float | None:
+        """Of a dropout that can be a layer; None where the file does not tell it, or its mask is used."""
+        if self._used.intersection(node.outputs[1:]):
+            return None
+        given = np.asarray(node.number("ratio", 0.5))
+        if len(node.inputs) > 1 and node.inputs[1]:
+            given = self.constants.get(node.inputs[1], np.zeros(0))
+        return float(given.reshape(-1)[0]) if given.size == 1 and 0 <= given.reshape(-1)[0] < 1 else None
 
     def _has_own(self, node: OnnxNode) -> bool:
-        """Whether a node's weights, and not all of its inputs, are the model's."""
+        """Whether a node's weights, and not all of its inputs, are the model's; and only its first output is used."""
         own = [name in self.members for name in node.inputs if name]
-        return any(own) and not all(own) and node.inputs[0] not in self.members
+        return any(own) and node.inputs[0] not in self.members and not self._used.intersection(node.outputs[1:])
 
     def _place_layer(self, number: int, node: OnnxNode) -> None:
         roles = {**OPERATORS[node.operator].learns, **OPERATORS[node.operator].tracks}
         own = {position: name for position, name in enumerate(node.inputs) if name in self.members}
         parents = {path[:-1] for name in own.values() if (path := self._paths[name])}
-        location = next(iter(parents)) if len(parents) == 1 else _node_path(node)
-        if parents and (
-            len(parents) > 1 or self._users[location] != {number} or not location or location in self._around
-        ):
+        parent: Path = next(iter(parents), ())
+        if len(parents) > 1 or (parent and (self._users[parent] != {number} or parent in self._around)):
             return
         names = {}
         layer = node_layer(node)
         for position, name in own.items():
             path = self._paths[name]
             attribute = path[-1] if path and name not in self.places else roles.get(position, "weight")
-            names[position] = _free(layer, attribute)
-            setattr(layer, names[position], self.members[name])
+            names[position] = self._set(layer, attribute, self.members[name])
             self.places.setdefault(name, (layer, names[position]))
-        layer.own = names
-        self._put(location, layer)
+        layer.weight_names = names
+        self._put(parent or _node_path(node), layer)
         self.layers[number] = layer
 
     def _put(self, path: Path, member: Layer | Parameter) -> tuple[Layer, str]:
@@ -84,23 +109,22 @@ class WeightTree:
         place = self.model
         for name in path[:-1]:
             inner = vars(place).get(_safe(name))
-            if not isinstance(inner, Part):
+            if not isinstance(inner, Layer):
                 inner = Part()
-                setattr(place, _free(place, name), inner)
+                self._set(place, name, inner)
             place = inner
-        name = _free(place, path[-1])
-        setattr(place, name, member)
-        return place, name
+        return place, self._set(place, path[-1], member)
 
-
-def _free(place: Layer, name: str) -> str:
-    """A name like `name` that a layer has no attribute of yet."""
-    name, count = _safe(name), 1
-    free = name
-    while free in vars(place):
-        count += 1
-        free = f"{name}_{count}"
-    return free
+    def _set(self, place: Layer, name: str, member: Layer | Parameter) -> str:
+        """Set an attribute under a name like `name` that the layer does not have yet; that name."""
+        name = _safe(name)
+        free, count = name, self._counts.get((place, name), 1)
+        while free in vars(place):
+            count += 1
+            free = f"{name}_{count}"
+        self._counts[place, name] = count
+        object.__setattr__(place, free, member)  # without a look at the whole tree each time: `grow` has it once
+        return free
 
 
 def _safe(name: str) -> str:
@@ -108,27 +132,28 @@ def _safe(name: str) -> str:
     return f"{name}_" if not name or name.startswith("_") or hasattr(NodeLayer, name) or name in _TAKEN else name
 
 
-_TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "node", "own"})
+_TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "onnx_node", "weight_names"})
 
 
 def _path_of(name: str) -> Path | None:
     """The path that a weight's name is; None for one that says nothing."""
     parts = tuple(name.split("."))
-    return parts if 1 < len(parts) <= DEEPEST and "::" not in name and all(parts) and "/" not in name else None
+    says_nothing = re.search(r"[:/\s]", name) or name.isdigit() or not all(parts) or len(parts) > DEEPEST
+    return None if says_nothing else parts
 
 
 def _node_path(node: OnnxNode) -> Path:
     """The path of a node's layer: of "/layer1/layer1.0/conv1/Conv", as PyTorch calls it, layer1.0.conv1; else its name."""
     steps = [step for step in node.name.split("/") if step]
-    if len(steps) > 1:
-        if re.fullmatch(rf"{node.operator}(_\d+)?", steps[-1]):
+    if steps and not re.fullmatch(r"node \d+", node.name):
+        if len(steps) > 1 and re.fullmatch(rf"{node.operator}(_\d+)?", steps[-1]):
             steps.pop()
         path: list[str] = []
         for step in steps:
             path = _continued(path, step)
         if len(path) <= DEEPEST and all(path):
             return tuple(path)
-    return (node.name.replace(".", "_").replace(" ", "_"),)
+    return (re.sub(r"[.\s/]", "_", node.name.replace("node", node.operator, 1)),)
 
 
 def _continued(path: list[str], step: str) -> list[str]:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from gpucnn.errors import LibraryError
+from gpucnn.errors import ArgumentError, LibraryError
 from gpucnn.runs.trained_run import Answers, TrainedRun
 from gpucnn.serve.batcher import Batcher
 from gpucnn.serve.decoding import Decoder, check_kind
@@ -19,7 +19,8 @@ from gpucnn.serve.multipart import File, files_of
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.page import Page
 from gpucnn.serve.refusal import Refusal, own_fault, stopping, too_slow
-from gpucnn.serve.served_model import ServedModel, of_gpucnn
+from gpucnn.serve.served_model import ServedModel, served_model
+from gpucnn.text import value_text
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -30,22 +31,28 @@ TOP = 5
 """Classes in an answer, unless the request asks for another number."""
 LINGER_SECONDS = 5
 """How long the rest of a body is read and dropped after a refusal: a client that still sends would not see the answer."""
-
-
 WATCH_SECONDS = 0.1
-"""From then on it is looked whether a client that waits is still there."""
+"""After which it is looked whether a client that waits is still there."""
+HELD = 25
+"""Largest requests that are kept in memory at one time."""
 
 
 class ClientGone(Exception):
     """A client that went away: nobody is to be answered."""
 
 
+class Held:
+    """The `bytes` of all requests that are in memory."""
+
+    bytes = 0
+
+
 class Body:
     """The body of a request, which is read once, in some time and up to some size."""
 
-    def __init__(self, scope: "Scope", receive: "Receive", options: ServeOptions) -> None:
-        self.receive, self.options = receive, options
-        self.promised = 0
+    def __init__(self, scope: "Scope", receive: "Receive", held: "Held", options: ServeOptions) -> None:
+        self.receive, self.held, self.options = receive, held, options
+        self.promised = self.size = 0
         self.kind = ""
         for name, value in scope["headers"]:
             if name == b"content-length":
@@ -58,20 +65,20 @@ class Body:
         """All of it. Refusal if it is too large, or too slow; ClientGone."""
         if self.promised > self.options.max_bytes:
             raise self._too_large()
+        parts: list[bytes] = []
         try:
             async with asyncio.timeout(self.options.read_seconds):
-                parts = [await self._next()]
-                size = len(parts[0])
                 while not self.is_read:
                     parts.append(await self._next())
-                    size += len(parts[-1])
-                    if size > self.options.max_bytes:
-                        raise self._too_large()
+                    self._hold(len(parts[-1]))
         except TimeoutError:
             raise too_slow(self.options.read_seconds) from None
-        if size > self.options.max_bytes:
-            raise self._too_large()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def forget(self) -> None:
+        """It is no longer held."""
+        self.held.bytes -= self.size
+        self.size = 0
 
     async def drop(self) -> None:
         """Read what is still to come, for some time, and forget it."""
@@ -89,6 +96,17 @@ class Body:
         self.is_read = not message.get("more_body", False)
         return bytes(message.get("body", b""))
 
+    def _hold(self, size: int) -> None:
+        self.size += size
+        self.held.bytes += size
+        if self.size > self.options.max_bytes:
+            raise self._too_large()
+        if self.held.bytes > HELD * self.options.max_bytes:
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, "too many large requests came together", "come again in a moment",
+                {"retry-after": "1"},
+            )  # fmt: skip
+
     def _too_large(self) -> Refusal:
         return Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -104,15 +122,16 @@ class Service:
         self.trained, self.model, self.options = trained, model, options
         self.batcher = Batcher(model, Decoder(trained, options.max_pixels), trained.class_names, options)
         self.stopping = False
+        self._held = Held()
 
     async def predict(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """POST /predict, as ASGI has it: Starlette's Request and Response cost more than a small model."""
-        body = Body(scope, receive, self.options)
+        """POST /predict, as ASGI has it."""
+        body = Body(scope, receive, self._held, self.options)
         try:
             if scope["method"] != "POST":
                 raise Refusal(
                     HTTPStatus.METHOD_NOT_ALLOWED,
-                    f"{scope['method']} /predict",
+                    f"/predict takes POST, got {scope['method'][:20]}",
                     "POST an image to it",
                     {"allow": "POST"},
                 )
@@ -121,11 +140,19 @@ class Service:
             await send({"type": "http.response.body", "body": content})
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+            content = stopping().body()  # the time for what was under way is over
+            await send(_start(HTTPStatus.SERVICE_UNAVAILABLE, content, {"retry-after": "1"}))
+            await send({"type": "http.response.body", "body": content})
         except Refusal as refusal:
             await self._refuse(refusal, body, send)
         except Exception as error:
             traceback.print_exception(error)
             await self._refuse(own_fault(), body, send)
+        finally:
+            body.forget()
 
     async def _predictions(self, scope: "Scope", body: Body) -> bytes:
         """The answer to a request, as JSON."""
@@ -179,21 +206,33 @@ class Service:
         await send({"type": "http.response.body", "body": b""})
 
 
+def check_libraries(*names: str) -> None:
+    """LibraryError, with what to install, without one of the libraries that a service needs."""
+    for name in names:
+        try:
+            __import__(name)
+        except ImportError as error:
+            raise LibraryError(f'a service needs {name} ({error}); pip install "gpucnn[serve]"') from None
+
+
 def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Starlette":
     """The service of a trained model, to be run by `gpucnn serve`, or mounted in an application of one's own.
 
-    LibraryError without Starlette.
+    Raises ArgumentError for what is no trained run of `gpucnn.load`, or no `ServeOptions`; LibraryError without Starlette.
     """
-    try:
-        from starlette.applications import Starlette
-        from starlette.exceptions import HTTPException
-        from starlette.middleware import Middleware
-        from starlette.responses import RedirectResponse, Response
-        from starlette.routing import Route
-    except ImportError as error:
-        raise LibraryError(f'a service needs Starlette ({error}); pip install "gpucnn[serve]"') from None
-    service = Service(trained, of_gpucnn(trained), options or ServeOptions())
-    page = Page(trained, service.model.backend, service.options, TOP)
+    if not isinstance(trained, TrainedRun):
+        raise ArgumentError(f"create_app: trained must be what gpucnn.load gives, got {value_text(trained)}")
+    if not isinstance(options, ServeOptions | None):
+        raise ArgumentError(f"create_app: options must be serve.ServeOptions(...), got {value_text(options)}")
+    check_libraries("starlette")
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.responses import RedirectResponse, Response
+    from starlette.routing import Route
+
+    service = Service(trained, served_model(trained), options or ServeOptions())
+    page = Page(trained, service.model.name, service.options, TOP)
 
     async def health(request: "Request") -> Response:
         return _json({"alive": True})
@@ -210,7 +249,7 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
         return RedirectResponse(request.url_for("docs"))
 
     async def docs(request: "Request") -> Response:
-        return Response(page.at(str(request.base_url).rstrip("/")), headers=page.headers)
+        return Response(page.at(str(request.url_for("docs")).removesuffix("/docs")), headers=page.headers)
 
     async def refused(request: "Request", error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -230,14 +269,13 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
 
     app = Starlette(
         routes=[
-            Route("/predict", _Endpoint(service.predict)),
             Route("/health", health),
             Route("/ready", ready),
             Route("/metrics", metrics),
             Route("/docs", docs),
             Route("/", root),
         ],
-        middleware=[Middleware(_Counted, service=service)],
+        middleware=[Middleware(_Door, service=service)],
         exception_handlers={HTTPException: refused},
         lifespan=lifespan,
     )
@@ -245,18 +283,11 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
     return app
 
 
-class _Endpoint:
-    """An ASGI application that Starlette takes for one: functions it takes for a view."""
+class _Door:
+    """What every request comes through: it is counted, and once the service stops, its answer ends its connection.
 
-    def __init__(self, app: "ASGIApp") -> None:
-        self.app = app
-
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        await self.app(scope, receive, send)
-
-
-class _Counted:
-    """Counts requests; once the service stops, has each answer end its connection."""
+    /predict it takes itself: the way through Starlette's routes costs more than a small model.
+    """
 
     def __init__(self, app: "ASGIApp", service: Service) -> None:
         self.app, self.service = app, service
@@ -266,6 +297,8 @@ class _Counted:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        app = self.service.predict if path == "/predict" else self.app
 
         async def counting(message: "Message") -> None:
             nonlocal status
@@ -276,9 +309,8 @@ class _Counted:
             await send(message)
 
         try:
-            await self.app(scope, receive, counting)
+            await app(scope, receive, counting)
         finally:
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
             route = path if path in ROUTES else "other"
             self.service.batcher.metrics.request(route, status or 500, time.perf_counter() - began)
 
@@ -305,8 +337,8 @@ def _top(query: bytes) -> int:
     if given or not (top.isascii() and top.isdigit() and int(top[:6]) > 0 and len(top) < 6):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
-            f"?{query.decode('latin-1')[:80]} is not known",
-            "give ?top=K, K from 1 up, or nothing",
+            f"the query {query.decode('latin-1')[:80]!r} is not understood",
+            "give ?top=K, K a whole number >= 1",
         )
     return int(top)
 
@@ -316,4 +348,5 @@ def _of_routing(request: "Request", status: int, headers: dict[str, str]) -> Ref
     path = request.url.path[:200]
     if status == HTTPStatus.NOT_FOUND:
         return Refusal(HTTPStatus.NOT_FOUND, f"there is no {path}", f"ask for one of {', '.join(ROUTES)}")
-    return Refusal(HTTPStatus(status), f"{request.method} {path}", f"use {headers.get('Allow', 'GET')}", headers)
+    allowed = ", ".join(sorted(headers.get("Allow", "GET").split(", ")))
+    return Refusal(HTTPStatus(status), f"{path} takes {allowed}, got {request.method[:20]}", "ask it with GET", headers)

@@ -11,16 +11,14 @@ from typing import TypeAlias
 
 import numpy as np
 
+from gpucnn.backend.threads import thread_count
 from gpucnn.runs.trained_run import Answers
 from gpucnn.serve.decoding import Decoder
 from gpucnn.serve.metrics import Metrics
 from gpucnn.serve.multipart import File
 from gpucnn.serve.options import ServeOptions
-from gpucnn.serve.refusal import Refusal
+from gpucnn.serve.refusal import Refusal, own_fault
 from gpucnn.serve.served_model import ServedModel
-
-DECODERS = 2
-"""Threads that decode, an image each."""
 
 Outcome: TypeAlias = "Answers | BaseException"
 
@@ -73,7 +71,7 @@ class Batcher:
         self._jobs: list[Job] = []
         self._until = 0.0
         self._is_computing = False
-        self._decoders = ThreadPoolExecutor(DECODERS, "serve decoder")
+        self._decoders = ThreadPoolExecutor(thread_count(), "serve decoder")
         self._thread = ThreadPoolExecutor(1, "serve model")
 
     def stop(self) -> None:
@@ -141,7 +139,7 @@ class Batcher:
         if error := computing.exception():
             traceback.print_exception(error)
             for job in jobs:
-                job.accepted.tell(job.place, error)
+                job.accepted.tell(job.place, own_fault())
             return
         for job, answers in zip(jobs, computing.result(), strict=True):
             job.accepted.tell(job.place, answers)

@@ -1,7 +1,7 @@
 """The files in a body of multipart/form-data, as forms and `curl -F` send them (RFC 7578, RFC 2046)."""
 
 from email.message import Message
-from email.parser import BytesHeaderParser
+from email.parser import HeaderParser
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ def _file(part: bytes, place: int) -> File:
             f"part {place} of the form has no headers, or more than {LARGEST_HEADERS} bytes of them",
             FIX,
         )
-    header = BytesHeaderParser().parsebytes(lines.lstrip())
+    header = HeaderParser().parsestr(lines.lstrip().decode("utf-8", "replace"))
     name = header.get_filename()
     if name is None:
         field = header.get_param("name", "", "content-disposition")

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from gpucnn.checks import as_count, as_number
 from gpucnn.errors import ArgumentError
 
+MOST_PIXELS = 178_956_970
+"""Twice the `MAX_IMAGE_PIXELS` of Pillow."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
@@ -32,6 +35,10 @@ class ServeOptions:
     def __post_init__(self) -> None:
         for name in ("max_batch", "max_bytes", "max_pixels", "queue"):
             as_count(getattr(self, name), name)
+        if self.max_pixels > MOST_PIXELS:
+            raise ArgumentError(
+                f"max_pixels must be at most {MOST_PIXELS:,}, as Pillow reads no more, got {self.max_pixels:,}"
+            )
         as_number(self.wait_ms, "wait_ms")
         for name in ("read_seconds", "grace_seconds"):
             if as_number(getattr(self, name), name) == 0:

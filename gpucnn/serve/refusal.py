@@ -31,6 +31,15 @@ def bad_request() -> Refusal:
     )
 
 
+def large_head(most: int) -> Refusal:
+    """Of a request whose line and headers have no end."""
+    return Refusal(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        f"the line and headers of a request with more than {most:,} bytes",
+        "send fewer and shorter ones; images go into the body",
+    )
+
+
 def too_slow(seconds: float) -> Refusal:
     """Of a request that takes too long to arrive."""
     return Refusal(

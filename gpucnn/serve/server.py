@@ -1,14 +1,17 @@
 """A service in a process of its own: its address, its signals, and clients that take too long to ask."""
 
 import asyncio
+import contextlib
 import os
 import socket
+import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from gpucnn.errors import ArgumentError, LibraryError
+from gpucnn.errors import ArgumentError
+from gpucnn.serve.app import check_libraries
 from gpucnn.serve.options import ServeOptions
-from gpucnn.serve.refusal import Refusal, bad_request, too_slow
+from gpucnn.serve.refusal import Refusal, bad_request, large_head, too_slow
 
 if TYPE_CHECKING:
     import uvicorn
@@ -18,6 +21,10 @@ BACKLOG = 2048
 """Connections that may wait to be taken up."""
 TICKS = 10
 """Of uvicorn's clock, 0.1 seconds each, between looks at who is slow."""
+LARGEST_HEAD = 65_536
+"""Bytes of a request's line and headers."""
+PAUSE_SECONDS = 0.02
+"""In which other threads come to rest: they could come in between the last look at who has connected and the end of that."""
 LAST_SECONDS = 1.0
 """In which a connection may still ask once the service was asked to end: what was on its way then is answered, too."""
 
@@ -26,28 +33,38 @@ def bound(host: str, port: int) -> socket.socket:
     """A socket at an address. ArgumentError if it cannot be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        # asyncio sees to it for sockets that it opened itself alone: an answer's end would wait 40 ms for the client to have its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]  # the address once is enough
         raise ArgumentError(
-            f"{host} port {port} cannot be had ({error.strerror or error}); choose another with --port, 0 for any that is free"
+            f"{host} port {port} cannot be had ({reason}); choose another with --port, 0 for any that is free"
         ) from None
 
 
-def serve(app: "Starlette", listening: socket.socket, options: ServeOptions) -> None:
-    """Answer until SIGTERM or SIGINT comes, and then what was accepted. LibraryError without uvicorn."""
-    server_of(app, options).run([listening])
-
-
 def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
-    """uvicorn's server for an application of `create_app`, with what it lacks. LibraryError without uvicorn."""
-    try:
-        import uvicorn
-        from uvicorn.protocols.http.auto import AutoHTTPProtocol
-    except ImportError as error:
-        raise LibraryError(f'a service needs uvicorn ({error}); pip install "gpucnn[serve]"') from None
+    """What runs an application of `create_app` until SIGTERM or SIGINT comes, and answers then what it has accepted.
+
+    It is uvicorn's server, and what that lacks. LibraryError without uvicorn.
+    """
+    check_libraries("uvicorn")
+    import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """HTTP, whose refusals are JSON as all others."""
+        """HTTP, whose refusals are JSON as all others, and whose heads have an end: httptools would keep any."""
+
+        head = 0
+        """Bytes that came of a request's head, which is not whole yet."""
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            super().data_received(data)
+            self.head = self.head + len(data) if self.cycle is before and is_free(self) else 0
+            if self.head > LARGEST_HEAD and not self.transport.is_closing():
+                _refuse(self, large_head(LARGEST_HEAD))
 
         def send_400_response(self, msg: str) -> None:
             _refuse(self, bad_request())
@@ -73,10 +90,11 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
             """Close connections on which no request has come for too long: they sent a part of its headers, or nothing."""
             now, seen = asyncio.get_running_loop().time(), self._asking
             self._asking = {}
-            for connection in list(self.server_state.connections):
-                cycle = getattr(connection, "cycle", None)
-                if cycle is not None and not cycle.response_complete:  # a request, which has limits of its own
+            connections: list[Any] = list(self.server_state.connections)
+            for connection in connections:
+                if not is_free(connection):  # it has a request, which has limits of its own
                     continue
+                cycle = connection.cycle
                 before, since = seen.get(connection, (cycle, now))
                 if before is not cycle:
                     since = now
@@ -84,10 +102,17 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
                 if now - since > options.read_seconds:
                     _refuse(connection, too_slow(options.read_seconds))
 
+        def _protocol(self) -> Protocol:
+            return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            loop = asyncio.get_running_loop()
+            kept = [one.dup() for one in sockets or ()]  # with those who have connected, and were not taken up yet
             for server in self.servers:
                 server.close()
-            loop = asyncio.get_running_loop()
+            await asyncio.gather(
+                *(loop.connect_accepted_socket(self._protocol, found) for one in kept for found in _waiting_at(one))
+            )
             until = loop.time() + LAST_SECONDS
             while self.server_state.connections and loop.time() < until:
                 await asyncio.sleep(0.05)
@@ -98,6 +123,22 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
         proxy_headers=False, ws="none", lifespan="on", timeout_graceful_shutdown=max(1, round(options.grace_seconds)),
     )  # fmt: skip
     return Server(config)
+
+
+def _waiting_at(listening: socket.socket) -> list[socket.socket]:
+    """Connections that clients have made, and nobody has taken up. Closes the socket: no more can be made."""
+    time.sleep(PAUSE_SECONDS)
+    found = []
+    with listening, contextlib.suppress(BlockingIOError):
+        listening.setblocking(False)
+        while True:
+            found.append(listening.accept()[0])
+    return found
+
+
+def is_free(connection: Any) -> bool:
+    """Whether no request is under way on a connection."""
+    return connection.cycle is None or bool(connection.cycle.response_complete)
 
 
 def _refuse(connection: Any, refusal: Refusal) -> None:

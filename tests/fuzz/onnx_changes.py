@@ -11,8 +11,8 @@ NUMBERS = [0, 1, -1, 2, 3, 7, 255, 65536, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 
 FLOATS = [0.0, -0.0, 1.0, -1.0, 1e-30, 1e30, -1e30, float("inf"), float("-inf"), float("nan"), 0.5, 3.4e38]
 TEXTS = ["", "weights.bin", "../weights.bin", "/etc/passwd", "a/../../b", ".", "..", "\0", "x" * 3000, "\u202e", "é" * 70, "images", "logits",
          "VALID", "SAME_UPPER", "constant", "wrap", "cubic", "nearest", "-5", "1e9", "relu", "/dev/zero", "\x1b[2J"]  # fmt: skip
-DEPTHS = (3, 40, 90, 200)
-"""Graphs in graphs; protobuf itself reads some hundred."""
+DEPTHS = (3, 40, 90, 200, 5_000)
+"""Graphs in graphs; protobuf reads a hundred messages in one another."""
 
 
 def changed_model(model: onnx.ModelProto, draw: np.random.Generator) -> bytes:
@@ -22,7 +22,8 @@ def changed_model(model: onnx.ModelProto, draw: np.random.Generator) -> bytes:
     for _ in range(1 + int(draw.integers(4))):
         CHANGES[draw.integers(len(CHANGES))](changed, draw)
     try:
-        return bytes(changed.SerializeToString())
+        content = bytes(changed.SerializeToString())
+        return content if draw.integers(20) else content + _deep(draw)
     except Exception:  # what protobuf itself does not write
         return bytes(model.SerializeToString())
 
@@ -127,7 +128,9 @@ def _another_attribute(model: onnx.ModelProto, draw: np.random.Generator) -> Non
         return
     name = _one(list(onnx.defs.get_schema(node.op_type).attributes), draw)
     if name is not None:
-        value = _one([_integer(draw), float(_one(FLOATS, draw)), str(_one(TEXTS, draw)), [_integer(draw), _integer(draw)]], draw)
+        value = _one(
+            [_integer(draw), float(_one(FLOATS, draw)), str(_one(TEXTS, draw)), [_integer(draw), _integer(draw)]], draw
+        )
         node.attribute.append(helper.make_attribute(name, value))
 
 
@@ -164,7 +167,7 @@ def _operator(model: onnx.ModelProto, draw: np.random.Generator) -> None:
 
 
 def _order(model: onnx.ModelProto, draw: np.random.Generator) -> None:
-    nodes = [node for node in model.graph.node]
+    nodes = list(model.graph.node)
     kind = draw.integers(4)
     if not nodes:
         return
@@ -194,9 +197,14 @@ def _chain(model: onnx.ModelProto, draw: np.random.Generator) -> None:
     name, count = node.output[0], int(draw.integers(2, 40))
     operator = str(_one(["Concat", "Add", "Tile", "Expand", "MatMul"], draw))
     for number in range(count):
-        model.graph.node.append(helper.make_node(operator, [name, name], [f"{name}{number}"], **({"axis": 0} if operator == "Concat" else {})))
+        model.graph.node.append(
+            helper.make_node(
+                operator, [name, name], [f"{name}{number}"], **({"axis": 0} if operator == "Concat" else {})
+            )
+        )
         name = f"{name}{number}"
-    model.graph.output[0].name = name
+    for output in model.graph.output:
+        output.name = name
 
 
 def _declared(model: onnx.ModelProto, draw: np.random.Generator) -> None:
@@ -231,21 +239,27 @@ def _beside(model: onnx.ModelProto, draw: np.random.Generator) -> None:
     elif kind == 1 and entry is not None:
         entry.key = str(_one(["location", "offset", "length", "checksum", *TEXTS], draw))
     else:
-        tensor.external_data.add(key=str(_one(["location", "offset", "length"], draw)), value=str(_one([*TEXTS, *map(str, NUMBERS)], draw)))
+        tensor.external_data.add(
+            key=str(_one(["location", "offset", "length"], draw)), value=str(_one([*TEXTS, *map(str, NUMBERS)], draw))
+        )
 
 
-def _deep(model: onnx.ModelProto, draw: np.random.Generator) -> None:
-    graph = onnx.GraphProto()
+def _deep(draw: np.random.Generator) -> bytes:
+    """Graphs in graphs, in protobuf's own bytes, which follow those of a file: it then has this node, too."""
+    graph = b""
     for _ in range(int(_one(DEPTHS, draw))):
-        outer = onnx.GraphProto()
-        node = outer.node.add()
-        node.op_type = "If"
-        node.output.append("y")
-        attribute = node.attribute.add()
-        attribute.name, attribute.type = "then_branch", onnx.AttributeProto.GRAPH
-        attribute.g.CopyFrom(graph)
-        graph = outer
-    model.graph.node.extend(graph.node)
+        attribute = _field(1, b"then_branch") + b"\xa0\x01\x05" + _field(6, graph)
+        graph = _field(1, _field(4, b"If") + _field(2, b"y") + _field(5, attribute))
+    return _field(7, graph)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of protobuf that has a length."""
+    length, size = bytearray(), len(content)
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content
 
 
 def _head(model: onnx.ModelProto, draw: np.random.Generator) -> None:
@@ -253,11 +267,15 @@ def _head(model: onnx.ModelProto, draw: np.random.Generator) -> None:
     if kind == 0 and len(model.opset_import):
         model.opset_import[0].version = _integer(draw) if draw.integers(2) else int(draw.integers(1, 30))
     elif kind == 1:
-        model.opset_import.add(domain=str(_one(["", "ai.onnx", "com.microsoft"], draw)), version=int(draw.integers(1, 30)))
+        model.opset_import.add(
+            domain=str(_one(["", "ai.onnx", "com.microsoft"], draw)), version=int(draw.integers(1, 30))
+        )
     elif kind == 2:
         model.ir_version = _integer(draw)
     elif kind == 3:
-        model.metadata_props.add(key="class_names", value=str(_one(["[1]", "[" * 5000, '["a"]', '{"a": NaN}', "\ud7ff"], draw)))
+        model.metadata_props.add(
+            key="class_names", value=str(_one(["[1]", "[" * 5000, '["a"]', '{"a": NaN}', "\ud7ff"], draw))
+        )
     elif kind == 4:
         del model.graph.output[:]
     else:
@@ -265,6 +283,5 @@ def _head(model: onnx.ModelProto, draw: np.random.Generator) -> None:
 
 
 CHANGES: list[Callable[[onnx.ModelProto, np.random.Generator], None]] = [
-    _dims, _content, _numbers, _floats, _attribute, _attribute, _another_attribute, _name, _operator, _order, _chain, _declared, _beside, _deep,
-    _head,
+    _dims, _content, _numbers, _floats, _attribute, _attribute, _another_attribute, _name, _operator, _order, _chain, _declared, _beside, _head,
 ]  # fmt: skip

@@ -98,7 +98,12 @@ def test_both_of_two_inputs(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("antialias", [0, 1])
 def test_resizing(kind: str, transformation: str, antialias: int, tmp_path: Path) -> None:
-    attributes = {"mode": kind, "coordinate_transformation_mode": transformation, "antialias": antialias, "extrapolation_value": 7.0}
+    attributes = {
+        "mode": kind,
+        "coordinate_transformation_mode": transformation,
+        "antialias": antialias,
+        "extrapolation_value": 7.0,
+    }
     if kind == "nearest" and antialias:
         pytest.skip("nearest elements are not weighed")
     roi = np.array([0, 0, 0.2, -0.4, 1, 1, 0.9, 1.2], np.float32)

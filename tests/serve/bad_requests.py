@@ -4,8 +4,8 @@ import functools
 import io
 import struct
 import zlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,7 @@ OF_AN_IMAGE = {200, 413, 415, 422}
 LARGE = 30_000_000
 """Bytes that a few thousand become."""
 
+T = TypeVar("T")
 Draw = np.random.Generator
 
 
@@ -36,6 +37,11 @@ def _bad(statuses: set[int], *pieces: bytes, then: str = "read") -> Bad:
 
 def _posted(body: bytes, statuses: set[int], kind: str = "image/png") -> Bad:
     return Bad((request(body, f"Content-Type: {kind}"),), statuses)
+
+
+def _one_of(draw: Draw, values: Sequence[T]) -> T:
+    """Not NumPy's choice, which takes NULs off the ends of texts."""
+    return values[int(draw.integers(len(values)))]
 
 
 # What is no HTTP, or half of it
@@ -56,17 +62,17 @@ def other_protocols(draw: Draw, digit: bytes) -> Bad:
         b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n\r\n",  # Redis
         b"\x00\x00\x00\x00\r\n\r\n",
     ]
-    return _bad({0, 400, 404, 405, 505}, draw.choice(np.array(greetings, object)), then="half-close")
+    return _bad({0, 200, 400, 404, 405, 505}, _one_of(draw, greetings), then="half-close")
 
 
 def half_requests(draw: Draw, digit: bytes) -> Bad:
     whole = request(digit, "Content-Type: image/png")
     there = whole[: int(draw.integers(1, len(whole)))]
-    return _bad({0, 400, 408}, there, then=str(draw.choice(["half-close", "leave", "reset"])))
+    return _bad({0, 400, 408}, there, then=_one_of(draw, ["half-close", "leave", "reset"]))
 
 
 def gone_while_computed(draw: Draw, digit: bytes) -> Bad:
-    return _bad({0}, request(digit, "Content-Type: image/png"), then=str(draw.choice(["leave", "reset"])))
+    return _bad({0}, request(digit, "Content-Type: image/png"), then=_one_of(draw, ["leave", "reset"]))
 
 
 def flipped_requests(draw: Draw, digit: bytes) -> Bad:
@@ -88,7 +94,7 @@ def wrong_lengths(draw: Draw, digit: bytes) -> Bad:
         request(digit, kind, length=len(digit) + int(draw.integers(1, 1000))),
         request(digit, kind, length=MAX_BYTES + 1),
     ]
-    return _bad(statuses, cases[int(draw.integers(len(cases)))], then=then)
+    return _bad(statuses, _one_of(draw, cases), then=then)
 
 
 def both_lengths(draw: Draw, digit: bytes) -> Bad:
@@ -99,7 +105,7 @@ def both_lengths(draw: Draw, digit: bytes) -> Bad:
 
 def bad_chunks(draw: Draw, digit: bytes) -> Bad:
     sizes = [b"zz", b"-5", b"ffffffffffffffff", b"fffffffffffffffff", b"", b"5;" + b"x" * 100_000, b"0x5"]
-    size = draw.choice(np.array(sizes, object))
+    size = _one_of(draw, sizes)
     head = request(b"", "Transfer-Encoding: chunked", length="")
     return _bad({0, 400, 413, 431}, head, size + b"\r\n" + digit + b"\r\n0\r\n\r\n", then="half-close")
 
@@ -123,11 +129,15 @@ def huge_headers(draw: Draw, digit: bytes) -> Bad:
         [f"X-Long: {'x' * 1_000_000}"],
         [f"X-{number}: {number}" for number in range(30_000)],
         [f"{'X' * 300_000}: 1"],
-        [f"Content-Type: image/png; {'a=b; ' * 50_000}"],
+        [f"Content-Type: image/png; {'a=b; ' * 100_000}"],
         [f"Content-Type: multipart/form-data; boundary={'b' * 100_000}"],
         [f"Cookie: {'c=d; ' * 100_000}"],
     ]
-    return _bad({0, 400, 413, 431}, request(digit, *cases[int(draw.integers(len(cases)))]))
+    return _bad({0, 400, 413, 431}, request(digit, *_one_of(draw, cases)))
+
+
+def headers_without_end(draw: Draw, digit: bytes) -> Bad:
+    return _bad({0, 400, 431}, b"POST /predict HTTP/1.1\r\n", *[b"X: %b\r\n" % (b"x" * 1000) * 100] * 20)
 
 
 def odd_headers(draw: Draw, digit: bytes) -> Bad:
@@ -150,16 +160,16 @@ def odd_headers(draw: Draw, digit: bytes) -> Bad:
         "X-Forwarded-For: 1.2.3.4, \x01",
     ]
     statuses = {0, 200, 400, 411, 415, 417, 426, 431, 501}
-    return _bad(statuses, request(digit, cases[int(draw.integers(len(cases)))]), then="half-close")
+    return _bad(statuses, request(digit, _one_of(draw, cases)), then="half-close")
 
 
 def wrong_methods(draw: Draw, digit: bytes) -> Bad:
-    method = str(draw.choice(["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "HEAD"]))
+    method = _one_of(draw, ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "HEAD"])
     return _bad({405}, request(b"" if method in ("GET", "HEAD") else digit, method=method))
 
 
 def unknown_methods(draw: Draw, digit: bytes) -> Bad:
-    method = str(draw.choice(["FOO", "post", "POST\x00", "P" * 10_000, "\xff\xff", "CONNECT"]))
+    method = _one_of(draw, ["FOO", "post", "POST\x00", "P" * 10_000, "\xff\xff", "CONNECT"])
     return _bad({0, 400, 404, 405, 501}, request(digit, method=method), then="half-close")
 
 
@@ -167,13 +177,13 @@ def wrong_paths(draw: Draw, digit: bytes) -> Bad:
     paths = ["/", "/predict/", "/predict/..", "/../../../../etc/passwd", "/..%2f..%2f..%2fetc%2fpasswd", "//etc/passwd", "/%00",
              "/predict%00", "/%ff%fe", "/%zz", "/predict;x", "/.git/config", "/static/../config.json", "/docs/../../config.json",
              "/%e2%80%ae", "/" + "a/" * 2000, "/Predict", "/metrics/../predict/x", "/config.json", "/model.safetensors"]  # fmt: skip
-    return _bad({404, 405, 400, 307}, request(digit, path=str(draw.choice(paths))))
+    return _bad({404, 405, 400, 307}, request(digit, path=_one_of(draw, paths)))
 
 
 def odd_targets(draw: Draw, digit: bytes) -> Bad:
     targets = ["*", "predict", "http://evil.example/predict", "/predict?" + "q" * 5000, "/pre\x00dict", "/predict#\xff",
                "/" + "x" * 1_000_000, "\\predict", "/predict HTTP/1.1 /"]  # fmt: skip
-    target = str(draw.choice(targets))
+    target = _one_of(draw, targets)
     return _bad({0, 200, 400, 404, 414, 415, 421, 431}, request(digit, path=target), then="half-close")
 
 
@@ -183,7 +193,7 @@ def odd_targets(draw: Draw, digit: bytes) -> Bad:
 def other_formats(draw: Draw, digit: bytes) -> Bad:
     """Files that Pillow would decode, some by starting other programs, if it were let."""
     image = Image.open(io.BytesIO(digit))
-    kind = str(draw.choice(["GIF", "TIFF", "BMP", "PPM", "ICO", "TGA", "PCX", "PDF", "EPS", "SGI", "JPEG2000", "ICNS"]))
+    kind = _one_of(draw, ["GIF", "TIFF", "BMP", "PPM", "ICO", "TGA", "PCX", "PDF", "EPS", "SGI", "JPEG2000"])
     content = io.BytesIO()
     image.resize((32, 32)).convert("RGB").save(content, kind)
     return _posted(content.getvalue(), {415})
@@ -210,7 +220,7 @@ def other_files(draw: Draw, digit: bytes) -> Bad:
         b"\x00" * 1000,
         b" " + digit,
     ]
-    return _posted(files[int(draw.integers(len(files)))], {415})
+    return _posted(_one_of(draw, files), {415})
 
 
 def empty_bodies(draw: Draw, digit: bytes) -> Bad:
@@ -222,7 +232,14 @@ def packed_zeros(count: int) -> bytes:
     return zlib.compress(bytes(count), 9)
 
 
-def png(width: int, height: int, pixels: bytes = b"x\x9c\x03\0\0\0\0\1", depth: int = 8, colour: int = 0, *more: tuple[bytes, bytes]) -> bytes:
+def png(
+    width: int,
+    height: int,
+    pixels: bytes = b"x\x9c\x03\0\0\0\0\1",
+    depth: int = 8,
+    colour: int = 0,
+    *more: tuple[bytes, bytes],
+) -> bytes:
     """A PNG as its header says, whatever its packed pixels are; `more` chunks stand before these."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), *more, (b"IDAT", pixels), (b"IEND", b"")]
@@ -233,8 +250,11 @@ def png(width: int, height: int, pixels: bytes = b"x\x9c\x03\0\0\0\0\1", depth: 
 
 
 def png_bombs(draw: Draw, digit: bytes) -> Bad:
-    side = int(draw.choice([1000, 10_000, 100_000, 2**31 - 1]))
-    return _posted(png(side, side, packed_zeros(min(side * side // 8 + side, LARGE)), 1), {413, 422} if side == 2**31 - 1 else {413})
+    side = _one_of(draw, [1000, 10_000, 100_000, 2**31 - 1])
+    return _posted(
+        png(side, side, packed_zeros(min(side * side // 8 + side, LARGE)), 1),
+        {413, 422} if side == 2**31 - 1 else {413},
+    )
 
 
 def png_chunk_bombs(draw: Draw, digit: bytes) -> Bad:
@@ -260,7 +280,7 @@ def odd_pngs(draw: Draw, digit: bytes) -> Bad:
     cases = [png(0, 0), png(0, 8), png(8, 8), png(8, 8, packed_zeros(72), 7), png(8, 8, packed_zeros(72), 8, 9), png(8, 8, packed_zeros(72), 16, 6),
              png(1, MAX_PIXELS, packed_zeros(2 * MAX_PIXELS)), png(MAX_PIXELS, 1, packed_zeros(MAX_PIXELS + 1)), digit + digit,
              b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + b"\xff" * 100, digit[:8] + b"GIF89a"]  # fmt: skip
-    return _posted(cases[int(draw.integers(len(cases)))], OF_AN_IMAGE - {415})
+    return _posted(_one_of(draw, cases), OF_AN_IMAGE - {415})
 
 
 def jpeg_bombs(draw: Draw, digit: bytes) -> Bad:
@@ -310,7 +330,7 @@ def webp_of_many_frames(draw: Draw, digit: bytes) -> Bad:
 
 def damaged_images(draw: Draw, digit: bytes) -> Bad:
     """Cut off, bits turned round, bytes taken out or doubled."""
-    kind = str(draw.choice(["PNG", "JPEG", "WEBP"]))
+    kind = _one_of(draw, ["PNG", "JPEG", "WEBP"])
     content = io.BytesIO()
     Image.open(io.BytesIO(digit)).convert("RGB").resize((40, 30)).save(content, kind)
     whole = bytearray(content.getvalue())
@@ -333,7 +353,9 @@ def form(*parts: bytes, boundary: bytes = b"edge", end: bytes = b"--edge--\r\n")
     return b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + end
 
 
-def file_part(content: bytes, name: bytes = b"image", file_name: bytes = b"digit.png", kind: bytes = b"image/png") -> bytes:
+def file_part(
+    content: bytes, name: bytes = b"image", file_name: bytes = b"digit.png", kind: bytes = b"image/png"
+) -> bytes:
     return b'Content-Disposition: form-data; name="%b"; filename="%b"\r\nContent-Type: %b\r\n\r\n%b' % (
         *(name, file_name, kind, content),
     )
@@ -350,7 +372,6 @@ def bad_forms(draw: Draw, digit: bytes) -> Bad:
         (form(part), "multipart/form-data; boundary=other"),
         (form(part), "multipart/form-data; boundary=" + "b" * 5000),
         (form(part), "multipart/form-data; boundary=\xff\xfe"),
-        (form(part), "multipart/mixed; boundary=edge"),
         (form(), FORM),
         (b"", FORM),
         (digit, FORM),
@@ -367,12 +388,16 @@ def bad_forms(draw: Draw, digit: bytes) -> Bad:
         (form(file_part(b"GIF89a" + digit)), FORM),
         (form(part, file_part(b"no image")), FORM),
     ]
-    body, kind = cases[int(draw.integers(len(cases)))]
+    body, kind = _one_of(draw, cases)
     return _posted(body, {400, 413, 415, 422}, kind)
 
 
 def thousands_of_parts(draw: Draw, digit: bytes) -> Bad:
-    part = [file_part(b"x", b"f"), b'Content-Disposition: form-data; name="a"\r\n\r\nb', file_part(png(1, 1, packed_zeros(2)))]
+    part = [
+        file_part(b"x", b"f"),
+        b'Content-Disposition: form-data; name="a"\r\n\r\nb',
+        file_part(png(1, 1, packed_zeros(2))),
+    ]
     one = part[int(draw.integers(3))]
     body = form(*[one] * (MAX_BYTES // (len(one) + 10) - 1))
     return _posted(body, {400, 413, 415, 422, 503}, FORM)
@@ -381,7 +406,7 @@ def thousands_of_parts(draw: Draw, digit: bytes) -> Bad:
 def odd_file_names(draw: Draw, digit: bytes) -> Bad:
     names = [b"../../../etc/passwd", b"\x00.png", b"\xff\xfe\xfd.png", b"a" * 5000, b"", b"C:\\digit.png", b'a\\"b.png',
              b"%00.png", b"<script>alert(1)</script>.png", "\u202egnp.exe".encode(), b"con", b"digit.png;x=y"]  # fmt: skip
-    body = form(file_part(digit, file_name=draw.choice(np.array(names, object))))
+    body = form(file_part(digit, file_name=_one_of(draw, names)))
     return _posted(body, {200, 400, 422}, FORM)
 
 
@@ -389,7 +414,16 @@ KINDS: dict[str, Callable[[Draw, bytes], Bad]] = {
     one.__name__.replace("_", " "): one
     for one in (
         *(noise, other_protocols, half_requests, gone_while_computed, flipped_requests, wrong_lengths, both_lengths),
-        *(bad_chunks, chunks_without_end, tiny_chunks, too_long, huge_headers, odd_headers, wrong_methods),
+        *(
+            bad_chunks,
+            chunks_without_end,
+            tiny_chunks,
+            too_long,
+            huge_headers,
+            headers_without_end,
+            odd_headers,
+            wrong_methods,
+        ),
         *(unknown_methods, wrong_paths, odd_targets, other_formats, other_files, empty_bodies, png_bombs),
         *(png_chunk_bombs, png_more_than_said, odd_pngs, jpeg_bombs, jpeg_of_many_scans, webp_bombs),
         *(webp_of_many_frames, damaged_images, bad_forms, thousands_of_parts, odd_file_names),

@@ -46,7 +46,6 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "GPUCNN_NUM_THREADS": "1"},
         )
         self.log = ""
         assert self.process.stdout is not None
@@ -56,7 +55,8 @@ class Service:
                 self.port = int(found[1])
                 break
         else:
-            raise AssertionError(f"the service did not start: {self.log}")
+            self.process.stdout.close()
+            raise AssertionError(f"the service did not start, and ended with {self.process.wait(PATIENCE)}: {self.log}")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -94,6 +94,11 @@ class Service:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def cpu_seconds(self) -> float:
+        """That its threads have computed, up to now. Linux."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
@@ -101,6 +106,8 @@ class Service:
         """The exit status, waited for."""
         status = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         return status
 
     def stop(self) -> int:
@@ -127,9 +134,9 @@ def answered(connection: http.client.HTTPConnection) -> Answer:
 
 
 def sent(service: Service, *pieces: bytes, then: str = "read", pause: float = 0.0) -> bytes:
-    """What comes back for these bytes, up to the end of the connection, or b"" for none.
+    """What comes back for these bytes: an answer, or b"" for none.
 
-    `then`: "read" waits for an answer and its end; "half-close" says before that nothing more will come; "leave" reads nothing and goes away;
+    `then`: "read" waits for the answer; "half-close" says before that nothing more will come; "leave" reads nothing and goes away;
     "reset" goes away so that the service sees an error.
     """
     with service.connect() as client:
@@ -144,15 +151,22 @@ def sent(service: Service, *pieces: bytes, then: str = "read", pause: float = 0.
                 return b""
             if then == "half-close":
                 client.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):  # it was refused before all was sent
+        except OSError:  # it was refused before all was sent
             pass
         found = b""
         try:
-            while chunk := client.recv(65536):
+            while not is_whole(found) and (chunk := client.recv(65536)):
                 found += chunk
         except ConnectionResetError:
             pass
         return found
+
+
+def is_whole(found: bytes) -> bool:
+    """Whether an answer has come to the end that its head tells of."""
+    head, separator, body = found.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return bool(separator) and length is not None and len(body) >= int(length[1])
 
 
 def request(

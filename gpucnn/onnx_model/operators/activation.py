@@ -3,8 +3,6 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
-
 from gpucnn import functions as F
 from gpucnn.autograd import Operand, Tensor, as_tensor
 from gpucnn.backend import xp_of
@@ -14,8 +12,7 @@ from gpucnn.onnx_model.operators.operator import Function, Inputs, Operator
 from gpucnn.onnx_model.operators.values import needed, number
 from gpucnn.text import shape_text
 
-SIXTH = float(np.float32(1 / 6))
-SELU = tuple(map(float, np.float32([1.6732632423543772848170429916717, 1.0507009873554804934193349852946])))
+SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 def plain(function: Callable[[Operand], Tensor]) -> Function:
@@ -28,6 +25,7 @@ def plain(function: Callable[[Operand], Tensor]) -> Function:
 
 
 def leaky_relu(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """`F.leaky_relu`."""
     return F.leaky_relu(needed(inputs, 0), node.number("alpha", 0.01))
 
 
@@ -47,6 +45,7 @@ def prelu(node: OnnxNode, inputs: Inputs) -> Tensor:
 
 
 def elu(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """`F.elu`."""
     return F.elu(needed(inputs, 0), node.number("alpha", 1.0))
 
 
@@ -68,7 +67,7 @@ def celu(node: OnnxNode, inputs: Inputs) -> Tensor:
 def hard_sigmoid(node: OnnxNode, inputs: Inputs) -> Tensor:
     """alpha * x + beta, from 0 to 1; with a sixth and a half `F.hardsigmoid`."""
     alpha, beta, x = node.number("alpha", 0.2), node.number("beta", 0.5), needed(inputs, 0)
-    if _are_close((alpha, beta), (SIXTH, 0.5)):
+    if _are_close((alpha, beta), (1 / 6, 0.5)):
         return F.hardsigmoid(x)
     return F.clip(F.add(F.multiply(x, alpha), beta), 0.0, 1.0)
 
@@ -78,6 +77,7 @@ def _are_close(numbers: tuple[float, ...], others: tuple[float, ...]) -> bool:
 
 
 def softsign(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """x / (1 + |x|)."""
     x = needed(inputs, 0)
     return F.divide(x, F.add(F.abs(x), 1.0))
 
@@ -89,6 +89,7 @@ def swish(node: OnnxNode, inputs: Inputs) -> Tensor:
 
 
 def thresholded_relu(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """x where it is above alpha, else 0."""
     x = as_tensor(needed(inputs, 0))
     return F.where(x.array > node.number("alpha", 1.0), x, 0.0)
 
@@ -103,6 +104,7 @@ def shrink(node: OnnxNode, inputs: Inputs) -> Tensor:
 
 
 def gelu(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """`F.gelu`."""
     return F.gelu(needed(inputs, 0), node.text("approximate", "none"))
 
 
@@ -130,6 +132,7 @@ def softmax(node: OnnxNode, inputs: Inputs) -> Tensor:
 
 
 def log_softmax(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """The logarithm of `softmax`, with its axes."""
     x = as_tensor(needed(inputs, 0))
     return F.log_softmax(x, _softmax_axes(node, x))
 

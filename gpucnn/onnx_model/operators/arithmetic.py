@@ -11,9 +11,17 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Operand, Tensor, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.functions.broadcasting import broadcastable, check_broadcast, sum_to
+from gpucnn.functions.broadcasting import broadcastable, sum_to
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.operators.operands import all_needed, check_one_dtype, learns, like, operand, raws
+from gpucnn.onnx_model.operators.operands import (
+    all_needed,
+    check_broadcast,
+    check_one_dtype,
+    learns,
+    like,
+    operand,
+    raws,
+)
 from gpucnn.onnx_model.operators.operator import Function, Inputs, Operator, Value
 from gpucnn.onnx_model.operators.values import needed
 
@@ -33,10 +41,10 @@ def _of_several(of_tensors: OfTensors, of_arrays: OfArrays | str) -> Function:
 
 def _of_two(of_tensors: OfTensors, of_arrays: OfArrays | str, a: Value, b: Value) -> Value:
     check_one_dtype([a, b])
+    check_broadcast([a, b])
     if learns(a, b):
         return of_tensors(a, b)
     x, y = raws([a, b])
-    check_broadcast("it", x.shape, y.shape)
     compute = getattr(xp_of(x), of_arrays) if isinstance(of_arrays, str) else of_arrays
     with np.errstate(all="ignore"):
         return like([a, b], xp_of(x).asarray(compute(x, y), x.dtype))
@@ -52,12 +60,13 @@ def mean(node: OnnxNode, inputs: Inputs) -> Value:
 def power(node: OnnxNode, inputs: Inputs) -> Value:
     """The exponent may have another dtype; the result has that of the base."""
     base, exponent = _aligned(node, all_needed(inputs))
+    check_broadcast([base, exponent])
     if learns(base, exponent) and base.dtype.kind == "f":
         if not learns(exponent) and exponent.size == 1 and exponent.ndim <= base.ndim:
             return F.power(base, raws([exponent])[0].item())
-        return F.power(base, F.astype(operand(exponent), base.dtype))
+        same = exponent.dtype == base.dtype
+        return F.power(base, exponent if same else F.astype(operand(exponent), base.dtype))
     x, y = raws([base, exponent])
-    check_broadcast("it", x.shape, y.shape)
     if x.dtype.kind != "f" and y.dtype.kind != "f" and (y < 0).any():  # NumPy refuses these
         y = y.astype(np.float64)
     with np.errstate(all="ignore"):
@@ -116,9 +125,9 @@ def _aligned(node: OnnxNode, values: list[Value]) -> list[Value]:
 
 SINCE = (1, 6, 7, 13, 14)
 OPERATORS = {
-    "Add": Operator(_of_several(F.add, "add"), SINCE),
+    "Add": Operator(_of_several(F.add, "add"), SINCE, learns={0: "bias", 1: "bias"}),
     "Sub": Operator(_of_several(F.subtract, "subtract"), SINCE),
-    "Mul": Operator(_of_several(F.multiply, "multiply"), SINCE),
+    "Mul": Operator(_of_several(F.multiply, "multiply"), SINCE, learns={0: "weight", 1: "weight"}),
     "Div": Operator(_of_several(F.divide, _quotient), SINCE),
     "Pow": Operator(power, (1, 7, 12, 13, 15)),
     "Mod": Operator(modulo, (10, 13)),

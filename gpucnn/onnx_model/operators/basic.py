@@ -16,11 +16,26 @@ from gpucnn.onnx_model.tensor import dtype_of
 NUMBERS = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
 
 
-NAMES = ("FLOAT", "UINT8", "INT8", "UINT16", "INT16", "INT32", "INT64", "STRING", "BOOL", "FLOAT16", "DOUBLE", "UINT32", "UINT64")
+NAMES = (
+    "FLOAT",
+    "UINT8",
+    "INT8",
+    "UINT16",
+    "INT16",
+    "INT32",
+    "INT64",
+    "STRING",
+    "BOOL",
+    "FLOAT16",
+    "DOUBLE",
+    "UINT32",
+    "UINT64",
+)
 """Of dtypes, in the order of their numbers."""
 
 
 def identity(node: OnnxNode, inputs: Inputs) -> Value:
+    """The values as they are."""
     return needed(inputs, 0)
 
 
@@ -41,6 +56,7 @@ def cast(node: OnnxNode, inputs: Inputs) -> Value:
 
 
 def cast_like(node: OnnxNode, inputs: Inputs) -> Value:
+    """The values in the dtype of the second input."""
     return _converted(needed(inputs, 0), needed(inputs, 1).dtype)
 
 

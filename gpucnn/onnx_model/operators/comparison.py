@@ -4,9 +4,17 @@ import numpy as np
 
 from gpucnn import functions as F
 from gpucnn.backend import xp_of
-from gpucnn.functions.broadcasting import check_broadcast
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.operators.operands import all_needed, check_bools, check_one_dtype, learns, like, raw, raws
+from gpucnn.onnx_model.operators.operands import (
+    all_needed,
+    check_bools,
+    check_broadcast,
+    check_one_dtype,
+    learns,
+    like,
+    raw,
+    raws,
+)
 from gpucnn.onnx_model.operators.operator import Function, Inputs, Operator, Value
 from gpucnn.onnx_model.operators.values import needed
 
@@ -14,8 +22,8 @@ from gpucnn.onnx_model.operators.values import needed
 def _comparing(name: str) -> Function:
     def computed(node: OnnxNode, inputs: Inputs) -> Value:
         check_one_dtype(inputs)
+        check_broadcast(inputs)
         x, y = raws(inputs)
-        check_broadcast("it", x.shape, y.shape)
         return like(inputs, xp_of(x).asarray(getattr(xp_of(x), name)(x, y)))
 
     return computed
@@ -25,8 +33,7 @@ def _of_bools(name: str) -> Function:
     def computed(node: OnnxNode, inputs: Inputs) -> Value:
         arrays = raws(inputs)
         check_bools(arrays)
-        if len(arrays) > 1:
-            check_broadcast("it", *(array.shape for array in arrays))
+        check_broadcast(inputs)
         xp = xp_of(arrays[0])
         return like(inputs, xp.asarray(getattr(xp, name)(*arrays)))
 
@@ -37,11 +44,11 @@ def where(node: OnnxNode, inputs: Inputs) -> Value:
     """The second input where the first holds, else the third."""
     condition, a, b = all_needed(inputs)
     check_one_dtype([a, b])
+    check_broadcast(inputs)
     if learns(a, b):
         return F.where(raw(condition), a, b)
     chosen, x, y = raws([condition, a, b])
     check_bools([chosen])
-    check_broadcast("it", chosen.shape, x.shape, y.shape)
     return like(inputs, xp_of(chosen).asarray(xp_of(chosen).where(chosen, x, y)))
 
 

@@ -100,8 +100,8 @@ def _steps(places: Array, axis: int, ndim: int) -> Array:
 
 
 OPERATORS = {
-    "Slice": Operator(cut, (1, 10, 11, 13)),
-    "Gather": Operator(gather, (1, 11, 13)),
+    "Slice": Operator(cut, (1, 10, 11, 13), passes=(0,)),
+    "Gather": Operator(gather, (1, 11, 13), learns={0: "weight"}, passes=(0,)),
     "GatherElements": Operator(gather_elements, (11, 13)),
     "GatherND": Operator(gather_nd, (11, 12, 13)),
     "ConstantOfShape": Operator(constant_of_shape, (9, 20, 21, 23, 24, 25)),

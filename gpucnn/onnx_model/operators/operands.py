@@ -7,7 +7,9 @@ import numpy as np
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, device_of, to_device, to_host
 from gpucnn.errors import DTypeError
+from gpucnn.functions.broadcasting import check_broadcast as check_shapes
 from gpucnn.onnx_model.operators.operator import Inputs, Value
+from gpucnn.onnx_model.operators.values import check_made
 
 
 def operand(value: Value) -> Tensor:
@@ -51,7 +53,16 @@ def check_one_dtype(values: Inputs) -> None:
     """DTypeError unless all have one dtype, as ONNX has it, or all are floats: constants take on the model's."""
     dtypes = list(dict.fromkeys(str(value.dtype) for value in all_needed(values)))
     if len(dtypes) > 1 and not all(value.dtype.kind == "f" for value in all_needed(values)):
-        raise DTypeError(f"expected inputs of one dtype, got {', '.join(dtypes)}; cast in the file, as ONNX asks for it")
+        raise DTypeError(
+            f"expected inputs of one dtype, got {', '.join(dtypes)}; cast in the file, as ONNX asks for it"
+        )
+
+
+def check_broadcast(values: Inputs) -> None:
+    """ShapeError unless the shapes broadcast, and to one that a node may make."""
+    shapes = [value.shape for value in all_needed(values)]
+    check_shapes("it", *shapes)
+    check_made(np.broadcast_shapes(*shapes))
 
 
 def check_bools(values: Sequence[Array]) -> None:

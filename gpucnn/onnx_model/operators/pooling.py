@@ -34,12 +34,17 @@ def max_pool(node: OnnxNode, inputs: Inputs) -> Any:
     if len(node.outputs) > 1 and node.outputs[1]:
         output, places = F.max_pool2d(padded, *options, return_indices=True)
         where = Tensor(_in_whole(places.array, size, bool(node.integer("storage_order"))))
-        return [F.astype(as_given(output, were_sequences), dtype), as_given(where, were_sequences)]
+        return [_in_dtype(as_given(output, were_sequences), dtype), as_given(where, were_sequences)]
     rows, columns = window.output_size(size)
     output = F.max_pool2d(padded, *options)
     if output.shape[2:] != (rows, columns):
         output = output[:, :, :rows, :columns]
-    return F.astype(as_given(output, were_sequences), dtype)
+    return _in_dtype(as_given(output, were_sequences), dtype)
+
+
+def _in_dtype(x: Tensor, dtype: np.dtype) -> Tensor:
+    """x as floats are given, or as the bytes that it was; nothing is called where nothing is to be done."""
+    return x if x.dtype == dtype else F.astype(x, dtype)
 
 
 def _in_whole(places: Array, size: Pair, by_columns: bool) -> Array:
@@ -120,16 +125,19 @@ def root(total: Tensor, power: float) -> Tensor:
 
 
 def global_average_pool(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """The mean of each plane."""
     x = as_tensor(needed(inputs, 0))
     return F.mean(x, _positions(x), keepdims=True)
 
 
 def global_max_pool(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """The maximum of each plane."""
     x = as_tensor(needed(inputs, 0))
     return F.max(x, _positions(x), keepdims=True)
 
 
 def global_lp_pool(node: OnnxNode, inputs: Inputs) -> Tensor:
+    """`lp_pool` of each plane as a whole."""
     x, power = as_tensor(needed(inputs, 0)), node.number("p", 2)
     return root(F.sum(_powers(x, power), _positions(x), keepdims=True), power)
 

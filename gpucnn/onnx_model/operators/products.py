@@ -25,9 +25,9 @@ def gemm(node: OnnxNode, inputs: Inputs) -> Tensor:
             f"expected (M, K) @ (K, N), got {shape_text((rows, inner))} @ {shape_text((from_inner, columns))}"
         )
     check_made((rows, columns))
-    if node.integer("transB") and not node.integer("transA") and alpha == 1 and a.dtype.kind == "f":
-        if c is None or (c.shape == (columns,) and beta == 1):
-            return F.linear(a, b, c)
+    is_linear = node.integer("transB") and not node.integer("transA") and alpha == 1 and a.dtype.kind == "f"
+    if is_linear and (c is None or (c.shape == (columns,) and beta == 1)):
+        return F.linear(a, b, c)
     product = F.matmul(F.transpose(a) if node.integer("transA") else a, F.transpose(b) if node.integer("transB") else b)
     product = product if alpha == 1 else F.multiply(product, alpha)
     if c is None:

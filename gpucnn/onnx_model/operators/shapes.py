@@ -58,6 +58,7 @@ def transpose(node: OnnxNode, inputs: Inputs) -> Value:
 def concat(node: OnnxNode, inputs: Inputs) -> Value:
     """One after another along `axis`."""
     check_one_dtype(inputs)
+    check_made((sum(math.prod(value.shape) for value in all_needed(inputs)),))
     return like(inputs, F.concatenate([operand(value) for value in all_needed(inputs)], node.integer("axis", 1)))
 
 
@@ -158,10 +159,10 @@ OPERATORS = {
     "Squeeze": Operator(squeeze, (1, 11, 13, 21, 23, 24, 25), passes=(0,)),
     "Unsqueeze": Operator(unsqueeze, (1, 11, 13, 21, 23, 24, 25), passes=(0,)),
     "Transpose": Operator(transpose, SINCE, passes=(0,)),
-    "Concat": Operator(concat, (1, 4, 11, 13)),
+    "Concat": Operator(concat, (1, 4, 11, 13), learns={0: "weight", 1: "weight"}, passes=(0, 1, 2)),
     "Split": Operator(split, (1, 2, 11, 13, 18)),
-    "Expand": Operator(expand, (8, 13)),
-    "Tile": Operator(tile, (6, 13)),
+    "Expand": Operator(expand, (8, 13), passes=(0,)),
+    "Tile": Operator(tile, (6, 13), passes=(0,)),
     "DepthToSpace": Operator(depth_to_space, (1, 11, 13)),
     "SpaceToDepth": Operator(space_to_depth, (1, 13)),
     "Shape": Operator(shape_of, (1, 13, 15, 19, 21, 23, 24, 25)),

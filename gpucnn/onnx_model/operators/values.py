@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
+from gpucnn.autograd import Tensor, no_grad
+from gpucnn.autograd.calls import calls_noted
 from gpucnn.backend import to_host
 from gpucnn.checks import Shape
-from gpucnn.errors import DTypeError, ShapeError
+from gpucnn.errors import DTypeError, OnnxError, ShapeError
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators.operator import Inputs, Value
 from gpucnn.text import shape_text
@@ -26,12 +27,12 @@ MOST_FOLDED = 1 << 24
 """Those that one may make while the file is read."""
 
 _most_made: "ContextVar[int]" = ContextVar("most_made", default=MOST_MADE)
-_float_dtype: "ContextVar[np.dtype]" = ContextVar("float_dtype", default=np.dtype(np.float32))
+_float_dtype: "ContextVar[np.dtype | None]" = ContextVar("float_dtype", default=None)
 
 
 def float_dtype() -> np.dtype:
     """The dtype of the model's floats now: a cast to float, of bytes say, gives it."""
-    return _float_dtype.get()
+    return _float_dtype.get() or np.dtype(np.float32)
 
 
 @contextmanager
@@ -53,6 +54,17 @@ def folding() -> Iterator[None]:
         yield
     finally:
         _most_made.reset(token)
+
+
+@contextmanager
+def unnoted() -> Iterator[None]:
+    """Inside, no gradients are kept, and no calls are noted: what is known is a number to who draws a graph, and no node of it."""
+    token = calls_noted.set(None)
+    try:
+        with no_grad():
+            yield
+    finally:
+        calls_noted.reset(token)
 
 
 def are_known(inputs: Inputs) -> bool:
@@ -101,6 +113,13 @@ def needed(inputs: Inputs, position: int) -> Value:
 def optional(inputs: Inputs, position: int) -> Value | None:
     """The input at `position`, None if it is left out."""
     return inputs[position] if position < len(inputs) else None
+
+
+def check_all_made(elements: int) -> None:
+    """OnnxError if so many elements, made by all nodes together, are more than one node may make, twice."""
+    most = 2 * _most_made.get()
+    if elements > most:
+        raise OnnxError(f"its nodes make more than {most:,} elements in all, for inputs and weights this small")
 
 
 def check_made(shape: Sequence[int]) -> Shape:
