@@ -24,7 +24,7 @@ from gpucnn.export.numpy_network import COLUMNS, Network, numpy_network, quoted
 from gpucnn.export.onnx_check import Checked, check
 from gpucnn.export.onnx_pixels import tall_rule
 from gpucnn.export.onnx_runtime import Evaluator
-from gpucnn.export.run_facts import run_facts
+from gpucnn.export.run_facts import check_run, run_facts
 from gpucnn.export.run_images import images_to_try
 from gpucnn.layers.graph import graph_of_any_batch
 from gpucnn.runs.trained_run import TrainedRun
@@ -75,6 +75,7 @@ def numpy_predictor(
     no counterpart, and for answers that are not finite or not those of the run; ArgumentError for another kind of path, or a
     file there that is none of ours, RunError if it cannot be written, DataError if the images of a `data_dir` are not there.
     """
+    check_run("numpy_predictor", trained)
     code, weights = _places(path)
     images_place = None if data_dir is None else str(as_path(data_dir, "numpy_predictor: data_dir"))
     side, channels = trained.preprocess.image_size, trained.preprocess.channels
@@ -211,7 +212,7 @@ def _preprocess(trained: TrainedRun) -> str:
     fit = "middle" if own.fit == "crop" else "squeezed"
     cut = f"the middle, at {native}x{native}" if own.fit == "crop" else f"squeezed to {native}x{native}"
     lines = [
-        "def preprocess(images: object) -> np.ndarray:",
+        "def preprocess(images: Any) -> np.ndarray:",
         f'    """What the network takes, (N, {own.channels}, {size}, {size}): {cut}.',
         "",
         "    `images` is one of bytes (H, W), (H, W, C) or (C, H, W), C being 1, 3 or 4, or",
