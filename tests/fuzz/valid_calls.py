@@ -402,6 +402,9 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "export.to_onnx": (export.to_onnx, lambda: {"model": NET, "example": ONE[None], "opset": 17}, str),
     "export.save_onnx": (export.save_onnx, lambda: {
         "model": export.to_onnx(NET, ONE[None]), "path": "m.onnx"}, str),
+    "export.numpy_predictor": (export.numpy_predictor, lambda: {"trained": RUN, "path": "m.py", "data_dir": None}, str),
+    "export.write_weights": (export.write_weights, lambda: {
+        "trained": RUN, "out": "m.safetensors", "for_torchvision": False}, str),
     "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
     "serve.ServeOptions": (serve.ServeOptions, lambda: {
         field.name: field.default for field in dataclasses.fields(serve.ServeOptions)}, str),
@@ -412,6 +415,11 @@ X = Tensor(ROWS, requires_grad=True)
 MODEL = layers.Sequential(layers.Flatten(), layers.Linear(64, 3))
 NET = layers.Sequential(layers.Conv2d(1, 2, 3), layers.Flatten(), layers.Linear(72, 3))
 ONE = BYTES[0] / np.float32(255)
+RUN = TrainedRun(
+    NET, data.Preprocess(1, 8, 8, 16, "pad"), "abc",
+    {"create": {"name": "net", "in_channels": 1, "image_size": 8}, "data": "digits"},
+    Weights("last", Path("nowhere/model.safetensors"), {}),
+)  # fmt: skip
 
 WITHOUT_ARGUMENTS = {
     *(
