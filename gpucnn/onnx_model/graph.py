@@ -28,6 +28,9 @@ LONGEST = 800
 
 OLDEST = 1
 
+MOST_WINDOW_AXES = 2
+"""Of windows: those of sequences and of images."""
+
 DOMAINS = ("", "ai.onnx")
 """Names of the domain of ONNX's own operators."""
 
@@ -196,6 +199,9 @@ class _GraphReader:
             except onnx.defs.SchemaError:
                 missing[name] = f"not in opset {self.opset}"
                 continue
+            axes = max((len(one.ints) for one in node.attribute if one.name == "kernel_shape"), default=0)
+            if axes > MOST_WINDOW_AXES:
+                missing[name] = f"over {axes} axes; over 1 and 2 it is"
             if schema.since_version not in OPERATORS[node.op_type].since:
                 missing[name] = f"not as opset {schema.since_version} has it"
         if missing:

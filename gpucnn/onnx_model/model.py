@@ -72,13 +72,14 @@ class OnnxModel(Layer):
     def _computed(self, steps: Sequence[Step], names: Sequence[str], inputs: Sequence[Any]) -> list[Tensor]:
         """The values of these names."""
         values: dict[str, Value] = dict(self._constants)
-        if self._dtype != self._file_dtype:
+        dtype = self._dtype_of(inputs)
+        if dtype != self._file_dtype:
             for name, array in self._constants.items():
                 if array.dtype == self._file_dtype:
-                    values[name] = array.astype(self._dtype)
+                    values[name] = array.astype(dtype)
         values.update((name, getattr(layer, attribute)) for name, (layer, attribute) in self._places.items())
         elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
-        with computing(self._dtype, elements), np.errstate(all="ignore"):
+        with computing(dtype, elements), np.errstate(all="ignore"):
             values.update(self._taken(inputs))
             made = 0
             for step in steps:
@@ -118,6 +119,11 @@ class OnnxModel(Layer):
         if bool((converted != array).any()):
             raise _other_dtype(self.label, declared, array.dtype)
         return Tensor(to_device(converted, self._device()))
+
+    def _dtype_of(self, inputs: Sequence[Any]) -> np.dtype:
+        """That of the model's weights; of one without any that of the floats that it is given."""
+        wide = any(x.dtype == np.float64 for x in inputs) and next(self.parameters(), None) is None
+        return np.dtype(np.float64) if wide else self._dtype
 
     def _device(self) -> Device:
         return next((one.device for one in (*self.parameters(), *(one for _, one in self.named_buffers()))), Device())
