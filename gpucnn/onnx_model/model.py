@@ -201,7 +201,8 @@ def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) 
             elif isinstance(wanted, str):
                 fits = fits and sizes.setdefault(wanted, size) == size
         if not fits:
-            expected = shape_text(tuple("?" if size is None else size for size in declared.shape))
+            texts = {None: "?", **{size: shortened(size) for size in declared.shape if isinstance(size, str)}}
+            expected = shape_text([texts.get(size, size) for size in declared.shape])
             raise ShapeError(f"{owner}: expected the input {name} {expected}, got {shape_text(shape)}")
     if declared.dtype is None or value.dtype == declared.dtype:
         return value

@@ -566,7 +566,8 @@ class Onnx(Reader):
                 if isinstance(loss, Tensor) and loss.requires_grad:
                     loss.backward()
         except GpucnnError as error:
-            assert len(str(error)) <= 1000, str(error)[:1000]
+            if len(str(error)) > 1000:
+                raise AssertionError(f"a message of {len(str(error))} characters: {str(error)[:1000]}") from None
 
 
 class Weights(Reader):
