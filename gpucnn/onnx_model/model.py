@@ -201,14 +201,15 @@ def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) 
             elif isinstance(wanted, str):
                 fits = fits and sizes.setdefault(wanted, size) == size
         if not fits:
-            texts = {None: "?", **{size: shortened(size) for size in declared.shape if isinstance(size, str)}}
-            expected = shape_text([texts.get(size, size) for size in declared.shape])
+            sizes_told = [shortened(size) if isinstance(size, str) else size for size in declared.shape]
+            expected = shape_text(["?" if size is None else size for size in sizes_told])
             raise ShapeError(f"{owner}: expected the input {name} {expected}, got {shape_text(shape)}")
-    if declared.dtype is None or value.dtype == declared.dtype:
-        return value
+    taken: Value = value
+    if declared.dtype is None or taken.dtype == declared.dtype:
+        return taken
     if value.dtype.kind != "f" or declared.dtype.kind != "f":
         raise _other_dtype(owner, declared, value.dtype)
-    return F.astype(value, float_dtype()) if value.dtype == np.float16 else value
+    return F.astype(taken, float_dtype()) if taken.dtype == np.float16 else taken
 
 
 def _other_dtype(owner: str, declared: Declared, dtype: np.dtype) -> DTypeError:
