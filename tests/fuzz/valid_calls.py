@@ -406,6 +406,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "export.write_weights": (export.write_weights, lambda: {
         "trained": RUN, "out": "m.safetensors", "for_torchvision": False}, str),
     "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
+    "load_onnx": (gpucnn.load_onnx, lambda: {"path": "nowhere"}, str),
     "serve.ServeOptions": (serve.ServeOptions, lambda: {
         field.name: field.default for field in dataclasses.fields(serve.ServeOptions)}, str),
     "training.RunConfig": (training.RunConfig, lambda: {
