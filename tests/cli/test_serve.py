@@ -18,6 +18,7 @@ import pytest
 from gpucnn.cli.main import main
 from gpucnn.play.ready_run import ready_run
 
+pytest.importorskip("uvicorn", reason="needs the extra serve")
 ROOT = Path(__file__).parents[2]
 
 
