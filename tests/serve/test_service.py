@@ -6,6 +6,7 @@ import http.client
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -19,7 +20,7 @@ from PIL import Image
 
 from gpucnn import data
 from gpucnn.backend import Device
-from gpucnn.errors import ArgumentError, LibraryError
+from gpucnn.errors import ArgumentError, GraphError, LibraryError, StateError
 from gpucnn.play.ready_run import ready_run
 from gpucnn.runs.trained_run import Answers, TrainedRun
 from gpucnn.serve import ServeOptions, create_app
@@ -454,6 +455,32 @@ def test_it_can_be_mounted_in_another_application(trained: TrainedRun) -> None:
         assert service.ask("/digits/other").error[1] == "there is no /digits/other"
 
 
+def test_without_onnxruntime_gpucnn_computes_and_says_so(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with running(trained) as service:
+        model = service.service.model
+        assert model.name == "gpucnn on cpu"
+        (note,) = model.notes
+        assert re.fullmatch(
+            r"gpucnn computes, which is slower: a faster service needs onnxruntime \(.*\); pip install \"gpucnn\[onnxruntime\]\"",
+            note,
+        )
+        check_same(service.ask("/predict", digit(0)).json["predictions"], trained.predict(digit(0)))
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", None])
+def test_a_model_without_finite_answers_is_not_served(library: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if library is None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with ready_run() as folder:
+        spoilt = folder.load(Device())
+    next(iter(spoilt.model.parameters())).data[...] = np.nan
+    with pytest.raises(
+        (StateError, GraphError), match="answers .*are not finite numbers.*; train with a lower --lr, or choose"
+    ):
+        create_app(spoilt)
+
+
 @pytest.mark.parametrize("name", ["max_batch", "max_bytes", "max_pixels", "queue"])
 def test_limits_are_counts(name: str) -> None:
     with pytest.raises(ArgumentError, match=f"{name} must be an int >= 1, got 0"):
@@ -482,7 +509,7 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 
 def test_without_starlette_it_is_told_what_to_install(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "starlette", None)
+    monkeypatch.setitem(sys.modules, "starlette", None)
     with pytest.raises(LibraryError, match=r'a service needs starlette \(.*\); pip install "gpucnn\[serve\]"'):
         create_app(trained)
 
