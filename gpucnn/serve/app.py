@@ -140,6 +140,12 @@ class Service:
             await send({"type": "http.response.body", "body": content})
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+            content = stopping().body()  # the time for what was under way is over
+            await send(_start(HTTPStatus.SERVICE_UNAVAILABLE, content, {"retry-after": "1"}))
+            await send({"type": "http.response.body", "body": content})
         except Refusal as refusal:
             await self._refuse(refusal, body, send)
         except Exception as error:

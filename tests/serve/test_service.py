@@ -26,6 +26,7 @@ from gpucnn.play.ready_run import ready_run
 from gpucnn.runs.trained_run import Answers, TrainedRun
 from gpucnn.serve import ServeOptions, create_app
 from gpucnn.serve import app as app_module
+from gpucnn.serve import server as server_module
 from gpucnn.serve.server import bound
 from tests.serve.running import FORM, Answer, Running, form, image, running, written
 
@@ -243,8 +244,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
 
 @pytest.fixture(scope="module")
 def strict(trained: TrainedRun) -> Iterator[Running]:
-    with running(trained, max_bytes=100_000, max_pixels=1_000_000, queue=16, read_seconds=0.4) as started:
-        yield started
+    limits = {"max_bytes": 100_000, "max_pixels": 1_000_000, "queue": 16, "read_seconds": 0.4}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(server_module, "TICKS", 1)
+        with running(trained, **limits) as started:
+            yield started
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -266,7 +270,12 @@ def raw(service: Running, *parts: bytes) -> Answer:
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         for part in parts:
             connection.sendall(part)
-        answer = http.client.HTTPResponse(connection)
+        return answered(connection)
+
+
+def answered(connection: socket.socket) -> Answer:
+    """The answer that comes on a connection."""
+    with http.client.HTTPResponse(connection) as answer:
         answer.begin()
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
@@ -474,3 +483,20 @@ def test_without_starlette_it_is_told_what_to_install(trained: TrainedRun, monke
     monkeypatch.setitem(__import__("sys").modules, "starlette", None)
     with pytest.raises(LibraryError, match=r'a service needs starlette \(.*\); pip install "gpucnn\[serve\]"'):
         create_app(trained)
+
+
+def test_what_takes_longer_than_the_grace_is_told(
+    trained: TrainedRun, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server_module, "LAST_SECONDS", 0.1)
+    with (
+        running(trained, grace_seconds=1) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow,
+    ):
+        slow.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n")
+        wait_for(lambda: service.service.batcher.arriving == 1)
+        service.end()
+        found = answered(slow)
+    assert found.error == (503, "the service is stopping", "ask another one")
+    assert found.headers["connection"] == "close"
+    assert capfd.readouterr().err == ""
