@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from gpucnn import data
 from gpucnn.backend import Device
@@ -30,6 +28,7 @@ from gpucnn.serve import server as server_module
 from gpucnn.serve.server import bound
 from tests.serve.running import FORM, Answer, Running, form, image, running, written
 
+pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytestmark = pytest.mark.filterwarnings("ignore:predict. the image is dark on light:UserWarning")
 
 
@@ -441,6 +440,9 @@ def test_the_lines_of_the_page_work(
 
 
 def test_it_can_be_mounted_in_another_application(trained: TrainedRun) -> None:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
     inner = create_app(trained)
     outer = Starlette(routes=[Mount("/digits", inner)])
     outer.state.service = inner.state.service
