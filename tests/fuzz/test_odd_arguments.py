@@ -117,6 +117,8 @@ def test_the_arguments_that_are_made_odd_are_right_before(name: str, in_tmp_path
     call, arguments = calls(name)
     if name.startswith("plot."):
         pytest.importorskip("matplotlib", reason="figures need the extra plot")
+    if name.startswith("export."):
+        pytest.importorskip("onnx", reason="ONNX files need the extra onnx")
     with pytest.raises(GpucnnError, match="nowhere") if name in READERS else nullcontext():
         call(**arguments())
 
