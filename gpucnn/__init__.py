@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpucnn import optim as optim
     from gpucnn import plot as plot
     from gpucnn import report as report
+    from gpucnn import serve as serve
     from gpucnn import training as training
     from gpucnn.autograd import Tensor as Tensor
     from gpucnn.autograd import from_dlpack as from_dlpack
@@ -33,7 +34,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "autograd", "backend", "checks", "data", "errors", "explain", "export", "functions", "geometry", "kernels", "layers", "models",
-    "optim", "plot", "report", "training",
+    "optim", "plot", "report", "serve", "training",
 )  # fmt: skip
 _HOMES = {
     "Tensor": "autograd",

@@ -128,6 +128,8 @@ class Call:
         for value in values:
             if not isinstance(value, Batch):
                 parts.append(self.ints([value]))
+            elif value.times is None:
+                raise self.refused("a shape of which two sizes depend on the number of images", "let one be -1")
             else:
                 parts.append(images if value.times == 1 else self.put("Mul", images, self.ints([value.times])))
         return parts[0] if len(parts) == 1 else self.put("Concat", *parts, axis=0)

@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from gpucnn.atomic_file import check_place, discard, telling_of, write_atomically
 from gpucnn.checks import as_path
-from gpucnn.errors import GraphError
+from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.export import onnx_graph
 from gpucnn.export.onnx_call import Call
 from gpucnn.export.onnx_graph import OPSET, OnnxGraph, bytes_of_arrays, onnx_library
 from gpucnn.export.onnx_nodes import NODES, REFUSED
+from gpucnn.layers.as_model import as_model
 from gpucnn.layers.graph import IMAGES, Batch, ModelGraph, Sizes, graph_of_any_batch
+from gpucnn.text import value_text
 
 if TYPE_CHECKING:
     import onnx
 
 DIGITS = 16
 """Of its content's, in the name of a file of arrays."""
+
+SMALL = 1024
+"""Bytes of arrays that stay with the nodes: shapes among them, which onnxruntime looks for nowhere else."""
 
 
 def to_onnx(model: Any, example: Any, *, opset: int = OPSET) -> "onnx.ModelProto":
@@ -35,7 +40,7 @@ def to_onnx(model: Any, example: Any, *, opset: int = OPSET) -> "onnx.ModelProto
     and LibraryError without onnx.
     """
     graph = OnnxGraph(opset)
-    traced = graph_of_any_batch(model, example)
+    traced = graph_of_any_batch(as_model("to_onnx", model), example)
     graph.put("Identity", [add_model(graph, traced, "images")], name="logits")
     images, output = traced.images, traced.nodes[-1].output if traced.nodes else traced.images
     return graph.finished(
@@ -46,7 +51,7 @@ def to_onnx(model: Any, example: Any, *, opset: int = OPSET) -> "onnx.ModelProto
 def output_axes(model: ModelGraph) -> tuple[int | str | None, ...]:
     """The shape of a model's output, as an ONNX graph says it: "N" for as many as there are images."""
     sizes: Sizes = model.nodes[-1].sizes if model.nodes else (Batch(1), *model.images.shape[1:])
-    return tuple(size if isinstance(size, int) else "N" if size.times == 1 else f"{size.times}*N" for size in sizes)
+    return tuple(size if isinstance(size, int) else "N" if size.times == 1 else None for size in sizes)
 
 
 def add_model(graph: OnnxGraph, model: ModelGraph, first: str) -> str:
@@ -71,6 +76,8 @@ def save_onnx(model: "onnx.ModelProto", path: str | os.PathLike[str]) -> list[Pa
     of its content: until the first file is there the old one, if there was any, keeps its own. Raises RunError where the
     files cannot be.
     """
+    if not isinstance(model, onnx_library().ModelProto):
+        raise ArgumentError(f"save_onnx: model must be what to_onnx gives, an onnx.ModelProto, got {value_text(model)}")
     path = as_path(path, "save_onnx: path")
     check_place(path)
     with telling_of(path):
@@ -88,7 +95,8 @@ def save_onnx(model: "onnx.ModelProto", path: str | os.PathLike[str]) -> list[Pa
 def _save_in_two(model: "onnx.ModelProto", path: Path) -> list[Path]:
     onnx = onnx_library()
     digest = hashlib.sha256()
-    for array in model.graph.initializer:
+    large = [array for array in model.graph.initializer if len(array.raw_data) > SMALL]
+    for array in large:
         digest.update(array.raw_data)
     data = path.with_name(f"{path.name}.{digest.hexdigest()[:DIGITS]}.data")
     outline = onnx.ModelProto()
@@ -97,13 +105,16 @@ def _save_in_two(model: "onnx.ModelProto", path: Path) -> list[Path]:
     offset = 0
     for array in model.graph.initializer:
         described = outline.graph.initializer.add()
+        if len(array.raw_data) <= SMALL:
+            described.CopyFrom(array)
+            continue
         _copy(array, described, "raw_data")
         described.data_location = onnx.TensorProto.EXTERNAL
         length = len(array.raw_data)
         for key, value in (("location", data.name), ("offset", str(offset)), ("length", str(length))):
             described.external_data.add(key=key, value=value)
         offset += length
-    write_atomically(data, (array.raw_data for array in model.graph.initializer))
+    write_atomically(data, (array.raw_data for array in large))
     write_atomically(path, outline.SerializeToString())
     onnx.checker.check_model(str(path))
     return [path, data]

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.autograd.calls import FunctionCall, noting_calls
 from gpucnn.backend import Array, arrays, device_of, generator, to_device, to_host
-from gpucnn.checks import Shape
+from gpucnn.checks import Shape, as_items
 from gpucnn.errors import GpucnnError, GraphError
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.text import shape_text, value_text
@@ -45,7 +44,8 @@ class Constant:
 class Batch:
     """A size, or another whole number, that is so many times the number of images."""
 
-    times: int
+    times: int | None
+    """None for a size that depends on it in another way, as that of one image joined to all of them; in shapes alone."""
 
 
 Sizes: TypeAlias = tuple[int | Batch, ...]
@@ -103,53 +103,58 @@ def model_graph(model: Any, images: Any) -> ModelGraph:
     """
     first = _ForwardPass(model, model._take(images).array)
     second = _ForwardPass(model, _other_images(first.images, len(first.images) if first.images.ndim else None))
-    return _graph_of(first, second, _same)
+    return _graph_of(first, second, _same, _same)
 
 
 def graph_of_any_batch(model: Any, images: Any) -> ModelGraph:
     """The graph of `model` for any number of images: one where numbers that depend on it are `Batch`.
 
-    Found by forward passes of two and of three images, whatever the number of those that are given, of which the first are
-    taken. All else is as for `model_graph`. GraphError where a number depends on that of the images in another way than as so
-    many times it, or where as many images as there are make other calls.
+    Found by forward passes of two and of five images, whatever the number of those that are given, of which the first are
+    taken. All else is as for `model_graph`. GraphError where an argument depends on the number of images in another way than
+    as so many times it, or where other numbers of images make other calls.
     """
     taken = model._take(images).array
     if taken.ndim == 0 or taken.size == 0:
         raise GraphError(f"{model.label}: a graph needs an example, images (N, C, H, W), got {shape_text(taken.shape)}")
     first = _ForwardPass(model, taken[[0, min(1, len(taken) - 1)]])
-    others = _other_images(first.images, 3)
+    others = _other_images(first.images, BATCHES[1])
     try:
         second = _ForwardPass(model, others)
     except GraphError:
         raise
     except GpucnnError as error:
         raise GraphError(
-            f"{model.label}: a graph is for any number of images, and this takes two but not three of them ({error}); take "
+            f"{model.label}: a graph is for any number of images, and this takes two but not five of them ({error}); take "
             f"sizes from x.shape, or let one be -1"
         ) from None
-    return _graph_of(first, second, partial(_of_any_batch, batches=(2, 3)))
+    return _graph_of(first, second, _of_any_batch, _sizes_of_any_batch)
 
 
-def _graph_of(first: "_ForwardPass", second: "_ForwardPass", merged: Callable[[Any, Any], Any]) -> ModelGraph:
-    """The graph of two passes, whose arguments and shapes are `merged` into what holds for both."""
+def _graph_of(
+    first: "_ForwardPass",
+    second: "_ForwardPass",
+    merged: Callable[[Any, Any], Any],
+    merged_sizes: Callable[[Shape, Shape], Sizes],
+) -> ModelGraph:
+    """The graph of two passes, whose arguments and shapes are merged into what holds for both."""
     nodes = []
     for one, other in zip_longest(first.nodes, second.nodes):
         if one is None or other is None or (one.function, one.path) != (other.function, other.path):
             raise GraphError(f"{first.label_of(one or other)}: {_DECIDES}")
-        if merged is _same and one.shape != other.shape:
-            raise GraphError(f"{first.label_of(one)}: {_DECIDES}")
-        arguments, place = {}, "arguments"
         try:
-            for place, value in one.arguments.items():
-                arguments[place] = merged(value, other.arguments[place])
-            place = "the shape"
-            sizes = merged(one.shape, other.shape)
-        except _OtherwiseError as error:
-            found = f"(found at {place} of {one.function})"
-            if error.args:
-                raise GraphError(f"{first.label_of(one)}: {error} {found}") from None
-            owner = _culprit(first, second) or first.label_of(one)
-            raise GraphError(f"{owner}: {_ELSEWHERE} {found}") from None
+            sizes = merged_sizes(one.shape, other.shape)
+        except _OtherwiseError:
+            raise GraphError(f"{first.label_of(one)}: {_DECIDES}") from None
+        arguments = {}
+        for name, value in one.arguments.items():
+            try:
+                arguments[name] = merged(value, other.arguments[name])
+            except _OtherwiseError as error:
+                found = f"(found at {name} of {one.function})"
+                if error.args:
+                    raise GraphError(f"{first.label_of(one)}: {error} {found}") from None
+                owner = _culprit(first, second) or first.label_of(one)
+                raise GraphError(f"{owner}: {_ELSEWHERE} {found}") from None
         nodes.append(one._replace(arguments=arguments, sizes=sizes))
     number = first.numbers.get(id(first.output.array))
     nodes = [] if number is None else _leading_to(number, nodes)
@@ -170,21 +175,26 @@ def _same(one: Any, other: Any) -> Any:
     return one
 
 
-def _of_any_batch(one: Any, other: Any, batches: tuple[int, int]) -> Any:
-    """What two passes of so many images have, for any number of them."""
+BATCHES = (2, 5)
+"""Images in the two passes: not one, which broadcasts, and so far apart that what is rounded is not taken for a multiple."""
+
+
+def _of_any_batch(one: Any, other: Any) -> Any:
+    """What passes of `BATCHES` images have, for any number of them."""
     if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
-        return tuple(_of_any_batch(mine, theirs, batches) for mine, theirs in zip(one, other, strict=True))
+        return tuple(_of_any_batch(mine, theirs) for mine, theirs in zip(one, other, strict=True))
     if isinstance(one, slice) and isinstance(other, slice):
         ends = ((one.start, other.start), (one.stop, other.stop), (one.step, other.step))
-        return slice(*(_of_any_batch(mine, theirs, batches) for mine, theirs in ends))
+        return slice(*(_of_any_batch(mine, theirs) for mine, theirs in ends))
     if _is_same(one, other):
         return one
     if type(one) is int and type(other) is int:
-        if one * batches[1] == other * batches[0]:
-            return Batch(one // batches[0])
-        raise _OtherwiseError(_NOT_SO_MANY.format(one=one, other=other))
+        size = _size_of_any_batch(one, other)
+        if isinstance(size, Batch) and size.times is None:
+            raise _OtherwiseError(_NOT_SO_MANY.format(one=one, other=other))
+        return size
     if isinstance(one, Constant) and isinstance(other, Constant) and one.array.ndim == other.array.ndim:
-        sizes = _of_any_batch(one.array.shape, other.array.shape, batches)
+        sizes = _sizes_of_any_batch(one.array.shape, other.array.shape)
         along = tuple(slice(1) if isinstance(size, Batch) else slice(None) for size in sizes)
         single = np.ascontiguousarray(one.array[along])
         is_one = _is_same(Constant(single), Constant(np.ascontiguousarray(other.array[along])))
@@ -195,8 +205,21 @@ def _of_any_batch(one: Any, other: Any, batches: tuple[int, int]) -> Any:
     raise _OtherwiseError
 
 
+def _sizes_of_any_batch(one: Shape, other: Shape) -> Sizes:
+    """A shape for any number of images."""
+    if len(one) != len(other):
+        raise _OtherwiseError
+    return tuple(map(_size_of_any_batch, one, other))
+
+
+def _size_of_any_batch(one: int, other: int) -> int | Batch:
+    if one == other:
+        return one
+    return Batch(one // BATCHES[0] if one * BATCHES[1] == other * BATCHES[0] else None)
+
+
 _NOT_SO_MANY = (
-    "a graph is for any number of images, and a number here is {one} for two of them and {other} for three, which is not so "
+    "a graph is for any number of images, and a number here is {one} for two of them and {other} for five, which is not so "
     "many times theirs; count from the end, e.g. x[-1], or take a size that does not depend on it"
 )
 _EACH_ITS_OWN = (
@@ -225,7 +248,8 @@ class _ForwardPass:
         self.saved = {id(member.array): path for path, member in members}
         self.numbers = {id(images): IMAGES}
         """Of the nodes that gave arrays, by the arrays' ids. The tensors, which `calls` holds, keep them alive."""
-        self.calls, self.nodes = calls, [self._node(number, call) for number, call in enumerate(calls)]
+        self.calls = [single for call in calls for single in _single_calls(call)]
+        self.nodes = [self._node(number, call) for number, call in enumerate(self.calls)]
 
     def knows(self, output: Tensor) -> bool:
         """Whether a node gave this, or it is the images, or the model's own."""
@@ -291,6 +315,21 @@ def _other_images(images: Array, count: int | None) -> Array:
     shape = images.shape if count is None else (count, *images.shape[1:])
     drawn = generator(0, "other images of a graph").random(shape) * 2
     return to_device(drawn.astype(images.dtype), device_of(images))
+
+
+def _single_calls(call: FunctionCall) -> list[FunctionCall]:
+    """A call as calls that give one tensor each: a split as its parts x[...]."""
+    if call.name != "split":
+        return [call]
+    x, sections, axis = (call.arguments[name] for name in ("x", "sections", "axis"))
+    axis, positions = axis % x.ndim, as_items(sections)
+    size = x.shape[axis]
+    if positions is None:
+        positions = tuple(part * (size // sections) for part in range(1, sections))
+    ends = pairwise([0, *map(int, positions), size])
+    indices = [(*[slice(None)] * axis, slice(*part)) for part in ends]
+    parts = zip(indices, call.output, strict=True)
+    return [FunctionCall("getitem", {"x": x, "index": index}, part, call.owner) for index, part in parts]
 
 
 def _without_lists(index: Any) -> Any:

@@ -28,8 +28,14 @@ LONGEST = 800
 
 OLDEST = 1
 
-OURS = ("", "ai.onnx")
-"""The domain of ONNX's own operators."""
+MOST_WINDOW_AXES = 2
+"""Of windows: those of sequences and of images."""
+
+DOMAINS = ("", "ai.onnx")
+"""Names of the domain of ONNX's own operators."""
+
+GPUCNN = "gpucnn"
+"""What wrote a file, if we did."""
 
 DeclaredShape = tuple[int | str | None, ...]
 """Of an input or output, as the file tells it: ints, names of free sizes, None where nothing is said."""
@@ -163,10 +169,13 @@ class _GraphReader:
     def _opset(self) -> int:
         import onnx
 
-        versions = [one.version for one in self.model.opset_import if one.domain in OURS]
+        versions = [one.version for one in self.model.opset_import if one.domain in DOMAINS]
         newest = onnx.defs.onnx_opset_version()
         if not versions:
-            raise OnnxError("it tells no opset of ONNX; is it an ONNX file?")
+            nodes = self.model.graph.node
+            other = sorted({printed(f"{node.domain}.{node.op_type}") for node in nodes if node.domain not in DOMAINS})
+            fix = f", and has what is not computed here: {names_text(other)}" if other else "; is it an ONNX file?"
+            raise OnnxError(f"it tells no opset of ONNX{fix}")
         if len(set(versions)) > 1 or not OLDEST <= versions[0] <= newest:
             raise OnnxError(
                 f"it is of opset {names_text([str(one) for one in versions])}; those from {OLDEST} to {newest} are known to the installed onnx "
@@ -180,7 +189,7 @@ class _GraphReader:
 
         missing: dict[str, str] = {}
         for node in nodes:
-            domain = "" if node.domain in OURS else node.domain
+            domain = "" if node.domain in DOMAINS else node.domain
             name = printed(f"{domain}.{node.op_type}" if domain else node.op_type)
             if domain or node.op_type not in OPERATORS:
                 missing[name] = REFUSED.get(node.op_type, "") if not domain else "of a domain of its own"
@@ -190,10 +199,20 @@ class _GraphReader:
             except onnx.defs.SchemaError:
                 missing[name] = f"not in opset {self.opset}"
                 continue
-            if schema.deprecated or schema.since_version not in OPERATORS[node.op_type].since:
+            axes = max((len(one.ints) for one in node.attribute if one.name == "kernel_shape"), default=0)
+            if axes > MOST_WINDOW_AXES:
+                missing[name] = f"over {axes} axes; over 1 and 2 it is"
+            if schema.since_version not in OPERATORS[node.op_type].since:
                 missing[name] = f"not as opset {schema.since_version} has it"
         if missing:
             listed = [f"{name} ({reason})" if reason else name for name, reason in sorted(missing.items())]
+            if self.model.producer_name == GPUCNN and any(
+                one.type.tensor_type.elem_type == 2 for one in self.model.graph.input
+            ):
+                raise OnnxError(
+                    f"it takes decoded images as bytes, and prepares them by {names_text(list(missing))}, which is not computed here; "
+                    f"a file that can be trained is that of gpucnn export RUN --float"
+                )
             raise OnnxError(
                 f"it has {'operators that are' if len(listed) > 1 else 'an operator that is'} not computed here: {names_text(listed, 30)}; "
                 f"gpucnn/onnx_model/README.md lists those that are"
@@ -284,7 +303,9 @@ REFUSED = {
 
 
 def _plain(value: Any) -> Any:
-    """An attribute's value: bytes as texts, lists as tuples."""
+    """An attribute's value: bytes as texts, lists as tuples, floats as they were written before they were float32: 1e-05."""
+    if isinstance(value, float):
+        return float(str(np.float32(value)))
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value

@@ -13,7 +13,7 @@ from gpucnn.backend import Device, as_array, to_device
 from gpucnn.checks import Shape, is_int
 from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
 from gpucnn.layers import Layer
-from gpucnn.onnx_model.graph import LONGEST, Declared, OnnxGraph, leading_to, read_onnx_graph
+from gpucnn.onnx_model.graph import GPUCNN, LONGEST, Declared, OnnxGraph, leading_to, read_onnx_graph
 from gpucnn.onnx_model.node_layer import computed
 from gpucnn.onnx_model.operators import Value
 from gpucnn.onnx_model.operators.values import check_all_made, computing, float_dtype
@@ -45,7 +45,7 @@ class OnnxModel(Layer):
         self.input_shape = _open_shape(self._inputs)
         self._wanted = _wanted([one.name for one in self._outputs])
         unfolded = with_constants(graph)
-        members = members_of(unfolded, graph.producer == "gpucnn")
+        members = members_of(unfolded, graph.producer == GPUCNN)
         plain = {name: array for name, array in unfolded.arrays.items() if name not in members}
         constants, nodes = folded(plain, unfolded.nodes)
         names = [one.name for one in self._outputs]
@@ -72,13 +72,14 @@ class OnnxModel(Layer):
     def _computed(self, steps: Sequence[Step], names: Sequence[str], inputs: Sequence[Any]) -> list[Tensor]:
         """The values of these names."""
         values: dict[str, Value] = dict(self._constants)
-        if self._dtype != self._file_dtype:
+        dtype = self._dtype_of(inputs)
+        if dtype != self._file_dtype:
             for name, array in self._constants.items():
                 if array.dtype == self._file_dtype:
-                    values[name] = array.astype(self._dtype)
+                    values[name] = array.astype(dtype)
         values.update((name, getattr(layer, attribute)) for name, (layer, attribute) in self._places.items())
         elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
-        with computing(self._dtype, elements), np.errstate(all="ignore"):
+        with computing(dtype, elements), np.errstate(all="ignore"):
             values.update(self._taken(inputs))
             made = 0
             for step in steps:
@@ -118,6 +119,11 @@ class OnnxModel(Layer):
         if bool((converted != array).any()):
             raise _other_dtype(self.label, declared, array.dtype)
         return Tensor(to_device(converted, self._device()))
+
+    def _dtype_of(self, inputs: Sequence[Any]) -> np.dtype:
+        """That of the model's weights; of one without any that of the floats that it is given."""
+        wide = any(x.dtype == np.float64 for x in inputs) and next(self.parameters(), None) is None
+        return np.dtype(np.float64) if wide else self._dtype
 
     def _device(self) -> Device:
         return next((one.device for one in (*self.parameters(), *(one for _, one in self.named_buffers()))), Device())
@@ -195,7 +201,8 @@ def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) 
             elif isinstance(wanted, str):
                 fits = fits and sizes.setdefault(wanted, size) == size
         if not fits:
-            expected = shape_text(tuple("?" if size is None else size for size in declared.shape))
+            texts = {None: "?", **{size: shortened(size) for size in declared.shape if isinstance(size, str)}}
+            expected = shape_text([texts.get(size, size) for size in declared.shape])
             raise ShapeError(f"{owner}: expected the input {name} {expected}, got {shape_text(shape)}")
     if declared.dtype is None or value.dtype == declared.dtype:
         return value

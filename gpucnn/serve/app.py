@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from gpucnn.errors import LibraryError
+from gpucnn.errors import ArgumentError, LibraryError
 from gpucnn.runs.trained_run import Answers, TrainedRun
 from gpucnn.serve.batcher import Batcher
 from gpucnn.serve.decoding import Decoder, check_kind
@@ -20,6 +20,7 @@ from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.page import Page
 from gpucnn.serve.refusal import Refusal, own_fault, stopping, too_slow
 from gpucnn.serve.served_model import ServedModel, served_model
+from gpucnn.text import value_text
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -139,6 +140,12 @@ class Service:
             await send({"type": "http.response.body", "body": content})
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+            content = stopping().body()  # the time for what was under way is over
+            await send(_start(HTTPStatus.SERVICE_UNAVAILABLE, content, {"retry-after": "1"}))
+            await send({"type": "http.response.body", "body": content})
         except Refusal as refusal:
             await self._refuse(refusal, body, send)
         except Exception as error:
@@ -199,21 +206,33 @@ class Service:
         await send({"type": "http.response.body", "body": b""})
 
 
+def check_libraries(*names: str) -> None:
+    """LibraryError, with what to install, without one of the libraries that a service needs."""
+    for name in names:
+        try:
+            __import__(name)
+        except ImportError as error:
+            raise LibraryError(f'a service needs {name} ({error}); pip install "gpucnn[serve]"') from None
+
+
 def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Starlette":
     """The service of a trained model, to be run by `gpucnn serve`, or mounted in an application of one's own.
 
-    LibraryError without Starlette.
+    Raises ArgumentError for what is no trained run of `gpucnn.load`, or no `ServeOptions`; LibraryError without Starlette.
     """
-    try:
-        from starlette.applications import Starlette
-        from starlette.exceptions import HTTPException
-        from starlette.middleware import Middleware
-        from starlette.responses import RedirectResponse, Response
-        from starlette.routing import Route
-    except ImportError as error:
-        raise LibraryError(f'a service needs Starlette ({error}); pip install "gpucnn[serve]"') from None
+    if not isinstance(trained, TrainedRun):
+        raise ArgumentError(f"create_app: trained must be what gpucnn.load gives, got {value_text(trained)}")
+    if not isinstance(options, ServeOptions | None):
+        raise ArgumentError(f"create_app: options must be serve.ServeOptions(...), got {value_text(options)}")
+    check_libraries("starlette")
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.responses import RedirectResponse, Response
+    from starlette.routing import Route
+
     service = Service(trained, served_model(trained), options or ServeOptions())
-    page = Page(trained, service.model.backend, service.options, TOP)
+    page = Page(trained, service.model.name, service.options, TOP)
 
     async def health(request: "Request") -> Response:
         return _json({"alive": True})

@@ -17,9 +17,13 @@ from gpucnn.serve.refusal import Refusal
 if TYPE_CHECKING:
     from PIL import Image
 
+PNG, JPEG, SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xda"
+"""How files begin, and each scan of a JPEG."""
 FORMATS = ("PNG", "JPEG", "WEBP")
 """As Pillow names them."""
 TAKEN = "PNG, JPEG and WebP"
+MOST_SCANS = 100
+"""Of a JPEG, which encoders make of 1 to some 20: each goes over all pixels, and a few bytes are enough for one."""
 SMALL_BYTES, SMALL_PIXELS = 8192, 16384
 """What is decoded where it arrives."""
 
@@ -65,6 +69,12 @@ class Decoder:
     def _read(self, content: bytes, most: int) -> np.ndarray | None:
         from PIL import Image
 
+        if content.startswith(JPEG) and content.count(SCAN) > MOST_SCANS:
+            raise Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"a JPEG of more than {MOST_SCANS} scans",
+                "save it anew, as any program does",
+            )
         with quiet_reading():
             try:
                 opened = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -83,7 +93,8 @@ class Decoder:
     def _as_they_are(self, image: "Image.Image") -> np.ndarray:
         """What `TrainedRun.read` gives for an image that has nothing to be fitted, turned or put on a background: in half the time."""
         pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(self._shape)
-        return self._scaled[pixels.transpose(2, 0, 1)[None]]
+        raw: np.ndarray = self._scaled[pixels.transpose(2, 0, 1)[None]]
+        return raw
 
     def _too_large(self, size: str) -> Refusal:
         return Refusal(
@@ -96,9 +107,7 @@ class Decoder:
 def check_kind(file: File) -> None:
     """Refusal for what does not begin as a PNG, JPEG or WebP does."""
     content = file.content
-    if content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
-        content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    ):
+    if content.startswith((PNG, JPEG)) or (content[:4] == b"RIFF" and content[8:12] == b"WEBP"):
         return
     if not content:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "an empty file", "send the bytes of an image file").named(

@@ -22,8 +22,8 @@ from gpucnn.training.out_of_memory import in_parts
 class ServedModel(NamedTuple):
     """What computes the answers."""
 
-    backend: str
-    """What it is, for people to read."""
+    name: str
+    """Of what computes, with its version or device."""
     probabilities: Callable[[np.ndarray], np.ndarray]
     """Raw images (N, C, S, S), bytes, to probabilities (N, K)."""
     notes: tuple[str, ...] = ()

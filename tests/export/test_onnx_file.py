@@ -46,7 +46,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             else:
                 image.save(place / "images" / name / f"{number}.png")
     options = ["--data-dir", str(place / "images"), "--image-size", "12", "--model", "resnet20", "--normalize"]
-    options += ["--epochs", "1", "--validation", "0.2", "--device", "cpu", "--quiet", "--no-graph", "--augment"]
+    options += ["--epochs", "1", "--validation", "0.2", "--device", "cpu", "--quiet", "--no-graph"]
     assert main(["train", "--data", "folder", *options, "--out", str(place / "run")]) == 0
     return place / "run"
 
@@ -64,7 +64,7 @@ def session(model: "onnx.ModelProto | Path") -> onnxruntime.InferenceSession:
 
 def close(found: np.ndarray, expected: np.ndarray) -> None:
     assert np.isfinite(found).all()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_photos_of_their_own_sizes_get_the_answers_of_predict(photos: Path, tmp_path: Path) -> None:
@@ -93,6 +93,7 @@ def test_any_number_of_digits_gets_the_answers_of_predict(opset: int, digits: Pa
     draw = np.random.default_rng(1)
     for count in (1, 5):
         images = draw.integers(0, 256, (count, 20, 13, 1), np.uint8)
+        images[:, [0, -1]] = images[:, :, [0, -1]] = 0  # light on dark
         expected = np.stack([answers(trained, image) for image in images])
         close(raw.run(["probabilities"], {"images": images})[0], expected)
         close(ready.run(["probabilities"], {"images": trained.as_input(images)})[0], expected)
@@ -107,7 +108,7 @@ def test_what_goes_in_and_comes_out_is_described(digits: Path) -> None:
     (images,) = raw.get_inputs()
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["N", "H", "W", "C"])
     (images,) = ready.get_inputs()
-    assert (images.name, images.type, images.shape) == ("images", "tensor(float)", ["N", 1, 32, 32])
+    assert (images.name, images.type, images.shape) == ("images", "tensor(float)", ["N", 1, 28, 28])
     for one in (raw, ready):
         assert [(out.name, out.shape) for out in one.get_outputs()] == [
             ("logits", ["N", 10]),
@@ -258,7 +259,7 @@ def test_more_than_one_message_holds_is_tried_and_written(
     files = sorted(tmp_path.iterdir())
     assert len(files) == 2
     assert found.size == sum(path.stat().st_size for path in files)
-    image = np.random.default_rng(0).integers(0, 256, (9, 8, 1), np.uint8)
+    image = np.diag(np.arange(100, 109, dtype=np.uint8))[:, :, None]
     run = onnxruntime.InferenceSession(str(found.file), providers=["CPUExecutionProvider"])
     close(run.run(["probabilities"], {"images": image[None]})[0][0], answers(trained, image))
 
@@ -280,8 +281,8 @@ def test_int8_says_what_it_costs(
     made = {node.op_type for node in model.graph.node}
     assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= made
     assert "BatchNormalization" not in made
-    scales = {one.name: one for one in model.graph.initializer}
-    assert scales["conv1.weight_scale"].dims == [16]  # one a channel
+    scales = [one for one in model.graph.initializer if one.name.endswith("_scale") and "weight" in one.name]
+    assert [16] in [list(one.dims) for one in scales]  # one a channel
     kept, own = (session(one.file).get_modelmeta().custom_metadata_map for one in (found, before))
     assert kept.pop("int8").startswith("QDQ, calibrated on 5 of the run's train images")
     assert kept == own

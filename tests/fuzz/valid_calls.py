@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import gpucnn
-from gpucnn import Tensor, autograd, data, explain, gradcheck, layers, models, optim, plot, training
+from gpucnn import Tensor, autograd, data, explain, export, gradcheck, layers, models, optim, plot, serve, training
 from gpucnn import functions as F
 
 IMAGES = np.linspace(-1, 1, 2 * 4 * 6 * 6, dtype=np.float32).reshape(2, 4, 6, 6)
@@ -399,7 +399,12 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "plot.hierarchy": (plot.hierarchy, lambda: {"model": NET, "images": np.stack([ONE, -ONE]), "path": None}, str),
     "plot.lr_find": (plot.lr_find, lambda: {
         "found": training.RangeTest((1e-3, 0.01), (2.0, 1.0), (2.0, 1.0), 1e-3, 0.01), "path": None}, str),
+    "export.to_onnx": (export.to_onnx, lambda: {"model": NET, "example": ONE[None], "opset": 17}, str),
+    "export.save_onnx": (export.save_onnx, lambda: {
+        "model": export.to_onnx(NET, ONE[None]), "path": "m.onnx"}, str),
     "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
+    "serve.ServeOptions": (serve.ServeOptions, lambda: {
+        field.name: field.default for field in dataclasses.fields(serve.ServeOptions)}, str),
     "training.RunConfig": (training.RunConfig, lambda: {
         field.name: field.default for field in dataclasses.fields(training.RunConfig)}, str),
 }  # fmt: skip

@@ -3,8 +3,9 @@
 import http.client
 import io
 import json
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -45,6 +46,8 @@ class Running(NamedTuple):
 
     port: int
     service: Service
+    end: Callable[[], None]
+    """Ask it to end, as a signal does."""
 
     def ask(self, path: str, body: Any = None, method: str | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -68,7 +71,7 @@ def running(trained: TrainedRun, app: Starlette | None = None, **limits: Any) ->
         port = listening.getsockname()[1]
         thread.start()
         try:
-            yield Running(port, app.state.service)
+            yield Running(port, app.state.service, lambda: server.handle_exit(signal.SIGTERM, None))
         finally:
             server.should_exit = True
             thread.join(20)

@@ -169,6 +169,13 @@ def huge(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def many_scans() -> bytes:
+    """A JPEG file whose last scan is repeated: some bytes each, and work for all pixels."""
+    content = written(image(1, 64), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:last] + content[last:-2] * 200 + content[-2:]
+
+
 REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "no such path": ("/other", {}, 404, "there is no /other", "ask for one of /predict, /health, /ready, /metrics, /docs, /"),
     "asked with GET": ("/predict", {}, 405, "/predict takes POST, got GET", "POST an image to it"),
@@ -185,6 +192,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "more than Pillow opens": (
         "/predict", {"body": huge(60_000, 60_000)},
         413, "an image of more pixels than Pillow opens, at most 1,000,000 are taken", "make the image smaller",
+    ),
+    "too many scans": (
+        "/predict", {"body": many_scans()}, 422, "a JPEG of more than 100 scans", "save it anew, as any program does",
     ),
     "too many files": (
         "/predict", {"body": form(*[("a.png", b"")] * 17), "content_type": FORM}, 413, "more than 16 files in a request", "send them in several requests",
@@ -461,6 +471,22 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 
 def test_without_starlette_it_is_told_what_to_install(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "starlette.applications", None)
-    with pytest.raises(LibraryError, match=r'a service needs Starlette \(.*\); pip install "gpucnn\[serve\]"'):
+    monkeypatch.setitem(__import__("sys").modules, "starlette", None)
+    with pytest.raises(LibraryError, match=r'a service needs starlette \(.*\); pip install "gpucnn\[serve\]"'):
         create_app(trained)
+
+
+def test_what_takes_longer_than_the_grace_is_told(trained: TrainedRun, capfd: pytest.CaptureFixture[str]) -> None:
+    with running(trained, grace_seconds=1) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow:
+            slow.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n")
+            wait_for(lambda: service.service.batcher.arriving == 1)
+            service.end()
+            with http.client.HTTPResponse(slow) as answer:
+                answer.begin()
+                found = Answer(
+                    answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+                )
+    assert found.error == (503, "the service is stopping", "ask another one")
+    assert found.headers["connection"] == "close"
+    assert capfd.readouterr().err == ""

@@ -168,15 +168,29 @@ def batch_norm(
     path: str,
     eps: float = 1e-05,
 ) -> np.ndarray:
-    """Each channel normalised with the statistics of training, then scaled and shifted."""
-    scale = 1 / np.sqrt(w[f"{path}.running_var"] + eps)
-    if f"{path}.weight" in w:
-        scale = scale * w[f"{path}.weight"]
+    """`normalized` with the arrays of the layer at `path`."""
+    mean, variance = w[f"{path}.running_mean"], w[f"{path}.running_var"]
+    weight, bias = w.get(f"{path}.weight"), w.get(f"{path}.bias")
+    return normalized(x, mean, variance, weight, bias, eps)
+
+
+def normalized(
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    weight: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+    eps: float = 1e-05,
+) -> np.ndarray:
+    """Each channel normalised with statistics of training, then scaled and shifted."""
+    scale = 1 / np.sqrt(variance + eps)
+    if weight is not None:
+        scale = scale * weight
     along = (1, -1) + (1,) * (x.ndim - 2)
-    output = x - w[f"{path}.running_mean"].reshape(along)
+    output = x - mean.reshape(along)
     output *= scale.reshape(along)
-    if f"{path}.bias" in w:
-        output += w[f"{path}.bias"].reshape(along)
+    if bias is not None:
+        output += bias.reshape(along)
     return output
 
 
@@ -334,15 +348,3 @@ def log_softmax(x: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
     """The logarithms of `softmax`."""
     below = x - x.max(axis, keepdims=True)
     return below - np.log(np.exp(below).sum(axis, keepdims=True))
-
-
-def resampled(
-    x: np.ndarray,
-    axis: int,
-    places: np.ndarray,
-    weights: np.ndarray,
-) -> np.ndarray:
-    """Another size along an axis: sums of the elements at `places` (taps, size)."""
-    along = (-1,) + (1,) * (x.ndim - 1 - axis)
-    terms = zip(places, weights.astype(x.dtype), strict=True)
-    return sum(x.take(place, axis) * share.reshape(along) for place, share in terms)

@@ -42,6 +42,5 @@ REFUSED = {
     "max_unpool2d": _PLACES,
     "convolve2d": f"{_PLAIN}F.conv2d",
     "max_pooling": f"{_PLAIN}F.max_pool2d",
-    "split": "it gives several tensors, and a node one; take parts by x[...]",
 }  # fmt: skip
 """What is not written, why, and what to use."""

@@ -79,30 +79,25 @@ def _gathered(call: Call, x: str, parts: list[Any], looked_up: list[_LookedUp]) 
     axes = [one.axis for one in looked_up]
     names = [call.value(one.place, INT64) for one in looked_up]
     ndim = len(call.sizes)
-    shape = np.broadcast_shapes(*(tuple(_traced_shape(call, one.place)) for one in looked_up))
+    found_ndim = max(len(call.sizes_of(one.place)) for one in looked_up)
     if len(axes) == 1:
         found, at = call.put("Gather", x, names[0], axis=axes[0]), axes[0]
     else:
         order = [*axes, *(axis for axis in range(ndim) if axis not in axes)]
         moved = x if order == list(range(ndim)) else call.put("Transpose", x, perm=order)
-        found, at = call.put("GatherND", moved, _side_by_side(call, names, len(shape))), 0
+        found, at = call.put("GatherND", moved, _side_by_side(call, names, found_ndim)), 0
     places = [place for place, part in enumerate(parts) if part is not None and not isinstance(part, slice)]
     is_one_stretch = places == list(range(places[0], places[-1] + 1))
     before = sum(isinstance(part, slice) for part in parts[: places[0]]) if is_one_stretch else 0
     if at != before:  # the axes that were looked up move to their place
         rest = ndim - len(axes)
-        looked = range(at, at + len(shape))
-        others = [axis for axis in range(rest + len(shape)) if axis not in looked]
+        looked = range(at, at + found_ndim)
+        others = [axis for axis in range(rest + found_ndim) if axis not in looked]
         found = call.put("Transpose", found, perm=[*others[:before], *looked, *others[before:]])
     kept = [part for part in parts if part is None or isinstance(part, slice)]
     first = sum(part is None or isinstance(part, slice) for part in parts[: places[0]]) if is_one_stretch else 0
-    new = _new_axes([*kept[:first], *[slice(None)] * len(shape), *kept[first:]])
+    new = _new_axes([*kept[:first], *[slice(None)] * found_ndim, *kept[first:]])
     return call.put("Unsqueeze", found, call.ints(new)) if new else found
-
-
-def _traced_shape(call: Call, place: Any) -> list[int]:
-    """The shape of an array of places when the model was followed; sizes that depend on the number of images as 2."""
-    return [size if isinstance(size, int) else 2 * size.times for size in call.sizes_of(place)]
 
 
 def _side_by_side(call: Call, names: list[str], ndim: int) -> str:

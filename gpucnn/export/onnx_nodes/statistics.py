@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 
 from gpucnn.export.onnx_call import INT64, Call, Nodes
-from gpucnn.layers.graph import Batch
 
 
 def _reduction(op: str) -> Callable[[Call], str]:
@@ -27,12 +26,13 @@ def var(call: Call) -> str:
     if correction == 0:
         return call.reduced("ReduceMean", squares, axes, keepdims)
     sizes = [call.sizes[axis] for axis in axes]
-    known = math.prod(size for size in sizes if isinstance(size, int))
-    count = call.number(known)
-    for size in sizes:
-        if isinstance(size, Batch):
-            count = call.put("Mul", count, call.value(size, call.dtype))
-    divisor = call.put("Sub", count, call.number(correction))
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) == len(sizes):
+        divisor = call.number(math.prod(known) - correction)
+    else:
+        shape = call.put("Gather", call.put("Shape", call.x), call.ints(axes), axis=0)
+        count = call.cast(call.put("ReduceProd", shape, keepdims=0), call.dtype)
+        divisor = call.put("Sub", count, call.number(correction))
     return call.put("Div", call.reduced("ReduceSum", squares, axes, keepdims), divisor)
 
 
