@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from gpucnn import __version__
 from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError, LibraryError
 from gpucnn.text import value_text
@@ -84,8 +85,6 @@ class OnnxGraph:
         metadata: Mapping[str, str] | None = None,
     ) -> "onnx.ModelProto":
         """The whole as a model, checked by onnx; inputs and outputs are names with dtypes and shapes."""
-        from gpucnn import __version__
-
         library, model = onnx_library(), self._model
         helper = library.helper
         for described, some in ((model.graph.input, inputs), (model.graph.output, outputs)):
