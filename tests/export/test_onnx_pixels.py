@@ -55,7 +55,7 @@ def picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0])
 
 
-@pytest.mark.parametrize(("name", "opset"), zip(KINDS, (13, 21) * 3, strict=True))
+@pytest.mark.parametrize(("name", "opset"), list(zip(KINDS, (13, 21) * 3, strict=True)))
 def test_an_image_of_any_size_is_what_pillow_and_preprocess_make_of_it(name: str, opset: int) -> None:
     preprocess = KINDS[name]
     run = in_onnxruntime(built(preprocess, opset))
