@@ -328,5 +328,29 @@ def test_int8_that_is_not_finite_is_not_written(digits: Path, tmp_path: Path, mo
     assert not list(tmp_path.iterdir())
 
 
+def test_arguments_are_looked_at_before_anything_is_done(digits: Path, tmp_path: Path) -> None:
+    trained = gpucnn.load(digits, device="cpu")
+    out: Any = tmp_path / "x.onnx"
+    message = r"run_to_onnx: expected a run that gpucnn.load\(RUN\) gives, got 'runs/x'"
+    with pytest.raises(ArgumentError, match=message):
+        run_to_onnx("runs/x")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"write_onnx: expected a run that gpucnn.load\(RUN\) gives, got 'runs/x'"):
+        write_onnx("runs/x", out)  # type: ignore[arg-type]
+    odd: list[dict[str, Any]] = [
+        {"raw": 1},
+        {"calibrate": 0},
+        {"calibrate": 2.5},
+        {"opset": 12},
+        {"opset": "17"},
+        {"data_dir": 3},
+    ]
+    for options in odd:
+        with pytest.raises(ArgumentError, match=next(iter(options))):
+            write_onnx(trained, out, **options)
+    with pytest.raises(ArgumentError, match="out"):
+        write_onnx(trained, 3)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
 def test_how_far_apart_answers_may_be_is_far_above_rounding_and_below_a_mistake() -> None:
     assert 1e-4 < onnx_check.LARGEST < 1e-2
