@@ -337,7 +337,7 @@ def test_arguments_are_looked_at_before_anything_is_done(digits: Path, tmp_path:
     with pytest.raises(ArgumentError, match=r"write_onnx: expected a run that gpucnn.load\(RUN\) gives, got 'runs/x'"):
         write_onnx("runs/x", out)  # type: ignore[arg-type]
     odd: list[dict[str, Any]] = [
-        {"raw": 1},
+        {"raw": "no"},
         {"calibrate": 0},
         {"calibrate": 2.5},
         {"opset": 12},
