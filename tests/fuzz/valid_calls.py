@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 import gpucnn
 from gpucnn import Tensor, autograd, data, explain, export, gradcheck, layers, models, optim, plot, serve, training
 from gpucnn import functions as F
+from gpucnn.runs.trained_run import TrainedRun, Weights
 
 IMAGES = np.linspace(-1, 1, 2 * 4 * 6 * 6, dtype=np.float32).reshape(2, 4, 6, 6)
 SEQUENCES = IMAGES.reshape(2, 4, 36)
