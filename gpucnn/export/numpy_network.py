@@ -10,7 +10,7 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import to_host
-from gpucnn.checks import Shape
+from gpucnn.checks import Shape, as_pair
 from gpucnn.errors import GraphError
 from gpucnn.export.onnx_nodes import REFUSED
 from gpucnn.functions.broadcasting import as_axes
@@ -332,14 +332,15 @@ def _conv2d(node: GraphNode, writer: _Writer) -> Expression:
 
 
 def _conv_transpose2d(node: GraphNode, writer: _Writer) -> Expression:
+    """With what the output is padded by at the end taken off what is cut off there."""
     given = node.arguments
+    kernel = writer.sizes_of(given["weight"])[2:]
+    window = Window.of(kernel, given["stride"], given["padding"], given["dilation"])
+    extra = as_pair(given["output_padding"], "output_padding", 0)
+    (top, bottom), (left, right) = window.padding
+    window = window._replace(padding=((top, bottom - extra[0]), (left, right - extra[1])))
     operands = [given["x"], given["weight"], *([] if given["bias"] is None else [given["bias"]])]
-    usual = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
-    options = {
-        name: _unless(_pair(given[name]) if isinstance(given[name], tuple) else given[name], one)
-        for name, one in usual.items()
-    }
-    return writer.call("conv_transpose2d", *operands, **options)
+    return writer.call("conv_transpose2d", *operands, **_window(window), groups=_unless(given["groups"], 1))
 
 
 def _unless(value: Any, usual: Any) -> Any:
