@@ -262,6 +262,10 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "optim.polynomial": (optim.polynomial, lambda: {"peak": 0.1, "total_steps": 4, "power": 2.0, "end": 0.0}, _rates),
     "optim.step_decay": (optim.step_decay, lambda: {"peak": 0.1, "every": 2, "factor": 0.5}, _rates),
     "optim.warm_up": (optim.warm_up, lambda: {"schedule": optim.constant(0.1), "steps": 2, "start": 0.1}, _rates),
+    "ImageClassifier": (lambda **parameters: gpucnn.ImageClassifier(**parameters), lambda: {
+        "model": "mlp", "image_shape": (1, 8, 8), "epochs": 1, "batch_size": 3, "optimizer": "sgd", "lr": 0.1, "augment": ("flip",),
+        "device": "cpu", "seed": 0},
+        lambda classifier: classifier.fit(BYTES.reshape(6, 64), CLASSES).predict(BYTES)),
     "data.ArrayDataset": (data.ArrayDataset, lambda: {
         "images": BYTES, "labels": CLASSES, "preprocess": None, "num_classes": 3}, _batch),
     "data.Preprocess": (data.Preprocess, lambda: {
@@ -404,6 +408,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "export.write_weights": (export.write_weights, lambda: {
         "trained": RUN, "out": "m.safetensors", "for_torchvision": False}, str),
     "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
+    "load_onnx": (gpucnn.load_onnx, lambda: {"path": "nowhere"}, str),
     "serve.ServeOptions": (serve.ServeOptions, lambda: {
         field.name: field.default for field in dataclasses.fields(serve.ServeOptions)}, str),
     "training.RunConfig": (training.RunConfig, lambda: {
