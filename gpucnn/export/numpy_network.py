@@ -503,9 +503,13 @@ def _position(node: GraphNode, writer: _Writer) -> Expression:
 def _reshape(node: GraphNode, writer: _Writer) -> Expression:
     """To the sizes, of which the one that depends on the batch is what is left."""
     moving = [place for place, size in enumerate(node.sizes) if isinstance(size, Batch)]
+    if len(moving) > 1 and Batch(None) in node.sizes:
+        raise _refused(
+            node, "makes no shape of which two sizes depend on the number of images", "let one of them be -1"
+        )
     sizes = [-1 if [place] == moving else size for place, size in enumerate(node.sizes)]
     x = node.arguments["x"]
-    if tuple(node.sizes) == tuple(writer.sizes_of(x)):
+    if len(moving) <= 1 and tuple(node.sizes) == tuple(writer.sizes_of(x)):
         return Expression(writer.text(x))
     return writer.method(x, "reshape", *sizes)
 
