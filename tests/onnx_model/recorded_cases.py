@@ -33,7 +33,7 @@ COMPUTED_IN = {"float16": (np.dtype(np.float32), 2e-3), "bfloat16": (np.dtype(np
 PASSED, OPERATOR = "passed", "an operator that is not computed"
 REASONS = {
     "a dtype that NumPy does not have": r"of dtype (float8\w+|float4\w+|u?int[24]|bfloat16)\b|ndarray of dtype bfloat16$",
-    "windows of three axes": r"\(\w+\): \w+ of one axis or two is computed here",
+    "windows of three axes": r"\(over \d axes; over 1 and 2 it is\)|of one axis or two is computed here",
     "texts": r"of dtype string\b",
     "no tensor": r"is a (optional|sequence)_type, expected a tensor$",
     "a mask that dropout gives": r"\(Dropout\): training_mode needs a ratio that the file has, and no mask as an output$",

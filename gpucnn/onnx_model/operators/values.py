@@ -31,13 +31,13 @@ _float_dtype: "ContextVar[np.dtype | None]" = ContextVar("float_dtype", default=
 
 
 def float_dtype() -> np.dtype:
-    """The dtype of the model's floats now: a cast to float, of bytes say, gives it."""
+    """The dtype of the model's floats, if that is not the file's: a cast to float, of bytes say, gives it. Else float32."""
     return _float_dtype.get() or np.dtype(np.float32)
 
 
 @contextmanager
-def computing(dtype: np.dtype, elements: int) -> Iterator[None]:
-    """Inside, a model's floats are of `dtype`, and it has, and was given, so many `elements`."""
+def computing(dtype: np.dtype | None, elements: int) -> Iterator[None]:
+    """Inside, a model's floats are of `dtype`, None for the file's, and it has, and was given, so many `elements`."""
     tokens = _float_dtype.set(dtype), _most_made.set(max(MOST_MADE, GROWTH * elements))
     try:
         yield
