@@ -1,6 +1,7 @@
 """The graph in an ONNX file, checked as a whole before anything is computed."""
 
 import difflib
+import heapq
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators import OPERATORS
 from gpucnn.onnx_model.tensor import TensorReader, dtype_of
 from gpucnn.regular_file import open_regular
-from gpucnn.text import counted, names_text, printed, value_text
+from gpucnn.text import counted, names_text, printed, shape_text, value_text
 from gpucnn.text_table import shortened
 
 LARGEST_FILE = (1 << 31) - 1
@@ -199,9 +200,6 @@ class _GraphReader:
             except onnx.defs.SchemaError:
                 missing[name] = f"not in opset {self.opset}"
                 continue
-            axes = max((len(one.ints) for one in node.attribute if one.name == "kernel_shape"), default=0)
-            if axes > MOST_WINDOW_AXES:
-                missing[name] = f"over {axes} axes; over 1 and 2 it is"
             if schema.since_version not in OPERATORS[node.op_type].since:
                 missing[name] = f"not as opset {schema.since_version} has it"
         if missing:
@@ -251,6 +249,10 @@ class _GraphReader:
                 f"{label} has {counted(len(node.output), 'output')}, expected {_range(schema.min_output, schema.max_output)}"
             )
         attributes = self._attributes(schema, label, node.attribute)
+        if len(kernel := attributes.get("kernel_shape", ())) > MOST_WINDOW_AXES:
+            raise OnnxError(
+                f"{label}: {node.op_type} of one axis or two is computed here, got kernel_shape {shape_text(kernel)}"
+            )
         inputs = list(node.input)
         while inputs and not inputs[-1]:
             inputs.pop()
@@ -369,8 +371,6 @@ def _in_order(
 
 def _sorted(nodes: Sequence[OnnxNode], makers: Mapping[str, int], needed: set[int]) -> list[OnnxNode]:
     """Those of the nodes that are `needed`, in the file's order as far as that is one in which they can be computed."""
-    import heapq
-
     sources = {number: {makers[name] for name in nodes[number].inputs if name in makers} for number in needed}
     users: dict[int, list[int]] = {number: [] for number in needed}
     for number, own in sources.items():

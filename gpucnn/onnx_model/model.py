@@ -1,5 +1,6 @@
 """An ONNX file as a layer: what it computes, node by node, and what of it learns."""
 
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,9 +122,10 @@ class OnnxModel(Layer):
         return Tensor(to_device(converted, self._device()))
 
     def _dtype_of(self, inputs: Sequence[Any]) -> np.dtype:
-        """That of the model's weights; of one without any that of the floats that it is given."""
-        wide = any(x.dtype == np.float64 for x in inputs) and next(self.parameters(), None) is None
-        return np.dtype(np.float64) if wide else self._dtype
+        """That of the model's weights; of one without any float64 also where its inputs are, and the file does not say so."""
+        given = zip(inputs, self._inputs, strict=False)
+        wide = any(x.dtype == np.float64 and declared.dtype == np.float32 for x, declared in given)
+        return np.dtype(np.float64) if wide and next(self.parameters(), None) is None else self._dtype
 
     def _device(self) -> Device:
         return next((one.device for one in (*self.parameters(), *(one for _, one in self.named_buffers()))), Device())
@@ -167,8 +169,6 @@ def _as_tensor(value: Value | None, device: Device) -> Tensor:
 
 def _class_names(metadata: Mapping[str, str]) -> list[str] | None:
     """The list of texts that is called class_names, as gpucnn writes it."""
-    import json
-
     try:
         names = json.loads(metadata.get("class_names", ""))
     except (ValueError, RecursionError):
@@ -201,14 +201,15 @@ def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) 
             elif isinstance(wanted, str):
                 fits = fits and sizes.setdefault(wanted, size) == size
         if not fits:
-            texts = {None: "?", **{size: shortened(size) for size in declared.shape if isinstance(size, str)}}
-            expected = shape_text([texts.get(size, size) for size in declared.shape])
+            sizes_told = [shortened(size) if isinstance(size, str) else size for size in declared.shape]
+            expected = shape_text(["?" if size is None else size for size in sizes_told])
             raise ShapeError(f"{owner}: expected the input {name} {expected}, got {shape_text(shape)}")
-    if declared.dtype is None or value.dtype == declared.dtype:
-        return value
+    taken: Value = value
+    if declared.dtype is None or taken.dtype == declared.dtype:
+        return taken
     if value.dtype.kind != "f" or declared.dtype.kind != "f":
         raise _other_dtype(owner, declared, value.dtype)
-    return F.astype(value, float_dtype()) if value.dtype == np.float16 else value
+    return F.astype(taken, float_dtype()) if taken.dtype == np.float16 else taken
 
 
 def _other_dtype(owner: str, declared: Declared, dtype: np.dtype) -> DTypeError:

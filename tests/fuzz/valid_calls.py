@@ -399,6 +399,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "export.save_onnx": (export.save_onnx, lambda: {
         "model": export.to_onnx(NET, ONE[None]), "path": "m.onnx"}, str),
     "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
+    "load_onnx": (gpucnn.load_onnx, lambda: {"path": "nowhere"}, str),
     "serve.ServeOptions": (serve.ServeOptions, lambda: {
         field.name: field.default for field in dataclasses.fields(serve.ServeOptions)}, str),
     "training.RunConfig": (training.RunConfig, lambda: {
