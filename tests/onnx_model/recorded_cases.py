@@ -100,6 +100,24 @@ def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], rela
     return PASSED
 
 
+def whole_networks() -> list[Path]:
+    """The files of nine networks for photos, whose weights are all alike."""
+    return sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
+
+
+def network_outcome(path: Path) -> str:
+    """ "passed", or what of a network's output for the numbers from 0 to 1 is not as it was recorded."""
+    layer = gpucnn.load_onnx(path)
+    assert layer.input_shape is not None
+    shape = (1, *layer.input_shape)
+    images = np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    with no_grad():
+        found = layer(images).array
+    tensor = onnx.TensorProto()
+    tensor.ParseFromString(path.with_name(f"{path.stem}_output_0.pb").read_bytes())
+    return difference([found], [numpy_helper.to_array(tensor)])
+
+
 def _tensors(folder: Path, kind: str) -> list[Any]:
     found = []
     for place in range(len(list(folder.glob(f"{kind}_*.pb")))):

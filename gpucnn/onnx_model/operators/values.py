@@ -26,6 +26,11 @@ GROWTH = 1 << 12
 MOST_FOLDED = 1 << 24
 """Those that one may make while the file is read."""
 
+
+class TooLarge(ShapeError):
+    """What one node would make is more than it may."""
+
+
 _most_made: "ContextVar[int]" = ContextVar("most_made", default=MOST_MADE)
 _float_dtype: "ContextVar[np.dtype | None]" = ContextVar("float_dtype", default=None)
 
@@ -126,7 +131,7 @@ def check_made(shape: Sequence[int]) -> Shape:
     """`shape` itself, of what a node is about to make; ShapeError if that is more than one may."""
     most = _most_made.get()
     if any(size < 0 for size in shape) or math.prod(shape) > most:
-        raise ShapeError(
+        raise TooLarge(
             f"it would make an array {shape_text(tuple(shape))}; sizes are at least 0, and one node makes at most {most:,} elements"
         )
     return tuple(shape)
