@@ -45,19 +45,19 @@ class Expression(NamedTuple):
     arguments: tuple[str, ...] | None = None
     is_operation: bool = False
     """Whether it needs parentheses within another one."""
-    index: str = ""
+    part: str = ""
     """What is taken of the call's result, e.g. "[:, :, 0]"."""
 
     def on_one_line(self) -> str:
         """The whole, however long it is."""
-        return self.text if self.arguments is None else f"{self.text}({', '.join(self.arguments)}){self.index}"
+        return self.text if self.arguments is None else f"{self.text}({', '.join(self.arguments)}){self.part}"
 
     def lines(self, start: str) -> list[str]:
         """The statement that begins with `start`, one argument a line where it is long."""
         if self.arguments is None or len(start + self.on_one_line()) <= COLUMNS:
             return [start + self.on_one_line()]
         indent = start[: len(start) - len(start.lstrip())]
-        return [f"{start}{self.text}(", *(f"{indent}    {one}," for one in self.arguments), f"{indent}){self.index}"]
+        return [f"{start}{self.text}(", *(f"{indent}    {one}," for one in self.arguments), f"{indent}){self.part}"]
 
 
 @dataclass(frozen=True)
@@ -398,7 +398,7 @@ def _adaptive(node: GraphNode, writer: _Writer) -> Expression:
         return writer.method(x, "mean" if "avg" in node.function else "max", (2, 3), keepdims=True)
     if all(before % after == 0 for before, after in zip(old, new, strict=True)):
         size = tuple(before // after for before, after in zip(old, new, strict=True))
-        return writer.call(node.function.removeprefix("adaptive_"), x, _pair(size), _pair(size))  # type: ignore[arg-type]
+        return writer.call(node.function.removeprefix("adaptive_"), x, _pair(size), _pair(size))
     return writer.call(node.function, x, new)
 
 
@@ -548,7 +548,7 @@ def _pad(node: GraphNode, writer: _Writer) -> Expression:
     options = [] if mode == "constant" else [f'mode="{mode}"']
     if mode == "constant" and given["value"] != 0:
         options.append(f"constant_values={writer.text(given['value'])}")
-    return Expression("np.pad", (inner, writer.text(borders), *options), index="" if is_first else cut)
+    return Expression("np.pad", (inner, writer.text(borders), *options), part="" if is_first else cut)
 
 
 def _interpolate(node: GraphNode, writer: _Writer) -> Expression:
@@ -560,7 +560,7 @@ def _interpolate(node: GraphNode, writer: _Writer) -> Expression:
         text = writer.text(given["x"], within=True)
         return Expression(text + "".join(f".repeat({many}, {axis})" for axis, many in enumerate(times, 2) if many > 1))
     options = {name: value for name, value in given.items() if name not in ("x", "size", "scale_factor")}
-    matrices = []
+    matrices: list[Constant] = []
     for place, (before, after) in enumerate(zip(old, new, strict=True)):
         one = np.eye(before).reshape(before, 1, *(before if axis == place else 1 for axis in range(len(old))))
         factors = given["scale_factor"]

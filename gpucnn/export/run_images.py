@@ -67,7 +67,9 @@ def images_to_try(trained: TrainedRun, data_dir: str | None) -> RunImages:
             raise
         reason = str(error).partition(";")[0]
         digits = data.load("digits").test
-        return _pixels(digits, 16, f"digits, as the run's test images cannot be read ({reason})")
+        return _pixels(
+            digits, 16, f"the digits that come with gpucnn, as the run's test images are not there ({reason})"
+        )
 
 
 def _decoded(trained: TrainedRun, images: Dataset, what: str) -> RunImages:

@@ -55,7 +55,7 @@ class OnnxModel(Layer):
         tree = WeightTree(self, nodes, members, constants, names)
         tree.grow()
         self._constants, self._places = constants, tree.places
-        self._file_dtype = self._dtype
+        self._file_dtype = self._dtype_of([one for one in self._inputs if one.dtype is not None])
         layers = {node: tree.layers[number] for number, node in enumerate(nodes) if number in tree.layers}
         self._steps = steps_of(nodes, layers, {*constants, *members, *names})
         wanted = names if self._wanted is None else names[self._wanted : self._wanted + 1]
@@ -82,7 +82,7 @@ class OnnxModel(Layer):
                     values[name] = array.astype(dtype)
         values.update((name, getattr(layer, attribute)) for name, (layer, attribute) in self._places.items())
         elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
-        with computing(dtype, elements), np.errstate(all="ignore"):
+        with computing(None if dtype == self._file_dtype else dtype, elements), np.errstate(all="ignore"):
             values.update(self._taken(inputs))
             made = 0
             for step in steps:

@@ -231,8 +231,9 @@ def create_app(trained: TrainedRun, options: ServeOptions | None = None) -> "Sta
     from starlette.responses import RedirectResponse, Response
     from starlette.routing import Route
 
-    service = Service(trained, served_model(trained), options or ServeOptions())
-    page = Page(trained, service.model.name, service.options, TOP)
+    options = options or ServeOptions()
+    service = Service(trained, served_model(trained, options.max_batch), options)
+    page = Page(trained, service.model.name, options, TOP)
 
     async def health(request: "Request") -> Response:
         return _json({"alive": True})

@@ -99,7 +99,9 @@ def test_the_order_of_the_two_ways_is_that_of_the_installed_pillow() -> None:
         lower_first = image.resize((30, 20), 2).resize((20, 20), 2)
         assert narrower_first.tobytes() != lower_first.tobytes()
         rules.append(image.resize((20, 20), 2).tobytes() == lower_first.tobytes())
-    assert onnx_pixels._tall_rule() == {(False, False): None, (False, True): (100, 0), (True, True): (2, -1)}[tuple(rules)]
+    assert (
+        onnx_pixels._tall_rule() == {(False, False): None, (False, True): (100, 0), (True, True): (2, -1)}[tuple(rules)]
+    )
 
 
 @pytest.mark.parametrize("rule", [None, (100, 0), (2, -1)])

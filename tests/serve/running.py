@@ -7,16 +7,18 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from starlette.applications import Starlette
 
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.serve import ServeOptions, create_app
 from gpucnn.serve.app import Service
 from gpucnn.serve.server import bound, server_of
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 
 class Answer(NamedTuple):
@@ -61,7 +63,7 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def running(trained: TrainedRun, app: Starlette | None = None, **limits: Any) -> Iterator[Running]:
+def running(trained: TrainedRun, app: "Starlette | None" = None, **limits: Any) -> Iterator[Running]:
     """Inside, a service answers."""
     options = ServeOptions(**limits)
     app = app or create_app(trained, options)

@@ -62,67 +62,59 @@ class Client:
                 self.is_at_work.set()
 
 
-def test_sigterm_under_load_loses_no_request(service: Service, known: Known) -> None:
+def test_sigterm_loses_no_request(service: Service, known: Known) -> None:
+    """Of clients that ask on and on; whose image takes longer to decode than the signal to come; who connected and asked while the
+    service stood still, so that nobody has taken their connection up. Those of a service that ends are told to close theirs.
+    """
     clients = [Client(service, known) for _ in range(8)]
     for client in clients:
         assert client.is_at_work.wait(PATIENCE)
-    assert service.stop() == 0
+    large = png(3000, 3000, packed_zeros(3000 * 3001))
+    decoded = [posted(service, large) for _ in range(4)]
+    assert service.ask("GET", "/ready").status == 200  # by then all of them have come
+    service.signal(signal.SIGSTOP)
+    connected = [posted(service, known.images[0]) for _ in range(20)]
+    service.signal(signal.SIGTERM)
+    service.signal(signal.SIGCONT)
+    for connection in decoded:
+        assert answered(connection).status == 200
+        connection.close()
+    for connection in connected:
+        assert known.problem(0, answered(connection)) == ""
+        connection.close()
     for client in clients:
         client.thread.join(PATIENCE)
         assert not client.thread.is_alive()
         assert client.lost == []
+    assert service.ended() == 0
     assert "Traceback" not in service.log
 
 
-def test_who_has_connected_is_answered_though_nobody_was_there_to_see(service: Service, known: Known) -> None:
-    """The service stands still while clients connect and ask and the signal comes."""
-    assert service.ask("GET", "/ready").status == 200
-    service.signal(signal.SIGSTOP)
-    connections = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE) for _ in range(20)]
-    for connection in connections:
-        connection.request("POST", "/predict", known.images[0], {"Content-Type": "image/png"})
-    service.signal(signal.SIGTERM)
-    service.signal(signal.SIGCONT)
-    for connection in connections:
-        assert known.problem(0, answered(connection)) == ""
-        connection.close()
-    assert service.ended() == 0
+def posted(service: Service, image: bytes) -> http.client.HTTPConnection:
+    """A connection of its own on which an image was sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
+    connection.request("POST", "/predict", image, {"Content-Type": "image/png"})
+    return connection
 
 
-def test_what_was_accepted_is_answered_before_the_end(service: Service) -> None:
-    """Large images, which take longer to decode than the signal to come; their answers say that the connection ends."""
-    large = png(3000, 3000, packed_zeros(3000 * 3001))
-    connections = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE) for _ in range(6)]
-    for connection in connections:
-        connection.request("POST", "/predict", large, {"Content-Type": "image/png"})
-    assert service.ask("GET", "/ready").status == 200  # by then all of them have come
-    service.signal(signal.SIGTERM)
-    for connection in connections:
-        assert answered(connection).status == 200
-        connection.close()
-    assert service.ended() == 0
-
-
-def test_one_that_was_killed_is_started_again_at_its_port(service: Service, run: Path, known: Known) -> None:
+def test_one_that_was_killed_starts_again_at_its_port_and_a_second_signal_ends_it_at_once(
+    service: Service, run: Path, known: Known
+) -> None:
+    half = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc"
     held = [service.connect() for _ in range(20)]
-    held[0].sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+    held[0].sendall(half)
     assert known.problem(0, service.predict(known.images[0])) == ""
     service.signal(signal.SIGKILL)
     assert service.ended() == -signal.SIGKILL
     with serving(run, port=service.port) as again:
         assert again.port == service.port
         assert known.problem(0, again.predict(known.images[0])) == ""
-        assert again.stop() == 0
+        with again.connect() as slow:  # whose request would hold the end up until its time is over
+            slow.sendall(half)
+            assert again.ask("GET", "/ready").status == 200
+            again.signal(signal.SIGTERM)
+            while again.process.poll() is None:
+                again.signal(signal.SIGTERM)
+        assert again.ended() == 128 + signal.SIGTERM
     for client in held:
         client.close()
-
-
-def test_a_second_signal_ends_it_at_once(service: Service) -> None:
-    """A client whose request never ends would hold it up until its time is over."""
-    with service.connect() as slow:
-        slow.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
-        assert service.ask("GET", "/ready").status == 200
-        service.signal(signal.SIGTERM)
-        while service.process.poll() is None:
-            service.signal(signal.SIGTERM)
-    assert service.ended() == 128 + signal.SIGTERM
