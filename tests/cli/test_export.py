@@ -58,7 +58,9 @@ def test_answers_too_far_apart_end_it_with_status_1_and_no_file(
     assert main(["export", str(run)]) == 1
     told, warned = capsys.readouterr()
     assert not told
-    assert warned.startswith("gpucnn export: the ONNX file's answers are not the run's, so that no file is written: checked with")
+    assert warned.startswith(
+        "gpucnn export: the ONNX file's answers are not the run's, so that no file is written: checked with"
+    )
     assert warned.count("\n") == 1
     assert not list(in_tmp_path.iterdir())
 

@@ -28,7 +28,11 @@ def a_run(model: Any, folder: Path) -> TrainedRun:
     classes = model.output_shape((1, channels, size, size))[1]
     config = {"create": {"name": "a model"}, "data": "folder", "background": "auto"}
     return TrainedRun(
-        model.eval(), preprocess, [f"class {number}" for number in range(classes)], config, Weights("last", folder / "x", {})
+        model.eval(),
+        preprocess,
+        [f"class {number}" for number in range(classes)],
+        config,
+        Weights("last", folder / "x", {}),
     )
 
 
@@ -66,6 +70,8 @@ def test_a_run_of_any_model_gives_the_same(
         exact = outputs(model.astype("float64"), ready)
         model.astype("float32")
         for theirs in found:
-            assert difference(theirs, exact[: len(theirs)]) <= 2 * difference(logits[: len(theirs)], exact[: len(theirs)])
+            assert difference(theirs, exact[: len(theirs)]) <= 2 * difference(
+                logits[: len(theirs)], exact[: len(theirs)]
+            )
     if request.config.getoption("--onnx"):
         report(f"{name}, images {model.built_for()}: raw and float within {worst:.1e}")
