@@ -190,6 +190,7 @@ def test_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert chosen(ROWS[:4]) == (models.MLP, 1)
     assert chosen(IMAGES[:4]) == (models.LeNet5, 32)
+    assert chosen(np.zeros((4, 3, 20, 32), np.uint8)) == (models.LeNet5, 32)
     assert chosen(np.zeros((4, 3, 33, 20), np.uint8)) == (models.ResNet20, 33)
 
 
