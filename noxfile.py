@@ -21,6 +21,7 @@ LEFT_OUT = {
     "oracle": "it installs PyTorch, which is large",
     "onnx": "it takes half an hour",
     "bench": "it installs PyTorch, and wants a machine that does nothing else",
+    "serving": "it installs PyTorch, needs wrk, and wants a machine that does nothing else",
     "arm": "it needs Debian's qemu-user",
     "gpu": "it needs a GPU",
 }
@@ -204,7 +205,7 @@ def oracle(session: nox.Session) -> None:
 def onnx(session: nox.Session) -> None:
     """Every model, function and opset as ONNX, beside onnxruntime and onnx's reference evaluator."""
     session.install("-e", ".[dev,onnx,onnxruntime]")
-    session.run("pytest", "tests/export", "--onnx", *session.posargs)
+    session.run("pytest", "tests/export", "tests/onnx_model", "--onnx", *session.posargs)
 
 
 @nox.session
@@ -213,6 +214,17 @@ def bench(session: nox.Session) -> None:
     session.install("torch==2.13.0")
     session.install("-e", ".[fast]")
     session.run("gpucnn", "bench", *session.posargs)
+
+
+@nox.session
+def serving(session: nox.Session) -> None:
+    """`gpucnn serve` under load beside a plain app of Starlette and PyTorch, and 10,000 bad requests. Needs wrk (Debian's package wrk)."""
+    session.install("torch==2.13.0")
+    session.install("-e", ".[dev]", "httptools", "uvloop")
+    run = session.create_tmp() + "/run"
+    session.run("gpucnn", "train", "--epochs", "3", "--seed", "0", "--out", run, "--quiet")
+    session.run("python", "-m", "tests.serve.load", run, *session.posargs)
+    session.run("pytest", "tests/serve", "--bad-requests", "10000")
 
 
 @nox.session(venv_backend="none")

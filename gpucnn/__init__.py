@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpucnn import optim as optim
     from gpucnn import plot as plot
     from gpucnn import report as report
+    from gpucnn import serve as serve
     from gpucnn import training as training
     from gpucnn.autograd import Tensor as Tensor
     from gpucnn.autograd import from_dlpack as from_dlpack
@@ -33,7 +34,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "autograd", "backend", "checks", "data", "errors", "explain", "export", "functions", "geometry", "kernels", "layers", "models",
-    "optim", "plot", "report", "training",
+    "optim", "plot", "report", "serve", "training",
 )  # fmt: skip
 _HOMES = {
     "Tensor": "autograd",
@@ -68,7 +69,6 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    import importlib.util  # not needed for `import gpucnn`
-
-    there = [name for name, (_, library) in _WITH_LIBRARY.items() if importlib.util.find_spec(library)]
+    find_spec = importlib.import_module("importlib.util").find_spec
+    there = [name for name, (_, library) in _WITH_LIBRARY.items() if find_spec(library)]
     return sorted([*__all__, *there, *(name for name in globals() if name.startswith("__"))])

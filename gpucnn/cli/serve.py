@@ -4,11 +4,13 @@ import argparse
 
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights, argument, count, memory_size, pixel_count
+from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.value_kind import COUNT_OR_ZERO, POSITIVE_OR_ZERO
-from gpucnn.serve.app import create_app
+from gpucnn.serve.app import check_libraries, create_app
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.server import bound, server_of
+from gpucnn.text import printed
 
 HELP = "Answer over HTTP: images in, classes and probabilities out, those of many requests in one batch."
 
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--wait-ms", type=argument(POSITIVE_OR_ZERO), default=usual.wait_ms, metavar="MS",
-        help=f"how long an image waits for others, at most (default: {usual.wait_ms:g})",
+        help=f"how long an image waits for others that are on their way, at most (default: {usual.wait_ms:g})",
     )  # fmt: skip
     parser.add_argument(
         "--max-bytes", type=memory_size, default=usual.max_bytes, metavar="SIZE", help="of a request (default: 10MB)"
@@ -60,6 +62,7 @@ def port(text: str) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn serve`."""
+    check_libraries("starlette", "uvicorn")
     limits = ServeOptions(
         max_batch=options.max_batch, wait_ms=options.wait_ms, max_bytes=options.max_bytes, max_pixels=options.max_pixels,
         queue=options.queue,
@@ -67,10 +70,10 @@ def run(options: argparse.Namespace) -> None:
     trained = RunFolder(options.run_folder).load(choose_device(options.device).device, options.weights)
     app = create_app(trained, limits)
     server, model = server_of(app, limits), app.state.service.model
-    with bound(options.host, options.port) as listening:
+    with bound(options.host, options.port) as listening, quiet_reading():
         host, number = listening.getsockname()[:2]
         address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
-        print(f"serving {options.run_folder} ({trained.weights}) with {model.backend} on {address}", flush=True)
+        print(f"serving {printed(options.run_folder)} ({trained.weights}) with {model.name} on {address}", flush=True)
         for note in model.notes:
             print(note, flush=True)
         server.run([listening])

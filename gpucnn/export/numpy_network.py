@@ -2,19 +2,24 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from gpucnn import functions as F
+from gpucnn.autograd import Tensor
 from gpucnn.backend import to_host
-from gpucnn.checks import Shape
+from gpucnn.checks import Shape, as_pair
 from gpucnn.errors import GraphError
+from gpucnn.export.onnx_nodes import REFUSED
 from gpucnn.functions.broadcasting import as_axes
+from gpucnn.functions.padding import CROPS_FIRST, MODES
 from gpucnn.functions.pooling import pooling_window
+from gpucnn.functions.sequence import adaptive_length, pool1d_window, sequence_window
 from gpucnn.geometry import Window
 from gpucnn.kernels.pooling.plain import Pooling, counts
 from gpucnn.layers.graph import IMAGES, Batch, Constant, GraphNode, Input, ModelGraph, Repeated, Saved
-from gpucnn.text import names_text
 
 COLUMNS = 88
 """What a line may take, as formatters have it unless they are told otherwise."""
@@ -40,17 +45,26 @@ class Expression(NamedTuple):
     arguments: tuple[str, ...] | None = None
     is_operation: bool = False
     """Whether it needs parentheses within another one."""
+    part: str = ""
+    """What is taken of the call's result, e.g. "[:, :, 0]"."""
 
     def on_one_line(self) -> str:
         """The whole, however long it is."""
-        return self.text if self.arguments is None else f"{self.text}({', '.join(self.arguments)})"
+        return self.text if self.arguments is None else f"{self.text}({', '.join(self.arguments)}){self.part}"
 
     def lines(self, start: str) -> list[str]:
         """The statement that begins with `start`, one argument a line where it is long."""
         if self.arguments is None or len(start + self.on_one_line()) <= COLUMNS:
             return [start + self.on_one_line()]
         indent = start[: len(start) - len(start.lstrip())]
-        return [f"{start}{self.text}(", *(f"{indent}    {one}," for one in self.arguments), f"{indent})"]
+        return [f"{start}{self.text}(", *(f"{indent}    {one}," for one in self.arguments), f"{indent}){self.part}"]
+
+
+@dataclass(frozen=True)
+class Code:
+    """An argument that is code already."""
+
+    text: str
 
 
 class Network(NamedTuple):
@@ -70,7 +84,8 @@ def numpy_network(graph: ModelGraph) -> Network:
 class _Writer:
     def __init__(self, graph: ModelGraph) -> None:
         self.graph, self.arrays = graph, dict[str, np.ndarray]()
-        self.steps = _without_fused(graph.nodes)
+        self.steps = graph.nodes
+        self.steps = _simple_steps(graph.nodes, self.sizes_of)
         uses = [one for step in self.steps for one in step.inputs]
         self.users = {
             number: [place for place, step in enumerate(self.steps) if number in step.inputs] for number in uses
@@ -110,9 +125,7 @@ class _Writer:
         """What a step computes, in which the names of others stand, or what they compute."""
         step = self.steps[number]
         if step.function not in WRITERS:
-            raise _refused(
-                step, f"has no function {step.function}", f"build the model of what it has: {names_text(WRITERS, 99)}"
-            )
+            raise _refused(step, f"has no {step.function}", REFUSED.get(step.function, "add it to WRITERS"))
         return WRITERS[step.function](step, self)
 
     def goes_into_the_next(self, number: int, expression: Expression) -> bool:
@@ -155,6 +168,8 @@ class _Writer:
                 expression = self.inlined[value.number]
                 return f"({expression.text})" if within and expression.is_operation else expression.on_one_line()
             return self.names[value.number]
+        if isinstance(value, Code):
+            return value.text
         if isinstance(value, Saved):
             return self.array(value.path, to_host(self.graph.saved[value.path]))
         if isinstance(value, Constant):
@@ -199,8 +214,8 @@ class _Writer:
 Write: TypeAlias = Callable[[GraphNode, _Writer], Expression]
 
 
-def _without_fused(nodes: list[GraphNode]) -> list[GraphNode]:
-    """The nodes, in which what a function can also do at its end, to add and to rectify, is a node of its own."""
+def _simple_steps(nodes: list[GraphNode], sizes_of: Callable[[Any], tuple[Any, ...]]) -> list[GraphNode]:
+    """The nodes, of which some become several: to add and to rectify, and to take sequences for images one pixel high."""
     numbers, steps = {IMAGES: IMAGES}, list[GraphNode]()
 
     def renumbered(value: Any) -> Any:
@@ -208,20 +223,71 @@ def _without_fused(nodes: list[GraphNode]) -> list[GraphNode]:
             return tuple(map(renumbered, value))
         return Input(numbers[value.number]) if isinstance(value, Input) else value
 
-    def put(node: GraphNode, function: str, arguments: Arguments) -> Input:
-        steps.append(node._replace(function=function, arguments=arguments, inputs=tuple(_inputs(arguments))))
+    def put(node: GraphNode, function: str, arguments: Arguments, sizes: tuple[Any, ...]) -> Input:
+        inputs = tuple(_inputs(arguments))
+        steps.append(node._replace(function=function, arguments=arguments, inputs=inputs, sizes=sizes))
         return Input(len(steps) - 1)
 
     for number, node in enumerate(nodes):
-        given = {name: renumbered(value) for name, value in node.arguments.items()}
+        given = {name: _plain(name, renumbered(value)) for name, value in node.arguments.items()}
         activation, residual = given.pop("activation", None), given.pop("residual", None)
-        last = put(node, node.function, given)
+        if node.function in SEQUENCES:
+            for name in given.keys() & {"x", "weight"}:
+                sizes = sizes_of(node.arguments[name])
+                rows = {"x": given[name], "index": (slice(None), slice(None), None)}
+                given[name] = put(node, "getitem", rows, (*sizes[:2], 1, *sizes[2:]))
+            given |= _of_one_row(node, sizes_of)
+            last = put(node, node.function.replace("1d", "2d"), given, (*node.sizes[:2], 1, *node.sizes[2:]))
+            last = put(node, "getitem", {"x": last, "index": (slice(None), slice(None), 0)}, node.sizes)
+        else:
+            last = put(node, node.function, given, node.sizes)
         if residual is not None:
-            last = put(node, "add", {"a": last, "b": residual})
+            last = put(node, "add", {"a": last, "b": residual}, node.sizes)
         if activation is not None:
-            last = put(node, activation, {"x": last})
+            last = put(node, activation, {"x": last}, node.sizes)
         numbers[number] = last.number
     return steps
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Numbers that gpucnn also takes as an array, such as axes and sizes, as a tuple."""
+    return tuple(value.array.ravel().tolist()) if name in NUMBERS and isinstance(value, Constant) else value
+
+
+NUMBERS = (
+    "axis",
+    "axes",
+    "dilation",
+    "kernel_size",
+    "output_size",
+    "padding",
+    "scale_factor",
+    "shape",
+    "size",
+    "stride",
+)
+
+SEQUENCES = ("conv1d", "max_pool1d", "avg_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d")
+"""Functions of sequences (N, C, L), for each of which there is one of images."""
+
+
+def _of_one_row(node: GraphNode, sizes_of: Callable[[Any], tuple[Any, ...]]) -> Arguments:
+    """The sizes among the arguments of a function of sequences, for images that are one pixel high."""
+    given, name = {key: _plain(key, value) for key, value in node.arguments.items()}, node.function
+    if "output_size" in given:
+        return {"output_size": (1, adaptive_length(name, given["output_size"]))}
+    if "kernel_size" in given:
+        dilation = given.get("dilation", 1)
+        window = pool1d_window(
+            name, given["kernel_size"], given["stride"], given["padding"], dilation, given["ceil_mode"]
+        )
+        return {"divisor_override": None, "kernel_size": window.kernel, **_placed(window)}
+    window = sequence_window(name, sizes_of(given["weight"])[2], given["stride"], given["padding"], given["dilation"])
+    return _placed(window)
+
+
+def _placed(window: Window) -> Arguments:
+    return {"stride": window.stride, "padding": window.padding, "dilation": window.dilation}
 
 
 def _inputs(value: Any) -> list[int]:
@@ -266,14 +332,15 @@ def _conv2d(node: GraphNode, writer: _Writer) -> Expression:
 
 
 def _conv_transpose2d(node: GraphNode, writer: _Writer) -> Expression:
+    """With what the output is padded by at the end taken off what is cut off there."""
     given = node.arguments
+    kernel = writer.sizes_of(given["weight"])[2:]
+    window = Window.of(kernel, given["stride"], given["padding"], given["dilation"])
+    extra = as_pair(given["output_padding"], "output_padding", 0)
+    (top, bottom), (left, right) = window.padding
+    window = window._replace(padding=((top, bottom - extra[0]), (left, right - extra[1])))
     operands = [given["x"], given["weight"], *([] if given["bias"] is None else [given["bias"]])]
-    usual = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
-    options = {
-        name: _unless(_pair(given[name]) if isinstance(given[name], tuple) else given[name], one)
-        for name, one in usual.items()
-    }
-    return writer.call("conv_transpose2d", *operands, **options)
+    return writer.call("conv_transpose2d", *operands, **_window(window), groups=_unless(given["groups"], 1))
 
 
 def _unless(value: Any, usual: Any) -> Any:
@@ -332,30 +399,30 @@ def _adaptive(node: GraphNode, writer: _Writer) -> Expression:
         return writer.method(x, "mean" if "avg" in node.function else "max", (2, 3), keepdims=True)
     if all(before % after == 0 for before, after in zip(old, new, strict=True)):
         size = tuple(before // after for before, after in zip(old, new, strict=True))
-        return writer.call(node.function.removeprefix("adaptive_"), x, _pair(size), _pair(size))  # type: ignore[arg-type]
+        return writer.call(node.function.removeprefix("adaptive_"), x, _pair(size), _pair(size))
     return writer.call(node.function, x, new)
 
 
 def _batch_norm(node: GraphNode, writer: _Writer) -> Expression:
+    """By the layer's path, where the arrays are those of one layer under their usual names; else with all of them."""
     given = node.arguments
-    if given["training"]:
-        raise _refused(node, "takes no statistics of a batch for batch_norm", "build the norm with running statistics")
-    parts = {name: given[name] for name in ("running_mean", "running_var", "weight", "bias") if given[name] is not None}
-    paths = {value.path.rpartition(".")[0] for value in parts.values() if isinstance(value, Saved)}
-    path = paths.pop() if len(paths) == 1 else ""
-    if {name: getattr(value, "path", None) for name, value in parts.items()} != {
-        name: f"{path}.{name}" for name in parts
-    }:
-        path = f"{node.path or 'model'}.batch_norm {len(writer.arrays)}"  # another's arrays: under names of its own
-    for name, value in parts.items():
-        array = writer.graph.saved[value.path] if isinstance(value, Saved) else getattr(value, "array", None)
-        if array is None:
-            raise _refused(node, f"takes no {name} that is computed, for batch_norm", "give a parameter or a buffer")
-        writer.array(f"{path}.{name}", to_host(array))
+    parts = {name: given[name] for name in ("running_mean", "running_var", "weight", "bias")}
+    if given["training"]:  # with the statistics of the images at hand
+        x, ndim = writer.text(given["x"], within=True), len(node.sizes)
+        axes = (0, *range(2, ndim)) if ndim > 2 else 0
+        parts |= {"running_mean": Code(f"{x}.mean({axes})"), "running_var": Code(f"{x}.var({axes})")}
+    path = parts["running_mean"].path.removesuffix(".running_mean") if isinstance(parts["running_mean"], Saved) else ""
     eps = _unless(given["eps"], 1e-5)
-    return Expression(
-        "batch_norm", (writer.text(given["x"]), "w", quoted(path), *([] if eps is None else [f"eps={eps!r}"]))
-    )
+    if parts != {name: part and Saved(f"{path}.{name}") for name, part in parts.items()}:
+        parts |= {
+            name: Constant(np.asarray(getattr(part, "array", part), node.output.dtype))
+            for name, part in parts.items()
+            if isinstance(part, Constant | tuple)
+        }
+        return writer.call("normalized", given["x"], *parts.values(), eps=eps)
+    for part in parts.values():
+        writer.text(part)
+    return writer.call("batch_norm", given["x"], Code("w"), path, eps=eps)
 
 
 def _layer_norm(node: GraphNode, writer: _Writer) -> Expression:
@@ -386,27 +453,36 @@ def _linear(node: GraphNode, writer: _Writer) -> Expression:
 
 def _operator(sign: str) -> Write:
     def write(node: GraphNode, writer: _Writer) -> Expression:
-        a, b = (writer.text(value, within=True) for value in list(node.arguments.values())[:2])
+        a, b = (writer.text(value, within=True) for value in _of_one_dtype(node))
         return Expression(f"{a} {sign} {b}", is_operation=True)
 
     return write
+
+
+def _of_one_dtype(node: GraphNode) -> list[Any]:
+    """The arguments, of which arrays of numbers that are no tensors are of the output's dtype, as gpucnn makes them."""
+
+    def converted(value: Any) -> Any:
+        if isinstance(value, Constant | Repeated) and value.array.dtype.kind in "fiu":
+            return replace(value, array=value.array.astype(node.output.dtype))
+        return value
+
+    return [converted(value) for value in node.arguments.values()]
 
 
 def _negative(node: GraphNode, writer: _Writer) -> Expression:
     return Expression(f"-{writer.text(node.arguments['x'], within=True)}", is_operation=True)
 
 
-def _of_numpy(name: str = "") -> Write:
+def _of_numpy(node: GraphNode, writer: _Writer) -> Expression:
     """A function of NumPy that takes the same arguments."""
-
-    def write(node: GraphNode, writer: _Writer) -> Expression:
-        return writer.call(f"np.{name or node.function}", *node.arguments.values())
-
-    return write
+    return writer.call(f"np.{node.function}", *_of_one_dtype(node))
 
 
-def _clip(node: GraphNode, writer: _Writer) -> Expression:
-    return writer.call("np.clip", *node.arguments.values())
+def _softmax(node: GraphNode, writer: _Writer) -> Expression:
+    x = node.arguments["x"]
+    axes = as_axes(node.function, len(writer.sizes_of(x)), node.arguments["axis"])
+    return writer.call(node.function, x, axis=_unless(axes[0] if len(axes) == 1 else axes, 1))
 
 
 def _reduction(node: GraphNode, writer: _Writer) -> Expression:
@@ -427,9 +503,13 @@ def _position(node: GraphNode, writer: _Writer) -> Expression:
 def _reshape(node: GraphNode, writer: _Writer) -> Expression:
     """To the sizes, of which the one that depends on the batch is what is left."""
     moving = [place for place, size in enumerate(node.sizes) if isinstance(size, Batch)]
+    if len(moving) > 1 and Batch(None) in node.sizes:
+        raise _refused(
+            node, "makes no shape of which two sizes depend on the number of images", "let one of them be -1"
+        )
     sizes = [-1 if [place] == moving else size for place, size in enumerate(node.sizes)]
     x = node.arguments["x"]
-    if tuple(node.sizes) == tuple(writer.sizes_of(x)):
+    if len(moving) <= 1 and tuple(node.sizes) == tuple(writer.sizes_of(x)):
         return Expression(writer.text(x))
     return writer.method(x, "reshape", *sizes)
 
@@ -464,19 +544,47 @@ def _index_text(part: Any, writer: _Writer) -> str:
 
 def _pad(node: GraphNode, writer: _Writer) -> Expression:
     given = node.arguments
-    x, pairs, mode = given["x"], given["padding"], given["mode"]
-    if any(side < 0 for pair in pairs for side in pair):
-        if mode != "constant":
-            raise _refused(node, f'cuts nothing off in mode "{mode}" of pad', "take a part by x[...] before it")
-        cuts = [slice(-before if before < 0 else None, after if after < 0 else None) for before, after in pairs]
-        inner = Expression(f"{writer.text(x, within=True)}[{', '.join(_index_text(cut, writer) for cut in cuts)}]").text
-    else:
-        inner = writer.text(x)
+    pairs, mode = given["padding"], MODES[given["mode"]]
     borders = tuple((max(before, 0), max(after, 0)) for before, after in pairs)
-    numpy_mode = {"constant": None, "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
-    options = [f'mode="{numpy_mode}"'] if numpy_mode else []
-    value = [f"constant_values={writer.text(given['value'])}"] if not numpy_mode and given["value"] != 0 else []
-    return Expression("np.pad", (inner, writer.text(borders), *options, *value))
+    cuts = [slice(-before if before < 0 else None, after if after < 0 else None) for before, after in pairs]
+    cut = f"[{', '.join(_index_text(one, writer) for one in cuts)}]" if any(min(pair) < 0 for pair in pairs) else ""
+    is_first = given["mode"] in CROPS_FIRST
+    inner = writer.text(given["x"], within=bool(cut)) + (cut if is_first else "")
+    options = [] if mode == "constant" else [f'mode="{mode}"']
+    if mode == "constant" and given["value"] != 0:
+        options.append(f"constant_values={writer.text(given['value'])}")
+    return Expression("np.pad", (inner, writer.text(borders), *options), part="" if is_first else cut)
+
+
+def _interpolate(node: GraphNode, writer: _Writer) -> Expression:
+    """Elements repeated, or products with matrices for rows and columns, which resizing ones and zeros gives."""
+    given = node.arguments
+    x = writer.text(given["x"], within=True)
+    old: list[Any] = list(writer.sizes_of(given["x"])[2:])
+    new: list[Any] = list(node.sizes[2:])
+    times = [after // before for before, after in zip(old, new, strict=True)]
+    if given["mode"] == "nearest" and new == [size * many for size, many in zip(old, times, strict=True)]:
+        return Expression(x + "".join(f".repeat({many}, {axis})" for axis, many in enumerate(times, 2) if many > 1))
+    matrices = [_resizing_matrix(given, place, old[place], new[place], len(old)) for place in range(len(old))]
+    columns = f"{x} @ {writer.text(Constant(matrices[-1].astype(node.output.dtype)))}"
+    if len(matrices) == 1:
+        return Expression(columns, is_operation=True)
+    rows = Constant(np.ascontiguousarray(matrices[0].T, node.output.dtype))
+    return Expression(f"{writer.text(rows)} @ {columns}", is_operation=True)
+
+
+def _resizing_matrix(given: Arguments, place: int, before: int, after: int, axes: int) -> np.ndarray:
+    """What each element along an axis gives to each new one, (before, after)."""
+    ones = np.eye(before).reshape(before, 1, *(before if axis == place else 1 for axis in range(axes)))
+    options = {name: value for name, value in given.items() if name not in ("x", "size", "scale_factor")}
+    factors = given["scale_factor"]
+    if factors is None:
+        options["size"] = [after if axis == place else 1 for axis in range(axes)]
+    else:
+        factor = factors[place] if isinstance(factors, tuple) else factors
+        options["scale_factor"] = [factor if axis == place else 1 for axis in range(axes)]
+    found: np.ndarray = to_host(F.interpolate(Tensor(ones), **options).array)
+    return found.reshape(before, after)
 
 
 def _as_it_is(node: GraphNode, writer: _Writer) -> Expression:
@@ -485,10 +593,6 @@ def _as_it_is(node: GraphNode, writer: _Writer) -> Expression:
 
 def _astype(node: GraphNode, writer: _Writer) -> Expression:
     return writer.method(node.arguments["x"], "astype", str(node.arguments["dtype"]))
-
-
-def _where(node: GraphNode, writer: _Writer) -> Expression:
-    return writer.call("np.where", *node.arguments.values())
 
 
 WRITERS: dict[str, Write] = {
@@ -509,7 +613,7 @@ WRITERS: dict[str, Write] = {
     "softplus": _plainly(beta=1.0, threshold=20.0),
     "elu": _plainly(alpha=1.0),
     "gelu": _plainly(approximate="none"),
-    **dict.fromkeys(("softmax", "log_softmax"), _plainly(axis=1)),
+    **dict.fromkeys(("softmax", "log_softmax"), _softmax),
     "add": _operator("+"),
     "subtract": _operator("-"),
     "multiply": _operator("*"),
@@ -517,14 +621,14 @@ WRITERS: dict[str, Write] = {
     "power": _operator("**"),
     "matmul": _operator("@"),
     "negative": _negative,
-    **dict.fromkeys(("abs", "exp", "log", "maximum", "minimum", "sqrt", "tanh", "where"), _of_numpy()),
-    "clip": _of_numpy(),
+    **dict.fromkeys(("abs", "exp", "log", "maximum", "minimum", "sqrt", "tanh", "where", "clip"), _of_numpy),
     **dict.fromkeys(("sum", "mean", "max", "min", "var"), _reduction),
     **dict.fromkeys(("argmax", "argmin"), _position),
     **dict.fromkeys(("reshape", "flatten", "squeeze", "expand_dims"), _reshape),
     "transpose": _transpose,
     **dict.fromkeys(("concatenate", "stack"), _concatenate),
     "getitem": _getitem,
+    "interpolate": _interpolate,
     "pad": _pad,
     "astype": _astype,
     **dict.fromkeys(("clone", "dropout", "dropout2d", "stochastic_depth"), _as_it_is),

@@ -18,14 +18,18 @@ from gpucnn.onnx_model.operators import OPERATORS, Inputs, Value
 from gpucnn.onnx_model.operators.operands import all_needed
 from gpucnn.onnx_model.operators.values import are_known, unnoted
 from gpucnn.text import shape_text
+from gpucnn.text_table import shortened
+
+LONGEST = 800
+"""Columns of a message: texts in a file may be of any length."""
 
 
 class NodeLayer(Layer):
     """One node, whose weights are attributes."""
 
     def __init__(self, node: OnnxNode) -> None:
-        self.node = node
-        self.own: dict[int, str] = {}
+        self.onnx_node = node
+        self.weight_names: dict[int, str] = {}
         """By their positions among the node's inputs the names of attributes."""
 
     def _called(self, tensors: list[Tensor], options: dict[str, Any]) -> Tensor:
@@ -37,7 +41,7 @@ class NodeLayer(Layer):
         return self._computed(self._all(inputs))
 
     def _computed(self, inputs: Inputs) -> Tensor:
-        found = OPERATORS[self.node.operator].function(self.node, inputs)
+        found = OPERATORS[self.onnx_node.operator].function(self.onnx_node, inputs)
         first = found[0] if isinstance(found, list | tuple) else found
         assert isinstance(first, Tensor)
         return first
@@ -46,14 +50,18 @@ class NodeLayer(Layer):
         """The node's inputs, the weights among them, in their order."""
         given = iter(inputs)
         return [
-            getattr(self, self.own[position]) if position in self.own else next(given) if name else None
-            for position, name in enumerate(self.node.inputs)
+            getattr(self, self.weight_names[position])
+            if position in self.weight_names
+            else next(given)
+            if name
+            else None
+            for position, name in enumerate(self.onnx_node.inputs)
         ]
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         with no_grad():
             zeros = [np.broadcast_to(self._dtype.type(0), shape) for shape in input_shapes]
-            output = computed(self.node, self._all(list(map(Tensor, zeros))), None)[0]
+            output = computed(self.onnx_node, self._all(list(map(Tensor, zeros))), None)[0]
         return tuple(output.shape)
 
     def multiply_adds(self, *input_shapes: Shape) -> int:
@@ -65,7 +73,7 @@ class NodeLayer(Layer):
 
     def _weight(self) -> Parameter | None:
         """That which the second input is, if it is the layer's own."""
-        return getattr(self, self.own[1]) if 1 in self.own else None
+        return getattr(self, self.weight_names[1]) if 1 in self.weight_names else None
 
 
 class Conv(NodeLayer):
@@ -88,7 +96,7 @@ class MatMul(NodeLayer):
     """A product with a matrix."""
 
     def multiply_adds(self, *input_shapes: Shape) -> int:
-        inner = input_shapes[0][-2 if self.node.integer("transA") else -1]
+        inner = input_shapes[0][-2 if self.onnx_node.integer("transA") else -1]
         return math.prod(self.output_shape(*input_shapes)) * inner
 
 
@@ -105,8 +113,10 @@ class BatchNormalization(NodeLayer):
 
     def _computed(self, inputs: Inputs) -> Tensor:
         x, scale, shift, mean, variance = map(as_tensor, all_needed(inputs))
-        share = 1 - self.node.number("momentum", 0.9)
-        return F.batch_norm(x, mean, variance, scale, shift, self.training, share, self.node.number("epsilon", 1e-5))
+        share = float(f"{1 - self.onnx_node.number('momentum', 0.9):.7g}")  # 0.1, not 0.09999999999999998
+        return F.batch_norm(
+            x, mean, variance, scale, shift, self.training, share, self.onnx_node.number("epsilon", 1e-5)
+        )
 
 
 class InstanceNormalization(NodeLayer):
@@ -170,7 +180,7 @@ def computed(node: OnnxNode, inputs: Inputs, layer: Layer | None) -> list[Value]
 
 def _named(error: GpucnnError, node: OnnxNode, inputs: Inputs) -> GpucnnError:
     """The error with the node before it, and what it was given behind."""
-    error.args = (f"{node.label}: {error}", *error.args[1:])
+    error.args = (f"{node.label}: {shortened(str(error), LONGEST)}", *error.args[1:])
     return error
 
 

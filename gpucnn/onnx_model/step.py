@@ -36,4 +36,4 @@ def _taken(node: OnnxNode, layer: Layer | None) -> tuple[str, ...]:
         return node.inputs
     if not isinstance(layer, NodeLayer):  # dropout, whose ratio it has
         return node.inputs[:1]
-    return tuple(name for position, name in enumerate(node.inputs) if name and position not in layer.own)
+    return tuple(name for position, name in enumerate(node.inputs) if name and position not in layer.weight_names)

@@ -39,6 +39,8 @@ class WeightTree:
         self._used = {*outputs, *(name for node in nodes for name in node.inputs)}
         self.layers: dict[int, Layer] = {}
         """By the numbers of nodes."""
+        self._counts: dict[tuple[Layer, str], int] = {}
+        """How many names alike a layer has."""
         self.places: dict[str, tuple[Layer, str]] = {}
         """Of each weight, by its name in the file, the layer that has it, and the attribute there."""
         self._paths = {name: _path_of(name) for name in members}
@@ -65,6 +67,10 @@ class WeightTree:
                 if name in self.members and name not in self.places:
                     path = self._paths[name] or (*_node_path(node), roles.get(position, "weight"))
                     self.places[name] = self._put(path, self.members[name])
+        for name, member in vars(self.model).items():
+            if isinstance(member, Layer | Parameter):
+                setattr(self.model, name, member)  # which tells all within where they stand
+                return
 
     def _ratio(self, node: OnnxNode) -> float | None:
         """Of a dropout that can be a layer; None where the file does not tell it, or its mask is used."""
@@ -92,10 +98,9 @@ class WeightTree:
         for position, name in own.items():
             path = self._paths[name]
             attribute = path[-1] if path and name not in self.places else roles.get(position, "weight")
-            names[position] = _free(layer, attribute)
-            setattr(layer, names[position], self.members[name])
+            names[position] = self._set(layer, attribute, self.members[name])
             self.places.setdefault(name, (layer, names[position]))
-        layer.own = names
+        layer.weight_names = names
         self._put(parent or _node_path(node), layer)
         self.layers[number] = layer
 
@@ -106,21 +111,20 @@ class WeightTree:
             inner = vars(place).get(_safe(name))
             if not isinstance(inner, Layer):
                 inner = Part()
-                setattr(place, _free(place, name), inner)
+                self._set(place, name, inner)
             place = inner
-        name = _free(place, path[-1])
-        setattr(place, name, member)
-        return place, name
+        return place, self._set(place, path[-1], member)
 
-
-def _free(place: Layer, name: str) -> str:
-    """A name like `name` that a layer has no attribute of yet."""
-    name, count = _safe(name), 1
-    free = name
-    while free in vars(place):
-        count += 1
-        free = f"{name}_{count}"
-    return free
+    def _set(self, place: Layer, name: str, member: Layer | Parameter) -> str:
+        """Set an attribute under a name like `name` that the layer does not have yet; that name."""
+        name = _safe(name)
+        free, count = name, self._counts.get((place, name), 1)
+        while free in vars(place):
+            count += 1
+            free = f"{name}_{count}"
+        self._counts[place, name] = count
+        object.__setattr__(place, free, member)  # without a look at the whole tree each time: `grow` has it once
+        return free
 
 
 def _safe(name: str) -> str:
@@ -128,7 +132,7 @@ def _safe(name: str) -> str:
     return f"{name}_" if not name or name.startswith("_") or hasattr(NodeLayer, name) or name in _TAKEN else name
 
 
-_TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "node", "own"})
+_TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "onnx_node", "weight_names"})
 
 
 def _path_of(name: str) -> Path | None:

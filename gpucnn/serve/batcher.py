@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from gpucnn.backend.threads import thread_count
 from gpucnn.runs.trained_run import Answers
 from gpucnn.serve.decoding import Decoder
 from gpucnn.serve.metrics import Metrics
@@ -18,9 +19,6 @@ from gpucnn.serve.multipart import File
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.refusal import Refusal, own_fault
 from gpucnn.serve.served_model import ServedModel
-
-DECODERS = 2
-"""Threads that decode, an image each."""
 
 Outcome: TypeAlias = "Answers | BaseException"
 
@@ -73,7 +71,7 @@ class Batcher:
         self._jobs: list[Job] = []
         self._until = 0.0
         self._is_computing = False
-        self._decoders = ThreadPoolExecutor(DECODERS, "serve decoder")
+        self._decoders = ThreadPoolExecutor(thread_count(), "serve decoder")
         self._thread = ThreadPoolExecutor(1, "serve model")
 
     def stop(self) -> None:

@@ -20,14 +20,14 @@ CLASSES = 50
 class Page:
     """The page of one service, for any address that it is asked at. `headers` come with it."""
 
-    def __init__(self, trained: TrainedRun, backend: str, options: ServeOptions, top: int) -> None:
+    def __init__(self, trained: TrainedRun, computes: str, options: ServeOptions, top: int) -> None:
         style, script = _own("page.css"), _own("page.js")
         preprocess, names = trained.preprocess, trained.class_names
         colour = "grey" if preprocess.channels == 1 else "RGB"
         texts = {
             "model": trained.weights.file.parent.resolve().name,
             "count": counted(len(names), "class"),
-            "backend": backend,
+            "computes": computes,
             "size": f"{preprocess.native_size}x{preprocess.native_size}, {colour}",
             "classes": names_text(names, CLASSES),
             "example": json.dumps(names[0], ensure_ascii=False),

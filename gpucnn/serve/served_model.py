@@ -9,7 +9,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import no_grad
 from gpucnn.backend import to_host
 from gpucnn.backend.threads import thread_count
-from gpucnn.errors import ArgumentError, GraphError, LibraryError
+from gpucnn.errors import ArgumentError, GraphError, LibraryError, StateError
 from gpucnn.export.onnx_check import check
 from gpucnn.export.onnx_run import run_to_onnx
 from gpucnn.export.onnx_runtime import Evaluator, onnxruntime_library
@@ -22,19 +22,31 @@ from gpucnn.training.out_of_memory import in_parts
 class ServedModel(NamedTuple):
     """What computes the answers."""
 
-    backend: str
-    """What it is, for people to read."""
+    name: str
+    """Of what computes, with its version or device."""
     probabilities: Callable[[np.ndarray], np.ndarray]
     """Raw images (N, C, S, S), bytes, to probabilities (N, K)."""
     notes: tuple[str, ...] = ()
     """What is to be told of it at the start."""
 
 
-def served_model(trained: TrainedRun) -> ServedModel:
-    """onnxruntime on a CPU, where it is installed and the model can be exported; else gpucnn.
+def served_model(trained: TrainedRun, max_batch: int) -> ServedModel:
+    """onnxruntime on a CPU, where it is installed and the model can be exported; else gpucnn. It is warm for up to `max_batch` images.
 
-    GraphError for a model whose answers are not finite, or not the same in both.
+    StateError for a model whose answers are not finite, GraphError if they are not the same in both.
     """
+    model = _fastest(trained)
+    preprocess = trained.preprocess
+    for count in (1, max_batch):
+        raw = np.zeros((count, preprocess.channels, preprocess.native_size, preprocess.native_size), np.uint8)
+        if not np.isfinite(model.probabilities(raw)).all():
+            raise StateError(
+                f"{trained.weights.file}: the model's answers are not finite numbers; train with a lower --lr, or choose other --weights"
+            )
+    return model
+
+
+def _fastest(trained: TrainedRun) -> ServedModel:
     if device_of_model(trained.model).kind != "cpu":
         return of_gpucnn(trained)
     try:

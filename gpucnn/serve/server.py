@@ -1,12 +1,15 @@
 """A service in a process of its own: its address, its signals, and clients that take too long to ask."""
 
 import asyncio
+import contextlib
 import os
 import socket
+import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from gpucnn.errors import ArgumentError, LibraryError
+from gpucnn.errors import ArgumentError
+from gpucnn.serve.app import check_libraries
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.refusal import Refusal, bad_request, large_head, too_slow
 
@@ -20,6 +23,8 @@ TICKS = 10
 """Of uvicorn's clock, 0.1 seconds each, between looks at who is slow."""
 LARGEST_HEAD = 65_536
 """Bytes of a request's line and headers."""
+PAUSE_SECONDS = 0.02
+"""In which other threads come to rest: they could come in between the last look at who has connected and the end of that."""
 LAST_SECONDS = 1.0
 """In which a connection may still ask once the service was asked to end: what was on its way then is answered, too."""
 
@@ -44,11 +49,9 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
 
     It is uvicorn's server, and what that lacks. LibraryError without uvicorn.
     """
-    try:
-        import uvicorn
-        from uvicorn.protocols.http.auto import AutoHTTPProtocol
-    except ImportError as error:
-        raise LibraryError(f'a service needs uvicorn ({error}); pip install "gpucnn[serve]"') from None
+    check_libraries("uvicorn")
+    import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """HTTP, whose refusals are JSON as all others, and whose heads have an end: httptools would keep any."""
@@ -87,7 +90,8 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
             """Close connections on which no request has come for too long: they sent a part of its headers, or nothing."""
             now, seen = asyncio.get_running_loop().time(), self._asking
             self._asking = {}
-            for connection in list(self.server_state.connections):
+            connections: list[Any] = list(self.server_state.connections)
+            for connection in connections:
                 if not is_free(connection):  # it has a request, which has limits of its own
                     continue
                 cycle = connection.cycle
@@ -98,10 +102,17 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
                 if now - since > options.read_seconds:
                     _refuse(connection, too_slow(options.read_seconds))
 
+        def _protocol(self) -> Protocol:
+            return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            loop = asyncio.get_running_loop()
+            kept = [one.dup() for one in sockets or ()]  # with those who have connected, and were not taken up yet
             for server in self.servers:
                 server.close()
-            loop = asyncio.get_running_loop()
+            await asyncio.gather(
+                *(loop.connect_accepted_socket(self._protocol, found) for one in kept for found in _waiting_at(one))
+            )
             until = loop.time() + LAST_SECONDS
             while self.server_state.connections and loop.time() < until:
                 await asyncio.sleep(0.05)
@@ -112,6 +123,17 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
         proxy_headers=False, ws="none", lifespan="on", timeout_graceful_shutdown=max(1, round(options.grace_seconds)),
     )  # fmt: skip
     return Server(config)
+
+
+def _waiting_at(listening: socket.socket) -> list[socket.socket]:
+    """Connections that clients have made, and nobody has taken up. Closes the socket: no more can be made."""
+    time.sleep(PAUSE_SECONDS)
+    found = []
+    with listening, contextlib.suppress(BlockingIOError):
+        listening.setblocking(False)
+        while True:
+            found.append(listening.accept()[0])
+    return found
 
 
 def is_free(connection: Any) -> bool:

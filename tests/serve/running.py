@@ -3,19 +3,22 @@
 import http.client
 import io
 import json
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from starlette.applications import Starlette
 
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.serve import ServeOptions, create_app
 from gpucnn.serve.app import Service
 from gpucnn.serve.server import bound, server_of
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 
 class Answer(NamedTuple):
@@ -45,6 +48,8 @@ class Running(NamedTuple):
 
     port: int
     service: Service
+    end: Callable[[], None]
+    """Ask it to end, as a signal does."""
 
     def ask(self, path: str, body: Any = None, method: str | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -58,7 +63,7 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def running(trained: TrainedRun, app: Starlette | None = None, **limits: Any) -> Iterator[Running]:
+def running(trained: TrainedRun, app: "Starlette | None" = None, **limits: Any) -> Iterator[Running]:
     """Inside, a service answers."""
     options = ServeOptions(**limits)
     app = app or create_app(trained, options)
@@ -68,7 +73,7 @@ def running(trained: TrainedRun, app: Starlette | None = None, **limits: Any) ->
         port = listening.getsockname()[1]
         thread.start()
         try:
-            yield Running(port, app.state.service)
+            yield Running(port, app.state.service, lambda: server.handle_exit(signal.SIGTERM, None))
         finally:
             server.should_exit = True
             thread.join(20)

@@ -6,6 +6,7 @@ import http.client
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -16,19 +17,20 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from gpucnn import data
 from gpucnn.backend import Device
-from gpucnn.errors import ArgumentError, LibraryError
+from gpucnn.errors import ArgumentError, GraphError, LibraryError, StateError
 from gpucnn.play.ready_run import ready_run
 from gpucnn.runs.trained_run import Answers, TrainedRun
 from gpucnn.serve import ServeOptions, create_app
 from gpucnn.serve import app as app_module
+from gpucnn.serve import body as body_module
+from gpucnn.serve import server as server_module
 from gpucnn.serve.server import bound
 from tests.serve.running import FORM, Answer, Running, form, image, running, written
 
+pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytestmark = pytest.mark.filterwarnings("ignore:predict. the image is dark on light:UserWarning")
 
 
@@ -169,6 +171,13 @@ def huge(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def many_scans() -> bytes:
+    """A JPEG file whose last scan is repeated: some bytes each, and work for all pixels."""
+    content = written(image(1, 64), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:last] + content[last:-2] * 200 + content[-2:]
+
+
 REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "no such path": ("/other", {}, 404, "there is no /other", "ask for one of /predict, /health, /ready, /metrics, /docs, /"),
     "asked with GET": ("/predict", {}, 405, "/predict takes POST, got GET", "POST an image to it"),
@@ -185,6 +194,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "more than Pillow opens": (
         "/predict", {"body": huge(60_000, 60_000)},
         413, "an image of more pixels than Pillow opens, at most 1,000,000 are taken", "make the image smaller",
+    ),
+    "too many scans": (
+        "/predict", {"body": many_scans()}, 422, "a JPEG of more than 100 scans", "save it anew, as any program does",
     ),
     "too many files": (
         "/predict", {"body": form(*[("a.png", b"")] * 17), "content_type": FORM}, 413, "more than 16 files in a request", "send them in several requests",
@@ -233,8 +245,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
 
 @pytest.fixture(scope="module")
 def strict(trained: TrainedRun) -> Iterator[Running]:
-    with running(trained, max_bytes=100_000, max_pixels=1_000_000, queue=16, read_seconds=0.4) as started:
-        yield started
+    limits = {"max_bytes": 100_000, "max_pixels": 1_000_000, "queue": 16, "read_seconds": 0.4}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(server_module, "TICKS", 1)
+        with running(trained, **limits) as started:
+            yield started
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -256,7 +271,12 @@ def raw(service: Running, *parts: bytes) -> Answer:
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         for part in parts:
             connection.sendall(part)
-        answer = http.client.HTTPResponse(connection)
+        return answered(connection)
+
+
+def answered(connection: socket.socket) -> Answer:
+    """The answer that comes on a connection."""
+    with http.client.HTTPResponse(connection) as answer:
         answer.begin()
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
@@ -292,7 +312,7 @@ def test_a_full_queue_asks_to_come_again(strict: Running) -> None:
 
 
 def test_more_than_memory_shall_hold_is_asked_to_come_again(strict: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "HELD", 0)
+    monkeypatch.setattr(body_module, "HELD", 0)
     assert strict.ask("/predict", digit(0)).error == (
         503,
         "too many large requests came together",
@@ -336,6 +356,7 @@ def test_a_client_that_goes_away_is_not_computed(
         assert first.result().status == 200
         wait_for(lambda: batcher.waiting == 0)
         assert gate.sizes == [1]
+        assert metrics_of(service)['gpucnn_requests_total{route="/predict",status="499"}'] == 1
     assert capfd.readouterr().err == ""
 
 
@@ -422,6 +443,9 @@ def test_the_lines_of_the_page_work(
 
 
 def test_it_can_be_mounted_in_another_application(trained: TrainedRun) -> None:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
     inner = create_app(trained)
     outer = Starlette(routes=[Mount("/digits", inner)])
     outer.state.service = inner.state.service
@@ -431,6 +455,32 @@ def test_it_can_be_mounted_in_another_application(trained: TrainedRun) -> None:
         assert f"http://127.0.0.1:{service.port}/digits/predict" in service.ask("/digits/docs").content.decode()
         assert b'route="/predict",status="200"} 1' in service.ask("/digits/metrics").content
         assert service.ask("/digits/other").error[1] == "there is no /digits/other"
+
+
+def test_without_onnxruntime_gpucnn_computes_and_says_so(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with running(trained) as service:
+        model = service.service.model
+        assert model.name == "gpucnn on cpu"
+        (note,) = model.notes
+        assert re.fullmatch(
+            r"gpucnn computes, which is slower: a faster service needs onnxruntime \(.*\); pip install \"gpucnn\[onnxruntime\]\"",
+            note,
+        )
+        check_same(service.ask("/predict", digit(0)).json["predictions"], trained.predict(digit(0)))
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", None])
+def test_a_model_without_finite_answers_is_not_served(library: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if library is None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with ready_run() as folder:
+        spoilt = folder.load(Device())
+    next(iter(spoilt.model.parameters())).data[...] = np.nan
+    with pytest.raises(
+        (StateError, GraphError), match="answers .*are not finite numbers.*; train with a lower --lr, or choose"
+    ):
+        create_app(spoilt)
 
 
 @pytest.mark.parametrize("name", ["max_batch", "max_bytes", "max_pixels", "queue"])
@@ -461,6 +511,23 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 
 def test_without_starlette_it_is_told_what_to_install(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "starlette.applications", None)
-    with pytest.raises(LibraryError, match=r'a service needs Starlette \(.*\); pip install "gpucnn\[serve\]"'):
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    with pytest.raises(LibraryError, match=r'a service needs starlette \(.*\); pip install "gpucnn\[serve\]"'):
         create_app(trained)
+
+
+def test_what_takes_longer_than_the_grace_is_told(
+    trained: TrainedRun, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server_module, "LAST_SECONDS", 0.1)
+    with (
+        running(trained, grace_seconds=1) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow,
+    ):
+        slow.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n")
+        wait_for(lambda: service.service.batcher.arriving == 1)
+        service.end()
+        found = answered(slow)
+    assert found.error == (503, "the service is stopping", "ask another one")
+    assert found.headers["connection"] == "close"
+    assert capfd.readouterr().err == ""

@@ -43,17 +43,21 @@ def conv_transpose2d(
     weight: np.ndarray,
     bias: np.ndarray | None = None,
     stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    output_padding: int | tuple[int, int] = 0,
-    groups: int = 1,
+    padding: int | tuple[tuple[int, int], tuple[int, int]] = 0,
     dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
 ) -> np.ndarray:
-    """Each pixel adds its filters (C, O / groups, KH, KW) to the output: (N, O, OH, OW)."""
+    """Each pixel adds its filters (C, O / groups, KH, KW) to the output: (N, O, OH, OW).
+
+    `padding` is cut off, at ((top, bottom), (left, right)); below 0 zeros are added.
+    """
     batch, channels, height, width = x.shape
     _, filters, *kernel = weight.shape
-    step, gap, extra = pair(stride), pair(dilation), pair(output_padding)
-    rows = (height - 1) * step[0] + gap[0] * (kernel[0] - 1) + 1 + extra[0]
-    columns = (width - 1) * step[1] + gap[1] * (kernel[1] - 1) + 1 + extra[1]
+    step, gap = pair(stride), pair(dilation)
+    sides = ((padding,) * 2,) * 2 if isinstance(padding, int) else padding
+    (top, bottom), (left, right) = sides
+    rows = (height - 1) * step[0] + gap[0] * (kernel[0] - 1) + 1 + max(0, -bottom)
+    columns = (width - 1) * step[1] + gap[1] * (kernel[1] - 1) + 1 + max(0, -right)
     pixels = x.reshape(batch, groups, channels // groups, height * width)
     output = np.zeros((batch, groups * filters, rows, columns), x.dtype)
     for i, j in np.ndindex(*kernel):
@@ -62,8 +66,7 @@ def conv_transpose2d(
         part = output[:, :, i * gap[0] :: step[0], j * gap[1] :: step[1]]
         part = part[:, :, :height, :width]
         part += products.reshape(batch, groups * filters, height, width)
-    top, left = pair(padding)
-    output = output[:, :, top : rows - top, left : columns - left]
+    output = output[:, :, top : rows - max(0, bottom), left : columns - max(0, right)]
     return output if bias is None else output + bias[:, None, None]
 
 
@@ -168,15 +171,29 @@ def batch_norm(
     path: str,
     eps: float = 1e-05,
 ) -> np.ndarray:
-    """Each channel normalised with the statistics of training, then scaled and shifted."""
-    scale = 1 / np.sqrt(w[f"{path}.running_var"] + eps)
-    if f"{path}.weight" in w:
-        scale = scale * w[f"{path}.weight"]
+    """`normalized` with the arrays of the layer at `path`."""
+    mean, variance = w[f"{path}.running_mean"], w[f"{path}.running_var"]
+    weight, bias = w.get(f"{path}.weight"), w.get(f"{path}.bias")
+    return normalized(x, mean, variance, weight, bias, eps)
+
+
+def normalized(
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    weight: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+    eps: float = 1e-05,
+) -> np.ndarray:
+    """Each channel normalised with statistics of training, then scaled and shifted."""
+    scale = 1 / np.sqrt(variance + eps)
+    if weight is not None:
+        scale = scale * weight
     along = (1, -1) + (1,) * (x.ndim - 2)
-    output = x - w[f"{path}.running_mean"].reshape(along)
+    output = x - mean.reshape(along)
     output *= scale.reshape(along)
-    if f"{path}.bias" in w:
-        output += w[f"{path}.bias"].reshape(along)
+    if bias is not None:
+        output += bias.reshape(along)
     return output
 
 
@@ -334,15 +351,3 @@ def log_softmax(x: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
     """The logarithms of `softmax`."""
     below = x - x.max(axis, keepdims=True)
     return below - np.log(np.exp(below).sum(axis, keepdims=True))
-
-
-def resampled(
-    x: np.ndarray,
-    axis: int,
-    places: np.ndarray,
-    weights: np.ndarray,
-) -> np.ndarray:
-    """Another size along an axis: sums of the elements at `places` (taps, size)."""
-    along = (-1,) + (1,) * (x.ndim - 1 - axis)
-    terms = zip(places, weights.astype(x.dtype), strict=True)
-    return sum(x.take(place, axis) * share.reshape(along) for place, share in terms)

@@ -64,7 +64,8 @@ def power(node: OnnxNode, inputs: Inputs) -> Value:
     if learns(base, exponent) and base.dtype.kind == "f":
         if not learns(exponent) and exponent.size == 1 and exponent.ndim <= base.ndim:
             return F.power(base, raws([exponent])[0].item())
-        return F.power(base, F.astype(operand(exponent), base.dtype))
+        same = exponent.dtype == base.dtype
+        return F.power(base, exponent if same else F.astype(operand(exponent), base.dtype))
     x, y = raws([base, exponent])
     if x.dtype.kind != "f" and y.dtype.kind != "f" and (y < 0).any():  # NumPy refuses these
         y = y.astype(np.float64)

@@ -34,12 +34,17 @@ def max_pool(node: OnnxNode, inputs: Inputs) -> Any:
     if len(node.outputs) > 1 and node.outputs[1]:
         output, places = F.max_pool2d(padded, *options, return_indices=True)
         where = Tensor(_in_whole(places.array, size, bool(node.integer("storage_order"))))
-        return [F.astype(as_given(output, were_sequences), dtype), as_given(where, were_sequences)]
+        return [_in_dtype(as_given(output, were_sequences), dtype), as_given(where, were_sequences)]
     rows, columns = window.output_size(size)
     output = F.max_pool2d(padded, *options)
     if output.shape[2:] != (rows, columns):
         output = output[:, :, :rows, :columns]
-    return F.astype(as_given(output, were_sequences), dtype)
+    return _in_dtype(as_given(output, were_sequences), dtype)
+
+
+def _in_dtype(x: Tensor, dtype: np.dtype) -> Tensor:
+    """x as floats are given, or as the bytes that it was; nothing is called where nothing is to be done."""
+    return x if x.dtype == dtype else F.astype(x, dtype)
 
 
 def _in_whole(places: Array, size: Pair, by_columns: bool) -> Array:

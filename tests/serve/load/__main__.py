@@ -25,6 +25,7 @@ from tests.serve.service import Service
 
 IMAGES = 100
 LUA = Path(__file__).with_name("predict.lua")
+OURS, PLAIN = "gpucnn serve", "plain app"
 LIBRARIES = ("starlette", "uvicorn", "httptools", "uvloop", "onnxruntime", "llvmlite", "pillow", "torch")
 
 
@@ -37,6 +38,8 @@ class Load(NamedTuple):
     most: float
     failed: int
     requests: int
+    cpu: float
+    """Of the service, in microseconds a request: what another process does on this machine changes it less than the rate."""
 
 
 class PlainApp(Service):
@@ -46,46 +49,50 @@ class PlainApp(Service):
         return [sys.executable, "-m", "tests.serve.load.plain_app", str(run), *options]
 
 
-def load(port: int, images: Path, seconds: float, connections: int) -> Load:
+def load(service: Service, images: Path, seconds: float, connections: int) -> Load:
+    before = service.cpu_seconds()
     found = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(LUA), f"http://127.0.0.1:{port}", "--", str(images)],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(LUA), f"http://127.0.0.1:{service.port}", "--", str(images)],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     seen = json.loads(found.splitlines()[-1])
     failed = sum(seen[name] for name in ("connect", "read", "write", "timeout", "status"))
     times = [seen[name] / 1000 for name in ("p50", "p99", "most")]
-    return Load(seen["requests"] / seen["seconds"], *times, failed, seen["requests"])
+    return Load(
+        seen["requests"] / seen["seconds"],
+        *times,
+        failed,
+        seen["requests"],
+        (service.cpu_seconds() - before) / seen["requests"] * 1e6,
+    )
 
 
 def row(name: str, seen: Load, service: Service) -> str:
     return (
         f"{name:14} {seen.rate:8.0f} requests/s   p50 {seen.p50:6.1f} ms   p99 {seen.p99:6.1f} ms   longest {seen.most:6.1f} ms   "
-        f"failed {seen.failed}   memory {service.memory():.0f} MB"
+        f"CPU {seen.cpu:4.0f} us a request   failed {seen.failed}   memory {service.memory():.0f} MB"
     )
 
 
-def compare(ours: Service, plain: Service, images: Path, options: argparse.Namespace) -> float:
-    """The rounds, printed; the median of requests per second as a multiple of the plain app's, round by round."""
-    rates: list[tuple[float, float]] = []
+def compare(ours: Service, plain: Service, images: Path, options: argparse.Namespace) -> None:
+    """The rounds, printed, and the medians of the ratios of each."""
+    rounds: list[tuple[Load, Load]] = []
     for place in range(options.rounds + 1):
-        pair = []
-        for name, service in (("gpucnn serve", ours), ("plain app", plain))[:: 1 if place % 2 else -1]:
-            seen = load(service.port, images, options.seconds if place else 2, options.connections)
+        seen: dict[str, Load] = {}
+        for name, service in ((OURS, ours), (PLAIN, plain))[:: 1 if place % 2 else -1]:
+            seen[name] = load(service, images, options.seconds if place else 2, options.connections)
             if place:  # the first is to get warm
-                print(row(name, seen, service), flush=True)
-                assert seen.failed == 0, f"{name}: {seen.failed} requests failed"
-            pair.append(seen.rate)
-        first, second = pair if place % 2 else pair[::-1]
-        rates.append((first, second))
-    ratios = [ours / plain for ours, plain in rates[1:]]
-    print(
-        f"median of requests/s: gpucnn serve {median(first for first, _ in rates[1:]):.0f}, plain app {median(second for _, second in rates[1:]):.0f}"
-    )
-    print(
-        f"gpucnn serve / plain app: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}",
-        flush=True,
-    )
-    return median(ratios)
+                print(row(name, seen[name], service), flush=True)
+                assert seen[name].failed == 0, f"{name}: {seen[name].failed} requests failed"
+        if place:
+            rounds.append((seen[OURS], seen[PLAIN]))
+    for what, ratios in {
+        "requests/s": [first.rate / second.rate for first, second in rounds],
+        "requests a second of its own CPU": [second.cpu / first.cpu for first, second in rounds],
+    }.items():
+        print(f"{OURS} / {PLAIN}, {what}: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+    ours_rate, plain_rate = (median(pair[place].rate for pair in rounds) for place in range(2))
+    print(f"medians: {OURS} {ours_rate:.0f} requests/s, {PLAIN} {plain_rate:.0f}", flush=True)
 
 
 def saturate(ours: Service, known: Known, images: Path, options: argparse.Namespace) -> bool:
@@ -99,10 +106,10 @@ def saturate(ours: Service, known: Known, images: Path, options: argparse.Namesp
     watching = threading.Thread(target=watch)
     watching.start()
     with GoodClient(ours, known) as good:
-        seen = load(ours.port, images, options.long, options.connections)
+        seen = load(ours, images, options.long, options.connections)
     is_over.set()
     watching.join()
-    print(row("gpucnn serve", seen, ours), f" of {seen.requests} in {options.long:.0f} s")
+    print(row(OURS, seen, ours), f" of {seen.requests} in {options.long:.0f} s")
     tenth = max(1, len(memory) // 10)
     parts = [max(memory[place : place + tenth]) for place in range(0, len(memory), tenth)]
     print("memory, MB, the highest of each tenth:", " ".join(f"{one:.1f}" for one in parts))

@@ -40,7 +40,7 @@ def create_app(run: Path) -> Starlette:
     config = json.loads((run / "config.json").read_text())
     names, native, scale = config["class_names"], *(config["preprocess"][key] for key in ("native_size", "full_scale"))
     model = LeNet5(len(names))
-    model.load_state_dict(load_file(run / "best.safetensors"))
+    model.load_state_dict(load_file(run / "model.safetensors"))
     model.eval()
 
     async def predict(request: Request) -> JSONResponse:
@@ -62,5 +62,6 @@ if __name__ == "__main__":
     folder, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     uvicorn.Server(uvicorn.Config(create_app(Path(folder)), log_level="warning")).run(sockets=[listening])
