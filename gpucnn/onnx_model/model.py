@@ -11,17 +11,19 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Device, as_array, to_device
-from gpucnn.checks import Shape, is_int
-from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
+from gpucnn.checks import Shape, as_path, is_int
+from gpucnn.errors import DTypeError, OnnxError, ShapeError
 from gpucnn.layers import Layer
-from gpucnn.onnx_model.graph import GPUCNN, LONGEST, Declared, OnnxGraph, leading_to, read_onnx_graph
+from gpucnn.onnx_model.graph import GPUCNN, Declared, OnnxGraph, read_onnx_graph
+from gpucnn.onnx_model.graph_order import leading_to
 from gpucnn.onnx_model.node_layer import computed
+from gpucnn.onnx_model.onnx_file import naming
 from gpucnn.onnx_model.operators import Value
 from gpucnn.onnx_model.operators.values import check_all_made, computing, float_dtype
 from gpucnn.onnx_model.roles import folded, members_of, with_constants
 from gpucnn.onnx_model.step import Step, steps_of
 from gpucnn.onnx_model.weight_tree import WeightTree
-from gpucnn.text import counted, names_text, printed, shape_text
+from gpucnn.text import counted, names_text, shape_text
 from gpucnn.text_table import shortened
 
 LOGITS = "logits"
@@ -53,7 +55,7 @@ class OnnxModel(Layer):
         tree = WeightTree(self, nodes, members, constants, names)
         tree.grow()
         self._constants, self._places = constants, tree.places
-        self._file_dtype = self._dtype
+        self._file_dtype = self._dtype_of([one for one in self._inputs if one.dtype is not None])
         layers = {node: tree.layers[number] for number, node in enumerate(nodes) if number in tree.layers}
         self._steps = steps_of(nodes, layers, {*constants, *members, *names})
         wanted = names if self._wanted is None else names[self._wanted : self._wanted + 1]
@@ -80,7 +82,7 @@ class OnnxModel(Layer):
                     values[name] = array.astype(dtype)
         values.update((name, getattr(layer, attribute)) for name, (layer, attribute) in self._places.items())
         elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
-        with computing(dtype, elements), np.errstate(all="ignore"):
+        with computing(None if dtype == self._file_dtype else dtype, elements), np.errstate(all="ignore"):
             values.update(self._taken(inputs))
             made = 0
             for step in steps:
@@ -149,10 +151,8 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     node, for what is damaged or not computed here, with all operators that are not; LibraryError without onnx.
     """
     graph = read_onnx_graph(path)
-    try:
+    with naming(as_path(path, "load_onnx: path")):
         return OnnxModel(graph)
-    except GpucnnError as error:
-        raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
 
 
 def _value(values: Mapping[str, Value], name: str, owner: str) -> Value | None:
