@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--wait-ms", type=argument(POSITIVE_OR_ZERO), default=usual.wait_ms, metavar="MS",
-        help=f"how long an image waits for others, at most (default: {usual.wait_ms:g})",
+        help=f"how long an image waits for others that are on their way, at most (default: {usual.wait_ms:g})",
     )  # fmt: skip
     parser.add_argument(
         "--max-bytes", type=memory_size, default=usual.max_bytes, metavar="SIZE", help="of a request (default: 10MB)"

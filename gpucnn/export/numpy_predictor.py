@@ -104,9 +104,9 @@ def numpy_predictor(
 def _places(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Those of the code and of the weights, where nobody else's are."""
     code = as_path(path, "numpy_predictor: path")
-    weights = code.with_suffix(".npz")
     if code.suffix != ".py":
         raise ArgumentError(f"numpy_predictor: the code's file must end in .py, got {printed(str(code))}")
+    weights = code.with_suffix(".npz")
     check_place(code)
     check_place(weights)
     is_ours = code.exists() and f"\n{OURS}" in code.read_text(errors="replace")

@@ -83,7 +83,7 @@ class Decoder:
                 opened = Image.open(io.BytesIO(content), formats=FORMATS)
             except Image.DecompressionBombError:  # which has twice the pixels that Pillow warns of
                 raise self._too_large("more pixels than Pillow opens") from None
-            with opened as image:
+            with contextlib.closing(opened) as image:  # whose pixels are then gone at once
                 pixels = image.width * image.height
                 if pixels > self.max_pixels:
                     raise self._too_large(f"{image.width}x{image.height} pixels")
@@ -93,7 +93,6 @@ class Decoder:
                     return self._as_they_are(image)
                 raw = self.trained.read(image, self._shown)
         if pixels > LARGE_PIXELS:
-            del opened, image
             _give_memory_back()
         return raw
 

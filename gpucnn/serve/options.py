@@ -14,7 +14,7 @@ class ServeOptions:
     """The limits of a service.
 
     - `max_batch`: images that the model sees at one time, at most.
-    - `wait_ms`: how long an image waits, at most, for others to come into its batch, in milliseconds.
+    - `wait_ms`: how long an image waits, at most, for others that are on their way, to come into its batch, in milliseconds.
     - `max_bytes`: of a request.
     - `max_pixels`: of an image, as its header tells them, before it is decoded.
     - `queue`: images that may wait for the model; whoever comes then is asked to come again.

@@ -190,9 +190,8 @@ def changed(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda array: array * np.float32(1.2), r"the ONNX file's answers are not the run's, so that no file is written: checked with onnxruntime .* 0\.001 is allowed"),
+        (lambda array: array * np.float32(1.2), r"the file's answers are not the run's, so that no file is written: checked with onnxruntime .* 0\.001 is allowed"),
         (lambda array: array * np.float32(np.nan), "the file's answers to an image are not finite numbers, so that nothing can be compared"),
-        (lambda array: array * np.float32(np.inf), "the file's answers to an image are not finite numbers"),
     ],
 )  # fmt: skip
 def test_what_answers_otherwise_is_not_written(
@@ -264,13 +263,12 @@ def test_more_than_one_message_holds_is_tried_and_written(
     close(run.run(["probabilities"], {"images": image[None]})[0][0], answers(trained, image))
 
 
-@pytest.mark.parametrize("raw", [True, False])
 def test_int8_says_what_it_costs(
-    raw: bool, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     trained = gpucnn.load(photos, device="cpu")
-    handlers, before = list(logging.getLogger().handlers), write_onnx(trained, tmp_path / "x.onnx", raw=raw)
-    found = write_onnx(trained, tmp_path / "y.onnx", raw=raw, calibrate=5)
+    handlers, before = list(logging.getLogger().handlers), write_onnx(trained, tmp_path / "x.onnx")
+    found = write_onnx(trained, tmp_path / "y.onnx", calibrate=5)
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
     assert logging.getLogger().handlers == handlers
@@ -298,7 +296,7 @@ def test_int8_says_what_it_costs(
             continue
         with Image.open(path) as image:
             upright = image.rotate(-90, expand=True) if image.getexif().get(0x0112) == 6 else image
-            images = np.asarray(upright.convert("RGB"))[None] if raw else trained.as_input(path)
+            images = np.asarray(upright.convert("RGB"))[None]
         first, second = (one.run(["probabilities"], {"images": images})[0].argmax() for one in (float32, int8))
         total += 1
         right += names[second] == path.parent.name
@@ -327,6 +325,30 @@ def test_int8_that_is_not_finite_is_not_written(digits: Path, tmp_path: Path, mo
     monkeypatch.setattr(onnx_file, "to_int8", broken)
     with pytest.raises(GraphError, match="the int8 file's answers are not finite numbers, so that no file is written"):
         write_onnx(gpucnn.load(digits, device="cpu"), tmp_path / "x.onnx", calibrate=3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_arguments_are_looked_at_before_anything_is_done(digits: Path, tmp_path: Path) -> None:
+    trained = gpucnn.load(digits, device="cpu")
+    out: Any = tmp_path / "x.onnx"
+    message = r"run_to_onnx: expected a run that gpucnn.load\(RUN\) gives, got 'runs/x'"
+    with pytest.raises(ArgumentError, match=message):
+        run_to_onnx("runs/x")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"write_onnx: expected a run that gpucnn.load\(RUN\) gives, got 'runs/x'"):
+        write_onnx("runs/x", out)  # type: ignore[arg-type]
+    odd: list[dict[str, Any]] = [
+        {"raw": "no"},
+        {"calibrate": 0},
+        {"calibrate": 2.5},
+        {"opset": 12},
+        {"opset": "17"},
+        {"data_dir": 3},
+    ]
+    for options in odd:
+        with pytest.raises(ArgumentError, match=next(iter(options))):
+            write_onnx(trained, out, **options)
+    with pytest.raises(ArgumentError, match="out"):
+        write_onnx(trained, 3)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 

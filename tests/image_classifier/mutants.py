@@ -27,11 +27,6 @@ MUTANTS = [
     Mutant("inputs.py", "left : left + width] = raw", ": width] = raw"),
 ]
 
-TABLE = Table(
-    "scikit-learn's classifier",
-    Path("image_classifier"),
-    MUTANTS,
-    TESTS_OF,
-    options=("--backend", "emulated"),
-    sample=5,
-)
+QUICK = ("--backend", "emulated", "-k", "not grid and not page and not without_scikit")
+
+TABLE = Table("scikit-learn's classifier", Path("image_classifier"), MUTANTS, TESTS_OF, options=QUICK, sample=5)

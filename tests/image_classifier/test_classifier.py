@@ -167,6 +167,9 @@ def test_images_that_are_not_square_get_a_margin_and_small_ones_grow() -> None:
     prepared = wide.inputs_(IMAGES[:1, :, :5, :])
     assert prepared.shape == (1, 1, 32, 32)
     assert np.unique(prepared[0, 0, 0]).size == 1, "nothing but the margin"
+    tall = wide.inputs_(IMAGES[:1, :, :5, :]).swapaxes(2, 3)
+    turned = ImageClassifier("lenet5", epochs=1, device="cpu").fit(IMAGES[:, :, :5, :].swapaxes(2, 3), LABELS)
+    np.testing.assert_allclose(turned.inputs_(IMAGES[:1, :, :5, :].swapaxes(2, 3)), tall, rtol=1e-5, atol=1e-6)
     near = ImageClassifier("lenet5", epochs=1, device="cpu").fit(
         np.pad(IMAGES, ((0, 0), (0, 0), (10, 10), (10, 10))), LABELS
     )
@@ -187,6 +190,7 @@ def test_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert chosen(ROWS[:4]) == (models.MLP, 1)
     assert chosen(IMAGES[:4]) == (models.LeNet5, 32)
+    assert chosen(np.zeros((4, 3, 20, 32), np.uint8)) == (models.LeNet5, 32)
     assert chosen(np.zeros((4, 3, 33, 20), np.uint8)) == (models.ResNet20, 33)
 
 

@@ -8,24 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import gpucnn
-from tests.cli.small_runs import save_digit, train
 from tests.serve.bad_requests import packed_zeros, png
 from tests.serve.good_client import Known
 from tests.serve.service import PATIENCE, Service, answered, serving
 
 pytest.importorskip("uvicorn", reason="needs the extra serve")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(tmp_path_factory.mktemp("runs") / "run")
-
-
-@pytest.fixture(scope="module")
-def known(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
-    file = save_digit(tmp_path_factory.mktemp("digits") / "0.png", 0)
-    return Known([file.read_bytes()], [dict(gpucnn.load(run).predict(file))])
 
 
 @pytest.fixture

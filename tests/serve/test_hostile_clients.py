@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import gpucnn
-from tests.cli.small_runs import save_digit, train
 from tests.serve.bad_requests import FORM, KINDS, MAX_BYTES, MAX_PIXELS, Bad, file_part, form
 from tests.serve.good_client import GoodClient, Known
 from tests.serve.service import Service, answered, sent, serving, status_of
@@ -20,23 +18,10 @@ from tests.serve.service import request as posted
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 
 LIMITS = ("--max-bytes", f"{MAX_BYTES // 1000}kB", "--max-pixels", str(MAX_PIXELS))
-DRAWS = 2
+DRAWS = 1
 """Of each kind, by default."""
 MEMORY = 150
 """Megabytes that a service may come to need for what it is sent, within these limits."""
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(tmp_path_factory.mktemp("runs") / "run")
-
-
-@pytest.fixture(scope="module")
-def known(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
-    folder = tmp_path_factory.mktemp("digits")
-    files = [save_digit(folder / f"{place}.png", place) for place in range(10)]
-    answers = gpucnn.load(run).predict(files)
-    return Known([file.read_bytes() for file in files], [dict(answer) for answer in answers])
 
 
 @pytest.fixture(scope="module")

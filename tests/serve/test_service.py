@@ -25,6 +25,7 @@ from gpucnn.play.ready_run import ready_run
 from gpucnn.runs.trained_run import Answers, TrainedRun
 from gpucnn.serve import ServeOptions, create_app
 from gpucnn.serve import app as app_module
+from gpucnn.serve import body as body_module
 from gpucnn.serve import server as server_module
 from gpucnn.serve.server import bound
 from tests.serve.running import FORM, Answer, Running, form, image, running, written
@@ -311,7 +312,7 @@ def test_a_full_queue_asks_to_come_again(strict: Running) -> None:
 
 
 def test_more_than_memory_shall_hold_is_asked_to_come_again(strict: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "HELD", 0)
+    monkeypatch.setattr(body_module, "HELD", 0)
     assert strict.ask("/predict", digit(0)).error == (
         503,
         "too many large requests came together",
@@ -355,6 +356,7 @@ def test_a_client_that_goes_away_is_not_computed(
         assert first.result().status == 200
         wait_for(lambda: batcher.waiting == 0)
         assert gate.sizes == [1]
+        assert metrics_of(service)['gpucnn_requests_total{route="/predict",status="499"}'] == 1
     assert capfd.readouterr().err == ""
 
 

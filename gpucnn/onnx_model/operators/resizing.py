@@ -183,7 +183,8 @@ def _taps(node: OnnxNode, axis: Positions, places: np.ndarray) -> Taps:
 
 
 def _tent(distance: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - np.abs(distance), 0)
+    tent: np.ndarray = np.maximum(1 - np.abs(distance), 0)
+    return tent
 
 
 def _cubic(distance: np.ndarray, slope: float) -> np.ndarray:
