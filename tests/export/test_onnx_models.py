@@ -12,7 +12,7 @@ from tests.layers.test_graph import SMALLEST
 
 pytest.importorskip("onnx", reason="needs onnx, of the extra onnx")
 
-SAMPLE = ("lenet5", "resnet20", "densenet40_12")
+SAMPLE = ("lenet5", "resnet20")
 """What the suite exports each time; all with --onnx."""
 
 OPSETS = (13, 17, 21)
