@@ -259,7 +259,7 @@ def _takes(schema: Any, label: str, inputs: Sequence[str]) -> tuple[str, ...]:
     kinds = []
     for position, name in enumerate(inputs):
         formal = schema.inputs[min(position, len(schema.inputs) - 1)]
-        if not name and formal.option.name == "Single":
+        if not name and formal.option.name != "Optional":
             raise OnnxError(f"{label} has no input {position + 1}, {formal.name}, which it needs")
         types = " ".join(allowed.get(formal.type_str, [formal.type_str]))
         has = {

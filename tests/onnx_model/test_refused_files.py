@@ -129,6 +129,7 @@ def test_opsets_that_are_not_known(tmp_path: Path) -> None:
         ([node("Relu", "images images", "logits")], "node 0 (Relu) has 2 inputs, expected 1"),
         ([node("Add", "images", "logits")], "node 0 (Add) has 1 input, expected 2"),
         ([node("Add", "images -", "logits")], "node 0 (Add) has no input 2, B, which it needs"),
+        ([node("Sum", "images - images", "logits")], "node 0 (Sum) has no input 2, data_0, which it needs"),
         ([node("Relu", "images", "logits more")], "node 0 (Relu) has 2 outputs, expected 1"),
         (
             [node("LeakyRelu", "images", "logits", aplha=0.1)],

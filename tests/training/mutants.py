@@ -231,7 +231,7 @@ MUTANTS = [
     Mutant("runs/prepare.py", "config.weights is not None and begun is None:", "config.weights is not None:"),
     Mutant("runs/prepare.py", "OnnxCopy.of(config.model) if begun is None else begun.network", "OnnxCopy.of(config.model)"),
     Mutant("runs/network.py", "    if copy.file_name != create[COPY]:", "    if False:"),
-    Mutant("runs/folder.py", "*lists, *networks)", "*lists)"),
+    Mutant("runs/folder.py", "            *networks,\n", ""),
     Mutant("runs/prepare.py", "        normalization = begun.normalization\n", "        normalization = None\n"),
     Mutant("runs/failure_file.py", "        freeze(model, config)\n", ""),
     Mutant("layers/saved_arrays.py", "problems = [f\"{path} is missing\" for path in keys.missing_keys if strict or foreign]", "problems = [f\"{path} is missing\" for path in keys.missing_keys if strict]"),
