@@ -205,7 +205,7 @@ def oracle(session: nox.Session) -> None:
 def onnx(session: nox.Session) -> None:
     """Every model, function and opset as ONNX, beside onnxruntime and onnx's reference evaluator."""
     session.install("-e", ".[dev,onnx,onnxruntime]")
-    session.run("pytest", "tests/export", "--onnx", *session.posargs)
+    session.run("pytest", "tests/export", "tests/onnx_model", "--onnx", *session.posargs)
 
 
 @nox.session

@@ -69,7 +69,6 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    import importlib.util  # not needed for `import gpucnn`
-
-    there = [name for name, (_, library) in _WITH_LIBRARY.items() if importlib.util.find_spec(library)]
+    find_spec = importlib.import_module("importlib.util").find_spec
+    there = [name for name, (_, library) in _WITH_LIBRARY.items() if find_spec(library)]
     return sorted([*__all__, *there, *(name for name in globals() if name.startswith("__"))])

@@ -13,6 +13,7 @@ import pytest
 from tests.backend.mutants import TABLE as GRAPHS
 from tests.benchmark.mutants import TABLE as PREDICTIONS
 from tests.explain.mutants import TABLE as EXPLAIN
+from tests.image_classifier.mutants import TABLE as CLASSIFIER
 from tests.kernels.compiled.mutants import TABLE as COMPILED_LOOPS
 from tests.kernels.gemm_mutants import TABLE as PRODUCTS
 from tests.kernels.mutants import TABLE as KERNELS
@@ -21,7 +22,7 @@ from tests.plot.mutants import TABLE as FIGURES
 from tests.testing.mutants import TABLE as STAND_IN
 from tests.training.mutants import TABLE as TRAINING
 
-TABLES = (KERNELS, COMPILED_LOOPS, PRODUCTS, TRAINING, GRAPHS, PREDICTIONS, STAND_IN, EXPLAIN, FIGURES)
+TABLES = (KERNELS, COMPILED_LOOPS, PRODUCTS, TRAINING, GRAPHS, PREDICTIONS, STAND_IN, EXPLAIN, FIGURES, CLASSIFIER)
 ROWS = [(table, file_name) for table in TABLES for file_name in table.tests_of]
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 

@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def alarm() -> Iterator[None]:
         raise AssertionError("it waits")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(20)
+    signal.alarm(60)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -159,8 +158,8 @@ def test_what_a_call_raises_and_that_no_thread_stays(tmp_path: Path) -> None:
 
 
 def test_no_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ImageFolder(write_two_classes(tmp_path, 1, 8), 8)  # for which there is time enough
     monkeypatch.setattr(regular_file, "ANSWER_SECONDS", 0.05)
-    folder = ImageFolder(write_two_classes(tmp_path, 1, 8), 8)
     answer = threading.Event()
     monkeypatch.setattr(os, "stat", lambda path, **options: answer.wait(10))
     with pytest.raises(
@@ -172,12 +171,15 @@ def test_no_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_signal_is_heard_while_a_drive_is_waited_for(tmp_path: Path) -> None:
     """Ctrl-C, and SIGTERM to a process that handles it."""
-    answer = threading.Event()
-    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-    start = time.perf_counter()
+    answer, answered = threading.Event(), []
+
+    def call() -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # in the thread that is waited for
+        answered.append(answer.wait(60))
+
     with pytest.raises(KeyboardInterrupt), TimedCalls() as timed:
-        timed(tmp_path, lambda: answer.wait(10))
-    assert time.perf_counter() - start < 5
+        timed(tmp_path, call)
+    assert answered == []
     answer.set()
 
 
@@ -222,7 +224,7 @@ def test_a_process_ends_though_a_drive_is_dead(dead_drive: Path) -> None:
     """
     command = [sys.executable, "-c", "\n".join(line.strip() for line in program.splitlines())]
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=20, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert result.returncode == 1
     assert "DataError" in result.stderr

@@ -1,6 +1,8 @@
 """`gpucnn export RUN`: a trained model as a file for other programs."""
 
 import argparse
+import keyword
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +54,10 @@ def run(options: argparse.Namespace) -> None:
     if options.format != "onnx" and any(of_onnx.values()):
         name = next(name for name, given in of_onnx.items() if given)
         raise ArgumentError(f"--{name} is for --format onnx; leave it out")
+    if options.format in ("safetensors", "torch-names") and options.data_dir is not None:
+        raise ArgumentError(
+            "--data-dir is for files that are tried on images, and weights are written as they are; leave it out"
+        )
     trained = RunFolder(options.run_folder).load(choose_device("cpu").device, options.weights)
     print("\n".join(FORMATS[options.format](trained, options)))
 
@@ -70,7 +76,10 @@ def _onnx(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
 
 
 def _numpy(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
-    return numpy_predictor(trained, out_of(options, ".py"), data_dir=options.data_dir).lines()
+    name = re.sub(r"\W", "_", out_of(options, "").name, flags=re.ASCII)  # one that can be imported
+    is_name = name.isidentifier() and not keyword.iskeyword(name)
+    out = options.out if options.out is not None else f"{name if is_name else f'run_{name}'}.py"
+    return numpy_predictor(trained, out, data_dir=options.data_dir).lines()
 
 
 def _safetensors(trained: TrainedRun, options: argparse.Namespace) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import to_host
-from gpucnn.checks import Shape
+from gpucnn.checks import Shape, as_pair
 from gpucnn.errors import GraphError
 from gpucnn.export.onnx_nodes import REFUSED
 from gpucnn.functions.broadcasting import as_axes
@@ -45,19 +45,19 @@ class Expression(NamedTuple):
     arguments: tuple[str, ...] | None = None
     is_operation: bool = False
     """Whether it needs parentheses within another one."""
-    index: str = ""
+    part: str = ""
     """What is taken of the call's result, e.g. "[:, :, 0]"."""
 
     def on_one_line(self) -> str:
         """The whole, however long it is."""
-        return self.text if self.arguments is None else f"{self.text}({', '.join(self.arguments)}){self.index}"
+        return self.text if self.arguments is None else f"{self.text}({', '.join(self.arguments)}){self.part}"
 
     def lines(self, start: str) -> list[str]:
         """The statement that begins with `start`, one argument a line where it is long."""
         if self.arguments is None or len(start + self.on_one_line()) <= COLUMNS:
             return [start + self.on_one_line()]
         indent = start[: len(start) - len(start.lstrip())]
-        return [f"{start}{self.text}(", *(f"{indent}    {one}," for one in self.arguments), f"{indent}){self.index}"]
+        return [f"{start}{self.text}(", *(f"{indent}    {one}," for one in self.arguments), f"{indent}){self.part}"]
 
 
 @dataclass(frozen=True)
@@ -332,14 +332,15 @@ def _conv2d(node: GraphNode, writer: _Writer) -> Expression:
 
 
 def _conv_transpose2d(node: GraphNode, writer: _Writer) -> Expression:
+    """With what the output is padded by at the end taken off what is cut off there."""
     given = node.arguments
+    kernel = writer.sizes_of(given["weight"])[2:]
+    window = Window.of(kernel, given["stride"], given["padding"], given["dilation"])
+    extra = as_pair(given["output_padding"], "output_padding", 0)
+    (top, bottom), (left, right) = window.padding
+    window = window._replace(padding=((top, bottom - extra[0]), (left, right - extra[1])))
     operands = [given["x"], given["weight"], *([] if given["bias"] is None else [given["bias"]])]
-    usual = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
-    options = {
-        name: _unless(_pair(given[name]) if isinstance(given[name], tuple) else given[name], one)
-        for name, one in usual.items()
-    }
-    return writer.call("conv_transpose2d", *operands, **options)
+    return writer.call("conv_transpose2d", *operands, **_window(window), groups=_unless(given["groups"], 1))
 
 
 def _unless(value: Any, usual: Any) -> Any:
@@ -398,7 +399,7 @@ def _adaptive(node: GraphNode, writer: _Writer) -> Expression:
         return writer.method(x, "mean" if "avg" in node.function else "max", (2, 3), keepdims=True)
     if all(before % after == 0 for before, after in zip(old, new, strict=True)):
         size = tuple(before // after for before, after in zip(old, new, strict=True))
-        return writer.call(node.function.removeprefix("adaptive_"), x, _pair(size), _pair(size))  # type: ignore[arg-type]
+        return writer.call(node.function.removeprefix("adaptive_"), x, _pair(size), _pair(size))
     return writer.call(node.function, x, new)
 
 
@@ -502,9 +503,13 @@ def _position(node: GraphNode, writer: _Writer) -> Expression:
 def _reshape(node: GraphNode, writer: _Writer) -> Expression:
     """To the sizes, of which the one that depends on the batch is what is left."""
     moving = [place for place, size in enumerate(node.sizes) if isinstance(size, Batch)]
+    if len(moving) > 1 and Batch(None) in node.sizes:
+        raise _refused(
+            node, "makes no shape of which two sizes depend on the number of images", "let one of them be -1"
+        )
     sizes = [-1 if [place] == moving else size for place, size in enumerate(node.sizes)]
     x = node.arguments["x"]
-    if tuple(node.sizes) == tuple(writer.sizes_of(x)):
+    if len(moving) <= 1 and tuple(node.sizes) == tuple(writer.sizes_of(x)):
         return Expression(writer.text(x))
     return writer.method(x, "reshape", *sizes)
 
@@ -548,38 +553,38 @@ def _pad(node: GraphNode, writer: _Writer) -> Expression:
     options = [] if mode == "constant" else [f'mode="{mode}"']
     if mode == "constant" and given["value"] != 0:
         options.append(f"constant_values={writer.text(given['value'])}")
-    return Expression("np.pad", (inner, writer.text(borders), *options), index="" if is_first else cut)
+    return Expression("np.pad", (inner, writer.text(borders), *options), part="" if is_first else cut)
 
 
 def _interpolate(node: GraphNode, writer: _Writer) -> Expression:
-    """Rows and columns as products with matrices, which are found by resizing a matrix of ones and zeros."""
+    """Elements repeated, or products with matrices for rows and columns, which resizing ones and zeros gives."""
     given = node.arguments
-    old, new = writer.sizes_of(given["x"])[2:], node.sizes[2:]
-    times = [after // before for before, after in zip(old, new, strict=True)]
-    if given["mode"] == "nearest" and new == tuple(size * many for size, many in zip(old, times, strict=True)):
-        text = writer.text(given["x"], within=True)
-        return Expression(text + "".join(f".repeat({many}, {axis})" for axis, many in enumerate(times, 2) if many > 1))
-    options = {name: value for name, value in given.items() if name not in ("x", "size", "scale_factor")}
-    matrices = []
-    for place, (before, after) in enumerate(zip(old, new, strict=True)):
-        one = np.eye(before).reshape(before, 1, *(before if axis == place else 1 for axis in range(len(old))))
-        factors = given["scale_factor"]
-        if factors is None:
-            size = [after if axis == place else 1 for axis in range(len(old))]
-            found = F.interpolate(Tensor(one), size, **options)
-        else:
-            factor = factors[place] if isinstance(factors, tuple) else factors
-            found = F.interpolate(
-                Tensor(one), scale_factor=[factor if axis == place else 1 for axis in range(len(old))], **options
-            )
-        matrix = to_host(found.array).reshape(before, after)
-        matrices.append(Constant(matrix.astype(node.output.dtype)))
     x = writer.text(given["x"], within=True)
-    columns = f"{x} @ {writer.text(matrices[-1])}"
+    old: list[Any] = list(writer.sizes_of(given["x"])[2:])
+    new: list[Any] = list(node.sizes[2:])
+    times = [after // before for before, after in zip(old, new, strict=True)]
+    if given["mode"] == "nearest" and new == [size * many for size, many in zip(old, times, strict=True)]:
+        return Expression(x + "".join(f".repeat({many}, {axis})" for axis, many in enumerate(times, 2) if many > 1))
+    matrices = [_resizing_matrix(given, place, old[place], new[place], len(old)) for place in range(len(old))]
+    columns = f"{x} @ {writer.text(Constant(matrices[-1].astype(node.output.dtype)))}"
     if len(matrices) == 1:
         return Expression(columns, is_operation=True)
-    rows = Constant(np.ascontiguousarray(matrices[0].array.T))
+    rows = Constant(np.ascontiguousarray(matrices[0].T, node.output.dtype))
     return Expression(f"{writer.text(rows)} @ {columns}", is_operation=True)
+
+
+def _resizing_matrix(given: Arguments, place: int, before: int, after: int, axes: int) -> np.ndarray:
+    """What each element along an axis gives to each new one, (before, after)."""
+    ones = np.eye(before).reshape(before, 1, *(before if axis == place else 1 for axis in range(axes)))
+    options = {name: value for name, value in given.items() if name not in ("x", "size", "scale_factor")}
+    factors = given["scale_factor"]
+    if factors is None:
+        options["size"] = [after if axis == place else 1 for axis in range(axes)]
+    else:
+        factor = factors[place] if isinstance(factors, tuple) else factors
+        options["scale_factor"] = [factor if axis == place else 1 for axis in range(axes)]
+    found: np.ndarray = to_host(F.interpolate(Tensor(ones), **options).array)
+    return found.reshape(before, after)
 
 
 def _as_it_is(node: GraphNode, writer: _Writer) -> Expression:

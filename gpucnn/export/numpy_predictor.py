@@ -24,7 +24,7 @@ from gpucnn.export.numpy_network import COLUMNS, Network, numpy_network, quoted
 from gpucnn.export.onnx_check import Checked, check
 from gpucnn.export.onnx_pixels import tall_rule
 from gpucnn.export.onnx_runtime import Evaluator
-from gpucnn.export.run_facts import run_facts
+from gpucnn.export.run_facts import check_run, run_facts
 from gpucnn.export.run_images import images_to_try
 from gpucnn.layers.graph import graph_of_any_batch
 from gpucnn.runs.trained_run import TrainedRun
@@ -37,8 +37,8 @@ SOURCES = ("predictor.py", "images.py", "functions.py")
 AT_THE_END = ("read_file", "main")
 """Functions that come last, as they are for the command line."""
 
-TALL = "what is above a * width + b * size is made lower first, as Pillow does"
-"""What the file says of this constant."""
+COMMENTS = {"TALL": "What is higher than a * width + b * size becomes lower first, as with Pillow."}
+"""What the file says of its constants."""
 
 OURS = "- written by: gpucnn "
 """What a line of a written file begins with."""
@@ -75,18 +75,19 @@ def numpy_predictor(
     no counterpart, and for answers that are not finite or not those of the run; ArgumentError for another kind of path, or a
     file there that is none of ours, RunError if it cannot be written, DataError if the images of a `data_dir` are not there.
     """
+    check_run("numpy_predictor", trained)
     code, weights = _places(path)
     images_place = None if data_dir is None else str(as_path(data_dir, "numpy_predictor: data_dir"))
     side, channels = trained.preprocess.image_size, trained.preprocess.channels
     dtype = next((parameter.dtype for parameter in trained.model.parameters()), np.dtype(np.float32))
     graph = graph_of_any_batch(trained.model, np.zeros((2, channels, side, side), dtype))
+    network = numpy_network(graph)
     sizes = graph.nodes[-1].sizes[1:] if graph.nodes else graph.images.shape[1:]
     if sizes != (len(trained.class_names),):
         raise GraphError(
             f"{trained.model.label}: a predictor tells which of {len(trained.class_names)} classes an image is of, and the "
             f"model gives {shape_text(('N', *sizes))}; give it a head with one output a class"
         )
-    network = numpy_network(graph)
     content = _npz(network.arrays)
     text = predictor_code(trained, network, weights.name, hashlib.sha256(content).hexdigest()).encode()
     with tempfile.TemporaryDirectory() as folder:
@@ -103,9 +104,9 @@ def numpy_predictor(
 def _places(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Those of the code and of the weights, where nobody else's are."""
     code = as_path(path, "numpy_predictor: path")
-    weights = code.with_suffix(".npz")
     if code.suffix != ".py":
         raise ArgumentError(f"numpy_predictor: the code's file must end in .py, got {printed(str(code))}")
+    weights = code.with_suffix(".npz")
     check_place(code)
     check_place(weights)
     is_ours = code.exists() and f"\n{OURS}" in code.read_text(errors="replace")
@@ -130,12 +131,16 @@ def predictor_code(trained: TrainedRun, network: Network, weights: str, checksum
         "SHA256": quoted(checksum),
         "CLASSES": _listed("CLASSES", [quoted(name) for name in trained.class_names]),
         "CHANNELS": str(trained.preprocess.channels),
-        "TALL": f"({', '.join('np.inf' if part == math.inf else str(part) for part in rule)})  # {TALL}",
+        "TALL": f"({', '.join('np.inf' if part == math.inf else str(part) for part in rule)})",
         "MEAN": repr(trained.preprocess.mean),
         "STD": repr(trained.preprocess.std),
     }
     used = _names(text)
-    lines = [f"{name} = {value}" for name, value in constants.items() if name in used]
+    lines = [
+        f"# {COMMENTS[name]}\n{name} = {value}" if name in COMMENTS else f"{name} = {value}"
+        for name, value in constants.items()
+        if name in used
+    ]
     imports = _imports(used | _names("\n".join(lines)))
     start = 'if __name__ == "__main__":\n    sys.exit(main(sys.argv[1:]))'
     return f"{_docstring(trained, weights)}\n\n{imports}\n\n" + "\n".join(lines) + f"\n\n\n{text}\n\n\n{start}\n"
@@ -207,7 +212,7 @@ def _preprocess(trained: TrainedRun) -> str:
     fit = "middle" if own.fit == "crop" else "squeezed"
     cut = f"the middle, at {native}x{native}" if own.fit == "crop" else f"squeezed to {native}x{native}"
     lines = [
-        "def preprocess(images: object) -> np.ndarray:",
+        "def preprocess(images: Any) -> np.ndarray:",
         f'    """What the network takes, (N, {own.channels}, {size}, {size}): {cut}.',
         "",
         "    `images` is one of bytes (H, W), (H, W, C) or (C, H, W), C being 1, 3 or 4, or",

@@ -41,7 +41,7 @@ class Checked(NamedTuple):
 
 
 def check(trained: TrainedRun, evaluator: Evaluator, images: RunImages, raw: bool) -> Checked:
-    """Compare what the file gives for some images, a raw one at these in several sizes, with what the run gives.
+    """Compare what the file gives for some images with what the run gives; raw ones that have one size are tried in others, too.
 
     GraphError for answers that are not finite, or too far from the run's: nothing to be used.
     """
@@ -52,7 +52,7 @@ def check(trained: TrainedRun, evaluator: Evaluator, images: RunImages, raw: boo
     places = images.spread(IMAGES[evaluator.is_fast])
     for number, place in enumerate(places):
         image = images.at(place)
-        if raw and number % 2:  # images of a data set have one size
+        if raw and images.have_one_size and number % 2:
             image = image.resize((image.width * 2 + number, image.height + 3 * number), Image.Resampling.BICUBIC)
         sizes.add(image.size)
         read = trained.preprocess(trained.read(image, shown))

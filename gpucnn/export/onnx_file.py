@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.atomic_file import check_place
-from gpucnn.checks import as_count, as_path
+from gpucnn.checks import as_count, as_flag, as_path
 from gpucnn.errors import ArgumentError
 from gpucnn.export.onnx_check import Checked, check
 from gpucnn.export.onnx_graph import OPSET, onnx_library
 from gpucnn.export.onnx_int8 import Accuracies, accuracies, to_int8
-from gpucnn.export.onnx_run import run_to_onnx
+from gpucnn.export.onnx_run import check_run, run_to_onnx
 from gpucnn.export.onnx_runtime import evaluator, onnxruntime_library
 from gpucnn.export.onnx_writer import save_onnx
 from gpucnn.export.run_images import images_to_try, run_images
@@ -63,6 +63,8 @@ def write_onnx(
     LibraryError without onnx, or without onnxruntime for int8, ArgumentError for an opset that there is not or an `out` that is no file
     of ours, RunError if it cannot be written, and DataError if the images of a `data_dir`, or those that int8 needs, are not there.
     """
+    check_run(trained, "write_onnx")
+    raw = as_flag(raw, "write_onnx: raw")
     place = as_path(out, "write_onnx: out")
     images_place = None if data_dir is None else str(as_path(data_dir, "write_onnx: data_dir"))
     count = None if calibrate is None else as_count(calibrate, "write_onnx: calibrate")

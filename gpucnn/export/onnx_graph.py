@@ -1,11 +1,13 @@
 """An ONNX graph in the making: nodes and arrays under names of their own, for one opset."""
 
+import math
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from gpucnn import __version__
 from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError, LibraryError
 from gpucnn.text import value_text
@@ -36,15 +38,17 @@ class OnnxGraph:
     """
 
     def __init__(self, opset: int = OPSET) -> None:
-        helper = onnx_library().helper
+        library = onnx_library()
+        helper = library.helper
         newest = max(version for domain, version in helper.OP_SET_ID_VERSION_MAP if domain == "ai.onnx")
         if not is_int(opset) or not OLDEST_OPSET <= opset <= newest:
             raise ArgumentError(
                 f"opset must be from {OLDEST_OPSET} to {newest}, the newest that the installed onnx knows, got {value_text(opset)}"
             )
         self.opset = int(opset)
-        self._nodes: list[onnx.NodeProto] = []
-        self._arrays: dict[str, onnx.TensorProto] = {}
+        # Filled from the start: protobuf copies no message of more than 2 GB.
+        self._model: onnx.ModelProto = library.ModelProto()
+        self._named: dict[str, str] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._taken = set(NAMES)
 
@@ -59,20 +63,20 @@ class OnnxGraph:
         output = node_name if name is None else name
         given = {key: value for key, value in attributes.items() if value is not None}
         made = onnx_library().helper.make_node(op, [one or "" for one in inputs], [output], node_name, **given)
-        self._nodes.append(made)
+        self._model.graph.node.append(made)
         return output
 
     def array(self, values: Any, name: str | None = None) -> str:
         """The name of an array of the file. One with a `name` is added once; without, equal ones are one."""
-        if name is not None and name in self._arrays:
-            return name
-        array = np.asarray(values, order="C")
-        if name is None:
-            key = (str(array.dtype), array.shape, array.tobytes())
-            if key not in self._constants:
-                self._constants[key] = self._add(array, "constant")
-            return self._constants[key]
-        return self._add(array, name)
+        if name is not None:
+            if name not in self._named:
+                self._named[name] = self._add(np.asarray(values), name)
+            return self._named[name]
+        array = np.asarray(values)
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self._add(array, "constant")
+        return self._constants[key]
 
     def finished(
         self,
@@ -81,37 +85,30 @@ class OnnxGraph:
         metadata: Mapping[str, str] | None = None,
     ) -> "onnx.ModelProto":
         """The whole as a model, checked by onnx; inputs and outputs are names with dtypes and shapes."""
-        from gpucnn import __version__
-
-        library = onnx_library()
+        library, model = onnx_library(), self._model
         helper = library.helper
-        described = [
-            [
+        for described, some in ((model.graph.input, inputs), (model.graph.output, outputs)):
+            described.extend(
                 helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), axes)
                 for name, dtype, axes in some
-            ]
-            for some in (inputs, outputs)
-        ]
-        graph = helper.make_graph(self._nodes, "gpucnn", *described, list(self._arrays.values()))
-        opsets = [helper.make_opsetid("", self.opset)]
-        model = helper.make_model(
-            graph,
-            opset_imports=opsets,
-            ir_version=helper.find_min_ir_version_for(opsets),
-            producer_name="gpucnn",
-            producer_version=__version__,
-        )
+            )
+        model.graph.name = "gpucnn"
+        model.opset_import.append(helper.make_opsetid("", self.opset))
+        model.ir_version = helper.find_min_ir_version_for(model.opset_import)
+        model.producer_name, model.producer_version = "gpucnn", __version__
         helper.set_model_props(model, dict(metadata or {}))
-        if (
-            bytes_of_arrays(model) <= LARGEST_MESSAGE
-        ):  # the checker takes one message; files of two are checked where they lie
+        # The checker takes one message; what is saved as two files is checked where they lie.
+        if bytes_of_arrays(model) <= LARGEST_MESSAGE:
             library.checker.check_model(model, full_check=True)
-        return cast("onnx.ModelProto", model)
+        return model
 
     def _add(self, array: np.ndarray, name: str) -> str:
-        fresh = self._fresh(name)
-        self._arrays[name if fresh == name else fresh] = onnx_library().numpy_helper.from_array(array, fresh)
-        return fresh
+        added = self._model.graph.initializer.add()
+        added.name = self._fresh(name)
+        added.data_type = onnx_library().helper.np_dtype_to_tensor_dtype(array.dtype)
+        added.dims.extend(array.shape)
+        added.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        return added.name
 
     def _fresh(self, stem: str) -> str:
         name, number = stem, 0
@@ -128,7 +125,6 @@ def onnx_library() -> ModuleType:
         import onnx
         import onnx.checker
         import onnx.helper
-        import onnx.numpy_helper
     except ImportError as error:
         raise LibraryError(f'an ONNX file needs onnx ({error}); pip install "gpucnn[onnx]"') from None
     return onnx
@@ -136,4 +132,12 @@ def onnx_library() -> ModuleType:
 
 def bytes_of_arrays(model: "onnx.ModelProto") -> int:
     """How many bytes the arrays of a model have."""
-    return sum(len(array.raw_data) for array in model.graph.initializer)
+    return sum(map(bytes_of_array, model.graph.initializer))
+
+
+def bytes_of_array(array: "onnx.TensorProto") -> int:
+    """How many bytes an array has; 0 if they are not in it as they lie in memory. Looking at them would copy them."""
+    if not array.HasField("raw_data"):
+        return 0
+    dtype: np.dtype = onnx_library().helper.tensor_dtype_to_np_dtype(array.data_type)
+    return math.prod(array.dims) * dtype.itemsize

@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpucnn.errors import GraphError
+from gpucnn.checks import as_flag
+from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.export.onnx_graph import OPSET, OnnxGraph
 from gpucnn.export.onnx_pixels import add_pixels
 from gpucnn.export.onnx_writer import add_model
 from gpucnn.export.run_facts import run_facts
 from gpucnn.layers.graph import graph_of_any_batch
 from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.text import value_text
 
 if TYPE_CHECKING:
     import onnx
@@ -27,8 +29,11 @@ def run_to_onnx(trained: TrainedRun, *, raw: bool = True, opset: int = OPSET) ->
     - Outputs are "logits" and "probabilities", (N, classes).
     - Its metadata are `run_facts`, and `input`, which says what goes in.
 
-    Raises GraphError for a model that ONNX has no form for, ArgumentError for an opset that there is not, LibraryError without onnx.
+    Raises GraphError for a model that ONNX has no form for, ArgumentError for an opset that there is not and for what is no run in
+    the hand, LibraryError without onnx.
     """
+    check_run(trained, "run_to_onnx")
+    raw = as_flag(raw, "run_to_onnx: raw")
     graph = OnnxGraph(opset)
     preprocess = trained.preprocess
     if preprocess.channels not in (1, 3):
@@ -48,3 +53,9 @@ def run_to_onnx(trained: TrainedRun, *, raw: bool = True, opset: int = OPSET) ->
         [("logits", dtype, answers), ("probabilities", dtype, answers)],
         {**run_facts(trained), "input": RAW if raw else FLOAT},
     )
+
+
+def check_run(trained: object, owner: str) -> None:
+    """ArgumentError unless it is what `gpucnn.load` gives."""
+    if not isinstance(trained, TrainedRun):
+        raise ArgumentError(f"{owner}: expected a run that gpucnn.load(RUN) gives, got {value_text(trained)}")

@@ -11,7 +11,7 @@ from gpucnn.checks import as_path
 from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.export import onnx_graph
 from gpucnn.export.onnx_call import Call
-from gpucnn.export.onnx_graph import OPSET, OnnxGraph, bytes_of_arrays, onnx_library
+from gpucnn.export.onnx_graph import OPSET, OnnxGraph, bytes_of_array, bytes_of_arrays, onnx_library
 from gpucnn.export.onnx_nodes import NODES, REFUSED
 from gpucnn.layers.as_model import as_model
 from gpucnn.layers.graph import IMAGES, Batch, ModelGraph, Sizes, graph_of_any_batch
@@ -95,7 +95,7 @@ def save_onnx(model: "onnx.ModelProto", path: str | os.PathLike[str]) -> list[Pa
 def _save_in_two(model: "onnx.ModelProto", path: Path) -> list[Path]:
     onnx = onnx_library()
     digest = hashlib.sha256()
-    large = [array for array in model.graph.initializer if len(array.raw_data) > SMALL]
+    large = [array for array in model.graph.initializer if bytes_of_array(array) > SMALL]
     for array in large:
         digest.update(array.raw_data)
     data = path.with_name(f"{path.name}.{digest.hexdigest()[:DIGITS]}.data")
@@ -105,12 +105,12 @@ def _save_in_two(model: "onnx.ModelProto", path: Path) -> list[Path]:
     offset = 0
     for array in model.graph.initializer:
         described = outline.graph.initializer.add()
-        if len(array.raw_data) <= SMALL:
+        length = bytes_of_array(array)
+        if length <= SMALL:
             described.CopyFrom(array)
             continue
         _copy(array, described, "raw_data")
         described.data_location = onnx.TensorProto.EXTERNAL
-        length = len(array.raw_data)
         for key, value in (("location", data.name), ("offset", str(offset)), ("length", str(length))):
             described.external_data.add(key=key, value=value)
         offset += length

@@ -5,9 +5,10 @@ import json
 
 from gpucnn import __version__
 from gpucnn.data.catalog import is_light_on_dark
-from gpucnn.errors import RunError
+from gpucnn.errors import ArgumentError, RunError
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.text import value_text
 
 
 def run_facts(trained: TrainedRun) -> dict[str, str]:
@@ -37,3 +38,9 @@ def run_facts(trained: TrainedRun) -> dict[str, str]:
         "light_on_dark": json.dumps(is_light_on_dark(str(config["data"]))),
         "gpucnn_version": __version__,
     }
+
+
+def check_run(owner: str, trained: object) -> None:
+    """ArgumentError, which names `owner`, unless it is a run."""
+    if not isinstance(trained, TrainedRun):
+        raise ArgumentError(f"{owner}: trained must be a run as gpucnn.load gives it, got {value_text(trained)}")

@@ -32,6 +32,8 @@ class RunImages(NamedTuple):
     """The classes, by their numbers."""
     at: "Callable[[int], Image.Image]"
     """The image at a place, grey or RGB."""
+    have_one_size: bool
+    """Whether they are those of a data set that has one."""
 
     def batches(self) -> "Iterator[tuple[list[int], list[Image.Image]]]":
         """All images with their places, in their order, in batches of one size."""
@@ -67,7 +69,9 @@ def images_to_try(trained: TrainedRun, data_dir: str | None) -> RunImages:
             raise
         reason = str(error).partition(";")[0]
         digits = data.load("digits").test
-        return _pixels(digits, 16, f"digits, as the run's test images cannot be read ({reason})")
+        return _pixels(
+            digits, 16, f"the digits that come with gpucnn, as the run's test images are not there ({reason})"
+        )
 
 
 def _decoded(trained: TrainedRun, images: Dataset, what: str) -> RunImages:
@@ -80,7 +84,7 @@ def _decoded(trained: TrainedRun, images: Dataset, what: str) -> RunImages:
     def at(place: int) -> "Image.Image":
         return decode_image(paths[place], trained.preprocess.channels, background=background)
 
-    return RunImages(what, to_host(images.labels), at)
+    return RunImages(what, to_host(images.labels), at, False)
 
 
 def _pixels(images: Part, full_scale: int, what: str) -> RunImages:
@@ -94,7 +98,7 @@ def _pixels(images: Part, full_scale: int, what: str) -> RunImages:
         pixels = np.rint(counts * (255 / full_scale)).astype(np.uint8)
         return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
 
-    return RunImages(what, to_host(raw.labels), at)
+    return RunImages(what, to_host(raw.labels), at, True)
 
 
 def as_input(trained: TrainedRun, images: "Sequence[Image.Image]", raw: bool) -> np.ndarray:

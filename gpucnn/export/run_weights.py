@@ -12,7 +12,7 @@ from gpucnn.atomic_file import check_place, telling_of
 from gpucnn.backend import to_host
 from gpucnn.checks import as_flag, as_path
 from gpucnn.errors import ArgumentError, GraphError, RunError
-from gpucnn.export.run_facts import run_facts
+from gpucnn.export.run_facts import check_run, run_facts
 from gpucnn.files.tensor_file import read_text, write_tensors
 from gpucnn.layers import BatchNorm1d, BatchNorm2d
 from gpucnn.layers.saved_arrays import refuse_not_finite
@@ -55,6 +55,7 @@ def write_weights(trained: TrainedRun, out: str | os.PathLike[str], *, for_torch
     that are not finite, ArgumentError for a file that is none of these, RunError if it cannot be written.
     """
     place = as_path(out, "write_weights: out")
+    check_run("write_weights", trained)
     check_place(place)
     _check_ours(place)
     state = {path: np.ascontiguousarray(to_host(array)) for path, array in trained.model.state_dict().items()}
@@ -91,7 +92,7 @@ def _check_torchvision(trained: TrainedRun, name: str, state: dict[str, np.ndarr
     """GraphError unless torchvision's model has the same arrays; ours has them when it is made with its own arguments."""
     if name not in TORCHVISION:
         raise GraphError(
-            f"{name}: torchvision has no such model, and its names are those of its models alone: {names_text(TORCHVISION, 99)}; "
+            f"{name}: torchvision has no such model, and its names are those of its models alone: {names_text(list(TORCHVISION), 99)}; "
             f"take --format safetensors, with gpucnn's names"
         )
     theirs = models.create(name, len(trained.class_names))

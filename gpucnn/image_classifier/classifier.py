@@ -14,10 +14,11 @@ from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError, ConfigError, LibraryError, ShapeError
 from gpucnn.image_classifier.inputs import (
     OWNER,
-    SHAPE_OF_FILES,
     Inputs,
     as_image_shape,
     as_images,
+    as_shape_of_files,
+    known_images,
     paths_in,
     read_files,
 )
@@ -32,7 +33,6 @@ from gpucnn.runs.prepare import near
 from gpucnn.runs.recipe import MOST_PHOTOS
 from gpucnn.text import names_text, shape_text, value_text
 from gpucnn.training.evaluate import device_of_model
-from gpucnn.training.find_lr import FIND
 from gpucnn.training.metrics import History
 from gpucnn.training.out_of_memory import in_parts
 from gpucnn.training.trainer import Trainer
@@ -185,11 +185,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _config(self) -> RunConfig:
         """The parameters as the settings of a run, checked, with what suits the optimizer. Model and epochs may be None."""
-        if isinstance(self.lr, str) and self.lr == FIND:
-            raise ArgumentError(
-                f'{OWNER}: lr must be a number > 0 or None, got "{FIND}"; find_lr of gpucnn.training looks for one'
-            )
-        if not isinstance(self.model, str) and (not callable(self.model) or isinstance(self.model, Layer)):
+        if isinstance(self.lr, str):
+            raise ArgumentError(f"{OWNER}: lr must be a number > 0 or None, got {value_text(self.lr)}")
+        is_class = isinstance(self.model, type) and issubclass(self.model, models.ImageModel)
+        if not isinstance(self.model, str) and (not callable(self.model) or isinstance(self.model, Layer) or is_class):
             raise ArgumentError(
                 f'{OWNER}: model must be "{AUTO}", a name, e.g. "resnet20", or a function of (number of classes, (C, H, W)) that '
                 f"makes a model, as each fit begins anew; got {value_text(self.model)}"
@@ -243,22 +242,24 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ArgumentError(
                 f"{OWNER}: X was {expected} when it was fitted, and is {got} now; give what it was fitted to"
             )
-        shape = as_image_shape(self.image_shape) if known is None else known.shape
+        shape = as_image_shape(self.image_shape)
         if paths is not None:
             if y is not None:
                 y = column_or_1d(y, warn=True)
                 check_consistent_length(paths, y)
-            self.inputs_ = known or Inputs("files", shape or SHAPE_OF_FILES, None, 255)
+            self.inputs_ = known or Inputs("files", as_shape_of_files(shape), None, 255)
             return read_files(paths, self.inputs_.shape), y
-        arguments = (X,) if known is not None and y is None else (X, y)
-        found = validate_data(self, *arguments, reset=known is None, dtype=DTYPES, allow_nd=True)
-        X, y = found if len(arguments) == 2 else (found, None)
-        if known is not None and known.form == "features":
-            shape = None
+        # How many features there are is for scikit-learn to check; images have a shape, which says more.
+        is_images = known is not None and known.form == "images"
+        checks: dict[str, Any] = {"reset": known is None, "dtype": DTYPES, "allow_nd": True, "ensure_2d": not is_images}
+        if known is not None and y is None:
+            X = validate_data(self, X, **checks)
+        else:
+            X, y = validate_data(self, X, y, **checks)
+        if known is not None:
+            return (known_images(X, known.shape) if is_images else X[:, :, None, None]), y
         form, raw = as_images(X, shape)
-        if known is None:
-            is_bytes = form == "images" and raw.dtype == np.uint8
-            self.inputs_ = Inputs(form, raw.shape[1:], None, 255 if is_bytes else 1)
+        self.inputs_ = Inputs(form, raw.shape[1:], None, 255 if form == "images" and raw.dtype == np.uint8 else 1)
         return raw, y
 
     def _plan(self, config: RunConfig) -> tuple[str, int | None]:
@@ -286,7 +287,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The network, as it begins. ShapeError if it does not take the images, or does not give a logit for each class."""
         count, shape = len(self.classes_), self.inputs_.model_shape
         if not isinstance(self.model, str):
-            model = as_model(f"{OWNER}: what the function {value_text(self.model)} gave", self.model(count, shape))
+            model = as_model(
+                f"{OWNER}: what the function {getattr(self.model, '__name__', '')} gave", self.model(count, shape)
+            )
             model.seed = config.seed
         else:
             model = models.create(name, count, shape[0], shape[1], config.seed)
@@ -329,9 +332,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _, height, width = self.inputs_.model_shape
         given = {"image_size": height if height == width else None, "mean": self.inputs_.mean, "std": self.inputs_.std}
         dataset = data.ArrayDataset(samples.raw, labels, self.inputs_, len(self.classes_))
-        is_bytes = self.inputs_.form != "features" and samples.raw.dtype == np.uint8
+        device = backend.choose_device(config.device).device
         return data.DataLoader(
-            near(dataset, backend.choose_device(config.device).device) if is_bytes else dataset,
+            near(dataset, device) if self.inputs_.takes_any_device(samples.raw.dtype) else dataset,
             config.batch_size or BATCH_SIZE,
             shuffle=True,
             seed=config.seed,

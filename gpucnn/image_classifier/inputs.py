@@ -1,5 +1,6 @@
 """What is given as X: rows of features, images or paths; and what a model is given of it."""
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from gpucnn.checks import Shape, as_items, is_int
 from gpucnn.data import ArrayDataset, Preprocess, channel_statistics, read_image
 from gpucnn.data.normalization import IMAGES_AT_A_TIME
 from gpucnn.errors import ArgumentError, DataError, ShapeError
+from gpucnn.geometry import images_fix
 from gpucnn.kernels.preprocess import Preparation, preprocess
 from gpucnn.text import shape_text, value_text
 
@@ -28,7 +30,6 @@ SHAPE_OF_FILES = (3, 64, 64)
 
 BIG_STEP = 2
 """Images that must grow by this factor or more are resized; others get a margin."""
-
 
 ROUNDING = 100
 """So many units in the last place may sums of equal numbers be off."""
@@ -71,8 +72,13 @@ class Inputs:
         is_constant = std <= ROUNDING * np.finfo(self.dtype).eps * np.abs(mean)
         return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(is_constant, 1.0, std).tolist()))
 
+    def takes_any_device(self, dtype: np.dtype) -> bool:
+        """Whether raw images of `dtype` may be on a GPU, to be prepared there: square bytes."""
+        is_square = self.size is not None or self.shape[1] == self.shape[2]
+        return self.form != "features" and is_square and dtype == np.uint8
+
     def __call__(self, raw: Array) -> Array:
-        """Raw images as the model takes them; bytes on any device. ArgumentError for values that are too large for its dtype."""
+        """Raw images as the model takes them, on the host, or where `takes_any_device` has them. ArgumentError for values that are too large for its dtype."""
         with np.errstate(over="ignore", invalid="ignore"):
             prepared = self._features(raw) if self.form == "features" else self._images(raw)
         if raw.dtype.kind == "f" and not np.isfinite(prepared).all():
@@ -126,8 +132,22 @@ def as_image_shape(image_shape: Any) -> Shape | None:
     return tuple(map(int, sizes))
 
 
+def as_shape_of_files(image_shape: Shape | None) -> Shape:
+    """What image files are made to: square, grey or in colours. ArgumentError for another shape."""
+    channels, height, width = shape = image_shape or SHAPE_OF_FILES
+    if channels not in (1, 3) or height != width:
+        raise ArgumentError(
+            f"{OWNER}: image files are made square, grey (1, S, S) or in colours (3, S, S), got image_shape={shape_text(shape)}"
+        )
+    return shape
+
+
 def paths_in(X: Any) -> list[str | os.PathLike[str]] | None:
-    """The paths, if X is a list, an array, or a column of a table of them; None for everything else."""
+    """The paths, if X is a list, an array, or a column of a table of them; None for everything else. ArgumentError for a single path."""
+    if isinstance(X, str | os.PathLike):
+        raise ArgumentError(
+            f"{OWNER}: expected paths of images, got the path {value_text(str(X))}; give a list: [path]"
+        )
     given: Sequence[Any] | None = X if isinstance(X, list | tuple) else None
     if given is None:
         array = X if hasattr(X, "ndim") and hasattr(X, "shape") else None
@@ -162,30 +182,49 @@ def read_files(paths: Sequence[str | os.PathLike[str]], shape: Shape) -> np.ndar
 
 
 def as_images(X: np.ndarray, image_shape: Shape | None) -> tuple[Form, np.ndarray]:
-    """Which form numbers have that were checked, and as raw images (N, C, H, W); ShapeError for another form."""
-    shape = X.shape[1:]
+    """Which form the numbers in X have, and they as raw images (N, C, H, W). ShapeError for one that is none, or could be two."""
     if X.ndim == 2:
-        if image_shape is None:
-            return "features", X[:, :, None, None]
-        if X.shape[1] != np.prod(image_shape):
-            raise ShapeError(
-                f"{OWNER}: image_shape {shape_text(image_shape)} has {int(np.prod(image_shape)):,} pixels, and X has "
-                f"{X.shape[1]:,} features; give the shape (channels, height, width) that the rows were made of"
-            )
-        return "images", X.reshape(len(X), *image_shape)
-    if X.ndim == 3:
-        X, shape = X[:, None], (1, *shape)
-    if X.ndim != 4:
+        return ("features", X[:, :, None, None]) if image_shape is None else ("images", _rows_as_images(X, image_shape))
+    if X.ndim not in (3, 4):
         raise ShapeError(
             f"{OWNER}: expected X (N, features), images (N, C, H, W) or grey ones (N, H, W), or paths, got {shape_text(X.shape)}"
         )
+    images = X[:, None] if X.ndim == 3 else X
+    shape = images.shape[1:]
     if image_shape is not None and shape != image_shape:
         raise ShapeError(
-            f"{OWNER}: image_shape is {shape_text(image_shape)}, and X is {shape_text(X.shape)}; leave image_shape out"
+            f"{OWNER}: image_shape is {shape_text(image_shape)}, and X has images {shape_text(('N', *shape))}"
+            f"{_fix(X, image_shape)}; of images it may be left out"
         )
     if image_shape is None and shape[0] not in (1, 3) and shape[2] in (1, 3, 4):
         raise ShapeError(
             f"{OWNER}: X {shape_text(X.shape)} looks like (N, H, W, C), and (N, C, H, W) is expected: X.transpose(0, 3, 1, 2); "
             f"if it is (N, C, H, W), say so with image_shape={shape_text(shape)}"
         )
-    return "images", X
+    return "images", images
+
+
+def known_images(X: np.ndarray, shape: Shape) -> np.ndarray:
+    """X in any form of such images, as raw images (N, C, H, W). ShapeError for others."""
+    if X.ndim == 2 and X.shape[1] == math.prod(shape):
+        return X.reshape(len(X), *shape)
+    images = X[:, None] if X.ndim == 3 else X
+    if images.ndim != 4 or images.shape[1:] != shape:
+        raise ShapeError(
+            f"{OWNER}: was fitted to images {shape_text(('N', *shape))}, and X is {shape_text(X.shape)}{_fix(X, shape)}"
+        )
+    return images
+
+
+def _rows_as_images(X: np.ndarray, shape: Shape) -> np.ndarray:
+    if X.shape[1] != math.prod(shape):
+        raise ShapeError(
+            f"{OWNER}: image_shape {shape_text(shape)} has {math.prod(shape):,} pixels, and X has {X.shape[1]:,} features; give "
+            f"the (channels, height, width) that each row was made of"
+        )
+    return X.reshape(len(X), *shape)
+
+
+def _fix(X: np.ndarray, shape: Shape) -> str:
+    fix = images_fix(X.shape, shape[0]) if X.ndim == 4 and X.shape[1] != shape[0] else ""
+    return f"; {fix.replace('x.transpose', 'X.transpose')}" if fix.startswith("the axes are") else ""

@@ -2,29 +2,22 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpucnn.checks import as_path
-from gpucnn.errors import LibraryError, OnnxError
+from gpucnn.errors import OnnxError
+from gpucnn.onnx_model.graph_order import in_order
 from gpucnn.onnx_model.node import OnnxNode
+from gpucnn.onnx_model.onnx_file import naming, read_message
 from gpucnn.onnx_model.operators import OPERATORS
 from gpucnn.onnx_model.tensor import TensorReader, dtype_of
-from gpucnn.regular_file import open_regular
-from gpucnn.text import counted, names_text, printed, value_text
-from gpucnn.text_table import shortened
-
-LARGEST_FILE = (1 << 31) - 1
-"""Bytes of a message of protobuf. Larger models have their arrays in files beside it."""
+from gpucnn.text import counted, names_text, printed, shape_text, value_text
 
 MOST_NODES = 100_000
-
-LONGEST = 800
-"""Columns of a message: names in a file may be of any length."""
 
 OLDEST = 1
 
@@ -50,16 +43,6 @@ class Declared(NamedTuple):
     """None if the file does not tell."""
 
 
-def leading_to(outputs: Iterable[str], nodes: Sequence[OnnxNode]) -> list[OnnxNode]:
-    """Those of the nodes, which are in an order in which they can be computed, that the outputs need."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed.intersection(node.outputs):
-            needed.update(node.inputs)
-            kept.append(node)
-    return kept[::-1]
-
-
 class OnnxGraph(NamedTuple):
     """What is computed of what."""
 
@@ -81,60 +64,8 @@ def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
     OnnxError, which names the file, if it is damaged, or has what is not computed here; LibraryError without onnx.
     """
     path = as_path(path, "load_onnx: path")
-    onnx = _library()
-    try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > LARGEST_FILE:
-                raise OnnxError(f"{size:,} bytes are more than an ONNX file can have, {LARGEST_FILE:,}")
-            content = file.read(size)
-        return _GraphReader(_parsed(onnx.ModelProto(), content), path.parent).graph()
-    except OSError as error:
-        raise OnnxError(f"{printed(str(path))}: cannot be read: {error.strerror or error}") from None
-    except OnnxError as error:
-        raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
-
-
-def _check_texts(message: Any) -> None:
-    """OnnxError unless all texts are UTF-8: protobuf gives others as bytes."""
-    waiting = [message]
-    while waiting:
-        message = waiting.pop()
-        # Of an array only its name and place: to look at its content would copy it.
-        names = (
-            ("name", "external_data") if message.DESCRIPTOR.name == "TensorProto" else message.DESCRIPTOR.fields_by_name
-        )
-        for name in names:
-            field = message.DESCRIPTOR.fields_by_name[name]
-            if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
-                continue
-            value = getattr(message, name)
-            is_repeated = not isinstance(value, str | bytes) and hasattr(value, "__len__")
-            if field.type == field.TYPE_MESSAGE:
-                waiting += list(value) if is_repeated else [value] if message.HasField(name) else []
-            elif any(isinstance(one, bytes) for one in (value if is_repeated else [value])):
-                raise OnnxError(f"a text in it, {field.full_name}, is no UTF-8; is it damaged?")
-
-
-def _library() -> ModuleType:
-    """onnx; LibraryError, which says how to install it, where it is not."""
-    try:
-        import onnx
-        import onnx.defs
-        import onnx.helper
-    except ImportError as error:
-        raise LibraryError(f'ONNX files need onnx ({error}); pip install "gpucnn[onnx]"') from None
-    return onnx
-
-
-def _parsed(model: Any, content: bytes) -> Any:
-    """The message `model` with what a file holds."""
-    try:
-        model.ParseFromString(content)
-    except Exception:  # protobuf has several kinds, and more than one implementation
-        raise OnnxError("no ONNX file, or a damaged one") from None
-    _check_texts(model)
-    return model
+    with naming(path):
+        return _GraphReader(read_message(path).message, path.parent).graph()
 
 
 class _GraphReader:
@@ -163,7 +94,7 @@ class _GraphReader:
         if not outputs:
             raise OnnxError("it has no output")
         metadata = {entry.key: entry.value for entry in self.model.metadata_props}
-        ordered = _in_order(nodes, [one.name for one in inputs], list(arrays), [one.name for one in outputs])
+        ordered = in_order(nodes, [one.name for one in inputs], list(arrays), [one.name for one in outputs])
         return OnnxGraph(inputs, outputs, arrays, ordered, self.opset, metadata, self.model.producer_name)
 
     def _opset(self) -> int:
@@ -199,9 +130,6 @@ class _GraphReader:
             except onnx.defs.SchemaError:
                 missing[name] = f"not in opset {self.opset}"
                 continue
-            axes = max((len(one.ints) for one in node.attribute if one.name == "kernel_shape"), default=0)
-            if axes > MOST_WINDOW_AXES:
-                missing[name] = f"over {axes} axes; over 1 and 2 it is"
             if schema.since_version not in OPERATORS[node.op_type].since:
                 missing[name] = f"not as opset {schema.since_version} has it"
         if missing:
@@ -251,6 +179,10 @@ class _GraphReader:
                 f"{label} has {counted(len(node.output), 'output')}, expected {_range(schema.min_output, schema.max_output)}"
             )
         attributes = self._attributes(schema, label, node.attribute)
+        if len(kernel := attributes.get("kernel_shape", ())) > MOST_WINDOW_AXES:
+            raise OnnxError(
+                f"{label}: {node.op_type} of one axis or two is computed here, got kernel_shape {shape_text(kernel)}"
+            )
         inputs = list(node.input)
         while inputs and not inputs[-1]:
             inputs.pop()
@@ -338,55 +270,3 @@ def _takes(schema: Any, label: str, inputs: Sequence[str]) -> tuple[str, ...]:
         }
         kinds.append("".join(kind for kind, is_there in has.items() if is_there))
     return tuple(kinds)
-
-
-def _in_order(
-    nodes: Sequence[OnnxNode], inputs: Sequence[str], arrays: Sequence[str], outputs: Sequence[str]
-) -> list[OnnxNode]:
-    """The nodes that the outputs need, each behind those whose outputs it takes. OnnxError if there is no such order."""
-    makers: dict[str, int] = {}
-    given = [*inputs, *arrays]
-    if len(set(given)) < len(given):
-        raise OnnxError("two inputs have one name")
-    known = set(given)
-    for number, node in enumerate(nodes):
-        for name in filter(None, node.outputs):
-            if name in known or name in makers:
-                raise OnnxError(f"{node.label} gives {printed(name)}, which is there already")
-            makers[name] = number
-    for owner, names in [*((node.label, node.inputs) for node in nodes), ("an output", outputs)]:
-        for name in filter(None, names):
-            if name not in makers and name not in known:
-                raise OnnxError(f"{owner} takes {printed(name)}, which nothing gives")
-    needed, waiting = set(), [makers[name] for name in outputs if name in makers]
-    while waiting:
-        number = waiting.pop()
-        if number not in needed:
-            needed.add(number)
-            waiting.extend(makers[name] for name in nodes[number].inputs if name in makers)
-    return _sorted(nodes, makers, needed)
-
-
-def _sorted(nodes: Sequence[OnnxNode], makers: Mapping[str, int], needed: set[int]) -> list[OnnxNode]:
-    """Those of the nodes that are `needed`, in the file's order as far as that is one in which they can be computed."""
-    import heapq
-
-    sources = {number: {makers[name] for name in nodes[number].inputs if name in makers} for number in needed}
-    users: dict[int, list[int]] = {number: [] for number in needed}
-    for number, own in sources.items():
-        for source in own:
-            users[source].append(number)
-    left = {number: len(own) for number, own in sources.items()}
-    ready, order = [number for number, count in left.items() if count == 0], []
-    heapq.heapify(ready)
-    while ready:
-        number = heapq.heappop(ready)
-        order.append(nodes[number])
-        for user in users[number]:
-            left[user] -= 1
-            if left[user] == 0:
-                heapq.heappush(ready, user)
-    if len(order) < len(needed):
-        stuck = min(number for number, count in left.items() if count)
-        raise OnnxError(f"{nodes[stuck].label} takes, in a circle, what is computed of its own output")
-    return order

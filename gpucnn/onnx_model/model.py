@@ -1,5 +1,6 @@
 """An ONNX file as a layer: what it computes, node by node, and what of it learns."""
 
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,17 +11,19 @@ import numpy as np
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Device, as_array, to_device
-from gpucnn.checks import Shape, is_int
-from gpucnn.errors import DTypeError, GpucnnError, OnnxError, ShapeError
+from gpucnn.checks import Shape, as_path, is_int
+from gpucnn.errors import DTypeError, OnnxError, ShapeError
 from gpucnn.layers import Layer
-from gpucnn.onnx_model.graph import GPUCNN, LONGEST, Declared, OnnxGraph, leading_to, read_onnx_graph
+from gpucnn.onnx_model.graph import GPUCNN, Declared, OnnxGraph, read_onnx_graph
+from gpucnn.onnx_model.graph_order import leading_to
 from gpucnn.onnx_model.node_layer import computed
+from gpucnn.onnx_model.onnx_file import naming
 from gpucnn.onnx_model.operators import Value
 from gpucnn.onnx_model.operators.values import check_all_made, computing, float_dtype
 from gpucnn.onnx_model.roles import folded, members_of, with_constants
 from gpucnn.onnx_model.step import Step, steps_of
 from gpucnn.onnx_model.weight_tree import WeightTree
-from gpucnn.text import counted, names_text, printed, shape_text
+from gpucnn.text import counted, names_text, shape_text
 from gpucnn.text_table import shortened
 
 LOGITS = "logits"
@@ -52,7 +55,7 @@ class OnnxModel(Layer):
         tree = WeightTree(self, nodes, members, constants, names)
         tree.grow()
         self._constants, self._places = constants, tree.places
-        self._file_dtype = self._dtype
+        self._file_dtype = self._dtype_of([one for one in self._inputs if one.dtype is not None])
         layers = {node: tree.layers[number] for number, node in enumerate(nodes) if number in tree.layers}
         self._steps = steps_of(nodes, layers, {*constants, *members, *names})
         wanted = names if self._wanted is None else names[self._wanted : self._wanted + 1]
@@ -79,7 +82,7 @@ class OnnxModel(Layer):
                     values[name] = array.astype(dtype)
         values.update((name, getattr(layer, attribute)) for name, (layer, attribute) in self._places.items())
         elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
-        with computing(dtype, elements), np.errstate(all="ignore"):
+        with computing(None if dtype == self._file_dtype else dtype, elements), np.errstate(all="ignore"):
             values.update(self._taken(inputs))
             made = 0
             for step in steps:
@@ -121,9 +124,10 @@ class OnnxModel(Layer):
         return Tensor(to_device(converted, self._device()))
 
     def _dtype_of(self, inputs: Sequence[Any]) -> np.dtype:
-        """That of the model's weights; of one without any that of the floats that it is given."""
-        wide = any(x.dtype == np.float64 for x in inputs) and next(self.parameters(), None) is None
-        return np.dtype(np.float64) if wide else self._dtype
+        """That of the model's weights; of one without any float64 also where its inputs are, and the file does not say so."""
+        given = zip(inputs, self._inputs, strict=False)
+        wide = any(x.dtype == np.float64 and declared.dtype == np.float32 for x, declared in given)
+        return np.dtype(np.float64) if wide and next(self.parameters(), None) is None else self._dtype
 
     def _device(self) -> Device:
         return next((one.device for one in (*self.parameters(), *(one for _, one in self.named_buffers()))), Device())
@@ -147,10 +151,8 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     node, for what is damaged or not computed here, with all operators that are not; LibraryError without onnx.
     """
     graph = read_onnx_graph(path)
-    try:
+    with naming(as_path(path, "load_onnx: path")):
         return OnnxModel(graph)
-    except GpucnnError as error:
-        raise OnnxError(f"{printed(str(path))}: {shortened(str(error), LONGEST)}") from None
 
 
 def _value(values: Mapping[str, Value], name: str, owner: str) -> Value | None:
@@ -167,8 +169,6 @@ def _as_tensor(value: Value | None, device: Device) -> Tensor:
 
 def _class_names(metadata: Mapping[str, str]) -> list[str] | None:
     """The list of texts that is called class_names, as gpucnn writes it."""
-    import json
-
     try:
         names = json.loads(metadata.get("class_names", ""))
     except (ValueError, RecursionError):
@@ -201,14 +201,15 @@ def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) 
             elif isinstance(wanted, str):
                 fits = fits and sizes.setdefault(wanted, size) == size
         if not fits:
-            texts = {None: "?", **{size: shortened(size) for size in declared.shape if isinstance(size, str)}}
-            expected = shape_text([texts.get(size, size) for size in declared.shape])
+            sizes_told = [shortened(size) if isinstance(size, str) else size for size in declared.shape]
+            expected = shape_text(["?" if size is None else size for size in sizes_told])
             raise ShapeError(f"{owner}: expected the input {name} {expected}, got {shape_text(shape)}")
-    if declared.dtype is None or value.dtype == declared.dtype:
-        return value
+    taken: Value = value
+    if declared.dtype is None or taken.dtype == declared.dtype:
+        return taken
     if value.dtype.kind != "f" or declared.dtype.kind != "f":
         raise _other_dtype(owner, declared, value.dtype)
-    return F.astype(value, float_dtype()) if value.dtype == np.float16 else value
+    return F.astype(taken, float_dtype()) if taken.dtype == np.float16 else taken
 
 
 def _other_dtype(owner: str, declared: Declared, dtype: np.dtype) -> DTypeError:

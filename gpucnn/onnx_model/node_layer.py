@@ -18,6 +18,10 @@ from gpucnn.onnx_model.operators import OPERATORS, Inputs, Value
 from gpucnn.onnx_model.operators.operands import all_needed
 from gpucnn.onnx_model.operators.values import are_known, unnoted
 from gpucnn.text import shape_text
+from gpucnn.text_table import shortened
+
+LONGEST = 800
+"""Columns of a message: texts in a file may be of any length."""
 
 
 class NodeLayer(Layer):
@@ -176,7 +180,7 @@ def computed(node: OnnxNode, inputs: Inputs, layer: Layer | None) -> list[Value]
 
 def _named(error: GpucnnError, node: OnnxNode, inputs: Inputs) -> GpucnnError:
     """The error with the node before it, and what it was given behind."""
-    error.args = (f"{node.label}: {error}", *error.args[1:])
+    error.args = (f"{node.label}: {shortened(str(error), LONGEST)}", *error.args[1:])
     return error
 
 

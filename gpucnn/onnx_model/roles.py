@@ -10,7 +10,7 @@ from gpucnn.onnx_model.graph import OnnxGraph
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.node_layer import computed
 from gpucnn.onnx_model.operators import OPERATORS
-from gpucnn.onnx_model.operators.values import are_known, folding
+from gpucnn.onnx_model.operators.values import TooLarge, are_known, folding
 
 MOST_FOLDED_IN_ALL = 1 << 26
 """Elements of all that is computed beforehand."""
@@ -98,8 +98,12 @@ def folded(arrays: Mapping[str, np.ndarray], nodes: Sequence[OnnxNode]) -> tuple
         if not all(name in values for name in node.inputs if name) or made > MOST_FOLDED_IN_ALL:
             left.append(node)
             continue
-        with folding():
-            results = computed(node, [values[name] if name else None for name in node.inputs], None)
+        try:
+            with folding():
+                results = computed(node, [values[name] if name else None for name in node.inputs], None)
+        except TooLarge:  # a forward pass makes it, if it may
+            left.append(node)
+            continue
         if not are_known(results):
             left.append(node)
             continue

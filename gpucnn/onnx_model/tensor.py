@@ -45,6 +45,10 @@ def dtype_of(number: int, owner: str) -> np.dtype:
     return np.dtype(np.float32) if dtype in (BFLOAT16, np.float16) else dtype
 
 
+ELSEWHERE = 1
+"""What `data_location` is of an array in another file."""
+
+
 class TensorReader:
     """Reads the arrays of one file."""
 
@@ -54,28 +58,24 @@ class TensorReader:
 
     def array(self, proto: Any, owner: str) -> np.ndarray:
         """The array of a TensorProto, which messages call `owner`. OnnxError for what is no array, or not there."""
-        dtype_of(proto.data_type, owner)
-        dtype, shape = DTYPES[proto.data_type], tuple(proto.dims)
-        if (
-            len(shape) > MOST_AXES
-            or min(shape, default=0) < 0
-            or math.prod(max(one, 1) for one in shape) >= MOST_ELEMENTS
-        ):
-            raise OnnxError(f"{owner} has no shape that an array can have: {shape_text(shape)}")
-        if proto.HasField("segment"):
-            raise OnnxError(f"{owner} is a segment of an array; save the model with onnx.save, which writes whole ones")
-        count = math.prod(shape)
-        if proto.data_location == 1:
-            content = self._beside(proto, owner, count * dtype.itemsize)
-        elif proto.HasField("raw_data"):
-            content = proto.raw_data
-        else:
+        dtype, shape = _dtype_and_shape(proto, owner)
+        if not (self.is_elsewhere(proto) or proto.HasField("raw_data")):
             return self._typed(proto, owner, dtype, shape)
-        if len(content) != count * dtype.itemsize:
-            raise OnnxError(
-                f"{owner} {shape_text(shape)} of {_name(dtype)} needs {count * dtype.itemsize:,} bytes, got {len(content):,}"
-            )
+        content = self.content(proto, owner)
         return _numbers(np.frombuffer(content, np.uint8 if dtype.kind == "b" else dtype).reshape(shape), dtype)
+
+    def content(self, proto: Any, owner: str) -> bytes:
+        """The bytes of an array that has them, in the file or beside it. OnnxError, which calls it `owner`, unless they are all there."""
+        dtype, shape = _dtype_and_shape(proto, owner)
+        size = math.prod(shape) * dtype.itemsize
+        content = self._beside(proto, owner, size) if self.is_elsewhere(proto) else bytes(proto.raw_data)
+        if len(content) != size:
+            raise OnnxError(f"{owner} {shape_text(shape)} of {_name(dtype)} needs {size:,} bytes, got {len(content):,}")
+        return content
+
+    def is_elsewhere(self, proto: Any) -> bool:
+        """Whether the array lies in a file beside this one."""
+        return bool(proto.data_location == ELSEWHERE)
 
     def _typed(self, proto: Any, owner: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         numbers = getattr(proto, TYPED[proto.data_type])
@@ -133,6 +133,18 @@ class TensorReader:
             raise OnnxError(
                 f"{owner} lies in {printed(location)}, which cannot be read: {error.strerror or error}"
             ) from None
+
+
+def _dtype_and_shape(proto: Any, owner: str) -> tuple[np.dtype, tuple[int, ...]]:
+    """Those of a TensorProto; OnnxError, which calls it `owner`, if no array has them."""
+    dtype_of(proto.data_type, owner)
+    shape = tuple(proto.dims)
+    elements = math.prod(max(size, 1) for size in shape)
+    if len(shape) > MOST_AXES or min(shape, default=0) < 0 or elements >= MOST_ELEMENTS:
+        raise OnnxError(f"{owner} has no shape that an array can have: {shape_text(shape)}")
+    if proto.HasField("segment"):
+        raise OnnxError(f"{owner} is a segment of an array; save the model with onnx.save, which writes whole ones")
+    return DTYPES[proto.data_type], shape
 
 
 def _check_range(numbers: np.ndarray, dtype: np.dtype, owner: str) -> None:

@@ -1,11 +1,11 @@
 """An ONNX file as bytes that need no other file."""
 
 import os
-from typing import Any
 
 from gpucnn.checks import as_path
-from gpucnn.errors import LibraryError, OnnxError
-from gpucnn.regular_file import read_regular
+from gpucnn.errors import OnnxError
+from gpucnn.onnx_model.onnx_file import LARGEST_FILE, naming, read_message
+from gpucnn.onnx_model.tensor import TensorReader
 from gpucnn.text import printed
 
 
@@ -15,27 +15,18 @@ def whole_file(path: str | os.PathLike[str]) -> bytes:
     OnnxError, which names the file, if it cannot be read, or would have 2 GB or more; LibraryError without onnx.
     """
     path = as_path(path, "whole_file: path")
-    try:
-        import onnx
-    except ImportError as error:
-        raise LibraryError(f'ONNX files need onnx ({error}); pip install "gpucnn[onnx]"') from None
-    try:
-        content = read_regular(path)
-        model = onnx.ModelProto()
-        model.ParseFromString(content)
-        if not _lies_elsewhere(model):
-            return content
-        onnx.load_external_data_for_model(model, str(path.parent))
-        return bytes(model.SerializeToString(deterministic=True))
-    except OSError as error:
-        raise OnnxError(f"{printed(str(path))}: cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # protobuf and onnx have several of their own
-        raise OnnxError(f"{printed(str(path))}: cannot be made one file of less than 2 GB ({error})") from None
-
-
-def _lies_elsewhere(model: Any) -> bool:
-    """Whether an array is in a file beside it."""
-    from onnx.external_data_helper import uses_external_data
-
-    attributes = [attribute.t for node in model.graph.node for attribute in node.attribute]
-    return any(uses_external_data(tensor) for tensor in [*model.graph.initializer, *attributes])
+    with naming(path):
+        message, content = read_message(path)
+        graph, reader = message.graph, TensorReader(path.parent)
+        tensors = [*graph.initializer, *(attribute.t for node in graph.node for attribute in node.attribute)]
+        elsewhere = [tensor for tensor in tensors if reader.is_elsewhere(tensor)]
+        size = len(content)
+        for tensor in elsewhere:
+            values = reader.content(tensor, f"the array {printed(tensor.name)}")
+            size += len(values)
+            if size > LARGEST_FILE:
+                raise OnnxError("it cannot be made one file of less than 2 GB")
+            tensor.raw_data = values
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
+        return bytes(message.SerializeToString(deterministic=True)) if elsewhere else content

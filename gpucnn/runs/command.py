@@ -27,8 +27,9 @@ def asked(config: RunConfig) -> dict[str, Any]:
     plain, same_model = RunConfig(**whose).resolved(), RunConfig(**whose, model=config.model).resolved()
     model = plain.model if config.weights is None else None
     size = data.native_size(config.data)
-    known = config.model is not None and size is not None and not is_onnx(config.model)
-    fits = models.image_size_for(config.model, size) if known else None
+    fits = None
+    if config.model is not None and size is not None and not is_onnx(config.model):
+        fits = models.image_size_for(config.model, size)
     expected = {**_values(same_model), **{name: _values(RunConfig())[name] for name in whose}, "model": model}
     expected["image_size"] = same_model.image_size or fits
     free = {"device", *(Recipe._fields if config.data == FOLDER else ())}

@@ -288,13 +288,13 @@ def _resolved(config: RunConfig, photos: Photos | None) -> RunConfig:
     if config.model is None and config.weights is not None:
         config = dataclasses.replace(config, model=models.of_weights(config.weights))
     resolved = config.resolved(photos)
-    assert resolved.model is not None
-    if is_onnx(resolved.model) and config.image_size is None:
-        fixed = image_size_of(resolved.model)
-        resolved = dataclasses.replace(
-            resolved, image_size=fixed or resolved.image_size or data.native_size(config.data) or 1
-        )
-    image_size = resolved.image_size or models.image_size_for(resolved.model, data.native_size(config.data) or 1)
+    model, native = resolved.model, data.native_size(config.data) or 1
+    assert model is not None
+    image_size = resolved.image_size
+    if not is_onnx(model):
+        image_size = image_size or models.image_size_for(model, native)
+    elif config.image_size is None:
+        image_size = image_size_of(model) or image_size or native
     device = backend.choose_device(config.device).device
     return dataclasses.replace(resolved, device=str(device), image_size=image_size)
 

@@ -82,12 +82,12 @@ def test_the_last_of_two_threads_puts_the_number_back(libraries: list[Library]) 
         def stay(number: int, inside: list[threading.Event] = inside, leave: list[threading.Event] = leave) -> None:
             with one_blas_thread():
                 inside[number].set()
-                assert leave[number].wait(10)
+                assert leave[number].wait(60)
 
         threads = [threading.Thread(target=stay, args=(number,)) for number in (0, 1)]
         for number, thread in enumerate(threads):
             thread.start()
-            assert inside[number].wait(10)
+            assert inside[number].wait(60)
         order = (0, 1) if first_in_leaves_first else (1, 0)
         for number, expected in zip(order, ([1, 1], [5, 3]), strict=True):
             leave[number].set()
@@ -185,11 +185,11 @@ def test_the_first_to_leave_does_not_end_the_limit_of_the_other() -> None:
     def come_and_go() -> None:
         with one_blas_thread():
             first.set()
-            assert second.wait(10)
+            assert second.wait(60)
 
     thread = threading.Thread(target=come_and_go)
     thread.start()
-    assert first.wait(10)
+    assert first.wait(60)
     with one_blas_thread():
         second.set()
         thread.join()
@@ -226,13 +226,13 @@ def test_where_each_thread_has_a_number_each_sets_its_own(monkeypatch: pytest.Mo
         with one_blas_thread():
             seen.append(library.threads)
             inside.set()
-            assert leave.wait(10)
+            assert leave.wait(60)
         seen.append(library.threads)
 
     thread = threading.Thread(target=stay)
     with one_blas_thread():
         thread.start()
-        assert inside.wait(10)
+        assert inside.wait(60)
         seen.append(library.threads)
     seen.append(library.threads)  # while the other thread is still inside
     leave.set()
@@ -243,7 +243,7 @@ def test_where_each_thread_has_a_number_each_sets_its_own(monkeypatch: pytest.Mo
     both = threading.Barrier(2)
 
     def look(_: int) -> None:
-        both.wait(10)
+        both.wait(60)
         seen.append(library.threads)
 
     del seen[:]
@@ -335,7 +335,7 @@ def test_parts_run_in_the_context_of_who_asked(monkeypatch: pytest.MonkeyPatch) 
     both = threading.Barrier(2)
 
     def overflow(_: int) -> None:
-        both.wait(10)
+        both.wait(60)
         np.multiply(np.full(8, 1e38, np.float32), np.float32(10))
 
     with np.errstate(over="ignore"):

@@ -283,12 +283,12 @@ def test_a_child_forked_while_another_thread_holds_the_pool() -> None:
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(10)
+    assert held.wait(60)
     child = os.fork()
     if child == 0:
         taker = threading.Thread(target=empty, args=(SHAPE, np.float32), daemon=True)
         taker.start()
-        taker.join(10)
+        taker.join(60)
         os._exit(1 if taker.is_alive() else 0)
     status = os.waitpid(child, 0)[1]
     done.set()

@@ -46,7 +46,7 @@ def who_works(count: int) -> int:
     def work(number: int) -> None:
         seen.add(threading.get_ident())
         if number < together.parties:
-            together.wait(10)
+            together.wait(60)
 
     parallel(work, count)
     return len(seen)
@@ -121,11 +121,11 @@ def test_the_first_of_two_exceptions_comes_out_once_all_that_began_is_finished()
     together, first_raised, finished = threading.Barrier(3), threading.Event(), threading.Event()
 
     def work(number: int) -> None:
-        together.wait(10)
+        together.wait(60)
         if number == 0:
             first_raised.set()
             raise KeyError(number)
-        assert first_raised.wait(10)
+        assert first_raised.wait(60)
         time.sleep(0.05)
         if number == 1:
             raise ValueError(number)
@@ -221,7 +221,7 @@ def test_threads_that_call_at_the_same_time() -> None:
     for thread in callers:
         thread.start()
     for thread in callers:
-        thread.join(30)
+        thread.join(60)
     assert (totals == 1).all()
 
 
@@ -269,7 +269,7 @@ def test_nothing_is_kept_alive_after_a_loop() -> None:
 
     parallel(work, 9)
     del held, work
-    assert ended.wait(10)
+    assert ended.wait(60)
 
 
 @given(

@@ -3,13 +3,11 @@
 import functools
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-import termios
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from gpucnn import data
 from gpucnn.cli.commands import NAMES
 from gpucnn.cli.main import main
 from gpucnn.training import RunConfig, RunFolder, Trainer, load_checkpoint
+from tests.cli.processes import PATIENCE, on_a_terminal, waits_at
 from tests.data.idx_files import write_small_mnist
 
 ROOT = Path(__file__).parents[2]
@@ -206,10 +205,10 @@ def test_sgd_and_a_rate_of_one_s_own(in_tmp_path: Path) -> None:
     assert (config["optimizer"], config["lr"], config["batch_size"]) == ("sgd", 0.05, 100)
 
 
-def start(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
+def start(arguments: list[str], folder: Path, command: Sequence[str] = COMMAND) -> "subprocess.Popen[str]":
     """The command, ready to be interrupted, as a shell may have let this process ignore Ctrl-C."""
     return subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -231,7 +230,7 @@ def test_a_signal_leaves_a_checkpoint_and_the_model_of_the_last_finished_epoch(
         if line.split()[0] == "2/1000":
             break
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == status
     match = re.fullmatch(
         rf"gpucnn train: stopped by {name} after step (\d+); (run/checkpoints/step-\d+.safetensors) is saved, "
@@ -252,16 +251,17 @@ def test_a_signal_leaves_a_checkpoint_and_the_model_of_the_last_finished_epoch(
 
 
 def test_ctrl_c_before_the_first_epoch_ended(tmp_path: Path) -> None:
-    process = start(["train", "--batch-size", "1", "--out", "run"], tmp_path)
+    process = start(["train", "--batch-size", "1", "--out", "run"], tmp_path, waits_at(3))
     assert process.stdout is not None
-    for _ in range(3):
-        process.stdout.readline()
-    time.sleep(0.3)
+    while process.stdout.readline() != "waiting\n":
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert errors.startswith("gpucnn train: stopped by Ctrl-C after step ")
-    assert errors.endswith(" is saved, go on with: gpucnn train --resume run\n")
+    assert errors == (
+        "gpucnn train: stopped by Ctrl-C after step 3; run/checkpoints/step-000000003.safetensors is saved, go on with: "
+        "gpucnn train --resume run\n"
+    )
 
 
 def test_plain_lines_without_a_terminal_and_a_bar_on_one(tmp_path: Path) -> None:
@@ -270,22 +270,9 @@ def test_plain_lines_without_a_terminal_and_a_bar_on_one(tmp_path: Path) -> None
     assert plain.stderr == ""
     assert not re.search(r"[\r\b\x1b]", plain.stdout)
 
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
     often = {**ENVIRONMENT, "TQDM_MININTERVAL": "0"}  # an epoch may be over before the bar is drawn a second time
-    process = subprocess.Popen(arguments, cwd=tmp_path, env=often, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(ours, 4096)
-        except OSError:
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(ours)
-    assert process.wait(timeout=60) == 0
+    status, shown, _ = on_a_terminal(arguments, often, tmp_path, printed=False)
+    assert status == 0
     assert re.search(rb"epoch 1/1 +\d+% \|.+\| loss \d\.\d\d \| \d+ s left of \d+ s", shown)
     assert b"\r" in shown
     assert shown.rstrip().splitlines()[-1].startswith(b"test accuracy")

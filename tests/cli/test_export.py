@@ -58,7 +58,9 @@ def test_answers_too_far_apart_end_it_with_status_1_and_no_file(
     assert main(["export", str(run)]) == 1
     told, warned = capsys.readouterr()
     assert not told
-    assert warned.startswith("gpucnn export: the ONNX file's answers are not the run's, so that no file is written: checked with")
+    assert warned.startswith(
+        "gpucnn export: the file's answers are not the run's, so that no file is written: checked with"
+    )
     assert warned.count("\n") == 1
     assert not list(in_tmp_path.iterdir())
 
@@ -83,3 +85,21 @@ def test_its_help_loads_no_library() -> None:
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1] == "[]"
     assert f"(default: {onnx_file.CALIBRATE})" in told
+
+
+def test_numpy_writes_a_module_named_after_the_run_and_weights_say_how_they_are_loaded(
+    run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnx", "onnxruntime"):  # neither is needed
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["export", str(run), "--format", "numpy"]) == 0
+    checked, written = capsys.readouterr().out.splitlines()
+    assert checked.startswith(f"checked with NumPy {np.__version__} alone on 32 of the run's test images in ")
+    assert written.startswith("digits_7.py: needs NumPy alone, and digits_7.npz beside it, 0.")
+    assert main(["export", str(run), "--format", "safetensors", "--out", "w.safetensors"]) == 0
+    told, command = capsys.readouterr().out.splitlines()
+    assert told.startswith("w.safetensors: 4 arrays, 0.")
+    assert command.strip().startswith('gpucnn.models.create("mlp", num_classes=10, in_channels=1, image_size=28, ')
+    assert sorted(path.name for path in in_tmp_path.iterdir()) == ["digits_7.npz", "digits_7.py", "w.safetensors"]
+    assert main(["export", str(run), "--format", "torch-names"]) == 1
+    assert capsys.readouterr().err.startswith("gpucnn export: mlp: torchvision has no such model, ")

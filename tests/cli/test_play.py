@@ -20,6 +20,7 @@ from gpucnn.cli.main import main
 from gpucnn.play import browser_graph
 from gpucnn.play.ready_run import NAME
 from gpucnn.play.server import PageServer
+from tests.cli.processes import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,10 +48,10 @@ def test_a_user_s_process_serves_and_ends_politely() -> None:
         assert process.stderr is not None
         address = re.fullmatch(r"(http://127\.0\.0\.1:\d+/)  \(Ctrl-C ends it\)\n", process.stdout.readline())
         assert address
-        with urllib.request.urlopen(address[1], timeout=10) as answer:
+        with urllib.request.urlopen(address[1], timeout=PATIENCE) as answer:
             assert b"<title>gpucnn play</title>" in answer.read()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stdout.read() == "\nended\n"
         assert re.fullmatch(
             r"(gpucnn play: port \d+ is taken, so the page is at another one\n)?", process.stderr.read()
@@ -62,7 +63,7 @@ def test_a_browser_is_opened_unless_it_shall_not(ended_at_once: list[str], capsy
     assert ended_at_once == []
     assert main(["play"]) == 0
     address = capsys.readouterr().out.splitlines()[-3].split(" ")[0]
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while not ended_at_once and time.monotonic() < until:
         time.sleep(0.01)
     assert ended_at_once == [address]

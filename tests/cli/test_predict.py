@@ -1,15 +1,11 @@
 """`gpucnn predict`: files, folders, damaged files, and the files it writes. `test_commands` has the kinds of files."""
 
-import contextlib
 import csv
 import json
 import os
-import pty
 import shutil
 import socket
-import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +16,7 @@ from gpucnn.cli.main import main
 from gpucnn.runs import trained_run
 from gpucnn.text_table import columns
 from gpucnn.training import RunFolder
+from tests.cli.processes import on_a_terminal
 from tests.cli.small_runs import save_digit, train
 
 ROOT = Path(__file__).parents[2]
@@ -166,20 +163,11 @@ def test_a_file_name_that_is_no_text(run: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_a_bar_on_a_terminal_and_a_clean_table_elsewhere(run: Path, images: Path) -> None:
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
     command = [sys.executable, "-m", "gpucnn", "predict", str(run), str(images), "--device", "cpu"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True, timeout=60)
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # at the end of what was written
-        while chunk := os.read(ours, 4096):
-            shown += chunk
-    os.close(ours)
-    assert b"image/s" in shown
-    assert len(result.stdout.splitlines()) == 4
-    assert "\r" not in result.stdout
+    shown = on_a_terminal(command, {**os.environ, "PYTHONPATH": str(ROOT)}, images)
+    assert (shown.status, b"image/s" in shown.on_terminal) == (0, True)
+    assert len(shown.printed.splitlines()) == 4
+    assert "\r" not in shown.printed
 
 
 def test_what_is_no_file_is_named_and_never_waited_for(

@@ -14,6 +14,7 @@ import pytest
 from gpucnn.cli.main import main
 from gpucnn.kernels import ways
 from gpucnn.training import RunFolder
+from tests.cli.processes import PATIENCE, waits_at
 from tests.runs.tiny_run import BATCHES, contents, tiny_names, train
 
 ROOT = Path(__file__).parents[2]
@@ -161,14 +162,14 @@ def test_the_command_that_a_signal_tells_of_works() -> None:
     gpucnn = [sys.executable, "-c", COMMAND]
     options = ["train", "--model", "mlp", "--epochs", "6", "--device", "cpu", "--checkpoint-every", "7"]
     process = subprocess.Popen(
-        [*gpucnn, *options, "--out", "my runs/a 'b'"],
+        [*waits_at(50), *options, "--out", "my runs/a 'b'"],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    while process.stdout.readline().split()[:1] != ["1/6"]:
+    while process.stdout.readline() != "waiting\n":
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     command = shlex.split(errors.rpartition("go on with: ")[2])
     assert command[:3] == ["gpucnn", "train", "--resume"]

@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 
-def exit_status(work: Callable[[], object], seconds: float = 10) -> int:
+def exit_status(work: Callable[[], object], seconds: float = 60) -> int:
     """Of a child that does this; it is killed if it takes longer."""
     child = os.fork()
     if child == 0:

@@ -309,7 +309,7 @@ class Gated(Interfering):
 
 def wait_for(condition: Any) -> None:
     """Return when it is true; an AssertionError if it takes long."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.001)
@@ -450,10 +450,10 @@ def test_ctrl_c_while_waiting_ends_all_threads() -> None:
     class Stuck(Interfering):
         def before(self, indices: np.ndarray) -> None:
             if indices[0] == 16:
-                release.wait(10)
+                release.wait(60)
 
     def press_ctrl_c() -> None:
-        waiting.wait(10)
+        waiting.wait(60)
         time.sleep(0.05)
         signal.pthread_kill(main, signal.SIGINT)
         time.sleep(0.05)
@@ -498,5 +498,5 @@ def test_an_iterator_that_is_collected_by_its_own_thread() -> None:
     next(batches)
     cycle.append(batches)
     del batches
-    assert closed.wait(10)
+    assert closed.wait(60)
     wait_for(lambda: loader_threads() == [])

@@ -18,11 +18,11 @@ def test_a_child_that_is_forked_while_others_read_hears_warnings_and_can_read() 
     def read() -> None:
         with quiet_reading():
             inside.set()
-            assert leave.wait(10)
+            assert leave.wait(60)
 
     thread = threading.Thread(target=read)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     assert list(warnings.filters) != before
     child = os.fork()
     if child == 0:

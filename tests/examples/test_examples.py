@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
@@ -52,6 +53,31 @@ def test_mlp_versus_cnn_shows_what_it_says() -> None:
     assert max(mlp.moved_accuracy, lenet.moved_accuracy) < 0.8, "pooling alone does not do it"
     assert moved_lenet.moved_accuracy > moved_mlp.moved_accuracy + 0.05
     assert moved_lenet.moved_accuracy > lenet.moved_accuracy + 0.15
+
+
+def test_grid_search_tells_the_accuracy_of_each_pair_and_the_best(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn", reason="ImageClassifier needs the extra sklearn")
+    example = load("grid_search")
+    monkeypatch.setattr(example, "GRID", {"model": ["mlp"], "lr": [0.0001, 0.01]})
+    monkeypatch.setattr(sys, "argv", ["grid_search", "--epochs", "4", "--limit", "300"])
+    with joblib_in_threads():
+        example.main()
+    *pairs, best = capsys.readouterr().out.splitlines()
+    accuracies = [float(line.partition("accuracy ")[2].partition(" ")[0]) for line in pairs]
+    assert [line.partition(" accuracy")[0] for line in pairs] == ["mlp      lr 0.0001", "mlp      lr 0.01  "]
+    assert accuracies[0] < 0.7 < accuracies[1]
+    assert best.startswith("best: {'lr': 0.01, 'model': 'mlp'}; 0.")
+    assert best.endswith(" on 75 digits that no training has seen")
+
+
+def joblib_in_threads() -> AbstractContextManager[object]:
+    """Inside, searches use threads: processes take seconds to start, and tests/image_classifier has them."""
+    import joblib
+
+    context: AbstractContextManager[object] = joblib.parallel_config("threading")
+    return context
 
 
 def test_transfer_prints_its_commands_and_what_was_gained(

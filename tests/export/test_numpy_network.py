@@ -111,6 +111,8 @@ def test_a_model_computes_the_same(name: str, tmp_path: Path) -> None:
         (lambda m, x: F.adaptive_avg_pool2d(x, 4), "x = adaptive_avg_pool2d(x, (4, 4))"),
         (lambda m, x: F.interpolate(x, scale_factor=2), "x = x.repeat(2, 2).repeat(2, 3)"),
         (lambda m, x: F.interpolate(x, (9, 4), mode="bicubic"), None),
+        (lambda m, x: x / x.shape[0] + x[-x.shape[0] :], None),
+        (lambda m, x: F.concatenate([x[:1], x]).reshape(-1, 9) * 2, None),
         (lambda m, x: x, None),
     ],
 )

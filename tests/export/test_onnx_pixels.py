@@ -55,7 +55,7 @@ def picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0])
 
 
-@pytest.mark.parametrize(("name", "opset"), zip(KINDS, (13, 21) * 3, strict=True))
+@pytest.mark.parametrize(("name", "opset"), list(zip(KINDS, (13, 21) * 3, strict=True)))
 def test_an_image_of_any_size_is_what_pillow_and_preprocess_make_of_it(name: str, opset: int) -> None:
     preprocess = KINDS[name]
     run = in_onnxruntime(built(preprocess, opset))
@@ -99,12 +99,14 @@ def test_the_order_of_the_two_ways_is_that_of_the_installed_pillow() -> None:
         lower_first = image.resize((30, 20), 2).resize((20, 20), 2)
         assert narrower_first.tobytes() != lower_first.tobytes()
         rules.append(image.resize((20, 20), 2).tobytes() == lower_first.tobytes())
-    assert onnx_pixels._tall_rule() == {(False, False): None, (False, True): (100, 0), (True, True): (2, -1)}[tuple(rules)]
+    assert (
+        onnx_pixels.tall_rule() == {(False, False): None, (False, True): (100, 0), (True, True): (2, -1)}[tuple(rules)]
+    )
 
 
 @pytest.mark.parametrize("rule", [None, (100, 0), (2, -1)])
 def test_other_pillows_would_be_followed_too(rule: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_pixels, "_tall_rule", lambda: rule)
+    monkeypatch.setattr(onnx_pixels, "tall_rule", lambda: rule)
     run, native = in_onnxruntime(built(KINDS["odd"])), 7
     for height, width in ((40, 7), (40, 6), (900, 6), (30, 20), (800, 5), (6, 3)):
         image = picture(np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8))

@@ -28,7 +28,11 @@ def a_run(model: Any, folder: Path) -> TrainedRun:
     classes = model.output_shape((1, channels, size, size))[1]
     config = {"create": {"name": "a model"}, "data": "folder", "background": "auto"}
     return TrainedRun(
-        model.eval(), preprocess, [f"class {number}" for number in range(classes)], config, Weights("last", folder / "x", {})
+        model.eval(),
+        preprocess,
+        [f"class {number}" for number in range(classes)],
+        config,
+        Weights("last", folder / "x", {}),
     )
 
 
@@ -37,12 +41,9 @@ def test_a_run_of_any_model_gives_the_same(
     name: str, request: pytest.FixtureRequest, report: Callable[[str], None], tmp_path: Path
 ) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra onnxruntime")
-    if request.config.getoption("--onnx"):
-        model = trained(name, LARGE.get(name))
-    elif name in SAMPLE:
-        model = trained(name, SMALLEST[name])
-    else:
+    if not request.config.getoption("--onnx") and name not in SAMPLE:
         pytest.skip("with --onnx alone")
+    model = trained(name, SMALLEST[name] if name in SAMPLE or name.startswith("vgg") else LARGE.get(name))
     run = a_run(model, tmp_path)
     draw, names = np.random.default_rng(2), run.class_names
     images = draw.integers(0, 256, (max(BATCHES), 91, 64, 3), np.uint8)
@@ -66,6 +67,8 @@ def test_a_run_of_any_model_gives_the_same(
         exact = outputs(model.astype("float64"), ready)
         model.astype("float32")
         for theirs in found:
-            assert difference(theirs, exact[: len(theirs)]) <= 2 * difference(logits[: len(theirs)], exact[: len(theirs)])
+            assert difference(theirs, exact[: len(theirs)]) <= 2 * difference(
+                logits[: len(theirs)], exact[: len(theirs)]
+            )
     if request.config.getoption("--onnx"):
         report(f"{name}, images {model.built_for()}: raw and float within {worst:.1e}")

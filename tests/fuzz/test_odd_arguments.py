@@ -32,6 +32,9 @@ READERS = [
 ]
 """What is given a path where there is no file."""
 
+NEEDS = {"plot.": ("matplotlib", "plot"), "export.": ("onnx", "onnx"), "ImageClassifier": ("sklearn", "sklearn")}
+"""The library, and the extra that has it, of what does not work without."""
+
 # The index of a sequence that ends is Python's own to refuse.
 REFUSALS = {name: (GpucnnError, IndexError) if name == "data.Subset" else GpucnnError for name in OTHERS}
 
@@ -115,10 +118,9 @@ def test_odd_arguments_are_answered_in_our_own_words(
 @pytest.mark.parametrize("name", NAMES)
 def test_the_arguments_that_are_made_odd_are_right_before(name: str, in_tmp_path: object) -> None:
     call, arguments = calls(name)
-    if name.startswith("plot."):
-        pytest.importorskip("matplotlib", reason="figures need the extra plot")
-    if name.startswith("export."):
-        pytest.importorskip("onnx", reason="ONNX files need the extra onnx")
+    for beginning, (library, extra) in NEEDS.items():
+        if name.startswith(beginning):
+            pytest.importorskip(library, reason=f"it needs the extra {extra}")
     with pytest.raises(GpucnnError, match="nowhere") if name in READERS else nullcontext():
         call(**arguments())
 

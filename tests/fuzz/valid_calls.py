@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 import gpucnn
 from gpucnn import Tensor, autograd, data, explain, export, gradcheck, layers, models, optim, plot, serve, training
 from gpucnn import functions as F
+from gpucnn.runs.trained_run import TrainedRun, Weights
 
 IMAGES = np.linspace(-1, 1, 2 * 4 * 6 * 6, dtype=np.float32).reshape(2, 4, 6, 6)
 SEQUENCES = IMAGES.reshape(2, 4, 36)
@@ -260,6 +262,10 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "optim.polynomial": (optim.polynomial, lambda: {"peak": 0.1, "total_steps": 4, "power": 2.0, "end": 0.0}, _rates),
     "optim.step_decay": (optim.step_decay, lambda: {"peak": 0.1, "every": 2, "factor": 0.5}, _rates),
     "optim.warm_up": (optim.warm_up, lambda: {"schedule": optim.constant(0.1), "steps": 2, "start": 0.1}, _rates),
+    "ImageClassifier": (lambda **parameters: gpucnn.ImageClassifier(**parameters), lambda: {
+        "model": "mlp", "image_shape": (1, 8, 8), "epochs": 1, "batch_size": 3, "optimizer": "sgd", "lr": 0.1, "augment": ("flip",),
+        "device": "cpu", "seed": 0},
+        lambda classifier: classifier.fit(BYTES.reshape(6, 64), CLASSES).predict(BYTES)),
     "data.ArrayDataset": (data.ArrayDataset, lambda: {
         "images": BYTES, "labels": CLASSES, "preprocess": None, "num_classes": 3}, _batch),
     "data.Preprocess": (data.Preprocess, lambda: {
@@ -398,7 +404,11 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "export.to_onnx": (export.to_onnx, lambda: {"model": NET, "example": ONE[None], "opset": 17}, str),
     "export.save_onnx": (export.save_onnx, lambda: {
         "model": export.to_onnx(NET, ONE[None]), "path": "m.onnx"}, str),
+    "export.numpy_predictor": (export.numpy_predictor, lambda: {"trained": RUN, "path": "m.py", "data_dir": None}, str),
+    "export.write_weights": (export.write_weights, lambda: {
+        "trained": RUN, "out": "m.safetensors", "for_torchvision": False}, str),
     "load": (gpucnn.load, lambda: {"run": "nowhere", "weights": None, "device": "cpu"}, str),
+    "load_onnx": (gpucnn.load_onnx, lambda: {"path": "nowhere"}, str),
     "serve.ServeOptions": (serve.ServeOptions, lambda: {
         field.name: field.default for field in dataclasses.fields(serve.ServeOptions)}, str),
     "training.RunConfig": (training.RunConfig, lambda: {
@@ -408,6 +418,11 @@ X = Tensor(ROWS, requires_grad=True)
 MODEL = layers.Sequential(layers.Flatten(), layers.Linear(64, 3))
 NET = layers.Sequential(layers.Conv2d(1, 2, 3), layers.Flatten(), layers.Linear(72, 3))
 ONE = BYTES[0] / np.float32(255)
+RUN = TrainedRun(
+    NET, data.Preprocess(1, 8, 8, 16, "pad"), "abc",
+    {"create": {"name": "net", "in_channels": 1, "image_size": 8}, "data": "digits"},
+    Weights("last", Path("nowhere/model.safetensors"), {}),
+)  # fmt: skip
 
 WITHOUT_ARGUMENTS = {
     *(

@@ -9,7 +9,7 @@ from gpucnn import Tensor, layers, models, no_grad
 from gpucnn import functions as F
 from gpucnn.autograd import Function
 from gpucnn.errors import GraphError
-from gpucnn.layers.graph import Constant, Input, ModelGraph, Saved, model_graph
+from gpucnn.layers.graph import Batch, Constant, Input, ModelGraph, Repeated, Saved, graph_of_any_batch, model_graph
 from gpucnn.models.vgg import VGG
 from tests.backends import Backend, host
 
@@ -242,3 +242,105 @@ def test_a_graph_is_of_one_output() -> None:
 
     with pytest.raises(GraphError, match=r"Two: a graph is that of one output, a tensor; got"):
         model_graph(Two(), SMALL)
+
+
+def replayed_of_any_batch(graph: ModelGraph, images: np.ndarray) -> np.ndarray:
+    """The output for some images, by nothing but the graph."""
+    arrays: list[Any] = [images]
+
+    def value(argument: Any) -> Any:
+        if isinstance(argument, Batch):
+            assert argument.times is not None
+            return argument.times * len(images)
+        if isinstance(argument, Repeated):
+            return np.broadcast_to(argument.array, [value(size) for size in argument.sizes])
+        if isinstance(argument, Input):
+            return arrays[argument.number + 1]
+        if isinstance(argument, slice):
+            return slice(value(argument.start), value(argument.stop), argument.step)
+        if isinstance(argument, Constant):
+            return argument.array
+        return tuple(map(value, argument)) if isinstance(argument, tuple) else argument
+
+    for node in graph.nodes:
+        arrays.append(getattr(F, node.function)(**{name: value(one) for name, one in node.arguments.items()}).numpy())
+    found: np.ndarray = arrays[-1]
+    return found
+
+
+FOUR = np.random.default_rng(2).random((7, 4, 2, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("function", "sizes"),
+    [
+        (lambda x: x.transpose(0, 2, 3, 1).reshape(len(x) * 6, 4), (Batch(6), 4)),
+        (lambda x: x.reshape(-1, 2, len(x)), (12, 2, Batch(1))),
+        (lambda x: F.concatenate([x, x])[-len(x) :], (Batch(1), 4, 2, 3)),
+        (lambda x: F.concatenate([x, x[:1]]).reshape(-1, 24), (Batch(None), 24)),
+        (lambda x: F.split(x, [1, 3], axis=-3)[1] / len(x), (Batch(1), 2, 2, 3)),
+        (lambda x: F.split(F.concatenate([x, x]), 2)[1].sum(0), (4, 2, 3)),
+        (lambda x: F.concatenate([x, np.ones((len(x), 1, 2, 3), np.float32)], 1), (Batch(1), 5, 2, 3)),
+        (lambda x: x[[0, -1]] * 3, (2, 4, 2, 3)),
+    ],
+)
+def test_a_graph_is_of_any_number_of_images(function: Any, sizes: Any) -> None:
+    model = Forward(lambda self, x: function(x))
+    for example in (FOUR[:1], FOUR):
+        graph = graph_of_any_batch(model, example)
+        assert graph.nodes[-1].sizes == sizes
+        assert len(graph.images) == 2
+        for count in (1, 2, 7):
+            expected = function(Tensor(FOUR[:count])).numpy()
+            np.testing.assert_array_equal(replayed_of_any_batch(graph, FOUR[:count]), expected)
+
+
+def test_a_graph_of_the_images_given_has_their_sizes() -> None:
+    graph = model_graph(Forward(lambda self, x: x.reshape(len(x) * 24) * self.scale), FOUR)
+    assert graph.nodes[0].arguments["shape"] == 168
+    assert graph.nodes[0].sizes == graph.nodes[0].shape == (168,)
+    np.testing.assert_array_equal(graph.saved["scale"], [2])
+
+
+def test_the_parts_of_a_split_are_nodes() -> None:
+    graph = model_graph(Forward(lambda self, x: F.concatenate(F.split(x, [1, -1], 1)[::-1], 1)), FOUR)
+    assert [node.function for node in graph.nodes] == ["getitem"] * 3 + ["concatenate"]
+    assert [node.arguments["index"][1] for node in graph.nodes[:3]] == [slice(0, 1), slice(1, -1), slice(-1, 4)]
+    np.testing.assert_array_equal(graph.nodes[-1].output, FOUR[:, [3, 1, 2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda x: x[: len(x) // 2],
+            r"^Forward: .* a number here is 1 for two of them and 2 for five, .* at index of getitem",
+        ),
+        (lambda x: x.reshape(2, -1), None),
+        (
+            lambda x: x.reshape(2, 24),
+            r"^Forward: .* and this takes two but not five of them \(reshape: .*\); take sizes from",
+        ),
+        (
+            lambda x: x * np.arange(len(x), dtype=np.float32).reshape(-1, 1, 1, 1),
+            r"^Forward: .* an array made with NumPy has",
+        ),
+        (lambda x: x * (1 / len(x)), r"^Forward: a graph cannot follow .* \(found at b of multiply\)"),
+        (lambda x: F.stack([x[i] for i in range(len(x))]), "^Forward: which functions it calls depends on"),
+        (lambda x: Tensor(np.tanh(x.numpy())), "^Forward: a graph cannot follow"),
+    ],
+)
+def test_what_depends_on_the_number_of_images_in_other_ways(function: Any, message: str | None) -> None:
+    model = Forward(lambda self, x: function(x))
+    if message is None:
+        assert graph_of_any_batch(model, FOUR).nodes[-1].sizes == (2, Batch(12))
+        return
+    with pytest.raises(GraphError, match=message):
+        graph_of_any_batch(model, FOUR)
+    assert model.training
+
+
+@pytest.mark.parametrize("example", [np.zeros((0, 4, 2, 3), np.float32), np.float32(3)])
+def test_a_graph_of_any_number_needs_an_image(example: Any) -> None:
+    with pytest.raises(GraphError, match=r"^Forward: a graph needs an example, images \(N, C, H, W\), got"):
+        graph_of_any_batch(Forward(lambda self, x: x * 2), example)

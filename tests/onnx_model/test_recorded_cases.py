@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,9 +19,11 @@ from tests.onnx_model.recorded_cases import (
     Outcome,
     cases,
     difference,
+    network_outcome,
     outcome,
     refused_cases,
     table,
+    whole_networks,
 )
 
 
@@ -68,6 +71,14 @@ def test_every_listed_case_is_there(pytestconfig: pytest.Config, outcomes: list[
     }
     assert {name for one in outcomes for name in one.operators} == listed[OPERATOR]
     assert len(outcomes) == 1905
+
+
+@pytest.mark.parametrize("path", whole_networks(), ids=lambda path: path.stem)
+def test_whole_networks(path: Path, pytestconfig: pytest.Config) -> None:
+    """AlexNet, DenseNet, two Inceptions, ResNet-50, ShuffleNet, SqueezeNet, VGG-19 and ZFNet."""
+    if not pytestconfig.getoption("--onnx"):
+        pytest.skip("with --onnx alone")
+    assert network_outcome(path) == PASSED
 
 
 def test_a_wrong_output_is_noticed() -> None:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 import gpucnn
 from gpucnn.errors import DTypeError, OnnxError, ShapeError
+from gpucnn.onnx_model.whole_file import whole_file
 from tests.onnx_model.small_files import BESIDE, beside, content_beside, file_of, ints, node, numbers, small_files
 
 
@@ -98,7 +99,10 @@ def test_all_unknown_operators_are_named_at_once(tmp_path: Path) -> None:
         {"w": numbers(1, 1, 1, 1, 1)},
         axes=5,
     )
-    assert "Conv (over 3 axes; over 1 and 2 it is)" in refusal(tmp_path, volume)
+    assert (
+        refusal(tmp_path, volume)
+        == "node 0 (Conv): Conv of one axis or two is computed here, got kernel_shape (1, 1, 1)"
+    )
 
 
 def test_opsets_that_are_not_known(tmp_path: Path) -> None:
@@ -241,8 +245,14 @@ def test_arrays_beside_the_file_stay_there(entries: dict[str, str], said: str, t
     images = numbers(2, 1, 6, 6)
     expected = gpucnn.load_onnx(written(tmp_path, whole))(images).array
     np.testing.assert_array_equal(gpucnn.load_onnx(written(folder, model))(images).array, expected)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "model.onnx").write_bytes(whole_file(folder / "model.onnx"))  # which needs no other file
+    np.testing.assert_array_equal(gpucnn.load_onnx(tmp_path / "copy" / "model.onnx")(images).array, expected)
     place(model.graph.initializer[0], **entries)
     assert said in refusal(folder, model)
+    with pytest.raises(OnnxError) as raised:
+        whole_file(folder / "model.onnx")
+    assert said in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,15 @@ from gpucnn.export import save_onnx, to_onnx
 SAMPLE = ("lenet5", "resnet20", "squeezenet")
 SMALL = {"resnet20": 16, "squeezenet": 32}
 """Image sizes for the sample; with --onnx models of large images get 64."""
+WHOLE = ("alexnet", "vgg")
+"""How the names of those begin that get images of their own size: of others their last pooling is written as products, which round."""
 
 
 def sizes(name: str, everything: bool) -> int | None:
     size = models.default_input(name)[1]
-    if name == "alexnet":  # which takes no smaller ones
-        return None
-    return min(size, 64) if everything else SMALL.get(name)
+    if everything:
+        return size if name.startswith(WHOLE) else min(size, 64)
+    return SMALL.get(name)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def exported(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[layers.Lay
     if not everything and request.param not in SAMPLE:
         pytest.skip("with --onnx alone")
     model = models.create(request.param, image_size=sizes(request.param, everything), seed=3)
-    images = np.random.default_rng(0).random((4, *model.built_for()), np.float32)
+    images = np.random.default_rng(0).random((2 if model.built_for()[1] > 64 else 4, *model.built_for()), np.float32)
     for _, layer in model.named_layers():
         if isinstance(layer, layers.Dropout):  # a file of a trained model has none
             layer.p = 0.0

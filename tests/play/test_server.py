@@ -15,15 +15,15 @@ from gpucnn.play.server import PageServer
 FILES = {"index.html": b"<!doctype html>", "page.js": b"let page;", "page.css": b"a{}"}
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+PATIENCE = 60
+"""Seconds for what takes a moment, on a machine that does much else."""
+ANY = 0
+"""The port that asks for a free one."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PageServer]:
-    with PageServer(FILES, free_port()) as started:
+    with PageServer(FILES, ANY) as started:
         threading.Thread(target=started.serve_forever, args=(0.02,), daemon=True).start()
         yield started
         started.shutdown()
@@ -33,7 +33,7 @@ def ask(
     server: PageServer, path: str, method: str = "GET", host: str | None = None, body: bytes | None = None
 ) -> tuple[int, dict[str, str], bytes]:
     """What comes back, as a client that shares no code with the server reads it."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, {"Host": host or f"127.0.0.1:{server.server_port}"})
         answer = connection.getresponse()
@@ -106,7 +106,7 @@ def test_port_80_goes_without_saying(
 ) -> None:
     port = server.server_port
     monkeypatch.setattr(server, "server_port", 80)  # where only an administrator could listen
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as browser:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as browser:
         browser.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         assert browser.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())
 
@@ -122,7 +122,7 @@ def test_no_other_machine_can_ask(server: PageServer) -> None:
 
 
 def test_a_request_that_is_none_ends_it_for_nobody_else(server: PageServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as wild:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE) as wild:
         wild.sendall(b"\x16\x03\x01 not HTTP\r\n\r\n")
         assert b"400" in wild.recv(1000)
     assert ask(server, "/")[0] == 200
@@ -154,12 +154,12 @@ class WatchedServer(PageServer):
 
 
 def test_a_browser_that_goes_away_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
-    with WatchedServer({"index.html": bytes(50_000_000)}, free_port()) as server:
+    with WatchedServer({"index.html": bytes(50_000_000)}, ANY) as server:
         server.has_ended = threading.Event()
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         for read in (0, 1000):
             server.has_ended.clear()
-            browser = socket.create_connection(("127.0.0.1", server.server_port), timeout=5)
+            browser = socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE)
             browser.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
             if read:
                 browser.recv(read)
@@ -167,13 +167,13 @@ def test_a_browser_that_goes_away_is_no_news(capfd: pytest.CaptureFixture[str]) 
                 socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
             )  # closed at once, with a reset
             browser.close()
-            assert server.has_ended.wait(5)
+            assert server.has_ended.wait(PATIENCE)
         assert capfd.readouterr() == ("", "")
 
         server.files = None  # type: ignore[assignment]
         server.has_ended.clear()
         with pytest.raises(http.client.RemoteDisconnected):
             ask(server, "/")
-        assert server.has_ended.wait(5)
+        assert server.has_ended.wait(PATIENCE)
         assert "TypeError" in capfd.readouterr().err  # a fault of ours is told
         server.shutdown()

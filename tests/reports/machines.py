@@ -69,7 +69,7 @@ def _context_in_helpers(folder: Path) -> None:
     both, seen = threading.Barrier(2), []
 
     def look(_: int) -> None:
-        both.wait(10)
+        both.wait(60)
         seen.append(setting.get())
 
     with mock.patch.dict(os.environ, {VARIABLE: "2"}):

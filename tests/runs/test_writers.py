@@ -213,7 +213,7 @@ def test_a_process_saves_and_exits_as_a_shell_expects(
     while process.stdout.readline() != "6\n":
         assert process.poll() is None
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == status
     match = re.fullmatch(
         rf"gpucnn train: stopped by {name} after step (\d+); run/checkpoints/step-0*\1.safetensors is saved, "

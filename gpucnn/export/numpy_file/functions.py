@@ -43,17 +43,21 @@ def conv_transpose2d(
     weight: np.ndarray,
     bias: np.ndarray | None = None,
     stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    output_padding: int | tuple[int, int] = 0,
-    groups: int = 1,
+    padding: int | tuple[tuple[int, int], tuple[int, int]] = 0,
     dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
 ) -> np.ndarray:
-    """Each pixel adds its filters (C, O / groups, KH, KW) to the output: (N, O, OH, OW)."""
+    """Each pixel adds its filters (C, O / groups, KH, KW) to the output: (N, O, OH, OW).
+
+    `padding` is cut off, at ((top, bottom), (left, right)); below 0 zeros are added.
+    """
     batch, channels, height, width = x.shape
     _, filters, *kernel = weight.shape
-    step, gap, extra = pair(stride), pair(dilation), pair(output_padding)
-    rows = (height - 1) * step[0] + gap[0] * (kernel[0] - 1) + 1 + extra[0]
-    columns = (width - 1) * step[1] + gap[1] * (kernel[1] - 1) + 1 + extra[1]
+    step, gap = pair(stride), pair(dilation)
+    sides = ((padding,) * 2,) * 2 if isinstance(padding, int) else padding
+    (top, bottom), (left, right) = sides
+    rows = (height - 1) * step[0] + gap[0] * (kernel[0] - 1) + 1 + max(0, -bottom)
+    columns = (width - 1) * step[1] + gap[1] * (kernel[1] - 1) + 1 + max(0, -right)
     pixels = x.reshape(batch, groups, channels // groups, height * width)
     output = np.zeros((batch, groups * filters, rows, columns), x.dtype)
     for i, j in np.ndindex(*kernel):
@@ -62,8 +66,7 @@ def conv_transpose2d(
         part = output[:, :, i * gap[0] :: step[0], j * gap[1] :: step[1]]
         part = part[:, :, :height, :width]
         part += products.reshape(batch, groups * filters, height, width)
-    top, left = pair(padding)
-    output = output[:, :, top : rows - top, left : columns - left]
+    output = output[:, :, top : rows - max(0, bottom), left : columns - max(0, right)]
     return output if bias is None else output + bias[:, None, None]
 
 

@@ -1,6 +1,7 @@
 """From bytes of any size to the raw images of a model, to the byte as Pillow resizes them."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ TALL = (2.0, -1.0)
 """What is higher than a * width + b * size becomes lower first, then narrower: Pillow 13."""
 
 
-def single_images(images: object) -> list[np.ndarray]:
+def single_images(images: Any) -> list[np.ndarray]:
     """The images in a list or an array (N, ...), or the single one."""
     if isinstance(images, list | tuple):
         return [np.asarray(image) for image in images]
@@ -17,7 +18,7 @@ def single_images(images: object) -> list[np.ndarray]:
 
 
 def as_pixels(image: np.ndarray, channels: int, background: str) -> np.ndarray:
-    """Bytes (H, W), (H, W, C) or (C, H, W) as (H, W, channels), without transparency."""
+    """Bytes (H, W), (H, W, C) or (C, H, W) as (H, W, channels), none transparent."""
     if image.dtype == bool:
         image = image * np.uint8(255)
     if image.ndim == 3 and image.shape[0] in (1, 3):

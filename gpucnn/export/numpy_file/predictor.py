@@ -5,6 +5,7 @@ import io
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ CLASSES = ("dark", "light")
 CHANNELS = 1
 
 
-def predict(images: object, top: int = 5) -> list:
+def predict(images: Any, top: int = 5) -> list[Any]:
     """The `top` classes with their probabilities, the best first: [("cat", 0.9), ...].
 
     `images` is one image or several, as `preprocess` takes them; of several, in a list
@@ -31,7 +32,7 @@ def predict(images: object, top: int = 5) -> list:
     return answers[0] if is_single else answers
 
 
-def probabilities(images: object) -> np.ndarray:
+def probabilities(images: Any) -> np.ndarray:
     """(N, classes), computed 64 images at a time."""
     single = single_images(images)
     found = [np.empty((0, len(CLASSES)), np.float32)]
@@ -46,7 +47,7 @@ def logits(x: np.ndarray) -> np.ndarray:
     return np.stack([1 - light, light], axis=1)
 
 
-def preprocess(images: object) -> np.ndarray:
+def preprocess(images: Any) -> np.ndarray:
     """Bytes in [0, 1]."""
     pixels = [as_pixels(image, 1, "auto") for image in single_images(images)]
     return np.stack(pixels).transpose(0, 3, 1, 2) / np.float32(255)
@@ -60,7 +61,7 @@ def weights() -> dict[str, np.ndarray]:
     content = WEIGHTS.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise ValueError(
-            f"{WEIGHTS}: not the weights of {Path(__file__).name}, or damaged; keep the "
+            f"{WEIGHTS}: not those of {Path(__file__).name}, or damaged; keep the "
             f"two files together that were written together",
         )
     with np.load(io.BytesIO(content)) as arrays:

@@ -1,5 +1,6 @@
 """The operators of ONNX that are computed here, one family a file, and the table of them all."""
 
+from gpucnn.checks import public_names as _public_names
 from gpucnn.onnx_model.operators import (
     activation,
     arithmetic,
@@ -38,3 +39,9 @@ OPERATORS: dict[str, Operator] = {
     **resizing.OPERATORS,
 }
 """By name, of the domain "ai.onnx"."""
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__

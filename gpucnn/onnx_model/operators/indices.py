@@ -87,7 +87,8 @@ def count_up(node: OnnxNode, inputs: Inputs) -> Value:
     span, stride = float(limit) - float(start), float(step)
     (count,) = check_made((max(math.ceil(span / stride) if abs(span) < 2**60 * abs(stride) else 2**60, 0),))
     with np.errstate(over="ignore"):
-        return (start + np.arange(count) * step).astype(start.dtype)
+        line: np.ndarray = start + np.arange(count) * step
+    return line.astype(start.dtype)
 
 
 def _index(places: Array) -> int | Array:

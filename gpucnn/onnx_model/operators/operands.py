@@ -1,15 +1,17 @@
 """Inputs of nodes as tensors or as arrays, and results of the kind that the inputs are: known ones make known ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, device_of, to_device, to_host
-from gpucnn.errors import DTypeError
+from gpucnn.errors import ArgumentError, DTypeError
 from gpucnn.functions.broadcasting import check_broadcast as check_shapes
+from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators.operator import Inputs, Value
 from gpucnn.onnx_model.operators.values import check_made
+from gpucnn.text import value_text
 
 
 def operand(value: Value) -> Tensor:
@@ -56,6 +58,14 @@ def check_one_dtype(values: Inputs) -> None:
         raise DTypeError(
             f"expected inputs of one dtype, got {', '.join(dtypes)}; cast in the file, as ONNX asks for it"
         )
+
+
+def chosen(node: OnnxNode, name: str, choices: Iterable[str], default: str) -> str:
+    """An attribute that is one of some texts; ArgumentError for another."""
+    text = node.text(name, default)
+    if text not in choices:
+        raise ArgumentError(f"expected {name} to be one of {', '.join(choices)}, got {value_text(text)}")
+    return text
 
 
 def check_broadcast(values: Inputs) -> None:

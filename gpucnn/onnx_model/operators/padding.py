@@ -1,10 +1,10 @@
 """Borders: Pad in all its modes."""
 
 from gpucnn import functions as F
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.errors import ShapeError
 from gpucnn.functions.broadcasting import as_axes
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.operators.operands import like, operand
+from gpucnn.onnx_model.operators.operands import chosen, like, operand
 from gpucnn.onnx_model.operators.operator import Inputs, Operator, Value
 from gpucnn.onnx_model.operators.values import check_made, integers, needed, number
 
@@ -14,7 +14,7 @@ MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wra
 
 def pad(node: OnnxNode, inputs: Inputs) -> Value:
     """Borders before and after each axis, or each of `axes`; negative ones cut off."""
-    x, mode = needed(inputs, 0), node.text("mode", "constant")
+    x, mode = needed(inputs, 0), chosen(node, "mode", MODES, "constant")
     borders = node.integers("paddings" if node.since == 1 else "pads") or integers(node, inputs, 1, "pads") or ()
     asked = integers(node, inputs, 3, "axes")
     axes = as_axes("axes", x.ndim, asked)
@@ -22,8 +22,6 @@ def pad(node: OnnxNode, inputs: Inputs) -> Value:
         raise ShapeError(
             f"expected {2 * len(axes)} borders, before and after each of {len(axes)} axes, got {len(borders)}"
         )
-    if mode not in MODES:
-        raise ArgumentError(f"expected a mode of {', '.join(MODES)}, got {mode}")
     pairs = [(0, 0)] * x.ndim
     for place, axis in enumerate(axes):
         pairs[axis] = (borders[place], borders[place + len(axes)])

@@ -29,9 +29,10 @@ def _mean(x: Tensor, axes: Axes) -> Tensor:
 def _extreme(name: str) -> Reduction:
     def reduced(x: Tensor, axes: Axes) -> Tensor:
         if 0 not in [x.shape[axis] for axis in axes]:
-            return getattr(F, name)(x, axes, keepdims=True)
-        limits = np.array([-np.inf, np.inf]) if x.dtype.kind == "f" else np.iinfo(x.dtype)
-        lowest, highest = limits if x.dtype.kind == "f" else (limits.min, limits.max)
+            return F.max(x, axes, keepdims=True) if name == "max" else F.min(x, axes, keepdims=True)
+        lowest, highest = -np.inf, np.inf
+        if x.dtype.kind != "f":
+            lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
         shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
         return Tensor(xp_of(x.array).full(shape, lowest if name == "max" else highest, x.dtype))
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
 from gpucnn.backend import Array, xp_of
-from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.errors import ShapeError
 from gpucnn.functions.broadcasting import as_axes
 from gpucnn.functions.resampling import Taps
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.operators.operands import like, operand
+from gpucnn.onnx_model.operators.operands import chosen, like, operand
 from gpucnn.onnx_model.operators.operator import Inputs, Operator, Value
 from gpucnn.onnx_model.operators.values import check_made, integers, known, needed
 from gpucnn.text import shape_text
@@ -55,6 +55,11 @@ class Positions(NamedTuple):
         return (new + 0.5) / self.scale - 0.5
 
 
+TRANSFORMATIONS = (
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize",
+)  # fmt: skip
+"""What `Positions.of` knows."""
+
 ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
@@ -80,7 +85,8 @@ def resize(node: OnnxNode, inputs: Inputs) -> Value:
     old = [x.shape[axis] for axis in axes]
     factors, new = _factors_and_sizes(node, old, scales, sizes)
     corners = _numbers(node, inputs, 1) if first == 2 else None
-    mode = node.text("coordinate_transformation_mode", "half_pixel" if first == 2 else "asymmetric")
+    usual = "half_pixel" if first == 2 else "asymmetric"
+    mode = chosen(node, "coordinate_transformation_mode", TRANSFORMATIONS, usual)
     if mode == "tf_crop_and_resize" and (corners is None or len(corners) != 2 * len(axes)):
         raise ShapeError(f"expected a roi of {2 * len(axes)} numbers, the begin and end of each axis, got {corners}")
     if mode != "tf_crop_and_resize" or corners is None:
@@ -156,17 +162,12 @@ def resampled(
 
 
 def _taps(node: OnnxNode, axis: Positions, places: np.ndarray) -> Taps:
-    mode = node.text("mode", "nearest")
+    mode = chosen(node, "mode", ("nearest", "linear", "bilinear", "cubic"), "nearest")
     if mode == "nearest":
-        name = node.text(
-            "nearest_mode", "floor" if node.operator == "Upsample" or node.since == 10 else "round_prefer_floor"
-        )
-        if name not in ROUNDINGS:
-            raise ArgumentError(f"expected a nearest_mode of {', '.join(ROUNDINGS)}, got {name}")
+        downwards = node.operator == "Upsample" or node.since == 10
+        name = chosen(node, "nearest_mode", ROUNDINGS, "floor" if downwards else "round_prefer_floor")
         source = np.clip(ROUNDINGS[name](places), 0, axis.old - 1).astype(np.int64)
         return Taps.of(source[None], np.ones((1, axis.new)))
-    if mode not in ("linear", "bilinear", "cubic"):
-        raise ArgumentError(f"expected a mode of nearest, linear or cubic, got {mode}")
     stretch = 1 / axis.scale if node.integer("antialias") and axis.scale < 1 else 1.0
     slope = node.number("cubic_coeff_a", -0.75)
     kernel = (lambda distance: _cubic(distance, slope)) if mode == "cubic" else _tent
@@ -182,7 +183,8 @@ def _taps(node: OnnxNode, axis: Positions, places: np.ndarray) -> Taps:
 
 
 def _tent(distance: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - np.abs(distance), 0)
+    tent: np.ndarray = np.maximum(1 - np.abs(distance), 0)
+    return tent
 
 
 def _cubic(distance: np.ndarray, slope: float) -> np.ndarray:
@@ -220,7 +222,7 @@ def _factors_and_sizes(
     if 0 in old:
         raise ShapeError(f"expected no axis of size 0, got {shape_text(old)}")
     factors = [new / size for size, new in zip(old, sizes, strict=True)]
-    policy = node.text("keep_aspect_ratio_policy", "stretch")
+    policy = chosen(node, "keep_aspect_ratio_policy", ("stretch", "not_larger", "not_smaller"), "stretch")
     if policy == "stretch":
         return factors, list(sizes)
     factor = min(factors) if policy == "not_larger" else max(factors)

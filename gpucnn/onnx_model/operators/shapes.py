@@ -10,7 +10,7 @@ from gpucnn.backend import xp_of
 from gpucnn.errors import ShapeError
 from gpucnn.functions.broadcasting import as_axes, check_broadcast
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.operators.operands import all_needed, check_one_dtype, learns, like, operand, raw
+from gpucnn.onnx_model.operators.operands import all_needed, check_one_dtype, chosen, learns, like, operand, raw
 from gpucnn.onnx_model.operators.operator import Inputs, Operator, Value
 from gpucnn.onnx_model.operators.values import check_made, integers, needed
 from gpucnn.text import shape_text
@@ -109,7 +109,7 @@ def depth_to_space(node: OnnxNode, inputs: Inputs) -> Value:
     if c % (block * block):
         raise ShapeError(f"{c} channels do not divide into blocks of {block}x{block}")
     channels = c // (block * block)
-    if node.text("mode", "DCR") == "CRD":
+    if chosen(node, "mode", ("DCR", "CRD"), "DCR") == "CRD":
         apart, order = (n, channels, block, block, h, w), (0, 1, 4, 2, 5, 3)
     else:
         apart, order = (n, block, block, channels, h, w), (0, 3, 4, 1, 5, 2)

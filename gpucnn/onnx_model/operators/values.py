@@ -26,18 +26,23 @@ GROWTH = 1 << 12
 MOST_FOLDED = 1 << 24
 """Those that one may make while the file is read."""
 
+
+class TooLarge(ShapeError):
+    """What one node would make is more than it may."""
+
+
 _most_made: "ContextVar[int]" = ContextVar("most_made", default=MOST_MADE)
 _float_dtype: "ContextVar[np.dtype | None]" = ContextVar("float_dtype", default=None)
 
 
 def float_dtype() -> np.dtype:
-    """The dtype of the model's floats now: a cast to float, of bytes say, gives it."""
+    """The dtype of the model's floats, if that is not the file's: a cast to float, of bytes say, gives it. Else float32."""
     return _float_dtype.get() or np.dtype(np.float32)
 
 
 @contextmanager
-def computing(dtype: np.dtype, elements: int) -> Iterator[None]:
-    """Inside, a model's floats are of `dtype`, and it has, and was given, so many `elements`."""
+def computing(dtype: np.dtype | None, elements: int) -> Iterator[None]:
+    """Inside, a model's floats are of `dtype`, None for the file's, and it has, and was given, so many `elements`."""
     tokens = _float_dtype.set(dtype), _most_made.set(max(MOST_MADE, GROWTH * elements))
     try:
         yield
@@ -126,7 +131,7 @@ def check_made(shape: Sequence[int]) -> Shape:
     """`shape` itself, of what a node is about to make; ShapeError if that is more than one may."""
     most = _most_made.get()
     if any(size < 0 for size in shape) or math.prod(shape) > most:
-        raise ShapeError(
+        raise TooLarge(
             f"it would make an array {shape_text(tuple(shape))}; sizes are at least 0, and one node makes at most {most:,} elements"
         )
     return tuple(shape)

@@ -199,7 +199,7 @@ def test_two_threads_ask_for_one_new_kernel(monkeypatch: pytest.MonkeyPatch) -> 
     totals = np.zeros((4, 3), np.float32)
 
     def work(number: int) -> None:
-        together.wait(10)
+        together.wait(60)
         loop.run(elementwise_loops.plane_sums_loop(11, False), 3, [np.ones((3, 11), np.float32), totals[number]])
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
@@ -222,7 +222,7 @@ def test_a_child_forked_while_another_thread_compiles(monkeypatch: pytest.Monkey
             arguments = elementwise_loops.plane_sums_loop(5, False), 3, [np.ones((3, 5), np.float32), sums]
             worker = threading.Thread(target=loop.run, args=arguments, daemon=True)
             worker.start()
-            worker.join(20)
+            worker.join(60)
             os._exit(0 if sums.tolist() == [5, 5, 5] else 1)
     assert os.waitpid(child, 0)[1] == 0
 
