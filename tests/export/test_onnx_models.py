@@ -20,7 +20,18 @@ BATCHES = (1, 5)
 LARGEST_ERROR = 1e-5
 
 LARGE = (
-    *("vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "resnet18", "resnet34", "resnet50", "mobilenet_v2"),
+    *(
+        "vgg11",
+        "vgg11_bn",
+        "vgg13",
+        "vgg13_bn",
+        "vgg16",
+        "vgg16_bn",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "mobilenet_v2",
+    ),
     *("squeezenet", "convnext_tiny", "unet"),
 )
 """Models of large images, which onnxruntime gets in 32x32; others in the size that is theirs."""
