@@ -52,6 +52,8 @@ OPTIONAL = {
 LOADED_AT_FIRST_USE = (
     *(f"kernels/compiler/{name}.py" for name in ("builder", "dispatch", "values")),
     "image_classifier/classifier.py",
+    "onnx_model/model.py",
+    "onnx_model/whole_file.py",
 )
 HOMES = {
     "cupy": ("backend/", "kernels/launch.py"),

@@ -4,6 +4,7 @@ import argparse
 import functools
 from collections.abc import Callable
 
+import gpucnn  # for gpucnn.load_onnx, which is imported when it is first looked at
 from gpucnn import models, optim
 from gpucnn.checks import Shape
 from gpucnn.cli.arguments import batch_or_auto, choice, count, image_shape, memory_size
@@ -13,7 +14,6 @@ from gpucnn.errors import ArgumentError
 from gpucnn.layers import Layer
 from gpucnn.layers.costs import costs
 from gpucnn.layers.summary import LEGEND, table
-from gpucnn.onnx_model import load_onnx
 from gpucnn.runs.network import is_onnx
 
 HELP = "Show a model's operations with output shape, parameters, multiply-adds and memory, and the batch that fits."
@@ -99,12 +99,12 @@ def _by_name(options: argparse.Namespace) -> tuple[Shape, Callable[[], Layer]]:
 def _of_file(options: argparse.Namespace) -> tuple[Shape, Callable[[], Layer]]:
     if options.classes is not None:
         raise ArgumentError(f"--classes: {options.model} has its own; leave it out")
-    shape = options.input or load_onnx(options.model).input_shape
+    shape = options.input or gpucnn.load_onnx(options.model).input_shape
     if shape is None or len(shape) != 3:
         raise ArgumentError(
             f"--input: {options.model} does not tell what images it takes; give CHANNELSxHEIGHTxWIDTH, e.g. 3x32x32"
         )
-    return shape, functools.partial(load_onnx, options.model)
+    return shape, functools.partial(gpucnn.load_onnx, options.model)
 
 
 def memory_lines(plan: MemoryPlan, batch: int, optimizer: str) -> list[str]:

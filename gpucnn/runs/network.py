@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,11 @@ from gpucnn import models
 from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.layers import Layer
-from gpucnn.onnx_model.model import OnnxModel, load_onnx
-from gpucnn.onnx_model.whole_file import whole_file
 from gpucnn.regular_file import read_regular
 from gpucnn.text import printed, shape_text
+
+if TYPE_CHECKING:
+    from gpucnn.onnx_model import OnnxModel
 
 COPY = "onnx"
 """What of the entry "create" of a run's config.json names the copy of its ONNX file."""
@@ -36,6 +37,8 @@ class OnnxCopy(NamedTuple):
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> "OnnxCopy":
         """That of a user's file; arrays that lie in files beside it are in the copy. OnnxError if it cannot be read."""
+        from gpucnn.onnx_model.whole_file import whole_file
+
         return cls(whole_file(path))
 
     @classmethod
@@ -63,6 +66,13 @@ def is_onnx(name: str | None) -> bool:
     return name is not None and name.lower().endswith(ENDING)
 
 
+def read(path: str | os.PathLike[str]) -> "OnnxModel":
+    """`gpucnn.load_onnx`, imported only by what has an ONNX file."""
+    from gpucnn.onnx_model.model import load_onnx
+
+    return load_onnx(path)
+
+
 def build(create: Mapping[str, Any], folder: Path, seed: int | None = None) -> Layer:
     """The network that the entry "create" of a run in `folder` describes, not trained.
 
@@ -70,7 +80,7 @@ def build(create: Mapping[str, Any], folder: Path, seed: int | None = None) -> L
     """
     if OnnxCopy.read(create, folder) is None:
         return models.create(**create, seed=seed)
-    model = load_onnx(folder / str(create[COPY]))
+    model = read(folder / str(create[COPY]))
     if seed is not None:
         model.seed = seed
     return model
@@ -81,7 +91,7 @@ def image_size_of(path: str) -> int | None:
 
     ArgumentError where it takes no square images; OnnxError if it cannot be read.
     """
-    shape = load_onnx(path).input_shape
+    shape = read(path).input_shape
     if shape is None:
         return None
     if len(shape) != 3 or shape[1] != shape[2]:
@@ -91,7 +101,7 @@ def image_size_of(path: str) -> int | None:
     return shape[1]
 
 
-def check_fits(path: str, model: OnnxModel, image: Shape, classes: int) -> None:
+def check_fits(path: str, model: "OnnxModel", image: Shape, classes: int) -> None:
     """ArgumentError, which says what to do, unless a file's network gives of images of the shape `image` so many logits each."""
     owner, taken = printed(path), model.input_shape
     if taken is not None and len(taken) == 3 and taken != image:

@@ -18,7 +18,7 @@ from gpucnn.files.checkpoint_file import versions
 from gpucnn.kernels import ways
 from gpucnn.layers import Layer
 from gpucnn.models.image_model import Stage
-from gpucnn.onnx_model.model import OnnxModel, load_onnx
+from gpucnn.runs import network
 from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
@@ -416,7 +416,7 @@ def _network(config: RunConfig, create: dict[str, Any], begun: Begun | None) -> 
     create |= {"name": PurePath(config.model).name, COPY: copy.file_name}
     if begun is not None:
         return build(create, begun.folder, config.seed), copy
-    model = load_onnx(config.model)
+    model = network.read(config.model)
     check_fits(config.model, model, (create["in_channels"], size, size), create["num_classes"])
     model.seed = config.seed
     return model, copy
@@ -424,8 +424,8 @@ def _network(config: RunConfig, create: dict[str, Any], begun: Begun | None) -> 
 
 def _start(model: Layer, config: RunConfig, taken: models.TakenWeights | None, frozen: list[Stage]) -> tuple[str, ...]:
     """The lines that say what the model starts from."""
-    if isinstance(model, OnnxModel):
-        return (f"weights: those of the file, of opset {model.opset}; the run keeps a copy of it",)
+    if is_onnx(config.model):
+        return ("weights: those of the file, of which the run keeps a copy",)
     return (
         () if taken is None or not isinstance(model, models.ImageModel) else start_lines(model, config, taken, frozen)
     )

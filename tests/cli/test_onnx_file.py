@@ -47,7 +47,7 @@ def test_train_and_what_takes_the_run(
     assert main(["train", "--model", source.name, *settings]) == 0
     output = capsys.readouterr().out
     assert "model: my net.onnx, 98 parameters" in output
-    assert "weights: those of the file, of opset 17; the run keeps a copy of it" in output
+    assert "weights: those of the file, of which the run keeps a copy" in output
     source.unlink()
     run = "runs/my_net-digits-1"
     assert main(["evaluate", run, "--json", "e.json"]) == 0
