@@ -35,7 +35,6 @@ OPTIONAL = {
     "jinja2",
     "llvmlite",
     "matplotlib",
-    "multipart",
     "onnx",
     "onnxruntime",
     "optuna",

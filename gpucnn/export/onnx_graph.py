@@ -103,12 +103,12 @@ class OnnxGraph:
         return model
 
     def _add(self, array: np.ndarray, name: str) -> str:
-        added = self._model.graph.initializer.add()
-        added.name = self._fresh(name)
+        added, fresh = self._model.graph.initializer.add(), self._fresh(name)
+        added.name = fresh
         added.data_type = onnx_library().helper.np_dtype_to_tensor_dtype(array.dtype)
         added.dims.extend(array.shape)
         added.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-        return added.name
+        return fresh
 
     def _fresh(self, stem: str) -> str:
         name, number = stem, 0
@@ -140,4 +140,4 @@ def bytes_of_array(array: "onnx.TensorProto") -> int:
     if not array.HasField("raw_data"):
         return 0
     dtype: np.dtype = onnx_library().helper.tensor_dtype_to_np_dtype(array.data_type)
-    return math.prod(array.dims) * dtype.itemsize
+    return int(math.prod(array.dims)) * dtype.itemsize

@@ -27,6 +27,10 @@ SMALL = 1024
 """Bytes of arrays that stay with the nodes: shapes among them, which onnxruntime looks for nowhere else."""
 
 
+OTHERS = "it is none of gpucnn.functions; write the layer with those"
+"""What to do about a function that is not known here."""
+
+
 def to_onnx(model: Any, example: Any, *, opset: int = OPSET) -> "onnx.ModelProto":
     """`model`, a layer of one input, as an ONNX model that computes what it does in evaluation mode.
 
@@ -60,7 +64,7 @@ def add_model(graph: OnnxGraph, model: ModelGraph, first: str) -> str:
     for number, node in enumerate(model.nodes):
         place = f"{node.path or 'the model'}: {node.function}"
         if node.function not in NODES:
-            raise GraphError(f"{place} is not written as ONNX: {REFUSED[node.function]}")
+            raise GraphError(f"{place} is not written as ONNX: {REFUSED.get(node.function, OTHERS)}")
         if 0 in node.shape:
             raise GraphError(
                 f"{place} gives an array without elements, of shape {node.shape}; leave it out of the model"

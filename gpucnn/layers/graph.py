@@ -116,17 +116,9 @@ def graph_of_any_batch(model: Any, images: Any) -> ModelGraph:
     taken = model._take(images).array
     if taken.ndim == 0 or taken.size == 0:
         raise GraphError(f"{model.label}: a graph needs an example, images (N, C, H, W), got {shape_text(taken.shape)}")
-    first = _ForwardPass(model, taken[[0, min(1, len(taken) - 1)]])
-    others = _other_images(first.images, BATCHES[1])
-    try:
-        second = _ForwardPass(model, others)
-    except GraphError:
-        raise
-    except GpucnnError as error:
-        raise GraphError(
-            f"{model.label}: a graph is for any number of images, and this takes two but not five of them ({error}); take "
-            f"sizes from x.shape, or let one be -1"
-        ) from None
+    two = taken[[0, min(1, len(taken) - 1)]]
+    first = _pass_beside(taken, model, two)
+    second = _pass_beside(two, model, _other_images(two, BATCHES[1]))
     return _graph_of(first, second, _of_any_batch, _sizes_of_any_batch)
 
 
@@ -173,6 +165,20 @@ def _same(one: Any, other: Any) -> Any:
     if not _is_same(one, other):
         raise _OtherwiseError
     return one
+
+
+def _pass_beside(taken: Array, model: Any, images: Array) -> "_ForwardPass":
+    """The pass of some images; if it fails, the error that those which were `taken` make, or one that says they make none."""
+    try:
+        return _ForwardPass(model, images)
+    except GraphError:
+        raise
+    except GpucnnError as error:
+        _ForwardPass(model, taken)
+        raise GraphError(
+            f"{model.label}: a graph is for any number of images, and this takes {len(taken)} but not {len(images)} of them "
+            f"({error}); take sizes from x.shape, or let one be -1"
+        ) from None
 
 
 BATCHES = (2, 5)

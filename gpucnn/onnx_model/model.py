@@ -14,6 +14,7 @@ from gpucnn.backend import Device, as_array, to_device
 from gpucnn.checks import Shape, as_path, is_int
 from gpucnn.errors import DTypeError, OnnxError, ShapeError
 from gpucnn.layers import Layer
+from gpucnn.onnx_model.gelu import with_gelu
 from gpucnn.onnx_model.graph import GPUCNN, Declared, OnnxGraph, read_onnx_graph
 from gpucnn.onnx_model.graph_order import leading_to
 from gpucnn.onnx_model.node_layer import computed
@@ -47,11 +48,12 @@ class OnnxModel(Layer):
         self._inputs, self._outputs = list(graph.inputs), list(graph.outputs)
         self.input_shape = _open_shape(self._inputs)
         self._wanted = _wanted([one.name for one in self._outputs])
+        names = [one.name for one in self._outputs]
         unfolded = with_constants(graph)
+        unfolded = unfolded._replace(nodes=with_gelu(unfolded.nodes, unfolded.arrays, names))
         members = members_of(unfolded, graph.producer == GPUCNN)
         plain = {name: array for name, array in unfolded.arrays.items() if name not in members}
         constants, nodes = folded(plain, unfolded.nodes)
-        names = [one.name for one in self._outputs]
         tree = WeightTree(self, nodes, members, constants, names)
         tree.grow()
         self._constants, self._places = constants, tree.places

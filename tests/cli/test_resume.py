@@ -160,7 +160,7 @@ def test_what_is_no_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_command_that_a_signal_tells_of_works() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     gpucnn = [sys.executable, "-c", COMMAND]
-    options = ["train", "--model", "mlp", "--epochs", "6", "--device", "cpu", "--checkpoint-every", "7"]
+    options = ["train", "--model", "mlp", "--epochs", "2", "--device", "cpu", "--checkpoint-every", "7"]
     process = subprocess.Popen(
         [*waits_at(50), *options, "--out", "my runs/a 'b'"],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -177,7 +177,7 @@ def test_the_command_that_a_signal_tells_of_works() -> None:
     assert done.stderr == ""
     subprocess.run([*gpucnn, *options, "--out", "whole", "--quiet"], env=environment, check=True)
     expected, found = contents(RunFolder("whole")), contents(RunFolder("my runs/a 'b'"))
-    for name in ("metrics.jsonl", "model.safetensors", "best.safetensors", f"checkpoints/step-{6 * 45:09}.safetensors"):
+    for name in ("metrics.jsonl", "model.safetensors", "best.safetensors", f"checkpoints/step-{2 * 45:09}.safetensors"):
         assert found[name] == expected[name], name
 
 

@@ -121,7 +121,7 @@ REFUSED: dict[str, tuple[Callable[[Forward, Tensor], Any], str]] = {
     "a loop over images": (lambda self, x: F.stack([x[i] for i in range(len(x))]), "which functions it calls depends on"),
     "the same number of images": (
         lambda self, x: x.reshape(2, 24),
-        r"^Forward: .*, and this takes two but not five of them \(reshape: .*\); take sizes from x.shape, or let one be -1$",
+        r"^Forward: .*, and this takes 2 but not 5 of them \(reshape: .*\); take sizes from x.shape, or let one be -1$",
     ),
     "numbers of NumPy's for each": (
         lambda self, x: x + np.arange(len(x), dtype=np.float32)[:, None, None, None],

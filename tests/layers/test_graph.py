@@ -8,7 +8,7 @@ import pytest
 from gpucnn import Tensor, layers, models, no_grad
 from gpucnn import functions as F
 from gpucnn.autograd import Function
-from gpucnn.errors import GraphError
+from gpucnn.errors import GraphError, ShapeError
 from gpucnn.layers.graph import Batch, Constant, Input, ModelGraph, Repeated, Saved, graph_of_any_batch, model_graph
 from gpucnn.models.vgg import VGG
 from tests.backends import Backend, host
@@ -319,7 +319,7 @@ def test_the_parts_of_a_split_are_nodes() -> None:
         (lambda x: x.reshape(2, -1), None),
         (
             lambda x: x.reshape(2, 24),
-            r"^Forward: .* and this takes two but not five of them \(reshape: .*\); take sizes from",
+            r"^Forward: .* and this takes 2 but not 5 of them \(reshape: .*\); take sizes from",
         ),
         (
             lambda x: x * np.arange(len(x), dtype=np.float32).reshape(-1, 1, 1, 1),
@@ -344,3 +344,12 @@ def test_what_depends_on_the_number_of_images_in_other_ways(function: Any, messa
 def test_a_graph_of_any_number_needs_an_image(example: Any) -> None:
     with pytest.raises(GraphError, match=r"^Forward: a graph needs an example, images \(N, C, H, W\), got"):
         graph_of_any_batch(Forward(lambda self, x: x * 2), example)
+
+
+def test_a_graph_of_any_number_tells_of_the_images_that_were_given() -> None:
+    with pytest.raises(ShapeError, match=r"got \(7, 4, 2, 3\)"):
+        graph_of_any_batch(layers.Conv2d(3, 1, 1), FOUR)
+    with pytest.raises(
+        GraphError, match=r"^Forward: .* and this takes 7 but not 2 of them \(reshape: .*\); take sizes from x"
+    ):
+        graph_of_any_batch(Forward(lambda self, x: x.reshape(7, 24)), FOUR)

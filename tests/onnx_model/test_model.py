@@ -90,6 +90,15 @@ def test_names_that_no_attribute_can_have(tmp_path: Path) -> None:
     assert not model(numbers(1, 1, 2, 2)).array.any()
 
 
+def test_a_layer_with_others_inside_is_none_of_a_single_node(tmp_path: Path) -> None:
+    nodes = [node("PRelu", "images block.slope", "a"), node("Conv", "a block.conv.weight", "logits")]
+    weights = {"block.slope": numbers(1), "block.conv.weight": numbers(1, 1, 1, 1)}
+    model = loaded(tmp_path, file_of(nodes, [1, 1, 2, 2], weights, axes=4))
+    kinds = {path: type(layer).__name__ for path, layer in model.named_layers()}
+    assert kinds == {"": "OnnxModel", "block": "Part", "block.conv": "Conv"}
+    assert sorted(model.state_dict()) == ["block.conv.weight", "block.slope"]
+
+
 def test_a_shared_weight_is_one_parameter(tmp_path: Path) -> None:
     nodes = [
         node("MatMul", "images part.w", "a"),
@@ -286,3 +295,14 @@ def test_a_gpu_computes_and_learns_the_same(name: str, gpu: Backend, tmp_path: P
             (one * one).sum().backward()
         for (path, parameter), other in zip(there.named_parameters(), model.parameters(), strict=True):
             np.testing.assert_allclose(to_host(parameter.grad), other.grad, rtol=1e-3, atol=1e-5, err_msg=path)
+
+
+def test_what_no_function_computes_is_not_exported_again(tmp_path: Path) -> None:
+    model = loaded(
+        tmp_path, file_of([node("Sin", "images", "a"), node("MatMul", "a w", "logits")], ["N", 2], {"w": numbers(2, 2)})
+    )
+    with pytest.raises(gpucnn.errors.GraphError) as raised:
+        to_onnx(model, numbers(2, 2))
+    assert str(raised.value) == (
+        "the model: curve is not written as ONNX: it is none of gpucnn.functions; write the layer with those"
+    )

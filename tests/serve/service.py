@@ -47,10 +47,10 @@ class Service:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.log = ""
+        self._lines: list[str] = []
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.log += line
+            self._lines.append(line)
             if found := re.search(r"http://[\d.]+:(\d+)", line):
                 self.port = int(found[1])
                 break
@@ -60,13 +60,16 @@ class Service:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def log(self) -> str:
+        return "".join(self._lines)
+
     def command(self, run: Path, port: int, options: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "gpucnn", "serve", str(run), "--port", str(port), *options]
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.log += line
+        self._lines.extend(self.process.stdout)
 
     def connect(self) -> socket.socket:
         """A connection, for whatever bytes."""
