@@ -99,7 +99,7 @@ def folded(arrays: Mapping[str, np.ndarray], nodes: Sequence[OnnxNode]) -> tuple
             left.append(node)
             continue
         try:
-            with folding():
+            with folding(), np.errstate(all="ignore"):
                 results = computed(node, [values[name] if name else None for name in node.inputs], None)
         except TooLarge:  # a forward pass makes it, if it may
             left.append(node)
