@@ -1,5 +1,6 @@
 """`gpucnn export`: a run becomes a file, and the command says how it was checked."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ def test_options_say_what_goes_in_and_where_it_is_written(
     assert main(command) == 0
     *_, accuracy, written = capsys.readouterr().out.splitlines()
     assert accuracy.startswith("int8: accuracy on the run's test images: 0.")
+    measured = json.loads((run / "metrics.jsonl").read_text())
+    assert f", before {measured['test_accuracy']:.4f} ({measured['test_correct']}/360); " in accuracy
     assert written.startswith("digits-7-int8.onnx: 0.")
     assert written.endswith(" MB, opset 21")
     session = onnxruntime.InferenceSession("digits-7-int8.onnx", providers=["CPUExecutionProvider"])
