@@ -338,7 +338,7 @@ class RunConfig:
         by_optimizer = recipe.OPTIMIZERS[OPTIMIZERS.name(self.optimizer)]
         lr = by_optimizer.lr_with_weights if has_weights else by_optimizer.lr
         suggested = {**by_data_set, "lr": lr, "weight_decay": by_optimizer.weight_decay}
-        if self.weights is None:
+        if not has_weights:
             suggested["normalize"] = False
         return {name: value for name, value in suggested.items() if getattr(self, name) is None}
 

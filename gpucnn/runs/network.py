@@ -1,6 +1,7 @@
 """The network of a run: one of the models by their names, or that of an ONNX file, of which the run's folder keeps a copy."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,12 @@ import numpy as np
 
 from gpucnn import models
 from gpucnn.checks import Shape
+from gpucnn.data.normalization import Normalization, as_normalization
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.layers import Layer
 from gpucnn.regular_file import read_regular
 from gpucnn.text import printed, shape_text
+from gpucnn.text_table import shortened
 
 if TYPE_CHECKING:
     from gpucnn.onnx_model import OnnxModel
@@ -99,6 +102,21 @@ def image_size_of(path: str) -> int | None:
             f"{printed(path)}: takes inputs {shape_text(shape)}; a run has square images (C, H, W): export it for these"
         )
     return shape[1]
+
+
+def normalization_of(path: str, metadata: Mapping[str, str], channels: int) -> Normalization | None:
+    """What a file that gpucnn wrote tells of the images that it was trained on; None where it tells nothing.
+
+    ArgumentError for what is no mean and std of as many channels.
+    """
+    try:
+        told = json.loads(metadata.get("preprocess", "{}"))
+        return as_normalization(told.get("mean"), told.get("std"), channels)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ArgumentError(
+            f"{printed(path)}: its metadata 'preprocess' tells no mean and std that fit ({shortened(str(error))}); give normalize, "
+            f"yes or no"
+        ) from None
 
 
 def check_fits(path: str, model: "OnnxModel", image: Shape, classes: int) -> None:

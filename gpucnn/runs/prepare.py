@@ -346,6 +346,9 @@ def _build(
         normalization = begun.normalization
     else:
         normalization = None if taken is None else normalization_for(config, taken)[0]
+    if copy is not None and begun is None and config.normalize is None:
+        metadata = getattr(model, "metadata", {})
+        normalization = network.normalization_of(str(config.model), metadata, create["in_channels"])
     if normalization is not None:
         mean, std = normalization
         splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
@@ -397,7 +400,7 @@ def _build(
         train_loader,
         val_loader,
         test_loader,
-        _start(model, config, taken, frozen),
+        _start(model, config, taken, frozen, normalization),
         None,
         copy,
         _why(asked, photos),
@@ -422,10 +425,17 @@ def _network(config: RunConfig, create: dict[str, Any], begun: Begun | None) -> 
     return model, copy
 
 
-def _start(model: Layer, config: RunConfig, taken: models.TakenWeights | None, frozen: list[Stage]) -> tuple[str, ...]:
+def _start(
+    model: Layer,
+    config: RunConfig,
+    taken: models.TakenWeights | None,
+    frozen: list[Stage],
+    normalization: Normalization | None,
+) -> tuple[str, ...]:
     """The lines that say what the model starts from."""
     if is_onnx(config.model):
-        return ("weights: those of the file, of which the run keeps a copy",)
+        told = "" if normalization is None or config.normalize else "; images are normalised as it tells"
+        return (f"weights: those of the file, of which the run keeps a copy{told}",)
     return (
         () if taken is None or not isinstance(model, models.ImageModel) else start_lines(model, config, taken, frozen)
     )

@@ -94,7 +94,8 @@ def _taken_up(folder: RunFolder, changes: dict[str, Any]) -> ResumedRun:
     images = folder.read_images(checkpoint.config)
     create = checkpoint.config.get("create")
     network = OnnxCopy.read(create, folder.path) if isinstance(create, dict) else None
-    begun = Begun(None if config.weights is None else _normalization(checkpoint), network, folder.path)
+    has_weights = config.weights is not None or network is not None
+    begun = Begun(_normalization(checkpoint) if has_weights else None, network, folder.path)
     ready = _prepared(dataclasses.replace(config, **changes), config.device, images, begun)
     _check_description(ready, checkpoint)
     if ready.val_loader is not None:

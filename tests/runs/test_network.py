@@ -198,6 +198,25 @@ def test_several_outputs_are_refused(tmp_path: Path) -> None:
         prepare(config(written(tmp_path, model)))
 
 
+def test_images_are_normalised_as_the_file_tells(tmp_path: Path) -> None:
+    """As gpucnn export writes it; unless it is asked for otherwise; and again where the run goes on."""
+    model = network()
+    model.metadata_props.add(key="preprocess", value='{"mean": [0.25], "std": [0.5]}')
+    source = written(tmp_path, model)
+    _, folder = train(source, tmp_path / "run", epochs=1, checkpoint_every=1)
+    Path(source).rename(tmp_path / "kept.onnx")
+    again = resume(folder.path)
+    for ready in (prepare(config(str(tmp_path / "kept.onnx"))), again.ready):
+        assert (ready.splits.preprocess.mean, ready.splits.preprocess.std) == ((0.25,), (0.5,))
+    assert prepare(config(str(tmp_path / "kept.onnx"), normalize=False)).splits.preprocess.mean is None
+    model.metadata_props[0].value = '{"mean": [0.25, 0.1, 0.1], "std": [0.5, 0.1, 0.1]}'
+    with pytest.raises(
+        ArgumentError,
+        match=r"net\.onnx: its metadata 'preprocess' tells no mean and std that fit \(.*\); give normalize, yes or no",
+    ):
+        prepare(config(written(tmp_path, model)))
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(OnnxError, match=r"gone\.onnx: cannot be read: No such file or directory"):
         prepare(config(str(tmp_path / "gone.onnx")))
