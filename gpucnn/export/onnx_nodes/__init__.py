@@ -1,5 +1,6 @@
 """Functions as ONNX nodes, one family a file: each takes a `Call` and gives the name of what comes out."""
 
+from gpucnn.checks import public_names as _public_names
 from gpucnn.export.onnx_call import Nodes
 from gpucnn.export.onnx_nodes import (
     activations,
@@ -44,3 +45,9 @@ REFUSED = {
     "max_pooling": f"{_PLAIN}F.max_pool2d",
 }  # fmt: skip
 """What is not written, why, and what to use."""
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__
