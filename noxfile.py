@@ -35,7 +35,7 @@ if sys.platform == "darwin":
     LEFT_OUT["compile"] = "NVIDIA has no NVRTC for macOS"
 EVERY_SESSION = (
     *("lint", "types", "plain", "numpy", "jit", "emulated", "compile", "examples", "browser"),
-    *("bounds", "mutants", "fuzz", "sweep", "oracle", "onnx", "bench", "arm", "gpu"),
+    *("bounds", "mutants", "fuzz", "sweep", "oracle", "onnx", "bench", "serving", "arm", "gpu"),
 )
 nox.options.sessions = [*(name for name in EVERY_SESSION if name not in LEFT_OUT), "left_out"]
 
@@ -220,7 +220,7 @@ def bench(session: nox.Session) -> None:
 def serving(session: nox.Session) -> None:
     """`gpucnn serve` under load beside a plain app of Starlette and PyTorch, and 10,000 bad requests. Needs wrk (Debian's package wrk)."""
     session.install("torch==2.13.0")
-    session.install("-e", ".[dev]", "httptools", "uvloop")
+    session.install("-e", ".[dev]")
     run = session.create_tmp() + "/run"
     session.run("gpucnn", "train", "--epochs", "3", "--seed", "0", "--out", run, "--quiet")
     session.run("python", "-m", "tests.serve.load", run, *session.posargs)
