@@ -46,8 +46,11 @@ def through_json(state: State) -> State:
     return state[0], json.loads(json.dumps(state[1]))
 
 
-def go_on_from_everywhere(**options: Any) -> int:
-    """Restore a new trainer from every savepoint of a run, and compare all later states. How many savepoints there were."""
+def go_on_from_everywhere(first: int = 0, every: int = 1, **options: Any) -> int:
+    """Restore a new trainer from every savepoint of a run, or every so many, and compare all later states.
+
+    How many savepoints there were.
+    """
 
     def new(saver: Saver) -> Trainer:
         return small_trainer(saver, **{**options, "schedule": options["schedule"]()})
@@ -56,7 +59,7 @@ def go_on_from_everywhere(**options: Any) -> int:
     trainer = new(whole)
     trainer.fit(EPOCHS)
     assert_same(trainer.state(), whole.states[-1])
-    for position, state in enumerate(whole.states[:-1]):
+    for position, state in list(enumerate(whole.states[:-1]))[first::every]:
         rest = Saver()
         resumed = new(rest)
         resumed.restore(*through_json(state))
@@ -72,7 +75,9 @@ def go_on_from_everywhere(**options: Any) -> int:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_going_on_from_every_step_gives_the_same_bits(optimizer: str, schedule: str, others: dict[str, Any]) -> None:
-    count = go_on_from_everywhere(optimizer=OPTIMIZERS[optimizer], schedule=SCHEDULES[schedule], **others)
+    # Each optimizer goes on from every savepoint: from a third of them with each of the schedules.
+    first = (list(OPTIMIZERS).index(optimizer) + list(SCHEDULES).index(schedule)) % 3
+    count = go_on_from_everywhere(first, 3, optimizer=OPTIMIZERS[optimizer], schedule=SCHEDULES[schedule], **others)
     steps = 2 if others else BATCHES
     assert count == EPOCHS * (steps + 1)
 
