@@ -220,7 +220,7 @@ def bench(session: nox.Session) -> None:
 def serving(session: nox.Session) -> None:
     """`gpucnn serve` under load beside a plain app of Starlette and PyTorch, and 10,000 bad requests. Needs wrk (Debian's package wrk)."""
     session.install("torch==2.13.0")
-    session.install("-e", ".[dev]", "httptools", "uvloop")
+    session.install("-e", ".[dev]")
     run = session.create_tmp() + "/run"
     session.run("gpucnn", "train", "--epochs", "3", "--seed", "0", "--out", run, "--quiet")
     session.run("python", "-m", "tests.serve.load", run, *session.posargs)
