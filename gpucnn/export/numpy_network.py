@@ -1,5 +1,6 @@
 """A model's graph as lines of Python, one statement after the other, which call the functions of `numpy_file`."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from gpucnn.functions.sequence import adaptive_length, pool1d_window, sequence_w
 from gpucnn.geometry import Window
 from gpucnn.kernels.pooling.plain import Pooling, counts
 from gpucnn.layers.graph import IMAGES, Batch, Constant, GraphNode, Input, ModelGraph, Repeated, Saved
+from gpucnn.text import printed
 
 COLUMNS = 88
 """What a line may take, as formatters have it unless they are told otherwise."""
@@ -32,9 +34,8 @@ Arguments: TypeAlias = dict[str, Any]
 
 def quoted(text: str) -> str:
     """A text as code, in the quotation marks that formatters choose."""
-    inside = repr(text)[1:-1].replace("\\'", "'")
-    mark = '"' if inside.count('"') <= inside.count("'") else "'"
-    return mark + inside.replace(mark, f"\\{mark}") + mark
+    mark = '"' if text.count('"') <= text.count("'") else "'"
+    return mark + "".join(f"\\{mark}" if letter == mark else repr(letter)[1:-1] for letter in text) + mark
 
 
 class Expression(NamedTuple):
@@ -84,6 +85,7 @@ def numpy_network(graph: ModelGraph) -> Network:
 class _Writer:
     def __init__(self, graph: ModelGraph) -> None:
         self.graph, self.arrays = graph, dict[str, np.ndarray]()
+        self.constants: dict[tuple[str, Shape, bytes], str] = {}
         self.steps = graph.nodes
         self.steps = _simple_steps(graph.nodes, self.sizes_of)
         uses = [one for step in self.steps for one in step.inputs]
@@ -105,7 +107,7 @@ class _Writer:
                 continue
             own = step.path if self.has_parts(step.path) else step.path.rpartition(".")[0]
             if own != section:
-                lines.extend(["", f"    # {own}"] if own else [""])
+                lines.extend(["", f"    # {printed(own)}"] if own else [""])
                 section = own
             name = self.name_for(number)
             if expression.on_one_line() != name:
@@ -175,7 +177,7 @@ class _Writer:
         if isinstance(value, Constant):
             if value.array.ndim == 0 and value.array.dtype.kind in "fiu" and math.isfinite(value.array):
                 return repr(value.array.item())
-            return self.array(f"constant {sum(name.startswith('constant') for name in self.arrays)}", value.array)
+            return self.array(self.name_of(value.array), value.array)
         if isinstance(value, Repeated):
             return f"np.broadcast_to({self.text(Constant(value.array))}, {self.text(value.sizes)})"
         if isinstance(value, Batch):
@@ -190,8 +192,18 @@ class _Writer:
 
     def array(self, name: str, array: np.ndarray) -> str:
         """An array that the file of weights is to have under a name."""
+        name = printed(name)  # a file .npz takes no other
         self.arrays[name] = array
         return f"w[{quoted(name)}]"
+
+    def name_of(self, constant: np.ndarray) -> str:
+        """Of an array of numbers that belong to no layer: one that no layer's has; equal ones have the same."""
+        content = (str(constant.dtype), constant.shape, constant.tobytes())
+        if content not in self.constants:
+            names = (f"constant {count}" for count in itertools.count())
+            taken = {*self.graph.saved, *self.constants.values()}
+            self.constants[content] = next(name for name in names if name not in taken)
+        return self.constants[content]
 
     def sizes_of(self, value: Any) -> tuple[Any, ...]:
         if isinstance(value, Input):
@@ -422,7 +434,7 @@ def _batch_norm(node: GraphNode, writer: _Writer) -> Expression:
         return writer.call("normalized", given["x"], *parts.values(), eps=eps)
     for part in parts.values():
         writer.text(part)
-    return writer.call("batch_norm", given["x"], Code("w"), path, eps=eps)
+    return writer.call("batch_norm", given["x"], Code("w"), printed(path), eps=eps)
 
 
 def _layer_norm(node: GraphNode, writer: _Writer) -> Expression:

@@ -66,10 +66,10 @@ def write_weights(trained: TrainedRun, out: str | os.PathLike[str], *, for_torch
         _check_torchvision(trained, name, state)
         state |= _counters(trained)
         own = f"torchvision.models.{TORCHVISION[name]}(num_classes={classes})"
-        loading = f'{own}.load_state_dict(safetensors.torch.load_file("{place.name}"), strict=True)'
+        loading = f"{own}.load_state_dict(safetensors.torch.load_file({place.name!r}), strict=True)"
     else:
         sizes = f"num_classes={classes}, in_channels={create['in_channels']}, image_size={create['image_size']}"
-        loading = f'gpucnn.models.create("{name}", {sizes}, weights="{place.name}")'
+        loading = f'gpucnn.models.create("{name}", {sizes}, weights={place.name!r})'
     facts = run_facts(trained)
     known = {key: json.loads(facts.pop(key)) for key in ("class_names", "preprocess")}
     with telling_of(place):

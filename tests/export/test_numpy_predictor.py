@@ -173,7 +173,8 @@ def test_it_is_a_command_of_its_own(run: Path, written: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "names", [('"', "'", "\\", '"""'), ("\n", "\u202e", "{x}", "é\x00"), tuple(f"class {one}" for one in range(40))]
+    "names",
+    [('"', "'", "\\", '"""', "\\'"), ("\n", "\u202e", "{x}", "é\x00"), tuple(f"class {one}" for one in range(40))],
 )
 def test_hostile_class_names_come_through(names: tuple[str, ...], tmp_path: Path) -> None:
     trained = hand_made(tmp_path, Preprocess(1, 8, 32, 16, "resize"), names)
