@@ -69,8 +69,9 @@ def out_of(options: argparse.Namespace, ending: str) -> Path:
 
 def _onnx(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
     calibrate = (options.calibrate or CALIBRATE) if options.int8 else None
+    ending = f"{'-float' if options.float else ''}{'-int8' if options.int8 else ''}.onnx"
     return write_onnx(
-        trained, out_of(options, "-int8.onnx" if options.int8 else ".onnx"), raw=not options.float, opset=options.opset or OPSET, calibrate=calibrate,
+        trained, out_of(options, ending), raw=not options.float, opset=options.opset or OPSET, calibrate=calibrate,
         data_dir=options.data_dir,
     ).lines()  # fmt: skip
 
