@@ -7,12 +7,13 @@ from typing import NamedTuple
 from gpucnn.atomic_file import check_place
 from gpucnn.checks import as_count, as_flag, as_path
 from gpucnn.errors import ArgumentError
-from gpucnn.export.onnx_check import Checked, check
+from gpucnn.export.answer_check import Checked, check
 from gpucnn.export.onnx_graph import OPSET, onnx_library
 from gpucnn.export.onnx_int8 import Accuracies, accuracies, to_int8
-from gpucnn.export.onnx_run import check_run, run_to_onnx
+from gpucnn.export.onnx_run import run_to_onnx
 from gpucnn.export.onnx_runtime import evaluator, onnxruntime_library
 from gpucnn.export.onnx_writer import save_onnx
+from gpucnn.export.run_facts import check_run
 from gpucnn.export.run_images import images_to_try, run_images
 from gpucnn.runs.trained_run import TrainedRun
 
@@ -22,7 +23,7 @@ OURS = b"\x12\x06gpucnn"
 """The producer's name, which stands at the beginning of an ONNX file of ours."""
 
 
-class OnnxFile(NamedTuple):
+class WrittenOnnx(NamedTuple):
     """What was written, and what trying it found."""
 
     file: Path
@@ -50,7 +51,7 @@ def write_onnx(
     opset: int = OPSET,
     calibrate: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
-) -> OnnxFile:
+) -> WrittenOnnx:
     """Write the model of a run, from `gpucnn.load`, as an ONNX file, if that gives what the run does; what was found.
 
     - `out`: the file; one of gpucnn's that is there is replaced. It is written whole or not at all.
@@ -63,7 +64,7 @@ def write_onnx(
     LibraryError without onnx, or without onnxruntime for int8, ArgumentError for an opset that there is not or an `out` that is no file
     of ours, RunError if it cannot be written, and DataError if the images of a `data_dir`, or those that int8 needs, are not there.
     """
-    check_run(trained, "write_onnx")
+    check_run("write_onnx", trained)
     raw = as_flag(raw, "write_onnx: raw")
     place = as_path(out, "write_onnx: out")
     images_place = None if data_dir is None else str(as_path(data_dir, "write_onnx: data_dir"))
@@ -82,7 +83,7 @@ def write_onnx(
         model = to_int8(model, trained, run_images(trained, images_place, "train"), count, raw)
         found = accuracies(trained, before, evaluator(model), images, raw)
     files = save_onnx(model, place)
-    return OnnxFile(place, sum(path.stat().st_size for path in files), opset, checked, found, size)
+    return WrittenOnnx(place, sum(path.stat().st_size for path in files), opset, checked, found, size)
 
 
 def _check_ours(place: Path) -> None:

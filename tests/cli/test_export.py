@@ -57,7 +57,7 @@ def test_options_say_what_goes_in_and_where_it_is_written(
 def test_answers_too_far_apart_end_it_with_status_1_and_no_file(
     run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpucnn.export.onnx_check.LARGEST", 1e-12)
+    monkeypatch.setattr("gpucnn.export.answer_check.LARGEST", 1e-12)
     assert main(["export", str(run)]) == 1
     told, warned = capsys.readouterr()
     assert not told
