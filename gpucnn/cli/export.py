@@ -9,7 +9,7 @@ from pathlib import Path
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.errors import ArgumentError
-from gpucnn.export.numpy_predictor import numpy_predictor
+from gpucnn.export.numpy_predictor import hides_another, numpy_predictor
 from gpucnn.export.onnx_file import CALIBRATE, write_onnx
 from gpucnn.export.onnx_graph import OPSET
 from gpucnn.export.run_weights import write_weights
@@ -78,7 +78,7 @@ def _onnx(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
 
 def _numpy(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
     name = re.sub(r"\W", "_", out_of(options, "").name, flags=re.ASCII)  # one that can be imported
-    is_name = name.isidentifier() and not keyword.iskeyword(name)
+    is_name = name.isidentifier() and not keyword.iskeyword(name) and not hides_another(name)
     out = options.out if options.out is not None else f"{name if is_name else f'run_{name}'}.py"
     return numpy_predictor(trained, out, data_dir=options.data_dir).lines()
 

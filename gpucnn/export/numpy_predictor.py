@@ -6,6 +6,7 @@ import importlib.util
 import io
 import math
 import os
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -101,11 +102,20 @@ def numpy_predictor(
     return WrittenPredictor(code, weights, len(content), checked)
 
 
+def hides_another(name: str) -> bool:
+    """Whether a file of that name would come before a module that Python brings, or that a predictor needs."""
+    return name in sys.stdlib_module_names or name in ("numpy", "PIL", "gpucnn")
+
+
 def _places(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Those of the code and of the weights, where nobody else's are."""
     code = as_path(path, "numpy_predictor: path")
     if code.suffix != ".py":
         raise ArgumentError(f"numpy_predictor: the code's file must end in .py, got {printed(str(code))}")
+    if hides_another(code.stem):
+        raise ArgumentError(
+            f"{printed(str(code))}: would be taken for the module {code.stem} by the programs beside it; choose another name"
+        )
     weights = code.with_suffix(".npz")
     check_place(code)
     check_place(weights)

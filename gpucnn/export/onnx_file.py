@@ -16,6 +16,7 @@ from gpucnn.export.onnx_writer import save_onnx
 from gpucnn.export.run_facts import check_run
 from gpucnn.export.run_images import images_to_try, run_images
 from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.text import printed
 
 CALIBRATE = 200
 """Training images that tell the range of maps, unless another number is given."""
@@ -74,6 +75,8 @@ def write_onnx(
         onnxruntime_library("int8")
     check_place(place)
     _check_ours(place)
+    if place.suffix != ".onnx":
+        raise ArgumentError(f"write_onnx: an ONNX file must end in .onnx, got {printed(str(place))}")
     model = run_to_onnx(trained, raw=raw, opset=opset)
     images = images_to_try(trained, images_place) if count is None else run_images(trained, images_place, "test")
     before = evaluator(model)

@@ -18,7 +18,7 @@ from gpucnn.layers import BatchNorm1d, BatchNorm2d
 from gpucnn.layers.saved_arrays import refuse_not_finite
 from gpucnn.runs.network import COPY
 from gpucnn.runs.trained_run import TrainedRun
-from gpucnn.text import names_text, shape_text
+from gpucnn.text import names_text, printed, shape_text
 
 TORCHVISION = {
     "resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50", "vgg11": "vgg11", "vgg11_bn": "vgg11_bn",
@@ -59,6 +59,8 @@ def write_weights(trained: TrainedRun, out: str | os.PathLike[str], *, for_torch
     check_run("write_weights", trained)
     check_place(place)
     _check_ours(place)
+    if place.suffix != ".safetensors":
+        raise ArgumentError(f"write_weights: the file must end in .safetensors, got {printed(str(place))}")
     state = {path: np.ascontiguousarray(to_host(array)) for path, array in trained.model.state_dict().items()}
     refuse_not_finite("the model", state)
     create = trained.config["create"]

@@ -1,6 +1,7 @@
 """`gpucnn export`: a run becomes a file, and the command says how it was checked."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,5 +107,8 @@ def test_numpy_writes_a_module_named_after_the_run_and_weights_say_how_they_are_
         "model = gpucnn.models.create('mlp', num_classes=10, in_channels=1, image_size=28, "
     )
     assert sorted(path.name for path in in_tmp_path.iterdir()) == ["digits_7.npz", "digits_7.py", "w.safetensors"]
+    shutil.copytree(run, "runs/hashlib")
+    assert main(["export", "runs/hashlib", "--format", "numpy"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("run_hashlib.py: needs NumPy alone")
     assert main(["export", str(run), "--format", "torch-names"]) == 1
     assert capsys.readouterr().err.startswith("gpucnn export: mlp: torchvision has no such model, ")

@@ -224,6 +224,9 @@ def test_places_that_are_others_are_refused(tmp_path: Path) -> None:
     trained = hand_made(tmp_path, Preprocess(1, 8, 32, 16, "resize"), ("a", "b"))
     with pytest.raises(ArgumentError, match=r"must end in \.py, got .*x\.txt"):
         numpy_predictor(trained, tmp_path / "x.txt")
+    for name in ("numpy", "hashlib", "PIL"):
+        with pytest.raises(ArgumentError, match=rf"{name}\.py: would be taken for the module {name} by the programs"):
+            numpy_predictor(trained, tmp_path / f"{name}.py")
     with pytest.raises(RunError, match="cannot be written"):
         numpy_predictor(trained, tmp_path / "nowhere" / "x.py")
     for name in ("own.py", "own.npz"):

@@ -243,6 +243,8 @@ def test_a_file_of_another_kind_stays(digits: Path, tmp_path: Path) -> None:
         write_onnx(trained, tmp_path)
     with pytest.raises(RunError, match=r"cannot be written \(no folder .*nowhere\); make it first"):
         write_onnx(trained, tmp_path / "nowhere" / "x.onnx")
+    with pytest.raises(ArgumentError, match=r"write_onnx: an ONNX file must end in \.onnx, got .*x\.pth"):
+        write_onnx(trained, tmp_path / "x.pth")
     thesis.write_bytes(b"")  # as mktemp makes it
     write_onnx(trained, thesis)
     write_onnx(trained, thesis)

@@ -136,6 +136,8 @@ def test_places_that_are_others_and_weights_that_are_not_finite_are_refused(tmp_
         ):
             write_weights(trained, place)
     assert (run / "model.safetensors").read_bytes() == kept
+    with pytest.raises(ArgumentError, match=r"write_weights: the file must end in \.safetensors, got .*w\.onnx"):
+        write_weights(trained, tmp_path / "w.onnx")
     with pytest.raises(RunError, match="cannot be written"):
         write_weights(trained, tmp_path / "nowhere" / "w.safetensors")
     next(trained.model.parameters()).array[...] = np.nan
