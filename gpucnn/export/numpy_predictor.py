@@ -22,7 +22,8 @@ from gpucnn.checks import as_path
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.export.answer_check import Checked, check
-from gpucnn.export.numpy_network import COLUMNS, Network, numpy_network, quoted
+from gpucnn.export.numpy_code import COLUMNS, quoted
+from gpucnn.export.numpy_network import Network, numpy_network
 from gpucnn.export.onnx_pixels import tall_rule
 from gpucnn.export.onnx_runtime import Evaluator
 from gpucnn.export.run_facts import check_run, run_facts

@@ -12,7 +12,8 @@ import pytest
 from gpucnn import Tensor, layers, models, no_grad
 from gpucnn import functions as F
 from gpucnn.errors import GraphError
-from gpucnn.export.numpy_network import numpy_network, quoted
+from gpucnn.export.numpy_code import quoted
+from gpucnn.export.numpy_network import numpy_network
 from gpucnn.layers import BatchNorm2d, Conv2d, Layer, Parameter, Sequential
 from gpucnn.layers.graph import graph_of_any_batch
 from gpucnn.models.vgg import VGG
@@ -177,7 +178,8 @@ def named(names: Sequence[str]) -> Layer:
 
 
 def test_names_of_layers_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpucnn.export.numpy_network.COLUMNS", 10**6)  # no line depends on how long a name is
+    for module in ("numpy_code", "numpy_network"):  # no line depends on how long a name is
+        monkeypatch.setattr(f"gpucnn.export.{module}.COLUMNS", 10**6)
 
     def shape(names: Sequence[str]) -> str:
         network = numpy_network(graph_of_any_batch(named(names), np.zeros((2, 3, 6, 6), np.float32)))
