@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from gpucnn import atomic_file
-from gpucnn.atomic_file import discard, remove_parts, telling_of, write_atomically
+from gpucnn.atomic_file import check_place, discard, remove_parts, telling_of, write_atomically
 from gpucnn.errors import RunError
 
 
@@ -31,6 +31,23 @@ def hold_open(monkeypatch: pytest.MonkeyPatch, tries: int) -> None:
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", refuse)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes in folders")
+def test_a_pipe_or_a_device_is_never_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(
+            RunError,
+            match=rf"{path.name}: cannot be written \(no regular file, but a device or a pipe\); give the name",
+        ):
+            check_place(path)
+        with pytest.raises(RunError, match=rf"{path.name}: cannot be written \(no regular file"), telling_of(path):
+            write_atomically(path, b"new")
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
 
 
 @pytest.mark.parametrize("tries", [1, 7])

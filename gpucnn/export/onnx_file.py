@@ -40,7 +40,8 @@ class WrittenOnnx(NamedTuple):
     def lines(self) -> list[str]:
         """For people to read."""
         before = "" if self.int8 is None else f" of int8, before {self.size_before / 1e6:.2f} MB"
-        lines = [str(self.checked), *([] if self.int8 is None else [f"int8: {self.int8}"])]
+        checked = str(self.checked)
+        lines = [checked] if self.int8 is None else [f"before int8: {checked}", f"int8: {self.int8}"]
         return [*lines, f"{self.file}: {self.size / 1e6:.2f} MB{before}, opset {self.opset}"]
 
 

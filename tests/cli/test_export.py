@@ -42,7 +42,8 @@ def test_options_say_what_goes_in_and_where_it_is_written(
 ) -> None:
     command = ["export", str(run), "--float", "--opset", "21", "--weights", "last", "--int8", "--calibrate", "4"]
     assert main(command) == 0
-    *_, accuracy, written = capsys.readouterr().out.splitlines()
+    checked, accuracy, written = capsys.readouterr().out.splitlines()
+    assert checked.startswith(f"before int8: checked with onnxruntime {onnxruntime.__version__} on 32 of ")
     assert accuracy.startswith("int8: accuracy on the run's test images: 0.")
     measured = json.loads((run / "metrics.jsonl").read_text())
     assert f", before {measured['test_accuracy']:.4f} ({measured['test_correct']}/360); " in accuracy

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -19,7 +20,7 @@ import gpucnn
 from gpucnn.cli.main import main
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, DataError, GraphError, LibraryError, RunError
-from gpucnn.export import answer_check, onnx_file, onnx_graph, run_to_onnx, write_onnx
+from gpucnn.export import answer_check, numpy_predictor, onnx_file, onnx_graph, run_to_onnx, write_onnx, write_weights
 from gpucnn.runs.trained_run import TrainedRun
 from tests.cli.small_runs import train
 from tests.export.test_numpy_predictor import OF_MANY, Strange, hand_made
@@ -248,6 +249,16 @@ def test_a_file_of_another_kind_stays(digits: Path, tmp_path: Path) -> None:
     thesis.write_bytes(b"")  # as mktemp makes it
     write_onnx(trained, thesis)
     write_onnx(trained, thesis)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(digits: Path, tmp_path: Path) -> None:
+    trained = gpucnn.load(digits, device="cpu")
+    for name, write in (("x.onnx", write_onnx), ("x.py", numpy_predictor), ("x.safetensors", write_weights)):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(RunError, match=rf"{name}: cannot be written \(no regular file"):
+            write(trained, tmp_path / name)
+        (tmp_path / name).unlink()
 
 
 def test_without_its_images_digits_are_tried(photos: Path, tmp_path: Path) -> None:
