@@ -77,6 +77,7 @@ def test_it_needs_numpy_alone_and_gives_the_answers_of_the_run_to_all_test_digit
     assert (found.argmax(1) == expected.argmax(1)).all()
 
 
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(
     "preprocess",
     [
@@ -177,6 +178,7 @@ def test_it_is_a_command_of_its_own(
     assert "digit.png: without Pillow only .npy files are read: pip install pillow" in done.stderr
 
 
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(
     "names",
     [('"', "'", "\\", '"""', "\\'"), ("\n", "\u202e", "{x}", "é\x00"), tuple(f"class {one}" for one in range(40))],
@@ -204,6 +206,7 @@ OF_MANY = (
 """What depends on the number of images in a way that two and five of them do not show."""
 
 
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(
     ("function", "message"),
     [
