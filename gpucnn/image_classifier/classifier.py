@@ -32,6 +32,7 @@ from gpucnn.runs.config import RunConfig
 from gpucnn.runs.prepare import near
 from gpucnn.runs.recipe import MOST_PHOTOS
 from gpucnn.text import names_text, shape_text, value_text
+from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.evaluate import device_of_model
 from gpucnn.training.metrics import History
 from gpucnn.training.out_of_memory import in_parts
@@ -345,6 +346,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _train(self, loader: data.DataLoader, epochs: int, schedule: optim.Schedule | None) -> None:
+        check_last_batch(self.model_, loader, can_drop=False)
         trainer = Trainer(self.model_, self.optimizer_, loader, None, schedule)
         trainer.epoch, trainer.history = self.n_iter_, History(self.history_)
         trainer.fit(epochs)

@@ -37,7 +37,7 @@ class Process(NamedTuple):
 
     def ended(self) -> tuple[int, str, str]:
         """Its exit status, and what it printed until then."""
-        out, error = self.process.communicate(timeout=20)
+        out, error = self.process.communicate(timeout=60)
         return self.process.returncode, out, error
 
 
@@ -65,7 +65,7 @@ def test_a_second_signal_ends_it_at_once(run: Path) -> None:
             r"serving \S+ \(last, of model.safetensors\) with (onnxruntime [\d.]+|gpucnn on cpu) on \S+\n",
             service.lines[0],
         )
-        slow, other = (socket.create_connection(("127.0.0.1", service.port), timeout=20) for _ in range(2))
+        slow, other = (socket.create_connection(("127.0.0.1", service.port), timeout=60) for _ in range(2))
         with slow, other:
             slow.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n")
             assert status(other, "/ready") == 200
