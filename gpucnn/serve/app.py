@@ -121,7 +121,11 @@ class Service:
             return
         await send(_start(refusal.status, content, {**refusal.headers, "connection": "close"}))
         await send({"type": "http.response.body", "body": content, "more_body": True})
-        await body.drop()
+        try:
+            await body.drop()
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -269,8 +273,10 @@ def _top(query: bytes) -> int:
 
 def _of_routing(request: "Request", status: int, headers: dict[str, str]) -> Refusal:
     """Why no route takes a request."""
-    path = request.url.path[:200]
+    path, root = request.url.path[:200], request.scope.get("root_path", "")
     if status == HTTPStatus.NOT_FOUND:
-        return Refusal(HTTPStatus.NOT_FOUND, f"there is no {path}", f"ask for one of {', '.join(ROUTES)}")
+        return Refusal(
+            HTTPStatus.NOT_FOUND, f"there is no {path}", f"ask for one of {', '.join(root + route for route in ROUTES)}"
+        )
     allowed = ", ".join(sorted(headers.get("Allow", "GET").split(", ")))
     return Refusal(HTTPStatus(status), f"{path} takes {allowed}, got {request.method[:20]}", "ask it with GET", headers)

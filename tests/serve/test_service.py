@@ -510,14 +510,18 @@ def test_it_can_be_mounted_in_another_application(trained: TrainedRun) -> None:
     from starlette.routing import Mount
 
     inner = create_app(trained)
-    outer = Starlette(routes=[Mount("/digits", inner)])
+    outer = Starlette(routes=[Mount("/digits", inner)], lifespan=inner.router.lifespan_context)
     outer.state.service = inner.state.service
     with running(trained, outer) as service:
         check_same(service.ask("/digits/predict", digit(0)).json["predictions"], trained.predict(digit(0)))
         assert service.ask("/digits/").headers["location"] == f"http://127.0.0.1:{service.port}/digits/docs"
         assert f"http://127.0.0.1:{service.port}/digits/predict" in service.ask("/digits/docs").content.decode()
         assert b'route="/predict",status="200"} 1' in service.ask("/digits/metrics").content
-        assert service.ask("/digits/other").error[1] == "there is no /digits/other"
+        status, reason, fix = service.ask("/digits/other").error
+        assert (status, reason) == (404, "there is no /digits/other")
+        assert fix.startswith("ask for one of /digits/predict, /digits/health, ")
+        service.end()
+        wait_for(lambda: inner.state.service.stopping)
 
 
 def test_without_onnxruntime_gpucnn_computes_and_says_so(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -594,9 +598,12 @@ def test_what_takes_longer_than_the_grace_is_told(
     with (
         running(trained, grace_seconds=1) as service,
         socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as slow,
+        socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as refused,
     ):
         slow.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n")
+        refused.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 999999999\r\n\r\n")
         wait_for(lambda: service.service.batcher.arriving == 1)
+        assert answered(refused).status == 413
         service.end()
         found = answered(slow)
     assert found.error == (503, "the service is stopping", "ask another one")
