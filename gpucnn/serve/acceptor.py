@@ -1,6 +1,7 @@
 """Takes up connections, no more than the system lets a process have: who has been quiet longest makes room for who comes."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Collection
 from typing import Any
@@ -17,12 +18,8 @@ PAUSE_SECONDS = 0.05
 
 def most_connections() -> int:
     """How many a process may have: by its limit of open files."""
-    try:
-        import resource
-    except ImportError:  # Windows, which has no such limit
-        return MOST_CONNECTIONS
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
+    files = os.sysconf("SC_OPEN_MAX") if os.name == "posix" else -1
+    if files < 0:  # there is no such limit
         return MOST_CONNECTIONS
     return max(1, min(MOST_CONNECTIONS, files - min(SPARE_FILES, files // 2)))
 
