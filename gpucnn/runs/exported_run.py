@@ -10,7 +10,6 @@ import numpy as np
 
 from gpucnn.autograd import no_grad
 from gpucnn.backend import Device
-from gpucnn.checks import is_finite
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GpucnnError, OnnxError
 from gpucnn.layers import Layer
@@ -39,9 +38,9 @@ def load_exported(path: Path, device: Device, weights: str | None = None) -> Tra
     missing = [name for name in ("preprocess", "class_names") if name not in facts]
     if missing:
         raise OnnxError(
-            f"{owner}: no {' and no '.join(map(repr, missing))} in its metadata, which tell how images become its input and what its outputs "
-            f"are; gpucnn export RUN --float writes them; give another file to gpucnn train --model {owner} --data NAME, which makes a "
-            f"run of it, or to gpucnn.load_onnx for arrays"
+            f"{owner}: no {' and no '.join(map(repr, missing))} in its metadata, by which gpucnn export RUN --float tells how images are "
+            f"prepared and what the classes are called; of a file from elsewhere gpucnn train --model {owner} --data NAME makes a run, "
+            f"and gpucnn.load_onnx takes arrays"
         )
     preprocess, names = _preprocess(owner, facts["preprocess"]), model.class_names
     if names is None:
@@ -94,8 +93,9 @@ def _check_answers(owner: str, model: Layer, image: tuple[int, int, int], classe
 def _row(facts: Mapping[str, str]) -> dict[str, Any]:
     """Of the metrics, for the epoch of the weights; empty where the file does not tell it."""
     try:
+        epoch = int(facts["epoch"])
         scores = {name: float(facts[name]) for name in ("test_accuracy", "val_accuracy") if name in facts}
-        row = {"epoch": int(facts["epoch"]), **scores}
     except (KeyError, ValueError):
         return {}
-    return row if scores and all(map(is_finite, row.values())) else {}
+    is_known = 0 < epoch < 1 << 31 and bool(scores) and all(0 <= score <= 1 for score in scores.values())
+    return {"epoch": epoch, **scores} if is_known else {}
