@@ -69,11 +69,16 @@ def run(options: argparse.Namespace) -> None:
     )  # fmt: skip
     trained = RunFolder(options.run_folder).load(choose_device(options.device).device, options.weights)
     app = create_app(trained, limits)
-    server, model = server_of(app, limits), app.state.service.model
+    model = app.state.service.model
     with bound(options.host, options.port) as listening, quiet_reading():
         host, number = listening.getsockname()[:2]
         address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
-        print(f"serving {printed(options.run_folder)} ({trained.weights}) with {model.name} on {address}", flush=True)
-        for note in model.notes:
-            print(note, flush=True)
-        server.run([listening])
+
+        def tell() -> None:
+            print(
+                f"serving {printed(options.run_folder)} ({trained.weights}) with {model.name} on {address}", flush=True
+            )
+            for note in model.notes:
+                print(note, flush=True)
+
+        server_of(app, limits, tell).run([listening])

@@ -10,8 +10,8 @@ import numpy as np
 from gpucnn import backend, data, models, optim
 from gpucnn.autograd import no_grad
 from gpucnn.backend import to_host
-from gpucnn.checks import Shape
-from gpucnn.errors import ArgumentError, ConfigError, LibraryError, ShapeError
+from gpucnn.checks import Shape, is_finite
+from gpucnn.errors import ArgumentError, ConfigError, LibraryError, ShapeError, TrainingError
 from gpucnn.image_classifier.inputs import (
     OWNER,
     Inputs,
@@ -32,6 +32,7 @@ from gpucnn.runs.config import RunConfig
 from gpucnn.runs.prepare import near
 from gpucnn.runs.recipe import MOST_PHOTOS
 from gpucnn.text import names_text, shape_text, value_text
+from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.evaluate import device_of_model
 from gpucnn.training.metrics import History
 from gpucnn.training.out_of_memory import in_parts
@@ -48,7 +49,9 @@ try:
         validate_data,
     )
 except ImportError as error:
-    raise LibraryError(f'ImageClassifier needs scikit-learn 1.6 or newer ({error}); pip install ".[sklearn]"') from None
+    raise LibraryError(
+        f'ImageClassifier needs scikit-learn 1.6 or newer ({error}); pip install "gpucnn[sklearn]"'
+    ) from None
 
 AUTO = "auto"
 SMALL = 32
@@ -88,7 +91,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     X is one of these, at each call of the same form:
 
     - (N, features), numbers; with `image_shape` each row is an image.
-    - (N, C, H, W), images, or grey ones (N, H, W): numbers of any scale. Models that are named get them square, enlarged to
+    - (N, C, H, W), images, or grey ones (N, H, W): numbers of any scale, the same at each call. Models that are named get them square, enlarged to
       the least size that suits them.
     - paths of image files, in a list, an array or a column.
 
@@ -153,6 +156,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "model_"):
             loader = self._begin(X, y, classes, sample_weight, config)
         else:
+            self._check_begun()
             if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
                 raise ArgumentError(
                     f"{OWNER}: classes must be those of the first call, {names_text(list(map(str, self.classes_)))}, got "
@@ -177,6 +181,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         probabilities: np.ndarray = shares / shares.sum(axis=1, keepdims=True)
         return probabilities
 
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """The logarithms of these, finite where the probability itself is too small for a number, float64 (N, K)."""
+        logits = self._logits(X)
+        ahead = logits - logits.max(axis=1, keepdims=True)
+        logarithms: np.ndarray = ahead - np.log(np.exp(ahead).sum(axis=1, keepdims=True))
+        return logarithms
+
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest label of each, (N,)."""
         answers = self._logits(X).argmax(axis=1)
@@ -185,7 +196,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _config(self) -> RunConfig:
         """The parameters as the settings of a run, checked, with what suits the optimizer. Model and epochs may be None."""
-        if isinstance(self.lr, str):
+        if self.lr is not None and not (is_finite(self.lr) and self.lr > 0):
             raise ArgumentError(f"{OWNER}: lr must be a number > 0 or None, got {value_text(self.lr)}")
         is_class = isinstance(self.model, type) and issubclass(self.model, models.ImageModel)
         if not isinstance(self.model, str) and (not callable(self.model) or isinstance(self.model, Layer) or is_class):
@@ -206,8 +217,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _begin(self, X: Any, y: Any, classes: Any, sample_weight: Any, config: RunConfig) -> data.DataLoader:
         """A new network, and what it learns from."""
-        for name in ("model_", "optimizer_", "inputs_", "classes_"):
-            self.__dict__.pop(name, None)
+        self._forget()
+        self._begun = self._decided()
         raw, y = self._checked(X, y)
         check_classification_targets(y)
         samples = self._weighted(raw, y, sample_weight)
@@ -233,6 +244,23 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = 0
         return loader
 
+    def _forget(self) -> None:
+        """Be as if there had been no fit."""
+        for name in ("model_", "optimizer_", "inputs_", "classes_"):
+            self.__dict__.pop(name, None)
+
+    def _decided(self) -> dict[str, Any]:
+        """The parameters that are decided once a network has begun."""
+        return {name: getattr(self, name) for name in ("model", "image_shape", "optimizer")}
+
+    def _check_begun(self) -> None:
+        for (name, before), now in zip(self._begun.items(), self._decided().values(), strict=True):
+            if before is not now and value_text(before) != value_text(now):
+                raise ArgumentError(
+                    f"{OWNER}: {name} was {value_text(before)} when the network began, and is {value_text(now)} now; set it back, or "
+                    f"call fit, which begins anew"
+                )
+
     def _checked(self, X: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """X as raw images (N, C, H, W), and y (N,). Of the first the form is kept in `inputs_`, others must be of that form."""
         known: Inputs | None = getattr(self, "inputs_", None)
@@ -257,8 +285,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             X, y = validate_data(self, X, y, **checks)
         if known is not None:
+            if is_images:
+                known.check_scale(X)
             return (known_images(X, known.shape) if is_images else X[:, :, None, None]), y
         form, raw = as_images(X, shape)
+        if X.ndim > 2:
+            self.n_features_in_ = raw.shape[1]  # of (N, H, W) scikit-learn takes the height
         self.inputs_ = Inputs(form, raw.shape[1:], None, 255 if form == "images" and raw.dtype == np.uint8 else 1)
         return raw, y
 
@@ -345,9 +377,14 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _train(self, loader: data.DataLoader, epochs: int, schedule: optim.Schedule | None) -> None:
+        check_last_batch(self.model_, loader, can_drop=False)
         trainer = Trainer(self.model_, self.optimizer_, loader, None, schedule)
         trainer.epoch, trainer.history = self.n_iter_, History(self.history_)
-        trainer.fit(epochs)
+        try:
+            trainer.fit(epochs)
+        except TrainingError:  # whose weights are no numbers
+            self._forget()
+            raise
         self.n_iter_, self.history_ = trainer.epoch, trainer.history
         self.optimizer_.zero_grad()
 

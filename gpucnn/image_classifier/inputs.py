@@ -72,6 +72,15 @@ class Inputs:
         is_constant = std <= ROUNDING * np.finfo(self.dtype).eps * np.abs(mean)
         return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(is_constant, 1.0, std).tolist()))
 
+    def check_scale(self, X: np.ndarray) -> None:
+        """ArgumentError for floats from 0 to 1 where bytes were learned: divided by 255 all would look black."""
+        if self.full_scale == 1 or self.mean is None or X.dtype.kind != "f" or not X.size:
+            return
+        if 0 < X.max() <= 1 < self.full_scale * max(self.mean):
+            raise ArgumentError(
+                f"{OWNER}: was fitted to bytes, up to 255, and X has floats up to {X.max():g}; give numbers of the same scale: X * 255"
+            )
+
     def takes_any_device(self, dtype: np.dtype) -> bool:
         """Whether raw images of `dtype` may be on a GPU, to be prepared there: square bytes."""
         is_square = self.size is not None or self.shape[1] == self.shape[2]
@@ -156,6 +165,11 @@ def paths_in(X: Any) -> list[str | os.PathLike[str]] | None:
         given = np.asarray(array, object).reshape(-1).tolist()
     elif given and all(isinstance(one, list | tuple) and len(one) == 1 for one in given):
         given = [one[0] for one in given]
+    if given and (isinstance(given[0], bytes | bytearray) or hasattr(given[0], "getbands")):  # as Pillow's images have
+        raise ArgumentError(
+            f"{OWNER}: X[0] is {value_text(given[0])}; give paths of image files, or arrays of one size: "
+            f"np.stack([np.asarray(image) for image in X])"
+        )
     if not given or not isinstance(given[0], str | os.PathLike):
         return None
     for place, one in enumerate(given):
@@ -221,6 +235,13 @@ def _rows_as_images(X: np.ndarray, shape: Shape) -> np.ndarray:
         raise ShapeError(
             f"{OWNER}: image_shape {shape_text(shape)} has {math.prod(shape):,} pixels, and X has {X.shape[1]:,} features; give "
             f"the (channels, height, width) that each row was made of"
+        )
+    if shape[0] not in (1, 3) and shape[2] in (1, 3, 4):
+        fitting = (shape[2], *shape[:2])
+        rows = "" if shape[2] == 1 else f", and X.reshape{shape_text((-1, *shape))}.transpose(0, 3, 1, 2)"
+        raise ShapeError(
+            f"{OWNER}: image_shape must be (channels, height, width), and {shape_text(shape)} looks like (height, width, channels): "
+            f"image_shape={shape_text(fitting)}{rows}; if it is as it says, X.reshape{shape_text((-1, *shape))}"
         )
     return X.reshape(len(X), *shape)
 

@@ -195,6 +195,17 @@ class TrainedRun:
             for row, places in zip(probabilities, best, strict=True)
         ]
 
+    def doubts(self, owner: str, raw: np.ndarray, fix: str) -> list[str]:
+        """What `predict` would warn of each of the raw images (N, C, S, S), empty for nothing; `owner` and `fix` are named in it."""
+        grey = raw.mean(axis=1).reshape(len(raw), -1)
+        is_light = 2 * grey.mean(axis=1) >= grey.min(axis=1) + grey.max(axis=1)  # to look at these alone is quicker
+        found = []
+        for place, light in enumerate(is_light.tolist()):
+            one = raw[place : place + 1]
+            doubt = light and is_dark_on_light(one), self._is_faint(one)
+            found.append(" ".join(self._warnings(owner, [doubt], True, False, fix)) if any(doubt) else "")
+        return found
+
     def _all(self, images: Iterable[Any], top: int, shown: Shown, is_alone: bool = False) -> list[Answers]:
         """The answers for each; the first error is raised."""
         found: list[Seen] = []

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from gpucnn.errors import ArgumentError, LibraryError
-from gpucnn.runs.trained_run import Answers, TrainedRun
-from gpucnn.serve.batcher import Batcher
+from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.serve.batcher import Batcher, Seen
 from gpucnn.serve.body import Body, ClientGone, Held
-from gpucnn.serve.decoding import Decoder, check_kind
+from gpucnn.serve.decoding import check_kind
 from gpucnn.serve.metrics import CONTENT_TYPE
 from gpucnn.serve.multipart import File, files_of
 from gpucnn.serve.options import ServeOptions
@@ -41,7 +41,7 @@ class Service:
 
     def __init__(self, trained: TrainedRun, model: ServedModel, options: ServeOptions) -> None:
         self.trained, self.model, self.options = trained, model, options
-        self.batcher = Batcher(model, Decoder(trained, options.max_pixels), trained.class_names, options)
+        self.batcher = Batcher(trained, model, options)
         self.stopping = False
         self._held = Held()
 
@@ -84,16 +84,14 @@ class Service:
         finally:
             self.batcher.arriving -= 1
         if not body.kind.startswith("multipart/"):
-            (answers,) = await self._answers([File("", content)], top, body)
-            return json.dumps({"predictions": _as_json(answers)}).encode()
+            (seen,) = await self._seen([File("", content)], top, body)
+            return json.dumps(_as_json(seen)).encode()
         files = files_of(content, body.kind, self.options.queue)
-        several = await self._answers(files, top, body)
-        images = [
-            {"file": file.name, "predictions": _as_json(answers)} for file, answers in zip(files, several, strict=True)
-        ]
+        several = await self._seen(files, top, body)
+        images = [{"file": file.name, **_as_json(seen)} for file, seen in zip(files, several, strict=True)]
         return json.dumps({"images": images}).encode()
 
-    async def _answers(self, files: list[File], top: int, body: Body) -> list[Answers]:
+    async def _seen(self, files: list[File], top: int, body: Body) -> list[Seen]:
         for file in files:
             check_kind(file)
         future = self.batcher.accept(files, top)
@@ -103,7 +101,7 @@ class Service:
         finally:
             watch.cancel()
 
-    def _watch(self, body: Body, future: "asyncio.Future[list[Answers]]") -> None:
+    def _watch(self, body: Body, future: "asyncio.Future[list[Seen]]") -> None:
         """Have the future end when the client goes away."""
 
         async def wait() -> None:
@@ -123,7 +121,11 @@ class Service:
             return
         await send(_start(refusal.status, content, {**refusal.headers, "connection": "close"}))
         await send({"type": "http.response.body", "body": content, "more_body": True})
-        await body.drop()
+        try:
+            await body.drop()
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -249,17 +251,18 @@ def _start(status: HTTPStatus, content: bytes, headers: dict[str, str] | None = 
     return {"type": "http.response.start", "status": int(status), "headers": sent}
 
 
-def _as_json(answers: Answers) -> list[dict[str, object]]:
-    return [{"class": name, "probability": probability} for name, probability in answers]
+def _as_json(seen: Seen) -> dict[str, object]:
+    predictions = [{"class": name, "probability": probability} for name, probability in seen.answers]
+    return {"predictions": predictions, "warning": seen.warning} if seen.warning else {"predictions": predictions}
 
 
 def _top(query: bytes) -> int:
     """K of ?top=K. Refusal for anything else."""
     if not query:
         return TOP
-    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    top = given.pop("top", str(TOP))
-    if given or not (top.isascii() and top.isdigit() and int(top[:6]) > 0 and len(top) < 6):
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    top = given[0][1] if [name for name, _ in given] == ["top"] else ""
+    if not (top.isascii() and top.isdigit() and int(top[:6]) > 0 and len(top) < 6):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             f"the query {query.decode('latin-1')[:80]!r} is not understood",
@@ -270,8 +273,10 @@ def _top(query: bytes) -> int:
 
 def _of_routing(request: "Request", status: int, headers: dict[str, str]) -> Refusal:
     """Why no route takes a request."""
-    path = request.url.path[:200]
+    path, root = request.url.path[:200], request.scope.get("root_path", "")
     if status == HTTPStatus.NOT_FOUND:
-        return Refusal(HTTPStatus.NOT_FOUND, f"there is no {path}", f"ask for one of {', '.join(ROUTES)}")
+        return Refusal(
+            HTTPStatus.NOT_FOUND, f"there is no {path}", f"ask for one of {', '.join(root + route for route in ROUTES)}"
+        )
     allowed = ", ".join(sorted(headers.get("Allow", "GET").split(", ")))
     return Refusal(HTTPStatus(status), f"{path} takes {allowed}, got {request.method[:20]}", "ask it with GET", headers)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from gpucnn.backend.threads import thread_count
-from gpucnn.runs.trained_run import Answers
+from gpucnn.runs.trained_run import Answers, TrainedRun
 from gpucnn.serve.decoding import Decoder
 from gpucnn.serve.metrics import Metrics
 from gpucnn.serve.multipart import File
@@ -20,17 +20,29 @@ from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.refusal import Refusal, own_fault
 from gpucnn.serve.served_model import ServedModel
 
-Outcome: TypeAlias = "Answers | BaseException"
+FIX = "it with light and dark turned round"
+"""What to give instead of an image that is dark on light."""
+
+
+class Seen(NamedTuple):
+    """What the model saw in an image."""
+
+    answers: Answers
+    warning: str
+    """As `TrainedRun.predict` gives it; empty for none."""
+
+
+Outcome: TypeAlias = "Seen | BaseException"
 
 
 class Accepted:
-    """The images of one request, and its answers once all are there. `future` is that of whoever waits for them."""
+    """The images of one request, and what was seen, once all is there. `future` is that of whoever waits for it."""
 
-    __slots__ = ("answers", "future", "left")
+    __slots__ = ("future", "left", "seen")
 
-    def __init__(self, count: int, future: "asyncio.Future[list[Answers]]") -> None:
+    def __init__(self, count: int, future: "asyncio.Future[list[Seen]]") -> None:
         self.future, self.left = future, count
-        self.answers: list[Answers] = [[]] * count
+        self.seen = [Seen([], "")] * count
 
     def tell(self, place: int, outcome: Outcome) -> None:
         """What came of the image at `place`: the first error is that of all."""
@@ -39,10 +51,10 @@ class Accepted:
         if isinstance(outcome, BaseException):
             self.future.set_exception(outcome)
             return
-        self.answers[place] = outcome
+        self.seen[place] = outcome
         self.left -= 1
         if not self.left:
-            self.future.set_result(self.answers)
+            self.future.set_result(self.seen)
 
 
 class Job:
@@ -63,8 +75,9 @@ class Batcher:
     `waiting` images were accepted and have no answer yet; `arriving` requests are being read.
     """
 
-    def __init__(self, model: ServedModel, decoder: Decoder, class_names: Sequence[str], options: ServeOptions) -> None:
-        self.model, self.decoder, self.class_names, self.options = model, decoder, class_names, options
+    def __init__(self, trained: TrainedRun, model: ServedModel, options: ServeOptions) -> None:
+        self.trained, self.model, self.options = trained, model, options
+        self.decoder = Decoder(trained, options.max_pixels)
         self.waiting = self.arriving = 0
         self.metrics = Metrics(lambda: self.waiting)
         self._decoding = 0
@@ -79,7 +92,7 @@ class Batcher:
         self._decoders.shutdown()
         self._thread.shutdown()
 
-    def accept(self, files: Sequence[File], top: int) -> "asyncio.Future[list[Answers]]":
+    def accept(self, files: Sequence[File], top: int) -> "asyncio.Future[list[Seen]]":
         """Take image files, for the `top` classes of each. Refusal if there is no place for all, or one is no image."""
         if self.waiting + len(files) > self.options.queue:
             raise Refusal(
@@ -120,19 +133,22 @@ class Batcher:
 
     def _look(self) -> None:
         """Have the model compute what waits, if it is free and there is nobody to wait for."""
-        loop, most = asyncio.get_running_loop(), self.options.max_batch
-        is_worth_a_wait = len(self._jobs) < most and (self.arriving or self._decoding) and loop.time() < self._until
-        if self._is_computing or not self._jobs or is_worth_a_wait:
+        if self._is_computing:
             return
-        taken, self._jobs = self._jobs[:most], self._jobs[most:]
-        jobs = [job for job in taken if not job.accepted.future.done()]  # that of a client that has gone is
-        self.waiting -= len(taken) - len(jobs)
-        if jobs:
-            self._is_computing = True
-            computing = loop.run_in_executor(self._thread, self._outcomes, jobs)
-            computing.add_done_callback(partial(self._computed, jobs))
+        loop, most = asyncio.get_running_loop(), self.options.max_batch
+        # That of a client that has gone is done, and of one that sent another image, which was none.
+        wanted = [job for job in self._jobs if not job.accepted.future.done()]
+        self.waiting -= len(self._jobs) - len(wanted)
+        is_worth_a_wait = len(wanted) < most and (self.arriving or self._decoding) and loop.time() < self._until
+        if not wanted or is_worth_a_wait:
+            self._jobs = wanted
+            return
+        jobs, self._jobs = wanted[:most], wanted[most:]
+        self._is_computing = True
+        computing = loop.run_in_executor(self._thread, self._outcomes, jobs)
+        computing.add_done_callback(partial(self._computed, jobs))
 
-    def _computed(self, jobs: list[Job], computing: "asyncio.Future[list[Answers]]") -> None:
+    def _computed(self, jobs: list[Job], computing: "asyncio.Future[list[Seen]]") -> None:
         self._is_computing = False
         self.waiting -= len(jobs)
         self._look()  # the model goes on while answers are written
@@ -141,22 +157,23 @@ class Batcher:
             for job in jobs:
                 job.accepted.tell(job.place, own_fault())
             return
-        for job, answers in zip(jobs, computing.result(), strict=True):
-            job.accepted.tell(job.place, answers)
+        for job, seen in zip(jobs, computing.result(), strict=True):
+            job.accepted.tell(job.place, seen)
 
-    def _outcomes(self, jobs: list[Job]) -> list[Answers]:
+    def _outcomes(self, jobs: list[Job]) -> list[Seen]:
         """In the model's thread."""
-        began = time.perf_counter()
-        probabilities = self.model.probabilities(np.concatenate([job.raw for job in jobs]))
+        began, raw = time.perf_counter(), np.concatenate([job.raw for job in jobs])
+        probabilities = self.model.probabilities(raw)
         self.metrics.batch(len(jobs), time.perf_counter() - began)
         if not np.isfinite(probabilities).all():
             raise ArithmeticError("the model's answer is not finite")
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(job.top for job in jobs)]
         found = np.take_along_axis(probabilities, best, axis=1).tolist()
+        names, warnings = self.trained.class_names, self.trained.doubts("/predict", raw, FIX)
         return [
-            [
-                (self.class_names[place], value)
-                for place, value in zip(places[: job.top], values[: job.top], strict=True)
-            ]
-            for job, places, values in zip(jobs, best.tolist(), found, strict=True)
+            Seen(
+                [(names[place], value) for place, value in zip(places[: job.top], values[: job.top], strict=True)],
+                warning,
+            )
+            for job, places, values, warning in zip(jobs, best.tolist(), found, warnings, strict=True)
         ]

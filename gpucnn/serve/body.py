@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 5
 """How long the rest of a body is read and dropped after a refusal: a client that still sends would not see the answer."""
-HELD = 25
-"""Largest requests that are kept in memory at one time."""
+HELD, HELD_BYTES = 25, 256_000_000
+"""Largest requests that are kept in memory at one time, or so many bytes where these are more."""
 
 
 class ClientGone(Exception):
@@ -80,7 +80,7 @@ class Body:
         self.held.bytes += size
         if self.size > self.options.max_bytes:
             raise self._too_large()
-        if self.held.bytes > HELD * self.options.max_bytes:
+        if self.held.bytes > max(HELD * self.options.max_bytes, HELD_BYTES):
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE, "too many large requests came together", "come again in a moment",
                 {"retry-after": "1"},

@@ -11,8 +11,10 @@ import numpy as np
 from gpucnn.data.image_kind import kind_of
 from gpucnn.data.image_metadata import without_metadata
 from gpucnn.data.quiet_reading import quiet_reading
+from gpucnn.errors import GpucnnError
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.serve.multipart import File
+from gpucnn.serve.pixel_budget import PixelBudget
 from gpucnn.serve.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ SMALL_BYTES, SMALL_PIXELS = 8192, 16384
 """What is decoded where it arrives."""
 LARGE_PIXELS = 4_000_000
 """After an image of more, the memory that it took is given back."""
+PIXELS_TOGETHER = 50_000_000
+"""Decoded at one time, in all threads, unless a single image may have more."""
+AS_IT_IS = "send its bytes as they are; with curl by --data-binary, not --data"
 
 
 class Decoder:
@@ -36,6 +41,7 @@ class Decoder:
 
     def __init__(self, trained: TrainedRun, max_pixels: int) -> None:
         self.trained, self.max_pixels = trained, max_pixels
+        self._budget = PixelBudget(max(max_pixels, PIXELS_TOGETHER))
         self._shown = trained.shown()
         preprocess = trained.preprocess
         self._shape = preprocess.native_size, preprocess.native_size, preprocess.channels
@@ -62,11 +68,12 @@ class Decoder:
             for stripped in without_metadata(file.content):  # damage beside the pixels is none to the image
                 with contextlib.suppress(Exception):
                     return self._read(stripped, most)
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            found = error.__context__ if isinstance(error, GpucnnError) and error.__context__ else error  # Pillow's own
+            reason = " ".join(str(found).split())[:200] or type(found).__name__
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 f"the image cannot be read ({reason})",
-                "send the whole file, as it is on disk",
+                "send the whole file, as it is on disk; with curl by --data-binary, not --data",
             ).named(file.name) from None
 
     def _read(self, content: bytes, most: int) -> np.ndarray | None:
@@ -91,7 +98,10 @@ class Decoder:
                     return None
                 if image.mode == self._mode and image.size == self._shape[:2] and not image.info:
                     return self._as_they_are(image)
-                raw = self.trained.read(image, self._shown)
+                if pixels <= SMALL_PIXELS:  # in the event loop, which must not wait
+                    return self.trained.read(image, self._shown)
+                with self._budget.taken(pixels), contextlib.closing(image):
+                    raw = self.trained.read(image, self._shown)
         if pixels > LARGE_PIXELS:
             _give_memory_back()
         return raw
@@ -127,6 +137,5 @@ def check_kind(file: File) -> None:
         )
     kind = kind_of(content)
     what = f"it begins as {kind} does" if kind else "it begins as no image does"
-    raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{what}; {TAKEN} are taken", f"save it as one of {TAKEN}").named(
-        file.name
-    )
+    fix = f"save it as one of {TAKEN}" if kind else f"save it as one of {TAKEN}, and {AS_IT_IS}"
+    raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{what}; {TAKEN} are taken", fix).named(file.name)

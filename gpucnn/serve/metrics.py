@@ -59,9 +59,7 @@ class Metrics:
         lines = [
             *_described("requests_total", "counter", "Requests that were answered, by route and status."),
             *requests,
-            *_described(
-                "predict_seconds", "histogram", "Time from the first byte of a request to /predict to its answer."
-            ),
+            *_described("predict_seconds", "histogram", "Time from the head of a request to /predict to its answer."),
             *self.seconds.lines("gpucnn_predict_seconds"),
             *_described("batch_images", "histogram", "Images that the model saw at one time."),
             *self.batches.lines("gpucnn_batch_images"),

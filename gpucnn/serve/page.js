@@ -22,6 +22,8 @@ async function ask(file) {
     part("answers").replaceChildren(...rows);
     part("took").textContent = `${file.name}, ${Math.round(performance.now() - began)} ms`;
     part("shown").hidden = false;
+    part("trouble").textContent = found.warning ?? "";
+    part("trouble").hidden = !found.warning;
   } catch (error) {
     if (number !== sent) return;
     part("shown").hidden = true;

@@ -23,12 +23,13 @@ class Page:
     def __init__(self, trained: TrainedRun, computes: str, options: ServeOptions, top: int) -> None:
         style, script = _own("page.css"), _own("page.js")
         preprocess, names = trained.preprocess, trained.class_names
+        native, size = preprocess.native_size, preprocess.image_size
         colour = "grey" if preprocess.channels == 1 else "RGB"
         texts = {
             "model": trained.weights.file.parent.resolve().name,
             "count": counted(len(names), "class"),
             "computes": computes,
-            "size": f"{preprocess.native_size}x{preprocess.native_size}, {colour}",
+            "size": f"{native}x{native}, {colour}" + (f", enlarged to {size}x{size}" if size > native else ""),
             "classes": names_text(names, CLASSES),
             "example": json.dumps(names[0], ensure_ascii=False),
             "top": str(top),

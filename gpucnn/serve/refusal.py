@@ -19,9 +19,7 @@ class Refusal(Exception):
 
     def body(self) -> bytes:
         """As JSON: {"error": {"status": 415, "reason": ..., "fix": ...}}."""
-        return json.dumps(
-            {"error": {"status": int(self.status), "reason": self.reason, "fix": self.fix}}, ensure_ascii=False
-        ).encode()
+        return json.dumps({"error": {"status": int(self.status), "reason": self.reason, "fix": self.fix}}).encode()
 
 
 def bad_request() -> Refusal:

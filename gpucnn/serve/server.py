@@ -5,10 +5,13 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Callable
+from errno import EADDRNOTAVAIL
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gpucnn.errors import ArgumentError
+from gpucnn.serve.acceptor import Acceptor
 from gpucnn.serve.app import check_libraries
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.refusal import Refusal, bad_request, large_head, too_slow
@@ -39,15 +42,20 @@ def bound(host: str, port: int) -> socket.socket:
         return listening
     except OSError as error:
         reason = str(error.strerror or error).partition(" (while")[0]  # the address once is enough
-        raise ArgumentError(
-            f"{host} port {port} cannot be had ({reason}); choose another with --port, 0 for any that is free"
-        ) from None
+        is_host = isinstance(error, socket.gaierror) or error.errno == EADDRNOTAVAIL
+        fix = (
+            "give an address of this machine with --host"
+            if is_host
+            else "choose another with --port, 0 for any that is free"
+        )
+        raise ArgumentError(f"{host} port {port} cannot be had ({reason}); {fix}") from None
 
 
-def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
+def server_of(app: "Starlette", options: ServeOptions, tell: Callable[[], object] = lambda: None) -> "uvicorn.Server":
     """What runs an application of `create_app` until SIGTERM or SIGINT comes, and answers then what it has accepted.
 
-    It is uvicorn's server, and what that lacks. LibraryError without uvicorn.
+    `tell` is called once it answers, and a signal would find it. It is uvicorn's server, and what that lacks. LibraryError without
+    uvicorn.
     """
     check_libraries("uvicorn")
     import uvicorn
@@ -58,9 +66,20 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
 
         head = 0
         """Bytes that came of a request's head, which is not whole yet."""
+        heard = 0.0
+        """When bytes came last."""
+
+        @property
+        def is_awaited(self) -> bool:
+            """Whether it is the client's turn."""
+            return is_free(self) or bool(self.cycle.more_body)
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.heard = time.monotonic()
+            super().connection_made(transport)
 
         def data_received(self, data: bytes) -> None:
-            before = self.cycle
+            before, self.heard = self.cycle, time.monotonic()
             super().data_received(data)
             self.head = self.head + len(data) if self.cycle is before and is_free(self) else 0
             if self.head > LARGEST_HEAD and not self.transport.is_closing():
@@ -75,6 +94,16 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
         def __init__(self, config: uvicorn.Config) -> None:
             super().__init__(config)
             self._asking: dict[Any, tuple[object, float]] = {}
+            self._acceptors: list[Acceptor] = []
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            has_readers = os.name == "posix"  # on Windows sockets are for asyncio alone
+            await super().startup([] if has_readers else sockets)
+            for listening in sockets or () if has_readers else ():
+                acceptor = Acceptor(listening, self._protocol, self.server_state.connections)
+                acceptor.start()
+                self._acceptors.append(acceptor)
+            tell()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if self.should_exit:
@@ -108,8 +137,10 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             loop = asyncio.get_running_loop()
             kept = [one.dup() for one in sockets or ()]  # with those who have connected, and were not taken up yet
-            for server in self.servers:
-                server.close()
+            for acceptor in self._acceptors:
+                acceptor.stop()
+            for one in (*self.servers, *(sockets or ())):
+                one.close()
             await asyncio.gather(
                 *(loop.connect_accepted_socket(self._protocol, found) for one in kept for found in _waiting_at(one))
             )
@@ -120,7 +151,7 @@ def server_of(app: "Starlette", options: ServeOptions) -> "uvicorn.Server":
 
     config = uvicorn.Config(
         app, http=Protocol, log_config=None, log_level="error", access_log=False, server_header=False, date_header=False,
-        proxy_headers=False, ws="none", lifespan="on", timeout_graceful_shutdown=max(1, round(options.grace_seconds)),
+        proxy_headers=False, ws="none", lifespan="on", timeout_keep_alive=max(1, round(options.read_seconds)), timeout_graceful_shutdown=max(1, round(options.grace_seconds)),
     )  # fmt: skip
     return Server(config)
 
@@ -129,7 +160,7 @@ def _waiting_at(listening: socket.socket) -> list[socket.socket]:
     """Connections that clients have made, and nobody has taken up. Closes the socket: no more can be made."""
     time.sleep(PAUSE_SECONDS)
     found = []
-    with listening, contextlib.suppress(BlockingIOError):
+    with listening, contextlib.suppress(OSError):  # there are no more, or no files for more
         listening.setblocking(False)
         while True:
             found.append(listening.accept()[0])

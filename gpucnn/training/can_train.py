@@ -25,11 +25,11 @@ def check_can_train(model: Layer) -> None:
         raise ArgumentError(f"{model.label}: all parameters are frozen; requires_grad_(True) on what shall learn")
 
 
-def check_last_batch(model: Layer, loader: DataLoader) -> None:
+def check_last_batch(model: Layer, loader: DataLoader, can_drop: bool = True) -> None:
     """See that `model` takes a batch of one image in training, if an epoch of `loader` has one.
 
     It is tried, on one image and on two; the model is left as it was. A single image may be too few: nets that end in batch
-    norms of a single position do not take one. Raises ArgumentError, with a batch size that fits, if two are taken and one is not.
+    norms of a single position do not take one. `can_drop`: whether who made the loader has a `drop_last` to be told of. Raises ArgumentError, with a batch size that fits, if two are taken and one is not.
     """
     count, size = loader.images_in(len(loader)), loader.batch_size
     alone = [batch for batch in range(len(loader)) if loader.images_in(batch + 1) - loader.images_in(batch) == 1]
@@ -51,7 +51,8 @@ def check_last_batch(model: Layer, loader: DataLoader) -> None:
             f"batches of one image are not what the model trains on: {reason}; use batch_size 2 or more"
         )
     fitting = _nearest_size(count, size)
-    fix = "add images" if fitting is None else f"use batch_size {fitting}, or drop_last to leave that image out"
+    drop = ", or drop_last to leave that image out" if can_drop else ""
+    fix = "add images" if fitting is None else f"use batch_size {fitting}{drop}"
     raise ArgumentError(
         f"{count:,} images in batches of {size} leave one for the last batch, with which every epoch would end in an error: "
         f"{reason}; {fix}"

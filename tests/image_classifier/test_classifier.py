@@ -1,6 +1,7 @@
 """ImageClassifier: what it learns, from which forms of X, what stays of it in a pickle, and what it refuses."""
 
 import copy
+import math
 import pickle
 import re
 import subprocess
@@ -47,6 +48,11 @@ def small_net(classes: int, shape: tuple[int, ...]) -> layers.Layer:
         layers.Dropout(0.2),
         layers.Linear(features, classes),
     )
+
+
+def ends_in_a_norm(classes: int, shape: tuple[int, ...]) -> layers.Layer:
+    """Which cannot learn from one image alone."""
+    return layers.Sequential(layers.Flatten(), layers.Linear(math.prod(shape), classes), layers.BatchNorm1d(classes))
 
 
 def weights_of(classifier: ImageClassifier) -> dict[str, np.ndarray]:
@@ -366,7 +372,8 @@ REFUSED: list[tuple[dict[str, Any], Any, type[Exception], str]] = [
     ),
     ({"model": "resnet20"}, ROWS, errors.ArgumentError, "give image_shape, the (channels, height, width) that a row is, e.g. (1, 8, 8)"),
     ({"lr": "find"}, IMAGES, errors.ArgumentError, "lr must be a number > 0 or None, got 'find'"),
-    ({"lr": -1}, IMAGES, errors.ArgumentError, "ImageClassifier: lr: expected a number > 0"),
+    ({"lr": 0}, IMAGES, errors.ArgumentError, "lr must be a number > 0 or None, got 0"),
+    ({"lr": -1}, IMAGES, errors.ArgumentError, "ImageClassifier: lr must be a number > 0 or None, got -1"),
     ({"optimizer": "sgdd"}, IMAGES, errors.ArgumentError, "did you mean sgd?"),
     ({"augment": "flip"}, IMAGES, errors.ArgumentError, "augment: expected a list of augmentations, got 'flip'"),
     ({"augment": ["flip"]}, ROWS, errors.ArgumentError, "augment changes images, and X has features; give image_shape"),
@@ -379,6 +386,16 @@ REFUSED: list[tuple[dict[str, Any], Any, type[Exception], str]] = [
         "image_shape is (1, 8, 8), and X has images (N, 8, 8, 1); the axes are N,H,W,C: X.transpose(0, 3, 1, 2)",
     ),
     ({}, IMAGES.transpose(0, 2, 3, 1), errors.ShapeError, "if it is (N, C, H, W), say so with image_shape=(8, 8, 1)"),
+    (
+        {"image_shape": (8, 8, 1)}, ROWS, errors.ShapeError,
+        "(8, 8, 1) looks like (height, width, channels): image_shape=(1, 8, 8); if it is as it says, X.reshape(-1, 8, 8, 1)",
+    ),
+    (
+        {"image_shape": (4, 4, 3)}, ROWS[:, :48], errors.ShapeError,
+        "image_shape=(3, 4, 4), and X.reshape(-1, 4, 4, 3).transpose(0, 3, 1, 2); if it is as it says, X.reshape(-1, 4, 4, 3)",
+    ),
+    ({}, [Image.fromarray(image[0]) for image in IMAGES], errors.ArgumentError, "or arrays of one size: np.stack([np.asarray(image) for"),
+    ({}, [b"a"] * 24, errors.ArgumentError, "X[0] is b'a'; give paths of image files, or arrays of one size"),
     ({}, IMAGES[:, :, None], errors.ShapeError, "or grey ones (N, H, W), or paths, got (24, 1, 1, 8, 8)"),
     ({}, IMAGES * 1e300, errors.ArgumentError, "X has values that are too large for float32, up to"),
     ({}, ROWS * 1e300, errors.ArgumentError, "X has values that are too large to learn from, up to"),
@@ -415,6 +432,12 @@ LATER: list[tuple[Callable[[ImageClassifier], object], str]] = [
     (lambda it: it.predict(["a.png"]), "X was numbers when it was fitted, and is paths now"),
     (lambda it: it.partial_fit(IMAGES, LABELS + 1), "y has the label 3, which is none of 0, 1, 2; give all labels as classes"),
     (lambda it: it.partial_fit(IMAGES, LABELS, classes=[0, 1]), "classes must be those of the first call, 0, 1, 2, got [0, 1]"),
+    (lambda it: it.predict(IMAGES / 255), "was fitted to bytes, up to 255, and X has floats up to 1; give numbers of the same scale: X * 255"),
+    (
+        lambda it: it.set_params(optimizer="sgd").partial_fit(IMAGES, LABELS),
+        "optimizer was 'adam' when the network began, and is 'sgd' now; set it back, or call fit, which begins anew",
+    ),
+    (lambda it: it.set_params(model="mlp").partial_fit(IMAGES, LABELS), "model was <function small_net"),
     (lambda it: it.fit(IMAGES, LABELS * 0), "expected two classes or more, got one class, 0"),
     (lambda it: it.fit(IMAGES, LABELS, LABELS * 0), "non-zero"),
 ]  # fmt: skip
@@ -428,8 +451,35 @@ def test_what_is_refused_of_one_that_is_fitted() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_fit() -> None:
+    found = ImageClassifier("lenet5", lr=1e9, epochs=20, device="cpu")
     with pytest.raises(errors.TrainingError, match="the loss became"):
-        ImageClassifier("lenet5", lr=1e9, epochs=20, device="cpu").fit(IMAGES, LABELS)
+        found.fit(IMAGES, LABELS)
+    with pytest.raises(NotFittedError):  # and not what weights that are no numbers say
+        found.predict(IMAGES)
+
+
+def test_a_batch_of_one_image_that_is_left_over_is_told_with_parameters_that_there_are() -> None:
+    with pytest.raises(errors.ArgumentError, match=r"leave one for the last batch, .*; use batch_size 22$"):
+        ImageClassifier(ends_in_a_norm, epochs=1, batch_size=23, device="cpu").fit(IMAGES, LABELS)
+
+
+def test_logarithms_of_probabilities_are_finite_where_these_are_none() -> None:
+    found = small().fit(IMAGES, LABELS)
+    np.testing.assert_allclose(np.exp(found.predict_log_proba(IMAGES)), found.predict_proba(IMAGES), rtol=1e-12)
+    for parameter in found.model_.parameters():
+        parameter.data *= 1e3
+    logits = found.decision_function(IMAGES)
+    assert (found.predict_proba(IMAGES) == 0).any()
+    assert np.isfinite(logits).all()
+    ahead = logits - logits.max(1, keepdims=True)
+    np.testing.assert_allclose(found.predict_log_proba(IMAGES), ahead, atol=np.log(3))
+
+
+@pytest.mark.parametrize(("X", "count"), [(IMAGES, 1), (IMAGES[:, 0], 1), (IMAGES.repeat(3, 1), 3), (ROWS, 64)])
+def test_features_are_channels_of_images(X: np.ndarray, count: int) -> None:
+    found = ImageClassifier(linear, epochs=1, device="cpu").fit(X, LABELS)
+    assert found.n_features_in_ == count
+    assert len(found.predict(X)) == 24
 
 
 def test_without_scikit_learn_all_else_is_there_and_the_message_has_the_line_to_type() -> None:
@@ -446,7 +496,7 @@ def test_without_scikit_learn_all_else_is_there_and_the_message_has_the_line_to_
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert run.stderr == ""
     assert run.stdout.startswith("ImageClassifier needs scikit-learn 1.6 or newer (")
-    assert run.stdout.endswith('; pip install ".[sklearn]"\n')
+    assert run.stdout.endswith('; pip install "gpucnn[sklearn]"\n')
 
 
 def test_the_python_of_its_page_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 
+PATIENCE = 60
+"""Seconds after which something hangs, on whichever machine."""
+
+
 class Answer(NamedTuple):
     """What came back."""
 
@@ -52,7 +56,7 @@ class Running(NamedTuple):
     """Ask it to end, as a signal does."""
 
     def ask(self, path: str, body: Any = None, method: str | None = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             names = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method or ("GET" if body is None else "POST"), path, body, names)
@@ -76,7 +80,7 @@ def running(trained: TrainedRun, app: "Starlette | None" = None, **limits: Any) 
             yield Running(port, app.state.service, lambda: server.handle_exit(signal.SIGTERM, None))
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 

@@ -120,9 +120,9 @@ class Service:
 
 
 @contextmanager
-def serving(run: Path, *options: str, port: int = 0) -> Iterator[Service]:
+def serving(run: Path, *options: str, port: int = 0, kind: type[Service] = Service) -> Iterator[Service]:
     """A service, for a while."""
-    service = Service(run, *options, port=port)
+    service = kind(run, *options, port=port)
     try:
         yield service
     finally:

@@ -1,13 +1,17 @@
 """How a service ends and starts again, under load: what it has accepted is answered, and its port is free."""
 
 import http.client
+import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gpucnn.cli import serve as serve_command
+from gpucnn.cli.main import main
 from tests.serve.bad_requests import packed_zeros, png
 from tests.serve.good_client import Known
 from tests.serve.service import PATIENCE, Service, answered, serving
@@ -15,9 +19,31 @@ from tests.serve.service import PATIENCE, Service, answered, serving
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 
 
+class Changed(Service):
+    """One for which a line of Python was carried out before."""
+
+    change = ""
+
+    def command(self, run: Path, port: int, options: tuple[str, ...]) -> list[str]:
+        script = f"{self.change}\nimport sys\nfrom gpucnn.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+        return [sys.executable, "-c", script, "serve", str(run), "--port", str(port), *options]
+
+
+class Patient(Changed):
+    """That waits for the last requests until all clients have gone, however slow their threads are here."""
+
+    change = f"import gpucnn.serve.server; gpucnn.serve.server.LAST_SECONDS = {PATIENCE}"
+
+
+class Narrow(Changed):
+    """That may have 64 files open."""
+
+    change = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
+
+
 @pytest.fixture
-def service(run: Path) -> Iterator[Service]:
-    with serving(run) as service:
+def service(request: pytest.FixtureRequest, run: Path) -> Iterator[Service]:
+    with serving(run, kind=getattr(request, "param", Service)) as service:
         yield service
 
 
@@ -49,6 +75,7 @@ class Client:
                 self.is_at_work.set()
 
 
+@pytest.mark.parametrize("service", [Patient], indirect=True)
 def test_sigterm_loses_no_request(service: Service, known: Known) -> None:
     """Of clients that ask on and on; whose image takes longer to decode than the signal to come; who connected and asked while the
     service stood still, so that nobody has taken their connection up. Those of a service that ends are told to close theirs.
@@ -105,3 +132,40 @@ def test_one_that_was_killed_starts_again_at_its_port_and_a_second_signal_ends_i
         assert again.ended() == 128 + signal.SIGTERM
     for client in held:
         client.close()
+
+
+def test_a_signal_that_comes_with_the_address_is_heard(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unheard(*_: object) -> None:
+        raise AssertionError("nobody listens")
+
+    def print_and_signal(text: str, flush: bool) -> None:
+        lines.append(text)
+        if "http://" in text:
+            signal.raise_signal(signal.SIGTERM)
+
+    lines: list[str] = []
+    monkeypatch.setattr(serve_command, "print", print_and_signal, raising=False)
+    before = signal.signal(signal.SIGTERM, unheard)
+    try:
+        assert main(["serve", str(run), "--port", "0"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert re.fullmatch(r"serving .+ on http://127\.0\.0\.1:\d+", lines[0])
+
+
+@pytest.mark.parametrize("service", [Narrow], indirect=True)
+def test_more_connections_than_files_keep_nobody_out(service: Service, known: Known) -> None:
+    """Who has been quiet longest makes room: one that never asked, or whose request does not go on."""
+    held = []
+    for place in range(200):
+        held.append(service.connect())
+        if place % 2:
+            held[-1].sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+    for place in range(10):
+        assert known.problem(place, service.predict(known.images[place])) == ""
+    assert held[0].recv(1) == b""
+    for client in held:  # whose halves of requests would be waited for
+        client.close()
+    assert service.stop() == 0
+    assert "Traceback" not in service.log
+    assert service.log.count("\n") <= 3

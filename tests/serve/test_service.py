@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import http.client
+import io
 import re
 import socket
 import struct
 import sys
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +25,12 @@ from gpucnn.backend import Device
 from gpucnn.errors import ArgumentError, GraphError, LibraryError, StateError
 from gpucnn.play.ready_run import ready_run
 from gpucnn.runs.trained_run import Answers, TrainedRun
-from gpucnn.serve import ServeOptions, create_app
+from gpucnn.serve import ServeOptions, create_app, decoding
 from gpucnn.serve import app as app_module
 from gpucnn.serve import body as body_module
 from gpucnn.serve import server as server_module
 from gpucnn.serve.server import bound
-from tests.serve.running import FORM, Answer, Running, form, image, running, written
+from tests.serve.running import FORM, PATIENCE, Answer, Running, form, image, running, written
 
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytestmark = pytest.mark.filterwarnings("ignore:predict. the image is dark on light:UserWarning")
@@ -79,8 +81,28 @@ IMAGES: dict[str, Callable[[], bytes]] = {
 def test_answers_are_those_of_predict(service: Running, trained: TrainedRun, name: str) -> None:
     content = IMAGES[name]()
     answer = service.ask("/predict", content)
-    assert (answer.status, list(answer.json)) == (200, ["predictions"])
-    check_same(answer.json["predictions"], trained.predict(content))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        expected = trained.predict(content)
+    assert (answer.status, list(answer.json)) == (200, ["predictions", "warning"][: 1 + len(told)])
+    check_same(answer.json["predictions"], expected)
+    for warning in told:
+        fix = "give it with light and dark turned round"
+        assert answer.json["warning"] == f"/{str(warning.message).replace('give invert=True', fix)}"
+
+
+@pytest.mark.parametrize("kind", ["ink", "faint"])
+def test_what_predict_warns_of_stands_in_the_answer(service: Running, kind: str) -> None:
+    """Of the images of a form each has its own."""
+    shown = Image.open(io.BytesIO(digit(0))).point(lambda shade: 255 - shade if kind == "ink" else shade // 16)
+    body = form(("a.png", digit(0)), ("b.png", written(shown)))
+    usual, wrong = service.ask("/predict", body, content_type=FORM).json["images"]
+    assert "warning" not in usual
+    assert wrong["warning"].startswith(
+        "/predict: the image is dark on light, and digits is light on dark; give it with light and dark turned round"
+        if kind == "ink"
+        else "/predict: the image goes no higher than 16 of 255, as raw arrays of digits do; "
+    )
 
 
 def test_files_of_a_form_are_answered_in_their_order(service: Running, trained: TrainedRun) -> None:
@@ -121,12 +143,12 @@ class Gate:
     def _wait(self, raw: np.ndarray) -> np.ndarray:
         self.sizes.append(len(raw))
         self.reached.set()
-        assert self.opened.wait(20)
+        assert self.opened.wait(PATIENCE)
         return self._model.probabilities(raw)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.002)
@@ -137,7 +159,7 @@ def test_images_that_come_together_are_computed_together(service: Running, train
     contents = [written(image(seed, 8 if seed % 4 else 400)) for seed in range(41)]
     with ThreadPoolExecutor(len(contents)) as clients, Gate(service) as gate:
         first = clients.submit(service.ask, "/predict", contents[0])
-        assert gate.reached.wait(20)
+        assert gate.reached.wait(PATIENCE)
         others = [clients.submit(service.ask, "/predict", content) for content in contents[1:]]
         wait_for(lambda: len(service.service.batcher._jobs) == 40)
         assert "gpucnn_queue_images 41\n" in service.ask("/metrics").content.decode()
@@ -149,14 +171,31 @@ def test_images_that_come_together_are_computed_together(service: Running, train
         check_same(answer.json["predictions"], trained.predict(content))
 
 
+def test_images_that_nobody_waits_for_any_more_hold_up_no_other(service: Running) -> None:
+    """A form of more images than a batch has, one of which is none; and a client that asks while its others wait for the model."""
+    files = [("bad.png", digit(1)[:50]), *((f"{place}.png", written(image(place, 400))) for place in range(40))]
+    with ThreadPoolExecutor(3) as clients, Gate(service) as gate:
+        first = clients.submit(service.ask, "/predict", digit(0))
+        assert gate.reached.wait(PATIENCE)
+        assert clients.submit(service.ask, "/predict", form(*files), content_type=FORM).result().status == 422
+        batcher = service.service.batcher
+        wait_for(lambda: len(batcher._jobs) == 40)
+        last = clients.submit(service.ask, "/predict", digit(1))
+        wait_for(lambda: len(batcher._jobs) == 41)
+        gate.opened.set()
+        assert first.result().status == last.result().status == 200
+        assert batcher.waiting == 0
+    assert gate.sizes == [1, 1]
+
+
 def test_an_image_waits_for_those_on_their_way_and_no_longer_than_it_may(trained: TrainedRun) -> None:
-    with running(trained, wait_ms=300) as service:
+    with running(trained, wait_ms=100) as service:
         with socket.create_connection(("127.0.0.1", service.port)) as slow:
             slow.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n")
             wait_for(lambda: service.service.batcher.arriving == 1)
             began = time.monotonic()
             assert service.ask("/predict", digit(0)).status == 200
-            assert time.monotonic() - began >= 0.25
+            assert time.monotonic() - began >= 0.09
         wait_for(lambda: service.service.batcher.arriving == 0)
         assert service.ask("/predict", digit(0)).status == 200
 
@@ -178,6 +217,8 @@ def many_scans() -> bytes:
     return content[:last] + content[last:-2] * 200 + content[-2:]
 
 
+WHOLE = "send the whole file, as it is on disk; with curl by --data-binary, not --data"
+KINDS = "save it as one of PNG, JPEG and WebP"
 REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "no such path": ("/other", {}, 404, "there is no /other", "ask for one of /predict, /health, /ready, /metrics, /docs, /"),
     "asked with GET": ("/predict", {}, 405, "/predict takes POST, got GET", "POST an image to it"),
@@ -209,15 +250,19 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
         415, "b.tif: it begins as TIFF does; PNG, JPEG and WebP are taken", "save it as one of PNG, JPEG and WebP",
     ),
     "text": (
-        "/predict", {"body": b"hello"}, 415, "it begins as no image does; PNG, JPEG and WebP are taken", "save it as one of PNG, JPEG and WebP",
+        "/predict", {"body": b"hello"}, 415, "it begins as no image does; PNG, JPEG and WebP are taken", f"{KINDS}, and {decoding.AS_IT_IS}",
+    ),
+    "what curl --data leaves of a PNG": (
+        "/predict", {"body": re.sub(rb"[\r\n\0]", b"", digit(0))},
+        415, "it begins as no image does; PNG, JPEG and WebP are taken", f"{KINDS}, and {decoding.AS_IT_IS}",
     ),
     "nothing": ("/predict", {"body": b""}, 422, "an empty file", "send the bytes of an image file"),
     "cut off": (
-        "/predict", {"body": written(image(2, 64, "RGB"), "JPEG")[:300]}, 422, "the image cannot be read (", "send the whole file, as it is on disk",
+        "/predict", {"body": written(image(2, 64, "RGB"), "JPEG")[:300]}, 422, "the image cannot be read (", WHOLE,
     ),
     "cut off in a form": (
         "/predict", {"body": form(("a.png", digit(0)), ("b.png", digit(1)[:50])), "content_type": FORM},
-        422, "b.png: the image cannot be read (", "send the whole file, as it is on disk",
+        422, "b.png: the image cannot be read (", WHOLE,
     ),
     "a form without a file": (
         "/predict", {"body": form(), "content_type": FORM}, 422, "a form without a file", "send each image as a file of the form: curl -F image=@digit.png",
@@ -239,17 +284,30 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
         400, "part 1 of the form has no headers, or more than 8192 bytes of them", "send each image as a file of the form: curl -F image=@digit.png",
     ),
     "a wrong number": ("/predict?top=0", {"body": digit(0)}, 400, "the query 'top=0' is not understood", "give ?top=K, K a whole number >= 1"),
+    "two numbers": (
+        "/predict?top=1&top=3", {"body": digit(0)}, 400, "the query 'top=1&top=3' is not understood", "give ?top=K, K a whole number >= 1",
+    ),
+    "a name in no character set": (
+        "/predict", {"body": form(("", digit(0))).replace(b'filename=""', b"filename*=undefined''a"), "content_type": FORM},
+        400, "the name of file 1 of the form cannot be read", "name it in ASCII or UTF-8",
+    ),
+    "a name that is no text": (
+        "/predict", {"body": form(("", b"")).replace(b'filename=""', b"filename*=utf-7''%2B2AA-"), "content_type": FORM},
+        422, "?: an empty file", "send the bytes of an image file",
+    ),
+    "a boundary in no character set": (
+        "/predict", {"body": form(("a.png", digit(0))), "content_type": "multipart/form-data; boundary*=undefined''edge"},
+        400, "multipart/form-data without a boundary of 1 to 70 characters", "send each image as a file of the form: curl -F image=@digit.png",
+    ),
     "another word": ("/predict?best=3", {"body": digit(0)}, 400, "the query 'best=3' is not understood", "give ?top=K, K a whole number >= 1"),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def strict(trained: TrainedRun) -> Iterator[Running]:
-    limits = {"max_bytes": 100_000, "max_pixels": 1_000_000, "queue": 16, "read_seconds": 0.4}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(server_module, "TICKS", 1)
-        with running(trained, **limits) as started:
-            yield started
+    limits = {"max_bytes": 100_000, "max_pixels": 1_000_000, "queue": 16}
+    with running(trained, **limits) as started:
+        yield started
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -268,7 +326,7 @@ def test_what_is_refused_is_told_with_the_fix(strict: Running, name: str) -> Non
 
 def raw(service: Running, *parts: bytes) -> Answer:
     """What comes back for bytes that are no request of http.client's."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as connection:
         for part in parts:
             connection.sendall(part)
         return answered(connection)
@@ -289,15 +347,19 @@ def test_what_is_no_request_is_answered_in_the_same_form(strict: Running) -> Non
     )
 
 
-@pytest.mark.parametrize(
-    "sent", [b"", b"POST /pre", b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 99\r\n\r\n\x89PNG"]
-)
-def test_a_slow_client_is_sent_away_and_holds_no_place(strict: Running, sent: bytes) -> None:
-    answer = raw(strict, sent)
-    assert answer.error == (408, "the request did not arrive within 0.4 seconds", "send it at once, or a smaller image")
-    wait_for(
-        lambda: strict.service.batcher.waiting == strict.service.batcher.arriving == strict.service._held.bytes == 0
-    )
+def test_slow_clients_are_sent_away_and_hold_no_place(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "TICKS", 1)
+    sent = [b"", b"POST /pre", b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 99\r\n\r\n\x89PNG"]
+    with running(trained, read_seconds=2) as service:
+        clients = [socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) for _ in sent]
+        for client, part in zip(clients, sent, strict=True):
+            client.sendall(part)
+        for client in clients:
+            with client:
+                error = 408, "the request did not arrive within 2 seconds", "send it at once, or a smaller image"
+                assert answered(client).error == error
+        found = service.service
+        wait_for(lambda: found.batcher.waiting == found.batcher.arriving == found._held.bytes == 0)
 
 
 def test_a_full_queue_asks_to_come_again(strict: Running) -> None:
@@ -313,6 +375,7 @@ def test_a_full_queue_asks_to_come_again(strict: Running) -> None:
 
 def test_more_than_memory_shall_hold_is_asked_to_come_again(strict: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_module, "HELD", 0)
+    monkeypatch.setattr(body_module, "HELD_BYTES", 0)
     assert strict.ask("/predict", digit(0)).error == (
         503,
         "too many large requests came together",
@@ -343,7 +406,7 @@ def test_a_client_that_goes_away_is_not_computed(
     monkeypatch.setattr(app_module, "WATCH_SECONDS", 0.01)
     with running(trained) as service, ThreadPoolExecutor(1) as clients, Gate(service) as gate:
         first = clients.submit(service.ask, "/predict", digit(0))
-        assert gate.reached.wait(20)
+        assert gate.reached.wait(PATIENCE)
         batcher = service.service.batcher
         with socket.create_connection(("127.0.0.1", service.port)) as leaving:
             content = digit(1)
@@ -391,7 +454,7 @@ def test_metrics_count_what_was_asked(trained: TrainedRun) -> None:
     assert found['gpucnn_requests_total{route="other",status="404"}'] == 2
     assert found["gpucnn_images_total"] == found["gpucnn_batch_images_sum"] == 5
     assert found["gpucnn_queue_images"] == 0
-    assert 0 < found["gpucnn_model_seconds_total"] < found["gpucnn_predict_seconds_sum"] < 20
+    assert 0 < found["gpucnn_model_seconds_total"] < found["gpucnn_predict_seconds_sum"]
     buckets = [value for name, value in found.items() if name.startswith("gpucnn_predict_seconds_bucket")]
     assert buckets == sorted(buckets)
     assert buckets[-1] == found["gpucnn_predict_seconds_count"] == 5
@@ -447,14 +510,18 @@ def test_it_can_be_mounted_in_another_application(trained: TrainedRun) -> None:
     from starlette.routing import Mount
 
     inner = create_app(trained)
-    outer = Starlette(routes=[Mount("/digits", inner)])
+    outer = Starlette(routes=[Mount("/digits", inner)], lifespan=inner.router.lifespan_context)
     outer.state.service = inner.state.service
     with running(trained, outer) as service:
         check_same(service.ask("/digits/predict", digit(0)).json["predictions"], trained.predict(digit(0)))
         assert service.ask("/digits/").headers["location"] == f"http://127.0.0.1:{service.port}/digits/docs"
         assert f"http://127.0.0.1:{service.port}/digits/predict" in service.ask("/digits/docs").content.decode()
         assert b'route="/predict",status="200"} 1' in service.ask("/digits/metrics").content
-        assert service.ask("/digits/other").error[1] == "there is no /digits/other"
+        status, reason, fix = service.ask("/digits/other").error
+        assert (status, reason) == (404, "there is no /digits/other")
+        assert fix.startswith("ask for one of /digits/predict, /digits/health, ")
+        service.end()
+        wait_for(lambda: inner.state.service.stopping)
 
 
 def test_without_onnxruntime_gpucnn_computes_and_says_so(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,6 +567,14 @@ def test_times_are_times() -> None:
         ServeOptions(read_seconds=0)
 
 
+def test_a_host_that_is_none_is_told() -> None:
+    for host in ("nowhere.invalid", "192.0.2.1"):  # which no name server knows, and no machine has
+        with pytest.raises(
+            ArgumentError, match=rf"{host} port 0 cannot be had \(.*\); give an address of this machine with --host"
+        ):
+            bound(host, 0)
+
+
 def test_a_port_that_is_taken_is_told() -> None:
     with bound("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -522,10 +597,13 @@ def test_what_takes_longer_than_the_grace_is_told(
     monkeypatch.setattr(server_module, "LAST_SECONDS", 0.1)
     with (
         running(trained, grace_seconds=1) as service,
-        socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow,
+        socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as slow,
+        socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as refused,
     ):
         slow.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n")
+        refused.sendall(b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 999999999\r\n\r\n")
         wait_for(lambda: service.service.batcher.arriving == 1)
+        assert answered(refused).status == 413
         service.end()
         found = answered(slow)
     assert found.error == (503, "the service is stopping", "ask another one")

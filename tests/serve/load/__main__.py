@@ -1,7 +1,8 @@
 """`gpucnn serve` under load, beside a plain app of Starlette and PyTorch: `python -m tests.serve.load RUN`, or `nox -s serving`.
 
 RUN is LeNet-5 on the digits. wrk posts PNG files of the test images on 64 connections, to the one and to the other in turn. Then to `gpucnn serve` alone,
-for a minute, while one more client looks at each answer. Ends with 1 if a request failed, or an answer was wrong.
+for a minute, while one more client looks at each answer. Ends with 1 if a request failed, an answer was wrong, the rate
+is less than three times that of the plain app, or memory grows.
 """
 
 import argparse
@@ -26,6 +27,10 @@ from tests.serve.service import Service
 IMAGES = 100
 LUA = Path(__file__).with_name("predict.lua")
 OURS, PLAIN = "gpucnn serve", "plain app"
+LEAST_RATIO = 3
+"""Of requests a second, ours to those of the plain app."""
+MOST_GROWTH = 10
+"""Megabytes by which the memory of the last tenth of a long load may be above that of the second, in which all is warm."""
 LIBRARIES = ("starlette", "uvicorn", "httptools", "uvloop", "onnxruntime", "llvmlite", "pillow", "torch")
 
 
@@ -74,8 +79,8 @@ def row(name: str, seen: Load, service: Service) -> str:
     )
 
 
-def compare(ours: Service, plain: Service, images: Path, options: argparse.Namespace) -> None:
-    """The rounds, printed, and the medians of the ratios of each."""
+def compare(ours: Service, plain: Service, images: Path, options: argparse.Namespace) -> bool:
+    """The rounds, printed, and the medians of the ratios of each; whether ours is as much faster as it should be."""
     rounds: list[tuple[Load, Load]] = []
     for place in range(options.rounds + 1):
         seen: dict[str, Load] = {}
@@ -93,10 +98,11 @@ def compare(ours: Service, plain: Service, images: Path, options: argparse.Names
         print(f"{OURS} / {PLAIN}, {what}: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
     ours_rate, plain_rate = (median(pair[place].rate for pair in rounds) for place in range(2))
     print(f"medians: {OURS} {ours_rate:.0f} requests/s, {PLAIN} {plain_rate:.0f}", flush=True)
+    return median(first.rate / second.rate for first, second in rounds) >= LEAST_RATIO
 
 
 def saturate(ours: Service, known: Known, images: Path, options: argparse.Namespace) -> bool:
-    """The long load, printed; whether nothing failed and every answer was right."""
+    """The long load, printed; whether nothing failed, every answer was right, and memory stayed."""
     memory, is_over = [ours.memory()], threading.Event()
 
     def watch() -> None:
@@ -119,7 +125,7 @@ def saturate(ours: Service, known: Known, images: Path, options: argparse.Namesp
         sep="\n",
         flush=True,
     )
-    return not seen.failed and not good.problems
+    return not seen.failed and not good.problems and parts[-1] - parts[min(1, len(parts) - 1)] <= MOST_GROWTH
 
 
 def versions() -> str:
@@ -156,9 +162,8 @@ def main() -> int:
             for service in (ours, plain):
                 for place in range(IMAGES):
                     assert not (problem := known.problem(place, service.predict(known.images[place]))), problem
-            if options.rounds:
-                compare(ours, plain, Path(folder), options)
-            good = not options.long or saturate(ours, known, Path(folder), options)
+            good = not options.rounds or compare(ours, plain, Path(folder), options)
+            good &= not options.long or saturate(ours, known, Path(folder), options)
         finally:
             plain.process.kill()
             status = ours.stop()
