@@ -16,7 +16,7 @@ from gpucnn.export.run_facts import check_run, run_facts
 from gpucnn.files.tensor_file import read_text, write_tensors
 from gpucnn.layers import BatchNorm1d, BatchNorm2d
 from gpucnn.layers.saved_arrays import refuse_not_finite
-from gpucnn.runs.network import COPY
+from gpucnn.runs.network import COPY, is_onnx
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text import names_text, printed, shape_text
 
@@ -65,14 +65,14 @@ def write_weights(trained: TrainedRun, out: str | os.PathLike[str], *, for_torch
     refuse_not_finite("the model", state)
     create = trained.config["create"]
     name, classes = str(create["name"]), len(trained.class_names)
+    network = _onnx_file(trained)
     if as_flag(for_torchvision, "write_weights: for_torchvision"):
-        _check_torchvision(trained, name, state)
+        _check_torchvision(trained, name if network is None else network.name, state)
         state |= _counters(trained)
         own = f"model = torchvision.models.{TORCHVISION[name]}(num_classes={classes})"
         loading = f"{own}; model.load_state_dict(safetensors.torch.load_file({str(place)!r}), strict=True)"
-    elif COPY in create:  # the network of an ONNX file, whose arrays keep the names that they have there
-        network = str(trained.weights.file.with_name(create[COPY]))
-        loading = f"model = gpucnn.load_onnx({network!r}); model.load_state_dict(gpucnn.models.read_weights({str(place)!r}).arrays)"
+    elif network is not None:  # whose arrays keep the names that they have there
+        loading = f"model = gpucnn.load_onnx({str(network)!r}); model.load_state_dict(gpucnn.models.read_weights({str(place)!r}).arrays)"
     else:
         sizes = f"num_classes={classes}, in_channels={create['in_channels']}, image_size={create['image_size']}"
         loading = f"model = gpucnn.models.create({name!r}, {sizes}, weights={str(place)!r})"
@@ -81,6 +81,14 @@ def write_weights(trained: TrainedRun, out: str | os.PathLike[str], *, for_torch
     with telling_of(place):
         write_tensors(place, state, KEY, json.dumps({**create, **known, "exported": facts}, sort_keys=True))
     return WrittenWeights(place, place.stat().st_size, len(state), loading)
+
+
+def _onnx_file(trained: TrainedRun) -> Path | None:
+    """The ONNX file that the network is of: a copy in the run's folder, or the exported file that was loaded; None for others."""
+    place, create = trained.weights.file, trained.config["create"]
+    if COPY in create:
+        return place.with_name(create[COPY])
+    return place if is_onnx(place.name) else None
 
 
 def _check_ours(place: Path) -> None:

@@ -72,12 +72,18 @@ def test_weights_of_a_network_from_an_onnx_file_go_back_into_that(
     for parameter in trained.model.parameters():
         parameter.array[...] = 0.5
     monkeypatch.chdir(tmp_path)
-    written = write_weights(trained, "w'.safetensors")
-    names: dict[str, Any] = {"gpucnn": gpucnn}
-    exec(written.loading, names)
-    found, own = names["model"].state_dict(), trained.model.state_dict()
-    assert found.keys() == own.keys()
-    assert all((found[path] == 0.5).all() for path, _ in trained.model.named_parameters())
+    loaded = hand_made(odd, "mlp", 1, 10)  # as from a file that a run was exported to
+    loaded.model, loaded.config["create"] = trained.model, {"name": "mlp"}
+    loaded.weights = Weights("last", odd / "network-1.onnx", {})
+    for one in (trained, loaded):
+        written = write_weights(one, "w'.safetensors")
+        names: dict[str, Any] = {"gpucnn": gpucnn}
+        exec(written.loading, names)
+        found, own = names["model"].state_dict(), trained.model.state_dict()
+        assert found.keys() == own.keys()
+        assert all((found[path] == 0.5).all() for path, _ in trained.model.named_parameters())
+        with pytest.raises(GraphError, match=r"network-1\.onnx: torchvision has no such model"):
+            write_weights(one, "x.safetensors", for_torchvision=True)
 
 
 def test_normalisation_travels_with_the_weights(tmp_path: Path) -> None:
