@@ -211,7 +211,9 @@ class _GraphReader:
                 raise OnnxError(f"{label} has an attribute {name} twice, or of another type than {wanted.name}")
             seen.add(name)
             if len(attribute.ints) > MOST_INTEGERS and schema.name != "Constant":
-                raise OnnxError(f"{label} has {len(attribute.ints):,} integers as {name}, expected at most {MOST_INTEGERS:,}")
+                raise OnnxError(
+                    f"{label} has {len(attribute.ints):,} integers as {name}, expected at most {MOST_INTEGERS:,}"
+                )
             if wanted.name == "TENSOR":
                 values[name] = self.tensors.array(attribute.t, f"{label}: {name}")
             elif wanted.name in ("FLOAT", "INT", "STRING", "FLOATS", "INTS", "STRINGS"):

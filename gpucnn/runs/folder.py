@@ -36,9 +36,9 @@ from gpucnn.regular_file import read_regular
 from gpucnn.runs.image_list import ENTRY, ImageList
 from gpucnn.runs.lock import NAME as LOCK
 from gpucnn.runs.lock import RunLock
-from gpucnn.runs.network import COPY, OnnxCopy, build
+from gpucnn.runs.network import COPY, OnnxCopy, build, is_onnx
 from gpucnn.runs.trained_run import TrainedRun, Weights
-from gpucnn.text import value_text
+from gpucnn.text import quoted_word, value_text
 from gpucnn.text_table import shortened
 from gpucnn.training.best_epoch import is_better, judged_by
 
@@ -405,6 +405,11 @@ class RunFolder:
         if self.path.is_file():
             if (self.path.parent / "config.json").is_file():
                 return f"a file, not the folder of a run; give that, e.g. {self.path.parent}"
+            if is_onnx(self.path.name):
+                return (
+                    f"a file, not the folder of a run; a run of it is made by gpucnn train --model {quoted_word(str(self.path))}, and "
+                    f"gpucnn.load_onnx gives what it computes"
+                )
             return (
                 "a file, not the folder of a run, as gpucnn train makes it; weights go to "
                 f"models.create(name, weights={str(self.path)!r}), or to models.read_weights for a net of your own"

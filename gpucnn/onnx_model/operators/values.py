@@ -101,7 +101,9 @@ def integers(node: OnnxNode, inputs: Inputs, position: int, name: str) -> tuple[
     if array.dtype.kind not in "iu":
         raise DTypeError(f"expected {name} as integers, got {array.dtype}")
     if array.ndim > 1 or array.size > MOST_INTEGERS:
-        raise ShapeError(f"expected {name} as a list of at most {MOST_INTEGERS:,} integers, got {shape_text(array.shape)}")
+        raise ShapeError(
+            f"expected {name} as a list of at most {MOST_INTEGERS:,} integers, got {shape_text(array.shape)}"
+        )
     return tuple(map(int, array.reshape(-1).tolist()))
 
 
@@ -131,7 +133,9 @@ def check_all(elements: int) -> None:
     """OnnxError if so many elements, which all nodes together take and make, are more than `SHARE` times what one may make."""
     most = SHARE * _most_made.get()
     if elements > most:
-        raise OnnxError(f"its nodes take and make more than {most:,} elements in all, for inputs and weights this small")
+        raise OnnxError(
+            f"its nodes take and make more than {most:,} elements in all, for inputs and weights this small"
+        )
 
 
 def check_made(shape: Sequence[int]) -> Shape:
