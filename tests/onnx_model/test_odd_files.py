@@ -165,6 +165,39 @@ def test_a_window_over_constants_is_not_computed_while_the_file_is_read(tmp_path
     np.testing.assert_array_equal(model(numbers(2, 1, 3, 3)).numpy(), numbers(2, 1, 3, 3))
 
 
+@pytest.mark.parametrize(
+    "slow",
+    [
+        [node("MaxPool", "v", "logits", kernel_shape=[50, 50])],
+        [node("AveragePool", "v", "logits", kernel_shape=[50, 50])],
+        [node("LpPool", "v", "logits", kernel_shape=[50, 50])],
+        [node("Conv", "v kernel", "logits")],
+        [node("ConvTranspose", "v kernel", "t"), node("MaxPool", "t", "logits", kernel_shape=[1, 1])],
+        [node("Reshape", "v matrix", "m"), *(node("MatMul", f"m{n or ''} m", f"m{n + 1}") for n in range(6)), node("Identity", "m6", "logits")],
+        [node("Reshape", "v matrix", "m"), *(node("Gemm", f"m{n or ''} m", f"m{n + 1}") for n in range(6)), node("Identity", "m6", "logits")],
+    ],
+    ids=lambda nodes: nodes[-2 if len(nodes) > 1 else -1].op_type,
+)  # fmt: skip
+def test_multiplications_are_counted(slow: list[onnx.NodeProto], tmp_path: Path) -> None:
+    """A file of a few bytes with large windows over large images, and large matrices time and again."""
+    arrays = {"shape": ints(1, 1, 100, 100), "matrix": ints(100, 100)}
+    nodes = [node("Expand", "images shape", "v"), *slow]
+    if "kernel" in slow[0].input:
+        nodes.insert(0, node("ConstantOfShape", "shape_k", "kernel"))
+        arrays["shape_k"] = ints(1, 1, 50, 50)
+    model = loaded(tmp_path, file_of(nodes, ["N", 1, 1, 1], arrays, axes=4))
+    images = np.ones((1, 1, 1, 1), np.float32)
+    assert np.isfinite(model(images).numpy()).all()
+    with (
+        mock.patch.multiple(values, MOST_MADE=25_000, GROWTH=1, WORK=200, SHARE=100),
+        pytest.raises(
+            ShapeError,
+            match=r"it and the nodes before it multiply more than 5,000,000 times, for inputs and weights this",
+        ),
+    ):
+        model(images)
+
+
 @pytest.mark.parametrize("operator", ["Expand", "Reshape", "Tile"])
 def test_a_shape_is_no_list_of_a_million_sizes(operator: str, tmp_path: Path) -> None:
     """The product of so many sizes is a number of a million digits, and takes minutes."""
