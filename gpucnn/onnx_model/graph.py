@@ -139,8 +139,8 @@ class _GraphReader:
                 one.type.tensor_type.elem_type == 2 for one in self.model.graph.input
             ):
                 raise OnnxError(
-                    f"it takes decoded images as bytes, and prepares them by {names_text(list(missing))}, which is not computed here; "
-                    f"a file that can be trained is that of gpucnn export RUN --float"
+                    f"it takes decoded images as bytes, and computes {names_text(list(missing))}, which is not done here; a file that can "
+                    f"be trained is that of gpucnn export RUN --float, without --int8"
                 )
             raise OnnxError(
                 f"it has {'operators that are' if len(listed) > 1 else 'an operator that is'} not computed here: {names_text(listed, 30)}; "
