@@ -1,18 +1,16 @@
 """The graph in an ONNX file, checked as a whole before anything is computed."""
 
 import difflib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.checks import as_path
 from gpucnn.errors import OnnxError
 from gpucnn.onnx_model.graph_order import in_order
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.onnx_file import naming, read_message
+from gpucnn.onnx_model.onnx_file import message_of, naming, read_message
 from gpucnn.onnx_model.operators import OPERATORS
 from gpucnn.onnx_model.operators.values import MOST_INTEGERS
 from gpucnn.onnx_model.tensor import TensorReader, dtype_of
@@ -59,14 +57,14 @@ class OnnxGraph(NamedTuple):
     """What wrote the file."""
 
 
-def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
-    """The graph in the file at `path`.
+def read_onnx_graph(path: Path, content: bytes | None = None) -> OnnxGraph:
+    """The graph in the file at `path`, or in its `content`, which has been read.
 
     OnnxError, which names the file, if it is damaged, or has what is not computed here; LibraryError without onnx.
     """
-    path = as_path(path, "load_onnx: path")
     with naming(path):
-        return _GraphReader(read_message(path).message, path.parent).graph()
+        message = read_message(path).message if content is None else message_of(content)
+        return _GraphReader(message, path.parent).graph()
 
 
 class _GraphReader:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,8 +172,13 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     Nothing that stands in the file is run, and sizes are checked before memory is taken. OnnxError, which names the file, and the
     node, for what is damaged or not computed here, with all operators that are not; LibraryError without onnx.
     """
-    graph = read_onnx_graph(path)
-    with naming(as_path(path, "load_onnx: path")):
+    return model_of(as_path(path, "load_onnx: path"))
+
+
+def model_of(path: Path, content: bytes | None = None) -> OnnxModel:
+    """`load_onnx`; of the file's `content`, if that has been read and needs no other file."""
+    graph = read_onnx_graph(path, content)
+    with naming(path):
         return OnnxModel(graph)
 
 

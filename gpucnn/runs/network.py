@@ -78,11 +78,14 @@ class ReadNetwork(NamedTuple):
     """Whether the file makes probabilities of them, which a run leaves out: its loss takes logits."""
 
 
-def read(path: str | os.PathLike[str]) -> ReadNetwork:
-    """The network in an ONNX file. Raises what `gpucnn.load_onnx` does, which is imported only by what has an ONNX file."""
-    from gpucnn.onnx_model.model import load_onnx
+def read(path: str | os.PathLike[str], copy: OnnxCopy | None = None) -> ReadNetwork:
+    """The network in an ONNX file; of the `copy` that was made of it, as the file itself may be another by now.
 
-    model = load_onnx(path)
+    Raises what `gpucnn.load_onnx` does, which is imported only by what has an ONNX file.
+    """
+    from gpucnn.onnx_model.model import model_of
+
+    model = model_of(Path(path), None if copy is None else copy.content)
     return ReadNetwork(model, model.leave_softmax_out())
 
 
@@ -91,9 +94,10 @@ def build(create: Mapping[str, Any], folder: Path, seed: int | None = None) -> L
 
     Raises RunError and OnnxError if the copy of an ONNX file is gone, was changed or cannot be read, and what `models.create` does.
     """
-    if OnnxCopy.read(create, folder) is None:
+    copy = OnnxCopy.read(create, folder)
+    if copy is None:
         return models.create(**create, seed=seed)
-    model = read(folder / str(create[COPY])).model
+    model = read(folder / str(create[COPY]), copy).model
     if seed is not None:
         model.seed = seed
     return model

@@ -419,7 +419,7 @@ def _network(config: RunConfig, create: dict[str, Any], begun: Begun | None) -> 
     create |= {"name": PurePath(config.model).name, COPY: copy.file_name}
     if begun is not None:
         return build(create, begun.folder, config.seed), copy, False
-    model, had_softmax = network.read(config.model)
+    model, had_softmax = network.read(config.model, copy)
     check_fits(config.model, model, (create["in_channels"], size, size), create["num_classes"])
     model.seed = config.seed
     return model, copy, had_softmax

@@ -127,6 +127,26 @@ def test_probabilities_are_left_out(tmp_path: Path) -> None:
     assert not over_images.leave_softmax_out()
 
 
+def test_the_copy_is_what_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another takes the place of, as soon as the run has its copy."""
+    source, other = written(tmp_path, network()), network()
+    other.graph.initializer[0].raw_data = numbers(4, 1, 3, 3, scale=3.0).tobytes()
+    first = gpucnn.load_onnx(source).state_dict()
+    made = OnnxCopy.of
+
+    def of(path: str) -> OnnxCopy:
+        copy = made(path)
+        written(tmp_path, other)
+        return copy
+
+    monkeypatch.setattr(OnnxCopy, "of", of)
+    ready = prepare(config(source))
+    now = gpucnn.load_onnx(source).state_dict()
+    assert any(not np.array_equal(now[path], array) for path, array in first.items())
+    for path, array in ready.model.state_dict().items():
+        np.testing.assert_array_equal(array, first[path])
+
+
 def test_resumed_to_the_bit(tmp_path: Path) -> None:
     source = written(tmp_path, network())
     _, folder = train(source, tmp_path / "whole")
