@@ -5,6 +5,7 @@ import json
 
 from gpucnn import __version__
 from gpucnn.data.catalog import is_light_on_dark
+from gpucnn.data.image_file import AUTO
 from gpucnn.errors import ArgumentError, RunError
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.trained_run import TrainedRun
@@ -15,7 +16,7 @@ def run_facts(trained: TrainedRun) -> dict[str, str]:
     """By their names, as text, which for `class_names` and `preprocess` is JSON.
 
     Also `run`, `model`, `data`, `weights` ("best" or "last"), `epoch` of these with its `test_accuracy` or `val_accuracy` where
-    they are known, `light_on_dark` ("true" where images must be so), and `gpucnn_version`.
+    they are known, `background` of transparent images, `light_on_dark` ("true" where images must be so), and `gpucnn_version`.
     """
     run, config, weights = RunFolder(trained.weights.file.parent), trained.config, trained.weights
     row = weights.row
@@ -35,6 +36,7 @@ def run_facts(trained: TrainedRun) -> dict[str, str]:
         "weights": weights.name,
         **measured,
         "preprocess": json.dumps(dataclasses.asdict(trained.preprocess)),
+        "background": str(config.get("background", AUTO)),
         "light_on_dark": json.dumps(is_light_on_dark(str(config["data"]))),
         "gpucnn_version": __version__,
     }

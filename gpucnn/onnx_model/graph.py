@@ -1,18 +1,16 @@
 """The graph in an ONNX file, checked as a whole before anything is computed."""
 
 import difflib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.checks import as_path
 from gpucnn.errors import OnnxError
 from gpucnn.onnx_model.graph_order import in_order
 from gpucnn.onnx_model.node import OnnxNode
-from gpucnn.onnx_model.onnx_file import naming, read_message
+from gpucnn.onnx_model.onnx_file import message_of, naming, read_message
 from gpucnn.onnx_model.operators import OPERATORS
 from gpucnn.onnx_model.operators.values import MOST_INTEGERS
 from gpucnn.onnx_model.tensor import TensorReader, dtype_of
@@ -59,14 +57,14 @@ class OnnxGraph(NamedTuple):
     """What wrote the file."""
 
 
-def read_onnx_graph(path: str | os.PathLike[str]) -> OnnxGraph:
-    """The graph in the file at `path`.
+def read_onnx_graph(path: Path, content: bytes | None = None) -> OnnxGraph:
+    """The graph in the file at `path`, or in its `content`, which has been read.
 
     OnnxError, which names the file, if it is damaged, or has what is not computed here; LibraryError without onnx.
     """
-    path = as_path(path, "load_onnx: path")
     with naming(path):
-        return _GraphReader(read_message(path).message, path.parent).graph()
+        message = read_message(path).message if content is None else message_of(content)
+        return _GraphReader(message, path.parent).graph()
 
 
 class _GraphReader:
@@ -139,8 +137,8 @@ class _GraphReader:
                 one.type.tensor_type.elem_type == 2 for one in self.model.graph.input
             ):
                 raise OnnxError(
-                    f"it takes decoded images as bytes, and prepares them by {names_text(list(missing))}, which is not computed here; "
-                    f"a file that can be trained is that of gpucnn export RUN --float"
+                    f"it takes decoded images as bytes, and computes {names_text(list(missing))}, which is not done here; a file that can "
+                    f"be trained is that of gpucnn export RUN --float, without --int8"
                 )
             raise OnnxError(
                 f"it has {'operators that are' if len(listed) > 1 else 'an operator that is'} not computed here: {names_text(listed, 30)}; "
@@ -211,7 +209,9 @@ class _GraphReader:
                 raise OnnxError(f"{label} has an attribute {name} twice, or of another type than {wanted.name}")
             seen.add(name)
             if len(attribute.ints) > MOST_INTEGERS and schema.name != "Constant":
-                raise OnnxError(f"{label} has {len(attribute.ints):,} integers as {name}, expected at most {MOST_INTEGERS:,}")
+                raise OnnxError(
+                    f"{label} has {len(attribute.ints):,} integers as {name}, expected at most {MOST_INTEGERS:,}"
+                )
             if wanted.name == "TENSOR":
                 values[name] = self.tensors.array(attribute.t, f"{label}: {name}")
             elif wanted.name in ("FLOAT", "INT", "STRING", "FLOATS", "INTS", "STRINGS"):

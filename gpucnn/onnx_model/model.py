@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class OnnxModel(Layer):
     """What an ONNX file computes, as a layer that trains, as `load_onnx` gives it.
 
     - `input_shape`: of one input, without the batch axis; None where the file leaves a size open, or there are several inputs.
+    - `batch_size`: of the first input, as the file declares it; None where it leaves that open.
     - `class_names`: of the file's metadata, None where it has none.
     - `metadata`: all of that, texts by name. `opset`: of the file.
 
@@ -47,7 +49,7 @@ class OnnxModel(Layer):
         self.class_names = _class_names(self.metadata)
         self._inputs, self._outputs = list(graph.inputs), list(graph.outputs)
         self.input_shape = _open_shape(self._inputs)
-        self._wanted = _wanted([one.name for one in self._outputs])
+        self.batch_size = _batch_size(self._inputs)
         names = [one.name for one in self._outputs]
         unfolded = with_constants(graph)
         unfolded = unfolded._replace(nodes=with_gelu(unfolded.nodes, unfolded.arrays, names))
@@ -61,15 +63,32 @@ class OnnxModel(Layer):
         self._file_dtype = self._dtype_of([one for one in self._inputs if one.dtype is not None])
         layers = {node: tree.layers[number] for number, node in enumerate(nodes) if number in tree.layers}
         self._steps = steps_of(nodes, layers, {*constants, *members, *names})
-        wanted = names if self._wanted is None else names[self._wanted : self._wanted + 1]
-        self._steps_to_wanted = steps_of(leading_to(wanted, nodes), layers, {*constants, *members, *wanted})
+        self._wanted = _wanted(names)
+        self._steps_to_wanted = self._steps_to(self._wanted)
         self.eval()
 
     def forward(self, *inputs: Any) -> Any:
         """The output for what the file calls its inputs; for several outputs that called "logits", or else a tuple of all."""
         if self._wanted is None:
             return tuple(self.outputs(*inputs))
-        return self._computed(self._steps_to_wanted, [self._outputs[self._wanted].name], inputs)[0]
+        return self._computed(self._steps_to_wanted, [self._wanted], inputs)[0]
+
+    def leave_softmax_out(self) -> bool:
+        """Let the model give what its last node makes probabilities of, if that is a Softmax over classes. Whether it does."""
+        for node in (step.node for step in self._steps if self._wanted in step.node.outputs):
+            if node.operator == "Softmax" and node.integer("axis", 1 if node.since < 13 else -1) in (1, -1):
+                self._wanted = node.inputs[0]
+                self._steps_to_wanted = self._steps_to(self._wanted)
+                return True
+        return False
+
+    def _steps_to(self, name: str | None) -> list[Step]:
+        """What computes the value of that name; None for all outputs."""
+        if name is None:
+            return self._steps
+        layers = {step.node: step.layer for step in self._steps if step.layer is not None}
+        nodes = leading_to([name], [step.node for step in self._steps])
+        return steps_of(nodes, layers, {*self._constants, *self._places, name})
 
     def outputs(self, *inputs: Any) -> list[Tensor]:
         """All outputs, in the file's order. Raises ShapeError, DTypeError or OnnxError, which name the node, for what does not fit."""
@@ -153,8 +172,13 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     Nothing that stands in the file is run, and sizes are checked before memory is taken. OnnxError, which names the file, and the
     node, for what is damaged or not computed here, with all operators that are not; LibraryError without onnx.
     """
-    graph = read_onnx_graph(path)
-    with naming(as_path(path, "load_onnx: path")):
+    return model_of(as_path(path, "load_onnx: path"))
+
+
+def model_of(path: Path, content: bytes | None = None) -> OnnxModel:
+    """`load_onnx`; of the file's `content`, if that has been read and needs no other file."""
+    graph = read_onnx_graph(path, content)
+    with naming(path):
         return OnnxModel(graph)
 
 
@@ -187,10 +211,14 @@ def _open_shape(inputs: Sequence[Declared]) -> Shape | None:
     return tuple(size for size in shape[1:] if isinstance(size, int))
 
 
-def _wanted(outputs: Sequence[str]) -> int | None:
-    if len(outputs) == 1:
-        return 0
-    return outputs.index(LOGITS) if LOGITS in outputs else None
+def _batch_size(inputs: Sequence[Declared]) -> int | None:
+    size = inputs[0].shape[0] if inputs and inputs[0].shape else None
+    return size if isinstance(size, int) else None
+
+
+def _wanted(outputs: Sequence[str]) -> str | None:
+    """The name of the only output, or of that which is called "logits"; None for all of several others."""
+    return outputs[0] if len(outputs) == 1 else LOGITS if LOGITS in outputs else None
 
 
 def _fitting(owner: str, value: Any, declared: Declared, sizes: dict[str, int]) -> Value:

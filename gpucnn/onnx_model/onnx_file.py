@@ -43,18 +43,24 @@ def naming(path: Path) -> Iterator[None]:
 
 def read_message(path: Path) -> OnnxFile:
     """The message in the file at `path`. OnnxError if it holds none, OSError if it cannot be read, LibraryError without onnx."""
-    message = library().ModelProto()
+    library()
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST_FILE:
             raise OnnxError(f"{size:,} bytes are more than an ONNX file can have, {LARGEST_FILE:,}")
         content = file.read(size)
+    return OnnxFile(message_of(content), content)
+
+
+def message_of(content: bytes) -> Any:
+    """The ModelProto that a file of this content holds. OnnxError if it is none, LibraryError without onnx."""
+    message = library().ModelProto()
     try:
         message.ParseFromString(content)
     except Exception:  # protobuf has several kinds, and more than one implementation
         raise OnnxError("no ONNX file, or a damaged one") from None
     _check_texts(message)
-    return OnnxFile(message, content)
+    return message
 
 
 def library() -> ModuleType:

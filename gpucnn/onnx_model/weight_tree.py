@@ -138,7 +138,7 @@ def _safe(name: str) -> str:
     return f"{name}_" if not name or name.startswith("_") or hasattr(NodeLayer, name) or name in _TAKEN else name
 
 
-_TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "onnx_node", "weight_names"})
+_TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "batch_size", "onnx_node", "weight_names"})
 
 
 def _are_alike(node: OnnxNode, other: OnnxNode) -> bool:

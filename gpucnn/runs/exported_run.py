@@ -11,11 +11,12 @@ import numpy as np
 from gpucnn.autograd import no_grad
 from gpucnn.backend import Device
 from gpucnn.data import Preprocess
+from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.errors import ArgumentError, GpucnnError, OnnxError
 from gpucnn.layers import Layer
 from gpucnn.runs import network
 from gpucnn.runs.trained_run import TrainedRun, Weights
-from gpucnn.text import printed, shape_text
+from gpucnn.text import names_text, printed, shape_text, value_text
 from gpucnn.text_table import shortened
 
 LARGEST_IMAGE = 1 << 26
@@ -57,7 +58,14 @@ def load_exported(path: Path, device: Device, weights: str | None = None) -> Tra
         raise ArgumentError(
             f"{owner}: has the {kept} weights of its run alone; leave weights out, or export the run with --weights {weights}"
         )
-    config = {"create": {"name": shortened(facts.get("model", path.name))}, "data": facts.get("data", "")}
+    background = facts.get("background", AUTO)
+    if background not in BACKGROUNDS:
+        raise OnnxError(
+            f"{owner}: its metadata 'background' must be {names_text(BACKGROUNDS)}, got {value_text(background)}; {AGAIN}"
+        )
+    config = {
+        "create": {"name": shortened(facts.get("model", path.name))}, "data": facts.get("data", ""), "background": background,
+    }  # fmt: skip
     return TrainedRun(model.to(device), preprocess, names, config, Weights(kept, path, _row(facts)))
 
 

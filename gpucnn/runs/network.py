@@ -15,7 +15,7 @@ from gpucnn.data.normalization import Normalization, as_normalization
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.layers import Layer
 from gpucnn.regular_file import read_regular
-from gpucnn.text import printed, shape_text
+from gpucnn.text import counted, printed, shape_text
 from gpucnn.text_table import shortened
 
 if TYPE_CHECKING:
@@ -69,11 +69,24 @@ def is_onnx(name: str | None) -> bool:
     return name is not None and name.lower().endswith(ENDING)
 
 
-def read(path: str | os.PathLike[str]) -> "OnnxModel":
-    """`gpucnn.load_onnx`, imported only by what has an ONNX file."""
-    from gpucnn.onnx_model.model import load_onnx
+class ReadNetwork(NamedTuple):
+    """What was read of an ONNX file for a run."""
 
-    return load_onnx(path)
+    model: "OnnxModel"
+    """It gives logits."""
+    had_softmax: bool
+    """Whether the file makes probabilities of them, which a run leaves out: its loss takes logits."""
+
+
+def read(path: str | os.PathLike[str], copy: OnnxCopy | None = None) -> ReadNetwork:
+    """The network in an ONNX file; of the `copy` that was made of it, as the file itself may be another by now.
+
+    Raises what `gpucnn.load_onnx` does, which is imported only by what has an ONNX file.
+    """
+    from gpucnn.onnx_model.model import model_of
+
+    model = model_of(Path(path), None if copy is None else copy.content)
+    return ReadNetwork(model, model.leave_softmax_out())
 
 
 def build(create: Mapping[str, Any], folder: Path, seed: int | None = None) -> Layer:
@@ -81,9 +94,10 @@ def build(create: Mapping[str, Any], folder: Path, seed: int | None = None) -> L
 
     Raises RunError and OnnxError if the copy of an ONNX file is gone, was changed or cannot be read, and what `models.create` does.
     """
-    if OnnxCopy.read(create, folder) is None:
+    copy = OnnxCopy.read(create, folder)
+    if copy is None:
         return models.create(**create, seed=seed)
-    model = read(folder / str(create[COPY]))
+    model = read(folder / str(create[COPY]), copy).model
     if seed is not None:
         model.seed = seed
     return model
@@ -94,7 +108,7 @@ def image_size_of(path: str) -> int | None:
 
     ArgumentError where it takes no square images; OnnxError if it cannot be read.
     """
-    shape = read(path).input_shape
+    shape = read(path).model.input_shape
     if shape is None:
         return None
     if len(shape) != 3 or shape[1] != shape[2]:
@@ -127,16 +141,13 @@ def check_fits(path: str, model: "OnnxModel", image: Shape, classes: int) -> Non
             kinds = {1: "grey", 3: "rgb"}
             fix = f"; choose mode {kinds[taken[0]]} for a folder of images" if taken[0] in kinds else ""
             raise ArgumentError(
-                f"{owner}: takes images of {taken[0]} channels, and those of the data have {image[0]}{fix}, or export it for these"
+                f"{owner}: takes images of {counted(taken[0], 'channel')}, and those of the data have {image[0]}{fix}, or export it for these"
             )
         raise ArgumentError(
             f"{owner}: takes images of {taken[1]}x{taken[2]}, and image_size is {image[1]}; leave image_size out, or export it "
             f"with open sizes"
         )
-    try:
-        logits = model(np.zeros((1, *image), np.float32))
-    except GpucnnError as error:
-        raise ArgumentError(f"{owner}: does not take images {shape_text(image)}: {error}") from None
+    logits = _tried(owner, model, image, 1)
     if isinstance(logits, tuple):
         raise ArgumentError(
             f'{owner}: has {len(logits)} outputs; a run trains one, or that called "logits": export it with one'
@@ -146,3 +157,28 @@ def check_fits(path: str, model: "OnnxModel", image: Shape, classes: int) -> Non
             f"{owner}: gives {shape_text(logits.shape)} for an image, and the data has {classes} classes, (1, {classes}); export it "
             f"with a last layer of {classes} outputs, or choose data with its classes"
         )
+    if _tried(owner, model, image, MORE).shape != (MORE, classes):
+        raise ArgumentError(f"{owner}: gives other than one row for each image of a batch{_open_batch(model)}")
+
+
+MORE = 3
+"""Images of a batch that every network must take: one that was exported for a fixed number takes no others."""
+
+
+def _tried(owner: str, model: "OnnxModel", image: Shape, count: int) -> Any:
+    """What the network gives for `count` black images. ArgumentError if it does not take them."""
+    try:
+        return model(np.zeros((count, *image), np.float32))
+    except GpucnnError as error:
+        taken = shape_text(image) if count == 1 else f"in batches of {count}"
+        raise ArgumentError(f"{owner}: does not take images {taken}{_open_batch(model)}: {error}") from None
+
+
+def _open_batch(model: "OnnxModel") -> str:
+    """What to do about a fixed number of images; empty for a file that declares none."""
+    if model.batch_size is None:
+        return ""
+    return (
+        f"; it was exported for {counted(model.batch_size, 'image')} at a time: export it with an open batch, in torch.onnx.export "
+        f'by dynamic_axes={{"images": {{0: "N"}}}} for an input named so'
+    )

@@ -336,7 +336,7 @@ def _build(
         "in_channels": splits.preprocess.channels,
         "image_size": config.image_size,
     }
-    model, copy = _network(config, create, begun)
+    model, copy, had_softmax = _network(config, create, begun)
     taken = None
     if isinstance(model, models.ImageModel) and config.weights is not None and begun is None:
         taken = models.load_weights(model, config.weights)
@@ -400,17 +400,17 @@ def _build(
         train_loader,
         val_loader,
         test_loader,
-        _start(model, config, taken, frozen, normalization),
+        _start(model, config, taken, frozen, normalization, had_softmax),
         None,
         copy,
         _why(asked, photos),
     )
 
 
-def _network(config: RunConfig, create: dict[str, Any], begun: Begun | None) -> tuple[Layer, OnnxCopy | None]:
-    """The model, and what the run keeps of an ONNX file, if it is one; `create` then names both."""
+def _network(config: RunConfig, create: dict[str, Any], begun: Begun | None) -> tuple[Layer, OnnxCopy | None, bool]:
+    """The model; what the run keeps of an ONNX file, if it is one; and whether its last Softmax was left out. `create` then names the file."""
     if not is_onnx(config.model):
-        return models.create(**create, seed=config.seed), None
+        return models.create(**create, seed=config.seed), None, False
     assert config.model is not None
     copy = OnnxCopy.of(config.model) if begun is None else begun.network
     if copy is None:
@@ -418,11 +418,11 @@ def _network(config: RunConfig, create: dict[str, Any], begun: Begun | None) -> 
     size = create["image_size"]
     create |= {"name": PurePath(config.model).name, COPY: copy.file_name}
     if begun is not None:
-        return build(create, begun.folder, config.seed), copy
-    model = network.read(config.model)
+        return build(create, begun.folder, config.seed), copy, False
+    model, had_softmax = network.read(config.model, copy)
     check_fits(config.model, model, (create["in_channels"], size, size), create["num_classes"])
     model.seed = config.seed
-    return model, copy
+    return model, copy, had_softmax
 
 
 def _start(
@@ -431,10 +431,12 @@ def _start(
     taken: models.TakenWeights | None,
     frozen: list[Stage],
     normalization: Normalization | None,
+    had_softmax: bool,
 ) -> tuple[str, ...]:
     """The lines that say what the model starts from."""
     if is_onnx(config.model):
         told = "" if normalization is None or config.normalize else "; images are normalised as it tells"
+        told += "; its last Softmax is left out, as the loss takes logits" if had_softmax else ""
         return (f"weights: those of the file, of which the run keeps a copy{told}",)
     return (
         () if taken is None or not isinstance(model, models.ImageModel) else start_lines(model, config, taken, frozen)

@@ -245,7 +245,9 @@ class TrainedRun:
         create = self.config.get("create")
         model = str(create.get("name")) if isinstance(create, dict) else type(self.model).__name__
         what = f"{model}, {len(self.class_names)} classes, images {size}x{size} {colour}, {device_of_model(self.model)}"
-        return f"TrainedRun({str(self.weights.file.parent)!r}: {what}; weights: {self.weights})"
+        is_file = self.weights.file.suffix.lower() == ".onnx"
+        place = self.weights.file if is_file else self.weights.file.parent
+        return f"TrainedRun({str(place)!r}: {what}; weights: {self.weights})"
 
     @text_instead
     def _repr_html_(self) -> Html | None:

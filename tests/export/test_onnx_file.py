@@ -128,7 +128,7 @@ def test_what_goes_in_and_comes_out_is_described(digits: Path) -> None:
     )
     assert facts == {
         "class_names": '["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]', "run": "run", "model": "mlp", "data": "digits",
-        "weights": "last", "epoch": "1", "test_accuracy": str(accuracy), "light_on_dark": "true",
+        "weights": "last", "epoch": "1", "test_accuracy": str(accuracy), "background": "auto", "light_on_dark": "true",
         "gpucnn_version": gpucnn.__version__,
     }  # fmt: skip
     assert "divided by full_scale" in ready.get_modelmeta().custom_metadata_map["input"]

@@ -321,6 +321,6 @@ def test_a_file_of_a_run_that_prepares_bytes_says_which_one_trains(tmp_path: Pat
     model.producer_name = "gpucnn"
     model.graph.node.append(node("MatMulInteger", "images images", "unused"))
     assert refusal(tmp_path, model) == (
-        "it takes decoded images as bytes, and prepares them by MatMulInteger, which is not computed here; a file that can be trained "
-        "is that of gpucnn export RUN --float"
+        "it takes decoded images as bytes, and computes MatMulInteger, which is not done here; a file that can be trained "
+        "is that of gpucnn export RUN --float, without --int8"
     )

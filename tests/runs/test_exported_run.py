@@ -78,11 +78,23 @@ def test_a_file_predicts_what_its_run_does(kind: str, tmp_path: Path) -> None:
     assert len({tuple(row.values()) for row in found}) == len(images)  # it does look at them
 
 
+@pytest.mark.parametrize("background", ["white", "black"])
+def test_what_is_behind_transparent_images_travels_with_the_file(background: str, tmp_path: Path) -> None:
+    run = run_of(KINDS["photos"])
+    run.config["background"] = background
+    read = gpucnn.load(save(tmp_path, run_to_onnx(run, raw=False)), device="cpu")
+    image = np.random.default_rng(5).integers(0, 256, (16, 16, 4), np.uint8)
+    np.testing.assert_array_equal(read.as_input(image), run.as_input(image))
+    run.config["background"] = {"white": "black", "black": "white"}[background]
+    assert np.abs(read.as_input(image) - run.as_input(image)).max() > 0.1
+
+
 def test_what_is_known_of_the_weights(photos: Any, tmp_path: Path) -> None:
     path = save(tmp_path, photos)
     read = gpucnn.load(path, "best", "cpu")
     assert str(read.weights) == "best, of epoch 3 (val accuracy 0.7500)"
-    assert read.config == {"create": {"name": "simplecnn"}, "data": "folder"}
+    assert read.config == {"create": {"name": "simplecnn"}, "data": "folder", "background": "auto"}
+    assert repr(read).startswith(f"TrainedRun('{path}': simplecnn, 3 classes, images 16x16 rgb, cpu")
     assert gpucnn.load(path).weights == read.weights
     with pytest.raises(
         ArgumentError, match=r"net\.onnx: has the best weights of its run alone; leave weights out, or .*--weights last"
@@ -124,6 +136,7 @@ def preprocess(**entries: Any) -> dict[str, str]:
         (preprocess(image_size=2**61, native_size=2**61), "(native_size must be below 2^31"),
         (preprocess(image_size=10**9, native_size=10**9), "images as its metadata 'preprocess' tells are (3, 1000000000, 1000000000)"),
         (preprocess(channels=1), "takes inputs (3, 16, 16), and images as its metadata 'preprocess' tells are (1, 16, 16)"),
+        ({"background": "pink"}, "its metadata 'background' must be auto, white, black, got 'pink'"),
         ({"class_names": "{}"}, "its metadata 'class_names' are no list of texts"),
         ({"class_names": "[" * 100_000}, "its metadata 'class_names' are no list of texts"),
         ({"class_names": '["a", "b"]'}, "gives (1, 3) for an image, and has 2 class_names in its metadata"),

@@ -14,7 +14,7 @@ import gpucnn
 from gpucnn.errors import ArgumentError, ConfigError, OnnxError, RunError
 from gpucnn.runs.network import OnnxCopy
 from gpucnn.training import RunConfig, RunFolder, Trainer, prepare, replay, resume
-from tests.onnx_model.small_files import BESIDE, beside, content_beside, file_of, node, numbers
+from tests.onnx_model.small_files import BESIDE, beside, content_beside, file_of, ints, node, numbers
 
 
 def network(classes: int = 10, size: int | str = 8, channels: int = 1) -> Any:
@@ -35,6 +35,21 @@ def network(classes: int = 10, size: int | str = 8, channels: int = 1) -> Any:
             "var": np.abs(numbers(4)) + 0.5, "head": numbers(classes, 4), "bias": numbers(classes),
         },
     )  # fmt: skip
+
+
+def fixed_batch(size: int) -> Any:
+    """As torch.onnx.export writes x.view(x.size(0), -1) if it is not told that the batch is open."""
+    nodes = [node("Reshape", "images shape", "rows"), node("Gemm", "rows w", "logits")]
+    return file_of(nodes, [size, 1, 8, 8], {"shape": ints(size, -1), "w": numbers(64, 10)})
+
+
+def with_softmax(axis: int = -1) -> Any:
+    """A network whose file gives probabilities."""
+    model = network()
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(node("Softmax", "scores", "shares", axis=axis))
+    model.graph.output[0].name = "shares"
+    return model
 
 
 def written(folder: Path, model: Any, name: str = "net.onnx") -> str:
@@ -84,6 +99,52 @@ def test_it_learns_from_the_weights_of_the_file(tmp_path: Path) -> None:
     trainer.fit(1)
     after = trainer.model.state_dict()
     assert [path for path, array in before.items() if np.array_equal(array, after[path])] == []
+
+
+def test_probabilities_are_left_out(tmp_path: Path) -> None:
+    """Of the file, of the run that learns from it, and of that run when it is loaded: all give the logits of the same file without Softmax."""
+    softmax, plain = written(tmp_path, with_softmax(), "softmax.onnx"), written(tmp_path, network(), "plain.onnx")
+    images = numbers(4, 1, 8, 8)
+    probabilities = gpucnn.load_onnx(softmax)(images).numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    ready = prepare(config(softmax))
+    assert ready.start == (
+        "weights: those of the file, of which the run keeps a copy; its last Softmax is left out, as the loss takes logits",
+    )
+    assert prepare(config(plain)).start == ("weights: those of the file, of which the run keeps a copy",)
+    np.testing.assert_array_equal(ready.model(images).numpy(), gpucnn.load_onnx(plain)(images).numpy())
+    (trainer, folder), (other, _) = (
+        train(softmax, tmp_path / "a", epochs=1, seed=1),
+        train(plain, tmp_path / "b", epochs=1, seed=1),
+    )
+    assert trainer.history[-1]["train_loss"] == other.history[-1]["train_loss"]
+    np.testing.assert_array_equal(
+        gpucnn.load(folder.path, "last").model(images).numpy(), other.model.eval()(images).numpy()
+    )
+    resumed = resume(folder.path).ready.model.eval()
+    assert resumed(images).numpy().min() < 0
+    over_images = gpucnn.load_onnx(written(tmp_path, with_softmax(0)))
+    assert not over_images.leave_softmax_out()
+
+
+def test_the_copy_is_what_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another takes the place of, as soon as the run has its copy."""
+    source, other = written(tmp_path, network()), network()
+    other.graph.initializer[0].raw_data = numbers(4, 1, 3, 3, scale=3.0).tobytes()
+    first = gpucnn.load_onnx(source).state_dict()
+    made = OnnxCopy.of
+
+    def of(path: str) -> OnnxCopy:
+        copy = made(path)
+        written(tmp_path, other)
+        return copy
+
+    monkeypatch.setattr(OnnxCopy, "of", of)
+    ready = prepare(config(source))
+    now = gpucnn.load_onnx(source).state_dict()
+    assert any(not np.array_equal(now[path], array) for path, array in first.items())
+    for path, array in ready.model.state_dict().items():
+        np.testing.assert_array_equal(array, first[path])
 
 
 def test_resumed_to_the_bit(tmp_path: Path) -> None:
@@ -169,6 +230,8 @@ def test_a_step_that_failed_is_computed_again(tmp_path: Path) -> None:
     [
         (network(channels=3), {}, r"net\.onnx: takes images of 3 channels, and those of the data have 1; choose mode rgb for a folder of images, or export it for these"),
         (network(channels=2), {}, r"net\.onnx: takes images of 2 channels, and those of the data have 1, or export it for these"),
+        (fixed_batch(1), {}, r'net\.onnx: does not take images in batches of 3; it was exported for 1 image at a time: export it with an open batch, in torch\.onnx\.export by dynamic_axes=\{"images": \{0: "N"\}\} for an input named so: node 1 \(Gemm\): expected'),
+        (fixed_batch(4), {}, r"net\.onnx: does not take images \(1, 8, 8\); it was exported for 4 images at a time: export it with an open batch"),
         (network(), {"image_size": 12}, r"net\.onnx: takes images of 8x8, and image_size is 12; leave image_size out, or export it with open sizes"),
         (network(classes=7), {}, r"net\.onnx: gives \(1, 7\) for an image, and the data has 10 classes, \(1, 10\); export it with a last layer of 10 outputs, or choose data with its classes"),
         (file_of([node("Flatten", "images", "logits")], ["N", 64]), {}, r"net\.onnx: takes inputs \(64,\); a run has square images \(C, H, W\): export it for these"),

@@ -6,7 +6,7 @@ from gpucnn.checks import Pair
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators.operator import Inputs, Operator
-from gpucnn.onnx_model.operators.values import check_made, needed, optional
+from gpucnn.onnx_model.operators.values import check_made, check_work, needed, optional
 from gpucnn.onnx_model.operators.windows import SAME, NodeWindow, as_given, as_images, split, window_of
 from gpucnn.text import shape_text
 
@@ -17,7 +17,8 @@ def conv(node: OnnxNode, inputs: Inputs) -> Tensor:
     groups = _groups(node, x, weight.shape[1] * node.integer("group", 1), weight.shape[0])
     window = window_of(node, weight.shape[2 + were_sequences :], (x.shape[2], x.shape[3]), 2 - were_sequences)
     _check_padded(x, window, weight.shape[0])
-    check_made((x.shape[0], weight.shape[0], *window.output_size((x.shape[2], x.shape[3]))))
+    made = check_made((x.shape[0], weight.shape[0], *window.output_size((x.shape[2], x.shape[3]))))
+    check_work(*made, *weight.shape[1:])
     output = F.conv2d(x, weight, bias, window.strides, window.padding, window.dilations, groups)
     return as_given(output, were_sequences)
 
@@ -48,6 +49,7 @@ def conv_transpose(node: OnnxNode, inputs: Inputs) -> Tensor:
     sizes = [full[axis] + extra[axis] - sum(padding[axis]) for axis in (0, 1)]
     for spread in (full, sizes):
         check_made((x.shape[0], weight.shape[1] * groups, *spread))
+    check_work(*x.shape, *weight.shape[1:])
     if min(sizes) < 1:
         raise ShapeError(f"images of {size[0]}x{size[1]} would give {sizes[0]}x{sizes[1]}; use less padding")
     output = _transposed(x, weight, bias, window, groups, padding, (extra[0], extra[1]))

@@ -12,7 +12,7 @@ from gpucnn.checks import Pair, Shape
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators.operator import Inputs, Operator
-from gpucnn.onnx_model.operators.values import check_made, integers, needed
+from gpucnn.onnx_model.operators.values import check_made, check_work, integers, needed
 from gpucnn.onnx_model.operators.windows import NodeWindow, as_given, as_images, window_of
 from gpucnn.text import shape_text
 
@@ -154,7 +154,7 @@ def _window(node: OnnxNode, x: Tensor, were_sequences: bool) -> NodeWindow:
     size = (x.shape[2], x.shape[3])
     window = window_of(node, kernel, size, 2 - were_sequences)
     check_made((*x.shape[:2], *(size[axis] + sum(window.padding[axis]) for axis in (0, 1))))
-    check_made((*x.shape[:2], *window.output_size(size)))
+    check_work(*check_made((*x.shape[:2], *window.output_size(size))), *window.kernel)
     return window
 
 

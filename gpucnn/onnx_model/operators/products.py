@@ -8,7 +8,7 @@ from gpucnn.errors import ShapeError
 from gpucnn.functions.broadcasting import check_broadcast
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.operators.operator import Inputs, Operator
-from gpucnn.onnx_model.operators.values import check_made, needed, optional
+from gpucnn.onnx_model.operators.values import check_made, check_work, needed, optional
 from gpucnn.text import shape_text
 
 
@@ -25,6 +25,7 @@ def gemm(node: OnnxNode, inputs: Inputs) -> Tensor:
             f"expected (M, K) @ (K, N), got {shape_text((rows, inner))} @ {shape_text((from_inner, columns))}"
         )
     check_made((rows, columns))
+    check_work(rows, inner, columns)
     is_linear = node.integer("transB") and not node.integer("transA") and alpha == 1 and a.dtype.kind == "f"
     if is_linear and (c is None or (c.shape == (columns,) and beta == 1)):
         return F.linear(a, b, c)
@@ -49,9 +50,10 @@ def matmul(node: OnnxNode, inputs: Inputs) -> Tensor:
     if a.ndim > 1 and b.ndim > 1:
         check_broadcast("MatMul", a.shape[:-2], b.shape[:-2])
         leading = a.shape[:-2] if a.ndim >= b.ndim else b.shape[:-2]
-        check_made(
+        made = check_made(
             (max(math.prod(a.shape[:-2]), math.prod(b.shape[:-2]), math.prod(leading)), a.shape[-2], b.shape[-1])
         )
+        check_work(*made, a.shape[-1])
     return F.matmul(a, b)
 
 

@@ -5,7 +5,7 @@ definition of Resize in the ONNX standard, and Keys, "Cubic convolution interpol
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +42,7 @@ class Positions(NamedTuple):
         if mode == "asymmetric":
             return new / self.scale
         if mode == "pytorch_half_pixel":
-            return (new + 0.5) / self.scale - 0.5 if length > 1 else np.full(self.new, -0.5)
+            return (new + 0.5) / self.scale - 0.5 if self.new > 1 else np.zeros(self.new)
         if mode == "tf_half_pixel_for_nn":
             return (new + 0.5) / self.scale
         if mode == "tf_crop_and_resize":
@@ -109,7 +109,7 @@ def upsample(node: OnnxNode, inputs: Inputs) -> Value:
     if len(factors) != x.ndim:
         raise ShapeError(f"expected {x.ndim} scales, one for each axis of {shape_text(x.shape)}, got {len(factors)}")
     _check_factors(factors)
-    new = [math.floor(size * factor) for size, factor in zip(x.shape, factors, strict=True)]
+    new = _grown(x.shape, factors)
     tables = {axis: Positions(x.shape[axis], new[axis], factors[axis], 0.0, 1.0) for axis in range(x.ndim)}
     return _resized(node, x, tables, "asymmetric")
 
@@ -211,6 +211,11 @@ def _check_factors(factors: list[float]) -> None:
         raise ShapeError(f"expected scales above 0, got {factors}")
 
 
+def _grown(sizes: Sequence[int], factors: Sequence[float]) -> list[int]:
+    """The sizes times factors, rounded down, in float32 as onnxruntime does: 0.7 as a float32 times 10 is 7, and not 6.99999988."""
+    return [math.floor(np.float32(size) * np.float32(factor)) for size, factor in zip(sizes, factors, strict=True)]
+
+
 def _factors_and_sizes(
     node: OnnxNode, old: list[int], scales: list[float] | None, sizes: tuple[int, ...] | None
 ) -> tuple[list[float], list[int]]:
@@ -218,7 +223,7 @@ def _factors_and_sizes(
     if sizes is None:
         factors = scales or []
         _check_factors(factors)
-        return factors, [math.floor(size * factor) for size, factor in zip(old, factors, strict=True)]
+        return factors, _grown(old, factors)
     if 0 in old:
         raise ShapeError(f"expected no axis of size 0, got {shape_text(old)}")
     factors = [new / size for size, new in zip(old, sizes, strict=True)]

@@ -26,6 +26,9 @@ GROWTH = 1 << 12
 SHARE = 4
 """So many times what one may make all nodes together may take and make: what takes time is bounded, too."""
 
+WORK = 1 << 9
+"""So many times what one may make all nodes together may multiply: windows and products take longer than their elements tell."""
+
 MOST_FOLDED = 1 << 24
 """Those that one may make while the file is read."""
 
@@ -39,6 +42,8 @@ class TooLarge(ShapeError):
 
 
 _most_made: "ContextVar[int]" = ContextVar("most_made", default=MOST_MADE)
+_work: "ContextVar[list[int] | None]" = ContextVar("work", default=None)
+"""The multiplications of a forward pass so far, as one number in a list; None outside of one."""
 _float_dtype: "ContextVar[np.dtype | None]" = ContextVar("float_dtype", default=None)
 
 
@@ -50,12 +55,13 @@ def float_dtype() -> np.dtype:
 @contextmanager
 def computing(dtype: np.dtype | None, elements: int) -> Iterator[None]:
     """Inside, a model's floats are of `dtype`, None for the file's, and it has, and was given, so many `elements`."""
-    tokens = _float_dtype.set(dtype), _most_made.set(max(MOST_MADE, GROWTH * elements))
+    tokens = _float_dtype.set(dtype), _most_made.set(max(MOST_MADE, GROWTH * elements)), _work.set([0])
     try:
         yield
     finally:
         _float_dtype.reset(tokens[0])
         _most_made.reset(tokens[1])
+        _work.reset(tokens[2])
 
 
 @contextmanager
@@ -101,7 +107,9 @@ def integers(node: OnnxNode, inputs: Inputs, position: int, name: str) -> tuple[
     if array.dtype.kind not in "iu":
         raise DTypeError(f"expected {name} as integers, got {array.dtype}")
     if array.ndim > 1 or array.size > MOST_INTEGERS:
-        raise ShapeError(f"expected {name} as a list of at most {MOST_INTEGERS:,} integers, got {shape_text(array.shape)}")
+        raise ShapeError(
+            f"expected {name} as a list of at most {MOST_INTEGERS:,} integers, got {shape_text(array.shape)}"
+        )
     return tuple(map(int, array.reshape(-1).tolist()))
 
 
@@ -131,7 +139,21 @@ def check_all(elements: int) -> None:
     """OnnxError if so many elements, which all nodes together take and make, are more than `SHARE` times what one may make."""
     most = SHARE * _most_made.get()
     if elements > most:
-        raise OnnxError(f"its nodes take and make more than {most:,} elements in all, for inputs and weights this small")
+        raise OnnxError(
+            f"its nodes take and make more than {most:,} elements in all, for inputs and weights this small"
+        )
+
+
+def check_work(*factors: int) -> None:
+    """Count a node's multiplications, the product of `factors`; ShapeError if those of all nodes are more than they may be."""
+    if (work := _work.get()) is None:
+        return
+    work[0] += math.prod(factors)
+    most = WORK * _most_made.get()
+    if work[0] > most:
+        raise ShapeError(
+            f"it and the nodes before it multiply more than {most:,} times, for inputs and weights this small"
+        )
 
 
 def check_made(shape: Sequence[int]) -> Shape:
