@@ -3,12 +3,14 @@
 import errno
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpucnn.errors import RunError
+from gpucnn.regular_file import KINDS
 
 try:
     import fcntl
@@ -38,10 +40,15 @@ _HELD_OPEN = (
 def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file so that a reader, a crash, or a loss of power, sees the old content or the new, never a part.
 
-    `content` may come in pieces, one after another.
+    `content` may come in pieces, one after another. A link stays, and what it leads to is written.
 
-    Raises OSError, with the file's name; the old content then stays.
+    Raises OSError, with the file's name, also for a device or the like, in whose place no file is put; the old content then
+    stays.
     """
+    if path.is_symlink():
+        path = path.resolve()
+    if kind := special_kind(path):
+        raise OSError(errno.EINVAL, f"a {kind}, expected a file", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -62,8 +69,18 @@ def check_place(path: Path) -> None:
     """RunError for a path where no file can be: before the work whose result it is, not after it."""
     if path.is_dir():
         raise RunError(f"{path}: cannot be written (a folder); give the name of a file")
+    if kind := special_kind(path):
+        raise RunError(f"{path}: cannot be written (a {kind}, expected a file); give the name of a file")
     if not path.parent.is_dir():
         raise RunError(f"{path}: cannot be written (no folder {path.parent}); make it first")
+
+
+def special_kind(path: Path) -> str | None:
+    """What is there, or where a link leads, if that is neither a file nor a folder: device, named pipe, socket."""
+    try:
+        return KINDS.get(stat.S_IFMT(path.stat().st_mode))
+    except OSError:  # nothing is there, or it cannot be seen
+        return None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import gc
 import importlib.util
 import os
 from collections import Counter
@@ -102,6 +103,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             return
         rows = [(name, order) for name in names if name == "emulated" for order in ORDERS[1:]]
         metafunc.parametrize(("backend", "order"), rows, indirect=True)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays. `gc.collect`, which every recording of a step calls, need not go through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 REQUIRED = {"cupy": "--require-gpu", "emulated": "--require-emulator", "jit": "--require-jit"}

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from gpucnn import atomic_file
-from gpucnn.atomic_file import discard, remove_parts, telling_of, write_atomically
+from gpucnn.atomic_file import check_place, discard, remove_parts, telling_of, write_atomically
 from gpucnn.errors import RunError
 
 
@@ -111,3 +111,32 @@ def test_other_systems_are_asked_in_the_common_way(
     monkeypatch.setattr(atomic_file.os, "fsync", calls.append)
     write_atomically(tmp_path / "a", b"new")
     assert len(calls) == (2 if hasattr(os, "O_DIRECTORY") else 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_no_file_is_put_in_the_place_of_what_is_none(tmp_path: Path) -> None:
+    """As root a file could take the place of /dev/null, for all programs of the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        told = f"{tmp_path / name}: cannot be written (a named pipe, expected a file); give the name of a file"
+        with pytest.raises(RunError) as raised:
+            check_place(tmp_path / name)
+        assert str(raised.value) == told
+        with (
+            pytest.raises(RunError, match=r"pipe: cannot be written \(a named pipe, expected a file\)"),
+            telling_of(tmp_path),
+        ):
+            write_atomically(tmp_path / name, b"new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/file")
+    for content in (b"new", b"newer"):
+        write_atomically(tmp_path / "link", content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "folder/file").read_bytes() == content
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]

@@ -23,6 +23,7 @@ SAME_LEVEL = {
     ("html_fragments", "text"),
     ("html_fragments", "errors"),
     ("atomic_file", "errors"),
+    ("atomic_file", "regular_file"),
     ("geometry", "errors"),
     ("geometry", "checks"),
     ("optim", "layers"),

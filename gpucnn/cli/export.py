@@ -9,7 +9,7 @@ from pathlib import Path
 from gpucnn.backend import choose_device
 from gpucnn.cli.arguments import add_weights, choice, count
 from gpucnn.errors import ArgumentError
-from gpucnn.export.numpy_predictor import numpy_predictor
+from gpucnn.export.numpy_predictor import hides_another, numpy_predictor
 from gpucnn.export.onnx_file import CALIBRATE, write_onnx
 from gpucnn.export.onnx_graph import OPSET
 from gpucnn.export.run_weights import write_weights
@@ -69,15 +69,16 @@ def out_of(options: argparse.Namespace, ending: str) -> Path:
 
 def _onnx(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
     calibrate = (options.calibrate or CALIBRATE) if options.int8 else None
+    ending = f"{'-float' if options.float else ''}{'-int8' if options.int8 else ''}.onnx"
     return write_onnx(
-        trained, out_of(options, "-int8.onnx" if options.int8 else ".onnx"), raw=not options.float, opset=options.opset or OPSET, calibrate=calibrate,
+        trained, out_of(options, ending), raw=not options.float, opset=options.opset or OPSET, calibrate=calibrate,
         data_dir=options.data_dir,
     ).lines()  # fmt: skip
 
 
 def _numpy(trained: TrainedRun, options: argparse.Namespace) -> list[str]:
     name = re.sub(r"\W", "_", out_of(options, "").name, flags=re.ASCII)  # one that can be imported
-    is_name = name.isidentifier() and not keyword.iskeyword(name)
+    is_name = name.isidentifier() and not keyword.iskeyword(name) and not hides_another(name)
     out = options.out if options.out is not None else f"{name if is_name else f'run_{name}'}.py"
     return numpy_predictor(trained, out, data_dir=options.data_dir).lines()
 

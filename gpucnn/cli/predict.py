@@ -1,4 +1,4 @@
-"""`gpucnn predict RUN PATH...`: what a trained model sees in image files."""
+"""`gpucnn predict RUN PATH...`, or FILE.onnx for RUN: what a trained model sees in image files."""
 
 import argparse
 import csv
@@ -14,7 +14,7 @@ from gpucnn.cli.result_file import check_writable, finite, write_json, write_tex
 from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_listing import left_out_text
 from gpucnn.errors import GpucnnError
-from gpucnn.runs.folder import BEST, RunFolder
+from gpucnn.runs.folder import BEST, load_run
 from gpucnn.runs.trained_run import Seen, Shown, TrainedRun
 from gpucnn.text import printed
 from gpucnn.text_table import columns, padded
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "A file that cannot be read is named on standard error, the others are classified all the same, and the exit status is 1. "
         "In folders, the files are taken that training takes (PNG, JPEG, TIFF, WebP, ..., .npy), and a line tells of the others."
     )
-    parser.add_argument("run_folder", metavar="RUN", help="a folder that gpucnn train made")
+    parser.add_argument(
+        "run_folder", metavar="RUN", help="a folder that gpucnn train made, or FILE.onnx of gpucnn export RUN --float"
+    )
     add_images(parser)
     parser.add_argument("--top", type=count, default=1, metavar="K", help="the K best answers (default: 1)")
     parser.add_argument("--csv", metavar="FILE", help="write the answers to FILE, too, as a table")
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     chosen = choose_device(options.device)
-    trained = RunFolder(options.run_folder).load(chosen.device, options.weights)
+    trained = load_run(options.run_folder, chosen.device, options.weights)
     check_writable(options.csv, options.json)
     files, problems, left_out = found_images(options.images)
     top = min(options.top, len(trained.class_names))

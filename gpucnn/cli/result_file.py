@@ -5,14 +5,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gpucnn.atomic_file import check_place, telling_of
+from gpucnn.atomic_file import check_place, special_kind, telling_of
 
 
 def check_writable(*paths: str | None) -> None:
     """Raise RunError for a path that cannot be written: before the work, not after it. None is passed over."""
     for path in paths:
         if path is not None:
-            check_place(Path(path))
+            if special_kind(Path(path)) is None:  # /dev/stdout and the like are written to as they are
+                check_place(Path(path))
             with telling_of(Path(path)):
                 open(path, "ab").close()
 

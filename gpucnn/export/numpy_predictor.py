@@ -6,6 +6,7 @@ import importlib.util
 import io
 import math
 import os
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,9 @@ from gpucnn.backend import own_package
 from gpucnn.checks import as_path
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GraphError
-from gpucnn.export.numpy_network import COLUMNS, Network, numpy_network, quoted
-from gpucnn.export.onnx_check import Checked, check
+from gpucnn.export.answer_check import Checked, check
+from gpucnn.export.numpy_code import COLUMNS, quoted
+from gpucnn.export.numpy_network import Network, numpy_network
 from gpucnn.export.onnx_pixels import tall_rule
 from gpucnn.export.onnx_runtime import Evaluator
 from gpucnn.export.run_facts import check_run, run_facts
@@ -34,8 +36,8 @@ PARTS = Path(__file__).with_name("numpy_file")
 SOURCES = ("predictor.py", "images.py", "functions.py")
 """What files are made of, in the order in which they come in them."""
 
-AT_THE_END = ("read_file", "main")
-"""Functions that come last, as they are for the command line."""
+AT_THE_END = "main"
+"""The function that comes last, as it is for the command line."""
 
 COMMENTS = {"TALL": "What is higher than a * width + b * size becomes lower first, as with Pillow."}
 """What the file says of its constants."""
@@ -101,11 +103,20 @@ def numpy_predictor(
     return WrittenPredictor(code, weights, len(content), checked)
 
 
+def hides_another(name: str) -> bool:
+    """Whether a file of that name would come before a module that Python brings, or that a predictor needs."""
+    return name in sys.stdlib_module_names or name in ("numpy", "PIL", "gpucnn")
+
+
 def _places(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Those of the code and of the weights, where nobody else's are."""
     code = as_path(path, "numpy_predictor: path")
     if code.suffix != ".py":
         raise ArgumentError(f"numpy_predictor: the code's file must end in .py, got {printed(str(code))}")
+    if hides_another(code.stem):
+        raise ArgumentError(
+            f"{printed(str(code))}: would be taken for the module {code.stem} by the programs beside it; choose another name"
+        )
     weights = code.with_suffix(".npz")
     check_place(code)
     check_place(weights)
@@ -121,9 +132,9 @@ def predictor_code(trained: TrainedRun, network: Network, weights: str, checksum
     functions = {name: function for source in SOURCES for name, function in _functions(PARTS / source).items()}
     functions["logits"] = _logits(trained, network)
     functions["preprocess"] = _preprocess(trained)
-    needed = _needed(functions, AT_THE_END)
-    body = [functions[name] for name in functions if name in needed and name not in AT_THE_END]
-    body += [functions[name] for name in AT_THE_END]
+    needed = _needed(functions, [AT_THE_END])
+    body = [functions[name] for name in functions if name in needed and name != AT_THE_END]
+    body.append(functions[AT_THE_END])
     text = "\n\n\n".join(body)
     rule = tall_rule() or (math.inf, 0)
     constants = {
@@ -212,22 +223,24 @@ def _preprocess(trained: TrainedRun) -> str:
     fit = "middle" if own.fit == "crop" else "squeezed"
     cut = f"the middle, at {native}x{native}" if own.fit == "crop" else f"squeezed to {native}x{native}"
     lines = [
-        "def preprocess(images: Any) -> np.ndarray:",
+        "def preprocess(images: Any, *, invert: bool = False) -> np.ndarray:",
         f'    """What the network takes, (N, {own.channels}, {size}, {size}): {cut}.',
         "",
-        "    `images` is one of bytes (H, W), (H, W, C) or (C, H, W), C being 1, 3 or 4, or",
-        "    several: a list of such, of any sizes, or an array (N, H, W, C) or (N, C, H, W).",
+        "    `images` is one or several, in a list or an array (N, H, W, C) or (N, C, H, W):",
+        "    bytes, or floats from 0 to 1, (H, W), (H, W, C) or (C, H, W), C being 1, 3 or 4,",
+        "    and of any size, or the path of a .npy file, or with Pillow of an image file.",
         '    """',
         "    found = []",
         "    for image in single_images(images):",
         f"        pixels = as_pixels(image, CHANNELS, {quoted(trained.shown().background)})",
         f"        found.append({fit}(pixels, {native}))",
     ]
-    if own.full_scale == 255:
-        lines.append("    x = np.stack(found) / np.float32(255)")
+    scale = own.full_scale
+    if scale == 255:
+        lines.append("    raw = np.stack(found)")
     else:
-        scale = own.full_scale
-        lines.append(f"    x = np.rint(np.stack(found) * ({scale} / 255)).astype(np.float32) / {scale}")
+        lines.append(f"    raw = np.rint(np.stack(found) * ({scale} / 255)).astype(np.uint8)")
+    lines += ["    if invert:", f"        raw = {scale} - raw", f"    x = raw / np.float32({scale})"]
     if size != native:
         lines.append(f"    x = {'with_margin' if own.fit == 'pad' else 'enlarged'}(x, {size})")
     lines.append("    return x" if own.mean is None else "    return (x - per_channel(MEAN)) / per_channel(STD)")

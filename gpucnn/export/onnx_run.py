@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpucnn.checks import as_flag
-from gpucnn.errors import ArgumentError, GraphError
+from gpucnn.errors import GraphError
 from gpucnn.export.onnx_graph import OPSET, OnnxGraph
 from gpucnn.export.onnx_pixels import add_pixels
 from gpucnn.export.onnx_writer import add_model
-from gpucnn.export.run_facts import run_facts
+from gpucnn.export.run_facts import check_run, run_facts
 from gpucnn.layers.graph import graph_of_any_batch
 from gpucnn.runs.trained_run import TrainedRun
-from gpucnn.text import value_text
 
 if TYPE_CHECKING:
     import onnx
@@ -32,7 +31,7 @@ def run_to_onnx(trained: TrainedRun, *, raw: bool = True, opset: int = OPSET) ->
     Raises GraphError for a model that ONNX has no form for, ArgumentError for an opset that there is not and for what is no run in
     the hand, LibraryError without onnx.
     """
-    check_run(trained, "run_to_onnx")
+    check_run("run_to_onnx", trained)
     raw = as_flag(raw, "run_to_onnx: raw")
     graph = OnnxGraph(opset)
     preprocess = trained.preprocess
@@ -53,9 +52,3 @@ def run_to_onnx(trained: TrainedRun, *, raw: bool = True, opset: int = OPSET) ->
         [("logits", dtype, answers), ("probabilities", dtype, answers)],
         {**run_facts(trained), "input": RAW if raw else FLOAT},
     )
-
-
-def check_run(trained: object, owner: str) -> None:
-    """ArgumentError unless it is what `gpucnn.load` gives."""
-    if not isinstance(trained, TrainedRun):
-        raise ArgumentError(f"{owner}: expected a run that gpucnn.load(RUN) gives, got {value_text(trained)}")

@@ -119,8 +119,14 @@ def _save_in_two(model: "onnx.ModelProto", path: Path) -> list[Path]:
             described.external_data.add(key=key, value=value)
         offset += length
     write_atomically(data, (array.raw_data for array in large))
-    write_atomically(path, outline.SerializeToString())
-    onnx.checker.check_model(str(path))
+    content = outline.SerializeToString()
+    trial = data.with_suffix(".check")  # where the arrays are found, as they are from `path`
+    try:
+        write_atomically(trial, content)
+        onnx.checker.check_model(str(trial))
+    finally:
+        discard(trial)
+    write_atomically(path, content)
     return [path, data]
 
 

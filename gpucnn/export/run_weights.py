@@ -16,8 +16,9 @@ from gpucnn.export.run_facts import check_run, run_facts
 from gpucnn.files.tensor_file import read_text, write_tensors
 from gpucnn.layers import BatchNorm1d, BatchNorm2d
 from gpucnn.layers.saved_arrays import refuse_not_finite
+from gpucnn.runs.network import COPY
 from gpucnn.runs.trained_run import TrainedRun
-from gpucnn.text import names_text, shape_text
+from gpucnn.text import names_text, printed, shape_text
 
 TORCHVISION = {
     "resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50", "vgg11": "vgg11", "vgg11_bn": "vgg11_bn",
@@ -58,6 +59,8 @@ def write_weights(trained: TrainedRun, out: str | os.PathLike[str], *, for_torch
     check_run("write_weights", trained)
     check_place(place)
     _check_ours(place)
+    if place.suffix != ".safetensors":
+        raise ArgumentError(f"write_weights: the file must end in .safetensors, got {printed(str(place))}")
     state = {path: np.ascontiguousarray(to_host(array)) for path, array in trained.model.state_dict().items()}
     refuse_not_finite("the model", state)
     create = trained.config["create"]
@@ -65,11 +68,14 @@ def write_weights(trained: TrainedRun, out: str | os.PathLike[str], *, for_torch
     if as_flag(for_torchvision, "write_weights: for_torchvision"):
         _check_torchvision(trained, name, state)
         state |= _counters(trained)
-        own = f"torchvision.models.{TORCHVISION[name]}(num_classes={classes})"
-        loading = f'{own}.load_state_dict(safetensors.torch.load_file("{place.name}"), strict=True)'
+        own = f"model = torchvision.models.{TORCHVISION[name]}(num_classes={classes})"
+        loading = f"{own}; model.load_state_dict(safetensors.torch.load_file({str(place)!r}), strict=True)"
+    elif COPY in create:  # the network of an ONNX file, whose arrays keep the names that they have there
+        network = str(trained.weights.file.with_name(create[COPY]))
+        loading = f"model = gpucnn.load_onnx({network!r}); model.load_state_dict(gpucnn.models.read_weights({str(place)!r}).arrays)"
     else:
         sizes = f"num_classes={classes}, in_channels={create['in_channels']}, image_size={create['image_size']}"
-        loading = f'gpucnn.models.create("{name}", {sizes}, weights="{place.name}")'
+        loading = f"model = gpucnn.models.create({name!r}, {sizes}, weights={str(place)!r})"
     facts = run_facts(trained)
     known = {key: json.loads(facts.pop(key)) for key in ("class_names", "preprocess")}
     with telling_of(place):

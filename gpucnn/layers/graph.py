@@ -110,7 +110,7 @@ def graph_of_any_batch(model: Any, images: Any) -> ModelGraph:
     """The graph of `model` for any number of images: one where numbers that depend on it are `Batch`.
 
     Found by forward passes of two and of five images, whatever the number of those that are given, of which the first are
-    taken. All else is as for `model_graph`. GraphError where an argument depends on the number of images in another way than
+    taken; a number that is the same for both is taken for one that does not depend on it. All else is as for `model_graph`. GraphError where an argument depends on the number of images in another way than
     as so many times it, or where other numbers of images make other calls.
     """
     taken = model._take(images).array

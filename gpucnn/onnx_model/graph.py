@@ -14,8 +14,9 @@ from gpucnn.onnx_model.graph_order import in_order
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.onnx_file import naming, read_message
 from gpucnn.onnx_model.operators import OPERATORS
+from gpucnn.onnx_model.operators.values import MOST_INTEGERS
 from gpucnn.onnx_model.tensor import TensorReader, dtype_of
-from gpucnn.text import counted, names_text, printed, shape_text, value_text
+from gpucnn.text import MOST_AXES, counted, names_text, printed, shape_text, value_text
 
 MOST_NODES = 100_000
 
@@ -157,6 +158,8 @@ class _GraphReader:
         dtype = dtype_of(tensor.elem_type, owner) if tensor.elem_type else None
         if not tensor.HasField("shape"):
             return Declared(value.name, dtype, None)
+        if len(tensor.shape.dim) > MOST_AXES:
+            raise OnnxError(f"{owner} has {len(tensor.shape.dim):,} axes; an array has at most {MOST_AXES}")
         sizes: list[int | str | None] = []
         for size in tensor.shape.dim:
             given = size.WhichOneof("value")
@@ -207,6 +210,8 @@ class _GraphReader:
             if attribute.type != int(wanted.value) or name in seen or attribute.ref_attr_name:
                 raise OnnxError(f"{label} has an attribute {name} twice, or of another type than {wanted.name}")
             seen.add(name)
+            if len(attribute.ints) > MOST_INTEGERS and schema.name != "Constant":
+                raise OnnxError(f"{label} has {len(attribute.ints):,} integers as {name}, expected at most {MOST_INTEGERS:,}")
             if wanted.name == "TENSOR":
                 values[name] = self.tensors.array(attribute.t, f"{label}: {name}")
             elif wanted.name in ("FLOAT", "INT", "STRING", "FLOATS", "INTS", "STRINGS"):

@@ -20,7 +20,7 @@ from gpucnn.onnx_model.graph_order import leading_to
 from gpucnn.onnx_model.node_layer import computed
 from gpucnn.onnx_model.onnx_file import naming
 from gpucnn.onnx_model.operators import Value
-from gpucnn.onnx_model.operators.values import check_all_made, computing, float_dtype
+from gpucnn.onnx_model.operators.values import check_all, computing, float_dtype
 from gpucnn.onnx_model.roles import folded, members_of, with_constants
 from gpucnn.onnx_model.step import Step, steps_of
 from gpucnn.onnx_model.weight_tree import WeightTree
@@ -51,6 +51,7 @@ class OnnxModel(Layer):
         names = [one.name for one in self._outputs]
         unfolded = with_constants(graph)
         unfolded = unfolded._replace(nodes=with_gelu(unfolded.nodes, unfolded.arrays, names))
+        self._elements = sum(array.size for array in unfolded.arrays.values())  # of the file, not what is made of them
         members = members_of(unfolded, graph.producer == GPUCNN)
         plain = {name: array for name, array in unfolded.arrays.items() if name not in members}
         constants, nodes = folded(plain, unfolded.nodes)
@@ -83,15 +84,15 @@ class OnnxModel(Layer):
                 if array.dtype == self._file_dtype:
                     values[name] = array.astype(dtype)
         values.update((name, getattr(layer, attribute)) for name, (layer, attribute) in self._places.items())
-        elements = sum(math.prod(value.shape) for value in (*inputs, *values.values()))
+        elements = self._elements + sum(math.prod(value.shape) for value in inputs)
         with computing(None if dtype == self._file_dtype else dtype, elements), np.errstate(all="ignore"):
             values.update(self._taken(inputs))
-            made = 0
+            moved = 0
             for step in steps:
                 given = [_value(values, name, step.node.label) for name in step.taken]
                 results = computed(step.node, given, step.layer)
-                made += sum(math.prod(one.shape) for one in results)
-                check_all_made(made)
+                moved += sum(math.prod(one.shape) for one in (*given, *results) if one is not None)
+                check_all(moved)
                 values.update((name, value) for name, value in zip(step.node.outputs, results, strict=False) if name)
                 for name in step.forgotten:
                     values.pop(name, None)

@@ -9,12 +9,14 @@ from gpucnn.layers import Buffer, Parameter
 from gpucnn.onnx_model.graph import OnnxGraph
 from gpucnn.onnx_model.node import OnnxNode
 from gpucnn.onnx_model.node_layer import computed
-from gpucnn.onnx_model.operators import OPERATORS
+from gpucnn.onnx_model.operators import OPERATORS, convolution, pooling, products
 from gpucnn.onnx_model.operators.values import TooLarge, are_known, folding
 
 MOST_FOLDED_IN_ALL = 1 << 26
-"""Elements of all that is computed beforehand."""
+"""Elements that all nodes which are computed beforehand take and make."""
 
+SLOW = frozenset({*convolution.OPERATORS, *pooling.OPERATORS, *products.OPERATORS, "LRN"})
+"""Operators that take longer than their elements tell: they are not computed beforehand."""
 
 BESIDE = ("Add", "Mul", "Concat")
 """Operators that may take weights, and may take anything else."""
@@ -93,9 +95,13 @@ def members_of(graph: Unfolded, of_gpucnn: bool) -> dict[str, Parameter]:
 def folded(arrays: Mapping[str, np.ndarray], nodes: Sequence[OnnxNode]) -> tuple[dict[str, np.ndarray], list[OnnxNode]]:
     """The arrays with all that can be computed of them, and the nodes that are left."""
     values: dict[str, np.ndarray] = dict(arrays)
-    left, made = [], 0
+    left, moved = [], 0
     for node in nodes:
-        if not all(name in values for name in node.inputs if name) or made > MOST_FOLDED_IN_ALL:
+        if node.operator in SLOW or not all(name in values for name in node.inputs if name):
+            left.append(node)
+            continue
+        taken = sum(values[name].size for name in node.inputs if name)
+        if moved + taken > MOST_FOLDED_IN_ALL:
             left.append(node)
             continue
         try:
@@ -108,7 +114,7 @@ def folded(arrays: Mapping[str, np.ndarray], nodes: Sequence[OnnxNode]) -> tuple
             left.append(node)
             continue
         arrays_made = [np.asarray(one) for one in results if isinstance(one, np.ndarray)]
-        made += sum(one.size for one in arrays_made)
+        moved += taken + sum(one.size for one in arrays_made)
         values.update(zip(node.outputs, arrays_made, strict=False))
     values.pop("", None)
     return values, left

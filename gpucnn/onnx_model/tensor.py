@@ -55,6 +55,8 @@ class TensorReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         """That of the file: arrays may lie beside it."""
+        self._read: dict[Path, int] = {}
+        """How many bytes have been read from the files there."""
 
     def array(self, proto: Any, owner: str) -> np.ndarray:
         """The array of a TensorProto, which messages call `owner`. OnnxError for what is no array, or not there."""
@@ -127,6 +129,12 @@ class TensorReader:
                     raise OnnxError(
                         f"{owner} needs {size:,} bytes from {offset:,} on, and {printed(location)} has {there:,} in all"
                     )
+                self._read[path] = self._read.get(path, 0) + size
+                if self._read[path] > there:
+                    raise OnnxError(
+                        f"{owner} and the arrays before it need {self._read[path]:,} bytes, and {printed(location)} has {there:,} in "
+                        f"all; save the model with onnx.save, which gives each its own"
+                    )
                 file.seek(offset)
                 return file.read(size)
         except OSError as error:
@@ -139,8 +147,9 @@ def _dtype_and_shape(proto: Any, owner: str) -> tuple[np.dtype, tuple[int, ...]]
     """Those of a TensorProto; OnnxError, which calls it `owner`, if no array has them."""
     dtype_of(proto.data_type, owner)
     shape = tuple(proto.dims)
-    elements = math.prod(max(size, 1) for size in shape)
-    if len(shape) > MOST_AXES or min(shape, default=0) < 0 or elements >= MOST_ELEMENTS:
+    if len(shape) > MOST_AXES:
+        raise OnnxError(f"{owner} has {len(shape):,} axes; an array has at most {MOST_AXES}")
+    if min(shape, default=0) < 0 or math.prod(max(size, 1) for size in shape) >= MOST_ELEMENTS:
         raise OnnxError(f"{owner} has no shape that an array can have: {shape_text(shape)}")
     if proto.HasField("segment"):
         raise OnnxError(f"{owner} is a segment of an array; save the model with onnx.save, which writes whole ones")

@@ -23,7 +23,7 @@ class Part(Layer):
 class WeightTree:
     """Puts weights, and layers for the nodes that use them, into a model.
 
-    - A name with dots, such as "features.0.weight", is a path. The node that alone uses the weights in "features.0" is a layer there.
+    - A name with dots, such as "features.0.weight", is a path. The node that alone uses the weights in "features.0" is a layer there, and so are several that are alike.
     - Other names, such as "onnx::Conv_41", say nothing: the path is that of the node, "/features/features.0/Conv", and the weight's role.
     """
 
@@ -91,7 +91,12 @@ class WeightTree:
         own = {position: name for position, name in enumerate(node.inputs) if name in self.members}
         parents = {path[:-1] for name in own.values() if (path := self._paths[name])}
         parent: Path = next(iter(parents), ())
-        if len(parents) > 1 or (parent and (self._users[parent] != {number} or parent in self._around)):
+        users = self._users[parent] if parent else {number}
+        inside = parent and parent in self._around
+        if len(parents) > 1 or inside or not all(_are_alike(node, self.nodes[one]) for one in users):
+            return
+        if (twin := self.layers.get(min(users))) is not None:
+            self.layers[number] = twin
             return
         names = {}
         layer = node_layer(node)
@@ -128,11 +133,17 @@ class WeightTree:
 
 
 def _safe(name: str) -> str:
-    """The name as that of an attribute that no layer has otherwise."""
+    """The name as that of an attribute that no layer has otherwise, of letters, digits and _ alone: it is printed, and written into programs."""
+    name = re.sub(r"\W", "_", name)
     return f"{name}_" if not name or name.startswith("_") or hasattr(NodeLayer, name) or name in _TAKEN else name
 
 
 _TAKEN = frozenset({"opset", "metadata", "class_names", "input_shape", "onnx_node", "weight_names"})
+
+
+def _are_alike(node: OnnxNode, other: OnnxNode) -> bool:
+    """Whether two nodes do the same to what they take first: one layer that is used twice."""
+    return (node.operator, node.inputs[1:], node.attributes) == (other.operator, other.inputs[1:], other.attributes)
 
 
 def _path_of(name: str) -> Path | None:

@@ -33,10 +33,11 @@ from gpucnn.files.checkpoint_file import CheckpointFolder, save_checkpoint
 from gpucnn.files.model_file import load_model, read_description, save_model
 from gpucnn.layers import Layer
 from gpucnn.regular_file import read_regular
+from gpucnn.runs.exported_run import load_exported
 from gpucnn.runs.image_list import ENTRY, ImageList
 from gpucnn.runs.lock import NAME as LOCK
 from gpucnn.runs.lock import RunLock
-from gpucnn.runs.network import COPY, OnnxCopy, build
+from gpucnn.runs.network import COPY, OnnxCopy, build, is_onnx
 from gpucnn.runs.trained_run import TrainedRun, Weights
 from gpucnn.text import value_text
 from gpucnn.text_table import shortened
@@ -284,8 +285,7 @@ class RunFolder:
 
         ArgumentError for another word, RunError if the run has no best weights, or a file of them that cannot be read.
         """
-        if wanted is not None and wanted not in WEIGHTS:
-            raise ArgumentError(f'weights must be "best" or "last", got {value_text(wanted)}')
+        _check_wanted(wanted)
         if wanted == LAST:
             return Weights(LAST, self.model_file, {})
         row = self._best_row()
@@ -405,6 +405,11 @@ class RunFolder:
         if self.path.is_file():
             if (self.path.parent / "config.json").is_file():
                 return f"a file, not the folder of a run; give that, e.g. {self.path.parent}"
+            if is_onnx(self.path.name):
+                return (
+                    "an ONNX file, not the folder of a run, as gpucnn train makes it; of such a file there are gpucnn predict, "
+                    "gpucnn summary, gpucnn train --model, and gpucnn.load"
+                )
             return (
                 "a file, not the folder of a run, as gpucnn train makes it; weights go to "
                 f"models.create(name, weights={str(self.path)!r}), or to models.read_weights for a net of your own"
@@ -470,13 +475,28 @@ class RunFolder:
 def load(run: str | os.PathLike[str], weights: str | None = None, device: str = "auto") -> TrainedRun:
     """The trained model of a run, to be shown images: `gpucnn.load("runs/photos-1").predict("cat.jpg")`.
 
-    - `run`: the folder that `gpucnn train` made.
-    - `weights`: "best" or "last", of the best epoch or the last; by default as `RunFolder.weights` chooses.
+    - `run`: the folder that `gpucnn train` made, or an ONNX file, FILE.onnx, that `gpucnn export RUN --float` wrote of one.
+    - `weights`: "best" or "last", of the best epoch or the last; by default as `RunFolder.weights` chooses. A file has one of them.
     - `device`: where to compute, "auto", "cpu", "cuda" or "cuda:1".
 
-    Raises RunError if there is no run that has trained, or it cannot be read, and DeviceError if the device does not work.
+    Raises RunError if there is no run that has trained, or it cannot be read, OnnxError for a file that cannot, or that does not
+    tell how images are prepared, LibraryError for a file without onnx, and DeviceError if the device does not work.
     """
-    return RunFolder(run).load(choose_device(device).device, weights)
+    return load_run(run, choose_device(device).device, weights)
+
+
+def load_run(run: str | os.PathLike[str], device: Device, weights: str | None = None) -> TrainedRun:
+    """`load` on a device that was chosen."""
+    path = as_path(run, "load: run")
+    if not is_onnx(path.name) or path.is_dir():
+        return RunFolder(path).load(device, weights)
+    _check_wanted(weights)
+    return load_exported(path, device, weights)
+
+
+def _check_wanted(weights: str | None) -> None:
+    if weights is not None and weights not in WEIGHTS:
+        raise ArgumentError(f'weights must be "best" or "last", got {value_text(weights)}')
 
 
 def _no_place(path: Path, reason: str | None) -> str:

@@ -10,7 +10,7 @@ from gpucnn.autograd import no_grad
 from gpucnn.backend import to_host
 from gpucnn.backend.threads import thread_count
 from gpucnn.errors import ArgumentError, GraphError, LibraryError, StateError
-from gpucnn.export.onnx_check import check
+from gpucnn.export.answer_check import check
 from gpucnn.export.onnx_run import run_to_onnx
 from gpucnn.export.onnx_runtime import Evaluator, onnxruntime_library
 from gpucnn.export.run_images import images_to_try

@@ -1,6 +1,7 @@
 """`gpucnn export`: a run becomes a file, and the command says how it was checked."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,23 +42,24 @@ def test_options_say_what_goes_in_and_where_it_is_written(
 ) -> None:
     command = ["export", str(run), "--float", "--opset", "21", "--weights", "last", "--int8", "--calibrate", "4"]
     assert main(command) == 0
-    *_, accuracy, written = capsys.readouterr().out.splitlines()
+    checked, accuracy, written = capsys.readouterr().out.splitlines()
+    assert checked.startswith(f"before int8: checked with onnxruntime {onnxruntime.__version__} on 32 of ")
     assert accuracy.startswith("int8: accuracy on the run's test images: 0.")
     measured = json.loads((run / "metrics.jsonl").read_text())
     assert f", before {measured['test_accuracy']:.4f} ({measured['test_correct']}/360); " in accuracy
-    assert written.startswith("digits-7-int8.onnx: 0.")
+    assert written.startswith("digits-7-float-int8.onnx: 0.")
     assert written.endswith(" MB, opset 21")
-    session = onnxruntime.InferenceSession("digits-7-int8.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession("digits-7-float-int8.onnx", providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["N", 1, 28, 28]
     assert session.get_modelmeta().custom_metadata_map["int8"] == "QDQ, calibrated on 4 of the run's train images"
     assert main(["export", str(run), "--raw", "--out", "mine.onnx"]) == 0
-    assert sorted(path.name for path in in_tmp_path.iterdir()) == ["digits-7-int8.onnx", "mine.onnx"]
+    assert sorted(path.name for path in in_tmp_path.iterdir()) == ["digits-7-float-int8.onnx", "mine.onnx"]
 
 
 def test_answers_too_far_apart_end_it_with_status_1_and_no_file(
     run: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpucnn.export.onnx_check.LARGEST", 1e-12)
+    monkeypatch.setattr("gpucnn.export.answer_check.LARGEST", 1e-12)
     assert main(["export", str(run)]) == 1
     told, warned = capsys.readouterr()
     assert not told
@@ -102,7 +104,12 @@ def test_numpy_writes_a_module_named_after_the_run_and_weights_say_how_they_are_
     assert main(["export", str(run), "--format", "safetensors", "--out", "w.safetensors"]) == 0
     told, command = capsys.readouterr().out.splitlines()
     assert told.startswith("w.safetensors: 4 arrays, 0.")
-    assert command.strip().startswith('gpucnn.models.create("mlp", num_classes=10, in_channels=1, image_size=28, ')
+    assert command.strip().startswith(
+        "model = gpucnn.models.create('mlp', num_classes=10, in_channels=1, image_size=28, "
+    )
     assert sorted(path.name for path in in_tmp_path.iterdir()) == ["digits_7.npz", "digits_7.py", "w.safetensors"]
+    shutil.copytree(run, "runs/hashlib")
+    assert main(["export", "runs/hashlib", "--format", "numpy"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("run_hashlib.py: needs NumPy alone")
     assert main(["export", str(run), "--format", "torch-names"]) == 1
     assert capsys.readouterr().err.startswith("gpucnn export: mlp: torchvision has no such model, ")

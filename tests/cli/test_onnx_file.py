@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from gpucnn.cli.main import main
+from tests.cli.small_runs import save_digit, train
 from tests.onnx_model.small_files import file_of, node
 from tests.runs.test_network import network, written
 
@@ -70,3 +71,45 @@ def test_files_that_cannot_be_trained(tmp_path: Path, capsys: pytest.CaptureFixt
     )
     assert main(["train", "--model", str(tmp_path / "gone.onnx")]) == 1
     assert "gone.onnx: cannot be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_predict_as_the_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(Path("run"))
+    for index in range(3):
+        save_digit(Path("images", f"{index}.png"), index)
+    assert main(["export", "run", "--float", "--out", "net.onnx"]) == 0
+    capsys.readouterr()
+    told = []
+    for name in ("run", "net.onnx"):
+        assert main(["predict", name, "images", "--top", "10", "--json", "p.json", "--device", "cpu"]) == 0
+        printed = capsys.readouterr()
+        told.append((printed.out, printed.err, json.loads(Path("p.json").read_text())))
+    assert told[0][:2] == told[1][:2]
+    assert len(told[0][0].splitlines()) == 3
+    for before, after in zip(told[0][2], told[1][2], strict=True):
+        assert before["file"] == after["file"]
+        expected, found = ({one["class"]: one["probability"] for one in row["answers"]} for row in (before, after))
+        assert set(expected) == set(found) == {str(digit) for digit in range(10)}
+        assert all(abs(expected[name] - found[name]) <= 1e-5 for name in expected)
+
+
+def test_files_that_predict_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, network())
+    assert main(["predict", "net.onnx", "image.png"]) == 1
+    assert capsys.readouterr().err == (
+        "gpucnn predict: net.onnx: no 'preprocess' and no 'class_names' in its metadata, by which gpucnn export RUN --float tells how images "
+        "are prepared and what the classes are called; of a file from elsewhere gpucnn train --model net.onnx --data NAME makes a run, and "
+        "gpucnn.load_onnx takes arrays\n"
+    )
+    for command in (["evaluate"], ["report"], ["play", "--no-browser"], ["plot"], ["train", "--resume"]):
+        assert main([*command, "net.onnx"]) == 1
+        assert capsys.readouterr().err == (
+            f"gpucnn {command[0]}: net.onnx: an ONNX file, not the folder of a run, as gpucnn train makes it; of such a file there are "
+            f"gpucnn predict, gpucnn summary, gpucnn train --model, and gpucnn.load\n"
+        )

@@ -9,7 +9,10 @@ import pytest
 
 from gpucnn import Tensor, layers
 from gpucnn import functions as F
-from gpucnn.export.numpy_network import REFUSED, SEQUENCES, WRITERS, Network, numpy_network
+from gpucnn.export.numpy_calls import WRITERS
+from gpucnn.export.numpy_network import Network, numpy_network
+from gpucnn.export.numpy_steps import SEQUENCES
+from gpucnn.export.onnx_nodes import REFUSED
 from gpucnn.layers.graph import graph_of_any_batch
 from tests.export.written_network import as_functions
 from tests.functions.case import Case

@@ -1,5 +1,8 @@
 """The images of written predictors are, byte for byte, what Pillow makes of them."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -74,6 +77,34 @@ def test_arrays_of_all_kinds_are_read_as_gpucnn_does(
         np.testing.assert_array_equal(found[None], read_image(image, own, background))
 
 
+def test_files_are_read_as_gpucnn_does(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Those of one and of three rows, too, which as arrays might be channels."""
+    arrays = {
+        **{f"{kind}.npy": rng.random((9, 5, 3)).astype(kind) for kind in ("f2", "f4", "f8")},
+        "whole.npy": rng.integers(0, 256, (9, 5)),
+        "planes.npy": rng.integers(0, 256, (3, 9, 5), dtype=np.uint8),
+        "ABOVE.NPY": rng.random((4, 9)) < 0.5,
+    }
+    for name, array in arrays.items():
+        with (tmp_path / name).open("wb") as file:
+            np.save(file, array)
+    for height, width in ((1, 1), (1, 5), (3, 40), (3, 3), (40, 3)):
+        for end in ((), (3,), (4,)):
+            pixels = rng.integers(0, 256, (height, width, *end), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{height}x{width}x{end}.png")
+        Image.fromarray(rng.integers(0, 2**16, (height, width), dtype=np.uint16)).save(
+            tmp_path / f"{height}x{width}.png"
+        )
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 26
+    for channels in (1, 3):
+        own = Preprocess(channels, 7, 7, 255, "resize")
+        for file in files:
+            found = module.squeezed(module.as_pixels(file, channels, "auto"), 7)
+            np.testing.assert_array_equal(found[None], read_image(file, own), err_msg=file.name)
+            np.testing.assert_array_equal(found, module.squeezed(module.as_pixels(str(file), channels, "auto"), 7))
+
+
 @pytest.mark.parametrize("native", [1, 5, 8])
 @pytest.mark.parametrize("size", [8, 13])
 def test_raw_images_are_fitted_as_in_training(native: int, size: int, rng: np.random.Generator) -> None:
@@ -90,10 +121,15 @@ def test_raw_images_are_fitted_as_in_training(native: int, size: int, rng: np.ra
         (np.zeros((4, 4, 2), np.uint8), r"expected an image \(H, W\), \(H, W, C\) or \(C, H, W\), got \(4, 4, 2\); of several"),
         (np.zeros((0, 4), np.uint8), r"got \(0, 4, 1\)"),
         (np.zeros(4, np.uint8), r"got \(4,\)"),
-        (np.ones((4, 4)), r"expected bytes \(uint8\) from 0 to 255, got float64; floats from 0 to 1 become bytes by"),
+        (np.full((4, 4), 1.5), r"expected numbers from 0 to 255, or floats from 0 to 1, got float64 from 1.5 to 1.5; give pixels as"),
+        (np.full((4, 4), np.nan), r"got float64 from nan to nan"),
+        (np.full((4, 4), -1), r"got int64 from -1 to -1"),
+        (np.full((4, 4), 256, np.uint16), r"got uint16 from 256 to 256; .*, those of 16 bits as image / 65535"),
+        (np.full((4, 4), 1j), r"expected an image of numbers, got complex128"),
+        (None, r"got \(\)"),
     ],
 )  # fmt: skip
-def test_what_is_no_image_is_told(image: np.ndarray, message: str) -> None:
+def test_what_is_no_image_is_told(image: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         module.as_pixels(image, 3, "auto")
 
@@ -104,3 +140,4 @@ def test_single_images() -> None:
     assert [image.shape for image in module.single_images(np.stack([one, one]))] == [(4, 4, 3)] * 2
     assert [image.shape for image in module.single_images([one, one[:2]])] == [(4, 4, 3), (2, 4, 3)]
     assert module.single_images([]) == []
+    assert module.single_images("cat.png") == ["cat.png"]

@@ -1,5 +1,8 @@
 """How a model reads as code, and what cannot be written."""
 
+import ast
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ import pytest
 from gpucnn import Tensor, layers, models, no_grad
 from gpucnn import functions as F
 from gpucnn.errors import GraphError
-from gpucnn.export.numpy_network import numpy_network, quoted
+from gpucnn.export.numpy_code import quoted
+from gpucnn.export.numpy_network import numpy_network
 from gpucnn.layers import BatchNorm2d, Conv2d, Layer, Parameter, Sequential
 from gpucnn.layers.graph import graph_of_any_batch
 from gpucnn.models.vgg import VGG
@@ -145,8 +149,56 @@ def test_what_cannot_be_written_names_the_layer_the_function_and_what_to_do() ->
         lines(loss)
 
 
-@pytest.mark.parametrize("text", ["a", 'say "hi"', "it's", "\\", "ä\n", "\x00", "both \" and '", "𝄞\u202e", '"""'])
-def test_texts_are_quoted(text: str) -> None:
-    import ast
+HOSTILE = (
+    "a\n    raise SystemExit\n    #",
+    "b\r    raise SystemExit",
+    "\x00\x0c",
+    "c\u2028\u202e",
+    '"); raise SystemExit  #',
+    "\\'",
+    "constant 0",
+)
 
-    assert ast.literal_eval(quoted(text)) == text
+
+def named(names: Sequence[str]) -> Layer:
+    """A model whose layers, one within the other, have these names; an array of numbers is added at the end."""
+
+    class Named(Layer):
+        def __init__(self, left: Sequence[str]) -> None:
+            self.name, *rest = left
+            setattr(self, self.name, Named(rest) if rest else Parameter(np.arange(1.0, 4.0)[:, None, None]))
+            self.norm = BatchNorm2d(3)
+
+        def forward(self, x: Any) -> Any:
+            own = getattr(self, self.name)
+            x = F.relu(self.norm(own(x) if isinstance(own, Layer) else x * own))
+            return x + np.arange(6, dtype=np.float32)
+
+    return Named(names)
+
+
+def test_names_of_layers_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("numpy_code", "numpy_network"):  # no line depends on how long a name is
+        monkeypatch.setattr(f"gpucnn.export.{module}.COLUMNS", 10**6)
+
+    def shape(names: Sequence[str]) -> str:
+        network = numpy_network(graph_of_any_batch(named(names), np.zeros((2, 3, 6, 6), np.float32)))
+        tree = ast.parse("def logits(x, w):\n" + "\n".join(network.lines))
+        for part in ast.walk(tree):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                part.value = ""
+        return ast.dump(tree)
+
+    plain = [f"layer{number}" for number in range(len(HOSTILE))]
+    for place, name in enumerate(HOSTILE):
+        assert shape([*plain[:place], name, *plain[place + 1 :]]) == shape(plain)
+    assert shape(HOSTILE) == shape(plain)
+    agree(named(HOSTILE), (3, 6, 6), tmp_path)
+
+
+def test_texts_are_quoted() -> None:
+    alphabet = ("\\", "'", '"', "a", "\n", "\x00", "\u2028", "\ud800", "ä", "𝄞")
+    texts = ["".join(letters) for size in range(4) for letters in itertools.product(alphabet, repeat=size)]
+    written = "\n".join(map(quoted, texts))
+    assert [ast.literal_eval(line) for line in written.split("\n")] == texts
+    assert [quoted(text) for text in ('say "hi"', "it's", "\\'")] == ["'say \"hi\"'", '"it\'s"', '"\\\\\'"']

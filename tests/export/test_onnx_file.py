@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -17,10 +18,12 @@ from PIL import Image
 
 import gpucnn
 from gpucnn.cli.main import main
+from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, DataError, GraphError, LibraryError, RunError
-from gpucnn.export import onnx_check, onnx_file, onnx_graph, run_to_onnx, write_onnx
+from gpucnn.export import answer_check, numpy_predictor, onnx_file, onnx_graph, run_to_onnx, write_onnx, write_weights
 from gpucnn.runs.trained_run import TrainedRun
 from tests.cli.small_runs import train
+from tests.export.test_numpy_predictor import OF_MANY, Strange, hand_made
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +213,14 @@ def test_what_answers_otherwise_is_not_written(
     assert (tmp_path / "x.onnx").read_bytes() == before
 
 
+@pytest.mark.parametrize(("function", "message"), OF_MANY)
+def test_what_depends_on_many_images_is_not_written(function: Any, message: str, tmp_path: Path) -> None:
+    trained = hand_made(tmp_path, Preprocess(1, 8, 32, 16, "resize"), ("a", "b"), Strange(function))
+    with pytest.raises(GraphError, match=message):
+        write_onnx(trained, tmp_path / "odd.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_gives_nan_is_not_written(digits: Path, tmp_path: Path) -> None:
     trained = gpucnn.load(digits, device="cpu")
     next(iter(trained.model.parameters())).array[:] = np.nan
@@ -233,9 +244,21 @@ def test_a_file_of_another_kind_stays(digits: Path, tmp_path: Path) -> None:
         write_onnx(trained, tmp_path)
     with pytest.raises(RunError, match=r"cannot be written \(no folder .*nowhere\); make it first"):
         write_onnx(trained, tmp_path / "nowhere" / "x.onnx")
+    with pytest.raises(ArgumentError, match=r"write_onnx: an ONNX file must end in \.onnx, got .*x\.pth"):
+        write_onnx(trained, tmp_path / "x.pth")
     thesis.write_bytes(b"")  # as mktemp makes it
     write_onnx(trained, thesis)
     write_onnx(trained, thesis)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(digits: Path, tmp_path: Path) -> None:
+    trained = gpucnn.load(digits, device="cpu")
+    for name, write in (("x.onnx", write_onnx), ("x.py", numpy_predictor), ("x.safetensors", write_weights)):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(RunError, match=rf"{name}: cannot be written \(no regular file"):
+            write(trained, tmp_path / name)
+        (tmp_path / name).unlink()
 
 
 def test_without_its_images_digits_are_tried(photos: Path, tmp_path: Path) -> None:
@@ -342,10 +365,10 @@ def test_int8_that_is_not_finite_is_not_written(digits: Path, tmp_path: Path, mo
 def test_arguments_are_looked_at_before_anything_is_done(digits: Path, tmp_path: Path) -> None:
     trained = gpucnn.load(digits, device="cpu")
     out: Any = tmp_path / "x.onnx"
-    message = r"run_to_onnx: expected a run that gpucnn.load\(RUN\) gives, got 'runs/x'"
+    message = "run_to_onnx: trained must be a run as gpucnn.load gives it, got 'runs/x'"
     with pytest.raises(ArgumentError, match=message):
         run_to_onnx("runs/x")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"write_onnx: expected a run that gpucnn.load\(RUN\) gives, got 'runs/x'"):
+    with pytest.raises(ArgumentError, match="write_onnx: trained must be a run as gpucnn.load gives it, got 'runs/x'"):
         write_onnx("runs/x", out)  # type: ignore[arg-type]
     odd: list[dict[str, Any]] = [
         {"raw": "no"},
@@ -364,4 +387,4 @@ def test_arguments_are_looked_at_before_anything_is_done(digits: Path, tmp_path:
 
 
 def test_how_far_apart_answers_may_be_is_far_above_rounding_and_below_a_mistake() -> None:
-    assert 1e-4 < onnx_check.LARGEST < 1e-2
+    assert 1e-4 < answer_check.LARGEST < 1e-2

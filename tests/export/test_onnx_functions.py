@@ -206,6 +206,33 @@ def test_options_for_any_number_of_images(opsets: tuple[int, ...]) -> None:
                 np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5, err_msg=f"{name}, opset {opset}")
 
 
+NOT_A_NUMBER = ("silu", "gelu", "gelu of tanh", "mish", "hardswish")
+"""What is x times something that is 0 at minus infinity: NaN in a file, as in PyTorch; here the limit."""
+
+
+def test_activations_of_huge_and_of_infinite_numbers(opsets: tuple[int, ...]) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra onnxruntime")
+    names = ("relu", "relu6", "leaky_relu", "hardsigmoid", "sigmoid", "tanh", "softplus", "elu", "selu", *NOT_A_NUMBER)
+    functions = {name: getattr(F, name, lambda x: F.gelu(x, approximate="tanh")) for name in names}
+    huge = np.array([[-np.inf, -3e38, -200, 0, 200, 3e38, np.inf]], np.float32)
+    for opset in opsets:
+        graph = OnnxGraph(opset)
+        for name, function in functions.items():
+            given = add_model(graph, graph_of_any_batch(OfImages(function), np.ones_like(huge)), "images")
+            graph.put("Identity", [given], name=name)
+        outputs = [(name, huge.dtype, ("N", 7)) for name in names]
+        proto = graph.finished([("images", huge.dtype, ("N", 7))], outputs)
+        session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        for (name, function), found in zip(functions.items(), session.run(None, {"images": huge}), strict=True):
+            expected = function(Tensor(huge)).numpy()
+            assert not np.isnan(expected).any(), name
+            if name in NOT_A_NUMBER:
+                assert np.isnan(found[0, 0]), name
+                assert expected[0, 0] == 0, name
+                expected, found = expected[:, 1:], found[:, 1:]
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0, err_msg=f"{name}, opset {opset}")
+
+
 class OfImages(layers.Layer):
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import gpucnn
 from gpucnn import models
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GraphError, RunError, StateError
-from gpucnn.export import write_weights
+from gpucnn.export import save_onnx, to_onnx, write_weights
 from gpucnn.export.run_weights import TORCHVISION
 from gpucnn.runs.trained_run import TrainedRun, Weights
 from tests.cli.small_runs import train
@@ -49,13 +50,34 @@ def test_gpucnn_takes_its_own_names_back(tmp_path: Path) -> None:
     assert told["preprocess"]["full_scale"] == 16  # type: ignore[index]
     (*_, row) = gpucnn.runs.folder.RunFolder(run).read_metrics()
     assert told["exported"]["test_accuracy"] == str(row["test_accuracy"])  # type: ignore[index]
-    command = written.loading.replace('"w.safetensors"', "path")
-    assert command == 'gpucnn.models.create("lenet5", num_classes=10, in_channels=1, image_size=32, weights=path)'
-    model = models.create("lenet5", num_classes=10, in_channels=1, image_size=32, weights=written.file)
-    assert model.state_dict().keys() == own.keys()
+    sizes = "num_classes=10, in_channels=1, image_size=32"
+    assert written.loading == f"model = gpucnn.models.create('lenet5', {sizes}, weights={str(written.file)!r})"
+    names: dict[str, Any] = {"gpucnn": gpucnn}
+    exec(written.loading, names)
+    assert names["model"].state_dict().keys() == own.keys()
     content = written.file.read_bytes()
     write_weights(trained, written.file)  # in the place of ours, the same bytes
     assert written.file.read_bytes() == content
+
+
+def test_weights_of_a_network_from_an_onnx_file_go_back_into_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / 'it\'s a "run"'
+    odd.mkdir()
+    save_onnx(to_onnx(models.create("mlp", image_size=8), np.zeros((1, 1, 8, 8), np.float32)), odd / "network-1.onnx")
+    trained = hand_made(odd, "mlp", 1, 10)
+    trained.model = gpucnn.load_onnx(odd / "network-1.onnx")
+    trained.config["create"] |= {"name": "mine.onnx", "onnx": "network-1.onnx"}
+    for parameter in trained.model.parameters():
+        parameter.array[...] = 0.5
+    monkeypatch.chdir(tmp_path)
+    written = write_weights(trained, "w'.safetensors")
+    names: dict[str, Any] = {"gpucnn": gpucnn}
+    exec(written.loading, names)
+    found, own = names["model"].state_dict(), trained.model.state_dict()
+    assert found.keys() == own.keys()
+    assert all((found[path] == 0.5).all() for path, _ in trained.model.named_parameters())
 
 
 def test_normalisation_travels_with_the_weights(tmp_path: Path) -> None:
@@ -114,6 +136,8 @@ def test_places_that_are_others_and_weights_that_are_not_finite_are_refused(tmp_
         ):
             write_weights(trained, place)
     assert (run / "model.safetensors").read_bytes() == kept
+    with pytest.raises(ArgumentError, match=r"write_weights: the file must end in \.safetensors, got .*w\.onnx"):
+        write_weights(trained, tmp_path / "w.onnx")
     with pytest.raises(RunError, match="cannot be written"):
         write_weights(trained, tmp_path / "nowhere" / "w.safetensors")
     next(trained.model.parameters()).array[...] = np.nan

@@ -551,7 +551,7 @@ class Onnx(Reader):
 
     def read(self) -> None:
         """With lower limits of what a node may make: what is not held to them stands out, and what is takes little time."""
-        with mock.patch.multiple(values, MOST_MADE=1 << 22, MOST_FOLDED=1 << 20):
+        with mock.patch.multiple(values, MOST_MADE=1 << 22, MOST_FOLDED=1 << 20, GROWTH=1 << 6):
             self._compute()
 
     def _compute(self) -> None:

@@ -52,7 +52,7 @@ def test_what_all_nodes_make_together(tmp_path: Path) -> None:
     with (
         mock.patch.multiple(values, MOST_MADE=100_000, GROWTH=1),
         pytest.raises(
-            OnnxError, match="its nodes make more than 200,000 elements in all, for inputs and weights this small"
+            OnnxError, match="its nodes take and make more than 400,000 elements in all, for inputs and weights this small"
         ),
     ):
         model(np.ones((1, 2), np.float32))

@@ -45,17 +45,15 @@ NOT_COMPILED = ("dropout", "mixup", "all")
 
 PAIRS = [
     ("sgd", "one cycle", "batch norm"),
-    ("adam", "plateau", "dropout"),
     ("adamw", "one cycle", "clip norm"),
     ("rmsprop", "constant", "accumulate"),
     ("adagrad", "steps", "label smoothing"),
     ("lion", "one cycle", "average"),
     ("sgd without momentum", "steps", "no validation"),
     ("sgd", "plateau", "clip value"),
-    ("adam", "constant", "mixup"),
     ("adam", "one cycle", "all"),
 ]
-"""Each optimizer, schedule and feature once at least; `nox -s fuzz` tries all of them with all others."""
+"""Each optimizer, schedule and feature once at least, dropout and mixup among all; `nox -s fuzz` tries all with all others."""
 
 
 def make_model(p: float) -> layers.Sequential:
@@ -84,7 +82,7 @@ def make_trainer(
         model,
         optimizer(list(model.parameters())),
         loader,
-        data.DataLoader(small_set(6, seed=1), 4) if test else None,
+        data.DataLoader(small_set(4, seed=1), 4) if test else None,
         schedule(),
         callbacks,
         average=optim.WeightAverage(model, 0.9) if average else None,

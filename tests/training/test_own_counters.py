@@ -24,7 +24,7 @@ from gpucnn.training import (
     resume,
     save_checkpoint,
 )
-from tests.backends import Backend
+from tests.backends import NAMES, Backend
 from tests.layers.own_layers import OWN, DeclaredNoise, Noise
 from tests.layers.test_forward_state import Hidden, MakeLayer
 from tests.runs.tiny_run import TINY, Tiny, contents, go_on, tiny_names, train
@@ -47,8 +47,9 @@ def own_trainer(own: MakeLayer, *callbacks: Callback, device: str = "cpu") -> Tr
         layers.Conv2d(1, 2, 3), own(), layers.Flatten(), layers.Checkpoint(own()), layers.Linear(8, 3)
     ).to(device)
     loader = data.DataLoader(small_set(), 4, shuffle=True, seed=3)
+    test = data.DataLoader(small_set(4, seed=1), 4)
     average = optim.WeightAverage(model, 0.9)
-    return Trainer(model, optim.SGD(model.parameters(), 0.1, 0.9), loader, loader, None, callbacks, average=average)
+    return Trainer(model, optim.SGD(model.parameters(), 0.1, 0.9), loader, test, None, callbacks, average=average)
 
 
 @pytest.mark.parametrize("own", OWN)
@@ -56,7 +57,8 @@ def test_going_on_from_every_step_gives_the_same_bits(own: MakeLayer, backend: B
     whole = own_trainer(own, saver := Saver(), device=backend.device_name)
     whole.fit(EPOCHS)
     assert len(saver.states) == EPOCHS * 5
-    for state in saver.states[:-1] if backend.name == "numpy" else saver.states[1:8:6]:
+    one = (1, 7)[(OWN.index(own) + NAMES.index(backend.name)) % 2]  # in the first epoch, or in the second
+    for state in saver.states[:-1] if backend.name == "numpy" else [saver.states[one]]:
         resumed = own_trainer(own, device=backend.device_name)
         resumed.restore(*state)
         resumed.fit(EPOCHS - resumed.epoch)

@@ -24,7 +24,8 @@ from tests.training.test_captured_equals_eager import BATCHES, device, make_mode
 
 __all__ = ["device"]
 
-STEPS = 12
+BEFORE, STEPS = 4, 8
+"""Of each four the third is recorded, and replayed, as is the fourth."""
 MANY_KINDS = (
     "3 kinds of steps are recorded already, each with memory of its own; use batches of fewer shapes (drop_last=True leaves out "
     "the smaller last one), and change settings and modes less often"
@@ -124,12 +125,12 @@ CHANGES: dict[str, Callable[[Loop], Any]] = {
 def test_a_change_between_steps_is_seen(device: str, change: str) -> None:
     loops = [Loop(device, graph) for graph in (False, "auto")]
     for loop in loops:
-        loop.run(0, 6)
+        loop.run(0, BEFORE)
         assert bool(loop.recordings) == (loop is loops[1])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy may have to compute a part of the changed net
             CHANGES[change](loop)
-            loop.run(6, STEPS)
+            loop.run(BEFORE, STEPS)
     assert_same(loops[1].state(), loops[0].state())
 
 
@@ -138,9 +139,9 @@ def test_a_gpu_replays_masks_and_their_probability(device: str) -> None:
         pytest.skip("masks are drawn by NumPy there")
     loops = [Loop(device, graph, p=0.3) for graph in (False, True)]
     for loop in loops:
-        loop.run(0, 6)
+        loop.run(0, BEFORE)
         loop.model[4].p = 0.6
-        loop.run(6, STEPS)
+        loop.run(BEFORE, STEPS)
         loop.model[4].calls = 3
         loop.run(STEPS, STEPS + 2)
     assert loops[1].recordings == 2
@@ -281,9 +282,9 @@ def test_what_a_replay_would_leave_out_is_refused_with_the_layer(device: str, wh
     loops[1].run(0, 2)
     with pytest.raises(CaptureError, match=message):
         loops[1].run(2, 3)
-    loops[0].run(0, 6)
+    loops[0].run(0, 4)
     with pytest.warns(UserWarning, match=message.removeprefix("^")) as told:
-        loops[2].run(0, 6)
+        loops[2].run(0, 4)
     assert len(told) == 1
     assert str(told[0].message).startswith("steps are computed as they are, not recorded: ")
     assert_same(loops[2].state(), loops[0].state())

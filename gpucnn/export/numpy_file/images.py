@@ -1,5 +1,6 @@
 """From bytes of any size to the raw images of a model, to the byte as Pillow resizes them."""
 
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -9,18 +10,47 @@ TALL = (2.0, -1.0)
 """What is higher than a * width + b * size becomes lower first, then narrower: Pillow 13."""
 
 
-def single_images(images: Any) -> list[np.ndarray]:
+def single_images(images: Any) -> list[Any]:
     """The images in a list or an array (N, ...), or the single one."""
-    if isinstance(images, list | tuple):
-        return [np.asarray(image) for image in images]
-    array = np.asarray(images)
-    return list(array) if array.ndim == 4 else [array]
+    is_several = isinstance(images, list | tuple) or np.ndim(images) == 4
+    return list(images) if is_several else [images]
 
 
-def as_pixels(image: np.ndarray, channels: int, background: str) -> np.ndarray:
-    """Bytes (H, W), (H, W, C) or (C, H, W) as (H, W, channels), none transparent."""
-    if image.dtype == bool:
-        image = image * np.uint8(255)
+def as_pixels(image: Any, channels: int, background: str) -> np.ndarray:
+    """A file's or an array's as bytes (H, W, channels), none transparent."""
+    is_file = isinstance(image, str | os.PathLike)
+    image = read_file(os.fspath(image), channels) if is_file else with_channels(image)
+    image = as_bytes(image)
+    if image.shape[2] == 4:
+        image = opaque(image, background)
+    if channels == 1 and image.shape[2] == 3:
+        return luminance(image)[..., None]
+    return np.repeat(image, 3, 2) if channels > image.shape[2] else image
+
+
+def read_file(path: str, channels: int) -> np.ndarray:
+    """The array in a .npy file, or with Pillow what is in an image file: (H, W, C)."""
+    if path.lower().endswith(".npy"):
+        return with_channels(np.load(path))
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise ValueError(
+            "without Pillow only .npy files are read: pip install pillow",
+        ) from None
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+    if image.mode[0] in "IF":  # 16 bits
+        return np.rint(np.asarray(image)[..., None] * (255 / 65535)).astype(np.uint8)
+    if image.has_transparency_data:
+        return np.asarray(image.convert("RGBA"))
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def with_channels(image: Any) -> np.ndarray:
+    """An array (H, W), (H, W, C) or (C, H, W) as (H, W, C)."""
+    image = np.asarray(image)
     if image.ndim == 3 and image.shape[0] in (1, 3):
         image = image.transpose(1, 2, 0)
     if image.ndim == 2:
@@ -30,16 +60,25 @@ def as_pixels(image: np.ndarray, channels: int, background: str) -> np.ndarray:
             f"expected an image (H, W), (H, W, C) or (C, H, W), got {image.shape}; "
             f"of several give an array (N, H, W, C), or a list",
         )
-    if image.dtype != np.uint8:
+    return image
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """Bytes of whole numbers from 0 to 255, truth values or floats from 0 to 1."""
+    if image.dtype == np.uint8:
+        return image
+    top = 255 if image.dtype.kind in "iu" else 1
+    if image.dtype.kind not in "biuf":
+        raise ValueError(f"expected an image of numbers, got {image.dtype}")
+    if not (image.min() >= 0 and image.max() <= top):
         raise ValueError(
-            f"expected bytes (uint8) from 0 to 255, got {image.dtype}; floats from 0 "
-            f"to 1 become bytes by np.rint(255 * image).astype('uint8')",
+            f"expected numbers from 0 to 255, or floats from 0 to 1, got {image.dtype} "
+            f"from {image.min():g} to {image.max():g}; give pixels as they were before "
+            f"normalisation, those of 16 bits as image / 65535",
         )
-    if image.shape[2] == 4:
-        image = opaque(image, background)
-    if channels == 1 and image.shape[2] == 3:
-        return luminance(image)[..., None]
-    return np.repeat(image, 3, 2) if channels > image.shape[2] else image
+    precise = image.dtype.kind == "f" and image.itemsize > 4
+    scaled = np.multiply(image, 255 / top, dtype=float if precise else np.float32)
+    return np.rint(scaled).astype(np.uint8)
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:

@@ -18,26 +18,28 @@ CLASSES = ("dark", "light")
 CHANNELS = 1
 
 
-def predict(images: Any, top: int = 5) -> list[Any]:
+def predict(images: Any, top: int = 5, *, invert: bool = False) -> list[Any]:
     """The `top` classes with their probabilities, the best first: [("cat", 0.9), ...].
 
     `images` is one image or several, as `preprocess` takes them; of several, in a list
-    or an array (N, H, W, C), it is a list with the answers for each.
+    or an array (N, H, W, C), it is a list with the answers for each. `invert` turns
+    light and dark round, for ink on paper shown to a model of light digits on dark.
     """
     answers = []
-    for row in probabilities(images):
+    for row in probabilities(images, invert=invert):
         best = np.argsort(-row, kind="stable")[:top]
         answers.append([(CLASSES[place], float(row[place])) for place in best])
     is_single = not isinstance(images, list | tuple) and np.ndim(images) < 4
     return answers[0] if is_single else answers
 
 
-def probabilities(images: Any) -> np.ndarray:
+def probabilities(images: Any, *, invert: bool = False) -> np.ndarray:
     """(N, classes), computed 64 images at a time."""
     single = single_images(images)
     found = [np.empty((0, len(CLASSES)), np.float32)]
     for start in range(0, len(single), 64):
-        found.append(softmax(logits(preprocess(single[start : start + 64]))))
+        x = preprocess(single[start : start + 64], invert=invert)
+        found.append(softmax(logits(x)))
     return np.concatenate(found)
 
 
@@ -47,10 +49,11 @@ def logits(x: np.ndarray) -> np.ndarray:
     return np.stack([1 - light, light], axis=1)
 
 
-def preprocess(images: Any) -> np.ndarray:
+def preprocess(images: Any, *, invert: bool = False) -> np.ndarray:
     """Bytes in [0, 1]."""
     pixels = [as_pixels(image, 1, "auto") for image in single_images(images)]
-    return np.stack(pixels).transpose(0, 3, 1, 2) / np.float32(255)
+    raw = 255 - np.stack(pixels) if invert else np.stack(pixels)
+    return raw.transpose(0, 3, 1, 2) / np.float32(255)
 
 
 @cache
@@ -68,34 +71,17 @@ def weights() -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def read_file(path: str) -> np.ndarray:
-    """The array in a .npy file; with Pillow also what is in image files."""
-    if path.endswith(".npy"):
-        return np.load(path)
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise ValueError(
-            "without Pillow only .npy files are read: pip install pillow",
-        ) from None
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-    if image.mode[0] in "IF":  # 16 bits
-        return np.rint(np.asarray(image) * (255 / 65535)).astype(np.uint8)
-    if image.has_transparency_data:
-        return np.asarray(image.convert("RGBA"))
-    return np.asarray(image.convert("L" if CHANNELS == 1 else "RGB"))
-
-
-def main(files: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print what is seen in each file."""
+    files = [argument for argument in arguments if argument != "--invert"]
     if not files:
-        print(f"usage: python {Path(__file__).name} IMAGE ...", file=sys.stderr)
+        name = Path(__file__).name
+        print(f"usage: python {name} [--invert] IMAGE ...", file=sys.stderr)
         return 2
     failed = False
     for file in files:
         try:
-            answers = predict([read_file(file)])[0]
+            answers = predict(file, invert="--invert" in arguments)
             print(file, *(f"{name} {share:.4f}" for name, share in answers), sep="  ")
         except (OSError, ValueError) as error:
             print(f"{file}: {error}", file=sys.stderr)

@@ -102,7 +102,8 @@ def gelu(call: Call) -> str:
     else:
         cube = call.put("Mul", call.put("Mul", call.put("Mul", x, x), x), call.number(GELU_CUBIC))
         inner = call.put("Tanh", call.put("Mul", call.put("Add", x, cube), call.number(math.sqrt(2 / math.pi))))
-    return call.put("Mul", call.put("Mul", x, call.put("Add", inner, call.number(1))), call.number(0.5))
+    share = call.put("Mul", call.put("Add", inner, call.number(1)), call.number(0.5))
+    return call.put("Mul", x, share)
 
 
 def silu(call: Call) -> str:

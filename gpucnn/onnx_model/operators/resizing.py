@@ -47,7 +47,7 @@ class Positions(NamedTuple):
             return (new + 0.5) / self.scale
         if mode == "tf_crop_and_resize":
             if self.new == 1:
-                return np.full(1, (self.end - self.begin) * (self.old - 1) / 2)
+                return np.full(1, (self.begin + self.end) * (self.old - 1) / 2)
             return self.begin * (self.old - 1) + new * ((self.end - self.begin) * (self.old - 1) / (self.new - 1))
         if mode == "half_pixel_symmetric":
             shift = self.old / 2 * (1 - self.new / length)

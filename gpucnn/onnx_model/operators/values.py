@@ -23,8 +23,15 @@ MOST_MADE = 1 << 26
 GROWTH = 1 << 12
 """Beside that a node may make as many times the elements that the model is given, and has."""
 
+SHARE = 4
+"""So many times what one may make all nodes together may take and make: what takes time is bounded, too."""
+
 MOST_FOLDED = 1 << 24
 """Those that one may make while the file is read."""
+
+
+MOST_INTEGERS = 1 << 12
+"""In a shape, in axes and the like. The product of a million sizes is a number that takes minutes."""
 
 
 class TooLarge(ShapeError):
@@ -93,8 +100,8 @@ def integers(node: OnnxNode, inputs: Inputs, position: int, name: str) -> tuple[
         return None
     if array.dtype.kind not in "iu":
         raise DTypeError(f"expected {name} as integers, got {array.dtype}")
-    if array.ndim > 1:
-        raise ShapeError(f"expected {name} as a list of integers, got {shape_text(array.shape)}")
+    if array.ndim > 1 or array.size > MOST_INTEGERS:
+        raise ShapeError(f"expected {name} as a list of at most {MOST_INTEGERS:,} integers, got {shape_text(array.shape)}")
     return tuple(map(int, array.reshape(-1).tolist()))
 
 
@@ -120,11 +127,11 @@ def optional(inputs: Inputs, position: int) -> Value | None:
     return inputs[position] if position < len(inputs) else None
 
 
-def check_all_made(elements: int) -> None:
-    """OnnxError if so many elements, made by all nodes together, are more than one node may make, twice."""
-    most = 2 * _most_made.get()
+def check_all(elements: int) -> None:
+    """OnnxError if so many elements, which all nodes together take and make, are more than `SHARE` times what one may make."""
+    most = SHARE * _most_made.get()
     if elements > most:
-        raise OnnxError(f"its nodes make more than {most:,} elements in all, for inputs and weights this small")
+        raise OnnxError(f"its nodes take and make more than {most:,} elements in all, for inputs and weights this small")
 
 
 def check_made(shape: Sequence[int]) -> Shape:

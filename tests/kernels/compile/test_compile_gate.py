@@ -1,5 +1,6 @@
 """Every kernel compiles with NVIDIA's compiler, for every architecture, and takes no more than a block has."""
 
+import os
 import re
 from pathlib import Path
 
@@ -84,10 +85,23 @@ def windows(path: Path) -> list[tuple[tuple[str, int], ...]]:
     return found
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("index", [NARROW, WIDE], ids=["32-bit", "64-bit"])
-@pytest.mark.parametrize("dtype", TYPE_NAMES, ids=str)
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+EVERY_ROW = [
+    pytest.param(path, dtype, index, architecture, id=f"{path.name}-{dtype}-{bits}-bit-{architecture}")
+    for path in SOURCES
+    for dtype in TYPE_NAMES
+    for index, bits in ((NARROW, 32), (WIDE, 64))
+    for architecture in ARCHITECTURES
+]
+ROWS = EVERY_ROW if os.environ.get("GPUCNN_REQUIRE_NVRTC") == "1" else EVERY_ROW[:: len(EVERY_ROW) // len(SOURCES) - 1]
+"""Each source, by turns with types, indices and architectures; `nox -s compile` tries all of all."""
+
+
+def test_of_each_source_something_is_compiled() -> None:
+    chosen = [set(column) for column in zip(*(row.values for row in ROWS), strict=True)]
+    assert chosen == [set(SOURCES), set(TYPE_NAMES), {NARROW, WIDE}, set(ARCHITECTURES)]
+
+
+@pytest.mark.parametrize(("path", "dtype", "index", "architecture"), ROWS)
 def test_it_compiles_and_fits(
     nvrtc: Nvrtc,
     table: dict[tuple[str, str], list[Resources]],
