@@ -179,9 +179,13 @@ class TrainedRun:
         except (DataError, ArgumentError) as error:
             return error
 
+    @property
+    def _faint(self) -> float:
+        """The highest that raw images go to which were made of raw ones, taken for bytes."""
+        return float(np.rint(self.preprocess.full_scale**2 / 255))
+
     def _is_faint(self, raw: np.ndarray) -> bool:
-        scale = self.preprocess.full_scale
-        return scale < 255 and 0 < raw.max() <= np.rint(scale * scale / 255)
+        return self.preprocess.full_scale < 255 and bool(0 < raw.max() <= self._faint)
 
     def answers(self, raw: np.ndarray, top: int) -> list[Answers]:
         """The `top` classes for each of the raw images (N, C, H, W)."""
@@ -198,12 +202,13 @@ class TrainedRun:
     def doubts(self, owner: str, raw: np.ndarray, fix: str) -> list[str]:
         """What `predict` would warn of each of the raw images (N, C, S, S), empty for nothing; `owner` and `fix` are named in it."""
         grey = raw.mean(axis=1).reshape(len(raw), -1)
-        is_light = 2 * grey.mean(axis=1) >= grey.min(axis=1) + grey.max(axis=1)  # to look at these alone is quicker
-        found = []
-        for place, light in enumerate(is_light.tolist()):
+        high, faint = grey.max(axis=1), self._faint if self.preprocess.full_scale < 255 else -1
+        found = [""] * len(raw)
+        # To look closely at no others is quicker.
+        for place in np.flatnonzero((2 * grey.mean(axis=1) >= grey.min(axis=1) + high) | (high <= faint)).tolist():
             one = raw[place : place + 1]
-            doubt = light and is_dark_on_light(one), self._is_faint(one)
-            found.append(" ".join(self._warnings(owner, [doubt], True, False, fix)) if any(doubt) else "")
+            doubts = [(is_dark_on_light(one), self._is_faint(one))]
+            found[place] = " ".join(self._warnings(owner, doubts, True, False, fix))
         return found
 
     def _all(self, images: Iterable[Any], top: int, shown: Shown, is_alone: bool = False) -> list[Answers]:

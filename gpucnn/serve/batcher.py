@@ -82,7 +82,8 @@ class Batcher:
         self.metrics = Metrics(lambda: self.waiting)
         self._decoding = 0
         self._jobs: list[Job] = []
-        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_due = False
         self._is_computing = False
         self._decoders = ThreadPoolExecutor(thread_count(), "serve decoder")
         self._thread = ThreadPoolExecutor(1, "serve model")
@@ -126,10 +127,15 @@ class Batcher:
     def _add(self, job: Job) -> None:
         loop = asyncio.get_running_loop()
         if not self._jobs:
-            self._until = loop.time() + self.options.wait_ms / 1000
-            loop.call_at(self._until, self._look)
+            if self._timer:
+                self._timer.cancel()
+            self._is_due, self._timer = False, loop.call_later(self.options.wait_ms / 1000, self._wait_no_longer)
         self._jobs.append(job)
         loop.call_soon(self._look)  # not at once: others may have arrived in this turn of the loop
+
+    def _wait_no_longer(self) -> None:
+        self._is_due = True  # the clock may say that it is a little too early: uvloop's timers have milliseconds
+        self._look()
 
     def _look(self) -> None:
         """Have the model compute what waits, if it is free and there is nobody to wait for."""
@@ -139,7 +145,7 @@ class Batcher:
         # That of a client that has gone is done, and of one that sent another image, which was none.
         wanted = [job for job in self._jobs if not job.accepted.future.done()]
         self.waiting -= len(self._jobs) - len(wanted)
-        is_worth_a_wait = len(wanted) < most and (self.arriving or self._decoding) and loop.time() < self._until
+        is_worth_a_wait = len(wanted) < most and (self.arriving or self._decoding) and not self._is_due
         if not wanted or is_worth_a_wait:
             self._jobs = wanted
             return
