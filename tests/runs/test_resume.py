@@ -87,9 +87,9 @@ def _tiny() -> Iterator[None]:
 
 @pytest.mark.parametrize("row", rows(), ids=described)
 def test_a_resumed_run_is_the_one_that_never_stopped(row: Row, backend: Backend, tmp_path: Path) -> None:
-    if backend.name == "plain" or (backend.name != "numpy" and sum(row) % 2):
+    if backend.name == "plain" or (backend.name != "numpy" and sum(row) % 4 != (2 if backend.name == "jit" else 0)):
         pytest.skip(
-            "how a run goes on is no matter of how its sums are made: all rows with NumPy, half of them elsewhere"
+            "how a run goes on is no matter of how its sums are made: all rows with NumPy, a quarter of them elsewhere"
         )
     settings: dict[str, Any] = {"device": backend.device_name}
     for values, number in zip(FACTORS.values(), row, strict=True):
