@@ -34,7 +34,7 @@ def load_exported(path: Path, device: Device, weights: str | None = None) -> Tra
     Raises OnnxError, which names the file, if it cannot be read, does not tell how images are prepared and what its classes are
     called, or tells what does not fit; ArgumentError for other weights than it has; LibraryError without onnx.
     """
-    owner, model = printed(str(path)), network.read(path)
+    owner, model = printed(str(path)), network.read(path).model
     facts = model.metadata
     missing = [name for name in ("preprocess", "class_names") if name not in facts]
     if missing:

@@ -61,19 +61,6 @@ def test_train_and_what_takes_the_run(
     assert f"{run} has finished after" in capsys.readouterr().out
 
 
-def test_predict_takes_a_run_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = written(tmp_path, network(), "my net.onnx")
-    assert main(["predict", source, "cat.png"]) == 1
-    assert (
-        capsys.readouterr()
-        .err.strip()
-        .endswith(
-            f"my net.onnx: a file, not the folder of a run; a run of it is made by gpucnn train --model '{source}', and gpucnn.load_onnx "
-            f"gives what it computes"
-        )
-    )
-
-
 def test_files_that_cannot_be_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quantized = file_of(
         [node("DynamicQuantizeLinear", "images", "q s z"), node("Cast", "q", "logits", to=1)], ["N", 1, 8, 8], axes=4
