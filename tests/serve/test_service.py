@@ -622,8 +622,10 @@ def test_headers_without_end_after_a_request_end_the_connection(strict: Running,
     begun = b"0\r\n" if path == "/predict" else b"0\r\n\r\nGET /docs HTTP/1.1\r\n"
     head = f"POST {path} HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n".encode()
     parts = [head + begun, *[b"x: " + b"y" * 60_000 + b"\r\n"] * 1000]
-    with socket.create_connection(("127.0.0.1", strict.port), timeout=PATIENCE) as client:
-        with pytest.raises(ConnectionError):
-            send_all(client, parts)
+    with (
+        socket.create_connection(("127.0.0.1", strict.port), timeout=PATIENCE) as client,
+        pytest.raises(ConnectionError),
+    ):
+        send_all(client, parts)
     wait_for(lambda: strict.service.batcher.arriving == strict.service._held.bytes == 0)
     assert strict.ask("/predict", digit(0)).status == 200
