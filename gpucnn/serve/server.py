@@ -80,10 +80,15 @@ def server_of(app: "Starlette", options: ServeOptions, tell: Callable[[], object
 
         def data_received(self, data: bytes) -> None:
             before, self.heard = self.cycle, time.monotonic()
+            size = len(before.body) if before else 0
             super().data_received(data)
-            self.head = self.head + len(data) if self.cycle is before and is_free(self) else 0
+            is_head = self.cycle is before and (before is None or len(before.body) <= size)  # or what follows chunks
+            self.head = self.head + len(data) if is_head else 0
             if self.head > LARGEST_HEAD and not self.transport.is_closing():
-                _refuse(self, large_head(LARGEST_HEAD))
+                if is_free(self):
+                    _refuse(self, large_head(LARGEST_HEAD))
+                else:
+                    self.transport.abort()
 
         def send_400_response(self, msg: str) -> None:
             _refuse(self, bad_request())

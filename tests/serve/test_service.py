@@ -609,3 +609,23 @@ def test_what_takes_longer_than_the_grace_is_told(
     assert found.error == (503, "the service is stopping", "ask another one")
     assert found.headers["connection"] == "close"
     assert capfd.readouterr().err == ""
+
+
+def send_all(client: socket.socket, parts: list[bytes]) -> None:
+    for part in parts:
+        client.sendall(part)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/docs"])
+def test_headers_without_end_after_a_request_end_the_connection(strict: Running, path: str) -> None:
+    """Those after the chunks of a body, and those of a second request while the first is under way."""
+    begun = b"0\r\n" if path == "/predict" else b"0\r\n\r\nGET /docs HTTP/1.1\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    parts = [head + begun, *[b"x: " + b"y" * 60_000 + b"\r\n"] * 1000]
+    with (
+        socket.create_connection(("127.0.0.1", strict.port), timeout=PATIENCE) as client,
+        pytest.raises(ConnectionError),
+    ):
+        send_all(client, parts)
+    wait_for(lambda: strict.service.batcher.arriving == strict.service._held.bytes == 0)
+    assert strict.ask("/predict", digit(0)).status == 200
