@@ -35,6 +35,8 @@ def outcomes(pytestconfig: pytest.Config) -> list[Outcome]:
 
 def test_what_is_not_refused_passes(outcomes: list[Outcome], report: Callable[[str], None]) -> None:
     """100 % of what has operators of ours alone, but for the reasons that are told."""
+    if not any(cases("node")):
+        pytest.skip(f"the onnx installed comes without the recorded cases: pip install onnx=={VERSION}")
     report("\n".join(["ONNX's recorded cases:", *table(outcomes)]))
     assert [one for one in outcomes if one.reason not in (PASSED, *REASONS)] == []
     assert [one for one in outcomes if one.reason == OPERATOR and not one.operators] == []
