@@ -10,6 +10,8 @@ from gpucnn.text import printed
 GAP = "  "
 NARROWEST = 24
 """Columns that are left of a text that is cut to have a table fit."""
+LONGEST = 300
+"""Columns of what is said of an entry of a file, which may be of any length."""
 WIDENS, JOINER = "\N{VARIATION SELECTOR-16}", "\N{ZERO WIDTH JOINER}"
 
 

@@ -17,13 +17,10 @@ from gpucnn.layers import Layer
 from gpucnn.runs import network
 from gpucnn.runs.trained_run import TrainedRun, Weights
 from gpucnn.text import names_text, printed, shape_text, value_text
-from gpucnn.text_table import shortened
+from gpucnn.text_table import LONGEST, shortened
 
 LARGEST_IMAGE = 1 << 26
 """Numbers of one image: a file of a few bytes can ask for any size."""
-
-LONGEST = 300
-"""Columns of what is said of an entry of a file, which may be of any length."""
 
 AGAIN = "write it again with gpucnn export RUN --float"
 

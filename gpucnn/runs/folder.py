@@ -40,12 +40,8 @@ from gpucnn.runs.lock import RunLock
 from gpucnn.runs.network import COPY, OnnxCopy, build, is_onnx
 from gpucnn.runs.trained_run import TrainedRun, Weights
 from gpucnn.text import value_text
-from gpucnn.text_table import shortened
+from gpucnn.text_table import LONGEST, shortened
 from gpucnn.training.best_epoch import is_better, judged_by
-
-LONGEST = 300
-"""Columns of what is said of an entry of a file, which may be of any length."""
-
 
 BEST, LAST = WEIGHTS = ("best", "last")
 """The weights that a run has kept: of its best epoch, and of the last one that has finished."""

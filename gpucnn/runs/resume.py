@@ -13,11 +13,11 @@ from gpucnn.data.normalization import Normalization, as_normalization
 from gpucnn.errors import ArgumentError, ConfigError, DeviceError, RunError, StateError
 from gpucnn.files.checkpoint_file import Checkpoint
 from gpucnn.runs.config import RunConfig
-from gpucnn.runs.folder import LONGEST, RunFolder
+from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.image_list import Changes, ImageList, check_there, files_in
 from gpucnn.runs.network import OnnxCopy
 from gpucnn.runs.prepare import Begun, PreparedRun, prepare_again
-from gpucnn.text_table import shortened
+from gpucnn.text_table import LONGEST, shortened
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
 from gpucnn.training.trainer_state import check_weights

@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpucnn import Tensor, layers
 from gpucnn import functions as F
 from gpucnn.export.numpy_calls import WRITERS
 from gpucnn.export.numpy_network import Network, numpy_network
 from gpucnn.export.numpy_steps import SEQUENCES
 from gpucnn.export.onnx_nodes import REFUSED
-from gpucnn.layers.graph import graph_of_any_batch
+from tests.export.function_of_parameters import traced
 from tests.export.written_network import as_functions
 from tests.functions.case import Case
-from tests.functions.test_every_function import CASES, spread
+from tests.functions.test_every_function import CASES
 
 Array = np.ndarray
 
@@ -29,29 +28,12 @@ WRITTEN = [case for case in CASES if is_written(case)]
 NOT_IN_CASES = ("argmax", "argmin", "dropout", "dropout2d", "stochastic_depth", "clone", "astype")
 
 
-class OfCase(layers.Layer):
-    """A function of parameters, to which a 0 is added that comes from the images, so that nothing is known beforehand."""
-
-    def __init__(self, case: Case, inputs: list[Array]) -> None:
-        super().__init__()
-        self.function = case.function
-        self.inputs = [f"input{position}" for position in range(len(inputs))]
-        for name, array in zip(self.inputs, inputs, strict=True):
-            setattr(self, name, layers.Parameter(array, dtype=array.dtype))
-
-    def forward(self, images: Tensor) -> Tensor:
-        zero = images.sum() * 0
-        return self.function(*(getattr(self, name) + zero for name in self.inputs))
-
-
 @functools.cache
 def networks(dtype: type) -> tuple[dict[str, Network], dict[str, Array]]:
     written, expected = {}, {}
     for case in WRITTEN:
-        rng = np.random.default_rng(0)
-        inputs = [spread(rng, shape, case.positive).astype(dtype) for shape in case.shapes]
-        expected[case.name] = np.asarray(case.oracle(*(array.astype(np.float64) for array in inputs)))
-        written[case.name] = numpy_network(graph_of_any_batch(OfCase(case, inputs), np.zeros((1, 2), dtype)))
+        graph, expected[case.name] = traced(case, dtype)
+        written[case.name] = numpy_network(graph)
     return written, expected
 
 

@@ -11,8 +11,9 @@ import pytest
 from gpucnn import Tensor, layers
 from gpucnn import functions as F
 from gpucnn.layers.graph import ModelGraph, graph_of_any_batch
+from tests.export.function_of_parameters import traced
 from tests.functions.case import Case
-from tests.functions.test_every_function import CASES, spread
+from tests.functions.test_every_function import CASES
 
 onnx = pytest.importorskip("onnx", reason="needs onnx, of the extra onnx")
 
@@ -44,37 +45,15 @@ def is_written(case: Case) -> bool:
 WRITTEN = [case for case in CASES if is_written(case)]
 
 
-class OfCase(layers.Layer):
-    """A function of parameters, to which a 0 is added that comes from the images, so that nothing is known beforehand."""
-
-    def __init__(self, number: int, case: Case, inputs: list[Array]) -> None:
-        super().__init__()
-        self.function = case.function
-        self.inputs = [f"case{number}_input{position}" for position in range(len(inputs))]
-        for name, array in zip(self.inputs, inputs, strict=True):
-            setattr(self, name, layers.Parameter(array, dtype=array.dtype))
-
-    def forward(self, images: Tensor) -> Tensor:
-        zero = images.sum() * 0
-        return self.function(*(getattr(self, name) + zero for name in self.inputs))
-
-
 @functools.cache
-def traced(dtype: type) -> list[tuple[Case, ModelGraph, Array]]:
-    found = []
-    for number, case in enumerate(WRITTEN):
-        rng = np.random.default_rng(0)
-        inputs = [spread(rng, shape, case.positive).astype(dtype) for shape in case.shapes]
-        expected = np.asarray(case.oracle(*(array.astype(np.float64) for array in inputs)))
-        model = OfCase(number, case, inputs)
-        found.append((case, graph_of_any_batch(model, np.zeros((1, 2), dtype)), expected))
-    return found
+def all_traced(dtype: type) -> list[tuple[Case, ModelGraph, Array]]:
+    return [(case, *traced(case, dtype, f"case{number}_")) for number, case in enumerate(WRITTEN)]
 
 
 def in_one(opset: int, dtype: type, left_out: Any = ()) -> tuple[Any, list[tuple[Case, Array]]]:
     """All cases in one file, an output each."""
     graph, outputs, cases = OnnxGraph(opset), [], []
-    for case, model, expected in traced(dtype):
+    for case, model, expected in all_traced(dtype):
         if case.name not in left_out:
             name = graph.put("Identity", [add_model(graph, model, "images")], at=case.name)
             outputs.append((name, np.dtype(dtype), expected.shape))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from tests.serve.service import PATIENCE, Answer, Service, answered
+from tests.serve.answer import PATIENCE, Answer, answered
+from tests.serve.service import Service
 
 
 class Known:
@@ -18,7 +19,7 @@ class Known:
     def problem(self, place: int, answer: Answer) -> str:
         """What is wrong with the answer for an image; empty if nothing is."""
         if answer.status != 200:
-            return f"image {place}: status {answer.status}: {answer.body[:200]!r}"
+            return f"image {place}: status {answer.status}: {answer.content[:200]!r}"
         found, right = answer.classes, self.answers[place]
         if found.keys() != right.keys():
             return f"image {place}: {found}, expected {right}"

@@ -2,7 +2,6 @@
 
 import http.client
 import io
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,35 +15,10 @@ from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.serve import ServeOptions, create_app
 from gpucnn.serve.app import Service
 from gpucnn.serve.server import bound, server_of
+from tests.serve.answer import PATIENCE, Answer, answered
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
-
-
-PATIENCE = 60
-"""Seconds after which something hangs, on whichever machine."""
-
-
-class Answer(NamedTuple):
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    content: bytes
-
-    @property
-    def json(self) -> Any:
-        assert self.headers["content-type"] == "application/json"
-        return json.loads(self.content)
-
-    @property
-    def error(self) -> tuple[int, str, str]:
-        """Of a refusal; all of them have one form."""
-        (error,) = self.json.values()
-        assert list(self.json) == ["error"]
-        assert list(error) == ["status", "reason", "fix"]
-        assert error["status"] == self.status
-        return error["status"], error["reason"], error["fix"]
 
 
 class Running(NamedTuple):
@@ -60,8 +34,7 @@ class Running(NamedTuple):
         try:
             names = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method or ("GET" if body is None else "POST"), path, body, names)
-            answer = connection.getresponse()
-            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+            return answered(connection)
         finally:
             connection.close()
 

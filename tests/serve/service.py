@@ -1,7 +1,6 @@
 """`gpucnn serve` in a process of its own, and clients that share no code with it: sockets, and http.client."""
 
 import http.client
-import json
 import os
 import re
 import signal
@@ -14,27 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-PATIENCE = 60
-"""Seconds after which something hangs, on whichever machine."""
-
-
-class Answer(NamedTuple):
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def classes(self) -> dict[str, float]:
-        """The probabilities of the only image."""
-        return {one["class"]: one["probability"] for one in self.json["predictions"]}
+from tests.serve.answer import PATIENCE, Answer, answered
 
 
 class Service:
@@ -89,7 +70,7 @@ class Service:
 
     def metrics(self) -> dict[str, float]:
         """What /metrics has, without its comments: {'name{label="value"}': number}."""
-        lines = [line for line in self.ask("GET", "/metrics").body.decode().splitlines() if line and line[0] != "#"]
+        lines = [line for line in self.ask("GET", "/metrics").content.decode().splitlines() if line and line[0] != "#"]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def memory(self) -> float:
@@ -128,12 +109,6 @@ def serving(run: Path, *options: str, port: int = 0, kind: type[Service] = Servi
     finally:
         service.process.kill()
         service.ended()
-
-
-def answered(connection: http.client.HTTPConnection) -> Answer:
-    """What comes back on a connection whose request was sent."""
-    response = connection.getresponse()
-    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
 
 def sent(service: Service, *pieces: bytes, then: str = "read", pause: float = 0.0) -> bytes:

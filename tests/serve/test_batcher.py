@@ -11,7 +11,8 @@ from gpucnn.serve.batcher import Batcher
 from gpucnn.serve.multipart import File
 from gpucnn.serve.options import ServeOptions
 from gpucnn.serve.served_model import ServedModel
-from tests.serve.running import PATIENCE, image, written
+from tests.serve.answer import PATIENCE
+from tests.serve.running import image, written
 
 
 class Early(asyncio.SelectorEventLoop):

@@ -12,9 +12,10 @@ import pytest
 
 from gpucnn.cli import serve as serve_command
 from gpucnn.cli.main import main
+from tests.serve.answer import PATIENCE, answered
 from tests.serve.bad_requests import packed_zeros, png
 from tests.serve.good_client import Known
-from tests.serve.service import PATIENCE, Service, answered, serving
+from tests.serve.service import Service, serving
 
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.serve.answer import PATIENCE, answered
 from tests.serve.bad_requests import FORM, KINDS, MAX_BYTES, MAX_PIXELS, Bad, file_part, form
 from tests.serve.good_client import GoodClient, Known
-from tests.serve.service import PATIENCE, Service, answered, sent, serving, status_of
+from tests.serve.service import Service, sent, serving, status_of
 from tests.serve.service import request as posted
 
 pytest.importorskip("uvicorn", reason="needs the extra serve")

@@ -30,7 +30,8 @@ from gpucnn.serve import app as app_module
 from gpucnn.serve import body as body_module
 from gpucnn.serve import server as server_module
 from gpucnn.serve.server import bound
-from tests.serve.running import FORM, PATIENCE, Answer, Running, form, image, running, written
+from tests.serve.answer import PATIENCE, Answer
+from tests.serve.running import FORM, Running, form, image, running, written
 
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytestmark = pytest.mark.filterwarnings("ignore:predict. the image is dark on light:UserWarning")
