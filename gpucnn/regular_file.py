@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -12,6 +13,9 @@ from typing import Any, BinaryIO, Self, TypeVar
 
 ANSWER_SECONDS = 60.0
 """Seconds that the operating system may take for an answer. Of a network drive that has gone it would never give one."""
+
+SIGNAL_SECONDS = 0.25
+"""Seconds waited at once: a signal that comes as a wait begins is heard only when it ends."""
 
 CHUNK = 1 << 24
 """Bytes that are asked for at once."""
@@ -57,13 +61,15 @@ class TimedCalls:
         """
         self._is_waiting = True
         self._calls.put(call)
+        before, since = self._progress, time.monotonic()
         while True:
-            before = self._progress
             try:
-                answer, error = self._answers.get(timeout=ANSWER_SECONDS)
+                answer, error = self._answers.get(timeout=min(SIGNAL_SECONDS, ANSWER_SECONDS))
                 break
             except Empty:
-                if self._progress == before:
+                if self._progress != before:
+                    before, since = self._progress, time.monotonic()
+                elif time.monotonic() - since >= ANSWER_SECONDS:
                     reason = f"no answer in {ANSWER_SECONDS:g} seconds; is its drive, or the network, still there?"
                     raise TimeoutError(errno.ETIMEDOUT, reason, os.fspath(path)) from None
         self._is_waiting = False

@@ -170,11 +170,11 @@ def test_no_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_signal_is_heard_while_a_drive_is_waited_for(tmp_path: Path) -> None:
-    """Ctrl-C, and SIGTERM to a process that handles it."""
+    """Ctrl-C, and SIGTERM to a process that handles it; also one that does not wake the thread that waits."""
     answer, answered = threading.Event(), []
 
     def call() -> None:
-        os.kill(os.getpid(), signal.SIGINT)  # in the thread that is waited for
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # to the thread that is waited for
         answered.append(answer.wait(60))
 
     with pytest.raises(KeyboardInterrupt), TimedCalls() as timed:
