@@ -36,13 +36,16 @@ OPTIONAL = {
     "jinja2",
     "llvmlite",
     "matplotlib",
+    "mpi4py",
     "onnx",
     "onnxruntime",
     "optuna",
     "PIL",
     "pillow_heif",
+    "pyarrow",
     "safetensors",
     "scipy",
+    "simplejpeg",
     "sklearn",
     "starlette",
     "tensorboardX",
@@ -59,6 +62,7 @@ LOADED_AT_FIRST_USE = (
 HOMES = {
     "cupy": ("backend/", "kernels/launch.py"),
     "llvmlite": ("kernels/compiler/",),
+    "mpi4py": ("backend/mpi.py",),
     "threadpoolctl": ("backend/blas.py",),
 }
 

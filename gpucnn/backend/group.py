@@ -1,0 +1,63 @@
+"""Processes that train one model together: what each can ask of the others."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+
+from gpucnn.backend.arrays import Array
+
+
+class Exchange(Protocol):
+    """Arrays under way."""
+
+    def wait(self) -> None:
+        """Return when all that was to be received has come, and what was sent may be written over."""
+
+
+class Group(Protocol):
+    """The processes of a run, of which this is one.
+
+    They only move bytes: every sum is computed here, in an order that no number of processes changes.
+    """
+
+    rank: int
+    """Which of them this is, from 0."""
+    size: int
+    """How many there are."""
+
+    def exchange(self, sent: Sequence[Array], received: Sequence[Array]) -> Exchange:
+        """Begin to send `sent[r]` to rank r, and to receive what that sends into `received[r]`; all ranks call it.
+
+        Arrays are contiguous, one a rank, and may be empty. They must not be touched until `wait`.
+        """
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each rank has given, by rank; all ranks call it, and wait. Values are small, and can be pickled."""
+
+    def abort(self, status: int) -> NoReturn:
+        """End all processes at once with this exit status."""
+
+
+class _Done:
+    """Nothing is under way."""
+
+    def wait(self) -> None:
+        """Return at once."""
+
+
+class SingleProcess:
+    """The group of a process that trains alone."""
+
+    rank, size = 0, 1
+
+    def exchange(self, sent: Sequence[Array], received: Sequence[Array]) -> Exchange:
+        """Copy what it sends to itself."""
+        received[0][...] = sent[0]
+        return _Done()
+
+    def gather(self, value: Any) -> list[Any]:
+        """A list of its own value."""
+        return [value]
+
+    def abort(self, status: int) -> NoReturn:
+        """End this process."""
+        raise SystemExit(status)
