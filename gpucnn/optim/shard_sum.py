@@ -1,0 +1,158 @@
+"""The sum over the shards of a batch, in the order of one fixed binary tree, whichever process computed them.
+
+    shards   0   1   2   3   4          (0 + 1) + (2 + 3)       + 4
+              \\ /     \\ /    |
+               +       +     |          What a process has of the tree it adds up by itself; the rest is added
+                \\     /      |          in slices, of which each process has one, and all get all of them.
+                   +         |
+                    \\       /
+                        +
+
+Floating-point sums depend on their order. Here it depends on the number of shards alone, so that any number of processes
+gives the same bits.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gpucnn.backend import Array, Device, current
+from gpucnn.backend.group import Exchange, Group
+
+
+class Node(NamedTuple):
+    """The sum of the shards `first`, ..., `stop` - 1."""
+
+    first: int
+    stop: int
+
+    def halves(self) -> "tuple[Node, Node]":
+        """The two sums that it is made of: the left one of the largest power of two of shards that leaves some."""
+        half = 1 << (self.stop - self.first - 1).bit_length() - 1
+        return Node(self.first, self.first + half), Node(self.first + half, self.stop)
+
+
+def shards_of(rank: int, size: int, shards: int) -> range:
+    """Which shards a rank of `size` computes: neighbours, as many as the other ranks, or one more."""
+    return range(rank * shards // size, (rank + 1) * shards // size)
+
+
+def nodes_within(own: range, node: Node) -> list[Node]:
+    """The largest parts of the tree below `node` whose shards are all among `own`."""
+    if own.start <= node.first and node.stop <= own.stop:
+        return [node]
+    if node.stop <= own.start or own.stop <= node.first:
+        return []
+    return [part for half in node.halves() for part in nodes_within(own, half)]
+
+
+def additions(node: Node, given: Sequence[Node]) -> list[tuple[Node, Node]]:
+    """What is added to what, in order, to make `node` of the `given` ones: the right one to the left one, which is then both."""
+    if node in given:
+        return []
+    left, right = node.halves()
+    return [*additions(left, given), *additions(right, given), (left, right)]
+
+
+class ShardSum:
+    """Adds up an array of each shard of a batch, over all processes of a group; those after the first batch in the same memory.
+
+    A process writes its shards' arrays one after the other: `place` says where, `add` that some of it is there. It keeps as
+    many sums as the tree has levels.
+
+    - `group`: of at most `shards` processes. `length`, `dtype`, `device`: of the arrays.
+    """
+
+    def __init__(self, group: Group, shards: int, length: int, dtype: np.dtype, device: Device) -> None:
+        self.group, self.length, self.device = group, length, device
+        self.own = shards_of(group.rank, group.size, shards)
+        root = Node(0, shards)
+        blocks = [nodes_within(shards_of(rank, group.size, shards), root) for rank in range(group.size)]
+        nodes = [node for block in blocks for node in block]
+        self._mine, self._rounds = blocks[group.rank], max(map(len, blocks))
+        self._blocks = blocks
+        self._climbs = _climbs(self.own, self._mine)
+        row = {node.first: number for number, node in enumerate(nodes)}  # a sum stands where its first part stood
+        self._additions = [(row[left.first], row[right.first]) for left, right in additions(root, nodes)]
+        self._first_row = [sum(map(len, blocks[:rank])) for rank in range(group.size)]
+        slots = 1 + max((slot for slot, _ in self._climbs.values()), default=0)
+        self._slots = [self._empty(length, dtype) for _ in range(slots)]
+        self._dtype = dtype
+        self._under_way: list[tuple[int, int, Array, list[Exchange]]] = []
+        self._total = self._slots[0] if group.size == 1 else self._empty(length, dtype)
+
+    def place(self, shard: int) -> Array:
+        """Where the array (length,) of one of the process's own shards is to be written. They come in their order."""
+        return self._slots[self._climbs[shard][0]]
+
+    def add(self, shard: int, start: int = 0, stop: int | None = None) -> None:
+        """Add what stands in the `place` of the shard from `start` to `stop`; of the last one it is then under way."""
+        stop = self.length if stop is None else stop
+        slot, climb = self._climbs[shard]
+        with current(self.device):
+            for left, right in climb:
+                self._slots[left][start:stop] += self._slots[right][start:stop]
+            if shard == self.own[-1] and self.group.size > 1:
+                self._begin(start, stop)
+
+    def total(self) -> Array:
+        """The sum (length,) over all shards, on every process; holds until the next batch."""
+        finished: list[Exchange] = []
+        with current(self.device):
+            for start, stop, rows, exchanges in self._under_way:
+                for one in exchanges:
+                    one.wait()
+                for left, right in self._additions:
+                    rows[left] += rows[right]
+                ends = self._ends(start, stop)
+                parts = [self._total[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+                finished.append(self.group.exchange([rows[0]] * self.group.size, parts))
+            for one in finished:
+                one.wait()
+        self._under_way = []
+        return self._total
+
+    def _begin(self, start: int, stop: int) -> None:
+        """Send each rank its slice of this process's sums from `start` to `stop`."""
+        ends, rank = self._ends(start, stop), self.group.rank
+        width = ends[rank + 1] - ends[rank]
+        rows = self._empty((sum(map(len, self._blocks)), width), self._dtype)
+        nothing = rows[:0].reshape(-1)
+        exchanges = []
+        for turn in range(self._rounds):
+            sum_here = self._slots[self._slot_of(turn)] if turn < len(self._mine) else None
+            sent = [nothing if sum_here is None else sum_here[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+            received = [
+                rows[self._first_row[other] + turn] if turn < len(block) else nothing
+                for other, block in enumerate(self._blocks)
+            ]
+            exchanges.append(self.group.exchange(sent, received))
+        self._under_way.append((start, stop, rows, exchanges))
+
+    def _slot_of(self, turn: int) -> int:
+        return self._climbs[self._mine[turn].first][0]
+
+    def _ends(self, start: int, stop: int) -> list[int]:
+        """Where each rank's slice of the elements from `start` to `stop` begins and ends."""
+        return [start + rank * (stop - start) // self.group.size for rank in range(self.group.size + 1)]
+
+    def _empty(self, shape: int | tuple[int, ...], dtype: np.dtype) -> Array:
+        with current(self.device):
+            return self.device.xp.empty(shape, dtype)
+
+
+def _climbs(own: range, nodes: Sequence[Node]) -> dict[int, tuple[int, list[tuple[int, int]]]]:
+    """Of each own shard the slot that its array goes to, and which slots are then added to which."""
+    found: dict[int, tuple[int, list[tuple[int, int]]]] = {}
+    merges = [pair for node in nodes for pair in additions(node, [Node(shard, shard + 1) for shard in own])]
+    taken: dict[int, int] = {}  # by the first shard of a sum
+    for shard in own:
+        slot = next(number for number in range(len(own)) if number not in taken.values())
+        taken[shard] = slot
+        climb = []
+        for left, right in merges:
+            if right.stop == shard + 1:
+                climb.append((taken[left.first], taken.pop(right.first)))
+        found[shard] = slot, climb
+    return found
