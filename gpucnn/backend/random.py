@@ -17,6 +17,10 @@ from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
 
+WORDS_PER_BLOCK = 8
+"""32-bit words that Philox makes at once."""
+
+
 def generator(seed: int, purpose: str, *counters: int) -> "np.random.Generator":
     """A generator whose draws are a function of its arguments alone.
 
@@ -31,15 +35,22 @@ def random_words(seed: int, purpose: str, *counters: int, count: int) -> np.ndar
     return stream_words(random_stream(seed, purpose, *counters), count)
 
 
-def random_stream(seed: int, purpose: str, *counters: int) -> np.ndarray:
-    """Where the stream of `random_words` starts, for code that draws it elsewhere: uint64 (6,), Philox's key and counter."""
-    return np.concatenate(_key_and_counter(seed, purpose, counters))
+def random_stream(seed: int, purpose: str, *counters: int, skip: int = 0) -> np.ndarray:
+    """Where the stream of `random_words` starts, for code that draws it elsewhere: Philox's key and counter, uint64 (7,).
+
+    The last number says how many words of the first block are passed over: of all words the first `skip` are left out.
+    """
+    key, counter = _key_and_counter(seed, purpose, counters)
+    blocks, words = divmod(skip, WORDS_PER_BLOCK)
+    counter[0] = blocks
+    return np.array([*key, *counter, words], np.uint64)
 
 
 def stream_words(stream: np.ndarray, count: int) -> np.ndarray:
     """The first `count` uint32 words of a stream that starts as `random_stream` says."""
-    pairs = np.random.Philox(key=stream[:2], counter=stream[2:]).random_raw((count + 1) // 2)
-    return pairs.astype("<u8", copy=False).view("<u4")[:count]
+    skip = int(stream[6])
+    pairs = np.random.Philox(key=stream[:2], counter=stream[2:6]).random_raw((skip + count + 1) // 2)
+    return pairs.astype("<u8", copy=False).view("<u4")[skip : skip + count]
 
 
 def uniforms(seed: int, purpose: str, epoch: int, indices: np.ndarray, count: int) -> np.ndarray:

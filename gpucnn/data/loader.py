@@ -4,7 +4,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from typing import Any, NamedTuple, Never
+from typing import Any, NamedTuple, Never, TypeVar
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from gpucnn.data.epoch_sampler import BatchSampler, Drawn, EpochSampler, Sampler
 from gpucnn.data.image_sheet import IMAGES, batch_html
 from gpucnn.data.item_dataset import Items, array_of, as_dataset, sample_of
 from gpucnn.data.prefetch import AHEAD, prefetch
+from gpucnn.data.pieces import Pieces, shard_sizes
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
 from gpucnn.text import counted, value_text
+
+Made = TypeVar("Made")
 
 BATCH_SIZE = 64
 _TOLD = ("shuffle", "drop_last", "seed", "augment", "mix", "workers", "sampler", "batch_sampler", "collate")
@@ -142,16 +145,43 @@ class DataLoader:
         epoch, self.epoch = self.epoch, self.epoch + 1
         return self.batches(epoch)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in their order, from number `first` on. `self.epoch` stays as it is.
+    def batches(self, epoch: int, first: int = 0, step: int = 1) -> Iterator[Batch]:
+        """The batches of an epoch in their order, from number `first` on, each `step`-th one. `self.epoch` stays as it is.
 
         Close the iterator, or drop it, to end its threads early. Raises ArgumentError for numbers below 0, and if nobody knows
         what is at `first`, see `cannot_begin`.
         """
-        numbers = range(as_count(first, "first", 0), len(self))
+        numbers = range(self._begun(epoch, first), len(self), as_count(step, "step"))
+        return self._produce(epoch, numbers, self._made)
+
+    def sharded(self, epoch: int, first: int, shards: int, own: range) -> Iterator[tuple[Pieces, Pieces]]:
+        """The same batches, of which each is cut into `shards`, and those in `own` alone are made: images and labels.
+
+        Neither changes an image: a shard is what stands in its place of the batch, but that `mix` finds partners within it.
+        """
+        numbers = range(self._begun(epoch, first), len(self))
+
+        def made(epoch: int, order: _Order, samples: Array, places: slice) -> tuple[Pieces, Pieces]:
+            sizes = shard_sizes(len(samples), shards)
+            starts = np.cumsum([0, *sizes])
+            parts = {shard: slice(starts[shard], starts[shard + 1]) for shard in own if sizes[shard]}
+            pairs = {
+                shard: self._made(
+                    epoch, order, samples[part], slice(places.start + part.start, places.start + part.stop)
+                )
+                for shard, part in parts.items()
+            }
+            images, labels = ({shard: pair[which] for shard, pair in pairs.items()} for which in (0, 1))
+            return Pieces(sizes, images), Pieces(sizes, labels)
+
+        return self._produce(epoch, numbers, made)
+
+    def _begun(self, epoch: int, first: int) -> int:
+        """The number of the first batch. ArgumentError for what cannot be begun."""
+        as_count(first, "first", 0)
         if reason := self.cannot_begin(as_count(epoch, "epoch", 0), first):
             raise ArgumentError(f"DataLoader: {reason}")
-        return self._produce(epoch, numbers)
+        return first
 
     def cannot_begin(self, epoch: int, first: int) -> str:
         """Why an epoch cannot be begun at batch `first`, as messages say it; empty if it can.
@@ -176,15 +206,17 @@ class DataLoader:
             return order.samples[: self._places(order, len(self) - 1).stop]
         return order.samples[self._places(order, batch)]
 
-    def _produce(self, epoch: int, numbers: range) -> Iterator[Batch]:
+    def _produce(
+        self, epoch: int, numbers: range, made: "Callable[[int, _Order, Array, slice], Made]"
+    ) -> "Iterator[Made]":
         self.waited, start = 0.0, time.perf_counter()
         order = self._order(epoch)
         order_there = to_device(order.samples, self.dataset.device)  # once an epoch: a step has nothing to send
 
-        def make(number: int) -> Batch:
+        def make(number: int) -> Made:
             places = self._places(order, number)
             try:
-                return self._made(epoch, order, order_there[places], places)
+                return made(epoch, order, order_there[places], places)
             except Exception as error:
                 error.add_note(_place_text(epoch, number, order.samples[places]))
                 raise
@@ -218,7 +250,7 @@ class DataLoader:
         images, labels = (array_of(part) for part in batch)
         return images, labels
 
-    def _next_of(self, batches: Iterator[Batch]) -> Batch:
+    def _next_of(self, batches: "Iterator[Made]") -> "Made":
         """The next batch, for which the consumer waits."""
         start = time.perf_counter()
         batch = next(batches)

@@ -1,7 +1,12 @@
 """Dropout, with masks that every device draws alike."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeAlias
+
+import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_tensor, check_float, operation, record
 from gpucnn.backend import Array, fed, random_stream
@@ -13,6 +18,19 @@ from gpucnn.text import shape_text
 
 Counter: TypeAlias = int | Callable[[], int]
 """A number, or a function that gives it: in a step that is recorded, anew before each replay."""
+
+
+_part: ContextVar[tuple[int, int] | None] = ContextVar("part of a batch", default=None)
+
+
+@contextmanager
+def part_of_batch(first: int, images: int) -> Iterator[None]:
+    """Inside, what passes through a model are the `images` from number `first` on of a larger batch: masks are parts of its masks."""
+    token = _part.set((first, images))
+    try:
+        yield
+    finally:
+        _part.reset(token)
 
 
 @operation
@@ -31,7 +49,7 @@ def dropout(
     if not as_flag(training, "dropout: training") or p == 0:
         return x
 
-    stream = _stream(x, seed, purpose, counter)
+    stream = _stream(x, x.size, seed, purpose, counter)
     return record("dropout", drop(x.array, p, stream), (x,), lambda gradient: (drop(gradient, p, stream),))
 
 
@@ -76,11 +94,16 @@ def _drop_as_one(name: str, x: Tensor, leading: Shape, p: float, seed: int, purp
     check_float(name, x)
     if p == 0:
         return x
-    factors = dropout_factors(x.array, leading, p, _stream(x, seed, purpose, counter))
+    factors = dropout_factors(x.array, leading, p, _stream(x, math.prod(leading), seed, purpose, counter))
     factors = factors.reshape(*leading, *[1] * (x.ndim - len(leading)))
     return record(name, x.array * factors, (x,), lambda gradient: (gradient * factors,))
 
 
-def _stream(x: Tensor, seed: int, purpose: str, counter: Counter) -> Array:
-    """Where a mask's words start, on the device of `x`, for the way there and back."""
-    return fed(lambda: random_stream(seed, purpose, counter() if callable(counter) else counter), x.device)
+def _stream(x: Tensor, words: int, seed: int, purpose: str, counter: Counter) -> Array:
+    """Where the `words` of a mask start, on the device of `x`, for the way there and back."""
+
+    def start() -> np.ndarray:
+        first, images = _part.get() or (0, 1)
+        return random_stream(seed, purpose, counter() if callable(counter) else counter, skip=first * words // images)
+
+    return fed(start, x.device)

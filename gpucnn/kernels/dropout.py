@@ -22,7 +22,7 @@ WORDS_PER_THREAD = 8
 def dropout(x: Array, p: float, stream: Array) -> Array:
     """`x`, of any shape and a float dtype, with elements set to zero with probability `p`, the others over 1 - p.
 
-    Element i is dropped if the i-th 32-bit word of the Philox stream is below p * 2^32. `stream`, uint64 (6,) on the device
+    Element i is dropped if the i-th 32-bit word of the Philox stream is below p * 2^32. `stream`, uint64 (7,) on the device
     of `x`, says where that starts, see `random_stream`: what changes from call to call goes to a kernel in an array. The
     gradient is the same function of the output's gradient: the mask is drawn again, not kept.
     """
@@ -47,7 +47,7 @@ def _factors_on_a_gpu(like: Array, shape: Shape, p: float, stream: Array) -> Arr
 
 
 def _launch(x: Array | None, output: Array, p: float, stream: Array) -> None:
-    threads = -(-output.size // WORDS_PER_THREAD)
+    threads = -(-(output.size + WORDS_PER_THREAD - 1) // WORDS_PER_THREAD)  # a stream may start within a block
     launch(KERNEL, threads, x, output, stream, output.size, _threshold(p), _scale(output, p))
 
 

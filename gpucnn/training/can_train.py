@@ -5,9 +5,11 @@ import numpy as np
 from gpucnn.autograd import no_grad
 from gpucnn.backend import Array, xp_of
 from gpucnn.data import DataLoader
+from gpucnn.data.pieces import shard_sizes
 from gpucnn.errors import ArgumentError, ShapeError
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
+from gpucnn.text import counted
 
 
 def check_can_train(model: Layer) -> None:
@@ -25,23 +27,31 @@ def check_can_train(model: Layer) -> None:
         raise ArgumentError(f"{model.label}: all parameters are frozen; requires_grad_(True) on what shall learn")
 
 
-def check_last_batch(model: Layer, loader: DataLoader, can_drop: bool = True) -> None:
+def check_last_batch(model: Layer, loader: DataLoader, can_drop: bool = True, shards: int = 1) -> None:
     """See that `model` takes a batch of one image in training, if an epoch of `loader` has one.
 
     It is tried, on one image and on two; the model is left as it was. A single image may be too few: nets that end in batch
     norms of a single position do not take one. `can_drop`: whether who made the loader has a `drop_last` to be told of. Raises ArgumentError, with a batch size that fits, if two are taken and one is not.
     """
     count, size = loader.images_in(len(loader)), loader.batch_size
-    alone = [batch for batch in range(len(loader)) if loader.images_in(batch + 1) - loader.images_in(batch) == 1]
+    sizes = [loader.images_in(batch + 1) - loader.images_in(batch) for batch in range(len(loader))]
+    alone = [batch for batch, images in enumerate(sizes) if 1 in shard_sizes(images, shards)]
     if not alone:
         return
     try:
         images, _ = next(loader.batches(0, alone[0]))
     except Exception:  # the first batch will tell, with its place
         return
+    images = images[:1]
     reason = _refusal(model, images)
     if reason is None or _refusal(model, xp_of(images).concatenate([images, images])) is not None:
         return
+    if shards > 1:
+        drop = ", or drop_last to leave the last batch out" if can_drop and alone == [len(loader) - 1] else ""
+        raise ArgumentError(
+            f"batch {alone[0]} of an epoch has {counted(sizes[alone[0]], 'image')}, which in {shards} shards leave one alone: {reason}; "
+            f"use fewer shards or another batch_size{drop}"
+        )
     if loader.batch_sampler is not None:
         raise ArgumentError(
             f"batch_sampler gives batches of one image, which are not what the model trains on: {reason}; make them larger"

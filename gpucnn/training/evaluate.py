@@ -1,12 +1,13 @@
 """A model's loss, accuracy and confusions on a data set."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
-from gpucnn.backend import Array, Device, beside, to_device
+from gpucnn.backend import Array, Device, beside, to_device, to_host
+from gpucnn.backend.group import Group, SingleProcess
 from gpucnn.data import DataLoader, Dataset
 from gpucnn.data.dataset import class_names_of
 from gpucnn.data.loader import check_loader
@@ -85,13 +86,18 @@ class Evaluation:
 
 
 def evaluate(
-    model: Layer, loader: DataLoader, class_names: Sequence[str] | None = None, worst: int = 0
-) -> Evaluation:  # fmt: skip
+    model: Layer,
+    loader: DataLoader,
+    class_names: Sequence[str] | None = None,
+    worst: int = 0,
+    group: Group | None = None,
+) -> Evaluation:
     """What `model` answers over the first epoch of `loader`, in evaluation mode; every layer's mode is put back.
 
     - `class_names`: for the confusion matrix; by default those of the data set, if they are as many as the model's classes, or else
       the classes' numbers.
     - `worst`: how many of the images with the highest loss are told; a NaN counts as the highest of all.
+    - `group`: None, or processes that call this alike, share the batches, and all get the same, to the bit.
 
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
     Raises ArgumentError if `class_names` are not as many as the model's classes, and for what is no model; ShapeError for one
@@ -105,8 +111,7 @@ def evaluate(
     samples = Samples(loader.indices(0) if hasattr(loader, "indices") else None)
     device = device_of_model(model)
     with evaluating(model), no_grad():
-        for images, labels in loader.batches(0):
-            logits = Tensor(in_parts(lambda part: one_output("evaluate", model(part)), images, device))
+        for logits, labels in _answers(model, loader, device, SingleProcess() if group is None else group):
             metrics.update(F.cross_entropy(logits, labels), logits, labels)
             there = _own(to_device(labels, logits.device), labels)
             confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1], loader))
@@ -121,6 +126,24 @@ def evaluate(
         scores.loss, scores.correct, scores.total, int(top_5), confusion, samples.worst(worst) if worst else (), samples,
         getattr(loader, "dataset", None),
     )  # fmt: skip
+
+
+def _answers(model: Layer, loader: DataLoader, device: Device, group: Group) -> Iterator[tuple[Tensor, Array]]:
+    """Logits and labels of each batch in turn; of several processes each computes every so many-th, and tells the others."""
+    step = {} if group.size == 1 else {"step": group.size}
+    own = loader.batches(0, group.rank, **step) if group.rank < len(loader) else iter(())
+    computed = (
+        (in_parts(lambda part: one_output("evaluate", model(part)), images, device), labels) for images, labels in own
+    )
+    if group.size == 1:
+        yield from ((Tensor(logits), labels) for logits, labels in computed)
+        return
+    for first in range(0, len(loader), group.size):
+        pair = next(computed, None)
+        told = group.gather(None if pair is None else tuple(map(to_host, pair)))
+        for pair in told[: len(loader) - first]:
+            assert pair is not None
+            yield Tensor(to_device(pair[0], device)), pair[1]
 
 
 def _own(there: Array, labels: Array) -> Array:

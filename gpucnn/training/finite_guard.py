@@ -29,6 +29,11 @@ class FailedStep(NamedTuple):
     checked: CheckedStep
     diagnosis: str
 
+    @property
+    def is_found(self) -> bool:
+        """Whether these images show what is not finite; of a shard, another one may."""
+        return self.checked.fault() is not None
+
 
 class FiniteGuard:
     """Finds the first step whose loss or gradient is not finite, before the optimizer spoils the weights.

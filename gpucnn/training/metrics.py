@@ -135,6 +135,14 @@ class Metrics:
         there = fed(classes, logits.device) if on_host else to_device(classes(), logits.device)
         count_scores(counts, loss.array, logits.array, there)
 
+    def add_sums(self, loss_sum: float, correct: int, positions: int, loss: Tensor) -> None:
+        """Count what was added up elsewhere: the losses of so many positions, and the right answers; `loss` has the dtype."""
+        counts = self._counts_on(loss.device, loss.dtype)
+        for array, number in zip(counts, (loss_sum, correct), strict=True):
+            with beside(array):
+                array += array.dtype.type(number)
+        self.total += positions
+
     def arrays(self) -> list[Array]:
         """What a step writes to."""
         return list(self._counts or ())

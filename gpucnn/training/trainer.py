@@ -14,6 +14,7 @@ from gpucnn.backend import Array, Device
 from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.data import DataLoader
 from gpucnn.data.loader import check_loader
+from gpucnn.data.pieces import Pieces
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.layers.as_model import as_model
@@ -28,6 +29,8 @@ from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.metrics import History, Metrics, history_html
 from gpucnn.training.recorded_step import as_batch
 from gpucnn.training.recorder import Wanted
+from gpucnn.training.sharded_step import ShardedStep
+from gpucnn.training.sharding import Sharding
 from gpucnn.training.trainer_state import SavedState, TrainerState, check_weights
 from gpucnn.training.training_step import TrainingStep
 
@@ -49,6 +52,7 @@ class Trainer:
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
     - `precision`: of products on a GPU, "float32" or "tf32", see `backend.precision`; None for what holds around the call.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
+    - `sharding`: None, or how a batch is cut, and which processes share the parts; see `Sharding`.
     - `graph`: whether steps are recorded and replayed, to the same bits: "auto", where they can be, True, where a step that
       cannot be recorded is an error, or False. See `CapturedStep`.
 
@@ -78,6 +82,7 @@ class Trainer:
         precision: str | None = None,
         graph: Wanted = "auto",
         val_loader: DataLoader | None = None,
+        sharding: Sharding | None = None,
     ) -> None:
         model = as_model("Trainer", model)
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
@@ -122,7 +127,9 @@ class Trainer:
         self.notes: list[str] = []
         self.gradient_mean = GradientMean(optimizer)
         self.guard = FiniteGuard(self.state, self._repeat)
-        self.training_step = TrainingStep(self, graph)
+        self.sharding = Sharding() if sharding is None else sharding
+        plain = self.sharding.shards == 1
+        self.training_step = TrainingStep(self, graph) if plain else ShardedStep(self, graph, self.sharding)
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
         """Train for `epochs` epochs, of which a restored trainer may have begun the first, and return the history.
@@ -136,7 +143,7 @@ class Trainer:
         """
         self.epochs = self.epoch + as_count(epochs, "epochs")
         check_can_train(self.model)
-        check_last_batch(self.model, self.train_loader)
+        check_last_batch(self.model, self.train_loader, shards=self.sharding.shards)
         self.error, self.failed_step = None, None
         if self.batch == 0:  # else a callback has, in the epoch that goes on, asked for its end to be the last
             self.stop_reason = ""
@@ -174,8 +181,8 @@ class Trainer:
         start = time.perf_counter()
         check_can_train(self.model)
         self.model.train()
-        with self._precisely(), self.guard.watching(self.device.kind != "cpu"):
-            for images, labels in self.train_loader.batches(self.epoch, self.batch):
+        with self._precisely(), self.guard.watching(self._looks_late):
+            for images, labels in self.training_step.batches(self.epoch, self.batch):
                 step = self.step
                 self.train_batch(images, labels)
                 self._notify("on_batch_end")
@@ -187,7 +194,7 @@ class Trainer:
         measured_on, loader = self.measured
         if loader is not None:
             with self._precisely(), self.evaluation_weights():
-                found = evaluate(self.model, loader)
+                found = evaluate(self.model, loader, group=self.sharding.group)
             row |= {f"{measured_on}_{name}": getattr(found, name) for name in ("loss", "accuracy", "correct", "total")}
         last = row[f"{measured_on}_loss"]
         if not math.isfinite(last):
@@ -201,7 +208,7 @@ class Trainer:
         self.seconds = time.perf_counter() - start
         return row
 
-    def train_batch(self, images: Array, labels: Array) -> None:
+    def train_batch(self, images: Any, labels: Any) -> None:
         """`train_step` of a batch that the metrics of the running epoch count."""
         self._learn(images, labels, self.metrics)
 
@@ -216,7 +223,8 @@ class Trainer:
         return self._learn(images, labels, None)
 
     def _learn(self, images: Any, labels: Any, metrics: Metrics | None) -> Tensor:
-        images, labels = as_batch(images, labels)
+        if not isinstance(images, Pieces):
+            images, labels = as_batch(images, labels)
         with self._precisely():
             outputs = self.training_step.run(images, labels, metrics)
         if outputs is None:
@@ -291,7 +299,7 @@ class Trainer:
         self._restore(*kept)
         first_step = self.step + 1
         self.model.train()
-        for images, labels in self.train_loader.batches(self.epoch, self.batch):
+        for images, labels in self.training_step.batches(self.epoch, self.batch):
             self.train_batch(images, labels)  # the guard looks at once now, so that steps are not replayed
             if self.batch == last_batch:
                 break
@@ -300,16 +308,24 @@ class Trainer:
             f"is when they are repeated: a callback has changed the model or the learning rate, or the GPU errs"
         )
 
-    def _failure(self, images: Array, labels: Array) -> TrainingError:
+    def _failure(self, images: Any, labels: Any) -> TrainingError:
         """The error of a step that is not finite; `failed_step` has all that was found of it."""
         indices = (
             self.train_loader.indices(self.epoch, self.batch) if self.guard.is_watching else np.arange(len(labels))
         )
         place = f"step {self.step + 1} (epoch {self.epoch + 1}, batch {self.batch + 1})"
         batch, loss = (images, labels, indices), math.nan if self.loss is None else self.loss.item()
-        self.failed_step = failed_step(place, loss, self.model, self.label_smoothing, batch, self.optimizer.lr)
+        if isinstance(self.training_step, ShardedStep):
+            self.failed_step = self.training_step.failure(place, loss, *batch)
+        else:
+            self.failed_step = failed_step(place, loss, self.model, self.label_smoothing, batch, self.optimizer.lr)
         self.optimizer.zero_grad()
         return TrainingError(self.failed_step.diagnosis)
+
+    @property
+    def _looks_late(self) -> bool:
+        """Whether the guard may look after some steps: on a GPU, unless processes would do so at different times."""
+        return self.device.kind != "cpu" and self.sharding.shards == 1
 
     def _precisely(self) -> AbstractContextManager[None]:
         """Inside, products are of the trainer's `precision`."""

@@ -1,9 +1,9 @@
 """One batch of a training: from its images to gradients, and with the last batch of a step to new weights."""
 
 import functools
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from contextlib import nullcontext
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -89,7 +89,11 @@ class TrainingStep:
     def _note(self, reason: str) -> None:
         self._trainer.notes.append(reason)
 
-    def run(self, images: Array, labels: Array, metrics: Metrics | None) -> Outputs | None:
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
+        """The batches of an epoch, from number `first` on, as `run` takes them."""
+        return self._trainer.train_loader.batches(epoch, first)
+
+    def run(self, images: Any, labels: Any, metrics: Metrics | None) -> Outputs | None:
         """Learn from a batch, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""
         trainer, batch = self._trainer, self._trainer.batch + 1
         self.recorder.follow(trainer.model, trainer.optimizer)
@@ -177,13 +181,17 @@ class TrainingStep:
     def _count(self, part: Part, outputs: Outputs | None) -> None:
         """The host's part."""
         assert outputs is not None
+        self._count_step(part, len(outputs.logits))
+        if part.metrics is not None:
+            part.metrics.count(outputs.logits)
+
+    def _count_step(self, part: Part, images: int) -> None:
+        """The host's part, without metrics."""
         trainer = self._trainer
         rate = trainer.schedule(trainer.step) if part.ends and trainer.schedule is not None else trainer.optimizer.lr
         trainer.batch += 1  # only now, as a schedule may fail
-        if part.metrics is not None:
-            part.metrics.count(outputs.logits)
         if trainer.accumulate > 1:
-            trainer.gradient_mean.count(len(outputs.logits))
+            trainer.gradient_mean.count(images)
         if part.ends:
             trainer.optimizer.lr = rate
             trainer.optimizer.advance()
@@ -193,11 +201,15 @@ class TrainingStep:
 
     def _update(self, part: Part, outputs: Outputs, labels: Array) -> None:
         """The device's part: metrics; and the optimizer, with clipped gradients, which the average follows."""
-        trainer, optimizer = self._trainer, self._trainer.optimizer
         if part.metrics is not None:
             part.metrics.add(outputs.loss, outputs.logits, labels)
+        self._update_step(part, len(outputs.logits))
+
+    def _update_step(self, part: Part, images: int) -> None:
+        """The device's part, without metrics."""
+        trainer, optimizer = self._trainer, self._trainer.optimizer
         if trainer.accumulate > 1:
-            trainer.gradient_mean.add_gradients(len(outputs.logits))
+            trainer.gradient_mean.add_gradients(images)
         if not part.ends:
             return
         if trainer.accumulate > 1:

@@ -1,0 +1,31 @@
+"""A batch that is cut into shards, of which a process may have some alone."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gpucnn.backend import Array
+
+
+class Pieces(NamedTuple):
+    """The images, or labels, of a batch that is cut into shards."""
+
+    sizes: tuple[int, ...]
+    """How many images each shard has."""
+    arrays: dict[int, Array]
+    """By shard, (n, ...): those that this process has; none of a shard without images."""
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+
+def shard_sizes(images: int, shards: int) -> tuple[int, ...]:
+    """How many images each shard of a batch has: the first ones one more where they do not share evenly, as of `np.array_split`."""
+    return tuple(images // shards + (shard < images % shards) for shard in range(shards))
+
+
+def cut(array: Array, shards: int, own: range) -> Pieces:
+    """What the shards in `own` have of an array (N, ...)."""
+    sizes = shard_sizes(len(array), shards)
+    starts = np.cumsum([0, *sizes])
+    return Pieces(sizes, {shard: array[starts[shard] : starts[shard + 1]] for shard in own if sizes[shard]})

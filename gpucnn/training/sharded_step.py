@@ -1,0 +1,147 @@
+"""One batch of a training that is cut into shards, which several processes share."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gpucnn.autograd import Tensor
+from gpucnn.backend import Array, current, to_device, to_host
+from gpucnn.data.pieces import Pieces, cut
+from gpucnn.errors import TrainingError
+from gpucnn.functions.dropout import part_of_batch
+from gpucnn.layers.forward_state import ForwardState
+from gpucnn.training.finite_guard import FailedStep, failed_step
+from gpucnn.training.metrics import Metrics
+from gpucnn.training.recorded_step import Work
+from gpucnn.training.recorder import Wanted
+from gpucnn.training.shard_payload import ShardPayload, Sums
+from gpucnn.training.sharding import Sharding
+from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep
+
+CHECKED_EVERY = 100
+"""Steps after which the processes compare their parameters: hashing takes about as long as an update."""
+
+
+class ShardedStep(TrainingStep):
+    """What a `Trainer` does with a batch that is cut.
+
+        for each own shard     forward_and_backward, from the state at the beginning of the step
+        payload                gradients, running statistics and sums: those of the whole batch, on every process
+        guard, count, update   as in `TrainingStep`, on equal numbers everywhere
+
+    Each shard's forward and backward pass is recorded and replayed, on a GPU, too.
+    """
+
+    def __init__(self, trainer: Training, graph: Wanted, sharding: Sharding) -> None:
+        super().__init__(trainer, graph)
+        self._sharding = sharding
+        self._payload = ShardPayload(sharding, trainer.model, trainer.optimizer)
+        self._scores = Metrics()
+
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
+        """Of the batches of an epoch what this process computes."""
+        return self._trainer.train_loader.sharded(epoch, first, self._sharding.shards, self._sharding.own)
+
+    def run(self, images: Any, labels: Any, metrics: Metrics | None) -> Outputs | None:
+        """See `TrainingStep.run`; images and labels are whole, or `Pieces`. The logits are those of the own shards."""
+        trainer, batch = self._trainer, self._trainer.batch + 1
+        shards, own = self._sharding.shards, self._sharding.own
+        if not isinstance(images, Pieces):
+            images, labels = cut(images, shards, own), cut(labels, shards, own)
+        self.recorder.follow(trainer.model, trainer.optimizer)
+        trainer.gradient_mean.follow(trainer.optimizer)
+        part = Part(metrics, batch % trainer.accumulate == 0 or batch == len(trainer.train_loader))
+        self._payload.lay_out()
+        before = ForwardState(trainer.model)
+        logits = [self._shard(shard, images, labels, before) for shard in own]
+        self._after_forward(images.sizes)
+        sums = self._payload.read(len(images))
+        self._sharding.agree(bool(sums.terminated), bool(sums.interrupted))
+        loss = self._tensor(sums.loss / sums.positions)
+        trainer.loss = loss
+        if not trainer.guard.passes(loss, trainer.optimizer):
+            before.restore()
+            return None
+        self._count_step(part, len(images))
+        if metrics is not None:
+            metrics.add_sums(sums.loss, sums.correct, sums.positions, loss)
+        self._update_step(part, len(images))
+        if part.ends:
+            trainer.gradient_mean.forget()
+            self._compare()
+        computed = [one for one in logits if one is not None]
+        with current(trainer.device):
+            joined = trainer.device.xp.concatenate(computed) if computed else trainer.device.xp.zeros((0, 0))
+        return Outputs(loss, Tensor(joined))
+
+    def failure(self, place: str, loss: float, images: Any, labels: Any, indices: np.ndarray) -> FailedStep:
+        """The first shard that is not finite by itself, looked at on every process; the first of all, if each is finite."""
+        trainer, candidates = self._trainer, []
+        if not isinstance(images, Pieces):
+            shards, own_shards = self._sharding.shards, self._sharding.own
+            images, labels = cut(images, shards, own_shards), cut(labels, shards, own_shards)
+        starts = np.cumsum([0, *images.sizes])
+        for shard, own in images.arrays.items():
+            batch = own, labels.arrays[shard], indices[starts[shard] : starts[shard + 1]]
+            with part_of_batch(int(starts[shard]), len(own)):
+                failed = failed_step(place, loss, trainer.model, trainer.label_smoothing, batch, trainer.optimizer.lr)
+            candidates.append((failed.is_found, shard, tuple(to_host(one) for one in batch)))
+        everywhere = [one for some in self._sharding.group.gather(candidates) for one in some]
+        _, shard, batch = min(everywhere, key=lambda one: (not one[0], one[1]))
+        with part_of_batch(int(starts[shard]), len(batch[0])):
+            return failed_step(place, loss, trainer.model, trainer.label_smoothing, batch, trainer.optimizer.lr)
+
+    def _shard(self, shard: int, images: Pieces, labels: Pieces, before: ForwardState) -> Array | None:
+        """Compute a shard, and write what came of it; its logits, which a recording does not write over."""
+        trainer, sharding = self._trainer, self._sharding
+        asked = sharding.signal if shard == sharding.own[0] else None
+        signals = (int(asked == 15), int(asked == 2))
+        if shard not in images.arrays:
+            self._payload.write(shard, 0, Sums(0, 0, 0, *signals))
+            return None
+        own, right = images.arrays[shard], labels.arrays[shard]
+        before.restore()
+        with part_of_batch(sum(images.sizes[:shard]), len(own)):
+            work = Work[Outputs | None](self.forward_and_backward, self._computed, settings=trainer.label_smoothing)
+            outputs = self.recorder.do(work, (own, right), trainer.device)
+        assert outputs is not None
+        self._scores.reset()
+        self._scores.update(outputs.loss, outputs.logits, right)
+        loss_sum, correct = (array.item() for array in self._scores.arrays())
+        self._payload.write(shard, len(own), Sums(loss_sum, correct, self._scores.total, *signals))
+        with current(trainer.device):
+            logits: Array = outputs.logits.array.copy()
+        return logits
+
+    def _after_forward(self, sizes: tuple[int, ...]) -> None:
+        """Have processes whose shards are all without images count as the others do: what layers declare comes from rank 0."""
+        sharding, model = self._sharding, self._trainer.model
+        if sizes[-1] or sharding.group.size == 1:
+            return
+        declared = {path: state for path, layer in model.named_layers() if (state := layer.forward_state())}
+        first = sharding.group.gather(declared)[0]
+        for path, layer in model.named_layers():
+            if path in first:
+                layer.set_forward_state(first[path])
+
+    def _compare(self) -> None:
+        """TrainingError that names the process whose parameters are not those of the first."""
+        trainer, group = self._trainer, self._sharding.group
+        if group.size == 1 or trainer.step % CHECKED_EVERY:
+            return
+        digest = hashlib.sha256()
+        for buffer in trainer.optimizer.flat_buffers():
+            digest.update(to_host(buffer.data))
+        digests = group.gather(digest.hexdigest())
+        for rank, one in enumerate(digests):
+            if one != digests[0]:
+                raise TrainingError(
+                    f"after step {trainer.step} the parameters of rank {rank} are not those of rank 0: one of their machines "
+                    f"computes wrongly, or other processors or versions; go on from the last checkpoint without it"
+                )
+
+    def _tensor(self, value: float) -> Tensor:
+        device, dtype = self._trainer.device, self._trainer.optimizer.flat_buffers()[0].dtype
+        return Tensor(to_device(np.array(value, dtype), device))
