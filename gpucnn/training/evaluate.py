@@ -130,8 +130,10 @@ def evaluate(
 
 def _answers(model: Layer, loader: DataLoader, device: Device, group: Group) -> Iterator[tuple[Tensor, Array]]:
     """Logits and labels of each batch in turn; of several processes each computes every so many-th, and tells the others."""
-    step = {} if group.size == 1 else {"step": group.size}
-    own = loader.batches(0, group.rank, **step) if group.rank < len(loader) else iter(())
+    if group.size == 1:
+        own = loader.batches(0)
+    else:
+        own = loader.batches(0, group.rank, group.size) if group.rank < len(loader) else iter(())
     computed = (
         (in_parts(lambda part: one_output("evaluate", model(part)), images, device), labels) for images, labels in own
     )
