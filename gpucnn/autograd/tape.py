@@ -34,7 +34,7 @@ LEAF = "leaf"
 _enabled = ContextVar("grad_enabled", default=True)
 _numbers = itertools.count()
 _backward = itertools.count(1)
-_current_backward = 0
+_current_backward = ContextVar("current_backward", default=0)  # of this thread: others may train models of their own
 
 
 def grad_enabled() -> bool:
@@ -67,7 +67,7 @@ def _set(enabled: bool) -> Iterator[None]:
 
 def backward_number() -> int:
     """The number of the backward pass that runs, or ran last. Parameters tell by it what this pass has written."""
-    return _current_backward
+    return _current_backward.get()
 
 
 class Node:
@@ -103,8 +103,7 @@ def run_backward(
     saved arrays have changed since.
     """
     uses = _uses(gradients) if leaves is None else None
-    global _current_backward
-    before, _current_backward = _current_backward, next(_backward)
+    token = _current_backward.set(next(_backward))
     complete: dict[Any, Array | None] = {} if leaves is None else leaves
     queue = [(-node.number, node) for node in gradients]
     heapq.heapify(queue)
@@ -145,7 +144,7 @@ def run_backward(
                 tensor.add_gradient(complete[tensor])
     if uses is not None:
         uses.end()
-    _current_backward = before  # of the pass that this one is a part of, see `layers.Checkpoint`
+    _current_backward.reset(token)  # of the pass that this one is a part of, see `layers.Checkpoint`
 
 
 class GradientWatch(Protocol):

@@ -17,6 +17,7 @@ from gpucnn.backend.group import Group, SingleProcess
 from gpucnn.kernels.ways import use
 from gpucnn.optim.shard_sum import ShardSum
 from gpucnn.training import Trainer, shard_payload
+from gpucnn.training.sharded_step import ShardedStep
 from gpucnn.training.sharding import Sharding
 from tests.backend.thread_group import on_ranks
 from tests.training.small_run import small_set
@@ -69,12 +70,12 @@ def trainer(
     return Trainer(model, optimizer, loader, sharding=Sharding(SHARDS, group), **options)
 
 
-def trained(group: Group, cuts: tuple[float, ...], way: str, **options: Any) -> dict[str, bytes]:
-    with use(way):
-        one = trainer(group, **options)
-        one.training_step._payload.cuts = cuts
-        one.fit(2)
-        arrays, _ = one.state()
+def trained(group: Group, cuts: tuple[float, ...], **options: Any) -> dict[str, bytes]:
+    one = trainer(group, **options)
+    assert isinstance(one.training_step, ShardedStep)
+    one.training_step._payload.cuts = cuts
+    one.fit(2)
+    arrays, _ = one.state()
     assert all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f")
     return {name: array.tobytes() for name, array in arrays.items()}
 
@@ -87,10 +88,11 @@ def trained(group: Group, cuts: tuple[float, ...], way: str, **options: Any) -> 
 )
 def test_the_bytes_are_those_of_one_process(options: dict[str, Any], way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_payload, "LEAST_BYTES", 0)
-    whole = trained(SingleProcess(), (), way, **options)
-    for size, cuts in ((2, ()), (2, shard_payload.CUTS), (3, shard_payload.CUTS), (4, (0.9, 0.5, 0.0))):
-        for found in on_ranks(size, functools.partial(trained, cuts=cuts, way=way, **options)):
-            assert found == whole
+    with use(way):  # of all threads
+        whole = trained(SingleProcess(), (), **options)
+        for size, cuts in ((2, ()), (2, shard_payload.CUTS), (3, shard_payload.CUTS), (4, (0.9, 0.5, 0.0))):
+            for found in on_ranks(size, functools.partial(trained, cuts=cuts, **options)):
+                assert found == whole
 
 
 @pytest.mark.parametrize("way", ["numpy", "jit"])
@@ -105,22 +107,21 @@ def test_they_are_sent_before_the_first_layers_gradient_is_there(way: str, monke
             early.append((self.group.rank, shard, start, self.length if stop is None else stop))
 
     def work(group: Group) -> tuple[int, int]:
-        with use(way):
-            one = trainer(group)
-            passes = one.training_step.backward
-            ended = []
+        one = trainer(group)
+        ended: list[int] = []
 
-            def backward(loss: Tensor) -> None:
-                passes(loss)
-                ended.append(len([call for call in early if call[0] == group.rank]))
+        def backward(loss: Tensor) -> None:
+            ShardedStep.backward(one.training_step, loss)
+            ended.append(len([call for call in early if call[0] == group.rank]))
 
-            one.training_step.backward = backward
-            one.fit(2)
-            assert one.training_step.recorder.recordings == (way == "jit") * one.training_step.recorder.recordings
-            return one.training_step.recorder.recordings, ended[1]
+        monkeypatch.setattr(one.training_step, "backward", backward)
+        one.fit(2)
+        return one.training_step.recorder.recordings, ended[1]
 
     monkeypatch.setattr(ShardSum, "add", spied)
-    for recordings, sent_in_first_step in on_ranks(2, work):
+    with use(way):
+        found = on_ranks(2, work)
+    for recordings, sent_in_first_step in found:
         assert bool(recordings) is (way == "jit")
         assert sent_in_first_step == 2  # of three slices, when the backward pass of the second own shard is over
     # Every step, recorded or not, sends the same slices in the same order on both ranks.
@@ -136,11 +137,15 @@ def test_they_are_sent_before_the_first_layers_gradient_is_there(way: str, monke
 SCRIPT = """
 import sys
 from gpucnn.backend.mpi import world
+from gpucnn.kernels.ways import use
 from gpucnn.training import shard_payload
 from tests.training.test_early_slices import trained
 shard_payload.LEAST_BYTES = 0
 group = world()
-found = [trained(group, cuts, way) for way in ("numpy", "jit") for cuts in ((), shard_payload.CUTS)]
+found = []
+for way in ("numpy", "jit"):
+    with use(way):
+        found += [trained(group, cuts) for cuts in ((), shard_payload.CUTS)]
 everywhere = group.gather(found)
 if group.rank == 0:
     import pickle
@@ -159,6 +164,9 @@ def test_over_mpi_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_payload, "LEAST_BYTES", 0)
     place = tmp_path / "found"
     subprocess.run([mpiexec, "-n", "2", sys.executable, "-c", SCRIPT, str(place)], check=True, timeout=120)
-    plain, jit = (trained(SingleProcess(), (), way) for way in ("numpy", "jit"))
+    with use("numpy"):
+        plain = trained(SingleProcess(), ())
+    with use("jit"):
+        jit = trained(SingleProcess(), ())
     for rank in pickle.loads(place.read_bytes()):
         assert rank == [plain, plain, jit, jit]
