@@ -1,17 +1,18 @@
-"""The sum over the shards of a batch, in the order of one fixed binary tree, whichever process computed them.
+r"""The sum over the shards of a batch, in the order of one fixed binary tree, whichever process computed them.
 
     shards   0   1   2   3   4          (0 + 1) + (2 + 3)       + 4
-              \\ /     \\ /    |
+              \ /     \ /    |
                +       +     |          What a process has of the tree it adds up by itself; the rest is added
-                \\     /      |          in slices, of which each process has one, and all get all of them.
+                \     /      |          in slices, of which each process has one, and all get all of them.
                    +         |
-                    \\       /
+                    \       /
                         +
 
 Floating-point sums depend on their order. Here it depends on the number of shards alone, so that any number of processes
 gives the same bits.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ class ShardSum:
     def add(self, shard: int, start: int = 0, stop: int | None = None) -> None:
         """Add what stands in the `place` of the shard from `start` to `stop`; of the last one it is then under way."""
         stop = self.length if stop is None else stop
-        slot, climb = self._climbs[shard]
+        climb = self._climbs[shard][1]
         with current(self.device):
             for left, right in climb:
                 self._slots[left][start:stop] += self._slots[right][start:stop]
@@ -106,7 +107,7 @@ class ShardSum:
                 for left, right in self._additions:
                     rows[left] += rows[right]
                 ends = self._ends(start, stop)
-                parts = [self._total[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+                parts = [self._total[a:b] for a, b in itertools.pairwise(ends)]
                 finished.append(self.group.exchange([rows[0]] * self.group.size, parts))
             for one in finished:
                 one.wait()
@@ -122,7 +123,7 @@ class ShardSum:
         exchanges = []
         for turn in range(self._rounds):
             sum_here = self._slots[self._slot_of(turn)] if turn < len(self._mine) else None
-            sent = [nothing if sum_here is None else sum_here[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+            sent = [nothing if sum_here is None else sum_here[a:b] for a, b in itertools.pairwise(ends)]
             received = [
                 rows[self._first_row[other] + turn] if turn < len(block) else nothing
                 for other, block in enumerate(self._blocks)
