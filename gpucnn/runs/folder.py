@@ -18,7 +18,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from gpucnn.regular_file import read_regular
 from gpucnn.runs.exported_run import load_exported
 from gpucnn.runs.image_list import ENTRY, ImageList
 from gpucnn.runs.lock import NAME as LOCK
-from gpucnn.runs.lock import RunLock
+from gpucnn.runs.lock import LockOfAnother, RunLock
 from gpucnn.runs.network import COPY, OnnxCopy, build, is_onnx
 from gpucnn.runs.trained_run import TrainedRun, Weights
 from gpucnn.text import value_text
@@ -75,7 +75,7 @@ class RunFolder:
         self.summary_file = self.path / "summary.json"
         self.report_file = self.path / "report.html"
         self.is_written = is_written
-        self.lock: RunLock | nullcontext[None] = RunLock(self.path) if is_written else nullcontext()
+        self.lock = RunLock(self.path) if is_written else LockOfAnother(self.path)
         self.images: ImageList | None = None
         self.network: OnnxCopy | None = None
         self._is_ready = self._is_ours = False
