@@ -1,11 +1,11 @@
-"""The sum over the shards of a batch, in the order of one fixed binary tree, whichever process computed them.
+r"""The sum over the shards of a batch, in the order of one fixed binary tree, whichever process computed them.
 
     shards   0   1   2   3   4          (0 + 1) + (2 + 3)       + 4
-              \\ /     \\ /    |
+              \ /     \ /    |
                +       +     |          What a process has of the tree it adds up by itself; the rest is added
-                \\     /      |          in slices, of which each process has one, and all get all of them.
+                \     /      |          in slices, of which each process has one, and all get all of them.
                    +         |
-                    \\       /
+                    \       /
                         +
 
 Floating-point sums depend on their order. Here it depends on the number of shards alone, so that any number of processes
