@@ -6,6 +6,7 @@ settings from the folder and is kept there.
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import sys
 import tempfile
@@ -21,13 +22,12 @@ from gpucnn.errors import ArgumentError, RunError
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.verification import Sides, StopAt, Verification, compare, train_until
-from gpucnn.text import counted
 from gpucnn.text_table import stacked_tables
 from gpucnn.training import prepare
 
 HELP = "Train a few steps on 1, on 2 and on 3 processes; compare all that is kept, byte by byte."
 STEPS, PROCESSES = 30, (1, 2, 3)
-HEADER = ("processes", "compared", "arrays", "bytes", "sha256")
+HEADER = ("processes", "arrays", "bytes", "sha256 of all")
 ASKED = "asked.json"
 """What a run's processes are asked for, in its folder's parent."""
 
@@ -74,13 +74,13 @@ def run(options: argparse.Namespace) -> int:
         folders = [_trained(config, steps, size, Path(place, str(size))) for size in sizes]
         found = [compare(folders[0], other, _sides(sizes[0], size)) for other, size in zip(folders, sizes, strict=True)]
         own = [compare(folder, folder) for folder in folders]
-    rows = [row for size, one in zip(sizes, own, strict=True) for row in _rows(size, one)]
-    print("\n".join(["", *stacked_tables(HEADER, rows, "rlrrl"), ""]))
+    rows = [_row(size, one) for size, one in zip(sizes, own, strict=True)]
+    print("\n".join(["", *stacked_tables(HEADER, rows, "rrrl"), ""]))
     differences = [one.difference for one in found if one.difference]
     if differences:
         print(f"FAIL: {differences[0]}")
         return 1
-    arrays, nbytes = sum(part.arrays or 0 for part in own[0].parts), sum(part.size for part in own[0].parts)
+    arrays, nbytes = _total(own[0])
     print(
         f"PASS: {arrays} arrays and {nbytes:,} bytes in all are the same on {_listed(sizes)} processes; epochs finished on the "
         f"way: {own[0].epochs}"
@@ -94,7 +94,7 @@ def _trained(config: RunConfig, steps: int, size: int, place: Path) -> RunFolder
     (place / ASKED).write_text(json.dumps({"config": config.to_json(), "steps": steps}))
     status = start(size, [str(place)], __name__)
     if status != 0:
-        raise RunError(f"the run on {counted(size, 'process', 'processes')} ended with status {status}; see above why")
+        raise RunError(f"the run on {_processes(size)} ended with status {status}; see above why")
     return RunFolder(place / "run")
 
 
@@ -115,16 +115,24 @@ def main(arguments: Sequence[str]) -> None:
             )
 
 
-def _rows(size: int, found: Verification) -> list[tuple[str, ...]]:
-    parts = found.parts
-    return [
-        (str(size), part.name, "" if part.arrays is None else str(part.arrays), f"{part.size:,}", part.sha256)
-        for part in parts
-    ]
+def _row(size: int, found: Verification) -> tuple[str, ...]:
+    """All that one run has kept; the last is the hash of its parts' hashes."""
+    arrays, nbytes = _total(found)
+    together = hashlib.sha256("".join(part.sha256 for part in found.parts).encode()).hexdigest()
+    return str(size), str(arrays), f"{nbytes:,}", together
+
+
+def _total(found: Verification) -> tuple[int, int]:
+    """Arrays and bytes."""
+    return sum(part.arrays or 0 for part in found.parts), sum(part.size for part in found.parts)
+
+
+def _processes(size: int) -> str:
+    return "1 process" if size == 1 else f"{size} processes"
 
 
 def _sides(first: int, second: int) -> Sides:
-    names = [f"on {counted(size, 'process', 'processes')}" for size in (first, second)]
+    names = [f"on {_processes(size)}" for size in (first, second)]
     return Sides(*names, *(f"the run {name}" for name in names))
 
 
