@@ -16,8 +16,8 @@ from gpucnn import __version__
 from gpucnn.errors import GpucnnError, Terminated
 
 NAMES = (
-    "train", "data", "lr-find", "sweep", "verify-resume", "replay", "evaluate", "predict", "report", "explain", "plot",
-    "play", "export", "serve", "runs", "summary", "doctor", "agree", "bench",
+    "train", "data", "lr-find", "sweep", "verify-resume", "verify-parallel", "replay", "evaluate", "predict", "report", "explain",
+    "plot", "play", "export", "serve", "runs", "summary", "doctor", "agree", "bench",
 )  # fmt: skip
 USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
