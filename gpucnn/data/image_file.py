@@ -15,6 +15,7 @@ from gpucnn.checks import as_choice, as_path
 from gpucnn.data.image_kind import kind_of, reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.npz import read_npy
+from gpucnn.data.plain_image import plain_image
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
@@ -127,6 +128,8 @@ def centre_crop(image: "Image.Image", size: int) -> np.ndarray:
     """The largest square in the middle of a grey or RGB image, bilinearly at `size`: bytes (C, size, size)."""
     from PIL import Image, ImageOps
 
+    if image.size == (size, size):  # as it is
+        return _planes(image)
     return _planes(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
 
@@ -200,6 +203,8 @@ def _opened(content: bytes) -> "Image.Image":
     """The image in a file's content, loaded and upright. Raises what Pillow does."""
     if content[4:8] == b"ftyp":  # AVIF or HEIF
         reads_heif()
+    if (plain := plain_image(content)) is not None:
+        return plain
     with quiet_reading():
         try:
             return _opened_as_it_is(content)
