@@ -55,7 +55,7 @@ def _png(content: bytes) -> "tuple[str, tuple[int, int], bytes, str, str, int] |
     mode = PNG_MODES.get(colour)
     if mode is None or depth != 8 or packing or filtering or interlace:
         return None
-    if zlib.crc32(content[12:29]) != int.from_bytes(content[29:33], "big"):
+    if not _is_whole(content, 8, 13):
         return None
     parts: list[bytes] = []
     place, last, expected = 33, len(content) - 12, 0
@@ -67,12 +67,18 @@ def _png(content: bytes) -> "tuple[str, tuple[int, int], bytes, str, str, int] |
                 return None
             parts.append(content[place + 8 : place + 8 + length])
             expected = place + 12 + length
-        elif kind not in BESIDE:
+        elif kind not in BESIDE or not _is_whole(content, place, length):
             return None
         place += 12 + length
     if place != last or not parts:
         return None
     return mode, (width, height), b"".join(parts), "zip", mode, 0
+
+
+def _is_whole(content: bytes, place: int, length: int) -> bool:
+    """Whether the checksum of the chunk at `place` is right."""
+    stop = place + 8 + length
+    return zlib.crc32(content[place + 4 : stop]) == int.from_bytes(content[stop : stop + 4], "big")
 
 
 def _jpeg(content: bytes) -> "tuple[str, tuple[int, int], bytes, str, str, str] | None":
