@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from gpucnn import backend, data, models, optim
 from gpucnn.backend.group import Group
 from gpucnn.backend.memory import free_bytes
-from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, folder_of, read_larger
+from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, cache_notes, folder_of, read_larger
 from gpucnn.data.image_folder import whole_of
+from gpucnn.data.jpeg_decoders import PILLOW, SIMPLEJPEG, check_decoder, simplejpeg_version
 from gpucnn.data.normalization import Normalization
 from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
@@ -206,7 +207,10 @@ class PreparedRun:
             "class_names": self.splits.class_names,
             **self.config.to_json(),
             **({} if self.images is None else {ENTRY: self.images.file_name}),
-            "versions": _versions_on(backend.choose_device(self.config.device).device),
+            "versions": {
+                **_versions_on(backend.choose_device(self.config.device).device),
+                **_decoder_version(self.config),
+            },
         }
 
 
@@ -298,6 +302,7 @@ def resolve(config: RunConfig, told: Callable[[int, int], None] | None = None) -
 def _seen(config: RunConfig, told: Callable[[int, int], None] | None) -> data.Inspection | None:
     """What there is in a folder of images. DataError for files that cannot be read, unless they are to be skipped."""
     backend.choose_device(config.device)  # what cannot be is told before images are decoded
+    check_decoder(config.decode)
     if config.data != FOLDER:
         return None
     seen = data.inspect(folder_of(config.data, config.data_dir), told)
@@ -352,6 +357,8 @@ def _build(
     splits = division.test(
         data.load(config.data, config.data_dir, config.image_size, config.mode, config.background, skip)
     )
+    if (config.decode, config.cache) != (PILLOW, None):
+        splits = splits.decoded_by(config.decode, config.cache)
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
@@ -382,6 +389,7 @@ def _build(
     sizes = [one.source_size for one in augment.augmentations if isinstance(one, data.RandomResizedCrop)]
     if size := max((size for size in sizes if size is not None), default=0):
         train_set = read_larger(train_set, size)
+    splits = splits._replace(notes=(*splits.notes, *cache_notes([train_set, val_set, splits.test])))
     train_loader = data.DataLoader(
         train_set,
         config.batch_size,
@@ -489,6 +497,11 @@ def _versions_on(device: backend.Device) -> dict[str, str]:
         return {**versions(), "gpu": properties["name"].decode(), "cupy": str(device.xp.__version__)}
     compiler = {"llvmlite": importlib.metadata.version("llvmlite")} if ways.mode() == "jit" else {}
     return {**versions(), "cpu": ways.describe(), **compiler}
+
+
+def _decoder_version(config: RunConfig) -> dict[str, str]:
+    """Of a library beside Pillow that decodes images."""
+    return {SIMPLEJPEG: simplejpeg_version()} if config.decode == SIMPLEJPEG else {}
 
 
 def near(part: Part, device: backend.Device) -> Part:

@@ -23,7 +23,7 @@ from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
 from gpucnn.training.trainer_state import check_weights
 
-CHANGEABLE = ("epochs", "data_dir", "device", "workers", "checkpoint_every", "keep", "graph")
+CHANGEABLE = ("epochs", "data_dir", "device", "workers", "cache", "checkpoint_every", "keep", "graph")
 """The settings that may be others in a resumed run: they leave alone what has been trained already."""
 
 
