@@ -79,7 +79,9 @@ class ShardSum:
         slots = 1 + max((slot for slot, _ in self._climbs.values()), default=0)
         self._slots = [self._empty(length, dtype) for _ in range(slots)]
         self._dtype = dtype
-        self._under_way: list[tuple[int, int, Array, list[Exchange]]] = []
+        self._rows: dict[tuple[int, int], Array] = {}
+        self._sent: list[tuple[int, int, Array, list[Exchange]]] = []
+        self._returning: list[Exchange] = []
         self._total = self._slots[0] if group.size == 1 else self._empty(length, dtype)
 
     def place(self, shard: int) -> Array:
@@ -98,26 +100,42 @@ class ShardSum:
 
     def total(self) -> Array:
         """The sum (length,) over all shards, on every process; holds until the next batch."""
-        finished: list[Exchange] = []
         with current(self.device):
-            for start, stop, rows, exchanges in self._under_way:
-                for one in exchanges:
-                    one.wait()
-                for left, right in self._additions:
-                    rows[left] += rows[right]
-                ends = self._ends(start, stop)
-                parts = [self._total[a:b] for a, b in zip(ends, ends[1:], strict=False)]
-                finished.append(self.group.exchange([rows[0]] * self.group.size, parts))
-            for one in finished:
+            self._return()
+            for one in self._returning:
                 one.wait()
-        self._under_way = []
+        self._returning = []
         return self._total
 
+    def advance(self) -> None:
+        """See that what is under way gets on."""
+        for one in (*self._returning, *(exchange for *_, exchanges in self._sent for exchange in exchanges)):
+            one.advance()
+
+    def _return(self) -> None:
+        """Add this process's slices of what has been sent so far, and give the sums to all."""
+        for start, stop, rows, exchanges in self._sent:
+            for one in exchanges:
+                one.wait()
+            for left, right in self._additions:
+                rows[left] += rows[right]
+            ends = self._ends(start, stop)
+            parts = [self._total[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+            self._returning.append(self.group.exchange([rows[0]] * self.group.size, parts))
+        self._sent = []
+
     def _begin(self, start: int, stop: int) -> None:
-        """Send each rank its slice of this process's sums from `start` to `stop`."""
+        """Send each rank its slice of this process's sums from `start` to `stop`.
+
+        First those of the slice before are returned: that too is hidden then, and all processes do it at the same place in
+        the order of their exchanges.
+        """
+        self._return()
         ends, rank = self._ends(start, stop), self.group.rank
-        width = ends[rank + 1] - ends[rank]
-        rows = self._empty((sum(map(len, self._blocks)), width), self._dtype)
+        if (start, stop) not in self._rows:
+            shape = sum(map(len, self._blocks)), ends[rank + 1] - ends[rank]
+            self._rows[start, stop] = self._empty(shape, self._dtype)
+        rows = self._rows[start, stop]
         nothing = rows[:0].reshape(-1)
         exchanges = []
         for turn in range(self._rounds):
@@ -128,7 +146,7 @@ class ShardSum:
                 for other, block in enumerate(self._blocks)
             ]
             exchanges.append(self.group.exchange(sent, received))
-        self._under_way.append((start, stop, rows, exchanges))
+        self._sent.append((start, stop, rows, exchanges))
 
     def _slot_of(self, turn: int) -> int:
         return self._climbs[self._mine[turn].first][0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
+from gpucnn.autograd import Tensor, watching_gradients
 from gpucnn.backend import Array, current, to_device, to_host
 from gpucnn.data import DataLoader
 from gpucnn.data.pieces import Pieces, cut
@@ -33,7 +33,8 @@ class ShardedStep(TrainingStep):
         payload                gradients, running statistics and sums: those of the whole batch, on every process
         guard, count, update   as in `TrainingStep`, on equal numbers everywhere
 
-    Each shard's forward and backward pass is recorded and replayed, on a GPU, too.
+    Each shard's forward and backward pass is recorded and replayed, on a GPU, too. On a CPU the replay stops where slices of
+    the payload are final, which are sent then, as without a recording. A CUDA graph is one launch, so there they follow it.
     """
 
     def __init__(self, trainer: Training, graph: Wanted, sharding: Sharding) -> None:
@@ -80,6 +81,11 @@ class ShardedStep(TrainingStep):
             joined = trainer.device.xp.concatenate(computed) if computed else trainer.device.xp.zeros((0, 0))
         return Outputs(loss, Tensor(joined))
 
+    def backward(self, loss: Tensor) -> None:
+        """The backward pass, while which the payload sends what is final."""
+        with watching_gradients(self._payload):
+            loss.backward()
+
     def failure(self, place: str, loss: float, images: Any, labels: Any, indices: np.ndarray) -> FailedStep:
         """The first shard that is not finite by itself, looked at on every process; the first of all, if each is finite."""
         trainer, candidates = self._trainer, []
@@ -103,10 +109,12 @@ class ShardedStep(TrainingStep):
         asked = sharding.signal if shard == sharding.own[0] else None
         signals = (int(asked == signal.SIGTERM), int(asked == signal.SIGINT))
         if shard not in images.arrays:
-            self._payload.write(shard, 0, Sums(0, 0, 0, *signals))
+            self._payload.begin(shard, 0)
+            self._payload.write(Sums(0, 0, 0, *signals))
             return None
         own, right = images.arrays[shard], labels.arrays[shard]
         before.restore()
+        self._payload.begin(shard, len(own))
         with part_of_batch(sum(images.sizes[:shard]), len(own)):
             work = Work[Outputs | None](self.forward_and_backward, self._computed, settings=trainer.label_smoothing)
             outputs = self.recorder.do(work, (own, right), trainer.device)
@@ -114,7 +122,7 @@ class ShardedStep(TrainingStep):
         self._scores.reset()
         self._scores.update(outputs.loss, outputs.logits, right)
         loss_sum, correct = (array.item() for array in self._scores.arrays())
-        self._payload.write(shard, len(own), Sums(loss_sum, correct, self._scores.total, *signals))
+        self._payload.write(Sums(loss_sum, correct, self._scores.total, *signals))
         with current(trainer.device):
             logits: Array = outputs.logits.array.copy()
         return logits
