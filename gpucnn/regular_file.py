@@ -86,6 +86,12 @@ class TimedCalls:
                     raise content
                 yield content
 
+    def status_of_each(self, paths: Sequence[str | os.PathLike[str]]) -> Iterator[os.stat_result | None]:
+        """What `os.stat` tells of each; None where it raises OSError."""
+        for start in range(0, len(paths), AT_ONCE):
+            some = paths[start : start + AT_ONCE]
+            yield from self(some[0], functools.partial(_status_of_some, some))
+
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             try:
@@ -114,6 +120,16 @@ class TimedCalls:
                 self._progress += 1
                 parts.append(file.read(CHUNK))
         return b"".join(parts)
+
+
+def _status_of_some(paths: Sequence[str | os.PathLike[str]]) -> list[os.stat_result | None]:
+    found: list[os.stat_result | None] = []
+    for path in paths:
+        try:
+            found.append(os.stat(path))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:

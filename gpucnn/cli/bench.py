@@ -9,7 +9,7 @@ from typing import Any
 
 from gpucnn.backend import choose_device
 from gpucnn.backend.cuda import find_problem
-from gpucnn.benchmark import prediction_report, report
+from gpucnn.benchmark import prediction_report, report, scaling
 from gpucnn.benchmark.gpus import GPUS, named
 from gpucnn.benchmark.machine import describe, keep_freed_memory, without_avx512
 from gpucnn.benchmark.prediction import PREDICTED_MODELS, Prediction
@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         action="store_true",
         help="with --device cuda: launches, bytes and FLOPs of a step, and the time that they predict; needs no GPU",
+    )
+    parser.add_argument(
+        "--scaling",
+        action="store_true",
+        help="with --model: how well 8, 512 and 1,024 such GPUs would share a batch, see gpucnn/backend/SCALING.md",
     )
     parser.add_argument(
         "--gpu",
@@ -98,6 +103,10 @@ def run(options: argparse.Namespace) -> None:
     if predictions:
         print("\n".join([*prediction_report.lines(predictions), ""]), flush=True)
         found["prediction"] = prediction_report.as_json(predictions)
+    if options.scaling:
+        tables = scaling.lines(predictions)
+        print("\n".join([*tables, ""]), flush=True)
+        found["scaling"] = tables
     if suite:
         found |= _measure(options, suite, machine, {str(one.workload): one.eager_seconds for one in predictions})
     elif problem:
@@ -110,6 +119,8 @@ def _check(options: argparse.Namespace) -> None:
     """Raises ArgumentError for arguments that do not go together."""
     if options.gpu and not options.model:
         raise ArgumentError(f"--gpu {options.gpu} is for predictions: give --model, too")
+    if options.scaling and not options.model:
+        raise ArgumentError("--scaling is for predictions: give --device cuda --model, too")
     if options.model and not re.fullmatch(r"cuda(:\d+)?", options.device):
         raise ArgumentError(f"--model is about a GPU, and the device is {options.device}: give --device cuda")
     if options.model and options.operations:

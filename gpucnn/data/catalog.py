@@ -3,7 +3,7 @@
 import copy
 import functools
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
@@ -59,6 +59,12 @@ class Splits(NamedTuple):
     def _repr_html_(self) -> Html | None:
         return dataset_html(self.train, repr(self), self.class_names)
 
+    def decoded_by(self, decode: str, cache: str | None = None) -> "Splits":
+        """The same images, those of files decoded by another decoder, and kept in the folder `cache`."""
+        train, test = (decoded_by(part, decode, cache) for part in (self.train, self.test))
+        validation = None if self.validation is None else decoded_by(self.validation, decode, cache)
+        return self._replace(train=train, test=test, validation=validation)
+
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
         """The same images, fed with `preprocess`, for example one that normalises."""
         train, test = (changed(part, preprocess=preprocess) for part in (self.train, self.test))
@@ -84,6 +90,25 @@ def read_larger(part: Dataset, image_size: int) -> Dataset:
     if isinstance(part, Subset):
         return Subset(read_larger(part.parent, image_size), part.indices)
     return part.at_size(image_size) if isinstance(part, ImageFolder) else part
+
+
+def decoded_by(part: Part, decode: str, cache: str | None = None) -> Part:
+    """The same images, those of files decoded by another decoder, and kept in the folder `cache`, see `ImageFolder.decoded_by`."""
+    if isinstance(part, Subset):
+        assert isinstance(part.parent, Part)
+        return Subset(decoded_by(part.parent, decode, cache), part.indices)
+    return part.decoded_by(decode, cache) if hasattr(part, "decoded_by") else part
+
+
+def cache_notes(parts: Iterable[Dataset | None]) -> tuple[str, ...]:
+    """Where decoded images of these data sets are kept, and how many bytes they may take there."""
+    caches = {}
+    for part in parts:
+        while isinstance(part, Subset):
+            part = part.parent
+        if (cache := getattr(part, "cache", None)) is not None:
+            caches[cache.path] = f"{cache.path}: decoded images are kept there, {cache.bytes:,} bytes at most"
+    return tuple(caches.values())
 
 
 class Source(NamedTuple):

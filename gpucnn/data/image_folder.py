@@ -5,7 +5,8 @@ import dataclasses
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,8 +16,12 @@ from gpucnn.backend import Array, Device, choose_device, current, to_device, to_
 from gpucnn.checks import as_choice, as_count, as_function, as_path, is_int
 from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.dataset import Batch, Dataset
-from gpucnn.data.image_file import AUTO, BACKGROUNDS, centre_crop, decode_image
+from gpucnn.data.decoded_cache import DecodedCache, key_of
+from gpucnn.data.image_decoder import ImageDecoder
+from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_sheet import dataset_html
+from gpucnn.data.inspection_memory import SETTLED
+from gpucnn.data.jpeg_decoders import PILLOW
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -26,6 +31,7 @@ from gpucnn.text import counted, size_text, value_text
 
 CHANNELS = {"rgb": 3, "grey": 1}
 CACHE_BYTES = 1 << 30
+PUT_BACK = "put it back whole, or start again without it"
 
 
 class ImageFolder:
@@ -84,6 +90,9 @@ class ImageFolder:
         self.background = as_choice(background, "background", BACKGROUNDS)
         self._device = Device()
         self._shape = (channels, size, size)
+        self._decoder = ImageDecoder(channels, size, self.background)
+        self._cache_folder: Path | None = None
+        self.cache: DecodedCache | None = None
         # Always the same images: a cache that lets the oldest go would have none left when its turn comes again.
         self._cache_bytes = int(cache_bytes)
         cached = min(len(self), self._cache_bytes // (channels * size * size))
@@ -128,9 +137,29 @@ class ImageFolder:
         other._shape = (self._shape[0], size, size)
         cached = min(len(self), self._cache_bytes // math.prod(other._shape))
         other._decoded = _DecodedImages(len(self), cached, other._shape)
+        other._decoder = dataclasses.replace(self._decoder, size=size)
+        other.cache = other._new_cache()
         if isinstance(self.preprocess, Preprocess):
             other.preprocess = dataclasses.replace(self.preprocess, native_size=size, image_size=size)
         return other
+
+    def decoded_by(self, decode: str = PILLOW, cache: str | os.PathLike[str] | None = None) -> Self:
+        """The same files, JPEGs decoded by another decoder, see `read_image`; with a `cache`, the folder of a `DecodedCache`.
+
+        ArgumentError for an unknown decoder, LibraryError without its library.
+        """
+        other = copy.copy(self)
+        other._decoder = dataclasses.replace(self._decoder, decode=decode)
+        if decode != self._decoder.decode:
+            other._decoded = _DecodedImages(len(self), len(self._decoded.pixels), self._shape)
+        other._cache_folder = None if cache is None else as_path(cache, "cache")
+        other.cache = other._new_cache()
+        return other
+
+    def _new_cache(self) -> DecodedCache | None:
+        if self._cache_folder is None:
+            return None
+        return DecodedCache(self._cache_folder, os.path.realpath(self.folder), len(self), self._decoder)
 
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         on_host = isinstance(indices, int | slice | list | np.ndarray | np.generic)
@@ -146,22 +175,57 @@ class ImageFolder:
         images = np.empty((len(indices), *self._shape), np.uint8)
         is_known = self._decoded.copy_to(images, indices)
         if not is_known.all():
-            places = np.flatnonzero(~is_known)
             with TimedCalls() as timed:
-                contents = timed.read_each([self.paths[index] for index in indices[places]])
-                for place in places:
-                    images[place] = self._decode(int(indices[place]), lambda _: next(contents))
+                self._read_missing(images, indices, np.flatnonzero(~is_known).tolist(), timed)
         return images
 
-    def _decode(self, index: int, read: Callable[[Path], bytes]) -> np.ndarray:
+    def _read_missing(self, images: np.ndarray, indices: np.ndarray, places: list[int], timed: TimedCalls) -> None:
+        """Those `places` of `images` (B, C, S, S) from the cache on disk, and from their files."""
+        chosen = {place: int(indices[place]) for place in places}
+        keys = self._keys([*chosen.values()], timed)
+        for place, index in chosen.items():
+            if self.cache is not None and (key := keys.get(index)) is not None:
+                found = self.cache.find(index, key)
+                if found is not None:
+                    images[place] = found
+                    self._decoded.keep(index, found)
+                    places.remove(place)
+        contents = self._contents([self.paths[chosen[place]] for place in places], timed)
+        for place, content in zip(places, contents, strict=True):
+            index = chosen[place]
+            images[place] = pixels = self._decode(self.paths[index], content)
+            self._decoded.keep(index, pixels)
+            if self.cache is not None and (key := keys.get(index)) is not None:
+                self.cache.keep(index, key, pixels)
+
+    def _keys(self, indices: list[int], timed: TimedCalls) -> dict[int, bytes]:
+        """What the cache knows files by; without those that have changed just now, and may again without it being seen."""
+        if self.cache is None:
+            return {}
+        keys = {}
+        for index, status in zip(indices, timed.status_of_each([self.paths[index] for index in indices]), strict=True):
+            if status is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
+                name = self.paths[index].relative_to(self.folder).as_posix()
+                keys[index] = key_of(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return keys
+
+    def _contents(self, paths: Sequence[Path], timed: TimedCalls) -> Iterator[bytes]:
+        each = timed.read_each(paths)
+        for path in paths:
+            try:
+                content = next(each)
+            except FileNotFoundError:
+                raise DataError(f"{path}: no such image file; {PUT_BACK}") from None
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror or error}); {PUT_BACK}") from None
+            yield content
+
+    def _decode(self, path: Path, content: bytes) -> np.ndarray:
         """One raw image from its file."""
         try:
-            image = decode_image(self.paths[index], self._shape[0], background=self.background, read=read)
-            pixels = centre_crop(image, self._shape[1])
+            return self._decoder(content, str(path))
         except DataError as error:
-            raise DataError(f"{error}; put it back whole, or start again without it") from None
-        self._decoded.keep(index, pixels)
-        return pixels
+            raise DataError(f"{error}; {PUT_BACK}") from None
 
 
 _lock = threading.Lock()  # one for all, so that a fork can wait for it: in the child it would never be opened

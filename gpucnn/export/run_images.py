@@ -82,7 +82,10 @@ def _decoded(trained: TrainedRun, images: Dataset, what: str) -> RunImages:
     background = trained.shown().background
 
     def at(place: int) -> "Image.Image":
-        return decode_image(paths[place], trained.preprocess.channels, background=background)
+        size = trained.preprocess.native_size
+        return decode_image(
+            paths[place], trained.preprocess.channels, background=background, decode=trained.decode, least=size
+        )
 
     return RunImages(what, to_host(images.labels), at, False)
 

@@ -63,7 +63,7 @@ class Early(NamedTuple):
 
 
 class ShardPayload:
-    """Gradients and running statistics, weighted by a shard's images, and its sums: one array for each dtype.
+    """Gradients and how far running statistics move, weighted by a shard's images, and its sums: one array for each dtype.
 
         sums | which parameters have gradients | statistics | gradients
 
@@ -72,6 +72,7 @@ class ShardPayload:
 
     def __init__(self, sharding: Sharding, model: Layer, optimizer: Optimizer) -> None:
         self._sharding, self._model, self._optimizer = sharding, model, optimizer
+        self._before: dict[Key, list[Array]] = {}
         self._sums: dict[Key, ShardSum] = {}
         self._buffers: list[FlatBuffer] = []
         self._gradients: dict[Key, list[tuple[FlatBuffer, int, int]]] = {}
@@ -83,8 +84,9 @@ class ShardPayload:
         self._expected: set[Any] = set()
         self._final: dict[FlatBuffer, int] = {}
 
-    def lay_out(self) -> None:
-        """See where model and optimizer have their arrays now. DeviceError if they are on several devices."""
+    def lay_out(self, model: Layer, optimizer: Optimizer) -> None:
+        """See where these have their arrays now, and what statistics stand there. DeviceError if they are on several devices."""
+        self._model, self._optimizer = model, optimizer
         self._optimizer.gather()
         buffers = self._optimizer.flat_buffers()
         lay_side_by_side(buffer for _, buffer in self._model.named_buffers())
@@ -99,13 +101,18 @@ class ShardPayload:
         self._first = buffers[0].dtype
         at: dict[Key, int] = {self._first: len(Sums._fields) + len(self._optimizer.parameters)}
         for array in statistics:
-            start = at.get(array.dtype, 0)
-            at[array.dtype] = start + array.size
-            self._statistics.setdefault(array.dtype, []).append(Stretch(array, start, start + array.size))
+            key = array.dtype if array.dtype.kind == "f" else np.dtype(np.int64)
+            start = at.get(key, 0)
+            at[key] = start + array.size
+            self._statistics.setdefault(key, []).append(Stretch(array, start, start + array.size))
         for buffer in buffers:
             start = at.get(buffer.dtype, 0)
             at[buffer.dtype] = start + buffer.gradient.size
             self._gradients.setdefault(buffer.dtype, []).append((buffer, start, start + buffer.gradient.size))
+        with current(device):
+            self._before = {
+                key: [one.array.astype(key).reshape(-1) for one in some] for key, some in self._statistics.items()
+            }
         self._early = self._early_slices()
         if {key: (one.length, one.device) for key, one in self._sums.items()} != {
             key: (length, device) for key, length in at.items()
@@ -163,8 +170,7 @@ class ShardPayload:
                 for buffer, start, _ in self._gradients.get(key, ()):
                     own = [one.first for one in early if one.buffer is buffer]
                     self._write_gradients(place, buffer, start, slice(0, min(own, default=buffer.gradient.size)))
-                for array, start, stop in self._statistics.get(key, ()):
-                    place[start:stop] = (array * key.type(self._images)).reshape(-1) if self._images else 0
+                self._write_statistics(key, place)
                 if key == self._first:
                     self._write_sums(place, self._images, sums)
                 at = 0
@@ -181,10 +187,9 @@ class ShardPayload:
             for key, total in self._sums.items():
                 whole = total.total()
                 divisor = key.type(images)
-                for array, start, stop in self._statistics.get(key, ()):
-                    _put(whole[start:stop].reshape(array.shape), divisor, array)
+                self._read_statistics(key, whole, divisor)
                 for buffer, start, stop in self._gradients.get(key, ()):
-                    _put(whole[start:stop], divisor, buffer.gradient)
+                    buffer.gradient[...] = whole[start:stop] / divisor
                 if key == self._first:
                     head = to_host(whole[: len(Sums._fields) + len(self._optimizer.parameters)])
         found, filled = head[: len(Sums._fields)], head[len(Sums._fields) :]
@@ -237,17 +242,23 @@ class ShardPayload:
                 part = place[at + one.start : at + one.stop]
                 self.device.xp.multiply(buffer.gradient[one], buffer.dtype.type(self._images), out=part)
 
+    def _write_statistics(self, key: Key, place: Array) -> None:
+        """How far each has moved from where it stood before the step: of a frozen layer 0, so that it stays as it is."""
+        for (array, start, stop), before in zip(self._statistics.get(key, ()), self._before.get(key, ()), strict=True):
+            now = array.astype(key).reshape(-1)
+            with np.errstate(invalid="ignore"):  # what is infinite, and stays so
+                moved = self.device.xp.where(now == before, key.type(0), now - before)
+            place[start:stop] = moved * key.type(self._images) if self._images else 0
+
+    def _read_statistics(self, key: Key, whole: Array, images: np.generic) -> None:
+        for (array, start, stop), before in zip(self._statistics.get(key, ()), self._before.get(key, ()), strict=True):
+            moved = whole[start:stop]
+            mean = moved / images if key.kind == "f" else moved // images  # counts have moved alike
+            array[...] = self.device.xp.where(moved == 0, before, before + mean).astype(array.dtype).reshape(array.shape)
+
     def _write_sums(self, place: Array, images: int, sums: Sums) -> None:
         filled = [images * (one.grad is not None) for one in self._optimizer.parameters.values()] if images else []
         numbers = np.zeros(len(Sums._fields) + len(self._optimizer.parameters), self._first)
         numbers[: len(Sums._fields)] = sums
         numbers[len(Sums._fields) : len(Sums._fields) + len(filled)] = filled
         place[: len(numbers)] = to_device(numbers, self.device)
-
-
-def _put(total: Array, images: np.generic, array: Array) -> None:
-    """A mean over `images`, into `array`."""
-    if array.dtype.kind == "f":
-        array[...] = total / images
-    else:  # a count, which all shards have alike
-        array[...] = total // images
