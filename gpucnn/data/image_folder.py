@@ -5,7 +5,8 @@ import dataclasses
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,12 +75,7 @@ class ImageFolder:
         if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
             raise ArgumentError(f"ImageFolder: class_names must be a list of names, got {value_text(class_names)}")
         channels, size = CHANNELS[as_choice(mode, "mode", CHANNELS)], as_count(image_size, "image_size")
-        found = folder if isinstance(folder, ClassImages) else class_images(as_path(folder, "folder"), class_names)
-        for path, problem in found.problems.items():
-            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
-        self.folder, self.paths, self.left_out = found.folder, found.paths, found.left_out
-        self.class_names = tuple(found.files)
-        self.labels: Array = np.repeat(np.arange(self.num_classes), [len(paths) for paths in found.files.values()])
+        self._find(folder, class_names)
         self.preprocess = preprocess or Preprocess(channels, size, size, 255, "crop")
         self.background = as_choice(background, "background", BACKGROUNDS)
         self._device = Device()
@@ -88,6 +84,15 @@ class ImageFolder:
         self._cache_bytes = int(cache_bytes)
         cached = min(len(self), self._cache_bytes // (channels * size * size))
         self._decoded = _DecodedImages(len(self), cached, self._shape)
+
+    def _find(self, folder: Any, class_names: Sequence[str] | None) -> None:
+        """Where the images are, and their classes."""
+        found = folder if isinstance(folder, ClassImages) else class_images(as_path(folder, "folder"), class_names)
+        for path, problem in found.problems.items():
+            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
+        self.folder, self.paths, self.left_out = found.folder, found.paths, found.left_out
+        self.class_names = tuple(found.files)
+        self.labels: Array = np.repeat(np.arange(self.num_classes), [len(paths) for paths in found.files.values()])
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -104,6 +109,20 @@ class ImageFolder:
     def num_classes(self) -> int:
         """How many class folders there are."""
         return len(self.class_names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each image is called, as "class/name"."""
+        return tuple(path.relative_to(self.folder).as_posix() for path in self.paths)
+
+    def contents(self, indices: np.ndarray) -> Generator[bytes]:
+        """The files of the images at `indices` (B,), as they are. OSError or DataError for one that cannot be read."""
+        with TimedCalls() as timed:
+            yield from timed.read_each([self.paths[index] for index in indices])
+
+    def file_of(self, index: int) -> Path:
+        """The file in which an image is."""
+        return self.paths[index]
 
     @property
     def device(self) -> Device:
@@ -147,8 +166,7 @@ class ImageFolder:
         is_known = self._decoded.copy_to(images, indices)
         if not is_known.all():
             places = np.flatnonzero(~is_known)
-            with TimedCalls() as timed:
-                contents = timed.read_each([self.paths[index] for index in indices[places]])
+            with closing(self.contents(indices[places])) as contents:
                 for place in places:
                     images[place] = self._decode(int(indices[place]), lambda _: next(contents))
         return images
@@ -199,18 +217,25 @@ class _DecodedImages:
 
 def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
     """The file of each image of an ImageFolder or of a part of one; None for other data sets."""
-    if isinstance(dataset, Subset):
-        paths = paths_of(dataset.parent)
-        return None if paths is None else tuple(paths[index] for index in dataset.indices)
-    return dataset.paths if isinstance(dataset, ImageFolder) else None
+    places, whole = places_of(dataset)
+    return tuple(whole.paths[place] for place in places) if isinstance(whole, ImageFolder) else None
 
 
 def names_of(dataset: Dataset) -> tuple[str, ...] | None:
-    """The file of each image of an ImageFolder or of a part of one, as "class/name"; None for other data sets."""
-    paths, folder = paths_of(dataset), whole_of(dataset)
-    if paths is None or not isinstance(folder, ImageFolder):
+    """What each image of an ImageFolder or of a part of one is called, as "class/name"; None for other data sets."""
+    places, whole = places_of(dataset)
+    if not isinstance(whole, ImageFolder):
         return None
-    return tuple(path.relative_to(folder.folder).as_posix() for path in paths)
+    names = whole.names
+    return tuple(names[place] for place in places)
+
+
+def places_of(dataset: Dataset) -> tuple[np.ndarray, Dataset]:
+    """Where the samples of a data set, or of a part of one, stand in the whole; and this."""
+    if not isinstance(dataset, Subset):
+        return np.arange(len(dataset)), dataset
+    places, whole = places_of(dataset.parent)
+    return places[dataset.indices], whole
 
 
 def whole_of(dataset: Dataset) -> Dataset:
