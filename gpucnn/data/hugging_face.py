@@ -66,7 +66,9 @@ def _in_card(text: str) -> dict[str, Any]:
         elif match := re.fullmatch(r"\s+'?\"?(\d{1,6})'?\"?: (.+)", line):
             names[int(match[1])] = _plain(match[2])
             if sorted(names) == list(range(len(names))) and column:
-                found.setdefault(column, {"_type": "ClassLabel"})["names"] = [names[number] for number in range(len(names))]
+                found.setdefault(column, {"_type": "ClassLabel"})["names"] = [
+                    names[number] for number in range(len(names))
+                ]
     return found
 
 

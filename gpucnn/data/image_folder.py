@@ -19,6 +19,7 @@ from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.image_file import AUTO, BACKGROUNDS, centre_crop, decode_image
 from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.preprocess import Preprocess
+from gpucnn.data.shard_files import Shards
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
@@ -58,9 +59,12 @@ class ImageFolder:
     with its name. It can be copied and pickled; a pickle is without the decoded images.
     """
 
+    notes: tuple[str, ...] = ()
+    """What whoever uses the images should know."""
+
     def __init__(
         self,
-        folder: str | os.PathLike[str] | ClassImages,
+        folder: str | os.PathLike[str] | ClassImages | Shards,
         image_size: int,
         mode: str = "rgb",
         preprocess: Callable[[Array], Array] | None = None,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -66,7 +67,9 @@ class ParquetTable:
             self.columns = _columns(path, opened.schema_arrow)
             counts = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
             if min(counts, default=0) < 0 or sum(counts) > self._stamp[0]:
-                raise DataError(f"{path}: promises {sum(counts):,} rows in {self._stamp[0]:,} bytes; it is damaged; {AGAIN}")
+                raise DataError(
+                    f"{path}: promises {sum(counts):,} rows in {self._stamp[0]:,} bytes; it is damaged; {AGAIN}"
+                )
             self.starts: np.ndarray = np.cumsum([0, *counts])
             self.sizes = [self._image_bytes(group) for group in range(len(counts))]
 
@@ -93,6 +96,7 @@ class ParquetTable:
             places = [chunk.indices.to_numpy(zero_copy_only=False).astype(np.int64) for chunk in coded.chunks]
             return Labels(np.concatenate([np.zeros(0, np.int64), *places]), tuple(texts))
 
+    @cached_property
     def names(self) -> list[str | None]:
         """The path that each image had before it came here, as far as that is written."""
         if not self.columns.path:
@@ -117,19 +121,21 @@ class ParquetTable:
         """What was read of a row. DataError, which names it, if that is no image's bytes."""
         if content:
             return content
-        if content is None and self.columns.path and (path := self.names()[row]):
+        if content is None and self.columns.path and (path := self.names[row]):
             raise DataError(
-                f"{self.path}: row {row}: the image is given by its path alone, {shortened(path, 60)!r}; write the table with the "
+                f"{self.path / f'row {row}'}: the image is given by its path alone, {shortened(path, 60)!r}; write the table with the "
                 f"images' bytes, or give the folder of the image files"
             )
         wrong = "there is no image" if content is None else "the image has no bytes"
-        raise DataError(f"{self.path}: row {row}: {wrong} in {self.columns.image}; leave the row out")
+        raise DataError(f"{self.path / f'row {row}'}: {wrong} in {self.columns.image}; leave the row out")
 
     def _column(self, name: str) -> list[Any]:
         """All of a column, which takes little memory."""
         parts = list(self._parts(name, range(len(self.starts) - 1), LABELS_AT_ONCE))
         if (count := sum(map(len, parts))) != len(self):
-            raise DataError(f"{self.path}: {name} has {count:,} rows, {len(self):,} are promised; it is damaged; {AGAIN}")
+            raise DataError(
+                f"{self.path}: {name} has {count:,} rows, {len(self):,} are promised; it is damaged; {AGAIN}"
+            )
         return parts
 
     def _parts(self, name: str, groups: Sequence[int], at_once: int) -> Iterator[Any]:
@@ -249,7 +255,9 @@ def _chosen(path: Path, what: str, candidates: Sequence[str], usual: Sequence[st
         if name in candidates:
             return name
     if candidates:
-        raise DataError(f"{path}: {what} could be in {names_text(candidates)}; rename the column that is meant to {usual[0]}")
+        raise DataError(
+            f"{path}: {what} could be in {names_text(candidates)}; rename the column that is meant to {usual[0]}"
+        )
     raise DataError(
         f"{path}: no column of {what.rstrip(',')}; expected a column {usual[0]} of bytes, or with fields bytes and path, got "
         f"{names_text([f'{name} ({shortened(str(kind), 40)})' for name, kind in inside.items()]) or 'no columns'}"
@@ -280,7 +288,7 @@ def _check_whole(path: Path, name: str, parts: Sequence[Any]) -> None:
     for part in parts:
         if part.null_count:
             row += int(np.flatnonzero(part.is_null().to_numpy(zero_copy_only=False))[0])
-            raise DataError(f"{path}: row {row}: there is no label in {name}; leave the row out")
+            raise DataError(f"{path / f'row {row}'}: there is no label in {name}; leave the row out")
         row += len(part)
 
 

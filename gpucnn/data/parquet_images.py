@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpucnn.backend import to_host
 from gpucnn.checks import as_path
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.parquet_file import Columns, Labels, ParquetTable
-from gpucnn.data.shard_files import find_shards
+from gpucnn.data.shard_files import Shards, find_shards
 from gpucnn.errors import DataError
 from gpucnn.text import is_printed, names_text
 
@@ -26,6 +27,9 @@ PIECE_BYTES = KEPT_BYTES >> 2
 """A row group with more bytes of images than that is read in pieces."""
 
 PIECE_ROWS = 16
+AT_ONCE = 64
+"""Images that are sought together."""
+
 MOST_OPEN = 4
 """Row groups of several pieces that are being read on."""
 
@@ -33,7 +37,7 @@ MOST_OPEN = 4
 class ParquetImages(ImageFolder):
     """The images in Parquet files, in the order of the files' names and of their rows.
 
-    - `folder`: one that holds them, or a sequence of the files themselves, which then are in one folder.
+    - `folder`: one that holds them, or `Shards`: just these files, which are in one folder.
 
     A file has a column of images, a struct {bytes, path} as Hugging Face's `datasets` write it, or bytes; and one of labels,
     integers or text. They may have any name if there is one of each, else `image` and `label`. Classes are called what the
@@ -49,37 +53,48 @@ class ParquetImages(ImageFolder):
     """
 
     def _find(self, folder: Any, class_names: Sequence[str] | None) -> None:
-        if isinstance(folder, Sequence) and not isinstance(folder, str):
-            files = [as_path(path, "folder: each file") for path in folder]
-            self.folder = files[0].parent if files else Path()
-        else:
-            self.folder = as_path(folder, "folder")
-            files = [path for paths in find_shards(self.folder, SUFFIX).values() for path in paths]
-        if not files:
-            raise DataError(f"{self.folder}: no {SUFFIX} files in it; give the folder that holds them")
-        tables = [ParquetTable(path) for path in files]
-        self._kept = _KeptImages(tables)
+        if not isinstance(folder, Shards):
+            place = as_path(folder, "folder")
+            folder = Shards([path for paths in find_shards(place, SUFFIX).values() for path in paths])
+            if not folder.files:
+                raise DataError(f"{place}: no {SUFFIX} files in it; give the folder that holds them")
+        tables = [ParquetTable(path) for path in folder.files]
+        self.folder, self._images = folder.files[0].parent, _KeptImages(tables)
         self.left_out: Counter[str] = Counter()
-        self.class_names, self.labels = _labels(tables, class_names)
-        self.paths = tuple(table.path / f"row {row}" for table in tables for row in range(len(table)))
+        self.class_names, labels = _labels(tables, class_names)
+        paths = [table.path / f"row {row}" for table in tables for row in range(len(table))]
+        skip = set(folder.skip)
+        self._rows = np.array([place for place, path in enumerate(paths) if path not in skip], np.int64)
+        self.labels, self.paths = labels[self._rows], tuple(paths[row] for row in self._rows)
+        self.notes = _notes(tables)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What each image is called, as "class/name": by its path before it came into the table, or else by file and row."""
-        before = (name for table in self._kept.tables for name in table.names())
-        labels = self.labels if isinstance(self.labels, np.ndarray) else self.labels.get()
+        before = [name for table in self._images.tables for name in table.names]
         return tuple(
-            f"{self.class_names[label]}/{name or path.relative_to(self.folder).as_posix()}"
-            for name, path, label in zip(before, self.paths, labels.tolist(), strict=True)
+            f"{self.class_names[label]}/{before[row] or path.relative_to(self.folder).as_posix()}"
+            for row, path, label in zip(self._rows, self.paths, to_host(self.labels).tolist(), strict=True)
         )
 
     def contents(self, indices: np.ndarray) -> Generator[bytes]:
         """The images at `indices` (B,), as they are in the files. DataError for one that cannot be read."""
-        yield from self._kept.read(indices)
+        yield from self._images.read(self._rows[indices])
 
     def file_of(self, index: int) -> Path:
         """The file in which an image is."""
         return self.paths[index].parent
+
+
+def _notes(tables: Sequence[ParquetTable]) -> tuple[str, ...]:
+    """A line if row groups are too large to be kept."""
+    largest, path = max((max(table.sizes, default=0), table.path) for table in tables)
+    if largest <= PIECE_BYTES:
+        return ()
+    return (
+        f"{path}: has row groups of up to {largest >> 20:,} MB of images, which take long to read in random order; write it with "
+        f"smaller ones, e.g. row_group_size=100",
+    )
 
 
 def _labels(tables: Sequence[ParquetTable], expected: Sequence[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
@@ -88,7 +103,9 @@ def _labels(tables: Sequence[ParquetTable], expected: Sequence[str] | None) -> t
     found = [table.labels() for table in tables]
     for table, labels in zip(tables, found, strict=True):
         if (labels.texts is None) != (found[0].texts is None):
-            raise DataError(f"{table.path}: labels in {table.columns.label} are of another type than in {first.path}; write both alike")
+            raise DataError(
+                f"{table.path}: labels in {table.columns.label} are of another type than in {first.path}; write both alike"
+            )
         if labels.texts is None and table.columns.class_names != first.columns.class_names:
             raise DataError(f"{table.path}: its classes are called otherwise than in {first.path}; write both alike")
     names = _class_names(first.columns, found, expected)
@@ -96,7 +113,9 @@ def _labels(tables: Sequence[ParquetTable], expected: Sequence[str] | None) -> t
         if not name.strip() or not all(map(is_printed, name)):
             raise DataError(f"{first.path}: {name!a} cannot be printed as the name of a class; rename the class")
     if len(set(map(comparable, names))) < len(names):
-        raise DataError(f"{first.path}: two classes have one name: {names_text(names)}; give each class a name of its own")
+        raise DataError(
+            f"{first.path}: two classes have one name: {names_text(names)}; give each class a name of its own"
+        )
     if len(names) < 2:
         raise DataError(
             f"{first.path}: {f'one class, {names[0]}' if names else 'no images'} in {first.columns.label}; expected two classes or more"
@@ -127,21 +146,23 @@ def _numbered(table: ParquetTable, labels: Labels, names: tuple[str, ...], is_ex
         known = {comparable(name): place for place, name in enumerate(names)}
         places = np.array([known.get(comparable(name), -1) for name in own], np.int64)
     else:
-        places = np.array([names.index(name) for name in own] if labels.texts is not None else range(len(names)), np.int64)
+        places = np.array(
+            [names.index(name) for name in own] if labels.texts is not None else range(len(names)), np.int64
+        )
     is_wrong = (labels.values < 0) | (labels.values >= len(places))
     if not is_wrong.any():
         numbered: np.ndarray = places[labels.values]
         if (unknown := np.flatnonzero(numbered < 0)).size:
             row = int(unknown[0])
             raise DataError(
-                f"{table.path}: row {row}: {own[labels.values[row]]!r} is not a class of the training images: {names_text(names)}; "
+                f"{table.path / f'row {row}'}: {own[labels.values[row]]!r} is not a class of the training images: {names_text(names)}; "
                 f"leave such rows out"
             )
         return numbered
     row = int(np.flatnonzero(is_wrong)[0])
     hint = " (-1 is what images without a label have)" if labels.values[row] == -1 else ""
     raise DataError(
-        f"{table.path}: row {row}: label {labels.values[row]}{hint} in {table.columns.label} is not from 0 to {len(places) - 1}; "
+        f"{table.path / f'row {row}'}: label {labels.values[row]}{hint} in {table.columns.label} is not from 0 to {len(places) - 1}; "
         f"leave the row out"
     )
 
@@ -179,7 +200,10 @@ class _KeptImages:
 
     def read(self, indices: np.ndarray) -> Iterator[bytes]:
         """The images at `indices` (B,), of which those of one piece are read together."""
-        places = [self._place(int(index)) for index in indices]
+        for start in range(0, len(indices), AT_ONCE):
+            yield from self._read_some([self._place(int(index)) for index in indices[start : start + AT_ONCE]])
+
+    def _read_some(self, places: "Sequence[tuple[_Piece, int, int]]") -> Iterator[bytes]:
         found: dict[int, bytes] = {}
         for number in sorted(range(len(places)), key=lambda number: places[number]):
             piece, row, row_in_piece = places[number]

@@ -1,8 +1,9 @@
 """A folder whose images are packed into a few large files: which files are there, and which part each belongs to."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from gpucnn.data.folder_parts import part_of
 from gpucnn.data.image_listing import cannot_be_listed, entries
@@ -11,11 +12,19 @@ from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text
 
 
+class Shards(NamedTuple):
+    """Files of images of one part."""
+
+    files: Sequence[Path]
+    skip: Collection[Path] = ()
+    """Images that are passed over, as if they were not there, each by file and place within it."""
+
+
 def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:
-    """The files that end in `suffix`, in `folder` itself or in the folders in it, sorted, by their part; empty if there are none.
+    """The files that end in `suffix`, in `folder`, its `data`, or its folders train, test, ..., sorted, by their part.
 
     A part is known by how a file's name begins, as in train-00000-of-00002.parquet, or by its folder's name, and is "train",
-    "validation" or "test", or "" for files that are of none. A folder that holds images has none.
+    "validation" or "test", or "" for files that are of none. A folder below that holds images has none. Empty if there are none.
 
     Raises DataError if a part is in two folders, or if a folder cannot be listed.
     """
@@ -27,7 +36,10 @@ def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:
         except OSError:
             return {}  # for ImageFolder to tell
         try:
-            listed = [(folder, inside), *((one.path, entries(one.path, timed)) for one in inside if one.is_folder)]
+            listed = [
+                (folder, inside),
+                *((one.path, entries(one.path, timed)) for one in inside if one.is_folder and _may_hold(one.name)),
+            ]
         except OSError as error:
             raise cannot_be_listed(folder, error) from None
     found: dict[str, list[Path]] = {}
@@ -41,6 +53,11 @@ def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:
             what = f"the {part} part" if part else "images"
             raise DataError(f"{folder}: {what} in {names_text(places)}; give one of these folders")
     return found
+
+
+def _may_hold(name: str) -> bool:
+    """Whether a folder of this name is looked into: one of a class may have a million files."""
+    return name.casefold() == "data" or part_of(name) is not None
 
 
 def _part(path: Path, folder: Path) -> str:
