@@ -21,7 +21,7 @@ class Sharding:
         if self.shards < self.group.size:
             raise ArgumentError(
                 f"shards={shards} for {self.group.size} processes: each computes at least one shard of a batch; use shards="
-                f"{self.group.size} or more, or start {counted(self.shards, 'process')}"
+                f"{self.group.size} or more, or start fewer processes"
             )
         self.signal: int | None = None
         """By which this process was asked to stop; set by who handles signals."""

@@ -21,7 +21,7 @@ from gpucnn.training import Callback, Trainer
 from gpucnn.training.sharding import Sharding
 from tests.backend.thread_group import on_ranks
 from tests.backends import Backend
-from tests.training.small_run import small_model, small_set
+from tests.training.small_run import small_model
 
 Shaped = Callable[[Group], Trainer]
 
