@@ -1,5 +1,6 @@
 """How fast a folder of images is read and decoded, each decoder in turn, beside torchvision's ImageFolder with as many workers."""
 
+import importlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ TORCHVISION = "torchvision"
 def measure(folder: Path, workers: int, told: Callable[[str], None]) -> dict[str, float]:
     """Images a second of a first epoch at 224x224, by decoder and torchvision, if it is there: the median of interleaved rounds."""
     ways = {name: _ours(folder, workers, name) for name in _decoders()}
-    with suppress(ImportError):
+    with suppress(ImportError, RuntimeError):  # one for another PyTorch
         ways[TORCHVISION] = _torchvision(folder, workers)
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(ROUNDS):
@@ -52,14 +53,13 @@ def _ours(folder: Path, workers: int, decode: str) -> Callable[[], int]:
 
 
 def _torchvision(folder: Path, workers: int) -> Callable[[], int]:
-    from torch.utils.data import DataLoader as TorchLoader
-    from torchvision import datasets, transforms
-
+    torch = importlib.import_module("torch.utils.data")
+    datasets, transforms = (importlib.import_module(f"torchvision.{name}") for name in ("datasets", "transforms"))
     change = transforms.Compose([transforms.Resize(SIZE), transforms.CenterCrop(SIZE), transforms.ToTensor()])
     images = datasets.ImageFolder(str(folder), change)
 
     def epoch() -> int:
-        loader = TorchLoader(images, BATCH_SIZE, shuffle=True, num_workers=workers)
+        loader = torch.DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=workers)
         return sum(len(labels) for _, labels in loader)
 
     return epoch

@@ -53,10 +53,11 @@ def plain_square(content: bytes, mode: str, side: int) -> np.ndarray | None:
     found = _parsed(content)
     if found is None or found[0] != mode or found[1] != (side, side):
         return None
-    from PIL.Image import core
+    from PIL import Image
 
     _, size, compressed, name, *arguments = found
     whole, channels = (0, 0, *size), len(mode)
+    core: Any = Image.core
     try:
         image = core.new(mode, size)
         decoder = getattr(core, f"{name}_decoder")(mode, *arguments)
