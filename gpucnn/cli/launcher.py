@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gpucnn.backend.mpi import OTHER_MPI
 from gpucnn.errors import ConfigError
 
 TORCHRUN = "WORLD_SIZE"
@@ -26,6 +27,13 @@ class Started(NamedTuple):
     variable: str
     size: int
     """How many it has started together; 2 or more."""
+
+    @property
+    def mismatch(self) -> str:
+        """What to do where the processes do not know of each other."""
+        if self.variable.startswith("SLURM"):
+            return "start them by srun --mpi=pmix, or what else srun --mpi=list shows that the MPI of mpi4py takes"
+        return OTHER_MPI
 
 
 def launched(environment: Mapping[str, str]) -> Started | None:
