@@ -12,6 +12,9 @@ T = TypeVar("T")
 class Exchange(Protocol):
     """Arrays under way."""
 
+    def advance(self) -> None:
+        """See that they get on, and return at once. Some engines move bytes only while they are called."""
+
     def wait(self) -> None:
         """Return when all that was to be received has come, and what was sent may be written over."""
 
@@ -59,6 +62,9 @@ def of_first(group: Group, compute: Callable[[], T]) -> T:
 
 class _Done:
     """Nothing is under way."""
+
+    def advance(self) -> None:
+        """Nothing gets on."""
 
     def wait(self) -> None:
         """Return at once."""

@@ -12,26 +12,23 @@ from types import FrameType
 from gpucnn.backend import mpi, own_package
 from gpucnn.errors import LibraryError
 
-QUESTION = "from mpi4py import MPI; print(MPI.COMM_WORLD.size, *MPI.Get_library_version().split()[:3])"
+QUESTION = """
+import os
+from mpi4py import MPI
+library = " ".join(MPI.Get_library_version().splitlines()[0].split())
+os.write(1, f"{MPI.COMM_WORLD.size} {library}\\n".encode())  # at once, as print does not
+"""
 PATIENCE = 60
 """Seconds in which two processes must have answered a question."""
 
 
-def find_program() -> str | None:
-    """Where it is: beside this Python, as that of the wheel mpich, or on the path; None if it is nowhere."""
-    return shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
-
-
-def run(count: int, arguments: Sequence[str]) -> int:
-    """Run `python -m gpucnn` with these arguments as so many processes, and return the exit status.
+def run(count: int, arguments: Sequence[str], module: str = "gpucnn") -> int:
+    """Run `python -m module` with these arguments as so many processes, and return the exit status.
 
     SIGTERM and Ctrl-C are passed on, and so is the end of a terminal, as SIGTERM. LibraryError without mpiexec or mpi4py.
     """
     mpi.check()
-    program = find_program()
-    if program is None:
-        raise LibraryError(f"--processes needs mpiexec, which is neither beside this Python nor on the PATH; {mpi.FIX}")
-    command = [program, "-n", str(count), sys.executable, "-m", "gpucnn", *arguments]
+    command = [_program(), "-n", str(count), sys.executable, "-m", module, *arguments]
     # In a session of its own, as a Ctrl-C at the terminal would come twice else, which ends training at once.
     child = subprocess.Popen(command, env=own_package.environment(), stdin=subprocess.DEVNULL, start_new_session=True)
 
@@ -52,27 +49,32 @@ def run(count: int, arguments: Sequence[str]) -> int:
     return 128 - status if status < 0 else status
 
 
-def describe() -> tuple[str, str]:
-    """What there is of MPI, in words, and what would mend it; empty if several processes can be started."""
+def describe() -> str:
+    """What starts several processes here, and by which MPI they would speak; or what is missing, and the fix."""
     try:
         mpi.check()
-    except LibraryError:
-        return "mpi4py is not installed: one process alone", f"for --processes: {mpi.FIX}"
-    program = find_program()
-    if program is None:
-        return "mpi4py, but no mpiexec", f"for --processes: {mpi.FIX}"
+        program = _program()
+    except LibraryError as error:
+        return f"none ({error})"
     command = [program, "-n", "2", sys.executable, "-c", QUESTION]
     try:
-        found = subprocess.run(
+        asked = subprocess.run(
             command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{program} does not start two processes ({error})", mpi.FIX
-    answers = [line.split(" ", 1) for line in found.stdout.splitlines() if line[:1].isdecimal()]
-    if found.returncode or len(answers) != 2:
-        told = (found.stderr.strip() or found.stdout.strip() or f"status {found.returncode}").splitlines()[-1]
-        return f"{program} does not start two processes ({told})", mpi.FIX
-    size, library = answers[0]
-    if size != "2":
-        return f"{program} starts processes that mpi4py's {library} takes for single ones", mpi.OTHER_MPI
-    return f"{library}, started by {program}", ""
+        return f"none, as {program} does not start any ({error}); reinstall it: {mpi.FIX}"
+    told = sorted(asked.stdout.splitlines())
+    if asked.returncode == 0 and len(told) == 2 and all(line.startswith("1 ") for line in told):
+        return f"none, as those of {program} are single ones to mpi4py's {told[0][2:]}: {mpi.OTHER_MPI}"
+    if asked.returncode or len(told) != 2 or not all(line.startswith("2 ") for line in told):
+        last = (asked.stderr.strip().splitlines() or [f"status {asked.returncode}"])[-1]
+        return f"none, as {program} and mpi4py do not go together ({last}); reinstall both: {mpi.FIX}"
+    return f"{program} starts them, {told[0][2:]}"
+
+
+def _program() -> str:
+    """Where it is: beside this Python, as that of a virtual environment, or on the path. LibraryError if it is nowhere."""
+    found = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
+    if found is None:
+        raise LibraryError(f"--processes needs mpiexec, and there is none; {mpi.FIX}")
+    return found

@@ -46,6 +46,14 @@ def launched(environment: Mapping[str, str]) -> Started | None:
     return None
 
 
+def check_outside(count: int, environment: Mapping[str, str]) -> None:
+    """ConfigError where so many processes are to be started by one that was started with others."""
+    if (started := launched(environment)) is not None:
+        raise ConfigError(
+            f"--processes {count} within {started.size} processes that were started together; leave out one of the two"
+        )
+
+
 def check_single_process(environment: Mapping[str, str]) -> None:
     """ConfigError, with the fix, if a launcher has started this command several times: each would do the same."""
     if (started := launched(environment)) is not None:

@@ -1,5 +1,6 @@
 """A command on several processes: which ones they are, that they are alike, and that they end together."""
 
+import importlib
 import os
 import socket
 import sys
@@ -8,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
-import numpy as np
-
 from gpucnn.backend import cuda, mpi
 from gpucnn.backend.group import Group, SingleProcess
 from gpucnn.backend.threads import SHARE_VARIABLE, VARIABLE
@@ -17,7 +16,6 @@ from gpucnn.cli.launcher import TORCHRUN, launched
 from gpucnn.errors import ConfigError, DeviceError, GpucnnError, Terminated
 from gpucnn.files.checkpoint_file import versions
 from gpucnn.kernels import ways
-from gpucnn.runs.config import RunConfig
 from gpucnn.text import counted, value_text
 
 PATIENCE = 1.5
@@ -104,7 +102,7 @@ def check_shards(group: Group, shards: int, is_resumed: bool = False) -> None:
     """ConfigError for fewer shards than processes."""
     if shards >= group.size:
         return
-    several, few = counted(group.size, "process", "processes"), counted(shards, "process", "processes")
+    several, few = counted(group.size, "process"), counted(shards, "process")
     if is_resumed:
         raise ConfigError(
             f"{several} for a run of {counted(shards, 'shard')}: each computes at least one of a batch; go on with {few}"
@@ -173,9 +171,7 @@ def status_of(error: BaseException) -> int:
 
 def _cpu_features() -> str:
     """What NumPy has found that the processor can do: its products and sums depend on it."""
-    from numpy._core import _multiarray_umath
-
-    known: dict[str, bool] = _multiarray_umath.__cpu_features__
+    known: dict[str, bool] = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
     return " ".join(sorted(name for name, is_there in known.items() if is_there))
 
 

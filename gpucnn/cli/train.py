@@ -15,7 +15,7 @@ from gpucnn.backend import mpiexec
 from gpucnn.backend.group import Group, SingleProcess, of_first
 from gpucnn.cli.arguments import argument, count
 from gpucnn.cli.folder_report import looking, short_lines
-from gpucnn.cli.launcher import launched
+from gpucnn.cli.launcher import check_outside
 from gpucnn.cli.processes import check_prepared, check_shards, processes, share_gpus
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
 from gpucnn.cli.termination import sigterm_unwinds
@@ -101,13 +101,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry out `gpucnn train`, and return its exit status."""
-    if options.processes is not None and (started := launched(os.environ)) is not None:
-        raise ConfigError(
-            f"--processes {options.processes} in one of {started.size} processes that were started together ({started.variable} "
-            f"is {started.size}); leave it out"
-        )
-    if options.processes is not None and options.processes > 1:
-        return mpiexec.run(options.processes, without_option(options.given, "--processes"))
+    if options.processes is not None:
+        check_outside(options.processes, os.environ)
+        if options.processes > 1:
+            return mpiexec.run(options.processes, without_option(options.given, "--processes"))
     with sigterm_unwinds(), processes("train") as group:
         if options.report:
             gpucnn.report.check_libraries()
@@ -128,10 +125,10 @@ def run(options: argparse.Namespace) -> int:
 def without_option(arguments: Sequence[str], option: str) -> list[str]:
     """The arguments of a command without one of its options, which has a value."""
     left, skips = [], False
-    for argument in arguments:
-        if not skips and argument != option and not argument.startswith(f"{option}="):
-            left.append(argument)
-        skips = argument == option and not skips
+    for text in arguments:
+        if not skips and text != option and not text.startswith(f"{option}="):
+            left.append(text)
+        skips = text == option and not skips
     return left
 
 
