@@ -5,6 +5,8 @@ import os
 import pickle
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gpucnn.backend.arrays import Array
@@ -16,6 +18,10 @@ SPINS, NAP = 200, 1e-4
 
 
 FIX = "on a cluster load its MPI and `pip install mpi4py`, else `pip install mpi4py mpich`"
+OTHER_MPI = (
+    "mpiexec and mpi4py are of two MPIs; start with the mpiexec of mpi4py's, which gpucnn doctor names, or build mpi4py for the "
+    "other: `pip install --force-reinstall --no-binary=mpi4py mpi4py`"
+)
 
 
 def check() -> None:
@@ -30,14 +36,17 @@ def world() -> "MpiGroup":
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LibraryError(f"several processes need mpi4py and an MPI ({error}); {FIX}") from error
-    return MpiGroup(MPI.COMM_WORLD)
+    group = MpiGroup(MPI.COMM_WORLD)
+    group.gather(None)
+    _unlink_shared_memory()
+    return group
 
 
 class MpiGroup:
     """The processes of an MPI communicator. MPI moves bytes, and computes nothing."""
 
     def __init__(self, communicator: Any) -> None:
-        self._own = communicator.Dup()
+        self._own, self._last = communicator.Dup(), communicator.Dup()
         self.rank: int = communicator.Get_rank()
         self.size: int = communicator.Get_size()
 
@@ -78,6 +87,23 @@ class MpiGroup:
         _wait(requests)
         return [value if other == self.rank else pickle.loads(part) for other, part in enumerate(parts)]
 
+    def last_words(self, text: str, seconds: float) -> list[str | None]:
+        """What each process that ends, too, tells within some seconds, by rank; None of those that do not."""
+        from mpi4py import MPI
+
+        heard: list[str | None] = [text if rank == self.rank else None for rank in range(self.size)]
+        sent = [self._last.isend(text, rank) for rank in range(self.size) if rank != self.rank]
+        until = time.monotonic() + seconds
+        while None in heard and time.monotonic() < until:
+            told = MPI.Status()
+            if self._last.iprobe(status=told):
+                heard[told.Get_source()] = self._last.recv(source=told.Get_source())
+            else:
+                time.sleep(NAP)
+        if None not in heard:
+            _wait(sent)
+        return heard
+
     def abort(self, status: int) -> NoReturn:
         """See `Group.abort`."""
         self._own.Abort(status)
@@ -117,3 +143,13 @@ def _wait(requests: list[Any]) -> None:
         looks += 1
         if looks > SPINS:
             time.sleep(NAP)
+
+
+def _unlink_shared_memory() -> None:
+    """Take the name of what MPICH shares among processes of a machine, once all have it: else it stays when one is killed."""
+    with suppress(OSError):
+        for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+            path = line.rpartition(" ")[2]
+            if path.startswith("/dev/shm/mpich_"):
+                with suppress(OSError):
+                    os.unlink(path)
