@@ -254,7 +254,9 @@ class ShardPayload:
         for (array, start, stop), before in zip(self._statistics.get(key, ()), self._before.get(key, ()), strict=True):
             moved = whole[start:stop]
             mean = moved / images if key.kind == "f" else moved // images  # counts have moved alike
-            array[...] = self.device.xp.where(moved == 0, before, before + mean).astype(array.dtype).reshape(array.shape)
+            array[...] = (
+                self.device.xp.where(moved == 0, before, before + mean).astype(array.dtype).reshape(array.shape)
+            )
 
     def _write_sums(self, place: Array, images: int, sums: Sums) -> None:
         filled = [images * (one.grad is not None) for one in self._optimizer.parameters.values()] if images else []
