@@ -151,7 +151,8 @@ def test_so_on_every_backend(backend: Backend) -> None:
             set(on_ranks(size, lambda group: trained(group, device=backend.device_name, average=True)))
             for size in (1, 2, 4)
         ]
-    assert found == [found[0]] * 3 and len(found[0]) == 1
+    assert found == [found[0]] * 3
+    assert len(found[0]) == 1
 
 
 def test_steps_are_recorded_and_give_the_same_bits(backend: Backend) -> None:
@@ -165,7 +166,8 @@ def test_steps_are_recorded_and_give_the_same_bits(backend: Backend) -> None:
             one.fit(4)
             found.append((digest(one), one.training_step.recorder.recordings))
     assert found[0][0] == found[1][0]
-    assert found[0][1] == (3 if records else 0) and found[1][1] == 0
+    assert found[0][1] == (3 if records else 0)
+    assert found[1][1] == 0
 
 
 def test_shards_are_one_batch_but_for_rounding() -> None:
@@ -240,7 +242,8 @@ def test_what_stays_as_it_is_keeps_its_bits_and_what_counts_counts_once() -> Non
     for one in on_ranks(2, found):
         assert one.model.still.array.tobytes() == still  # type: ignore[union-attr]
         assert one.model.seen.array == 10  # type: ignore[union-attr]
-        assert one.model.seen.array.dtype == np.int8 and one.model.ready.array.dtype == bool  # type: ignore[union-attr]
+        assert one.model.seen.array.dtype == np.int8
+        assert one.model.ready.array.dtype == bool
 
 
 @pytest.mark.parametrize("kind", ["dropout", "dropout2d", "stochastic_depth"])
@@ -355,7 +358,8 @@ def digest_of_weights(one: Trainer) -> str:
 @pytest.mark.parametrize("where", [0, 9, 21])
 def test_what_is_not_finite_on_one_process_is_the_same_error_on_all(where: int) -> None:
     expected = spoilt(where)(SingleProcess())
-    assert where in expected[1] and len(expected[1]) <= 3  # of its shard
+    assert where in expected[1]
+    assert len(expected[1]) <= 3
     assert f"batch {where // 10 + 1})" in expected[0]
     for size in (2, 4):
         assert on_ranks(size, spoilt(where)) == [expected] * size
@@ -415,7 +419,8 @@ def test_another_model_and_optimizer_are_followed() -> None:
     one.model, one.optimizer = other.model, other.optimizer
     before = np.array(one.optimizer.flat_buffers()[0].data)
     one.fit(1)
-    assert np.isfinite(before).all() and not np.array_equal(one.optimizer.flat_buffers()[0].data, before)
+    assert np.isfinite(before).all()
+    assert not np.array_equal(one.optimizer.flat_buffers()[0].data, before)
 
 
 def test_fewer_shards_than_processes_are_refused() -> None:
