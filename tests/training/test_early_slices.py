@@ -39,7 +39,7 @@ class Tied(layers.Layer):
 def network() -> layers.Layer:
     return layers.Sequential(
         layers.Conv2d(1, 4, 3, padding=1), layers.BatchNorm2d(4), layers.ReLU(), layers.Conv2d(4, 8, 3), layers.ReLU(),
-        layers.Flatten(), layers.Linear(288, 16), layers.ReLU(), layers.Linear(16, 3),
+        layers.Flatten(), layers.Linear(288, 4), layers.ReLU(), layers.Linear(4, 3),
     )  # fmt: skip
 
 
