@@ -1,7 +1,7 @@
 """What each shard of a batch gives to the step, and what all of them give together."""
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -78,7 +78,7 @@ class ShardPayload:
         self._buffers: list[FlatBuffer] = []
         self._gradients: dict[Key, list[tuple[FlatBuffer, int, int]]] = {}
         self._statistics: dict[Key, list[Stretch]] = {}
-        self.cuts = CUTS
+        self.cuts: Sequence[float] = CUTS
         self._early: list[Early] = []
         self._shard = self._images = self._sent = 0
         self._sends = False
