@@ -118,8 +118,8 @@ def own_device(config: RunConfig, group: Any) -> RunConfig:
     return RunConfig(**{**_plain(config), "device": f"cuda:{here}"})
 
 
-def start(count: int, arguments: Sequence[str]) -> int:
-    """Start the command `gpucnn` with these arguments as so many processes, by mpiexec, and return its exit status.
+def start(count: int, arguments: Sequence[str], module: str = "gpucnn") -> int:
+    """Start a command, `gpucnn` or another `module`, with these arguments as so many processes, by mpiexec, and return its exit status.
 
     Raises LibraryError without an mpiexec or mpi4py, ConfigError within processes that were started together.
     """
@@ -134,7 +134,7 @@ def start(count: int, arguments: Sequence[str]) -> int:
         raise LibraryError(
             "--processes needs mpiexec, and there is none; on a cluster load its MPI, else `pip install mpi4py mpich`"
         )
-    command = [program, "-n", str(count), sys.executable, "-m", "gpucnn", *arguments]
+    command = [program, "-n", str(count), sys.executable, "-m", module, *arguments]
     before = _shared_memory()
     child = subprocess.Popen(command, env=own_package.environment(), start_new_session=True)
     earlier = {}
