@@ -28,6 +28,10 @@ PATIENCE = 3.0
 """Seconds that a process which has failed gives the first one to tell the same of itself, before it ends all."""
 
 
+ASKS = "from mpi4py import MPI; print(MPI.COMM_WORLD.size, *MPI.Get_library_version().split(chr(10))[0].split())"
+"""What each process tells of how many there are."""
+
+
 class Processes:
     """The processes of a command, of which this is one."""
 
@@ -119,7 +123,7 @@ def own_device(config: RunConfig, group: Any) -> RunConfig:
 
 
 def start(count: int, arguments: Sequence[str], module: str = "gpucnn") -> int:
-    """Start a command, `gpucnn` or another `module`, with these arguments as so many processes, by mpiexec, and return its exit status.
+    """Start a command, `gpucnn` or another `module`, as so many processes, by mpiexec, and return its exit status.
 
     Raises LibraryError without an mpiexec or mpi4py, ConfigError within processes that were started together.
     """
@@ -128,13 +132,7 @@ def start(count: int, arguments: Sequence[str], module: str = "gpucnn") -> int:
             f"--processes {count} within {started.size} processes that were started together; leave out one of the two"
         )
     mpi.check()
-    beside = Path(sys.executable).with_name("mpiexec")
-    program = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if program is None:
-        raise LibraryError(
-            "--processes needs mpiexec, and there is none; on a cluster load its MPI, else `pip install mpi4py mpich`"
-        )
-    command = [program, "-n", str(count), sys.executable, "-m", module, *arguments]
+    command = [_mpiexec(), "-n", str(count), sys.executable, "-m", module, *arguments]
     before = _shared_memory()
     child = subprocess.Popen(command, env=own_package.environment(), start_new_session=True)
     earlier = {}
@@ -152,6 +150,34 @@ def start(count: int, arguments: Sequence[str], module: str = "gpucnn") -> int:
         for path in _shared_memory() - before:
             path.unlink(missing_ok=True)
     return 128 - status if status < 0 else status
+
+
+def several() -> str:
+    """What starts several processes here, and by which MPI they would speak; or what is missing, and the fix."""
+    try:
+        mpi.check()
+        program = _mpiexec()
+    except LibraryError as error:
+        return f"none ({error})"
+    asked = [program, "-n", "2", sys.executable, "-c", ASKS]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{program} does not start any ({error}); reinstall it: {mpi.FIX}"
+    told = sorted(done.stdout.splitlines())
+    if done.returncode != 0 or len(told) != 2 or not all(line.startswith("2 ") for line in told):
+        last = (done.stderr.strip().splitlines() or ["they do not know of each other"])[-1]
+        return f"{program} and mpi4py do not go together ({last}); reinstall both: {mpi.FIX}"
+    return f"{program} starts them, {told[0][2:]}"
+
+
+def _mpiexec() -> str:
+    """The program: that beside Python, of a virtual environment, or on the path. LibraryError without one."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    program = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if program is None:
+        raise LibraryError(f"--processes needs mpiexec, and there is none; {mpi.FIX}")
+    return program
 
 
 def without_option(arguments: Sequence[str], option: str) -> list[str]:
