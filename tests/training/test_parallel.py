@@ -36,9 +36,7 @@ def test_threads_as_processes_leave_the_bytes_of_one() -> None:
     """A sample; `pytest --parallel` has all, with MPI."""
     with ways.use("numpy"):
         expected = alone("resnet20", "cpu")
-        for size in PROCESSES[1:]:
-            found = on_ranks(size, lambda group: state_hash("resnet20", "cpu", group))
-            assert found == [expected] * size
+        assert on_ranks(3, lambda group: state_hash("resnet20", "cpu", group)) == [expected] * 3
 
 
 def test_processes_of_mpi_leave_the_bytes_of_one() -> None:
@@ -50,7 +48,7 @@ def test_processes_of_mpi_leave_the_bytes_of_one() -> None:
 def test_the_bytes_are_those_of_the_shards() -> None:
     """Else equal hashes would say little."""
     with ways.use("numpy"):
-        assert len({alone("resnet20", "cpu", shards) for shards in (1, 2, SHARDS)}) == 3
+        assert len({alone("resnet20", "cpu", shards) for shards in (1, SHARDS)}) == 2
 
 
 def test_one_shard_is_the_plain_loop() -> None:
