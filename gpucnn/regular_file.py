@@ -111,14 +111,16 @@ class TimedCalls:
 
     def _read(self, path: str | os.PathLike[str]) -> bytes:
         self._progress += 1
-        with _open(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            parts = [file.read(min(size, CHUNK) or CHUNK)]  # some drives call the size of every file 0
+        file, size = _opened(path)
+        try:
+            parts = [os.read(file, min(size, CHUNK) or CHUNK)]  # some drives call the size of every file 0
             if len(parts[0]) == size <= CHUNK:
                 return parts[0]
             while parts[-1]:
                 self._progress += 1
-                parts.append(file.read(CHUNK))
+                parts.append(os.read(file, CHUNK))
+        finally:
+            os.close(file)
         return b"".join(parts)
 
 
@@ -149,16 +151,22 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    return os.fdopen(_opened(path)[0], "rb")
+
+
+def _opened(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The descriptor of a file, opened to be read, and its size."""
     _check(os.stat(path).st_mode, path)  # before it is opened, which alone can make a device do something
     # Should it have become a named pipe meanwhile, it must not wait; on regular files that changes nothing.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
+    file = os.open(path, flags)
     try:
-        _check(os.fstat(file.fileno()).st_mode, path)
+        status = os.fstat(file)
+        _check(status.st_mode, path)
     except OSError:
-        file.close()
+        os.close(file)
         raise
-    return file
+    return file, status.st_size
 
 
 def _check(mode: int, path: str | os.PathLike[str]) -> None:

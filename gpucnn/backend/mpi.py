@@ -90,6 +90,12 @@ class _Transfers:
     def __init__(self, requests: list[Any], kept: list[Array], back: list[tuple[Array, Array]]) -> None:
         self._requests, self._kept, self._back = requests, kept, back
 
+    def advance(self) -> None:
+        """See `Exchange.advance`."""
+        from mpi4py import MPI
+
+        MPI.Request.Testall(self._requests)
+
     def wait(self) -> None:
         """See `Exchange.wait`."""
         _wait(self._requests)

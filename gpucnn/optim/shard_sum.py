@@ -79,7 +79,8 @@ class ShardSum:
         self._dtype = dtype
         self._slots = self._empty((slots, length))
         self._rows: dict[tuple[int, int], Array] = {}
-        self._under_way: list[tuple[int, int, Array, list[Exchange]]] = []
+        self._sent: list[tuple[int, int, Array, list[Exchange]]] = []
+        self._returning: list[Exchange] = []
         self._total = self._slots[0] if group.size == 1 else self._empty((length,))
 
     def place(self, shard: int) -> Array:
@@ -97,26 +98,41 @@ class ShardSum:
 
     def total(self) -> Array:
         """The sum (length,) over all shards, on every process; holds until the next batch."""
-        finished: list[Exchange] = []
         with current(self.device):
-            for start, stop, rows, exchanges in self._under_way:
-                for one in exchanges:
-                    one.wait()
-                own = tree_sum(rows, self._merges, slice(0, rows.shape[1]))
-                parts = [self._total[a:b] for a, b in itertools.pairwise(self._ends(start, stop))]
-                finished.append(self.group.exchange([own] * self.group.size, parts))
-            for one in finished:
+            self._return()
+            for one in self._returning:
                 one.wait()
-        self._under_way = []
+        self._returning = []
         return self._total
 
+    def advance(self) -> None:
+        """See that what is under way gets on."""
+        for one in (*self._returning, *(exchange for *_, exchanges in self._sent for exchange in exchanges)):
+            one.advance()
+
+    def _return(self) -> None:
+        """Add this process's slices of what has been sent so far, and give the sums to all."""
+        for start, stop, rows, exchanges in self._sent:
+            for one in exchanges:
+                one.wait()
+            own = tree_sum(rows, self._merges, slice(0, rows.shape[1]))
+            parts = [self._total[a:b] for a, b in itertools.pairwise(self._ends(start, stop))]
+            self._returning.append(self.group.exchange([own] * self.group.size, parts))
+        self._sent = []
+
     def _begin(self, start: int, stop: int) -> None:
-        """Send each rank its slice of this process's sums from `start` to `stop`."""
+        """Send each rank its slice of this process's sums from `start` to `stop`.
+
+        First those of the slice before are returned: that too is hidden then, and all processes do it at the same place in
+        the order of their exchanges.
+        """
+        self._return()
         ends, rank = self._ends(start, stop), self.group.rank
         if (start, stop) not in self._rows:
             self._rows[start, stop] = self._empty((len(self._merges), ends[rank + 1] - ends[rank]))
-        rows, exchanges = self._rows[start, stop], []
+        rows = self._rows[start, stop]
         nothing = rows[:0].reshape(-1)
+        exchanges: list[Exchange] = []
         for turn in range(max(map(len, self._blocks))):
             own = self._slots[turn] if turn < len(self._blocks[rank]) else nothing
             received = [
@@ -124,7 +140,7 @@ class ShardSum:
                 for other, block in enumerate(self._blocks)
             ]
             exchanges.append(self.group.exchange([own[a:b] for a, b in itertools.pairwise(ends)], received))
-        self._under_way.append((start, stop, rows, exchanges))
+        self._sent.append((start, stop, rows, exchanges))
 
     def _ends(self, start: int, stop: int) -> list[int]:
         """Where each rank's slice of the elements from `start` to `stop` begins and ends."""
