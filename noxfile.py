@@ -22,6 +22,7 @@ LEFT_OUT = {
     "onnx": "it takes half an hour",
     "bench": "it installs PyTorch, and wants a machine that does nothing else",
     "serving": "it installs PyTorch, needs wrk, and wants a machine that does nothing else",
+    "parallel": "it takes some minutes, and installs mpich",
     "arm": "it needs Debian's qemu-user",
     "gpu": "it needs a GPU",
 }

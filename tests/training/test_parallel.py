@@ -12,11 +12,15 @@ import pytest
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend.group import SingleProcess
+from gpucnn.data import DataLoader
 from gpucnn.kernels import ways
+from gpucnn.layers import BatchNorm2d, Dropout, Flatten, Linear, Sequential
+from gpucnn.optim import SGD
 from gpucnn.optim.clip import clip_gradient_norm
+from gpucnn.training import Trainer
 from gpucnn.training.sharding import Sharding
 from tests.backend.thread_group import on_ranks
-from tests.training.parallel_states import EPOCHS, PROCESSES, SHARDS, TRAININGS, alone, state_hash, trainer
+from tests.training.parallel_states import EPOCHS, PROCESSES, SHARDS, TRAININGS, alone, images, state_hash, trainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +53,27 @@ def test_the_bytes_are_those_of_the_shards() -> None:
     """Else equal hashes would say little."""
     with ways.use("numpy"):
         assert len({alone("resnet20", "cpu", shards) for shards in (1, SHARDS)}) == 2
+
+
+def test_shards_change_roundings_alone_where_no_batch_norm_follows_another_layer() -> None:
+    """Masks, means over uneven and empty shards, and the mean of the running means are those of the whole batch."""
+
+    def trained(shards: int) -> dict[str, np.ndarray]:
+        model = Sequential(Dropout(0.3), BatchNorm2d(2), Flatten(), Linear(18, 10, seed=0))
+        plain = Sequential(Dropout(0.3), Flatten(), Linear(18, 10, seed=0))
+        found = {}
+        for name, one in (("normed", model), ("plain", plain)):
+            loader = DataLoader(images(13, (2, 3, 3), 2), 11, shuffle=True, seed=1)  # 11 images, then 2
+            Trainer(one, SGD(one.parameters(), 0.1), loader, sharding=Sharding(shards)).fit(2)
+            found |= {f"{name} {key}": value for key, value in one.state_dict().items()}
+        return {key: found[key] for key in found if key.startswith("plain") or key.endswith("running_mean")}
+
+    with ways.use("numpy"):
+        whole, cut = trained(1), trained(SHARDS)
+    assert "normed 1.running_mean" in whole
+    for key, array in whole.items():
+        assert np.isfinite(array).all()
+        np.testing.assert_allclose(cut[key], array, rtol=2e-5, atol=2e-6, err_msg=key)
 
 
 def test_one_shard_is_the_plain_loop() -> None:

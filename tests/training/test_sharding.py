@@ -366,7 +366,9 @@ def test_a_shard_of_one_image_is_refused_before_the_first_step_where_a_norm_need
     with pytest.raises(ArgumentError, match=r"batch 3 of an epoch has 3 images, which in 3 shards leave one alone: .*"
                        r"use fewer shards or another batch_size, or drop_last to leave the last batch out"):  # fmt: skip
         trainer(shards=3, model=model()).fit(1)
-    with pytest.raises(ArgumentError, match=r"batch 1 of an epoch has 10 images, which in 6 shards leave one alone") as caught:
+    with pytest.raises(
+        ArgumentError, match=r"batch 1 of an epoch has 10 images, which in 6 shards leave one alone"
+    ) as caught:
         trainer(shards=6, model=model()).fit(1)
     assert "drop_last" not in str(caught.value)
     dropped = trainer(shards=3, model=model(), loader={"drop_last": True})
@@ -398,7 +400,9 @@ def test_a_sampler_that_gives_each_process_other_samples_is_refused() -> None:
         sampler = lambda epoch: np.random.default_rng(group.rank).permutation(23)  # noqa: E731
         trainer(group, loader={"sampler": sampler, "shuffle": False}).fit(1)
 
-    with pytest.raises(ArgumentError, match="epoch 0 has other samples on rank 1 than on rank 0; .* a function of the epoch"):
+    with pytest.raises(
+        ArgumentError, match="epoch 0 has other samples on rank 1 than on rank 0; .* a function of the epoch"
+    ):
         on_ranks(2, work)
 
 
