@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, TypeAlias
 
-Kind: TypeAlias = Literal["launch", "product", "upload", "download", "synchronize"]
+Kind: TypeAlias = Literal["launch", "product", "upload", "download", "synchronize", "exchange"]
 """What an operation is:
 
 - "launch": one kernel, CuPy's or our own.
 - "product": a matrix product, which `kernels.gemm` asks cuBLAS for.
 - "upload", "download": a transfer from or to the host. A download waits for the device.
 - "synchronize": the host waits for the device.
+- "exchange": one launch of NCCL's, which sends to other GPUs, and receives from them.
 """
 
 _KEPT = 100_000
