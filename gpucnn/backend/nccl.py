@@ -5,9 +5,10 @@ NCCL moves bytes, and adds up nothing. Another group, MPI's, starts it: it bring
 
 import importlib
 import socket
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from gpucnn.backend import cuda
 from gpucnn.backend.arrays import Array
@@ -85,16 +86,17 @@ class NcclGroup:
     def _missing(self) -> str:
         """What NCCL lacks here, and the fix; empty where it is there."""
         own = getattr(self._cupy.cuda, "nccl", None)  # CuPy's is there when it was imported; a stand-in has it
-        self._nccl: Any = importlib.import_module("cupy.cuda.nccl") if own is None else own
+        with warnings.catch_warnings(action="ignore"):  # CuPy's, that it finds none
+            self._nccl: Any = importlib.import_module("cupy.cuda.nccl") if own is None else own
         if self._nccl.available:
             return ""
         major = self._cupy.cuda.runtime.runtimeGetVersion() // 1000
         return f"CuPy finds no NCCL, which moves arrays between GPUs; fix: pip install nvidia-nccl-cu{major} there"
 
-    def _gpu(self) -> tuple[str, str, bytes]:
-        """Which GPU it is: the machine's name, the GPU's there, and one that no other has."""
-        properties = self._cupy.cuda.runtime.getDeviceProperties(self._device.index)
-        return socket.gethostname(), str(self._device), bytes(properties["uuid"])
+    def _gpu(self) -> "_Gpu":
+        own = self._cupy.cuda.runtime.getDeviceProperties(self._device.index)
+        slot = own["pciDomainID"], own["pciBusID"], own["pciDeviceID"], bytes(own["uuid"])
+        return _Gpu(str(self._device), socket.gethostname(), slot)
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:
@@ -119,15 +121,23 @@ class _Arrays:
         self._group.wait_for(self._end)
 
 
-def _refuse(found: list[tuple[str, tuple[str, str, bytes]]]) -> None:
+class _Gpu(NamedTuple):
+    """Where a process computes; two of one machine and one slot are one."""
+
+    name: str
+    machine: str
+    slot: tuple[int, int, int, bytes]
+    """Where it is on the bus, and its number, as machines may have one name."""
+
+
+def _refuse(found: list[tuple[str, _Gpu]]) -> None:
     """DeviceError for the first rank without NCCL, or without a GPU of its own."""
     for rank, (missing, gpu) in enumerate(found):
         if missing:
             raise DeviceError(f"rank {rank} of {len(found)}: {missing}")
-        first = next(one for one, (_, other) in enumerate(found) if other[2] == gpu[2])
+        first = next(one for one, (_, other) in enumerate(found) if other[1:] == gpu[1:])
         if first != rank:
-            host, name, _ = gpu
             raise DeviceError(
-                f"ranks {first} and {rank} of {len(found)} have one GPU, {name} of {host}; fix: start as many processes as "
+                f"ranks {first} and {rank} of {len(found)} have one GPU, {gpu.name} of {gpu.machine}; fix: start as many processes as "
                 f"there are GPUs, and leave out --device, or give each its own"
             )

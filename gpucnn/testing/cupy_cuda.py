@@ -158,7 +158,10 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
             "maxThreadsPerBlock": 1024,
             "sharedMemPerBlock": 48 << 10,
             "sharedMemPerBlockOptin": 227 << 10,
-            "uuid": device.to_bytes(16, "big"),
+            "pciDomainID": 0,
+            "pciBusID": device,
+            "pciDeviceID": 0,
+            "uuid": b"",
         }
 
     def bound(base: type) -> Any:

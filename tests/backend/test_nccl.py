@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn.backend import Device, current, to_device, to_host
+from gpucnn.backend import Device, current, nccl, to_device, to_host
 from gpucnn.backend.cuda import use_in_place_of_cupy
 from gpucnn.backend.nccl import NcclGroup
 from gpucnn.errors import DeviceError
@@ -147,6 +147,14 @@ def test_two_ranks_on_one_gpu_are_refused_everywhere(cupy: CupyStandIn) -> None:
     )
 
 
+def test_equal_names_of_machines_and_slots_are_no_fault(cupy: CupyStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nccl, "socket", ModuleType("socket"))
+    names = iter(["a", "b"])
+    monkeypatch.setattr(nccl.socket, "gethostname", lambda: next(names), raising=False)
+    with pytest.raises(DeviceError, match="NCCL_ERROR_INVALID_USAGE"):  # the stand-in's one machine
+        on_ranks(2, lambda group: NcclGroup(group, Device("cuda", 0)))
+
+
 def test_no_nccl_is_refused_everywhere(cupy: CupyStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cupy.cuda, "nccl", ModuleType("cupy.cuda.nccl"))
     cupy.cuda.nccl.available = False
@@ -165,8 +173,7 @@ def test_no_nccl_is_refused_everywhere(cupy: CupyStandIn, monkeypatch: pytest.Mo
     ("word", "fix"),
     [
         ("NCCL_ERROR_REMOTE_ERROR: remote process exited", "another process has ended; see what it printed"),
-        ("NCCL_ERROR_SYSTEM_ERROR: unhandled system error", "a machine may not be reached: name the network in "
-         "NCCL_SOCKET_IFNAME; or /dev/shm may be full"),
+        ("NCCL_ERROR_SYSTEM_ERROR: unhandled system error", "a machine may not be reached: name the network in NCCL_SOCKET_IFNAME; or /dev/shm may be full"),
         ("NCCL_ERROR_INTERNAL_ERROR: internal error", "start again with NCCL_DEBUG=INFO in the environment, which tells more"),
     ],
 )  # fmt: skip
@@ -174,14 +181,14 @@ def test_no_nccl_is_refused_everywhere(cupy: CupyStandIn, monkeypatch: pytest.Mo
 def test_errors_name_rank_and_fix(
     cupy: CupyStandIn, monkeypatch: pytest.MonkeyPatch, word: str, fix: str, place: str
 ) -> None:
-    nccl = cupy.cuda.nccl
+    library = cupy.cuda.nccl
 
     def fails(*_: object) -> None:
-        error = nccl.NcclError(4)
+        error = library.NcclError(4)
         error.args = (word,)
         raise error
 
-    monkeypatch.setattr(nccl if hasattr(nccl, place) else nccl.NcclCommunicator, place, fails)
+    monkeypatch.setattr(library if hasattr(library, place) else library.NcclCommunicator, place, fails)
     what = "cannot be started" if place == "get_unique_id" else "could not exchange arrays"
 
     def exchanged(group: NcclGroup, device: Device) -> None:

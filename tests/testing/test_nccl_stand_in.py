@@ -1,7 +1,7 @@
 """The stand-in's NCCL refuses what NCCL refuses, and what would make it wait for ever."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from tests.backend.thread_group import ThreadGroup, on_ranks
 
 
 @pytest.fixture
-def cupy() -> Iterator[CupyStandIn]:
-    yield CupyStandIn(Emulator(), devices=2)
+def cupy() -> CupyStandIn:
+    return CupyStandIn(Emulator(), devices=2)
 
 
 def communicating(cupy: CupyStandIn, work: Callable[[Any, int], None], devices: tuple[int, int] = (0, 1)) -> None:
