@@ -58,6 +58,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if given and not given[0].startswith("-") and given[0] not in NAMES:
         parser.error(_module("unknown-words").of_command(given[0], NAMES))
     options, left = parser.parse_known_args(given)
+    options.given = given
     if left:
         command = commands.choices[options.command]
         command.error(_module("unknown-words").of_arguments(left, command))

@@ -15,8 +15,8 @@ from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.epoch_sampler import BatchSampler, Drawn, EpochSampler, Sampler
 from gpucnn.data.image_sheet import IMAGES, batch_html
 from gpucnn.data.item_dataset import Items, array_of, as_dataset, sample_of
-from gpucnn.data.prefetch import AHEAD, prefetch
 from gpucnn.data.pieces import Pieces, shard_sizes
+from gpucnn.data.prefetch import AHEAD, prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead

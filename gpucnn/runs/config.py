@@ -200,6 +200,11 @@ class RunConfig:
         None, OrNone(POSITIVE, "none"), "learning", "X",
         "the most that an element of a gradient may be, or none (default: none)",
     )  # fmt: skip
+    shards: int = _setting(
+        1, COUNT, "learning", "S",
+        "parts that each batch is cut into, so that as many processes can share it; a batch norm sees a part's images alone, "
+        "and the number of processes changes no bit (default: 1)",
+    )  # fmt: skip
     accumulate: int = _setting(1, COUNT, "learning", "N", "batches whose mean gradient makes one step (default: 1)")
     average: float | None = _setting(
         None, OrNone(BETWEEN_0_AND_1, "none"), "learning", "X",

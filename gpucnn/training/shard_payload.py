@@ -113,9 +113,7 @@ class ShardPayload:
                 if key == self._first:
                     head = to_host(whole[: len(Sums._fields) + len(self._optimizer.parameters)])
         found, filled = head[: len(Sums._fields)], head[len(Sums._fields) :]
-        present = {
-            one for one, share in zip(self._optimizer.parameters.values(), filled, strict=True) if share > 0
-        }
+        present = {one for one, share in zip(self._optimizer.parameters.values(), filled, strict=True) if share > 0}
         for one in self._optimizer.parameters.values():
             if one not in present:
                 one.grad = None
@@ -149,5 +147,3 @@ def _put(total: Array, images: np.generic, array: Array) -> None:
         array[...] = total / images
     else:  # a count, which all shards have alike
         array[...] = total // images
-
-

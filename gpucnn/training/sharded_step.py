@@ -133,7 +133,7 @@ class ShardedStep(TrainingStep):
             return
         digest = hashlib.sha256()
         for buffer in trainer.optimizer.flat_buffers():
-            digest.update(to_host(buffer.data))
+            digest.update(to_host(buffer.data).tobytes())
         digests = group.gather(digest.hexdigest())
         for rank, one in enumerate(digests):
             if one != digests[0]:
