@@ -162,7 +162,8 @@ def make_nccl(cupy: Any, make_module: Callable[..., ModuleType], alone: bool = F
         if not calls:
             return
         sent, received = (sum(call.count for call in calls if call.sends is way) for way in (True, False))
-        cupy.operation_log.add("exchange", "nccl", (len(calls),), sent, received)
+        away = sum(call.count for call in calls if call.sends and call.peer != call.communicator.rank_id())
+        cupy.operation_log.add("exchange", "nccl", (len(calls), away), sent, received)
         if not alone:
             for call in calls:
                 if call.sends:
