@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("wide_terminal")
 
 TOY = GPU(
     "Toy", bandwidth=1e12, cache_bytes=200e6, cache_bandwidth=4e12, fp32=1e13, tf32=1e14, multiprocessors=10, clock=1e9,
-    host_link=1e10, launch_floor=1e-6, eager_call=1e-5, graph_launch=2e-5,
+    host_link=1e10, peer_link=2e10, launch_floor=1e-6, eager_call=1e-5, graph_launch=2e-5,
 )  # fmt: skip
 LAUNCH = Operation("launch", "relu", (1,), 400_000_000, 500_000_000, 1)
 SMALL = Operation("launch", "relu", (1,), 8, 8, 1)
