@@ -6,8 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +23,6 @@ from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.inspection_memory import SETTLED
 from gpucnn.data.jpeg_decoders import PILLOW
 from gpucnn.data.preprocess import Preprocess
-from gpucnn.data.shard_files import Shards
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
@@ -65,12 +63,9 @@ class ImageFolder:
     with its name. It can be copied and pickled; a pickle is without the decoded images.
     """
 
-    notes: tuple[str, ...] = ()
-    """What whoever uses the images should know."""
-
     def __init__(
         self,
-        folder: str | os.PathLike[str] | ClassImages | Shards,
+        folder: str | os.PathLike[str] | ClassImages,
         image_size: int,
         mode: str = "rgb",
         preprocess: Callable[[Array], Array] | None = None,
@@ -85,7 +80,12 @@ class ImageFolder:
         if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
             raise ArgumentError(f"ImageFolder: class_names must be a list of names, got {value_text(class_names)}")
         channels, size = CHANNELS[as_choice(mode, "mode", CHANNELS)], as_count(image_size, "image_size")
-        self._find(folder, class_names)
+        found = folder if isinstance(folder, ClassImages) else class_images(as_path(folder, "folder"), class_names)
+        for path, problem in found.problems.items():
+            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
+        self.folder, self.paths, self.left_out = found.folder, found.paths, found.left_out
+        self.class_names = tuple(found.files)
+        self.labels: Array = np.repeat(np.arange(self.num_classes), [len(paths) for paths in found.files.values()])
         self.preprocess = preprocess or Preprocess(channels, size, size, 255, "crop")
         self.background = as_choice(background, "background", BACKGROUNDS)
         self._device = Device()
@@ -97,15 +97,6 @@ class ImageFolder:
         self._cache_bytes = int(cache_bytes)
         cached = min(len(self), self._cache_bytes // (channels * size * size))
         self._decoded = _DecodedImages(len(self), cached, self._shape)
-
-    def _find(self, folder: Any, class_names: Sequence[str] | None) -> None:
-        """Where the images are, and their classes."""
-        found = folder if isinstance(folder, ClassImages) else class_images(as_path(folder, "folder"), class_names)
-        for path, problem in found.problems.items():
-            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
-        self.folder, self.paths, self.left_out = found.folder, found.paths, found.left_out
-        self.class_names = tuple(found.files)
-        self.labels: Array = np.repeat(np.arange(self.num_classes), [len(paths) for paths in found.files.values()])
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -122,20 +113,6 @@ class ImageFolder:
     def num_classes(self) -> int:
         """How many class folders there are."""
         return len(self.class_names)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What each image is called, as "class/name"."""
-        return tuple(path.relative_to(self.folder).as_posix() for path in self.paths)
-
-    def contents(self, indices: np.ndarray) -> Generator[bytes]:
-        """The files of the images at `indices` (B,), as they are. OSError or DataError for one that cannot be read."""
-        with TimedCalls() as timed:
-            yield from timed.read_each([self.paths[index] for index in indices])
-
-    def file_of(self, index: int) -> Path:
-        """The file in which an image is."""
-        return self.paths[index]
 
     @property
     def device(self) -> Device:
@@ -198,13 +175,14 @@ class ImageFolder:
         images = np.empty((len(indices), *self._shape), np.uint8)
         is_known = self._decoded.copy_to(images, indices)
         if not is_known.all():
-            self._read_missing(images, indices, np.flatnonzero(~is_known).tolist())
+            with TimedCalls() as timed:
+                self._read_missing(images, indices, np.flatnonzero(~is_known).tolist(), timed)
         return images
 
-    def _read_missing(self, images: np.ndarray, indices: np.ndarray, places: list[int]) -> None:
+    def _read_missing(self, images: np.ndarray, indices: np.ndarray, places: list[int], timed: TimedCalls) -> None:
         """Those `places` of `images` (B, C, S, S) from the cache on disk, and from their files."""
         chosen = {place: int(indices[place]) for place in places}
-        keys = self._keys([*chosen.values()])
+        keys = self._keys([*chosen.values()], timed)
         for place, index in chosen.items():
             if self.cache is not None and (key := keys.get(index)) is not None:
                 found = self.cache.find(index, key)
@@ -212,38 +190,35 @@ class ImageFolder:
                     images[place] = found
                     self._decoded.keep(index, found)
                     places.remove(place)
-        with closing(self._contents([chosen[place] for place in places])) as contents:
-            for place in places:
-                index = chosen[place]
-                images[place] = pixels = self._decode(self.paths[index], next(contents))
-                self._decoded.keep(index, pixels)
-                if self.cache is not None and (key := keys.get(index)) is not None:
-                    self.cache.keep(index, key, pixels)
+        contents = self._contents([self.paths[chosen[place]] for place in places], timed)
+        for place, content in zip(places, contents, strict=True):
+            index = chosen[place]
+            images[place] = pixels = self._decode(self.paths[index], content)
+            self._decoded.keep(index, pixels)
+            if self.cache is not None and (key := keys.get(index)) is not None:
+                self.cache.keep(index, key, pixels)
 
-    def _keys(self, indices: list[int]) -> dict[int, bytes]:
+    def _keys(self, indices: list[int], timed: TimedCalls) -> dict[int, bytes]:
         """What the cache knows files by; without those that have changed just now, and may again without it being seen."""
         if self.cache is None:
             return {}
         keys = {}
-        with TimedCalls() as timed:
-            statuses = timed.status_of_each([self.file_of(index) for index in indices])
-            for index, status in zip(indices, statuses, strict=True):
-                if status is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
-                    name = self.paths[index].relative_to(self.folder).as_posix()
-                    keys[index] = key_of(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for index, status in zip(indices, timed.status_of_each([self.paths[index] for index in indices]), strict=True):
+            if status is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
+                name = self.paths[index].relative_to(self.folder).as_posix()
+                keys[index] = key_of(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return keys
 
-    def _contents(self, indices: list[int]) -> Generator[bytes]:
-        """The images' files. DataError for one that cannot be read."""
-        with closing(self.contents(np.array(indices, np.int64))) as each:
-            for index in indices:
-                try:
-                    content = next(each)
-                except FileNotFoundError:
-                    raise DataError(f"{self.paths[index]}: no such image file; {PUT_BACK}") from None
-                except OSError as error:
-                    raise DataError(f"{self.paths[index]}: cannot be read ({error.strerror or error}); {PUT_BACK}") from None
-                yield content
+    def _contents(self, paths: Sequence[Path], timed: TimedCalls) -> Iterator[bytes]:
+        each = timed.read_each(paths)
+        for path in paths:
+            try:
+                content = next(each)
+            except FileNotFoundError:
+                raise DataError(f"{path}: no such image file; {PUT_BACK}") from None
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror or error}); {PUT_BACK}") from None
+            yield content
 
     def _decode(self, path: Path, content: bytes) -> np.ndarray:
         """One raw image from its file."""
@@ -288,25 +263,18 @@ class _DecodedImages:
 
 def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
     """The file of each image of an ImageFolder or of a part of one; None for other data sets."""
-    places, whole = places_of(dataset)
-    return tuple(whole.paths[place] for place in places) if isinstance(whole, ImageFolder) else None
+    if isinstance(dataset, Subset):
+        paths = paths_of(dataset.parent)
+        return None if paths is None else tuple(paths[index] for index in dataset.indices)
+    return dataset.paths if isinstance(dataset, ImageFolder) else None
 
 
 def names_of(dataset: Dataset) -> tuple[str, ...] | None:
-    """What each image of an ImageFolder or of a part of one is called, as "class/name"; None for other data sets."""
-    places, whole = places_of(dataset)
-    if not isinstance(whole, ImageFolder):
+    """The file of each image of an ImageFolder or of a part of one, as "class/name"; None for other data sets."""
+    paths, folder = paths_of(dataset), whole_of(dataset)
+    if paths is None or not isinstance(folder, ImageFolder):
         return None
-    names = whole.names
-    return tuple(names[place] for place in places)
-
-
-def places_of(dataset: Dataset) -> tuple[np.ndarray, Dataset]:
-    """Where the samples of a data set, or of a part of one, stand in the whole; and this."""
-    if not isinstance(dataset, Subset):
-        return np.arange(len(dataset)), dataset
-    places, whole = places_of(dataset.parent)
-    return places[dataset.indices], whole
+    return tuple(path.relative_to(folder.folder).as_posix() for path in paths)
 
 
 def whole_of(dataset: Dataset) -> Dataset:
