@@ -15,10 +15,10 @@ from gpucnn.checks import as_choice, as_path
 from gpucnn.data.image_kind import kind_of, reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.npz import read_npy
+from gpucnn.data.packs import read_image_file
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
-from gpucnn.regular_file import read_regular
 from gpucnn.text import shape_text, value_text
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def read_image(image: ImageSource, preprocess: Preprocess, background: str = AUT
 
 
 def decode_image(
-    image: ImageSource, channels: int, *, background: str = AUTO, read: Callable[[Path], bytes] = read_regular
+    image: ImageSource, channels: int, *, background: str = AUTO, read: Callable[[Path], bytes] = read_image_file
 ) -> "Image.Image":
     """The image in what `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 

@@ -17,6 +17,7 @@ from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.image_file import AUTO, BACKGROUNDS, centre_crop, decode_image
 from gpucnn.data.image_sheet import dataset_html
+from gpucnn.data.packs import name_below, read_each
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -148,7 +149,7 @@ class ImageFolder:
         if not is_known.all():
             places = np.flatnonzero(~is_known)
             with TimedCalls() as timed:
-                contents = timed.read_each([self.paths[index] for index in indices[places]])
+                contents = read_each(timed, [self.paths[index] for index in indices[places]])
                 for place in places:
                     images[place] = self._decode(int(indices[place]), lambda _: next(contents))
         return images
@@ -206,11 +207,11 @@ def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
 
 
 def names_of(dataset: Dataset) -> tuple[str, ...] | None:
-    """The file of each image of an ImageFolder or of a part of one, as "class/name"; None for other data sets."""
+    """What each image of an ImageFolder or of a part of one is called, mostly "class/name"; None for other data sets."""
     paths, folder = paths_of(dataset), whole_of(dataset)
     if paths is None or not isinstance(folder, ImageFolder):
         return None
-    return tuple(path.relative_to(folder.folder).as_posix() for path in paths)
+    return tuple(name_below(path, folder.folder) for path in paths)
 
 
 def whole_of(dataset: Dataset) -> Dataset:

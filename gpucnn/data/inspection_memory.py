@@ -18,7 +18,17 @@ SETTLED = 2_000_000_000
 """Nanoseconds after which a change shows in a file's times, also where a file system counts in seconds."""
 
 MOST_FOLDERS = 100
-READERS = ("class_images", "image_file", "image_kind", "image_metadata", "inspection", "inspection_memory", "npz")
+READERS = (
+    "class_images",
+    "image_file",
+    "image_kind",
+    "image_metadata",
+    "inspection",
+    "inspection_memory",
+    "npz",
+    "packs",
+    "tar_pack",
+)
 """The modules that what is kept depends on."""
 
 
