@@ -7,13 +7,12 @@ import os
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path, PurePath
 from threading import Lock
 from typing import NamedTuple, Protocol
 
-from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
-from gpucnn.data.part_names import part_of
+from gpucnn.data.image_listing import Entry, entries
+from gpucnn.data.parquet_pack import ParquetPack
 from gpucnn.data.tar_pack import COMPRESSED_NAMES, compressed_text, open_tar
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls, read_regular
@@ -46,7 +45,7 @@ class Pack(Protocol):
         """The bytes of an image. DataError for one that cannot be read; FileNotFoundError if there is none of this name."""
 
 
-KINDS: dict[str, Callable[[Path, TimedCalls], Pack]] = {".tar": open_tar}
+KINDS: dict[str, Callable[[Path, TimedCalls], Pack]] = {".tar": open_tar, ".parquet": ParquetPack}
 """What opens a pack, by the end of its name. A pack that has changed is looked at anew."""
 
 
