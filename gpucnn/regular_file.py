@@ -77,11 +77,15 @@ class TimedCalls:
             raise error
         return answer  # type: ignore[no-any-return]
 
-    def read_each(self, paths: Sequence[str | os.PathLike[str]]) -> Iterator[bytes]:
-        """The contents of regular files, each as `read_regular` has it."""
+    def read_each(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        other: Callable[[str | os.PathLike[str]], bytes | None] = lambda _: None,
+    ) -> Iterator[bytes]:
+        """The contents of regular files, each as `read_regular` has it; or what `other` gives for a path, if that is not None."""
         for start in range(0, len(paths), AT_ONCE):
             some = paths[start : start + AT_ONCE]
-            for content in self(some[0], functools.partial(self._read_some, some)):
+            for content in self(some[0], functools.partial(self._read_some, some, other)):
                 if isinstance(content, OSError):
                     raise content
                 yield content
@@ -99,12 +103,18 @@ class TimedCalls:
             except BaseException as error:
                 self._answers.put((None, error))
 
-    def _read_some(self, paths: Sequence[str | os.PathLike[str]]) -> list[bytes | OSError]:
+    def _read_some(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        other: Callable[[str | os.PathLike[str]], bytes | None],
+    ) -> list[bytes | OSError]:
         """As many as can be read: what comes after an error is not asked for."""
         contents: list[bytes | OSError] = []
         for path in paths:
             try:
-                contents.append(self._read(path))
+                self._progress += 1
+                found = other(path)
+                contents.append(self._read(path) if found is None else found)
             except OSError as error:
                 return [*contents, error]
         return contents

@@ -22,6 +22,7 @@ from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.inspection_memory import SETTLED
 from gpucnn.data.jpeg_decoders import PILLOW
+from gpucnn.data.packs import file_of, name_below, read_each
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -203,14 +204,14 @@ class ImageFolder:
         if self.cache is None:
             return {}
         keys = {}
-        for index, status in zip(indices, timed.status_of_each([self.paths[index] for index in indices]), strict=True):
+        for index, status in zip(indices, timed.status_of_each([file_of(self.paths[index]) for index in indices]), strict=True):
             if status is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
                 name = self.paths[index].relative_to(self.folder).as_posix()
                 keys[index] = key_of(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return keys
 
     def _contents(self, paths: Sequence[Path], timed: TimedCalls) -> Iterator[bytes]:
-        each = timed.read_each(paths)
+        each = read_each(timed, paths)
         for path in paths:
             try:
                 content = next(each)
@@ -270,11 +271,11 @@ def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
 
 
 def names_of(dataset: Dataset) -> tuple[str, ...] | None:
-    """The file of each image of an ImageFolder or of a part of one, as "class/name"; None for other data sets."""
+    """What each image of an ImageFolder or of a part of one is called, mostly "class/name"; None for other data sets."""
     paths, folder = paths_of(dataset), whole_of(dataset)
     if paths is None or not isinstance(folder, ImageFolder):
         return None
-    return tuple(path.relative_to(folder.folder).as_posix() for path in paths)
+    return tuple(name_below(path, folder.folder) for path in paths)
 
 
 def whole_of(dataset: Dataset) -> Dataset:

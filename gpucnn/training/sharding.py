@@ -6,7 +6,6 @@ from gpucnn.backend.group import Group, SingleProcess
 from gpucnn.checks import as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.optim.shard_sum import shards_of
-from gpucnn.text import counted
 
 
 class Sharding:
