@@ -17,7 +17,7 @@ from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.image_file import AUTO, BACKGROUNDS, centre_crop, decode_image
 from gpucnn.data.image_sheet import dataset_html
-from gpucnn.data.packs import name_below, read_each
+from gpucnn.data.packs import file_of, name_below, read_each
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -30,7 +30,7 @@ CACHE_BYTES = 1 << 30
 
 
 class ImageFolder:
-    """The images in `folder`, one folder a class: folder/cat/1.png, folder/dog/1.jpg, ...
+    """The images in `folder`, one folder a class: folder/cat/1.png, folder/dog/1.jpg, ...; or in tars, as WebDataset lays them out.
 
     Each is turned upright as its EXIF data says, made RGB or grey, resized so that its shorter side is `image_size`, and
     cropped to the square in its middle. Files are read when their images are first asked for, and decoded images kept as
@@ -46,6 +46,10 @@ class ImageFolder:
       they are asked for.
     - `background`: what is behind the transparent parts of an image: "white", "black", or "auto", white where most of what
       is to be seen is dark, else black.
+
+    A tar has KEY.png with KEY.cls, a class's number or name, or cat/1.png alone; `classes.txt` beside the tars names the classes
+    of numbers. An image there has the path of the tar and its name in it, as in train-0.tar/cat/1.png. A tar is looked through
+    once, and what is where is kept in a file beside it; then its images are read one by one, in any order.
 
     `paths` has the files, those in folders within a class folder, too, sorted within each class; `labels` int64 (N,) has
     their classes. `dataset[5]` is one (image, label), `dataset[indices]` a batch of them. Left out are hidden files, those
@@ -105,6 +109,15 @@ class ImageFolder:
     def num_classes(self) -> int:
         """How many class folders there are."""
         return len(self.class_names)
+
+    @property
+    def packs(self) -> np.ndarray | None:
+        """The number of the tar that each image is in, int64 (N,); None if each has a file of its own."""
+        files = [file_of(path) for path in self.paths]
+        if list(self.paths) == files:
+            return None
+        numbers = {file: number for number, file in enumerate(sorted(set(files)))}
+        return np.array([numbers[file] for file in files], np.int64)
 
     @property
     def device(self) -> Device:
