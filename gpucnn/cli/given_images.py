@@ -51,7 +51,9 @@ def found_images(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Count
                 files.append(path)
                 continue
             if not (found.images or found.problems):
-                found.images.extend(images_of_packs(Path(path)))
+                if in_packs := images_of_packs(Path(path)):
+                    files += [str(file) for file in in_packs]
+                    continue
             named = {file: os.path.join(path, file.relative_to(path)) for file in (*found.images, *found.problems)}
             problems |= {named[file]: f"{named[file]}: {problem}" for file, problem in found.problems.items()}
             if named:
