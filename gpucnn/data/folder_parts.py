@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.data.image_listing import BESIDE, Entry, cannot_be_listed, entries
-from gpucnn.data.packs import CLASSES, entries_of, group_of, is_group, packs_in
+from gpucnn.data.packs import entries_of, group_of, is_group, is_of_packs, packs_in
 from gpucnn.data.part_names import NAMES, PART_OF, part_of
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
@@ -86,9 +86,7 @@ def _groups(folder: Path, inside: Sequence[Entry]) -> FolderParts | None:
     if train is None or not measured:
         return None
     beside = [group.name for group in groups if group.path not in (train, *measured)]
-    files = Counter(
-        entry.label for entry in inside if not entry.is_folder and entry.name != CLASSES and entry.path not in packs
-    )
+    files = Counter(entry.label for entry in inside if not entry.is_folder and not is_of_packs(entry))
     return FolderParts(train, measured[0], measured[1] if len(measured) > 1 else None, beside, files)
 
 

@@ -119,7 +119,7 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     folder = as_path(place, "place")
     if told is not None:
         as_function(told, "inspect: told", "of two counts, or None")
-    found, left_out = _listed(folder)
+    found, left_out = listed(folder)
     problems = {path: problem for one in found.values() for path, problem in one.problems.items()}
     unreadable = [
         UnreadableImage(path, part, _class_of(path, one), problem)
@@ -155,7 +155,7 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     return Inspection(folder, tuple(class_names), tuple(_compared(images)), tuple(unreadable), left_out)
 
 
-def _listed(folder: Path) -> tuple[dict[str, ClassImages], Counter[str]]:
+def listed(folder: Path) -> tuple[dict[str, ClassImages], Counter[str]]:
     """The images of each part, and what is left out."""
     parts = find_parts(folder)
     if parts is None:

@@ -11,9 +11,10 @@ from pathlib import Path, PurePath
 from threading import Lock
 from typing import NamedTuple, Protocol
 
-from gpucnn.data.image_listing import Entry, entries
+from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
 from gpucnn.data.parquet_pack import ParquetPack
-from gpucnn.data.tar_pack import COMPRESSED_NAMES, compressed_text, open_tar
+from gpucnn.data.part_names import part_of
+from gpucnn.data.tar_pack import COMPRESSED_NAMES, INDEX, compressed_text, open_tar
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls, read_regular
 from gpucnn.text import names_text
@@ -60,6 +61,11 @@ class PackedImages(NamedTuple):
 def is_pack(entry: Entry) -> bool:
     """Whether it is a file with the name of a pack."""
     return entry.kind == "file" and not entry.name.startswith(".") and entry.path.suffix.lower() in KINDS
+
+
+def is_of_packs(entry: Entry) -> bool:
+    """Whether it is a pack, or what belongs to packs: the names of classes, an index."""
+    return is_pack(entry) or entry.name == CLASSES or (entry.name.startswith(".") and entry.name.endswith(INDEX))
 
 
 def group_of(name: str) -> str:
@@ -147,6 +153,16 @@ def packed_images(
     return PackedImages(_as_expected(folder, files, expected), left_out)
 
 
+def images_of_packs(folder: Path) -> list[Path]:
+    """All images in the packs that are in `folder`, in their order there, whether they have labels or not; none if there are none."""
+    with TimedCalls() as timed:
+        try:
+            packs = packs_in(folder, entries(folder, timed))
+        except OSError as error:
+            raise cannot_be_listed(folder, error) from None
+        return [path / PurePath(name) for path in packs for name in open_pack(path, timed).images]
+
+
 def _as_expected(folder: Path, files: dict[str, list[Path]], expected: Sequence[str] | None) -> dict[str, list[Path]]:
     if expected is None:
         if len(files) < 2:
@@ -167,8 +183,6 @@ def _as_expected(folder: Path, files: dict[str, list[Path]], expected: Sequence[
 
 def _written_names(folder: Path, timed: TimedCalls) -> tuple[str, ...]:
     """The names of classes in the file beside packs, or beside the folder of a part; none without it."""
-    from gpucnn.data.folder_parts import part_of
-
     places = [folder.parent] if is_group(folder) else [folder, *([folder.parent] if part_of(folder.name) else [])]
     for place in places:
         path = place / CLASSES

@@ -39,7 +39,9 @@ AT_ONCE = 1000
 MOST_OPEN = 256
 """Tars whose files are open at a time."""
 
-INDEX_VERSION = 1
+INDEX, INDEX_VERSION = ".index", 1
+"""The end of the name of the file that has what is in a tar, and how it is written."""
+
 LARGEST_INDEX = 1 << 30
 
 LABELS = (".cls", ".json")
@@ -218,7 +220,7 @@ def _labelled(path: Path, file: BinaryIO, size: int, timed: TimedCalls) -> TarIn
             elif entry.is_image:
                 images.append(member)
             elif pure.suffix.lower() in LABELS:
-                keys.setdefault(_key(member.name), {})[pure.suffix.lower()] = member
+                keys.setdefault(key_of(member.name), {})[pure.suffix.lower()] = member
             else:
                 left_out[entry.label] += 1
     if not images:
@@ -229,7 +231,7 @@ def _labelled(path: Path, file: BinaryIO, size: int, timed: TimedCalls) -> TarIn
     found: list[int | str | None] = []
     taken: dict[str, str] = {}
     for image in images:
-        key = _key(image.name)
+        key = key_of(image.name)
         if key in taken:
             raise DataError(
                 f"{path}: {_named(taken[key])} and {_named(image.name)} have one label between them, {key}.cls; give each image a "
@@ -240,7 +242,7 @@ def _labelled(path: Path, file: BinaryIO, size: int, timed: TimedCalls) -> TarIn
     return TarIndex(images, found, left_out)
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """What the files of one sample have in common: the name up to the first dot, as WebDataset has it."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + last.partition(".")[0]
@@ -433,7 +435,7 @@ def _telling(path: Path) -> Iterator[None]:
 def index_files(path: Path) -> tuple[Path, Path]:
     """Where the index of a tar is kept: beside it, or in the user's folder for caches."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:32]
-    return path.with_name(f".{path.name}.index"), user_cache.cache_folder("tars") / name
+    return path.with_name(f".{path.name}{INDEX}"), user_cache.cache_folder("tars") / name
 
 
 def _keep(path: Path, known: tuple[int, int], found: TarIndex) -> None:

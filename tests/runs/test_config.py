@@ -37,7 +37,7 @@ def test_it_comes_back_from_json(config: RunConfig) -> None:
 def test_every_setting_of_the_full_one_is_not_its_default() -> None:
     """So that the test above means something, for settings to come as well."""
     same = {name for name, value in RunConfig().to_json().items() if FULL.to_json()[name] == value}
-    assert same == {"clip_value"}, "which excludes clip_norm"
+    assert same == {"clip_value", "shuffle"}, "which excludes clip_norm, and which excludes balance"
 
 
 def test_it_comes_back_from_toml(tmp_path: Path) -> None:
