@@ -146,9 +146,10 @@ def test_any_number_of_processes_gives_the_same_bytes(case: str) -> None:
 
 
 def test_so_on_every_backend(backend: Backend) -> None:
+    graph: Any = "auto" if backend.on_cpu else False  # threads that stand for processes share the one GPU's capture
     with backend.active():
         found = [
-            set(on_ranks(size, lambda group: trained(group, device=backend.device_name, average=True)))
+            set(on_ranks(size, lambda group: trained(group, device=backend.device_name, average=True, graph=graph)))
             for size in (1, 2, 4)
         ]
     assert found == [found[0]] * 3
@@ -413,14 +414,13 @@ def test_a_sampler_that_gives_each_process_other_samples_is_refused() -> None:
 
 
 def test_another_model_and_optimizer_are_followed() -> None:
-    one = trainer()
+    same_order = {"shuffle": False, "augment": None}
+    one, other, fresh = (trainer(model=model, loader=same_order) for model in (None, plain_conv(), plain_conv()))
     one.fit(1)
-    other = trainer(model=plain_conv())
     one.model, one.optimizer = other.model, other.optimizer
-    before = np.array(one.optimizer.flat_buffers()[0].data)
     one.fit(1)
-    assert np.isfinite(before).all()
-    assert not np.array_equal(one.optimizer.flat_buffers()[0].data, before)
+    fresh.fit(1)
+    assert digest_of_weights(one) == digest_of_weights(fresh)
 
 
 def test_fewer_shards_than_processes_are_refused() -> None:
