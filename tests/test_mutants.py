@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from tests.backend.group_mutants import TABLE as GROUPS
 from tests.backend.mutants import TABLE as GRAPHS
 from tests.benchmark.mutants import TABLE as PREDICTIONS
 from tests.explain.mutants import TABLE as EXPLAIN
@@ -29,6 +30,7 @@ TABLES = (
     PRODUCTS,
     TRAINING,
     GRAPHS,
+    GROUPS,
     PREDICTIONS,
     STAND_IN,
     EXPLAIN,

@@ -61,7 +61,9 @@ def lines(predictions: Sequence[Prediction]) -> list[str]:
     ]
     shared = [_shared(one, one.shared(gpus)) for one in predictions for gpus in GPUS_OF_A_MACHINE]
     found += ["", *stacked_tables(SHARED_HEADER, shared, "l" + "r" * (len(SHARED_HEADER) - 1))]
-    found += ["efficiency: each GPU with such a batch; at least so much, as exchanges are hidden behind the backward pass in part"]
+    found += [
+        "efficiency: each GPU with such a batch; at least so much, as exchanges are hidden behind the backward pass in part"
+    ]
     for one in predictions:
         total = one.device_seconds()
         rows = [_kernel(row, total) for row in one.kernels()]
