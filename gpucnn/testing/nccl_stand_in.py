@@ -55,7 +55,7 @@ class _Call(NamedTuple):
     communicator: "NcclCommunicator"
     sends: bool
     address: int
-    count: int
+    nbytes: int
     peer: int
 
 
@@ -82,7 +82,8 @@ class NcclCommunicator:
         with self._lock:
             self._room = self._rooms.setdefault(commId, _Room(ndev))
             self._room.devices[rank] = self._cupy._current.index
-        self._rank, self._size, self._device = rank, ndev, self._cupy._current.index
+        self._rank, self._size = rank, ndev
+        self._device: int = self._cupy._current.index
         if self._alone:
             return
         try:
@@ -137,15 +138,15 @@ class NcclCommunicator:
             came = self._room.wires[call.peer, self._rank].get(timeout=PATIENCE)
         except Empty:
             raise KernelError(f"NCCL: rank {self._rank} waited for rank {call.peer} in vain") from None
-        if len(came) != call.count:
+        if len(came) != call.nbytes:
             raise KernelError(
-                f"NCCL: rank {call.peer} sends {len(came)} bytes, rank {self._rank} receives {call.count}: both wait for ever"
+                f"NCCL: rank {call.peer} sends {len(came)} bytes, rank {self._rank} receives {call.nbytes}: both wait for ever"
             )
         _memory(call)[...] = np.frombuffer(came, np.uint8)
 
 
 def _memory(call: _Call) -> np.ndarray:
-    return np.frombuffer((ctypes.c_ubyte * call.count).from_address(call.address), np.uint8)
+    return np.ctypeslib.as_array((ctypes.c_ubyte * call.nbytes).from_address(call.address))
 
 
 def make_nccl(cupy: Any, make_module: Callable[..., ModuleType], alone: bool = False) -> ModuleType:
@@ -161,8 +162,8 @@ def make_nccl(cupy: Any, make_module: Callable[..., ModuleType], alone: bool = F
             raise NcclError(_INVALID_USAGE)
         if not calls:
             return
-        sent, received = (sum(call.count for call in calls if call.sends is way) for way in (True, False))
-        away = sum(call.count for call in calls if call.sends and call.peer != call.communicator.rank_id())
+        sent, received = (sum(call.nbytes for call in calls if call.sends is way) for way in (True, False))
+        away = sum(call.nbytes for call in calls if call.sends and call.peer != call.communicator.rank_id())
         cupy.operation_log.add("exchange", "nccl", (len(calls), away), sent, received)
         if not alone:
             for call in calls:

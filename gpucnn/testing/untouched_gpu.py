@@ -184,7 +184,7 @@ class UntouchedCupy(CupyStandIn):
         self.computes = True
         self.operation_log = ExplainedLog()
         self.cublas_library = _ExplainedCublas(self)
-        self.cuda.nccl = make_nccl(self, make_module, alone=True)
+        vars(self.cuda)["nccl"] = make_nccl(self, make_module, alone=True)
         self.ndarray = type("ndarray", (UntouchedArray,), {"_cupy": self, "__slots__": (), "__module__": "cupy"})
 
     def array(self, obj: Any, *arguments: Any, **options: Any) -> Any:

@@ -28,9 +28,10 @@ MUTANTS = [
     Mutant("optim/shard_sum.py", "self._first_row[other] + turn", "self._first_row[other]"),
     Mutant("optim/shard_sum.py", "range(max(map(len, self._blocks)))", "range(len(self._blocks[rank]))"),
     Mutant("optim/shard_sum.py", "if (start, stop) not in self._rows:", "if not self._rows:"),
-    Mutant("optim/shard_sum.py", "for one in exchanges:\n                    one.wait()", "pass"),
-    Mutant("optim/shard_sum.py", "for one in finished:\n                one.wait()", "pass"),
-    Mutant("optim/shard_sum.py", "        self._under_way = []\n        return", "        return"),
+    Mutant("optim/shard_sum.py", "for one in exchanges:\n                one.wait()", "pass"),
+    Mutant("optim/shard_sum.py", "for one in self._returning:\n                one.wait()", "pass"),
+    Mutant("optim/shard_sum.py", "        self._sent = []\n\n", "\n"),
+    Mutant("optim/shard_sum.py", "        self._returning = []\n        return", "        return"),
     Mutant("optim/shard_sum.py", "return [start + rank *", "return [rank *"),
     # MPI.
     Mutant("backend/mpi.py", "        place.unlink(missing_ok=True)\n", "        pass\n"),
