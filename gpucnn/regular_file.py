@@ -77,11 +77,15 @@ class TimedCalls:
             raise error
         return answer  # type: ignore[no-any-return]
 
-    def read_each(self, paths: Sequence[str | os.PathLike[str]]) -> Iterator[bytes]:
-        """The contents of regular files, each as `read_regular` has it."""
+    def read_each(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        other: Callable[[str | os.PathLike[str]], bytes | None] = lambda _: None,
+    ) -> Iterator[bytes]:
+        """The contents of regular files, each as `read_regular` has it; or what `other` gives for a path, if that is not None."""
         for start in range(0, len(paths), AT_ONCE):
             some = paths[start : start + AT_ONCE]
-            for content in self(some[0], functools.partial(self._read_some, some)):
+            for content in self(some[0], functools.partial(self._read_some, some, other)):
                 if isinstance(content, OSError):
                     raise content
                 yield content
@@ -99,26 +103,34 @@ class TimedCalls:
             except BaseException as error:
                 self._answers.put((None, error))
 
-    def _read_some(self, paths: Sequence[str | os.PathLike[str]]) -> list[bytes | OSError]:
+    def _read_some(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        other: Callable[[str | os.PathLike[str]], bytes | None],
+    ) -> list[bytes | OSError]:
         """As many as can be read: what comes after an error is not asked for."""
         contents: list[bytes | OSError] = []
         for path in paths:
             try:
-                contents.append(self._read(path))
+                self._progress += 1
+                found = other(path)
+                contents.append(self._read(path) if found is None else found)
             except OSError as error:
                 return [*contents, error]
         return contents
 
     def _read(self, path: str | os.PathLike[str]) -> bytes:
         self._progress += 1
-        with _open(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            parts = [file.read(min(size, CHUNK) or CHUNK)]  # some drives call the size of every file 0
+        file, size = _opened(path)
+        try:
+            parts = [os.read(file, min(size, CHUNK) or CHUNK)]  # some drives call the size of every file 0
             if len(parts[0]) == size <= CHUNK:
                 return parts[0]
             while parts[-1]:
                 self._progress += 1
-                parts.append(file.read(CHUNK))
+                parts.append(os.read(file, CHUNK))
+        finally:
+            os.close(file)
         return b"".join(parts)
 
 
@@ -149,16 +161,22 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    return os.fdopen(_opened(path)[0], "rb")
+
+
+def _opened(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The descriptor of a file, opened to be read, and its size."""
     _check(os.stat(path).st_mode, path)  # before it is opened, which alone can make a device do something
     # Should it have become a named pipe meanwhile, it must not wait; on regular files that changes nothing.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
+    file = os.open(path, flags)
     try:
-        _check(os.fstat(file.fileno()).st_mode, path)
+        status = os.fstat(file)
+        _check(status.st_mode, path)
     except OSError:
-        file.close()
+        os.close(file)
         raise
-    return file
+    return file, status.st_size
 
 
 def _check(mode: int, path: str | os.PathLike[str]) -> None:

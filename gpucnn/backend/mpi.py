@@ -5,9 +5,10 @@ import os
 import pickle
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from gpucnn.backend.arrays import Array
 from gpucnn.backend.device import device_of, overwrite, to_host
@@ -31,15 +32,26 @@ def check() -> None:
 
 
 def world() -> "MpiGroup":
-    """All processes that were started together. LibraryError, with the fix, without mpi4py, or an MPI for it."""
+    """All processes that were started together. LibraryError, with the fix, without mpi4py, or an MPI for it.
+
+    What MPICH has in /dev/shm loses its name here, so that nothing stays there however the processes end.
+    """
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LibraryError(f"several processes need mpi4py and an MPI ({error}); {FIX}") from error
     group = MpiGroup(MPI.COMM_WORLD)
-    group.gather(None)
-    _unlink_shared_memory()
+    group.host()  # all of this machine have opened it
+    for place in _shared_memory():
+        place.unlink(missing_ok=True)
     return group
+
+
+def _shared_memory() -> set[Path]:
+    """MPICH's files in /dev/shm that this process has in its memory; it removes them at the end, but not after an abort."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    return {Path(line[line.index("/") :]) for line in lines if "/dev/shm/mpich_shm_" in line}
 
 
 class MpiGroup:
@@ -51,18 +63,19 @@ class MpiGroup:
         self.size: int = communicator.Get_size()
 
     def host(self) -> tuple[int, int]:
-        """Which of the processes on this machine this is, from 0, and how many there are here."""
+        """Which of the processes on this machine this is, from 0, and how many there are here. All ranks call it."""
         from mpi4py import MPI
 
         here = self._own.Split_type(MPI.COMM_TYPE_SHARED)
         found = here.Get_rank(), here.Get_size()
+        here.Barrier()
         here.Free()
         return found
 
     def exchange(self, sent: Sequence[Array], received: Sequence[Array]) -> "_Transfers":
         """See `Group.exchange`. Arrays on a GPU go by way of the host."""
         out = [to_host(array) for array in sent]
-        places = [array if device_of(array).kind == "cpu" else to_host(array) for array in received]
+        places = [array if device_of(array).kind == "cpu" else np.empty(array.shape, array.dtype) for array in received]
         requests = [
             self._own.Irecv(_bytes(place), other)
             for other, place in enumerate(places)
@@ -80,7 +93,8 @@ class MpiGroup:
     def gather(self, value: Any) -> list[Any]:
         """See `Group.gather`."""
         text = pickle.dumps(value)
-        sizes = self._own.alltoall([len(text)] * self.size)
+        sizes = np.empty(self.size, np.int64)
+        _wait([self._own.Ialltoall(np.full(self.size, len(text)), sizes)])
         parts = [bytearray(size) for size in sizes]
         requests = [self._own.Irecv(part, other) for other, part in enumerate(parts) if other != self.rank]
         requests += [self._own.Isend(text, other) for other in range(self.size) if other != self.rank]
@@ -135,21 +149,10 @@ def _bytes(array: Array) -> Any:
 
 
 def _wait(requests: list[Any]) -> None:
-    """Return when all is done. MPI's own wait would keep a core busy that another rank may need."""
+    """Return when all is done. MPI's own wait would keep a core busy that another rank, or a thread that loads, may need."""
     from mpi4py import MPI
 
     looks = 0
     while not MPI.Request.Testall(requests):
         looks += 1
-        if looks > SPINS:
-            time.sleep(NAP)
-
-
-def _unlink_shared_memory() -> None:
-    """Take the name of what MPICH shares among processes of a machine, once all have it: else it stays when one is killed."""
-    with suppress(OSError):
-        for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
-            path = line.rpartition(" ")[2]
-            if path.startswith("/dev/shm/mpich_"):
-                with suppress(OSError):
-                    os.unlink(path)
+        time.sleep(0 if looks < SPINS else NAP)

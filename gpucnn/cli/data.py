@@ -1,4 +1,4 @@
-"""`gpucnn data FOLDER`: what is in a folder of images, and what is wrong with it."""
+"""`gpucnn data FOLDER`: what is in a folder of images, and what is wrong with it; `gpucnn data pack FOLDER`: the same in tars."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,21 +11,45 @@ from gpucnn.cli import folder_report
 from gpucnn.cli.arguments import argument, count
 from gpucnn.cli.result_file import check_writable, write_json
 from gpucnn.data import Inspection, Splits
+from gpucnn.data import packing as data_packing
 from gpucnn.data.catalog import FOLDER, folder_of, name_and_folder
 from gpucnn.errors import DataError
 from gpucnn.runs.choices import DataSet
+from gpucnn.runs.value_kind import SEED
+from gpucnn.text import counted, printed, quoted
 from gpucnn.text_table import text_table
 
-HELP = "Look at a folder of images before training: classes, sizes, files that cannot be read, the same image twice."
+HELP = (
+    "Look at a folder of images before training: classes, sizes, files that cannot be read, the same image twice. Or pack it "
+    "into tars."
+)
+PACK = "pack"
+"""The word before a folder that is to be packed."""
+
+OF_PACK, OF_LOOK = ("to", "size", "seed"), ("data_dir", "image_size", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn data`."""
     parser.epilog = "Every file is decoded. Exit status: 0 if all can be read, 1 if not."
     parser.add_argument(
-        "data", metavar="FOLDER", type=argument(DataSet()),
-        help="a folder of images, as gpucnn train --data takes it, or the name of a data set",
+        "words", metavar="FOLDER", nargs="+", type=_word,
+        help="a folder of images, as gpucnn train --data takes it, or the name of a data set; with the word pack before it a "
+        "folder whose images are written into tars",
     )  # fmt: skip
+    parser.add_argument(
+        "--to", metavar="DIR", help="of pack: the new folder for the tars and the names of their classes"
+    )
+    parser.add_argument(
+        "--size", type=count, metavar="BYTES", help=f"of pack: bytes of a tar (default: {data_packing.SIZE:,})"
+    )
+    parser.add_argument(
+        "--seed",
+        type=argument(SEED),
+        metavar="S",
+        help="of pack: draws the order of the images in the tars (default: 0)",
+    )
+    parser.set_defaults(parser=parser)
     parser.add_argument("--data-dir", metavar="DIR", help="the folder of a named data set's files (default: data/NAME)")
     parser.add_argument(
         "--image-size",
@@ -36,9 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write all that was seen to FILE, too, file by file")
 
 
+def _word(text: str) -> str:
+    """The word pack, or a data set."""
+    checked: str = text if text == PACK else argument(DataSet())(text)
+    return checked
+
+
 def run(options: argparse.Namespace) -> int:
     """Carry out `gpucnn data`; returns 1 if a file cannot be read, else 0."""
-    name, folder = name_and_folder(options.data, options.data_dir)
+    if options.words[0] == PACK and len(options.words) > 1:
+        return _pack(options)
+    if given := [name for name in OF_PACK if getattr(options, name) is not None]:
+        options.parser.error(f"--{given[0]} goes with pack: gpucnn data pack FOLDER --to DIR")
+    if len(options.words) > 1:
+        options.parser.error(f"unrecognized arguments: {' '.join(options.words[1:])}")
+    name, folder = name_and_folder(options.words[0], options.data_dir)
     check_writable(options.json)
     if name != FOLDER:
         splits = data.load(name, folder)
@@ -57,6 +93,24 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(taken, DataError):
         raise taken
     return int(bool(found.unreadable))
+
+
+def _pack(options: argparse.Namespace) -> int:
+    """Write the images of a folder into tars, and say which."""
+    _, source, *more = options.words
+    if more:
+        options.parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if given := [name for name in OF_LOOK if getattr(options, name) is not None]:
+        options.parser.error(f"--{given[0].replace('_', '-')} does not go with pack; leave it out")
+    if options.to is None:
+        options.parser.error("pack needs --to DIR, a new folder for the tars")
+    written = data.pack(source, options.to, options.size or data_packing.SIZE, options.seed or 0)
+    rows = [(one.path.name, f"{one.images:,}", f"{one.size:,}") for one in written]
+    print("\n".join(text_table(("tar", "images", "bytes"), rows, "lrr")))
+    images, size = (sum(getattr(one, what) for one in written) for what in ("images", "size"))
+    print(f"{printed(options.to)}: {counted(images, 'image')} in {counted(len(written), 'tar')}, {size:,} bytes")
+    print(f"train on them: gpucnn train --data {quoted(options.to)}")
+    return 0
 
 
 def _taken(found: Inspection) -> Splits | DataError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from gpucnn.cli.arguments import choice
 from gpucnn.data.image_file import BACKGROUNDS
 from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
+from gpucnn.data.packs import images_of_packs
 from gpucnn.regular_file import TimedCalls
 
 
@@ -49,6 +50,10 @@ def found_images(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Count
                     problems[path] = str(cannot_be_listed(Path(path), error))
                 files.append(path)
                 continue
+            if not (found.images or found.problems):
+                if in_packs := images_of_packs(Path(path)):
+                    files += [str(file) for file in in_packs]
+                    continue
             named = {file: os.path.join(path, file.relative_to(path)) for file in (*found.images, *found.problems)}
             problems |= {named[file]: f"{named[file]}: {problem}" for file, problem in found.problems.items()}
             if named:

@@ -222,7 +222,7 @@ def load(
     by default data/NAME, and the digits need none. That of the data set "folder" holds a folder of
     images for each class, CLASS, and then about a fifth of the images of each class is for testing, by their names, see
     `split`; or train/CLASS and test/CLASS, and perhaps val/CLASS, which is `validation`. With train and val alone, val is what is
-    tested with. These may be called Training, valid, test_set, ..., see `folder_parts.NAMES`. It needs an `image_size`, and
+    tested with. These may be called Training, valid, test_set, ..., see `part_names.NAMES`. It needs an `image_size`, and
     has a `mode`, "rgb" (default) or "grey", and a `background`, see `ImageFolder`. What is at the paths `skip`, e.g. those that
     `inspect` finds unreadable, is passed over, as if it were not there.
 

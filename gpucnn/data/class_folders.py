@@ -23,7 +23,7 @@ def class_folders(
     set in the place of classes; OSError for a folder that cannot be listed.
     """
     found = [entry.path for entry in inside if entry.is_folder]
-    _check_names(folder, [path.name for path in found])
+    check_names(folder, [path.name for path in found], "rename the folder")
     if expected is None:
         if len(found) < 2:
             raise DataError(f"{folder}: {_too_few(folder, inside, timed)}")
@@ -48,11 +48,11 @@ def class_folders(
     return {name: places.get(comparable(name), folder / name) for name in expected}
 
 
-def _check_names(folder: Path, names: Sequence[str]) -> None:
-    """DataError for a class folder whose name does not print, and for two that print the same."""
+def check_names(folder: Path, names: Sequence[str], fix: str) -> None:
+    """DataError, with the `fix`, for a class whose name does not print, and for two that print the same."""
     for name in names:
         if not all(map(is_printed, name)) or not any(map(_is_visible, name)):
-            raise DataError(f"{folder}: {name!a} cannot be printed as the name of a class; rename the folder")
+            raise DataError(f"{folder}: {name!a} cannot be printed as the name of a class; {fix}")
     alike = Counter(map(comparable, names))
     for name in names:
         if alike[comparable(name)] > 1:

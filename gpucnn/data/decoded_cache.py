@@ -70,7 +70,7 @@ class DecodedCache:
         if entry["key"].tobytes() != key:
             return None
         checksum, pixels = int(entry["checksum"]), self._pixels[index].copy()
-        return pixels if zlib.crc32(pixels, zlib.crc32(key)) == checksum else None
+        return pixels if zlib.crc32(pixels.data, zlib.crc32(key)) == checksum else None
 
     def keep(self, index: int, key: bytes, pixels: np.ndarray) -> None:
         """Write a raw image down, where that is possible."""
@@ -79,7 +79,7 @@ class DecodedCache:
             return
         content = np.ascontiguousarray(pixels)
         entry = np.zeros((), ENTRY)
-        entry["key"], entry["checksum"] = np.frombuffer(key, "<u8"), zlib.crc32(content, zlib.crc32(key))
+        entry["key"], entry["checksum"] = np.frombuffer(key, "<u8"), zlib.crc32(content.data, zlib.crc32(key))
         try:
             self._write(self._first + index * self._each, content.tobytes())
             self._write(HEADER + index * ENTRY.itemsize, entry.tobytes())

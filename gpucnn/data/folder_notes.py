@@ -6,9 +6,10 @@ import numpy as np
 
 from gpucnn.backend import to_host
 from gpucnn.data.dataset import Dataset
-from gpucnn.data.folder_parts import FolderParts, part_of
+from gpucnn.data.folder_parts import FolderParts
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_listing import left_out_text
+from gpucnn.data.part_names import part_of
 from gpucnn.text import names_text
 
 

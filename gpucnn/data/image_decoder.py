@@ -8,7 +8,7 @@ import numpy as np
 from gpucnn.checks import as_choice, as_count
 from gpucnn.data.image_file import AUTO, BACKGROUNDS, centre_crop, decode_image
 from gpucnn.data.jpeg_decoders import PILLOW, check_decoder
-from gpucnn.data.plain_image import PNG, plain_image
+from gpucnn.data.plain_image import PNG, plain_square
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
@@ -43,9 +43,9 @@ class ImageDecoder:
         if (
             content.startswith(PNG) or self.decode == PILLOW
         ):  # most of the time of a tiny image is spent around its decoder
-            plain = None if name.lower().endswith(".npy") else plain_image(content)
-            if plain is not None and plain.mode == ("L" if self.channels == 1 else "RGB"):
-                return centre_crop(plain, self.size)
+            pixels = plain_square(content, "L" if self.channels == 1 else "RGB", self.size)
+            if pixels is not None and not name.lower().endswith(".npy"):
+                return pixels
         image = decode_image(
             Path(name),
             self.channels,

@@ -22,6 +22,7 @@ from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.inspection_memory import SETTLED
 from gpucnn.data.jpeg_decoders import PILLOW
+from gpucnn.data.packs import file_of, name_below, read_each
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -35,7 +36,7 @@ PUT_BACK = "put it back whole, or start again without it"
 
 
 class ImageFolder:
-    """The images in `folder`, one folder a class: folder/cat/1.png, folder/dog/1.jpg, ...
+    """The images in `folder`, one folder a class: folder/cat/1.png, folder/dog/1.jpg, ...; or in tars, as WebDataset lays them out.
 
     Each is turned upright as its EXIF data says, made RGB or grey, resized so that its shorter side is `image_size`, and
     cropped to the square in its middle. Files are read when their images are first asked for, and decoded images kept as
@@ -51,6 +52,10 @@ class ImageFolder:
       they are asked for.
     - `background`: what is behind the transparent parts of an image: "white", "black", or "auto", white where most of what
       is to be seen is dark, else black.
+
+    A tar has KEY.png with KEY.cls, a class's number or name, or cat/1.png alone; `classes.txt` beside the tars names the classes
+    of numbers. An image there has the path of the tar and its name in it, as in train-0.tar/cat/1.png. A tar is looked through
+    once, and what is where is kept in a file beside it; then its images are read one by one, in any order.
 
     `paths` has the files, those in folders within a class folder, too, sorted within each class; `labels` int64 (N,) has
     their classes. `dataset[5]` is one (image, label), `dataset[indices]` a batch of them. Left out are hidden files, those
@@ -113,6 +118,15 @@ class ImageFolder:
     def num_classes(self) -> int:
         """How many class folders there are."""
         return len(self.class_names)
+
+    @property
+    def packs(self) -> np.ndarray | None:
+        """The number of the tar that each image is in, int64 (N,); None if each has a file of its own."""
+        files = [file_of(path) for path in self.paths]
+        if list(self.paths) == files:
+            return None
+        numbers = {file: number for number, file in enumerate(sorted(set(files)))}
+        return np.array([numbers[file] for file in files], np.int64)
 
     @property
     def device(self) -> Device:
@@ -203,14 +217,14 @@ class ImageFolder:
         if self.cache is None:
             return {}
         keys = {}
-        for index, status in zip(indices, timed.status_of_each([self.paths[index] for index in indices]), strict=True):
+        for index, status in zip(indices, timed.status_of_each([file_of(self.paths[index]) for index in indices]), strict=True):
             if status is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
                 name = self.paths[index].relative_to(self.folder).as_posix()
                 keys[index] = key_of(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return keys
 
     def _contents(self, paths: Sequence[Path], timed: TimedCalls) -> Iterator[bytes]:
-        each = timed.read_each(paths)
+        each = read_each(timed, paths)
         for path in paths:
             try:
                 content = next(each)
@@ -270,11 +284,11 @@ def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
 
 
 def names_of(dataset: Dataset) -> tuple[str, ...] | None:
-    """The file of each image of an ImageFolder or of a part of one, as "class/name"; None for other data sets."""
+    """What each image of an ImageFolder or of a part of one is called, mostly "class/name"; None for other data sets."""
     paths, folder = paths_of(dataset), whole_of(dataset)
     if paths is None or not isinstance(folder, ImageFolder):
         return None
-    return tuple(path.relative_to(folder.folder).as_posix() for path in paths)
+    return tuple(name_below(path, folder.folder) for path in paths)
 
 
 def whole_of(dataset: Dataset) -> Dataset:

@@ -18,6 +18,7 @@ from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import decode_image
 from gpucnn.data.inspection_memory import InspectionMemory, Seen
+from gpucnn.data.packs import file_of, read_each
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
@@ -118,7 +119,7 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     folder = as_path(place, "place")
     if told is not None:
         as_function(told, "inspect: told", "of two counts, or None")
-    found, left_out = _listed(folder)
+    found, left_out = listed(folder)
     problems = {path: problem for one in found.values() for path, problem in one.problems.items()}
     unreadable = [
         UnreadableImage(path, part, _class_of(path, one), problem)
@@ -154,7 +155,7 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     return Inspection(folder, tuple(class_names), tuple(_compared(images)), tuple(unreadable), left_out)
 
 
-def _listed(folder: Path) -> tuple[dict[str, ClassImages], Counter[str]]:
+def listed(folder: Path) -> tuple[dict[str, ClassImages], Counter[str]]:
     """The images of each part, and what is left out."""
     parts = find_parts(folder)
     if parts is None:
@@ -209,12 +210,12 @@ def _in_threads(look: Callable[[Path, TimedCalls], T], paths: Sequence[Path]) ->
 def _look_at(path: Path, timed: TimedCalls, memory: InspectionMemory) -> Seen | str:
     """What is seen in a file, or why nothing is."""
     try:
-        before = timed(path, lambda: os.stat(path))
+        before = timed(path, lambda: os.stat(file_of(path)))
         known = memory.find(path, before)
         if known is not None:
             return known
-        (content,) = timed.read_each([path])
-        after = timed(path, lambda: os.stat(path))
+        (content,) = read_each(timed, [path])
+        after = timed(path, lambda: os.stat(file_of(path)))
     except TimeoutError as error:  # the next would not answer either
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except OSError as error:
@@ -234,7 +235,7 @@ def _look_at(path: Path, timed: TimedCalls, memory: InspectionMemory) -> Seen | 
 def _all_pixels(path: Path, timed: TimedCalls) -> str:
     """The digest of all pixels of an image; empty if it can be read no more."""
     try:
-        (content,) = timed.read_each([path])
+        (content,) = read_each(timed, [path])
         image, _ = _decoded(path, content)
     except (OSError, DataError):
         return ""

@@ -20,7 +20,7 @@ SETTLED = 2_000_000_000
 MOST_FOLDERS = 100
 READERS = (
     "class_images", "decoded_cache", "image_decoder", "image_file", "image_kind", "image_metadata", "inspection",
-    "inspection_memory", "jpeg_decoders", "npz", "plain_image",
+    "inspection_memory", "jpeg_decoders", "npz", "packs", "parquet_pack", "plain_image", "tar_pack",
 )  # fmt: skip
 """The modules that what is kept depends on."""
 

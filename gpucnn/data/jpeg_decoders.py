@@ -15,7 +15,7 @@ PILLOW, SIMPLEJPEG = "pillow", "simplejpeg"
 def _draft(opened: "Image.Image", content: bytes, least: int) -> None:
     """By Pillow, at 1/2, 1/4 or 1/8 of its size if both sides then still have `least` pixels, which takes less time."""
     if least:
-        opened.draft(None, (least, least))  # type: ignore[arg-type]
+        opened.draft(None, (least, least))
 
 
 def _simplejpeg(opened: "Image.Image", content: bytes, least: int) -> "Image.Image | None":

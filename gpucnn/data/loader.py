@@ -18,6 +18,7 @@ from gpucnn.data.item_dataset import Items, array_of, as_dataset, sample_of
 from gpucnn.data.pieces import Pieces, shard_sizes
 from gpucnn.data.prefetch import AHEAD, prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
+from gpucnn.data.window_shuffle import WindowShuffle, pack_of_each
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
 from gpucnn.text import counted, value_text
@@ -39,7 +40,7 @@ class DataLoader:
 
     - `dataset`: a `Dataset`, or what gives one (image, label) an index, see `ItemDataset`.
     - `batch_size`: images per batch. The last batch has what is left over; `drop_last` leaves it out.
-    - `shuffle`: a new order every epoch, a function of (`seed`, epoch).
+    - `shuffle`: a new order every epoch, a function of (`seed`, epoch); `WindowShuffle(8)` reads from no more than 8 tars at a time.
     - `augment`: None, or random changes of the images, e.g. `RandomShift(2)`, a function of (`seed`, epoch, sample).
     - `mix`: None, or what blends the images of a batch and their labels, e.g. `Mixup(0.2)`; labels are then soft.
     - `workers`: how many threads make batches ahead of the consumer; 0 leaves it to the consumer's own. Batches of a
@@ -64,7 +65,7 @@ class DataLoader:
         self,
         dataset: Dataset | Items,
         batch_size: int = BATCH_SIZE,
-        shuffle: bool = False,
+        shuffle: bool | WindowShuffle = False,
         seed: int = 0,
         drop_last: bool = False,
         augment: Augment | None = None,
@@ -80,7 +81,8 @@ class DataLoader:
             raise ArgumentError(_unknown(name))
         self.dataset = as_dataset("DataLoader", dataset)
         self.batch_size = as_count(batch_size, "batch_size")
-        self.shuffle, self.drop_last = as_flag(shuffle, "shuffle"), as_flag(drop_last, "drop_last")
+        self.shuffle = shuffle if isinstance(shuffle, WindowShuffle) else as_flag(shuffle, "shuffle")
+        self.drop_last = as_flag(drop_last, "drop_last")
         self.seed = seed
         generator(seed, "shuffle")  # refuses what cannot be a seed
         if augment is not None:
@@ -94,7 +96,7 @@ class DataLoader:
         self.workers = as_count(workers, "workers", 0)
         self.epoch = 0
         self.waited = 0.0
-        given = {"shuffle": self.shuffle, "weights": weights is not None, "sampler": sampler is not None}
+        given = {"shuffle": bool(self.shuffle), "weights": weights is not None, "sampler": sampler is not None}
         given |= {"drop_last": self.drop_last, "batch_size": batch_size != BATCH_SIZE}
         self.sampler: EpochSampler | None = None
         self.batch_sampler: EpochSampler | None = None
@@ -107,6 +109,10 @@ class DataLoader:
         elif sampler is not None:
             _check_apart("sampler", {name: given[name] for name in ("shuffle", "weights")})
             self.sampler = EpochSampler(sampler, "sampler", len(self.dataset))
+        if isinstance(self.shuffle, WindowShuffle):
+            if weights is not None:
+                _check_apart("weights", {"shuffle by windows": True})
+            self._pack_of = pack_of_each(self.dataset)
         if len(self) == 0:
             if self.batch_sampler is not None:
                 raise ArgumentError("DataLoader: batch_sampler gives no batch")
@@ -276,7 +282,10 @@ class DataLoader:
         if (drawn := self._drawn(epoch)) is not None:
             return self._drawn_order(drawn)
         count = len(self.dataset)
-        samples = generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
+        if isinstance(self.shuffle, WindowShuffle):
+            samples = self.shuffle.order(self._pack_of, self.seed, epoch)
+        else:
+            samples = generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
         return _Order(samples, samples)
 
     def _drawn_order(self, drawn: Drawn) -> "_Order":

@@ -5,7 +5,9 @@ Sources: the PNG specification (third edition), sections 5 and 11; JPEG (ITU-T T
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,19 +34,55 @@ def plain_image(content: bytes) -> "Image.Image | None":
     Of a PNG: 8 bits, grey or RGB, neither interlaced, nor transparent, animated, nor with texts or EXIF data. Of a JPEG: 8 bits,
     grey or in three colours, baseline or progressive, without EXIF data.
     """
+    if (found := _parsed(content)) is None:
+        return None
+    from PIL import Image
+
+    mode, size, *decoder = found
+    try:
+        return Image.frombytes(mode, size, *decoder)
+    except Exception:  # damaged, which Pillow tells of in its own words when it opens the file
+        return None
+
+
+def plain_square(content: bytes, mode: str, side: int) -> np.ndarray | None:
+    """The pixels of a plain image of this mode, "L" or "RGB", and of `side` x `side` pixels, bytes (C, side, side); None for others.
+
+    As `Image.frombytes` and `Image.tobytes` do it, without the some 100 calls in Python around them.
+    """
+    found = _parsed(content)
+    if found is None or found[0] != mode or found[1] != (side, side):
+        return None
+    from PIL import Image
+
+    _, size, compressed, name, *arguments = found
+    whole, channels = (0, 0, *size), len(mode)
+    core: Any = Image.core  # type: ignore[attr-defined]
+    try:
+        image = core.new(mode, size)
+        decoder = getattr(core, f"{name}_decoder")(mode, *arguments)
+        decoder.setimage(image, whole)
+        if decoder.decode(compressed) != (-1, 0):  # all there, and no error
+            return None
+        encoder = core.raw_encoder(mode, mode, 0, 1)
+        encoder.setimage(image, whole)
+        _, status, pixels = encoder.encode(side * side * channels)
+    except Exception:
+        return None
+    if status < 0 or len(pixels) != side * side * channels:
+        return None
+    return np.frombuffer(pixels, np.uint8).reshape(side, side, channels).transpose(2, 0, 1)
+
+
+def _parsed(content: bytes) -> tuple[Any, ...] | None:
+    """Mode, size, what is to be decoded, and the decoder's name and arguments; None for what is not plain."""
     from PIL import Image
 
     found = _png(content) if content.startswith(PNG) else _jpeg(content) if content.startswith(JPEG) else None
     if found is None:
         return None
-    mode, size, *decoder = found
-    pixels = size[0] * size[1]
-    if not 0 < pixels <= min(MOST_PIXELS, Image.MAX_IMAGE_PIXELS or MOST_PIXELS):
-        return None
-    try:
-        return Image.frombytes(mode, size, *decoder)
-    except Exception:  # damaged, which Pillow tells of in its own words when it opens the file
-        return None
+    most, (width, height) = Image.MAX_IMAGE_PIXELS or MOST_PIXELS, found[1]
+    return found if 0 < width * height <= min(MOST_PIXELS, most) else None
 
 
 def _png(content: bytes) -> "tuple[str, tuple[int, int], bytes, str, str, int] | None":

@@ -114,6 +114,8 @@ AUGMENTATIONS: Choices[Augment] = Choices(
 )
 """Made of the size that images are to have, and of what they are normalised with, where that matters."""
 
+SHUFFLES: Choices["bool | data.WindowShuffle"] = Choices({"full": lambda: True, "window": data.WindowShuffle}, trial={})
+
 MIXES: Choices[Mix] = Choices({"mixup": data.Mixup, "cutmix": data.CutMix}, trial={})
 
 LOGS: dict[str, Callable[[RunFolder], Callback]] = {

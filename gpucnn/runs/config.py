@@ -26,6 +26,7 @@ from gpucnn.runs.choices import (
     MIXES,
     OPTIMIZERS,
     SCHEDULES,
+    SHUFFLES,
     Classifier,
     DataSet,
     RunLength,
@@ -159,6 +160,11 @@ class RunConfig:
         False, Truth(), "model and data", "",
         "whether training images are drawn so that each class comes as often as any other (default: no)",
     )  # fmt: skip
+    shuffle: str = _setting(
+        "full", Choice(SHUFFLES), "model and data", "NAME",
+        "the order of an epoch's training images: all shuffled, or, of a folder of tars on a slow drive, window:N, which reads from "
+        "N of them at a time (default: full)",
+    )  # fmt: skip
     validation: float = _setting(
         0.0, SHARE, "model and data", "X",
         "share of the training set that is kept to measure every epoch on, the test set then at the end alone; "
@@ -283,6 +289,14 @@ class RunConfig:
         if self.skip_unreadable and self.data != FOLDER:
             raise ConfigError(
                 f"skip_unreadable is true, but {self.data} has no files of single images; leave it out, or choose data {FOLDER}"
+            )
+        if SHUFFLES.name(self.shuffle) != "full" and self.data != FOLDER:
+            raise ConfigError(
+                f"shuffle is {self.shuffle}, but {self.data} is in no tars; leave it out, or choose data {FOLDER}"
+            )
+        if SHUFFLES.name(self.shuffle) != "full" and self.balance:
+            raise ConfigError(
+                f"shuffle is {self.shuffle}, but with balance images are drawn from all tars; leave one of them out"
             )
         if is_onnx(self.model):
             for name in ("weights", "freeze", "backbone_lr"):

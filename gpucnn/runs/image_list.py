@@ -14,6 +14,7 @@ import numpy as np
 from gpucnn.checks import is_int
 from gpucnn.data import Dataset, Splits, Subset
 from gpucnn.data.image_folder import paths_of, whole_of
+from gpucnn.data.packs import read_each, size_in_pack
 from gpucnn.errors import DataError, RunError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text_table import shortened
@@ -167,7 +168,7 @@ def fingerprints(paths: Sequence[Path]) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     with TimedCalls() as timed:
         try:
-            for content in timed.read_each(paths):
+            for content in read_each(timed, paths):
                 found.append((len(content), hashlib.blake2b(content, digest_size=16).hexdigest()))
         except OSError as error:
             raise _unreadable(paths[len(found)], error) from None
@@ -176,6 +177,8 @@ def fingerprints(paths: Sequence[Path]) -> list[tuple[int, str]]:
 
 def _size(path: Path) -> int:
     try:
+        if (size := size_in_pack(path)) is not None:
+            return size
         found = os.stat(path)
     except OSError as error:
         raise _unreadable(path, error) from None

@@ -21,7 +21,7 @@ from gpucnn.kernels import ways
 from gpucnn.layers import Layer
 from gpucnn.models.image_model import Stage
 from gpucnn.runs import network
-from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, RunLength, make_schedule
+from gpucnn.runs.choices import AUGMENTATIONS, LOGS, MIXES, OPTIMIZERS, SHUFFLES, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
 from gpucnn.runs.folder import LAST, RunFolder
@@ -396,7 +396,7 @@ def _build(
     train_loader = data.DataLoader(
         train_set,
         config.batch_size,
-        shuffle=True,
+        shuffle=SHUFFLES.make(config.shuffle),
         seed=config.seed,
         drop_last=config.drop_last,
         augment=augment if augment.augmentations else None,

@@ -18,6 +18,7 @@ from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_file import AUTO, ImageSource, is_array, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
 from gpucnn.data.jpeg_decoders import PILLOW
+from gpucnn.data.packs import images_of_packs
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.html_fragments import Html, escaped, text_instead, titled
 from gpucnn.layers import Layer
@@ -303,6 +304,6 @@ def _files_in(folder: Path) -> list[Path]:
             raise cannot_be_listed(folder, error) from None
     for path, problem in found.problems.items():
         raise DataError(f"{path}: {problem}")
-    if not found.images:
-        raise DataError(no_images_text(folder, found.left_out))
-    return found.images
+    if images := found.images or images_of_packs(folder):
+        return images
+    raise DataError(no_images_text(folder, found.left_out))

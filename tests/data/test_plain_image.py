@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from gpucnn.data.plain_image import MOST_PIXELS, plain_image
+from gpucnn.data.plain_image import MOST_PIXELS, plain_image, plain_square
 
 
 def _saved(mode: str, size: tuple[int, int], **saved_as: object) -> bytes:
@@ -115,4 +115,21 @@ def test_damaged_files_are_as_pillow_opens_them_or_left_to_it():
             expected, taken = _opened(bytes(content)), taken + 1
             assert expected is not None
             assert (found.mode, found.size, found.tobytes()) == (expected.mode, expected.size, expected.tobytes())
+            same = plain_square(bytes(content), found.mode, found.width)
+            if found.width == found.height and same is not None:
+                assert same.transpose(1, 2, 0).tobytes() == found.tobytes()
     assert taken > 100
+
+
+@pytest.mark.parametrize("content", PLAIN, ids=range(len(PLAIN)))
+def test_squares_of_the_wanted_size_come_as_arrays(content):
+    expected = _opened(content)
+    assert expected is not None
+    side, other = expected.width, {"L": "RGB", "RGB": "L"}[expected.mode]
+    found = plain_square(content, expected.mode, side)
+    assert (found is not None) == (expected.height == side)
+    if found is not None:
+        np.testing.assert_array_equal(found.transpose(1, 2, 0).squeeze(), np.asarray(expected).squeeze())
+        assert plain_square(content[:-20], expected.mode, side) is None
+    assert plain_square(content, expected.mode, side + 1) is None
+    assert plain_square(content, other, side) is None
