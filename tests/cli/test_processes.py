@@ -43,30 +43,9 @@ from tests.cli.processes import PATIENCE
 from tests.runs.tiny_run import TINY, tiny_names
 
 SETTINGS = [
-    "--model",
-    "mlp",
-    "--epochs",
-    "2",
-    "--shards",
-    "3",
-    "--batch-size",
-    "100",
-    "--average",
-    "0.9",
-    "--mix",
-    "mixup",
-    "--validation",
-    "0.2",
-    "--early-stopping",
-    "2",
-    "--checkpoint-every",
-    "2",
-    "--lr",
-    "find",
-    "--quiet",
-    "--device",
-    "cpu",
-]
+    "--model", "mlp", "--epochs", "2", "--shards", "3", "--batch-size", "100", "--average", "0.9", "--mix", "mixup",
+    "--validation", "0.2", "--early-stopping", "2", "--checkpoint-every", "2", "--quiet", "--device", "cpu",
+]  # fmt: skip
 OWN = {"times.jsonl"}
 """Files that no two runs have alike."""
 
