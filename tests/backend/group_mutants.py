@@ -35,7 +35,7 @@ MUTANTS = [
     Mutant("optim/shard_sum.py", "return [start + rank *", "return [rank *"),
     # MPI.
     Mutant("backend/mpi.py", "        place.unlink(missing_ok=True)\n", "        pass\n"),
-    Mutant("backend/mpi.py", "time.sleep(0 if looks < SPINS else NAP)", "time.sleep(0)"),
+    Mutant("backend/mpi.py", "time.sleep(0 if looks < YIELDS else NAP)", "time.sleep(0)"),
     Mutant("backend/mpi.py", "while not MPI.Request.Testall(requests):", "while False:"),
     Mutant("backend/mpi.py", "        places[self.rank][...] = out[self.rank]\n", ""),
     Mutant("backend/mpi.py", "value if other == self.rank else pickle.loads(part)", "value"),
