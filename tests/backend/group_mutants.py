@@ -55,7 +55,7 @@ MUTANTS = [
     Mutant("backend/nccl.py", "if other[1:] == gpu[1:]", "if other == gpu and False"),
     Mutant("backend/nccl.py", "if str(error).startswith(word)", "if True"),
     # Its stand-in.
-    Mutant("testing/nccl_stand_in.py", "if len(came) != call.count:", "if False:"),
+    Mutant("testing/nccl_stand_in.py", "if len(came) != call.nbytes:", "if False:"),
     Mutant("testing/nccl_stand_in.py", "block is None or address + count > block.end", "block is None"),
     Mutant("testing/nccl_stand_in.py", "if block.device != self._device:", "if False:"),
     Mutant("testing/nccl_stand_in.py", "datatype != NCCL_UINT8 or ", ""),
