@@ -747,14 +747,17 @@ def neighbours(place: int, native: int, size: int) -> tuple[int, np.float32]:
 def check_dropout(backend: Backend, dtype: type) -> None:
     import hashlib
 
-    for size, seed, counter, blocks in ((1, 0, 0, 50), (37, 5, 2, 50), (2309, 1 << 63, 1 << 40, 1), (2309, 3, 7, 50)):
+    cases = (  # a stream begins at any word of a block
+        (1, 0, 0, 50, 0), (1, 9, 0, 50, 7), (37, 5, 2, 50, 3), (8, 1, 1, 50, 1), (2309, 1 << 63, 1 << 40, 1, 5), (2309, 3, 7, 50, 0),
+    )  # fmt: skip
+    for size, seed, counter, blocks, skip in cases:
         purpose = int.from_bytes(hashlib.blake2b(b"here", digest_size=8).digest(), "little")
         philox = np.random.Philox(
             key=np.array([seed, purpose], np.uint64), counter=np.array([0, counter, 0, 0], np.uint64)
         )
-        words = philox.random_raw(size // 2 + 1).astype("<u8").view("<u4")[:size]
+        words = philox.random_raw((skip + size) // 2 + 1).astype("<u8").view("<u4")[skip : skip + size]
         x = draw(dtype, size) + dtype(5)
-        stream = backend.array(np.array([seed, purpose, 0, counter, 0, 0], np.uint64))
+        stream = backend.array(np.array([seed, purpose, 0, counter, 0, 0, skip], np.uint64))
         for p in (0.25, 0.9, float(words[-1]) / 2**32):  # the last: a word that is the threshold itself is kept
             expected = np.where(words >= np.uint64(round(p * 2**32)), x.astype(np.float64) / (1 - p), 0)
             with few_blocks(blocks):
